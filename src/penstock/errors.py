@@ -1,0 +1,137 @@
+"""What can go wrong, as facts with fields.
+
+Each error carries the status that its caller sees; ``gateway/status.py`` is the one place that
+turns a `Code` into gRPC's own. An error that is not a `PenstockError` is a defect: it reaches
+the client as an id, and its text stays in the log.
+"""
+
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """Status codes with gRPC's numbers, so that they can travel through the queue."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class PenstockError(Exception):
+    """Something that a caller can understand and act on.
+
+    Attributes:
+        code: the status its caller sees.
+        retry_after_ms: when a retry makes sense, None when it does not.
+    """
+
+    code = Code.INTERNAL
+    retry_after_ms: int | None = None
+
+
+class InvalidRequest(PenstockError):
+    """The request cannot be right, whatever the state of the cluster."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class ModelNotFound(PenstockError):
+    """No such model, or no such version of it."""
+
+    code = Code.NOT_FOUND
+
+
+class ModelNotReady(PenstockError):
+    """The version exists, and cannot take requests now."""
+
+    code = Code.UNAVAILABLE
+    retry_after_ms = 500
+
+
+class Unimplemented(PenstockError):
+    """Part of the protocol that Penstock does not offer."""
+
+    code = Code.UNIMPLEMENTED
+
+
+class QueueFull(PenstockError):
+    """The queue is at its limit of jobs or bytes."""
+
+    code = Code.UNAVAILABLE
+    retry_after_ms = 200
+
+
+class OutOfMemory(PenstockError):
+    """Redis refused the write because its memory is full."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    retry_after_ms = 1000
+
+
+class StoreUnavailable(PenstockError):
+    """Redis cannot be reached at present."""
+
+    code = Code.UNAVAILABLE
+    retry_after_ms = 1000
+
+
+class StoreUnsuitable(PenstockError):
+    """Redis answers, and cannot be used: too old, or its keyspace is of another kind."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class DeadlineExceeded(PenstockError):
+    """The deadline passed before the work was done."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+
+class Cancelled(PenstockError):
+    """The caller gave up."""
+
+    code = Code.CANCELLED
+
+
+class ShuttingDown(PenstockError):
+    """The process drains and takes no new requests."""
+
+    code = Code.UNAVAILABLE
+    retry_after_ms = 0
+
+
+class JobFailed(PenstockError):
+    """A worker, or the queue, ended the job with this status.
+
+    Attributes:
+        code: the status that the job ended with.
+    """
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class InvalidConfiguration(PenstockError):
+    """A setting, a repository or a config.pbtxt that cannot be used; says what to change."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class ArtifactUnusable(PenstockError):
+    """A shard's file is missing, damaged, or not what the configuration says."""
+
+    code = Code.FAILED_PRECONDITION
