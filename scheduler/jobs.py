@@ -1,0 +1,135 @@
+"""Jobs as they travel: into the queue, to a worker, and out again. Values only; no behaviour."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from penstock.errors import Code
+from penstock.scheduler.keys import StageRef
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A request on its way into the queue.
+
+    Attributes:
+        gateway: boot id of the gateway that waits for the reply.
+        rows: items along the batch dimension; 1 for models without one.
+        ttl_ms: milliseconds to the deadline.
+        begin_within_ms: milliseconds it may wait before it is begun; 0 for the deadline alone.
+        payload: a serialized ModelInferRequest.
+    """
+
+    id: str
+    gateway: str
+    ref: StageRef
+    priority: int
+    rows: int
+    ttl_ms: int
+    begin_within_ms: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """Most waiting jobs, and most bytes of live payloads, of one model version; 0 for any."""
+
+    jobs: int = 0
+    payload_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A worker's time-bounded right to a job.
+
+    Attributes:
+        remaining_ms: to the deadline, when it was claimed.
+        alone: it was in a batch that ended its worker, and must run by itself.
+        wait_us: microseconds in queues so far.
+    """
+
+    id: str
+    token: str
+    remaining_ms: int
+    rows: int
+    attempts: int
+    alone: bool
+    wait_us: int
+    gateway: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim gave.
+
+    Attributes:
+        wait_us: when there are no leases: microseconds until a batch is due, None if nothing waits.
+    """
+
+    leases: list[Lease]
+    wait_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTerms:
+    """How a worker wants its jobs.
+
+    Attributes:
+        rows: most rows.
+        lease_ms: length of the lease.
+        enough_rows: rows worth waiting for.
+        patience_us: the longest wait for them, counted from the first job's enqueue.
+        idle: the worker has nothing else, so it may take a job that must run alone.
+    """
+
+    rows: int
+    lease_ms: int
+    enough_rows: int = 1
+    patience_us: int = 0
+    idle: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Nanoseconds that one batch took in a stage: copying in, computing, copying out."""
+
+    input_ns: int = 0
+    infer_ns: int = 0
+    output_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended: a reply (a serialized ModelInferResponse), or a code and its text."""
+
+    job: str
+    code: Code
+    message: str
+    reply: bytes
+
+
+class Held(IntEnum):
+    """What became of a lease that a worker wrote about."""
+
+    LOST = 0
+    FINE = 1
+    CANCELLED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What one reap put right."""
+
+    requeued: int
+    dead: int
+    expired: int
+    retried: int
+    orphaned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Waiting jobs of a stage, and how long the oldest of them has waited."""
+
+    waiting: int
+    oldest_ms: int

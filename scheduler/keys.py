@@ -1,0 +1,92 @@
+"""Every key that Penstock keeps in Redis; docs/redis.md has the same list in prose.
+
+All keys of a job share one hash tag, ``{pNN}``: a script touches one slot only, and is atomic on
+Redis Cluster too. A *family* is the common beginning of keys whose last part a script finds in
+its data (a job id, a gateway, a queue name); it reaches Lua through KEYS like any other key.
+"""
+
+import zlib
+from functools import lru_cache
+from typing import NamedTuple
+
+ROOT = "penstock"
+REGISTRY_TAG = "{registry}"
+
+
+class StageRef(NamedTuple):
+    """One stage of a model version: what has a queue."""
+
+    model: str
+    version: int
+    stage: int
+
+    @property
+    def queue(self) -> str:
+        """The queue's name inside its partition."""
+        return f"{self.model}:{self.version}:{self.stage}"
+
+    def pinned(self, worker: str) -> str:
+        """The name of the queue that only *worker* claims from."""
+        return f"{self.queue}@{worker}"
+
+
+def partition_of(model: str, partitions: int) -> int:
+    """The partition that holds the model's jobs; fixed by its name."""
+    return zlib.crc32(model.encode()) % partitions
+
+
+def partition_tag(partition: int) -> str:
+    """The hash tag shared by all keys of a partition."""
+    return f"{{p{partition:02d}}}"
+
+
+class PartitionKeys:
+    """The keys of one partition."""
+
+    def __init__(self, partition: int) -> None:
+        self.tag = partition_tag(partition)
+        start = f"{ROOT}:{self.tag}:"
+        self.lease = start + "lease"
+        self.deadline = start + "deadline"
+        self.delay = start + "delay"
+        self.volume = start + "volume"
+        self.gateways = start + "gateways"
+        self.dead = start + "dead"
+        self.events = start + "events"
+        # Families: the last part is a job id, a gateway, a queue or a model version.
+        self.jobs = start + "job:"
+        self.payloads = start + "payload:"
+        self.replies = start + "reply:"
+        self.owned = start + "owned:"
+        self.ready = start + "ready:"
+        self.bells = start + "bell:"
+        self.stats = start + "stats:"
+        self.claims = start + "claim:"
+
+    def __repr__(self) -> str:
+        return f"PartitionKeys({self.tag})"
+
+
+@lru_cache(maxsize=1024)
+def partition_keys(partition: int) -> PartitionKeys:
+    """The keys of *partition*; built once."""
+    return PartitionKeys(partition)
+
+
+# registry
+
+
+class RegistryKeys:
+    """What is deployed and what is running; one hash slot for all of it."""
+
+    tag = REGISTRY_TAG
+    keyspace = f"{ROOT}:{REGISTRY_TAG}:keyspace"
+    versions = f"{ROOT}:{REGISTRY_TAG}:versions"
+    placements = f"{ROOT}:{REGISTRY_TAG}:placements"
+    nodes = f"{ROOT}:{REGISTRY_TAG}:nodes"
+    workers = f"{ROOT}:{REGISTRY_TAG}:workers"
+    gateways = f"{ROOT}:{REGISTRY_TAG}:gateways"
+    schedulers = f"{ROOT}:{REGISTRY_TAG}:schedulers"
+    seen = f"{ROOT}:{REGISTRY_TAG}:seen"
+    signatures = f"{ROOT}:{REGISTRY_TAG}:signatures"
+    changes = f"{ROOT}:{REGISTRY_TAG}:changes"

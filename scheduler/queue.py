@@ -1,0 +1,363 @@
+"""The queue: what the Lua scripts do, with types around it.
+
+A job moves enqueue -> claim -> (advance -> claim)* -> settle; cancel, nack and reap are the other
+ways on. Each call is one script, atomic and idempotent by job id, token or nonce. Statistics are
+counted in the same scripts that make them true.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from penstock.errors import QueueFull
+from penstock.scheduler import scripts
+from penstock.scheduler.jobs import (
+    Claim,
+    ClaimTerms,
+    Depth,
+    Held,
+    Lease,
+    NewJob,
+    Outcome,
+    QueueLimits,
+    Reaped,
+    Timing,
+)
+from penstock.scheduler.keys import (
+    PartitionKeys,
+    StageRef,
+    partition_keys,
+    partition_of,
+)
+from penstock.scheduler.link import Link, Links
+
+_ENQUEUE = scripts.load("enqueue")
+_CLAIM = scripts.load("claim")
+_RENEW = scripts.load("renew")
+_ADVANCE = scripts.load("advance")
+_SETTLE = scripts.load("settle")
+_CANCEL = scripts.load("cancel")
+_NACK = scripts.load("nack")
+_REAP = scripts.load("reap")
+_DEPTHS = scripts.load("depths")
+
+BELL_WAIT_S = 1
+"""How long a worker sleeps on the bell before it looks anyway."""
+
+
+class Queue:
+    """All queues of one keyspace."""
+
+    def __init__(self, links: Links, partitions: int) -> None:
+        self._links = links
+        self.partitions = partitions
+
+    def keys_of(self, model: str) -> PartitionKeys:
+        """The keys of the partition that holds the model's jobs."""
+        return partition_keys(partition_of(model, self.partitions))
+
+    def link_of(self, model: str) -> Link:
+        """The shared link to that partition."""
+        return self._links.to(self.keys_of(model).tag)
+
+    async def enqueue(self, job: NewJob, limits: QueueLimits) -> str | None:
+        """Accept *job* once; None when it is new, else the state of the job that has its id.
+
+        Raises:
+            QueueFull: the limits are reached; nothing was kept.
+            OutOfMemory: Redis is full; nothing was kept.
+            StoreUnavailable: Redis cannot be reached; it may or may not have been accepted.
+        """
+        ref, keys = job.ref, self.keys_of(job.ref.model)
+        queue = ref.queue
+        answer = await self._links.to(keys.tag).call(
+            _ENQUEUE,
+            (
+                keys.jobs + job.id,
+                keys.payloads + job.id,
+                keys.ready + queue,
+                keys.deadline,
+                keys.bells + queue,
+                keys.owned + job.gateway,
+                keys.volume,
+                f"{keys.stats}{ref.model}:{ref.version}",
+            ),
+            (
+                job.id,
+                job.gateway,
+                ref.model,
+                ref.version,
+                ref.stage,
+                queue,
+                job.priority,
+                job.rows,
+                job.ttl_ms,
+                job.begin_within_ms,
+                limits.jobs,
+                limits.payload_bytes,
+                job.payload,
+            ),
+        )
+        if answer[0] == 1:
+            return None
+        if answer[0] == 2:
+            return str(answer[1].decode())
+        raise QueueFull("Exceeds maximum queue size")
+
+    async def claim(
+        self, ref: StageRef, worker: str, nonce: str, terms: ClaimTerms, link: Link
+    ) -> Claim:
+        """Take up to so many rows of jobs, most urgent first; sleeps on the bell for a second.
+
+        The jobs belong to the worker until their lease ends; nobody else can see them. The same
+        *nonce* again gives the same jobs.
+
+        Args:
+            worker: the worker's boot id.
+            link: a link of the worker's own, since the call blocks it.
+        """
+        keys = self.keys_of(ref.model)
+        bell = keys.bells + ref.queue
+        # In one write: the claim runs in the server as soon as the bell rings, or is overdue.
+        waking = link.submit("BLPOP", f"{bell}@{worker}", bell, BELL_WAIT_S)
+        try:
+            return await self.claim_now(ref, worker, nonce, terms, link)
+        finally:
+            if waking.done() and not waking.cancelled():
+                waking.exception()
+
+    async def claim_now(
+        self, ref: StageRef, worker: str, nonce: str, terms: ClaimTerms, link: Link | None = None
+    ) -> Claim:
+        """As `claim`, without sleeping."""
+        keys = self.keys_of(ref.model)
+        queue = ref.queue
+        token = f"{worker}.{nonce}"
+        answer = await (link or self._links.to(keys.tag)).call(
+            _CLAIM,
+            (
+                keys.ready + queue,
+                keys.ready + ref.pinned(worker),
+                keys.lease,
+                keys.deadline,
+                keys.bells + queue,
+                keys.claims + worker,
+                keys.volume,
+                keys.jobs,
+                keys.payloads,
+                keys.replies,
+                keys.owned,
+                keys.stats,
+            ),
+            (
+                token,
+                terms.rows,
+                terms.lease_ms,
+                terms.enough_rows,
+                terms.patience_us,
+                int(terms.idle),
+            ),
+        )
+        wait_us = int(answer[0])
+        leases = [_lease(token, fields) for fields in answer[1:]]
+        return Claim(leases, None if wait_us < 0 else wait_us)
+
+    async def renew(
+        self, model: str, held: Sequence[tuple[str, str]], lease_ms: int, link: Link | None = None
+    ) -> list[Held]:
+        """Lengthen leases, given as (job id, token); says for each what became of it."""
+        keys = self.keys_of(model)
+        words = [word for pair in held for word in pair]
+        answer = await (link or self._links.to(keys.tag)).call(
+            _RENEW, (keys.lease, keys.jobs), (lease_ms, *words)
+        )
+        return [Held(value) for value in answer]
+
+    async def advance(
+        self, token: str, to: StageRef, timing: Timing, jobs: Sequence[tuple[str, bytes]]
+    ) -> list[Held]:
+        """End a stage of *jobs*, given as (id, next payload), and queue them for the stage *to*."""
+        keys = self.keys_of(to.model)
+        words = [word for pair in jobs for word in pair]
+        answer = await self._links.to(keys.tag).call(
+            _ADVANCE,
+            (
+                keys.lease,
+                keys.deadline,
+                keys.volume,
+                keys.ready + to.queue,
+                keys.bells + to.queue,
+                keys.jobs,
+                keys.payloads,
+                keys.replies,
+                keys.owned,
+                keys.stats,
+            ),
+            (
+                token,
+                to.stage,
+                to.queue,
+                timing.input_ns,
+                timing.infer_ns,
+                timing.output_ns,
+                *words,
+            ),
+        )
+        return [Held(value) for value in answer]
+
+    async def settle(
+        self, token: str, ref: StageRef, rows: int, timing: Timing, outcomes: Sequence[Outcome]
+    ) -> list[Held]:
+        """End jobs of one batch of *rows* rows, each exactly once and each on its own."""
+        keys = self.keys_of(ref.model)
+        words: list[str | int | bytes] = []
+        for outcome in outcomes:
+            words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
+        answer = await self._links.to(keys.tag).call(
+            _SETTLE,
+            (
+                keys.lease,
+                keys.deadline,
+                keys.volume,
+                f"{keys.stats}{ref.model}:{ref.version}",
+                keys.jobs,
+                keys.payloads,
+                keys.replies,
+                keys.owned,
+            ),
+            (token, rows, timing.input_ns, timing.infer_ns, timing.output_ns, *words),
+        )
+        return [Held(value) for value in answer]
+
+    async def cancel(self, model: str, job: str) -> None:
+        """The client is gone: a waiting job leaves the queue, a leased one is marked."""
+        keys = self.keys_of(model)
+        await self._links.to(keys.tag).call(
+            _CANCEL,
+            (
+                keys.lease,
+                keys.deadline,
+                keys.delay,
+                keys.volume,
+                keys.jobs,
+                keys.payloads,
+                keys.replies,
+                keys.owned,
+                keys.ready,
+                keys.stats,
+            ),
+            (job,),
+        )
+
+    async def give_back(self, model: str, token: str, jobs: Sequence[str]) -> list[Held]:
+        """Return leased jobs that were not begun; it does not count as an attempt."""
+        return await self._nack(model, token, ("unbegun", 0, 0, ""), jobs)
+
+    async def retry(
+        self, model: str, token: str, jobs: Sequence[str], *, delay_ms: int, most: int, why: str
+    ) -> list[Held]:
+        """Return jobs for another try after *delay_ms*; the last of *most* attempts fails them."""
+        return await self._nack(model, token, ("again", delay_ms, most, why), jobs)
+
+    async def _nack(
+        self, model: str, token: str, how: tuple[str, int, int, str], jobs: Sequence[str]
+    ) -> list[Held]:
+        keys = self.keys_of(model)
+        answer = await self._links.to(keys.tag).call(
+            _NACK,
+            (
+                keys.lease,
+                keys.deadline,
+                keys.delay,
+                keys.volume,
+                keys.jobs,
+                keys.payloads,
+                keys.replies,
+                keys.owned,
+                keys.ready,
+                keys.bells,
+                keys.stats,
+            ),
+            (token, *how, *jobs),
+        )
+        return [Held(value) for value in answer]
+
+    async def reap(
+        self, partition: int, *, most: int = 100, gateway_ms: int = 10_000, died: str = ""
+    ) -> Reaped:
+        """Put right what time has overtaken in one partition.
+
+        Args:
+            most: jobs of each kind in this call; call again while it finds so many.
+            gateway_ms: a gateway silent for this long is gone.
+            died: boot id of a worker known to be dead: its leases end now.
+        """
+        keys = partition_keys(partition)
+        answer = await self._links.to(keys.tag).call(
+            _REAP,
+            (
+                keys.lease,
+                keys.deadline,
+                keys.delay,
+                keys.volume,
+                keys.gateways,
+                keys.dead,
+                keys.events,
+                keys.jobs,
+                keys.payloads,
+                keys.replies,
+                keys.owned,
+                keys.ready,
+                keys.bells,
+                keys.stats,
+            ),
+            (most, gateway_ms, died),
+        )
+        return Reaped(*answer)
+
+    async def forsake(self, model: str, boot_id: str) -> Reaped:
+        """A worker's process is known to have ended: others get its jobs now."""
+        return await self.reap(partition_of(model, self.partitions), died=f"{boot_id}.")
+
+    async def state(self, model: str, job: str) -> str | None:
+        """The job's state; None when Redis does not know it."""
+        keys = self.keys_of(model)
+        answer = await self._links.to(keys.tag).command("HGET", keys.jobs + job, "state")
+        return None if answer is None else answer.decode()
+
+    async def depths(self, refs: Sequence[StageRef]) -> dict[StageRef, Depth]:
+        """How much waits for each of these stages."""
+        by_partition: dict[int, list[StageRef]] = {}
+        for ref in refs:
+            by_partition.setdefault(partition_of(ref.model, self.partitions), []).append(ref)
+        found: dict[StageRef, Depth] = {}
+        for partition, group in by_partition.items():
+            keys = partition_keys(partition)
+            answer = await self._links.to(keys.tag).call(
+                _DEPTHS, (keys.jobs, *(keys.ready + ref.queue for ref in group)), ()
+            )
+            pairs = zip(answer[::2], answer[1::2], strict=True)
+            found.update({ref: Depth(*pair) for ref, pair in zip(group, pairs, strict=True)})
+        return found
+
+    async def statistics(self, model: str, version: int) -> dict[str, int]:
+        """The counters of a model version, summed over the cluster; docs/redis.md names them."""
+        keys = self.keys_of(model)
+        flat = await self._links.to(keys.tag).command("HGETALL", f"{keys.stats}{model}:{version}")
+        return {
+            name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)
+        }
+
+
+def _lease(token: str, fields: list[Any]) -> Lease:
+    job, remaining_ms, rows, attempts, alone, wait_us, gateway, payload = fields
+    return Lease(
+        job.decode(),
+        token,
+        remaining_ms,
+        rows,
+        attempts,
+        alone == 1,
+        wait_us,
+        gateway.decode(),
+        payload or b"",
+    )

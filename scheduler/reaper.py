@@ -1,0 +1,51 @@
+"""The reaper: calls the reap script for every partition, again and again.
+
+Any number of processes may do it, without a lock and without a leader: a move that was made is
+not made twice.
+"""
+
+import asyncio
+
+import structlog
+from redis.exceptions import RedisError
+
+from penstock.errors import PenstockError
+from penstock.scheduler.jobs import Reaped
+from penstock.scheduler.queue import Queue
+
+log = structlog.get_logger()
+
+_MOST = 100
+
+
+class Reaper:
+    """Reaps all partitions of a queue at a fixed interval."""
+
+    def __init__(self, queue: Queue, *, interval_s: float = 0.25) -> None:
+        self._queue = queue
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Reap until cancelled; an outage of Redis is waited out."""
+        while True:
+            for partition in range(self._queue.partitions):
+                try:
+                    await self._reap(partition)
+                except (PenstockError, RedisError) as error:
+                    log.warning("reaping failed", partition=partition, error=str(error))
+            await asyncio.sleep(self._interval_s)
+
+    async def _reap(self, partition: int) -> None:
+        while True:
+            reaped = await self._queue.reap(partition, most=_MOST)
+            if reaped != Reaped(0, 0, 0, 0, 0):
+                log.info(
+                    "reaped",
+                    partition=partition,
+                    requeued=reaped.requeued,
+                    dead=reaped.dead,
+                    expired=reaped.expired,
+                    orphaned=reaped.orphaned,
+                )
+            if max(reaped.requeued, reaped.expired, reaped.retried, reaped.orphaned) < _MOST:
+                return

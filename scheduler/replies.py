@@ -1,0 +1,107 @@
+"""Replies on their way back: one stream for each gateway process and partition.
+
+The stream keeps a reply until its gateway has read it, whatever happens to the connection.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from redis.exceptions import RedisError
+
+from penstock.errors import Code, PenstockError
+from penstock.scheduler import scripts
+from penstock.scheduler.keys import partition_keys
+from penstock.scheduler.link import Links
+
+log = structlog.get_logger()
+
+_ATTACH = scripts.load("attach")
+ATTACH_EVERY_S = 1.0
+STREAM_LIFE_MS = 120_000
+_BLOCK_MS = 1000
+_MOST = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How a job ended, as its gateway reads it."""
+
+    job: str
+    code: Code
+    message: str
+    body: bytes
+
+
+class ReplyReader:
+    """Reads all replies for one gateway process, and says for it that it lives."""
+
+    def __init__(
+        self, links: Links, partitions: int, gateway: str, deliver: Callable[[Reply], None]
+    ) -> None:
+        """*deliver* gets each reply at least once, in the order of its partition."""
+        self._links = links
+        self._partitions = range(partitions)
+        self._gateway = gateway
+        self._deliver = deliver
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for partition in self._partitions:
+                tasks.create_task(self._read(partition))
+            tasks.create_task(self._attach_regularly())
+
+    async def attach(self, *, leave: bool = False) -> None:
+        """Say in every partition that this gateway lives, or that it leaves for good."""
+        for partition in self._partitions:
+            keys = partition_keys(partition)
+            await self._links.to(keys.tag).call(
+                _ATTACH,
+                (keys.gateways, keys.replies + self._gateway),
+                (self._gateway, STREAM_LIFE_MS, "1" if leave else ""),
+            )
+
+    async def _attach_regularly(self) -> None:
+        while True:
+            try:
+                await self.attach()
+            except (PenstockError, RedisError) as error:
+                log.warning("gateway heartbeat failed", error=str(error))
+            await asyncio.sleep(ATTACH_EVERY_S)
+
+    async def _read(self, partition: int) -> None:
+        keys = partition_keys(partition)
+        stream = keys.replies + self._gateway
+        link = self._links.blocking(keys.tag)
+        position, generation = b"0-0", link.generation
+        while True:
+            if link.generation != generation:
+                # Another server may answer now, whose stream is behind: begin anew. What was
+                # read is trimmed, and a repeated reply finds nobody waiting.
+                position, generation = b"0-0", link.generation
+            try:
+                trimmed = link.submit("XTRIM", stream, "MINID", _after(position))
+                answer = await link.command(
+                    "XREAD", "COUNT", _MOST, "BLOCK", _BLOCK_MS, "STREAMS", stream, position
+                )
+                await trimmed
+            except (PenstockError, RedisError) as error:
+                log.warning("reading replies failed", error=str(error))
+                await asyncio.sleep(0.1)
+                continue
+            for _, entries in answer or ():
+                for entry, fields in entries:
+                    position = entry
+                    self._deliver(_reply(fields))
+
+
+def _after(position: bytes) -> bytes:
+    milliseconds, _, sequence = position.partition(b"-")
+    return b"%b-%d" % (milliseconds, int(sequence) + 1)
+
+
+def _reply(fields: list[bytes]) -> Reply:
+    _, job, _, code, _, message, _, body = fields
+    return Reply(job.decode(), Code(int(code)), message.decode(), body)

@@ -1,0 +1,189 @@
+"""Where Redis is: one server, a Sentinel group, or a Cluster, named by one URL.
+
+========================================== ================================================
+``redis://[user:password@]host:port/db``    one server; ``rediss://`` with TLS
+``unix:///path/to/socket``                  one server on this machine
+``redis+sentinel://h1:p1,h2:p2/service``    the primary that the Sentinels name
+``redis+cluster://h1:p1,h2:p2``             the primary of the key's slot
+========================================== ================================================
+
+``rediss+sentinel`` and ``rediss+cluster`` use TLS to the servers.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    parse_url,
+)
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from penstock.errors import InvalidConfiguration, StoreUnavailable
+
+CONNECT_TIMEOUT_S = 2.0
+_SENTINEL_PORT = 26379
+_REDIS_PORT = 6379
+
+
+class Topology(Protocol):
+    """Knows which server holds a hash tag at present."""
+
+    clustered: bool
+
+    async def connection(self, tag: str) -> AbstractConnection:
+        """A new, unconnected connection to the primary that holds *tag*.
+
+        Raises:
+            StoreUnavailable: nobody can say where that is now.
+        """
+
+    async def close(self) -> None:
+        """Give up whatever was opened to find out."""
+
+
+def topology_of(url: str) -> Topology:
+    """The topology that *url* names.
+
+    Raises:
+        InvalidConfiguration: the URL is none of the forms above.
+    """
+    scheme = url.partition("://")[0]
+    base, _, kind = scheme.partition("+")
+    if kind == "sentinel" and base in ("redis", "rediss"):
+        return SentinelGroup(url, tls=base == "rediss")
+    if kind == "cluster" and base in ("redis", "rediss"):
+        return Cluster(url, tls=base == "rediss")
+    return OneServer(url)
+
+
+def _options(extra: Mapping[str, Any]) -> dict[str, Any]:
+    # No retries and no read timeout here: Link resends by itself, and reads block on purpose.
+    return {
+        "protocol": 2,
+        "socket_timeout": None,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        **extra,
+    }
+
+
+class OneServer:
+    """A single Redis or Valkey server."""
+
+    clustered = False
+
+    def __init__(self, url: str) -> None:
+        try:
+            found = dict(parse_url(url))
+        except ValueError as error:
+            raise InvalidConfiguration(
+                f"--redis {url}: {error}; also understood: redis+sentinel://h1,h2/service "
+                "and redis+cluster://h1,h2"
+            ) from error
+        self._type: type[AbstractConnection] = found.pop("connection_class", Connection)
+        self._extra = found
+
+    async def connection(self, tag: str) -> AbstractConnection:  # noqa: ARG002 one for all tags
+        """A new connection to the server."""
+        return self._type(**_options(self._extra))
+
+    async def close(self) -> None:
+        """Nothing was opened."""
+
+
+class SentinelGroup:
+    """Sentinels that watch a primary and its replicas."""
+
+    clustered = False
+
+    def __init__(self, url: str, *, tls: bool) -> None:
+        parts = urlsplit(url)
+        path = parts.path.strip("/").split("/")
+        if not path[0]:
+            raise InvalidConfiguration(
+                f"--redis {url}: name the service after the hosts: /mymaster"
+            )
+        self._service = path[0]
+        self._type: type[AbstractConnection] = SSLConnection if tls else Connection
+        self._extra = _credentials(url)
+        if len(path) > 1:
+            self._extra["db"] = int(path[1])
+        self._sentinel = Sentinel(
+            _hosts(url, _SENTINEL_PORT), sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S}
+        )
+
+    async def connection(self, tag: str) -> AbstractConnection:  # noqa: ARG002 one for all tags
+        """A new connection to the present primary."""
+        try:
+            host, port = await self._sentinel.discover_master(self._service)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(
+                f"no Sentinel names a primary for '{self._service}': {error}"
+            ) from error
+        return self._type(host=host, port=port, **_options(self._extra))
+
+    async def close(self) -> None:
+        """Close the connections to the Sentinels."""
+        for client in self._sentinel.sentinels:
+            await client.aclose()
+
+
+class Cluster:
+    """Redis Cluster or Valkey Cluster."""
+
+    clustered = True
+
+    def __init__(self, url: str, *, tls: bool) -> None:
+        self._type: type[AbstractConnection] = SSLConnection if tls else Connection
+        self._extra = _credentials(url)
+        self._client = RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in _hosts(url, _REDIS_PORT)],
+            ssl=tls,
+            socket_timeout=CONNECT_TIMEOUT_S,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            **self._extra,
+        )
+        self._lock = asyncio.Lock()
+
+    async def connection(self, tag: str) -> AbstractConnection:
+        """A new connection to the primary of the slot that *tag* hashes to."""
+        try:
+            async with self._lock:
+                # Asked anew each time: a connection is opened because the last one failed.
+                await self._client.nodes_manager.initialize()
+            node = self._client.nodes_manager.get_node_from_slot(self._client.keyslot(tag))
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(f"the cluster has no primary for {tag}: {error}") from error
+        return self._type(host=node.host, port=node.port, **_options(self._extra))
+
+    async def close(self) -> None:
+        """Close the connections that were used to learn the slots."""
+        await self._client.aclose()
+
+
+def _hosts(url: str, default_port: int) -> list[tuple[str, int]]:
+    netloc = urlsplit(url).netloc.rpartition("@")[2]
+    hosts = []
+    for item in netloc.split(","):
+        host, _, port = item.partition(":")
+        if not host or (port and not port.isdigit()):
+            raise InvalidConfiguration(f"--redis {url}: '{item}' is not host or host:port")
+        hosts.append((host, int(port or default_port)))
+    return hosts
+
+
+def _credentials(url: str) -> dict[str, Any]:
+    user, _, password = urlsplit(url).netloc.rpartition("@")[0].partition(":")
+    found = {"username": unquote(user), "password": unquote(password)}
+    return {name: value for name, value in found.items() if value}
