@@ -85,7 +85,7 @@ class OneServer:
 
     def __init__(self, url: str) -> None:
         try:
-            found = dict(parse_url(url))
+            found: dict[str, Any] = dict(parse_url(url))
         except ValueError as error:
             raise InvalidConfiguration(
                 f"--redis {url}: {error}; also understood: redis+sentinel://h1,h2/service "
@@ -115,11 +115,11 @@ class SentinelGroup:
                 f"--redis {url}: name the service after the hosts: /mymaster"
             )
         self._service = path[0]
-        self._type: type[AbstractConnection] = SSLConnection if tls else Connection
+        self._type: type[Connection] = SSLConnection if tls else Connection
         self._extra = _credentials(url)
         if len(path) > 1:
             self._extra["db"] = int(path[1])
-        self._sentinel = Sentinel(
+        self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
             _hosts(url, _SENTINEL_PORT), sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S}
         )
 
@@ -145,7 +145,7 @@ class Cluster:
     clustered = True
 
     def __init__(self, url: str, *, tls: bool) -> None:
-        self._type: type[AbstractConnection] = SSLConnection if tls else Connection
+        self._type: type[Connection] = SSLConnection if tls else Connection
         self._extra = _credentials(url)
         self._client = RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in _hosts(url, _REDIS_PORT)],
