@@ -1,0 +1,346 @@
+"""Whether a request can be right: Triton's checks, in Triton's order, with Triton's words.
+
+`Rules` is a model version's half of the comparison, made once; `admit` is the request's, and runs
+for each. A request that is fine costs some look-ups: text is made only for refusals, in
+`refusals`. Order: parameters, repeated names, where each input's data is, requested outputs,
+number of inputs, batch size, and then for each input its datatype, shape and bytes.
+
+Pure: neither the model's readiness nor the state of the cluster matters here.
+"""
+
+import math
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from penstock.gateway import refusals
+from penstock.protos.cluster_pb2 import TensorSpec
+from penstock.protos.contents import FIELDS, filled_fields
+from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
+from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.tensors import ITEM_BYTES
+
+Tensor = ModelInferRequest.InferInputTensor
+Raw = Sequence[bytes | memoryview]
+
+PATH_PARAMETER = "penstock_path"
+"""A request that sets it to true is told which workers served it."""
+
+_EMPTY_FINAL = "triton_enable_empty_final_response"
+_CUSTOM_TYPES = ("int64_param", "bool_param", "string_param", "double_param")
+_LENGTH = struct.Struct("<I")
+
+
+class Admitted(NamedTuple):
+    """What the gateway needs to know of a request that is fine.
+
+    Attributes:
+        rows: items along the batch dimension; 1 for models without one.
+        priority: the level to queue it at; 0 for models without levels.
+        timeout_us: microseconds that it may wait in the queue; 0 for its deadline alone.
+        wants_path: the reply shall say which workers served it.
+        typed: it carries typed contents, to be made raw (`contents.normalise`).
+        outputs: names of the outputs asked for; None for all.
+    """
+
+    rows: int
+    priority: int
+    timeout_us: int
+    wants_path: bool
+    typed: bool
+    outputs: tuple[str, ...] | None
+
+
+class InputRule(NamedTuple):
+    """What one input must be.
+
+    Attributes:
+        shape: with the batch dimension, where there is one; -1 is any size.
+        dims: the same without the batch dimension.
+        row_bytes: bytes of one row, None where they depend on the request.
+        item_bytes: bytes of one element, None for BYTES.
+    """
+
+    datatype: str
+    shape: tuple[int, ...]
+    dims: list[int]
+    row_bytes: int | None
+    item_bytes: int | None
+
+    @classmethod
+    def of(cls, spec: TensorSpec, lead: int) -> "InputRule":
+        """The rule for an input with this full shape, of which *lead* dimensions are the batch."""
+        dims = list(spec.shape)[lead:]
+        item_bytes = ITEM_BYTES[spec.datatype]
+        fixed = item_bytes is not None and -1 not in dims
+        return cls(
+            spec.datatype,
+            tuple(spec.shape),
+            dims,
+            math.prod(dims) * item_bytes if fixed and item_bytes else None,
+            item_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What requests to one version of a model must be.
+
+    Attributes:
+        lead: dimensions that precede an input's own: 1 with a batch dimension, else 0.
+        required: names of the inputs that every request must have.
+        levels: priority levels; 0 for none.
+        timeout_us: how long a request may wait in the queue; 0 for its deadline alone.
+        may_shorten: whether a request may ask for less than that.
+    """
+
+    max_batch_size: int
+    lead: int
+    inputs: dict[str, InputRule]
+    required: tuple[str, ...]
+    outputs: frozenset[str]
+    levels: int
+    default_level: int
+    timeout_us: int
+    may_shorten: bool
+
+    @classmethod
+    def of(
+        cls, config: ModelConfig, inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec]
+    ) -> "Rules":
+        """The rules of a version with this completed configuration and these full shapes."""
+        lead = 1 if config.max_batch_size > 0 else 0
+        batching = config.dynamic_batching
+        specs = tuple(inputs)
+        return cls(
+            max_batch_size=config.max_batch_size,
+            lead=lead,
+            inputs={spec.name: InputRule.of(spec, lead) for spec in specs},
+            required=tuple(spec.name for spec in specs if not spec.optional),
+            outputs=frozenset(spec.name for spec in outputs),
+            levels=batching.priority_levels,
+            default_level=batching.default_priority_level,
+            timeout_us=batching.default_queue_policy.default_timeout_microseconds,
+            may_shorten=batching.default_queue_policy.allow_timeout_override,
+        )
+
+
+def admit(request: ModelInferRequest, rules: Rules, raw: Raw | None = None) -> Admitted:
+    """Check *request* against *rules*.
+
+    Args:
+        request: as the client sent it.
+        rules: of the version that the request is for.
+        raw: the raw input contents, when they were kept out of *request* to save a copy.
+
+    Raises:
+        InvalidRequest: the request cannot be right.
+        Unimplemented: it asks for a part of the protocol that Penstock does not offer.
+    """
+    if raw is None:
+        raw = request.raw_input_contents
+    priority, timeout_us, wants_path = rules.default_level, rules.timeout_us, False
+    if request.parameters:
+        priority, timeout_us, wants_path = _read_parameters(request, rules)
+    _find_data(request, raw)
+    outputs = _read_outputs(request, rules) if request.outputs else None
+    _check_count(request, rules)
+    rows = _count_rows(request, rules)
+    for index, tensor in enumerate(request.inputs):
+        rule = rules.inputs.get(tensor.name)
+        if rule is None:
+            raise refusals.unexpected_input(request, tensor.name)
+        if tensor.datatype != rule.datatype:
+            raise refusals.datatype(request, tensor, rule.datatype)
+        if (
+            rule.row_bytes is None
+            or not raw
+            or len(raw[index]) != rows * rule.row_bytes
+            or tensor.shape[rules.lead :] != rule.dims
+        ):
+            _check_closely(request, rules, tensor, raw[index] if raw else None)
+    return Admitted(rows, priority, timeout_us, wants_path, not raw, outputs)
+
+
+def _read_parameters(request: ModelInferRequest, rules: Rules) -> tuple[int, int, bool]:
+    """Priority level, queue timeout and whether the path is wanted.
+
+    Sequences: every model is stateless, and Triton ignores the sequence of a request to such a
+    model, so these parameters are checked and have no effect.
+    """
+    priority, timeout_us, wants_path = rules.default_level, rules.timeout_us, False
+    for key in request.parameters:
+        value = request.parameters[key]
+        if key in (_EMPTY_FINAL, "sequence_start", "sequence_end"):
+            _expect(key, value, "bool_param")
+        elif key == "sequence_id":
+            _expect(key, value, "int64_param", "string_param")
+        elif key == PATH_PARAMETER:
+            _expect(key, value, "bool_param")
+            wants_path = value.bool_param
+        elif key == "priority":
+            priority = _level(value, rules)
+        elif key == "timeout":
+            timeout_us = _queue_timeout_us(value, rules)
+        elif key.startswith("triton_"):
+            raise refusals.reserved_key(_EMPTY_FINAL)
+        else:
+            _expect(key, value, *_CUSTOM_TYPES)
+    return priority, timeout_us, wants_path
+
+
+def _expect(key: str, value: InferParameter, *kinds: str) -> None:
+    if value.WhichOneof("parameter_choice") not in kinds:
+        raise refusals.parameter_type(key, *kinds)
+
+
+def _level(value: InferParameter, rules: Rules) -> int:
+    """The model's default for 0 and for levels that it does not have, as in Triton."""
+    _expect("priority", value, "int64_param", "uint64_param")
+    level = value.int64_param or value.uint64_param
+    if level < 0:
+        raise refusals.parameter_value("priority")
+    return level if 0 < level <= rules.levels else rules.default_level
+
+
+def _queue_timeout_us(value: InferParameter, rules: Rules) -> int:
+    """A request may shorten its model's timeout where the model allows it.
+
+    Where the model sets none, the request's counts. (Triton would ignore it; a client that asks
+    to be refused rather than wait should be.)
+    """
+    _expect("timeout", value, "int64_param")
+    asked_us: int = value.int64_param
+    if asked_us < 0:
+        raise refusals.parameter_value("timeout")
+    if asked_us == 0 or (rules.timeout_us and not rules.may_shorten):
+        return rules.timeout_us
+    return min(asked_us, rules.timeout_us or asked_us)
+
+
+def _find_data(request: ModelInferRequest, raw: Raw) -> None:
+    """Each input has a name of its own, and its data either raw or typed, never both."""
+    tensors = request.inputs
+    count = len(tensors)
+    if count > 1 and len({tensor.name for tensor in tensors}) < count:
+        raise refusals.repeated(request, "input", [tensor.name for tensor in tensors])
+    for index, tensor in enumerate(tensors):
+        if tensor.parameters and "shared_memory_region" in tensor.parameters:
+            raise refusals.shared_memory("input", tensor.name)
+        if tensor.HasField("contents"):
+            if raw:
+                raise refusals.mixed(request, tensor.name)
+            _check_kind(request, tensor)
+        elif index >= len(raw):
+            raise refusals.no_data(request, tensor.name)
+    if len(raw) > count:
+        raise refusals.surplus_data(request, len(raw))
+
+
+def _check_kind(request: ModelInferRequest, tensor: Tensor) -> None:
+    for position, field in enumerate(filled_fields(tensor.contents)):
+        if position > 0:
+            raise refusals.contents_twice(request, tensor)
+        if tensor.datatype not in FIELDS[field]:
+            raise refusals.contents_kind(request, tensor, field)
+
+
+def _read_outputs(request: ModelInferRequest, rules: Rules) -> tuple[str, ...]:
+    names = tuple(output.name for output in request.outputs)
+    if len(set(names)) < len(names):
+        raise refusals.repeated(request, "output", names)
+    for output in request.outputs:
+        if "shared_memory_region" in output.parameters:
+            raise refusals.shared_memory("output", output.name)
+        if "classification" in output.parameters:
+            raise refusals.classification(output.name)
+    for name in names:
+        if name not in rules.outputs:
+            raise refusals.unexpected_output(request, name)
+    return names
+
+
+def _check_count(request: ModelInferRequest, rules: Rules) -> None:
+    count = len(request.inputs)
+    if count == len(rules.inputs):
+        return
+    given = {tensor.name for tensor in request.inputs}
+    if count > len(rules.inputs) or not given.issuperset(rules.required):
+        raise refusals.input_count(request, rules.required, len(rules.inputs))
+
+
+def _count_rows(request: ModelInferRequest, rules: Rules) -> int:
+    """The batch size, which all inputs must share; 1 for models without a batch dimension."""
+    if not rules.lead:
+        return 1
+    rows: int | None = None
+    for tensor in request.inputs:
+        if tensor.name not in rules.inputs:
+            raise refusals.unexpected_input(request, tensor.name)
+        if not tensor.shape:
+            raise refusals.no_batch_dimension(request, tensor.name)
+        if rows is None:
+            rows = tensor.shape[0]
+        elif tensor.shape[0] != rows:
+            raise refusals.batch_mismatch(request, tensor.name)
+    if rows is None or rows < 0:  # no inputs at all; or found to be open, input by input
+        return 1
+    if not 0 < rows <= rules.max_batch_size:
+        relation = f"<= {rules.max_batch_size}" if rows else ">= 1"
+        raise refusals.batch_size(request, relation)
+    return rows
+
+
+def _check_closely(
+    request: ModelInferRequest, rules: Rules, tensor: Tensor, raw: bytes | memoryview | None
+) -> None:
+    """Shape and size of an input that the quick comparison did not settle."""
+    rule = rules.inputs[tensor.name]
+    if len(tensor.shape) != len(rule.shape):
+        raise refusals.shape(request, tensor, rule.shape, batching=rules.lead > 0)
+    for wanted, given in zip(rule.shape, tensor.shape, strict=True):
+        if given < 0:
+            raise refusals.open_dimension(request, tensor)
+        if wanted not in (-1, given):
+            raise refusals.shape(request, tensor, rule.shape, batching=rules.lead > 0)
+    elements = math.prod(tensor.shape)
+    if raw is None:
+        _check_typed(request, tensor, elements)
+    elif rule.item_bytes is None:
+        _check_strings(request, tensor.name, raw, elements)
+    elif len(raw) != elements * rule.item_bytes:
+        raise refusals.byte_size(request, tensor.name, elements * rule.item_bytes, len(raw))
+
+
+def _check_typed(request: ModelInferRequest, tensor: Tensor, elements: int) -> None:
+    filled = filled_fields(tensor.contents)
+    got = len(getattr(tensor.contents, filled[0])) if filled else 0
+    if got == elements:
+        return
+    item_bytes = ITEM_BYTES[tensor.datatype]
+    if item_bytes is not None:
+        raise refusals.byte_size(request, tensor.name, elements * item_bytes, got * item_bytes)
+    if got > elements:
+        raise refusals.too_many_strings(request, tensor.name, elements)
+    raise refusals.too_few_strings(request, tensor.name, elements, got)
+
+
+def _check_strings(
+    request: ModelInferRequest, name: str, raw: bytes | memoryview, elements: int
+) -> None:
+    """Walk a raw BYTES tensor from length to length, without touching its elements."""
+    at, end, got = 0, len(raw), 0
+    while at < end:
+        if got == elements:
+            raise refusals.too_many_strings(request, name, elements)
+        if end - at < _LENGTH.size:
+            raise refusals.cut_length(request, name, end - at)
+        (length,) = _LENGTH.unpack_from(raw, at)
+        at += _LENGTH.size
+        if end - at < length:
+            raise refusals.cut_string(request, name, length, end - at)
+        at += length
+        got += 1
+    if got < elements:
+        raise refusals.too_few_strings(request, name, elements, got)
