@@ -83,6 +83,7 @@ class RegistryKeys:
     keyspace = f"{ROOT}:{REGISTRY_TAG}:keyspace"
     versions = f"{ROOT}:{REGISTRY_TAG}:versions"
     placements = f"{ROOT}:{REGISTRY_TAG}:placements"
+    revision = f"{ROOT}:{REGISTRY_TAG}:revision"
     nodes = f"{ROOT}:{REGISTRY_TAG}:nodes"
     workers = f"{ROOT}:{REGISTRY_TAG}:workers"
     gateways = f"{ROOT}:{REGISTRY_TAG}:gateways"

@@ -1,0 +1,35 @@
+#!lua
+-- registry_announce: a process says that it lives, and what it is.
+-- KEYS  1 records of its kind (hash)   2 seen (zset)   3 changes (stream)   4 signatures (hash)
+-- ARGV  1 member of seen, "<records>/<id>"   2 id   3 record   4 silence (ms)   5 changes kept
+--       6 event kind   7 event detail   8 signature's field, or ""   9 signature
+-- ->    1 something changed: recorded, readers are told | 0 only the time it was seen
+--
+-- When nobody was seen for longer than the silence, Redis was away rather than everybody dead:
+-- the gap is remembered, and readers do not count it (registry.py, `live`).
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local silence = tonumber(ARGV[4])
+
+local last = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
+if last and now - tonumber(last) > silence then
+  redis.call('ZADD', KEYS[2], last, 'gap/from', now, 'gap/until')
+end
+
+local seen = redis.call('ZSCORE', KEYS[2], ARGV[1])
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+local changed = redis.call('HGET', KEYS[1], ARGV[2]) ~= ARGV[3]
+  or not seen or now - tonumber(seen) > silence
+if changed then
+  redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+end
+if ARGV[8] ~= '' and redis.call('HGET', KEYS[4], ARGV[8]) ~= ARGV[9] then
+  redis.call('HSET', KEYS[4], ARGV[8], ARGV[9])
+  changed = true
+end
+if changed then
+  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*',
+    'kind', ARGV[6], 'subject', ARGV[2], 'detail', ARGV[7])
+  return 1
+end
+return 0

@@ -1,0 +1,258 @@
+"""config.pbtxt: what a model's owner says about it, read strictly.
+
+The format is Triton's `ModelConfig` in protobuf's text form. A field that Penstock does not
+implement is refused by its name, never ignored; a field that is spelled out with its default
+(`response_cache { enable: false }`) says nothing and is fine. What the configuration leaves open
+is completed from the artifacts later, in `completion`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from penstock.errors import InvalidConfiguration
+from penstock.protos import model_config_pb2 as pb
+
+SUPPORTED: Final[dict[str, frozenset[str]]] = {
+    "ModelConfig": frozenset(
+        {
+            "name",
+            "platform",
+            "backend",
+            "version_policy",
+            "max_batch_size",
+            "input",
+            "output",
+            "dynamic_batching",
+            "instance_group",
+            "default_model_filename",
+            "parameters",
+        }
+    ),
+    "ModelInput": frozenset({"name", "data_type", "dims"}),
+    "ModelOutput": frozenset({"name", "data_type", "dims", "label_filename"}),
+    "ModelVersionPolicy": frozenset({"latest", "all", "specific"}),
+    "ModelVersionPolicy.Latest": frozenset({"num_versions"}),
+    "ModelVersionPolicy.Specific": frozenset({"versions"}),
+    "ModelInstanceGroup": frozenset({"name", "kind", "count", "gpus"}),
+    "ModelDynamicBatching": frozenset(
+        {
+            "preferred_batch_size",
+            "max_queue_delay_microseconds",
+            "priority_levels",
+            "default_priority_level",
+            "default_queue_policy",
+        }
+    ),
+    "ModelQueuePolicy": frozenset(
+        {"default_timeout_microseconds", "allow_timeout_override", "max_queue_size"}
+    ),
+    "ModelParameter": frozenset({"string_value"}),
+}
+"""Message -> its fields that mean something to Penstock; all others must be at their default."""
+
+# Even when empty, these ask for another kind of scheduling.
+_CHOICES: Final = frozenset({"sequence_batching", "ensemble_scheduling"})
+
+PLATFORM_RUNTIMES: Final[dict[str, str | None]] = {
+    "onnxruntime_onnx": "onnxruntime",
+    "pytorch_libtorch": "pytorch",
+    "pytorch_export": "pytorch",
+    "penstock_pipeline": None,
+}
+"""`platform` -> the runtime that each stage must have; None: stages may differ."""
+
+BACKEND_RUNTIMES: Final[dict[str, str | None]] = {
+    "onnxruntime": "onnxruntime",
+    "pytorch": "pytorch",
+    "penstock": None,
+}
+"""The same for `backend`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """How many workers a model's owner wants for each stage, and where.
+
+    Attributes:
+        replicas: workers for each stage, over the whole cluster.
+        device_kind: "cpu", "cuda", or None for either.
+        gpus: indices of the cuda devices that may hold them; empty for any.
+    """
+
+    replicas: int = 1
+    device_kind: str | None = None
+    gpus: frozenset[int] = frozenset()
+
+
+def parse(text: str, source: str) -> pb.ModelConfig:
+    """The configuration that *text* holds.
+
+    Args:
+        text: protobuf's text format.
+        source: the file's name, for errors.
+
+    Raises:
+        InvalidConfiguration: for a syntax error or an unknown field, with file and line; for a
+            field that Penstock does not implement, with its path; for a value that cannot be.
+    """
+    config = pb.ModelConfig()
+    try:
+        text_format.Parse(text, config)
+    except text_format.ParseError as error:
+        raise InvalidConfiguration(_syntax_error(error, source)) from None
+    refused = list(unsupported_fields(config))
+    if refused:
+        names = ", ".join(f"'{path}'" for path in refused)
+        raise InvalidConfiguration(
+            f"{source}: Penstock does not implement {names}; remove it or set it to its default"
+        )
+    _check_values(config, source)
+    return config
+
+
+def unsupported_fields(message: Message, path: str = "") -> Iterator[str]:
+    """Paths of the fields of *message* that say something Penstock would not do."""
+    supported = SUPPORTED.get(message.DESCRIPTOR.full_name.removeprefix("inference."), frozenset())
+    for field, value in message.ListFields():
+        name = f"{path}{field.name}"
+        if field.name in _CHOICES or (field.name not in supported and not _is_default(value)):
+            yield name
+        elif field.name in supported:
+            for child in _messages_in(value):
+                yield from unsupported_fields(child, f"{name}.")
+
+
+def instances(config: pb.ModelConfig) -> Instances:
+    """What `instance_group` asks for; one worker anywhere when it is absent.
+
+    A group's `count` is for each of its `gpus`, as in Triton.
+
+    Raises:
+        InvalidConfiguration: groups of different kinds, or gpus on a group that is not KIND_GPU.
+    """
+    if not config.instance_group:
+        return Instances()
+    kinds = {_device_kind(group) for group in config.instance_group}
+    if len(kinds) > 1:
+        raise InvalidConfiguration("all instance groups of a model must be of one kind")
+    return Instances(
+        replicas=sum((g.count or 1) * max(1, len(g.gpus)) for g in config.instance_group),
+        device_kind=kinds.pop(),
+        gpus=frozenset(gpu for group in config.instance_group for gpu in group.gpus),
+    )
+
+
+def check_runtimes(config: pb.ModelConfig, runtimes: Iterable[str], source: str) -> None:
+    """Hold what the configuration says of its runtime against the artifacts'.
+
+    Raises:
+        InvalidConfiguration: they differ.
+    """
+    for field, table in (("platform", PLATFORM_RUNTIMES), ("backend", BACKEND_RUNTIMES)):
+        said = getattr(config, field)
+        expected = table.get(said)
+        wrong = sorted(set(runtimes) - {expected}) if expected else []
+        if wrong:
+            raise InvalidConfiguration(
+                f"{source}: {field} is '{said}', but the artifacts are for {' and '.join(wrong)}; "
+                f"remove {field}, or export the model for {expected}"
+            )
+
+
+def _device_kind(group: pb.ModelInstanceGroup) -> str | None:
+    kind = pb.ModelInstanceGroup.Kind
+    if group.kind == kind.KIND_GPU or (group.kind == kind.KIND_AUTO and group.gpus):
+        return "cuda"
+    if group.gpus:
+        raise InvalidConfiguration("instance_group.gpus is only for KIND_GPU")
+    return "cpu" if group.kind == kind.KIND_CPU else None
+
+
+def _messages_in(value: object) -> Iterator[Message]:
+    """The messages that a field's value holds: none, one, those of a list, or of a map."""
+    if isinstance(value, Message):
+        yield value
+    elif hasattr(value, "values"):
+        yield from (item for item in value.values() if isinstance(item, Message))
+    elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        yield from (item for item in value if isinstance(item, Message))
+
+
+def _is_default(value: object) -> bool:
+    """Whether a present field says no more than an absent one: messages of defaults only."""
+    return isinstance(value, Message) and all(_is_default(v) for _, v in value.ListFields())
+
+
+def _syntax_error(error: text_format.ParseError, source: str) -> str:
+    text = re.sub(r"^\d+:\d+ : ", "", str(error))
+    unknown = re.search(r'Message type "([\w.]+)" has no field named "(\w+)"', text)
+    if unknown:
+        owner = unknown[1].removeprefix("inference.")
+        text = f"unknown field '{unknown[2]}' in {owner}"
+    return f"{source}:{error.GetLine() or 1}: {text}"
+
+
+def _check_values(config: pb.ModelConfig, source: str) -> None:
+    def refuse(why: str) -> NoReturn:
+        raise InvalidConfiguration(f"{source}: {why}")
+
+    for field, table in (("platform", PLATFORM_RUNTIMES), ("backend", BACKEND_RUNTIMES)):
+        said = getattr(config, field)
+        if said and said not in table:
+            refuse(f"{field} '{said}' is not supported; Penstock has {', '.join(sorted(table))}")
+    if config.max_batch_size < 0:
+        refuse(f"max_batch_size must be 0 or more, got {config.max_batch_size}")
+    for problem in (*_tensor_problems(config), *_instance_problems(config)):
+        refuse(problem)
+    for problem in _batching_problems(config.dynamic_batching):
+        refuse(f"dynamic_batching: {problem}")
+    if config.version_policy.WhichOneof("policy_choice") == "specific":
+        versions = config.version_policy.specific.versions
+        if not versions or min(versions) < 1:
+            refuse("version_policy.specific must list versions, each 1 or more")
+
+
+def _tensor_problems(config: pb.ModelConfig) -> Iterator[str]:
+    for kind, tensors in (("input", config.input), ("output", config.output)):
+        names: set[str] = set()
+        for tensor in tensors:
+            if not tensor.name:
+                yield f"each {kind} must have a name"
+            if tensor.name in names:
+                yield f"{kind} '{tensor.name}' is listed twice"
+            if tensor.data_type == pb.DataType.TYPE_INVALID:
+                yield f"{kind} '{tensor.name}' must have a data_type"
+            if any(dim < 1 and dim != -1 for dim in tensor.dims):
+                yield (
+                    f"{kind} '{tensor.name}': each of dims must be 1 or more, or -1 for any size, "
+                    f"got {list(tensor.dims)}"
+                )
+            names.add(tensor.name)
+
+
+def _instance_problems(config: pb.ModelConfig) -> Iterator[str]:
+    for group in config.instance_group:
+        if group.kind == pb.ModelInstanceGroup.Kind.KIND_MODEL:
+            yield "instance_group.kind KIND_MODEL is not supported; use KIND_CPU or KIND_GPU"
+        if group.count < 0 or any(gpu < 0 for gpu in group.gpus):
+            yield "instance_group.count and .gpus must be 0 or more"
+    try:
+        instances(config)
+    except InvalidConfiguration as error:
+        yield str(error)
+
+
+def _batching_problems(batching: pb.ModelDynamicBatching) -> Iterator[str]:
+    for size in batching.preferred_batch_size:
+        if size < 1:
+            yield f"each preferred_batch_size must be 1 or more, got {size}"
+    levels, default = batching.priority_levels, batching.default_priority_level
+    if levels and not 1 <= default <= levels:
+        yield f"default_priority_level must be between 1 and priority_levels ({levels})"
+    if default and not levels:
+        yield "default_priority_level needs priority_levels"

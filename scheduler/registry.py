@@ -1,0 +1,368 @@
+"""The registry: what is deployed and what is running, in one hash slot of Redis.
+
+Each process announces itself every second; who is silent for `snapshot.LIVE_MS` no longer counts,
+and is forgotten some time later. Nothing that can be derived is stored (ADR 0005): readers take a
+`Snapshot` and derive. Every change is also an entry of a bounded stream, which wakes readers and
+is the cluster's log of events.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import structlog
+from google.protobuf.message import Message
+from redis.exceptions import RedisError
+
+from penstock.errors import InvalidRequest, PenstockError
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler import scripts
+from penstock.scheduler.keys import RegistryKeys
+from penstock.scheduler.link import Link, Links
+from penstock.scheduler.snapshot import (
+    FORGIVEN_GAP_MS,
+    LIVE_MS,
+    Snapshot,
+    live,
+    placement_id,
+    signature_id,
+    version_map,
+)
+
+log = structlog.get_logger()
+
+ANNOUNCE_EVERY_S: Final = 1.0
+"""How often a process says that it lives; three misses, and it no longer counts."""
+
+FORGET_MS: Final = 2 * FORGIVEN_GAP_MS
+"""A process that was not seen for longer leaves the registry."""
+
+CHANGES_KEPT: Final = 5000
+
+_LOOK_EVERY_MS = 1000
+_COALESCE_S = 0.02
+_RETRY_S = 0.25
+_EVENT_ID = re.compile(r"\d+(-\d+)?")
+
+_ANNOUNCE = scripts.load("registry_announce")
+_WITHDRAW = scripts.load("registry_withdraw")
+_SNAPSHOT = scripts.load("registry_snapshot")
+_PUBLISH = scripts.load("registry_publish")
+_PLACE = scripts.load("registry_place")
+_SWEEP = scripts.load("registry_sweep")
+
+Process = pb.Node | pb.Worker | pb.Gateway | pb.Scheduler
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind of process: its name in `seen` and in events, and where its records are."""
+
+    name: str
+    event: str
+    key: str
+
+
+_KINDS: Final[dict[type[Message], _Kind]] = {
+    pb.Node: _Kind("nodes", "node", RegistryKeys.nodes),
+    pb.Worker: _Kind("workers", "worker", RegistryKeys.workers),
+    pb.Gateway: _Kind("gateways", "gateway", RegistryKeys.gateways),
+    pb.Scheduler: _Kind("schedulers", "scheduler", RegistryKeys.schedulers),
+}
+# Where registry_sweep.lua expects the records of each kind among its KEYS.
+_SWEEP_KEYS: Final = {"nodes": 4, "workers": 5, "gateways": 6, "schedulers": 7}
+
+
+class Registry:
+    """The registry behind *links*."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        # By kind and field, the bytes and the record they hold: most records seldom change.
+        self._parsed: dict[type[Message], dict[bytes, tuple[bytes, Any]]] = {}
+
+    async def announce(
+        self,
+        record: Process,
+        *,
+        event: str = "",
+        detail: str = "",
+        signature: pb.Signature | None = None,
+    ) -> None:
+        """Say that the record's process lives, and what it is; call it every second.
+
+        Args:
+            event: kind of the event when something changed; by default made from the record.
+            signature: what the worker of *record* found in its artifact.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached; the next call puts it right.
+        """
+        kind = _KINDS[type(record)]
+        field, content = "", b""
+        if signature is not None and isinstance(record, pb.Worker):
+            field = signature_id(record.model, record.version, record.stage, record.fingerprint)
+            content = _bytes(signature)
+        await self._links.to(RegistryKeys.tag).call(
+            _ANNOUNCE,
+            (kind.key, RegistryKeys.seen, RegistryKeys.changes, RegistryKeys.signatures),
+            (
+                f"{kind.name}/{record.id}",
+                record.id,
+                _bytes(record),
+                LIVE_MS,
+                CHANGES_KEPT,
+                event or _event_of(record, kind),
+                detail or (record.reason if isinstance(record, pb.Worker) else ""),
+                field,
+                content,
+            ),
+        )
+
+    async def withdraw(self, record: Process, *, event: str = "") -> None:
+        """Take the record's process out: it leaves in order, and need not be missed first."""
+        kind = _KINDS[type(record)]
+        await self._links.to(RegistryKeys.tag).call(
+            _WITHDRAW,
+            (kind.key, RegistryKeys.seen, RegistryKeys.changes),
+            (f"{kind.name}/{record.id}", record.id, CHANGES_KEPT, event or f"{kind.event}.left"),
+        )
+
+    async def snapshot(self) -> Snapshot:
+        """Everything, read in one step; records that did not change are the same objects."""
+        answer = await self._links.to(RegistryKeys.tag).call(
+            _SNAPSHOT,
+            (
+                RegistryKeys.versions,
+                RegistryKeys.placements,
+                RegistryKeys.nodes,
+                RegistryKeys.workers,
+                RegistryKeys.gateways,
+                RegistryKeys.schedulers,
+                RegistryKeys.signatures,
+                RegistryKeys.seen,
+                RegistryKeys.revision,
+                RegistryKeys.changes,
+            ),
+            (),
+        )
+        return self._read(answer)
+
+    async def watch(self) -> AsyncIterator[Snapshot]:
+        """Snapshots: one at once, then after every change and at least each second.
+
+        Changes that come together are seen together. An outage of Redis is waited out.
+        """
+        link = self._links.blocking(RegistryKeys.tag)
+        away = False
+        try:
+            while True:
+                try:
+                    snapshot = await self.snapshot()
+                except (PenstockError, RedisError) as error:
+                    if not away:
+                        log.warning("registry cannot be read, waiting", error=str(error))
+                    away = True
+                    await asyncio.sleep(_RETRY_S)
+                    continue
+                if away:
+                    log.info("registry can be read again")
+                away = False
+                yield snapshot
+                await _change_after(link, snapshot.change_id)
+        finally:
+            await link.close()
+
+    async def publish(self, source: str, versions: Sequence[pb.ModelVersion]) -> int:
+        """Make *versions* all that *source* offers; returns how many were new, changed or gone.
+
+        Args:
+            source: the repository's name, without a slash.
+        """
+        if "/" in source:
+            raise ValueError(f"a source's name has no slash: {source}")
+        words: list[str | bytes] = []
+        for version in versions:
+            words += (f"{version.model}/{version.version}", _bytes(version))
+        answer = await self._links.to(RegistryKeys.tag).call(
+            _PUBLISH,
+            (RegistryKeys.versions, RegistryKeys.changes),
+            (source, CHANGES_KEPT, *words),
+        )
+        return int(answer)
+
+    async def place(
+        self, revision: int, placements: Iterable[pb.Placement], detail: str = ""
+    ) -> int | None:
+        """Replace all placements; None when they are no longer of *revision*: look again."""
+        words: list[str | bytes] = []
+        for placement in placements:
+            words += (placement_id(placement), _bytes(placement))
+        answer = await self._links.to(RegistryKeys.tag).call(
+            _PLACE,
+            (RegistryKeys.placements, RegistryKeys.revision, RegistryKeys.changes),
+            (revision, CHANGES_KEPT, detail, *words),
+        )
+        return None if answer is None else int(answer)
+
+    async def sweep(self, snapshot: Snapshot) -> int:
+        """Forget processes that were silent for `FORGET_MS`, and signatures of nothing.
+
+        Returns how many processes were forgotten. Any scheduler may do it at any time.
+        """
+        gone: list[str | int] = []
+        for kind, records in (
+            (_KINDS[pb.Node], snapshot.nodes),
+            (_KINDS[pb.Worker], snapshot.workers),
+            (_KINDS[pb.Gateway], snapshot.gateways),
+            (_KINDS[pb.Scheduler], snapshot.schedulers),
+        ):
+            for id_ in records:
+                member = f"{kind.name}/{id_}"
+                seen_ms = int(snapshot.seen_ms.get(member, 0))
+                if member not in snapshot.live and snapshot.now_ms - seen_ms > FORGET_MS:
+                    index = _SWEEP_KEYS[kind.name]
+                    gone += (member, seen_ms, index, id_, f"{kind.event}.forgotten")
+        stale = stale_signatures(snapshot)
+        if not gone and not stale:
+            return 0
+        answer = await self._links.to(RegistryKeys.tag).call(
+            _SWEEP,
+            (
+                RegistryKeys.seen,
+                RegistryKeys.changes,
+                RegistryKeys.signatures,
+                RegistryKeys.nodes,
+                RegistryKeys.workers,
+                RegistryKeys.gateways,
+                RegistryKeys.schedulers,
+            ),
+            (CHANGES_KEPT, len(gone) // 5, *gone, *stale),
+        )
+        return int(answer)
+
+    async def events(self, after_id: str = "") -> AsyncIterator[pb.Event]:
+        """What happens after the event *after_id*, or from now on; an outage is waited out.
+
+        Raises:
+            InvalidRequest: *after_id* is no event's id.
+        """
+        if after_id and not _EVENT_ID.fullmatch(after_id):
+            raise InvalidRequest(f"'{after_id}' is not the id of an event")
+        position = after_id or (await self.snapshot()).change_id
+        link = self._links.blocking(RegistryKeys.tag)
+        try:
+            while True:
+                for id_, fields in await _entries_after(link, position, 100):
+                    position = id_.decode()
+                    yield _event(position, fields)
+        finally:
+            await link.close()
+
+    def _read(self, answer: list[Any]) -> Snapshot:
+        now_ms, revision, change_id, *hashes, seen = answer
+        versions, placements, nodes, workers, gateways, schedulers, signatures = hashes
+        scores = zip(seen[::2], seen[1::2], strict=True)
+        seen_ms = {member.decode(): float(score) for member, score in scores}
+        return Snapshot(
+            now_ms=int(now_ms),
+            revision=int(revision),
+            change_id=change_id.decode(),
+            versions=version_map(self._records(versions, pb.ModelVersion).items()),
+            placements=tuple(self._records(placements, pb.Placement).values()),
+            nodes=self._records(nodes, pb.Node),
+            workers=self._records(workers, pb.Worker),
+            gateways=self._records(gateways, pb.Gateway),
+            schedulers=self._records(schedulers, pb.Scheduler),
+            signatures=self._records(signatures, pb.Signature),
+            live=live(seen_ms, int(now_ms)),
+            seen_ms=seen_ms,
+        )
+
+    def _records(self, flat: list[bytes], kind: type[M]) -> dict[str, M]:
+        """The records of one hash by field, in the fields' order."""
+        known = self._parsed.get(kind, {})
+        parsed: dict[bytes, tuple[bytes, M]] = {}
+        for field, content in sorted(zip(flat[::2], flat[1::2], strict=True)):
+            before = known.get(field)
+            if before is not None and before[0] == content:
+                parsed[field] = before
+            else:
+                parsed[field] = content, kind.FromString(content)
+        self._parsed[kind] = parsed
+        return {field.decode(): record for field, (_, record) in parsed.items()}
+
+
+async def keep_announcing(registry: Registry, record: Process) -> None:
+    """Announce *record* every second until cancelled, as it is at that moment.
+
+    An outage of Redis is waited out: the process goes on with its work.
+    """
+    away = False
+    while True:
+        try:
+            await registry.announce(record)
+            away = False
+        except (PenstockError, RedisError) as error:
+            if not away:
+                log.warning("announcing failed", id=record.id, error=str(error))
+            away = True
+        await asyncio.sleep(ANNOUNCE_EVERY_S)
+
+
+def stale_signatures(snapshot: Snapshot) -> list[str]:
+    """Signatures of artifacts that are neither published nor held by a live worker."""
+    needed = {
+        signature_id(version.model, version.version, stage.index, stage.fingerprint)
+        for version in snapshot.versions.values()
+        for stage in version.stages
+    }
+    needed |= {
+        signature_id(w.model, w.version, w.stage, w.fingerprint) for w in snapshot.live_workers()
+    }
+    return sorted(set(snapshot.signatures) - needed)
+
+
+async def _change_after(link: Link, change_id: str) -> None:
+    """Return when something changed, or after a second; what comes together counts as one."""
+    if await _entries_after(link, change_id, 1):
+        await asyncio.sleep(_COALESCE_S)
+
+
+async def _entries_after(
+    link: Link, position: str, most: int
+) -> list[tuple[bytes, Sequence[bytes]]]:
+    try:
+        answer = await link.command(
+            *("XREAD", "COUNT", most, "BLOCK", _LOOK_EVERY_MS),
+            *("STREAMS", RegistryKeys.changes, position),
+        )
+    except (PenstockError, RedisError) as error:
+        log.debug("waiting for changes failed", error=str(error))
+        await asyncio.sleep(_RETRY_S)
+        return []
+    return list(answer[0][1]) if answer else []
+
+
+def _event(id_: str, fields: Sequence[bytes]) -> pb.Event:
+    texts = [field.decode() for field in fields]
+    named: Mapping[str, str] = dict(zip(texts[::2], texts[1::2], strict=True))
+    return pb.Event(id=id_, time_ms=int(id_.partition("-")[0]), **named)
+
+
+def _event_of(record: Process, kind: _Kind) -> str:
+    if isinstance(record, pb.Worker):
+        state = pb.WorkerState.Name(record.state).removeprefix("WORKER_STATE_").lower()
+        return f"worker.{state}"
+    if isinstance(record, pb.Node | pb.Gateway) and record.draining:
+        return f"{kind.event}.draining"
+    return f"{kind.event}.seen"
+
+
+def _bytes(record: Message) -> bytes:
+    # Maps have no order of their own; equal records must have equal bytes.
+    return record.SerializeToString(deterministic=True)

@@ -1,0 +1,125 @@
+"""What the registry knew at one moment, as values that decisions are made from.
+
+The records are facts, written by the process that they are about. Whether a version is ready, or
+a worker missing, is derived from them by whoever asks (ADR 0005).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+from penstock.protos import cluster_pb2 as pb
+
+LIVE_MS: Final = 3000
+"""A process that was not seen for longer does not count. It announces itself every second."""
+
+FORGIVEN_GAP_MS: Final = 60_000
+"""Silence of everybody for up to this long was an outage of Redis, not everybody's death."""
+
+
+class VersionId(NamedTuple):
+    """A model version's name in the registry."""
+
+    model: str
+    version: int
+
+
+def placement_id(placement: pb.Placement) -> str:
+    """The placement's name: which replica of which stage."""
+    return f"{placement.model}/{placement.version}/{placement.stage}.{placement.replica}"
+
+
+def worker_id(placement: pb.Placement) -> str:
+    """The name of the worker that the placement asks for; stable over its restarts."""
+    return f"{placement.node}/{placement_id(placement)}"
+
+
+def signature_id(model: str, version: int, stage: int, fingerprint: str) -> str:
+    """Where the signature of one artifact's content is kept."""
+    return f"{model}/{version}/{stage}/{fingerprint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything in the registry, read in one step.
+
+    Attributes:
+        now_ms: Redis's clock when it was read.
+        revision: of the placements; they are replaced only by who knows it.
+        change_id: the latest entry of the stream of changes that it contains.
+        nodes, workers, gateways, schedulers: records by id, live or not.
+        signatures: by `signature_id`.
+        live: "<kind>/<id>" of every process that counts as alive, kind as above.
+        seen_ms: the same names -> when each process was last seen, alive or not.
+    """
+
+    now_ms: int
+    revision: int
+    change_id: str
+    versions: Mapping[VersionId, pb.ModelVersion]
+    placements: tuple[pb.Placement, ...]
+    nodes: Mapping[str, pb.Node]
+    workers: Mapping[str, pb.Worker]
+    gateways: Mapping[str, pb.Gateway]
+    schedulers: Mapping[str, pb.Scheduler]
+    signatures: Mapping[str, pb.Signature]
+    live: frozenset[str]
+    seen_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def live_nodes(self) -> list[pb.Node]:
+        """The nodes that are alive, by id; those that drain as well."""
+        return [node for id_, node in sorted(self.nodes.items()) if f"nodes/{id_}" in self.live]
+
+    def live_workers(self) -> list[pb.Worker]:
+        """The workers whose process, or whose node in its place, was seen lately, by id."""
+        return [w for id_, w in sorted(self.workers.items()) if f"workers/{id_}" in self.live]
+
+    def versions_of(self, model: str) -> list[pb.ModelVersion]:
+        """The published versions of *model*, lowest first; empty when there is no such model."""
+        return [record for id_, record in sorted(self.versions.items()) if id_.model == model]
+
+    def signature_of(self, version: pb.ModelVersion, stage: pb.Stage) -> pb.Signature | None:
+        """What a worker found in the stage's artifact; None until one has loaded it."""
+        return self.signatures.get(
+            signature_id(version.model, version.version, stage.index, stage.fingerprint)
+        )
+
+
+def empty_snapshot() -> Snapshot:
+    """The snapshot of a registry that holds nothing."""
+    return Snapshot(0, 0, "0-0", {}, (), {}, {}, {}, {}, {}, frozenset())
+
+
+def live(seen_ms: Mapping[str, float], now_ms: int) -> frozenset[str]:
+    """Who of those in *seen_ms* counts as alive at *now_ms*.
+
+    Alive is who was seen within `LIVE_MS`. While Redis is away nobody can be seen: such a gap,
+    and the first moments after it, are not held against anybody who was alive when it began.
+
+    Args:
+        seen_ms: member -> when it was last seen, with the latest gap's ends under "gap/from" and
+            "gap/until" (registry_announce.lua).
+        now_ms: Redis's clock.
+    """
+    members = {m: at for m, at in seen_ms.items() if not m.startswith("gap/")}
+    latest = max(members.values(), default=0.0)
+    gaps = [(seen_ms.get("gap/from", 0.0), seen_ms.get("gap/until", 0.0)), (latest, float(now_ms))]
+    since = [float(now_ms - LIVE_MS)]
+    since += [
+        start - LIVE_MS
+        for start, end in gaps
+        if end - start <= FORGIVEN_GAP_MS and now_ms - end <= LIVE_MS
+    ]
+    return frozenset(member for member, at in members.items() if at >= min(since))
+
+
+def version_map(fields: Iterable[tuple[str, pb.ModelVersion]]) -> dict[VersionId, pb.ModelVersion]:
+    """Versions by id, from (source-qualified name, record) pairs.
+
+    Where two sources publish one version, the source whose name sorts first has it.
+    """
+    versions: dict[VersionId, pb.ModelVersion] = {}
+    for _, record in sorted(fields, key=itemgetter(0)):
+        versions.setdefault(VersionId(record.model, record.version), record)
+    return versions
