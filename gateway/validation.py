@@ -282,9 +282,11 @@ def _count_rows(request: ModelInferRequest, rules: Rules) -> int:
             raise refusals.no_batch_dimension(request, tensor.name)
         if rows is None:
             rows = tensor.shape[0]
+            if rows < 0:
+                raise refusals.open_dimension(request, tensor)
         elif tensor.shape[0] != rows:
             raise refusals.batch_mismatch(request, tensor.name)
-    if rows is None or rows < 0:  # no inputs at all; or found to be open, input by input
+    if rows is None:  # every input is optional, and none was sent
         return 1
     if not 0 < rows <= rules.max_batch_size:
         relation = f"<= {rules.max_batch_size}" if rows else ">= 1"

@@ -1,0 +1,172 @@
+"""Small ONNX models for tests, each written as an entry of a model repository.
+
+Every function writes ``<root>/<name>/config.pbtxt`` and ``<root>/<name>/1/model.onnx`` and returns
+the entry's directory.
+"""
+
+import time
+from pathlib import Path
+
+MAX_BATCH = 8
+
+_ONNX_TYPES = {
+    "BOOL": "BOOL",
+    "UINT8": "UINT8",
+    "UINT16": "UINT16",
+    "UINT32": "UINT32",
+    "UINT64": "UINT64",
+    "INT8": "INT8",
+    "INT16": "INT16",
+    "INT32": "INT32",
+    "INT64": "INT64",
+    "FP16": "FLOAT16",
+    "FP32": "FLOAT",
+    "FP64": "DOUBLE",
+    "BF16": "BFLOAT16",
+    "BYTES": "STRING",
+}
+
+DATATYPES = tuple(_ONNX_TYPES)
+"""Every datatype of the protocol."""
+
+
+def write_identity(root: Path, name: str, datatype: str, *, batch: bool) -> Path:
+    """`output` is `input`, of any length: [batch, n] with batching, else [n]."""
+    from onnx import helper
+
+    shape = ["batch", "n"] if batch else ["n"]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["input"], ["output"])],
+        name,
+        [_value("input", datatype, shape)],
+        [_value("output", datatype, shape)],
+    )
+    tensor = (datatype, (-1,))
+    config = _config(name, MAX_BATCH if batch else 0, {"input": tensor}, {"output": tensor})
+    return _write(root, name, graph, config)
+
+
+def write_add_sub(root: Path, name: str = "add_sub") -> Path:
+    """OUTPUT0 = INPUT0 + INPUT1 and OUTPUT1 = INPUT0 - INPUT1, INT32 [batch, 16]."""
+    from onnx import helper
+
+    names = {"inputs": ("INPUT0", "INPUT1"), "outputs": ("OUTPUT0", "OUTPUT1")}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["INPUT0", "INPUT1"], ["OUTPUT0"]),
+            helper.make_node("Sub", ["INPUT0", "INPUT1"], ["OUTPUT1"]),
+        ],
+        name,
+        [_value(tensor, "INT32", ["batch", 16]) for tensor in names["inputs"]],
+        [_value(tensor, "INT32", ["batch", 16]) for tensor in names["outputs"]],
+    )
+    config = _config(
+        name,
+        MAX_BATCH,
+        dict.fromkeys(names["inputs"], ("INT32", (16,))),
+        dict.fromkeys(names["outputs"], ("INT32", (16,))),
+    )
+    return _write(root, name, graph, config)
+
+
+def write_slow(root: Path, name: str = "slow", *, max_batch: int = 1) -> Path:
+    """A model that computes for about as many seconds as its input says.
+
+    `seconds` and `done` are FP32 [batch, 1], and equal; a batch takes as long as its largest
+    element. The rate is measured on this machine while the model is written.
+    """
+    graph = _spinning_graph(name, rounds_per_s=1)
+    rounds_per_s = _measure_rounds_per_s(graph)
+    config = _config(name, max_batch, {"seconds": ("FP32", (1,))}, {"done": ("FP32", (1,))})
+    return _write(root, name, _spinning_graph(name, rounds_per_s), config)
+
+
+def _spinning_graph(name, rounds_per_s):
+    """Round after round of a matrix product that no optimizer can leave out."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    side = 64
+    mixing = numpy_helper.from_array(np.eye(side, dtype=np.float32), "mixing")
+    rate = numpy_helper.from_array(np.array(rounds_per_s, dtype=np.float32), "rate")
+    zero = numpy_helper.from_array(np.array(0, dtype=np.float32), "zero")
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "mixing"], ["next_state"]),
+            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [side, side]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next_state", TensorProto.FLOAT, [side, side]),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["seconds"], ["longest"], keepdims=0),
+        helper.make_node("Mul", ["longest", "rate"], ["rounds_float"]),
+        helper.make_node("Cast", ["rounds_float"], ["rounds"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["rounds", "", "mixing"], ["last"], body=body),
+        helper.make_node("ReduceMax", ["last"], ["one"], keepdims=0),
+        helper.make_node("Mul", ["one", "zero"], ["nothing"]),
+        helper.make_node("Add", ["seconds", "nothing"], ["done"]),
+    ]
+    return helper.make_graph(
+        nodes,
+        name,
+        [_value("seconds", "FP32", ["batch", 1])],
+        [_value("done", "FP32", ["batch", 1])],
+        initializer=[mixing, rate, zero],
+    )
+
+
+def _measure_rounds_per_s(graph, rounds=20_000):
+    import numpy as np
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(
+        _model(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    began = time.perf_counter()
+    session.run(None, {"seconds": np.array([[rounds]], dtype=np.float32)})
+    return rounds / (time.perf_counter() - began)
+
+
+def _value(name, datatype, shape):
+    from onnx import TensorProto, helper
+
+    return helper.make_tensor_value_info(name, getattr(TensorProto, _ONNX_TYPES[datatype]), shape)
+
+
+def _model(graph):
+    from onnx import checker, helper
+
+    # Versions that every supported ONNX Runtime reads.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    return model
+
+
+def _config(name, max_batch, inputs, outputs):
+    lines = [f'name: "{name}"', 'platform: "onnxruntime_onnx"', f"max_batch_size: {max_batch}"]
+    for kind, tensors in (("input", inputs), ("output", outputs)):
+        for tensor, (datatype, dims) in tensors.items():
+            config_type = "STRING" if datatype == "BYTES" else datatype
+            lines.append(
+                f'{kind} {{ name: "{tensor}" data_type: TYPE_{config_type} dims: {list(dims)} }}'
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _write(root, name, graph, config):
+    entry = root / name
+    (entry / "1").mkdir(parents=True)
+    (entry / "1" / "model.onnx").write_bytes(_model(graph).SerializeToString())
+    (entry / "config.pbtxt").write_text(config)
+    return entry
