@@ -1,0 +1,1 @@
+"""Workers: one process, one device, one shard."""

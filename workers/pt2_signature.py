@@ -1,0 +1,155 @@
+"""What the inputs and outputs of a `.pt2` are called, and what they look like.
+
+An exported program names its inputs after the arguments of ``forward`` and has no names for its
+outputs. Where that is not enough, as between the stages of one model, the names travel inside
+the file as an extra file, ``penstock.json``:
+
+    {"inputs":  [{"name": "image", "datatype": "FP32", "shape": [-1, 1, 8, 8]}],
+     "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}]}
+
+Both lists are in the program's own order. Without it the inputs have the names of the arguments,
+and the outputs are ``output``, or ``output_0``, ``output_1`` ... where there are several.
+
+torch is not imported here: a program is passed in.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from penstock.errors import ArtifactUnusable
+from penstock.tensors import DATATYPES
+
+EXTRA_FILE = "penstock.json"
+"""The key of ``extra_files`` in `torch.export.save` and `torch.export.load`."""
+
+DATATYPE_NAMES = {
+    "torch.bool": "BOOL", "torch.uint8": "UINT8", "torch.uint16": "UINT16",
+    "torch.uint32": "UINT32", "torch.uint64": "UINT64", "torch.int8": "INT8",
+    "torch.int16": "INT16", "torch.int32": "INT32", "torch.int64": "INT64",
+    "torch.float16": "FP16", "torch.float32": "FP32", "torch.float64": "FP64",
+    "torch.bfloat16": "BF16",
+}  # fmt: skip
+"""A torch dtype as text -> the wire's name for it."""
+
+
+class TensorSignature(NamedTuple):
+    """One input or output; -1 is a size that follows the request."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+Signatures = tuple[TensorSignature, ...]
+
+
+def write_extra(inputs: Iterable[TensorSignature], outputs: Iterable[TensorSignature]) -> str:
+    """The text of ``penstock.json`` for these tensors, in the program's order."""
+    return json.dumps(
+        {
+            "inputs": [tensor._asdict() for tensor in inputs],
+            "outputs": [tensor._asdict() for tensor in outputs],
+        }
+    )
+
+
+def signature_of(program: Any, extra_text: str | bytes | None) -> tuple[Signatures, Signatures]:
+    """The inputs and outputs of *program*, an ``ExportedProgram``, in its flat order.
+
+    *extra_text* is the content of ``penstock.json``, empty or None where the file has none.
+    Datatypes and shapes are always the program's own; only the names come from the text.
+
+    Raises:
+        ArtifactUnusable: an input or output is not a tensor that can travel, or the text is not
+            about this program.
+    """
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    inputs = [
+        (spec.arg.name, _look(f"input '{spec.arg.name}'", values.get(spec.arg.name)))
+        for spec in _user_inputs(program)
+        if not _is_constant(spec.arg)
+    ]
+    outputs = [
+        _look(f"output {place}", values.get(getattr(spec.arg, "name", None)))
+        for place, spec in enumerate(_user_outputs(program))
+    ]
+    input_names, output_names = [name for name, _ in inputs], _default_names(len(outputs))
+    if extra_text:
+        described = _read_extra(extra_text)
+        input_names = _names(described, "inputs", [look for _, look in inputs])
+        output_names = _names(described, "outputs", outputs)
+    return (
+        _signatures(input_names, [look for _, look in inputs]),
+        _signatures(output_names, outputs),
+    )
+
+
+def call_arguments(program: Any, tensors: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments that call *program* with *tensors*.
+
+    *tensors* are in the order of `signature_of`. Arguments that were constants at the export
+    (None, numbers) are put back in their places, lists and dicts are built again.
+    """
+    given = iter(tensors)
+    leaves = [
+        spec.arg.value if _is_constant(spec.arg) else next(given) for spec in _user_inputs(program)
+    ]
+    args, kwargs = program.call_spec.in_spec.unflatten(leaves)
+    return tuple(args), dict(kwargs)
+
+
+def _user_inputs(program: Any) -> Iterator[Any]:
+    specs = program.graph_signature.input_specs
+    return (spec for spec in specs if spec.kind.name == "USER_INPUT")
+
+
+def _user_outputs(program: Any) -> Iterator[Any]:
+    specs = program.graph_signature.output_specs
+    return (spec for spec in specs if spec.kind.name == "USER_OUTPUT")
+
+
+def _is_constant(argument: Any) -> bool:
+    return hasattr(argument, "value")
+
+
+def _look(what: str, value: Any) -> tuple[str, tuple[int, ...]]:
+    """Datatype and shape of the tensor that *value* stands for."""
+    datatype = DATATYPE_NAMES.get(str(getattr(value, "dtype", None)))
+    if datatype is None or not hasattr(value, "shape"):
+        raise ArtifactUnusable(
+            f"{what} of the exported program is not a tensor of a datatype that can travel; "
+            "export a module whose forward takes and returns plain tensors"
+        )
+    return datatype, tuple(size if isinstance(size, int) else -1 for size in value.shape)
+
+
+def _default_names(count: int) -> list[str]:
+    return ["output"] if count == 1 else [f"output_{place}" for place in range(count)]
+
+
+def _read_extra(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ArtifactUnusable(f"{EXTRA_FILE} inside the artifact is not JSON") from None
+
+
+def _names(described: Any, kind: str, looks: Sequence[tuple[str, tuple[int, ...]]]) -> list[str]:
+    try:
+        names = [str(tensor["name"]) for tensor in described[kind]]
+        datatypes = [tensor["datatype"] for tensor in described[kind]]
+    except (KeyError, TypeError):
+        raise ArtifactUnusable(f"{EXTRA_FILE} inside the artifact lacks its {kind}") from None
+    if datatypes != [datatype for datatype, _ in looks] or not set(datatypes) <= DATATYPES:
+        raise ArtifactUnusable(
+            f"{EXTRA_FILE} inside the artifact describes other {kind} than its program has"
+        )
+    if len(set(names)) < len(names):
+        raise ArtifactUnusable(f"{EXTRA_FILE} inside the artifact names two {kind} alike")
+    return names
+
+
+def _signatures(names: Sequence[str], looks: Sequence[tuple[str, tuple[int, ...]]]) -> Signatures:
+    pairs = zip(names, looks, strict=True)
+    return tuple(TensorSignature(name, datatype, shape) for name, (datatype, shape) in pairs)
