@@ -1,0 +1,189 @@
+"""The commands that run one role each: gateway, scheduler, node, worker.
+
+Their options are the fields of `penstock.settings`; one that is not given is read from
+``PENSTOCK_*``, and has its default there.
+"""
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from penstock.settings import RoleSettings
+
+S = TypeVar("S", bound="RoleSettings")
+T = TypeVar("T")
+
+Redis = Annotated[
+    str | None,
+    typer.Option(
+        help="Redis or Valkey: redis://, rediss://, unix://, redis+sentinel:// or "
+        "redis+cluster://. Required, unless PENSTOCK_REDIS is set.",
+        metavar="URL",
+        show_default=False,
+    ),
+]
+Models = Annotated[
+    Path | None, typer.Option(help="The model repository.", metavar="DIR", show_default=False)
+]
+LogLevel = Annotated[
+    str | None, typer.Option(help="debug, info, warning or error. (default: info)")
+]
+LogJson = Annotated[bool | None, typer.Option("--log-json", help="Log JSON lines.")]
+ReadyFile = Annotated[
+    Path | None, typer.Option(help="Written once this role serves.", metavar="FILE")
+]
+ParentPid = Annotated[int | None, typer.Option(help="End when this process does.", metavar="PID")]
+
+
+def gateway(
+    *,
+    redis: Redis = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to serve at. (default: 127.0.0.1)")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes any free one. (default: 8001)")] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that share the port. (default: 1)")
+    ] = None,
+    max_message_mib: Annotated[
+        int | None, typer.Option(help="Largest request and reply. (default: 64)")
+    ] = None,
+    default_timeout_s: Annotated[
+        float | None, typer.Option(help="For requests without a deadline. (default: 60)")
+    ] = None,
+    server_name: Annotated[
+        str | None, typer.Option(help="What ServerMetadata answers. (default: triton)")
+    ] = None,
+    drain_s: Annotated[
+        float | None, typer.Option(help="Time for requests in flight at the end. (default: 10)")
+    ] = None,
+    log_level: LogLevel = None,
+    log_json: LogJson = None,
+    ready_file: ReadyFile = None,
+    parent_pid: ParentPid = None,
+) -> None:
+    """Run a gateway: the gRPC server that clients talk to. Any number may run, all equal."""
+    options = locals()
+    from penstock.settings import GatewaySettings
+
+    settings = _begin("gateway", GatewaySettings, options)
+    from penstock.gateway import app
+
+    _run(app.run(settings))
+
+
+def scheduler(
+    *,
+    redis: Redis = None,
+    models: Models = None,
+    poll_s: Annotated[
+        float | None, typer.Option(help="How often DIR is looked at. (default: 2)")
+    ] = None,
+    log_level: LogLevel = None,
+    log_json: LogJson = None,
+    ready_file: ReadyFile = None,
+    parent_pid: ParentPid = None,
+) -> None:
+    """Run a scheduler: it publishes a model repository and places its shards on nodes."""
+    options = locals()
+    from penstock.settings import SchedulerSettings
+
+    settings = _begin("scheduler", SchedulerSettings, options)
+    from penstock.scheduler import app
+
+    _run(app.run(settings))
+
+
+def node(
+    *,
+    redis: Redis = None,
+    models: Models = None,
+    node: Annotated[str | None, typer.Option(help="The node's name. (default: the host's)")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads of each CPU worker. (default: cores shared evenly)"),
+    ] = None,
+    memory_mib: Annotated[
+        int | None, typer.Option(help="Of the CPU device. (default: what the machine has)")
+    ] = None,
+    log_level: LogLevel = None,
+    log_json: LogJson = None,
+    ready_file: ReadyFile = None,
+    parent_pid: ParentPid = None,
+) -> None:
+    """Run this machine's agent: it starts and watches the workers that are placed here."""
+    options = locals()
+    from penstock.settings import NodeSettings
+
+    settings = _begin("node", NodeSettings, options)
+    from penstock.workers import app
+
+    _run(app.run_node(settings))
+
+
+def worker(
+    *,
+    redis: Redis = None,
+    models: Models = None,
+    model: Annotated[str | None, typer.Option(help="The model's name.")] = None,
+    version: Annotated[int | None, typer.Option(help="Its version.")] = None,
+    stage: Annotated[
+        int | None, typer.Option(help="The shard's place in the pipeline. (default: 0)")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu:0, cuda:0, cuda:1 ... (default: cpu:0)")
+    ] = None,
+    worker_id: Annotated[str | None, typer.Option(help="The same over restarts.")] = None,
+    boot_id: Annotated[str | None, typer.Option(help="New with each start.")] = None,
+    node: Annotated[str | None, typer.Option(help="The node that it belongs to.")] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="Of the artifact that must be loaded.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Computing threads. (default: one for each core)")
+    ] = None,
+    lease_ms: Annotated[
+        int | None, typer.Option(help="Length of its leases. (default: 5000)")
+    ] = None,
+    log_level: LogLevel = None,
+    log_json: LogJson = None,
+    ready_file: ReadyFile = None,
+    parent_pid: ParentPid = None,
+) -> None:
+    """Run one worker: one shard on one device. Exit status 3: the shard cannot be loaded."""
+    options = locals()
+    from penstock.settings import WorkerSettings
+
+    settings = _begin("worker", WorkerSettings, options)
+    from penstock.workers import app
+
+    raise typer.Exit(_run(app.run_worker(settings)))
+
+
+def _begin(role: str, kind: "type[S]", options: dict[str, Any]) -> "S":
+    """Read the settings and take up the role's life; *options* are named like the settings."""
+    from penstock.lifetime import die_with_parent
+    from penstock.settings import load
+    from penstock.telemetry import configure_logging
+
+    settings = load(kind, **options)
+    die_with_parent(settings.parent_pid)
+    configure_logging(role, level=settings.log_level, json_lines=settings.log_json)
+    # Facts of this process alone: what it starts must not take them over.
+    for name in ("PENSTOCK_READY_FILE", "PENSTOCK_PARENT_PID"):
+        os.environ.pop(name, None)
+    return settings
+
+
+def _run(main: Coroutine[Any, Any, T]) -> T:
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return asyncio.run(main)
+    answer: T = uvloop.run(main)
+    return answer

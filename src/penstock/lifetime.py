@@ -1,0 +1,130 @@
+"""The life of a process: how it ends, together with whom, and how it says that it serves.
+
+Roles end in order at the first SIGTERM or SIGINT, at once at the second, and never outlive the
+process that started them. ``python -m penstock.lifetime PARENT_PID COMMAND ...`` becomes a program
+that ends with its parent as well, though it knows nothing of Penstock.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from pathlib import Path
+
+INTERRUPTED = 130
+"""Exit status of a process that was told twice to stop: 128 + SIGINT, as shells have it."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_POLL_S = 0.5
+
+
+def die_with_parent(parent_pid: int | None) -> None:
+    """Send this process SIGTERM when its parent ends; None to live by itself.
+
+    Raises:
+        SystemExit: *parent_pid* is not the parent any more: it has ended already.
+    """
+    if parent_pid is None:
+        return
+    if not _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM):
+        threading.Thread(target=_watch_parent, args=(parent_pid,), daemon=True).start()
+    # The kernel reports only deaths to come; the parent may have ended before the call above.
+    if os.getppid() != parent_pid:
+        raise SystemExit(f"penstock: the process that started this one ({parent_pid}) is gone")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose parent dies, so that none can be lost (Linux)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that *pid* is the parent of; empty where /proc does not tell."""
+    found: list[int] = []
+    # A process may end while it is looked at.
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def reap_orphans(own: Collection[int]) -> None:
+    """Let go of adopted processes that have ended; those in *own* have their own waiter."""
+    for pid in children_of(os.getpid()):
+        if pid not in own:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def kill_descendants(pid: int) -> None:
+    """Kill everything that *pid* has started, and what those have started, at once."""
+    for child in children_of(pid):
+        kill_descendants(child)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+@contextlib.asynccontextmanager
+async def stop_signals(
+    on_second: Callable[[], None] | None = None,
+) -> AsyncIterator[asyncio.Event]:
+    """An event that is set at the first SIGTERM or SIGINT.
+
+    The second ends the process at once with status 130, after *on_second* was called.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def heard() -> None:
+        if stop.is_set():
+            if on_second is not None:
+                on_second()
+            os._exit(INTERRUPTED)
+        stop.set()
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, heard)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def write_ready(path: Path | None, text: str) -> None:
+    """Say in the file *path* that the process serves; whoever sees the file sees all of *text*."""
+    if path is None:
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def bound_command(*command: str) -> list[str]:
+    """The command line of *command* as a child that ends together with this process."""
+    return [sys.executable, "-m", "penstock.lifetime", str(os.getpid()), *command]
+
+
+def _prctl(option: int, value: int) -> bool:
+    if sys.platform != "linux":
+        return False
+    failed: int = ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+    return failed == 0
+
+
+def _watch_parent(parent_pid: int) -> None:
+    while os.getppid() == parent_pid:
+        time.sleep(_POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    die_with_parent(int(sys.argv[1]))
+    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 the caller's own command line
