@@ -28,7 +28,8 @@ PATH_PARAMETER = "penstock_path"
 """A request that sets it to true is told which workers served it."""
 
 _EMPTY_FINAL = "triton_enable_empty_final_response"
-_CUSTOM_TYPES = ("int64_param", "bool_param", "string_param", "double_param")
+_CUSTOM_NAMED = ("int64_param", "bool_param", "string_param")
+_CUSTOM_TYPES = (*_CUSTOM_NAMED, "double_param")  # taken, though Triton's refusal omits it
 _LENGTH = struct.Struct("<I")
 
 
@@ -185,8 +186,8 @@ def _read_parameters(request: ModelInferRequest, rules: Rules) -> tuple[int, int
             timeout_us = _queue_timeout_us(value, rules)
         elif key.startswith("triton_"):
             raise refusals.reserved_key(_EMPTY_FINAL)
-        else:
-            _expect(key, value, *_CUSTOM_TYPES)
+        elif value.WhichOneof("parameter_choice") not in _CUSTOM_TYPES:
+            raise refusals.parameter_type(key, *_CUSTOM_NAMED)
     return priority, timeout_us, wants_path
 
 
