@@ -9,13 +9,14 @@ is completed from the artifacts later, in `completion`.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from penstock.errors import InvalidConfiguration
 from penstock.protos import model_config_pb2 as pb
+from penstock.tensors import DATATYPES
 
 SUPPORTED: Final[dict[str, frozenset[str]]] = {
     "ModelConfig": frozenset(
@@ -145,6 +146,27 @@ def instances(config: pb.ModelConfig) -> Instances:
         device_kind=kinds.pop(),
         gpus=frozenset(gpu for group in config.instance_group for gpu in group.gpus),
     )
+
+
+def datatype_of_config(kind: pb.DataType) -> str:
+    """The wire's name for a `TYPE_...` of the configuration: TYPE_STRING is BYTES."""
+    if kind == pb.DataType.TYPE_STRING:
+        return "BYTES"
+    return pb.DataType.Name(kind).removeprefix("TYPE_")
+
+
+def config_type_of(datatype: str) -> pb.DataType:
+    """The `TYPE_...` for a datatype of the wire: BYTES is TYPE_STRING.
+
+    Raises:
+        InvalidConfiguration: the protocol has no such datatype.
+    """
+    if datatype not in DATATYPES:
+        raise InvalidConfiguration(
+            f"datatype {datatype} cannot be served; the protocol has {', '.join(sorted(DATATYPES))}"
+        )
+    name = "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
+    return cast("pb.DataType", pb.DataType.Value(name))
 
 
 def check_runtimes(config: pb.ModelConfig, runtimes: Iterable[str], source: str) -> None:

@@ -1,0 +1,237 @@
+"""Completion: what the owner's configuration leaves open, taken from the artifacts.
+
+As Triton does it for ONNX models: absent inputs and outputs are those of the artifacts. When the
+configuration gives no `max_batch_size`, and every tensor has a leading dimension of any size,
+requests are batched, up to `DEFAULT_MAX_BATCH` rows (Triton's default is 4, set by a server
+option; one number that suits small and large models alike is not to be had, and rows cost memory
+only when they come). To serve such a model without batching, list its tensors with their full
+dims.
+
+What the configuration does say is held against the artifacts; whatever disagrees is refused.
+Requests are batched with each other when the completed configuration has `dynamic_batching`: the
+owner wrote it, or left `max_batch_size` open.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from penstock.errors import InvalidConfiguration
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler.dataflow import Flow, StagePlan, fits, flow, shown
+from penstock.scheduler.model_config import (
+    check_runtimes,
+    config_type_of,
+    datatype_of_config,
+)
+
+__all__ = ["DEFAULT_MAX_BATCH", "Deployment", "StagePlan", "complete"]
+
+DEFAULT_MAX_BATCH: Final = 64
+
+_PLATFORMS: Final = {
+    "onnxruntime": ("onnxruntime_onnx", "onnxruntime"),
+    "pytorch": ("pytorch_export", "pytorch"),
+}
+_PIPELINE: Final = ("penstock_pipeline", "penstock")
+
+ConfigTensor = config_pb.ModelInput | config_pb.ModelOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A model version, complete: all that is needed to take and to run its requests.
+
+    Attributes:
+        config: as ModelConfig answers it.
+        inputs, outputs: with full shapes; the first dimension is -1 if max_batch_size > 0.
+        stages: each stage's part, in order.
+        labels: output -> its labels by index, for outputs that have a label file.
+    """
+
+    config: config_pb.ModelConfig
+    inputs: tuple[pb.TensorSpec, ...]
+    outputs: tuple[pb.TensorSpec, ...]
+    stages: tuple[StagePlan, ...]
+    labels: Mapping[str, tuple[str, ...]]
+
+
+def complete(version: pb.ModelVersion, signatures: Sequence[pb.Signature]) -> Deployment:
+    """Complete *version* from what its shards turned out to be, one signature for each stage.
+
+    The same arguments give the same object; nobody may change what is in it.
+
+    Raises:
+        InvalidConfiguration: configuration and artifacts do not go together; says what to change.
+    """
+    return _complete(
+        version.SerializeToString(deterministic=True),
+        tuple(signature.SerializeToString(deterministic=True) for signature in signatures),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _complete(version_bytes: bytes, signature_bytes: tuple[bytes, ...]) -> Deployment:
+    version = pb.ModelVersion.FromString(version_bytes)
+    signatures = [pb.Signature.FromString(content) for content in signature_bytes]
+    if not version.stages or len(signatures) != len(version.stages):
+        raise InvalidConfiguration(
+            f"{version.model} version {version.version} has {len(version.stages)} shard(s), "
+            f"but {len(signatures)} signature(s) are known"
+        )
+    config = config_pb.ModelConfig.FromString(version.config)
+    config.name = version.model
+    tensors = flow(version, signatures)
+    inputs = _chosen("input", config.input, tensors.inputs, tensors)
+    outputs = _chosen("output", config.output, tensors.products, tensors)
+    stages = tensors.stages([s.name for s in inputs], [s.name for s in outputs])
+    between = [spec for _, spec in tensors.crossing(stages)]
+    _complete_batching(config, inputs, outputs, between)
+    lead = 1 if config.max_batch_size else 0
+    inputs = [_checked("input", config.input, spec, lead) for spec in inputs]
+    outputs = [_checked("output", config.output, spec, lead) for spec in outputs]
+    _complete_tensors(config, inputs, outputs, lead)
+    _complete_platform(config, version)
+    labels = {
+        output.name: tuple(version.labels[output.label_filename].values)
+        for output in config.output
+        if output.label_filename in version.labels
+    }
+    return Deployment(config, tuple(inputs), tuple(outputs), stages, labels)
+
+
+def _chosen(
+    kind: str, listed: Sequence[ConfigTensor], found: Mapping[str, pb.TensorSpec], tensors: Flow
+) -> list[pb.TensorSpec]:
+    """The artifacts' tensors that are the model's inputs (or outputs), in order."""
+    names = [tensor.name for tensor in listed]
+    for name in names:
+        if name not in found:
+            raise InvalidConfiguration(
+                f"config.pbtxt: {kind} '{name}' is not an {kind} of "
+                f"{' or '.join(tensors.artifacts)}, which {_has(kind, found)}"
+            )
+    if kind == "output":
+        return [found[name] for name in names or tensors.last]
+    required = [name for name, spec in found.items() if not spec.optional]
+    missing = [name for name in required if names and name not in names]
+    if missing:
+        reader = next(
+            artifact
+            for artifact, signature in zip(tensors.artifacts, tensors.signatures, strict=True)
+            if any(spec.name == missing[0] for spec in signature.inputs)
+        )
+        raise InvalidConfiguration(
+            f"{reader} reads '{missing[0]}', which no earlier stage writes and config.pbtxt does "
+            f'not list: add input {{ name: "{missing[0]}" ... }}, or remove all inputs from '
+            "config.pbtxt to have them completed"
+        )
+    return [found[name] for name in names or required]
+
+
+def _has(kind: str, found: Mapping[str, pb.TensorSpec]) -> str:
+    names = ", ".join(f"'{name}'" for name in found)
+    return f"has the {kind}s {names}" if names else f"has no {kind}s"
+
+
+def _complete_batching(
+    config: config_pb.ModelConfig,
+    inputs: Sequence[pb.TensorSpec],
+    outputs: Sequence[pb.TensorSpec],
+    between: Sequence[pb.TensorSpec],
+) -> None:
+    everything = (*inputs, *outputs, *between)
+    if config.max_batch_size == 0:
+        if _asks_for_no_batch(config, everything) or not all(map(_is_open, everything)):
+            return
+        config.max_batch_size = DEFAULT_MAX_BATCH
+        config.dynamic_batching.SetInParent()
+    for spec in everything:
+        if not _is_open(spec):
+            raise InvalidConfiguration(
+                f"config.pbtxt: max_batch_size is {config.max_batch_size}, but the first dimension "
+                f"of '{spec.name}' is not of any size: it is {shown(spec)}; export the model with "
+                "a dynamic batch dimension, or set max_batch_size to 0 and list the full dims"
+            )
+    too_large = [
+        size
+        for size in config.dynamic_batching.preferred_batch_size
+        if size > config.max_batch_size
+    ]
+    if too_large:
+        raise InvalidConfiguration(
+            f"config.pbtxt: dynamic_batching.preferred_batch_size {too_large[0]} is more than "
+            f"max_batch_size, which is {config.max_batch_size}"
+        )
+
+
+def _is_open(spec: pb.TensorSpec) -> bool:
+    return bool(spec.shape) and spec.shape[0] == -1
+
+
+def _asks_for_no_batch(config: config_pb.ModelConfig, specs: Iterable[pb.TensorSpec]) -> bool:
+    """Whether the owner lists tensors with all their dimensions: none is left for a batch."""
+    ranks = {spec.name: len(spec.shape) for spec in specs}
+    listed: list[ConfigTensor] = [*config.input, *config.output]
+    return any(len(tensor.dims) == ranks[tensor.name] for tensor in listed)
+
+
+def _checked(
+    kind: str, listed: Iterable[ConfigTensor], spec: pb.TensorSpec, lead: int
+) -> pb.TensorSpec:
+    """*spec* as narrow as the configuration makes it."""
+    said = next((tensor for tensor in listed if tensor.name == spec.name), None)
+    if said is None:
+        return spec
+    where = f"config.pbtxt: {kind} '{spec.name}'"
+    datatype = datatype_of_config(said.data_type)
+    if datatype != spec.datatype:
+        raise InvalidConfiguration(
+            f"{where} has data_type {config_pb.DataType.Name(said.data_type)}, but the artifact "
+            f"expects {config_pb.DataType.Name(config_type_of(spec.datatype))}; correct data_type"
+        )
+    dims, expected = list(said.dims), list(spec.shape)[lead:]
+    wider = any(a == -1 != b for a, b in zip(dims, expected, strict=False))
+    if wider or not fits(dims, expected):
+        batch = " without the batch dimension, since max_batch_size is not 0" if lead else ""
+        raise InvalidConfiguration(
+            f"{where} has dims {dims}, but the artifact expects {expected}{batch}; correct dims"
+        )
+    return pb.TensorSpec(
+        name=spec.name, datatype=datatype, shape=[*spec.shape[:lead], *dims], optional=spec.optional
+    )
+
+
+def _complete_tensors(
+    config: config_pb.ModelConfig,
+    inputs: Iterable[pb.TensorSpec],
+    outputs: Iterable[pb.TensorSpec],
+    lead: int,
+) -> None:
+    if not config.input:
+        for spec in inputs:
+            kind = config_type_of(spec.datatype)
+            config.input.add(name=spec.name, data_type=kind, dims=spec.shape[lead:])
+    if not config.output:
+        for spec in outputs:
+            kind = config_type_of(spec.datatype)
+            config.output.add(name=spec.name, data_type=kind, dims=spec.shape[lead:])
+
+
+def _complete_platform(config: config_pb.ModelConfig, version: pb.ModelVersion) -> None:
+    runtimes = [stage.runtime for stage in version.stages]
+    check_runtimes(config, runtimes, "config.pbtxt")
+    whole = len(runtimes) == 1
+    platform, backend = _PLATFORMS[runtimes[0]] if whole else _PIPELINE
+    config.platform = config.platform or platform
+    config.backend = config.backend or backend
+    if whole and not config.default_model_filename:
+        config.default_model_filename = version.stages[0].artifact.rpartition("/")[2]
+    if not config.instance_group:
+        kind = {"cpu": "KIND_CPU", "cuda": "KIND_GPU"}.get(version.device_kind, "KIND_AUTO")
+        config.instance_group.add(kind=config_pb.ModelInstanceGroup.Kind.Value(kind))
+    for index, group in enumerate(config.instance_group):
+        group.name = group.name or f"{version.model}_{index}"
+        group.count = group.count or 1
