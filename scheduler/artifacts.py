@@ -1,0 +1,189 @@
+"""Artifacts: the files of one model version, in pipeline order, known by their content.
+
+A fingerprint depends on what the files hold and not on when they were written, so that copies of
+one repository on several machines agree, and touching a file restarts nothing.
+"""
+
+import hashlib
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from penstock.errors import ArtifactUnusable
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler.model_config import BACKEND_RUNTIMES, PLATFORM_RUNTIMES
+
+RUNTIMES: Final = {".onnx": "onnxruntime", ".pt2": "pytorch"}
+"""Suffix of an artifact -> the runtime that it is for."""
+
+DESCRIPTION: Final = "penstock.json"
+"""Beside the shards: names and datatypes of their tensors, where the artifacts lack them."""
+
+WHOLE_HASH_BYTES: Final = 64 << 20
+"""Of a larger file this much is hashed: equal blocks, evenly spread, both ends among them."""
+
+_BLOCK = 1 << 16
+_SHARD = re.compile(r"shard-(\d+)\.\w+")
+
+
+def stages_of(base: Path, where: Path, config: config_pb.ModelConfig) -> list[pb.Stage]:
+    """The stages of the version whose directory is *where*.
+
+    Args:
+        base: the repository, resolved: all files must really be inside.
+
+    Raises:
+        ArtifactUnusable: missing, empty, ambiguous, with a gap, or outside; says what to do.
+    """
+    files = sorted(f for f in where.iterdir() if not f.name.startswith("."))
+    artifacts = _artifacts(where, files, config)
+    for artifact in artifacts:
+        _check(base, artifact)
+    stages: list[pb.Stage] = []
+    for index, artifact in enumerate(artifacts):
+        parts = [artifact, *_companions(artifact, files, alone=len(artifacts) == 1)]
+        for part in parts:
+            inside(base, part)
+        stages.append(
+            pb.Stage(
+                index=index,
+                artifact="/".join((*where.parts[-2:], artifact.name)),
+                artifact_bytes=sum(part.stat().st_size for part in parts),
+                fingerprint=fingerprint(parts),
+                runtime=RUNTIMES[artifact.suffix],
+            )
+        )
+    return stages
+
+
+def fingerprint(files: list[Path]) -> str:
+    """Changes when the name or the content of one of *files* does."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        found = file.stat()
+        content = _content_hash(file, found.st_size, found.st_mtime_ns, found.st_ino)
+        digest.update(f"{file.name}\0{found.st_size}\0{content}\0".encode())
+    return digest.hexdigest()
+
+
+def inside(base: Path, path: Path) -> None:
+    """Refuse a *path* that leads out of the repository.
+
+    Raises:
+        ArtifactUnusable: it, or a link on the way, points outside *base*, or to nothing.
+    """
+    name = shown(path)
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise ArtifactUnusable(f"{name} is a link that leads nowhere: {path.readlink()}") from error
+    if not target.is_relative_to(base):
+        raise ArtifactUnusable(
+            f"{name} leads out of the repository, to {target}: put the file itself there"
+        )
+
+
+def shown(path: Path) -> str:
+    """The last parts of *path*, as people name files of a repository."""
+    return "/".join(path.parts[-3:] if path.suffix in RUNTIMES else path.parts[-2:])
+
+
+def _artifacts(where: Path, files: list[Path], config: config_pb.ModelConfig) -> list[Path]:
+    name = "/".join(where.parts[-2:])
+    if config.default_model_filename:
+        return [_default_file(where, config.default_model_filename)]
+    shards = [f for f in files if _SHARD.fullmatch(f.name) and f.suffix in RUNTIMES]
+    whole = _of_wanted_runtime(
+        [f for f in files if f.stem == "model" and f.suffix in RUNTIMES], config
+    )
+    if shards and whole:
+        raise ArtifactUnusable(
+            f"{name} holds both {whole[0].name} and {shards[0].name}: keep the whole model or its "
+            "shards"
+        )
+    if shards:
+        return _in_order(name, shards)
+    if len(whole) > 1:
+        raise ArtifactUnusable(
+            f"{name} holds both {whole[0].name} and {whole[1].name}: keep one, or say which with "
+            "default_model_filename"
+        )
+    if not whole:
+        there = ", ".join(file.name for file in files) or "nothing"
+        raise ArtifactUnusable(
+            f"{name} must hold model.onnx, model.pt2 or shard-0.onnx, shard-1.pt2 ...; "
+            f"it holds {there}"
+        )
+    return whole
+
+
+def _default_file(where: Path, filename: str) -> Path:
+    name = f"{'/'.join(where.parts[-2:])}/{filename}"
+    if Path(filename).name != filename:
+        raise ArtifactUnusable(f"default_model_filename '{filename}' must be a plain file name")
+    if Path(filename).suffix not in RUNTIMES:
+        raise ArtifactUnusable(
+            f"default_model_filename '{filename}' must end in {' or '.join(RUNTIMES)}"
+        )
+    if not (where / filename).exists():
+        raise ArtifactUnusable(f"{name}, the default_model_filename, is not there")
+    return where / filename
+
+
+def _of_wanted_runtime(files: list[Path], config: config_pb.ModelConfig) -> list[Path]:
+    wanted = PLATFORM_RUNTIMES.get(config.platform) or BACKEND_RUNTIMES.get(config.backend)
+    chosen = [file for file in files if RUNTIMES[file.suffix] == wanted]
+    return chosen or files
+
+
+def _in_order(name: str, shards: list[Path]) -> list[Path]:
+    by_index: dict[int, Path] = {}
+    for shard in shards:
+        matched = _SHARD.fullmatch(shard.name)
+        index = int(matched[1]) if matched else 0
+        if index in by_index:
+            raise ArtifactUnusable(
+                f"{name} holds both {by_index[index].name} and {shard.name}: keep one of them"
+            )
+        by_index[index] = shard
+    missing = next((i for i in range(len(by_index)) if i not in by_index), None)
+    if missing is not None:
+        raise ArtifactUnusable(
+            f"{name} has {len(by_index)} shards, up to shard-{max(by_index)}, but shard-{missing} "
+            "is missing: shards are numbered from 0 without gaps"
+        )
+    return [by_index[index] for index in sorted(by_index)]
+
+
+def _companions(artifact: Path, files: list[Path], *, alone: bool) -> list[Path]:
+    """Files that belong to the artifact: external weights, and the description."""
+    others = [f for f in files if f != artifact and f.suffix not in RUNTIMES and f.is_file()]
+    if alone:
+        return others
+    starts = (f"{artifact.stem}.", f"{artifact.stem}_")
+    return [f for f in others if f.name == DESCRIPTION or f.name.startswith(starts)]
+
+
+def _check(base: Path, artifact: Path) -> None:
+    inside(base, artifact)
+    if not artifact.is_file():
+        raise ArtifactUnusable(f"{shown(artifact)} is not a file")
+    if artifact.stat().st_size == 0:
+        raise ArtifactUnusable(f"{shown(artifact)} is empty: copy or export it again")
+
+
+@lru_cache(maxsize=4096)
+def _content_hash(file: Path, size: int, mtime_ns: int, inode: int) -> str:  # noqa: ARG001 the cache's key
+    digest = hashlib.blake2b(digest_size=16)
+    with file.open("rb") as stream:
+        if size <= WHOLE_HASH_BYTES:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        else:
+            blocks = WHOLE_HASH_BYTES // _BLOCK
+            for number in range(blocks):
+                stream.seek((size - _BLOCK) * number // (blocks - 1))
+                digest.update(stream.read(_BLOCK))
+    return digest.hexdigest()

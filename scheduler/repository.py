@@ -1,0 +1,181 @@
+"""The model repository: a directory in Triton's layout, read into records.
+
+::
+
+    <model>/config.pbtxt              optional
+    <model>/<version>/model.onnx      a whole model; or model.pt2, or default_model_filename
+    <model>/<version>/shard-0.onnx    or the stages of a pipeline, in order; kinds may be mixed
+    <model>/<version>/shard-1.pt2
+
+Nothing is loaded here: what an artifact holds is found out by the worker that loads it. Whatever
+is wrong with the files becomes a record with an error, so that people see it where they look for
+the model.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler import model_config
+from penstock.scheduler.artifacts import inside, shown, stages_of
+
+CONFIG: Final = "config.pbtxt"
+
+NO_VERSION: Final = 0
+"""Stands in records for "none": a model that has an error and no version to show it at."""
+
+
+def scan(root: Path) -> list[pb.ModelVersion]:
+    """The versions that the repository at *root* offers, those that cannot be served as well.
+
+    A function of the files alone. Versions that `version_policy` leaves out are not in it.
+
+    Raises:
+        InvalidConfiguration: *root* is no directory, or cannot be read.
+    """
+    try:
+        folders = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+        base = root.resolve(strict=True)
+    except OSError as error:
+        raise InvalidConfiguration(
+            f"the model repository {root} cannot be read: {error.strerror or error}; "
+            "name a directory that holds one directory for each model"
+        ) from error
+    return [version for folder in folders for version in _versions(base, folder)]
+
+
+def find(root: Path, model: str, version: int) -> pb.ModelVersion:
+    """The record of one version, whether or not `version_policy` asks for it.
+
+    Raises:
+        PenstockError: it is not there, or cannot be served; says what to do.
+    """
+    folder = root / model
+    if not folder.is_dir():
+        raise ArtifactUnusable(f"the model repository {root} has no model '{model}'")
+    base = root.resolve(strict=True)
+    return _version(base, folder, version, *_configuration(base, folder))
+
+
+def _versions(base: Path, folder: Path) -> Iterator[pb.ModelVersion]:
+    """The records of one model; its name is that of *folder*."""
+    name = folder.name.encode("utf-8", "backslashreplace").decode()
+    numbers: list[int] = []
+    try:
+        if name != folder.name or any(character.isspace() for character in name):
+            raise InvalidConfiguration(f"'{name}' cannot name a model: rename the directory")
+        numbers = _version_numbers(folder)
+        config, labels = _configuration(base, folder)
+        wanted = _wanted(numbers, config.version_policy, folder)
+    except (PenstockError, OSError) as error:
+        for number in numbers or [NO_VERSION]:
+            yield _broken(name, number, error)
+        return
+    for number in wanted:
+        try:
+            yield _version(base, folder, number, config, labels)
+        except (PenstockError, OSError) as error:
+            yield _broken(name, number, error, config)
+
+
+def _version_numbers(folder: Path) -> list[int]:
+    # As in Triton, only plain positive numbers are versions; anything else is the owner's.
+    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
+    return sorted(
+        int(name)
+        for name in names
+        if name.isascii() and name.isdigit() and not name.startswith("0") and int(name) < 1 << 63
+    )
+
+
+def _configuration(base: Path, folder: Path) -> tuple[config_pb.ModelConfig, dict[str, pb.Labels]]:
+    path = folder / CONFIG
+    source = f"{folder.name}/{CONFIG}"
+    config = config_pb.ModelConfig()
+    if path.exists() or path.is_symlink():
+        config = model_config.parse(_text(base, path), source)
+    if config.name not in ("", folder.name):
+        raise InvalidConfiguration(
+            f"{source}: name is '{config.name}', but the directory is '{folder.name}': "
+            "make them equal, or remove name"
+        )
+    files = sorted({output.label_filename for output in config.output} - {""})
+    return config, {file: _labels(base, folder, file) for file in files}
+
+
+def _labels(base: Path, folder: Path, file: str) -> pb.Labels:
+    path = folder / file
+    if not path.is_file():
+        raise InvalidConfiguration(
+            f"{folder.name}/{CONFIG}: label_filename '{file}' is not in the model's directory"
+        )
+    return pb.Labels(values=[line.strip() for line in _text(base, path).splitlines()])
+
+
+def _text(base: Path, path: Path) -> str:
+    inside(base, path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidConfiguration(f"{shown(path)} is not UTF-8 text: {error}") from None
+
+
+def _wanted(
+    numbers: list[int], policy: config_pb.ModelVersionPolicy, folder: Path
+) -> Iterable[int]:
+    choice = policy.WhichOneof("policy_choice")
+    if choice == "specific":
+        return sorted(set(policy.specific.versions))
+    if not numbers:
+        raise InvalidConfiguration(
+            f"model '{folder.name}' has no version: put its artifact into "
+            f"{folder.name}/1/model.onnx or {folder.name}/1/model.pt2"
+        )
+    if choice == "all":
+        return numbers
+    # Triton's default is the latest one.
+    return numbers[-(policy.latest.num_versions or 1) :]
+
+
+def _version(
+    base: Path,
+    folder: Path,
+    number: int,
+    config: config_pb.ModelConfig,
+    labels: dict[str, pb.Labels],
+) -> pb.ModelVersion:
+    where = folder / str(number)
+    if not where.is_dir():
+        raise ArtifactUnusable(
+            f"version {number} of '{folder.name}' is asked for, but {folder.name}/{number} is not there"
+        )
+    stages = stages_of(base, where, config)
+    model_config.check_runtimes(
+        config, [stage.runtime for stage in stages], f"{folder.name}/{CONFIG}"
+    )
+    instances = model_config.instances(config)
+    version = pb.ModelVersion(
+        model=folder.name,
+        version=number,
+        config=config.SerializeToString(deterministic=True),
+        stages=stages,
+        replicas=instances.replicas,
+        device_kind=instances.device_kind or "",
+        labels=labels,
+    )
+    version.fingerprint = hashlib.blake2b(
+        version.SerializeToString(deterministic=True), digest_size=16
+    ).hexdigest()
+    return version
+
+
+def _broken(
+    name: str, number: int, error: Exception, config: config_pb.ModelConfig | None = None
+) -> pb.ModelVersion:
+    content = b"" if config is None else config.SerializeToString(deterministic=True)
+    text = str(error).encode("utf-8", "backslashreplace").decode()
+    return pb.ModelVersion(model=name, version=number, config=content, error=text)
