@@ -64,10 +64,12 @@ class Claim:
 
     Attributes:
         wait_us: when there are no leases: microseconds until a batch is due, None if nothing waits.
+        unfit: something waits that this worker can take only once it has nothing else.
     """
 
     leases: list[Lease]
     wait_us: int | None
+    unfit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,17 +136,30 @@ class Link:
 
     async def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run *script*, loading it where Redis has forgotten it; errors as for `command`."""
-        try:
-            return await self.submit("EVALSHA", script.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return await self.command("EVAL", script.source, len(keys), *keys, *args)
-        except OutOfMemoryError as error:
-            raise _out_of_memory() from error
-        except ResponseError as error:
-            # Valkey prefixes what a script raised; a full server refuses it before it starts.
-            if "OOM" in str(error):
-                raise _out_of_memory() from error
-            raise
+        return await self.start(script, keys, args)
+
+    def start(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument]
+    ) -> "asyncio.Future[Any]":
+        """As `call`, without waiting: the future holds the answer, or what `call` would raise."""
+        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        words = (script.sha, len(keys), *keys, *args)
+
+        def answered(answer: "asyncio.Future[Any]") -> None:
+            if outcome.done() or answer.cancelled():
+                outcome.cancel()
+                return
+            error = answer.exception()
+            if error is None:
+                outcome.set_result(answer.result())
+            elif isinstance(error, NoScriptError):
+                whole = self.submit("EVAL", script.source, *words[1:])
+                whole.add_done_callback(answered)
+            else:
+                outcome.set_exception(_understood(error))
+
+        self.submit("EVALSHA", *words).add_done_callback(answered)
+        return outcome
 
     async def close(self) -> None:
         """Close the connection; whatever has no answer fails."""
@@ -263,6 +276,15 @@ class Link:
                     command.answer.exception()
         self._unanswered.clear()
         self._unsent.clear()
+
+
+def _understood(error: BaseException) -> BaseException:
+    """What a script's caller should see of Redis's *error*."""
+    # Valkey prefixes what a script raised; a full server refuses it before it starts.
+    full = isinstance(error, OutOfMemoryError) or (
+        isinstance(error, ResponseError) and "OOM" in str(error)
+    )
+    return _out_of_memory() if full else error
 
 
 def _out_of_memory() -> OutOfMemory:

@@ -5,10 +5,11 @@ ways on. Each call is one script, atomic and idempotent by job id, token or nonc
 counted in the same scripts that make them true.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from penstock.errors import QueueFull
+from penstock.errors import QueueFull, StoreUnavailable
 from penstock.scheduler import scripts
 from penstock.scheduler.jobs import (
     Claim,
@@ -28,7 +29,7 @@ from penstock.scheduler.keys import (
     partition_keys,
     partition_of,
 )
-from penstock.scheduler.link import Link, Links
+from penstock.scheduler.link import Argument, Link, Links
 
 _ENQUEUE = scripts.load("enqueue")
 _CLAIM = scripts.load("claim")
@@ -67,41 +68,56 @@ class Queue:
             OutOfMemory: Redis is full; nothing was kept.
             StoreUnavailable: Redis cannot be reached; it may or may not have been accepted.
         """
+        keys, words, link = self._enqueue_call(job, limits)
+        return _accepted(await link.call(_ENQUEUE, keys, words))
+
+    def submit(
+        self, job: NewJob, limits: QueueLimits, refused: Callable[[Exception], None]
+    ) -> None:
+        """As `enqueue`, without waiting: *refused* is called with the error, if there is one."""
+        keys, words, link = self._enqueue_call(job, limits)
+
+        def answered(answer: "asyncio.Future[Any]") -> None:
+            try:
+                _accepted(answer.result())
+            except asyncio.CancelledError:
+                refused(StoreUnavailable("the connection was closed"))
+            except Exception as error:  # noqa: BLE001 - handed on
+                refused(error)
+
+        link.start(_ENQUEUE, keys, words).add_done_callback(answered)
+
+    def _enqueue_call(
+        self, job: NewJob, limits: QueueLimits
+    ) -> tuple[tuple[str, ...], tuple[Argument, ...], Link]:
         ref, keys = job.ref, self.keys_of(job.ref.model)
         queue = ref.queue
-        answer = await self._links.to(keys.tag).call(
-            _ENQUEUE,
-            (
-                keys.jobs + job.id,
-                keys.payloads + job.id,
-                keys.ready + queue,
-                keys.deadline,
-                keys.bells + queue,
-                keys.owned + job.gateway,
-                keys.volume,
-                f"{keys.stats}{ref.model}:{ref.version}",
-            ),
-            (
-                job.id,
-                job.gateway,
-                ref.model,
-                ref.version,
-                ref.stage,
-                queue,
-                job.priority,
-                job.rows,
-                job.ttl_ms,
-                job.begin_within_ms,
-                limits.jobs,
-                limits.payload_bytes,
-                job.payload,
-            ),
+        names = (
+            keys.jobs + job.id,
+            keys.payloads + job.id,
+            keys.ready + queue,
+            keys.deadline,
+            keys.bells + queue,
+            keys.owned + job.gateway,
+            keys.volume,
+            f"{keys.stats}{ref.model}:{ref.version}",
         )
-        if answer[0] == 1:
-            return None
-        if answer[0] == 2:
-            return str(answer[1].decode())
-        raise QueueFull("Exceeds maximum queue size")
+        words = (
+            job.id,
+            job.gateway,
+            ref.model,
+            ref.version,
+            ref.stage,
+            queue,
+            job.priority,
+            job.rows,
+            job.ttl_ms,
+            job.begin_within_ms,
+            limits.jobs,
+            limits.payload_bytes,
+            job.payload,
+        )
+        return names, words, self._links.to(keys.tag)
 
     async def claim(
         self, ref: StageRef, worker: str, nonce: str, terms: ClaimTerms, link: Link
@@ -159,7 +175,15 @@ class Queue:
         )
         wait_us = int(answer[0])
         leases = [_lease(token, fields) for fields in answer[1:]]
-        return Claim(leases, None if wait_us < 0 else wait_us)
+        return Claim(leases, None if wait_us < 0 else wait_us, unfit=wait_us == -2)
+
+    async def wake(self, ref: StageRef, worker: str) -> None:
+        """End the sleep of one worker's `claim`."""
+        keys = self.keys_of(ref.model)
+        bell, link = f"{keys.bells}{ref.queue}@{worker}", self._links.to(keys.tag)
+        rung = link.submit("RPUSH", bell, "1")
+        await link.command("PEXPIRE", bell, 1000 * BELL_WAIT_S)
+        await rung
 
     async def renew(
         self, model: str, held: Sequence[tuple[str, str]], lease_ms: int, link: Link | None = None
@@ -346,6 +370,14 @@ class Queue:
         return {
             name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)
         }
+
+
+def _accepted(answer: Sequence[Any]) -> str | None:
+    if answer[0] == 1:
+        return None
+    if answer[0] == 2:
+        return str(answer[1].decode())
+    raise QueueFull("Exceeds maximum queue size")
 
 
 def _lease(token: str, fields: list[Any]) -> Lease:

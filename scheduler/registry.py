@@ -8,7 +8,7 @@ is the cluster's log of events.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -152,7 +152,7 @@ class Registry:
         )
         return self._read(answer)
 
-    async def watch(self) -> AsyncIterator[Snapshot]:
+    async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """Snapshots: one at once, then after every change and at least each second.
 
         Changes that come together are seen together. An outage of Redis is waited out.

@@ -5,7 +5,8 @@
 --       families: 8 jobs  9 payloads  10 replies  11 owned  12 statistics
 -- ARGV  1 token (worker's boot id + nonce)  2 most rows  3 lease in ms  4 rows worth waiting for
 --       5 longest wait in microseconds  6 1 when the worker has nothing else to do
--- ->    {wait_us, job ...}: -1 nothing waits | n ask again in n microseconds | 0 with jobs, each
+-- ->    {wait_us, job ...}: -1 nothing waits | -2 what waits does not fit beside what the worker
+--       has | n ask again in n microseconds | 0 with jobs, each
 --       {id, ms to the deadline, rows, attempts, alone, microseconds queued, gateway, payload}
 -- The same token again gives the same jobs. A job that must run alone is given only to a worker
 -- that has nothing else, and with nothing else.
@@ -60,6 +61,7 @@ local function late(id, j)
 end
 
 local rows_left = tonumber(ARGV[2])
+local idle = ARGV[6] == '1'
 local taken = {}
 local unfit = false
 
@@ -89,13 +91,13 @@ local function take_from(ready)
     elseif late(id, j) then
       redis.call('ZREM', ready, id)
     elseif j.alone then
-      if #taken == 0 and ARGV[6] == '1' then
+      if #taken == 0 and idle then
         take(ready, id, j)
       else
         unfit = true
       end
       rows_left = 0
-    elseif j.rows > rows_left then
+    elseif j.rows > rows_left and (#taken > 0 or not idle) then
       unfit = true
       rows_left = 0
     else
@@ -134,7 +136,7 @@ elseif #taken > 0 or unfit then
   ring(KEYS[5])
 end
 if #taken == 0 then
-  return {-1}
+  return {unfit and -2 or -1}
 end
 redis.call('HSET', KEYS[6], 'token', token, 'ids', table.concat(taken, ' '))
 redis.call('PEXPIRE', KEYS[6], RECORD_MS)

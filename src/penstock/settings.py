@@ -54,6 +54,7 @@ class GatewaySettings(RoleSettings):
         default_timeout_s: for requests whose client and model give no deadline.
         server_name: what ServerMetadata answers; Triton's examples insist on "triton".
         drain_s: how long requests in flight may take to end when the gateway stops.
+        shared_port: this is one of several processes on the port.
     """
 
     host: str = "127.0.0.1"
@@ -63,6 +64,7 @@ class GatewaySettings(RoleSettings):
     default_timeout_s: Seconds = 60.0
     server_name: str = "triton"
     drain_s: Annotated[float, Field(ge=0)] = 10.0
+    shared_port: bool = False
 
 
 class SchedulerSettings(RoleSettings):

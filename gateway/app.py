@@ -1,0 +1,147 @@
+"""Composition root of a gateway, and the order in which it ends."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+
+import grpc
+import structlog
+from redis.exceptions import RedisError
+
+import penstock
+from penstock.errors import PenstockError
+from penstock.gateway import processes
+from penstock.gateway.catalog import Catalog
+from penstock.gateway.cluster import ClusterService
+from penstock.gateway.inference import Inference, InferenceLimits
+from penstock.gateway.pending import PendingTable
+from penstock.gateway.server import Health, bind, build_server
+from penstock.gateway.servicer import InferenceService
+from penstock.lifetime import stop_signals, write_ready
+from penstock.protos import cluster_pb2
+from penstock.scheduler.keyspace import open_queue
+from penstock.scheduler.link import Links
+from penstock.scheduler.queue import Queue
+from penstock.scheduler.registry import ANNOUNCE_EVERY_S, Registry
+from penstock.scheduler.replies import ReplyReader
+from penstock.settings import GatewaySettings
+
+log = structlog.get_logger()
+
+_MOST_PENDING_BYTES = 2 * 1024**3
+
+
+async def run(settings: GatewaySettings) -> None:
+    """Serve until told to stop; with several processes, start them and watch over them.
+
+    Raises:
+        PortBusy, StoreUnavailable, StoreUnsuitable: it could not begin.
+    """
+    if settings.processes > 1:
+        await processes.run(settings)
+        return
+    async with stop_signals() as stop, Links(settings.redis) as links:
+        gateway = await _Gateway.build(settings, links)
+        await gateway.run(stop)
+
+
+@dataclass(slots=True)
+class _Gateway:
+    settings: GatewaySettings
+    registry: Registry
+    record: cluster_pb2.Gateway
+    catalog: Catalog
+    queue: Queue
+    pending: PendingTable
+    inference: Inference
+    replies: ReplyReader
+
+    @classmethod
+    async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
+        queue, registry, catalog = await open_queue(links), Registry(links), Catalog()
+        boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        pending = PendingTable(queue, boot_id)
+        limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
+        return cls(
+            settings,
+            registry,
+            cluster_pb2.Gateway(
+                id=f"{socket.gethostname()}/{os.getpid()}",
+                boot_id=boot_id,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                software=penstock.__version__,
+            ),
+            catalog,
+            queue,
+            pending,
+            Inference(catalog, queue, pending, boot_id, limits),
+            ReplyReader(links, queue.partitions, boot_id, pending.deliver),
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        health = Health()
+        server = build_server(
+            InferenceService(self.catalog, self.inference, self.queue, self.settings.server_name),
+            ClusterService(self.catalog, self.registry, self.queue),
+            health,
+            max_message_mib=self.settings.max_message_mib,
+            shared_port=self.settings.shared_port,
+        )
+        port = bind(server, self.settings.host, self.settings.port)
+        self.record.address = f"{self.settings.host}:{port}"
+        await self.replies.attach()
+        known = asyncio.Event()
+        tasks = [
+            asyncio.create_task(self.replies.run()),
+            asyncio.create_task(self.pending.sweep_regularly()),
+            asyncio.create_task(self._watch(known)),
+            asyncio.create_task(self._announce_regularly()),
+        ]
+        try:
+            await known.wait()
+            await server.start()
+            await health.say(serving=True)
+            log.info("serving", address=self.record.address)
+            write_ready(self.settings.ready_file, self.record.address)
+            await _first(asyncio.create_task(stop.wait()), *tasks)
+            await self._drain(server, health)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(PenstockError, RedisError):
+            await self.replies.attach(leave=True)
+            await self.registry.withdraw(self.record)
+
+    async def _drain(self, server: grpc.aio.Server, health: Health) -> None:
+        """New requests go elsewhere, those in flight end."""
+        log.info("draining", pending=len(self.pending))
+        self.record.draining = True
+        await health.say(serving=False)
+        self.inference.draining = True
+        await server.stop(self.settings.drain_s)
+        await self.pending.close()
+
+    async def _watch(self, known: asyncio.Event) -> None:
+        async for snapshot in self.registry.watch():
+            self.catalog.update(snapshot)
+            known.set()
+
+    async def _announce_regularly(self) -> None:
+        while True:
+            try:
+                await self.registry.announce(self.record)
+            except (PenstockError, RedisError) as error:
+                log.warning("announcing failed", error=str(error))
+            await asyncio.sleep(ANNOUNCE_EVERY_S)
+
+
+async def _first(*tasks: "asyncio.Task[object]") -> None:
+    """Wait for the first of *tasks*; one that failed is a defect, and raises here."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()

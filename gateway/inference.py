@@ -1,0 +1,107 @@
+"""Inference: bytes, metadata and a deadline in, bytes out. No gRPC types here.
+
+The request's bytes go into the queue as they came; only typed contents are rewritten.
+"""
+
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from penstock.errors import InvalidRequest, JobFailed, PenstockError, QueueFull
+from penstock.gateway import admission
+from penstock.gateway.catalog import Catalog
+from penstock.gateway.pending import PendingTable
+from penstock.gateway.validation import admit
+from penstock.protos import wire
+from penstock.protos.contents import normalise
+from penstock.protos.grpc_service_pb2 import ModelInferRequest
+from penstock.scheduler.jobs import NewJob
+from penstock.scheduler.queue import Queue
+
+_SPLIT_FROM_BYTES = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceLimits:
+    """What a gateway allows."""
+
+    default_timeout_s: float
+    most_pending_bytes: int
+
+
+class Inference:
+    """Answers inference requests through the queue."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        queue: Queue,
+        pending: PendingTable,
+        gateway: str,
+        limits: InferenceLimits,
+    ) -> None:
+        self._catalog = catalog
+        self._queue = queue
+        self._pending = pending
+        self._gateway = gateway
+        self._limits = limits
+        self.draining = False
+
+    async def infer(self, message: bytes, remaining_s: float | None) -> bytes:
+        """Answer a serialized ModelInferRequest with a serialized ModelInferResponse.
+
+        Args:
+            message: as it came from the client.
+            remaining_s: to the client's deadline; None without one.
+
+        Raises:
+            PenstockError: how it ended instead.
+        """
+        request, raws = _read(message)
+        served = self._catalog.served(request.model_name, request.model_version)
+        admitted = admit(request, served.rules, raws)
+        if remaining_s is None:
+            remaining_s = self._limits.default_timeout_s
+        self._check_admission(served.ref.model, len(message), remaining_s)
+        job = NewJob(
+            id=self._pending.next_id(),
+            gateway=self._gateway,
+            ref=served.ref,
+            priority=admitted.priority,
+            rows=admitted.rows,
+            ttl_ms=max(1, int(remaining_s * 1000)),
+            begin_within_ms=-(-admitted.timeout_us // 1000),
+            payload=normalise(request).SerializeToString() if admitted.typed else message,
+        )
+        try:
+            return await self._pending.answer_to(job, served.limits)
+        except QueueFull as error:
+            raise QueueFull(f"[request id: {request.id or '<id_unknown>'}] {error}") from error
+        except JobFailed as error:
+            error.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
+            raise
+
+    def _check_admission(self, model: str, payload_bytes: int, remaining_s: float) -> None:
+        situation = admission.Situation(
+            self.draining,
+            self._queue.link_of(model).down_for_s(),
+            self._pending.payload_bytes,
+        )
+        refused: PenstockError | None = admission.refusal(
+            situation, payload_bytes, remaining_s, self._limits.most_pending_bytes
+        )
+        if refused is not None:
+            raise refused
+
+
+def _read(message: bytes) -> tuple[ModelInferRequest, list[wire.Buffer] | None]:
+    """The request, and its raw contents apart from it when they are large enough to matter."""
+    try:
+        if len(message) < _SPLIT_FROM_BYTES:
+            return ModelInferRequest.FromString(message), None
+        head, raws = wire.split_request(message)
+        return ModelInferRequest.FromString(head), raws
+    except (DecodeError, wire.Malformed) as error:
+        raise InvalidRequest(
+            "the message is not an inference.ModelInferRequest: it is damaged or cut off"
+        ) from error

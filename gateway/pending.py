@@ -1,0 +1,198 @@
+"""Pending: the requests of this gateway that wait for their jobs to end.
+
+The client's open RPC is the durable record of a request. Whoever waits longer than a second, or
+saw Redis come back, asks for the job's state, and queues it again where Redis forgot it.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count, islice
+
+import structlog
+from redis.exceptions import RedisError
+
+from penstock.clock import Clock, monotonic
+from penstock.errors import DeadlineExceeded, JobFailed, PenstockError, StoreUnavailable
+from penstock.scheduler.jobs import NewJob, QueueLimits
+from penstock.scheduler.queue import Queue
+from penstock.scheduler.replies import Reply
+
+log = structlog.get_logger()
+
+SWEEP_EVERY_S = 0.25
+ASK_AFTER_S = 1.0
+_MOST_QUESTIONS = 256
+_ALIVE = frozenset({"waiting", "leased", "delayed"})
+
+
+@dataclass(slots=True)
+class Pending:
+    """One request that waits.
+
+    Attributes:
+        ends_s: its deadline, on this process's clock.
+        ask_s: when its state should be asked for next.
+        strikes: how often its job was found to have ended, without a reply.
+    """
+
+    job: NewJob
+    limits: QueueLimits
+    ends_s: float
+    ask_s: float
+    answer: "asyncio.Future[bytes]"
+    strikes: int = 0
+
+
+class PendingTable:
+    """All pending requests of one gateway process."""
+
+    def __init__(self, queue: Queue, gateway: str, clock: Clock = monotonic) -> None:
+        """*gateway*: the boot id, to which replies are addressed."""
+        self._queue = queue
+        self._gateway = gateway
+        self._clock = clock
+        self._pending: dict[str, Pending] = {}
+        self._ids = count(1)
+        self._generations: dict[str, int] = {}
+        self._cancels: set[asyncio.Task[None]] = set()
+        self.payload_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def __repr__(self) -> str:
+        return f"PendingTable({len(self)} waiting, {self.payload_bytes} bytes)"
+
+    def next_id(self) -> str:
+        """A job id that nobody else has."""
+        return f"{self._gateway}-{next(self._ids):x}"
+
+    async def answer_to(self, job: NewJob, limits: QueueLimits) -> bytes:
+        """Queue *job* and wait for its reply, a serialized ModelInferResponse.
+
+        A cancelled caller takes its job out of the queue.
+
+        Raises:
+            JobFailed, QueueFull, OutOfMemory, DeadlineExceeded: how it ended instead.
+        """
+        now_s = self._clock()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        ends_s = now_s + job.ttl_ms / 1000
+        pending = Pending(job, limits, ends_s, now_s + ASK_AFTER_S, answer)
+        self._pending[job.id] = pending
+        self.payload_bytes += len(job.payload)
+        self._submit(pending)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._cancel(pending.job)
+            raise
+        finally:
+            self._pending.pop(pending.job.id, None)
+            self.payload_bytes -= len(job.payload)
+
+    def deliver(self, reply: Reply) -> None:
+        """End the request that waits for *reply*; nobody may, when it was cancelled or repeated."""
+        pending = self._pending.get(reply.job)
+        if pending is None or pending.answer.done():
+            return
+        if reply.code == 0:
+            pending.answer.set_result(reply.body)
+        else:
+            pending.answer.set_exception(JobFailed(reply.code, reply.message))
+
+    async def sweep_regularly(self) -> None:
+        """End what is overdue, and ask for what has waited long; until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            self._end_overdue()
+            try:
+                await self._ask()
+            except (PenstockError, RedisError) as error:
+                log.warning("asking for jobs failed", error=str(error))
+
+    async def close(self) -> None:
+        """Wait for the cancellations that are under way."""
+        if self._cancels:
+            await asyncio.wait(self._cancels, timeout=1)
+
+    def _submit(self, pending: Pending) -> None:
+        def refused(error: Exception) -> None:
+            # Redis is away: the request waits on, and the sweep queues it again.
+            if not isinstance(error, StoreUnavailable) and not pending.answer.done():
+                pending.answer.set_exception(error)
+
+        self._queue.submit(pending.job, pending.limits, refused)
+
+    def _cancel(self, job: NewJob) -> None:
+        task = asyncio.create_task(self._cancel_job(job))
+        self._cancels.add(task)
+        task.add_done_callback(self._cancels.discard)
+
+    async def _cancel_job(self, job: NewJob) -> None:
+        try:
+            await self._queue.cancel(job.ref.model, job.id)
+        except (PenstockError, RedisError) as error:
+            log.debug("cancelling failed, the deadline will end it", error=str(error))
+
+    def _end_overdue(self) -> None:
+        now_s = self._clock()
+        for pending in self._pending.values():
+            if pending.ends_s <= now_s and not pending.answer.done():
+                pending.answer.set_exception(
+                    DeadlineExceeded("the deadline passed while the request was queued or computed")
+                )
+                self._cancel(pending.job)
+
+    async def _ask(self) -> None:
+        due = list(islice(self._due(), _MOST_QUESTIONS))
+        if not due:
+            return
+        states = await asyncio.gather(
+            *(self._queue.state(pending.job.ref.model, pending.job.id) for pending in due)
+        )
+        now_s = self._clock()
+        for pending, state in zip(due, states, strict=True):
+            pending.ask_s = now_s + ASK_AFTER_S
+            if not pending.answer.done():
+                self._reconcile(pending, state)
+
+    def _due(self) -> Iterator[Pending]:
+        now_s = self._clock()
+        for pending in self._pending.values():
+            if pending.answer.done():
+                continue
+            link = self._queue.link_of(pending.job.ref.model)
+            if link.up and (pending.ask_s <= now_s or self._reconnected(pending.job.ref.model)):
+                yield pending
+
+    def _reconnected(self, model: str) -> bool:
+        """Whether Redis was away since the last question about this model's partition."""
+        link, tag = self._queue.link_of(model), self._queue.keys_of(model).tag
+        known = self._generations.setdefault(tag, link.generation)
+        if known == link.generation:
+            return False
+        self._generations[tag] = link.generation
+        for pending in self._pending.values():
+            pending.ask_s = 0.0
+        return True
+
+    def _reconcile(self, pending: Pending, state: str | None) -> None:
+        if state in _ALIVE:
+            pending.strikes = 0
+            return
+        if state is not None:
+            # It has ended, and its reply is on its way; or it was lost with Redis's memory.
+            pending.strikes += 1
+            if pending.strikes < 2:
+                return
+            del self._pending[pending.job.id]
+            pending.job = replace(pending.job, id=self.next_id())
+            self._pending[pending.job.id] = pending
+        left_ms = int((pending.ends_s - self._clock()) * 1000)
+        if left_ms > 0:
+            pending.job = replace(pending.job, ttl_ms=left_ms)
+            pending.strikes = 0
+            log.info("queued again: Redis had forgotten it", job=pending.job.id)
+            self._submit(pending)

@@ -1,0 +1,123 @@
+"""Several gateway processes on one port: the kernel spreads connections over them.
+
+One event loop uses one core; `--processes N` uses N. Each is a whole gateway with its own name;
+this process only holds the port, and starts a new one for each that ends.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from penstock.errors import StoreUnavailable
+from penstock.gateway.server import PortBusy
+from penstock.lifetime import stop_signals, write_ready
+from penstock.settings import GatewaySettings
+
+log = structlog.get_logger()
+
+_RESTART_AFTER_S = 0.5
+_QUICK_END_S = 5.0
+
+
+async def run(settings: GatewaySettings) -> None:
+    """Run `settings.processes` gateways until told to stop.
+
+    Raises:
+        PortBusy: somebody else serves there.
+        StoreUnavailable: a gateway ended before it served; its own words are on standard error.
+    """
+    async with stop_signals() as stop:
+        with _held_port(settings) as port, tempfile.TemporaryDirectory() as folder:
+            ready = [Path(folder) / str(index) for index in range(settings.processes)]
+            watchers = [asyncio.create_task(_keep(settings, port, path, stop)) for path in ready]
+            announcing = asyncio.create_task(_announce(settings, port, ready))
+            try:
+                await asyncio.gather(*watchers)
+            finally:
+                for task in (*watchers, announcing):
+                    task.cancel()
+                await asyncio.gather(*watchers, announcing, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _held_port(settings: GatewaySettings) -> Iterator[int]:
+    """Take the port without listening, so that nobody else gets it meanwhile."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as holder:
+        try:
+            if settings.port:
+                with socket.socket(family, socket.SOCK_STREAM) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind((settings.host, settings.port))
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            holder.bind((settings.host, settings.port))
+        except OSError as error:
+            raise PortBusy(
+                f"cannot serve at {settings.host}:{settings.port}: {error.strerror}; "
+                "choose another with --port or --host"
+            ) from error
+        yield int(holder.getsockname()[1])
+
+
+async def _keep(settings: GatewaySettings, port: int, ready: Path, stop: asyncio.Event) -> None:
+    """Keep one gateway process running until *stop*, then end it in order."""
+    loop = asyncio.get_running_loop()
+    while not stop.is_set():
+        started = loop.time()
+        child = await asyncio.create_subprocess_exec(
+            *_command(settings, port, ready), env={**os.environ, "PENSTOCK_SHARED_PORT": "true"}
+        )
+        ended = asyncio.create_task(child.wait())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not ended.done():
+                with contextlib.suppress(ProcessLookupError):
+                    child.send_signal(signal.SIGTERM)
+                await ended
+        if stop.is_set():
+            return
+        if not _served(ready) and loop.time() - started < _QUICK_END_S:
+            raise StoreUnavailable("a gateway process ended before it served; see the lines above")
+        log.warning("a gateway process ended, starting another", status=child.returncode)
+        await asyncio.sleep(_RESTART_AFTER_S)
+
+
+def _command(settings: GatewaySettings, port: int, ready: Path) -> list[str]:
+    given = {
+        "redis": settings.redis,
+        "host": settings.host,
+        "port": port,
+        "max-message-mib": settings.max_message_mib,
+        "default-timeout-s": settings.default_timeout_s,
+        "server-name": settings.server_name,
+        "drain-s": settings.drain_s,
+        "log-level": settings.log_level,
+        "ready-file": ready,
+        "parent-pid": os.getpid(),
+        "processes": 1,
+    }
+    words = [f"--{name}={value}" for name, value in given.items()]
+    if settings.log_json:
+        words.append("--log-json")
+    return [sys.executable, "-m", "penstock", "gateway", *words]
+
+
+def _served(ready: Path) -> bool:
+    return ready.exists()
+
+
+async def _announce(settings: GatewaySettings, port: int, ready: list[Path]) -> None:
+    while not all(map(_served, ready)):  # noqa: ASYNC110 - other processes write the files
+        await asyncio.sleep(0.02)
+    write_ready(settings.ready_file, f"{settings.host}:{port}")

@@ -1,0 +1,210 @@
+"""inference.GRPCInferenceService: each RPC of the Open Inference Protocol and of Triton.
+
+Only this module and `server` know gRPC's types. ModelInfer takes and gives bytes as they are on
+the wire, so that nothing is parsed or built twice.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+
+import penstock
+from penstock.errors import InvalidRequest, Unimplemented
+from penstock.gateway.catalog import Catalog, parse_version
+from penstock.gateway.inference import Inference
+from penstock.gateway.statistics import model_statistics
+from penstock.gateway.status import Context, abort
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.queue import Queue
+from penstock.scheduler.snapshot import VersionId
+
+SERVICE: Final = "inference.GRPCInferenceService"
+
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "model_configuration",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
+"""Triton's extensions of the protocol that are implemented."""
+
+_NOT_OFFERED: Final = {
+    "RepositoryModelLoad": "explicit model load / unload is not allowed: the cluster serves what "
+    "is in its model repository; add or remove the model's directory there",
+    "RepositoryModelUnload": "explicit model load / unload is not allowed: the cluster serves what "
+    "is in its model repository; add or remove the model's directory there",
+    "ModelStreamInfer": "streaming inference is not implemented; use ModelInfer",
+    "SystemSharedMemoryStatus": "shared memory is not offered: workers run on other machines",
+    "SystemSharedMemoryRegister": "shared memory is not offered: workers run on other machines",
+    "SystemSharedMemoryUnregister": "shared memory is not offered: workers run on other machines",
+    "CudaSharedMemoryStatus": "shared memory is not offered: workers run on other machines",
+    "CudaSharedMemoryRegister": "shared memory is not offered: workers run on other machines",
+    "CudaSharedMemoryUnregister": "shared memory is not offered: workers run on other machines",
+    "TraceSetting": "trace settings are not implemented",
+    "LogSettings": "log settings are not implemented; start the processes with --log-level",
+}
+
+Method = Callable[[Any, Context], Awaitable[Any]]
+
+
+class InferenceService:
+    """Answers the RPCs from the catalog and through the queue."""
+
+    def __init__(
+        self, catalog: Catalog, inference: Inference, queue: Queue, server_name: str
+    ) -> None:
+        self._catalog = catalog
+        self._inference = inference
+        self._queue = queue
+        self._server_name = server_name
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """The service, to be added to a server."""
+        service = pb.DESCRIPTOR.services_by_name[SERVICE.rpartition(".")[2]]
+        handlers = {method.name: self._handler_of(method) for method in service.methods}
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    def _handler_of(self, method: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        if method.name == "ModelInfer":
+            return grpc.unary_unary_rpc_method_handler(self._model_infer)
+        if method.name == "ModelStreamInfer":
+            return grpc.stream_stream_rpc_method_handler(_no_streaming)
+        request: Any = getattr(pb, method.input_type.name)
+        response: Any = getattr(pb, method.output_type.name)
+        return grpc.unary_unary_rpc_method_handler(
+            self._answering(method.name),
+            request_deserializer=request.FromString,
+            response_serializer=response.SerializeToString,
+        )
+
+    def _answering(self, name: str) -> Method:
+        answer = _METHODS.get(name, _not_offered(name))
+
+        async def respond(request: Any, context: Context) -> Any:
+            try:
+                return await answer(self, request)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the table of statuses decides
+                await abort(context, error)
+
+        return respond
+
+    async def _model_infer(self, message: bytes, context: Context) -> bytes:
+        try:
+            return await self._inference.infer(message, context.time_remaining())
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the table of statuses decides
+            await abort(context, error)
+
+    async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        """Live: it answers."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        """Ready: it takes requests, and no model is still being loaded."""
+        return pb.ServerReadyResponse(
+            ready=self._catalog.all_settled() and not self._inference.draining
+        )
+
+    async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        """Ready: each stage has a worker. An unknown model is not ready, which is no error."""
+        return pb.ModelReadyResponse(ready=self._catalog.ready(request.name, request.version))
+
+    async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        """Name, version, and the extensions that are implemented."""
+        return pb.ServerMetadataResponse(
+            name=self._server_name, version=penstock.__version__, extensions=EXTENSIONS
+        )
+
+    async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        """Versions, and inputs and outputs with their full shapes."""
+        id_, deployment = self._catalog.described(request.name, request.version)
+        named = [id_.version] if request.version else self._catalog.versions_of(id_.model)
+        tensor = pb.ModelMetadataResponse.TensorMetadata
+        return pb.ModelMetadataResponse(
+            name=id_.model,
+            versions=[str(version) for version in named],
+            platform=deployment.config.platform,
+            inputs=[
+                tensor(name=s.name, datatype=s.datatype, shape=s.shape) for s in deployment.inputs
+            ],
+            outputs=[
+                tensor(name=s.name, datatype=s.datatype, shape=s.shape) for s in deployment.outputs
+            ],
+        )
+
+    async def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+        """The configuration, completed."""
+        _, deployment = self._catalog.described(request.name, request.version)
+        return pb.ModelConfigResponse(config=deployment.config)
+
+    async def model_statistics(
+        self, request: pb.ModelStatisticsRequest
+    ) -> pb.ModelStatisticsResponse:
+        """Statistics of the whole cluster, as of now."""
+        ids = self._statistics_of(request.name, parse_version(request.version))
+        counters = await asyncio.gather(*(self._queue.statistics(*id_) for id_ in ids))
+        return pb.ModelStatisticsResponse(
+            model_stats=[
+                model_statistics(id_.model, id_.version, found)
+                for id_, found in zip(ids, counters, strict=True)
+            ]
+        )
+
+    def _statistics_of(self, model: str, version: int) -> list[VersionId]:
+        ids = sorted(self._catalog.states)
+        if not model:
+            return ids
+        ids = [id_ for id_ in ids if id_.model == model]
+        if not ids:
+            raise InvalidRequest(f"requested model '{model}' is not available")
+        ids = [id_ for id_ in ids if version in (0, id_.version)]
+        if not ids:
+            raise InvalidRequest(f"requested model version is not available for model '{model}'")
+        return ids
+
+    async def repository_index(
+        self, request: pb.RepositoryIndexRequest
+    ) -> pb.RepositoryIndexResponse:
+        """Every published version, with its state and why it is not ready."""
+        entry = pb.RepositoryIndexResponse.ModelIndex
+        return pb.RepositoryIndexResponse(
+            models=[
+                entry(
+                    name=id_.model,
+                    version=str(id_.version) if id_.version else "",
+                    state=state.state,
+                    reason=state.reason,
+                )
+                for id_, state in self._catalog.states.items()
+                if state.state == "READY" or not request.ready
+            ]
+        )
+
+
+_METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = {
+    "ServerLive": InferenceService.server_live,
+    "ServerReady": InferenceService.server_ready,
+    "ModelReady": InferenceService.model_ready,
+    "ServerMetadata": InferenceService.server_metadata,
+    "ModelMetadata": InferenceService.model_metadata,
+    "ModelConfig": InferenceService.model_config,
+    "ModelStatistics": InferenceService.model_statistics,
+    "RepositoryIndex": InferenceService.repository_index,
+}
+
+
+def _not_offered(name: str) -> Callable[[InferenceService, Any], Awaitable[Any]]:
+    async def refuse(_: InferenceService, __: Any) -> Any:
+        raise Unimplemented(_NOT_OFFERED[name])
+
+    return refuse
+
+
+async def _no_streaming(_: Any, context: Context) -> None:
+    await abort(context, Unimplemented(_NOT_OFFERED["ModelStreamInfer"]))

@@ -1,0 +1,57 @@
+"""Statistics of model versions, as Triton's clients read them.
+
+The numbers are counted in Redis by the scripts that make them true, so they are those of the
+whole cluster, whichever gateway is asked.
+"""
+
+from collections.abc import Mapping
+
+from penstock.protos import grpc_service_pb2 as pb
+
+
+def model_statistics(model: str, version: int, counters: Mapping[str, int]) -> pb.ModelStatistics:
+    """One version's statistics from its *counters* in Redis (docs/redis.md names them)."""
+
+    def duration(name: str, count: str | None = None) -> pb.StatisticDuration:
+        return pb.StatisticDuration(
+            count=counters.get(count or f"{name}_count", 0), ns=counters.get(f"{name}_ns", 0)
+        )
+
+    return pb.ModelStatistics(
+        name=model,
+        version=str(version),
+        last_inference=counters.get("last_ms", 0),
+        inference_count=counters.get("inference_count", 0),
+        execution_count=counters.get("execution_count", 0),
+        inference_stats=pb.InferStatistics(
+            success=duration("success"),
+            fail=duration("fail"),
+            queue=duration("queue"),
+            compute_input=duration("compute_input", "compute_count"),
+            compute_infer=duration("compute_infer", "compute_count"),
+            compute_output=duration("compute_output", "compute_count"),
+        ),
+        batch_stats=[_batch(size, counters) for size in _batch_sizes(counters)],
+    )
+
+
+def _batch_sizes(counters: Mapping[str, int]) -> list[int]:
+    return sorted(
+        int(name.split(":")[1])
+        for name in counters
+        if name.startswith("batch:") and name.endswith(":count")
+    )
+
+
+def _batch(size: int, counters: Mapping[str, int]) -> pb.InferBatchStatistics:
+    def duration(part: str) -> pb.StatisticDuration:
+        return pb.StatisticDuration(
+            count=counters[f"batch:{size}:count"], ns=counters.get(f"batch:{size}:{part}_ns", 0)
+        )
+
+    return pb.InferBatchStatistics(
+        batch_size=size,
+        compute_input=duration("input"),
+        compute_infer=duration("infer"),
+        compute_output=duration("output"),
+    )

@@ -1,0 +1,225 @@
+"""Composition roots of the workers' side: a node agent, and one worker."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import structlog
+from redis.exceptions import RedisError
+
+import penstock
+from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
+from penstock.lifetime import stop_signals, write_ready
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.completion import Deployment, complete
+from penstock.scheduler.keys import StageRef
+from penstock.scheduler.keyspace import open_queue
+from penstock.scheduler.link import Links
+from penstock.scheduler.registry import Registry
+from penstock.scheduler.snapshot import Snapshot, VersionId
+from penstock.settings import WorkerSettings
+from penstock.workers import node
+from penstock.workers.announcer import Announcer
+from penstock.workers.batching import BatchRules
+from penstock.workers.execution import Execution
+from penstock.workers.renewal import Renewal
+from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
+from penstock.workers.worker import DeviceBroken, Duty, Worker
+
+log = structlog.get_logger()
+
+run_node = node.run
+
+DRAINED, CANNOT_LOAD, BROKEN = 0, 3, 71
+"""Exit statuses of a worker."""
+
+_HUNG_AFTER_S = 600.0
+
+
+async def run_worker(settings: WorkerSettings) -> int:
+    """Run one worker until it is told to stop; returns its exit status."""
+    async with stop_signals() as stop, Links(settings.redis) as links:
+        registry = Registry(links)
+        announcer = Announcer(registry, _record(settings))
+        announcing = asyncio.create_task(announcer.run())
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
+                status = await _load_and_work(settings, links, registry, announcer, device, stop)
+        finally:
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
+        if status != CANNOT_LOAD:
+            # Who waits for this worker need not miss it first; a failure stays to be read.
+            with contextlib.suppress(PenstockError, RedisError):
+                await announcer.leave()
+        return status
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A shard on its device, and its place in the model."""
+
+    stage: pb.Stage
+    deployment: Deployment
+    execution: Execution
+
+
+async def _load_and_work(  # noqa: PLR0913 - the parts that the composition root owns
+    settings: WorkerSettings,
+    links: Links,
+    registry: Registry,
+    announcer: Announcer,
+    device: ThreadPoolExecutor,
+    stop: asyncio.Event,
+) -> int:
+    queue = await open_queue(links)
+    loading = asyncio.create_task(_load(settings, registry, announcer, device))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not loading.done():
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
+        return DRAINED
+    try:
+        loaded = loading.result()
+    except (ArtifactUnusable, InvalidConfiguration) as error:
+        log.error("the shard cannot be loaded", reason=str(error))  # noqa: TRY400
+        await announcer.become(pb.WORKER_STATE_FAILED, reason=str(error))
+        return CANNOT_LOAD
+    duty = _duty(settings, announcer.record, loaded)
+    link = links.blocking(queue.keys_of(settings.model).tag)
+    with Renewal(
+        settings.redis, settings.model, settings.lease_ms, hung_after_s=_HUNG_AFTER_S
+    ) as renewal:
+        worker = Worker(duty, queue, link, loaded.execution, renewal, device)
+        await announcer.become(pb.WORKER_STATE_READY)
+        log.info("ready", shard=loaded.stage.artifact, device=settings.device)
+        write_ready(settings.ready_file, announcer.record.id)
+        try:
+            await worker.run(stop)
+        except DeviceBroken as error:
+            log.error("the device no longer runs the shard", reason=str(error))  # noqa: TRY400
+            return BROKEN
+    return DRAINED
+
+
+async def _load(
+    settings: WorkerSettings, registry: Registry, announcer: Announcer, device: ThreadPoolExecutor
+) -> _Loaded:
+    loop = asyncio.get_running_loop()
+    async with contextlib.aclosing(registry.watch()) as snapshots:
+        stage = await _stage_of(settings, snapshots)
+        announcer.record.fingerprint = stage.fingerprint
+        ref = DeviceRef.parse(settings.device, settings.threads or len(os.sched_getaffinity(0)))
+        runtime = await loop.run_in_executor(
+            device, partial(open_runtime, _artifact(settings, stage), stage.runtime, ref)
+        )
+        await announcer.become(pb.WORKER_STATE_LOADING, signature=runtime.signature)
+        deployment = await _deployment_of(settings, snapshots)
+    execution = _execution(runtime, deployment, stage.index)
+    await loop.run_in_executor(device, partial(_warm_up, execution, deployment, stage))
+    return _Loaded(stage, deployment, execution)
+
+
+async def _stage_of(settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]) -> pb.Stage:
+    """What the registry says of the shard; waits until the repository has been published."""
+    async for snapshot in snapshots:
+        version = snapshot.versions.get(VersionId(settings.model, settings.version))
+        if version is None or version.error:
+            continue
+        if settings.stage >= len(version.stages):
+            raise ArtifactUnusable(
+                f"{settings.model} version {settings.version} has {len(version.stages)} stage(s); "
+                f"there is no stage {settings.stage}"
+            )
+        stage = version.stages[settings.stage]
+        if settings.fingerprint in (None, stage.fingerprint):
+            return stage
+    raise AssertionError("watching the registry does not end")
+
+
+async def _deployment_of(
+    settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]
+) -> Deployment:
+    """The completed version; waits until each of its stages has been loaded by somebody."""
+    async for snapshot in snapshots:
+        version = snapshot.versions.get(VersionId(settings.model, settings.version))
+        if version is None:
+            continue
+        known = [snapshot.signature_of(version, stage) for stage in version.stages]
+        signatures = [signature for signature in known if signature is not None]
+        if len(signatures) == len(version.stages):
+            return complete(version, signatures)
+    raise AssertionError("watching the registry does not end")
+
+
+def _artifact(settings: WorkerSettings, stage: pb.Stage) -> Path:
+    root = settings.models.resolve()
+    artifact = (root / stage.artifact).resolve()
+    if not artifact.is_relative_to(root):
+        raise ArtifactUnusable(f"{stage.artifact} lies outside the model repository")
+    return artifact
+
+
+def _execution(runtime: Runtime, deployment: Deployment, stage: int) -> Execution:
+    plan = deployment.stages[stage]
+    batched = deployment.config.max_batch_size > 0
+    return Execution(runtime, plan.consumes, plan.produces, batched=batched)
+
+
+def _warm_up(execution: Execution, deployment: Deployment, stage: pb.Stage) -> None:
+    """Run at both ends of the batch sizes, so that no request pays for the first time.
+
+    Sizes other than the batch's are guessed where they are not fixed; such a guess may be one that
+    the shard refuses, which says nothing about it.
+    """
+    most = max(1, deployment.config.max_batch_size)
+    try:
+        execution.warm_up(1)
+        execution.warm_up(most)
+    except Exception as error:
+        if not execution.guesses:
+            text = str(error).strip().split("\n", 1)[0]
+            raise ArtifactUnusable(f"{stage.artifact} loads, but does not run: {text}") from error
+        log.info("not warmed up: sizes must be guessed", reason=str(error))
+
+
+def _duty(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Duty:
+    plan, config = loaded.deployment.stages[settings.stage], loaded.deployment.config
+    return Duty(
+        ref=StageRef(settings.model, settings.version, settings.stage),
+        last=settings.stage == len(loaded.deployment.stages) - 1,
+        boot_id=record.boot_id,
+        step=f"stage {settings.stage} worker {record.node}:{record.pid}",
+        consumes=tuple(plan.consumes),
+        keeps=tuple(plan.keeps),
+        rules=BatchRules.of(config),
+        batched=config.max_batch_size > 0,
+        lease_ms=settings.lease_ms,
+    )
+
+
+def _record(settings: WorkerSettings) -> pb.Worker:
+    name = settings.node or socket.gethostname()
+    return pb.Worker(
+        id=settings.worker_id
+        or f"{name}/{settings.model}/{settings.version}/{settings.stage}.{os.getpid()}",
+        boot_id=settings.boot_id or uuid.uuid4().hex[:16],
+        model=settings.model,
+        version=settings.version,
+        stage=settings.stage,
+        node=name,
+        device=settings.device,
+        pid=os.getpid(),
+        state=pb.WORKER_STATE_LOADING,
+        fingerprint=settings.fingerprint or "",
+        software=penstock.__version__,
+    )

@@ -1,0 +1,123 @@
+"""What runs next: pure decisions over what a worker has staged.
+
+Requests are batched along dimension 0, and only with others whose inputs have the same names,
+datatypes and remaining dimensions.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from penstock.protos import model_config_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRules:
+    """How a model's requests may be batched.
+
+    Attributes:
+        most_rows: in one run.
+        together: whether different requests may share a run at all.
+        enough_rows: worth waiting for, for at most patience_us.
+    """
+
+    most_rows: int = 1
+    together: bool = False
+    enough_rows: int = 1
+    patience_us: int = 0
+
+    @classmethod
+    def of(cls, config: model_config_pb2.ModelConfig) -> "BatchRules":
+        """What *config* asks for.
+
+        As in Triton, requests share a run only where `dynamic_batching` is there, and a batch is
+        held back for `max_queue_delay_microseconds` unless it reaches the largest preferred size.
+        """
+        if config.max_batch_size <= 0:
+            return cls()
+        most = config.max_batch_size
+        if not config.HasField("dynamic_batching"):
+            return cls(most_rows=most)
+        batching = config.dynamic_batching
+        return cls(
+            most_rows=most,
+            together=True,
+            enough_rows=min(most, max(batching.preferred_batch_size, default=most)),
+            patience_us=batching.max_queue_delay_microseconds,
+        )
+
+
+class Candidate(Protocol):
+    """What a decision needs to know of staged work."""
+
+    @property
+    def rows(self) -> int:
+        """Items along the batch dimension."""
+        ...
+
+    @property
+    def shape_key(self) -> Hashable:
+        """Equal for requests that can be concatenated."""
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """It was in a batch that ended its worker."""
+        ...
+
+
+C = TypeVar("C", bound=Candidate)
+
+
+def choose_batch(staged: Sequence[C], rules: BatchRules) -> list[C]:
+    """The next batch from *staged*, most urgent first; empty only when nothing is staged.
+
+    The most urgent one always runs; others join it in their order, while they fit.
+    """
+    if not staged:
+        return []
+    first = staged[0]
+    batch, rows = [first], first.rows
+    if first.alone or not rules.together:
+        return batch
+    for other in staged[1:]:
+        if rows >= rules.most_rows:
+            break
+        fits = rows + other.rows <= rules.most_rows
+        if fits and not other.alone and other.shape_key == first.shape_key:
+            batch.append(other)
+            rows += other.rows
+    return batch
+
+
+def rows_to_claim(staged_rows: int, rules: BatchRules) -> int:
+    """Rows that a worker may still stage: one batch ahead of the one that runs, and no more."""
+    if not rules.together:
+        return 1 if staged_rows == 0 else 0
+    return max(0, rules.most_rows - staged_rows)
+
+
+class Pace:
+    """Foresees when the running batch ends, so that the next one is claimed just before.
+
+    Claiming earlier would keep jobs from idle replicas, claiming later would let the device wait.
+    """
+
+    def __init__(self, *, lead_s: float = 0.003) -> None:
+        """*lead_s*: how long before the end to claim; shorter batches are not worth it."""
+        self._lead_s = lead_s
+        self._per_row_s: float | None = None
+
+    def observe(self, rows: int, took_s: float) -> None:
+        """A batch of *rows* rows ran for *took_s* seconds."""
+        measured = took_s / max(1, rows)
+        if self._per_row_s is None:
+            self._per_row_s = measured
+        self._per_row_s += 0.2 * (measured - self._per_row_s)
+
+    def claim_after_s(self, rows: int) -> float | None:
+        """Seconds from the start of a batch until the next should be claimed; None: at its end."""
+        if self._per_row_s is None:
+            return None
+        ahead_s = self._per_row_s * rows - self._lead_s
+        return ahead_s if ahead_s > 0 else None

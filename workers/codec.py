@@ -1,0 +1,199 @@
+"""From a job's payload to arrays, and from results to the next payload or the reply.
+
+The payload is a serialized ModelInferRequest: the client's own in the first stage, afterwards one
+whose inputs are the tensors that later stages and the reply need. Raw tensors are viewed in
+place; each is copied once, when the message that carries it on is joined.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from penstock.errors import InvalidRequest
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos import wire
+from penstock.scheduler.jobs import Lease
+from penstock.tensors import Array, from_raw, to_raw
+
+PATH = "penstock_path"
+"""A parameter: in a request (bool) it asks for the way taken, in a reply (string) it tells it."""
+
+_SPLIT_FROM_BYTES = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor as it travels."""
+
+    datatype: str
+    shape: tuple[int, ...]
+    raw: wire.Buffer
+
+    def array(self) -> Array:
+        """The tensor as numpy has it: a view, but for BYTES."""
+        return from_raw(self.raw, self.datatype, self.shape)
+
+
+@dataclass(slots=True)
+class Work:
+    """A claimed job, decoded.
+
+    Attributes:
+        head: the request without its tensors' bytes.
+        tensors: all that the job carries, by name.
+        shape_key: equal for jobs that can run in one batch.
+        ends_s: its deadline on this process's monotonic clock.
+        revoked: it was cancelled, or its lease was lost; set by the renewal.
+    """
+
+    lease: Lease
+    head: pb.ModelInferRequest
+    tensors: dict[str, Tensor]
+    shape_key: Hashable
+    ends_s: float
+    revoked: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Items along the batch dimension; 1 for models without one."""
+        return self.lease.rows
+
+    @property
+    def alone(self) -> bool:
+        """It must run by itself."""
+        return self.lease.alone
+
+
+def decode(lease: Lease, consumes: Sequence[str], *, batched: bool, now_s: float) -> Work:
+    """Read a job.
+
+    Raises:
+        InvalidRequest: the payload is damaged, or lacks a tensor that the stage consumes.
+    """
+    try:
+        head, raws = _parse(lease.payload)
+    except (DecodeError, wire.Malformed) as error:
+        raise InvalidRequest(f"the request cannot be read: {error}") from error
+    if len(raws) != len(head.inputs):
+        raise InvalidRequest(f"{len(head.inputs)} inputs, but data for {len(raws)}")
+    tensors = {
+        entry.name: Tensor(entry.datatype, tuple(entry.shape), raw)
+        for entry, raw in zip(head.inputs, raws, strict=True)
+    }
+    missing = [name for name in consumes if name not in tensors]
+    if missing:
+        raise InvalidRequest(f"the stage's inputs {missing} are missing")
+    start = 1 if batched else 0
+    key = tuple((tensors[name].datatype, tensors[name].shape[start:]) for name in consumes)
+    return Work(lease, head, tensors, key, now_s + lease.remaining_ms / 1000)
+
+
+def next_payload(
+    work: Work, results: Mapping[str, Tensor], keeps: Sequence[str], step: str
+) -> bytes:
+    """The request for the next stage: the tensors that *keeps* names, and the rest as it was."""
+    tail = pb.ModelInferRequest()
+    tail.CopyFrom(work.head)
+    del tail.inputs[:]
+    if wants_path(work.head):
+        tail.parameters[PATH].string_param = path(work, step)
+    tensors = [results.get(name) or work.tensors[name] for name in keeps]
+    parts: list[wire.Buffer] = [tail.SerializeToString()]
+    names_and_types = tuple((n, t.datatype, t.shape) for n, t in zip(keeps, tensors, strict=True))
+    parts.append(_input_entries(names_and_types))
+    for tensor in tensors:
+        parts += wire.raw_input_field(tensor.raw)
+    return b"".join(parts)
+
+
+def reply(
+    work: Work, results: Mapping[str, Tensor], outputs: Sequence[str], version: int, step: str
+) -> bytes:
+    """The client's ModelInferResponse: raw outputs, those it asked for or else all."""
+    head = work.head
+    names = [entry.name for entry in head.outputs] or outputs
+    tensors = [results.get(name) or work.tensors[name] for name in names]
+    described = tuple((n, t.datatype, t.shape) for n, t in zip(names, tensors, strict=True))
+    parts: list[wire.Buffer] = [_reply_start(head.model_name, version, described)]
+    if head.id or wants_path(head):
+        rest = pb.ModelInferResponse(id=head.id)
+        if wants_path(head):
+            rest.parameters[PATH].string_param = path(work, step)
+        parts.append(rest.SerializeToString())
+    for tensor in tensors:
+        parts += wire.raw_output_field(tensor.raw)
+    return b"".join(parts)
+
+
+def wants_path(head: pb.ModelInferRequest) -> bool:
+    """Whether the client asked to be told which processes its request went through."""
+    if PATH not in head.parameters:
+        return False
+    asked = head.parameters[PATH]
+    return asked.bool_param or bool(asked.string_param)
+
+
+def path(work: Work, step: str) -> str:
+    """The way so far, from the gateway to *step*."""
+    so_far = work.head.parameters[PATH].string_param or work.lease.gateway
+    return f"{so_far} > {step}"
+
+
+def split_results(
+    arrays: Mapping[str, Array], datatypes: Mapping[str, str], bounds: Iterable[tuple[int, int]]
+) -> list[dict[str, Tensor]]:
+    """Each member's share of a batch's results, cut along dimension 0 at its row *bounds*."""
+    return [
+        {name: _tensor(array[start:end], datatypes[name]) for name, array in arrays.items()}
+        for start, end in bounds
+    ]
+
+
+def whole_results(arrays: Mapping[str, Array], datatypes: Mapping[str, str]) -> dict[str, Tensor]:
+    """The results of one job that ran by itself."""
+    return {name: _tensor(array, datatypes[name]) for name, array in arrays.items()}
+
+
+def _tensor(array: Array, datatype: str) -> Tensor:
+    if datatype != "BYTES" and array.flags.c_contiguous and array.dtype.isnative and array.size:
+        # A view of the batch's results: copied when the reply is joined.
+        return Tensor(datatype, array.shape, array.reshape(-1).view(np.uint8).data)
+    return Tensor(datatype, array.shape, to_raw(array))
+
+
+def _parse(payload: bytes) -> tuple[pb.ModelInferRequest, Sequence[wire.Buffer]]:
+    if len(payload) < _SPLIT_FROM_BYTES:
+        head = pb.ModelInferRequest.FromString(payload)
+        raws: Sequence[wire.Buffer] = list(head.raw_input_contents)
+        del head.raw_input_contents[:]
+        return head, raws
+    rest, raws = wire.split_request(payload)
+    return pb.ModelInferRequest.FromString(rest), raws
+
+
+Described = tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+@lru_cache(maxsize=512)
+def _reply_start(model: str, version: int, tensors: Described) -> bytes:
+    return pb.ModelInferResponse(
+        model_name=model,
+        model_version=str(version),
+        outputs=[
+            pb.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=shape)
+            for name, datatype, shape in tensors
+        ],
+    ).SerializeToString()
+
+
+@lru_cache(maxsize=512)
+def _input_entries(tensors: Described) -> bytes:
+    return pb.ModelInferRequest(
+        inputs=[
+            pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype, shape=shape)
+            for name, datatype, shape in tensors
+        ]
+    ).SerializeToString()

@@ -1,0 +1,146 @@
+"""Running one batch: concatenate, compute, split. Pure but for the clock and the runtime.
+
+A batch that fails is run again one job at a time, so that bad input harms only its own job.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from penstock.errors import Code, PenstockError
+from penstock.scheduler.jobs import Timing
+from penstock.tensors import NUMPY_TYPES, Array
+from penstock.workers import codec
+from penstock.workers.codec import Tensor, Work
+from penstock.workers.runtimes import Runtime
+
+Arrays = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job has no result."""
+
+    code: Code
+    message: str
+
+
+Result = dict[str, Tensor] | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A batch that ran.
+
+    Attributes:
+        results: one for each job, in order.
+        error: what the runtime raised for the batch as a whole, None if nothing.
+    """
+
+    results: list[Result]
+    timing: Timing
+    error: Exception | None = None
+
+
+class _RowsLost(Exception):
+    """An output's first dimension is not the batch's: it cannot be split."""
+
+    def __init__(self, output: str, rows: int, got: Sequence[int]) -> None:
+        super().__init__(
+            f"output '{output}' has shape {list(got)} for a batch of {rows}: "
+            "its first dimension must be the batch's"
+        )
+
+
+class Execution:
+    """One stage of one model version on one runtime."""
+
+    def __init__(
+        self, runtime: Runtime, consumes: Sequence[str], produces: Sequence[str], *, batched: bool
+    ) -> None:
+        self._runtime = runtime
+        self._consumes = consumes
+        self._produces = produces
+        self._batched = batched
+        self._datatypes = {spec.name: spec.datatype for spec in runtime.signature.outputs}
+
+    @property
+    def guesses(self) -> bool:
+        """Whether warming up must guess sizes other than the batch's."""
+        start = 1 if self._batched else 0
+        return any(-1 in spec.shape[start:] for spec in self._runtime.signature.inputs)
+
+    def run(self, batch: Sequence[Work]) -> Ran:
+        """Run *batch*; never raises for what a job holds."""
+        try:
+            return self._run_together(batch)
+        except Exception as error:  # noqa: BLE001 - runtimes raise what they like
+            if len(batch) == 1:
+                return Ran([_failure(error)], Timing(), error)
+            singles = [self.run([work]) for work in batch]
+        return Ran(
+            [result for single in singles for result in single.results],
+            Timing(
+                sum(single.timing.input_ns for single in singles),
+                sum(single.timing.infer_ns for single in singles),
+                sum(single.timing.output_ns for single in singles),
+            ),
+            next((single.error for single in singles if single.error), None),
+        )
+
+    def warm_up(self, rows: int) -> None:
+        """Run on zeros; sizes that are not fixed are 1."""
+        inputs = {
+            spec.name: _zeros(
+                spec.datatype, _sample_shape(spec.shape, rows if self._batched else None)
+            )
+            for spec in self._runtime.signature.inputs
+        }
+        self._runtime.run(inputs, list(self._produces))
+
+    def _run_together(self, batch: Sequence[Work]) -> Ran:
+        started = time.perf_counter_ns()
+        inputs = {name: _joined(batch, name) for name in self._consumes}
+        ready = time.perf_counter_ns()
+        arrays = self._runtime.run(inputs, self._produces)
+        computed = time.perf_counter_ns()
+        results: list[Result] = []
+        if len(batch) == 1:
+            results.append(codec.whole_results(arrays, self._datatypes))
+        else:
+            results += self._split(arrays, batch)
+        ended = time.perf_counter_ns()
+        return Ran(results, Timing(ready - started, computed - ready, ended - computed))
+
+    def _split(self, arrays: Arrays, batch: Sequence[Work]) -> list[dict[str, Tensor]]:
+        ends = np.cumsum([work.rows for work in batch]).tolist()
+        for name, array in arrays.items():
+            if array.ndim == 0 or array.shape[0] != ends[-1]:
+                raise _RowsLost(name, ends[-1], array.shape)
+        return codec.split_results(arrays, self._datatypes, zip([0, *ends[:-1]], ends, strict=True))
+
+
+def _joined(batch: Sequence[Work], name: str) -> Array:
+    arrays = [work.tensors[name].array() for work in batch]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _sample_shape(shape: Sequence[int], rows: int | None) -> list[int]:
+    sizes = [1 if size < 0 else size for size in shape]
+    if rows is not None and shape and shape[0] < 0:
+        sizes[0] = rows
+    return sizes
+
+
+def _zeros(datatype: str, shape: Sequence[int]) -> Array:
+    if datatype == "BYTES":
+        return np.full(shape, b"", dtype=np.object_)
+    return np.zeros(shape, dtype=NUMPY_TYPES[datatype])
+
+
+def _failure(error: Exception) -> Failure:
+    text = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    code = error.code if isinstance(error, PenstockError) else Code.INTERNAL
+    return Failure(code, text)

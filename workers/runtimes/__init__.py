@@ -1,0 +1,81 @@
+"""Runtimes: each holds one shard on one device, and runs it on arrays.
+
+The only place that imports onnxruntime and torch, and only in the module of the runtime that is
+asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from penstock.errors import ArtifactUnusable, InvalidRequest
+from penstock.protos import cluster_pb2
+from penstock.tensors import Array
+
+ONNX = "onnxruntime"
+TORCH = "pytorch"
+
+
+class InputRejected(InvalidRequest):
+    """The shard refuses these inputs: a shape or a value that only it could know to be wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRef:
+    """Where a shard runs: "cpu" or "cuda", which one, and computing threads for a cpu."""
+
+    kind: str
+    index: int
+    threads: int
+
+    @classmethod
+    def parse(cls, text: str, threads: int) -> "DeviceRef":
+        """Read "cuda:1"."""
+        kind, _, index = text.partition(":")
+        return cls(kind, int(index or 0), threads)
+
+
+class Runtime(Protocol):
+    """One loaded shard."""
+
+    @property
+    def signature(self) -> cluster_pb2.Signature:
+        """What it reads and writes; shapes have -1 where any size will do."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run once, on the calling thread.
+
+        BF16 arrays are uint16, BYTES arrays hold bytes objects.
+
+        Raises:
+            InputRejected: the inputs are at fault.
+            Exception: whatever the runtime raises when something else is.
+        """
+        ...
+
+
+def open_runtime(artifact: Path, runtime: str, device: DeviceRef) -> Runtime:
+    """Load *artifact* on *device*.
+
+    Raises:
+        ArtifactUnusable: with what is wrong, and what to do.
+    """
+    if not artifact.is_file():
+        raise ArtifactUnusable(f"{artifact} is missing")
+    try:
+        if runtime == ONNX:
+            from penstock.workers.runtimes.onnx_runtime import OnnxRuntime
+
+            return OnnxRuntime.open(artifact, device)
+        if runtime == TORCH:
+            from penstock.workers.runtimes.torch_runtime import TorchRuntime
+
+            return TorchRuntime.open(artifact, device)
+    except ModuleNotFoundError as error:
+        extra = "torch" if runtime == TORCH else "onnx"
+        raise ArtifactUnusable(
+            f"{artifact.name} needs {error.name}: pip install 'penstock[{extra}]'"
+        ) from error
+    raise ArtifactUnusable(f"{artifact.name}: unknown runtime '{runtime}'")

@@ -1,0 +1,165 @@
+"""ONNX shards, run by ONNX Runtime: its CUDA provider on a GPU, its CPU provider elsewhere."""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime as ort
+
+from penstock.errors import ArtifactUnusable
+from penstock.protos import cluster_pb2
+from penstock.tensors import Array
+from penstock.workers.runtimes import DeviceRef, InputRejected
+
+_DATATYPES = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(bfloat16)": "BF16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+_ONNX_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
+_CUDA = "CUDAExecutionProvider"
+
+
+class OnnxRuntime:
+    """One ONNX Runtime session."""
+
+    def __init__(self, session: Any, signature: cluster_pb2.Signature) -> None:
+        self._session = session
+        self.signature = signature
+        self._text = {spec.name for spec in signature.inputs if spec.datatype == "BYTES"}
+        self._text_outputs = {spec.name for spec in signature.outputs if spec.datatype == "BYTES"}
+        specs = (*signature.inputs, *signature.outputs)
+        # numpy has no bfloat16, so these go in and out as ONNX Runtime's own values.
+        self._half = {spec.name for spec in specs if spec.datatype == "BF16"}
+
+    @classmethod
+    def open(cls, artifact: Path, device: DeviceRef) -> Self:
+        """Load the model; see `open_runtime`."""
+        try:
+            session = ort.InferenceSession(
+                str(artifact), _options(device), providers=_providers(device)
+            )
+        except Exception as error:
+            raise ArtifactUnusable(
+                f"{artifact.name} is not a model that ONNX Runtime {ort.__version__} can load: "
+                f"{_first_line(error)}"
+            ) from error
+        if device.kind == "cuda" and _CUDA not in session.get_providers():
+            raise ArtifactUnusable(
+                f"ONNX Runtime cannot use the GPU on {artifact.name}: check that CUDA and cuDNN "
+                "are those that onnxruntime-gpu needs, or set instance_group kind: KIND_CPU"
+            )
+        signature = cluster_pb2.Signature(
+            inputs=[_spec(entry, artifact) for entry in session.get_inputs()],
+            outputs=[_spec(entry, artifact) for entry in session.get_outputs()],
+            parameter_bytes=_bytes_on_disk(artifact),
+        )
+        return cls(session, signature)
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run once; see `Runtime.run`."""
+        feed = dict(inputs)
+        for name in self._text.intersection(feed):
+            feed[name] = _decoded(feed[name], name)
+        try:
+            if self._half:
+                results = self._run_values(feed, outputs)
+            else:
+                results = self._session.run(outputs, feed)
+        except ort.capi.onnxruntime_pybind11_state.InvalidArgument as error:
+            raise InputRejected(_first_line(error)) from error
+        found = dict(zip(outputs, results, strict=True))
+        for name in self._text_outputs.intersection(found):
+            found[name] = _encoded(found[name])
+        return found
+
+    def _run_values(self, feed: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        values = {
+            name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _ONNX_BFLOAT16)
+            if name in self._half
+            else ort.OrtValue.ortvalue_from_numpy(array)
+            for name, array in feed.items()
+        }
+        binding = self._session.io_binding()
+        for name, value in values.items():
+            binding.bind_ortvalue_input(name, value)
+        for name in outputs:
+            binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(binding)
+        return [
+            _bits(value) if name in self._half else value.numpy()
+            for name, value in zip(outputs, binding.get_outputs(), strict=True)
+        ]
+
+
+def _options(device: DeviceRef) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = device.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Spinning threads would burn the cores that other workers and the gateway compute on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return options
+
+
+def _providers(device: DeviceRef) -> list[Any]:
+    if device.kind == "cuda":
+        return [(_CUDA, {"device_id": device.index}), "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+def _spec(entry: Any, artifact: Path) -> cluster_pb2.TensorSpec:
+    datatype = _DATATYPES.get(entry.type)
+    if datatype is None:
+        raise ArtifactUnusable(
+            f"{artifact.name}: '{entry.name}' is a {entry.type}, which the protocol cannot carry"
+        )
+    shape = [size if isinstance(size, int) and size >= 0 else -1 for size in entry.shape]
+    return cluster_pb2.TensorSpec(name=entry.name, datatype=datatype, shape=shape)
+
+
+def _bytes_on_disk(artifact: Path) -> int:
+    beside = artifact.with_name(artifact.name + ".data")
+    return artifact.stat().st_size + (beside.stat().st_size if beside.is_file() else 0)
+
+
+def _decoded(array: Array, name: str) -> Array:
+    """ONNX text is UTF-8: bytes objects as str."""
+    try:
+        texts = [item.decode() if isinstance(item, bytes) else item for item in array.reshape(-1)]
+    except UnicodeDecodeError as error:
+        raise InputRejected(f"input '{name}' holds text that is not UTF-8: {error}") from error
+    decoded = np.empty(len(texts), dtype=np.object_)
+    decoded[:] = texts
+    return decoded.reshape(array.shape)
+
+
+def _encoded(array: Array) -> Array:
+    texts = [item.encode() if isinstance(item, str) else item for item in array.reshape(-1)]
+    encoded = np.empty(len(texts), dtype=np.object_)
+    encoded[:] = texts
+    return encoded.reshape(array.shape)
+
+
+def _bits(value: Any) -> Array:
+    """A bfloat16 value in the CPU's memory, as uint16."""
+    data = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+    return np.frombuffer(data, dtype="<u2").reshape(value.shape())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

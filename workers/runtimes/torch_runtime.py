@@ -1,0 +1,108 @@
+"""PyTorch shards: programs written by ``torch.export.save``, on cuda or cpu.
+
+A ``.pt2`` file holds code. A node loads only those that the model repository names.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from penstock.errors import ArtifactUnusable
+from penstock.protos import cluster_pb2
+from penstock.tensors import NUMPY_TYPES, Array
+from penstock.workers.pt2_signature import EXTRA_FILE, signature_of
+from penstock.workers.runtimes import DeviceRef, InputRejected
+
+# numpy cannot hold bfloat16: its bits travel as int16.
+_HALF = {"BF16"}
+
+
+class TorchRuntime:
+    """One exported program."""
+
+    def __init__(self, module: Any, device: torch.device, signature: cluster_pb2.Signature) -> None:
+        self._module = module
+        self._device = device
+        self.signature = signature
+        self._order = [spec.name for spec in signature.inputs]
+        self._datatypes = {s.name: s.datatype for s in (*signature.inputs, *signature.outputs)}
+        self._outputs = [spec.name for spec in signature.outputs]
+
+    @classmethod
+    def open(cls, artifact: Path, device: DeviceRef) -> Self:
+        """Load the program; see `open_runtime`."""
+        torch.set_num_threads(device.threads)
+        target = _device(device, artifact)
+        extra = {EXTRA_FILE: ""}
+        try:
+            program = torch.export.load(str(artifact), extra_files=extra)
+            if target.type != "cpu":
+                program = torch.export.passes.move_to_device_pass(program, str(target))
+            inputs, outputs = signature_of(program, extra[EXTRA_FILE] or None)
+        except Exception as error:
+            raise ArtifactUnusable(
+                f"{artifact.name} is not a program that torch {torch.__version__} can load "
+                f"(torch.export.save writes them): {_first_line(error)}"
+            ) from error
+        signature = cluster_pb2.Signature(
+            inputs=[_spec(*tensor) for tensor in inputs],
+            outputs=[_spec(*tensor) for tensor in outputs],
+            parameter_bytes=sum(
+                tensor.numel() * tensor.element_size() for tensor in program.state_dict.values()
+            ),
+        )
+        return cls(program.module(), target, signature)
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run once; see `Runtime.run`."""
+        arguments = [self._to_tensor(inputs[name], name) for name in self._order]
+        try:
+            with torch.inference_mode():
+                results = self._module(*arguments)
+        except (AssertionError, ValueError) as error:
+            # The guards that torch.export puts before a program: sizes that it was not traced for.
+            raise InputRejected(_first_line(error)) from error
+        if isinstance(results, torch.Tensor):
+            results = (results,)
+        elif isinstance(results, Mapping):
+            results = tuple(results.values())
+        named = dict(zip(self._outputs, results, strict=True))
+        return {name: self._to_array(named[name], name) for name in outputs}
+
+    def _to_tensor(self, array: Array, name: str) -> torch.Tensor:
+        if self._datatypes[name] in _HALF:
+            bits = torch.from_numpy(_writable(array.view(np.int16)))
+            return bits.view(torch.bfloat16).to(self._device)
+        return torch.from_numpy(_writable(array)).to(self._device)
+
+    def _to_array(self, tensor: torch.Tensor, name: str) -> Array:
+        tensor = tensor.detach().to("cpu").contiguous()
+        if self._datatypes[name] in _HALF:
+            return np.asarray(tensor.view(torch.int16).numpy()).view(np.uint16)
+        found: Array = tensor.numpy()
+        return found.astype(NUMPY_TYPES[self._datatypes[name]], copy=False)
+
+
+def _device(device: DeviceRef, artifact: Path) -> torch.device:
+    if device.kind == "cuda" and not torch.cuda.is_available():
+        raise ArtifactUnusable(
+            f"{artifact.name}: torch {torch.__version__} sees no GPU; install a CUDA build of "
+            "torch, or set instance_group kind: KIND_CPU"
+        )
+    return torch.device(device.kind if device.kind == "cpu" else f"{device.kind}:{device.index}")
+
+
+def _spec(name: str, datatype: str, shape: Sequence[int]) -> cluster_pb2.TensorSpec:
+    return cluster_pb2.TensorSpec(name=name, datatype=datatype, shape=shape)
+
+
+def _writable(array: Array) -> Array:
+    """Torch warns of read-only memory; a request's bytes are read-only, a batch's are not."""
+    return array if array.flags.writeable else array.copy()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
