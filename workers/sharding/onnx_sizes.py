@@ -1,0 +1,179 @@
+"""The datatypes and sizes of an ONNX model's tensors: inferred, and observed where not.
+
+A size is a number, or the symbol of an input's dimension. Any other size gets a symbol of its
+own, ``tensor:axis``, which no other tensor tells.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from penstock.tensors import Array
+from penstock.workers.sharding.errors import CannotShard
+from penstock.workers.sharding.samples import InputSpec, sample
+
+Dims = tuple[int | str, ...]
+
+# BF16 is left out: ONNX Runtime's Python API cannot hand such tensors over.
+_DATATYPES = {
+    "FLOAT": "FP32", "DOUBLE": "FP64", "FLOAT16": "FP16", "BOOL": "BOOL", "STRING": "BYTES",
+    "INT8": "INT8", "INT16": "INT16", "INT32": "INT32", "INT64": "INT64",
+    "UINT8": "UINT8", "UINT16": "UINT16", "UINT32": "UINT32", "UINT64": "UINT64",
+}  # fmt: skip
+_FIRST_SAMPLE_SIZE = 16  # for a size that follows the request; the next symbol gets one more
+
+
+@dataclass(slots=True)
+class Sizes:
+    """What is known of a model's tensors.
+
+    Attributes:
+        batch: the symbol of the batch dimension, None without one.
+        inputs: the model's inputs, with the samples given for them.
+        sample: the size that each symbol has in a sample; the batch has 2.
+        pinned: symbols whose sample size cannot be changed.
+        datatypes, dims: by tensor.
+        observed: the sizes seen in a run, for those that no symbol tells.
+    """
+
+    batch: str | None
+    inputs: dict[str, InputSpec]
+    sample: dict[str, int]
+    pinned: set[str]
+    datatypes: dict[str, str] = field(default_factory=dict)
+    dims: dict[str, Dims] = field(default_factory=dict)
+    observed: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def at_sample(self, name: str, dim: int | str) -> int:
+        """The number that a size of tensor *name* has in the sample."""
+        if isinstance(dim, int):
+            return dim
+        if dim in self.sample:
+            return self.sample[dim]
+        return self.observed[name][self.dims[name].index(dim)]
+
+    def request(self, values: Mapping[str, int]) -> dict[str, Array]:
+        """Sample inputs in which the symbols have these sizes."""
+        return {
+            name: sample(spec, tuple(_size(dim, values) for dim in self.dims[name]))
+            for name, spec in self.inputs.items()
+        }
+
+    def request_of(self, batch: int) -> dict[str, Array]:
+        """Sample inputs of a batch of that size."""
+        return self.request({**self.sample, **({self.batch: batch} if self.batch else {})})
+
+
+def _size(dim: int | str, values: Mapping[str, int]) -> int:
+    return dim if isinstance(dim, int) else values[dim]
+
+
+def read_sizes(
+    proto: Any, folder: Path, inputs: tuple[str, ...], given: dict[str, InputSpec]
+) -> Sizes:
+    """Name the dynamic dimensions of *proto*'s inputs, and find all sizes that follow from them.
+
+    Changes *proto*: every dynamic dimension of an input has a name, the batch the same in all.
+    """
+    infos = {info.name: info for info in proto.graph.input if info.name in inputs}
+    batch = _name_dimensions(proto, [infos[name] for name in inputs])
+    sizes = Sizes(batch, {}, {} if batch is None else {batch: 2}, set())
+    for name in inputs:
+        _add_input(sizes, infos[name], given.get(name))
+    unknown = _infer(proto, sizes)
+    if unknown:
+        from penstock.workers.sharding.onnx_observation import observe
+
+        observe(proto, folder, sizes, unknown)
+    return sizes
+
+
+def _name_dimensions(proto: Any, infos: list[Any]) -> str | None:
+    """Give each dynamic dimension of the inputs a name; returns that of the batch."""
+    for info in infos:
+        for axis, dim in enumerate(info.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value") and not dim.dim_param:
+                dim.dim_param = f"{info.name}_{axis}"
+    shapes = [info.type.tensor_type.shape.dim for info in infos]
+    leading = [str(dims[0].dim_param) if dims else "" for dims in shapes]
+    if not leading or not all(leading):
+        return None
+    _rename(proto, set(leading), leading[0])
+    return leading[0]
+
+
+def _rename(proto: Any, names: set[str], name: str) -> None:
+    for info in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_param in names:
+                dim.dim_param = name
+
+
+def _add_input(sizes: Sizes, info: Any, given: InputSpec | None) -> None:
+    datatype = _datatype(info)
+    if datatype is None:
+        raise CannotShard(f"input '{info.name}' is not a tensor of a datatype that can travel")
+    dims = tuple(
+        int(dim.dim_value) if dim.HasField("dim_value") else str(dim.dim_param)
+        for dim in info.type.tensor_type.shape.dim
+    )
+    if given is not None and (given.datatype != datatype or len(given.shape) != len(dims)):
+        raise CannotShard(
+            f"--input {info.name}: the model expects {datatype} of shape {list(dims)}, "
+            f"not {given.datatype} of shape {list(given.shape)}"
+        )
+    for axis, dim in enumerate(dims):
+        if isinstance(dim, str) and dim != sizes.batch:
+            size = None if given is None else given.shape[axis]
+            sizes.sample.setdefault(dim, size or _FIRST_SAMPLE_SIZE + len(sizes.sample))
+            sizes.pinned.update([dim] if size else [])
+    array = None if given is None else given.array
+    shape = tuple(None if isinstance(dim, str) else dim for dim in dims)
+    sizes.inputs[info.name] = InputSpec(info.name, datatype, shape, array)
+    sizes.datatypes[info.name], sizes.dims[info.name] = datatype, dims
+
+
+def _infer(proto: Any, sizes: Sizes) -> list[str]:
+    """Take over what shape inference tells; returns the tensors that it leaves open."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    for info in (*inferred.graph.value_info, *inferred.graph.output):
+        datatype, dims = _datatype(info), _known_dims(info, sizes)
+        if datatype is not None and dims is not None:
+            sizes.datatypes[info.name], sizes.dims[info.name] = datatype, dims
+    written = dict.fromkeys(name for node in proto.graph.node for name in node.output if name)
+    return [name for name in written if name not in sizes.dims]
+
+
+def _known_dims(info: Any, sizes: Sizes) -> Dims | None:
+    if not info.type.tensor_type.HasField("shape"):
+        return None
+    dims: list[int | str] = []
+    for dim in info.type.tensor_type.shape.dim:
+        if not dim.HasField("dim_value") and dim.dim_param not in sizes.sample:
+            return None
+        dims.append(int(dim.dim_value) if dim.HasField("dim_value") else str(dim.dim_param))
+    return tuple(dims)
+
+
+def _datatype(info: Any) -> str | None:
+    import onnx
+
+    if not info.type.HasField("tensor_type"):
+        return None
+    return datatype_name(onnx.TensorProto.DataType.Name(info.type.tensor_type.elem_type))
+
+
+def datatype_name(element: str) -> str | None:
+    """ONNX's name of an element type -> the wire's; None where a tensor of it cannot travel."""
+    return _DATATYPES.get(element)
+
+
+def element_type(datatype: str) -> int:
+    """The number that ONNX has for a wire datatype."""
+    import onnx
+
+    names: Iterable[str] = (name for name, wire in _DATATYPES.items() if wire == datatype)
+    return int(onnx.TensorProto.DataType.Value(next(iter(names))))

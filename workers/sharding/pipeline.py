@@ -1,0 +1,109 @@
+"""From one model to a folder of stages: read, cut, write, compare, and only then keep."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.workers.sharding.comparison import (
+    BATCH_SIZES,
+    Run,
+    Runnable,
+    Tensors,
+    Verification,
+    compare,
+)
+from penstock.workers.sharding.cuts import TOLERANCE, choose_cuts
+from penstock.workers.sharding.files import written_whole
+from penstock.workers.sharding.graph import Graph, Sequenced, Stage
+from penstock.workers.sharding.report import ShardReport, report_stages
+from penstock.workers.sharding.samples import InputSpec
+
+Progress = Callable[[str, float], None]
+"""Told what is being done now, and the share that is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for: how many stages, where, and how uneven they may be."""
+
+    stages: int
+    directory: Path
+    tolerance: float = TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A model of either kind, as far as the shared work needs it.
+
+    ``write`` makes a stage's file, ``open`` reads one back, ``samples`` are requests by batch
+    size, ``batched`` says whether these sizes mean anything.
+    """
+
+    graph: Graph
+    suffix: str
+    run: Run
+    samples: Mapping[int, Tensors]
+    batched: bool
+    write: Callable[[Stage, Path], None]
+    open: Callable[[Path], Runnable]
+
+
+def shard_onnx(
+    path: Path, order: Order, given: dict[str, InputSpec], progress: Progress
+) -> ShardReport:
+    """Cut the ONNX model at *path*; *given* describes inputs whose samples cannot be guessed.
+
+    Raises:
+        CannotShard: with what to change. Nothing was written then.
+    """
+    from penstock.workers.sharding.onnx_model import read_model
+    from penstock.workers.sharding.onnx_stages import runnable, write_stage
+
+    progress("reading the model", 0.0)
+    model = read_model(path, given)
+    batched = model.sizes.batch is not None
+    whole = Whole(
+        graph=model.graph,
+        suffix=".onnx",
+        run=runnable(path).run,
+        samples={batch: model.sizes.request_of(batch) for batch in _batch_sizes(batched=batched)},
+        batched=batched,
+        write=lambda stage, target: write_stage(model, stage, target),
+        open=runnable,
+    )
+    return _shard(whole, order, progress)
+
+
+def _batch_sizes(*, batched: bool) -> tuple[int, ...]:
+    return BATCH_SIZES if batched else (1,)
+
+
+def _shard(whole: Whole, order: Order, progress: Progress) -> ShardReport:
+    progress("choosing the cuts", 0.2)
+    sequenced = Sequenced(whole.graph)
+    weight_bytes = {name: weight.stored_bytes for name, weight in whole.graph.weights.items()}
+    cuts = choose_cuts(sequenced.steps(), weight_bytes, order.stages, order.tolerance)
+    stages = sequenced.stages(cuts)
+    names = [f"shard-{place}{whole.suffix}" for place in range(order.stages)]
+    with written_whole(order.directory) as workplace:
+        files = [workplace / name for name in names]
+        for place, (stage, file) in enumerate(zip(stages, files, strict=True)):
+            progress(f"writing {file.name}", 0.3 + 0.4 * place / order.stages)
+            whole.write(stage, file)
+        progress("comparing with the whole model", 0.7)
+        verification = _verify(whole, files)
+        progress("done", 1.0)
+    crossings = [sequenced.crossing(cut) for cut in cuts]
+    reports = report_stages(whole.graph, stages, crossings, names)
+    return ShardReport(order.directory, reports, verification)
+
+
+def _verify(whole: Whole, files: Sequence[Path]) -> Verification:
+    datatypes = {name: whole.graph.tensors[name].datatype for name in whole.graph.outputs}
+    return compare(
+        whole.run,
+        [whole.open(file) for file in files],
+        whole.samples,
+        datatypes,
+        batched=whole.batched,
+    )
