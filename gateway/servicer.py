@@ -67,7 +67,7 @@ class InferenceService:
         handlers = {method.name: self._handler_of(method) for method in service.methods}
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
-    def _handler_of(self, method: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    def _handler_of(self, method: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         if method.name == "ModelInfer":
             return grpc.unary_unary_rpc_method_handler(self._model_infer)
         if method.name == "ModelStreamInfer":

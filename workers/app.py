@@ -24,8 +24,7 @@ from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.snapshot import Snapshot, VersionId
-from penstock.settings import WorkerSettings
-from penstock.workers import node
+from penstock.settings import NodeSettings, WorkerSettings
 from penstock.workers.announcer import Announcer
 from penstock.workers.batching import BatchRules
 from penstock.workers.execution import Execution
@@ -35,12 +34,17 @@ from penstock.workers.worker import DeviceBroken, Duty, Worker
 
 log = structlog.get_logger()
 
-run_node = node.run
-
 DRAINED, CANNOT_LOAD, BROKEN = 0, 3, 71
 """Exit statuses of a worker."""
 
 _HUNG_AFTER_S = 600.0
+
+
+async def run_node(settings: NodeSettings) -> None:
+    """Run this machine's agent until it is told to stop."""
+    from penstock.workers import node
+
+    await node.run(settings)
 
 
 async def run_worker(settings: WorkerSettings) -> int:
