@@ -118,12 +118,14 @@ class PendingTable:
             await asyncio.wait(self._cancels, timeout=1)
 
     def _submit(self, pending: Pending) -> None:
-        def refused(error: Exception) -> None:
-            # Redis is away: the request waits on, and the sweep queues it again.
-            if not isinstance(error, StoreUnavailable) and not pending.answer.done():
-                pending.answer.set_exception(error)
+        def answered(outcome: str | Exception | None) -> None:
+            # While Redis is away the request waits on, and the sweep queues it again.
+            if isinstance(outcome, StoreUnavailable) or pending.answer.done():
+                return
+            if isinstance(outcome, Exception):
+                pending.answer.set_exception(outcome)
 
-        self._queue.submit(pending.job, pending.limits, refused)
+        self._queue.submit(pending.job, pending.limits, answered)
 
     def _cancel(self, job: NewJob) -> None:
         task = asyncio.create_task(self._cancel_job(job))

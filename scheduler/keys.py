@@ -55,9 +55,8 @@ class PartitionKeys:
         self.events = start + "events"
         # Families: the last part is a job id, a gateway, a queue or a model version.
         self.jobs = start + "job:"
-        self.payloads = start + "payload:"
         self.replies = start + "reply:"
-        self.owned = start + "owned:"
+        self.ended = start + "ended:"
         self.ready = start + "ready:"
         self.bells = start + "bell:"
         self.stats = start + "stats:"

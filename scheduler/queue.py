@@ -30,6 +30,7 @@ from penstock.scheduler.keys import (
     partition_of,
 )
 from penstock.scheduler.link import Argument, Link, Links
+from penstock.scheduler.statistics import counters_of
 
 _ENQUEUE = scripts.load("enqueue")
 _CLAIM = scripts.load("claim")
@@ -41,6 +42,9 @@ _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
 _DEPTHS = scripts.load("depths")
 
+Answered = Callable[[str | Exception | None], None]
+_Lot = tuple[StageRef, str, QueueLimits]
+
 BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
 
@@ -51,6 +55,7 @@ class Queue:
     def __init__(self, links: Links, partitions: int) -> None:
         self._links = links
         self.partitions = partitions
+        self._gathered: dict[_Lot, list[tuple[NewJob, Answered]]] = {}
 
     def keys_of(self, model: str) -> PartitionKeys:
         """The keys of the partition that holds the model's jobs."""
@@ -68,56 +73,59 @@ class Queue:
             OutOfMemory: Redis is full; nothing was kept.
             StoreUnavailable: Redis cannot be reached; it may or may not have been accepted.
         """
-        keys, words, link = self._enqueue_call(job, limits)
-        return _accepted(await link.call(_ENQUEUE, keys, words))
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
-    def submit(
-        self, job: NewJob, limits: QueueLimits, refused: Callable[[Exception], None]
-    ) -> None:
-        """As `enqueue`, without waiting: *refused* is called with the error, if there is one."""
-        keys, words, link = self._enqueue_call(job, limits)
+        def answered(outcome: str | Exception | None) -> None:
+            if answer.done():
+                return
+            if isinstance(outcome, Exception):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
 
-        def answered(answer: "asyncio.Future[Any]") -> None:
-            try:
-                _accepted(answer.result())
-            except asyncio.CancelledError:
-                refused(StoreUnavailable("the connection was closed"))
-            except Exception as error:  # noqa: BLE001 - handed on
-                refused(error)
+        self.submit(job, limits, answered)
+        return await answer
 
-        link.start(_ENQUEUE, keys, words).add_done_callback(answered)
+    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered) -> None:
+        """As `enqueue`, without waiting: *answered* gets what it would return or raise.
 
-    def _enqueue_call(
-        self, job: NewJob, limits: QueueLimits
-    ) -> tuple[tuple[str, ...], tuple[Argument, ...], Link]:
-        ref, keys = job.ref, self.keys_of(job.ref.model)
-        queue = ref.queue
+        Jobs of one event-loop turn that go into one queue go there in one call.
+        """
+        lot = (job.ref, job.gateway, limits)
+        jobs = self._gathered.get(lot)
+        if jobs is None:
+            jobs = self._gathered[lot] = []
+            asyncio.get_running_loop().call_soon(self._enqueue_lot, lot)
+        jobs.append((job, answered))
+
+    def _enqueue_lot(self, lot: _Lot) -> None:
+        ref, gateway, limits = lot
+        jobs = self._gathered.pop(lot)
+        keys, queue = self.keys_of(ref.model), ref.queue
         names = (
-            keys.jobs + job.id,
-            keys.payloads + job.id,
             keys.ready + queue,
             keys.deadline,
             keys.bells + queue,
-            keys.owned + job.gateway,
             keys.volume,
             f"{keys.stats}{ref.model}:{ref.version}",
+            keys.jobs,
+            keys.ended,
         )
-        words = (
-            job.id,
-            job.gateway,
-            ref.model,
-            ref.version,
-            ref.stage,
-            queue,
-            job.priority,
-            job.rows,
-            job.ttl_ms,
-            job.begin_within_ms,
-            limits.jobs,
-            limits.payload_bytes,
-            job.payload,
-        )
-        return names, words, self._links.to(keys.tag)
+        words: list[Argument] = [gateway, queue, limits.jobs, limits.payload_bytes]
+        for job, _ in jobs:
+            words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms, job.payload)
+
+        def done(answer: "asyncio.Future[Any]") -> None:
+            if answer.cancelled():
+                outcomes: Any = [StoreUnavailable("the connection was closed")] * len(jobs)
+            elif error := answer.exception():
+                outcomes = [error] * len(jobs)
+            else:
+                outcomes = map(_accepted, answer.result())
+            for (_, answered), outcome in zip(jobs, outcomes, strict=True):
+                answered(outcome)
+
+        self._links.to(keys.tag).start(_ENQUEUE, names, words).add_done_callback(done)
 
     async def claim(
         self, ref: StageRef, worker: str, nonce: str, terms: ClaimTerms, link: Link
@@ -159,9 +167,8 @@ class Queue:
                 keys.claims + worker,
                 keys.volume,
                 keys.jobs,
-                keys.payloads,
+                keys.ended,
                 keys.replies,
-                keys.owned,
                 keys.stats,
             ),
             (
@@ -211,14 +218,12 @@ class Queue:
                 keys.ready + to.queue,
                 keys.bells + to.queue,
                 keys.jobs,
-                keys.payloads,
+                keys.ended,
                 keys.replies,
-                keys.owned,
                 keys.stats,
             ),
             (
                 token,
-                to.stage,
                 to.queue,
                 timing.input_ns,
                 timing.infer_ns,
@@ -244,9 +249,8 @@ class Queue:
                 keys.volume,
                 f"{keys.stats}{ref.model}:{ref.version}",
                 keys.jobs,
-                keys.payloads,
+                keys.ended,
                 keys.replies,
-                keys.owned,
             ),
             (token, rows, timing.input_ns, timing.infer_ns, timing.output_ns, *words),
         )
@@ -263,9 +267,8 @@ class Queue:
                 keys.delay,
                 keys.volume,
                 keys.jobs,
-                keys.payloads,
+                keys.ended,
                 keys.replies,
-                keys.owned,
                 keys.ready,
                 keys.stats,
             ),
@@ -294,9 +297,8 @@ class Queue:
                 keys.delay,
                 keys.volume,
                 keys.jobs,
-                keys.payloads,
+                keys.ended,
                 keys.replies,
-                keys.owned,
                 keys.ready,
                 keys.bells,
                 keys.stats,
@@ -327,9 +329,8 @@ class Queue:
                 keys.dead,
                 keys.events,
                 keys.jobs,
-                keys.payloads,
+                keys.ended,
                 keys.replies,
-                keys.owned,
                 keys.ready,
                 keys.bells,
                 keys.stats,
@@ -367,17 +368,13 @@ class Queue:
         """The counters of a model version, summed over the cluster; docs/redis.md names them."""
         keys = self.keys_of(model)
         flat = await self._links.to(keys.tag).command("HGETALL", f"{keys.stats}{model}:{version}")
-        return {
-            name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)
-        }
+        return counters_of(dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
-def _accepted(answer: Sequence[Any]) -> str | None:
-    if answer[0] == 1:
-        return None
-    if answer[0] == 2:
-        return str(answer[1].decode())
-    raise QueueFull("Exceeds maximum queue size")
+def _accepted(answer: int | bytes) -> str | Exception | None:
+    if isinstance(answer, bytes):
+        return answer.decode()
+    return None if answer == 1 else QueueFull("Exceeds maximum queue size")
 
 
 def _lease(token: str, fields: list[Any]) -> Lease:

@@ -2,14 +2,15 @@
 -- cancel: the client is gone. A waiting job goes now; a leased one is marked, and renew says so.
 -- An unknown id is left unknown.
 -- KEYS  1 lease zset  2 deadline zset  3 delay zset  4 volume hash
---       families: 5 jobs  6 payloads  7 replies  8 owned  9 ready  10 statistics
+--       families: 5 jobs  6 ended  7 replies  8 ready  9 statistics
 -- ARGV  1 id
 -- ->    1 gone | 2 marked | 0 unknown or final
 --@include end_job
+--@include count
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[5],
-  payloads = KEYS[6], replies = KEYS[7], owned = KEYS[8]}
+  ended = KEYS[6], replies = KEYS[7]}
 local id = ARGV[1]
-local v = redis.call('HMGET', F.jobs .. id, 'state', 'queue', 'gateway', 'model', 'version', 'bytes')
+local v = redis.call('HMGET', F.jobs .. id, 'state', 'queue', 'gateway', 'limited')
 if v[1] == 'leased' then
   redis.call('HSET', F.jobs .. id, 'cancelled', '1')
   return 2
@@ -17,8 +18,9 @@ end
 if v[1] ~= 'waiting' and v[1] ~= 'delayed' then
   return 0
 end
-redis.call('ZREM', KEYS[9] .. v[2], id)
+redis.call('ZREM', KEYS[8] .. v[2], id)
 redis.call('ZREM', KEYS[3], id)
-end_job(F, id, {gateway = v[3], model = v[4], version = v[5], bytes = v[6]}, 'cancelled', '')
-redis.call('HINCRBY', KEYS[10] .. v[4] .. ':' .. v[5], 'cancelled', 1)
+end_job(F, id, {gateway = v[3], queue = v[2], limited = v[4]}, 'cancelled', '')
+flush_ended(F)
+count(KEYS[9], v[2], 'cancelled')
 return 1

@@ -1,52 +1,80 @@
 #!lua
--- enqueue: accept a job once.
--- KEYS  1 job hash  2 payload  3 ready zset  4 deadline zset  5 bell  6 gateway's jobs
---       7 volume hash  8 statistics
--- ARGV  1 id  2 gateway  3 model  4 version  5 stage  6 queue  7 priority  8 rows
---       9 milliseconds to the deadline  10 milliseconds it may wait to begin, 0 for the deadline
---       11 most jobs waiting, 0 for any  12 most bytes of the version, 0 for any  13 payload
--- ->    {1} accepted | {2, state} known already | {0, 'jobs' | 'bytes', limit} refused
+-- enqueue: accept some jobs of one queue, each once.
+-- KEYS  1 ready zset  2 deadline zset  3 bell  4 volume hash  5 statistics of the model version
+--       families: 6 jobs  7 ended
+-- ARGV  1 gateway  2 queue  3 most jobs waiting, 0 for any  4 most bytes of payloads of the
+--       version, 0 for any  then for each job: id, priority, rows, ms to the deadline, ms it may
+--       wait to begin (0 for the deadline alone), payload
+-- ->    for each job: 1 accepted | its state, if it is known already | 0 refused: too many jobs |
+--       -1 refused: too many bytes
 -- No flags: a server whose memory is full refuses this before it starts.
 --@include ring
 --@include score
 -- A job whose scheduler and gateway both vanish for good still goes, this long after its deadline.
 local GRACE_MS = 60000
+-- More than one sleeping worker is woken only as the queue grows.
+local RING_EVERY = 8
 
-local state = redis.call('HGET', KEYS[1], 'state')
-if state then
-  return {2, state}
-end
-local most_jobs, most_bytes = tonumber(ARGV[11]), tonumber(ARGV[12])
-if most_jobs > 0 and redis.call('ZCARD', KEYS[3]) >= most_jobs then
-  return {0, 'jobs', most_jobs}
-end
-local bytes = #ARGV[13]
-local field = ARGV[3] .. ':' .. ARGV[4]
-if most_bytes > 0 and tonumber(redis.call('HGET', KEYS[7], field) or 0) + bytes > most_bytes then
-  return {0, 'bytes', most_bytes}
-end
-
+local queue, most_jobs, most_bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
-local now_us = time[1] * 1000000 + time[2]
-local now_ms = math.floor(now_us / 1000)
-local deadline_ms = now_ms + tonumber(ARGV[9])
-local begin_ms = tonumber(ARGV[10]) > 0 and now_ms + tonumber(ARGV[10]) or 0
-local due_ms = deadline_ms
-if begin_ms > 0 and begin_ms < due_ms then
-  due_ms = begin_ms
-end
-local life_ms = tonumber(ARGV[9]) + GRACE_MS
+local now_us = string.format('%.0f', time[1] * 1000000 + time[2])
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local waiting = redis.call('ZCARD', KEYS[1])
+local waited, accepted = waiting, 0
+local volume_field = string.match(queue, '^(.*):%d+$')
 
-redis.call('HSET', KEYS[1], 'state', 'waiting', 'gateway', ARGV[2], 'model', ARGV[3],
-  'version', ARGV[4], 'stage', ARGV[5], 'queue', ARGV[6], 'priority', ARGV[7], 'rows', ARGV[8],
-  'deadline', deadline_ms, 'begin', begin_ms, 'bytes', bytes,
-  'accepted_us', string.format('%.0f', now_us), 'queued_us', string.format('%.0f', now_us))
-redis.call('PEXPIRE', KEYS[1], life_ms)
-redis.call('SET', KEYS[2], ARGV[13], 'PX', life_ms)
-redis.call('ZADD', KEYS[3], score(ARGV[7], deadline_ms), ARGV[1])
-redis.call('ZADD', KEYS[4], due_ms, ARGV[1])
-redis.call('SADD', KEYS[6], ARGV[1])
-redis.call('HINCRBY', KEYS[7], field, bytes)
-redis.call('HINCRBY', KEYS[8], 'accepted', 1)
-ring(KEYS[5])
-return {1}
+local function known_state(id)
+  local ended = redis.call('GET', KEYS[7] .. id)
+  if ended then
+    return string.match(ended, '^%S+')
+  end
+  return redis.call('HGET', KEYS[6] .. id, 'state')
+end
+
+local function enqueue(id, priority, rows, ttl_ms, begin_ms, payload)
+  if redis.call('EXISTS', KEYS[6] .. id, KEYS[7] .. id) > 0 then
+    return known_state(id)
+  end
+  if most_jobs > 0 and waiting >= most_jobs then
+    return 0
+  end
+  local fields = {'state', 'waiting', 'gateway', ARGV[1], 'queue', queue, 'rows', rows,
+    'accepted_us', now_us, 'queued_us', now_us, 'payload', payload}
+  if most_bytes > 0 then
+    local bytes = tonumber(redis.call('HGET', KEYS[4], volume_field) or 0)
+    if bytes + #payload > most_bytes then
+      return -1
+    end
+    redis.call('HINCRBY', KEYS[4], volume_field, #payload)
+    fields[#fields + 1], fields[#fields + 2] = 'limited', #payload
+  end
+  local deadline_ms = now_ms + ttl_ms
+  local due_ms = deadline_ms
+  fields[#fields + 1], fields[#fields + 2] = 'deadline', deadline_ms
+  if priority ~= '0' then
+    fields[#fields + 1], fields[#fields + 2] = 'priority', priority
+  end
+  if begin_ms > 0 then
+    fields[#fields + 1], fields[#fields + 2] = 'begin', now_ms + begin_ms
+    due_ms = math.min(due_ms, now_ms + begin_ms)
+  end
+  redis.call('HSET', KEYS[6] .. id, unpack(fields))
+  redis.call('PEXPIRE', KEYS[6] .. id, ttl_ms + GRACE_MS)
+  redis.call('ZADD', KEYS[1], score(priority, deadline_ms), id)
+  redis.call('ZADD', KEYS[2], due_ms, id)
+  waiting, accepted = waiting + 1, accepted + 1
+  return 1
+end
+
+local answer = {}
+for i = 5, #ARGV, 6 do
+  answer[#answer + 1] = enqueue(ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]),
+    tonumber(ARGV[i + 4]), ARGV[i + 5])
+end
+if accepted > 0 then
+  redis.call('HINCRBY', KEYS[5], 'accepted', accepted)
+  if waited == 0 or math.floor(waited / RING_EVERY) < math.floor(waiting / RING_EVERY) then
+    ring(KEYS[3])
+  end
+end
+return answer

@@ -1,15 +1,16 @@
 #!lua flags=allow-oom
 -- nack: give leased jobs back: unbegun ones while draining, or for another try after a delay.
 -- KEYS  1 lease zset  2 deadline zset  3 delay zset  4 volume hash
---       families: 5 jobs  6 payloads  7 replies  8 owned  9 ready  10 bells  11 statistics
+--       families: 5 jobs  6 ended  7 replies  8 ready  9 bells  10 statistics
 -- ARGV  1 token  2 'unbegun' (does not count as an attempt) | 'again'  3 delay in ms
 --       4 most attempts  5 what went wrong  then the ids
 -- ->    for each job: 1 given back | 2 it was the last attempt, or cancelled: final | 0 lease lost
 --@include end_job
 --@include ring
 --@include score
+--@include count
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[5],
-  payloads = KEYS[6], replies = KEYS[7], owned = KEYS[8]}
+  ended = KEYS[6], replies = KEYS[7]}
 local token, unbegun, delay_ms = ARGV[1], ARGV[2] == 'unbegun', tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now_us = string.format('%.0f', time[1] * 1000000 + time[2])
@@ -17,21 +18,20 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function give_back(id)
   local job = F.jobs .. id
-  local v = redis.call('HMGET', job, 'state', 'token', 'cancelled', 'gateway', 'model', 'version',
-    'bytes', 'queue', 'priority', 'deadline', 'attempts', 'alone')
+  local v = redis.call('HMGET', job, 'state', 'token', 'cancelled', 'gateway', 'queue', 'limited',
+    'priority', 'deadline', 'attempts', 'alone')
   if v[1] ~= 'leased' or v[2] ~= token then
     return 0
   end
-  local j = {gateway = v[4], model = v[5], version = v[6], bytes = v[7]}
-  local stats = KEYS[11] .. j.model .. ':' .. j.version
+  local j = {gateway = v[4], queue = v[5], limited = v[6]}
   if v[3] then
     end_job(F, id, j, 'cancelled', token)
-    redis.call('HINCRBY', stats, 'cancelled', 1)
+    count(KEYS[10], j.queue, 'cancelled')
     return 2
   end
-  if not unbegun and tonumber(v[11]) >= tonumber(ARGV[4]) then
+  if not unbegun and tonumber(v[9]) >= tonumber(ARGV[4]) then
     end_job(F, id, j, 'failed', token, 13, ARGV[5], '')
-    redis.call('HINCRBY', stats, 'fail_count', 1)
+    count(KEYS[10], j.queue, 'fail_count')
     return 2
   end
   redis.call('ZREM', F.lease, id)
@@ -44,8 +44,8 @@ local function give_back(id)
     return 1
   end
   redis.call('HSET', job, 'state', 'waiting', 'token', '', 'queued_us', now_us)
-  redis.call('ZADD', KEYS[9] .. v[8], v[12] == '1' and 0 or score(v[9], v[10]), id)
-  ring(KEYS[10] .. v[8])
+  redis.call('ZADD', KEYS[8] .. j.queue, v[10] == '1' and 0 or score(v[7] or 0, v[8]), id)
+  ring(KEYS[9] .. j.queue)
   return 1
 end
 
@@ -53,4 +53,5 @@ local answer = {}
 for i = 6, #ARGV do
   answer[#answer + 1] = give_back(ARGV[i])
 end
+flush_ended(F)
 return answer

@@ -2,16 +2,17 @@
 -- reap: put right what time has overtaken. Any process may call it; there is no leader.
 -- KEYS  1 lease zset  2 deadline zset  3 delay zset  4 volume hash  5 gateways zset
 --       6 dead letters  7 events
---       families: 8 jobs  9 payloads  10 replies  11 owned  12 ready  13 bells  14 statistics
+--       families: 8 jobs  9 ended  10 replies  11 ready  12 bells  13 statistics
 -- ARGV  1 most jobs of each kind in this call  2 ms after which a silent gateway is gone
 --       3 boot id of a worker that is known to have died, '' for none
 -- ->    {requeued, dead, expired, retried, orphaned}
 --@include end_job
 --@include ring
 --@include score
-local DEAD_MOST, EVENTS_MOST = 1000, 1000
+--@include count
+local DEAD_MOST, EVENTS_MOST, ORPHAN_SCAN = 1000, 1000, 4096
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[8],
-  payloads = KEYS[9], replies = KEYS[10], owned = KEYS[11]}
+  ended = KEYS[9], replies = KEYS[10]}
 local most, gateway_ms, died = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local time = redis.call('TIME')
 local now_us = string.format('%.0f', time[1] * 1000000 + time[2])
@@ -19,19 +20,15 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local requeued, dead, expired, retried, orphaned = 0, 0, 0, 0, 0
 
 local function read(id)
-  local v = redis.call('HMGET', F.jobs .. id, 'state', 'gateway', 'model', 'version', 'bytes',
-    'queue', 'priority', 'deadline', 'crashes', 'alone', 'cancelled', 'begin', 'token', 'attempts')
-  return {state = v[1], gateway = v[2], model = v[3], version = v[4], bytes = v[5], queue = v[6],
-    priority = v[7], deadline = tonumber(v[8]), crashes = tonumber(v[9] or 0), alone = v[10] == '1',
-    cancelled = v[11], begin = tonumber(v[12] or 0), token = v[13], attempts = v[14]}
-end
-
-local function count(j, name)
-  redis.call('HINCRBY', KEYS[14] .. j.model .. ':' .. j.version, name, 1)
+  local v = redis.call('HMGET', F.jobs .. id, 'state', 'gateway', 'queue', 'limited', 'priority',
+    'deadline', 'crashes', 'alone', 'cancelled', 'token')
+  return {state = v[1], gateway = v[2], queue = v[3], limited = v[4], priority = v[5] or 0,
+    deadline = tonumber(v[6]), crashes = tonumber(v[7] or 0), alone = v[8] == '1',
+    cancelled = v[9], token = v[10]}
 end
 
 local function leave_queue(id, j)
-  redis.call('ZREM', KEYS[12] .. j.queue, id)
+  redis.call('ZREM', KEYS[11] .. j.queue, id)
   redis.call('ZREM', KEYS[3], id)
 end
 
@@ -40,23 +37,21 @@ local function crashed(id, j)
   j.crashes = j.crashes + 1
   if j.cancelled then
     end_job(F, id, j, 'cancelled', '')
-    count(j, 'cancelled')
+    count(KEYS[13], j.queue, 'cancelled')
   elseif j.alone and j.crashes >= 2 then
-    redis.call('XADD', KEYS[6], 'MAXLEN', '~', DEAD_MOST, '*', 'id', id, 'model', j.model,
-      'version', j.version, 'queue', j.queue, 'worker', j.token, 'crashes', j.crashes)
+    redis.call('XADD', KEYS[6], 'MAXLEN', '~', DEAD_MOST, '*', 'id', id, 'queue', j.queue,
+      'worker', j.token, 'crashes', j.crashes)
     end_job(F, id, j, 'dead', '', 13, 'job ' .. id .. ' ended its worker '
       .. j.crashes .. ' times, the last time alone; it was set aside', '')
-    count(j, 'dead')
+    count(KEYS[13], j.queue, 'dead')
     dead = dead + 1
   else
-    -- A pinned job goes to the shared queue: its worker may never come back.
-    local queue = string.match(j.queue, '^[^@]+')
     redis.call('HSET', F.jobs .. id, 'state', 'waiting', 'token', '', 'alone', '1', 'crashes',
-      j.crashes, 'queue', queue, 'queued_us', now_us)
+      j.crashes, 'queued_us', now_us)
     redis.call('ZREM', F.lease, id)
-    redis.call('ZADD', KEYS[12] .. queue, 0, id)
-    ring(KEYS[13] .. queue)
-    count(j, 'requeued')
+    redis.call('ZADD', KEYS[11] .. j.queue, 0, id)
+    ring(KEYS[12] .. j.queue)
+    count(KEYS[13], j.queue, 'requeued')
     requeued = requeued + 1
   end
 end
@@ -84,7 +79,7 @@ local function reap_deadlines()
       else
         end_job(F, id, j, 'expired', '', 14, 'Request timeout expired', '')
       end
-      count(j, 'expired')
+      count(KEYS[13], j.queue, 'expired')
       expired = expired + 1
     end
   end
@@ -96,46 +91,57 @@ local function reap_delays()
     local j = read(id)
     if j.state == 'delayed' then
       redis.call('HSET', F.jobs .. id, 'state', 'waiting', 'queued_us', now_us)
-      redis.call('ZADD', KEYS[12] .. j.queue, score(j.priority, j.deadline), id)
-      ring(KEYS[13] .. j.queue)
+      redis.call('ZADD', KEYS[11] .. j.queue, score(j.priority, j.deadline), id)
+      ring(KEYS[12] .. j.queue)
       retried = retried + 1
     end
   end
 end
 
-local function drop_orphan(gateway, id)
-  local j = read(id)
+local function drop_orphan(id, j)
   if j.state == 'leased' then
     redis.call('HSET', F.jobs .. id, 'cancelled', '1')
   elseif j.state == 'waiting' or j.state == 'delayed' then
     leave_queue(id, j)
     end_job(F, id, j, 'cancelled', '')
-    count(j, 'cancelled')
+    count(KEYS[13], j.queue, 'cancelled')
   end
-  redis.call('SREM', F.owned .. gateway, id)
   orphaned = orphaned + 1
 end
 
+-- Every live job is in the deadline zset; those that end last may be left to their deadline.
 local function reap_gateways()
   local silent = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now_ms - gateway_ms, 'LIMIT', 0, 4)
+  if #silent == 0 then
+    return
+  end
+  local gone = {}
   for _, gateway in ipairs(silent) do
-    for _, id in ipairs(redis.call('SRANDMEMBER', F.owned .. gateway, most)) do
-      drop_orphan(gateway, id)
+    gone[gateway] = true
+  end
+  for _, id in ipairs(redis.call('ZRANGE', F.deadline, 0, ORPHAN_SCAN - 1)) do
+    local j = read(id)
+    if gone[j.gateway] and not j.cancelled then
+      drop_orphan(id, j)
     end
-    if redis.call('EXISTS', F.owned .. gateway) == 0 then
-      redis.call('ZREM', KEYS[5], gateway)
-      redis.call('UNLINK', F.replies .. gateway)
-    end
+  end
+  for _, gateway in ipairs(silent) do
+    redis.call('ZREM', KEYS[5], gateway)
+    redis.call('UNLINK', F.replies .. gateway)
   end
 end
 
 if died ~= '' then
   reap_leases(redis.call('ZRANGE', F.lease, 0, 16 * most), died)
+  flush_ended(F)
 end
 reap_leases(redis.call('ZRANGEBYSCORE', F.lease, '-inf', now_ms, 'LIMIT', 0, most))
+flush_ended(F)
 reap_deadlines()
+flush_ended(F)
 reap_delays()
 reap_gateways()
+flush_ended(F)
 if requeued + dead + orphaned > 0 then
   redis.call('XADD', KEYS[7], 'MAXLEN', '~', EVENTS_MOST, '*', 'kind', 'reap', 'requeued', requeued,
     'dead', dead, 'orphaned', orphaned, 'worker', died)

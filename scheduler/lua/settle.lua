@@ -1,61 +1,52 @@
 #!lua flags=allow-oom
 -- settle: end some jobs of one batch, each exactly once, each on its own.
 -- KEYS  1 lease zset  2 deadline zset  3 volume hash  4 statistics of the model version
---       families: 5 jobs  6 payloads  7 replies  8 owned
+--       families: 5 jobs  6 ended  7 replies
 -- ARGV  1 token  2 rows of the batch, 0 when nothing was computed  3 nanoseconds of input
 --       4 of compute  5 of output  then for each job: id, code, message, reply
 -- ->    for each job: 1 settled (now or by an earlier call with this token) | 2 it had been
 --       cancelled | 0 lease lost: another worker owns the job now
 --@include end_job
+--@include totals
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[3], jobs = KEYS[5],
-  payloads = KEYS[6], replies = KEYS[7], owned = KEYS[8]}
+  ended = KEYS[6], replies = KEYS[7]}
 local token = ARGV[1]
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local input_ns, infer_ns, output_ns = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local sum = {success_count = 0, success_ns = 0, fail_count = 0, fail_ns = 0, queue_count = 0,
-  queue_ns = 0, compute_count = 0, compute_input_ns = 0, compute_infer_ns = 0,
-  compute_output_ns = 0, inference_count = 0, cancelled = 0}
+local more, cancelled = no_totals(), 0
 
-local function add(name, amount)
-  sum[name] = sum[name] + amount
-end
-
-local function count(code, v)
-  local took_ns = (now_us - tonumber(v[8])) * 1000
+local function note(code, v)
+  local took_ns = (now_us - tonumber(v[7])) * 1000
   if code ~= '0' then
-    add('fail_count', 1)
-    add('fail_ns', took_ns)
+    more[FAIL] = more[FAIL] + 1
+    more[FAIL_NS] = more[FAIL_NS] + took_ns
     return
   end
-  add('success_count', 1)
-  add('success_ns', took_ns)
-  add('queue_count', 1)
-  add('queue_ns', tonumber(v[9] or 0) * 1000)
-  add('compute_count', 1)
-  add('compute_input_ns', input_ns + tonumber(v[10] or 0))
-  add('compute_infer_ns', infer_ns + tonumber(v[11] or 0))
-  add('compute_output_ns', output_ns + tonumber(v[12] or 0))
-  add('inference_count', tonumber(v[13]))
+  more[SUCCESS] = more[SUCCESS] + 1
+  more[SUCCESS_NS] = more[SUCCESS_NS] + took_ns
+  more[QUEUE_NS] = more[QUEUE_NS] + tonumber(v[8] or 0) * 1000
+  more[INPUT_NS] = more[INPUT_NS] + input_ns + tonumber(v[9] or 0)
+  more[INFER_NS] = more[INFER_NS] + infer_ns + tonumber(v[10] or 0)
+  more[OUTPUT_NS] = more[OUTPUT_NS] + output_ns + tonumber(v[11] or 0)
+  more[INFERENCES] = more[INFERENCES] + tonumber(v[12])
 end
 
 local function settle(id, code, message, reply)
-  local v = redis.call('HMGET', F.jobs .. id, 'state', 'token', 'cancelled', 'gateway', 'model',
-    'version', 'bytes', 'accepted_us', 'wait_us', 'input_ns', 'infer_ns', 'output_ns', 'rows')
-  if v[2] ~= token then
-    return 0
+  local v = redis.call('HMGET', F.jobs .. id, 'state', 'token', 'cancelled', 'gateway', 'queue',
+    'limited', 'accepted_us', 'wait_us', 'input_ns', 'infer_ns', 'output_ns', 'rows')
+  if v[1] ~= 'leased' or v[2] ~= token then
+    local ended = redis.call('GET', F.ended .. id)
+    return ended and string.match(ended, ' (.*)$') == token and 1 or 0
   end
-  if v[1] ~= 'leased' then
-    return 1
-  end
-  local j = {gateway = v[4], model = v[5], version = v[6], bytes = v[7]}
+  local j = {gateway = v[4], queue = v[5], limited = v[6]}
   if v[3] then
     end_job(F, id, j, 'cancelled', token)
-    add('cancelled', 1)
+    cancelled = cancelled + 1
     return 2
   end
   end_job(F, id, j, code == '0' and 'succeeded' or 'failed', token, code, message, reply)
-  count(code, v)
+  note(code, v)
   return 1
 end
 
@@ -63,19 +54,12 @@ local answer = {}
 for i = 6, #ARGV, 4 do
   answer[#answer + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
-
-for name, amount in pairs(sum) do
-  if amount > 0 then
-    redis.call('HINCRBY', KEYS[4], name, string.format('%.0f', amount))
-  end
+flush_ended(F)
+if cancelled > 0 then
+  redis.call('HINCRBY', KEYS[4], 'cancelled', cancelled)
 end
-if sum.success_count > 0 then
-  redis.call('HSET', KEYS[4], 'last_ms', string.format('%.0f', now_us / 1000))
-  redis.call('HINCRBY', KEYS[4], 'execution_count', 1)
-  local batch = 'batch:' .. ARGV[2] .. ':'
-  redis.call('HINCRBY', KEYS[4], batch .. 'count', 1)
-  redis.call('HINCRBY', KEYS[4], batch .. 'input_ns', ARGV[3])
-  redis.call('HINCRBY', KEYS[4], batch .. 'infer_ns', ARGV[4])
-  redis.call('HINCRBY', KEYS[4], batch .. 'output_ns', ARGV[5])
+if more[SUCCESS] + more[FAIL] > 0 then
+  local rows = more[SUCCESS] > 0 and tonumber(ARGV[2]) or 0
+  add_totals(KEYS[4], more, rows, now_us, input_ns, infer_ns, output_ns)
 end
 return answer

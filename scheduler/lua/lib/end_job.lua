@@ -1,20 +1,40 @@
--- end_job: the one way in which a job becomes final. It leaves a tombstone, so that a repeated
--- call finds out that it is done, and nothing else.
--- F: families and keys of the partition; j: {gateway, model, version, bytes}
-local TOMBSTONE_MS = 15000
-local STREAM_MS = 120000
+-- end_job: the one way in which a job becomes final. What is left of it is a short-lived mark, so
+-- that a repeated call finds out that it is done. Keys that all jobs share are tidied for many
+-- jobs at once, by flush_ended, which a script must call before it returns.
+-- F: {lease, deadline, volume} keys; {jobs, ended, replies} families
+-- j: {gateway, queue, limited}
+local ENDED_MS = 15000
+-- A stream whose gateway never reads it goes by itself.
+local REPLIES_MS = 120000
+local MOST_ENDED = 500
+local ended_ids, ended_jobs, reply_streams = {}, {}, {}
+
+local function flush_ended(F)
+  if #ended_ids > 0 then
+    redis.call('ZREM', F.lease, unpack(ended_ids))
+    redis.call('ZREM', F.deadline, unpack(ended_ids))
+    redis.call('DEL', unpack(ended_jobs))
+    ended_ids, ended_jobs = {}, {}
+  end
+  for stream in pairs(reply_streams) do
+    redis.call('PEXPIRE', stream, REPLIES_MS)
+  end
+  reply_streams = {}
+end
 
 local function end_job(F, id, j, state, token, code, message, body)
   if code then
     local stream = F.replies .. j.gateway
     redis.call('XADD', stream, '*', 'id', id, 'code', code, 'message', message, 'body', body)
-    redis.call('PEXPIRE', stream, STREAM_MS)
+    reply_streams[stream] = true
   end
-  redis.call('SREM', F.owned .. j.gateway, id)
-  redis.call('ZREM', F.lease, id)
-  redis.call('ZREM', F.deadline, id)
-  redis.call('HINCRBY', F.volume, j.model .. ':' .. j.version, -tonumber(j.bytes))
-  redis.call('DEL', F.jobs .. id, F.payloads .. id)
-  redis.call('HSET', F.jobs .. id, 'state', state, 'token', token)
-  redis.call('PEXPIRE', F.jobs .. id, TOMBSTONE_MS)
+  if j.limited then
+    redis.call('HINCRBY', F.volume, string.match(j.queue, '^(.*):%d+$'), -tonumber(j.limited))
+  end
+  redis.call('SET', F.ended .. id, state .. ' ' .. token, 'PX', ENDED_MS)
+  ended_ids[#ended_ids + 1] = id
+  ended_jobs[#ended_jobs + 1] = F.jobs .. id
+  if #ended_ids >= MOST_ENDED then
+    flush_ended(F)
+  end
 end

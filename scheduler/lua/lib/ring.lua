@@ -3,8 +3,10 @@ local BELL_CAP = 16
 local BELL_MS = 60000
 
 local function ring(bell)
-  if redis.call('LLEN', bell) < BELL_CAP then
-    redis.call('RPUSH', bell, '1')
+  local rings = redis.call('RPUSH', bell, '1')
+  if rings == 1 then
     redis.call('PEXPIRE', bell, BELL_MS)
+  elseif rings > BELL_CAP then
+    redis.call('RPOP', bell)
   end
 end

@@ -1,0 +1,51 @@
+"""The counters of a model version, as the scripts keep them.
+
+What every batch adds to is packed (lua/lib/totals.lua); rare events are plain integers.
+"""
+
+import struct
+from collections.abc import Mapping
+
+_TOTALS = struct.Struct("<11d")
+_BATCH = struct.Struct("<4d")
+
+# The order of lua/lib/totals.lua.
+_NAMES = (
+    "success_count",
+    "success_ns",
+    "fail_count",
+    "fail_ns",
+    "queue_ns",
+    "compute_input_ns",
+    "compute_infer_ns",
+    "compute_output_ns",
+    "inference_count",
+    "execution_count",
+    "last_ms",
+)
+_BATCH_NAMES = ("count", "input_ns", "infer_ns", "output_ns")
+
+
+def counters_of(fields: Mapping[bytes, bytes]) -> dict[str, int]:
+    """The counters by name, from the fields of the statistics hash.
+
+    Those of a batch size are named ``batch:<rows>:count``, ``:input_ns``, ``:infer_ns`` and
+    ``:output_ns``. Each success was queued and computed once, so ``queue_count`` and
+    ``compute_count`` are its count.
+    """
+    found = {
+        name.decode(): int(value)
+        for name, value in fields.items()
+        if name != b"totals" and not name.startswith(b"batch:")
+    }
+    if b"totals" in fields:
+        numbers = _TOTALS.unpack(fields[b"totals"])
+        for name, number in zip(_NAMES, numbers, strict=True):
+            found[name] = found.get(name, 0) + int(number)
+    for field, packed in fields.items():
+        if field.startswith(b"batch:"):
+            numbers = _BATCH.unpack(packed)
+            for name, number in zip(_BATCH_NAMES, numbers, strict=True):
+                found[f"{field.decode()}:{name}"] = int(number)
+    found["queue_count"] = found["compute_count"] = found.get("success_count", 0)
+    return found
