@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from penstock.workers.sharding.comparison import (
     BATCH_SIZES,
@@ -68,6 +69,32 @@ def shard_onnx(
         run=runnable(path).run,
         samples={batch: model.sizes.request_of(batch) for batch in _batch_sizes(batched=batched)},
         batched=batched,
+        write=lambda stage, target: write_stage(model, stage, target),
+        open=runnable,
+    )
+    return _shard(whole, order, progress)
+
+
+def shard_torch(
+    factory: Callable[[], Any], order: Order, given: dict[str, InputSpec], progress: Progress
+) -> ShardReport:
+    """Export and cut the torch module that *factory* makes; *given* describes its inputs.
+
+    Raises:
+        CannotShard: with what to change. Nothing was written then.
+    """
+    from penstock.workers.sharding.torch_factory import build
+    from penstock.workers.sharding.torch_model import export
+    from penstock.workers.sharding.torch_stages import runnable, write_stage
+
+    progress("exporting the module", 0.0)
+    model = export(*build(factory, given))
+    whole = Whole(
+        graph=model.graph,
+        suffix=".pt2",
+        run=model.run,
+        samples={batch: model.request_of(batch) for batch in _batch_sizes(batched=model.batched)},
+        batched=model.batched,
         write=lambda stage, target: write_stage(model, stage, target),
         open=runnable,
     )

@@ -1,0 +1,110 @@
+"""The module that ``package.module:factory`` makes, and samples of its inputs."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from penstock.tensors import NUMPY_TYPES, Array
+from penstock.workers.pt2_signature import DATATYPE_NAMES
+from penstock.workers.sharding.errors import CannotShard
+from penstock.workers.sharding.samples import HOW, InputSpec, reject_unknown
+
+Factory = Callable[[], Any]
+
+
+def load_factory(text: str) -> Factory:
+    """Import what ``package.module:factory`` names; the current directory can be imported from.
+
+    Raises:
+        CannotShard: there is no such thing.
+    """
+    module_name, _, name = text.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except ImportError as error:
+        raise CannotShard(f"cannot import {module_name} (from {here}): {error}") from None
+    except AttributeError:
+        raise CannotShard(f"{module_name} has no '{name}'") from None
+    if isinstance(found, nn.Module):
+        return lambda: found
+    if not callable(found):
+        raise CannotShard(f"{text} is neither a torch.nn.Module nor a function that returns one")
+    factory: Factory = found
+    return factory
+
+
+def build(factory: Factory, given: Mapping[str, InputSpec]) -> tuple[nn.Module, list[InputSpec]]:
+    """The module, ready to answer, and its inputs in the order of ``forward``.
+
+    The factory returns the module, or the module and sample inputs: one tensor, several, or a
+    dict by name. *given* says more of an input, or all where there are no samples.
+
+    Raises:
+        CannotShard: it returns something else, or too little is known of the inputs.
+    """
+    made = factory()
+    module, samples = made if isinstance(made, tuple) and len(made) == 2 else (made, ())
+    if not isinstance(module, nn.Module):
+        raise CannotShard(
+            f"the factory returned {type(made).__name__}, not a torch.nn.Module "
+            "(or a module and its sample inputs)"
+        )
+    parameters = inspect.signature(module.forward).parameters
+    specs = _sample_specs(samples, list(parameters))
+    reject_unknown(given, parameters)
+    specs.update({name: _batched(spec) for name, spec in given.items()})
+    if not specs:
+        raise CannotShard(f"tell how the inputs look ({', '.join(parameters)}): {HOW}")
+    return module.eval().cpu(), [specs[name] for name in parameters if name in specs]
+
+
+def to_tensor(array: Array, datatype: str) -> torch.Tensor:
+    """*array* as torch sees it; the bits of BF16 become numbers."""
+    if datatype == "BF16":
+        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(array.astype(NUMPY_TYPES[datatype]))
+
+
+def to_array(tensor: torch.Tensor) -> Array:
+    """The opposite of `to_tensor`."""
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return np.asarray(tensor.view(torch.int16).numpy()).view(np.uint16)
+    return np.asarray(tensor.numpy())
+
+
+def _sample_specs(samples: Any, parameters: Sequence[str]) -> dict[str, InputSpec]:
+    if isinstance(samples, torch.Tensor):
+        samples = (samples,)
+    named = (
+        samples if isinstance(samples, Mapping) else dict(zip(parameters, samples, strict=False))
+    )
+    specs = {}
+    for name, tensor in named.items():
+        if not isinstance(tensor, torch.Tensor) or name not in parameters:
+            raise CannotShard(
+                f"the factory's sample for '{name}' is not a tensor that forward takes"
+            )
+        datatype = DATATYPE_NAMES[str(tensor.dtype)]
+        shape = (None, *tensor.shape[1:]) if tensor.ndim else ()
+        specs[name] = InputSpec(name, datatype, shape, to_array(tensor))
+    return specs
+
+
+def _batched(spec: InputSpec) -> InputSpec:
+    """A sample from a file has the batch in front."""
+    if spec.array is None or not spec.shape:
+        return spec
+    return InputSpec(spec.name, spec.datatype, (None, *spec.shape[1:]), spec.array)
