@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from penstock.workers.sharding.errors import CannotShard
@@ -33,8 +33,12 @@ def written_whole(directory: Path) -> Iterator[Path]:
         _remove_earlier(directory, {path.name for path in new})
         for path in new:
             path.replace(directory / path.name)
+    except OSError as error:
+        raise CannotShard(f"cannot write to {directory}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+        with suppress(OSError):
+            directory.rmdir()  # where nothing came of it; it fails for a folder with content
 
 
 def _remove_earlier(directory: Path, keep: set[str]) -> None:
