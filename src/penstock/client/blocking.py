@@ -1,0 +1,171 @@
+"""The client for ordinary, blocking code; safe to use from several threads."""
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from penstock.client.channel import DEFAULT_URL, OPTIONS, stubs_on, target_of
+from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
+from penstock.client.failures import Failure
+from penstock.client.retry import RetryPolicy
+from penstock.clock import Deadline
+from penstock.errors import DeadlineExceeded
+from penstock.protos import cluster_pb2, model_config_pb2
+from penstock.protos import grpc_service_pb2 as pb
+
+
+class Client:
+    """Calls to a cluster. Connects with the first call, not before.
+
+    Every call raises a `PenstockError` with the server's code and text: `InvalidRequest`,
+    `ModelNotFound`, `Unavailable`, `DeadlineExceeded`, `Unimplemented`, or `CallFailed`.
+
+    Args:
+        urls: "host:port" of a gateway, or a list of them, used in turn.
+        deadline_s: of calls that give none, repetitions included.
+        retry: when calls are repeated; inference on stateless models is safe to repeat.
+    """
+
+    def __init__(
+        self,
+        urls: str | Sequence[str] = DEFAULT_URL,
+        *,
+        deadline_s: float = 60.0,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        self._deadline_s = deadline_s
+        self._retry = retry or RetryPolicy()
+        self._channel = grpc.insecure_channel(target_of(urls), options=OPTIONS)
+        self._inference, self._cluster = stubs_on(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel; calls in flight end as cancelled."""
+        self._channel.close()
+
+    def infer(  # noqa: PLR0913 - each is a field of the request
+        self,
+        model: str,
+        inputs: Mapping[str, Input],
+        *,
+        version: int | None = None,
+        outputs: Sequence[str] | None = None,
+        request_id: str | None = None,
+        priority: int | None = None,
+        parameters: Mapping[str, ParameterValue] | None = None,
+        deadline_s: float | None = None,
+    ) -> InferResult:
+        """Run *model* on *inputs*.
+
+        Args:
+            model: its name.
+            inputs: by name: arrays, nested lists, text; `bf16(array)` for BF16.
+            version: None for the latest.
+            outputs: names of the outputs wanted, None for all.
+            request_id: comes back with the reply, and stands in error texts.
+            priority: 1 is the highest; None for the model's default.
+            parameters: further parameters of the request.
+            deadline_s: seconds that the answer is waited for, repetitions included.
+        """
+        request = infer_request(
+            model,
+            inputs,
+            version=version,
+            outputs=outputs,
+            request_id=request_id or "",
+            parameters={**(parameters or {}), **({"priority": priority} if priority else {})},
+        )
+        return InferResult(self._call(self._inference.ModelInfer, request, deadline_s))
+
+    def live(self) -> bool:
+        """Whether a gateway answers."""
+        answer: pb.ServerLiveResponse = self._call(
+            self._inference.ServerLive, pb.ServerLiveRequest()
+        )
+        return answer.live
+
+    def ready(self) -> bool:
+        """Whether the cluster takes requests."""
+        answer: pb.ServerReadyResponse = self._call(
+            self._inference.ServerReady, pb.ServerReadyRequest()
+        )
+        return answer.ready
+
+    def model_ready(self, model: str, version: int | None = None) -> bool:
+        """Whether a model, or this version of it, takes requests."""
+        request = pb.ModelReadyRequest(name=model, version=_text(version))
+        answer: pb.ModelReadyResponse = self._call(self._inference.ModelReady, request)
+        return answer.ready
+
+    def server_metadata(self) -> pb.ServerMetadataResponse:
+        """The server's name, version and extensions."""
+        request = pb.ServerMetadataRequest()
+        answer: pb.ServerMetadataResponse = self._call(self._inference.ServerMetadata, request)
+        return answer
+
+    def model_metadata(self, model: str, version: int | None = None) -> pb.ModelMetadataResponse:
+        """A model's versions, inputs and outputs."""
+        request = pb.ModelMetadataRequest(name=model, version=_text(version))
+        answer: pb.ModelMetadataResponse = self._call(self._inference.ModelMetadata, request)
+        return answer
+
+    def model_config(self, model: str, version: int | None = None) -> model_config_pb2.ModelConfig:
+        """A model's completed configuration."""
+        request = pb.ModelConfigRequest(name=model, version=_text(version))
+        answer: pb.ModelConfigResponse = self._call(self._inference.ModelConfig, request)
+        config: model_config_pb2.ModelConfig = answer.config
+        return config
+
+    def statistics(
+        self, model: str = "", version: int | None = None
+    ) -> Sequence[pb.ModelStatistics]:
+        """What a model, or each of them, has done since its version was first served."""
+        request = pb.ModelStatisticsRequest(name=model, version=_text(version))
+        answer: pb.ModelStatisticsResponse = self._call(self._inference.ModelStatistics, request)
+        return answer.model_stats
+
+    def index(self, *, ready: bool = False) -> Sequence[pb.RepositoryIndexResponse.ModelIndex]:
+        """Each model version with its state, and why it is not ready; only ready ones if so."""
+        request = pb.RepositoryIndexRequest(ready=ready)
+        answer: pb.RepositoryIndexResponse = self._call(self._inference.RepositoryIndex, request)
+        return answer.models
+
+    def status(self, model: str = "") -> cluster_pb2.StatusResponse:
+        """Nodes, gateways, schedulers, model versions, workers and queues."""
+        request = cluster_pb2.StatusRequest(model=model)
+        answer: cluster_pb2.StatusResponse = self._call(self._cluster.Status, request)
+        return answer
+
+    def _call(self, method: Any, request: Any, deadline_s: float | None = None) -> Any:
+        deadline = Deadline.after(self._deadline_s if deadline_s is None else deadline_s)
+        attempt = 1
+        while True:
+            remaining_s = deadline.remaining_s()
+            if remaining_s <= 0:
+                raise DeadlineExceeded("Deadline Exceeded")
+            try:
+                return method(request, timeout=remaining_s)
+            except grpc.RpcError as error:
+                failure = Failure.of(error)
+            delay_s = self._retry.delay_s(failure, attempt, deadline)
+            if delay_s is None:
+                raise failure.error()
+            time.sleep(delay_s)
+            attempt += 1
+
+
+def _text(version: int | None) -> str:
+    return "" if version is None else str(version)

@@ -1,0 +1,90 @@
+"""What a failed call says: a status, as the error that the server raised."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from penstock.errors import (
+    Cancelled,
+    Code,
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    PenstockError,
+    Unimplemented,
+)
+
+_PUSHBACK: Final = "grpc-retry-pushback-ms"
+_NEVER: Final = -1
+
+
+class CallFailed(PenstockError):
+    """The server answered with a status that has no class of its own.
+
+    Attributes:
+        code: the status.
+    """
+
+    def __init__(self, message: str, code: Code) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Unavailable(PenstockError):
+    """The request was not taken: no gateway, no ready worker, a full queue. Later it may be."""
+
+    code = Code.UNAVAILABLE
+
+
+_CLASSES: Final[dict[Code, type[PenstockError]]] = {
+    Code.INVALID_ARGUMENT: InvalidRequest,
+    Code.NOT_FOUND: ModelNotFound,
+    Code.UNAVAILABLE: Unavailable,
+    Code.UNIMPLEMENTED: Unimplemented,
+    Code.DEADLINE_EXCEEDED: DeadlineExceeded,
+    Code.CANCELLED: Cancelled,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The status of a failed call.
+
+    Attributes:
+        pushback_ms: the server's word on when to come back; negative for never, None for none.
+    """
+
+    code: Code
+    text: str
+    pushback_ms: int | None = None
+
+    @classmethod
+    def of(cls, error: grpc.RpcError) -> "Failure":
+        """The status that grpc raised as *error*."""
+        if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
+            return cls(Code.UNKNOWN, str(error))
+        number: int = error.code().value[0]
+        trailers = error.trailing_metadata() or ()
+        return cls(Code(number), error.details() or "", _pushback_ms(trailers))
+
+    def error(self) -> PenstockError:
+        """The same as an error to raise."""
+        kind = _CLASSES.get(self.code)
+        if kind is None:
+            return CallFailed(self.text or self.code.name, self.code)
+        error = kind(self.text or self.code.name)
+        if self.pushback_ms is not None and self.pushback_ms >= 0:
+            error.retry_after_ms = self.pushback_ms
+        return error
+
+
+def _pushback_ms(trailers: Iterable[tuple[str, str | bytes]]) -> int | None:
+    for key, value in trailers:
+        if key == _PUSHBACK:
+            try:
+                return int(value)
+            except ValueError:
+                return _NEVER
+    return None

@@ -1,0 +1,113 @@
+"""A gRPC server for the client's tests: every output is the input of the same name.
+
+Run as a program, it prints its address and serves until its standard input ends. What it does
+beyond echoing is asked for by parameters of the request:
+
+- ``fail``: status number of a refusal, with ``text`` and, if given, ``pushback`` in the trailers
+- ``times``: how many calls with this request id are refused before one is answered
+- ``wait_s``: seconds before the answer
+"""
+
+import asyncio
+import os
+import sys
+from collections import Counter
+
+import grpc
+
+from penstock.protos import cluster_pb2, cluster_pb2_grpc
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos import grpc_service_pb2_grpc as rpc
+
+_STATUS = {status.value[0]: status for status in grpc.StatusCode}
+
+
+class Echo(rpc.GRPCInferenceServiceServicer):
+    def __init__(self):
+        self.calls = Counter()
+
+    async def ModelInfer(self, request, context):  # noqa: N802
+        self.calls[request.id] += 1
+        asked = request.parameters
+        await self._refuse(request, context)
+        if "wait_s" in asked:
+            await asyncio.sleep(asked["wait_s"].double_param)
+        response = pb.ModelInferResponse(
+            model_name=request.model_name,
+            model_version=request.model_version or "1",
+            id=request.id,
+            raw_output_contents=request.raw_input_contents,
+        )
+        wanted = [output.name for output in request.outputs]
+        for tensor in request.inputs:
+            response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        response.parameters["calls"].int64_param = self.calls[request.id]
+        response.parameters["wanted"].string_param = ",".join(wanted)
+        response.parameters["server"].int64_param = os.getpid()
+        for key in asked:
+            response.parameters[key].CopyFrom(asked[key])
+        return response
+
+    async def _refuse(self, request, context):
+        asked = request.parameters
+        if "fail" not in asked:
+            return
+        if "times" in asked and self.calls[request.id] > asked["times"].int64_param:
+            return
+        trailers = (
+            (("grpc-retry-pushback-ms", asked["pushback"].string_param),)
+            if "pushback" in asked
+            else ()
+        )
+        await context.abort(
+            _STATUS[asked["fail"].int64_param], asked["text"].string_param, trailers
+        )
+
+    async def ServerLive(self, _request, _context):  # noqa: N802
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, _request, _context):  # noqa: N802
+        return pb.ServerReadyResponse(ready=True)
+
+    async def ModelReady(self, request, _context):  # noqa: N802
+        return pb.ModelReadyResponse(ready=request.name == "echo")
+
+    async def ServerMetadata(self, _request, _context):  # noqa: N802
+        return pb.ServerMetadataResponse(name="echo", version="1")
+
+    async def ModelMetadata(self, request, _context):  # noqa: N802
+        return pb.ModelMetadataResponse(name=request.name, versions=[request.version])
+
+    async def ModelConfig(self, request, _context):  # noqa: N802
+        response = pb.ModelConfigResponse()
+        response.config.name = request.name
+        return response
+
+    async def ModelStatistics(self, request, _context):  # noqa: N802
+        return pb.ModelStatisticsResponse(model_stats=[pb.ModelStatistics(name=request.name)])
+
+    async def RepositoryIndex(self, _request, _context):  # noqa: N802
+        entry = pb.RepositoryIndexResponse.ModelIndex(name="echo", version="1", state="READY")
+        return pb.RepositoryIndexResponse(models=[entry])
+
+
+class Cluster(cluster_pb2_grpc.ClusterServicer):
+    async def Status(self, request, _context):  # noqa: N802
+        return cluster_pb2.StatusResponse(
+            versions=[cluster_pb2.VersionStatus(model=request.model or "echo", version=1)]
+        )
+
+
+async def serve():
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    rpc.add_GRPCInferenceServiceServicer_to_server(Echo(), server)
+    cluster_pb2_grpc.add_ClusterServicer_to_server(Cluster(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(f"127.0.0.1:{port}", flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await server.stop(None)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())
