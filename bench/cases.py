@@ -1,0 +1,245 @@
+"""What ``make bench`` measures, and how each ratio comes about.
+
+Both sides of a ratio are measured in turn within one run, round by round, and each round begins
+with the other side; the ratio is the median of the rounds' ratios. So a slow minute of the machine
+hits both.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from inprocess import open_session
+from models import ensure
+from servers import HERE, ceiling, cluster
+
+from penstock.loadgen.fleet import run_load
+from penstock.loadgen.outcome import Outcome
+from penstock.loadgen.plan import Plan
+from penstock.loadgen.requests import Wishes, describe, first_answer, make_requests
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.tensors import from_raw
+
+Measure = Callable[[float], float]
+"""One measurement of so many seconds."""
+
+_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+_WARMUP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One number that has a goal.
+
+    Attributes:
+        against: "ceiling" or "in-process".
+        unit: of both sides; "ms" are compared by difference, rates by ratio.
+        goal: the least ratio, or the greatest difference.
+        whole: the model that in-process ONNX Runtime runs, and whose answers must come.
+    """
+
+    name: str
+    model: str
+    text: str
+    against: str
+    unit: str
+    goal: float
+    concurrency: int = 64
+    whole: str = ""
+
+
+CASES = (
+    Case("W1", "w1", "MLP, 64 clients", "ceiling", "requests/s", 0.80, whole="w1"),
+    Case("W1-one", "w1", "MLP, 1 client, p50", "ceiling", "ms", 0.35, concurrency=1, whole="w1"),
+    Case("W4", "w4", "600 KB requests, 64 clients", "ceiling", "requests/s", 0.80, whole="w4"),
+    Case("W2", "w2", "encoder, 64 clients", "in-process", "items/s", 0.93, whole="w2"),
+    Case(
+        "W2-stages", "w2_stages", "encoder in 2 stages", "in-process", "items/s", 0.85, whole="w2"
+    ),
+    Case("W3", "w3", "ResNet-18, 64 clients", "in-process", "items/s", 0.85, whole="w3"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long and how often; ``quick`` is for trying things out, not for conclusions."""
+
+    rounds: int
+    ceiling_s: float
+    computing_s: float
+    search_s: float
+
+    @classmethod
+    def of(cls, *, quick: bool, rounds: int | None) -> "Effort":
+        """The usual effort, or a small one; *rounds* wins over either."""
+        return cls(rounds or 2, 2.0, 5.0, 0.5) if quick else cls(rounds or 5, 5.0, 15.0, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Both sides of a case, round by round."""
+
+    case: Case
+    ours: tuple[float, ...]
+    theirs: tuple[float, ...]
+    notes: str = ""
+
+    @property
+    def rounds(self) -> list[float]:
+        """Each round's ratio, or difference in ms."""
+        pairs = zip(self.ours, self.theirs, strict=True)
+        if self.case.unit == "ms":
+            return [ours - theirs for ours, theirs in pairs]
+        return [ours / theirs for ours, theirs in pairs]
+
+    @property
+    def value(self) -> float:
+        """The median of the rounds."""
+        return statistics.median(self.rounds)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the goal is met."""
+        value, goal = self.value, self.case.goal
+        return value <= goal if self.case.unit == "ms" else value >= goal
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "case": self.case.name,
+            "text": self.case.text,
+            "against": self.case.against,
+            "unit": self.case.unit,
+            "penstock": list(self.ours),
+            "reference": list(self.theirs),
+            "rounds": self.rounds,
+            "value": self.value,
+            "goal": self.case.goal,
+            "reached": self.reached,
+            "notes": self.notes,
+        }
+
+
+class WrongAnswer(RuntimeError):
+    """The cluster answers something else than the model does."""
+
+
+def measure(case: Case, effort: Effort, tell: Callable[[str], None]) -> Result:
+    """Start what the case compares, and measure both sides in turn."""
+    tell("starting")
+    with ExitStack() as stack:
+        ours = stack.enter_context(cluster(case.model))
+        requests = asyncio.run(_requests(ours.address, case.model))
+        reply = asyncio.run(first_answer(ours.address, requests[0]))
+        _check(case, requests[0], reply)
+        if case.against == "ceiling":
+            theirs = stack.enter_context(ceiling(reply))
+            seconds, notes = effort.ceiling_s, ""
+            reference = _load(case, theirs.address, requests)
+        else:
+            seconds = effort.computing_s
+            tell("looking for ONNX Runtime's best batch size")
+            batch = _best_batch(case, effort.search_s)
+            notes = f"best batch {batch}, {cores()} threads"
+            reference = _inprocess(case, batch)
+        pairs = list(
+            _rounds(_load(case, ours.address, requests), reference, seconds, effort.rounds, tell)
+        )
+    return Result(case, tuple(a for a, _ in pairs), tuple(b for _, b in pairs), notes)
+
+
+def _rounds(
+    ours: Measure, theirs: Measure, seconds: float, rounds: int, tell: Callable[[str], None]
+) -> Iterator[tuple[float, float]]:
+    for turn in range(rounds):
+        tell(f"round {turn + 1} of {rounds}")
+        if turn % 2 == 0:
+            mine = ours(seconds)
+            yield mine, theirs(seconds)
+        else:
+            other = theirs(seconds)
+            yield ours(seconds), other
+
+
+async def _requests(address: str, model: str) -> tuple[bytes, ...]:
+    return make_requests(await describe(address, model), Wishes())
+
+
+def _load(case: Case, address: str, requests: tuple[bytes, ...]) -> Measure:
+    def once(seconds: float) -> float:
+        plan = Plan(
+            target=address,
+            requests=requests,
+            concurrency=case.concurrency,
+            warmup_s=_WARMUP_S,
+            duration_s=seconds,
+        )
+        outcome = asyncio.run(run_load(plan))
+        _refuse_errors(outcome)
+        return outcome.latency_ms(0.5) if case.unit == "ms" else outcome.throughput_per_s
+
+    return once
+
+
+def _refuse_errors(outcome: Outcome) -> None:
+    if outcome.failed:
+        raise WrongAnswer(f"{outcome.failed} requests failed: {outcome.messages}")
+
+
+def _inprocess(case: Case, batch: int) -> Measure:
+    return lambda seconds: _items_per_s(case, (batch,), seconds)[batch]
+
+
+def _best_batch(case: Case, seconds: float) -> int:
+    rates = _items_per_s(case, _BATCH_SIZES, seconds)
+    return max(rates, key=lambda size: rates[size])
+
+
+def _items_per_s(case: Case, sizes: tuple[int, ...], seconds: float) -> dict[int, float]:
+    """In a process of its own, as ``inprocess.py`` says; by batch size."""
+    command = [sys.executable, str(HERE / "inprocess.py"), str(_artifact(case))]
+    command += ["--threads", str(cores()), "--seconds", str(seconds), "--batch-sizes"]
+    command += map(str, sizes)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    return {int(size): rate for size, rate in json.loads(done.stdout).items()}
+
+
+def _artifact(case: Case) -> Path:
+    return ensure(case.whole) / "1" / "model.onnx"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _check(case: Case, request: bytes, reply: bytes) -> None:
+    """A wrong answer is worth no throughput."""
+    asked = pb.ModelInferRequest.FromString(request)
+    got = pb.ModelInferResponse.FromString(reply)
+    given = asked.inputs[0]
+    feed = from_raw(asked.raw_input_contents[0], given.datatype, given.shape)
+    session = open_session(_artifact(case), cores())
+    (expected,) = session.run(None, {given.name: feed})
+    answer = from_raw(got.raw_output_contents[0], "FP32", got.outputs[0].shape)
+    if not np.allclose(answer, expected, rtol=1e-3, atol=1e-4):
+        raise WrongAnswer(f"{case.model} does not answer as its model does")
+
+
+@contextmanager
+def named(case: Case) -> Iterator[None]:
+    """Say which case an error came from."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"while measuring {case.name} ({case.text})")
+        raise

@@ -1,0 +1,170 @@
+"""Make the benchmarks' models, with fixed seeds, in Triton's repository layout.
+
+    python bench/models.py [--only w1 w4]      writes bench/models/NAME/{config.pbtxt,1/...}
+
+w1         an MLP 64-128-10, FP32: next to no computing, so the path of a request is what is seen
+w2         an encoder like MiniLM's: 6 layers, 384 wide, 12 heads, over 64 INT64 tokens
+w2_stages  the same encoder as a pipeline of two shards
+w3         ResNet-18 at 3x224x224
+w4         the mean over height and width of 3x224x224: 600 KB a request and no computing
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+REPOSITORY = Path(__file__).resolve().parent / "models"
+
+_SEED = 20240607
+_OPSET = 18
+
+
+def _config(name: str, max_batch: int, tensors: Mapping[str, tuple[str, str, str]]) -> str:
+    lines = [f'name: "{name}"', f"max_batch_size: {max_batch}"]
+    for tensor, (side, datatype, dims) in tensors.items():
+        lines.append(f'{side} [{{ name: "{tensor}" data_type: {datatype} dims: [{dims}] }}]')
+    lines.append("dynamic_batching {}")
+    return "\n".join(lines) + "\n"
+
+
+def _write_graph(file: Path, nodes: list[Any], weights: Mapping[str, Any], **dims: Any) -> None:
+    """Write a graph from "input" to "output", both FP32, with a dynamic batch."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        nodes,
+        "bench",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", *dims["reads"]])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", *dims["writes"]])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+def write_w1(directory: Path) -> None:
+    """The MLP."""
+    from onnx import helper
+
+    random = np.random.default_rng(_SEED)
+    weights = {
+        "hidden.weight": random.standard_normal((64, 128)).astype(np.float32) / 8,
+        "hidden.bias": np.zeros(128, dtype=np.float32),
+        "head.weight": random.standard_normal((128, 10)).astype(np.float32) / 11,
+        "head.bias": np.zeros(10, dtype=np.float32),
+    }
+    nodes = [
+        helper.make_node("Gemm", ["input", "hidden.weight", "hidden.bias"], ["hidden"]),
+        helper.make_node("Relu", ["hidden"], ["active"]),
+        helper.make_node("Gemm", ["active", "head.weight", "head.bias"], ["output"]),
+    ]
+    _write_graph(directory / "model.onnx", nodes, weights, reads=[64], writes=[10])
+
+
+def write_w4(directory: Path) -> None:
+    """The mean over height and width."""
+    from onnx import helper
+
+    nodes = [helper.make_node("ReduceMean", ["input", "axes"], ["output"], keepdims=0)]
+    weights = {"axes": np.array([2, 3], dtype=np.int64)}
+    _write_graph(directory / "model.onnx", nodes, weights, reads=[3, 224, 224], writes=[3])
+
+
+def write_w2(directory: Path) -> None:
+    """The encoder."""
+    import torch
+    from networks import Encoder
+
+    torch.manual_seed(_SEED)
+    sample = torch.randint(0, Encoder.VOCABULARY, (2, Encoder.TOKENS))
+    _export(Encoder(), sample, directory / "model.onnx")
+
+
+def write_w2_stages(directory: Path) -> None:
+    """The encoder, cut in two where the fewest bytes cross."""
+    from penstock.workers.sharding.pipeline import Order, shard_onnx
+
+    with tempfile.TemporaryDirectory() as workplace:
+        write_w2(Path(workplace))
+        directory.rmdir()
+        shard_onnx(Path(workplace) / "model.onnx", Order(2, directory), {}, lambda *_: None)
+
+
+def write_w3(directory: Path) -> None:
+    """ResNet-18."""
+    import torch
+    from networks import ResNet18
+
+    torch.manual_seed(_SEED)
+    _export(ResNet18(), torch.randn(2, 3, 224, 224), directory / "model.onnx")
+
+
+def _export(module: Any, sample: Any, file: Path) -> None:
+    import torch
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, we do not
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        torch.onnx.export(
+            module.eval(),
+            (sample,),
+            file,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1024)},),
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+_TOKENS = {"input": ("input", "TYPE_INT64", "64"), "output": ("output", "TYPE_FP32", "384")}
+_IMAGE = ("input", "TYPE_FP32", "3, 224, 224")
+
+MODELS: dict[str, tuple[Callable[[Path], None], int, Mapping[str, tuple[str, str, str]]]] = {
+    "w1": (
+        write_w1,
+        64,
+        {"input": ("input", "TYPE_FP32", "64"), "output": ("output", "TYPE_FP32", "10")},
+    ),
+    "w2": (write_w2, 16, _TOKENS),
+    "w2_stages": (write_w2_stages, 16, _TOKENS),
+    "w3": (write_w3, 8, {"input": _IMAGE, "output": ("output", "TYPE_FP32", "1000")}),
+    "w4": (write_w4, 16, {"input": _IMAGE, "output": ("output", "TYPE_FP32", "3")}),
+}
+"""By name: what writes the artifact into a version's folder, the largest batch, the tensors."""
+
+
+def ensure(name: str, repository: Path = REPOSITORY) -> Path:
+    """The entry of model *name* in *repository*; it is made when it is not there."""
+    write, max_batch, tensors = MODELS[name]
+    entry = repository / name
+    config = entry / "config.pbtxt"
+    if not config.exists():
+        version = entry / "1"
+        version.mkdir(parents=True, exist_ok=True)
+        write(version)
+        # Last, so that an entry with a configuration is a whole one.
+        config.write_text(_config(name, max_batch, tensors))
+    return entry
+
+
+def main() -> None:
+    """Make what is missing."""
+    parser = argparse.ArgumentParser(description="Make the benchmarks' models.")
+    parser.add_argument("--only", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
+    for name in parser.parse_args().only:
+        print(f"{name}: {ensure(name)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""``make bench``: measure what docs/benchmarks.md promises, and print it as a table of ratios.
+
+    python bench/run.py [--only W1 W4] [--rounds N] [--quick] [--json]
+
+Results also go to bench/results/latest.json and latest.md. The exit status is 1 when a goal was
+missed.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cases import CASES, Effort, Result, cores, measure, named
+from memory import MemoryResult, measure_memory
+from rich.console import Console
+from rich.table import Table
+from servers import RESULTS
+
+_COLUMNS = ("case", "what", "Penstock", "reference", "unit", "value", "spread", "goal", "")
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    options = _options()
+    effort = Effort.of(quick=options.quick, rounds=options.rounds)
+    console = Console(stderr=True)
+    results: list[Result] = []
+    for case in CASES:
+        if case.name in options.only:
+            with named(case), console.status(case.name) as status:
+                results.append(
+                    measure(case, effort, lambda text, c=case: status.update(f"{c.name}: {text}"))
+                )
+    memory = None
+    if "memory" in options.only:
+        with console.status("memory"):
+            memory = measure_memory(10_000 if options.quick else 100_000)
+    facts = _facts(results, memory, effort)
+    _keep(facts, results, memory)
+    if options.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        Console().print(_table(results))
+        if memory is not None:
+            Console().print(memory.text())
+    missed = [result for result in results if not result.reached]
+    sys.exit(1 if missed or (memory is not None and not memory.reached) else 0)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure Penstock against its ceilings.")
+    names = [case.name for case in CASES] + ["memory"]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CASE")
+    parser.add_argument("--rounds", type=int, help="how often each side is measured")
+    parser.add_argument("--quick", action="store_true", help="short: for trying, not concluding")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser.parse_args()
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    case, rounds = result.case, result.rounds
+    difference = case.unit == "ms"
+    digits = 3 if difference else 1
+    return (
+        case.name,
+        case.text,
+        f"{statistics.median(result.ours):,.{digits}f}",
+        f"{statistics.median(result.theirs):,.{digits}f}",
+        case.unit,
+        f"{result.value:+.2f} ms" if difference else f"{result.value:.2f}",
+        f"{min(rounds):.2f}..{max(rounds):.2f}",
+        f"<= {case.goal:.2f} ms" if difference else f">= {case.goal:.2f}",
+        "reached" if result.reached else "MISSED",
+    )
+
+
+def _table(results: list[Result]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for name in _COLUMNS:
+        table.add_column(name, justify="left" if name in ("case", "what", "unit", "") else "right")
+    for result in results:
+        table.add_row(*_cells(result), style=None if result.reached else "red")
+    return table
+
+
+def _facts(results: list[Result], memory: MemoryResult | None, effort: Effort) -> dict[str, Any]:
+    return {
+        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": _machine(),
+        "rounds": effort.rounds,
+        "results": [result.as_json() for result in results],
+        "memory": None if memory is None else memory.as_json(),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    packages = ("penstock", "grpcio", "protobuf", "onnxruntime-gpu", "onnxruntime", "uvloop")
+    return {
+        "processor": models[0] if models else platform.machine(),
+        "cores": cores(),
+        "python": platform.python_version(),
+        "versions": {name: version for name in packages if (version := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _keep(facts: dict[str, Any], results: list[Result], memory: MemoryResult | None) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "latest.json").write_text(json.dumps(facts, indent=2) + "\n")
+    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(_cells(result) for result in results)]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    machine = facts["machine"]
+    lines += ["", f"{machine['cores']} cores, {machine['processor']}, {facts['measured_at']}."]
+    if memory is not None:
+        lines += ["", memory.text()]
+    (RESULTS / "latest.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

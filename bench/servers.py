@@ -1,0 +1,106 @@
+"""The servers that are compared, each in its own processes, for as long as a ``with`` lasts."""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+from models import ensure
+
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos import grpc_service_pb2_grpc as pb_grpc
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+
+_START_S = 120.0
+_STOP_S = 30.0
+
+
+class Server(NamedTuple):
+    """A server that answers.
+
+    Attributes:
+        address: host:port of its gRPC server.
+        pid: of the process that was started; the cluster's others descend from it.
+    """
+
+    address: str
+    pid: int
+
+
+class DidNotStart(RuntimeError):
+    """A server ended, or took too long, before it served."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+        super().__init__(f"{' '.join(command)} did not start:\n{tail}")
+
+
+@contextlib.contextmanager
+def cluster(*models: str) -> Iterator[Server]:
+    """A whole cluster (``penstock up``) that serves only *models*, once they are ready."""
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        repository = Path(folder) / "models"
+        for model in models:
+            shutil.copytree(ensure(model), repository / model)
+        command = [sys.executable, "-m", "penstock", "up", "--models", str(repository)]
+        with _serving([*command, "--port", "0"], Path(folder)) as server:
+            for model in models:
+                _wait_until_ready(server.address, model)
+            yield server
+
+
+@contextlib.contextmanager
+def ceiling(reply: bytes) -> Iterator[Server]:
+    """The server that does nothing but answer *reply*."""
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        file = Path(folder) / "reply"
+        file.write_bytes(reply)
+        command = [sys.executable, str(HERE / "ceiling.py"), "--reply", str(file)]
+        with _serving(command, Path(folder)) as server:
+            yield server
+
+
+@contextlib.contextmanager
+def _serving(command: list[str], folder: Path) -> Iterator[Server]:
+    ready, log = folder / "ready", folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--ready-file", str(ready)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            gives_up_at = time.monotonic() + _START_S
+            while not ready.exists():
+                if process.poll() is not None or time.monotonic() > gives_up_at:
+                    raise DidNotStart(command, log)
+                time.sleep(0.05)
+            yield Server(ready.read_text().strip(), process.pid)
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_ready(address: str, model: str) -> None:
+    gives_up_at = time.monotonic() + _START_S
+    with grpc.insecure_channel(address) as channel:
+        stub = pb_grpc.GRPCInferenceServiceStub(channel)
+        while time.monotonic() < gives_up_at:
+            with contextlib.suppress(grpc.RpcError):
+                if stub.ModelReady(pb.ModelReadyRequest(name=model), timeout=5).ready:
+                    return
+            time.sleep(0.1)
+    raise TimeoutError(f"{model} was not ready after {_START_S:g} s")
