@@ -11,7 +11,7 @@ take are repeated within it. Needs only grpcio, protobuf and numpy.
 from penstock.client.aio import AsyncClient
 from penstock.client.blocking import Client
 from penstock.client.encoding import BFloat16, InferResult, bf16
-from penstock.client.failures import CallFailed, Unavailable
+from penstock.client.failures import CallFailed, Unavailable, Unreachable
 from penstock.client.retry import RetryPolicy
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "InferResult",
     "RetryPolicy",
     "Unavailable",
+    "Unreachable",
     "bf16",
 ]

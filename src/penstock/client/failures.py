@@ -38,6 +38,12 @@ class Unavailable(PenstockError):
     code = Code.UNAVAILABLE
 
 
+class Unreachable(Unavailable):
+    """Nothing answers at the address."""
+
+
+_UNREACHABLE: Final = ("failed to connect to all addresses", "DNS resolution failed")
+
 _CLASSES: Final[dict[Code, type[PenstockError]]] = {
     Code.INVALID_ARGUMENT: InvalidRequest,
     Code.NOT_FOUND: ModelNotFound,
@@ -74,6 +80,8 @@ class Failure:
         kind = _CLASSES.get(self.code)
         if kind is None:
             return CallFailed(self.text or self.code.name, self.code)
+        if kind is Unavailable and self.text.startswith(_UNREACHABLE):
+            kind = Unreachable
         error = kind(self.text or self.code.name)
         if self.pushback_ms is not None and self.pushback_ms >= 0:
             error.retry_after_ms = self.pushback_ms
