@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 INTERRUPTED = 130
@@ -54,12 +54,11 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def reap_orphans(own: Collection[int]) -> None:
-    """Let go of adopted processes that have ended; those in *own* have their own waiter."""
-    for pid in children_of(os.getpid()):
-        if pid not in own:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+def reap(pids: Iterable[int]) -> None:
+    """Let go of those children among *pids* that have ended."""
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def kill_descendants(pid: int) -> None:

@@ -72,9 +72,9 @@ def gateway(
     from penstock.settings import GatewaySettings
 
     settings = _begin("gateway", GatewaySettings, options)
-    from penstock.gateway import app
+    from penstock.gateway.app import run
 
-    _run(app.run(settings))
+    _run(run(settings))
 
 
 def scheduler(
@@ -94,9 +94,9 @@ def scheduler(
     from penstock.settings import SchedulerSettings
 
     settings = _begin("scheduler", SchedulerSettings, options)
-    from penstock.scheduler import app
+    from penstock.scheduler.app import run
 
-    _run(app.run(settings))
+    _run(run(settings))
 
 
 def node(
@@ -121,9 +121,9 @@ def node(
     from penstock.settings import NodeSettings
 
     settings = _begin("node", NodeSettings, options)
-    from penstock.workers import app
+    from penstock.workers.app import run_node
 
-    _run(app.run_node(settings))
+    _run(run_node(settings))
 
 
 def worker(
@@ -160,9 +160,9 @@ def worker(
     from penstock.settings import WorkerSettings
 
     settings = _begin("worker", WorkerSettings, options)
-    from penstock.workers import app
+    from penstock.workers.app import run_worker
 
-    raise typer.Exit(_run(app.run_worker(settings)))
+    raise typer.Exit(_run(run_worker(settings)))
 
 
 def _begin(role: str, kind: "type[S]", options: dict[str, Any]) -> "S":

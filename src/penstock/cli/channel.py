@@ -1,0 +1,39 @@
+"""The gateway as the commands see it: one call, its answer, or an error that says what to do."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from penstock.errors import Code, PenstockError
+
+Url = Annotated[str, typer.Option(envvar="PENSTOCK_URL", metavar="HOST:PORT", help="The gateway.")]
+DEFAULT_URL = "127.0.0.1:8001"
+TIMEOUT_S = 10.0
+
+
+class CallFailed(PenstockError):
+    """The gateway answered with an error, or did not answer."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextlib.contextmanager
+def told(url: str) -> Iterator[None]:
+    """Turn gRPC's errors into ones for people."""
+    import grpc
+
+    try:
+        yield
+    except grpc.RpcError as error:
+        code, details = error.code(), error.details() or ""
+        if code is grpc.StatusCode.UNAVAILABLE and "connect" in details.lower():
+            raise CallFailed(
+                Code.UNAVAILABLE,
+                f"no gateway answers at {url}: start one with 'penstock up', or name another "
+                "with --url",
+            ) from error
+        raise CallFailed(Code(code.value[0]), f"{details} ({code.name})") from error

@@ -1,0 +1,53 @@
+"""How far a cluster has come: asked again and again while it starts."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos import cluster_pb2_grpc
+from penstock.scheduler.repository import scan
+
+_ASK_EVERY_S: Final = 0.1
+_ANSWER_S: Final = 5.0
+
+
+def expected_versions(models: Path) -> set[tuple[str, int]]:
+    """What the repository offers.
+
+    Raises:
+        InvalidConfiguration: it cannot be read.
+    """
+    return {(version.model, version.version) for version in scan(models)}
+
+
+async def progress(url: str) -> AsyncGenerator[pb.StatusResponse, None]:
+    """The cluster's status, several times a second, for as long as anybody wants to know."""
+    async with grpc.aio.insecure_channel(url) as channel:
+        stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
+        while True:
+            try:
+                yield await stub.Status(pb.StatusRequest(), timeout=_ANSWER_S)
+            except grpc.RpcError as error:
+                # The gateway, or the store behind it, is being started again.
+                if error.code() not in _PASSING:
+                    raise
+            await asyncio.sleep(_ASK_EVERY_S)
+
+
+def settled(status: pb.StatusResponse, expected: set[tuple[str, int]]) -> bool:
+    """Whether every version that can be ready is, and the others have said why not."""
+    known = {(v.model, v.version): v.state for v in status.versions}
+    return (
+        bool(status.nodes and status.schedulers)
+        and expected <= known.keys()
+        and all(state != "LOADING" for state in known.values())
+    )
+
+
+_PASSING: Final = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL}
+)
