@@ -164,18 +164,18 @@ class Generator:
 
 
 @asynccontextmanager
-async def connected(plan: Plan, timeout_s: float = 10.0) -> AsyncIterator[list[Call]]:
+async def connected(plan: Plan) -> AsyncIterator[list[Call]]:
     """The plan's RPC over as many connections as it wants, each one established.
 
     Raises:
-        Unreachable: when they are not within *timeout_s*.
+        Unreachable: when they are not within `Plan.connect_s`.
     """
     channels = [
         grpc.aio.insecure_channel(plan.target, options=_CHANNEL_OPTIONS)
         for _ in range(plan.connections)
     ]
     try:
-        await _wait_until_ready(channels, plan.target, timeout_s)
+        await _wait_until_ready(channels, plan.target, plan.connect_s)
         # No serializers: bytes go out and come back as they are.
         yield [channel.unary_unary(plan.method) for channel in channels]
     finally:

@@ -20,6 +20,7 @@ class Plan:
         connections: of each process.
         duration_s: what is measured, after the warm-up.
         timeout_s: deadline of each request; None leaves it to the server.
+        connect_s: how long connecting may take.
         drain_s: how long answers may take after the last request was sent.
         method: the unary RPC that is called.
     """
@@ -33,6 +34,7 @@ class Plan:
     warmup_s: float = 1.0
     duration_s: float = 10.0
     timeout_s: float | None = None
+    connect_s: float = 5.0
     drain_s: float = 30.0
     seed: int = 0
     method: str = METHOD
