@@ -42,7 +42,11 @@ class Unreachable(Unavailable):
     """Nothing answers at the address."""
 
 
-_UNREACHABLE: Final = ("failed to connect to all addresses", "DNS resolution failed")
+_UNREACHABLE: Final = (
+    "connections to all backends failing",
+    "failed to connect to all addresses",
+    "DNS resolution failed",
+)
 
 _CLASSES: Final[dict[Code, type[PenstockError]]] = {
     Code.INVALID_ARGUMENT: InvalidRequest,
