@@ -1,0 +1,113 @@
+"""What tests share: real stores and real clusters."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.cluster import Cluster
+from support.stores import redis, valkey
+
+ROOT = Path(__file__).parent.parent
+DIGITS = ROOT / "examples" / "digits"
+
+
+@pytest.fixture(scope="session")
+def _valkey():
+    with valkey() as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def _redis():
+    store = redis()
+    if store is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(
+                "redis-server is missing: install it (Debian: apt-get install redis-server)"
+            )
+        pytest.skip("redis-server is not installed")
+    with store:
+        yield store
+
+
+@pytest.fixture
+def redis_url(_valkey):
+    """An empty Valkey 9."""
+    _valkey.command("FLUSHALL")
+    return _valkey.url
+
+
+@pytest.fixture
+def redis_server(_redis):
+    """An empty Redis 7.0, the oldest that Penstock runs on."""
+    _redis.command("FLUSHALL")
+    return _redis.url
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def each_redis_url(request):
+    """An empty store: the newest Valkey, and the oldest Redis."""
+    return request.getfixturevalue({"valkey": "redis_url", "redis": "redis_server"}[request.param])
+
+
+@pytest.fixture
+def store():
+    """A Valkey of the test's own, to be killed and started again."""
+    with valkey() as own:
+        yield own
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Starts clusters: ``cluster(models, "--processes", "2")``; each must end well."""
+    started = []
+
+    def start(models, *options, environment=None):
+        folder = tmp_path / f"cluster-{len(started)}"
+        one = Cluster(folder, models, *options, environment=environment)
+        started.append(one)
+        return one.start()
+
+    try:
+        yield start
+        for one in started:
+            one.stop()
+    finally:
+        for one in started:
+            one.destroy()
+
+
+@pytest.fixture(scope="session")
+def digits_repository(tmp_path_factory):
+    """All four versions of the digits: whole, two ONNX stages, two .pt2 stages, one of each."""
+    folder = tmp_path_factory.mktemp("digits-repository")
+    made = subprocess.run(
+        [sys.executable, str(DIGITS / "train.py"), "--torch-versions", str(folder)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_cluster(digits_repository, tmp_path_factory):
+    """A cluster that serves all four; tests must leave it as they found it."""
+    one = Cluster(tmp_path_factory.mktemp("digits-cluster"), digits_repository)
+    try:
+        yield one.start()
+        one.stop()
+    finally:
+        one.destroy()
+
+
+@pytest.fixture
+def onnx_digits(tmp_path):
+    """A copy of the committed repository: versions 1 and 2, which need no torch."""
+    return Path(shutil.copytree(DIGITS / "models", tmp_path / "models"))
