@@ -1,0 +1,69 @@
+# The only door: people and CI run the same targets.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+MODELS ?= examples/digits/models
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check lint types imports protos protos-check bench build clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/dev.stamp  ## Install everything that development needs into .venv
+
+demo: $(VENV)/run.stamp  ## Start a cluster, classify 360 handwritten digits, stop it
+	$(BIN)/python examples/digits/demo.py
+
+up: $(VENV)/run.stamp  ## Start a cluster with the digits, and leave it running until Ctrl-C
+	$(BIN)/python -m penstock up --models $(MODELS)
+
+test: setup  ## Run the tests
+	$(BIN)/python -m pytest
+
+check: lint types imports protos-check  ## Run every check but the tests
+
+lint: setup  ## Check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: setup  ## Check types
+	$(BIN)/mypy
+
+imports: setup  ## Check who imports whom
+	$(BIN)/lint-imports
+
+protos: setup  ## Generate the stubs from protos/*.proto
+	$(BIN)/python tools/generate_protos.py
+
+protos-check: setup  ## Check that the committed stubs are the generated ones
+	$(BIN)/python tools/generate_protos.py --check
+
+bench: setup  ## Measure throughput and latency against in-process ceilings
+	$(BIN)/python bench/run.py
+
+build: setup  ## Build sdist and wheel, install the wheel elsewhere and import it
+	$(BIN)/python tools/check_wheel.py
+
+clean:  ## Remove what was built and installed
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What the demo and `make up` need: neither torch nor development tools.
+$(VENV)/run.stamp: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Penstock into $(VENV) ..."
+	$(PIP) -e '.[server,onnx]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Penstock and its development tools into $(VENV) ..."
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than Python 3.11: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
