@@ -60,10 +60,10 @@ class Case:
 CASES = (
     Case("W1", "w1", "MLP, 64 clients", "ceiling", "requests/s", 0.80, whole="w1"),
     Case("W1-one", "w1", "MLP, 1 client, p50", "ceiling", "ms", 0.35, concurrency=1, whole="w1"),
-    Case("W4", "w4", "600 KB requests, 64 clients", "ceiling", "requests/s", 0.80, whole="w4"),
+    Case("W4", "w4", "600 KB, 64 clients", "ceiling", "requests/s", 0.80, whole="w4"),
     Case("W2", "w2", "encoder, 64 clients", "in-process", "items/s", 0.93, whole="w2"),
     Case(
-        "W2-stages", "w2_stages", "encoder in 2 stages", "in-process", "items/s", 0.85, whole="w2"
+        "W2-stages", "w2_stages", "the same in 2 stages", "in-process", "items/s", 0.85, whole="w2"
     ),
     Case("W3", "w3", "ResNet-18, 64 clients", "in-process", "items/s", 0.85, whole="w3"),
 )

@@ -22,7 +22,11 @@ from rich.console import Console
 from rich.table import Table
 from servers import RESULTS
 
-_COLUMNS = ("case", "what", "Penstock", "reference", "unit", "value", "spread", "goal", "")
+_COLUMNS = ("case", "what", "Penstock", "reference", "value", "spread", "goal", "")
+_LEGEND = (
+    "value: the median of the rounds' ratios, Penstock to reference; W1-one: of the differences in ms."
+    "\nspread: the least and the greatest. docs/benchmarks.md says what the references are."
+)
 
 
 def main() -> None:
@@ -46,7 +50,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
-        Console().print(_table(results))
+        Console().print(_table(results), f"[dim]{_LEGEND}[/]", sep="\n")
         if memory is not None:
             Console().print(memory.text())
     missed = [result for result in results if not result.reached]
@@ -65,25 +69,30 @@ def _options() -> argparse.Namespace:
 
 def _cells(result: Result) -> tuple[str, ...]:
     case, rounds = result.case, result.rounds
-    difference = case.unit == "ms"
-    digits = 3 if difference else 1
     return (
         case.name,
         case.text,
-        f"{statistics.median(result.ours):,.{digits}f}",
-        f"{statistics.median(result.theirs):,.{digits}f}",
-        case.unit,
-        f"{result.value:+.2f} ms" if difference else f"{result.value:.2f}",
+        _side(result.ours, case.unit),
+        _side(result.theirs, case.unit),
+        f"{result.value:.2f}",
         f"{min(rounds):.2f}..{max(rounds):.2f}",
-        f"<= {case.goal:.2f} ms" if difference else f">= {case.goal:.2f}",
-        "reached" if result.reached else "MISSED",
+        f"{'<=' if case.unit == 'ms' else '>='} {case.goal:.2f}",
+        "✓" if result.reached else "✗",
     )
+
+
+def _side(rounds: tuple[float, ...], unit: str) -> str:
+    """The median, in five characters and its unit."""
+    median = statistics.median(rounds)
+    if unit == "ms":
+        return f"{median:.3f} ms"
+    return f"{median:,.0f}/s" if median >= 1000 else f"{median:.1f}/s"
 
 
 def _table(results: list[Result]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for name in _COLUMNS:
-        table.add_column(name, justify="left" if name in ("case", "what", "unit", "") else "right")
+        table.add_column(name, justify="left" if name in ("case", "what", "") else "right")
     for result in results:
         table.add_row(*_cells(result), style=None if result.reached else "red")
     return table
