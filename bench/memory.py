@@ -52,7 +52,7 @@ class MemoryResult:
         first, last = self.samples[0], self.samples[-1]
         verdict = "reached" if self.reached else "MISSED"
         return (
-            f"gateway memory: {first[1]:.0f} MB after the first request, {last[1]:.0f} MB after "
+            f"gateway memory: {first[1]:.0f} MB at first, {last[1]:.0f} MB after "
             f"{last[0]:,} (goal < {_LIMIT_MB:.0f}), {self.growth_mb:+.1f} MB over the last "
             f"{1 - _SETTLED:.0%} of them (goal < {_NOISE_MB:g}): {verdict}"
         )

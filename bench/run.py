@@ -24,8 +24,8 @@ from servers import RESULTS
 
 _COLUMNS = ("case", "what", "Penstock", "reference", "value", "spread", "goal", "")
 _LEGEND = (
-    "value: the median of the rounds' ratios, Penstock to reference; W1-one: of the differences in ms."
-    "\nspread: the least and the greatest. docs/benchmarks.md says what the references are."
+    "value: Penstock to reference, W1-one: the difference in ms; the median of the rounds\n"
+    "spread: the least and the greatest of these. See docs/benchmarks.md"
 )
 
 
