@@ -1,0 +1,60 @@
+"""``penstock check``: what is wrong with this machine or a repository, and what to do."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from penstock.cli.findings import Finding
+
+
+def check(
+    models: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="A model repository to look at as well."),
+    ] = None,
+    *,
+    redis: Annotated[
+        str | None, typer.Option(metavar="URL", help="A Redis or Valkey to try as well.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port for the gateway.")] = 8001,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is wrong here and what to do about it. Exit status 1: something is."""
+    from penstock.cli import findings
+
+    found = list(findings.machine(port))
+    if redis is not None:
+        found.append(findings.store(redis))
+    if models is not None:
+        found += findings.repository(models)
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in found], indent=2))
+    else:
+        _print(found)
+    if any(finding.verdict == "wrong" for finding in found):
+        raise typer.Exit(1)
+
+
+def _print(found: "Sequence[Finding]") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from penstock.cli.tables import plain_table
+
+    colours = {"ok": "green", "note": "yellow", "wrong": "red"}
+    table = plain_table("what", "", "found")
+    table.columns[-1].ratio = 1
+    for finding in found:
+        verdict = Text(finding.verdict, style=colours[finding.verdict])
+        text = Text(finding.detail)
+        if finding.remedy:
+            text.append(f"\n-> {finding.remedy}", style="bold")
+        table.add_row(finding.subject, verdict, text)
+    out = Console(highlight=False)
+    out.print(table)
+    wrong = sum(finding.verdict == "wrong" for finding in found)
+    out.print("\nNothing is wrong." if not wrong else f"\n{wrong} thing(s) to put right.")

@@ -1,0 +1,231 @@
+"""What ``penstock check`` looks at: each function looks, and says what it found."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import os
+import platform
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from penstock.errors import PenstockError
+
+Verdict = Literal["ok", "note", "wrong"]
+
+_OLDEST_PYTHON: Final = (3, 11)
+_OPEN_FILES: Final = 4096
+_GIB: Final = 1 << 30
+_LITTLE_MEMORY: Final = 2 * _GIB
+_DISTRIBUTIONS: Final = {
+    "server": ("grpcio", "protobuf", "redis", "hiredis", "pydantic-settings", "structlog"),
+    "onnx": ("onnxruntime-gpu", "onnxruntime", "onnx"),
+    "torch": ("torch",),
+}
+_REQUIRED: Final = {
+    "server": (
+        "grpc",
+        "google.protobuf",
+        "grpc_health",
+        "grpc_reflection",
+        "grpc_status",
+        "redis",
+        "hiredis",
+        "pydantic_settings",
+        "structlog",
+        "uvloop",
+        "PIL",
+    ),
+    "onnx": ("onnxruntime", "onnx"),
+    "torch": ("torch",),
+}
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+        remedy: what to do; empty when nothing is wrong.
+    """
+
+    subject: str
+    verdict: Verdict
+    detail: str
+    remedy: str = ""
+
+
+def machine(port: int) -> Iterator[Finding]:
+    """This machine and what is installed on it."""
+    yield python()
+    for extra in _REQUIRED:
+        yield installed(extra)
+    yield accelerators()
+    yield embedded_store()
+    yield port_free(port)
+    yield open_files()
+    yield memory()
+
+
+def python() -> Finding:
+    """Python's version."""
+    version = platform.python_version()
+    if sys.version_info < _OLDEST_PYTHON:
+        return Finding("python", "wrong", version, "install Python 3.11 or newer")
+    return Finding("python", "ok", version)
+
+
+def installed(extra: str) -> Finding:
+    """What belongs to an extra of the package."""
+    missing = [name for name in _REQUIRED[extra] if not _findable(name)]
+    if missing:
+        # A gateway needs no runtime, a client no server: this may be as it should be.
+        verdict: Verdict = "wrong" if extra == "server" else "note"
+        remedy = f"pip install 'penstock[{extra}]'"
+        return Finding(f"extra {extra}", verdict, f"missing: {', '.join(missing)}", remedy)
+    versions = []
+    for name in _DISTRIBUTIONS[extra]:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+    return Finding(f"extra {extra}", "ok", ", ".join(versions))
+
+
+def accelerators() -> Finding:
+    """Whether the runtimes can use the GPUs that are there."""
+    gpus = _gpus()
+    if not gpus:
+        return Finding("gpu", "ok", "none; models run on the CPU")
+    seen = f"{len(gpus)}: {', '.join(sorted(set(gpus)))}"
+    if find_spec("onnxruntime"):
+        import onnxruntime
+
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            return Finding(
+                *("gpu", "wrong", f"{seen}; ONNX Runtime cannot use it"),
+                "pip uninstall onnxruntime && pip install onnxruntime-gpu",
+            )
+    if find_spec("torch"):
+        import torch
+
+        if not torch.cuda.is_available():
+            return Finding(
+                *("gpu", "wrong", f"{seen}; PyTorch cannot use it"),
+                "install a driver that fits this torch, or a torch that fits the driver",
+            )
+    return Finding("gpu", "ok", seen)
+
+
+def embedded_store() -> Finding:
+    """Whether the Valkey that comes with Penstock runs here."""
+    from penstock.scheduler.embedded import valkey_binary
+
+    try:
+        binary = valkey_binary()
+        told = subprocess.run(
+            [str(binary), "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except PenstockError as error:
+        return Finding("embedded valkey", "note", "none", str(error))
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(
+            *("embedded valkey", "wrong", f"does not run: {error}"),
+            "pass --redis URL to use a Redis or Valkey of your own",
+        )
+    version = next((w[2:] for w in told.stdout.split() if w.startswith("v=")), "?")
+    return Finding("embedded valkey", "ok", version)
+
+
+def port_free(port: int) -> Finding:
+    """Whether a gateway could serve at the usual place."""
+    subject = f"port {port}"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            why = error.strerror or str(error)
+            remedy = "stop what serves there, or choose another with --port"
+            return Finding(subject, "note", why, remedy)
+    return Finding(subject, "ok", "free")
+
+
+def open_files() -> Finding:
+    """Each client connection is an open file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _OPEN_FILES:
+        remedy = f"ulimit -n {_OPEN_FILES} (the hard limit is {hard})"
+        return Finding("open files", "note", f"at most {soft}: many clients may exceed it", remedy)
+    return Finding("open files", "ok", f"at most {soft}")
+
+
+def memory() -> Finding:
+    """The memory that this process may use."""
+    from penstock.scheduler.embedded import memory_of_machine
+
+    total = memory_of_machine()
+    text = f"{total / _GIB:.1f} GiB, {os.cpu_count()} cores"
+    if total < _LITTLE_MEMORY:
+        return Finding("memory", "note", text, "serve small models only, or use a larger machine")
+    return Finding("memory", "ok", text)
+
+
+def repository(models: Path) -> Iterator[Finding]:
+    """Each version of each model in a repository, as the scheduler reads it."""
+    from penstock.scheduler.repository import scan
+
+    try:
+        versions = scan(models)
+    except PenstockError as error:
+        yield Finding(str(models), "wrong", "cannot be used", str(error))
+        return
+    if not versions:
+        remedy = f"put a model at {models}/NAME/1/model.onnx"
+        yield Finding(str(models), "wrong", "holds no model", remedy)
+    for version in versions:
+        number = f" version {version.version}" if version.version else ""
+        subject = f"{version.model}{number}"
+        if version.error:
+            yield Finding(subject, "wrong", "cannot be served", version.error)
+            continue
+        files = ", ".join(stage.artifact.rpartition("/")[2] for stage in version.stages)
+        yield Finding(subject, "ok", f"{len(version.stages)} stage(s): {files}")
+
+
+def store(url: str) -> Finding:
+    """Whether Redis answers at *url*, and is new enough."""
+    from penstock.scheduler.link import Links, shown
+
+    async def reach() -> None:
+        async with Links(url):
+            pass
+
+    try:
+        asyncio.run(reach())
+    except PenstockError as error:
+        return Finding("redis", "wrong", shown(url), str(error))
+    return Finding("redis", "ok", f"{shown(url)} answers and is new enough")
+
+
+def _findable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _gpus() -> list[str]:
+    if shutil.which("nvidia-smi") is None:
+        return []
+    told = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return told.stdout.split("\n")[:-1] if told.returncode == 0 else []
