@@ -46,6 +46,28 @@ def write_identity(root: Path, name: str, datatype: str, *, batch: bool) -> Path
     return _write(root, name, graph, config)
 
 
+def write_identity_of_all(root: Path, name: str, *, batch: bool) -> Path:
+    """One worker for all datatypes: `out_fp32` is `in_fp32`, and so on, as in `write_identity`."""
+    from onnx import helper
+
+    shape = ["batch", "n"] if batch else ["n"]
+    inputs = {f"in_{datatype.lower()}": datatype for datatype in DATATYPES}
+    outputs = {f"out_{datatype.lower()}": datatype for datatype in DATATYPES}
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [i], [o]) for i, o in zip(inputs, outputs, strict=True)],
+        name,
+        [_value(tensor, datatype, shape) for tensor, datatype in inputs.items()],
+        [_value(tensor, datatype, shape) for tensor, datatype in outputs.items()],
+    )
+    config = _config(
+        name,
+        MAX_BATCH if batch else 0,
+        {tensor: (datatype, (-1,)) for tensor, datatype in inputs.items()},
+        {tensor: (datatype, (-1,)) for tensor, datatype in outputs.items()},
+    )
+    return _write(root, name, graph, config)
+
+
 def write_add_sub(root: Path, name: str = "add_sub") -> Path:
     """OUTPUT0 = INPUT0 + INPUT1 and OUTPUT1 = INPUT0 - INPUT1, INT32 [batch, 16]."""
     from onnx import helper
