@@ -4,70 +4,73 @@
 # source: cluster.proto
 # Protobuf Python Version: 6.33.5
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from penstock.protos import pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 6, 33, 5, "", "cluster.proto"
+    _runtime_version.Domain.PUBLIC,
+    6,
+    33,
+    5,
+    '',
+    'cluster.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.POOL.AddSerializedFile(
-    b'\n\rcluster.proto\x12\x0bpenstock.v1"M\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x10\n\x08optional\x18\x04 \x01(\x08"w\n\tSignature\x12\'\n\x06inputs\x18\x01 \x03(\x0b\x32\x17.penstock.v1.TensorSpec\x12(\n\x07outputs\x18\x02 \x03(\x0b\x32\x17.penstock.v1.TensorSpec\x12\x17\n\x0fparameter_bytes\x18\x03 \x01(\x03"f\n\x05Stage\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08\x61rtifact\x18\x02 \x01(\t\x12\x16\n\x0e\x61rtifact_bytes\x18\x03 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x0f\n\x07runtime\x18\x05 \x01(\t"\xa8\x02\n\x0cModelVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06\x63onfig\x18\x03 \x01(\x0c\x12"\n\x06stages\x18\x04 \x03(\x0b\x32\x12.penstock.v1.Stage\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12\x10\n\x08replicas\x18\x07 \x01(\x05\x12\x13\n\x0b\x64\x65vice_kind\x18\x08 \x01(\t\x12\x35\n\x06labels\x18\t \x03(\x0b\x32%.penstock.v1.ModelVersion.LabelsEntry\x1a\x42\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12"\n\x05value\x18\x02 \x01(\x0b\x32\x13.penstock.v1.Labels:\x02\x38\x01"\x18\n\x06Labels\x12\x0e\n\x06values\x18\x01 \x03(\t"I\n\x06\x44\x65vice\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04name\x18\x04 \x01(\t"\x97\x01\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12$\n\x07\x64\x65vices\x18\x05 \x03(\x0b\x32\x13.penstock.v1.Device\x12\r\n\x05\x63ores\x18\x06 \x01(\x05\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\x12\x10\n\x08software\x18\x08 \x01(\t"~\n\tPlacement\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05stage\x18\x03 \x01(\x05\x12\x0f\n\x07replica\x18\x04 \x01(\x05\x12\x0c\n\x04node\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x07 \x01(\t"\x87\x02\n\x06Worker\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05stage\x18\x05 \x01(\x05\x12\x0c\n\x04node\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12\'\n\x05state\x18\t \x01(\x0e\x32\x18.penstock.v1.WorkerState\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x03\x12\x10\n\x08restarts\x18\x0c \x01(\x05\x12\x13\n\x0b\x66ingerprint\x18\r \x01(\t\x12\x10\n\x08software\x18\x0e \x01(\t"v\n\x07Gateway\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x03\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x10\n\x08software\x18\x07 \x01(\t"D\n\tScheduler\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x10\n\x08software\x18\x04 \x01(\t"\x1e\n\rStatusRequest\x12\r\n\x05model\x18\x01 \x01(\t"\xb4\x01\n\x0eStatusResponse\x12 \n\x05nodes\x18\x01 \x03(\x0b\x32\x11.penstock.v1.Node\x12&\n\x08gateways\x18\x02 \x03(\x0b\x32\x14.penstock.v1.Gateway\x12*\n\nschedulers\x18\x03 \x03(\x0b\x32\x16.penstock.v1.Scheduler\x12,\n\x08versions\x18\x04 \x03(\x0b\x32\x1a.penstock.v1.VersionStatus"x\n\rVersionStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12(\n\x06stages\x18\x05 \x03(\x0b\x32\x18.penstock.v1.StageStatus"\xb1\x01\n\x0bStageStatus\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08\x61rtifact\x18\x02 \x01(\t\x12\x16\n\x0e\x61rtifact_bytes\x18\x03 \x01(\x03\x12$\n\x07workers\x18\x04 \x03(\x0b\x32\x13.penstock.v1.Worker\x12\x17\n\x0freplicas_wanted\x18\x05 \x01(\x05\x12\x0f\n\x07waiting\x18\x06 \x01(\x03\x12\x19\n\x11oldest_waiting_ms\x18\x07 \x01(\x03"!\n\rEventsRequest\x12\x10\n\x08\x61\x66ter_id\x18\x01 \x01(\t"S\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07time_ms\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t*\xae\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14WORKER_STATE_LOADING\x10\x01\x12\x16\n\x12WORKER_STATE_READY\x10\x02\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x03\x12\x17\n\x13WORKER_STATE_FAILED\x10\x04\x12\x1b\n\x17WORKER_STATE_RESTARTING\x10\x05\x32\x88\x01\n\x07\x43luster\x12\x41\n\x06Status\x12\x1a.penstock.v1.StatusRequest\x1a\x1b.penstock.v1.StatusResponse\x12:\n\x06\x45vents\x12\x1a.penstock.v1.EventsRequest\x1a\x12.penstock.v1.Event0\x01\x62\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.POOL.AddSerializedFile(b'\n\rcluster.proto\x12\x0bpenstock.v1\"M\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tatype\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x10\n\x08optional\x18\x04 \x01(\x08\"w\n\tSignature\x12\'\n\x06inputs\x18\x01 \x03(\x0b\x32\x17.penstock.v1.TensorSpec\x12(\n\x07outputs\x18\x02 \x03(\x0b\x32\x17.penstock.v1.TensorSpec\x12\x17\n\x0fparameter_bytes\x18\x03 \x01(\x03\"f\n\x05Stage\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08\x61rtifact\x18\x02 \x01(\t\x12\x16\n\x0e\x61rtifact_bytes\x18\x03 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x0f\n\x07runtime\x18\x05 \x01(\t\"\xa8\x02\n\x0cModelVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06\x63onfig\x18\x03 \x01(\x0c\x12\"\n\x06stages\x18\x04 \x03(\x0b\x32\x12.penstock.v1.Stage\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12\x10\n\x08replicas\x18\x07 \x01(\x05\x12\x13\n\x0b\x64\x65vice_kind\x18\x08 \x01(\t\x12\x35\n\x06labels\x18\t \x03(\x0b\x32%.penstock.v1.ModelVersion.LabelsEntry\x1a\x42\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.penstock.v1.Labels:\x02\x38\x01\"\x18\n\x06Labels\x12\x0e\n\x06values\x18\x01 \x03(\t\"I\n\x06\x44\x65vice\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04name\x18\x04 \x01(\t\"\x97\x01\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12$\n\x07\x64\x65vices\x18\x05 \x03(\x0b\x32\x13.penstock.v1.Device\x12\r\n\x05\x63ores\x18\x06 \x01(\x05\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\x12\x10\n\x08software\x18\x08 \x01(\t\"~\n\tPlacement\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05stage\x18\x03 \x01(\x05\x12\x0f\n\x07replica\x18\x04 \x01(\x05\x12\x0c\n\x04node\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x07 \x01(\t\"\x87\x02\n\x06Worker\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05stage\x18\x05 \x01(\x05\x12\x0c\n\x04node\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12\'\n\x05state\x18\t \x01(\x0e\x32\x18.penstock.v1.WorkerState\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x03\x12\x10\n\x08restarts\x18\x0c \x01(\x05\x12\x13\n\x0b\x66ingerprint\x18\r \x01(\t\x12\x10\n\x08software\x18\x0e \x01(\t\"v\n\x07Gateway\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x03\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x10\n\x08software\x18\x07 \x01(\t\"D\n\tScheduler\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x10\n\x08software\x18\x04 \x01(\t\"\x1e\n\rStatusRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xb4\x01\n\x0eStatusResponse\x12 \n\x05nodes\x18\x01 \x03(\x0b\x32\x11.penstock.v1.Node\x12&\n\x08gateways\x18\x02 \x03(\x0b\x32\x14.penstock.v1.Gateway\x12*\n\nschedulers\x18\x03 \x03(\x0b\x32\x16.penstock.v1.Scheduler\x12,\n\x08versions\x18\x04 \x03(\x0b\x32\x1a.penstock.v1.VersionStatus\"x\n\rVersionStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12(\n\x06stages\x18\x05 \x03(\x0b\x32\x18.penstock.v1.StageStatus\"\xb1\x01\n\x0bStageStatus\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x10\n\x08\x61rtifact\x18\x02 \x01(\t\x12\x16\n\x0e\x61rtifact_bytes\x18\x03 \x01(\x03\x12$\n\x07workers\x18\x04 \x03(\x0b\x32\x13.penstock.v1.Worker\x12\x17\n\x0freplicas_wanted\x18\x05 \x01(\x05\x12\x0f\n\x07waiting\x18\x06 \x01(\x03\x12\x19\n\x11oldest_waiting_ms\x18\x07 \x01(\x03\"!\n\rEventsRequest\x12\x10\n\x08\x61\x66ter_id\x18\x01 \x01(\t\"S\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07time_ms\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t*\xae\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14WORKER_STATE_LOADING\x10\x01\x12\x16\n\x12WORKER_STATE_READY\x10\x02\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x03\x12\x17\n\x13WORKER_STATE_FAILED\x10\x04\x12\x1b\n\x17WORKER_STATE_RESTARTING\x10\x05\x32\x88\x01\n\x07\x43luster\x12\x41\n\x06Status\x12\x1a.penstock.v1.StatusRequest\x1a\x1b.penstock.v1.StatusResponse\x12:\n\x06\x45vents\x12\x1a.penstock.v1.EventsRequest\x1a\x12.penstock.v1.Event0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "cluster_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_MODELVERSION_LABELSENTRY"]._loaded_options = None
-    _globals["_MODELVERSION_LABELSENTRY"]._serialized_options = b"8\001"
-    _globals["_WORKERSTATE"]._serialized_start = 2110
-    _globals["_WORKERSTATE"]._serialized_end = 2284
-    _globals["_TENSORSPEC"]._serialized_start = 30
-    _globals["_TENSORSPEC"]._serialized_end = 107
-    _globals["_SIGNATURE"]._serialized_start = 109
-    _globals["_SIGNATURE"]._serialized_end = 228
-    _globals["_STAGE"]._serialized_start = 230
-    _globals["_STAGE"]._serialized_end = 332
-    _globals["_MODELVERSION"]._serialized_start = 335
-    _globals["_MODELVERSION"]._serialized_end = 631
-    _globals["_MODELVERSION_LABELSENTRY"]._serialized_start = 565
-    _globals["_MODELVERSION_LABELSENTRY"]._serialized_end = 631
-    _globals["_LABELS"]._serialized_start = 633
-    _globals["_LABELS"]._serialized_end = 657
-    _globals["_DEVICE"]._serialized_start = 659
-    _globals["_DEVICE"]._serialized_end = 732
-    _globals["_NODE"]._serialized_start = 735
-    _globals["_NODE"]._serialized_end = 886
-    _globals["_PLACEMENT"]._serialized_start = 888
-    _globals["_PLACEMENT"]._serialized_end = 1014
-    _globals["_WORKER"]._serialized_start = 1017
-    _globals["_WORKER"]._serialized_end = 1280
-    _globals["_GATEWAY"]._serialized_start = 1282
-    _globals["_GATEWAY"]._serialized_end = 1400
-    _globals["_SCHEDULER"]._serialized_start = 1402
-    _globals["_SCHEDULER"]._serialized_end = 1470
-    _globals["_STATUSREQUEST"]._serialized_start = 1472
-    _globals["_STATUSREQUEST"]._serialized_end = 1502
-    _globals["_STATUSRESPONSE"]._serialized_start = 1505
-    _globals["_STATUSRESPONSE"]._serialized_end = 1685
-    _globals["_VERSIONSTATUS"]._serialized_start = 1687
-    _globals["_VERSIONSTATUS"]._serialized_end = 1807
-    _globals["_STAGESTATUS"]._serialized_start = 1810
-    _globals["_STAGESTATUS"]._serialized_end = 1987
-    _globals["_EVENTSREQUEST"]._serialized_start = 1989
-    _globals["_EVENTSREQUEST"]._serialized_end = 2022
-    _globals["_EVENT"]._serialized_start = 2024
-    _globals["_EVENT"]._serialized_end = 2107
-    _globals["_CLUSTER"]._serialized_start = 2287
-    _globals["_CLUSTER"]._serialized_end = 2423
+  DESCRIPTOR._loaded_options = None
+  _globals['_MODELVERSION_LABELSENTRY']._loaded_options = None
+  _globals['_MODELVERSION_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_WORKERSTATE']._serialized_start=2110
+  _globals['_WORKERSTATE']._serialized_end=2284
+  _globals['_TENSORSPEC']._serialized_start=30
+  _globals['_TENSORSPEC']._serialized_end=107
+  _globals['_SIGNATURE']._serialized_start=109
+  _globals['_SIGNATURE']._serialized_end=228
+  _globals['_STAGE']._serialized_start=230
+  _globals['_STAGE']._serialized_end=332
+  _globals['_MODELVERSION']._serialized_start=335
+  _globals['_MODELVERSION']._serialized_end=631
+  _globals['_MODELVERSION_LABELSENTRY']._serialized_start=565
+  _globals['_MODELVERSION_LABELSENTRY']._serialized_end=631
+  _globals['_LABELS']._serialized_start=633
+  _globals['_LABELS']._serialized_end=657
+  _globals['_DEVICE']._serialized_start=659
+  _globals['_DEVICE']._serialized_end=732
+  _globals['_NODE']._serialized_start=735
+  _globals['_NODE']._serialized_end=886
+  _globals['_PLACEMENT']._serialized_start=888
+  _globals['_PLACEMENT']._serialized_end=1014
+  _globals['_WORKER']._serialized_start=1017
+  _globals['_WORKER']._serialized_end=1280
+  _globals['_GATEWAY']._serialized_start=1282
+  _globals['_GATEWAY']._serialized_end=1400
+  _globals['_SCHEDULER']._serialized_start=1402
+  _globals['_SCHEDULER']._serialized_end=1470
+  _globals['_STATUSREQUEST']._serialized_start=1472
+  _globals['_STATUSREQUEST']._serialized_end=1502
+  _globals['_STATUSRESPONSE']._serialized_start=1505
+  _globals['_STATUSRESPONSE']._serialized_end=1685
+  _globals['_VERSIONSTATUS']._serialized_start=1687
+  _globals['_VERSIONSTATUS']._serialized_end=1807
+  _globals['_STAGESTATUS']._serialized_start=1810
+  _globals['_STAGESTATUS']._serialized_end=1987
+  _globals['_EVENTSREQUEST']._serialized_start=1989
+  _globals['_EVENTSREQUEST']._serialized_end=2022
+  _globals['_EVENT']._serialized_start=2024
+  _globals['_EVENT']._serialized_end=2107
+  _globals['_CLUSTER']._serialized_start=2287
+  _globals['_CLUSTER']._serialized_end=2423
 # @@protoc_insertion_point(module_scope)
