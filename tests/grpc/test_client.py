@@ -6,12 +6,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.echo_server import running
 
 from penstock.client import AsyncClient, CallFailed, Client, RetryPolicy, Unavailable, bf16
 from penstock.errors import (
@@ -23,22 +21,12 @@ from penstock.errors import (
     Unimplemented,
 )
 
-SERVER = Path(__file__).parent.parent / "support" / "echo_server.py"
 QUICK = RetryPolicy(first_delay_s=0.01)
-
-
-@contextmanager
-def echo_server() -> Iterator[str]:
-    with subprocess.Popen(
-        [sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield process.stdout.readline().strip()
-        process.stdin.close()
 
 
 @pytest.fixture(scope="module")
 def url():
-    with echo_server() as address:
+    with running() as address:
         yield address
 
 
@@ -241,7 +229,7 @@ async def test_a_cancelled_task_ends_its_call(url):
 
 
 def test_several_gateways_are_used_in_turn(url):
-    with echo_server() as other, Client([url, other]) as client:
+    with running() as other, Client([url, other]) as client:
         deadline = time.monotonic() + 30
         servers = set()
         while len(servers) < 2 and time.monotonic() < deadline:

@@ -1,6 +1,7 @@
 """A gRPC server for the client's tests: every output is the input of the same name.
 
-Run as a program, it prints its address and serves until its standard input ends. What it does
+Run as a program, it prints its address and serves until its standard input ends. The
+name of a model can describe it: "x:FP32:-1,10;y:INT64:-1" has these inputs. What it does
 beyond echoing is asked for by parameters of the request:
 
 - ``fail``: status number of a refusal, with ``text`` and, if given, ``pushback`` in the trailers
@@ -10,8 +11,10 @@ beyond echoing is asked for by parameters of the request:
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 
 import grpc
 
@@ -76,7 +79,15 @@ class Echo(rpc.GRPCInferenceServiceServicer):
         return pb.ServerMetadataResponse(name="echo", version="1")
 
     async def ModelMetadata(self, request, _context):  # noqa: N802
-        return pb.ModelMetadataResponse(name=request.name, versions=[request.version])
+        metadata = pb.ModelMetadataResponse(name=request.name, versions=[request.version])
+        for described in filter(None, request.name.split(";")):
+            name, colon, rest = described.partition(":")
+            if colon:
+                datatype, _, shape = rest.partition(":")
+                sizes = [int(size) for size in shape.split(",") if size]
+                metadata.inputs.add(name=name, datatype=datatype, shape=sizes)
+                metadata.outputs.add(name=name, datatype=datatype, shape=sizes)
+        return metadata
 
     async def ModelConfig(self, request, _context):  # noqa: N802
         response = pb.ModelConfigResponse()
@@ -96,6 +107,17 @@ class Cluster(cluster_pb2_grpc.ClusterServicer):
         return cluster_pb2.StatusResponse(
             versions=[cluster_pb2.VersionStatus(model=request.model or "echo", version=1)]
         )
+
+
+@contextmanager
+def running():
+    """The server in a process of its own; its address."""
+    words = [sys.executable, __file__]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process.stdout.readline().strip()
+        process.stdin.close()
 
 
 async def serve():

@@ -115,7 +115,7 @@ def _from_image(data: bytes, source: str, wanted: Wanted) -> Array:
     """The image with the size and channels that the input has: 0 to 255, or 0 to 1 for floats."""
     from PIL import Image, UnidentifiedImageError
 
-    dims = list(wanted.shape)
+    dims = _without_batch(wanted.shape)
     channels, height, width, planes_first = _layout(dims)
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -128,17 +128,25 @@ def _from_image(data: bytes, source: str, wanted: Wanted) -> Array:
         raise InvalidRequest(f"cannot read the image '{source}': {error}") from None
     if channels > 1 and planes_first:
         pixels = pixels.transpose(2, 0, 1)
-    own = dims[1:] if dims and dims[0] == -1 else dims
-    if all(size > 0 for size in own) and math.prod(own) == pixels.size:
-        pixels = pixels.reshape(own)
+    if len(dims) == 1:
+        pixels = pixels.reshape(-1)
+    elif channels == 1 and len(dims) == 3:
+        pixels = pixels[np.newaxis] if planes_first else pixels[..., np.newaxis]
+    if len(wanted.shape) > len(dims):
+        pixels = pixels[np.newaxis]
     if wanted.datatype in ("FP16", "FP32", "FP64", "BF16"):
         return (pixels / 255.0).astype(np.float32)
     return pixels
 
 
-def _layout(shape: Sequence[int]) -> tuple[int, int, int, bool]:
+def _without_batch(shape: Sequence[int]) -> list[int]:
+    """Four dimensions are a batch of images; of fewer, an open first one is the batch."""
+    has_batch = len(shape) == 4 or (len(shape) > 1 and shape[0] == -1)
+    return list(shape[1:]) if has_batch else list(shape)
+
+
+def _layout(dims: Sequence[int]) -> tuple[int, int, int, bool]:
     """Channels, height and width (0: the image's own), and whether channels come first."""
-    dims = list(shape[1:]) if len(shape) in (2, 4) or (shape and shape[0] == -1) else list(shape)
     if len(dims) == 1 and dims[0] > 0:
         side = math.isqrt(dims[0])
         if side * side == dims[0]:
@@ -149,7 +157,7 @@ def _layout(shape: Sequence[int]) -> tuple[int, int, int, bool]:
         return dims[0], max(0, dims[1]), max(0, dims[2]), True
     if len(dims) == 3 and dims[2] in (1, 3):
         return dims[2], max(0, dims[0]), max(0, dims[1]), False
-    raise InvalidRequest(f"an image does not fit an input of shape {list(shape)}")
+    raise InvalidRequest(f"an image does not fit dimensions {list(dims)}")
 
 
 def _fit(array: Array, wanted: Wanted) -> Input:
