@@ -2,13 +2,15 @@
 
 import queue
 
+import ml_dtypes
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from support.onnx_models import DATATYPES
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 ROWS, LENGTH = 2, 5
+NUMBERS = [datatype for datatype in DATATYPES if datatype != "BYTES"]
 
 
 @pytest.fixture
@@ -24,20 +26,10 @@ def digits(digits_cluster):
 
 
 def sample(datatype, *shape):
-    if datatype == "BYTES":
-        return np.array([b"", b"\xff\x00", "ä".encode()] * 10, np.object_)[
-            : np.prod(shape)
-        ].reshape(shape)
     numbers = np.arange(np.prod(shape)).reshape(shape)
     if datatype == "BF16":
-        return numbers.astype(np.float32)
-    return numbers.astype(triton_to_np(datatype))
-
-
-def triton_to_np(datatype):
-    from tritonclient.utils import triton_to_np_dtype
-
-    return triton_to_np_dtype(datatype)
+        return numbers.astype(ml_dtypes.bfloat16)
+    return numbers.astype(triton_to_np_dtype(datatype))
 
 
 def tensor(name, array, datatype):
@@ -122,9 +114,9 @@ class TestModel:
 
 class TestInference:
     @pytest.mark.parametrize("model", ["identity", "identity_flat"])
-    def test_every_datatype_comes_back_as_it_was_sent(self, client, model):
+    def test_numbers_of_every_datatype_come_back_as_they_were_sent(self, client, model):
         shape = (ROWS, LENGTH) if model == "identity" else (LENGTH,)
-        arrays = {datatype: sample(datatype, *shape) for datatype in DATATYPES}
+        arrays = {datatype: sample(datatype, *shape) for datatype in NUMBERS}
 
         result = client.infer(
             model, [tensor(f"in_{d.lower()}", array, d) for d, array in arrays.items()]
@@ -132,6 +124,13 @@ class TestInference:
 
         for datatype, array in arrays.items():
             np.testing.assert_array_equal(result.as_numpy(f"out_{datatype.lower()}"), array)
+
+    def test_text_comes_back_as_it_was_sent(self, client):
+        text = np.array([[b"", b"two words"], ["ä".encode(), b"x" * 10_000]], np.object_)
+
+        result = client.infer("identity_text", [tensor("input", text, "BYTES")])
+
+        assert result.as_numpy("output").tolist() == text.tolist()
 
     def test_only_the_outputs_asked_for_come_back_and_the_id_too(self, client):
         wanted = [triton.InferRequestedOutput("OUTPUT1")]

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import ml_dtypes
 import numpy as np
 import pytest
 from support.echo_server import running
@@ -86,10 +87,14 @@ async def test_text_comes_back_as_bytes(client):
 
 
 async def test_bfloat16_is_sent_rounded_and_comes_back_as_float32(client):
-    result = await client.infer("echo", {"x": bf16([1.0, 3.1415926])})
+    numbers = [1.0, 3.1415926]
+    both = {"x": bf16(numbers), "y": np.array(numbers, ml_dtypes.bfloat16)}
 
-    assert result.datatype("x") == "BF16"
-    assert result["x"].tolist() == [1.0, 3.140625]
+    result = await client.infer("echo", both)
+
+    for name in both:
+        assert result.datatype(name) == "BF16"
+        assert result[name].tolist() == [1.0, 3.140625]
 
 
 async def test_a_request_says_everything_that_it_was_given(client):

@@ -5,6 +5,7 @@ the entry's directory.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 MAX_BATCH = 8
@@ -46,13 +47,13 @@ def write_identity(root: Path, name: str, datatype: str, *, batch: bool) -> Path
     return _write(root, name, graph, config)
 
 
-def write_identity_of_all(root: Path, name: str, *, batch: bool) -> Path:
-    """One worker for all datatypes: `out_fp32` is `in_fp32`, and so on, as in `write_identity`."""
+def write_identities(root: Path, name: str, datatypes: Sequence[str], *, batch: bool) -> Path:
+    """Several in one worker: `out_fp32` is `in_fp32`, and so on, as in `write_identity`."""
     from onnx import helper
 
     shape = ["batch", "n"] if batch else ["n"]
-    inputs = {f"in_{datatype.lower()}": datatype for datatype in DATATYPES}
-    outputs = {f"out_{datatype.lower()}": datatype for datatype in DATATYPES}
+    inputs = {f"in_{datatype.lower()}": datatype for datatype in datatypes}
+    outputs = {f"out_{datatype.lower()}": datatype for datatype in datatypes}
     graph = helper.make_graph(
         [helper.make_node("Identity", [i], [o]) for i, o in zip(inputs, outputs, strict=True)],
         name,

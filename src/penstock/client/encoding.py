@@ -135,6 +135,8 @@ def _typed(value: Input) -> tuple[str, Array]:
     if isinstance(value, BFloat16):
         return "BF16", value.bits
     array: npt.NDArray[Any] = np.asarray(value)
+    if array.dtype.name == "bfloat16":  # the package ml_dtypes adds it to numpy
+        return "BF16", array.view(np.uint16)
     return datatype_of(array), array
 
 
