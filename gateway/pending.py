@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 
 import structlog
-from redis.exceptions import RedisError
 
 from penstock.clock import Clock, monotonic
 from penstock.errors import DeadlineExceeded, JobFailed, PenstockError, StoreUnavailable
@@ -109,7 +108,7 @@ class PendingTable:
             self._end_overdue()
             try:
                 await self._ask()
-            except (PenstockError, RedisError) as error:
+            except PenstockError as error:
                 log.warning("asking for jobs failed", error=str(error))
 
     async def close(self) -> None:
@@ -135,7 +134,7 @@ class PendingTable:
     async def _cancel_job(self, job: NewJob) -> None:
         try:
             await self._queue.cancel(job.ref.model, job.id)
-        except (PenstockError, RedisError) as error:
+        except PenstockError as error:
             log.debug("cancelling failed, the deadline will end it", error=str(error))
 
     def _end_overdue(self) -> None:

@@ -5,9 +5,8 @@ from typing import Any, NoReturn
 
 import grpc
 import structlog
-from redis.exceptions import RedisError
 
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, StoreRefused
 
 log = structlog.get_logger()
 
@@ -22,14 +21,14 @@ async def abort(context: Context, error: Exception) -> NoReturn:
 
     An error that nobody foresaw leaves as an id; its text stays in the log.
     """
+    if isinstance(error, StoreRefused):
+        log.error("the queue refused a command", error=str(error))
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the queue failed; try again later")
     if isinstance(error, PenstockError):
         trailing: tuple[tuple[str, str], ...] = ()
         if error.retry_after_ms is not None:
             trailing = ((_PUSHBACK, str(error.retry_after_ms)),)
         await context.abort(_BY_NUMBER[int(error.code)], str(error), trailing)
-    if isinstance(error, RedisError):
-        log.error("Redis refused a command", error=str(error))
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "the queue failed; try again later")
     incident = uuid.uuid4().hex[:12]
     log.error("unexpected error", incident=incident, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, f"internal error {incident}")

@@ -1,8 +1,6 @@
 """The keyspace: how many partitions it has, fixed when it is first used."""
 
-from redis.exceptions import ResponseError
-
-from penstock.errors import StoreUnsuitable
+from penstock.errors import StoreRefused, StoreUnsuitable
 from penstock.scheduler import scripts
 from penstock.scheduler.keys import RegistryKeys
 from penstock.scheduler.link import Links
@@ -30,8 +28,8 @@ async def open_queue(links: Links, partitions: int | None = None) -> Queue:
         found, schema = await links.to(RegistryKeys.tag).call(
             _KEYSPACE, (RegistryKeys.keyspace,), (wanted, SCHEMA)
         )
-    except ResponseError as error:
-        raise StoreUnsuitable(f"Redis refuses Penstock's scripts: {error}") from error
+    except StoreRefused as error:
+        raise StoreUnsuitable(f"Penstock's scripts do not run here: {error}") from error
     if int(schema) != SCHEMA:
         raise StoreUnsuitable(
             f"the keyspace has schema {int(schema)}, this release needs {SCHEMA}: "

@@ -36,7 +36,7 @@ from redis.exceptions import (
     ConnectionError as RedisConnectionError,
 )
 
-from penstock.errors import OutOfMemory, StoreUnavailable, StoreUnsuitable
+from penstock.errors import OutOfMemory, StoreRefused, StoreUnavailable, StoreUnsuitable
 from penstock.scheduler.scripts import Script
 from penstock.scheduler.topology import Topology, topology_of
 
@@ -128,11 +128,12 @@ class Link:
         Raises:
             StoreUnavailable: no answer, and no connection for some seconds.
             OutOfMemory: Redis is full and refuses writes.
+            StoreRefused: Redis answered with another error.
         """
         try:
             return await self.submit(*words)
-        except OutOfMemoryError as error:
-            raise _out_of_memory() from error
+        except RedisError as error:
+            raise _understood(error) from error
 
     async def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run *script*, loading it where Redis has forgotten it; errors as for `command`."""
@@ -279,16 +280,13 @@ class Link:
 
 
 def _understood(error: BaseException) -> BaseException:
-    """What a script's caller should see of Redis's *error*."""
+    """What a caller should see of Redis's *error*: nobody else knows redis-py's own."""
+    if not isinstance(error, RedisError):
+        return error
     # Valkey prefixes what a script raised; a full server refuses it before it starts.
-    full = isinstance(error, OutOfMemoryError) or (
-        isinstance(error, ResponseError) and "OOM" in str(error)
-    )
-    return _out_of_memory() if full else error
-
-
-def _out_of_memory() -> OutOfMemory:
-    return OutOfMemory("the queue's memory is full (Redis maxmemory); try again later")
+    if isinstance(error, OutOfMemoryError) or "OOM" in str(error):
+        return OutOfMemory("the queue's memory is full (Redis maxmemory); try again later")
+    return StoreRefused(f"Redis refused a command: {error}")
 
 
 class Links:

@@ -7,7 +7,6 @@ not made twice.
 import asyncio
 
 import structlog
-from redis.exceptions import RedisError
 
 from penstock.errors import PenstockError
 from penstock.scheduler.jobs import Reaped
@@ -31,7 +30,7 @@ class Reaper:
             for partition in range(self._queue.partitions):
                 try:
                     await self._reap(partition)
-                except (PenstockError, RedisError) as error:
+                except PenstockError as error:
                     log.warning("reaping failed", partition=partition, error=str(error))
             await asyncio.sleep(self._interval_s)
 

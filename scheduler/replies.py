@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from redis.exceptions import RedisError
 
 from penstock.errors import Code, PenstockError
 from penstock.scheduler import scripts
@@ -67,7 +66,7 @@ class ReplyReader:
         while True:
             try:
                 await self.attach()
-            except (PenstockError, RedisError) as error:
+            except PenstockError as error:
                 log.warning("gateway heartbeat failed", error=str(error))
             await asyncio.sleep(ATTACH_EVERY_S)
 
@@ -87,7 +86,7 @@ class ReplyReader:
                     "XREAD", "COUNT", _MOST, "BLOCK", _BLOCK_MS, "STREAMS", stream, position
                 )
                 await trimmed
-            except (PenstockError, RedisError) as error:
+            except PenstockError as error:
                 log.warning("reading replies failed", error=str(error))
                 await asyncio.sleep(0.1)
                 continue

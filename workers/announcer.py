@@ -3,7 +3,6 @@
 import asyncio
 
 import structlog
-from redis.exceptions import RedisError
 
 from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
@@ -30,13 +29,13 @@ class Announcer:
         while True:
             try:
                 await self._announce()
-            except (PenstockError, RedisError) as error:
+            except PenstockError as error:
                 log.warning("announcing failed", error=str(error))
             await asyncio.sleep(ANNOUNCE_EVERY_S)
 
     async def become(
         self,
-        state: "pb.WorkerState.ValueType",
+        state: pb.WorkerState,
         *,
         reason: str = "",
         signature: pb.Signature | None = None,

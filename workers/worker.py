@@ -15,7 +15,6 @@ from itertools import count, groupby
 from typing import Any
 
 import structlog
-from redis.exceptions import RedisError
 
 from penstock.errors import Code, InvalidRequest, PenstockError, StoreUnavailable
 from penstock.scheduler.jobs import Claim, ClaimTerms, Held, Lease, Outcome, Timing
@@ -158,7 +157,7 @@ class Worker:
         while True:
             try:
                 return await call(duty.ref, duty.boot_id, nonce, terms, self._link)
-            except (StoreUnavailable, RedisError) as error:
+            except PenstockError as error:
                 # The same nonce again: the claim may have been made, its answer lost.
                 log.warning("claiming failed", error=str(error))
                 await asyncio.sleep(0.2)
@@ -309,7 +308,7 @@ class Worker:
                 log.warning("Redis is away, the result waits", error=str(error))
                 if time.monotonic() > give_up_s:
                     return
-            except RedisError as error:
+            except PenstockError as error:
                 log.error("the queue refused a result", error=str(error))  # noqa: TRY400
                 return
             else:

@@ -88,6 +88,10 @@ class StoreUnavailable(PenstockError):
     retry_after_ms = 1000
 
 
+class StoreRefused(PenstockError):
+    """Redis answered a command with an error: a defect of ours, or a server that lacks it."""
+
+
 class StoreUnsuitable(PenstockError):
     """Redis answers, and cannot be used: too old, or its keyspace is of another kind."""
 
