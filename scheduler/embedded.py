@@ -7,7 +7,6 @@ that is run for its own sake.
 
 import asyncio
 import contextlib
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -15,6 +14,7 @@ from urllib.parse import quote
 
 import structlog
 
+from penstock import machine
 from penstock.errors import InvalidConfiguration, StoreUnavailable
 from penstock.lifetime import bound_command
 from penstock.scheduler import places
@@ -66,7 +66,8 @@ class EmbeddedStore:
             )
             run = stack.enter_context(places.temporary(places.runtime_home(), "penstock-"))
             socket = run.path / "valkey.sock"
-            server = _Server(binary, data, socket, self._memory_bytes or memory_of_machine() // 2)
+            memory_bytes = self._memory_bytes or machine.memory_bytes() // 2
+            server = _Server(binary, data, socket, memory_bytes)
             await server.start()
             stack.push_async_callback(server.stop)
             self.url = f"unix://{quote(str(socket))}"
@@ -241,13 +242,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         log.warning("the embedded store does not stop, killing it", pid=process.pid)
         process.kill()
         await process.wait()
-
-
-def memory_of_machine() -> int:
-    """Bytes of memory that this process may use: the machine's, or its container's."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-    for limit in limits:
-        with contextlib.suppress(OSError, ValueError):  # "max", or another kind of system
-            total = min(total, int(Path(limit).read_text()))
-    return total

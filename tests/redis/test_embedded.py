@@ -17,7 +17,7 @@ from redis.exceptions import OutOfMemoryError
 
 from penstock.errors import InvalidConfiguration
 from penstock.scheduler import places
-from penstock.scheduler.embedded import EmbeddedStore, memory_of_machine
+from penstock.scheduler.embedded import EmbeddedStore
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +133,3 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
         with places.temporary(tmp_path, "store-"):
             assert not left.exists()
             assert used.path.exists()
-
-
-def test_the_memory_of_the_machine_is_told():
-    assert 0 < memory_of_machine() <= psutil.virtual_memory().total

@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import importlib.metadata
-import os
 import platform
 import resource
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from penstock.errors import PenstockError
+from penstock.machine import cores, gpus, memory_bytes
 
 Verdict = Literal["ok", "note", "wrong"]
 
@@ -97,10 +96,10 @@ def installed(extra: str) -> Finding:
 
 def accelerators() -> Finding:
     """Whether the runtimes can use the GPUs that are there."""
-    gpus = _gpus()
-    if not gpus:
+    names = [gpu.name for gpu in gpus()]
+    if not names:
         return Finding("gpu", "ok", "none; models run on the CPU")
-    seen = f"{len(gpus)}: {', '.join(sorted(set(gpus)))}"
+    seen = f"{len(names)}: {', '.join(sorted(set(names)))}"
     if find_spec("onnxruntime"):
         import onnxruntime
 
@@ -165,10 +164,8 @@ def open_files() -> Finding:
 
 def memory() -> Finding:
     """The memory that this process may use."""
-    from penstock.scheduler.embedded import memory_of_machine
-
-    total = memory_of_machine()
-    text = f"{total / _GIB:.1f} GiB, {os.cpu_count()} cores"
+    total = memory_bytes()
+    text = f"{total / _GIB:.1f} GiB, {cores()} cores"
     if total < _LITTLE_MEMORY:
         return Finding("memory", "note", text, "serve small models only, or use a larger machine")
     return Finding("memory", "ok", text)
@@ -216,16 +213,3 @@ def _findable(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:
         return False
-
-
-def _gpus() -> list[str]:
-    if shutil.which("nvidia-smi") is None:
-        return []
-    told = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return told.stdout.split("\n")[:-1] if told.returncode == 0 else []

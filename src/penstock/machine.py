@@ -1,0 +1,86 @@
+"""What this machine has: cores, memory, GPUs, as far as this process may use them."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_MIB: Final = 1 << 20
+_ASK_S: Final = 30.0
+_CGROUP_LIMITS: Final = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+
+
+class Gpu(NamedTuple):
+    """A GPU as CUDA programs of this process see it.
+
+    Attributes:
+        number: CUDA's for it: 0 is the first that `CUDA_VISIBLE_DEVICES` leaves.
+    """
+
+    number: int
+    name: str
+    memory_bytes: int
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Bytes of memory that this process may use: the machine's, or its container's."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # "max", or another kind of system
+            total = min(total, int(Path(limit).read_text()))
+    return total
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that NVIDIA's driver reports; empty where there is no driver."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        told = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=_ASK_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return visible_gpus(told.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def visible_gpus(told: str, visible: str | None) -> list[Gpu]:
+    """The GPUs of nvidia-smi's answer *told* that ``CUDA_VISIBLE_DEVICES`` leaves, renumbered.
+
+    Args:
+        told: lines of "index, uuid, name, memory in MiB".
+        visible: the variable's value, None when it is not set.
+    """
+    by_key: dict[str, tuple[str, int]] = {}
+    order: list[str] = []
+    for line in told.splitlines():
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) == 4:
+            number, uuid, name, memory = parts
+            facts = name, int(memory.split()[0]) * _MIB
+            by_key[number] = by_key[uuid] = facts
+            order.append(number)
+    # As in CUDA, the list ends at the first entry that is none of the GPUs.
+    chosen = order if visible is None else [key.strip() for key in visible.split(",")]
+    found: list[Gpu] = []
+    for key in chosen:
+        if key not in by_key:
+            break
+        found.append(Gpu(len(found), *by_key[key]))
+    return found
