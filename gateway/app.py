@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import grpc
 import structlog
-from redis.exceptions import RedisError
 
 import penstock
 from penstock.errors import PenstockError
@@ -20,12 +19,12 @@ from penstock.gateway.inference import Inference, InferenceLimits
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.server import Health, bind, build_server
 from penstock.gateway.servicer import InferenceService
-from penstock.lifetime import stop_signals, write_ready
+from penstock.lifetime import stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 from penstock.scheduler.queue import Queue
-from penstock.scheduler.registry import ANNOUNCE_EVERY_S, Registry
+from penstock.scheduler.registry import Registry, keep_announcing, leave
 from penstock.scheduler.replies import ReplyReader
 from penstock.settings import GatewaySettings
 
@@ -99,7 +98,7 @@ class _Gateway:
             asyncio.create_task(self.replies.run()),
             asyncio.create_task(self.pending.sweep_regularly()),
             asyncio.create_task(self._watch(known)),
-            asyncio.create_task(self._announce_regularly()),
+            asyncio.create_task(keep_announcing(self.registry, self.record)),
         ]
         try:
             await known.wait()
@@ -107,15 +106,15 @@ class _Gateway:
             await health.say(serving=True)
             log.info("serving", address=self.record.address)
             write_ready(self.settings.ready_file, self.record.address)
-            await _first(asyncio.create_task(stop.wait()), *tasks)
+            await until_first(stop, *tasks)
             await self._drain(server, health)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(PenstockError, RedisError):
+        with contextlib.suppress(PenstockError):
             await self.replies.attach(leave=True)
-            await self.registry.withdraw(self.record)
+        await leave(self.registry, self.record)
 
     async def _drain(self, server: grpc.aio.Server, health: Health) -> None:
         """New requests go elsewhere, those in flight end."""
@@ -130,18 +129,3 @@ class _Gateway:
         async for snapshot in self.registry.watch():
             self.catalog.update(snapshot)
             known.set()
-
-    async def _announce_regularly(self) -> None:
-        while True:
-            try:
-                await self.registry.announce(self.record)
-            except (PenstockError, RedisError) as error:
-                log.warning("announcing failed", error=str(error))
-            await asyncio.sleep(ANNOUNCE_EVERY_S)
-
-
-async def _first(*tasks: "asyncio.Task[object]") -> None:
-    """Wait for the first of *tasks*; one that failed is a defect, and raises here."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()

@@ -214,7 +214,12 @@ def _keep(ledger: _Ledger, wants: Iterable[_Want], before: Mapping[str, pb.Place
 
 
 def _place_all_or_none(ledger: _Ledger, wants: Sequence[_Want]) -> None:
-    missing = [w for w in wants if not ledger.counts.get(w.stage)]
+    # The largest chooses first: a small one in its place would leave none for it.
+    missing = sorted(
+        (want for want in wants if not ledger.counts.get(want.stage)),
+        key=lambda want: max(want.bytes_on.values()),
+        reverse=True,
+    )
     put = [want for want in missing if ledger.put_anywhere(want)]
     if len(put) < len(missing):
         for want in put:

@@ -7,6 +7,7 @@ is the cluster's log of events.
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from typing import Any, Final, TypeVar
 
 import structlog
 from google.protobuf.message import Message
-from redis.exceptions import RedisError
 
 from penstock.errors import InvalidRequest, PenstockError
 from penstock.protos import cluster_pb2 as pb
@@ -163,7 +163,7 @@ class Registry:
             while True:
                 try:
                     snapshot = await self.snapshot()
-                except (PenstockError, RedisError) as error:
+                except PenstockError as error:
                     if not away:
                         log.warning("registry cannot be read, waiting", error=str(error))
                     away = True
@@ -307,11 +307,17 @@ async def keep_announcing(registry: Registry, record: Process) -> None:
         try:
             await registry.announce(record)
             away = False
-        except (PenstockError, RedisError) as error:
+        except PenstockError as error:
             if not away:
                 log.warning("announcing failed", id=record.id, error=str(error))
             away = True
         await asyncio.sleep(ANNOUNCE_EVERY_S)
+
+
+async def leave(registry: Registry, record: Process) -> None:
+    """Withdraw *record*, if Redis can be reached; else its process is missed soon."""
+    with contextlib.suppress(PenstockError):
+        await registry.withdraw(record)
 
 
 def stale_signatures(snapshot: Snapshot) -> list[str]:
@@ -341,7 +347,7 @@ async def _entries_after(
             *("XREAD", "COUNT", most, "BLOCK", _LOOK_EVERY_MS),
             *("STREAMS", RegistryKeys.changes, position),
         )
-    except (PenstockError, RedisError) as error:
+    except PenstockError as error:
         log.debug("waiting for changes failed", error=str(error))
         await asyncio.sleep(_RETRY_S)
         return []

@@ -151,7 +151,8 @@ def _version(
     where = folder / str(number)
     if not where.is_dir():
         raise ArtifactUnusable(
-            f"version {number} of '{folder.name}' is asked for, but {folder.name}/{number} is not there"
+            f"version {number} of '{folder.name}' is asked for, but {folder.name}/{number} is not "
+            "there: add it, or correct version_policy"
         )
     stages = stages_of(base, where, config)
     model_config.check_runtimes(

@@ -1,4 +1,4 @@
-"""Composition roots of the workers' side: a node agent, and one worker."""
+"""Composition root of a worker: load the shard, warm it up, say so, and work."""
 
 import asyncio
 import contextlib
@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from redis.exceptions import RedisError
 
 import penstock
+from penstock import machine
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
 from penstock.lifetime import stop_signals, write_ready
 from penstock.protos import cluster_pb2 as pb
@@ -24,30 +24,21 @@ from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.snapshot import Snapshot, VersionId
-from penstock.settings import NodeSettings, WorkerSettings
+from penstock.settings import WorkerSettings
 from penstock.workers.announcer import Announcer
 from penstock.workers.batching import BatchRules
 from penstock.workers.execution import Execution
+from penstock.workers.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.renewal import Renewal
 from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
 from penstock.workers.worker import DeviceBroken, Duty, Worker
 
 log = structlog.get_logger()
 
-DRAINED, CANNOT_LOAD, BROKEN = 0, 3, 71
-"""Exit statuses of a worker."""
-
 _HUNG_AFTER_S = 600.0
 
 
-async def run_node(settings: NodeSettings) -> None:
-    """Run this machine's agent until it is told to stop."""
-    from penstock.workers import node
-
-    await node.run(settings)
-
-
-async def run_worker(settings: WorkerSettings) -> int:
+async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
     async with stop_signals() as stop, Links(settings.redis) as links:
         registry = Registry(links)
@@ -61,7 +52,7 @@ async def run_worker(settings: WorkerSettings) -> int:
             await asyncio.gather(announcing, return_exceptions=True)
         if status != CANNOT_LOAD:
             # Who waits for this worker need not miss it first; a failure stays to be read.
-            with contextlib.suppress(PenstockError, RedisError):
+            with contextlib.suppress(PenstockError):
                 await announcer.leave()
         return status
 
@@ -75,7 +66,7 @@ class _Loaded:
     execution: Execution
 
 
-async def _load_and_work(  # noqa: PLR0913 - the parts that the composition root owns
+async def _load_and_work(
     settings: WorkerSettings,
     links: Links,
     registry: Registry,
@@ -122,7 +113,7 @@ async def _load(
     async with contextlib.aclosing(registry.watch()) as snapshots:
         stage = await _stage_of(settings, snapshots)
         announcer.record.fingerprint = stage.fingerprint
-        ref = DeviceRef.parse(settings.device, settings.threads or len(os.sched_getaffinity(0)))
+        ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
         runtime = await loop.run_in_executor(
             device, partial(open_runtime, _artifact(settings, stage), stage.runtime, ref)
         )
@@ -224,6 +215,7 @@ def _record(settings: WorkerSettings) -> pb.Worker:
         device=settings.device,
         pid=os.getpid(),
         state=pb.WORKER_STATE_LOADING,
+        restarts=settings.restarts,
         fingerprint=settings.fingerprint or "",
         software=penstock.__version__,
     )

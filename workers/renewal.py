@@ -13,18 +13,15 @@ from collections.abc import Iterable
 from typing import Self
 
 import structlog
-from redis.exceptions import RedisError
 
 from penstock.errors import PenstockError
 from penstock.scheduler.jobs import Held
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 from penstock.workers.codec import Work
+from penstock.workers.exits import HUNG
 
 log = structlog.get_logger()
-
-HUNG_EXIT = 70
-"""Exit status of a worker whose batch made no progress."""
 
 
 class Renewal:
@@ -85,7 +82,7 @@ class Renewal:
                             pairs = [(work.lease.id, work.lease.token) for work in held]
                             answers = await queue.renew(self._model, pairs, self._lease_ms)
                             _mark(held, answers)
-            except (PenstockError, RedisError, OSError) as error:
+            except (PenstockError, OSError) as error:
                 log.warning("renewing leases failed", error=str(error))
                 await self._paused()
 
@@ -105,7 +102,7 @@ class Renewal:
         since = self._running_since
         if since is not None and time.monotonic() - since > self._hung_after_s:
             log.error("the batch makes no progress: ending", after_s=self._hung_after_s)
-            os._exit(HUNG_EXIT)
+            os._exit(HUNG)
 
 
 def _mark(held: list[Work], answers: list[Held]) -> None:

@@ -6,6 +6,7 @@
 --       then for each job: id, payload
 -- ->    for each job: 1 moved (now or by an earlier call with this token) | 2 it had been
 --       cancelled | 0 lease lost
+--@include version_of
 --@include end_job
 --@include ring
 --@include score
@@ -37,7 +38,7 @@ local function move(id, payload)
     return 2
   end
   if v[6] then
-    redis.call('HINCRBY', F.volume, string.match(queue, '^(.*):%d+$'), #payload - tonumber(v[6]))
+    redis.call('HINCRBY', F.volume, version_of(queue), #payload - tonumber(v[6]))
     redis.call('HSET', job, 'limited', #payload)
   end
   if v[13] then

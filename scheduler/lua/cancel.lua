@@ -5,6 +5,7 @@
 --       families: 5 jobs  6 ended  7 replies  8 ready  9 statistics
 -- ARGV  1 id
 -- ->    1 gone | 2 marked | 0 unknown or final
+--@include version_of
 --@include end_job
 --@include count
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[5],

@@ -10,6 +10,7 @@
 --       {id, ms to the deadline, rows, attempts, alone, microseconds queued, gateway, payload}
 -- The same token again gives the same jobs. A job that must run alone is given only to a worker
 -- that has nothing else, and with nothing else.
+--@include version_of
 --@include end_job
 --@include ring
 --@include count

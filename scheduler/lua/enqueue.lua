@@ -8,6 +8,7 @@
 -- ->    for each job: 1 accepted | its state, if it is known already | 0 refused: too many jobs |
 --       -1 refused: too many bytes
 -- No flags: a server whose memory is full refuses this before it starts.
+--@include version_of
 --@include ring
 --@include score
 -- A job whose scheduler and gateway both vanish for good still goes, this long after its deadline.
@@ -21,7 +22,7 @@ local now_us = string.format('%.0f', time[1] * 1000000 + time[2])
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local waiting = redis.call('ZCARD', KEYS[1])
 local waited, accepted = waiting, 0
-local volume_field = string.match(queue, '^(.*):%d+$')
+local volume_field = version_of(queue)
 
 local function known_state(id)
   local ended = redis.call('GET', KEYS[7] .. id)

@@ -5,6 +5,7 @@
 -- ARGV  1 token  2 'unbegun' (does not count as an attempt) | 'again'  3 delay in ms
 --       4 most attempts  5 what went wrong  then the ids
 -- ->    for each job: 1 given back | 2 it was the last attempt, or cancelled: final | 0 lease lost
+--@include version_of
 --@include end_job
 --@include ring
 --@include score

@@ -6,6 +6,7 @@
 -- ARGV  1 most jobs of each kind in this call  2 ms after which a silent gateway is gone
 --       3 boot id of a worker that is known to have died, '' for none
 -- ->    {requeued, dead, expired, retried, orphaned}
+--@include version_of
 --@include end_job
 --@include ring
 --@include score

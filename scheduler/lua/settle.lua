@@ -6,6 +6,7 @@
 --       4 of compute  5 of output  then for each job: id, code, message, reply
 -- ->    for each job: 1 settled (now or by an earlier call with this token) | 2 it had been
 --       cancelled | 0 lease lost: another worker owns the job now
+--@include version_of
 --@include end_job
 --@include totals
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[3], jobs = KEYS[5],

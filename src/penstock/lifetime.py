@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 INTERRUPTED = 130
 """Exit status of a process that was told twice to stop: 128 + SIGINT, as shells have it."""
@@ -95,6 +96,18 @@ async def stop_signals(
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+async def until_first(stop: asyncio.Event, *tasks: "asyncio.Future[None]") -> None:
+    """Wait for *stop*, or for the first of *tasks* to end: one that failed raises here."""
+    stopping = asyncio.ensure_future(stop.wait())
+    waited: set[asyncio.Future[Any]] = {stopping, *tasks}
+    try:
+        done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    for task in done:
+        task.result()
 
 
 def write_ready(path: Path | None, text: str) -> None:

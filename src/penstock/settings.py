@@ -101,6 +101,7 @@ class WorkerSettings(RoleSettings):
     Attributes:
         worker_id: stable over restarts; None to make one up.
         boot_id: new with each start; None to make one up.
+        restarts: how often it was started again before.
         fingerprint: of the artifact that the scheduler wants; None for whatever is there.
         threads: computing threads; None for the number of cores.
         lease_ms: length of its leases.
@@ -113,6 +114,7 @@ class WorkerSettings(RoleSettings):
     device: Annotated[str, Field(pattern=r"^(cpu|cuda):\d+$")] = "cpu:0"
     worker_id: str | None = None
     boot_id: str | None = None
+    restarts: Annotated[int, Field(ge=0)] = 0
     node: str = ""
     fingerprint: str | None = None
     threads: Count | None = None

@@ -29,7 +29,7 @@ local function end_job(F, id, j, state, token, code, message, body)
     reply_streams[stream] = true
   end
   if j.limited then
-    redis.call('HINCRBY', F.volume, string.match(j.queue, '^(.*):%d+$'), -tonumber(j.limited))
+    redis.call('HINCRBY', F.volume, version_of(j.queue), -tonumber(j.limited))
   end
   redis.call('SET', F.ended .. id, state .. ' ' .. token, 'PX', ENDED_MS)
   ended_ids[#ended_ids + 1] = id

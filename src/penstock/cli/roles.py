@@ -121,9 +121,9 @@ def node(
     from penstock.settings import NodeSettings
 
     settings = _begin("node", NodeSettings, options)
-    from penstock.workers.app import run_node
+    from penstock.workers.node import run
 
-    _run(run_node(settings))
+    _run(run(settings))
 
 
 def worker(
@@ -140,6 +140,7 @@ def worker(
     ] = None,
     worker_id: Annotated[str | None, typer.Option(help="The same over restarts.")] = None,
     boot_id: Annotated[str | None, typer.Option(help="New with each start.")] = None,
+    restarts: Annotated[int | None, typer.Option(help="How often it was started again.")] = None,
     node: Annotated[str | None, typer.Option(help="The node that it belongs to.")] = None,
     fingerprint: Annotated[
         str | None, typer.Option(help="Of the artifact that must be loaded.")
@@ -160,9 +161,9 @@ def worker(
     from penstock.settings import WorkerSettings
 
     settings = _begin("worker", WorkerSettings, options)
-    from penstock.workers.app import run_worker
+    from penstock.workers.app import run
 
-    raise typer.Exit(_run(run_worker(settings)))
+    raise typer.Exit(_run(run(settings)))
 
 
 def _begin(role: str, kind: "type[S]", options: dict[str, Any]) -> "S":

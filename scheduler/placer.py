@@ -1,0 +1,60 @@
+"""The placer: turns each new picture of the cluster into placements, where they must change."""
+
+import contextlib
+import time
+from typing import Final
+
+import structlog
+
+from penstock.errors import PenstockError
+from penstock.scheduler.placement import Plan, place
+from penstock.scheduler.registry import Registry
+from penstock.scheduler.snapshot import Snapshot
+
+log = structlog.get_logger()
+
+_SWEEP_EVERY_S: Final = 10.0
+
+
+class Placer:
+    """Places what is published on the nodes that live."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._told: frozenset[str] = frozenset()
+        self._swept_at_s = time.monotonic()
+
+    async def run(self) -> None:
+        """Place, and forget what was silent for long, until cancelled."""
+        async with contextlib.aclosing(self._registry.watch()) as snapshots:
+            async for snapshot in snapshots:
+                try:
+                    await self._place(snapshot)
+                    await self._sweep(snapshot)
+                except PenstockError as error:
+                    log.warning("placing failed, looking again", error=str(error))
+
+    async def _place(self, snapshot: Snapshot) -> None:
+        plan = place(list(snapshot.versions.values()), snapshot.live_nodes(), snapshot.placements)
+        self._tell(plan)
+        if not plan.moves:
+            return
+        moves = f"{plan.moves} placement(s) changed"
+        revision = await self._registry.place(snapshot.revision, plan.placements, moves)
+        if revision is not None:
+            log.info("placed", moves=plan.moves, workers=len(plan.placements), revision=revision)
+
+    def _tell(self, plan: Plan) -> None:
+        """Log each refusal once, when it is new."""
+        refusals = frozenset(f"{ref.queue}: {why}" for ref, why in plan.refusals.items())
+        for refusal in sorted(refusals - self._told):
+            log.info("cannot be placed", stage=refusal)
+        self._told = refusals
+
+    async def _sweep(self, snapshot: Snapshot) -> None:
+        if time.monotonic() - self._swept_at_s < _SWEEP_EVERY_S:
+            return
+        self._swept_at_s = time.monotonic()
+        forgotten = await self._registry.sweep(snapshot)
+        if forgotten:
+            log.info("forgot silent processes", count=forgotten)

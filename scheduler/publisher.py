@@ -1,0 +1,62 @@
+"""The publisher: keeps the registry's versions equal to what a model repository holds.
+
+It publishes all of it, again and again, so that a registry which lost its data is whole again
+after one round, and a second scheduler changes nothing.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from penstock.errors import PenstockError
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.registry import Registry
+from penstock.scheduler.repository import scan
+
+log = structlog.get_logger()
+
+SOURCE: Final = "repository"
+"""The one name under which all schedulers publish: they are to see the same repository."""
+
+
+class Publisher:
+    """Publishes the repository *models*."""
+
+    def __init__(self, registry: Registry, models: Path, *, every_s: float) -> None:
+        self._registry = registry
+        self._models = models
+        self._every_s = every_s
+        self._published: list[pb.ModelVersion] | None = None
+
+    async def run(self) -> None:
+        """Publish at a fixed interval until cancelled.
+
+        An outage of Redis, or of the file system, is waited out: what was published stays.
+        """
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self.publish()
+            except (PenstockError, OSError) as error:
+                log.warning("publishing failed", models=str(self._models), error=str(error))
+
+    async def publish(self) -> None:
+        """Look at the repository, and publish what is there.
+
+        Raises:
+            InvalidConfiguration: the repository cannot be read.
+            StoreUnavailable: Redis cannot be reached.
+        """
+        versions = await asyncio.to_thread(scan, self._models)
+        changed = await self._registry.publish(SOURCE, versions)
+        if changed and versions == self._published:
+            log.warning(
+                "published again: the registry had lost it, or another scheduler has another "
+                "repository",
+                changed=changed,
+            )
+        elif changed:
+            log.info("published", changed=changed, versions=len(versions))
+        self._published = versions
