@@ -43,13 +43,17 @@ class Catalog:
     def __init__(self) -> None:
         self.snapshot: Snapshot = empty_snapshot()
         self.states: Mapping[VersionId, VersionState] = {}
-        self.known = False
+        self._settled = False
         self._served: dict[VersionId, Served] = {}
         self._asked: dict[tuple[str, str], Served] = {}
 
     def update(self, snapshot: Snapshot) -> None:
         """Take over a newer snapshot."""
-        self.snapshot, self.states, self.known = snapshot, version_states(snapshot), True
+        self.snapshot, self.states = snapshot, version_states(snapshot)
+        # A scheduler publishes before it announces itself: until then there may be more to come.
+        published = bool(snapshot.schedulers or snapshot.versions)
+        loading = any(state.state == "LOADING" for state in self.states.values())
+        self._settled |= published and not loading
         self._asked.clear()
         self._served = {
             id_: self._kept(id_, state.deployment)
@@ -118,8 +122,11 @@ class Catalog:
         )
 
     def all_settled(self) -> bool:
-        """Whether nothing is still being loaded."""
-        return self.known and all(state.state != "LOADING" for state in self.states.values())
+        """Whether there was a moment at which nothing was being loaded.
+
+        A model that comes later does not make a server unready that serves the others.
+        """
+        return self._settled
 
     def versions_of(self, model: str) -> list[int]:
         """Published versions of the model, lowest first."""

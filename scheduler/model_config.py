@@ -56,8 +56,8 @@ SUPPORTED: Final[dict[str, frozenset[str]]] = {
 }
 """Message -> its fields that mean something to Penstock; all others must be at their default."""
 
-# Even when empty, these ask for another kind of scheduling.
-_CHOICES: Final = frozenset({"sequence_batching", "ensemble_scheduling"})
+# Even when empty, these ask for something: another scheduling, a tensor without dimensions.
+_CHOICES: Final = frozenset({"sequence_batching", "ensemble_scheduling", "reshape"})
 
 PLATFORM_RUNTIMES: Final[dict[str, str | None]] = {
     "onnxruntime_onnx": "onnxruntime",

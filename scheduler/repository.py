@@ -158,6 +158,8 @@ def _version(
     model_config.check_runtimes(
         config, [stage.runtime for stage in stages], f"{folder.name}/{CONFIG}"
     )
+    for stage in stages:
+        stage.fingerprint = _digest(stage.fingerprint.encode() + _for_workers(config))
     instances = model_config.instances(config)
     version = pb.ModelVersion(
         model=folder.name,
@@ -168,10 +170,23 @@ def _version(
         device_kind=instances.device_kind or "",
         labels=labels,
     )
-    version.fingerprint = hashlib.blake2b(
-        version.SerializeToString(deterministic=True), digest_size=16
-    ).hexdigest()
+    version.fingerprint = _digest(version.SerializeToString(deterministic=True))
     return version
+
+
+def _for_workers(config: config_pb.ModelConfig) -> bytes:
+    """What a worker does otherwise when it changes: the worker is then started anew."""
+    part = config_pb.ModelConfig()
+    part.CopyFrom(config)
+    part.ClearField("version_policy")
+    part.ClearField("instance_group")
+    for output in part.output:
+        output.ClearField("label_filename")
+    return part.SerializeToString(deterministic=True)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _broken(

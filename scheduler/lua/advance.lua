@@ -8,6 +8,7 @@
 --       cancelled | 0 lease lost
 --@include version_of
 --@include end_job
+--@include ended_by
 --@include ring
 --@include score
 --@include count
@@ -30,7 +31,7 @@ local function move(id, payload)
     return 1
   end
   if v[1] ~= 'leased' or v[2] ~= token then
-    return 0
+    return ended_by(F, id, token) == 2 and 2 or 0
   end
   if v[3] then
     end_job(F, id, {gateway = v[4], queue = v[5], limited = v[6]}, 'cancelled', token)

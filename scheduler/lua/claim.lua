@@ -53,7 +53,7 @@ end
 local function late(id, j)
   if j.deadline <= now_ms then
     end_job(F, id, j, 'expired', '', 4, 'the deadline passed before the work was begun', '')
-  elseif j.begin > 0 and j.begin <= now_ms then
+  elseif j.begin > 0 and j.begin <= now_ms and j.attempts == 0 then
     end_job(F, id, j, 'expired', '', 14, 'Request timeout expired', '')
   else
     return false
@@ -110,22 +110,26 @@ local function take_from(ready)
   return #gone < #ids or #ids == SCAN
 end
 
--- How long the batch may still grow: until enough rows wait, or the first has waited long enough.
+-- How long the batch may still grow: until enough rows wait, or one has waited long enough.
 local function patience_us()
   local enough, longest_us = tonumber(ARGV[4]), tonumber(ARGV[5])
   if longest_us <= 0 or redis.call('EXISTS', KEYS[2]) == 1
     or redis.call('ZCARD', KEYS[1]) >= enough then
     return 0
   end
-  local first = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
-  if not first then
+  local rows, oldest_us = 0, now_us
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+    local v = redis.call('HMGET', F.jobs .. id, 'state', 'rows', 'queued_us', 'alone')
+    if v[1] ~= 'waiting' or v[4] == '1' then
+      return 0
+    end
+    rows = rows + tonumber(v[2])
+    oldest_us = math.min(oldest_us, tonumber(v[3]))
+  end
+  if rows == 0 or rows >= enough then
     return 0
   end
-  local j = read(first)
-  if j.state ~= 'waiting' or j.alone then
-    return 0
-  end
-  return math.max(0, longest_us - (now_us - j.queued_us))
+  return math.max(0, longest_us - (now_us - oldest_us))
 end
 
 local wait_us = patience_us()

@@ -4,9 +4,11 @@
 --       families: 5 jobs  6 ended  7 replies  8 ready  9 bells  10 statistics
 -- ARGV  1 token  2 'unbegun' (does not count as an attempt) | 'again'  3 delay in ms
 --       4 most attempts  5 what went wrong  then the ids
--- ->    for each job: 1 given back | 2 it was the last attempt, or cancelled: final | 0 lease lost
+-- ->    for each job: 1 given back (now or by an earlier call with this token) | 2 it was the last
+--       attempt, or cancelled: final | 0 lease lost
 --@include version_of
 --@include end_job
+--@include ended_by
 --@include ring
 --@include score
 --@include count
@@ -20,9 +22,12 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local function give_back(id)
   local job = F.jobs .. id
   local v = redis.call('HMGET', job, 'state', 'token', 'cancelled', 'gateway', 'queue', 'limited',
-    'priority', 'deadline', 'attempts', 'alone')
+    'priority', 'deadline', 'attempts', 'alone', 'begin', 'returned_by')
+  if v[12] == token then
+    return 1
+  end
   if v[1] ~= 'leased' or v[2] ~= token then
-    return 0
+    return ended_by(F, id, token) > 0 and 2 or 0
   end
   local j = {gateway = v[4], queue = v[5], limited = v[6]}
   if v[3] then
@@ -37,14 +42,19 @@ local function give_back(id)
   end
   redis.call('ZREM', F.lease, id)
   if unbegun then
-    redis.call('HINCRBY', job, 'attempts', -1)
+    local attempts = redis.call('HINCRBY', job, 'attempts', -1)
+    if attempts == 0 and tonumber(v[11] or 0) > 0 then
+      -- What claim had lifted: it may wait so long to be begun, and has not been.
+      redis.call('ZADD', F.deadline, math.min(tonumber(v[11]), tonumber(v[8])), id)
+    end
   end
   if delay_ms > 0 then
-    redis.call('HSET', job, 'state', 'delayed', 'token', '')
+    redis.call('HSET', job, 'state', 'delayed', 'token', '', 'returned_by', token)
     redis.call('ZADD', KEYS[3], now_ms + delay_ms, id)
     return 1
   end
-  redis.call('HSET', job, 'state', 'waiting', 'token', '', 'queued_us', now_us)
+  redis.call('HSET', job, 'state', 'waiting', 'token', '', 'returned_by', token,
+    'queued_us', now_us)
   redis.call('ZADD', KEYS[8] .. j.queue, v[10] == '1' and 0 or score(v[7] or 0, v[8]), id)
   ring(KEYS[9] .. j.queue)
   return 1

@@ -8,6 +8,7 @@
 --       cancelled | 0 lease lost: another worker owns the job now
 --@include version_of
 --@include end_job
+--@include ended_by
 --@include totals
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[3], jobs = KEYS[5],
   ended = KEYS[6], replies = KEYS[7]}
@@ -37,8 +38,7 @@ local function settle(id, code, message, reply)
   local v = redis.call('HMGET', F.jobs .. id, 'state', 'token', 'cancelled', 'gateway', 'queue',
     'limited', 'accepted_us', 'wait_us', 'input_ns', 'infer_ns', 'output_ns', 'rows')
   if v[1] ~= 'leased' or v[2] ~= token then
-    local ended = redis.call('GET', F.ended .. id)
-    return ended and string.match(ended, ' (.*)$') == token and 1 or 0
+    return ended_by(F, id, token)
   end
   local j = {gateway = v[4], queue = v[5], limited = v[6]}
   if v[3] then
