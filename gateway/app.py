@@ -11,6 +11,7 @@ import grpc
 import structlog
 
 import penstock
+from penstock.clock import monotonic
 from penstock.errors import PenstockError
 from penstock.gateway import processes
 from penstock.gateway.catalog import Catalog
@@ -26,11 +27,13 @@ from penstock.scheduler.link import Links
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.registry import Registry, keep_announcing, leave
 from penstock.scheduler.replies import ReplyReader
+from penstock.scheduler.steadiness import steady
 from penstock.settings import GatewaySettings
 
 log = structlog.get_logger()
 
 _MOST_PENDING_BYTES = 2 * 1024**3
+_TURN_AWAY_S, _QUIET_S = 3.0, 0.2
 
 
 async def run(settings: GatewaySettings) -> None:
@@ -122,10 +125,23 @@ class _Gateway:
         self.record.draining = True
         await health.say(serving=False)
         self.inference.draining = True
+        await self._turn_away()
         await server.stop(self.settings.drain_s)
         await self.pending.close()
 
+    async def _turn_away(self) -> None:
+        """Refuse by name until callers have gone elsewhere.
+
+        Once gRPC's own server stops, a call that is on its way ends as CANCELLED, which no client
+        takes for a reason to try another gateway.
+        """
+        gives_up_s = monotonic() + min(_TURN_AWAY_S, self.settings.drain_s)
+        heard = -1
+        while monotonic() < gives_up_s and self.inference.turned_away != heard:
+            heard = self.inference.turned_away
+            await asyncio.sleep(_QUIET_S)
+
     async def _watch(self, known: asyncio.Event) -> None:
-        async for snapshot in self.registry.watch():
+        async for snapshot in steady(self.registry.watch()):
             self.catalog.update(snapshot)
             known.set()

@@ -5,6 +5,7 @@ Made anew from each snapshot of the registry; what did not change is kept.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.validation import Rules
@@ -14,6 +15,9 @@ from penstock.scheduler.jobs import QueueLimits
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.readiness import VersionState, version_states
 from penstock.scheduler.snapshot import Snapshot, VersionId, empty_snapshot
+
+_MOST_DIGITS: Final = 19
+"""Of a version, which is an int64; Python refuses to read thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ def parse_version(version: str) -> int:
     """
     if not version:
         return 0
-    if version.isascii() and version.isdigit():
+    if version.isascii() and version.isdigit() and len(version) <= _MOST_DIGITS:
         return int(version)
     raise InvalidRequest(
         f"failed to get model version from specified version string '{version}' "

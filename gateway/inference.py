@@ -30,7 +30,12 @@ class InferenceLimits:
 
 
 class Inference:
-    """Answers inference requests through the queue."""
+    """Answers inference requests through the queue.
+
+    Attributes:
+        draining: new requests are turned away, those in flight go on.
+        turned_away: how many were.
+    """
 
     def __init__(
         self,
@@ -46,6 +51,7 @@ class Inference:
         self._gateway = gateway
         self._limits = limits
         self.draining = False
+        self.turned_away = 0
 
     async def infer(self, message: bytes, remaining_s: float | None) -> bytes:
         """Answer a serialized ModelInferRequest with a serialized ModelInferResponse.
@@ -91,6 +97,7 @@ class Inference:
             situation, payload_bytes, remaining_s, self._limits.most_pending_bytes
         )
         if refused is not None:
+            self.turned_away += self.draining
             raise refused
 
 

@@ -3,20 +3,14 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
 import structlog
 
-from penstock.clock import Clock, monotonic
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.snapshot import worker_id
 from penstock.workers.keeper import Keeper
 
 log = structlog.get_logger()
-
-VANISHED_S: Final = 3.0
-"""A worker stays this long when its placement is gone: a registry that lost its data soon has
-the same placements again."""
 
 
 @dataclass(slots=True)
@@ -24,7 +18,6 @@ class _Post:
     keeper: Keeper
     task: "asyncio.Task[None]"
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    gone_since_s: float | None = None
 
 
 class Crew:
@@ -34,12 +27,9 @@ class Crew:
         broken: fails when a keeper does, which is a defect.
     """
 
-    def __init__(
-        self, keeper_of: Callable[[pb.Placement], Keeper], clock: Clock = monotonic
-    ) -> None:
+    def __init__(self, keeper_of: Callable[[pb.Placement], Keeper]) -> None:
         """*keeper_of* makes the keeper of a placement; the crew runs it."""
         self._keeper_of = keeper_of
-        self._clock = clock
         self._posts: dict[str, _Post] = {}
         self._wanted: dict[str, pb.Placement] = {}
         self._closed = False
@@ -59,12 +49,11 @@ class Crew:
     def follow(self, placements: Iterable[pb.Placement]) -> None:
         """Start what is new among *placements*, and stop what is no longer there.
 
-        Call it every second, with the same placements too. A worker whose placement changed is
-        stopped first, and started anew once it has ended.
+        A worker whose placement changed is stopped first, and started anew once it has ended.
         """
         self._wanted = {worker_id(placement): placement for placement in placements}
         for id_, post in self._posts.items():
-            if self._is_over(post, self._wanted.get(id_)):
+            if post.keeper.placement != self._wanted.get(id_):
                 post.stop.set()
         self._start_missing()
 
@@ -75,14 +64,6 @@ class Crew:
             post.stop.set()
         tasks = [post.task for post in self._posts.values()]
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _is_over(self, post: _Post, wanted: pb.Placement | None) -> bool:
-        if wanted is not None:
-            post.gone_since_s = None
-            return wanted != post.keeper.placement
-        if post.gone_since_s is None:
-            post.gone_since_s = self._clock()
-        return self._clock() - post.gone_since_s >= VANISHED_S
 
     def _start_missing(self) -> None:
         if self._closed:

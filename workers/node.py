@@ -19,6 +19,7 @@ from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.registry import ANNOUNCE_EVERY_S, Registry, keep_announcing, leave
+from penstock.scheduler.steadiness import steady
 from penstock.settings import NodeSettings
 from penstock.workers.crew import Crew
 from penstock.workers.devices import devices_of_machine
@@ -89,7 +90,7 @@ class _Agent:
         await self._queue.forsake(model, boot_id)
 
     async def _follow(self) -> None:
-        async with contextlib.aclosing(self._registry.watch()) as snapshots:
+        async with contextlib.aclosing(steady(self._registry.watch())) as snapshots:
             async for snapshot in snapshots:
                 own = [p for p in snapshot.placements if p.node == self._record.id]
                 self._crew.follow(own)

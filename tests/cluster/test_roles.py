@@ -1,0 +1,194 @@
+"""The roles, each started by itself against one Redis, as on a cluster of machines."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import grpc
+import pytest
+from support.load import Load, eventually
+
+from penstock.protos import cluster_pb2, cluster_pb2_grpc
+
+
+class Role:
+    """One ``penstock <role>`` process."""
+
+    def __init__(self, folder, role, *options):
+        self.ready = folder / f"{role}-{time.monotonic_ns()}"
+        self.log = self.ready.with_suffix(".log")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "penstock", role, *options),
+                    *("--ready-file", str(self.ready), "--parent-pid", str(os.getpid())),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    async def up(self):
+        """Wait until it serves; what its ready file says."""
+
+        def served():
+            assert self.process.poll() is None, self.log.read_text()
+            return self.ready.exists()
+
+        await eventually(served)
+        return self.ready.read_text()
+
+    async def stop(self):
+        """SIGTERM; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(self.process.wait, 40)
+
+
+@pytest.fixture
+def role(tmp_path, each_redis_url):
+    """Starts roles: ``role("node", "--node", "a")``; all are gone at the end."""
+    started = []
+
+    def start(name, *options):
+        started.append(Role(tmp_path, name, "--redis", each_redis_url, *options))
+        return started[-1]
+
+    yield start
+    for one in reversed(started):
+        if one.process.poll() is None:
+            one.process.terminate()
+    for one in started:
+        try:
+            one.process.wait(30)
+        except subprocess.TimeoutExpired:
+            one.process.kill()
+            one.process.wait()
+
+
+async def status_of(url):
+    async with grpc.aio.insecure_channel(url) as channel:
+        stub = cluster_pb2_grpc.ClusterStub(channel)
+        return await stub.Status(cluster_pb2.StatusRequest(), timeout=5)
+
+
+async def all_ready(url):
+    versions = (await status_of(url)).versions
+    return versions and all(version.state == "READY" for version in versions)
+
+
+async def nodes_that_work(url):
+    status = await status_of(url)
+    workers = [w for v in status.versions for stage in v.stages for w in stage.workers]
+    return {w.node for w in workers if w.state == cluster_pb2.WORKER_STATE_READY}
+
+
+async def test_a_node_that_drains_hands_its_work_to_another(role, onnx_digits):
+    models = ("--models", str(onnx_digits))
+    role("scheduler", *models)
+    first = role("node", *models, "--node", "first")
+    gateway = role("gateway", "--port", "0")
+    url = await gateway.up()
+    await eventually(lambda: all_ready(url))
+    second = role("node", *models, "--node", "second")
+    await second.up()
+
+    async with Load(url) as load:
+        status = await first.stop()
+        await eventually(lambda: all_ready(url))
+        await load.more(300)
+
+    assert status == 0, first.log.read_text()
+    assert await nodes_that_work(url) == {"second"}
+    assert load.answers.failed == 0, load.answers.errors
+    assert load.answers.wrong == 0
+
+
+async def test_a_gateway_that_drains_answers_what_it_has(role, onnx_digits):
+    models = ("--models", str(onnx_digits))
+    role("scheduler", *models)
+    role("node", *models)
+    gateways = [role("gateway", "--port", "0") for _ in range(2)]
+    urls = [await gateway.up() for gateway in gateways]
+    await eventually(lambda: all_ready(urls[1]))
+
+    async with Load(urls[0], pause_s=0.5) as load, Load(urls[1]) as other:
+        await load.more(50)
+        status = await gateways[0].stop()
+        await other.more(100)
+
+    assert status == 0, gateways[0].log.read_text()
+    # What had been taken was answered; what came later was turned away, with a reason.
+    kinds = {error.partition(":")[0] for error in load.answers.errors}
+    assert kinds <= {"UNAVAILABLE"}, load.answers.errors
+    assert load.answers.wrong == 0
+    assert other.answers.failed == 0, other.answers.errors
+
+
+async def test_several_schedulers_agree(role, onnx_digits):
+    models = ("--models", str(onnx_digits))
+    schedulers = [role("scheduler", *models) for _ in range(3)]
+    role("node", *models)
+    url = await role("gateway", "--port", "0").up()
+    await eventually(lambda: all_ready(url))
+    schedulers[0].process.kill()
+
+    async with Load(url) as load:
+        await load.more(200)
+    status = await status_of(url)
+
+    assert sum(len(stage.workers) for v in status.versions for stage in v.stages) == 3
+    assert load.answers.failed == 0, load.answers.errors
+
+
+async def test_a_worker_can_be_run_without_a_node(role, onnx_digits):
+    models = ("--models", str(onnx_digits))
+    role("scheduler", *models)
+    for stage in ("0", "1"):
+        role("worker", *models, "--model", "digits", "--version", "2", "--stage", stage)
+    url = await role("gateway", "--port", "0").up()
+
+    async def served():
+        versions = (await status_of(url)).versions
+        return any(v.version == 2 and v.state == "READY" for v in versions)
+
+    await eventually(served)
+    async with Load(url, version="2") as load:
+        await load.more(100)
+
+    assert load.answers.failed == 0, load.answers.errors
+    assert load.answers.wrong == 0
+
+
+async def test_a_second_node_of_the_same_name_is_refused(role, onnx_digits):
+    models = ("--models", str(onnx_digits))
+    first = role("node", *models, "--node", "twin")
+    await first.up()
+    second = role("node", *models, "--node", "twin")
+
+    status = await asyncio.to_thread(second.process.wait, 30)
+
+    assert status == 1
+    assert "another node 'twin' is running" in second.log.read_text()
+    assert "--node" in second.log.read_text()
+
+
+async def test_gateway_processes_share_one_port(role, onnx_digits):
+    models = ("--models", str(onnx_digits))
+    role("scheduler", *models)
+    role("node", *models)
+    url = await role("gateway", "--port", "0", "--processes", "2").up()
+    await eventually(lambda: all_ready(url))
+
+    async with contextlib.AsyncExitStack() as stack:
+        loads = [await stack.enter_async_context(Load(url, clients=4)) for _ in range(4)]
+        for load in loads:
+            await load.more(50)
+        gateways = (await status_of(url)).gateways
+
+    assert {gateway.address for gateway in gateways} == {url}
+    assert len(gateways) == 2
+    assert sum(load.answers.failed + load.answers.wrong for load in loads) == 0
