@@ -52,10 +52,13 @@ Command = Callable[[pb.Worker, pb.Placement], list[str]]
 class Keeper:
     """Keeps the worker of *placement* running."""
 
-    def __init__(self, placement: pb.Placement, command: Command, office: Office) -> None:
+    def __init__(
+        self, placement: pb.Placement, command: Command, office: Office, *, stop_s: float = STOP_S
+    ) -> None:
         self.placement = placement
         self._command = command
         self._office = office
+        self._stop_s = stop_s
         self._pause = _Pause()
         self._record = pb.Worker(
             id=worker_id(placement),
@@ -103,7 +106,7 @@ class Keeper:
         try:
             await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
-                await _end(process, ended)
+                await _end(process, ended, self._stop_s)
             return await ended
         finally:
             stopping.cancel()
@@ -157,10 +160,12 @@ class _Pause:
         return pause_s
 
 
-async def _end(process: asyncio.subprocess.Process, ended: "asyncio.Task[int]") -> None:
+async def _end(
+    process: asyncio.subprocess.Process, ended: "asyncio.Task[int]", patience_s: float
+) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
-    done, _ = await asyncio.wait({ended}, timeout=STOP_S)
+    done, _ = await asyncio.wait({ended}, timeout=patience_s)
     if not done:
         log.warning("worker does not stop, killing it", pid=process.pid)
         with contextlib.suppress(ProcessLookupError):
