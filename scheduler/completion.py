@@ -89,6 +89,7 @@ def _complete(version_bytes: bytes, signature_bytes: tuple[bytes, ...]) -> Deplo
     stages = tensors.stages([s.name for s in inputs], [s.name for s in outputs])
     between = [spec for _, spec in tensors.crossing(stages)]
     _complete_batching(config, inputs, outputs, between)
+    _check_preferred_sizes(config)
     lead = 1 if config.max_batch_size else 0
     inputs = [_checked("input", config.input, spec, lead) for spec in inputs]
     outputs = [_checked("output", config.output, spec, lead) for spec in outputs]
@@ -155,16 +156,15 @@ def _complete_batching(
                 f"of '{spec.name}' is not of any size: it is {shown(spec)}; export the model with "
                 "a dynamic batch dimension, or set max_batch_size to 0 and list the full dims"
             )
-    too_large = [
-        size
-        for size in config.dynamic_batching.preferred_batch_size
-        if size > config.max_batch_size
-    ]
-    if too_large:
-        raise InvalidConfiguration(
-            f"config.pbtxt: dynamic_batching.preferred_batch_size {too_large[0]} is more than "
-            f"max_batch_size, which is {config.max_batch_size}"
-        )
+
+
+def _check_preferred_sizes(config: config_pb.ModelConfig) -> None:
+    for size in config.dynamic_batching.preferred_batch_size:
+        if size > config.max_batch_size:
+            raise InvalidConfiguration(
+                f"config.pbtxt: dynamic_batching.preferred_batch_size {size} is more than "
+                f"max_batch_size, which is {config.max_batch_size}"
+            )
 
 
 def _is_open(spec: pb.TensorSpec) -> bool:

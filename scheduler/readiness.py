@@ -82,7 +82,7 @@ class _View:
             return VersionState("UNAVAILABLE", reason, accepting=False, deployment=deployment)
         known = deployment is not None
         if waiting or not known:
-            reason = _told(version, stages, waiting)
+            reason = _told(version, stages, waiting) or "its shards are not known yet"
             return VersionState("LOADING", reason, accepting=known, deployment=deployment)
         return VersionState("READY", "", accepting=True, deployment=deployment)
 

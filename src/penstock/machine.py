@@ -20,6 +20,7 @@ class Gpu(NamedTuple):
 
     Attributes:
         number: CUDA's for it: 0 is the first that `CUDA_VISIBLE_DEVICES` leaves.
+        memory_bytes: 0 where the driver does not tell.
     """
 
     number: int
@@ -73,7 +74,8 @@ def visible_gpus(told: str, visible: str | None) -> list[Gpu]:
         parts = [part.strip() for part in line.split(",")]
         if len(parts) == 4:
             number, uuid, name, memory = parts
-            facts = name, int(memory.split()[0]) * _MIB
+            size = memory.partition(" ")[0]
+            facts = name, int(size) * _MIB if size.isdigit() else 0
             by_key[number] = by_key[uuid] = facts
             order.append(number)
     # As in CUDA, the list ends at the first entry that is none of the GPUs.

@@ -18,7 +18,7 @@ PREFIX = "PENSTOCK_"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -63,7 +63,7 @@ class GatewaySettings(RoleSettings):
     max_message_mib: Count = 64
     default_timeout_s: Seconds = 60.0
     server_name: str = "triton"
-    drain_s: Annotated[float, Field(ge=0)] = 10.0
+    drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     shared_port: bool = False
 
 
