@@ -1,0 +1,265 @@
+"""A job's bytes become arrays, and results become the next job's bytes or the reply."""
+
+import numpy as np
+import pytest
+from support.jobs import inference, lease, work
+
+from penstock.errors import InvalidRequest
+from penstock.protos.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
+from penstock.tensors import NUMPY_TYPES, bf16_from_float32, pack_bytes
+from penstock.workers import codec
+from penstock.workers.codec import Tensor, decode, next_payload, reply
+
+ROWS = np.arange(6, dtype=np.float32).reshape(2, 3)
+LARGE = np.arange(12_000, dtype=np.float32).reshape(2, 6000)  # views begin at 16 KiB
+
+
+def decoded(request, consumes, *, batched=True, **fields):
+    return decode(
+        lease(request.SerializeToString(), **fields), consumes, batched=batched, now_s=100.0
+    )
+
+
+def refusal(payload, consumes=("x",)):
+    with pytest.raises(InvalidRequest) as caught:
+        decode(lease(payload), consumes, batched=True, now_s=0.0)
+    return str(caught.value)
+
+
+def results(**arrays):
+    return codec.whole_results(arrays, dict.fromkeys(arrays, "FP32"))
+
+
+def answered(*args):
+    """The reply, and its outputs as arrays."""
+    message = ModelInferResponse.FromString(reply(*args))
+    arrays = {
+        output.name: Tensor(output.datatype, tuple(output.shape), raw).array()
+        for output, raw in zip(message.outputs, message.raw_output_contents, strict=True)
+    }
+    return message, arrays
+
+
+class TestDecode:
+    @pytest.mark.parametrize("array", [ROWS, LARGE], ids=["small", "large"])
+    def test_inputs_become_arrays(self, array):
+        request = inference({"x": array, "n": np.array([[7], [8]])}, request_id="7")
+
+        got = decoded(request, ("x", "n"), rows=2)
+
+        np.testing.assert_array_equal(got.tensors["x"].array(), array)
+        assert got.tensors["n"].array().tolist() == [[7], [8]]
+        assert (got.head.id, got.head.model_name, got.rows) == ("7", "m", 2)
+        assert len(got.head.raw_input_contents) == 0
+
+    def test_large_tensors_are_not_copied(self):
+        payload = inference({"x": LARGE}).SerializeToString()
+
+        got = decode(lease(payload), ("x",), batched=True, now_s=0.0)
+
+        assert got.tensors["x"].raw.obj is payload
+
+    def test_strings_become_bytes_objects(self):
+        words = np.array([[b"a", b""], [b"\xff", b"bc"]], dtype=object)
+
+        got = decoded(inference({"s": words}), ("s",))
+
+        assert got.tensors["s"].array().tolist() == words.tolist()
+
+    def test_bfloat16_is_its_sixteen_bits(self):
+        bits = bf16_from_float32(np.array([[1.0, -2.0]], np.float32))
+
+        got = decoded(inference({"x": bits}, datatypes={"x": "BF16"}), ("x",))
+
+        assert got.tensors["x"].datatype == "BF16"
+        assert got.tensors["x"].array().tolist() == [[0x3F80, 0xC000]]
+
+    def test_the_deadline_is_on_this_process_s_clock(self):
+        assert decoded(inference({"x": ROWS}), ("x",), remaining_ms=1500).ends_s == 101.5
+
+    def test_a_job_that_ran_into_a_crash_stays_alone(self):
+        assert decoded(inference({"x": ROWS}), ("x",), alone=True).alone
+        assert not decoded(inference({"x": ROWS}), ("x",)).alone
+
+    def test_somebody_waits_for_a_job_until_the_renewal_hears_otherwise(self):
+        assert not decoded(inference({"x": ROWS}), ("x",)).revoked
+
+    def test_a_tensor_that_only_passes_through_is_carried(self):
+        got = decoded(inference({"x": ROWS, "later": ROWS[:, :1]}), ("x",))
+
+        assert got.tensors["later"].array().tolist() == [[0.0], [3.0]]
+
+    def test_damage_is_told(self):
+        small = inference({"x": ROWS}).SerializeToString()[:-1]
+        large = inference({"x": LARGE}).SerializeToString()[:-1]
+
+        assert refusal(small).startswith("the request cannot be read: ")
+        assert refusal(large) == "the request cannot be read: the last field is cut off"
+
+    def test_inputs_without_data_are_told(self):
+        request = inference({"x": ROWS})
+        request.inputs.add(name="y", datatype="FP32", shape=[1])
+
+        assert refusal(request.SerializeToString()) == "2 inputs, but data for 1"
+
+    def test_a_tensor_that_the_stage_needs_is_missing(self):
+        payload = inference({"x": ROWS}).SerializeToString()
+
+        assert refusal(payload, ("x", "h")) == "the stage's inputs ['h'] are missing"
+
+
+class TestShapeKey:
+    def test_the_batch_dimension_does_not_matter(self):
+        assert work({"x": ROWS}).shape_key == work({"x": ROWS[:1]}).shape_key
+
+    @pytest.mark.parametrize("other", [ROWS[:, :2], ROWS.astype(np.float64), ROWS[:, :, None]])
+    def test_other_sizes_types_and_ranks_do(self, other):
+        assert work({"x": ROWS}).shape_key != work({"x": other}).shape_key
+
+    def test_without_a_batch_every_dimension_does(self):
+        one, two = (work({"x": array}, batched=False) for array in (ROWS, ROWS[:1]))
+
+        assert one.shape_key != two.shape_key
+
+    def test_only_what_the_stage_reads_does(self):
+        one = work({"x": ROWS, "later": ROWS}, ("x",))
+        two = work({"x": ROWS, "later": ROWS[:, :1]}, ("x",))
+
+        assert one.shape_key == two.shape_key
+
+
+class TestNextPayload:
+    def test_the_next_stage_gets_what_travels_on(self):
+        job = work({"x": ROWS, "later": ROWS[:, :1]}, ("x",), outputs=["y"], request_id="7")
+        h = ROWS * 2
+
+        payload = next_payload(job, results(h=h, unused=h), ("later", "h"), "step")
+
+        got = decode(lease(payload), ("h", "later"), batched=True, now_s=0.0)
+        assert list(got.tensors) == ["later", "h"]
+        np.testing.assert_array_equal(got.tensors["h"].array(), h)
+        np.testing.assert_array_equal(got.tensors["later"].array(), ROWS[:, :1])
+        assert (got.head.id, got.head.model_name) == ("7", "m")
+        assert [output.name for output in got.head.outputs] == ["y"]
+
+    def test_the_job_stays_as_it_is(self):
+        job = work({"x": ROWS}, path=True)
+        before = ModelInferRequest.FromString(job.head.SerializeToString())
+
+        next_payload(job, results(h=ROWS), ("h",), "step")
+
+        assert job.head == before
+
+    def test_large_tensors_travel_too(self):
+        job = work({"x": LARGE})
+
+        payload = next_payload(job, results(h=LARGE + 1), ("x", "h"), "step")
+
+        got = decode(lease(payload), ("x", "h"), batched=True, now_s=0.0)
+        np.testing.assert_array_equal(got.tensors["x"].array(), LARGE)
+        np.testing.assert_array_equal(got.tensors["h"].array(), LARGE + 1)
+
+
+class TestReply:
+    def test_all_outputs_in_the_model_s_order(self):
+        job = work({"x": ROWS}, request_id="7")
+
+        message, arrays = answered(job, results(z=ROWS + 1, y=ROWS), ("y", "z"), 3, "step")
+
+        assert (message.model_name, message.model_version, message.id) == ("m", "3", "7")
+        assert list(arrays) == ["y", "z"]
+        np.testing.assert_array_equal(arrays["z"], ROWS + 1)
+        assert message.outputs[0].datatype == "FP32"
+        assert list(message.outputs[0].shape) == [2, 3]
+        assert len(message.parameters) == 0
+
+    def test_those_that_were_asked_for_in_the_order_asked(self):
+        job = work({"x": ROWS}, outputs=["z", "y"])
+
+        _, arrays = answered(job, results(y=ROWS, z=ROWS, w=ROWS), ("y", "z", "w"), 1, "step")
+
+        assert list(arrays) == ["z", "y"]
+
+    def test_an_output_of_an_earlier_stage(self):
+        job = work({"h": ROWS, "early": ROWS[:, :1]}, ("h",))
+
+        _, arrays = answered(job, results(y=ROWS), ("early", "y"), 1, "step")
+
+        np.testing.assert_array_equal(arrays["early"], ROWS[:, :1])
+
+    def test_strings_and_bfloat16(self):
+        words = np.array([[b"a"], [b"bc"]], dtype=object)
+        bits = np.array([[1], [2]], np.uint16)
+        found = codec.whole_results({"s": words, "b": bits}, {"s": "BYTES", "b": "BF16"})
+
+        message, arrays = answered(work({"x": ROWS}), found, ("s", "b"), 1, "step")
+
+        assert message.raw_output_contents[0] == pack_bytes([b"a", b"bc"])
+        assert [output.datatype for output in message.outputs] == ["BYTES", "BF16"]
+        assert arrays["b"].tolist() == [[1], [2]]
+
+    @pytest.mark.parametrize(
+        "array",
+        [
+            ROWS.T,
+            ROWS[:, ::2],
+            ROWS.astype(">f4"),
+            np.float32(7).reshape(()),
+            np.zeros((0, 3), np.float32),
+        ],
+        ids=["transposed", "strided", "big endian", "scalar", "empty"],
+    )
+    def test_an_array_of_any_layout(self, array):
+        _, arrays = answered(work({"x": ROWS}), results(y=array), ("y",), 1, "step")
+
+        assert arrays["y"].shape == array.shape
+        np.testing.assert_array_equal(arrays["y"], array)
+
+    @pytest.mark.parametrize("datatype", sorted(NUMPY_TYPES.keys() - {"BYTES"}))
+    def test_every_datatype(self, datatype):
+        array = np.array([0, 1, 1], NUMPY_TYPES[datatype])
+        found = codec.whole_results({"y": array}, {"y": datatype})
+
+        message, arrays = answered(work({"x": ROWS}), found, ("y",), 1, "step")
+
+        assert message.outputs[0].datatype == datatype
+        np.testing.assert_array_equal(arrays["y"], array)
+
+
+class TestPath:
+    def test_the_way_is_told_from_the_gateway_to_the_last_stage(self):
+        first = work({"x": ROWS}, path=True)
+        payload = next_payload(first, results(h=ROWS), ("h",), "node-a")
+        last = decode(lease(payload), ("h",), batched=True, now_s=0.0)
+
+        message, _ = answered(last, results(y=ROWS), ("y",), 1, "node-b")
+
+        told = message.parameters[codec.PATH].string_param
+        assert told == "gateway > node-a > node-b"
+
+    @pytest.mark.parametrize("asked", [None, False])
+    def test_nobody_is_told_who_did_not_ask(self, asked):
+        job = work({"x": ROWS}, path=asked)
+
+        message, _ = answered(job, results(y=ROWS), ("y",), 1, "step")
+
+        following = decode(
+            lease(next_payload(job, results(h=ROWS), ("h",), "step")),
+            ("h",),
+            batched=True,
+            now_s=0.0,
+        )
+        assert len(message.parameters) == 0
+        assert not codec.wants_path(following.head)
+
+
+def test_results_of_a_batch_are_cut_at_its_rows():
+    arrays = {"y": np.arange(10, dtype=np.float32).reshape(5, 2), "s": np.array([b"a"] * 5, object)}
+
+    shares = codec.split_results(arrays, {"y": "FP32", "s": "BYTES"}, [(0, 2), (2, 5)])
+
+    assert [share["y"].array().tolist() for share in shares] == [
+        [[0, 1], [2, 3]],
+        [[4, 5], [6, 7], [8, 9]],
+    ]
+    assert [share["s"].shape for share in shares] == [(2,), (3,)]

@@ -1,0 +1,141 @@
+"""Settings come from options, then from the environment; nonsense is refused by its name."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from penstock.errors import InvalidConfiguration
+from penstock.settings import (
+    GatewaySettings,
+    NodeSettings,
+    SchedulerSettings,
+    UpSettings,
+    WorkerSettings,
+    load,
+)
+
+GIVEN = {
+    GatewaySettings: {"redis": "redis://h"},
+    SchedulerSettings: {"redis": "redis://h"},
+    NodeSettings: {"redis": "redis://h", "models": "models"},
+    WorkerSettings: {"redis": "redis://h", "models": "models", "model": "m", "version": 1},
+    UpSettings: {},
+}
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    """No variables of whoever runs the tests."""
+    for name in [name for name in os.environ if name.upper().startswith("PENSTOCK_")]:
+        monkeypatch.delenv(name)
+
+
+def refusal(kind, **options):
+    with pytest.raises(InvalidConfiguration) as caught:
+        load(kind, **(GIVEN[kind] | options))
+    return str(caught.value)
+
+
+class TestSources:
+    def test_a_default(self):
+        settings = load(GatewaySettings, redis="redis://h")
+
+        assert (settings.host, settings.port, settings.processes) == ("127.0.0.1", 8001, 1)
+        assert (settings.default_timeout_s, settings.server_name) == (60.0, "triton")
+
+    def test_the_environment_wins_over_the_default(self, monkeypatch):
+        monkeypatch.setenv("PENSTOCK_REDIS", "redis://there")
+        monkeypatch.setenv("PENSTOCK_DEFAULT_TIMEOUT_S", "2.5")
+        monkeypatch.setenv("PENSTOCK_LOG_JSON", "true")
+
+        settings = load(GatewaySettings)
+
+        assert settings.redis == "redis://there"
+        assert settings.default_timeout_s == 2.5
+        assert settings.log_json is True
+
+    def test_an_option_wins_over_the_environment(self, monkeypatch):
+        monkeypatch.setenv("PENSTOCK_PORT", "1")
+
+        assert load(UpSettings, port=2).port == 2
+
+    def test_an_option_of_none_was_not_given(self, monkeypatch):
+        monkeypatch.setenv("PENSTOCK_PORT", "1")
+
+        assert load(UpSettings, port=None, host=None).port == 1
+        assert load(UpSettings, host=None).host == "127.0.0.1"
+
+    def test_variables_of_other_roles_do_not_matter(self, monkeypatch):
+        monkeypatch.setenv("PENSTOCK_LEASE_MS", "nonsense")
+
+        assert load(GatewaySettings, redis="redis://h").redis == "redis://h"
+
+    def test_paths_are_paths(self):
+        assert load(UpSettings, models="a/b", data="d").models == Path("a/b")
+        assert load(UpSettings).data is None
+
+    @pytest.mark.parametrize("kind", GIVEN)
+    def test_nobody_changes_them_afterwards(self, kind):
+        settings = load(kind, **GIVEN[kind])
+
+        with pytest.raises(ValueError, match="frozen"):
+            settings.log_level = "debug"
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("kind", "option", "value", "why"),
+        [
+            (GatewaySettings, "port", 65536, "Input should be less than or equal to 65535"),
+            (GatewaySettings, "port", "http", "Input should be a valid integer, unable to parse"),
+            (GatewaySettings, "processes", 0, "Input should be greater than or equal to 1"),
+            (GatewaySettings, "default_timeout_s", 0, "Input should be greater than 0"),
+            (GatewaySettings, "default_timeout_s", "inf", "Input should be a finite number"),
+            (GatewaySettings, "drain_s", -1, "Input should be greater than or equal to 0"),
+            (GatewaySettings, "drain_s", "nan", "Input should be"),
+            (GatewaySettings, "drain_s", "inf", "Input should be a finite number"),
+            (GatewaySettings, "max_message_mib", 0, "Input should be greater than or equal to 1"),
+            (SchedulerSettings, "poll_s", -1, "Input should be greater than 0"),
+            (NodeSettings, "threads", 0, "Input should be greater than or equal to 1"),
+            (NodeSettings, "memory_mib", 0, "Input should be greater than or equal to 1"),
+            (WorkerSettings, "version", 0, "Input should be greater than or equal to 1"),
+            (WorkerSettings, "stage", -1, "Input should be greater than or equal to 0"),
+            (WorkerSettings, "device", "gpu:0", "String should match pattern"),
+            (WorkerSettings, "device", "cuda", "String should match pattern"),
+            (WorkerSettings, "lease_ms", 199, "Input should be greater than or equal to 200"),
+            (UpSettings, "log_level", "loud", "Input should be 'debug', 'info', 'warning'"),
+        ],
+    )
+    def test_a_value_that_cannot_be(self, kind, option, value, why):
+        told = refusal(kind, **{option: value})
+
+        names = f"--{option.replace('_', '-')} (PENSTOCK_{option.upper()})"
+        assert told.startswith(f"{names}: {why}")
+        assert told.endswith(f", not {value!r}")
+
+    def test_a_variable_that_cannot_be(self, monkeypatch):
+        monkeypatch.setenv("PENSTOCK_MAX_MESSAGE_MIB", "lots")
+
+        assert refusal(GatewaySettings) == (
+            "--max-message-mib (PENSTOCK_MAX_MESSAGE_MIB): Input should be a valid integer, "
+            "unable to parse string as an integer, not 'lots'"
+        )
+
+    def test_an_empty_variable_is_no_number(self, monkeypatch):
+        monkeypatch.setenv("PENSTOCK_PORT", "")
+
+        assert "--port (PENSTOCK_PORT)" in refusal(UpSettings)
+
+    def test_all_that_is_missing_is_told_at_once(self):
+        with pytest.raises(InvalidConfiguration) as caught:
+            load(NodeSettings)
+
+        assert str(caught.value) == (
+            "--redis (PENSTOCK_REDIS): is required; --models (PENSTOCK_MODELS): is required"
+        )
+
+    def test_an_option_that_there_is_not(self):
+        told = refusal(UpSettings, colour="blue")
+
+        assert told == "--colour (PENSTOCK_COLOUR): Extra inputs are not permitted, not 'blue'"
