@@ -36,7 +36,7 @@ class Ran:
 
     Attributes:
         results: one for each job, in order.
-        error: what the runtime raised for the batch as a whole, None if nothing.
+        error: what a job of it raised, or else the batch as a whole; None if nothing.
     """
 
     results: list[Result]
@@ -80,15 +80,7 @@ class Execution:
             if len(batch) == 1:
                 return Ran([_failure(error)], Timing(), error)
             singles = [self.run([work]) for work in batch]
-        return Ran(
-            [result for single in singles for result in single.results],
-            Timing(
-                sum(single.timing.input_ns for single in singles),
-                sum(single.timing.infer_ns for single in singles),
-                sum(single.timing.output_ns for single in singles),
-            ),
-            next((single.error for single in singles if single.error), None),
-        )
+            return _gathered(singles, error)
 
     def warm_up(self, rows: int) -> None:
         """Run on zeros; sizes that are not fixed are 1."""
@@ -120,6 +112,20 @@ class Execution:
             if array.ndim == 0 or array.shape[0] != ends[-1]:
                 raise _RowsLost(name, ends[-1], array.shape)
         return codec.split_results(arrays, self._datatypes, zip([0, *ends[:-1]], ends, strict=True))
+
+
+def _gathered(singles: Sequence[Ran], error: Exception) -> Ran:
+    """The jobs of a batch that failed as a whole with *error*, after each ran by itself."""
+    timings = [single.timing for single in singles]
+    return Ran(
+        [result for single in singles for result in single.results],
+        Timing(
+            sum(timing.input_ns for timing in timings),
+            sum(timing.infer_ns for timing in timings),
+            sum(timing.output_ns for timing in timings),
+        ),
+        next((single.error for single in singles if single.error), error),
+    )
 
 
 def _joined(batch: Sequence[Work], name: str) -> Array:

@@ -85,6 +85,7 @@ class Worker:
         self._running = False
         self._claim_due = True
         self._draining = False
+        self._told = ""
         self._nonces = count()
         self._room = asyncio.Event()
         self._work = asyncio.Event()
@@ -229,8 +230,12 @@ class Worker:
         self._room.set()
 
     async def _check_device(self, batch: list[Work], ran: Ran) -> None:
-        log.warning("a batch failed", error=str(ran.error), jobs=len(batch))
-        if isinstance(ran.error, PenstockError):
+        if str(ran.error) != self._told:
+            self._told = str(ran.error)
+            log.warning("a batch failed", error=self._told, jobs=len(batch))
+        failed = any(isinstance(result, Failure) for result in ran.results)
+        if isinstance(ran.error, PenstockError) or not failed:
+            # The jobs were at fault, or can only not be batched: the device runs them.
             return
         loop = asyncio.get_running_loop()
         try:
