@@ -63,7 +63,7 @@ def open_runtime(artifact: Path, runtime: str, device: DeviceRef) -> Runtime:
         ArtifactUnusable: with what is wrong, and what to do.
     """
     if not artifact.is_file():
-        raise ArtifactUnusable(f"{artifact} is missing")
+        raise ArtifactUnusable(f"{artifact} is missing: put it back, or export it again")
     try:
         if runtime == ONNX:
             from penstock.workers.runtimes.onnx_runtime import OnnxRuntime
@@ -78,4 +78,6 @@ def open_runtime(artifact: Path, runtime: str, device: DeviceRef) -> Runtime:
         raise ArtifactUnusable(
             f"{artifact.name} needs {error.name}: pip install 'penstock[{extra}]'"
         ) from error
-    raise ArtifactUnusable(f"{artifact.name}: unknown runtime '{runtime}'")
+    raise ArtifactUnusable(
+        f"{artifact.name}: unknown runtime '{runtime}', expected {ONNX} or {TORCH}"
+    )

@@ -1,6 +1,7 @@
 """ONNX shards, run by ONNX Runtime: its CUDA provider on a GPU, its CPU provider elsewhere."""
 
 import ctypes
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,7 @@ from penstock.protos import cluster_pb2
 from penstock.tensors import Array
 from penstock.workers.runtimes import DeviceRef, InputRejected
 
-_DATATYPES = {
+DATATYPES = {
     "tensor(bool)": "BOOL",
     "tensor(uint8)": "UINT8",
     "tensor(uint16)": "UINT16",
@@ -29,8 +30,12 @@ _DATATYPES = {
     "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }
+"""ONNX Runtime's name of a tensor's type -> the wire's datatype."""
+
 _ONNX_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 _CUDA = "CUDAExecutionProvider"
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_ADVICE = "Please fix either the inputs/outputs or the model."
 
 
 class OnnxRuntime:
@@ -41,9 +46,9 @@ class OnnxRuntime:
         self.signature = signature
         self._text = {spec.name for spec in signature.inputs if spec.datatype == "BYTES"}
         self._text_outputs = {spec.name for spec in signature.outputs if spec.datatype == "BYTES"}
-        specs = (*signature.inputs, *signature.outputs)
         # numpy has no bfloat16, so these go in and out as ONNX Runtime's own values.
-        self._half = {spec.name for spec in specs if spec.datatype == "BF16"}
+        self._half = {spec.name for spec in signature.inputs if spec.datatype == "BF16"}
+        self._half_outputs = {spec.name for spec in signature.outputs if spec.datatype == "BF16"}
 
     @classmethod
     def open(cls, artifact: Path, device: DeviceRef) -> Self:
@@ -55,7 +60,7 @@ class OnnxRuntime:
         except Exception as error:
             raise ArtifactUnusable(
                 f"{artifact.name} is not a model that ONNX Runtime {ort.__version__} can load: "
-                f"{_first_line(error)}"
+                f"{said(error)}; copy it again with all files that belong to it, or export it anew"
             ) from error
         if device.kind == "cuda" and _CUDA not in session.get_providers():
             raise ArtifactUnusable(
@@ -67,42 +72,52 @@ class OnnxRuntime:
             outputs=[_spec(entry, artifact) for entry in session.get_outputs()],
             parameter_bytes=_bytes_on_disk(artifact),
         )
+        _check_text_and_half(signature, artifact)
         return cls(session, signature)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run once; see `Runtime.run`."""
-        feed = dict(inputs)
+        feed: dict[str, Any] = dict(inputs)
         for name in self._text.intersection(feed):
             feed[name] = _decoded(feed[name], name)
+        for name in self._half.intersection(feed):
+            feed[name] = ort_value(feed[name], "BF16")
         try:
-            if self._half:
+            if self._half_outputs.intersection(outputs):
                 results = self._run_values(feed, outputs)
             else:
                 results = self._session.run(outputs, feed)
-        except ort.capi.onnxruntime_pybind11_state.InvalidArgument as error:
-            raise InputRejected(_first_line(error)) from error
+        except (ort.capi.onnxruntime_pybind11_state.InvalidArgument, ValueError) as error:
+            raise InputRejected(said(error)) from error
         found = dict(zip(outputs, results, strict=True))
         for name in self._text_outputs.intersection(found):
             found[name] = _encoded(found[name])
         return found
 
-    def _run_values(self, feed: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+    def _run_values(self, feed: Mapping[str, Any], outputs: Sequence[str]) -> list[Array]:
         values = {
-            name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _ONNX_BFLOAT16)
-            if name in self._half
-            else ort.OrtValue.ortvalue_from_numpy(array)
-            for name, array in feed.items()
+            name: ort_value(value, "") if isinstance(value, np.ndarray) else value
+            for name, value in feed.items()
         }
-        binding = self._session.io_binding()
-        for name, value in values.items():
-            binding.bind_ortvalue_input(name, value)
-        for name in outputs:
-            binding.bind_output(name, "cpu")
-        self._session.run_with_iobinding(binding)
+        results = self._session.run_with_ort_values(outputs, values)
         return [
-            _bits(value) if name in self._half else value.numpy()
-            for name, value in zip(outputs, binding.get_outputs(), strict=True)
+            _bits(value) if name in self._half_outputs else value.numpy()
+            for name, value in zip(outputs, results, strict=True)
         ]
+
+
+def ort_value(array: Array, datatype: str) -> Any:
+    """*array* as ONNX Runtime's own value, in the CPU's memory; not for BYTES."""
+    if datatype == "BF16":
+        array = np.ascontiguousarray(array)  # it would read past the strides
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _ONNX_BFLOAT16)
+    return ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def said(error: Exception) -> str:
+    """What ONNX Runtime says, on one line, without its codes and advice."""
+    text = " ".join(_PREFIX.sub("", str(error).strip()).replace(_ADVICE, "").split())
+    return text.rstrip(". ") or type(error).__name__
 
 
 def _options(device: DeviceRef) -> Any:
@@ -123,13 +138,25 @@ def _providers(device: DeviceRef) -> list[Any]:
 
 
 def _spec(entry: Any, artifact: Path) -> cluster_pb2.TensorSpec:
-    datatype = _DATATYPES.get(entry.type)
+    datatype = DATATYPES.get(entry.type)
     if datatype is None:
         raise ArtifactUnusable(
-            f"{artifact.name}: '{entry.name}' is a {entry.type}, which the protocol cannot carry"
+            f"{artifact.name}: '{entry.name}' is a {entry.type}, which the protocol cannot carry: "
+            "export the model with plain tensors"
         )
     shape = [size if isinstance(size, int) and size >= 0 else -1 for size in entry.shape]
     return cluster_pb2.TensorSpec(name=entry.name, datatype=datatype, shape=shape)
+
+
+def _check_text_and_half(signature: cluster_pb2.Signature, artifact: Path) -> None:
+    """ONNX Runtime takes no text where it hands out its own values, as it must for BF16."""
+    reads_text = any(spec.datatype == "BYTES" for spec in signature.inputs)
+    half = next((spec.name for spec in signature.outputs if spec.datatype == "BF16"), None)
+    if reads_text and half is not None:
+        raise ArtifactUnusable(
+            f"{artifact.name} reads BYTES and writes BF16 ('{half}'), which ONNX Runtime's Python "
+            "interface cannot do: add a Cast to FP32 before that output"
+        )
 
 
 def _bytes_on_disk(artifact: Path) -> int:
@@ -159,7 +186,3 @@ def _bits(value: Any) -> Array:
     """A bfloat16 value in the CPU's memory, as uint16."""
     data = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
     return np.frombuffer(data, dtype="<u2").reshape(value.shape())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -3,17 +3,19 @@
 A ``.pt2`` file holds code. A node loads only those that the model repository names.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_leaves
 
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2
 from penstock.tensors import NUMPY_TYPES, Array
-from penstock.workers.pt2_signature import EXTRA_FILE, signature_of
+from penstock.workers.pt2_signature import EXTRA_FILE, call_arguments, signature_of
 from penstock.workers.runtimes import DeviceRef, InputRejected
 
 # numpy cannot hold bfloat16: its bits travel as int16.
@@ -23,8 +25,11 @@ _HALF = {"BF16"}
 class TorchRuntime:
     """One exported program."""
 
-    def __init__(self, module: Any, device: torch.device, signature: cluster_pb2.Signature) -> None:
-        self._module = module
+    def __init__(
+        self, program: Any, device: torch.device, signature: cluster_pb2.Signature
+    ) -> None:
+        self._program = program
+        self._module = program.module()
         self._device = device
         self.signature = signature
         self._order = [spec.name for spec in signature.inputs]
@@ -36,43 +41,48 @@ class TorchRuntime:
         """Load the program; see `open_runtime`."""
         torch.set_num_threads(device.threads)
         target = _device(device, artifact)
+        # Torch logs its own trace of an error that it raises as well.
+        logging.getLogger("torch.export").setLevel(logging.ERROR)
         extra = {EXTRA_FILE: ""}
         try:
             program = torch.export.load(str(artifact), extra_files=extra)
             if target.type != "cpu":
                 program = torch.export.passes.move_to_device_pass(program, str(target))
-            inputs, outputs = signature_of(program, extra[EXTRA_FILE] or None)
         except Exception as error:
             raise ArtifactUnusable(
-                f"{artifact.name} is not a program that torch {torch.__version__} can load "
-                f"(torch.export.save writes them): {_first_line(error)}"
+                f"{artifact.name} is not a program that torch {torch.__version__} can load: "
+                f"{_first_line(error)}; copy it again, or write it anew with torch.export.save of "
+                "that version"
             ) from error
+        try:
+            inputs, outputs = signature_of(program, extra[EXTRA_FILE] or None)
+        except ArtifactUnusable as error:
+            raise ArtifactUnusable(f"{artifact.name}: {error}") from None
         signature = cluster_pb2.Signature(
             inputs=[_spec(*tensor) for tensor in inputs],
             outputs=[_spec(*tensor) for tensor in outputs],
-            parameter_bytes=sum(
-                tensor.numel() * tensor.element_size() for tensor in program.state_dict.values()
-            ),
+            parameter_bytes=_weight_bytes(program),
         )
-        return cls(program.module(), target, signature)
+        return cls(program, target, signature)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run once; see `Runtime.run`."""
-        arguments = [self._to_tensor(inputs[name], name) for name in self._order]
+        tensors = [self._to_tensor(inputs, name) for name in self._order]
+        args, kwargs = call_arguments(self._program, tensors)
         try:
             with torch.inference_mode():
-                results = self._module(*arguments)
-        except (AssertionError, ValueError) as error:
-            # The guards that torch.export puts before a program: sizes that it was not traced for.
+                results = tree_leaves(self._module(*args, **kwargs))
+        except (AssertionError, ValueError, IndexError) as error:
+            # The guards that torch.export puts before a program (sizes that it was not traced
+            # for), and indexes past the end of a table.
             raise InputRejected(_first_line(error)) from error
-        if isinstance(results, torch.Tensor):
-            results = (results,)
-        elif isinstance(results, Mapping):
-            results = tuple(results.values())
         named = dict(zip(self._outputs, results, strict=True))
         return {name: self._to_array(named[name], name) for name in outputs}
 
-    def _to_tensor(self, array: Array, name: str) -> torch.Tensor:
+    def _to_tensor(self, inputs: Mapping[str, Array], name: str) -> torch.Tensor:
+        array = inputs.get(name)
+        if array is None:
+            raise InputRejected(f"input '{name}' is missing")
         if self._datatypes[name] in _HALF:
             bits = torch.from_numpy(_writable(array.view(np.int16)))
             return bits.view(torch.bfloat16).to(self._device)
@@ -97,6 +107,12 @@ def _device(device: DeviceRef, artifact: Path) -> torch.device:
 
 def _spec(name: str, datatype: str, shape: Sequence[int]) -> cluster_pb2.TensorSpec:
     return cluster_pb2.TensorSpec(name=name, datatype=datatype, shape=shape)
+
+
+def _weight_bytes(program: Any) -> int:
+    held = (*program.state_dict.values(), *program.constants.values())
+    tensors = (tensor for tensor in held if isinstance(tensor, torch.Tensor))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _writable(array: Array) -> Array:

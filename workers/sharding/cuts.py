@@ -1,8 +1,9 @@
 """Where to cut a model: pure arithmetic over the operations in their order.
 
 The largest stage decides how much memory a worker needs, so that comes first; among the cuts
-whose largest stage is within a tolerance of the best possible, those are taken over which the
-fewest bytes travel. Both are solved exactly, by dynamic programming over the cut positions.
+whose largest stage is within a tolerance of the best possible, those are taken that leave the
+fewest stages without weights, and of these the ones over which the fewest bytes travel. All is
+solved exactly, by dynamic programming over the cut positions.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.workers.sharding.errors import CannotShard, TooManyStages
+from penstock.workers.sharding.errors import CannotShard, NothingToRun, TooManyStages
 
 TOLERANCE = 0.1
 """How far the largest stage may exceed the best possible, for cheaper cuts."""
@@ -45,18 +46,21 @@ def choose_cuts(
     """Cut *steps* into *stages* runs; position p lies right after the first p steps.
 
     The largest stage has at most ``1 + tolerance`` times the bytes of the best possible largest
-    stage. Of all such cuts these have the fewest crossing bytes in sum, and of those the most
-    even stages.
+    stage. Of all such cuts these leave the fewest stages without weights, of those they have the
+    fewest crossing bytes in sum, and of those the most even stages.
 
     Raises:
+        NothingToRun: there are no steps.
         TooManyStages: there are fewer than ``stages - 1`` places to cut.
     """
     if stages < 1:
         raise CannotShard(f"a model has at least one stage, not {stages}")
     places = _crossing_bytes(steps)
     possible = int(np.isfinite(places[1:]).sum()) + 1
-    if not steps or stages > possible:
-        raise TooManyStages(stages, possible if steps else 0)
+    if not steps:
+        raise NothingToRun
+    if stages > possible:
+        raise TooManyStages(stages, possible)
     limit = _smallest_largest_stage(steps, weight_bytes, stages, places) * (1 + tolerance)
     came_from = _cheapest_within(limit, steps, weight_bytes, stages, places)
     cuts: list[int] = []
@@ -109,12 +113,14 @@ def _cheapest_within(
     places: Floats,
 ) -> list[Places]:
     """By stage count less one, and end position: where the last stage of the best way begins."""
+    # A stage without weights spares no machine any memory: it costs more than all cuts together.
+    empty = float(places[np.isfinite(places)].sum()) + 1
     travel, unevenness = _rows(stages, len(steps)), _rows(stages, len(steps))
     came_from = [np.zeros(len(steps) + 1, dtype=np.intp) for _ in range(stages)]
     for end, sizes in _stages_ending_at(steps, weight_bytes):
-        too_large = np.where(sizes <= limit, 0.0, np.inf)
+        unwanted = np.where(sizes <= limit, np.where(sizes > 0, 0.0, empty), np.inf)
         for count in range(1, stages + 1):
-            travels = travel[count - 1][:end] + places[:end] + too_large
+            travels = travel[count - 1][:end] + places[:end] + unwanted
             uneven = unevenness[count - 1][:end] + sizes**2
             best = _first_of(travels, uneven)
             travel[count][end], unevenness[count][end] = travels[best], uneven[best]

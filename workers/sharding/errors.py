@@ -13,11 +13,31 @@ class TooManyStages(CannotShard):
     """The model has fewer places to cut than were asked for."""
 
     def __init__(self, stages: int, possible: int) -> None:
+        most = (
+            "nowhere in it"
+            if possible == 1
+            else f"it allows {possible} at most: at no other place in it"
+        )
+        advice = (
+            "serve it whole (--stages 1)"
+            if possible == 1
+            else f"ask for --stages {possible} or fewer"
+        )
         super().__init__(
-            f"cannot cut this model into {stages} stages: it allows {possible} at most; "
-            f"ask for --stages {possible} or fewer"
+            f"cannot cut this model into {stages} stages: {most} do all tensors that must travel "
+            f"have the batch as their first dimension; {advice}"
         )
         self.stages, self.possible = stages, possible
+
+
+class NothingToRun(CannotShard):
+    """No output depends on what is in the inputs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no output of this model depends on the values of its inputs, so that no stage has "
+            "anything to do: check that this is the right model"
+        )
 
 
 class PipelineDiffers(CannotShard):
@@ -26,9 +46,24 @@ class PipelineDiffers(CannotShard):
     code = Code.INTERNAL
 
     def __init__(self, output: str, batch: int | None, difference: str) -> None:
-        at = "" if batch is None else f" at batch size {batch}"
         super().__init__(
             f"the stages do not answer as the whole model does: output '{output}' differs "
-            f"{difference}{at}; nothing was written"
+            f"{difference}{_at(batch)}; nothing was written, try another number of --stages"
         )
         self.output, self.batch = output, batch
+
+
+class AnswersVary(CannotShard):
+    """The whole model does not answer as itself, so that nothing can be compared with it."""
+
+    def __init__(self, output: str, batch: int | None) -> None:
+        super().__init__(
+            f"cannot tell whether the stages answer as the whole model does: output '{output}' "
+            f"is another each time{_at(batch)}; remove what draws random numbers, such as dropout, "
+            "before cutting"
+        )
+        self.output, self.batch = output, batch
+
+
+def _at(batch: int | None) -> str:
+    return "" if batch is None else f" at batch size {batch}"

@@ -22,6 +22,7 @@ def written_whole(directory: Path) -> Iterator[Path]:
     Raises:
         CannotShard: the folder cannot be written.
     """
+    is_new = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         workplace = Path(tempfile.mkdtemp(prefix=".shards-", dir=directory))
@@ -37,8 +38,9 @@ def written_whole(directory: Path) -> Iterator[Path]:
         raise CannotShard(f"cannot write to {directory}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
-        with suppress(OSError):
-            directory.rmdir()  # where nothing came of it; it fails for a folder with content
+        if is_new:
+            with suppress(OSError):
+                directory.rmdir()  # where nothing came of it; it fails for a folder with content
 
 
 def _remove_earlier(directory: Path, keep: set[str]) -> None:

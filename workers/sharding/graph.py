@@ -5,6 +5,9 @@ sizes alone. They never make a stage and their results never travel; every stage
 computes it again from its own weights and from the sizes of the tensors that it has. That keeps
 a stage's inputs to tensors with the batch in front, which is what a worker can concatenate and
 split. All other operations are *steps*; cuts lie between them.
+
+The model's outputs are all written by the last stage, since the last stage's outputs are those of
+the pipeline. One that is made earlier travels there under another name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -99,16 +102,16 @@ class Stage:
 
     Attributes:
         operations: indexes into the graph's operations, in order.
-        inputs: tensors from the request or from earlier stages.
-        outputs: tensors that later stages or the caller need.
+        inputs: tensors from the request or from earlier stages -> their names on the wire.
+        outputs: tensors that later stages or the caller need -> their names on the wire.
         weights: the weights that it holds.
         sizes_from: symbol -> the input, and the dimension of it, that tells this size.
         last_step: the last operation's index.
     """
 
     operations: tuple[int, ...]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
     weights: frozenset[str]
     sizes_from: Mapping[str, tuple[str, int]]
     last_step: int
@@ -128,6 +131,7 @@ class Sequenced:
         self._needs: list[Needs] = []
         self._output_needs = Needs()
         self._lay_out()
+        self._on_the_way = {name: self._free_name(name) for name in graph.outputs}
         self._crossing = self._by_position("values")
         self._sized = self._by_position("sizes")
 
@@ -201,30 +205,32 @@ class Sequenced:
         for step in [*(self._needs[at] for at in steps), *([self._output_needs] * is_last)]:
             needs.add(step)
         earlier = {name for name, made_at in self._made_at.items() if made_at <= begin}
-        inputs = sorted(
-            {name for step in steps for name in self._needs[step].values} & earlier,
-            key=self._rank.__getitem__,
-        )
+        inputs = sorted(needs.values & earlier, key=self._rank.__getitem__)
         missing = needs.sizes & earlier - set(inputs)
         sizes_from = self._sizes(missing, inputs, self.crossing(begin))
         inputs += sorted({name for name, _ in sizes_from.values()} - set(inputs))
         own = (self._step_operations[at] for at in steps)
         return Stage(
             operations=tuple(sorted(needs.again.union(own))),
-            inputs=tuple(inputs),
+            inputs={name: self._on_the_way.get(name, name) for name in inputs},
             outputs=self._outputs(begin, end, is_last=is_last),
             weights=frozenset(needs.weights),
             sizes_from=sizes_from,
             last_step=self._step_operations[end - 1],
         )
 
-    def _outputs(self, begin: int, end: int, *, is_last: bool) -> tuple[str, ...]:
+    def _outputs(self, begin: int, end: int, *, is_last: bool) -> dict[str, str]:
         if is_last:
-            unmade = len(self._needs) + 1
-            made_at = (self._made_at.get(name, unmade) for name in self.graph.outputs)
-            pairs = zip(self.graph.outputs, made_at, strict=True)
-            return tuple(dict.fromkeys(name for name, at in pairs if at > begin))
-        return tuple(name for name in self.crossing(end) if self._made_at[name] > begin)
+            return {name: name for name in self.graph.outputs}
+        made = (name for name in self.crossing(end) if self._made_at[name] > begin)
+        return {name: self._on_the_way.get(name, name) for name in made}
+
+    def _free_name(self, output: str) -> str:
+        """What an output of the model is called before the last stage hands it out."""
+        name = f"{output}_early"
+        while name in self._rank or name in self.graph.tensors or name in self.graph.weights:
+            name += "_"
+        return name
 
     def _sizes(
         self, missing: Iterable[str], inputs: Sequence[str], crossing: Sequence[str]

@@ -40,6 +40,7 @@ def read_model(path: Path, given: dict[str, InputSpec]) -> OnnxModel:
         CannotShard: not an ONNX file, or one that cannot run on the given samples.
     """
     proto = _load(path)
+    _check_weight_files(proto.graph, path.parent)
     _constants_to_weights(proto.graph)
     _sort_nodes(proto.graph)
     weights = {tensor.name: _weight(tensor) for tensor in proto.graph.initializer}
@@ -49,6 +50,7 @@ def read_model(path: Path, given: dict[str, InputSpec]) -> OnnxModel:
     # Before IR version 4 the weights were listed among the inputs, too.
     inputs = tuple(info.name for info in proto.graph.input if info.name not in weights)
     reject_unknown(given, inputs)
+    _check_names(inputs, [info.name for info in proto.graph.output])
     sizes = read_sizes(proto, path.parent, inputs, given)
     graph = Graph(
         inputs=inputs,
@@ -59,7 +61,10 @@ def read_model(path: Path, given: dict[str, InputSpec]) -> OnnxModel:
     )
     for name in graph.outputs:
         if name not in graph.tensors:
-            raise CannotShard(f"output '{name}' is not a tensor of a datatype that can travel")
+            raise CannotShard(
+                f"output '{name}' is not a tensor of a datatype that can travel; cut the model "
+                "with plain tensors as outputs"
+            )
     return OnnxModel(proto, path.parent, graph, sizes)
 
 
@@ -84,10 +89,29 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise CannotShard(f"cannot read {path}: {error.strerror}") from None
     except DecodeError:
-        raise CannotShard(f"{path} is not an ONNX model, or it is damaged") from None
-    if not proto.graph.node:
-        raise CannotShard(f"{path} is not an ONNX model, or it has no nodes")
+        proto = None
+    if proto is None or not proto.graph.node:
+        raise CannotShard(f"{path} is not an ONNX model, or is damaged: export it anew")
     return proto
+
+
+def _check_weight_files(graph: Any, folder: Path) -> None:
+    for tensor in graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location" and not (folder / entry.value).is_file():
+                raise CannotShard(
+                    f"the model keeps weights in {folder / entry.value}, which is not there: put "
+                    "that file beside the model, as the export wrote it"
+                )
+
+
+def _check_names(inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    both = set(inputs).intersection(outputs)
+    if both:
+        raise CannotShard(
+            f"'{min(both)}' is an input and an output; give the output another name, by an "
+            "Identity node"
+        )
 
 
 def _constants_to_weights(graph: Any) -> None:

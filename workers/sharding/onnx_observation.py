@@ -9,12 +9,16 @@ import numpy as np
 from penstock.tensors import Array, UnknownDatatype, datatype_of
 from penstock.workers.sharding.errors import CannotShard
 from penstock.workers.sharding.onnx_sizes import Dims, Sizes
+from penstock.workers.sharding.samples import HOW
+
+Look = tuple[str, tuple[int, ...]]
+"""A tensor's datatype and its sizes in one run."""
 
 
 def observe(proto: Any, folder: Path, sizes: Sizes, names: list[str]) -> None:
     """Run the model twice, with other sizes of the request, and add what *names* look like.
 
-    Tensors that numpy cannot hold (sequences, BF16 and narrower) stay unknown.
+    What is no tensor that can travel (sequences, datatypes narrower than 8 bits) stays unknown.
 
     Raises:
         CannotShard: the model does not run on the samples.
@@ -24,7 +28,7 @@ def observe(proto: Any, folder: Path, sizes: Sizes, names: list[str]) -> None:
     seen = _run(session, sizes, first)
     if isinstance(seen, str):
         raise CannotShard(
-            f"the model does not run on the sample ({seen}); describe its inputs with --input"
+            f"the model does not run on the sample ({seen}); describe its inputs: {HOW}"
         )
     second = {name: size + (name not in sizes.pinned) for name, size in first.items()}
     again = _run(session, sizes, second)
@@ -36,9 +40,8 @@ def observe(proto: Any, folder: Path, sizes: Sizes, names: list[str]) -> None:
         raise CannotShard(f"the model runs at batch size 2, but not at 3 ({again})")
     for name in names:
         if name in seen and name in again:
-            sizes.datatypes[name] = datatype_of(seen[name])
-            sizes.dims[name] = _dims(name, seen[name].shape, again[name].shape, first, second)
-            sizes.observed[name] = seen[name].shape
+            sizes.datatypes[name], sizes.observed[name] = seen[name]
+            sizes.dims[name] = _dims(name, seen[name][1], again[name][1], first, second)
 
 
 def _dims(
@@ -74,60 +77,73 @@ def _session_that_shows(proto: Any, folder: Path, names: list[str]) -> Any:
     shown.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in names if name not in present
     )
-    options = session_options()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 2
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(folder.resolve())
     )
-    return open_session(shown.SerializeToString(), options)
+    return _session(shown.SerializeToString(), options)
 
 
-def session_options() -> Any:
-    """Options for runs that only check: quiet, and few threads."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 2
-    return options
-
-
-def open_session(model: str | bytes, options: Any) -> Any:
-    """A session on the CPU, which every machine has.
-
-    Raises:
-        CannotShard: ONNX Runtime refuses the model.
-    """
+def _session(model: bytes, options: Any) -> Any:
     import onnxruntime
 
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - its exceptions share no base class
-        raise CannotShard(f"ONNX Runtime cannot load the model: {first_line(error)}") from None
+        raise CannotShard(f"ONNX Runtime cannot load the model: {_said(error)}") from None
 
 
-def _run(session: Any, sizes: Sizes, values: Mapping[str, int]) -> dict[str, Array] | str:
-    """Everything shown, by name; in words why the run failed."""
+def _run(session: Any, sizes: Sizes, values: Mapping[str, int]) -> dict[str, Look] | str:
+    """Everything shown that can travel, by name; in words why the run failed."""
     names = [output.name for output in session.get_outputs()]
+    request = sizes.request(values)
     try:
-        results = session.run(names, sizes.request(values))
-    except CannotShard:
-        raise
+        looks = _looks(session, sizes, request, names)
     except Exception as error:  # noqa: BLE001 - its exceptions share no base class
-        return first_line(error)
-    return {name: array for name, array in zip(names, results, strict=True) if _travels(array)}
+        return _said(error)
+    found = zip(names, looks, strict=True)
+    return {name: look for name, look in found if look is not None}
 
 
-def _travels(result: object) -> bool:
+def _looks(
+    session: Any, sizes: Sizes, request: Mapping[str, Array], names: list[str]
+) -> list[Look | None]:
+    from penstock.workers.runtimes.onnx_runtime import ort_value
+
+    datatypes = {name: sizes.datatypes[name] for name in request}
+    if "BYTES" in datatypes.values():
+        # ONNX Runtime takes text from numpy only, and numpy has no BF16 that it could return.
+        halves = {
+            name: ort_value(request[name], "BF16")
+            for name, datatype in datatypes.items()
+            if datatype == "BF16"
+        }
+        return [_look_of_array(array) for array in session.run(names, {**request, **halves})]
+    feed = {name: ort_value(array, datatypes[name]) for name, array in request.items()}
+    return [_look_of_value(value) for value in session.run_with_ort_values(names, feed)]
+
+
+def _look_of_array(result: object) -> Look | None:
     if not isinstance(result, np.ndarray):
-        return False
+        return None
     try:
-        datatype_of(result)
+        return datatype_of(result), result.shape
     except UnknownDatatype:
-        return False
-    return True
+        return None
 
 
-def first_line(error: Exception) -> str:
-    """An error's text without its details."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _look_of_value(value: Any) -> Look | None:
+    from penstock.workers.runtimes.onnx_runtime import DATATYPES
+
+    if not value.is_tensor() or value.data_type() not in DATATYPES:
+        return None
+    return DATATYPES[value.data_type()], tuple(value.shape())
+
+
+def _said(error: Exception) -> str:
+    from penstock.workers.runtimes.onnx_runtime import said
+
+    return said(error)

@@ -4,7 +4,7 @@ A size is a number, or the symbol of an input's dimension. Any other size gets a
 own, ``tensor:axis``, which no other tensor tells.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from penstock.workers.sharding.samples import InputSpec, sample
 
 Dims = tuple[int | str, ...]
 
-# BF16 is left out: ONNX Runtime's Python API cannot hand such tensors over.
 _DATATYPES = {
     "FLOAT": "FP32", "DOUBLE": "FP64", "FLOAT16": "FP16", "BOOL": "BOOL", "STRING": "BYTES",
     "INT8": "INT8", "INT16": "INT16", "INT32": "INT32", "INT64": "INT64",
     "UINT8": "UINT8", "UINT16": "UINT16", "UINT32": "UINT32", "UINT64": "UINT64",
+    "BFLOAT16": "BF16",
 }  # fmt: skip
 _FIRST_SAMPLE_SIZE = 16  # for a size that follows the request; the next symbol gets one more
 
@@ -113,15 +113,18 @@ def _rename(proto: Any, names: set[str], name: str) -> None:
 def _add_input(sizes: Sizes, info: Any, given: InputSpec | None) -> None:
     datatype = _datatype(info)
     if datatype is None:
-        raise CannotShard(f"input '{info.name}' is not a tensor of a datatype that can travel")
+        raise CannotShard(
+            f"input '{info.name}' is not a tensor of a datatype that can travel; export the model "
+            "with plain tensors as inputs"
+        )
     dims = tuple(
         int(dim.dim_value) if dim.HasField("dim_value") else str(dim.dim_param)
         for dim in info.type.tensor_type.shape.dim
     )
-    if given is not None and (given.datatype != datatype or len(given.shape) != len(dims)):
+    if given is not None and not (given.datatype == datatype and _fits(given.shape, dims)):
         raise CannotShard(
-            f"--input {info.name}: the model expects {datatype} of shape {list(dims)}, "
-            f"not {given.datatype} of shape {list(given.shape)}"
+            f"--input {info.name}: the model expects {_shown(datatype, dims)}, "
+            f"not {_shown(given.datatype, given.shape)}"
         )
     for axis, dim in enumerate(dims):
         if isinstance(dim, str) and dim != sizes.batch:
@@ -134,17 +137,35 @@ def _add_input(sizes: Sizes, info: Any, given: InputSpec | None) -> None:
     sizes.datatypes[info.name], sizes.dims[info.name] = datatype, dims
 
 
+def _fits(shape: Sequence[int | None], dims: Dims) -> bool:
+    return len(shape) == len(dims) and all(
+        size is None or isinstance(dim, str) or size == dim
+        for size, dim in zip(shape, dims, strict=True)
+    )
+
+
+def _shown(datatype: str, dims: Sequence[int | str | None]) -> str:
+    return f"{datatype}[{','.join('-1' if dim is None else str(dim) for dim in dims)}]"
+
+
 def _infer(proto: Any, sizes: Sizes) -> list[str]:
     """Take over what shape inference tells; returns the tensors that it leaves open."""
     import onnx
 
-    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        said = " ".join(str(error).split())
+        raise CannotShard(f"the model contradicts itself; export it anew: {said}") from None
+    unfit = set()
     for info in (*inferred.graph.value_info, *inferred.graph.output):
         datatype, dims = _datatype(info), _known_dims(info, sizes)
+        if datatype is None and _is_typed(info):
+            unfit.add(info.name)
         if datatype is not None and dims is not None:
             sizes.datatypes[info.name], sizes.dims[info.name] = datatype, dims
     written = dict.fromkeys(name for node in proto.graph.node for name in node.output if name)
-    return [name for name in written if name not in sizes.dims]
+    return [name for name in written if name not in sizes.dims and name not in unfit]
 
 
 def _known_dims(info: Any, sizes: Sizes) -> Dims | None:
@@ -156,6 +177,12 @@ def _known_dims(info: Any, sizes: Sizes) -> Dims | None:
             return None
         dims.append(int(dim.dim_value) if dim.HasField("dim_value") else str(dim.dim_param))
     return tuple(dims)
+
+
+def _is_typed(info: Any) -> bool:
+    return info.type.WhichOneof("value") not in (None, "tensor_type") or bool(
+        info.type.tensor_type.elem_type
+    )
 
 
 def _datatype(info: Any) -> str | None:

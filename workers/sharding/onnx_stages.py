@@ -1,32 +1,36 @@
-"""The stages of an ONNX model as models of their own."""
+"""The stages of an ONNX model as models of their own.
 
-from collections.abc import Callable, Iterator, Mapping
+`onnx.utils.extract_model` cuts between named tensors, too, but it leaves out what subgraphs
+capture, refuses sparse and quantized weights, and cannot give a stage the sizes of tensors that
+it does not have.
+"""
+
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from penstock.tensors import Array
-from penstock.workers.sharding.comparison import Runnable, Tensors
 from penstock.workers.sharding.graph import Stage
 from penstock.workers.sharding.onnx_model import OnnxModel, is_shape
-from penstock.workers.sharding.onnx_observation import open_session, session_options
 from penstock.workers.sharding.onnx_sizes import element_type
 
-_INLINE_BYTES = 1 << 30  # protobuf ends at 2 GiB; larger stages keep their weights beside them
+INLINE_BYTES = 1 << 30  # protobuf ends at 2 GiB; larger stages keep their weights beside them
 
 
-def write_stage(model: OnnxModel, stage: Stage, path: Path) -> None:
+def write_stage(
+    model: OnnxModel, stage: Stage, path: Path, inline_bytes: int = INLINE_BYTES
+) -> None:
     """Write *stage* to *path*: opset and symbolic sizes as in the model, IR version at least 4.
 
-    Weights go into ``<path>.data`` where they are too large for one file.
+    Weights of *inline_bytes* or more go into ``<path>.data``.
     """
     import onnx
 
     proto = _stage_model(model, stage, path.stem)
     onnx.external_data_helper.load_external_data_for_model(proto, str(model.folder))
     held = sum(model.graph.weights[name].stored_bytes for name in stage.weights)
-    if held < _INLINE_BYTES:
+    if held < inline_bytes:
         onnx.save(proto, str(path))
         return
     onnx.save(
@@ -36,21 +40,6 @@ def write_stage(model: OnnxModel, stage: Stage, path: Path) -> None:
         all_tensors_to_one_file=True,
         location=f"{path.name}.data",
     )
-
-
-def runnable(path: Path) -> Runnable:
-    """The model at *path*, ready to run on the CPU."""
-    session = open_session(str(path), session_options())
-    return Runnable(tuple(entry.name for entry in session.get_inputs()), _runner(session))
-
-
-def _runner(session: Any) -> Callable[[Mapping[str, Array]], Tensors]:
-    outputs = [entry.name for entry in session.get_outputs()]
-
-    def run(inputs: Mapping[str, Array]) -> Tensors:
-        return dict(zip(outputs, session.run(outputs, dict(inputs)), strict=True))
-
-    return run
 
 
 def _stage_model(model: OnnxModel, stage: Stage, name: str) -> Any:
@@ -67,16 +56,18 @@ def _stage_model(model: OnnxModel, stage: Stage, name: str) -> Any:
     )
     graph = proto.graph
     graph.name = f"{source.graph.name}-{name}"
-    graph.input.extend(_info(model, tensor) for tensor in stage.inputs)
-    graph.output.extend(_info(model, tensor) for tensor in stage.outputs)
+    graph.input.extend(_info(model, *names) for names in stage.inputs.items())
+    graph.output.extend(_info(model, *names) for names in stage.outputs.items())
+    graph.node.extend(_renamed((wire, name) for name, wire in stage.inputs.items()))
     graph.node.extend(_nodes(model, stage))
+    graph.node.extend(_renamed(stage.outputs.items()))
     graph.initializer.extend(
         tensor for tensor in source.graph.initializer if tensor.name in stage.weights
     )
     graph.sparse_initializer.extend(
         tensor for tensor in source.graph.sparse_initializer if tensor.values.name in stage.weights
     )
-    inside = {output for node in graph.node for output in node.output} - set(stage.outputs)
+    inside = {output for node in graph.node for output in node.output} - set(stage.outputs.values())
     graph.value_info.extend(info for info in source.graph.value_info if info.name in inside)
     graph.quantization_annotation.extend(
         note for note in source.graph.quantization_annotation if note.tensor_name in inside
@@ -84,7 +75,15 @@ def _stage_model(model: OnnxModel, stage: Stage, name: str) -> Any:
     return proto
 
 
-def _info(model: OnnxModel, name: str) -> Any:
+def _renamed(pairs: Iterable[tuple[str, str]]) -> Iterator[Any]:
+    import onnx
+
+    for name, other in pairs:
+        if name != other:
+            yield onnx.helper.make_node("Identity", [name], [other])
+
+
+def _info(model: OnnxModel, name: str, wire_name: str) -> Any:
     """A stage's input or output, with the model's own names for dynamic sizes."""
     import onnx
 
@@ -92,7 +91,7 @@ def _info(model: OnnxModel, name: str) -> Any:
     named = (
         dim if isinstance(dim, int) or dim in model.sizes.sample else None for dim in tensor.dims
     )
-    return onnx.helper.make_tensor_value_info(name, element_type(tensor.datatype), list(named))
+    return onnx.helper.make_tensor_value_info(wire_name, element_type(tensor.datatype), list(named))
 
 
 def _nodes(model: OnnxModel, stage: Stage) -> Iterator[Any]:

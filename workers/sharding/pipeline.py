@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock.workers.runtimes import ONNX, TORCH, DeviceRef, open_runtime
 from penstock.workers.sharding.comparison import (
     BATCH_SIZES,
     Run,
@@ -23,6 +24,9 @@ Progress = Callable[[str, float], None]
 """Told what is being done now, and the share that is done."""
 
 
+_THREADS = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is asked for: how many stages, where, and how uneven they may be."""
@@ -36,17 +40,17 @@ class Order:
 class Whole:
     """A model of either kind, as far as the shared work needs it.
 
-    ``write`` makes a stage's file, ``open`` reads one back, ``samples`` are requests by batch
-    size, ``batched`` says whether these sizes mean anything.
+    ``runtime`` runs its stages, ``write`` makes a stage's file, ``samples`` are requests by
+    batch size, ``batched`` says whether these sizes mean anything.
     """
 
     graph: Graph
     suffix: str
+    runtime: str
     run: Run
     samples: Mapping[int, Tensors]
     batched: bool
     write: Callable[[Stage, Path], None]
-    open: Callable[[Path], Runnable]
 
 
 def shard_onnx(
@@ -58,7 +62,7 @@ def shard_onnx(
         CannotShard: with what to change. Nothing was written then.
     """
     from penstock.workers.sharding.onnx_model import read_model
-    from penstock.workers.sharding.onnx_stages import runnable, write_stage
+    from penstock.workers.sharding.onnx_stages import write_stage
 
     progress("reading the model", 0.0)
     model = read_model(path, given)
@@ -66,11 +70,11 @@ def shard_onnx(
     whole = Whole(
         graph=model.graph,
         suffix=".onnx",
-        run=runnable(path).run,
+        runtime=ONNX,
+        run=_runnable(path, ONNX).run,
         samples={batch: model.sizes.request_of(batch) for batch in _batch_sizes(batched=batched)},
         batched=batched,
         write=lambda stage, target: write_stage(model, stage, target),
-        open=runnable,
     )
     return _shard(whole, order, progress)
 
@@ -85,20 +89,28 @@ def shard_torch(
     """
     from penstock.workers.sharding.torch_factory import build
     from penstock.workers.sharding.torch_model import export
-    from penstock.workers.sharding.torch_stages import runnable, write_stage
+    from penstock.workers.sharding.torch_stages import write_stage
 
     progress("exporting the module", 0.0)
     model = export(*build(factory, given))
     whole = Whole(
         graph=model.graph,
         suffix=".pt2",
+        runtime=TORCH,
         run=model.run,
         samples={batch: model.request_of(batch) for batch in _batch_sizes(batched=model.batched)},
         batched=model.batched,
         write=lambda stage, target: write_stage(model, stage, target),
-        open=runnable,
     )
     return _shard(whole, order, progress)
+
+
+def _runnable(path: Path, runtime: str) -> Runnable:
+    """The artifact at *path*, run as a worker runs it, on the CPU, which every machine has."""
+    opened = open_runtime(path, runtime, DeviceRef("cpu", 0, _THREADS))
+    outputs = [spec.name for spec in opened.signature.outputs]
+    inputs = tuple(spec.name for spec in opened.signature.inputs)
+    return Runnable(inputs, lambda request: opened.run(request, outputs))
 
 
 def _batch_sizes(*, batched: bool) -> tuple[int, ...]:
@@ -129,7 +141,7 @@ def _verify(whole: Whole, files: Sequence[Path]) -> Verification:
     datatypes = {name: whole.graph.tensors[name].datatype for name in whole.graph.outputs}
     return compare(
         whole.run,
-        [whole.open(file) for file in files],
+        [_runnable(file, whole.runtime) for file in files],
         whole.samples,
         datatypes,
         batched=whole.batched,

@@ -1,6 +1,6 @@
 """What was cut, for people and for scripts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,9 @@ def _report(
     )
 
 
-def describe(graph: Graph, names: Sequence[str]) -> tuple[TensorReport, ...]:
-    """Name, datatype and shape of each tensor."""
+def describe(graph: Graph, names: Mapping[str, str]) -> tuple[TensorReport, ...]:
+    """The name on the wire, datatype and shape of each tensor."""
     return tuple(
-        TensorReport(name, graph.tensors[name].datatype, graph.tensors[name].wire_shape)
-        for name in names
+        TensorReport(wire_name, graph.tensors[name].datatype, graph.tensors[name].wire_shape)
+        for name, wire_name in names.items()
     )

@@ -4,11 +4,12 @@ Names are those of the wire: inputs as the arguments of ``forward``, outputs as 
 dict that it returns (otherwise ``output``, or ``output_0`` ...), all else as the export names it.
 """
 
+import io
 import logging
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,17 +91,20 @@ def export(module: nn.Module, specs: list[InputSpec]) -> TorchModel:
     names = [name for name in program.graph_signature.user_inputs if isinstance(name, str)]
     ordered = sorted(specs, key=lambda spec: names.index(spec.name) if spec.name in names else -1)
     if len(names) != len(order):
-        raise CannotShard("every input of the module must be one tensor")
+        raise CannotShard(
+            "every input of the module must be one tensor that it uses; wrap it in a module whose "
+            "forward takes only such tensors"
+        )
     return _read(program, ordered, batched=batched)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without torch's warnings and logs: what matters is raised."""
+    """Without torch's warnings, logs and prints: what matters is raised."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -118,7 +122,16 @@ def quiet_export(module: nn.Module, args: Any, kwargs: Any, dynamic: Any) -> Any
             program = torch.export.export(module, args, kwargs, dynamic_shapes=dynamic)
             return program.run_decompositions({})
         except Exception as error:  # noqa: BLE001 - its exceptions share no base class
-            raise CannotShard(f"torch.export cannot export the module: {reason(error)}") from None
+            raise CannotShard(_why_not(error)) from None
+
+
+def _why_not(error: Exception) -> str:
+    if "specialized it to be a constant" in str(error):
+        return (
+            "the module works for one batch size only, that of the sample it was traced with: take "
+            "the size from the input, as in x.shape[0], instead of a number"
+        )
+    return f"torch.export cannot export the module: {reason(error)}"
 
 
 def reason(error: Exception) -> str:
@@ -151,7 +164,9 @@ def _read(program: Any, specs: list[InputSpec], *, batched: bool) -> TorchModel:
     if batched:
         batch = _dims(placeholders[specs[0].name].meta["val"])[0]
         if isinstance(batch, int):
-            raise CannotShard(f"the export fixed the batch size to {batch}")
+            raise CannotShard(
+                f"the module works for batch size {batch} only; remove what fixes the size"
+            )
     tensors = {names[node]: _tensor(node, batch) for node in names if _travels(node)}
     graph = Graph(
         inputs=tuple(spec.name for spec in specs),
@@ -166,10 +181,15 @@ def _read(program: Any, specs: list[InputSpec], *, batched: bool) -> TorchModel:
 def _check_signature(program: Any) -> None:
     signature = program.graph_signature
     if any(spec.kind.name != "USER_OUTPUT" for spec in signature.output_specs):
-        raise CannotShard("the module changes its buffers or inputs while it runs")
+        raise CannotShard(
+            "the module changes its buffers or inputs while it runs, but a stage must answer each "
+            "request alike; return the new value as an output instead"
+        )
     kinds = {spec.kind.name for spec in signature.input_specs}
     if kinds - _HELD - {"USER_INPUT"}:
-        raise CannotShard("the module holds something that is not a tensor")
+        raise CannotShard(
+            "the module holds something that is not a tensor; wrap it in a module that does not"
+        )
     signature_of(program, None)  # refuses outputs that are not tensors
 
 

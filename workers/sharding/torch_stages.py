@@ -11,26 +11,14 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch.utils._pytree import tree_leaves
 
-from penstock.tensors import Array
-from penstock.workers.pt2_signature import (
-    EXTRA_FILE,
-    TensorSignature,
-    call_arguments,
-    signature_of,
-    write_extra,
-)
-from penstock.workers.sharding.comparison import Runnable, Tensors
-from penstock.workers.sharding.errors import CannotShard
+from penstock.workers.pt2_signature import EXTRA_FILE, TensorSignature, write_extra
 from penstock.workers.sharding.graph import Stage
-from penstock.workers.sharding.torch_factory import to_array, to_tensor
 from penstock.workers.sharding.torch_model import (
     TorchModel,
     is_size,
     quiet,
     quiet_export,
-    reason,
     symbol_of,
     traced_shape,
 )
@@ -56,40 +44,17 @@ def write_stage(model: TorchModel, stage: Stage, path: Path) -> None:
         torch.export.save(program, path, extra_files=extra)
 
 
-def runnable(path: Path) -> Runnable:
-    """The stage at *path*, read back as a worker reads it."""
-    extra = {EXTRA_FILE: ""}
-    with quiet():
-        program = torch.export.load(path, extra_files=extra)
-    inputs, outputs = signature_of(program, extra[EXTRA_FILE])
-    module = program.module()
-
-    def run(request: Mapping[str, Array]) -> Tensors:
-        tensors = [to_tensor(request[tensor.name], tensor.datatype) for tensor in inputs]
-        args, kwargs = call_arguments(program, tensors)
-        try:
-            with torch.inference_mode():
-                results = tree_leaves(module(*args, **kwargs))
-        except (AssertionError, RuntimeError, ValueError) as error:
-            raise CannotShard(f"{path.name} does not run: {reason(error)}") from None
-        return {
-            tensor.name: to_array(result) for tensor, result in zip(outputs, results, strict=True)
-        }
-
-    return Runnable(tuple(tensor.name for tensor in inputs), run)
-
-
 def _zeros(node: fx.Node) -> torch.Tensor:
     value = node.meta["val"]
     return torch.zeros(traced_shape(value), dtype=value.dtype)
 
 
 def _extra(model: TorchModel, stage: Stage) -> str:
-    def describe(name: str) -> TensorSignature:
-        tensor = model.graph.tensors[name]
-        return TensorSignature(name, tensor.datatype, tuple(tensor.wire_shape))
+    def describe(names: Mapping[str, str]) -> list[TensorSignature]:
+        tensors = ((wire_name, model.graph.tensors[name]) for name, wire_name in names.items())
+        return [TensorSignature(name, t.datatype, tuple(t.wire_shape)) for name, t in tensors]
 
-    return write_extra(map(describe, stage.inputs), map(describe, stage.outputs))
+    return write_extra(describe(stage.inputs), describe(stage.outputs))
 
 
 def _stage_module(model: TorchModel, stage: Stage) -> fx.GraphModule:

@@ -121,7 +121,7 @@ def _guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _complain(text: str) -> None:
     sys.stdout.flush()
-    typer.secho(f"penstock: {text}", fg="red", err=True)
+    typer.secho(f"penstock: {' '.join(text.split())}", fg="red", err=True)
 
 
 def _show_version(wanted: bool) -> None:

@@ -57,4 +57,5 @@ def _print(found: "Sequence[Finding]") -> None:
     out = Console(highlight=False)
     out.print(table)
     wrong = sum(finding.verdict == "wrong" for finding in found)
-    out.print("\nNothing is wrong." if not wrong else f"\n{wrong} thing(s) to put right.")
+    things = "1 thing" if wrong == 1 else f"{wrong} things"
+    out.print(f"\n{things} to put right." if wrong else "\nNothing is wrong.")

@@ -189,8 +189,9 @@ def repository(models: Path) -> Iterator[Finding]:
         if version.error:
             yield Finding(subject, "wrong", "cannot be served", version.error)
             continue
-        files = ", ".join(stage.artifact.rpartition("/")[2] for stage in version.stages)
-        yield Finding(subject, "ok", f"{len(version.stages)} stage(s): {files}")
+        files = [stage.artifact.rpartition("/")[2] for stage in version.stages]
+        stages = "1 stage" if len(files) == 1 else f"{len(files)} stages"
+        yield Finding(subject, "ok", f"{stages}: {', '.join(files)}")
 
 
 def store(url: str) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
     from penstock.workers.sharding.pipeline import Order, Progress
     from penstock.workers.sharding.report import ShardReport, StageReport
 
-_UNITS = ("B", "KB", "MB", "GB", "TB")
+_TORCH_SUFFIXES = (".pt2", ".pt", ".pth")
+_SUFFIXES = (".onnx", *_TORCH_SUFFIXES)
+_WHOLE = ("model.onnx", "model.pt2")
 
 
 class CannotStart(PenstockError):
@@ -75,7 +79,9 @@ def shard(
     from penstock.workers.sharding.pipeline import Order
 
     try:
-        report = _cut(model, Order(stages, output, tolerance), input_ or [])
+        # The report alone goes to standard output, whatever the module to be cut prints.
+        with contextlib.redirect_stdout(sys.stderr):
+            report = _cut(model, Order(stages, output, tolerance), input_ or [])
     except MemoryError:
         raise CannotStart(
             "not enough memory: cutting needs about twice the model's size; use a larger machine"
@@ -93,7 +99,8 @@ def _cut(model: str, order: Order, inputs: list[str]) -> ShardReport:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    console = Console(stderr=True)
+    # By its file: while torch exports, sys.stderr is not the terminal.
+    console = Console(file=sys.stderr)
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
@@ -112,7 +119,7 @@ def _dispatch(model: str, order: Order, inputs: list[str], progress: Progress) -
 
     given = parse_inputs(inputs)
     path = Path(model)
-    if path.suffix == ".onnx" or path.is_file():
+    if path.suffix in _SUFFIXES or path.is_file():
         _check_file(path)
         return shard_onnx(path, order, given, progress)
     if ":" not in model:
@@ -127,9 +134,9 @@ def _dispatch(model: str, order: Order, inputs: list[str], progress: Progress) -
 
 
 def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise CannotStart(f"there is no file {path}")
-    if path.suffix in (".pt2", ".pt", ".pth"):
+    if not path.is_file():
+        raise CannotStart(f"there is no file {path}: give an ONNX file, or package.module:factory")
+    if path.suffix in _TORCH_SUFFIXES:
         raise CannotStart(
             f"{path} cannot be cut; name the function that makes the module, as package.module:"
             "factory, so that it can be exported stage by stage"
@@ -138,51 +145,46 @@ def _check_file(path: Path) -> None:
 
 def _show(report: ShardReport) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("Stage", justify="right")
-    table.add_column("File", no_wrap=True)
-    table.add_column("Cut after", overflow="fold")
-    table.add_column("Parameters", justify="right", no_wrap=True)
-    table.add_column("Bytes", justify="right", no_wrap=True)
-    table.add_column("Hands on", justify="right", no_wrap=True)
+    from penstock.cli.tables import plain_table
+
+    table = plain_table("stage", "file", "cut after", "parameters", "bytes", "hands on")
     for stage in report.stages:
         table.add_row(*_row(stage))
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"\n[green]✓[/] {_verdict(report)}")
+    console.print()
+    console.print(Text(_verdict(report), style="green"))
     if any(stage.crossing for stage in report.stages):
-        console.print("[dim]Hands on: bytes that each item of a batch takes to the next stage.[/]")
-    console.print(f"Written to {report.directory}", soft_wrap=True)
+        who = "each item of a batch" if report.verification.batch_sizes else "a request"
+        console.print(Text(f"Hands on: what {who} takes to the next stage.", style="dim"))
+    console.print(Text(f"Written to {report.directory}"), soft_wrap=True)
+    for whole in _WHOLE:
+        if (report.directory / whole).exists():
+            warning = f"{whole} is there, too: move it away, or this version cannot be served."
+            console.print(Text(warning, style="yellow"))
 
 
 def _row(stage: StageReport) -> tuple[str, ...]:
-    crossing = "-" if stage.crossing_bytes is None else size_text(stage.crossing_bytes)
+    from penstock.cli.tables import size_text
+
+    handed_on = stage.crossing_bytes
     return (
         str(stage.stage),
         stage.file,
         stage.cut_after or "-",
         f"{stage.parameters:,}",
         size_text(stage.parameter_bytes),
-        crossing,
+        "-" if handed_on is None else size_text(handed_on),
     )
 
 
 def _verdict(report: ShardReport) -> str:
     proof = report.verification
-    where = f" at batch sizes {', '.join(map(str, proof.batch_sizes))}" if proof.batch_sizes else ""
+    sizes = ", ".join(map(str, proof.batch_sizes))
+    where = f" (batch sizes {sizes})" if sizes else ""
     if proof.largest_difference == 0.0:
-        return f"The stages in a row answer exactly as the whole model does{where}."
-    return (
-        f"The stages in a row answer as the whole model does{where} "
-        f"(largest difference {proof.largest_difference:.1e})."
-    )
-
-
-def size_text(count: int) -> str:
-    """*count* bytes for people: ``1.3 MB``."""
-    size, unit = float(count), 0
-    while size >= 999.95 and unit < len(_UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{count} B" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
+        return f"The stages answer exactly as the whole model does{where}."
+    within = f"{proof.largest_difference:.1e}"
+    return f"The stages answer as the whole model does, within {within}{where}."

@@ -1,7 +1,7 @@
 """The cluster's status as tables that stay readable in 80 columns."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.table import Table
@@ -16,6 +16,16 @@ _COLOURS = {"READY": "green", "LOADING": "yellow", "UNAVAILABLE": "red"}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _THOUSAND = 1024
 _SECOND_MS = 1000
+_RIGHT = {"size", "waiting", "oldest", "pid", "restarts", "parameters", "bytes", "hands on"}
+
+
+class PlainTable(Table):
+    """A table of texts as they are: names and reasons may hold brackets, which are no markup."""
+
+    def add_row(self, *cells: "RenderableType | None", **options: Any) -> None:
+        """Add one line."""
+        plain = (Text(cell) if isinstance(cell, str) else cell for cell in cells)
+        super().add_row(*plain, **options)
 
 
 def models_table(status: pb.StatusResponse) -> Table:
@@ -87,12 +97,12 @@ def processes_table(status: pb.StatusResponse) -> Table:
     return table
 
 
-def plain_table(*columns: str) -> Table:
+def plain_table(*columns: str) -> PlainTable:
     """An empty table, the same everywhere."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = PlainTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        right = column in {"size", "waiting", "oldest", "pid", "restarts"}
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+        justify: Literal["right", "left"] = "right" if column in _RIGHT else "left"
+        table.add_column(column, justify=justify, overflow="fold")
     return table
 
 
@@ -108,11 +118,13 @@ def state_text(state: str) -> Text:
 
 def size_text(size: float) -> str:
     """Bytes, for people."""
-    for unit in _UNITS[:-1]:
-        if size < _THOUSAND:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+    if size < _THOUSAND:
+        return f"{size:.0f} {_UNITS[0]}"
+    for unit in _UNITS[1:-1]:
         size /= _THOUSAND
-    return f"{size:.1f} {_UNITS[-1]}"
+        if round(size, 1) < _THOUSAND:
+            return f"{size:.1f} {unit}"
+    return f"{size / _THOUSAND:.1f} {_UNITS[-1]}"
 
 
 def age_text(age_ms: int) -> str:
