@@ -5,6 +5,7 @@ saw Redis come back, asks for the job's state, and queues it again where Redis f
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -14,6 +15,7 @@ import structlog
 from penstock.clock import Clock, monotonic
 from penstock.errors import DeadlineExceeded, JobFailed, PenstockError, StoreUnavailable
 from penstock.scheduler.jobs import NewJob, QueueLimits
+from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.replies import Reply
 
@@ -52,6 +54,7 @@ class PendingTable:
         self._gateway = gateway
         self._clock = clock
         self._pending: dict[str, Pending] = {}
+        self._crowds: Counter[StageRef] = Counter()
         self._ids = count(1)
         self._generations: dict[str, int] = {}
         self._cancels: set[asyncio.Task[None]] = set()
@@ -80,6 +83,7 @@ class PendingTable:
         ends_s = now_s + job.ttl_ms / 1000
         pending = Pending(job, limits, ends_s, now_s + ASK_AFTER_S, answer)
         self._pending[job.id] = pending
+        self._crowds[job.ref] += 1
         self.payload_bytes += len(job.payload)
         self._submit(pending)
         try:
@@ -89,6 +93,7 @@ class PendingTable:
             raise
         finally:
             self._pending.pop(pending.job.id, None)
+            self._crowds[job.ref] -= 1
             self.payload_bytes -= len(job.payload)
 
     def deliver(self, reply: Reply) -> None:
@@ -124,7 +129,8 @@ class PendingTable:
             if isinstance(outcome, Exception):
                 pending.answer.set_exception(outcome)
 
-        self._queue.submit(pending.job, pending.limits, answered)
+        crowd = self._crowds[pending.job.ref]
+        self._queue.submit(pending.job, pending.limits, answered, crowd)
 
     def _cancel(self, job: NewJob) -> None:
         task = asyncio.create_task(self._cancel_job(job))

@@ -20,6 +20,7 @@ from typing import Any, Self
 import structlog
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
@@ -38,7 +39,7 @@ from redis.exceptions import (
 
 from penstock.errors import OutOfMemory, StoreRefused, StoreUnavailable, StoreUnsuitable
 from penstock.scheduler.scripts import Script
-from penstock.scheduler.topology import Topology, topology_of
+from penstock.scheduler.topology import Topology, ask, connect, topology_of
 
 log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ _RETRY_FIRST_S, _RETRY_MAX_S = 0.05, 1.0
 _MINIMUM = {"redis": (7, 0, 15), "valkey": (8, 0, 0)}
 # The server cannot do it now, another connection may: reconnect and send again.
 _MISPLACED = (
+    AskError,
     MovedError,
     ReadOnlyError,
     BusyLoadingError,
@@ -64,12 +66,11 @@ _MISPLACED = (
 
 
 class _Command:
-    __slots__ = ("answer", "packed", "words")
+    __slots__ = ("answer", "words")
 
     def __init__(self, words: Sequence[Argument], answer: "asyncio.Future[Any]") -> None:
         self.words = words
         self.answer = answer
-        self.packed: list[bytes] | None = None
 
 
 class Link:
@@ -92,7 +93,7 @@ class Link:
         self._wake = asyncio.Event()
         self._answers = 0
         self._down_since: float | None = asyncio.get_running_loop().time()
-        self._last_error: Exception | None = None
+        self._last_error: BaseException | None = None
         self._sides: list[asyncio.Task[None]] = []
         self.generation = 0
         self._tasks = [
@@ -103,6 +104,11 @@ class Link:
     def __repr__(self) -> str:
         state = "up" if self.up else "down"
         return f"Link({self._tag}, {state}, {len(self._unanswered)} unanswered)"
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return all(task.done() for task in self._tasks)
 
     @property
     def up(self) -> bool:
@@ -179,17 +185,24 @@ class Link:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _RETRY_MAX_S)
                 continue
-            pause_s = _RETRY_FIRST_S
+            down_since, answers = self._down_since, self._answers
+            self._down_since = None
             try:
                 await self._serve(connection)
             finally:
                 await connection.disconnect(nowait=True)
+            if isinstance(self._last_error, _MISPLACED) and self._answers == answers:
+                # As good as no connection: it loads its data, or is no primary.
+                self._down_since = down_since
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _RETRY_MAX_S)
+            else:
+                pause_s = _RETRY_FIRST_S
 
     async def _connect(self) -> AbstractConnection:
         connection = await self._topology.connection(self._tag)
-        await connection.connect()  # type: ignore[no-untyped-call]
+        await connect(connection)
         self.generation += 1
-        self._down_since = None
         return connection
 
     async def _serve(self, connection: AbstractConnection) -> None:
@@ -209,11 +222,16 @@ class Link:
                 side.cancel()
             results = await asyncio.gather(*sides, return_exceptions=True)
             self._down_since = asyncio.get_running_loop().time()
-        self._last_error = next((r for r in results if isinstance(r, RedisError | OSError)), None)
+        self._last_error = next(
+            (r for r in results if isinstance(r, RedisError | OSError)),
+            TimeoutError(f"no answer for {self._silence_s:g} s"),
+        )
         for side in done:
             error = None if side.cancelled() else side.exception()
             if error is not None and not isinstance(error, RedisError | OSError):
-                raise error
+                # uvloop raises RuntimeError on a transport that is closed. Whatever it was, the
+                # link must live on: the next connection begins anew.
+                log.warning("redis connection failed", tag=self._tag, error=repr(error))
         log.debug("redis connection lost", tag=self._tag, error=str(self._last_error))
 
     async def _write(self, connection: AbstractConnection) -> None:
@@ -335,6 +353,7 @@ class Links:
     def blocking(self, tag: str) -> Link:
         """A link of one's own, for blocking reads of at most a few seconds."""
         link = Link(self._topology, tag, silence_s=2 * SILENCE_S, patience_s=self._patience_s)
+        self._own = [own for own in self._own if not own.closed]
         self._own.append(link)
         return link
 
@@ -342,7 +361,7 @@ class Links:
         # Once, by hand: a wrong password or an old server should be told, not retried.
         try:
             connection = await self._topology.connection("{registry}")
-            await connection.connect()  # type: ignore[no-untyped-call]
+            info = (await ask(connection, "INFO", "server")).decode()
         except AuthenticationError as error:
             raise StoreUnsuitable(
                 f"Redis at {shown(self._url)} refuses the login: {error}"
@@ -352,11 +371,7 @@ class Links:
                 f"Redis at {shown(self._url)} cannot be reached: {error}; "
                 "start it, or correct --redis"
             ) from error
-        try:
-            await connection.send_command("INFO", "server", check_health=False)
-            check_version((await connection.read_response()).decode(), shown(self._url))
-        finally:
-            await connection.disconnect(nowait=True)
+        check_version(info, shown(self._url))
 
     async def _close(self) -> None:
         for link in (*self._shared.values(), *self._own):

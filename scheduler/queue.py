@@ -6,11 +6,15 @@ counted in the same scripts that make them true.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Sequence
 from typing import Any
+
+from redis.exceptions import OutOfMemoryError
 
 from penstock.errors import QueueFull, StoreUnavailable
 from penstock.scheduler import scripts
+from penstock.scheduler.gathering import Answered, Entry, Gathering, Line
 from penstock.scheduler.jobs import (
     Claim,
     ClaimTerms,
@@ -42,9 +46,6 @@ _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
 _DEPTHS = scripts.load("depths")
 
-Answered = Callable[[str | Exception | None], None]
-_Lot = tuple[StageRef, str, QueueLimits]
-
 BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
 
@@ -55,7 +56,7 @@ class Queue:
     def __init__(self, links: Links, partitions: int) -> None:
         self._links = links
         self.partitions = partitions
-        self._gathered: dict[_Lot, list[tuple[NewJob, Answered]]] = {}
+        self._gathering = Gathering(self._enqueue)
 
     def keys_of(self, model: str) -> PartitionKeys:
         """The keys of the partition that holds the model's jobs."""
@@ -86,21 +87,16 @@ class Queue:
         self.submit(job, limits, answered)
         return await answer
 
-    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered) -> None:
+    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 1) -> None:
         """As `enqueue`, without waiting: *answered* gets what it would return or raise.
 
-        Jobs of one event-loop turn that go into one queue go there in one call.
+        Jobs that go into one queue travel together (`gathering`); *crowd* is how many of its jobs
+        the caller waits for.
         """
-        lot = (job.ref, job.gateway, limits)
-        jobs = self._gathered.get(lot)
-        if jobs is None:
-            jobs = self._gathered[lot] = []
-            asyncio.get_running_loop().call_soon(self._enqueue_lot, lot)
-        jobs.append((job, answered))
+        self._gathering.add(job, limits, answered, crowd)
 
-    def _enqueue_lot(self, lot: _Lot) -> None:
-        ref, gateway, limits = lot
-        jobs = self._gathered.pop(lot)
+    def _enqueue(self, line: Line, entries: list[Entry]) -> None:
+        ref, limits = line.ref, line.limits
         keys, queue = self.keys_of(ref.model), ref.queue
         names = (
             keys.ready + queue,
@@ -111,18 +107,18 @@ class Queue:
             keys.jobs,
             keys.ended,
         )
-        words: list[Argument] = [gateway, queue, limits.jobs, limits.payload_bytes]
-        for job, _ in jobs:
+        words: list[Argument] = [line.gateway, queue, limits.jobs, limits.payload_bytes]
+        for job, _ in entries:
             words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms, job.payload)
 
         def done(answer: "asyncio.Future[Any]") -> None:
             if answer.cancelled():
-                outcomes: Any = [StoreUnavailable("the connection was closed")] * len(jobs)
+                outcomes: Any = [StoreUnavailable("the connection was closed")] * len(entries)
             elif error := answer.exception():
-                outcomes = [error] * len(jobs)
+                outcomes = [error] * len(entries)
             else:
                 outcomes = map(_accepted, answer.result())
-            for (_, answered), outcome in zip(jobs, outcomes, strict=True):
+            for (_, answered), outcome in zip(entries, outcomes, strict=True):
                 answered(outcome)
 
         self._links.to(keys.tag).start(_ENQUEUE, names, words).add_done_callback(done)
@@ -190,7 +186,9 @@ class Queue:
         bell, link = f"{keys.bells}{ref.queue}@{worker}", self._links.to(keys.tag)
         rung = link.submit("RPUSH", bell, "1")
         await link.command("PEXPIRE", bell, 1000 * BELL_WAIT_S)
-        await rung
+        # A full server takes no ring; the sleep ends by itself.
+        with contextlib.suppress(OutOfMemoryError):
+            await rung
 
     async def renew(
         self, model: str, held: Sequence[tuple[str, str]], lease_ms: int, link: Link | None = None
@@ -258,6 +256,8 @@ class Queue:
 
     async def cancel(self, model: str, job: str) -> None:
         """The client is gone: a waiting job leaves the queue, a leased one is marked."""
+        if self._gathering.remove(job):
+            return
         keys = self.keys_of(model)
         await self._links.to(keys.tag).call(
             _CANCEL,

@@ -4,7 +4,7 @@ The stream keeps a reply until its gateway has read it, whatever happens to the 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -76,10 +76,11 @@ class ReplyReader:
         link = self._links.blocking(keys.tag)
         position, generation = b"0-0", link.generation
         while True:
-            if link.generation != generation:
+            if generation not in (0, link.generation):
                 # Another server may answer now, whose stream is behind: begin anew. What was
                 # read is trimmed, and a repeated reply finds nobody waiting.
-                position, generation = b"0-0", link.generation
+                position = b"0-0"
+            generation = link.generation
             try:
                 trimmed = link.submit("XTRIM", stream, "MINID", _after(position))
                 answer = await link.command(
@@ -93,7 +94,8 @@ class ReplyReader:
             for _, entries in answer or ():
                 for entry, fields in entries:
                     position = entry
-                    self._deliver(_reply(fields))
+                    for reply in replies_of(fields):
+                        self._deliver(reply)
 
 
 def _after(position: bytes) -> bytes:
@@ -101,6 +103,8 @@ def _after(position: bytes) -> bytes:
     return b"%b-%d" % (milliseconds, int(sequence) + 1)
 
 
-def _reply(fields: list[bytes]) -> Reply:
-    _, job, _, code, _, message, _, body = fields
-    return Reply(job.decode(), Code(int(code)), message.decode(), body)
+def replies_of(fields: Sequence[bytes]) -> Iterator[Reply]:
+    """The replies that one entry of the stream carries; lua/lib/end_job.lua writes them."""
+    for at in range(0, len(fields), 8):
+        _, job, _, code, _, message, _, body = fields[at : at + 8]
+        yield Reply(job.decode(), Code(int(code)), message.decode(), body)

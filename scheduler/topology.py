@@ -11,12 +11,11 @@
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import RedisCluster
-from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import (
     AbstractConnection,
     Connection,
@@ -26,7 +25,9 @@ from redis.asyncio.connection import (
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.crc import key_slot
+from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from penstock.errors import InvalidConfiguration, StoreUnavailable
 
@@ -88,7 +89,7 @@ class OneServer:
             found: dict[str, Any] = dict(parse_url(url))
         except ValueError as error:
             raise InvalidConfiguration(
-                f"--redis {url}: {error}; also understood: redis+sentinel://h1,h2/service "
+                f"--redis: {error}; also understood: redis+sentinel://h1,h2/service "
                 "and redis+cluster://h1,h2"
             ) from error
         self._type: type[AbstractConnection] = found.pop("connection_class", Connection)
@@ -111,16 +112,22 @@ class SentinelGroup:
         parts = urlsplit(url)
         path = parts.path.strip("/").split("/")
         if not path[0]:
-            raise InvalidConfiguration(
-                f"--redis {url}: name the service after the hosts: /mymaster"
-            )
+            raise InvalidConfiguration("--redis: name the service after the hosts: /mymaster")
+        if len(path) > 1 and not path[1].isdigit():
+            raise InvalidConfiguration(f"--redis: '{path[1]}' is no database's number")
         self._service = path[0]
         self._type: type[Connection] = SSLConnection if tls else Connection
         self._extra = _credentials(url)
         if len(path) > 1:
             self._extra["db"] = int(path[1])
         self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            _hosts(url, _SENTINEL_PORT), sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S}
+            _hosts(url, _SENTINEL_PORT),
+            # No retries: while one does not answer, the next one is asked.
+            sentinel_kwargs={
+                "socket_timeout": CONNECT_TIMEOUT_S,
+                "socket_connect_timeout": CONNECT_TIMEOUT_S,
+                "retry": Retry(NoBackoff(), 0),
+            },
         )
 
     async def connection(self, tag: str) -> AbstractConnection:  # noqa: ARG002 one for all tags
@@ -147,29 +154,75 @@ class Cluster:
     def __init__(self, url: str, *, tls: bool) -> None:
         self._type: type[Connection] = SSLConnection if tls else Connection
         self._extra = _credentials(url)
-        self._client = RedisCluster(
-            startup_nodes=[ClusterNode(host, port) for host, port in _hosts(url, _REDIS_PORT)],
-            ssl=tls,
-            socket_timeout=CONNECT_TIMEOUT_S,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            **self._extra,
-        )
-        self._lock = asyncio.Lock()
+        self._named = _hosts(url, _REDIS_PORT)
+        self._hosts = deque(self._named)
 
     async def connection(self, tag: str) -> AbstractConnection:
         """A new connection to the primary of the slot that *tag* hashes to."""
-        try:
-            async with self._lock:
-                # Asked anew each time: a connection is opened because the last one failed.
-                await self._client.nodes_manager.initialize()
-            node = self._client.nodes_manager.get_node_from_slot(self._client.keyslot(tag))
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"the cluster has no primary for {tag}: {error}") from error
-        return self._type(host=node.host, port=node.port, **_options(self._extra))
+        slot = key_slot(tag.encode())
+        why: Exception | None = None
+        # Asked anew each time, since a connection is opened because the last one failed; and each
+        # time another server, since one that was cut off may not know who has the slot now.
+        for _ in range(len(self._hosts)):
+            host, port = self._hosts[0]
+            self._hosts.rotate(-1)
+            try:
+                slots = await ask(self._to(host, port), "CLUSTER", "SLOTS")
+            except AuthenticationError:
+                raise
+            except (RedisError, OSError) as error:
+                why = error
+                continue
+            # One that does not know its own address has the one by which it was reached.
+            primaries = [
+                (first, last, (address or b"").decode() or host, at)
+                for first, last, (address, at, *_), *_ in slots
+            ]
+            self._hosts = deque(dict.fromkeys([*(p[2:] for p in primaries), *self._named]))
+            for first, last, *primary in primaries:
+                if first <= slot <= last:
+                    return self._to(*primary)
+        raise StoreUnavailable(f"the cluster has no primary for {tag}: {why or 'nobody has it'}")
+
+    def _to(self, host: str, port: int) -> AbstractConnection:
+        return self._type(host=host, port=port, **_options(self._extra))
 
     async def close(self) -> None:
-        """Close the connections that were used to learn the slots."""
-        await self._client.aclose()
+        """Nothing was left open."""
+
+
+async def connect(connection: AbstractConnection) -> None:
+    """Connect it as a whole: a server that is stopped accepts connections, and greets nobody.
+
+    Raises:
+        TimeoutError: it did not answer within `CONNECT_TIMEOUT_S`.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await connection.connect()  # type: ignore[no-untyped-call]
+    except BaseException as error:
+        await connection.disconnect(nowait=True)
+        if isinstance(error, TimeoutError):
+            raise TimeoutError(f"no answer for {CONNECT_TIMEOUT_S:g} s") from None
+        # On a unix socket, redis-py hides why the server refused.
+        if isinstance(error, RedisConnectionError) and isinstance(error.__cause__, RedisError):
+            raise error.__cause__ from None
+        raise
+
+
+async def ask(connection: AbstractConnection, *words: str) -> Any:
+    """Send one command on a new *connection*, and close it.
+
+    Raises:
+        TimeoutError: no answer within `CONNECT_TIMEOUT_S`.
+    """
+    await connect(connection)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await connection.send_command(*words, check_health=False)
+            return await connection.read_response()
+    finally:
+        await connection.disconnect(nowait=True)
 
 
 def _hosts(url: str, default_port: int) -> list[tuple[str, int]]:
@@ -178,7 +231,7 @@ def _hosts(url: str, default_port: int) -> list[tuple[str, int]]:
     for item in netloc.split(","):
         host, _, port = item.partition(":")
         if not host or (port and not port.isdigit()):
-            raise InvalidConfiguration(f"--redis {url}: '{item}' is not host or host:port")
+            raise InvalidConfiguration(f"--redis: '{item}' is not host or host:port")
         hosts.append((host, int(port or default_port)))
     return hosts
 

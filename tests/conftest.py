@@ -7,11 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.cluster import Cluster
 from support.stores import redis, valkey
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "examples" / "digits"
+
+# pytest --hypothesis-profile nightly
+settings.register_profile("nightly", max_examples=2000, stateful_step_count=50)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ class Store:
     """A server that can be killed and started again with its data."""
 
     def __init__(self, binary, *options):
-        self._folder = tempfile.TemporaryDirectory(prefix="penstock-test-", dir="/tmp")
+        self._folder = tempfile.TemporaryDirectory(prefix="test-penstock-", dir="/tmp")
         self.directory = Path(self._folder.name)
         self.socket = self.directory / "store.sock"
         self.url = f"unix://{self.socket}"

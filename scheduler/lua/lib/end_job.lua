@@ -7,7 +7,8 @@ local ENDED_MS = 15000
 -- A stream whose gateway never reads it goes by itself.
 local REPLIES_MS = 120000
 local MOST_ENDED = 500
-local ended_ids, ended_jobs, reply_streams = {}, {}, {}
+-- Stream -> fields of one entry: a batch's replies to one gateway travel together.
+local ended_ids, ended_jobs, replies = {}, {}, {}
 
 local function flush_ended(F)
   if #ended_ids > 0 then
@@ -16,17 +17,21 @@ local function flush_ended(F)
     redis.call('DEL', unpack(ended_jobs))
     ended_ids, ended_jobs = {}, {}
   end
-  for stream in pairs(reply_streams) do
+  for stream, fields in pairs(replies) do
+    redis.call('XADD', stream, '*', unpack(fields))
     redis.call('PEXPIRE', stream, REPLIES_MS)
   end
-  reply_streams = {}
+  replies = {}
 end
 
 local function end_job(F, id, j, state, token, code, message, body)
   if code then
     local stream = F.replies .. j.gateway
-    redis.call('XADD', stream, '*', 'id', id, 'code', code, 'message', message, 'body', body)
-    reply_streams[stream] = true
+    local fields = replies[stream] or {}
+    replies[stream] = fields
+    local n = #fields
+    fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = 'id', id, 'code', code
+    fields[n + 5], fields[n + 6], fields[n + 7], fields[n + 8] = 'message', message, 'body', body
   end
   if j.limited then
     redis.call('HINCRBY', F.volume, version_of(j.queue), -tonumber(j.limited))
