@@ -10,10 +10,9 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import OutOfMemoryError
-
-from penstock.errors import QueueFull, StoreUnavailable
+from penstock.errors import OutOfMemory, QueueFull
 from penstock.scheduler import scripts
+from penstock.scheduler.conversation import Argument
 from penstock.scheduler.gathering import Answered, Entry, Gathering, Line
 from penstock.scheduler.jobs import (
     Claim,
@@ -33,7 +32,7 @@ from penstock.scheduler.keys import (
     partition_keys,
     partition_of,
 )
-from penstock.scheduler.link import Argument, Link, Links
+from penstock.scheduler.link import Link, Links
 from penstock.scheduler.statistics import counters_of
 
 _ENQUEUE = scripts.load("enqueue")
@@ -111,17 +110,13 @@ class Queue:
         for job, _ in entries:
             words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms, job.payload)
 
-        def done(answer: "asyncio.Future[Any]") -> None:
-            if answer.cancelled():
-                outcomes: Any = [StoreUnavailable("the connection was closed")] * len(entries)
-            elif error := answer.exception():
-                outcomes = [error] * len(entries)
-            else:
-                outcomes = map(_accepted, answer.result())
+        def told(answer: Any) -> None:
+            failed = isinstance(answer, Exception)
+            outcomes = [answer] * len(entries) if failed else map(_accepted, answer)
             for (_, answered), outcome in zip(entries, outcomes, strict=True):
                 answered(outcome)
 
-        self._links.to(keys.tag).start(_ENQUEUE, names, words).add_done_callback(done)
+        self._links.to(keys.tag).start(_ENQUEUE, names, words, told)
 
     async def claim(
         self, ref: StageRef, worker: str, nonce: str, terms: ClaimTerms, link: Link
@@ -187,7 +182,7 @@ class Queue:
         rung = link.submit("RPUSH", bell, "1")
         await link.command("PEXPIRE", bell, 1000 * BELL_WAIT_S)
         # A full server takes no ring; the sleep ends by itself.
-        with contextlib.suppress(OutOfMemoryError):
+        with contextlib.suppress(OutOfMemory):
             await rung
 
     async def renew(

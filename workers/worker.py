@@ -32,6 +32,7 @@ log = structlog.get_logger()
 _NO_TIME = Timing()
 _RETRY_DELAY_MS, _MOST_ATTEMPTS = 50, 3
 _PERSIST_S = 60.0
+_SHORT_S = 0.001
 
 
 class DeviceBroken(Exception):
@@ -130,7 +131,8 @@ class Worker:
     async def _claim_jobs(self) -> None:
         while not self._draining:
             room = rows_to_claim(sum(work.rows for work in self._staged), self._duty.rules)
-            if room == 0 or (self._running and not self._claim_due):
+            busy = self._running or bool(self._staged)
+            if room == 0 or (busy and not self._claim_due):
                 self._room.clear()
                 await self._room.wait()
                 continue
@@ -213,7 +215,7 @@ class Worker:
         self._renewal.batch_begins()
         started = loop.time()
         try:
-            ran = await loop.run_in_executor(self._device, self._execution.run, batch)
+            ran = await self._compute(batch, rows)
         finally:
             self._renewal.batch_ends()
             self._running = False
@@ -224,6 +226,14 @@ class Worker:
         if ran.error is not None:
             await self._check_device(batch, ran)
         self._send(self._finish(batch, ran, rows))
+
+    async def _compute(self, batch: list[Work], rows: int) -> Ran:
+        foreseen_s = self._pace.foreseen_s(rows)
+        if foreseen_s is not None and foreseen_s < _SHORT_S and self._execution.any_thread:
+            # The way to the device's thread and back would take longer than the batch.
+            return self._execution.run(batch)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._device, self._execution.run, batch)
 
     def _claim_ahead(self) -> None:
         self._claim_due = True

@@ -23,7 +23,7 @@ from penstock.scheduler.jobs import Outcome, QueueLimits, Timing
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
-from penstock.scheduler.replies import ReplyReader
+from penstock.scheduler.replies import ReplyReader, replies_of
 from penstock.scheduler.statistics import counters_of
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
@@ -279,8 +279,10 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def each_reply_is_there_once(self):
         for gateway in GATEWAYS:
-            entries = self._look.xrange(self._keys.replies + gateway)
-            found = [(e[b"id"].decode(), Code(int(e[b"code"]))) for _, e in entries]
+            # redis-py would make a dict of each entry, and lose all replies of a batch but one.
+            read = "return redis.call('XRANGE', KEYS[1], '-', '+')"
+            entries = self._look.eval(read, 1, self._keys.replies + gateway)
+            found = [(r.job, r.code) for _, fields in entries for r in replies_of(fields)]
             assert Counter(found) == Counter(self._model.replies[gateway])
 
     @invariant()
