@@ -126,11 +126,13 @@ class Link:
         """
         return await self.submit(*words)
 
-    async def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        """Run *script*, loading it where Redis has forgotten it; errors as for `command`."""
+    def call(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument]
+    ) -> "asyncio.Future[Any]":
+        """Run *script*, loading it where Redis has forgotten it; as for `submit`."""
         waiting, told = self._waiting()
         self._run_script(script, (len(keys), *keys, *args), told, waiting)
-        return await waiting
+        return waiting
 
     def start(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], told: Told

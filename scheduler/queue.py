@@ -7,7 +7,7 @@ counted in the same scripts that make them true.
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from penstock.errors import OutOfMemory, QueueFull
@@ -196,13 +196,16 @@ class Queue:
         )
         return [Held(value) for value in answer]
 
-    async def advance(
+    def advance(
         self, token: str, to: StageRef, timing: Timing, jobs: Sequence[tuple[str, bytes]]
-    ) -> list[Held]:
-        """End a stage of *jobs*, given as (id, next payload), and queue them for the stage *to*."""
+    ) -> Awaitable[list[Held]]:
+        """End a stage of *jobs*, given as (id, next payload), and queue them for the stage *to*.
+
+        The call is on its way when this returns; its answer may be awaited later.
+        """
         keys = self.keys_of(to.model)
         words = [word for pair in jobs for word in pair]
-        answer = await self._links.to(keys.tag).call(
+        answer = self._links.to(keys.tag).call(
             _ADVANCE,
             (
                 keys.lease,
@@ -224,17 +227,20 @@ class Queue:
                 *words,
             ),
         )
-        return [Held(value) for value in answer]
+        return _held(answer)
 
-    async def settle(
+    def settle(
         self, token: str, ref: StageRef, rows: int, timing: Timing, outcomes: Sequence[Outcome]
-    ) -> list[Held]:
-        """End jobs of one batch of *rows* rows, each exactly once and each on its own."""
+    ) -> Awaitable[list[Held]]:
+        """End jobs of one batch of *rows* rows, each exactly once and each on its own.
+
+        The call is on its way when this returns; its answer may be awaited later.
+        """
         keys = self.keys_of(ref.model)
         words: list[str | int | bytes] = []
         for outcome in outcomes:
             words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
-        answer = await self._links.to(keys.tag).call(
+        answer = self._links.to(keys.tag).call(
             _SETTLE,
             (
                 keys.lease,
@@ -247,7 +253,7 @@ class Queue:
             ),
             (token, rows, timing.input_ns, timing.infer_ns, timing.output_ns, *words),
         )
-        return [Held(value) for value in answer]
+        return _held(answer)
 
     async def cancel(self, model: str, job: str) -> None:
         """The client is gone: a waiting job leaves the queue, a leased one is marked."""
@@ -270,21 +276,21 @@ class Queue:
             (job,),
         )
 
-    async def give_back(self, model: str, token: str, jobs: Sequence[str]) -> list[Held]:
+    def give_back(self, model: str, token: str, jobs: Sequence[str]) -> Awaitable[list[Held]]:
         """Return leased jobs that were not begun; it does not count as an attempt."""
-        return await self._nack(model, token, ("unbegun", 0, 0, ""), jobs)
+        return self._nack(model, token, ("unbegun", 0, 0, ""), jobs)
 
-    async def retry(
+    def retry(
         self, model: str, token: str, jobs: Sequence[str], *, delay_ms: int, most: int, why: str
-    ) -> list[Held]:
+    ) -> Awaitable[list[Held]]:
         """Return jobs for another try after *delay_ms*; the last of *most* attempts fails them."""
-        return await self._nack(model, token, ("again", delay_ms, most, why), jobs)
+        return self._nack(model, token, ("again", delay_ms, most, why), jobs)
 
-    async def _nack(
+    def _nack(
         self, model: str, token: str, how: tuple[str, int, int, str], jobs: Sequence[str]
-    ) -> list[Held]:
+    ) -> Awaitable[list[Held]]:
         keys = self.keys_of(model)
-        answer = await self._links.to(keys.tag).call(
+        answer = self._links.to(keys.tag).call(
             _NACK,
             (
                 keys.lease,
@@ -300,7 +306,7 @@ class Queue:
             ),
             (token, *how, *jobs),
         )
-        return [Held(value) for value in answer]
+        return _held(answer)
 
     async def reap(
         self, partition: int, *, most: int = 100, gateway_ms: int = 10_000, died: str = ""
@@ -364,6 +370,10 @@ class Queue:
         keys = self.keys_of(model)
         flat = await self._links.to(keys.tag).command("HGETALL", f"{keys.stats}{model}:{version}")
         return counters_of(dict(zip(flat[::2], flat[1::2], strict=True)))
+
+
+async def _held(answer: Awaitable[list[int]]) -> list[Held]:
+    return [Held(value) for value in await answer]
 
 
 def _accepted(answer: int | bytes) -> str | Exception | None:

@@ -26,7 +26,7 @@ class RetryPolicy:
         fraction: draws from 0 to 1; delays are random so that clients do not come back together.
     """
 
-    attempts: int = 5
+    attempts: int = 8
     first_delay_s: float = 0.1
     longest_delay_s: float = 2.0
     fraction: Callable[[], float] = field(default=random.random)  # not for secrets
