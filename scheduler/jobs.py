@@ -45,6 +45,7 @@ class Lease:
         remaining_ms: to the deadline, when it was claimed.
         alone: it was in a batch that ended its worker, and must run by itself.
         wait_us: microseconds in queues so far.
+        payload: a serialized ModelInferRequest; None when it was large and is lost.
     """
 
     id: str
@@ -55,7 +56,7 @@ class Lease:
     alone: bool
     wait_us: int
     gateway: str
-    payload: bytes
+    payload: bytes | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ counted in the same scripts that make them true.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from penstock.errors import OutOfMemory, QueueFull
@@ -44,6 +45,11 @@ _CANCEL = scripts.load("cancel")
 _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
 _DEPTHS = scripts.load("depths")
+
+LARGE_BYTES = 64 * 1024
+"""A payload from this size on is a key of its own: scripts would copy it several times."""
+
+BESIDE, BESIDE_GRACE_MS, ADVANCED_TTL_MS = ":payload", 60_000, 3_600_000
 
 BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
@@ -106,9 +112,15 @@ class Queue:
             keys.jobs,
             keys.ended,
         )
+        link = self._links.to(keys.tag)
         words: list[Argument] = [line.gateway, queue, limits.jobs, limits.payload_bytes]
         for job, _ in entries:
-            words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms, job.payload)
+            words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)
+            if len(job.payload) < LARGE_BYTES:
+                words += (job.payload, 0)
+            else:
+                _set_beside(link, keys.jobs + job.id + BESIDE, job.payload, job.ttl_ms)
+                words += (b"", len(job.payload))
 
         def told(answer: Any) -> None:
             failed = isinstance(answer, Exception)
@@ -116,7 +128,7 @@ class Queue:
             for (_, answered), outcome in zip(entries, outcomes, strict=True):
                 answered(outcome)
 
-        self._links.to(keys.tag).start(_ENQUEUE, names, words, told)
+        link.start(_ENQUEUE, names, words, told)
 
     async def claim(
         self, ref: StageRef, worker: str, nonce: str, terms: ClaimTerms, link: Link
@@ -147,7 +159,8 @@ class Queue:
         keys = self.keys_of(ref.model)
         queue = ref.queue
         token = f"{worker}.{nonce}"
-        answer = await (link or self._links.to(keys.tag)).call(
+        link = link or self._links.to(keys.tag)
+        answer = await link.call(
             _CLAIM,
             (
                 keys.ready + queue,
@@ -173,6 +186,12 @@ class Queue:
         )
         wait_us = int(answer[0])
         leases = [_lease(token, fields) for fields in answer[1:]]
+        beside = [(at, fields[8]) for at, fields in enumerate(answer[1:]) if fields[8]]
+        if beside:
+            names = [keys.jobs.encode() + answer[1 + at][0] + where for at, where in beside]
+            payloads = await asyncio.gather(*(link.submit("GET", name) for name in names))
+            for (at, _), payload in zip(beside, payloads, strict=True):
+                leases[at] = replace(leases[at], payload=payload)
         return Claim(leases, None if wait_us < 0 else wait_us, unfit=wait_us == -2)
 
     async def wake(self, ref: StageRef, worker: str) -> None:
@@ -204,8 +223,17 @@ class Queue:
         The call is on its way when this returns; its answer may be awaited later.
         """
         keys = self.keys_of(to.model)
-        words = [word for pair in jobs for word in pair]
-        answer = self._links.to(keys.tag).call(
+        link = self._links.to(keys.tag)
+        words: list[Argument] = []
+        for id_, payload in jobs:
+            if len(payload) < LARGE_BYTES:
+                words += (id_, payload, 0, "")
+            else:
+                # Another name than the last one's: an owner that lost the job must not change it.
+                where = f"{BESIDE}:{token}"
+                _set_beside(link, keys.jobs + id_ + where, payload, ADVANCED_TTL_MS)
+                words += (id_, b"", len(payload), where)
+        answer = link.call(
             _ADVANCE,
             (
                 keys.lease,
@@ -376,14 +404,21 @@ async def _held(answer: Awaitable[list[int]]) -> list[Held]:
     return [Held(value) for value in await answer]
 
 
+def _set_beside(link: Link, key: str, payload: bytes, ttl_ms: int) -> None:
+    """Set a large payload; it is there, or was refused, before the script that follows runs."""
+    link.submit("SET", key, payload, "PX", ttl_ms + BESIDE_GRACE_MS)
+
+
 def _accepted(answer: int | bytes) -> str | Exception | None:
     if isinstance(answer, bytes):
         return answer.decode()
+    if answer == -2:
+        return OutOfMemory("there is no memory for the request in the queue; try again later")
     return None if answer == 1 else QueueFull("Exceeds maximum queue size")
 
 
 def _lease(token: str, fields: list[Any]) -> Lease:
-    job, remaining_ms, rows, attempts, alone, wait_us, gateway, payload = fields
+    job, remaining_ms, rows, attempts, alone, wait_us, gateway, payload, _ = fields
     return Lease(
         job.decode(),
         token,

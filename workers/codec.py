@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from penstock.errors import InvalidRequest
+from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.scheduler.jobs import Lease
@@ -22,6 +22,12 @@ PATH = "penstock_path"
 """A parameter: in a request (bool) it asks for the way taken, in a reply (string) it tells it."""
 
 _SPLIT_FROM_BYTES = 16_384
+
+
+class PayloadLost(PenstockError):
+    """The store has the job and no longer its data."""
+
+    code = Code.UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,10 @@ def decode(lease: Lease, consumes: Sequence[str], *, batched: bool, now_s: float
 
     Raises:
         InvalidRequest: the payload is damaged, or lacks a tensor that the stage consumes.
+        PayloadLost: there is none.
     """
+    if lease.payload is None:
+        raise PayloadLost("the request's data was lost in the queue; send it again")
     try:
         head, raws = _parse(lease.payload)
     except (DecodeError, wire.Malformed) as error:

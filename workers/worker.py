@@ -21,7 +21,7 @@ from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
 from penstock.workers import codec
 from penstock.workers.batching import Pace, choose_batch, rows_to_claim
-from penstock.workers.codec import Work
+from penstock.workers.codec import PayloadLost, Work
 from penstock.workers.duty import Duty
 from penstock.workers.endings import NO_TIME, Endings
 from penstock.workers.execution import Execution, Failure, Ran
@@ -154,7 +154,7 @@ class Worker:
         for lease in leases:
             try:
                 works.append(codec.decode(lease, duty.consumes, batched=duty.batched, now_s=now_s))
-            except InvalidRequest as error:
+            except (InvalidRequest, PayloadLost) as error:
                 self._endings.refuse(lease, error)
         self._renewal.hold(works)
         self._staged += works

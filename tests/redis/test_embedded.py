@@ -54,8 +54,9 @@ async def test_it_leaves_nothing_behind(tmp_path):
     assert list((tmp_path / "state" / "penstock").iterdir()) == []
 
 
-async def test_a_killed_store_comes_back_with_its_data():
-    async with EmbeddedStore() as store:
+@pytest.mark.parametrize("directory", ["data", None])
+async def test_a_killed_store_comes_back_with_its_data_if_it_has_a_directory(tmp_path, directory):
+    async with EmbeddedStore(directory and tmp_path / directory) as store:
         async with Redis.from_url(store.url) as client:
             await client.set("kept", "yes")
             # The log reaches the disk each second; the kernel has it before the reply.
@@ -67,7 +68,7 @@ async def test_a_killed_store_comes_back_with_its_data():
                 return False
             async with Redis.from_url(store.url) as client:
                 try:
-                    return await client.get("kept") == b"yes"
+                    return await client.get("kept") == (b"yes" if directory else None)
                 except RedisConnectionError:
                     return False
 
