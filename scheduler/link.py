@@ -141,6 +141,10 @@ class Link:
         words = (len(keys), *keys, *args)
         self._run_script(script, words, lambda answer: told(understood(answer)), None)
 
+    def flush(self) -> None:
+        """Send now what would leave at the end of this event-loop turn."""
+        self._leave()
+
     async def close(self) -> None:
         """Close the connection; whatever has no answer fails."""
         for task in self._tasks:
@@ -190,10 +194,13 @@ class Link:
         """Commands of one event-loop turn leave in one write."""
         if not self._leaving and self._conversation is not None:
             self._leaving = True
-            self._loop.call_soon(self._leave)
+            self._loop.call_soon(self._leave_at_last)
+
+    def _leave_at_last(self) -> None:
+        self._leaving = False
+        self._leave()
 
     def _leave(self) -> None:
-        self._leaving = False
         if self._conversation is None:
             return
         parts: list[bytes] = []

@@ -129,6 +129,8 @@ class Queue:
                 answered(outcome)
 
         link.start(_ENQUEUE, names, words, told)
+        # Who else comes in this turn has been gathered already.
+        link.flush()
 
     async def claim(
         self, ref: StageRef, worker: str, nonce: str, terms: ClaimTerms, link: Link
@@ -255,6 +257,7 @@ class Queue:
                 *words,
             ),
         )
+        link.flush()
         return _held(answer)
 
     def settle(
@@ -268,7 +271,8 @@ class Queue:
         words: list[str | int | bytes] = []
         for outcome in outcomes:
             words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
-        answer = self._links.to(keys.tag).call(
+        link = self._links.to(keys.tag)
+        answer = link.call(
             _SETTLE,
             (
                 keys.lease,
@@ -281,6 +285,7 @@ class Queue:
             ),
             (token, rows, timing.input_ns, timing.infer_ns, timing.output_ns, *words),
         )
+        link.flush()
         return _held(answer)
 
     async def cancel(self, model: str, job: str) -> None:
