@@ -20,6 +20,7 @@ from penstock.gateway.inference import Inference, InferenceLimits
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.server import Health, bind, build_server
 from penstock.gateway.servicer import InferenceService
+from penstock.gateway.streaming import Streams
 from penstock.lifetime import stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
 from penstock.scheduler.keyspace import open_queue
@@ -59,6 +60,7 @@ class _Gateway:
     queue: Queue
     pending: PendingTable
     inference: Inference
+    streams: Streams
     replies: ReplyReader
 
     @classmethod
@@ -67,6 +69,7 @@ class _Gateway:
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         pending = PendingTable(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
+        inference = Inference(catalog, queue, pending, boot_id, limits)
         return cls(
             settings,
             registry,
@@ -80,14 +83,17 @@ class _Gateway:
             catalog,
             queue,
             pending,
-            Inference(catalog, queue, pending, boot_id, limits),
+            inference,
+            Streams(inference),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver),
         )
 
     async def run(self, stop: asyncio.Event) -> None:
         health = Health()
         server = build_server(
-            InferenceService(self.catalog, self.inference, self.queue, self.settings.server_name),
+            InferenceService(
+                self.catalog, self.inference, self.streams, self.queue, self.settings.server_name
+            ),
             ClusterService(self.catalog, self.registry, self.queue),
             health,
             max_message_mib=self.settings.max_message_mib,
@@ -125,6 +131,7 @@ class _Gateway:
         self.record.draining = True
         await health.say(serving=False)
         self.inference.draining = True
+        self.streams.drain()
         await self._turn_away()
         await server.stop(self.settings.drain_s)
         await self.pending.close()

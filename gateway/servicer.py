@@ -5,7 +5,7 @@ the wire, so that nothing is parsed or built twice.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, Final
 
 import grpc
@@ -16,6 +16,7 @@ from penstock.gateway.catalog import Catalog, parse_version
 from penstock.gateway.inference import Inference
 from penstock.gateway.statistics import model_statistics
 from penstock.gateway.status import Context, abort
+from penstock.gateway.streaming import Streams, StreamTerms
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.snapshot import VersionId
@@ -36,7 +37,6 @@ _NOT_OFFERED: Final = {
     "is in its model repository; add or remove the model's directory there",
     "RepositoryModelUnload": "explicit model load / unload is not allowed: the cluster serves what "
     "is in its model repository; add or remove the model's directory there",
-    "ModelStreamInfer": "streaming inference is not implemented; use ModelInfer",
     "SystemSharedMemoryStatus": "shared memory is not offered: workers run on other machines",
     "SystemSharedMemoryRegister": "shared memory is not offered: workers run on other machines",
     "SystemSharedMemoryUnregister": "shared memory is not offered: workers run on other machines",
@@ -47,6 +47,9 @@ _NOT_OFFERED: Final = {
     "LogSettings": "log settings are not implemented; start the processes with --log-level",
 }
 
+_ENDS_ON_ERROR: Final = "triton_grpc_error"
+"""Metadata of a stream: "true" to end it with the status of its first failure."""
+
 Method = Callable[[Any, Context], Awaitable[Any]]
 
 
@@ -54,10 +57,16 @@ class InferenceService:
     """Answers the RPCs from the catalog and through the queue."""
 
     def __init__(
-        self, catalog: Catalog, inference: Inference, queue: Queue, server_name: str
+        self,
+        catalog: Catalog,
+        inference: Inference,
+        streams: Streams,
+        queue: Queue,
+        server_name: str,
     ) -> None:
         self._catalog = catalog
         self._inference = inference
+        self._streams = streams
         self._queue = queue
         self._server_name = server_name
 
@@ -71,7 +80,7 @@ class InferenceService:
         if method.name == "ModelInfer":
             return grpc.unary_unary_rpc_method_handler(self._model_infer)
         if method.name == "ModelStreamInfer":
-            return grpc.stream_stream_rpc_method_handler(_no_streaming)
+            return grpc.stream_stream_rpc_method_handler(self._model_stream_infer)
         request: Any = getattr(pb, method.input_type.name)
         response: Any = getattr(pb, method.output_type.name)
         return grpc.unary_unary_rpc_method_handler(
@@ -96,6 +105,18 @@ class InferenceService:
     async def _model_infer(self, message: bytes, context: Context) -> bytes:
         try:
             return await self._inference.infer(message, context.time_remaining())
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the table of statuses decides
+            await abort(context, error)
+
+    async def _model_stream_infer(self, requests: AsyncIterable[bytes], context: Context) -> None:
+        metadata = dict(context.invocation_metadata() or ())
+        ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"
+        try:
+            await self._streams.run(
+                requests, context.write, StreamTerms(context.time_remaining, ends_on_error)
+            )
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
@@ -204,7 +225,3 @@ def _not_offered(name: str) -> Callable[[InferenceService, Any], Awaitable[Any]]
         raise Unimplemented(_NOT_OFFERED[name])
 
     return refuse
-
-
-async def _no_streaming(_: Any, context: Context) -> None:
-    await abort(context, Unimplemented(_NOT_OFFERED["ModelStreamInfer"]))

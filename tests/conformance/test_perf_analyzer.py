@@ -42,7 +42,7 @@ def _run(folder, *arguments):
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
-@pytest.mark.parametrize("mode", ["--sync", "--async"])
+@pytest.mark.parametrize("mode", ["--sync", "--async", "--streaming"])
 def test_it_measures_throughput(perf_analyzer, digits_cluster, tmp_path, version, mode):
     report = tmp_path / "report.csv"
 
