@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from penstock.errors import InvalidRequest, JobFailed, PenstockError, QueueFull
 from penstock.gateway import admission
 from penstock.gateway.catalog import Catalog
+from penstock.gateway.classification import classify
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.validation import admit
 from penstock.protos import wire
@@ -80,12 +81,17 @@ class Inference:
             payload=normalise(request).SerializeToString() if admitted.typed else message,
         )
         try:
-            return await self._pending.answer_to(job, served.limits)
+            reply = await self._pending.answer_to(job, served.limits)
         except QueueFull as error:
             raise QueueFull(f"[request id: {request.id or '<id_unknown>'}] {error}") from error
         except JobFailed as error:
             error.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
             raise
+        if admitted.classes is None:
+            return reply
+        deployment = served.deployment
+        batched = deployment.config.max_batch_size > 0
+        return classify(reply, admitted.classes, deployment.labels, batched=batched)
 
     def _check_admission(self, model: str, payload_bytes: int, remaining_s: float) -> None:
         situation = admission.Situation(

@@ -61,11 +61,10 @@ def shared_memory(kind: str, name: str) -> Unimplemented:
     )
 
 
-def classification(name: str) -> Unimplemented:
-    """An output asked for as its top classes."""
-    return Unimplemented(
-        f"the classification parameter of output '{name}' is not supported; "
-        "ask for the output itself"
+def classless(datatype: str) -> InvalidRequest:
+    """An output asked for as its top classes whose elements have no order."""
+    return InvalidRequest(
+        f"class result not available for output due to unsupported type '{datatype}'"
     )
 
 

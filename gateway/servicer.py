@@ -25,6 +25,7 @@ SERVICE: Final = "inference.GRPCInferenceService"
 
 EXTENSIONS: Final = (
     "binary_tensor_data",
+    "classification",
     "model_configuration",
     "parameters",
     "schedule_policy",
