@@ -18,6 +18,7 @@ from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
 from penstock.gateway.inference import Inference, InferenceLimits
 from penstock.gateway.pending import PendingTable
+from penstock.gateway.scraping import Scraper, serving_metrics
 from penstock.gateway.server import Health, bind, build_server
 from penstock.gateway.servicer import InferenceService
 from penstock.gateway.streaming import Streams
@@ -48,7 +49,8 @@ async def run(settings: GatewaySettings) -> None:
         return
     async with stop_signals() as stop, Links(settings.redis) as links:
         gateway = await _Gateway.build(settings, links)
-        await gateway.run(stop)
+        async with serving_metrics(settings, gateway.scraper.scrape):
+            await gateway.run(stop)
 
 
 @dataclass(slots=True)
@@ -61,11 +63,13 @@ class _Gateway:
     pending: PendingTable
     inference: Inference
     streams: Streams
+    scraper: Scraper
     replies: ReplyReader
 
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
         queue, registry, catalog = await open_queue(links), Registry(links), Catalog()
+        id_ = f"{socket.gethostname()}/{os.getpid()}"
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         pending = PendingTable(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
@@ -74,7 +78,7 @@ class _Gateway:
             settings,
             registry,
             cluster_pb2.Gateway(
-                id=f"{socket.gethostname()}/{os.getpid()}",
+                id=id_,
                 boot_id=boot_id,
                 host=socket.gethostname(),
                 pid=os.getpid(),
@@ -85,6 +89,7 @@ class _Gateway:
             pending,
             inference,
             Streams(inference),
+            Scraper(catalog, queue, pending, id_),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver),
         )
 

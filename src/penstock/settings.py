@@ -55,6 +55,10 @@ class GatewaySettings(RoleSettings):
         server_name: what ServerMetadata answers; Triton's examples insist on "triton".
         drain_s: how long requests in flight may take to end when the gateway stops.
         shared_port: this is one of several processes on the port.
+        metrics: whether they are served over HTTP.
+        metrics_host: None for `host`.
+        metrics_port: 0 for any free one; None for 8002 if it is free.
+        metrics_file: is written, with the address, once metrics are served.
     """
 
     host: str = "127.0.0.1"
@@ -65,6 +69,10 @@ class GatewaySettings(RoleSettings):
     server_name: str = "triton"
     drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     shared_port: bool = False
+    metrics: bool = True
+    metrics_host: str | None = None
+    metrics_port: Port | None = None
+    metrics_file: Path | None = None
 
 
 class SchedulerSettings(RoleSettings):
@@ -128,6 +136,9 @@ class UpSettings(BaseSettings):
         redis: URL of a Redis or Valkey that runs already; None to start an embedded one.
         port: 0 for any free one; the ready file says which.
         processes: gateway processes that share the port.
+        metrics: whether they are served over HTTP.
+        metrics_host: None for `host`.
+        metrics_port: 0 for any free one; None for 8002 if it is free.
         threads: computing threads of each CPU worker; None to share the cores evenly.
         data: where the embedded store keeps its data; None for a place that is removed at the end.
         ready_file: is written, with the gateway's address, once every model that can be ready is.
@@ -143,6 +154,9 @@ class UpSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: Port = 8001
     processes: Count = 1
+    metrics: bool = True
+    metrics_host: str | None = None
+    metrics_port: Port | None = None
     threads: Count | None = None
     data: Path | None = None
     ready_file: Path | None = None

@@ -71,3 +71,14 @@ def test_it_sends_batches(perf_analyzer, digits_cluster, tmp_path):
     with report.open() as file:
         (row,) = list(csv.DictReader(file))
     assert float(row["Inferences/Second"]) > 0
+
+
+def test_it_collects_metrics(perf_analyzer, digits_cluster):
+    told = perf_analyzer(
+        *("-m", "digits", "-x", "1", "-i", "grpc", "-u", digits_cluster.url, "--collect-metrics"),
+        *("--metrics-url", digits_cluster.metrics_url().removeprefix("http://")),
+        *("--concurrency-range", "2", "--measurement-interval", "500"),
+        *("--stability-percentage", "999", "--max-trials", "4", "--metrics-interval", "100"),
+    )
+
+    assert "Throughput" in told

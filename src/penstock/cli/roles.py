@@ -37,6 +37,16 @@ LogJson = Annotated[bool | None, typer.Option("--log-json", help="Log JSON lines
 ReadyFile = Annotated[
     Path | None, typer.Option(help="Written once this role serves.", metavar="FILE")
 ]
+Metrics = Annotated[
+    bool | None,
+    typer.Option("--metrics/--no-metrics", help="Serve metrics over HTTP. (default: yes)"),
+]
+MetricsHost = Annotated[
+    str | None, typer.Option(help="Address of the metrics. (default: that of --host)")
+]
+MetricsPort = Annotated[
+    int | None, typer.Option(help="0 takes any free one. (default: 8002, if it is free)")
+]
 ParentPid = Annotated[int | None, typer.Option(help="End when this process does.", metavar="PID")]
 
 
@@ -61,6 +71,12 @@ def gateway(
     ] = None,
     drain_s: Annotated[
         float | None, typer.Option(help="Time for requests in flight at the end. (default: 10)")
+    ] = None,
+    metrics: Metrics = None,
+    metrics_host: MetricsHost = None,
+    metrics_port: MetricsPort = None,
+    metrics_file: Annotated[
+        Path | None, typer.Option(help="Written once metrics are served.", metavar="FILE")
     ] = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
