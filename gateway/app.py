@@ -101,8 +101,7 @@ class _Gateway:
             ),
             ClusterService(self.catalog, self.registry, self.queue),
             health,
-            max_message_mib=self.settings.max_message_mib,
-            shared_port=self.settings.shared_port,
+            self.settings,
         )
         port = bind(server, self.settings.host, self.settings.port)
         self.record.address = f"{self.settings.host}:{port}"

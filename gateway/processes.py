@@ -26,8 +26,8 @@ log = structlog.get_logger()
 
 _RESTART_AFTER_S = 0.5
 _QUICK_END_S = 5.0
-_SWITCHES: Final = frozenset({"metrics"})
-"""Settings that are on unless switched off."""
+_SWITCHES: Final = {"metrics": ("--no-metrics", "--metrics"), "log_json": ("", "--log-json")}
+"""Options without a value: what says no, and what says yes."""
 
 
 async def run(settings: GatewaySettings) -> None:
@@ -115,15 +115,14 @@ def _command(settings: GatewaySettings, port: int, ready: Path, *, metrics: bool
 
 
 def _option(name: str, value: Any) -> list[str]:
-    """A setting as the command line has it; lists are options that may be repeated."""
-    option = name.replace("_", "-")
-    if value is None or (value is False and name not in _SWITCHES):
+    """A setting as the command line has it; tuples are options that may be repeated."""
+    option = f"--{name.replace('_', '-')}"
+    if name in _SWITCHES:
+        return [_SWITCHES[name][value]] if _SWITCHES[name][value] else []
+    if value is None:
         return []
-    if isinstance(value, bool):
-        return [f"--{option}" if value else f"--no-{option}"]
-    if isinstance(value, tuple):
-        return [f"--{option}={one}" for one in value]
-    return [f"--{option}={value}"]
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"{option}={one}" for one in values]
 
 
 def _served(ready: Path) -> bool:

@@ -8,9 +8,9 @@ default. Nonsense is refused by the variable's name (`load`).
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from penstock.errors import InvalidConfiguration
 
@@ -20,6 +20,11 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Level = Literal["debug", "info", "warning", "error"]
+
+
+def _parted(value: Any) -> Any:
+    """What a variable holds of an option that may be repeated."""
+    return [part for part in value.split(";") if part] if isinstance(value, str) else value
 
 
 class RoleSettings(BaseSettings):
@@ -44,7 +49,40 @@ class RoleSettings(BaseSettings):
     parent_pid: int | None = None
 
 
-class GatewaySettings(RoleSettings):
+Milliseconds = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class GrpcSettings(RoleSettings):
+    """How the gRPC server treats connections, by Triton's names.
+
+    Attributes:
+        grpc_infer_response_compression_level: of replies to clients that take compressed ones.
+        grpc_restricted_protocol: "<protocols>:<key>=<value>", each a rule of
+            `penstock.gateway.restrictions`; in the environment they are parted by semicolons.
+        grpc_keepalive_time: milliseconds of silence after which the server pings.
+        grpc_keepalive_timeout: milliseconds that it waits for the answer to a ping.
+        grpc_keepalive_permit_without_calls: it pings connections without calls, too.
+        grpc_http2_max_pings_without_data: most pings that it sends while no data flows; 0 for any.
+        grpc_http2_min_recv_ping_interval_without_data: milliseconds that clients must leave
+            between pings while no data flows.
+        grpc_http2_max_ping_strikes: pings before their time that a client may send; 0 for any.
+        grpc_max_connection_age: milliseconds until a connection is ended; None for never.
+        grpc_max_connection_age_grace: milliseconds that its calls have then; None for any.
+    """
+
+    grpc_infer_response_compression_level: Literal["none", "low", "medium", "high"] = "none"
+    grpc_restricted_protocol: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)] = ()
+    grpc_keepalive_time: Milliseconds = 7_200_000
+    grpc_keepalive_timeout: Milliseconds = 20_000
+    grpc_keepalive_permit_without_calls: bool = True
+    grpc_http2_max_pings_without_data: Annotated[int, Field(ge=0)] = 2
+    grpc_http2_min_recv_ping_interval_without_data: Milliseconds = 1000
+    grpc_http2_max_ping_strikes: Annotated[int, Field(ge=0)] = 0
+    grpc_max_connection_age: Milliseconds | None = None
+    grpc_max_connection_age_grace: Milliseconds | None = None
+
+
+class GatewaySettings(GrpcSettings):
     """The gateway.
 
     Attributes:

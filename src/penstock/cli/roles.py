@@ -72,6 +72,39 @@ def gateway(
     drain_s: Annotated[
         float | None, typer.Option(help="Time for requests in flight at the end. (default: 10)")
     ] = None,
+    grpc_infer_response_compression_level: Annotated[
+        str | None, typer.Option(help="none, low, medium or high. (default: none)")
+    ] = None,
+    grpc_restricted_protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROTOCOLS:KEY=VALUE",
+            help="Calls of these need the header triton-grpc-protocol-KEY. May be repeated.",
+        ),
+    ] = None,
+    grpc_keepalive_time: Annotated[
+        int | None, typer.Option(help="ms of silence before the server pings. (default: 7200000)")
+    ] = None,
+    grpc_keepalive_timeout: Annotated[
+        int | None, typer.Option(help="ms that it waits for an answer. (default: 20000)")
+    ] = None,
+    grpc_keepalive_permit_without_calls: Annotated[
+        str | None, typer.Option(help="true: also without calls. (default: true)", metavar="BOOL")
+    ] = None,
+    grpc_http2_max_pings_without_data: Annotated[
+        int | None, typer.Option(help="0 for any number. (default: 2)")
+    ] = None,
+    grpc_http2_min_recv_ping_interval_without_data: Annotated[
+        int | None, typer.Option(help="ms between clients' pings. (default: 1000)")
+    ] = None,
+    grpc_http2_max_ping_strikes: Annotated[
+        int | None,
+        typer.Option(help="Early pings before a client is cut off; 0 for any. (default: 0)"),
+    ] = None,
+    grpc_max_connection_age: Annotated[int | None, typer.Option(help="ms. (default: any)")] = None,
+    grpc_max_connection_age_grace: Annotated[
+        int | None, typer.Option(help="ms for its calls. (default: any)")
+    ] = None,
     metrics: Metrics = None,
     metrics_host: MetricsHost = None,
     metrics_port: MetricsPort = None,
