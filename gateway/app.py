@@ -22,6 +22,7 @@ from penstock.gateway.scraping import Scraper, serving_metrics
 from penstock.gateway.server import Health, bind, build_server
 from penstock.gateway.servicer import InferenceService
 from penstock.gateway.streaming import Streams
+from penstock.gateway.tracing import Tracing
 from penstock.lifetime import stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
 from penstock.scheduler.keyspace import open_queue
@@ -73,7 +74,8 @@ class _Gateway:
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         pending = PendingTable(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
-        inference = Inference(catalog, queue, pending, boot_id, limits)
+        tracing = Tracing(settings.trace_file)
+        inference = Inference(catalog, queue, pending, boot_id, limits, tracing)
         return cls(
             settings,
             registry,

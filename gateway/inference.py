@@ -3,15 +3,17 @@
 The request's bytes go into the queue as they came; only typed contents are rewritten.
 """
 
+import time
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
 from penstock.errors import InvalidRequest, JobFailed, PenstockError, QueueFull
 from penstock.gateway import admission
-from penstock.gateway.catalog import Catalog
+from penstock.gateway.catalog import Catalog, Served
 from penstock.gateway.classification import classify
 from penstock.gateway.pending import PendingTable
+from penstock.gateway.tracing import MARK, Tracing
 from penstock.gateway.validation import admit
 from penstock.protos import wire
 from penstock.protos.contents import normalise
@@ -36,6 +38,7 @@ class Inference:
     Attributes:
         draining: new requests are turned away, those in flight go on.
         turned_away: how many were.
+        tracing: decides which requests are traced.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Inference:
         pending: PendingTable,
         gateway: str,
         limits: InferenceLimits,
+        tracing: Tracing,
     ) -> None:
         self._catalog = catalog
         self._queue = queue
@@ -53,6 +57,7 @@ class Inference:
         self._limits = limits
         self.draining = False
         self.turned_away = 0
+        self.tracing = tracing
 
     async def infer(self, message: bytes, remaining_s: float | None) -> bytes:
         """Answer a serialized ModelInferRequest with a serialized ModelInferResponse.
@@ -64,12 +69,15 @@ class Inference:
         Raises:
             PenstockError: how it ended instead.
         """
+        arrived_ns = time.time_ns() if self.tracing.on else 0
         request, raws = _read(message)
         served = self._catalog.served(request.model_name, request.model_version)
         admitted = admit(request, served.rules, raws)
         if remaining_s is None:
             remaining_s = self._limits.default_timeout_s
         self._check_admission(served.ref.model, len(message), remaining_s)
+        payload = normalise(request).SerializeToString() if admitted.typed else message
+        trace = self.tracing.begin(served.ref, request.id, arrived_ns) if self.tracing.on else None
         job = NewJob(
             id=self._pending.next_id(),
             gateway=self._gateway,
@@ -78,20 +86,24 @@ class Inference:
             rows=admitted.rows,
             ttl_ms=max(1, int(remaining_s * 1000)),
             begin_within_ms=-(-admitted.timeout_us // 1000),
-            payload=normalise(request).SerializeToString() if admitted.typed else message,
+            payload=payload if trace is None else payload + MARK,
         )
-        try:
-            reply = await self._pending.answer_to(job, served.limits)
-        except QueueFull as error:
-            raise QueueFull(f"[request id: {request.id or '<id_unknown>'}] {error}") from error
-        except JobFailed as error:
-            error.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
-            raise
+        answering = self._answer_to(job, served, request.id)
+        reply = await (answering if trace is None else trace.follow(answering))
         if admitted.classes is None:
             return reply
         deployment = served.deployment
         batched = deployment.config.max_batch_size > 0
         return classify(reply, admitted.classes, deployment.labels, batched=batched)
+
+    async def _answer_to(self, job: NewJob, served: Served, request_id: str) -> bytes:
+        try:
+            return await self._pending.answer_to(job, served.limits)
+        except QueueFull as error:
+            raise QueueFull(f"[request id: {request_id or '<id_unknown>'}] {error}") from error
+        except JobFailed as error:
+            error.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
+            raise
 
     def _check_admission(self, model: str, payload_bytes: int, remaining_s: float) -> None:
         situation = admission.Situation(

@@ -54,6 +54,11 @@ def reserved_key(allowed: str) -> InvalidRequest:
     )
 
 
+def own_key(key: str) -> InvalidRequest:
+    """A parameter that only gateways set."""
+    return InvalidRequest(f"parameter '{key}' is reserved: gateways set it")
+
+
 def shared_memory(kind: str, name: str) -> Unimplemented:
     """A tensor that lies in a shared memory region."""
     return Unimplemented(

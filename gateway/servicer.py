@@ -11,9 +11,10 @@ from typing import Any, Final
 import grpc
 
 import penstock
-from penstock.errors import InvalidRequest, Unimplemented
+from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
 from penstock.gateway.catalog import Catalog, parse_version
 from penstock.gateway.inference import Inference
+from penstock.gateway.log_settings import change_log_settings
 from penstock.gateway.statistics import model_statistics
 from penstock.gateway.status import Context, abort
 from penstock.gateway.streaming import Streams, StreamTerms
@@ -26,10 +27,12 @@ SERVICE: Final = "inference.GRPCInferenceService"
 EXTENSIONS: Final = (
     "binary_tensor_data",
     "classification",
+    "logging",
     "model_configuration",
     "parameters",
     "schedule_policy",
     "statistics",
+    "trace",
 )
 """Triton's extensions of the protocol that are implemented."""
 
@@ -44,8 +47,6 @@ _NOT_OFFERED: Final = {
     "CudaSharedMemoryStatus": "shared memory is not offered: workers run on other machines",
     "CudaSharedMemoryRegister": "shared memory is not offered: workers run on other machines",
     "CudaSharedMemoryUnregister": "shared memory is not offered: workers run on other machines",
-    "TraceSetting": "trace settings are not implemented",
-    "LogSettings": "log settings are not implemented; start the processes with --log-level",
 }
 
 _ENDS_ON_ERROR: Final = "triton_grpc_error"
@@ -208,6 +209,17 @@ class InferenceService:
             ]
         )
 
+    async def log_settings(self, request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
+        """What this process writes to its log; changed where the request says so."""
+        return change_log_settings(request)
+
+    async def trace_setting(self, request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
+        """Which requests this process traces; changed where the request says so."""
+        model = request.model_name
+        if model and not self._catalog.versions_of(model):
+            raise ModelNotFound(f"Request for unknown model: '{model}' is not found")
+        return self._inference.tracing.change(request)
+
 
 _METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = {
     "ServerLive": InferenceService.server_live,
@@ -218,6 +230,8 @@ _METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = 
     "ModelConfig": InferenceService.model_config,
     "ModelStatistics": InferenceService.model_statistics,
     "RepositoryIndex": InferenceService.repository_index,
+    "LogSettings": InferenceService.log_settings,
+    "TraceSetting": InferenceService.trace_setting,
 }
 
 

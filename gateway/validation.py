@@ -19,6 +19,7 @@ from penstock.protos.cluster_pb2 import TensorSpec
 from penstock.protos.contents import FIELDS, filled_fields
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
 from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.scheduler.jobs import TRACE
 from penstock.tensors import ITEM_BYTES
 
 Tensor = ModelInferRequest.InferInputTensor
@@ -188,6 +189,8 @@ def _read_parameters(request: ModelInferRequest, rules: Rules) -> tuple[int, int
             priority = _level(value, rules)
         elif key == "timeout":
             timeout_us = _queue_timeout_us(value, rules)
+        elif key == TRACE:
+            raise refusals.own_key(TRACE)
         elif key.startswith("triton_"):
             raise refusals.reserved_key(_EMPTY_FINAL)
         elif value.WhichOneof("parameter_choice") not in _CUSTOM_TYPES:

@@ -97,6 +97,7 @@ class GatewaySettings(GrpcSettings):
         metrics_host: None for `host`.
         metrics_port: 0 for any free one; None for 8002 if it is free.
         metrics_file: is written, with the address, once metrics are served.
+        trace_file: where traces are written, as JSON lines; None to trace nothing.
     """
 
     host: str = "127.0.0.1"
@@ -111,6 +112,7 @@ class GatewaySettings(GrpcSettings):
     metrics_host: str | None = None
     metrics_port: Port | None = None
     metrics_file: Path | None = None
+    trace_file: Path | None = None
 
 
 class SchedulerSettings(RoleSettings):

@@ -275,5 +275,5 @@ class TestRefusals:
         assert "data-type is 'INT32', but model 'digits' expects 'FP32'" in text
 
     def test_what_is_not_offered_is_unimplemented(self, client):
-        assert refusal(client.get_trace_settings)[0] == "StatusCode.UNIMPLEMENTED"
-        assert refusal(client.get_log_settings)[0] == "StatusCode.UNIMPLEMENTED"
+        assert refusal(client.load_model, "add_sub")[0] == "StatusCode.UNIMPLEMENTED"
+        assert refusal(client.get_cuda_shared_memory_status)[0] == "StatusCode.UNIMPLEMENTED"

@@ -111,6 +111,9 @@ def gateway(
     metrics_file: Annotated[
         Path | None, typer.Option(help="Written once metrics are served.", metavar="FILE")
     ] = None,
+    trace_file: Annotated[
+        Path | None, typer.Option(help="Where traces go, as JSON lines.", metavar="FILE")
+    ] = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,
