@@ -16,11 +16,13 @@ from penstock.errors import PenstockError
 from penstock.gateway import processes
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
-from penstock.gateway.inference import Inference, InferenceLimits
+from penstock.gateway.inference import Extensions, Inference, InferenceLimits
 from penstock.gateway.pending import PendingTable
+from penstock.gateway.regions import Regions
 from penstock.gateway.scraping import Scraper, serving_metrics
 from penstock.gateway.server import Health, bind, build_server
 from penstock.gateway.servicer import InferenceService
+from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.streaming import Streams
 from penstock.gateway.tracing import Tracing
 from penstock.lifetime import stop_signals, until_first, write_ready
@@ -74,8 +76,10 @@ class _Gateway:
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         pending = PendingTable(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
-        tracing = Tracing(settings.trace_file)
-        inference = Inference(catalog, queue, pending, boot_id, limits, tracing)
+        extensions = Extensions(
+            Tracing(settings.trace_file), Regions() if settings.allow_client_shm else None
+        )
+        inference = Inference(catalog, queue, pending, boot_id, limits, extensions)
         return cls(
             settings,
             registry,
@@ -99,7 +103,12 @@ class _Gateway:
         health = Health()
         server = build_server(
             InferenceService(
-                self.catalog, self.inference, self.streams, self.queue, self.settings.server_name
+                self.catalog,
+                self.inference,
+                self.streams,
+                SharedMemory(self.inference.regions),
+                self.queue,
+                self.settings.server_name,
             ),
             ClusterService(self.catalog, self.registry, self.queue),
             health,

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import structlog
 
-from penstock.errors import StoreUnavailable
+from penstock.errors import InvalidConfiguration, StoreUnavailable
 from penstock.gateway.server import PortBusy
 from penstock.lifetime import stop_signals, write_ready
 from penstock.settings import GatewaySettings
@@ -34,9 +34,15 @@ async def run(settings: GatewaySettings) -> None:
     """Run `settings.processes` gateways until told to stop.
 
     Raises:
+        InvalidConfiguration: clients' shared memory belongs to one process.
         PortBusy: somebody else serves there.
         StoreUnavailable: a gateway ended before it served; its own words are on standard error.
     """
+    if settings.allow_client_shm:
+        raise InvalidConfiguration(
+            "--allow-client-shm needs --processes 1: a region is known to the process that "
+            "registered it, and connections go to any"
+        )
     async with stop_signals() as stop:
         with _held_port(settings) as port, tempfile.TemporaryDirectory() as folder:
             ready = [Path(folder) / str(index) for index in range(settings.processes)]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 
 from penstock.errors import InvalidRequest, Unimplemented
+from penstock.gateway.regions import DISABLED
 from penstock.protos.contents import FIELDS
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 
@@ -59,11 +60,9 @@ def own_key(key: str) -> InvalidRequest:
     return InvalidRequest(f"parameter '{key}' is reserved: gateways set it")
 
 
-def shared_memory(kind: str, name: str) -> Unimplemented:
-    """A tensor that lies in a shared memory region."""
-    return Unimplemented(
-        f"shared memory is not supported, so {kind} '{name}' must travel in the message"
-    )
+def shared_memory() -> Unimplemented:
+    """A tensor that lies in a shared memory region, where there are none."""
+    return Unimplemented(DISABLED)
 
 
 def classless(datatype: str) -> InvalidRequest:

@@ -15,6 +15,7 @@ from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
 from penstock.gateway.catalog import Catalog, parse_version
 from penstock.gateway.inference import Inference
 from penstock.gateway.log_settings import change_log_settings
+from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.statistics import model_statistics
 from penstock.gateway.status import Context, abort
 from penstock.gateway.streaming import Streams, StreamTerms
@@ -41,12 +42,6 @@ _NOT_OFFERED: Final = {
     "is in its model repository; add or remove the model's directory there",
     "RepositoryModelUnload": "explicit model load / unload is not allowed: the cluster serves what "
     "is in its model repository; add or remove the model's directory there",
-    "SystemSharedMemoryStatus": "shared memory is not offered: workers run on other machines",
-    "SystemSharedMemoryRegister": "shared memory is not offered: workers run on other machines",
-    "SystemSharedMemoryUnregister": "shared memory is not offered: workers run on other machines",
-    "CudaSharedMemoryStatus": "shared memory is not offered: workers run on other machines",
-    "CudaSharedMemoryRegister": "shared memory is not offered: workers run on other machines",
-    "CudaSharedMemoryUnregister": "shared memory is not offered: workers run on other machines",
 }
 
 _ENDS_ON_ERROR: Final = "triton_grpc_error"
@@ -63,12 +58,14 @@ class InferenceService:
         catalog: Catalog,
         inference: Inference,
         streams: Streams,
+        shared_memory: SharedMemory,
         queue: Queue,
         server_name: str,
     ) -> None:
         self._catalog = catalog
         self._inference = inference
         self._streams = streams
+        self.shared_memory = shared_memory
         self._queue = queue
         self._server_name = server_name
 
@@ -140,8 +137,11 @@ class InferenceService:
 
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name, version, and the extensions that are implemented."""
+        offered = (
+            (*EXTENSIONS, "system_shared_memory") if self.shared_memory.allowed else EXTENSIONS
+        )
         return pb.ServerMetadataResponse(
-            name=self._server_name, version=penstock.__version__, extensions=EXTENSIONS
+            name=self._server_name, version=penstock.__version__, extensions=offered
         )
 
     async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
@@ -221,6 +221,15 @@ class InferenceService:
         return self._inference.tracing.change(request)
 
 
+def _sharing(
+    answer: Callable[[SharedMemory, Any], Any],
+) -> Callable[[InferenceService, Any], Awaitable[Any]]:
+    async def respond(service: InferenceService, request: Any) -> Any:
+        return answer(service.shared_memory, request)
+
+    return respond
+
+
 _METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = {
     "ServerLive": InferenceService.server_live,
     "ServerReady": InferenceService.server_ready,
@@ -232,6 +241,12 @@ _METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = 
     "RepositoryIndex": InferenceService.repository_index,
     "LogSettings": InferenceService.log_settings,
     "TraceSetting": InferenceService.trace_setting,
+    "SystemSharedMemoryStatus": _sharing(SharedMemory.system_status),
+    "SystemSharedMemoryRegister": _sharing(SharedMemory.system_register),
+    "SystemSharedMemoryUnregister": _sharing(SharedMemory.system_unregister),
+    "CudaSharedMemoryStatus": _sharing(SharedMemory.cuda_status),
+    "CudaSharedMemoryRegister": _sharing(SharedMemory.cuda_register),
+    "CudaSharedMemoryUnregister": _sharing(SharedMemory.cuda_unregister),
 }
 
 

@@ -235,7 +235,7 @@ def _find_data(request: ModelInferRequest, raw: Raw) -> None:
         raise refusals.repeated(request, "input", [tensor.name for tensor in tensors])
     for index, tensor in enumerate(tensors):
         if tensor.parameters and "shared_memory_region" in tensor.parameters:
-            raise refusals.shared_memory("input", tensor.name)
+            raise refusals.shared_memory()
         if tensor.HasField("contents"):
             if raw:
                 raise refusals.mixed(request, tensor.name)
@@ -264,7 +264,7 @@ def _read_outputs(
     classes: dict[str, int] = {}
     for output in request.outputs:
         if "shared_memory_region" in output.parameters:
-            raise refusals.shared_memory("output", output.name)
+            raise refusals.shared_memory()
         if "classification" in output.parameters:
             classes[output.name] = _class_count(output.parameters["classification"])
     for name in names:

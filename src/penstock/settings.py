@@ -98,6 +98,7 @@ class GatewaySettings(GrpcSettings):
         metrics_port: 0 for any free one; None for 8002 if it is free.
         metrics_file: is written, with the address, once metrics are served.
         trace_file: where traces are written, as JSON lines; None to trace nothing.
+        allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
     """
 
     host: str = "127.0.0.1"
@@ -113,6 +114,7 @@ class GatewaySettings(GrpcSettings):
     metrics_port: Port | None = None
     metrics_file: Path | None = None
     trace_file: Path | None = None
+    allow_client_shm: bool = False
 
 
 class SchedulerSettings(RoleSettings):
@@ -179,6 +181,7 @@ class UpSettings(BaseSettings):
         metrics: whether they are served over HTTP.
         metrics_host: None for `host`.
         metrics_port: 0 for any free one; None for 8002 if it is free.
+        allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
         threads: computing threads of each CPU worker; None to share the cores evenly.
         data: where the embedded store keeps its data; None for a place that is removed at the end.
         ready_file: is written, with the gateway's address, once every model that can be ready is.
@@ -197,6 +200,7 @@ class UpSettings(BaseSettings):
     metrics: bool = True
     metrics_host: str | None = None
     metrics_port: Port | None = None
+    allow_client_shm: bool = False
     threads: Count | None = None
     data: Path | None = None
     ready_file: Path | None = None

@@ -98,6 +98,7 @@ class LocalCluster:
             "node": [*common, "--models", models, *threads],
             "gateway": [
                 *(*common, *place, "--processes", str(settings.processes)),
+                *("--allow-client-shm", str(settings.allow_client_shm).lower()),
                 *self._metrics_options(),
             ],
         }

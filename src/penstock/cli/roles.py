@@ -47,6 +47,10 @@ MetricsHost = Annotated[
 MetricsPort = Annotated[
     int | None, typer.Option(help="0 takes any free one. (default: 8002, if it is free)")
 ]
+AllowClientShm = Annotated[
+    str | None,
+    typer.Option(help="true: clients here may use shared memory. (default: false)", metavar="BOOL"),
+]
 ParentPid = Annotated[int | None, typer.Option(help="End when this process does.", metavar="PID")]
 
 
@@ -114,6 +118,7 @@ def gateway(
     trace_file: Annotated[
         Path | None, typer.Option(help="Where traces go, as JSON lines.", metavar="FILE")
     ] = None,
+    allow_client_shm: AllowClientShm = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,

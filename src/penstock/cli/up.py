@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.roles import Metrics, MetricsHost, MetricsPort
+from penstock.cli.roles import AllowClientShm, Metrics, MetricsHost, MetricsPort
 from penstock.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def up(
     metrics: Metrics = None,
     metrics_host: MetricsHost = None,
     metrics_port: MetricsPort = None,
+    allow_client_shm: AllowClientShm = None,
     threads: Annotated[
         int | None,
         typer.Option(
