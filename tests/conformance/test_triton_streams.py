@@ -153,6 +153,22 @@ def test_a_stream_ends_at_its_deadline(client):
     assert error.status() == "StatusCode.DEADLINE_EXCEEDED"
 
 
+def test_a_gateway_that_stops_ends_idle_streams(cluster, onnx_digits):
+    running = cluster(onnx_digits)
+    with triton.InferenceServerClient(running.url) as client:
+        stream = Stream(client).open()
+        stream.send("digits", [tensor("image", np.zeros((1, 1, 8, 8), np.float32), "FP32")])
+        answer, _ = stream.next()
+
+        running.process.terminate()
+        _, error = stream.next()
+
+    assert answer.as_numpy("digit").shape == (1, 1)
+    assert error.status() == "StatusCode.UNAVAILABLE"
+    assert "has stopped accepting new requests" in error.message()
+    running.process.wait(40)
+
+
 def test_half_closing_answers_all(client, stream):
     for number in range(20):
         stream.send("add_sub", addends(number), str(number))
