@@ -16,10 +16,15 @@ from penstock.errors import PenstockError
 from penstock.gateway import processes
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
-from penstock.gateway.inference import Inference, InferenceLimits
+from penstock.gateway.inference import Extensions, Inference, InferenceLimits
 from penstock.gateway.pending import PendingTable
+from penstock.gateway.regions import Regions
+from penstock.gateway.scraping import Scraper, serving_metrics
 from penstock.gateway.server import Health, bind, build_server
 from penstock.gateway.servicer import InferenceService
+from penstock.gateway.shared_memory import SharedMemory
+from penstock.gateway.streaming import Streams
+from penstock.gateway.tracing import Tracing
 from penstock.lifetime import stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
 from penstock.scheduler.keyspace import open_queue
@@ -47,7 +52,8 @@ async def run(settings: GatewaySettings) -> None:
         return
     async with stop_signals() as stop, Links(settings.redis) as links:
         gateway = await _Gateway.build(settings, links)
-        await gateway.run(stop)
+        async with serving_metrics(settings, gateway.scraper.scrape):
+            await gateway.run(stop)
 
 
 @dataclass(slots=True)
@@ -59,19 +65,26 @@ class _Gateway:
     queue: Queue
     pending: PendingTable
     inference: Inference
+    streams: Streams
+    scraper: Scraper
     replies: ReplyReader
 
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
         queue, registry, catalog = await open_queue(links), Registry(links), Catalog()
+        id_ = f"{socket.gethostname()}/{os.getpid()}"
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         pending = PendingTable(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
+        extensions = Extensions(
+            Tracing(settings.trace_file), Regions() if settings.allow_client_shm else None
+        )
+        inference = Inference(catalog, queue, pending, boot_id, limits, extensions)
         return cls(
             settings,
             registry,
             cluster_pb2.Gateway(
-                id=f"{socket.gethostname()}/{os.getpid()}",
+                id=id_,
                 boot_id=boot_id,
                 host=socket.gethostname(),
                 pid=os.getpid(),
@@ -80,18 +93,26 @@ class _Gateway:
             catalog,
             queue,
             pending,
-            Inference(catalog, queue, pending, boot_id, limits),
+            inference,
+            Streams(inference),
+            Scraper(catalog, queue, pending, id_),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver),
         )
 
     async def run(self, stop: asyncio.Event) -> None:
         health = Health()
         server = build_server(
-            InferenceService(self.catalog, self.inference, self.queue, self.settings.server_name),
+            InferenceService(
+                self.catalog,
+                self.inference,
+                self.streams,
+                SharedMemory(self.inference.regions),
+                self.queue,
+                self.settings.server_name,
+            ),
             ClusterService(self.catalog, self.registry, self.queue),
             health,
-            max_message_mib=self.settings.max_message_mib,
-            shared_port=self.settings.shared_port,
+            self.settings,
         )
         port = bind(server, self.settings.host, self.settings.port)
         self.record.address = f"{self.settings.host}:{port}"
@@ -125,6 +146,7 @@ class _Gateway:
         self.record.draining = True
         await health.say(serving=False)
         self.inference.draining = True
+        self.streams.drain()
         await self._turn_away()
         await server.stop(self.settings.drain_s)
         await self.pending.close()

@@ -6,6 +6,11 @@ from enum import IntEnum
 from penstock.errors import Code
 from penstock.scheduler.keys import StageRef
 
+TRACE = "penstock_trace"
+"""A parameter that a gateway adds to a request that is traced (bool). Each stage, and the reply,
+carries it on as a JSON list of what every worker on the way adds: `step`, microseconds in its
+queue (`queue_us`), and from there to the stage's result (`work_us`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewJob:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from penstock.cli.roles import AllowClientShm, Metrics, MetricsHost, MetricsPort
 from penstock.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ def up(
     processes: Annotated[
         int | None, typer.Option(help="Gateway processes that share the port. (default: 1)")
     ] = None,
+    metrics: Metrics = None,
+    metrics_host: MetricsHost = None,
+    metrics_port: MetricsPort = None,
+    allow_client_shm: AllowClientShm = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -131,7 +136,7 @@ class _Up:
                     if settled(status, expected):
                         break
         write_ready(self._settings.ready_file, address)
-        self._report(address, status)
+        self._report(address, cluster.metrics_address(), status)
         await asyncio.Event().wait()
 
     @contextlib.contextmanager
@@ -142,11 +147,16 @@ class _Up:
         else:
             yield _Lines(self._out).show
 
-    def _report(self, address: str, status: "cluster_pb2.StatusResponse") -> None:
+    def _report(
+        self, address: str, metrics: str | None, status: "cluster_pb2.StatusResponse"
+    ) -> None:
         from penstock.cli.tables import models_table
 
         seconds = time.monotonic() - self._started
-        self._out.print(f"\nPenstock serves at [bold]{address}[/] (ready in {seconds:.1f} s)\n")
+        self._out.print(f"\nPenstock serves at [bold]{address}[/] (ready in {seconds:.1f} s)")
+        if metrics:
+            self._out.print(f"Metrics at http://{reachable(metrics)}/metrics")
+        self._out.print()
         if status.versions:
             self._out.print(models_table(status))
         else:
