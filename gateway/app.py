@@ -76,9 +76,8 @@ class _Gateway:
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         pending = PendingTable(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
-        extensions = Extensions(
-            Tracing(settings.trace_file), Regions() if settings.allow_client_shm else None
-        )
+        regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
+        extensions = Extensions(Tracing(settings.trace_file), regions)
         inference = Inference(catalog, queue, pending, boot_id, limits, extensions)
         return cls(
             settings,

@@ -30,6 +30,12 @@ class RegionExists(PenstockError):
     code = Code.ALREADY_EXISTS
 
 
+class RequestTooLarge(PenstockError):
+    """With its tensors in regions, a request is larger than a message may be."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
 class RegionNotFound(PenstockError):
     """No region has that name."""
 
@@ -89,9 +95,14 @@ class Region:
 
 
 class Regions:
-    """The regions of one gateway process, by name."""
+    """The regions of one gateway process, by name.
 
-    def __init__(self) -> None:
+    Attributes:
+        most_bytes: of the tensors that one request may have in regions.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
         self._regions: dict[str, Region] = {}
 
     def __iter__(self) -> Iterator[Region]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from penstock.errors import InvalidRequest
 from penstock.gateway import refusals
-from penstock.gateway.regions import Regions
+from penstock.gateway.regions import Regions, RequestTooLarge
 from penstock.protos import wire
 from penstock.protos.contents import raw_from_contents
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
@@ -60,6 +60,7 @@ def take(request: ModelInferRequest, raws: Sequence[wire.Buffer] | None, regions
 
     Raises:
         RegionNotFound, InvalidRequest: a region, or a part of one, that there is not.
+        RequestTooLarge: the inputs in regions have more bytes than a message may.
     """
     given = list(request.raw_input_contents if raws is None else raws)
     del request.raw_input_contents[:]
@@ -112,10 +113,15 @@ def _contents(
     request: ModelInferRequest, given: Sequence[wire.Buffer], regions: Regions
 ) -> Iterator[wire.Buffer]:
     """The raw contents of each input, and what was given beyond."""
-    rest = iter(given)
+    rest, left = iter(given), regions.most_bytes
     for tensor in request.inputs:
         if _REGION in tensor.parameters:
             place = _place(tensor)
+            left -= place.byte_size
+            if left < 0:
+                raise RequestTooLarge(
+                    f"inputs in shared memory may have {regions.most_bytes} bytes altogether"
+                )
             yield regions.named(place.region).read(place.offset, place.byte_size)
         elif tensor.HasField("contents"):
             if given:

@@ -14,7 +14,7 @@ SEGMENTS = Path("/dev/shm")  # noqa: S108 - where shared memory is
 
 @pytest.fixture
 def regions():
-    found = Regions()
+    found = Regions(most_bytes=1024)
     yield found
     found.unregister("")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.regions import RegionNotFound, Regions
+from penstock.gateway.regions import RegionNotFound, Regions, RequestTooLarge
 from penstock.gateway.shared_tensors import Place, put, take, uses_regions
 from penstock.protos.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 
@@ -16,7 +16,7 @@ def regions():
     """One region, "r", of sixteen bytes from 0 to 15."""
     path = Path("/dev/shm") / f"test-{uuid.uuid4().hex}"  # noqa: S108 - where shared memory is
     path.write_bytes(bytes(range(16)))
-    found = Regions()
+    found = Regions(most_bytes=12)
     found.register("r", path.name, 0, 16)
     yield found
     found.unregister("")
@@ -92,6 +92,14 @@ def test_typed_contents_cannot_stand_beside_raw_ones(regions):
     message.raw_input_contents.append(b"bbbb")
 
     assert "contents field must not be specified" in refusal(message, regions)
+
+
+def test_a_request_cannot_be_larger_than_a_message(regions):
+    message = request("a", "b")
+    put_into(message.inputs[0], size=6)
+    put_into(message.inputs[1], size=7)
+
+    assert "12 bytes altogether" in refusal(message, regions, RequestTooLarge)
 
 
 def test_an_input_without_data_is_refused(regions):
