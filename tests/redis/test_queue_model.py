@@ -105,12 +105,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     # things that happen
 
-    @initialize(wants=st.lists(wanted, min_size=3, max_size=6), worker=st.sampled_from(WORKERS))
-    def begin(self, wants, worker):
+    @initialize(wants=st.lists(wanted, min_size=4, max_size=6))
+    def begin(self, wants):
         for gateway in GATEWAYS:
             self._run(self._reader(gateway).attach())
         self.enqueue(FIRST.queue, GATEWAYS[0], UNLIMITED, wants)
-        self.claim(worker, FIRST, 4, idle=True, again=False)
+        for worker in WORKERS:
+            self.claim(worker, FIRST, 4, idle=True, again=False)
 
     @rule(
         queue=st.sampled_from(QUEUES),
@@ -223,8 +224,11 @@ class QueueMachine(RuleBasedStateMachine):
         self._model.cancel(id_)
 
     @precondition(lambda self: self._model.in_state("leased"))
-    @rule(worker=st.sampled_from(WORKERS))
-    def crash(self, worker):
+    @rule(place=places)
+    def crash(self, place):
+        """Of a worker that has something to lose."""
+        token = latest([token for token in self._tokens if self._model.held(token)], place)
+        worker = token.partition(".")[0]
         reaped = self._run(self._queue.forsake(FIRST.model, worker))
 
         requeued, dead = self._model.forsake(worker)
@@ -244,7 +248,8 @@ class QueueMachine(RuleBasedStateMachine):
         old, place, part, more = chosen
         good = [token for token in self._tokens if self._model.held(token)]
         token = latest(self._tokens if old or not good else good, place)
-        others = [latest(self._ids, other) for other in more]
+        leased = sorted(self._model.in_state("leased"))
+        others = [latest(leased if other % 2 and leased else self._ids, other) for other in more]
         return token, list(dict.fromkeys([*self._model.held(token)[:part], *others]))
 
     def _reader(self, gateway):
