@@ -66,7 +66,7 @@ class EmbeddedStore:
                 if self._wanted is None
                 else places.kept(self._wanted)
             )
-            run = stack.enter_context(places.temporary(places.runtime_home(), "penstock-"))
+            run = stack.enter_context(places.temporary(places.runtime_home(), "penstock-socket-"))
             socket = run.path / "valkey.sock"
             memory_bytes = self._memory_bytes or machine.memory_bytes() // 2
             durable = self._wanted is not None

@@ -234,6 +234,10 @@ class Link:
                 await self._converse()
             except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
                 self._last_error = error
+            except Exception as error:
+                # A defect; but whoever sends through a link must not wait for ever.
+                self._last_error = error
+                log.exception("redis connection failed", tag=self._tag)
             if self._answers > answers:
                 pause_s = _RETRY_FIRST_S
                 continue
