@@ -66,8 +66,14 @@ def _row(run):
         _ms(took, 0.99),
         f"{gap_s:.2f}",
         run.count("enqueue", OK),
-        f"{len(run.violations)} violations" if run.violations else "holds",
+        _verdict(run),
     )
+
+
+def _verdict(run):
+    if run.error:
+        return f"ended by {run.error}"
+    return f"{len(run.violations)} violations" if run.violations else "holds"
 
 
 def _ms(took, share):

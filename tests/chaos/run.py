@@ -15,6 +15,7 @@ class Run:
     Attributes:
         folder: where each process writes its part.
         violations: what the checker found; None until the run was closed.
+        error: why the test itself did not come to its end.
     """
 
     def __init__(self, folder, name, seed):
@@ -25,6 +26,7 @@ class Run:
         self.folder.mkdir(parents=True)
         self.recorder = Recorder(self.folder, "test")
         self.violations = None
+        self.error = None
         self.events = []
 
     def may(self, *allowed, lossy=False):
