@@ -92,9 +92,10 @@ def wrong_numbers(events, expected):
 
 
 def refused_without_leave(events):
-    """Calls fail only as the run's fault allows: ``CODE`` or ``CODE: beginning of the text``."""
-    allowed = tuple(_run_facts(events)["allowed"])
+    """Calls fail only as the run allows, or the call: ``CODE``, ``CODE: beginning of the text``."""
+    of_run = _run_facts(events)["allowed"]
     for id_, own in _of(events, "infer").items():
+        allowed = (*of_run, *own[0].facts.get("allowed", ()))
         for event in own:
             if event.kind in (FAIL, UNKNOWN):
                 told = f"{event.facts['code']}: {event.facts.get('text', '')}"

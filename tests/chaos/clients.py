@@ -12,6 +12,7 @@ from support.load import digit_request, eventually, images
 
 from penstock.client import AsyncClient
 from penstock.errors import PenstockError
+from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
 PAUSE_S = 0.01
@@ -53,11 +54,12 @@ class Crowd:
             await self.ask(place)
             await asyncio.sleep(PAUSE_S)
 
-    async def ask(self, place):
+    async def ask(self, place, name="call", allowed=()):
         """One call, from its beginning to its end."""
-        id_ = f"{type(self).__name__.lower()}-{next(self._ids)}"
+        id_ = f"{name}-{next(self._ids)}"
         write = self._run.recorder.write
-        write("infer", id_, INVOKE, place=place, deadline_s=self.deadline_s)
+        facts = {"allowed": allowed} if allowed else {}
+        write("infer", id_, INVOKE, place=place, deadline_s=self.deadline_s, **facts)
         try:
             async with asyncio.timeout(self.deadline_s + HUNG_S):
                 answer = await self._answer(place, id_)
@@ -96,6 +98,21 @@ class Callers(Crowd):
 
     async def _close(self):
         await self._channel.close()
+
+
+class Patients(Callers):
+    """Callers of a model that computes for as many seconds as they say; that is their place."""
+
+    def __init__(self, run, url, deadline_s):
+        super().__init__(run, url, deadline_s, clients=0)
+        run.expected = lambda seconds: np.float32([seconds]).tolist()
+
+    async def _answer(self, place, id_):
+        request = pb.ModelInferRequest(model_name="slow", id=id_)
+        request.inputs.add(name="seconds", datatype="FP32", shape=[1, 1])
+        request.raw_input_contents.append(np.float32(place).tobytes())
+        reply = await self._stub.ModelInfer(request)
+        return _numbers(reply.raw_output_contents[0]) if reply.id == id_ else []
 
 
 class Customers(Crowd):

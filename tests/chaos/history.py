@@ -9,7 +9,7 @@ operation   invoke tells                                      ok, fail or unknow
 =========== ================================================= ===================================
 run         ``allowed``, ``lossy``: what the run may show
 fault       ``name``                                          the same, when it is over
-infer       ``place``, ``deadline_s``                         ``answer``, or ``code`` and ``text``
+infer       ``place``, ``deadline_s``, ``allowed``            ``answer``, or ``code`` and ``text``
 cancel                                                        (the client went away on purpose)
 chunk                                                         ``index``; id is its request's
 enqueue     ``deadline_s``                                    nothing, or ``code``

@@ -15,6 +15,7 @@ class Run:
     Attributes:
         folder: where each process writes its part.
         violations: what the checker found; None until the run was closed.
+        expected: the right answer to a place.
         error: why the test itself did not come to its end.
     """
 
@@ -27,6 +28,7 @@ class Run:
         self.recorder = Recorder(self.folder, "test")
         self.violations = None
         self.error = None
+        self.expected = lambda place: expected()[place].tolist()
         self.events = []
 
     def may(self, *allowed, lossy=False):
@@ -49,11 +51,15 @@ class Run:
         """A measured *value* that must not be above *most*."""
         self.recorder.write("gauge", name, OK, value=value, most=most)
 
+    def ids(self, operation, kind):
+        """Of which this has been written down so far."""
+        return {e.id for e in read(self.folder) if (e.operation, e.kind) == (operation, kind)}
+
     def close(self):
         """End the history and judge it."""
         self.recorder.close()
         self.events = read(self.folder)
-        self.violations = check(self.events, lambda place: expected()[place].tolist())
+        self.violations = check(self.events, self.expected)
 
     def verdict(self):
         """What is wrong, and how to see it again."""

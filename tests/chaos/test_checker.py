@@ -64,6 +64,10 @@ GOOD = {
         ASKED,
         failed("away"),
     ],
+    "a refusal that the call allows": [
+        ("infer", "a", INVOKE, {"place": 3, "allowed": ["UNAVAILABLE"]}),
+        failed("away"),
+    ],
     "an unknown end": [("run", "r", OK, {"allowed": ["UNAVAILABLE"]}), ASKED, failed("", UNKNOWN)],
     "an end within the grace": [ASKED, (*ANSWERED[:3], ANSWERED[3] | {"at_s": 1.9})],
     "a stream": [

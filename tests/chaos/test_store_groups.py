@@ -28,11 +28,12 @@ def models(tmp_path):
 async def test_t7_a_sentinel_promotes_the_replica(run, chance, size, models, tmp_path):
     """The old primary is stopped, not killed: it comes back and believes what it last heard."""
     run.may(*AWAY, lossy=True)
-    group = await asyncio.to_thread(SentinelGroup().__enter__)
-    try:
+    with SentinelGroup() as group:
         async with Deployment(tmp_path, group.url, models) as penstock:
             async with Callers(run, penstock.urls[0], penstock.deadline_s):
-                for _ in range(size(1, 20)):
+                for place in range(size(1, 20)):
+                    if place:
+                        await eventually(group.whole)
                     await asyncio.sleep(chance.uniform(0.1, 1.0))
                     first = await asyncio.to_thread(group.primary)
                     with run.fault("failover"):
@@ -41,19 +42,17 @@ async def test_t7_a_sentinel_promotes_the_replica(run, chance, size, models, tmp
                         await asyncio.sleep(chance.uniform(0, 1))
                         os.kill(first.process.pid, signal.SIGCONT)
                     await recovered(run, 40, SOON_S, "failover")
-                    await eventually(group.watched)
             await penstock.rest(run)
-    finally:
-        group.__exit__()
 
 
 async def test_t7_a_cluster_promotes_a_replica(run, chance, size, models, tmp_path):
     run.may(*AWAY, lossy=True)
-    group = await asyncio.to_thread(ClusterGroup(replicas=True).__enter__)
-    try:
+    with ClusterGroup(replicas=True) as group:
         async with Deployment(tmp_path, group.url, models) as penstock:
             async with Callers(run, penstock.urls[0], penstock.deadline_s):
-                for _ in range(size(1, 20)):
+                for place in range(size(1, 20)):
+                    if place:
+                        await eventually(group.whole)
                     await asyncio.sleep(chance.uniform(0.1, 1.0))
                     key = chance.choice([JOBS, JOBS, RegistryKeys.tag])
                     first = await asyncio.to_thread(group.owner, key)
@@ -63,17 +62,13 @@ async def test_t7_a_cluster_promotes_a_replica(run, chance, size, models, tmp_pa
                         await asyncio.sleep(chance.uniform(0, 1))
                         os.kill(group.stores[first].process.pid, signal.SIGCONT)
                     await recovered(run, 40, SOON_S, "failover")
-                    await eventually(group.whole)
             await penstock.rest(run)
-    finally:
-        group.__exit__()
 
 
 async def test_t9_a_slot_moves(run, chance, size, models, tmp_path):
     """Calls wait while the keys of their jobs are half here and half there."""
     run.may(*AWAY)
-    group = await asyncio.to_thread(ClusterGroup().__enter__)
-    try:
+    with ClusterGroup() as group:
         async with Deployment(tmp_path, group.url, models) as penstock:
             async with Callers(run, penstock.urls[0], penstock.deadline_s) as callers:
                 for key in [JOBS, RegistryKeys.tag] * size(1, 10):
@@ -84,5 +79,3 @@ async def test_t9_a_slot_moves(run, chance, size, models, tmp_path):
                     await recovered(run, 40, SOON_S, "slot moved")
                 await callers.more(20)
             await penstock.rest(run)
-    finally:
-        group.__exit__()

@@ -85,8 +85,8 @@ class SentinelGroup:
         with asked(self.stores[1]) as client:
             return client.info("replication")["master_link_status"] == "up"
 
-    def watched(self):
-        """Whether the Sentinel knows a replica that follows the primary."""
+    def whole(self):
+        """Whether the primary has its replica again."""
         with asked(next(s for s in self.stores if s is not self.primary())) as client:
             return _follows(client)
 
