@@ -97,6 +97,22 @@ async def test_t11_poison_harms_nobody_else(run, chance, size, store, tmp_path):
     assert not any(id_.startswith(POISON) for id_ in answered)
 
 
+async def test_a_job_longer_than_its_lease_is_run_once(run, store, tmp_path):
+    """The worker renews what it holds, however long the runtime takes."""
+    models = slow(tmp_path, most_rows=4, replicas=2, batching="")
+    options = {"gateways": 1, "deadline_s": 30.0, "lease_ms": 300}
+    async with (
+        Deployment(tmp_path, store.url, models, **options) as penstock,
+        Patients(run, penstock.urls[0], penstock.deadline_s) as patients,
+    ):
+        await asyncio.gather(*(patients.ask(1.5) for _ in range(3)))
+        await penstock.rest(run, **SLOW)
+        async with Links(store.url) as links:
+            counted = await (await open_queue(links)).statistics("slow", 1)
+
+    assert counted.get("requeued", 0) == 0
+
+
 PER_S = 50
 """What one worker can do at most: each request takes a fiftieth of a second."""
 

@@ -5,10 +5,20 @@ history, so that it is seen who was let write, and not only what came of it.
 """
 
 import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from chaos.contest import Contest
+from support.probe import Probe
 from support.proxy import Proxy
+from support.waiting import until
+
+from penstock.scheduler.keyspace import open_queue
+from penstock.scheduler.link import Links
+from penstock.scheduler.reaper import Reaper
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -96,3 +106,30 @@ async def test_t6_the_store_is_killed_and_started_again(run, chance, size, each_
 
     async with Contest(run, each_store.url) as contest:
         await hurt(contest, killed())
+
+
+async def test_killed_reapers_stop_nobody(chance, size, store):
+    """Whoever reaps may die in the middle of it: there is nothing that it must release first."""
+    async with Links(store.url) as links:
+        probe = Probe(links, await open_queue(links))
+        for _ in range(size(8, 100)):
+            await asyncio.to_thread(reap_and_be_killed, store.url, chance.uniform(0, 0.05))
+        await probe.enqueue("a")
+        await probe.lease("silent", lease_ms=1)
+        reaping = asyncio.create_task(Reaper(probe.queue, interval_s=0.01).run())
+
+        async def queued_again():
+            return await probe.waiting() == ["a"]
+
+        try:
+            await until(queued_again, 5)
+        finally:
+            reaping.cancel()
+
+
+def reap_and_be_killed(url, after_s):
+    program = Path(__file__).with_name("reaping.py")
+    with subprocess.Popen([sys.executable, str(program), url], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        time.sleep(after_s)
+        process.kill()
