@@ -100,8 +100,7 @@ MUTANTS = [
         LUA + "advance.lua",
         "if v[3] then",
         "if false then",
-        "tests/redis/test_lost_calls.py::"
-        "test_a_lost_call_has_the_result_of_one_that_was_not_lost[advance cancelled]",
+        "tests/redis/test_leases.py::test_a_cancelled_job_is_cancelled_for_whoever_asks_again",
     ),
     Mutant(
         "nack loses the attempts",
@@ -151,7 +150,7 @@ MUTANTS = [
         LUA + "claim.lua",
         "      take(id, j)\n      gone[#gone + 1] = id\n",
         "      take(id, j)\n",
-        "tests/redis/test_queue_model.py",
+        "tests/redis/test_one_place.py",
     ),
     Mutant(
         "a repeated claim takes other jobs",

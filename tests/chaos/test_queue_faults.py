@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from chaos.contender import MODEL
 from chaos.contest import Contest
 from support.probe import Probe
 from support.proxy import Proxy
@@ -62,7 +63,7 @@ async def test_t4_workers_are_stopped_and_go_on(run, chance, size, each_store):
 
 
 async def test_t2_answers_and_requests_are_lost(run, chance, size, each_store):
-    """Every call is sent again; none counts twice."""
+    """Every call is sent again, none counts twice, and no job is taken for one that crashed."""
 
     async def lost():
         for _ in range(size(30, 400)):
@@ -72,9 +73,14 @@ async def test_t2_answers_and_requests_are_lost(run, chance, size, each_store):
 
     async with (
         Proxy(each_store.socket) as proxy,
-        Contest(run, each_store.url, worker_url=proxy.url, give_back=0.1) as contest,
+        Contest(
+            run, each_store.url, worker_url=proxy.url, give_back=0.1, lease_ms=60_000
+        ) as contest,
     ):
         await hurt(contest, lost())
+        counted = await contest.queue.statistics(MODEL, 1)
+
+    assert counted.get("requeued", 0) == 0
 
 
 async def test_deadlines_hold_under_all_of_it(run, chance, size, each_store):
