@@ -100,7 +100,7 @@ MUTANTS = [
         LUA + "advance.lua",
         "if v[3] then",
         "if false then",
-        "tests/redis/test_leases.py::test_a_cancelled_job_is_cancelled_for_whoever_asks_again",
+        "tests/redis/test_one_place.py::test_a_cancelled_job_goes_to_no_further_stage",
     ),
     Mutant(
         "nack loses the attempts",

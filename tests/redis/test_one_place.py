@@ -1,4 +1,4 @@
-"""A job is in one place: it waits, or is leased, or is delayed; and once given up it goes nowhere."""
+"""A job is in one place: it waits, is leased, or is delayed; once given up, it is in none."""
 
 from support.probe import FIRST, LONG_MS, SECOND
 
