@@ -224,7 +224,7 @@ def left_behind(events):
         for name, life_ms in event.facts["keys"].items():
             kind = name.split("}:", 1)[-1]
             stays = kind in PERMANENT or kind.startswith("stats:") or "{registry}" in name
-            if life_ms <= 0 and not stays:
+            if life_ms < 0 and not stays:
                 yield Violation("left behind", name, "has neither a life time nor an owner")
         for field, value in event.facts.get("volume", {}).items():
             if value:

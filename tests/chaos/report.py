@@ -109,7 +109,8 @@ def plot(run, file):
     for name, begin_s, end_s in faults_of(run.events):
         for axes in (above, below):
             axes.axvspan(begin_s - start_s, end_s - start_s, color="tab:red", alpha=0.15, lw=1)
-        above.annotate(name, (begin_s - start_s, 1), xycoords=("data", "axes fraction"), fontsize=6)
+        place = {"xycoords": ("data", "axes fraction"), "va": "top", "rotation": 90}
+        above.annotate(name, (begin_s - start_s, 0.98), fontsize=6, **place)
     figure.legend(loc="outside upper right", ncols=3, fontsize=8)
     above.set_title(f"{run.name}, seed {run.seed}", loc="left", fontsize=10)
     figure.savefig(file, dpi=130)

@@ -105,6 +105,7 @@ GOOD = {
                 "penstock:{p00}:events": -1,
                 "penstock:{registry}:nodes": -1,
                 "penstock:{p00}:ended:j": 900,
+                "penstock:{p00}:ended:k": 0,
             },
             volume={"digits:1": 0},
         )
