@@ -120,6 +120,7 @@ class _Agent:
             "node": placement.node,
             "fingerprint": placement.fingerprint,
             "threads": self._threads(),
+            "lease-ms": settings.lease_ms,
             "log-level": settings.log_level,
             "parent-pid": os.getpid(),
         }

@@ -16,9 +16,13 @@ from penstock.errors import InvalidConfiguration
 
 PREFIX = "PENSTOCK_"
 
+LEASE_MS = 5000
+"""How long a worker may be silent before others get its jobs."""
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LeaseMs = Annotated[int, Field(ge=200)]
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -137,12 +141,14 @@ class NodeSettings(RoleSettings):
         node: the node's name; None for the host's.
         threads: computing threads of each CPU worker; None to share the cores evenly.
         memory_mib: of the CPU device; None for what the machine has.
+        lease_ms: length of its workers' leases.
     """
 
     models: Path
     node: str | None = None
     threads: Count | None = None
     memory_mib: Count | None = None
+    lease_ms: LeaseMs = LEASE_MS
 
 
 class WorkerSettings(RoleSettings):
@@ -168,7 +174,7 @@ class WorkerSettings(RoleSettings):
     node: str = ""
     fingerprint: str | None = None
     threads: Count | None = None
-    lease_ms: Annotated[int, Field(ge=200)] = 5000
+    lease_ms: LeaseMs = LEASE_MS
 
 
 class UpSettings(BaseSettings):
@@ -183,6 +189,7 @@ class UpSettings(BaseSettings):
         metrics_port: 0 for any free one; None for 8002 if it is free.
         allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
         threads: computing threads of each CPU worker; None to share the cores evenly.
+        lease_ms: length of the workers' leases.
         data: where the embedded store keeps its data; None for a place that is removed at the end.
         ready_file: is written, with the gateway's address, once every model that can be ready is.
         log_level: the least level that is shown of all roles.
@@ -202,6 +209,7 @@ class UpSettings(BaseSettings):
     metrics_port: Port | None = None
     allow_client_shm: bool = False
     threads: Count | None = None
+    lease_ms: LeaseMs = LEASE_MS
     data: Path | None = None
     ready_file: Path | None = None
     log_level: Level = "warning"

@@ -93,9 +93,10 @@ class LocalCluster:
         common = ["--redis", redis, "--log-level", settings.log_level]
         place = ["--host", settings.host, "--port", str(settings.port)]
         threads = [] if settings.threads is None else ["--threads", str(settings.threads)]
+        lease = ["--lease-ms", str(settings.lease_ms)]
         return {
             "scheduler": [*common, "--models", models],
-            "node": [*common, "--models", models, *threads],
+            "node": [*common, "--models", models, *lease, *threads],
             "gateway": [
                 *(*common, *place, "--processes", str(settings.processes)),
                 *("--allow-client-shm", str(settings.allow_client_shm).lower()),

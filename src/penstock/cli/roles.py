@@ -30,6 +30,10 @@ Redis = Annotated[
 Models = Annotated[
     Path | None, typer.Option(help="The model repository.", metavar="DIR", show_default=False)
 ]
+LeaseMs = Annotated[
+    int | None,
+    typer.Option(help="How long a silent worker keeps its jobs; 200 or more. (default: 5000)"),
+]
 LogLevel = Annotated[
     str | None, typer.Option(help="debug, info, warning or error. (default: info)")
 ]
@@ -168,6 +172,7 @@ def node(
     memory_mib: Annotated[
         int | None, typer.Option(help="Of the CPU device. (default: what the machine has)")
     ] = None,
+    lease_ms: LeaseMs = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,
@@ -205,9 +210,7 @@ def worker(
     threads: Annotated[
         int | None, typer.Option(help="Computing threads. (default: one for each core)")
     ] = None,
-    lease_ms: Annotated[
-        int | None, typer.Option(help="Length of its leases. (default: 5000)")
-    ] = None,
+    lease_ms: LeaseMs = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,

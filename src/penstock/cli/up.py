@@ -53,6 +53,10 @@ def up(
             help="Threads of each CPU worker. (default: cores shared evenly)",
         ),
     ] = None,
+    lease_ms: Annotated[
+        int | None,
+        typer.Option(help="How long a silent worker keeps its jobs; 200 or more. (default: 5000)"),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Keep the queue here. (default: removed at the end)"),
