@@ -17,7 +17,7 @@ from penstock.gateway import processes
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
 from penstock.gateway.inference import Inference, InferenceLimits
-from penstock.gateway.pending import PendingTable
+from penstock.gateway.leaving import Crowds, Leaver
 from penstock.gateway.server import Health, bind, build_server
 from penstock.gateway.servicer import InferenceService
 from penstock.lifetime import stop_signals, until_first, write_ready
@@ -57,7 +57,7 @@ class _Gateway:
     record: cluster_pb2.Gateway
     catalog: Catalog
     queue: Queue
-    pending: PendingTable
+    pending: Crowds
     inference: Inference
     replies: ReplyReader
 
@@ -65,7 +65,7 @@ class _Gateway:
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
         queue, registry, catalog = await open_queue(links), Registry(links), Catalog()
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        pending = PendingTable(queue, boot_id)
+        pending = Crowds(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
         return cls(
             settings,
@@ -101,6 +101,7 @@ class _Gateway:
             asyncio.create_task(self.replies.run()),
             asyncio.create_task(self.pending.sweep_regularly()),
             asyncio.create_task(self._watch(known)),
+            asyncio.create_task(self._leaver().run()),
             asyncio.create_task(keep_announcing(self.registry, self.record)),
         ]
         try:
@@ -118,6 +119,9 @@ class _Gateway:
         with contextlib.suppress(PenstockError):
             await self.replies.attach(leave=True)
         await leave(self.registry, self.record)
+
+    def _leaver(self) -> Leaver:
+        return Leaver(self.catalog, self.pending, self.registry, self.record)
 
     async def _drain(self, server: grpc.aio.Server, health: Health) -> None:
         """New requests go elsewhere, those in flight end."""

@@ -13,7 +13,8 @@ from penstock.protos import cluster_pb2
 from penstock.scheduler.completion import Deployment
 from penstock.scheduler.jobs import QueueLimits
 from penstock.scheduler.keys import StageRef
-from penstock.scheduler.readiness import VersionState, version_states
+from penstock.scheduler.readiness import VersionState
+from penstock.scheduler.rollout import Rollout, Standing, rollout
 from penstock.scheduler.snapshot import Snapshot, VersionId, empty_snapshot
 
 _MOST_DIGITS: Final = 19
@@ -30,11 +31,11 @@ class Served:
     limits: QueueLimits
 
     @classmethod
-    def of(cls, id_: VersionId, deployment: Deployment) -> "Served":
+    def of(cls, ref: StageRef, deployment: Deployment) -> "Served":
         """Made once for each deployment."""
         policy = deployment.config.dynamic_batching.default_queue_policy
         return cls(
-            StageRef(id_.model, id_.version, 0),
+            ref,
             deployment,
             Rules.of(deployment.config, deployment.inputs, deployment.outputs),
             QueueLimits(jobs=policy.max_queue_size),
@@ -42,34 +43,42 @@ class Served:
 
 
 class Catalog:
-    """What this gateway knows of the models; empty until the first snapshot."""
+    """What this gateway knows of the models; empty until the first snapshot.
+
+    Attributes:
+        left: retiring contents that this gateway does not go back to (rollout.py).
+    """
 
     def __init__(self) -> None:
         self.snapshot: Snapshot = empty_snapshot()
+        self.rollout: Rollout = rollout(self.snapshot)
         self.states: Mapping[VersionId, VersionState] = {}
+        self.left: frozenset[str] = frozenset()
         self._settled = False
         self._served: dict[VersionId, Served] = {}
         self._asked: dict[tuple[str, str], Served] = {}
 
     def update(self, snapshot: Snapshot) -> None:
         """Take over a newer snapshot."""
-        self.snapshot, self.states = snapshot, version_states(snapshot)
+        self.snapshot, self.rollout = snapshot, rollout(snapshot, self.left)
+        self.states = {id_: one.state for id_, one in self.rollout.standings.items()}
         # A scheduler publishes before it announces itself: until then there may be more to come.
         published = bool(snapshot.schedulers or snapshot.versions)
         loading = any(state.state == "LOADING" for state in self.states.values())
         self._settled |= published and not loading
         self._asked.clear()
-        self._served = {
-            id_: self._kept(id_, state.deployment)
-            for id_, state in self.states.items()
-            if state.accepting and state.deployment is not None
-        }
+        served = {id_: self._kept(id_, one) for id_, one in self.rollout.standings.items()}
+        self._served = {id_: found for id_, found in served.items() if found is not None}
 
-    def _kept(self, id_: VersionId, deployment: Deployment) -> Served:
+    def _kept(self, id_: VersionId, standing: Standing) -> Served | None:
+        deployment = standing.state.deployment
+        if standing.record is None or deployment is None or not standing.state.accepting:
+            return None
+        ref = StageRef(id_.model, id_.version, 0, standing.record.generation)
         served = self._served.get(id_)
-        if served is not None and served.deployment is deployment:
+        if served is not None and served.deployment is deployment and served.ref == ref:
             return served
-        return Served.of(id_, deployment)
+        return Served.of(ref, deployment)
 
     def served(self, model: str, version: str) -> Served:
         """The version to send a request to; the highest that takes requests if none is named.
@@ -133,15 +142,21 @@ class Catalog:
         return self._settled
 
     def versions_of(self, model: str) -> list[int]:
-        """Published versions of the model, lowest first."""
-        return sorted(id_.version for id_ in self.states if id_.model == model)
+        """Versions of the model that are published, or served still, lowest first."""
+        return sorted(
+            id_.version
+            for id_, one in self.rollout.standings.items()
+            if id_.model == model and one.record is not None
+        )
 
     def records(self) -> Iterable[tuple[VersionId, cluster_pb2.ModelVersion]]:
-        """Every published version, in order."""
-        return sorted(self.snapshot.versions.items(), key=lambda item: item[0])
+        """Every version that is published, or served still, in order: what requests go to."""
+        for id_, one in self.rollout.standings.items():
+            if one.record is not None:
+                yield id_, one.record
 
     def _check_known(self, model: str, number: int) -> None:
-        versions = self.versions_of(model)
+        versions = [id_.version for id_ in self.states if id_.model == model]
         if not versions:
             raise ModelNotFound(f"Request for unknown model: '{model}' is not found")
         if number and number not in versions:

@@ -37,16 +37,22 @@ async def run(settings: SchedulerSettings) -> None:
             host=socket.gethostname(),
             pid=os.getpid(),
             software=penstock.__version__,
+            control_mode=settings.model_control_mode if settings.models else "",
         )
         work = [keep_announcing(registry, record), Placer(registry).run(), Reaper(queue).run()]
-        if settings.models is not None:
-            publisher = Publisher(registry, settings.models, every_s=settings.poll_s)
+        if settings.models:
+            publisher = Publisher(
+                registry,
+                settings.models,
+                every_s=settings.repository_poll_secs,
+                follow=settings.model_control_mode == "poll",
+            )
             await publisher.publish()
             work.append(publisher.run())
         tasks = [asyncio.create_task(part) for part in work]
         try:
             write_ready(settings.ready_file, record.id)
-            log.info("scheduling", models=str(settings.models))
+            log.info("scheduling", models=[str(repository) for repository in settings.models])
             await until_first(stop, *tasks)
         finally:
             for task in tasks:

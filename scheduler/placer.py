@@ -7,8 +7,10 @@ from typing import Final
 import structlog
 
 from penstock.errors import PenstockError
-from penstock.scheduler.placement import Plan, place
+from penstock.scheduler.placement import Plan
+from penstock.scheduler.readiness import plan_for
 from penstock.scheduler.registry import Registry
+from penstock.scheduler.rollout import retired
 from penstock.scheduler.snapshot import Snapshot
 
 log = structlog.get_logger()
@@ -29,13 +31,19 @@ class Placer:
         async with contextlib.aclosing(self._registry.watch()) as snapshots:
             async for snapshot in snapshots:
                 try:
+                    await self._retire(snapshot)
                     await self._place(snapshot)
                     await self._sweep(snapshot)
                 except PenstockError as error:
                     log.warning("placing failed, looking again", error=str(error))
 
+    async def _retire(self, snapshot: Snapshot) -> None:
+        done = retired(snapshot)
+        if done and await self._registry.retire(done):
+            log.info("retired", contents=[one.field for one in done])
+
     async def _place(self, snapshot: Snapshot) -> None:
-        plan = place(list(snapshot.versions.values()), snapshot.live_nodes(), snapshot.placements)
+        plan = plan_for(snapshot)
         self._tell(plan)
         if not plan.moves:
             return

@@ -23,7 +23,7 @@ from penstock.scheduler.keys import StageRef
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 from penstock.scheduler.registry import Registry
-from penstock.scheduler.snapshot import Snapshot, VersionId
+from penstock.scheduler.snapshot import Snapshot
 from penstock.settings import WorkerSettings
 from penstock.workers.announcer import Announcer
 from penstock.workers.batching import BatchRules
@@ -111,23 +111,26 @@ async def _load(
 ) -> _Loaded:
     loop = asyncio.get_running_loop()
     async with contextlib.aclosing(registry.watch()) as snapshots:
-        stage = await _stage_of(settings, snapshots)
+        version, stage = await _stage_of(settings, snapshots)
         announcer.record.fingerprint = stage.fingerprint
+        announcer.record.generation = version.generation
         ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
         runtime = await loop.run_in_executor(
             device, partial(open_runtime, _artifact(settings, stage), stage.runtime, ref)
         )
         await announcer.become(pb.WORKER_STATE_LOADING, signature=runtime.signature)
-        deployment = await _deployment_of(settings, snapshots)
+        deployment = await _deployment_of(version, snapshots)
     execution = _execution(runtime, deployment, stage.index)
     await loop.run_in_executor(device, partial(_warm_up, execution, deployment, stage))
     return _Loaded(stage, deployment, execution)
 
 
-async def _stage_of(settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]) -> pb.Stage:
+async def _stage_of(
+    settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]
+) -> tuple[pb.ModelVersion, pb.Stage]:
     """What the registry says of the shard; waits until the repository has been published."""
     async for snapshot in snapshots:
-        version = snapshot.versions.get(VersionId(settings.model, settings.version))
+        version = snapshot.content(settings.model, settings.version, settings.generation)
         if version is None or version.error:
             continue
         if settings.stage >= len(version.stages):
@@ -137,18 +140,15 @@ async def _stage_of(settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]
             )
         stage = version.stages[settings.stage]
         if settings.fingerprint in (None, stage.fingerprint):
-            return stage
+            return version, stage
     raise AssertionError("watching the registry does not end")
 
 
 async def _deployment_of(
-    settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]
+    version: pb.ModelVersion, snapshots: AsyncIterator[Snapshot]
 ) -> Deployment:
     """The completed version; waits until each of its stages has been loaded by somebody."""
     async for snapshot in snapshots:
-        version = snapshot.versions.get(VersionId(settings.model, settings.version))
-        if version is None:
-            continue
         known = [snapshot.signature_of(version, stage) for stage in version.stages]
         signatures = [signature for signature in known if signature is not None]
         if len(signatures) == len(version.stages):
@@ -157,7 +157,8 @@ async def _deployment_of(
 
 
 def _artifact(settings: WorkerSettings, stage: pb.Stage) -> Path:
-    root = settings.models.resolve()
+    roots = [repository.resolve() for repository in settings.models]
+    root = next((root for root in roots if (root / stage.artifact).exists()), roots[0])
     artifact = (root / stage.artifact).resolve()
     if not artifact.is_relative_to(root):
         raise ArtifactUnusable(f"{stage.artifact} lies outside the model repository")
@@ -190,7 +191,7 @@ def _warm_up(execution: Execution, deployment: Deployment, stage: pb.Stage) -> N
 def _duty(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Duty:
     plan, config = loaded.deployment.stages[settings.stage], loaded.deployment.config
     return Duty(
-        ref=StageRef(settings.model, settings.version, settings.stage),
+        ref=StageRef(settings.model, settings.version, settings.stage, record.generation),
         last=settings.stage == len(loaded.deployment.stages) - 1,
         boot_id=record.boot_id,
         step=f"stage {settings.stage} worker {record.node}:{record.pid}",
@@ -217,5 +218,6 @@ def _record(settings: WorkerSettings) -> pb.Worker:
         state=pb.WORKER_STATE_LOADING,
         restarts=settings.restarts,
         fingerprint=settings.fingerprint or "",
+        generation=settings.generation or "",
         software=penstock.__version__,
     )
