@@ -16,6 +16,7 @@ from penstock.errors import PenstockError
 from penstock.gateway import processes
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
+from penstock.gateway.control import Control
 from penstock.gateway.inference import Inference, InferenceLimits
 from penstock.gateway.leaving import Crowds, Leaver
 from penstock.gateway.server import Health, bind, build_server
@@ -28,6 +29,7 @@ from penstock.scheduler.queue import Queue
 from penstock.scheduler.registry import Registry, keep_announcing, leave
 from penstock.scheduler.replies import ReplyReader
 from penstock.scheduler.steadiness import steady
+from penstock.scheduler.wishes import Wishes
 from penstock.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -59,6 +61,7 @@ class _Gateway:
     queue: Queue
     pending: Crowds
     inference: Inference
+    control: Control
     replies: ReplyReader
 
     @classmethod
@@ -81,13 +84,16 @@ class _Gateway:
             queue,
             pending,
             Inference(catalog, queue, pending, boot_id, limits),
+            Control(catalog, Wishes(links), settings.max_override_mib),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver),
         )
 
     async def run(self, stop: asyncio.Event) -> None:
         health = Health()
         server = build_server(
-            InferenceService(self.catalog, self.inference, self.queue, self.settings.server_name),
+            InferenceService(
+                self.catalog, self.inference, self.queue, self.control, self.settings.server_name
+            ),
             ClusterService(self.catalog, self.registry, self.queue),
             health,
             max_message_mib=self.settings.max_message_mib,

@@ -3,6 +3,7 @@
 Made anew from each snapshot of the registry; what did not change is kept.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -47,6 +48,7 @@ class Catalog:
 
     Attributes:
         left: retiring contents that this gateway does not go back to (rollout.py).
+        mode: what decides which models are loaded, as schedulers said last.
     """
 
     def __init__(self) -> None:
@@ -54,6 +56,8 @@ class Catalog:
         self.rollout: Rollout = rollout(self.snapshot)
         self.states: Mapping[VersionId, VersionState] = {}
         self.left: frozenset[str] = frozenset()
+        self.mode = "poll"
+        self._turned = asyncio.Event()
         self._settled = False
         self._served: dict[VersionId, Served] = {}
         self._asked: dict[tuple[str, str], Served] = {}
@@ -62,6 +66,7 @@ class Catalog:
         """Take over a newer snapshot."""
         self.snapshot, self.rollout = snapshot, rollout(snapshot, self.left)
         self.states = {id_: one.state for id_, one in self.rollout.standings.items()}
+        self.mode = snapshot.control_mode() or self.mode
         # A scheduler publishes before it announces itself: until then there may be more to come.
         published = bool(snapshot.schedulers or snapshot.versions)
         loading = any(state.state == "LOADING" for state in self.states.values())
@@ -69,6 +74,12 @@ class Catalog:
         self._asked.clear()
         served = {id_: self._kept(id_, one) for id_, one in self.rollout.standings.items()}
         self._served = {id_: found for id_, found in served.items() if found is not None}
+        self._turned.set()
+        self._turned = asyncio.Event()
+
+    async def turn(self) -> None:
+        """Wait for the next snapshot: it comes when something changes, and each second."""
+        await self._turned.wait()
 
     def _kept(self, id_: VersionId, standing: Standing) -> Served | None:
         deployment = standing.state.deployment

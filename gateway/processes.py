@@ -99,6 +99,7 @@ def _command(settings: GatewaySettings, port: int, ready: Path) -> list[str]:
         "host": settings.host,
         "port": port,
         "max-message-mib": settings.max_message_mib,
+        "max-override-mib": settings.max_override_mib,
         "default-timeout-s": settings.default_timeout_s,
         "server-name": settings.server_name,
         "drain-s": settings.drain_s,

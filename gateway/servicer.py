@@ -6,6 +6,7 @@ the wire, so that nothing is parsed or built twice.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from operator import attrgetter
 from typing import Any, Final
 
 import grpc
@@ -13,6 +14,7 @@ import grpc
 import penstock
 from penstock.errors import InvalidRequest, Unimplemented
 from penstock.gateway.catalog import Catalog, parse_version
+from penstock.gateway.control import Control
 from penstock.gateway.inference import Inference
 from penstock.gateway.statistics import model_statistics
 from penstock.gateway.status import Context, abort
@@ -25,6 +27,8 @@ SERVICE: Final = "inference.GRPCInferenceService"
 EXTENSIONS: Final = (
     "binary_tensor_data",
     "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
     "parameters",
     "schedule_policy",
     "statistics",
@@ -32,10 +36,6 @@ EXTENSIONS: Final = (
 """Triton's extensions of the protocol that are implemented."""
 
 _NOT_OFFERED: Final = {
-    "RepositoryModelLoad": "explicit model load / unload is not allowed: the cluster serves what "
-    "is in its model repository; add or remove the model's directory there",
-    "RepositoryModelUnload": "explicit model load / unload is not allowed: the cluster serves what "
-    "is in its model repository; add or remove the model's directory there",
     "ModelStreamInfer": "streaming inference is not implemented; use ModelInfer",
     "SystemSharedMemoryStatus": "shared memory is not offered: workers run on other machines",
     "SystemSharedMemoryRegister": "shared memory is not offered: workers run on other machines",
@@ -54,11 +54,17 @@ class InferenceService:
     """Answers the RPCs from the catalog and through the queue."""
 
     def __init__(
-        self, catalog: Catalog, inference: Inference, queue: Queue, server_name: str
+        self,
+        catalog: Catalog,
+        inference: Inference,
+        queue: Queue,
+        control: Control,
+        server_name: str,
     ) -> None:
         self._catalog = catalog
         self._inference = inference
         self._queue = queue
+        self._control = control
         self._server_name = server_name
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -171,20 +177,38 @@ class InferenceService:
     async def repository_index(
         self, request: pb.RepositoryIndexRequest
     ) -> pb.RepositoryIndexResponse:
-        """Every published version, with its state and why it is not ready."""
+        """Every version with its state and the reason, and the name of what was never loaded."""
+        if request.repository_name:
+            raise Unimplemented("'repository_name' specification is not supported")
         entry = pb.RepositoryIndexResponse.ModelIndex
-        return pb.RepositoryIndexResponse(
-            models=[
-                entry(
-                    name=id_.model,
-                    version=str(id_.version) if id_.version else "",
-                    state=state.state,
-                    reason=state.reason,
-                )
-                for id_, state in self._catalog.states.items()
-                if state.state == "READY" or not request.ready
-            ]
-        )
+        found = [
+            entry(
+                name=id_.model,
+                version=str(id_.version) if id_.version else "",
+                state=state.state,
+                reason=state.reason,
+            )
+            for id_, state in self._catalog.states.items()
+            if state.state == "READY" or not request.ready
+        ]
+        if not request.ready:
+            known = {id_.model for id_ in self._catalog.states}
+            found += [entry(name=name) for name in self._catalog.snapshot.offers - known]
+        return pb.RepositoryIndexResponse(models=sorted(found, key=attrgetter("name")))
+
+    async def repository_model_load(
+        self, request: pb.RepositoryModelLoadRequest
+    ) -> pb.RepositoryModelLoadResponse:
+        """Load a model on the whole cluster."""
+        await self._control.load(request)
+        return pb.RepositoryModelLoadResponse()
+
+    async def repository_model_unload(
+        self, request: pb.RepositoryModelUnloadRequest
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Unload a model from the whole cluster."""
+        await self._control.unload(request)
+        return pb.RepositoryModelUnloadResponse()
 
 
 _METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = {
@@ -196,6 +220,8 @@ _METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = 
     "ModelConfig": InferenceService.model_config,
     "ModelStatistics": InferenceService.model_statistics,
     "RepositoryIndex": InferenceService.repository_index,
+    "RepositoryModelLoad": InferenceService.repository_model_load,
+    "RepositoryModelUnload": InferenceService.repository_model_unload,
 }
 
 

@@ -12,6 +12,7 @@ from penstock.scheduler.readiness import plan_for
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.rollout import retired
 from penstock.scheduler.snapshot import Snapshot
+from penstock.scheduler.wishes import Wishes
 
 log = structlog.get_logger()
 
@@ -21,8 +22,9 @@ _SWEEP_EVERY_S: Final = 10.0
 class Placer:
     """Places what is published on the nodes that live."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, wishes: Wishes) -> None:
         self._registry = registry
+        self._wishes = wishes
         self._told: frozenset[str] = frozenset()
         self._swept_at_s = time.monotonic()
 
@@ -64,5 +66,6 @@ class Placer:
             return
         self._swept_at_s = time.monotonic()
         forgotten = await self._registry.sweep(snapshot)
+        await self._wishes.tidy(snapshot)
         if forgotten:
             log.info("forgot silent processes", count=forgotten)

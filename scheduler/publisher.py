@@ -7,7 +7,6 @@ after one round, and a second scheduler changes nothing.
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import structlog
 
@@ -15,11 +14,9 @@ from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.repository import scan
+from penstock.scheduler.wishes import SOURCE
 
 log = structlog.get_logger()
-
-SOURCE: Final = "repository"
-"""The one name under which all schedulers publish: they are to see the same repository."""
 
 
 class Publisher:

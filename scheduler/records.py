@@ -46,7 +46,7 @@ class SnapshotReader:
             wishes=self._records(wishes, pb.Wish),
             answers=self._records(answers, pb.Answer),
             offers=frozenset(name.decode() for name in offers),
-            files=_numbers(files, int),
+            files={k.decode(): v.decode() for k, v in zip(files[::2], files[1::2], strict=True)},
             used_ms=_numbers(used, float),
         )
 

@@ -79,7 +79,7 @@ class Snapshot:
         since_ms: when each version's present content was published, on Redis's clock.
         wishes, answers: by model: what is wished for it, and what a scheduler found for that.
         offers: names of models that can be wished for.
-        files: digest -> size of the contents that came with wishes.
+        files: digest -> bytes, and when it was last wished for, of contents that came with wishes.
         used_ms: by model: when a gateway last had a request for it.
         live: "<kind>/<id>" of every process that counts as alive, kind as above.
         seen_ms: the same names -> when each process was last seen, alive or not.
@@ -102,7 +102,7 @@ class Snapshot:
     wishes: Mapping[str, pb.Wish] = field(default_factory=dict)
     answers: Mapping[str, pb.Answer] = field(default_factory=dict)
     offers: frozenset[str] = frozenset()
-    files: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     used_ms: Mapping[str, float] = field(default_factory=dict)
 
     def live_nodes(self) -> list[pb.Node]:
@@ -121,10 +121,9 @@ class Snapshot:
         """The schedulers that are alive, by id."""
         return [s for id_, s in sorted(self.schedulers.items()) if f"schedulers/{id_}" in self.live]
 
-    def control_mode(self) -> str:
-        """What decides which models are loaded; "poll" while no scheduler says otherwise."""
-        modes = (s.control_mode for s in self.live_schedulers() if s.control_mode)
-        return next(modes, "poll")
+    def control_mode(self) -> str | None:
+        """What decides which models are loaded; None while no scheduler has a repository."""
+        return next((s.control_mode for s in self.live_schedulers() if s.control_mode), None)
 
     def contents(self) -> list[pb.ModelVersion]:
         """All that a worker may be wanted for: what is published, and what retires."""

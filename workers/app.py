@@ -22,8 +22,10 @@ from penstock.scheduler.completion import Deployment, complete
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
+from penstock.scheduler.overrides import lay_out, override_folder
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.snapshot import Snapshot
+from penstock.scheduler.wishes import Wishes
 from penstock.settings import WorkerSettings
 from penstock.workers.announcer import Announcer
 from penstock.workers.batching import BatchRules
@@ -41,12 +43,11 @@ _HUNG_AFTER_S = 600.0
 async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
     async with stop_signals() as stop, Links(settings.redis) as links:
-        registry = Registry(links)
-        announcer = Announcer(registry, _record(settings))
+        announcer = Announcer(Registry(links), _record(settings))
         announcing = asyncio.create_task(announcer.run())
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
-                status = await _load_and_work(settings, links, registry, announcer, device, stop)
+                status = await _load_and_work(settings, links, announcer, device, stop)
         finally:
             announcing.cancel()
             await asyncio.gather(announcing, return_exceptions=True)
@@ -69,13 +70,12 @@ class _Loaded:
 async def _load_and_work(
     settings: WorkerSettings,
     links: Links,
-    registry: Registry,
     announcer: Announcer,
     device: ThreadPoolExecutor,
     stop: asyncio.Event,
 ) -> int:
     queue = await open_queue(links)
-    loading = asyncio.create_task(_load(settings, registry, announcer, device))
+    loading = asyncio.create_task(_load(settings, links, announcer, device))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -107,17 +107,18 @@ async def _load_and_work(
 
 
 async def _load(
-    settings: WorkerSettings, registry: Registry, announcer: Announcer, device: ThreadPoolExecutor
+    settings: WorkerSettings, links: Links, announcer: Announcer, device: ThreadPoolExecutor
 ) -> _Loaded:
     loop = asyncio.get_running_loop()
-    async with contextlib.aclosing(registry.watch()) as snapshots:
+    async with contextlib.aclosing(Registry(links).watch()) as snapshots:
         version, stage = await _stage_of(settings, snapshots)
         announcer.record.fingerprint = stage.fingerprint
         announcer.record.generation = version.generation
         ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
-        runtime = await loop.run_in_executor(
-            device, partial(open_runtime, _artifact(settings, stage), stage.runtime, ref)
-        )
+        async with _artifact(settings, version, stage, Wishes(links)) as artifact:
+            runtime = await loop.run_in_executor(
+                device, partial(open_runtime, artifact, stage.runtime, ref)
+            )
         await announcer.become(pb.WORKER_STATE_LOADING, signature=runtime.signature)
         deployment = await _deployment_of(version, snapshots)
     execution = _execution(runtime, deployment, stage.index)
@@ -156,7 +157,20 @@ async def _deployment_of(
     raise AssertionError("watching the registry does not end")
 
 
-def _artifact(settings: WorkerSettings, stage: pb.Stage) -> Path:
+@contextlib.asynccontextmanager
+async def _artifact(
+    settings: WorkerSettings, version: pb.ModelVersion, stage: pb.Stage, wishes: Wishes
+) -> AsyncIterator[Path]:
+    """The shard's file, in a repository of this machine or as it came with the wish to load it."""
+    if not version.files:
+        yield _in_repository(settings, stage)
+        return
+    with override_folder() as folder:
+        await lay_out(wishes, folder, version.model, version.files)
+        yield folder / stage.artifact
+
+
+def _in_repository(settings: WorkerSettings, stage: pb.Stage) -> Path:
     roots = [repository.resolve() for repository in settings.models]
     root = next((root for root in roots if (root / stage.artifact).exists()), roots[0])
     artifact = (root / stage.artifact).resolve()

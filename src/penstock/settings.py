@@ -68,6 +68,7 @@ class GatewaySettings(RoleSettings):
         port: 0 for any free one; the ready file says which.
         processes: processes that share the port (SO_REUSEPORT).
         max_message_mib: largest request and reply, in MiB.
+        max_override_mib: most that the files which come with a wish to load may hold, in MiB.
         default_timeout_s: for requests whose client and model give no deadline.
         server_name: what ServerMetadata answers; Triton's examples insist on "triton".
         drain_s: how long requests in flight may take to end when the gateway stops.
@@ -78,6 +79,7 @@ class GatewaySettings(RoleSettings):
     port: Port = 8001
     processes: Count = 1
     max_message_mib: Count = 64
+    max_override_mib: Count = 48
     default_timeout_s: Seconds = 60.0
     server_name: str = "triton"
     drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0

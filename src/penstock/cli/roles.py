@@ -79,6 +79,10 @@ def gateway(
     max_message_mib: Annotated[
         int | None, typer.Option(help="Largest request and reply. (default: 64)")
     ] = None,
+    max_override_mib: Annotated[
+        int | None,
+        typer.Option(help="Most that files given to load a model may hold. (default: 48)"),
+    ] = None,
     default_timeout_s: Annotated[
         float | None, typer.Option(help="For requests without a deadline. (default: 60)")
     ] = None,
