@@ -17,10 +17,12 @@ from penstock.gateway import processes
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
 from penstock.gateway.control import Control
-from penstock.gateway.inference import Inference, InferenceLimits
+from penstock.gateway.demand import Demand, OnDemand
+from penstock.gateway.inference import InferenceLimits
 from penstock.gateway.leaving import Crowds, Leaver
 from penstock.gateway.server import Health, bind, build_server
 from penstock.gateway.servicer import InferenceService
+from penstock.gateway.usage import Usage
 from penstock.lifetime import stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
 from penstock.scheduler.keyspace import open_queue
@@ -60,8 +62,9 @@ class _Gateway:
     catalog: Catalog
     queue: Queue
     pending: Crowds
-    inference: Inference
+    inference: OnDemand
     control: Control
+    usage: Usage
     replies: ReplyReader
 
     @classmethod
@@ -70,6 +73,9 @@ class _Gateway:
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         pending = Crowds(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
+        wishes = Wishes(links)
+        control = Control(catalog, wishes, settings.max_override_mib)
+        demand = Demand(catalog, wishes, settings.default_timeout_s)
         return cls(
             settings,
             registry,
@@ -83,8 +89,9 @@ class _Gateway:
             catalog,
             queue,
             pending,
-            Inference(catalog, queue, pending, boot_id, limits),
-            Control(catalog, Wishes(links), settings.max_override_mib),
+            OnDemand(catalog, queue, pending, boot_id, limits, demand),
+            control,
+            Usage(catalog, pending, demand, control, wishes),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver),
         )
 
@@ -108,6 +115,7 @@ class _Gateway:
             asyncio.create_task(self.pending.sweep_regularly()),
             asyncio.create_task(self._watch(known)),
             asyncio.create_task(self._leaver().run()),
+            asyncio.create_task(self.usage.run()),
             asyncio.create_task(keep_announcing(self.registry, self.record)),
         ]
         try:

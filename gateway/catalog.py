@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.validation import Rules
 from penstock.protos import cluster_pb2
@@ -20,6 +21,18 @@ from penstock.scheduler.snapshot import Snapshot, VersionId, empty_snapshot
 
 _MOST_DIGITS: Final = 19
 """Of a version, which is an int64; Python refuses to read thousands."""
+
+
+class ModelUnloaded(ModelNotReady):
+    """The model is not loaded, or not yet: a request for it loads it, and waits (demand.py).
+
+    Attributes:
+        number: of the version; 0 for any.
+    """
+
+    def __init__(self, model: str, number: int) -> None:
+        super().__init__(f"Request for unknown model: '{model}' is being loaded")
+        self.model, self.number = model, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +62,8 @@ class Catalog:
     Attributes:
         left: retiring contents that this gateway does not go back to (rollout.py).
         mode: what decides which models are loaded, as schedulers said last.
+        used_s: model -> when the latest request for it came, on this process's clock; whoever
+            tells it to others empties it.
     """
 
     def __init__(self) -> None:
@@ -57,6 +72,7 @@ class Catalog:
         self.states: Mapping[VersionId, VersionState] = {}
         self.left: frozenset[str] = frozenset()
         self.mode = "poll"
+        self.used_s: dict[str, float] = {}
         self._turned = asyncio.Event()
         self._settled = False
         self._served: dict[VersionId, Served] = {}
@@ -77,9 +93,17 @@ class Catalog:
         self._turned.set()
         self._turned = asyncio.Event()
 
-    async def turn(self) -> None:
-        """Wait for the next snapshot: it comes when something changes, and each second."""
-        await self._turned.wait()
+    async def turn(self, most_s: float | None = None) -> bool:
+        """Wait for the next snapshot: it comes when something changes, and each second.
+
+        Returns False when it has not come within *most_s*.
+        """
+        try:
+            async with asyncio.timeout(most_s):
+                await self._turned.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _kept(self, id_: VersionId, standing: Standing) -> Served | None:
         deployment = standing.state.deployment
@@ -96,15 +120,19 @@ class Catalog:
 
         Raises:
             InvalidRequest, ModelNotFound, ModelNotReady: with Triton's words.
+            ModelUnloaded: a request for it loads it.
         """
         found = self._asked.get((model, version))
         if found is None:
             found = self._find_served(model, version)
             self._asked[model, version] = found
+        self.used_s[model] = monotonic()
         return found
 
     def _find_served(self, model: str, version: str) -> Served:
         number = parse_version(version)
+        if self.lacks(model, number):
+            raise ModelUnloaded(model, number)
         self._check_known(model, number)
         versions = [id_ for id_ in self._served if id_.model == model]
         if number:
@@ -118,6 +146,21 @@ class Catalog:
             raise _none_available(model)
         return self._served[max(versions)]
 
+    def lacks(self, model: str, number: int) -> bool:
+        """Whether models are loaded on demand, and this one will be, or is on its way."""
+        if self.mode != "on-demand" or self._takes(model, number):
+            return False
+        newest = self.rollout.newest
+        published = [id_ for id_ in newest if id_.model == model]
+        if not published:
+            wish = self.snapshot.wishes.get(model)
+            return model in self.snapshot.offers or bool(wish is not None and wish.files)
+        asked = [id_ for id_ in published if number in (0, id_.version)]
+        return any(newest[id_].state == "LOADING" or newest[id_].crowded for id_ in asked)
+
+    def _takes(self, model: str, number: int) -> bool:
+        return any(id_.model == model and number in (0, id_.version) for id_ in self._served)
+
     def described(self, model: str, version: str) -> tuple[VersionId, Deployment]:
         """The version to answer metadata and configuration for; it must be known, not alive.
 
@@ -125,6 +168,8 @@ class Catalog:
             InvalidRequest, ModelNotFound, ModelNotReady: with Triton's words.
         """
         number = parse_version(version)
+        if self.lacks(model, number):
+            raise ModelUnloaded(model, number)
         if not number:
             ref = self.served(model, version).ref
             number = ref.version

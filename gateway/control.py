@@ -5,6 +5,7 @@ workers, and this gateway watches the snapshots until all of it is true.
 """
 
 import uuid
+from collections import Counter
 from typing import Final
 
 from penstock.clock import monotonic
@@ -33,12 +34,17 @@ class ControlRefused(PenstockError):
 
 
 class Control:
-    """Loads and unloads models through the registry."""
+    """Loads and unloads models through the registry.
+
+    Attributes:
+        waiting: how many loads are under way, by model.
+    """
 
     def __init__(self, catalog: Catalog, wishes: Wishes, most_file_mib: int) -> None:
         self._catalog = catalog
         self._wishes = wishes
         self._most_file_mib = most_file_mib
+        self.waiting: Counter[str] = Counter()
 
     async def load(self, request: pb.RepositoryModelLoadRequest) -> None:
         """Load, or load anew; return when each stage of each version has its replicas ready.
@@ -48,7 +54,11 @@ class Control:
         """
         self._check(request)
         terms = read_terms(request, self._most_file_mib)
-        await self.fulfil(await self._wish_for(request.model_name, terms))
+        self.waiting[request.model_name] += 1
+        try:
+            await self._loaded(await self._wish_for(request.model_name, terms))
+        finally:
+            self.waiting[request.model_name] -= 1
 
     async def unload(self, request: pb.RepositoryModelUnloadRequest) -> None:
         """Unload; return when requests in work are answered and the workers are gone.
@@ -68,16 +78,12 @@ class Control:
         model = request.model_name
         if not self._knows(model):
             return
-        wish = cluster_pb2.Wish(model=model, id=_new_id(), unload=True, time_ms=self._now_ms())
+        wish = cluster_pb2.Wish(model=model, id=new_id(), unload=True, time_ms=self._now_ms())
         await self._wishes.wish(wish)
         await self._unloaded(wish)
 
-    async def fulfil(self, wish: cluster_pb2.Wish) -> None:
-        """Wait until the model of *wish* is loaded, as the latest wish for it has it.
-
-        Raises:
-            LoadFailed: it cannot be; the worker's or the repository's words say why.
-        """
+    async def _loaded(self, wish: cluster_pb2.Wish) -> None:
+        """Wait until the model of *wish* is loaded, as the latest wish for it has it."""
         seen, late_s = False, monotonic() + _LOST_S
         while True:
             snapshot = self._catalog.snapshot
@@ -111,7 +117,7 @@ class Control:
             )
 
     async def _wish_for(self, model: str, terms: LoadTerms) -> cluster_pb2.Wish:
-        wish = cluster_pb2.Wish(model=model, id=_new_id(), time_ms=self._now_ms())
+        wish = cluster_pb2.Wish(model=model, id=new_id(), time_ms=self._now_ms())
         if terms.config is not None:
             wish.config = terms.config.SerializeToString(deterministic=True)
         for path, content in sorted(terms.files.items()):
@@ -122,7 +128,7 @@ class Control:
 
     def _is_loaded(self, wish: cluster_pb2.Wish, snapshot: Snapshot) -> bool:
         if wish.unload:
-            raise LoadFailed(wish.model, f"it was unloaded meanwhile {wish.reason}".rstrip())
+            raise LoadFailed(wish.model, wish.reason or "it was unloaded meanwhile")
         answer = snapshot.answers.get(wish.model)
         if answer is None or answer.wish != wish.id:
             return False
@@ -135,7 +141,7 @@ class Control:
         }
         if not states:
             raise LoadFailed(wish.model, "no version is available")
-        failures = [_failure(id_, state) for id_, state in states.items()]
+        failures = [self._failure(id_, state) for id_, state in states.items()]
         told = "; ".join(failure for failure in failures if failure)
         if told:
             raise LoadFailed(wish.model, told)
@@ -160,6 +166,14 @@ class Control:
         self._check_schedulers()
         await self._catalog.turn()
 
+    def _failure(self, id_: VersionId, state: VersionState) -> str:
+        if state.state != "UNAVAILABLE":
+            return ""
+        if state.crowded and self._catalog.mode == "on-demand":
+            # A scheduler makes room, or gives up.
+            return ""
+        return f"version {id_.version}: {state.reason}" if id_.version else state.reason
+
     def _knows(self, model: str) -> bool:
         snapshot = self._catalog.snapshot
         there = {content.model for content in snapshot.contents()}
@@ -169,11 +183,6 @@ class Control:
         return self._catalog.snapshot.now_ms
 
 
-def _failure(id_: VersionId, state: VersionState) -> str:
-    if state.state != "UNAVAILABLE":
-        return ""
-    return f"version {id_.version}: {state.reason}" if id_.version else state.reason
-
-
-def _new_id() -> str:
+def new_id() -> str:
+    """The id of a new wish."""
     return uuid.uuid4().hex[:16]

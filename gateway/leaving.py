@@ -29,6 +29,10 @@ class Crowds(PendingTable):
         """How many requests wait for jobs that began in *ref*."""
         return self._crowds[ref]
 
+    def models(self) -> set[str]:
+        """The models that requests wait for."""
+        return {ref.model for ref, count in self._crowds.items() if count}
+
 
 class Leaver:
     """Keeps the contents that this gateway has left in its *record*."""

@@ -13,12 +13,13 @@ import grpc
 
 import penstock
 from penstock.errors import InvalidRequest, Unimplemented
-from penstock.gateway.catalog import Catalog, parse_version
+from penstock.gateway.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.control import Control
-from penstock.gateway.inference import Inference
+from penstock.gateway.demand import OnDemand
 from penstock.gateway.statistics import model_statistics
 from penstock.gateway.status import Context, abort
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.completion import Deployment
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.snapshot import VersionId
 
@@ -56,7 +57,7 @@ class InferenceService:
     def __init__(
         self,
         catalog: Catalog,
-        inference: Inference,
+        inference: OnDemand,
         queue: Queue,
         control: Control,
         server_name: str,
@@ -129,7 +130,7 @@ class InferenceService:
 
     async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         """Versions, and inputs and outputs with their full shapes."""
-        id_, deployment = self._catalog.described(request.name, request.version)
+        id_, deployment = await self._described(request.name, request.version)
         named = [id_.version] if request.version else self._catalog.versions_of(id_.model)
         tensor = pb.ModelMetadataResponse.TensorMetadata
         return pb.ModelMetadataResponse(
@@ -146,8 +147,17 @@ class InferenceService:
 
     async def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         """The configuration, completed."""
-        _, deployment = self._catalog.described(request.name, request.version)
+        _, deployment = await self._described(request.name, request.version)
         return pb.ModelConfigResponse(config=deployment.config)
+
+    async def _described(self, model: str, version: str) -> tuple[VersionId, Deployment]:
+        """What the catalog knows of the version; where models are loaded on demand, this loads."""
+        ends_s = self._inference.demand.ends_s(None)
+        while True:
+            try:
+                return self._catalog.described(model, version)
+            except ModelUnloaded as missing:
+                await self._inference.demand.load(missing, ends_s)
 
     async def model_statistics(
         self, request: pb.ModelStatisticsRequest

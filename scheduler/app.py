@@ -43,7 +43,9 @@ async def run(settings: SchedulerSettings) -> None:
             software=penstock.__version__,
             control_mode=settings.model_control_mode if settings.models else "",
         )
-        placer = Placer(registry, Wishes(links))
+        on_demand = settings.model_control_mode == "on-demand"
+        kept = frozenset(settings.load_model) if on_demand else None
+        placer = Placer(registry, Wishes(links), kept=kept)
         work = [keep_announcing(registry, record), placer.run(), Reaper(queue).run()]
         if settings.models:
             work.append(await _deployer(settings, registry, Wishes(links)))

@@ -2,11 +2,14 @@
 
 import contextlib
 import time
+import uuid
 from typing import Final
 
 import structlog
 
 from penstock.errors import PenstockError
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.eviction import evictions
 from penstock.scheduler.placement import Plan
 from penstock.scheduler.readiness import plan_for
 from penstock.scheduler.registry import Registry
@@ -22,9 +25,13 @@ _SWEEP_EVERY_S: Final = 10.0
 class Placer:
     """Places what is published on the nodes that live."""
 
-    def __init__(self, registry: Registry, wishes: Wishes) -> None:
+    def __init__(
+        self, registry: Registry, wishes: Wishes, *, kept: frozenset[str] | None = None
+    ) -> None:
+        """*kept*: models that never make room for others; None where none ever does."""
         self._registry = registry
         self._wishes = wishes
+        self._kept = kept
         self._told: frozenset[str] = frozenset()
         self._swept_at_s = time.monotonic()
 
@@ -47,12 +54,26 @@ class Placer:
     async def _place(self, snapshot: Snapshot) -> None:
         plan = plan_for(snapshot)
         self._tell(plan)
+        if plan.refusals and self._kept is not None:
+            await self._make_room(snapshot, plan, self._kept)
         if not plan.moves:
             return
         moves = f"{plan.moves} placement(s) changed"
         revision = await self._registry.place(snapshot.revision, plan.placements, moves)
         if revision is not None:
             log.info("placed", moves=plan.moves, workers=len(plan.placements), revision=revision)
+
+    async def _make_room(self, snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> None:
+        for model, reason in evictions(snapshot, plan, kept):
+            before = snapshot.wishes.get(model)
+            # What came with the last wish comes back with the next request.
+            wish = pb.Wish()
+            if before is not None:
+                wish.CopyFrom(before)
+            wish.model, wish.id, wish.unload = model, uuid.uuid4().hex[:16], True
+            wish.reason, wish.time_ms = reason, snapshot.now_ms
+            if await self._wishes.wish_instead(before, wish):
+                log.info("unloading", model=model, reason=reason)
 
     def _tell(self, plan: Plan) -> None:
         """Log each refusal once, when it is new."""

@@ -28,6 +28,7 @@ class VersionState:
         accepting: requests may be queued: it is ready, or known to be good and coming back.
         deployment: None while no worker has seen each of its artifacts.
         complete: it is ready, and so are all of its replicas that are placed.
+        crowded: nothing but room is missing.
     """
 
     state: State
@@ -35,6 +36,7 @@ class VersionState:
     accepting: bool
     deployment: Deployment | None
     complete: bool = False
+    crowded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class _StageState:
     hope: bool
     reason: str
     complete: bool = False
+    crowded: bool = False
 
 
 class View:
@@ -74,7 +77,10 @@ class View:
         waiting = [stage for stage in stages if not stage.ready]
         if hopeless:
             reason = _told(version, stages, hopeless)
-            return VersionState("UNAVAILABLE", reason, accepting=False, deployment=deployment)
+            crowded = all(stage.crowded for stage in hopeless)
+            return VersionState(
+                "UNAVAILABLE", reason, accepting=False, deployment=deployment, crowded=crowded
+            )
         known = deployment is not None
         if waiting or not known:
             reason = _told(version, stages, waiting) or "its shards are not known yet"
@@ -131,7 +137,7 @@ class View:
         """No live node has been told to run the stage: could one?"""
         refusal = self._plan_now().refusals.get(_key_of(version, stage)[0])
         if refusal:
-            return _StageState(ready=False, hope=False, reason=refusal)
+            return _StageState(ready=False, hope=False, reason=refusal, crowded=True)
         if not self._snapshot.live_schedulers():
             why = "it waits for a scheduler to place it, and none is running"
             return _StageState(ready=False, hope=True, reason=why)

@@ -6,7 +6,7 @@ that come with a wish are kept in Redis under their digest, and fetched by whoev
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from penstock.errors import ArtifactUnusable
@@ -115,9 +115,12 @@ class Wishes:
         keys = (RegistryKeys.offers, RegistryKeys.changes)
         return int(await self._link.call(_OFFER, keys, (CHANGES_KEPT, *models)))
 
-    async def use(self, models: Iterable[str]) -> None:
-        """Say that there are requests for *models* now."""
-        await self._link.call(_USE, (RegistryKeys.used,), tuple(models))
+    async def use(self, ago_ms: Mapping[str, int]) -> None:
+        """Say how long ago the latest request for each model was."""
+        words: list[str | int] = []
+        for model, ago in ago_ms.items():
+            words += (model, ago)
+        await self._link.call(_USE, (RegistryKeys.used,), words)
 
     async def tidy(self, snapshot: Snapshot) -> int:
         """Forget wishes for models that are gone, and contents that nobody needs."""

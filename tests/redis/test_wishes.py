@@ -90,10 +90,12 @@ async def test_models_are_offered_as_a_whole(wishes, registry):
 
 async def test_use_is_remembered_and_tells_nobody(wishes, registry):
     before = (await registry.snapshot()).change_id
-    await wishes.use(["m"])
+    await wishes.use({"m": 0, "n": 60_000})
+    await wishes.use({"m": 60_000, "n": 0})
     snapshot = await registry.snapshot()
 
-    assert snapshot.now_ms - 5000 < snapshot.used_ms["m"] <= snapshot.now_ms
+    for model in ("m", "n"):
+        assert snapshot.now_ms - 5000 < snapshot.used_ms[model] <= snapshot.now_ms
     assert snapshot.change_id == before
 
 
