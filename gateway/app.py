@@ -16,8 +16,10 @@ from penstock.errors import PenstockError
 from penstock.gateway import processes
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
-from penstock.gateway.inference import Extensions, Inference, InferenceLimits
-from penstock.gateway.pending import PendingTable
+from penstock.gateway.control import Control
+from penstock.gateway.demand import Demand, OnDemand
+from penstock.gateway.inference import Extensions, InferenceLimits
+from penstock.gateway.leaving import Crowds, Leaver
 from penstock.gateway.regions import Regions
 from penstock.gateway.scraping import Scraper, serving_metrics
 from penstock.gateway.server import Health, bind, build_server
@@ -25,6 +27,7 @@ from penstock.gateway.servicer import InferenceService
 from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.streaming import Streams
 from penstock.gateway.tracing import Tracing
+from penstock.gateway.usage import Usage
 from penstock.lifetime import stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
 from penstock.scheduler.keyspace import open_queue
@@ -33,6 +36,7 @@ from penstock.scheduler.queue import Queue
 from penstock.scheduler.registry import Registry, keep_announcing, leave
 from penstock.scheduler.replies import ReplyReader
 from penstock.scheduler.steadiness import steady
+from penstock.scheduler.wishes import Wishes
 from penstock.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -63,10 +67,12 @@ class _Gateway:
     record: cluster_pb2.Gateway
     catalog: Catalog
     queue: Queue
-    pending: PendingTable
-    inference: Inference
+    pending: Crowds
+    inference: OnDemand
     streams: Streams
     scraper: Scraper
+    control: Control
+    usage: Usage
     replies: ReplyReader
 
     @classmethod
@@ -74,11 +80,14 @@ class _Gateway:
         queue, registry, catalog = await open_queue(links), Registry(links), Catalog()
         id_ = f"{socket.gethostname()}/{os.getpid()}"
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        pending = PendingTable(queue, boot_id)
+        pending = Crowds(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
         extensions = Extensions(Tracing(settings.trace_file), regions)
-        inference = Inference(catalog, queue, pending, boot_id, limits, extensions)
+        wishes = Wishes(links)
+        control = Control(catalog, wishes, settings.max_override_mib)
+        demand = Demand(catalog, wishes, settings.default_timeout_s)
+        inference = OnDemand(catalog, queue, pending, boot_id, limits, extensions, demand)
         return cls(
             settings,
             registry,
@@ -95,6 +104,8 @@ class _Gateway:
             inference,
             Streams(inference),
             Scraper(catalog, queue, pending, id_),
+            control,
+            Usage(catalog, pending, demand, control, wishes),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver),
         )
 
@@ -107,6 +118,7 @@ class _Gateway:
                 self.streams,
                 SharedMemory(self.inference.regions),
                 self.queue,
+                self.control,
                 self.settings.server_name,
             ),
             ClusterService(self.catalog, self.registry, self.queue),
@@ -121,6 +133,8 @@ class _Gateway:
             asyncio.create_task(self.replies.run()),
             asyncio.create_task(self.pending.sweep_regularly()),
             asyncio.create_task(self._watch(known)),
+            asyncio.create_task(self._leaver().run()),
+            asyncio.create_task(self.usage.run()),
             asyncio.create_task(keep_announcing(self.registry, self.record)),
         ]
         try:
@@ -138,6 +152,9 @@ class _Gateway:
         with contextlib.suppress(PenstockError):
             await self.replies.attach(leave=True)
         await leave(self.registry, self.record)
+
+    def _leaver(self) -> Leaver:
+        return Leaver(self.catalog, self.pending, self.registry, self.record)
 
     async def _drain(self, server: grpc.aio.Server, health: Health) -> None:
         """New requests go elsewhere, those in flight end."""

@@ -3,21 +3,36 @@
 Made anew from each snapshot of the registry; what did not change is kept.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.validation import Rules
 from penstock.protos import cluster_pb2
 from penstock.scheduler.completion import Deployment
 from penstock.scheduler.jobs import QueueLimits
 from penstock.scheduler.keys import StageRef
-from penstock.scheduler.readiness import VersionState, version_states
+from penstock.scheduler.readiness import VersionState
+from penstock.scheduler.rollout import Rollout, Standing, rollout
 from penstock.scheduler.snapshot import Snapshot, VersionId, empty_snapshot
 
 _MOST_DIGITS: Final = 19
 """Of a version, which is an int64; Python refuses to read thousands."""
+
+
+class ModelUnloaded(ModelNotReady):
+    """The model is not loaded, or not yet: a request for it loads it, and waits (demand.py).
+
+    Attributes:
+        number: of the version; 0 for any.
+    """
+
+    def __init__(self, model: str, number: int) -> None:
+        super().__init__(f"Request for unknown model: '{model}' is being loaded")
+        self.model, self.number = model, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +45,11 @@ class Served:
     limits: QueueLimits
 
     @classmethod
-    def of(cls, id_: VersionId, deployment: Deployment) -> "Served":
+    def of(cls, ref: StageRef, deployment: Deployment) -> "Served":
         """Made once for each deployment."""
         policy = deployment.config.dynamic_batching.default_queue_policy
         return cls(
-            StageRef(id_.model, id_.version, 0),
+            ref,
             deployment,
             Rules.of(deployment.config, deployment.inputs, deployment.outputs),
             QueueLimits(jobs=policy.max_queue_size),
@@ -42,49 +57,82 @@ class Served:
 
 
 class Catalog:
-    """What this gateway knows of the models; empty until the first snapshot."""
+    """What this gateway knows of the models; empty until the first snapshot.
+
+    Attributes:
+        left: retiring contents that this gateway does not go back to (rollout.py).
+        mode: what decides which models are loaded, as schedulers said last.
+        used_s: model -> when the latest request for it came, on this process's clock; whoever
+            tells it to others empties it.
+    """
 
     def __init__(self) -> None:
         self.snapshot: Snapshot = empty_snapshot()
+        self.rollout: Rollout = rollout(self.snapshot)
         self.states: Mapping[VersionId, VersionState] = {}
+        self.left: frozenset[str] = frozenset()
+        self.mode = "poll"
+        self.used_s: dict[str, float] = {}
+        self._turned = asyncio.Event()
         self._settled = False
         self._served: dict[VersionId, Served] = {}
         self._asked: dict[tuple[str, str], Served] = {}
 
     def update(self, snapshot: Snapshot) -> None:
         """Take over a newer snapshot."""
-        self.snapshot, self.states = snapshot, version_states(snapshot)
+        self.snapshot, self.rollout = snapshot, rollout(snapshot, self.left)
+        self.states = {id_: one.state for id_, one in self.rollout.standings.items()}
+        self.mode = snapshot.control_mode() or self.mode
         # A scheduler publishes before it announces itself: until then there may be more to come.
         published = bool(snapshot.schedulers or snapshot.versions)
         loading = any(state.state == "LOADING" for state in self.states.values())
         self._settled |= published and not loading
         self._asked.clear()
-        self._served = {
-            id_: self._kept(id_, state.deployment)
-            for id_, state in self.states.items()
-            if state.accepting and state.deployment is not None
-        }
+        served = {id_: self._kept(id_, one) for id_, one in self.rollout.standings.items()}
+        self._served = {id_: found for id_, found in served.items() if found is not None}
+        self._turned.set()
+        self._turned = asyncio.Event()
 
-    def _kept(self, id_: VersionId, deployment: Deployment) -> Served:
+    async def turn(self, most_s: float | None = None) -> bool:
+        """Wait for the next snapshot: it comes when something changes, and each second.
+
+        Returns False when it has not come within *most_s*.
+        """
+        try:
+            async with asyncio.timeout(most_s):
+                await self._turned.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _kept(self, id_: VersionId, standing: Standing) -> Served | None:
+        deployment = standing.state.deployment
+        if standing.record is None or deployment is None or not standing.state.accepting:
+            return None
+        ref = StageRef(id_.model, id_.version, 0, standing.record.generation)
         served = self._served.get(id_)
-        if served is not None and served.deployment is deployment:
+        if served is not None and served.deployment is deployment and served.ref == ref:
             return served
-        return Served.of(id_, deployment)
+        return Served.of(ref, deployment)
 
     def served(self, model: str, version: str) -> Served:
         """The version to send a request to; the highest that takes requests if none is named.
 
         Raises:
             InvalidRequest, ModelNotFound, ModelNotReady: with Triton's words.
+            ModelUnloaded: a request for it loads it.
         """
         found = self._asked.get((model, version))
         if found is None:
             found = self._find_served(model, version)
             self._asked[model, version] = found
+        self.used_s[model] = monotonic()
         return found
 
     def _find_served(self, model: str, version: str) -> Served:
         number = parse_version(version)
+        if self.lacks(model, number):
+            raise ModelUnloaded(model, number)
         self._check_known(model, number)
         versions = [id_ for id_ in self._served if id_.model == model]
         if number:
@@ -98,6 +146,21 @@ class Catalog:
             raise _none_available(model)
         return self._served[max(versions)]
 
+    def lacks(self, model: str, number: int) -> bool:
+        """Whether models are loaded on demand, and this one will be, or is on its way."""
+        if self.mode != "on-demand" or self._takes(model, number):
+            return False
+        newest = self.rollout.newest
+        published = [id_ for id_ in newest if id_.model == model]
+        if not published:
+            wish = self.snapshot.wishes.get(model)
+            return model in self.snapshot.offers or bool(wish is not None and wish.files)
+        asked = [id_ for id_ in published if number in (0, id_.version)]
+        return any(newest[id_].state == "LOADING" or newest[id_].crowded for id_ in asked)
+
+    def _takes(self, model: str, number: int) -> bool:
+        return any(id_.model == model and number in (0, id_.version) for id_ in self._served)
+
     def described(self, model: str, version: str) -> tuple[VersionId, Deployment]:
         """The version to answer metadata and configuration for; it must be known, not alive.
 
@@ -105,6 +168,8 @@ class Catalog:
             InvalidRequest, ModelNotFound, ModelNotReady: with Triton's words.
         """
         number = parse_version(version)
+        if self.lacks(model, number):
+            raise ModelUnloaded(model, number)
         if not number:
             ref = self.served(model, version).ref
             number = ref.version
@@ -133,15 +198,21 @@ class Catalog:
         return self._settled
 
     def versions_of(self, model: str) -> list[int]:
-        """Published versions of the model, lowest first."""
-        return sorted(id_.version for id_ in self.states if id_.model == model)
+        """Versions of the model that are published, or served still, lowest first."""
+        return sorted(
+            id_.version
+            for id_, one in self.rollout.standings.items()
+            if id_.model == model and one.record is not None
+        )
 
     def records(self) -> Iterable[tuple[VersionId, cluster_pb2.ModelVersion]]:
-        """Every published version, in order."""
-        return sorted(self.snapshot.versions.items(), key=lambda item: item[0])
+        """Every version that is published, or served still, in order: what requests go to."""
+        for id_, one in self.rollout.standings.items():
+            if one.record is not None:
+                yield id_, one.record
 
     def _check_known(self, model: str, number: int) -> None:
-        versions = self.versions_of(model)
+        versions = [id_.version for id_ in self.states if id_.model == model]
         if not versions:
             raise ModelNotFound(f"Request for unknown model: '{model}' is not found")
         if number and number not in versions:

@@ -45,14 +45,12 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
     async def _status(self, model: str) -> pb.StatusResponse:
         snapshot = self._catalog.snapshot
         wanted = [(i, v) for i, v in self._catalog.records() if model in ("", i.model)]
-        refs = [StageRef(*id_, stage.index) for id_, v in wanted for stage in v.stages]
+        refs = [_ref(v, stage) for _, v in wanted for stage in v.stages]
         depths = await self._queue.depths(refs)
-        schedulers = sorted(snapshot.schedulers.items())
-        gateways = sorted(snapshot.gateways.items())
         return pb.StatusResponse(
             nodes=snapshot.live_nodes(),
-            gateways=[g for id_, g in gateways if f"gateways/{id_}" in snapshot.live],
-            schedulers=[s for id_, s in schedulers if f"schedulers/{id_}" in snapshot.live],
+            gateways=snapshot.live_gateways(),
+            schedulers=snapshot.live_schedulers(),
             versions=[self._version_status(id_, record, depths) for id_, record in wanted],
         )
 
@@ -66,7 +64,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
             state=state.state,
             reason=state.reason,
             stages=[
-                self._stage_status(record, stage, depths[StageRef(*id_, stage.index)])
+                self._stage_status(record, stage, depths[_ref(record, stage)])
                 for stage in record.stages
             ],
         )
@@ -88,6 +86,10 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
             waiting=depth.waiting,
             oldest_waiting_ms=depth.oldest_ms,
         )
+
+
+def _ref(record: pb.ModelVersion, stage: pb.Stage) -> StageRef:
+    return StageRef(record.model, record.version, stage.index, record.generation)
 
 
 async def _end(context: Context, error: Exception) -> None:

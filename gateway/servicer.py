@@ -6,20 +6,23 @@ the wire, so that nothing is parsed or built twice.
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
+from operator import attrgetter
 from typing import Any, Final
 
 import grpc
 
 import penstock
 from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
-from penstock.gateway.catalog import Catalog, parse_version
-from penstock.gateway.inference import Inference
+from penstock.gateway.catalog import Catalog, ModelUnloaded, parse_version
+from penstock.gateway.control import Control
+from penstock.gateway.demand import OnDemand
 from penstock.gateway.log_settings import change_log_settings
 from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.statistics import model_statistics
 from penstock.gateway.status import Context, abort
 from penstock.gateway.streaming import Streams, StreamTerms
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.completion import Deployment
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.snapshot import VersionId
 
@@ -30,19 +33,14 @@ EXTENSIONS: Final = (
     "classification",
     "logging",
     "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
     "parameters",
     "schedule_policy",
     "statistics",
     "trace",
 )
 """Triton's extensions of the protocol that are implemented."""
-
-_NOT_OFFERED: Final = {
-    "RepositoryModelLoad": "explicit model load / unload is not allowed: the cluster serves what "
-    "is in its model repository; add or remove the model's directory there",
-    "RepositoryModelUnload": "explicit model load / unload is not allowed: the cluster serves what "
-    "is in its model repository; add or remove the model's directory there",
-}
 
 _ENDS_ON_ERROR: Final = "triton_grpc_error"
 """Metadata of a stream: "true" to end it with the status of its first failure."""
@@ -56,10 +54,11 @@ class InferenceService:
     def __init__(
         self,
         catalog: Catalog,
-        inference: Inference,
+        inference: OnDemand,
         streams: Streams,
         shared_memory: SharedMemory,
         queue: Queue,
+        control: Control,
         server_name: str,
     ) -> None:
         self._catalog = catalog
@@ -67,6 +66,7 @@ class InferenceService:
         self._streams = streams
         self.shared_memory = shared_memory
         self._queue = queue
+        self._control = control
         self._server_name = server_name
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -89,7 +89,7 @@ class InferenceService:
         )
 
     def _answering(self, name: str) -> Method:
-        answer = _METHODS.get(name, _not_offered(name))
+        answer = _METHODS[name]
 
         async def respond(request: Any, context: Context) -> Any:
             try:
@@ -146,7 +146,7 @@ class InferenceService:
 
     async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         """Versions, and inputs and outputs with their full shapes."""
-        id_, deployment = self._catalog.described(request.name, request.version)
+        id_, deployment = await self._described(request.name, request.version)
         named = [id_.version] if request.version else self._catalog.versions_of(id_.model)
         tensor = pb.ModelMetadataResponse.TensorMetadata
         return pb.ModelMetadataResponse(
@@ -163,8 +163,17 @@ class InferenceService:
 
     async def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         """The configuration, completed."""
-        _, deployment = self._catalog.described(request.name, request.version)
+        _, deployment = await self._described(request.name, request.version)
         return pb.ModelConfigResponse(config=deployment.config)
+
+    async def _described(self, model: str, version: str) -> tuple[VersionId, Deployment]:
+        """What the catalog knows of the version; where models are loaded on demand, this loads."""
+        ends_s = self._inference.demand.ends_s(None)
+        while True:
+            try:
+                return self._catalog.described(model, version)
+            except ModelUnloaded as missing:
+                await self._inference.demand.load(missing, ends_s)
 
     async def model_statistics(
         self, request: pb.ModelStatisticsRequest
@@ -194,20 +203,38 @@ class InferenceService:
     async def repository_index(
         self, request: pb.RepositoryIndexRequest
     ) -> pb.RepositoryIndexResponse:
-        """Every published version, with its state and why it is not ready."""
+        """Every version with its state and the reason, and the name of what was never loaded."""
+        if request.repository_name:
+            raise Unimplemented("'repository_name' specification is not supported")
         entry = pb.RepositoryIndexResponse.ModelIndex
-        return pb.RepositoryIndexResponse(
-            models=[
-                entry(
-                    name=id_.model,
-                    version=str(id_.version) if id_.version else "",
-                    state=state.state,
-                    reason=state.reason,
-                )
-                for id_, state in self._catalog.states.items()
-                if state.state == "READY" or not request.ready
-            ]
-        )
+        found = [
+            entry(
+                name=id_.model,
+                version=str(id_.version) if id_.version else "",
+                state=state.state,
+                reason=state.reason,
+            )
+            for id_, state in self._catalog.states.items()
+            if state.state == "READY" or not request.ready
+        ]
+        if not request.ready:
+            known = {id_.model for id_ in self._catalog.states}
+            found += [entry(name=name) for name in self._catalog.snapshot.offers - known]
+        return pb.RepositoryIndexResponse(models=sorted(found, key=attrgetter("name")))
+
+    async def repository_model_load(
+        self, request: pb.RepositoryModelLoadRequest
+    ) -> pb.RepositoryModelLoadResponse:
+        """Load a model on the whole cluster."""
+        await self._control.load(request)
+        return pb.RepositoryModelLoadResponse()
+
+    async def repository_model_unload(
+        self, request: pb.RepositoryModelUnloadRequest
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Unload a model from the whole cluster."""
+        await self._control.unload(request)
+        return pb.RepositoryModelUnloadResponse()
 
     async def log_settings(self, request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
         """What this process writes to its log; changed where the request says so."""
@@ -247,11 +274,6 @@ _METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = 
     "CudaSharedMemoryStatus": _sharing(SharedMemory.cuda_status),
     "CudaSharedMemoryRegister": _sharing(SharedMemory.cuda_register),
     "CudaSharedMemoryUnregister": _sharing(SharedMemory.cuda_unregister),
+    "RepositoryModelLoad": InferenceService.repository_model_load,
+    "RepositoryModelUnload": InferenceService.repository_model_unload,
 }
-
-
-def _not_offered(name: str) -> Callable[[InferenceService, Any], Awaitable[Any]]:
-    async def refuse(_: InferenceService, __: Any) -> Any:
-        raise Unimplemented(_NOT_OFFERED[name])
-
-    return refuse

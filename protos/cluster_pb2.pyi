@@ -59,7 +59,7 @@ class Stage(_message.Message):
     def __init__(self, index: _Optional[int] = ..., artifact: _Optional[str] = ..., artifact_bytes: _Optional[int] = ..., fingerprint: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("model", "version", "config", "stages", "error", "fingerprint", "replicas", "device_kind", "labels")
+    __slots__ = ("model", "version", "config", "stages", "error", "fingerprint", "replicas", "device_kind", "labels", "generation", "files")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,8 @@ class ModelVersion(_message.Message):
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_KIND_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     config: bytes
@@ -85,7 +87,47 @@ class ModelVersion(_message.Message):
     replicas: int
     device_kind: str
     labels: _containers.MessageMap[str, Labels]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., config: _Optional[bytes] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., error: _Optional[str] = ..., fingerprint: _Optional[str] = ..., replicas: _Optional[int] = ..., device_kind: _Optional[str] = ..., labels: _Optional[_Mapping[str, Labels]] = ...) -> None: ...
+    generation: str
+    files: _containers.RepeatedCompositeFieldContainer[File]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., config: _Optional[bytes] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., error: _Optional[str] = ..., fingerprint: _Optional[str] = ..., replicas: _Optional[int] = ..., device_kind: _Optional[str] = ..., labels: _Optional[_Mapping[str, Labels]] = ..., generation: _Optional[str] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ...) -> None: ...
+
+class File(_message.Message):
+    __slots__ = ("path", "digest", "size")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    digest: str
+    size: int
+    def __init__(self, path: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class Wish(_message.Message):
+    __slots__ = ("model", "id", "unload", "config", "files", "reason", "time_ms")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    UNLOAD_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    id: str
+    unload: bool
+    config: bytes
+    files: _containers.RepeatedCompositeFieldContainer[File]
+    reason: str
+    time_ms: int
+    def __init__(self, model: _Optional[str] = ..., id: _Optional[str] = ..., unload: _Optional[bool] = ..., config: _Optional[bytes] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., reason: _Optional[str] = ..., time_ms: _Optional[int] = ...) -> None: ...
+
+class Answer(_message.Message):
+    __slots__ = ("wish", "error", "unloaded")
+    WISH_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    UNLOADED_FIELD_NUMBER: _ClassVar[int]
+    wish: str
+    error: str
+    unloaded: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, wish: _Optional[str] = ..., error: _Optional[str] = ..., unloaded: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Labels(_message.Message):
     __slots__ = ("values",)
@@ -126,7 +168,7 @@ class Node(_message.Message):
     def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., boot_id: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., cores: _Optional[int] = ..., draining: _Optional[bool] = ..., software: _Optional[str] = ...) -> None: ...
 
 class Placement(_message.Message):
-    __slots__ = ("model", "version", "stage", "replica", "node", "device", "fingerprint")
+    __slots__ = ("model", "version", "stage", "replica", "node", "device", "fingerprint", "generation")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
@@ -134,6 +176,7 @@ class Placement(_message.Message):
     NODE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     stage: int
@@ -141,10 +184,11 @@ class Placement(_message.Message):
     node: str
     device: str
     fingerprint: str
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., replica: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+    generation: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., replica: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., fingerprint: _Optional[str] = ..., generation: _Optional[str] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("id", "boot_id", "model", "version", "stage", "node", "device", "pid", "state", "reason", "memory_bytes", "restarts", "fingerprint", "software")
+    __slots__ = ("id", "boot_id", "model", "version", "stage", "node", "device", "pid", "state", "reason", "memory_bytes", "restarts", "fingerprint", "software", "generation")
     ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -159,6 +203,7 @@ class Worker(_message.Message):
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     id: str
     boot_id: str
     model: str
@@ -173,10 +218,11 @@ class Worker(_message.Message):
     restarts: int
     fingerprint: str
     software: str
-    def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., fingerprint: _Optional[str] = ..., software: _Optional[str] = ...) -> None: ...
+    generation: str
+    def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., fingerprint: _Optional[str] = ..., software: _Optional[str] = ..., generation: _Optional[str] = ...) -> None: ...
 
 class Gateway(_message.Message):
-    __slots__ = ("id", "boot_id", "host", "pid", "address", "draining", "software")
+    __slots__ = ("id", "boot_id", "host", "pid", "address", "draining", "software", "left")
     ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
@@ -184,6 +230,7 @@ class Gateway(_message.Message):
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
     id: str
     boot_id: str
     host: str
@@ -191,19 +238,22 @@ class Gateway(_message.Message):
     address: str
     draining: bool
     software: str
-    def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., address: _Optional[str] = ..., draining: _Optional[bool] = ..., software: _Optional[str] = ...) -> None: ...
+    left: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., address: _Optional[str] = ..., draining: _Optional[bool] = ..., software: _Optional[str] = ..., left: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Scheduler(_message.Message):
-    __slots__ = ("id", "host", "pid", "software")
+    __slots__ = ("id", "host", "pid", "software", "control_mode")
     ID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_MODE_FIELD_NUMBER: _ClassVar[int]
     id: str
     host: str
     pid: int
     software: str
-    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., software: _Optional[str] = ...) -> None: ...
+    control_mode: str
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., software: _Optional[str] = ..., control_mode: _Optional[str] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ("model",)

@@ -7,18 +7,22 @@ whoever makes it, or refused to whoever was slower (ADR 0005).
 import asyncio
 import os
 import socket
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 
 import penstock
 from penstock.lifetime import stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.answering import Answerer
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 from penstock.scheduler.placer import Placer
 from penstock.scheduler.publisher import Publisher
 from penstock.scheduler.reaper import Reaper
 from penstock.scheduler.registry import Registry, keep_announcing, leave
+from penstock.scheduler.wishes import Wishes
 from penstock.settings import SchedulerSettings
 
 log = structlog.get_logger()
@@ -37,19 +41,38 @@ async def run(settings: SchedulerSettings) -> None:
             host=socket.gethostname(),
             pid=os.getpid(),
             software=penstock.__version__,
+            control_mode=settings.model_control_mode if settings.models else "",
         )
-        work = [keep_announcing(registry, record), Placer(registry).run(), Reaper(queue).run()]
-        if settings.models is not None:
-            publisher = Publisher(registry, settings.models, every_s=settings.poll_s)
-            await publisher.publish()
-            work.append(publisher.run())
+        on_demand = settings.model_control_mode == "on-demand"
+        kept = frozenset(settings.load_model) if on_demand else None
+        placer = Placer(registry, Wishes(links), kept=kept)
+        work = [keep_announcing(registry, record), placer.run(), Reaper(queue).run()]
+        if settings.models:
+            work.append(await _deployer(settings, registry, Wishes(links)))
         tasks = [asyncio.create_task(part) for part in work]
         try:
             write_ready(settings.ready_file, record.id)
-            log.info("scheduling", models=str(settings.models))
+            log.info("scheduling", models=[str(repository) for repository in settings.models])
             await until_first(stop, *tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         await leave(registry, record)
+
+
+async def _deployer(
+    settings: SchedulerSettings, registry: Registry, wishes: Wishes
+) -> Coroutine[Any, Any, None]:
+    """What keeps the right versions published; it has begun already."""
+    every_s = settings.repository_poll_secs
+    if settings.model_control_mode in ("explicit", "on-demand"):
+        answerer = Answerer(registry, wishes, settings.models, every_s=every_s)
+        await answerer.begin(settings.load_model)
+        return answerer.run()
+    follow = settings.model_control_mode == "poll"
+    publisher = Publisher(registry, settings.models, every_s=every_s, follow=follow)
+    # Wishes are of no account here, and neither are those of an earlier mode.
+    await wishes.offer([])
+    await publisher.publish()
+    return publisher.run()

@@ -14,20 +14,29 @@ REGISTRY_TAG = "{registry}"
 
 
 class StageRef(NamedTuple):
-    """One stage of a model version: what has a queue."""
+    """One stage of a model version's content: what has a queue.
+
+    While a version's content is replaced, requests for the old one wait in the old one's queue.
+    """
 
     model: str
     version: int
     stage: int
+    generation: str = ""
 
     @property
     def queue(self) -> str:
         """The queue's name inside its partition."""
-        return f"{self.model}:{self.version}:{self.stage}"
+        return f"{self.model}:{self.version}:{self.stage}{suffix(self.generation)}"
 
     def pinned(self, worker: str) -> str:
         """The name of the queue that only *worker* claims from."""
         return f"{self.queue}@{worker}"
+
+
+def suffix(generation: str) -> str:
+    """How the name of a stage, of a replica or of a worker ends when it has a *generation*."""
+    return f"~{generation}" if generation else ""
 
 
 def partition_of(model: str, partitions: int) -> int:
@@ -81,6 +90,14 @@ class RegistryKeys:
     tag = REGISTRY_TAG
     keyspace = f"{ROOT}:{REGISTRY_TAG}:keyspace"
     versions = f"{ROOT}:{REGISTRY_TAG}:versions"
+    retiring = f"{ROOT}:{REGISTRY_TAG}:retiring"
+    since = f"{ROOT}:{REGISTRY_TAG}:since"
+    offers = f"{ROOT}:{REGISTRY_TAG}:offers"
+    wishes = f"{ROOT}:{REGISTRY_TAG}:wishes"
+    answers = f"{ROOT}:{REGISTRY_TAG}:answers"
+    used = f"{ROOT}:{REGISTRY_TAG}:used"
+    files = f"{ROOT}:{REGISTRY_TAG}:files"
+    contents = f"{ROOT}:{REGISTRY_TAG}:content:"
     placements = f"{ROOT}:{REGISTRY_TAG}:placements"
     revision = f"{ROOT}:{REGISTRY_TAG}:revision"
     nodes = f"{ROOT}:{REGISTRY_TAG}:nodes"

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NoReturn, cast
 
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from google.protobuf.message import Message
 
 from penstock.errors import InvalidConfiguration
 from penstock.protos import model_config_pb2 as pb
+from penstock.protos.pool import POOL
 from penstock.tensors import DATATYPES
 
 SUPPORTED: Final[dict[str, frozenset[str]]] = {
@@ -106,6 +107,20 @@ def parse(text: str, source: str) -> pb.ModelConfig:
         text_format.Parse(text, config)
     except text_format.ParseError as error:
         raise InvalidConfiguration(_syntax_error(error, source)) from None
+    return _checked(config, source)
+
+
+def parse_json(text: str, source: str) -> pb.ModelConfig:
+    """As `parse`, for protobuf's JSON form."""
+    config = pb.ModelConfig()
+    try:
+        json_format.Parse(text, config, descriptor_pool=POOL)
+    except json_format.ParseError as error:
+        raise InvalidConfiguration(f"{source}: {error}") from None
+    return _checked(config, source)
+
+
+def _checked(config: pb.ModelConfig, source: str) -> pb.ModelConfig:
     refused = list(unsupported_fields(config))
     if refused:
         names = ", ".join(f"'{path}'" for path in refused)

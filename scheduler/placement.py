@@ -3,6 +3,9 @@
 Three rules, in this order. What is right stays where it is. A version gets a first worker for
 each of its stages, or none at all. Further replicas go where their stage has fewest workers, then
 where there is most room.
+
+A version may have two contents for a while: the published one, and one that retires. The new one's
+first workers come before further replicas of the old.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +14,7 @@ from typing import Final, NamedTuple
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler.keys import StageRef
+from penstock.scheduler.keys import StageRef, suffix
 from penstock.scheduler.snapshot import placement_id
 
 MIB: Final = 1 << 20
@@ -64,13 +67,20 @@ class _Want:
     stage: StageRef
     replica: int
     fingerprint: str
+    retires: bool
     kinds: tuple[str, ...]
     gpus: frozenset[int]
     bytes_on: Mapping[str, int]
 
     @property
     def id(self) -> str:
-        return f"{self.stage.model}/{self.stage.version}/{self.stage.stage}.{self.replica}"
+        place = f"{self.stage.model}/{self.stage.version}/{self.stage.stage}.{self.replica}"
+        return place + suffix(self.stage.generation)
+
+    @property
+    def yields(self) -> bool:
+        """Whether it makes room for the first workers of others."""
+        return self.retires and self.replica > 0
 
     def allows(self, device: pb.Device) -> bool:
         """Whether the owner would have it there, room or not."""
@@ -87,6 +97,7 @@ class _Want:
             node=place.node,
             device=place.device,
             fingerprint=self.fingerprint,
+            generation=self.stage.generation,
         )
 
 
@@ -100,6 +111,7 @@ def place(
     versions: Iterable[pb.ModelVersion],
     nodes: Iterable[pb.Node],
     current: Iterable[pb.Placement],
+    retiring: Iterable[pb.ModelVersion] = (),
 ) -> Plan:
     """Decide where every wanted worker runs.
 
@@ -107,15 +119,19 @@ def place(
         versions: as published; those with an error want nothing.
         nodes: those that live. Draining ones get nothing, and lose what they have.
         current: what was decided before; kept where it is still right.
+        retiring: contents that are served until others take over, or until nobody waits for them.
     """
-    wants = sorted((w for v in versions for w in _wants(v)), key=lambda w: (w.stage, w.replica))
+    wants = [w for v in versions for w in _wants(v, retires=False)]
+    wants += [w for v in retiring for w in _wants(v, retires=True)]
+    wants.sort(key=lambda w: (w.stage, w.replica))
     ledger = _Ledger(nodes)
     before = {placement_id(p): p for p in current}
-    _keep(ledger, wants, before)
+    _keep(ledger, (w for w in wants if not w.yields), before)
     for version in _groups(w for w in wants if w.replica == 0):
         _place_all_or_none(ledger, version)
-    for want in sorted(wants, key=lambda w: (w.replica, w.stage)):
-        if ledger.counts.get(want.stage) and want.id not in ledger.placed:
+    _keep(ledger, (w for w in wants if w.yields), before)
+    for want in sorted(wants, key=lambda w: (w.retires, w.replica, w.stage)):
+        if ledger.counts.get(want.stage) and want.id not in ledger.placed and not want.yields:
             ledger.put_anywhere(want)
     _spread(ledger, wants)
     return _plan(ledger, wants, before)
@@ -179,7 +195,7 @@ class _Ledger:
         )
 
 
-def _wants(version: pb.ModelVersion) -> Iterator[_Want]:
+def _wants(version: pb.ModelVersion, *, retires: bool) -> Iterator[_Want]:
     if version.error:
         return
     groups = config_pb.ModelConfig.FromString(version.config).instance_group
@@ -188,9 +204,10 @@ def _wants(version: pb.ModelVersion) -> Iterator[_Want]:
         needs = {kind: worker_bytes(stage, kind) for kind in kinds}
         for replica in range(max(1, version.replicas)):
             yield _Want(
-                StageRef(version.model, version.version, stage.index),
+                StageRef(version.model, version.version, stage.index, version.generation),
                 replica,
                 stage.fingerprint,
+                retires,
                 kinds,
                 frozenset(gpu for group in groups for gpu in group.gpus),
                 needs,
@@ -198,15 +215,15 @@ def _wants(version: pb.ModelVersion) -> Iterator[_Want]:
 
 
 def _groups(wants: Iterable[_Want]) -> list[list[_Want]]:
-    """By version; the wants of one version in the order of its stages."""
-    groups: dict[tuple[str, int], list[_Want]] = {}
+    """By content of a version; the wants of one in the order of its stages."""
+    groups: dict[StageRef, list[_Want]] = {}
     for want in wants:
-        groups.setdefault(want.stage[:2], []).append(want)
+        groups.setdefault(want.stage._replace(stage=0), []).append(want)
     return list(groups.values())
 
 
 def _keep(ledger: _Ledger, wants: Iterable[_Want], before: Mapping[str, pb.Placement]) -> None:
-    # New content of a shard stays where the old was: its node has the file, and the room.
+    # A worker stays where it is, whatever else has changed, as long as it may and there is room.
     for want in wants:
         old = before.get(want.id)
         if old is not None and ledger.fits(want, Place(old.node, old.device)):

@@ -1,12 +1,12 @@
-"""The publisher: keeps the registry's versions equal to what a model repository holds.
+"""The publisher: keeps the registry's versions equal to what the model repositories hold.
 
 It publishes all of it, again and again, so that a registry which lost its data is whole again
 after one round, and a second scheduler changes nothing.
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import structlog
 
@@ -14,20 +14,21 @@ from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.repository import scan
+from penstock.scheduler.wishes import SOURCE
 
 log = structlog.get_logger()
 
-SOURCE: Final = "repository"
-"""The one name under which all schedulers publish: they are to see the same repository."""
-
 
 class Publisher:
-    """Publishes the repository *models*."""
+    """Publishes the repositories *models*; when they are not *followed*, as they were at first."""
 
-    def __init__(self, registry: Registry, models: Path, *, every_s: float) -> None:
+    def __init__(
+        self, registry: Registry, models: Sequence[Path], *, every_s: float, follow: bool
+    ) -> None:
         self._registry = registry
         self._models = models
         self._every_s = every_s
+        self._follow = follow
         self._published: list[pb.ModelVersion] | None = None
 
     async def run(self) -> None:
@@ -40,16 +41,18 @@ class Publisher:
             try:
                 await self.publish()
             except (PenstockError, OSError) as error:
-                log.warning("publishing failed", models=str(self._models), error=str(error))
+                log.warning("publishing failed", error=str(error))
 
     async def publish(self) -> None:
-        """Look at the repository, and publish what is there.
+        """Look at the repositories, and publish what is there.
 
         Raises:
-            InvalidConfiguration: the repository cannot be read.
+            InvalidConfiguration: a repository cannot be read.
             StoreUnavailable: Redis cannot be reached.
         """
-        versions = await asyncio.to_thread(scan, self._models)
+        versions = self._published
+        if versions is None or self._follow:
+            versions = await asyncio.to_thread(scan, *self._models)
         changed = await self._registry.publish(SOURCE, versions)
         if changed and versions == self._published:
             log.warning(

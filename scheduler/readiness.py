@@ -1,11 +1,11 @@
-"""Readiness: which versions can answer, derived from what is published and who lives.
+"""Readiness: which contents can answer, derived from what is published and who lives.
 
-A version is ready when it can be completed and each of its stages has a live worker that holds the
-published content. Why one is not is told in words, since RepositoryIndex and `penstock status`
-show nothing else.
+A content of a version is ready when it can be completed and each of its stages has a live worker
+that holds it. Why one is not is told in words, since RepositoryIndex and `penstock status` show
+nothing else. Which content of a version requests go to is decided in `rollout`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,25 +14,29 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.completion import Deployment, complete
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.placement import Plan, place
-from penstock.scheduler.snapshot import Snapshot, VersionId, worker_id
+from penstock.scheduler.snapshot import Snapshot, worker_id
 
-State = Literal["READY", "LOADING", "UNAVAILABLE"]
+State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
 
 
 @dataclass(frozen=True, slots=True)
 class VersionState:
-    """What can be expected of a version now.
+    """What can be expected of a version now, or of one content of it.
 
     Attributes:
         reason: why it is not ready; empty when it is.
         accepting: requests may be queued: it is ready, or known to be good and coming back.
         deployment: None while no worker has seen each of its artifacts.
+        complete: it is ready, and so are all of its replicas that are placed.
+        crowded: nothing but room is missing.
     """
 
     state: State
     reason: str
     accepting: bool
     deployment: Deployment | None
+    complete: bool = False
+    crowded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +46,26 @@ class _StageState:
     ready: bool
     hope: bool
     reason: str
+    complete: bool = False
+    crowded: bool = False
 
 
-_FINE = _StageState(ready=True, hope=True, reason="")
-
-
-def version_states(snapshot: Snapshot) -> Mapping[VersionId, VersionState]:
-    """The state of each published version."""
-    view = _View(snapshot)
-    return {id_: view.state_of(version) for id_, version in sorted(snapshot.versions.items())}
-
-
-class _View:
-    """A snapshot, arranged for questions about stages."""
+class View:
+    """A snapshot, arranged for questions about contents."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._nodes = {node.id for node in snapshot.live_nodes()}
-        self._workers: dict[tuple[str, int, int, str], list[pb.Worker]] = {}
-        for w in snapshot.live_workers():
-            self._workers.setdefault((w.model, w.version, w.stage, w.fingerprint), []).append(w)
-        self._placements: dict[tuple[str, int, int, str], list[pb.Placement]] = {}
-        for p in snapshot.placements:
-            self._placements.setdefault((p.model, p.version, p.stage, p.fingerprint), []).append(p)
+        self._workers: dict[tuple[StageRef, str], list[pb.Worker]] = {}
+        for worker in snapshot.live_workers():
+            self._workers.setdefault(_key(worker), []).append(worker)
+        self._placements: dict[tuple[StageRef, str], list[pb.Placement]] = {}
+        for placement in snapshot.placements:
+            self._placements.setdefault(_key(placement), []).append(placement)
         self._plan: Plan | None = None
 
     def state_of(self, version: pb.ModelVersion) -> VersionState:
+        """The state of one content of a version."""
         if version.error:
             return VersionState("UNAVAILABLE", version.error, accepting=False, deployment=None)
         try:
@@ -79,12 +77,20 @@ class _View:
         waiting = [stage for stage in stages if not stage.ready]
         if hopeless:
             reason = _told(version, stages, hopeless)
-            return VersionState("UNAVAILABLE", reason, accepting=False, deployment=deployment)
+            crowded = all(stage.crowded for stage in hopeless)
+            return VersionState(
+                "UNAVAILABLE", reason, accepting=False, deployment=deployment, crowded=crowded
+            )
         known = deployment is not None
         if waiting or not known:
             reason = _told(version, stages, waiting) or "its shards are not known yet"
             return VersionState("LOADING", reason, accepting=known, deployment=deployment)
-        return VersionState("READY", "", accepting=True, deployment=deployment)
+        whole = all(stage.complete for stage in stages)
+        return VersionState("READY", "", accepting=True, deployment=deployment, complete=whole)
+
+    def has_workers(self, version: pb.ModelVersion) -> bool:
+        """Whether any worker of this content lives."""
+        return any(self._workers.get(_key_of(version, stage)) for stage in version.stages)
 
     def _deployment(self, version: pb.ModelVersion) -> Deployment | None:
         signatures: list[pb.Signature] = []
@@ -96,17 +102,17 @@ class _View:
         return complete(version, signatures)
 
     def _stage_state(self, version: pb.ModelVersion, stage: pb.Stage) -> _StageState:
-        key = (version.model, version.version, stage.index, stage.fingerprint)
+        key = _key_of(version, stage)
         workers = self._workers.get(key, [])
-        if any(worker.state == pb.WORKER_STATE_READY for worker in workers):
-            return _FINE
+        placements = [p for p in self._placements.get(key, []) if p.node in self._nodes]
+        ready = {worker.id for worker in workers if worker.state == pb.WORKER_STATE_READY}
+        if ready:
+            whole = all(worker_id(placement) in ready for placement in placements)
+            whole = whole and self._all_placed(version, key[0], len(placements))
+            return _StageState(ready=True, hope=True, reason="", complete=whole)
         by_id = {worker.id: worker for worker in workers}
         coming = [worker for worker in workers if worker.state in _COMING]
-        unseen = [
-            p
-            for p in self._placements.get(key, [])
-            if p.node in self._nodes and worker_id(p) not in by_id
-        ]
+        unseen = [p for p in placements if worker_id(p) not in by_id]
         if coming or unseen:
             return _StageState(ready=False, hope=True, reason=_coming_reason(coming, unseen))
         failed = [w for w in workers if w.state == pb.WORKER_STATE_FAILED]
@@ -114,20 +120,48 @@ class _View:
             return _StageState(ready=False, hope=False, reason=failed[0].reason or "it failed")
         return self._unplaced(version, stage)
 
+    def _all_placed(self, version: pb.ModelVersion, ref: StageRef, placed: int) -> bool:
+        """Whether *placed* replicas are all that there is room for."""
+        wanted = max(1, version.replicas)
+        if placed >= wanted:
+            return True
+        plan = self._plan_now()
+        return ref in plan.refusals or placed + plan.short.get(ref, 0) >= wanted
+
+    def _plan_now(self) -> Plan:
+        if self._plan is None:
+            self._plan = plan_for(self._snapshot)
+        return self._plan
+
     def _unplaced(self, version: pb.ModelVersion, stage: pb.Stage) -> _StageState:
         """No live node has been told to run the stage: could one?"""
-        if self._plan is None:
-            snapshot = self._snapshot
-            self._plan = place(
-                list(snapshot.versions.values()), snapshot.live_nodes(), snapshot.placements
-            )
-        refusal = self._plan.refusals.get(StageRef(version.model, version.version, stage.index))
+        refusal = self._plan_now().refusals.get(_key_of(version, stage)[0])
         if refusal:
-            return _StageState(ready=False, hope=False, reason=refusal)
-        if not any(f"schedulers/{id_}" in self._snapshot.live for id_ in self._snapshot.schedulers):
+            return _StageState(ready=False, hope=False, reason=refusal, crowded=True)
+        if not self._snapshot.live_schedulers():
             why = "it waits for a scheduler to place it, and none is running"
             return _StageState(ready=False, hope=True, reason=why)
         return _StageState(ready=False, hope=True, reason="it is about to be placed on a node")
+
+
+def plan_for(snapshot: Snapshot) -> Plan:
+    """Where what *snapshot* knows of should run."""
+    return place(
+        list(snapshot.versions.values()),
+        snapshot.live_nodes(),
+        snapshot.placements,
+        [one.record for one in snapshot.retiring],
+    )
+
+
+def _key(placed: pb.Placement | pb.Worker) -> tuple[StageRef, str]:
+    ref = StageRef(placed.model, placed.version, placed.stage, placed.generation)
+    return ref, placed.fingerprint
+
+
+def _key_of(version: pb.ModelVersion, stage: pb.Stage) -> tuple[StageRef, str]:
+    ref = StageRef(version.model, version.version, stage.index, version.generation)
+    return ref, stage.fingerprint
 
 
 _COMING = frozenset(

@@ -9,9 +9,15 @@ is the cluster's log of events.
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import structlog
 from google.protobuf.message import Message
@@ -21,14 +27,14 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler import scripts
 from penstock.scheduler.keys import RegistryKeys
 from penstock.scheduler.link import Link, Links
+from penstock.scheduler.records import SnapshotReader, as_bytes, named
 from penstock.scheduler.snapshot import (
     FORGIVEN_GAP_MS,
     LIVE_MS,
+    Retiring,
     Snapshot,
-    live,
     placement_id,
     signature_id,
-    version_map,
 )
 
 log = structlog.get_logger()
@@ -50,12 +56,11 @@ _ANNOUNCE = scripts.load("registry_announce")
 _WITHDRAW = scripts.load("registry_withdraw")
 _SNAPSHOT = scripts.load("registry_snapshot")
 _PUBLISH = scripts.load("registry_publish")
+_RETIRE = scripts.load("registry_retire")
 _PLACE = scripts.load("registry_place")
 _SWEEP = scripts.load("registry_sweep")
 
 Process = pb.Node | pb.Worker | pb.Gateway | pb.Scheduler
-
-M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,7 @@ class Registry:
 
     def __init__(self, links: Links) -> None:
         self._links = links
-        # By kind and field, the bytes and the record they hold: most records seldom change.
-        self._parsed: dict[type[Message], dict[bytes, tuple[bytes, Any]]] = {}
+        self._reader = SnapshotReader()
 
     async def announce(
         self,
@@ -106,14 +110,14 @@ class Registry:
         field, content = "", b""
         if signature is not None and isinstance(record, pb.Worker):
             field = signature_id(record.model, record.version, record.stage, record.fingerprint)
-            content = _bytes(signature)
+            content = as_bytes(signature)
         await self._links.to(RegistryKeys.tag).call(
             _ANNOUNCE,
             (kind.key, RegistryKeys.seen, RegistryKeys.changes, RegistryKeys.signatures),
             (
                 f"{kind.name}/{record.id}",
                 record.id,
-                _bytes(record),
+                as_bytes(record),
                 LIVE_MS,
                 CHANGES_KEPT,
                 event or _event_of(record, kind),
@@ -144,13 +148,20 @@ class Registry:
                 RegistryKeys.gateways,
                 RegistryKeys.schedulers,
                 RegistryKeys.signatures,
+                RegistryKeys.retiring,
+                RegistryKeys.since,
+                RegistryKeys.wishes,
+                RegistryKeys.answers,
+                RegistryKeys.files,
+                RegistryKeys.offers,
+                RegistryKeys.used,
                 RegistryKeys.seen,
                 RegistryKeys.revision,
                 RegistryKeys.changes,
             ),
             (),
         )
-        return self._read(answer)
+        return self._reader.read(answer)
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """Snapshots: one at once, then after every change and at least each second.
@@ -185,13 +196,27 @@ class Registry:
         """
         if "/" in source:
             raise ValueError(f"a source's name has no slash: {source}")
-        words: list[str | bytes] = []
-        for version in versions:
-            words += (f"{version.model}/{version.version}", _bytes(version))
         answer = await self._links.to(RegistryKeys.tag).call(
             _PUBLISH,
-            (RegistryKeys.versions, RegistryKeys.changes),
-            (source, CHANGES_KEPT, *words),
+            (
+                RegistryKeys.versions,
+                RegistryKeys.retiring,
+                RegistryKeys.since,
+                RegistryKeys.changes,
+            ),
+            (source, CHANGES_KEPT, *named(versions)),
+        )
+        return int(answer)
+
+    async def retire(self, contents: Iterable[Retiring]) -> int:
+        """Forget *contents* that retired and did not come back; their workers are then stopped."""
+        words: list[str | int] = []
+        for content in contents:
+            words += (content.field, content.since_ms)
+        answer = await self._links.to(RegistryKeys.tag).call(
+            _RETIRE,
+            (RegistryKeys.retiring, RegistryKeys.since, RegistryKeys.changes),
+            (CHANGES_KEPT, *words),
         )
         return int(answer)
 
@@ -201,7 +226,7 @@ class Registry:
         """Replace all placements; None when they are no longer of *revision*: look again."""
         words: list[str | bytes] = []
         for placement in placements:
-            words += (placement_id(placement), _bytes(placement))
+            words += (placement_id(placement), as_bytes(placement))
         answer = await self._links.to(RegistryKeys.tag).call(
             _PLACE,
             (RegistryKeys.placements, RegistryKeys.revision, RegistryKeys.changes),
@@ -263,39 +288,6 @@ class Registry:
         finally:
             await link.close()
 
-    def _read(self, answer: list[Any]) -> Snapshot:
-        now_ms, revision, change_id, *hashes, seen = answer
-        versions, placements, nodes, workers, gateways, schedulers, signatures = hashes
-        scores = zip(seen[::2], seen[1::2], strict=True)
-        seen_ms = {member.decode(): float(score) for member, score in scores}
-        return Snapshot(
-            now_ms=int(now_ms),
-            revision=int(revision),
-            change_id=change_id.decode(),
-            versions=version_map(self._records(versions, pb.ModelVersion).items()),
-            placements=tuple(self._records(placements, pb.Placement).values()),
-            nodes=self._records(nodes, pb.Node),
-            workers=self._records(workers, pb.Worker),
-            gateways=self._records(gateways, pb.Gateway),
-            schedulers=self._records(schedulers, pb.Scheduler),
-            signatures=self._records(signatures, pb.Signature),
-            live=live(seen_ms, int(now_ms)),
-            seen_ms=seen_ms,
-        )
-
-    def _records(self, flat: list[bytes], kind: type[M]) -> dict[str, M]:
-        """The records of one hash by field, in the fields' order."""
-        known = self._parsed.get(kind, {})
-        parsed: dict[bytes, tuple[bytes, M]] = {}
-        for field, content in sorted(zip(flat[::2], flat[1::2], strict=True)):
-            before = known.get(field)
-            if before is not None and before[0] == content:
-                parsed[field] = before
-            else:
-                parsed[field] = content, kind.FromString(content)
-        self._parsed[kind] = parsed
-        return {field.decode(): record for field, (_, record) in parsed.items()}
-
 
 async def keep_announcing(registry: Registry, record: Process) -> None:
     """Announce *record* every second until cancelled, as it is at that moment.
@@ -324,7 +316,7 @@ def stale_signatures(snapshot: Snapshot) -> list[str]:
     """Signatures of artifacts that are neither published nor held by a live worker."""
     needed = {
         signature_id(version.model, version.version, stage.index, stage.fingerprint)
-        for version in snapshot.versions.values()
+        for version in snapshot.contents()
         for stage in version.stages
     }
     needed |= {
@@ -367,8 +359,3 @@ def _event_of(record: Process, kind: _Kind) -> str:
     if isinstance(record, pb.Node | pb.Gateway) and record.draining:
         return f"{kind.event}.draining"
     return f"{kind.event}.seen"
-
-
-def _bytes(record: Message) -> bytes:
-    # Maps have no order of their own; equal records must have equal bytes.
-    return record.SerializeToString(deterministic=True)

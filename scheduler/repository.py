@@ -13,7 +13,7 @@ the model.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,27 +25,68 @@ from penstock.scheduler.artifacts import inside, shown, stages_of
 
 CONFIG: Final = "config.pbtxt"
 
+_GENERATION_BYTES: Final = 4
+
 NO_VERSION: Final = 0
 """Stands in records for "none": a model that has an error and no version to show it at."""
 
 
-def scan(root: Path) -> list[pb.ModelVersion]:
-    """The versions that the repository at *root* offers, those that cannot be served as well.
+def scan(*roots: Path) -> list[pb.ModelVersion]:
+    """The versions that the repositories at *roots* offer, those that cannot be served as well.
 
     A function of the files alone. Versions that `version_policy` leaves out are not in it.
 
     Raises:
-        InvalidConfiguration: *root* is no directory, or cannot be read.
+        InvalidConfiguration: one of *roots* is no directory, or cannot be read.
     """
-    try:
-        folders = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
-        base = root.resolve(strict=True)
-    except OSError as error:
-        raise InvalidConfiguration(
-            f"the model repository {root} cannot be read: {error.strerror or error}; "
-            "name a directory that holds one directory for each model"
-        ) from error
-    return [version for folder in folders for version in _versions(base, folder)]
+    found = sorted(_folders(roots).items())
+    return [version for name, folders in found for version in _of_model(name, folders)]
+
+
+def names(*roots: Path) -> list[str]:
+    """The models that there are at *roots*; errors as for `scan`."""
+    return sorted(name for name in _folders(roots) if not _unusable(name))
+
+
+def scan_model(
+    roots: Sequence[Path], model: str, override: config_pb.ModelConfig | None = None
+) -> list[pb.ModelVersion]:
+    """As `scan`, for one model; empty when there is no such model.
+
+    Args:
+        override: the model's configuration, in place of the one that is there.
+    """
+    folders = _folders(roots).get(model, [])
+    return list(_of_model(model, folders, override)) if folders else []
+
+
+def _folders(roots: Sequence[Path]) -> dict[str, list[Path]]:
+    """The directories of each model."""
+    found: dict[str, list[Path]] = {}
+    for root in dict.fromkeys(roots):
+        try:
+            for folder in root.iterdir():
+                if folder.is_dir() and not folder.name.startswith("."):
+                    found.setdefault(folder.name, []).append(folder)
+        except OSError as error:
+            raise InvalidConfiguration(
+                f"the model repository {root} cannot be read: {error.strerror or error}; "
+                "name a directory that holds one directory for each model"
+            ) from error
+    return found
+
+
+def _of_model(
+    name: str, folders: Sequence[Path], override: config_pb.ModelConfig | None = None
+) -> Iterator[pb.ModelVersion]:
+    if len(folders) == 1:
+        yield from _versions(folders[0].parent.resolve(strict=True), folders[0], override)
+        return
+    where = " and ".join(str(folder.parent) for folder in folders)
+    several = InvalidConfiguration(
+        f"model '{name}' is in several repositories, {where}: keep one of them"
+    )
+    yield _broken(name, NO_VERSION, several)
 
 
 def find(root: Path, model: str, version: int) -> pb.ModelVersion:
@@ -61,15 +102,17 @@ def find(root: Path, model: str, version: int) -> pb.ModelVersion:
     return _version(base, folder, version, *_configuration(base, folder))
 
 
-def _versions(base: Path, folder: Path) -> Iterator[pb.ModelVersion]:
+def _versions(
+    base: Path, folder: Path, override: config_pb.ModelConfig | None = None
+) -> Iterator[pb.ModelVersion]:
     """The records of one model; its name is that of *folder*."""
     name = folder.name.encode("utf-8", "backslashreplace").decode()
     numbers: list[int] = []
     try:
-        if name != folder.name or any(character.isspace() for character in name):
+        if _unusable(folder.name):
             raise InvalidConfiguration(f"'{name}' cannot name a model: rename the directory")
         numbers = _version_numbers(folder)
-        config, labels = _configuration(base, folder)
+        config, labels = _configuration(base, folder, override)
         wanted = _wanted(numbers, config.version_policy, folder)
     except (PenstockError, OSError) as error:
         for number in numbers or [NO_VERSION]:
@@ -82,6 +125,11 @@ def _versions(base: Path, folder: Path) -> Iterator[pb.ModelVersion]:
             yield _broken(name, number, error, config)
 
 
+def _unusable(name: str) -> bool:
+    printable = name.encode("utf-8", "backslashreplace").decode()
+    return printable != name or any(character.isspace() for character in name)
+
+
 def _version_numbers(folder: Path) -> list[int]:
     # As in Triton, only plain positive numbers are versions; anything else is the owner's.
     names = (entry.name for entry in folder.iterdir() if entry.is_dir())
@@ -92,11 +140,15 @@ def _version_numbers(folder: Path) -> list[int]:
     )
 
 
-def _configuration(base: Path, folder: Path) -> tuple[config_pb.ModelConfig, dict[str, pb.Labels]]:
+def _configuration(
+    base: Path, folder: Path, override: config_pb.ModelConfig | None = None
+) -> tuple[config_pb.ModelConfig, dict[str, pb.Labels]]:
     path = folder / CONFIG
     source = f"{folder.name}/{CONFIG}"
     config = config_pb.ModelConfig()
-    if path.exists() or path.is_symlink():
+    if override is not None:
+        config = override
+    elif path.exists() or path.is_symlink():
         config = model_config.parse(_text(base, path), source)
     if config.name not in ("", folder.name):
         raise InvalidConfiguration(
@@ -171,7 +223,13 @@ def _version(
         labels=labels,
     )
     version.fingerprint = _digest(version.SerializeToString(deterministic=True))
+    version.generation = generation_of([stage.fingerprint for stage in stages])
     return version
+
+
+def generation_of(parts: Iterable[str]) -> str:
+    """A short name for a content, from the fingerprints of its stages."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=_GENERATION_BYTES).hexdigest()
 
 
 def _for_workers(config: config_pb.ModelConfig) -> bytes:

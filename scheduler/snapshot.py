@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.keys import suffix
 
 LIVE_MS: Final = 3000
 """A process that was not seen for longer does not count. It announces itself every second."""
@@ -25,9 +26,33 @@ class VersionId(NamedTuple):
     version: int
 
 
+class Retiring(NamedTuple):
+    """A content that is no longer published, and whose workers have not been told to stop.
+
+    Attributes:
+        field: its name in the registry.
+        since_ms: when it stopped being published, on Redis's clock.
+    """
+
+    field: str
+    since_ms: int
+    record: pb.ModelVersion
+
+    @property
+    def id(self) -> VersionId:
+        """The version that it was the content of."""
+        return VersionId(self.record.model, self.record.version)
+
+    @property
+    def left(self) -> str:
+        """How a gateway names it that has left it: this once, should it come back."""
+        return f"{self.field}@{self.since_ms}"
+
+
 def placement_id(placement: pb.Placement) -> str:
-    """The placement's name: which replica of which stage."""
-    return f"{placement.model}/{placement.version}/{placement.stage}.{placement.replica}"
+    """The placement's name: which replica of which stage, of which content."""
+    place = f"{placement.model}/{placement.version}/{placement.stage}.{placement.replica}"
+    return place + suffix(placement.generation)
 
 
 def worker_id(placement: pb.Placement) -> str:
@@ -50,6 +75,12 @@ class Snapshot:
         change_id: the latest entry of the stream of changes that it contains.
         nodes, workers, gateways, schedulers: records by id, live or not.
         signatures: by `signature_id`.
+        retiring: contents that versions had before, or that are no longer wanted.
+        since_ms: when each version's present content was published, on Redis's clock.
+        wishes, answers: by model: what is wished for it, and what a scheduler found for that.
+        offers: names of models that can be wished for.
+        files: digest -> bytes, and when it was last wished for, of contents that came with wishes.
+        used_ms: by model: when a gateway last had a request for it.
         live: "<kind>/<id>" of every process that counts as alive, kind as above.
         seen_ms: the same names -> when each process was last seen, alive or not.
     """
@@ -66,6 +97,13 @@ class Snapshot:
     signatures: Mapping[str, pb.Signature]
     live: frozenset[str]
     seen_ms: Mapping[str, float] = field(default_factory=dict)
+    retiring: tuple[Retiring, ...] = ()
+    since_ms: Mapping[VersionId, int] = field(default_factory=dict)
+    wishes: Mapping[str, pb.Wish] = field(default_factory=dict)
+    answers: Mapping[str, pb.Answer] = field(default_factory=dict)
+    offers: frozenset[str] = frozenset()
+    files: Mapping[str, str] = field(default_factory=dict)
+    used_ms: Mapping[str, float] = field(default_factory=dict)
 
     def live_nodes(self) -> list[pb.Node]:
         """The nodes that are alive, by id; those that drain as well."""
@@ -74,6 +112,31 @@ class Snapshot:
     def live_workers(self) -> list[pb.Worker]:
         """The workers whose process, or whose node in its place, was seen lately, by id."""
         return [w for id_, w in sorted(self.workers.items()) if f"workers/{id_}" in self.live]
+
+    def live_gateways(self) -> list[pb.Gateway]:
+        """The gateway processes that are alive, by id; those that drain as well."""
+        return [g for id_, g in sorted(self.gateways.items()) if f"gateways/{id_}" in self.live]
+
+    def live_schedulers(self) -> list[pb.Scheduler]:
+        """The schedulers that are alive, by id."""
+        return [s for id_, s in sorted(self.schedulers.items()) if f"schedulers/{id_}" in self.live]
+
+    def control_mode(self) -> str | None:
+        """What decides which models are loaded; None while no scheduler has a repository."""
+        return next((s.control_mode for s in self.live_schedulers() if s.control_mode), None)
+
+    def contents(self) -> list[pb.ModelVersion]:
+        """All that a worker may be wanted for: what is published, and what retires."""
+        return [*self.versions.values(), *(one.record for one in self.retiring)]
+
+    def content(self, model: str, version: int, generation: str | None) -> pb.ModelVersion | None:
+        """A version's content of that generation; the published one when it does not matter."""
+        if generation is None:
+            return self.versions.get(VersionId(model, version))
+        wanted = (model, version, generation)
+        return next(
+            (c for c in self.contents() if (c.model, c.version, c.generation) == wanted), None
+        )
 
     def versions_of(self, model: str) -> list[pb.ModelVersion]:
         """The published versions of *model*, lowest first; empty when there is no such model."""
@@ -123,3 +186,12 @@ def version_map(fields: Iterable[tuple[str, pb.ModelVersion]]) -> dict[VersionId
     for _, record in sorted(fields, key=itemgetter(0)):
         versions.setdefault(VersionId(record.model, record.version), record)
     return versions
+
+
+def since_map(since_ms: Mapping[str, int], fields: Iterable[str]) -> dict[VersionId, int]:
+    """When each version's content was published, from the *fields* that hold them."""
+    found: dict[VersionId, int] = {}
+    for name in sorted(fields):
+        _, model, version, *_ = name.split("/")
+        found.setdefault(VersionId(model, int(version)), since_ms.get(name, 0))
+    return found

@@ -22,8 +22,10 @@ from penstock.scheduler.completion import Deployment, complete
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
+from penstock.scheduler.overrides import lay_out, override_folder
 from penstock.scheduler.registry import Registry
-from penstock.scheduler.snapshot import Snapshot, VersionId
+from penstock.scheduler.snapshot import Snapshot
+from penstock.scheduler.wishes import Wishes
 from penstock.settings import WorkerSettings
 from penstock.workers.announcer import Announcer
 from penstock.workers.batching import BatchRules
@@ -42,12 +44,11 @@ _HUNG_AFTER_S = 600.0
 async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
     async with stop_signals() as stop, Links(settings.redis) as links:
-        registry = Registry(links)
-        announcer = Announcer(registry, _record(settings))
+        announcer = Announcer(Registry(links), _record(settings))
         announcing = asyncio.create_task(announcer.run())
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
-                status = await _load_and_work(settings, links, registry, announcer, device, stop)
+                status = await _load_and_work(settings, links, announcer, device, stop)
         finally:
             announcing.cancel()
             await asyncio.gather(announcing, return_exceptions=True)
@@ -70,13 +71,12 @@ class _Loaded:
 async def _load_and_work(
     settings: WorkerSettings,
     links: Links,
-    registry: Registry,
     announcer: Announcer,
     device: ThreadPoolExecutor,
     stop: asyncio.Event,
 ) -> int:
     queue = await open_queue(links)
-    loading = asyncio.create_task(_load(settings, registry, announcer, device))
+    loading = asyncio.create_task(_load(settings, links, announcer, device))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -108,27 +108,31 @@ async def _load_and_work(
 
 
 async def _load(
-    settings: WorkerSettings, registry: Registry, announcer: Announcer, device: ThreadPoolExecutor
+    settings: WorkerSettings, links: Links, announcer: Announcer, device: ThreadPoolExecutor
 ) -> _Loaded:
     loop = asyncio.get_running_loop()
-    async with contextlib.aclosing(registry.watch()) as snapshots:
-        stage = await _stage_of(settings, snapshots)
+    async with contextlib.aclosing(Registry(links).watch()) as snapshots:
+        version, stage = await _stage_of(settings, snapshots)
         announcer.record.fingerprint = stage.fingerprint
+        announcer.record.generation = version.generation
         ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
-        runtime = await loop.run_in_executor(
-            device, partial(open_runtime, _artifact(settings, stage), stage.runtime, ref)
-        )
+        async with _artifact(settings, version, stage, Wishes(links)) as artifact:
+            runtime = await loop.run_in_executor(
+                device, partial(open_runtime, artifact, stage.runtime, ref)
+            )
         await announcer.become(pb.WORKER_STATE_LOADING, signature=runtime.signature)
-        deployment = await _deployment_of(settings, snapshots)
+        deployment = await _deployment_of(version, snapshots)
     execution = _execution(runtime, deployment, stage.index)
     await loop.run_in_executor(device, partial(_warm_up, execution, deployment, stage))
     return _Loaded(stage, deployment, execution)
 
 
-async def _stage_of(settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]) -> pb.Stage:
+async def _stage_of(
+    settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]
+) -> tuple[pb.ModelVersion, pb.Stage]:
     """What the registry says of the shard; waits until the repository has been published."""
     async for snapshot in snapshots:
-        version = snapshot.versions.get(VersionId(settings.model, settings.version))
+        version = snapshot.content(settings.model, settings.version, settings.generation)
         if version is None or version.error:
             continue
         if settings.stage >= len(version.stages):
@@ -138,18 +142,15 @@ async def _stage_of(settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]
             )
         stage = version.stages[settings.stage]
         if settings.fingerprint in (None, stage.fingerprint):
-            return stage
+            return version, stage
     raise AssertionError("watching the registry does not end")
 
 
 async def _deployment_of(
-    settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]
+    version: pb.ModelVersion, snapshots: AsyncIterator[Snapshot]
 ) -> Deployment:
     """The completed version; waits until each of its stages has been loaded by somebody."""
     async for snapshot in snapshots:
-        version = snapshot.versions.get(VersionId(settings.model, settings.version))
-        if version is None:
-            continue
         known = [snapshot.signature_of(version, stage) for stage in version.stages]
         signatures = [signature for signature in known if signature is not None]
         if len(signatures) == len(version.stages):
@@ -157,8 +158,22 @@ async def _deployment_of(
     raise AssertionError("watching the registry does not end")
 
 
-def _artifact(settings: WorkerSettings, stage: pb.Stage) -> Path:
-    root = settings.models.resolve()
+@contextlib.asynccontextmanager
+async def _artifact(
+    settings: WorkerSettings, version: pb.ModelVersion, stage: pb.Stage, wishes: Wishes
+) -> AsyncIterator[Path]:
+    """The shard's file, in a repository of this machine or as it came with the wish to load it."""
+    if not version.files:
+        yield _in_repository(settings, stage)
+        return
+    with override_folder() as folder:
+        await lay_out(wishes, folder, version.model, version.files)
+        yield folder / stage.artifact
+
+
+def _in_repository(settings: WorkerSettings, stage: pb.Stage) -> Path:
+    roots = [repository.resolve() for repository in settings.models]
+    root = next((root for root in roots if (root / stage.artifact).exists()), roots[0])
     artifact = (root / stage.artifact).resolve()
     if not artifact.is_relative_to(root):
         raise ArtifactUnusable(f"{stage.artifact} lies outside the model repository")
@@ -191,7 +206,7 @@ def _warm_up(execution: Execution, deployment: Deployment, stage: pb.Stage) -> N
 def _duty(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Duty:
     plan, config = loaded.deployment.stages[settings.stage], loaded.deployment.config
     return Duty(
-        ref=StageRef(settings.model, settings.version, settings.stage),
+        ref=StageRef(settings.model, settings.version, settings.stage, record.generation),
         last=settings.stage == len(loaded.deployment.stages) - 1,
         boot_id=record.boot_id,
         step=f"stage {settings.stage} worker {record.node}:{record.pid}",
@@ -218,5 +233,6 @@ def _record(settings: WorkerSettings) -> pb.Worker:
         state=pb.WORKER_STATE_LOADING,
         restarts=settings.restarts,
         fingerprint=settings.fingerprint or "",
+        generation=settings.generation or "",
         software=penstock.__version__,
     )

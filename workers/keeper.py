@@ -68,6 +68,7 @@ class Keeper:
             node=placement.node,
             device=placement.device,
             fingerprint=placement.fingerprint,
+            generation=placement.generation,
             software=penstock.__version__,
         )
 

@@ -37,8 +37,9 @@ async def run(settings: NodeSettings) -> None:
         InvalidConfiguration: another agent has the name, or there is no model repository.
         StoreUnavailable, StoreUnsuitable: it could not begin.
     """
-    if not settings.models.is_dir():
-        raise InvalidConfiguration(f"--models {settings.models}: there is no such directory here")
+    for repository in settings.models:
+        if not repository.is_dir():
+            raise InvalidConfiguration(f"--models {repository}: there is no such directory here")
     async with (
         stop_signals(lambda: kill_descendants(os.getpid())) as stop,
         Links(settings.redis) as links,
@@ -109,7 +110,6 @@ class _Agent:
         settings = self._settings
         options = {
             "redis": settings.redis,
-            "models": settings.models.resolve(),
             "model": placement.model,
             "version": placement.version,
             "stage": placement.stage,
@@ -119,12 +119,14 @@ class _Agent:
             "restarts": worker.restarts,
             "node": placement.node,
             "fingerprint": placement.fingerprint,
+            "generation": placement.generation,
             "threads": self._threads(),
             "lease-ms": settings.lease_ms,
             "log-level": settings.log_level,
             "parent-pid": os.getpid(),
         }
         words = [f"--{name}={value}" for name, value in options.items()]
+        words += [f"--models={repository.resolve()}" for repository in settings.models]
         if settings.log_json:
             words.append("--log-json")
         return [sys.executable, "-m", "penstock", "worker", *words]

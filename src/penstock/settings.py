@@ -5,6 +5,7 @@ same name (``--default-timeout-s`` and ``PENSTOCK_DEFAULT_TIMEOUT_S``), which wi
 default. Nonsense is refused by the variable's name (`load`).
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,6 +25,22 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 LeaseMs = Annotated[int, Field(ge=200)]
 Level = Literal["debug", "info", "warning", "error"]
+ControlMode = Literal["none", "poll", "explicit", "on-demand"]
+
+
+def _paths(value: object) -> object:
+    """Several paths, from one text as in PATH, or from one path."""
+    if isinstance(value, str):
+        return [part for part in value.split(os.pathsep) if part]
+    return [value] if isinstance(value, Path) else value
+
+
+def _names(value: object) -> object:
+    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
+Repositories = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 def _parted(value: Any) -> Any:
@@ -93,6 +110,7 @@ class GatewaySettings(GrpcSettings):
         port: 0 for any free one; the ready file says which.
         processes: processes that share the port (SO_REUSEPORT).
         max_message_mib: largest request and reply, in MiB.
+        max_override_mib: most that the files which come with a wish to load may hold, in MiB.
         default_timeout_s: for requests whose client and model give no deadline.
         server_name: what ServerMetadata answers; Triton's examples insist on "triton".
         drain_s: how long requests in flight may take to end when the gateway stops.
@@ -109,6 +127,7 @@ class GatewaySettings(GrpcSettings):
     port: Port = 8001
     processes: Count = 1
     max_message_mib: Count = 64
+    max_override_mib: Count = 48
     default_timeout_s: Seconds = 60.0
     server_name: str = "triton"
     drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
@@ -125,26 +144,33 @@ class SchedulerSettings(RoleSettings):
     """The scheduler.
 
     Attributes:
-        models: the model repository to publish; None when another scheduler does.
-        poll_s: how often the repository is looked at.
+        models: the model repositories to publish; none when another scheduler does.
+        model_control_mode: which models are loaded: all that are there at the start (none), and
+            whatever changes later (poll); those that clients load (explicit); or those that
+            clients ask for, as long as there is room (on-demand).
+        repository_poll_secs: how often the repositories are looked at.
+        load_model: models to load at the start, where clients do the rest; "*" for all. On
+            demand, these are never unloaded to make room.
     """
 
-    models: Path | None = None
-    poll_s: Seconds = 2.0
+    models: Repositories = ()
+    model_control_mode: ControlMode = "poll"
+    repository_poll_secs: Seconds = 2.0
+    load_model: Names = ()
 
 
 class NodeSettings(RoleSettings):
     """The node agent.
 
     Attributes:
-        models: where this machine finds the model repository.
+        models: where this machine finds the model repositories.
         node: the node's name; None for the host's.
         threads: computing threads of each CPU worker; None to share the cores evenly.
         memory_mib: of the CPU device; None for what the machine has.
         lease_ms: length of its workers' leases.
     """
 
-    models: Path
+    models: Annotated[Repositories, Field(min_length=1)]
     node: str | None = None
     threads: Count | None = None
     memory_mib: Count | None = None
@@ -159,11 +185,12 @@ class WorkerSettings(RoleSettings):
         boot_id: new with each start; None to make one up.
         restarts: how often it was started again before.
         fingerprint: of the artifact that the scheduler wants; None for whatever is there.
+        generation: of the version's content that it belongs to; None for the published one.
         threads: computing threads; None for the number of cores.
         lease_ms: length of its leases.
     """
 
-    models: Path
+    models: Annotated[Repositories, Field(min_length=1)]
     model: str
     version: Count
     stage: Annotated[int, Field(ge=0)] = 0
@@ -173,6 +200,7 @@ class WorkerSettings(RoleSettings):
     restarts: Annotated[int, Field(ge=0)] = 0
     node: str = ""
     fingerprint: str | None = None
+    generation: str | None = None
     threads: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
 
@@ -181,6 +209,7 @@ class UpSettings(BaseSettings):
     """Everything on one machine.
 
     Attributes:
+        models, model_control_mode, repository_poll_secs, load_model: as the scheduler has them.
         redis: URL of a Redis or Valkey that runs already; None to start an embedded one.
         port: 0 for any free one; the ready file says which.
         processes: gateway processes that share the port.
@@ -190,6 +219,7 @@ class UpSettings(BaseSettings):
         allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
         threads: computing threads of each CPU worker; None to share the cores evenly.
         lease_ms: length of the workers' leases.
+        memory_mib: that workers on the CPU may use in all; None for what the machine has.
         data: where the embedded store keeps its data; None for a place that is removed at the end.
         ready_file: is written, with the gateway's address, once every model that can be ready is.
         log_level: the least level that is shown of all roles.
@@ -199,7 +229,10 @@ class UpSettings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=()
     )
 
-    models: Path = Path("models")
+    models: Annotated[Repositories, Field(min_length=1)] = (Path("models"),)
+    model_control_mode: ControlMode = "poll"
+    repository_poll_secs: Seconds = 2.0
+    load_model: Names = ()
     redis: str | None = None
     host: str = "127.0.0.1"
     port: Port = 8001
@@ -210,6 +243,7 @@ class UpSettings(BaseSettings):
     allow_client_shm: bool = False
     threads: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
+    memory_mib: Count | None = None
     data: Path | None = None
     ready_file: Path | None = None
     log_level: Level = "warning"
@@ -219,12 +253,12 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 def load(kind: type[S], **options: Any) -> S:
-    """The settings of a role; an option of None was not given.
+    """The settings of a role; an option of None, or an empty list, was not given.
 
     Raises:
         InvalidConfiguration: naming the option and the variable that cannot be.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value not in (None, [])}
     try:
         return kind(**given)
     except ValidationError as error:

@@ -14,7 +14,7 @@ from support.records import (
 )
 
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.readiness import version_states
+from penstock.scheduler.rollout import rollout
 from penstock.scheduler.snapshot import VersionId
 
 X, H, Y = (spec(name, "FP32", -1, 4) for name in ("x", "h", "y"))
@@ -24,7 +24,8 @@ FIRST = placement("n")
 
 
 def state(record, **facts):
-    return version_states(snapshot([record], **facts))[VersionId(record.model, record.version)]
+    states = rollout(snapshot([record], **facts)).newest
+    return states[VersionId(record.model, record.version)]
 
 
 def whole(*workers, **facts):
@@ -67,7 +68,7 @@ class TestReady:
     def test_all_versions_are_judged_in_order(self):
         records = [version(number=2, error="broken"), version(number=10), version(model="a")]
 
-        found = version_states(snapshot(records))
+        found = {id_: one.state for id_, one in rollout(snapshot(records)).standings.items()}
 
         assert list(found) == [("a", 1), ("m", 2), ("m", 10)]
         assert found["m", 2].state == "UNAVAILABLE"

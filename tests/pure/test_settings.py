@@ -72,7 +72,7 @@ class TestSources:
         assert load(GatewaySettings, redis="redis://h").redis == "redis://h"
 
     def test_paths_are_paths(self):
-        assert load(UpSettings, models="a/b", data="d").models == Path("a/b")
+        assert load(UpSettings, models="a/b", data="d").models == (Path("a/b"),)
         assert load(UpSettings).data is None
 
     @pytest.mark.parametrize("kind", GIVEN)
@@ -96,7 +96,7 @@ class TestRefused:
             (GatewaySettings, "drain_s", "nan", "Input should be"),
             (GatewaySettings, "drain_s", "inf", "Input should be a finite number"),
             (GatewaySettings, "max_message_mib", 0, "Input should be greater than or equal to 1"),
-            (SchedulerSettings, "poll_s", -1, "Input should be greater than 0"),
+            (SchedulerSettings, "repository_poll_secs", -1, "Input should be greater than 0"),
             (NodeSettings, "threads", 0, "Input should be greater than or equal to 1"),
             (NodeSettings, "memory_mib", 0, "Input should be greater than or equal to 1"),
             (WorkerSettings, "version", 0, "Input should be greater than or equal to 1"),

@@ -65,10 +65,13 @@ class Answers:
 class Load:
     """Sixteen clients that ask without pause until `stop`; after an error, with a short one."""
 
-    def __init__(self, url, *, version="2", deadline_s=30.0, clients=_CLIENTS, pause_s=0.01):
+    def __init__(
+        self, url, *, version="2", deadline_s=30.0, clients=_CLIENTS, pause_s=0.01, model="digits"
+    ):
         self.answers = Answers()
         self._url = url
         self._version = version
+        self._model = model
         self._deadline_s = deadline_s
         self._clients = clients
         self._pause_s = pause_s
@@ -106,7 +109,7 @@ class Load:
             began = time.monotonic()
             try:
                 reply = await stub.ModelInfer(
-                    digit_request(place, self._version), timeout=self._deadline_s
+                    digit_request(place, self._version, self._model), timeout=self._deadline_s
                 )
             except grpc.aio.AioRpcError as error:
                 self.answers.errors[f"{error.code().name}: {error.details()}"] += 1

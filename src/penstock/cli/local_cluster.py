@@ -89,14 +89,21 @@ class LocalCluster:
 
     def _options(self, redis: str) -> dict[str, list[str]]:
         settings = self._settings
-        models = str(settings.models.resolve())
+        models = [f"--models={repository.resolve()}" for repository in settings.models]
+        control = [
+            f"--model-control-mode={settings.model_control_mode}",
+            f"--repository-poll-secs={settings.repository_poll_secs}",
+            *(f"--load-model={name}" for name in settings.load_model),
+        ]
         common = ["--redis", redis, "--log-level", settings.log_level]
         place = ["--host", settings.host, "--port", str(settings.port)]
         threads = [] if settings.threads is None else ["--threads", str(settings.threads)]
         lease = ["--lease-ms", str(settings.lease_ms)]
+        if settings.memory_mib is not None:
+            threads += ["--memory-mib", str(settings.memory_mib)]
         return {
-            "scheduler": [*common, "--models", models],
-            "node": [*common, "--models", models, *lease, *threads],
+            "scheduler": [*common, *models, *control],
+            "node": [*common, *models, *lease, *threads],
             "gateway": [
                 *(*common, *place, "--processes", str(settings.processes)),
                 *("--allow-client-shm", str(settings.allow_client_shm).lower()),

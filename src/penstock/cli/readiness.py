@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Final
 
 import grpc
@@ -10,18 +9,22 @@ import grpc
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import cluster_pb2_grpc
 from penstock.scheduler.repository import scan
+from penstock.settings import UpSettings
 
 _ASK_EVERY_S: Final = 0.1
 _ANSWER_S: Final = 5.0
 
 
-def expected_versions(models: Path) -> set[tuple[str, int]]:
-    """What the repository offers.
+def expected_versions(settings: UpSettings) -> set[tuple[str, int]]:
+    """What the repositories offer, as far as it is loaded at the start.
 
     Raises:
-        InvalidConfiguration: it cannot be read.
+        InvalidConfiguration: one cannot be read.
     """
-    return {(version.model, version.version) for version in scan(models)}
+    found = {(version.model, version.version) for version in scan(*settings.models)}
+    if settings.model_control_mode in ("none", "poll") or "*" in settings.load_model:
+        return found
+    return {(model, version) for model, version in found if model in settings.load_model}
 
 
 async def progress(url: str) -> AsyncGenerator[pb.StatusResponse, None]:

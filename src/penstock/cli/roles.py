@@ -28,7 +28,33 @@ Redis = Annotated[
     ),
 ]
 Models = Annotated[
-    Path | None, typer.Option(help="The model repository.", metavar="DIR", show_default=False)
+    list[Path] | None,
+    typer.Option(
+        help="The model repository; may be given several times.", metavar="DIR", show_default=False
+    ),
+]
+ControlMode = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODE",
+        help="Which models are loaded. none: all that are there at the start. poll: those, and "
+        "whatever changes. explicit: those that clients load. on-demand: those that clients ask "
+        "for; idle ones make room. (default: poll)",
+    ),
+]
+PollSecs = Annotated[
+    float | None, typer.Option(help="How often DIR is looked at, in seconds. (default: 2)")
+]
+LoadModel = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODEL",
+        help="With explicit and on-demand: load it at the start; '*' for all. May be given "
+        "several times.",
+    ),
+]
+MemoryMib = Annotated[
+    int | None, typer.Option(help="Of the CPU device. (default: what the machine has)")
 ]
 LeaseMs = Annotated[
     int | None,
@@ -70,6 +96,10 @@ def gateway(
     ] = None,
     max_message_mib: Annotated[
         int | None, typer.Option(help="Largest request and reply. (default: 64)")
+    ] = None,
+    max_override_mib: Annotated[
+        int | None,
+        typer.Option(help="Most that files given to load a model may hold. (default: 48)"),
     ] = None,
     default_timeout_s: Annotated[
         float | None, typer.Option(help="For requests without a deadline. (default: 60)")
@@ -142,9 +172,9 @@ def scheduler(
     *,
     redis: Redis = None,
     models: Models = None,
-    poll_s: Annotated[
-        float | None, typer.Option(help="How often DIR is looked at. (default: 2)")
-    ] = None,
+    model_control_mode: ControlMode = None,
+    repository_poll_secs: PollSecs = None,
+    load_model: LoadModel = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,
@@ -169,9 +199,7 @@ def node(
         int | None,
         typer.Option(help="Threads of each CPU worker. (default: cores shared evenly)"),
     ] = None,
-    memory_mib: Annotated[
-        int | None, typer.Option(help="Of the CPU device. (default: what the machine has)")
-    ] = None,
+    memory_mib: MemoryMib = None,
     lease_ms: LeaseMs = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
@@ -206,6 +234,9 @@ def worker(
     node: Annotated[str | None, typer.Option(help="The node that it belongs to.")] = None,
     fingerprint: Annotated[
         str | None, typer.Option(help="Of the artifact that must be loaded.")
+    ] = None,
+    generation: Annotated[
+        str | None, typer.Option(help="Of the version's content. (default: the published one)")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Computing threads. (default: one for each core)")

@@ -5,13 +5,22 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.roles import AllowClientShm, Metrics, MetricsHost, MetricsPort
+from penstock.cli.roles import (
+    AllowClientShm,
+    ControlMode,
+    LoadModel,
+    MemoryMib,
+    Metrics,
+    MetricsHost,
+    MetricsPort,
+    PollSecs,
+)
 from penstock.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -25,9 +34,15 @@ if TYPE_CHECKING:
 def up(
     *,
     models: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The model repository. (default: models)"),
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="The model repository; may be given several times. (default: models)",
+        ),
     ] = None,
+    model_control_mode: ControlMode = None,
+    repository_poll_secs: PollSecs = None,
+    load_model: LoadModel = None,
     redis: Annotated[
         str | None,
         typer.Option(
@@ -57,6 +72,7 @@ def up(
         int | None,
         typer.Option(help="How long a silent worker keeps its jobs; 200 or more. (default: 5000)"),
     ] = None,
+    memory_mib: MemoryMib = None,
     data: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Keep the queue here. (default: removed at the end)"),
@@ -84,13 +100,13 @@ def up(
     asyncio.run(_Up(settings).run())
 
 
-def _check_models(models: Path) -> None:
-    if models.is_dir():
-        return
-    raise InvalidConfiguration(
-        f"there is no model repository at {models}: name one with --models DIR "
-        "(from a checkout of Penstock, try --models examples/digits/models)"
-    )
+def _check_models(models: Sequence[Path]) -> None:
+    for repository in models:
+        if not repository.is_dir():
+            raise InvalidConfiguration(
+                f"there is no model repository at {repository}: name one with --models DIR "
+                "(from a checkout of Penstock, try --models examples/digits/models)"
+            )
 
 
 class _Up:
@@ -131,7 +147,7 @@ class _Up:
         from penstock.cli.readiness import expected_versions, progress, settled
         from penstock.lifetime import write_ready
 
-        expected = await asyncio.to_thread(expected_versions, self._settings.models)
+        expected = await asyncio.to_thread(expected_versions, self._settings)
         with self._shown(len(expected)) as show:
             address = await cluster.address()
             async with contextlib.aclosing(progress(reachable(address))) as answers:
@@ -164,16 +180,24 @@ class _Up:
         if status.versions:
             self._out.print(models_table(status))
         else:
-            self._out.print(
-                f"{self._settings.models} holds no model yet: put one at "
-                f"{self._settings.models}/NAME/1/model.onnx; it is found while this runs"
-            )
+            self._out.print(self._nothing_served(), markup=False, soft_wrap=True)
         url = "" if reachable(address) == "127.0.0.1:8001" else f" --url {reachable(address)}"
         self._out.print("\nNext, in another terminal:", f"  penstock status{url}", sep="\n")
         ready = [version for version in status.versions if version.state == "READY"]
         if ready:
             self._out.print(f"  penstock bench {ready[0].model}{url}", markup=False)
         self._out.print("Ctrl-C stops everything.\n")
+
+    def _nothing_served(self) -> str:
+        if self._settings.model_control_mode == "on-demand":
+            return "No model is loaded yet: the first request for one loads it"
+        if self._settings.model_control_mode == "explicit":
+            return "No model is loaded yet: load one with 'penstock models load MODEL'"
+        models = self._settings.models[0]
+        return (
+            f"{models} holds no model yet: put one at {models}/NAME/1/model.onnx; "
+            "it is found while this runs"
+        )
 
 
 class _Lines:

@@ -1,0 +1,188 @@
+"""Control: clients load and unload models, and hear when the whole cluster has done it.
+
+What a client wants becomes a wish in the registry; a scheduler answers it, nodes start or stop
+workers, and this gateway watches the snapshots until all of it is true.
+"""
+
+import uuid
+from collections import Counter
+from typing import Final
+
+from penstock.clock import monotonic
+from penstock.errors import Code, InvalidRequest, PenstockError, Unimplemented
+from penstock.gateway.catalog import Catalog
+from penstock.gateway.load_parameters import LoadFailed, LoadTerms, check_name, read_terms
+from penstock.protos import cluster_pb2
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.readiness import VersionState
+from penstock.scheduler.snapshot import Snapshot, VersionId
+from penstock.scheduler.wishes import Wishes
+
+BY_WISH: Final = frozenset({"explicit", "on-demand"})
+"""Control modes in which clients say what is loaded."""
+
+_STOPPING_S: Final = 30.0
+_LOST_S: Final = 5.0
+
+Answered = pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
+
+
+class ControlRefused(PenstockError):
+    """This cluster does not load and unload models at its clients' wish, or cannot now."""
+
+    code = Code.UNAVAILABLE
+
+
+class Control:
+    """Loads and unloads models through the registry.
+
+    Attributes:
+        waiting: how many loads are under way, by model.
+    """
+
+    def __init__(self, catalog: Catalog, wishes: Wishes, most_file_mib: int) -> None:
+        self._catalog = catalog
+        self._wishes = wishes
+        self._most_file_mib = most_file_mib
+        self.waiting: Counter[str] = Counter()
+
+    async def load(self, request: pb.RepositoryModelLoadRequest) -> None:
+        """Load, or load anew; return when each stage of each version has its replicas ready.
+
+        Raises:
+            InvalidRequest, ControlRefused, LoadFailed: with Triton's words, where it has any.
+        """
+        self._check(request)
+        terms = read_terms(request, self._most_file_mib)
+        self.waiting[request.model_name] += 1
+        try:
+            await self._loaded(await self._wish_for(request.model_name, terms))
+        finally:
+            self.waiting[request.model_name] -= 1
+
+    async def unload(self, request: pb.RepositoryModelUnloadRequest) -> None:
+        """Unload; return when requests in work are answered and the workers are gone.
+
+        A model that nobody knows is unloaded. Nothing depends on another model, so that
+        `unload_dependents` unloads no others.
+
+        Raises:
+            InvalidRequest, ControlRefused: with Triton's words.
+        """
+        self._check(request)
+        dependents = request.parameters.get("unload_dependents")
+        if dependents is not None and dependents.WhichOneof("parameter_choice") != "bool_param":
+            raise InvalidRequest(
+                "invalid value type for 'unload_dependents' parameter, expected bool_param."
+            )
+        model = request.model_name
+        if not self._knows(model):
+            return
+        wish = cluster_pb2.Wish(model=model, id=new_id(), unload=True, time_ms=self._now_ms())
+        await self._wishes.wish(wish)
+        await self._unloaded(wish)
+
+    async def _loaded(self, wish: cluster_pb2.Wish) -> None:
+        """Wait until the model of *wish* is loaded, as the latest wish for it has it."""
+        seen, late_s = False, monotonic() + _LOST_S
+        while True:
+            snapshot = self._catalog.snapshot
+            latest = snapshot.wishes.get(wish.model)
+            seen = seen or (latest is not None and latest.id == wish.id)
+            if latest is not None and (seen or monotonic() > late_s):
+                wish, seen = latest, True
+            elif monotonic() > late_s:
+                # Redis forgot it.
+                await self._wishes.wish(wish)
+                late_s = monotonic() + _LOST_S
+            if seen and self._is_loaded(wish, snapshot):
+                return
+            await self._turn()
+
+    def _check(self, request: Answered) -> None:
+        if request.repository_name:
+            raise Unimplemented("'repository_name' specification is not supported")
+        self._check_schedulers()
+        if self._catalog.mode not in BY_WISH:
+            raise ControlRefused(
+                "explicit model load / unload is not allowed if polling is enabled"
+            )
+        check_name(request.model_name)
+
+    def _check_schedulers(self) -> None:
+        if self._catalog.snapshot.control_mode() is None:
+            raise ControlRefused(
+                "no scheduler with a model repository is running: start one with "
+                "'penstock scheduler --models DIR'"
+            )
+
+    async def _wish_for(self, model: str, terms: LoadTerms) -> cluster_pb2.Wish:
+        wish = cluster_pb2.Wish(model=model, id=new_id(), time_ms=self._now_ms())
+        if terms.config is not None:
+            wish.config = terms.config.SerializeToString(deterministic=True)
+        for path, content in sorted(terms.files.items()):
+            digest = await self._wishes.keep(content)
+            wish.files.add(path=path, digest=digest, size=len(content))
+        await self._wishes.wish(wish)
+        return wish
+
+    def _is_loaded(self, wish: cluster_pb2.Wish, snapshot: Snapshot) -> bool:
+        if wish.unload:
+            raise LoadFailed(wish.model, wish.reason or "it was unloaded meanwhile")
+        answer = snapshot.answers.get(wish.model)
+        if answer is None or answer.wish != wish.id:
+            return False
+        if answer.error:
+            raise LoadFailed(wish.model, answer.error)
+        states = {
+            id_: state
+            for id_, state in self._catalog.rollout.newest.items()
+            if id_.model == wish.model
+        }
+        if not states:
+            raise LoadFailed(wish.model, "no version is available")
+        failures = [self._failure(id_, state) for id_, state in states.items()]
+        told = "; ".join(failure for failure in failures if failure)
+        if told:
+            raise LoadFailed(wish.model, told)
+        return all(state.complete for state in states.values())
+
+    async def _unloaded(self, wish: cluster_pb2.Wish) -> None:
+        give_up_s = monotonic() + _STOPPING_S
+        while True:
+            snapshot = self._catalog.snapshot
+            answer, latest = snapshot.answers.get(wish.model), snapshot.wishes.get(wish.model)
+            if answer is not None and answer.wish == wish.id:
+                served = any(one.record.model == wish.model for one in snapshot.retiring)
+                alive = any(w.model == wish.model for w in snapshot.live_workers())
+                if not served and (not alive or monotonic() > give_up_s):
+                    return
+            if latest is not None and latest.id != wish.id and latest.time_ms > wish.time_ms:
+                # Somebody else decides by now.
+                return
+            await self._turn()
+
+    async def _turn(self) -> None:
+        self._check_schedulers()
+        await self._catalog.turn()
+
+    def _failure(self, id_: VersionId, state: VersionState) -> str:
+        if state.state != "UNAVAILABLE":
+            return ""
+        if state.crowded and self._catalog.mode == "on-demand":
+            # A scheduler makes room, or gives up.
+            return ""
+        return f"version {id_.version}: {state.reason}" if id_.version else state.reason
+
+    def _knows(self, model: str) -> bool:
+        snapshot = self._catalog.snapshot
+        there = {content.model for content in snapshot.contents()}
+        return model in there or model in snapshot.offers or model in snapshot.wishes
+
+    def _now_ms(self) -> int:
+        return self._catalog.snapshot.now_ms
+
+
+def new_id() -> str:
+    """The id of a new wish."""
+    return uuid.uuid4().hex[:16]

@@ -1,0 +1,77 @@
+"""Leaving: this gateway tells the cluster which retiring contents it needs no more.
+
+A content's workers are stopped when every gateway has left it. A gateway leaves one once it sends
+nothing there any more, and nothing that it sent is unanswered; then it never goes back.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from penstock.errors import PenstockError
+from penstock.gateway.catalog import Catalog
+from penstock.gateway.pending import PendingTable
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.keys import StageRef
+from penstock.scheduler.registry import Registry
+from penstock.scheduler.snapshot import Retiring
+
+log = structlog.get_logger()
+
+_LOOK_EVERY_S: Final = 0.05
+
+
+class Crowds(PendingTable):
+    """Pending requests that can be counted by the content that they were sent to."""
+
+    def waiting_for(self, ref: StageRef) -> int:
+        """How many requests wait for jobs that began in *ref*."""
+        return self._crowds[ref]
+
+    def models(self) -> set[str]:
+        """The models that requests wait for."""
+        return {ref.model for ref, count in self._crowds.items() if count}
+
+
+class Leaver:
+    """Keeps the contents that this gateway has left in its *record*."""
+
+    def __init__(
+        self, catalog: Catalog, crowds: Crowds, registry: Registry, record: pb.Gateway
+    ) -> None:
+        self._catalog = catalog
+        self._crowds = crowds
+        self._registry = registry
+        self._record = record
+
+    async def run(self) -> None:
+        """Look, and tell, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if not self.look():
+                continue
+            try:
+                await self._registry.announce(self._record)
+            except PenstockError as error:
+                # The gateway's next word in a second says it as well.
+                log.warning("announcing failed", error=str(error))
+
+    def look(self) -> bool:
+        """Bring the record up to date; returns whether it changed."""
+        retiring = self._catalog.snapshot.retiring
+        leaving = {one.left for one in self._catalog.rollout.leaving if self._is_quiet(one)}
+        left = frozenset(
+            one.left for one in retiring if one.left in leaving or one.left in self._catalog.left
+        )
+        if left == self._catalog.left:
+            return False
+        self._catalog.left = left
+        self._record.left[:] = sorted(left)
+        return True
+
+    def _is_quiet(self, one: Retiring) -> bool:
+        record = one.record
+        return not self._crowds.waiting_for(
+            StageRef(record.model, record.version, 0, record.generation)
+        )

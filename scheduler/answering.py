@@ -1,0 +1,164 @@
+"""Answering: a scheduler carries out wishes, where clients say which models are loaded.
+
+It looks at a model's files only when a new wish for the model has come; what changes in the
+repository meanwhile is of no account until somebody loads the model again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from penstock.errors import PenstockError
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler.overrides import lay_out, override_folder, scan_override
+from penstock.scheduler.readiness import VersionState
+from penstock.scheduler.registry import Registry
+from penstock.scheduler.repository import NO_VERSION, generation_of, names, scan_model
+from penstock.scheduler.rollout import rollout
+from penstock.scheduler.snapshot import Snapshot, VersionId
+from penstock.scheduler.steadiness import steady
+from penstock.scheduler.wishes import Wishes
+
+log = structlog.get_logger()
+
+NOT_THERE: Final = "failed to poll from model repository"
+"""Triton's words for a model that the repository does not have."""
+
+
+class Answerer:
+    """Answers wishes from the repositories *models*."""
+
+    def __init__(
+        self, registry: Registry, wishes: Wishes, models: Sequence[Path], *, every_s: float
+    ) -> None:
+        self._registry = registry
+        self._wishes = wishes
+        self._models = models
+        self._every_s = every_s
+
+    async def begin(self, at_start: Sequence[str]) -> None:
+        """Offer what there is, and wish for the models *at_start* that are not loaded.
+
+        Raises:
+            InvalidConfiguration: a repository cannot be read.
+            StoreUnavailable: Redis cannot be reached.
+        """
+        offered = await asyncio.to_thread(names, *self._models)
+        await self._wishes.offer(offered)
+        snapshot = await self._registry.snapshot()
+        for model in offered if "*" in at_start else sorted(set(at_start)):
+            before = snapshot.wishes.get(model)
+            if before is None or before.unload:
+                wish = pb.Wish(model=model, id=f"start-{snapshot.now_ms}", time_ms=snapshot.now_ms)
+                await self._wishes.wish_instead(before, wish)
+
+    async def run(self) -> None:
+        """Answer, and offer what there is, until cancelled; an outage of Redis is waited out."""
+        offering = asyncio.create_task(self._offer_regularly())
+        try:
+            async with contextlib.aclosing(steady(self._registry.watch())) as snapshots:
+                async for snapshot in snapshots:
+                    for model in unanswered(snapshot):
+                        await self._try(model, snapshot)
+        finally:
+            offering.cancel()
+            await asyncio.gather(offering, return_exceptions=True)
+
+    async def _offer_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self._wishes.offer(await asyncio.to_thread(names, *self._models))
+            except (PenstockError, OSError) as error:
+                log.warning("offering models failed", error=str(error))
+
+    async def _try(self, model: str, snapshot: Snapshot) -> None:
+        try:
+            await self._answer(model, snapshot)
+        except (PenstockError, OSError) as error:
+            log.warning("answering a wish failed, trying again", model=model, error=str(error))
+
+    async def _answer(self, model: str, snapshot: Snapshot) -> None:
+        wish = snapshot.wishes.get(model)
+        if wish is None:
+            # Published by a scheduler of another mode.
+            await self._wishes.answer(model, None, None, [])
+            return
+        if wish.unload:
+            answer = pb.Answer(wish=wish.id, unloaded=unloaded_versions(model, snapshot))
+            found: list[pb.ModelVersion] = []
+        else:
+            found, answer = await self._load(wish, snapshot)
+        changed = await self._wishes.answer(model, wish, answer, found)
+        if changed is not None:
+            verb = "unloaded" if wish.unload else "loaded"
+            log.info("wish answered", model=model, verb=verb, changed=changed, error=answer.error)
+
+    async def _load(
+        self, wish: pb.Wish, snapshot: Snapshot
+    ) -> tuple[list[pb.ModelVersion], pb.Answer]:
+        """What the wish comes to; what is loaded stays when it cannot be had."""
+        answer = pb.Answer(wish=wish.id)
+        try:
+            found = await self._found(wish)
+        except PenstockError as error:
+            found, answer.error = [], f"{NOT_THERE}: {error}"
+        if not found:
+            answer.error = answer.error or NOT_THERE
+            return snapshot.versions_of(wish.model), answer
+        return renewed(found, rollout(snapshot).newest, snapshot, wish.id), answer
+
+    async def _found(self, wish: pb.Wish) -> list[pb.ModelVersion]:
+        config = None
+        if wish.HasField("config"):
+            config = config_pb.ModelConfig.FromString(wish.config)
+        if config is None or not wish.files:
+            return await asyncio.to_thread(scan_model, self._models, wish.model, config)
+        with override_folder() as folder:
+            await lay_out(self._wishes, folder, wish.model, wish.files)
+            return await asyncio.to_thread(scan_override, folder, wish.model, config, wish.files)
+
+
+def unanswered(snapshot: Snapshot) -> list[str]:
+    """Models that are wished for otherwise than they are, or published without a wish."""
+    asked = {
+        model
+        for model, wish in snapshot.wishes.items()
+        if model not in snapshot.answers or snapshot.answers[model].wish != wish.id
+    }
+    unasked = {id_.model for id_ in snapshot.versions} - snapshot.wishes.keys()
+    return sorted(asked | unasked)
+
+
+def unloaded_versions(model: str, snapshot: Snapshot) -> list[int]:
+    """The versions that an unload of *model* ends; those that the last one ended, if none is."""
+    published = [one.version for one in snapshot.versions_of(model) if one.version != NO_VERSION]
+    before = snapshot.answers.get(model)
+    return published or (list(before.unloaded) if before is not None else [])
+
+
+def renewed(
+    found: Sequence[pb.ModelVersion],
+    newest: Mapping[VersionId, VersionState],
+    snapshot: Snapshot,
+    wish: str,
+) -> list[pb.ModelVersion]:
+    """*found*, with another generation for a content that has failed: it gets new workers."""
+    made: list[pb.ModelVersion] = []
+    for record in found:
+        id_ = VersionId(record.model, record.version)
+        there = snapshot.versions.get(id_)
+        fingerprints = [stage.fingerprint for stage in record.stages]
+        again = pb.ModelVersion()
+        again.CopyFrom(record)
+        if there is not None and fingerprints == [s.fingerprint for s in there.stages]:
+            again.generation = there.generation
+            if newest[id_].state == "UNAVAILABLE" and fingerprints:
+                again.generation = generation_of([*fingerprints, wish])
+        made.append(again)
+    return made

@@ -1,0 +1,42 @@
+"""Overrides: a model's files that came with a wish, laid out as a repository would have them."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler.places import temporary
+from penstock.scheduler.repository import scan_model
+from penstock.scheduler.wishes import Wishes
+
+
+@contextlib.contextmanager
+def override_folder() -> Iterator[Path]:
+    """A directory for files that are needed for a moment; what a killed run left goes as well."""
+    with temporary(Path(tempfile.gettempdir()), "penstock-override-") as place:
+        yield place.path
+
+
+async def lay_out(wishes: Wishes, folder: Path, model: str, files: Iterable[pb.File]) -> None:
+    """Write *files* of *model* below *folder*, as <model>/<version>/<file>.
+
+    Raises:
+        ArtifactUnusable: the content of one is gone.
+    """
+    for file in files:
+        path = folder / model / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(await wishes.fetch(file))
+
+
+def scan_override(
+    folder: Path, model: str, config: config_pb.ModelConfig, files: Iterable[pb.File]
+) -> list[pb.ModelVersion]:
+    """The versions that the *files*, laid out in *folder*, make; each has its own files noted."""
+    found = scan_model([folder], model, config)
+    for record in found:
+        start = f"{record.version}/"
+        record.files.extend(file for file in files if file.path.startswith(start))
+    return found

@@ -1,0 +1,487 @@
+"""Models are loaded, changed and unloaded while the cluster runs, and no request is lost by it."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import time
+
+import grpc
+import numpy as np
+import onnx
+import pytest
+import tritonclient.grpc as triton
+from support.load import DIGITS, Load, digit_request, eventually, expected, images
+from tritonclient.utils import InferenceServerException
+
+from penstock.protos import cluster_pb2, cluster_pb2_grpc
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos import grpc_service_pb2_grpc as pb_grpc
+
+CROWD = 64
+
+
+class Asked:
+    """Questions to one gateway."""
+
+    def __init__(self, url):
+        self._channel = grpc.aio.insecure_channel(url)
+        self.stub = pb_grpc.GRPCInferenceServiceStub(self._channel)
+        self.cluster = cluster_pb2_grpc.ClusterStub(self._channel)
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        await self._channel.close()
+
+    async def index(self):
+        """(name, version) -> (state, reason)."""
+        answer = await self.stub.RepositoryIndex(pb.RepositoryIndexRequest(), timeout=5)
+        return {(one.name, one.version): (one.state, one.reason) for one in answer.models}
+
+    async def pids(self):
+        """Of all workers that are ready, by model and version."""
+        status = await self.cluster.Status(cluster_pb2.StatusRequest(), timeout=5)
+        return {
+            (v.model, v.version): {
+                w.pid
+                for stage in v.stages
+                for w in stage.workers
+                if w.state == cluster_pb2.WORKER_STATE_READY
+            }
+            for v in status.versions
+        }
+
+
+def touch(artifact):
+    """Change the content of an artifact, and not what it computes."""
+    model = onnx.load(artifact)
+    model.doc_string += "changed "
+    onnx.save(model, artifact)
+
+
+def sound(load):
+    assert load.answers.failed == 0, load.answers.errors
+    assert load.answers.wrong == 0
+
+
+class TestChanges:
+    @pytest.mark.parametrize("version", ["1", "2"])
+    async def test_a_changed_artifact_takes_over_without_a_failed_request(
+        self, cluster, onnx_digits, version
+    ):
+        running = cluster(onnx_digits, "--repository-poll-secs", "0.2")
+        async with Asked(running.url) as asked:
+            before = (await asked.pids())["digits", int(version)]
+            async with Load(running.url, version=version, clients=CROWD) as load:
+                await load.more(CROWD)
+                for artifact in (onnx_digits / "digits" / version).glob("*.onnx"):
+                    touch(artifact)
+
+                async def others():
+                    now = (await asked.pids())["digits", int(version)]
+                    return len(now) == len(before) and not now & before
+
+                await eventually(others)
+                await load.more(CROWD)
+            sound(load)
+            await eventually(lambda: len(running.processes()["worker"]) == 3)
+
+    async def test_a_changed_configuration_takes_over_without_a_failed_request(
+        self, cluster, onnx_digits
+    ):
+        running = cluster(onnx_digits, "--repository-poll-secs", "0.2")
+        config = onnx_digits / "digits" / "config.pbtxt"
+        async with Asked(running.url) as asked:
+            async with Load(running.url, version="", clients=CROWD) as load:
+                await load.more(CROWD)
+                config.write_text(config.read_text().replace("size: 64", "size: 32"))
+
+                async def changed():
+                    request = pb.ModelConfigRequest(name="digits", version="2")
+                    answer = await asked.stub.ModelConfig(request)
+                    return answer.config.max_batch_size == 32
+
+                await eventually(changed)
+                await load.more(CROWD)
+            sound(load)
+
+    async def test_a_damaged_artifact_does_not_replace_a_good_one(self, cluster, onnx_digits):
+        running = cluster(onnx_digits, "--repository-poll-secs", "0.2")
+        async with Asked(running.url) as asked:
+            async with Load(running.url, version="1", clients=4) as load:
+                (onnx_digits / "digits" / "1" / "model.onnx").write_bytes(b"no model")
+
+                async def told():
+                    return (await asked.index())["digits", "1"][1]
+
+                reason = await eventually(lambda: told_when_failed(told))
+                await load.more(CROWD)
+            sound(load)
+            state, _ = (await asked.index())["digits", "1"]
+
+        assert state == "READY"
+        assert reason.startswith("its newer content cannot be served: ")
+        assert "is not a model that ONNX Runtime" in reason
+
+    async def test_a_new_version_takes_over_without_a_failed_request(self, cluster, onnx_digits):
+        config = onnx_digits / "digits" / "config.pbtxt"
+        config.write_text(config.read_text().replace("all {}", "latest { num_versions: 1 }"))
+        shutil.rmtree(onnx_digits / "digits" / "2")
+        running = cluster(onnx_digits, "--repository-poll-secs", "0.2")
+        async with Asked(running.url) as asked:
+            async with Load(running.url, version="", clients=CROWD) as load:
+                await load.more(CROWD)
+                shutil.copytree(DIGITS / "models" / "digits" / "2", onnx_digits / "digits" / "2")
+
+                async def switched():
+                    return list(await asked.index()) == [("digits", "2")]
+
+                await eventually(switched)
+                await load.more(CROWD)
+            sound(load)
+
+
+async def told_when_failed(told):
+    reason = await told()
+    return reason if "cannot be served" in reason else None
+
+
+@pytest.fixture
+def explicit(cluster):
+    """Starts a cluster that loads what its clients say; a client of Triton's to it."""
+    clients = []
+
+    def start(models, *options):
+        running = cluster(models, "--model-control-mode", "explicit", *options)
+        clients.append(triton.InferenceServerClient(running.url))
+        return running, clients[-1]
+
+    yield start
+    for client in clients:
+        client.close()
+
+
+def index_of(client):
+    entries = client.get_model_repository_index().models
+    return {(one.name, one.version): (one.state, one.reason) for one in entries}
+
+
+def image(place=0):
+    one = triton.InferInput("image", [1, 1, 8, 8], "FP32")
+    one.set_data_from_numpy(images()[place : place + 1])
+    return one
+
+
+def soon(check, within_s=20):
+    deadline = time.monotonic() + within_s
+    while not check() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return check()
+
+
+def refused(call, *args, **kwargs):
+    with pytest.raises(InferenceServerException) as caught:
+        call(*args, **kwargs)
+    return caught.value.status(), caught.value.message()
+
+
+class TestExplicit:
+    def test_a_model_is_loaded_served_and_unloaded(self, explicit, onnx_digits):
+        running, client = explicit(onnx_digits)
+
+        assert index_of(client) == {("digits", ""): ("", "")}
+        assert client.is_server_ready()
+        assert not client.is_model_ready("digits")
+        assert refused(client.infer, "digits", [image()]) == (
+            "StatusCode.NOT_FOUND",
+            "Request for unknown model: 'digits' is not found",
+        )
+
+        client.load_model("digits")
+
+        assert client.is_model_ready("digits", "1")
+        assert client.is_model_ready("digits", "2")
+        assert client.infer("digits", [image()]).get_response().model_version == "2"
+
+        client.unload_model("digits")
+
+        unloaded = ("UNAVAILABLE", "unloaded")
+        assert index_of(client) == {("digits", "1"): unloaded, ("digits", "2"): unloaded}
+        assert not client.is_model_ready("digits")
+        assert soon(lambda: running.processes()["worker"] == [])
+        assert refused(client.infer, "digits", [image()]) == (
+            "StatusCode.NOT_FOUND",
+            "Request for unknown model: 'digits' has no available versions",
+        )
+
+    def test_models_to_load_at_the_start_are_loaded(self, explicit, onnx_digits):
+        shutil.copytree(onnx_digits / "digits", onnx_digits / "other", dirs_exist_ok=True)
+        (onnx_digits / "other" / "config.pbtxt").unlink()
+        _, client = explicit(onnx_digits, "--load-model", "digits")
+
+        assert client.is_model_ready("digits")
+        assert index_of(client)["other", ""] == ("", "")
+
+    def test_what_changes_in_the_repository_counts_when_it_is_loaded_again(
+        self, explicit, onnx_digits
+    ):
+        shutil.move(onnx_digits / "digits" / "2", onnx_digits.parent / "2")
+        _, client = explicit(onnx_digits, "--load-model", "digits", "--repository-poll-secs", "0.1")
+        shutil.move(onnx_digits.parent / "2", onnx_digits / "digits" / "2")
+        shutil.copytree(onnx_digits / "digits", onnx_digits / "late")
+        (onnx_digits / "late" / "config.pbtxt").unlink()
+
+        assert soon(lambda: ("late", "") in index_of(client))
+        assert ("digits", "2") not in index_of(client)
+
+        client.load_model("digits")
+
+        assert client.is_model_ready("digits", "2")
+
+    def test_refusals_have_tritons_words(self, explicit, onnx_digits):
+        _, client = explicit(onnx_digits)
+
+        assert refused(client.load_model, "nothing") == (
+            "StatusCode.INTERNAL",
+            "failed to load 'nothing', failed to poll from model repository",
+        )
+        client.unload_model("nothing")
+        client.unload_model("nothing", unload_dependents=True)
+        assert refused(client.load_model, "") == (
+            "StatusCode.INVALID_ARGUMENT",
+            "Model name cannot be empty. Please enter a valid name to deploy.",
+        )
+        assert refused(client.load_model, "../digits") == (
+            "StatusCode.INVALID_ARGUMENT",
+            "invalid model name '../digits', model name must not contain path traversal characters",
+        )
+        assert refused(client.load_model, "digits", config="no json")[0] == "StatusCode.INTERNAL"
+
+    def test_a_load_fails_with_the_workers_reason_and_works_once_it_is_put_right(
+        self, explicit, onnx_digits
+    ):
+        artifact = onnx_digits / "digits" / "1" / "model.onnx"
+        good = artifact.read_bytes()
+        artifact.write_bytes(b"no model")
+        _, client = explicit(onnx_digits)
+
+        status, text = refused(client.load_model, "digits")
+
+        assert status == "StatusCode.INTERNAL"
+        assert text.startswith("failed to load 'digits', version 1: ")
+        assert "model.onnx is not a model that ONNX Runtime" in text
+        assert index_of(client)["digits", "1"][0] == "UNAVAILABLE"
+
+        artifact.write_bytes(good)
+        client.load_model("digits")
+
+        assert client.is_model_ready("digits", "1")
+
+    def test_a_configuration_comes_with_the_load(self, explicit, onnx_digits):
+        _, client = explicit(onnx_digits, "--load-model", "digits")
+
+        client.load_model(
+            "digits",
+            config='{"max_batch_size": 5, "version_policy": {"specific": {"versions": [1]}}}',
+        )
+
+        assert client.get_model_config("digits").config.max_batch_size == 5
+        assert client.is_model_ready("digits", "1")
+        assert not client.is_model_ready("digits", "2")
+
+        client.load_model("digits")
+
+        assert client.get_model_config("digits").config.max_batch_size == 64
+        assert client.is_model_ready("digits", "2")
+
+    def test_files_come_with_the_load(self, explicit, onnx_digits):
+        content = (onnx_digits / "digits" / "1" / "model.onnx").read_bytes()
+        _, client = explicit(onnx_digits)
+
+        status, text = refused(client.load_model, "sent", files={"file:3/model.onnx": content})
+        client.load_model("sent", config="{}", files={"file:3/model.onnx": content})
+        answer = client.infer("sent", [image()])
+
+        assert status == "StatusCode.INTERNAL"
+        assert "failed to load 'sent', failed to poll from model repository" in text
+        assert answer.get_response().model_version == "3"
+        np.testing.assert_allclose(answer.as_numpy("probabilities")[0], expected()[0], atol=1e-4)
+
+        client.unload_model("sent")
+
+        assert index_of(client)["sent", "3"] == ("UNAVAILABLE", "unloaded")
+
+    def test_the_commands_do_the_same(self, explicit, onnx_digits):
+        running, client = explicit(onnx_digits)
+        artifact = onnx_digits / "digits" / "1" / "model.onnx"
+
+        def penstock(*words):
+            made = subprocess.run(
+                [sys.executable, "-m", "penstock", "models", *words, "--url", running.url],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            return made.returncode, made.stdout + made.stderr
+
+        config = onnx_digits / "digits" / "config.pbtxt"
+        labels = onnx_digits / "digits" / "labels.txt"
+
+        assert penstock("load", "digits") == (0, "digits is loaded\n")
+        assert penstock(
+            *("load", "digits", "--config", str(config)),
+            *("--file", f"7/model.onnx={artifact}", "--file", f"labels.txt={labels}"),
+        ) == (0, "digits is loaded\n")
+        assert client.is_model_ready("digits", "7")
+        assert penstock("unload", "digits") == (0, "digits is unloaded\n")
+        status, text = penstock("load", "nothing")
+        assert status == 1
+        assert "failed to load 'nothing', failed to poll from model repository" in text
+
+    async def test_loading_and_unloading_fail_no_request(self, explicit, onnx_digits):
+        """A changed artifact is loaded at 64 clients, and then unloaded under them."""
+        running, client = explicit(onnx_digits, "--load-model", "digits")
+        async with Load(running.url, version="1", clients=CROWD) as load:
+            await load.more(CROWD)
+            touch(onnx_digits / "digits" / "1" / "model.onnx")
+            await asyncio.to_thread(client.load_model, "digits")
+            await load.more(CROWD)
+            sound(load)
+            await asyncio.to_thread(client.unload_model, "digits")
+
+        told = {error.partition(":")[0] for error in load.answers.errors}
+        assert told <= {"NOT_FOUND", "UNAVAILABLE"}, load.answers.errors
+        assert load.answers.wrong == 0
+
+
+class TestOtherModes:
+    def test_polling_refuses_loads_as_triton_does(self, cluster, onnx_digits):
+        running = cluster(onnx_digits)
+        with triton.InferenceServerClient(running.url) as client:
+            words = (
+                "StatusCode.UNAVAILABLE",
+                "explicit model load / unload is not allowed if polling is enabled",
+            )
+
+            assert refused(client.load_model, "digits") == words
+            assert refused(client.unload_model, "digits") == words
+
+    def test_none_serves_what_was_there_at_the_start(self, cluster, onnx_digits):
+        options = ("--model-control-mode", "none", "--repository-poll-secs", "0.1")
+        running = cluster(onnx_digits, *options)
+        with triton.InferenceServerClient(running.url) as client:
+            shutil.rmtree(onnx_digits / "digits" / "2")
+            time.sleep(1)
+
+            assert client.is_model_ready("digits", "2")
+            assert refused(client.load_model, "digits")[0] == "StatusCode.UNAVAILABLE"
+
+    def test_several_repositories_are_served_as_one(self, cluster, onnx_digits, tmp_path):
+        other = tmp_path / "more"
+        shutil.copytree(onnx_digits / "digits", other / "extra")
+        (other / "extra" / "config.pbtxt").unlink()
+        shutil.copytree(onnx_digits / "digits", onnx_digits / "both")
+        shutil.copytree(onnx_digits / "digits", other / "both")
+        running = cluster(onnx_digits, "--models", str(other))
+        with triton.InferenceServerClient(running.url) as client:
+            index = index_of(client)
+
+            assert client.is_model_ready("digits", "2")
+            assert client.is_model_ready("extra", "2")
+            assert index["both", ""][0] == "UNAVAILABLE"
+            assert "in several repositories" in index["both", ""][1]
+
+
+@pytest.fixture
+def three_models(onnx_digits):
+    """Three models of one version each, a, b and c: each needs a bit more than 96 MiB."""
+    for name in "abc":
+        shutil.copytree(onnx_digits / "digits" / "1", onnx_digits / name / "1")
+    shutil.rmtree(onnx_digits / "digits")
+    return onnx_digits
+
+
+ROOM_FOR_TWO = ("--model-control-mode", "on-demand", "--memory-mib", "220")
+
+
+class TestOnDemand:
+    def test_the_first_request_loads_a_model_and_the_least_recently_used_one_makes_room(
+        self, cluster, three_models
+    ):
+        running = cluster(three_models, *ROOM_FOR_TWO)
+        with triton.InferenceServerClient(running.url) as client:
+            assert set(index_of(client)) == {("a", ""), ("b", ""), ("c", "")}
+            assert running.processes()["worker"] == []
+
+            client.infer("a", [image()])
+            client.infer("b", [image()])
+
+            assert client.get_model_metadata("a").versions == ["1"]
+            assert ("c", "") in index_of(client)
+
+            answer = client.infer("c", [image(3)])
+
+            np.testing.assert_allclose(
+                answer.as_numpy("probabilities")[0], expected()[3], atol=1e-4
+            )
+            assert soon(lambda: "to make room for 'c'" in index_of(client)["b", "1"][1])
+            assert client.is_model_ready("a")
+
+            client.infer("b", [image()])
+
+            assert soon(lambda: "to make room for 'b'" in index_of(client)["a", "1"][1])
+            assert soon(lambda: len(running.processes()["worker"]) == 2)
+
+    def test_metadata_and_an_explicit_load_load_as_well(self, cluster, three_models):
+        running = cluster(three_models, *ROOM_FOR_TWO, "--load-model", "a")
+        with triton.InferenceServerClient(running.url) as client:
+            assert client.is_model_ready("a")
+            assert client.get_model_config("b").config.name == "b"
+
+            client.load_model("c")
+
+            assert client.is_model_ready("c")
+            assert client.is_model_ready("a"), "a model of --load-model never makes room"
+            assert refused(client.infer, "d", [image()])[0] == "StatusCode.NOT_FOUND"
+
+            client.unload_model("c")
+
+            assert not client.is_model_ready("c")
+            assert client.infer("c", [image()]).get_response().model_name == "c"
+
+    async def test_a_model_in_use_does_not_make_room(self, cluster, three_models):
+        options = ("--model-control-mode", "on-demand", "--memory-mib", "110")
+        running = cluster(three_models, *options)
+        async with Load(running.url, version="1", model="a", clients=2) as load:
+            with triton.InferenceServerClient(running.url) as client:
+                status, _ = await asyncio.to_thread(
+                    refused, client.infer, "b", [image()], client_timeout=6
+                )
+            await load.more(10)
+        sound(load)
+
+        assert status == "StatusCode.DEADLINE_EXCEEDED"
+
+    async def test_models_take_turns_without_a_failed_request(self, cluster, three_models):
+        """More models than there is room for, each asked for by several clients now and then."""
+        running = cluster(three_models, *ROOM_FOR_TWO)
+        async with asyncio.TaskGroup() as tasks:
+            turns = [tasks.create_task(take_turns(running.url, name)) for name in "abc"]
+
+        assert [turn.result() for turn in turns] == [[], [], []]
+
+
+async def take_turns(url, model):
+    """Ask a few times, with pauses in which the model is idle; the errors."""
+    errors = []
+    async with Asked(url) as asked:
+        for place in range(3):
+            request = digit_request(place, "", model)
+            calls = [asked.stub.ModelInfer(request, timeout=40) for _ in range(4)]
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            errors += [str(one) for one in answers if isinstance(one, Exception)]
+            await asyncio.sleep(0.5)
+    return errors

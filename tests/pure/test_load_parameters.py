@@ -1,0 +1,108 @@
+"""What comes with a load is read strictly, and refused with Triton's words."""
+
+import pytest
+
+from penstock.errors import InvalidRequest
+from penstock.gateway.load_parameters import LoadFailed, check_name, read_terms
+from penstock.protos import grpc_service_pb2 as pb
+
+
+def request(**parameters):
+    made = pb.RepositoryModelLoadRequest(model_name="m")
+    for key, value in parameters.items():
+        field = {str: "string_param", bytes: "bytes_param", bool: "bool_param"}[type(value)]
+        setattr(made.parameters[key], field, value)
+    return made
+
+
+def refusal(kind, made, most_mib=1):
+    with pytest.raises(kind) as caught:
+        read_terms(made, most_mib)
+    return str(caught.value)
+
+
+def test_nothing_is_the_repositorys():
+    terms = read_terms(request(), 1)
+
+    assert terms.config is None
+    assert not terms.files
+
+
+def test_a_configuration_is_json_of_a_model_config():
+    terms = read_terms(request(config='{"max_batch_size": 7, "backend": "onnxruntime"}'), 1)
+
+    assert (terms.config.max_batch_size, terms.config.backend) == (7, "onnxruntime")
+
+
+def test_files_are_named_by_their_path():
+    made = request(**{"config": "{}", "file:1/model.onnx": b"x", "file:labels.txt": b"y"})
+
+    assert read_terms(made, 1).files == {"1/model.onnx": b"x", "labels.txt": b"y"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("no json", "config override: "),
+        ('{"max_batch_sise": 1}', 'no field named "max_batch_sise"'),
+        ('{"max_batch_size": -1}', "max_batch_size must be 0 or more"),
+        ('{"sequence_batching": {}}', "does not implement 'sequence_batching'"),
+        ('{"name": "other"}', "name is 'other'"),
+    ],
+)
+def test_a_configuration_that_cannot_be(text, why):
+    told = refusal(LoadFailed, request(config=text))
+
+    assert told.startswith("failed to load 'm', failed to poll from model repository: ")
+    assert why in told
+
+
+def test_files_need_a_configuration():
+    told = refusal(LoadFailed, request(**{"file:1/model.onnx": b"x"}))
+
+    assert told.startswith("failed to load 'm', failed to poll from model repository")
+
+
+def test_a_parameter_that_there_is_not():
+    assert refusal(InvalidRequest, request(colour="red")) == (
+        "unrecognized load parameter 'colour'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [("config", b"{}", "string_param"), ("file:1/model.onnx", "x", "bytes_param")],
+)
+def test_a_parameter_of_the_wrong_type(key, value, expected):
+    assert refusal(InvalidRequest, request(**{key: value})) == (
+        f"invalid value type for load parameter '{key}', expected {expected}."
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "1/", "/etc/passwd", "../x", "1/../x", "1/.hidden", "0/x", "a/x", "1/2/x", "1\\x/y"],
+)
+def test_a_path_that_leads_elsewhere(path):
+    told = refusal(InvalidRequest, request(**{"config": "{}", f"file:{path}": b"x"}))
+
+    assert told.startswith(f"invalid load parameter 'file:{path}'")
+
+
+def test_files_that_are_too_large():
+    made = request(**{"config": "{}", "file:1/a": b"x" * 700_000, "file:1/b": b"x" * 700_000})
+
+    assert refusal(InvalidRequest, made).startswith(
+        "the files of an override hold 1.3 MiB, and 1 MiB is the most (--max-override-mib)"
+    )
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/b", "../a", "a\\b", "a\0"])
+def test_a_name_that_leads_elsewhere(name):
+    with pytest.raises(InvalidRequest, match="must not contain path traversal characters"):
+        check_name(name)
+
+
+def test_a_name_is_needed():
+    with pytest.raises(InvalidRequest, match="Model name cannot be empty"):
+        check_name("")
