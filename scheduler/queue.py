@@ -378,10 +378,15 @@ class Queue:
         return await self.reap(partition_of(model, self.partitions), died=f"{boot_id}.")
 
     async def state(self, model: str, job: str) -> str | None:
-        """The job's state; None when Redis does not know it."""
+        """The job's state, that of one which ended lately too; None when Redis does not know it."""
         keys = self.keys_of(model)
-        answer = await self._links.to(keys.tag).command("HGET", keys.jobs + job, "state")
-        return None if answer is None else answer.decode()
+        link = self._links.to(keys.tag)
+        live, ended = link.submit("HGET", keys.jobs + job, "state"), keys.ended + job
+        mark = await link.command("GET", ended)
+        state = await live
+        if state is not None:
+            return str(state.decode())
+        return None if mark is None else str(mark.decode().partition(" ")[0])
 
     async def depths(self, refs: Sequence[StageRef]) -> dict[StageRef, Depth]:
         """How much waits for each of these stages."""

@@ -97,12 +97,7 @@ async def test_t6_the_store_is_killed(run, chance, size, models, tmp_path, cut):
             await penstock.rest(run)
 
 
-STOPPED = pytest.mark.xfail(
-    reason="the gateway's sweep waits for the store's answer before it ends what is overdue"
-)
-
-
-@pytest.mark.parametrize("how", ["killed", pytest.param("stopped", marks=STOPPED)])
+@pytest.mark.parametrize("how", ["killed", "stopped"])
 async def test_t6_an_outage_longer_than_any_deadline(run, size, store, models, tmp_path, how):
     """Nobody can be asked and nothing comes, and still each call ends in time."""
     run.may(*AWAY)
@@ -205,15 +200,9 @@ async def test_t10_most_clients_give_up(run, chance, size, store, models, tmp_pa
             run.gauge(f"sockets of {name}", open_now, sockets[name] + 4)
 
 
-PICKED_AGAIN = pytest.mark.xfail(
-    reason="a gateway that drains says 'try again at once', and is picked again: one call in 32 "
-    "uses up its five attempts within milliseconds"
-)
-
-
 @pytest.mark.parametrize(
     "kinds",
-    [pytest.param(["gateways"], marks=PICKED_AGAIN), ["nodes", "schedulers"]],
+    [["gateways"], ["nodes", "schedulers"]],
     ids=["gateways", "all others"],
 )
 async def test_t13_everything_is_restarted_in_turn(run, size, store, models, tmp_path, kinds):

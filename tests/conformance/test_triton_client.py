@@ -275,5 +275,10 @@ class TestRefusals:
         assert "data-type is 'INT32', but model 'digits' expects 'FP32'" in text
 
     def test_what_is_not_offered_is_unimplemented(self, client):
-        assert refusal(client.load_model, "add_sub")[0] == "StatusCode.UNIMPLEMENTED"
         assert refusal(client.get_cuda_shared_memory_status)[0] == "StatusCode.UNIMPLEMENTED"
+
+    def test_models_are_not_loaded_by_clients_where_the_repository_decides(self, client):
+        status, text = refusal(client.load_model, "add_sub")
+
+        assert status == "StatusCode.UNAVAILABLE"
+        assert text == "explicit model load / unload is not allowed if polling is enabled"

@@ -125,12 +125,16 @@ def test_it_ends_with_a_process_that_is_killed():
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
-    left = tmp_path / "store-left"
-    left.mkdir()
-    os.utime(left, (0, 0))
+    left, mine = tmp_path / "store-left", tmp_path / "store-of-somebody"
+    for folder in (left, mine):
+        folder.mkdir()
+    (left / "lock").touch()
+    for folder in (left, mine):
+        os.utime(folder, (0, 0))
     with places.temporary(tmp_path, "store-") as used:
         os.utime(used.path, (0, 0))
 
         with places.temporary(tmp_path, "store-"):
             assert not left.exists()
             assert used.path.exists()
+            assert mine.exists(), "it only has a name like ours"
