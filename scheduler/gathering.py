@@ -1,6 +1,6 @@
 """Gathering: jobs for one queue travel together, since a call costs more than a job.
 
-Whoever is alone leaves at the end of the event-loop turn. Where many requests are in flight, a lot
+Whoever is alone leaves at once, a few at the end of the event-loop turn. Where many requests are in flight, a lot
 waits until it holds a share of them, or for some milliseconds: then calls grow with the load
 instead of their number, and a request waits for a small part of the time that it takes anyway.
 """
@@ -69,7 +69,9 @@ class Gathering:
         lot.entries.append((job, answered))
         lot.payload_bytes += len(job.payload)
         loop = asyncio.get_running_loop()
-        if len(lot.entries) * SHARE >= crowd or lot.payload_bytes >= LOT_BYTES:
+        if crowd == 1:
+            self._leave(line)
+        elif len(lot.entries) * SHARE >= crowd or lot.payload_bytes >= LOT_BYTES:
             self._leave_soon(line, lot, loop)
         elif lot.leaving is None:
             lot.leaving = loop.call_later(PATIENCE_S, self._leave, line)
@@ -94,5 +96,7 @@ class Gathering:
     def _leave(self, line: Line) -> None:
         # Lines are few, but versions come and go.
         lot = self._lots.pop(line)
+        if lot.leaving is not None:
+            lot.leaving.cancel()
         if lot.entries:
             self._send(line, lot.entries)

@@ -116,6 +116,10 @@ class Link:
         self._send(_Command(words, told, waiting))
         return waiting
 
+    def post(self, told: Told, *words: Argument) -> None:
+        """As `submit`: *told* gets the answer, or the error as an exception, as soon as it comes."""
+        self._send(_Command(words, lambda answer: told(understood(answer)), None))
+
     async def command(self, *words: Argument) -> Any:
         """Send one idempotent command and wait for its answer.
 

@@ -162,7 +162,7 @@ class Queue:
         queue = ref.queue
         token = f"{worker}.{nonce}"
         link = link or self._links.to(keys.tag)
-        answer = await link.call(
+        claiming = link.call(
             _CLAIM,
             (
                 keys.ready + queue,
@@ -186,6 +186,8 @@ class Queue:
                 int(terms.idle),
             ),
         )
+        link.flush()
+        answer = await claiming
         wait_us = int(answer[0])
         leases = [_lease(token, fields) for fields in answer[1:]]
         beside = [(at, fields[8]) for at, fields in enumerate(answer[1:]) if fields[8]]
@@ -261,18 +263,27 @@ class Queue:
         return _held(answer)
 
     def settle(
-        self, token: str, ref: StageRef, rows: int, timing: Timing, outcomes: Sequence[Outcome]
+        self,
+        token: str,
+        ref: StageRef,
+        rows: int,
+        timing: Timing,
+        outcomes: Sequence[Outcome],
+        link: Link | None = None,
     ) -> Awaitable[list[Held]]:
         """End jobs of one batch of *rows* rows, each exactly once and each on its own.
 
         The call is on its way when this returns; its answer may be awaited later.
+
+        Args:
+            link: one that is not blocked; the call leaves with what is sent there next, or at
+                the end of the event-loop turn.
         """
         keys = self.keys_of(ref.model)
         words: list[str | int | bytes] = []
         for outcome in outcomes:
             words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
-        link = self._links.to(keys.tag)
-        answer = link.call(
+        answer = (link or self._links.to(keys.tag)).call(
             _SETTLE,
             (
                 keys.lease,
@@ -285,7 +296,8 @@ class Queue:
             ),
             (token, rows, timing.input_ns, timing.infer_ns, timing.output_ns, *words),
         )
-        link.flush()
+        if link is None:
+            self._links.to(keys.tag).flush()
         return _held(answer)
 
     async def cancel(self, model: str, job: str) -> None:

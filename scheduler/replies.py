@@ -6,13 +6,14 @@ The stream keeps a reply until its gateway has read it, whatever happens to the 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from penstock.errors import Code, PenstockError
 from penstock.scheduler import scripts
 from penstock.scheduler.keys import partition_keys
-from penstock.scheduler.link import Links
+from penstock.scheduler.link import Link, Links
 
 log = structlog.get_logger()
 
@@ -21,6 +22,7 @@ ATTACH_EVERY_S = 1.0
 STREAM_LIFE_MS = 120_000
 _BLOCK_MS = 1000
 _MOST = 256
+_RETRY_S = 0.1
 # Trimming costs as much as reading, so it waits for an idle second or for so much.
 _TRIM_FROM_BYTES = 256 * 1024
 _ENTRY_BYTES = 512
@@ -50,10 +52,14 @@ class ReplyReader:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for partition in self._partitions:
-                tasks.create_task(self._read(partition))
-            tasks.create_task(self._attach_regularly())
+        readings = [self._reading(partition) for partition in self._partitions]
+        for reading in readings:
+            reading.ask()
+        try:
+            await self._attach_regularly()
+        finally:
+            for reading in readings:
+                reading.stop()
 
     async def attach(self, *, leave: bool = False) -> None:
         """Say in every partition that this gateway lives, or that it leaves for good."""
@@ -73,33 +79,60 @@ class ReplyReader:
                 log.warning("gateway heartbeat failed", error=str(error))
             await asyncio.sleep(ATTACH_EVERY_S)
 
-    async def _read(self, partition: int) -> None:
+    def _reading(self, partition: int) -> "_Reading":
         keys = partition_keys(partition)
-        stream = keys.replies + self._gateway
         link = self._links.blocking(keys.tag)
-        position, generation, untrimmed = b"0-0", link.generation, 0
-        while True:
-            if generation not in (0, link.generation):
-                # Another server may answer now, whose stream is behind: begin anew. What was
-                # read and not trimmed comes again, and finds nobody waiting.
-                position = b"0-0"
-            generation = link.generation
-            try:
-                answer = await link.command(
-                    "XREAD", "COUNT", _MOST, "BLOCK", _BLOCK_MS, "STREAMS", stream, position
-                )
-            except PenstockError as error:
-                log.warning("reading replies failed", error=str(error))
-                await asyncio.sleep(0.1)
-                continue
-            for _, entries in answer or ():
-                for position, fields in entries:  # noqa: B007 - the last one read
-                    for reply in replies_of(fields):
-                        untrimmed += _ENTRY_BYTES + len(reply.body)
-                        self._deliver(reply)
-            if link.generation == generation and untrimmed > (_TRIM_FROM_BYTES if answer else 0):
-                link.submit("XTRIM", stream, "MINID", _after(position))
-                untrimmed = 0
+        return _Reading(link, keys.replies + self._gateway, self._deliver)
+
+
+class _Reading:
+    """The replies of one stream. Each is delivered in the event-loop turn in which it comes."""
+
+    def __init__(self, link: Link, stream: str, deliver: Callable[[Reply], None]) -> None:
+        self._link = link
+        self._stream = stream
+        self._deliver = deliver
+        self._position = b"0-0"
+        self._generation = link.generation
+        self._untrimmed = 0
+        self._stopped = False
+
+    def ask(self) -> None:
+        """Ask for what comes after the last reply that was read."""
+        if self._stopped:
+            return
+        if self._generation not in (0, self._link.generation):
+            # Another server may answer now, whose stream is behind: begin anew. What was read
+            # and not trimmed comes again, and finds nobody waiting.
+            self._position = b"0-0"
+        self._generation = self._link.generation
+        words = ("XREAD", "COUNT", _MOST, "BLOCK", _BLOCK_MS, "STREAMS", self._stream)
+        self._link.post(self._heard, *words, self._position)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopped = True
+
+    def _heard(self, answer: Any) -> None:
+        if isinstance(answer, Exception):
+            log.warning("reading replies failed", error=str(answer))
+            asyncio.get_running_loop().call_later(_RETRY_S, self.ask)
+            return
+        for _, entries in answer or ():
+            for position, fields in entries:
+                self._position = position
+                for reply in replies_of(fields):
+                    self._untrimmed += _ENTRY_BYTES + len(reply.body)
+                    self._deliver(reply)
+        if self._untrimmed > (_TRIM_FROM_BYTES if answer else 0):
+            self._trim()
+        self.ask()
+
+    def _trim(self) -> None:
+        # A stream of another server is not known to have been read.
+        if self._link.generation == self._generation:
+            self._link.submit("XTRIM", self._stream, "MINID", _after(self._position))
+            self._untrimmed = 0
 
 
 def _after(position: bytes) -> bytes:

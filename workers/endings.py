@@ -16,6 +16,7 @@ import structlog
 
 from penstock.errors import Code, PenstockError, StoreUnavailable
 from penstock.scheduler.jobs import Held, Lease, Outcome, Timing
+from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
 from penstock.workers import codec
 from penstock.workers.codec import Work
@@ -35,8 +36,10 @@ Write = Callable[[], Awaitable[list[Held]]]
 class Endings:
     """Settles, advances and gives back the jobs of one worker."""
 
-    def __init__(self, duty: Duty, queue: Queue, renewal: Renewal) -> None:
+    def __init__(self, duty: Duty, queue: Queue, link: Link, renewal: Renewal) -> None:
+        """*link*: the one for claims; it is not blocked while anything runs."""
         self._duty = duty
+        self._link = link
         self._queue = queue
         self._renewal = renewal
         self._writing: set[asyncio.Task[None]] = set()
@@ -104,8 +107,9 @@ class Endings:
         outcomes: Sequence[Outcome],
         works: Sequence[Work],
     ) -> None:
-        write = partial(self._queue.settle, token, self._duty.ref, rows, timing, outcomes)
-        self._begin(write, works)
+        settle = partial(self._queue.settle, token, self._duty.ref, rows, timing, outcomes)
+        # The first try leaves together with the next claim.
+        self._begin(settle, works, first=partial(settle, link=self._link))
 
     def _advance(
         self,
@@ -117,9 +121,8 @@ class Endings:
         following = self._duty.ref._replace(stage=self._duty.ref.stage + 1)
         self._begin(partial(self._queue.advance, token, following, timing, moves), works)
 
-    def _begin(self, write: Write, works: Sequence[Work]) -> None:
-        first = write()
-        task = asyncio.create_task(self._persist(first, write, works))
+    def _begin(self, write: Write, works: Sequence[Work], first: Write | None = None) -> None:
+        task = asyncio.create_task(self._persist((first or write)(), write, works))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 

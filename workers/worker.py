@@ -57,7 +57,7 @@ class Worker:
         self._execution = execution
         self._renewal = renewal
         self._device = device
-        self._endings = Endings(duty, queue, renewal)
+        self._endings = Endings(duty, queue, link, renewal)
         self._pace = Pace()
         self._staged: list[Work] = []
         self._running: asyncio.Task[None] | None = None

@@ -41,13 +41,19 @@ async def turn():
     await asyncio.sleep(0)
 
 
-async def test_whoever_is_alone_leaves_in_the_same_turn(calls):
+async def test_whoever_is_alone_leaves_at_once(calls):
     calls.add(job("a"), crowd=1)
-    assert calls.ids == []
-
-    await turn()
 
     assert calls.ids == [["a"]]
+
+
+async def test_who_was_waiting_leaves_with_who_is_alone_now(calls):
+    calls.add(job("a"), crowd=1000)
+    calls.add(job("b"), crowd=1)
+
+    await asyncio.sleep(2 * PATIENCE_S)
+
+    assert calls.ids == [["a", "b"]]
 
 
 async def test_jobs_of_one_turn_leave_together(calls):
@@ -89,7 +95,7 @@ async def test_large_payloads_do_not_wait_for_each_other(calls):
 
 
 async def test_each_queue_has_its_own_calls(calls):
-    calls.add(job("a"), job("b", OTHER), job("c"), crowd=1)
+    calls.add(job("a"), job("b", OTHER), job("c"), crowd=3)
 
     await turn()
 
@@ -97,7 +103,7 @@ async def test_each_queue_has_its_own_calls(calls):
 
 
 async def test_a_job_that_is_taken_back_does_not_leave(calls):
-    calls.add(job("a"), job("b"), crowd=1)
+    calls.add(job("a"), job("b"), crowd=2)
 
     assert calls.gathering.remove("a")
     assert not calls.gathering.remove("unknown")
@@ -109,11 +115,11 @@ async def test_a_job_that_is_taken_back_does_not_leave(calls):
 
 
 async def test_a_lot_that_is_emptied_makes_no_call(calls):
-    calls.add(job("a"), crowd=1)
+    calls.add(job("a"), crowd=2)
     calls.gathering.remove("a")
 
     await turn()
-    calls.add(job("b"), crowd=1)
+    calls.add(job("b"), crowd=2)
     await turn()
 
     assert calls.ids == [["b"]]
