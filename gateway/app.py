@@ -28,7 +28,7 @@ from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.streaming import Streams
 from penstock.gateway.tracing import Tracing
 from penstock.gateway.usage import Usage
-from penstock.lifetime import stop_signals, until_first, write_ready
+from penstock.lifetime import rest_collector, stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
@@ -142,6 +142,7 @@ class _Gateway:
             await server.start()
             await health.say(serving=True)
             log.info("serving", address=self.record.address)
+            rest_collector()
             write_ready(self.settings.ready_file, self.record.address)
             await until_first(stop, *tasks)
             await self._drain(server, health)

@@ -80,6 +80,25 @@ class Conversation(asyncio.Protocol):
             self.lost.set_result(exc)
 
 
+class Opening:
+    """The words that many commands begin with, packed once."""
+
+    def __init__(self, words: Sequence[Argument]) -> None:
+        self._count = len(words)
+        self._packed = _without_count(pack(words)[0])
+
+    def followed_by(self, words: Sequence[Argument]) -> list[bytes]:
+        """The command that goes on with *words*, as `pack` gives it."""
+        parts = pack(words)
+        start = b"*%d\r\n%b" % (self._count + len(words), self._packed)
+        parts[0] = start + _without_count(parts[0])
+        return parts
+
+
+def _without_count(packed: bytes) -> bytes:
+    return packed[packed.index(b"\n") + 1 :]
+
+
 def pack(words: Sequence[Argument]) -> list[bytes]:
     """One command in Redis's protocol, as parts to be sent in order."""
     if not any(type(word) is bytes and len(word) >= _LARGE_BYTES for word in words):

@@ -1,8 +1,9 @@
 """Gathering: jobs for one queue travel together, since a call costs more than a job.
 
-Whoever is alone leaves at once, a few at the end of the event-loop turn. Where many requests are in flight, a lot
-waits until it holds a share of them, or for some milliseconds: then calls grow with the load
-instead of their number, and a request waits for a small part of the time that it takes anyway.
+Whoever is alone leaves at once, a few at the end of the event-loop turn. Where many requests are
+in flight, a lot waits until it holds a share of them, or for some milliseconds: then calls grow
+with the load instead of their number, and a request waits for a small part of the time that it
+takes anyway.
 """
 
 import asyncio

@@ -12,6 +12,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -19,7 +20,7 @@ import structlog
 from redis.exceptions import AuthenticationError, RedisError
 
 from penstock.errors import OutOfMemory, StoreRefused, StoreUnavailable, StoreUnsuitable
-from penstock.scheduler.conversation import Argument, Conversation, Refused, pack
+from penstock.scheduler.conversation import Argument, Conversation, Opening, Refused, pack
 from penstock.scheduler.scripts import Script
 from penstock.scheduler.topology import (
     Topology,
@@ -48,12 +49,12 @@ Told = Callable[[Any], None]
 
 
 class _Command:
-    __slots__ = ("told", "waiting", "words")
+    __slots__ = ("parts", "told", "waiting")
 
     def __init__(
-        self, words: Sequence[Argument], told: Told, waiting: "asyncio.Future[Any] | None"
+        self, parts: Sequence[bytes], told: Told, waiting: "asyncio.Future[Any] | None"
     ) -> None:
-        self.words = words
+        self.parts = parts
         self.told = told
         self.waiting = waiting
 
@@ -113,12 +114,12 @@ class Link:
     def submit(self, *words: Argument) -> "asyncio.Future[Any]":
         """Send one idempotent command; the future holds its answer, or what `command` raises."""
         waiting, told = self._waiting()
-        self._send(_Command(words, told, waiting))
+        self._send(_Command(pack(words), told, waiting))
         return waiting
 
     def post(self, told: Told, *words: Argument) -> None:
-        """As `submit`: *told* gets the answer, or the error as an exception, as soon as it comes."""
-        self._send(_Command(words, lambda answer: told(understood(answer)), None))
+        """As `submit`; *told* gets the answer, or the error as an exception, as it comes."""
+        self._send(_Command(pack(words), lambda answer: told(understood(answer)), None))
 
     async def command(self, *words: Argument) -> Any:
         """Send one idempotent command and wait for its answer.
@@ -135,15 +136,14 @@ class Link:
     ) -> "asyncio.Future[Any]":
         """Run *script*, loading it where Redis has forgotten it; as for `submit`."""
         waiting, told = self._waiting()
-        self._run_script(script, (len(keys), *keys, *args), told, waiting)
+        self._run_script(script, keys, args, told, waiting)
         return waiting
 
     def start(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument], told: Told
     ) -> None:
         """As `call`, without waiting: *told* gets the answer, or the error as an exception."""
-        words = (len(keys), *keys, *args)
-        self._run_script(script, words, lambda answer: told(understood(answer)), None)
+        self._run_script(script, keys, args, lambda answer: told(understood(answer)), None)
 
     def flush(self) -> None:
         """Send now what would leave at the end of this event-loop turn."""
@@ -176,17 +176,20 @@ class Link:
     def _run_script(
         self,
         script: Script,
-        words: tuple[Argument, ...],
+        keys: Sequence[str],
+        args: Sequence[Argument],
         told: Told,
         waiting: "asyncio.Future[Any] | None",
     ) -> None:
         def answered(answer: Any) -> None:
             if isinstance(answer, Refused) and answer.kind == "NOSCRIPT":
-                self._send(_Command(("EVAL", script.source, *words), told, waiting))
+                words = ("EVAL", script.source, len(keys), *keys, *args)
+                self._send(_Command(pack(words), told, waiting))
             else:
                 told(answer)
 
-        self._send(_Command(("EVALSHA", script.sha, *words), answered, waiting))
+        parts = _opening(script.sha, tuple(keys)).followed_by(args)
+        self._send(_Command(parts, answered, waiting))
 
     # out
 
@@ -212,7 +215,7 @@ class Link:
         while unsent:
             command = unsent.popleft()
             if command.wanted:
-                parts += pack(command.words)
+                parts += command.parts
                 unanswered.append(command)
         if parts:
             self._conversation.say(parts)
@@ -290,6 +293,11 @@ class Link:
         for command in commands:
             if command.wanted:
                 command.told(StoreUnavailable(why))
+
+
+@lru_cache(maxsize=512)
+def _opening(sha: str, keys: tuple[str, ...]) -> Opening:
+    return Opening(("EVALSHA", sha, len(keys), *keys))
 
 
 def understood(answer: Any) -> Any:

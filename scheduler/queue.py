@@ -92,11 +92,11 @@ class Queue:
         self.submit(job, limits, answered)
         return await answer
 
-    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 1) -> None:
+    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 2) -> None:
         """As `enqueue`, without waiting: *answered* gets what it would return or raise.
 
         Jobs that go into one queue travel together (`gathering`); *crowd* is how many of its jobs
-        the caller waits for.
+        the caller waits for, if it knows: one that is alone leaves before this returns.
         """
         self._gathering.add(job, limits, answered, crowd)
 

@@ -16,7 +16,7 @@ import structlog
 import penstock
 from penstock import machine
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
-from penstock.lifetime import stop_signals, write_ready
+from penstock.lifetime import rest_collector, stop_signals, write_ready
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.completion import Deployment, complete
 from penstock.scheduler.keys import StageRef
@@ -98,6 +98,7 @@ async def _load_and_work(
         worker = Worker(duty, queue, link, loaded.execution, renewal, device)
         await announcer.become(pb.WORKER_STATE_READY)
         log.info("ready", shard=loaded.stage.artifact, device=settings.device)
+        rest_collector()
         write_ready(settings.ready_file, announcer.record.id)
         try:
             await worker.run(stop)
