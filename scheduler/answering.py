@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import structlog
 
@@ -22,12 +21,9 @@ from penstock.scheduler.repository import NO_VERSION, generation_of, names, scan
 from penstock.scheduler.rollout import rollout
 from penstock.scheduler.snapshot import Snapshot, VersionId
 from penstock.scheduler.steadiness import steady
-from penstock.scheduler.wishes import Wishes
+from penstock.scheduler.wishes import NOT_THERE, Wishes
 
 log = structlog.get_logger()
-
-NOT_THERE: Final = "failed to poll from model repository"
-"""Triton's words for a model that the repository does not have."""
 
 
 class Answerer:
