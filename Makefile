@@ -7,7 +7,8 @@ MODELS ?= examples/digits/models
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint types imports protos protos-check bench build clean
+.PHONY: help setup demo up test check lint types imports protos protos-check bench build \
+	chaos chaos-long chaos-mutants clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +23,16 @@ up: $(VENV)/run.stamp  ## Start a cluster with the digits, and leave it running 
 
 test: setup  ## Run the tests
 	$(BIN)/python -m pytest
+
+chaos: setup  ## Hurt real clusters for some minutes: kill, stop, cut off (ONLY=name, CHAOS_SEED=n)
+	$(BIN)/python -m pytest tests/chaos -m chaos $(if $(ONLY),-k "$(ONLY)")
+
+chaos-long: setup  ## The same at its nightly sizes, with new seeds, into chaos-report/
+	$(BIN)/python -m pytest --hypothesis-profile nightly tests/redis/test_queue_model.py tests/redis/test_lost_calls.py
+	CHAOS=long $(BIN)/python -m pytest tests/chaos -m chaos $(if $(ONLY),-k "$(ONLY)")
+
+chaos-mutants: setup  ## Plant known faults in a copy of the tree; the tests must notice each
+	$(BIN)/python tests/chaos/mutants.py $(ONLY)
 
 check: lint types imports protos-check  ## Run every check but the tests
 

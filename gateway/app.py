@@ -18,10 +18,15 @@ from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
 from penstock.gateway.control import Control
 from penstock.gateway.demand import Demand, OnDemand
-from penstock.gateway.inference import InferenceLimits
+from penstock.gateway.inference import Extensions, InferenceLimits
 from penstock.gateway.leaving import Crowds, Leaver
+from penstock.gateway.regions import Regions
+from penstock.gateway.scraping import Scraper, serving_metrics
 from penstock.gateway.server import Health, bind, build_server
 from penstock.gateway.servicer import InferenceService
+from penstock.gateway.shared_memory import SharedMemory
+from penstock.gateway.streaming import Streams
+from penstock.gateway.tracing import Tracing
 from penstock.gateway.usage import Usage
 from penstock.lifetime import stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
@@ -51,7 +56,8 @@ async def run(settings: GatewaySettings) -> None:
         return
     async with stop_signals() as stop, Links(settings.redis) as links:
         gateway = await _Gateway.build(settings, links)
-        await gateway.run(stop)
+        async with serving_metrics(settings, gateway.scraper.scrape):
+            await gateway.run(stop)
 
 
 @dataclass(slots=True)
@@ -63,6 +69,8 @@ class _Gateway:
     queue: Queue
     pending: Crowds
     inference: OnDemand
+    streams: Streams
+    scraper: Scraper
     control: Control
     usage: Usage
     replies: ReplyReader
@@ -70,17 +78,21 @@ class _Gateway:
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
         queue, registry, catalog = await open_queue(links), Registry(links), Catalog()
+        id_ = f"{socket.gethostname()}/{os.getpid()}"
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         pending = Crowds(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
+        regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
+        extensions = Extensions(Tracing(settings.trace_file), regions)
         wishes = Wishes(links)
         control = Control(catalog, wishes, settings.max_override_mib)
         demand = Demand(catalog, wishes, settings.default_timeout_s)
+        inference = OnDemand(catalog, queue, pending, boot_id, limits, extensions, demand)
         return cls(
             settings,
             registry,
             cluster_pb2.Gateway(
-                id=f"{socket.gethostname()}/{os.getpid()}",
+                id=id_,
                 boot_id=boot_id,
                 host=socket.gethostname(),
                 pid=os.getpid(),
@@ -89,7 +101,9 @@ class _Gateway:
             catalog,
             queue,
             pending,
-            OnDemand(catalog, queue, pending, boot_id, limits, demand),
+            inference,
+            Streams(inference),
+            Scraper(catalog, queue, pending, id_),
             control,
             Usage(catalog, pending, demand, control, wishes),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver),
@@ -99,12 +113,17 @@ class _Gateway:
         health = Health()
         server = build_server(
             InferenceService(
-                self.catalog, self.inference, self.queue, self.control, self.settings.server_name
+                self.catalog,
+                self.inference,
+                self.streams,
+                SharedMemory(self.inference.regions),
+                self.queue,
+                self.control,
+                self.settings.server_name,
             ),
             ClusterService(self.catalog, self.registry, self.queue),
             health,
-            max_message_mib=self.settings.max_message_mib,
-            shared_port=self.settings.shared_port,
+            self.settings,
         )
         port = bind(server, self.settings.host, self.settings.port)
         self.record.address = f"{self.settings.host}:{port}"
@@ -143,6 +162,7 @@ class _Gateway:
         self.record.draining = True
         await health.say(serving=False)
         self.inference.draining = True
+        self.streams.drain()
         await self._turn_away()
         await server.stop(self.settings.drain_s)
         await self.pending.close()

@@ -12,7 +12,7 @@ from penstock.clock import monotonic
 from penstock.errors import Code, DeadlineExceeded, PenstockError, ShuttingDown
 from penstock.gateway.catalog import Catalog, ModelUnloaded
 from penstock.gateway.control import new_id
-from penstock.gateway.inference import Inference, InferenceLimits
+from penstock.gateway.inference import Extensions, Inference, InferenceLimits
 from penstock.gateway.pending import PendingTable
 from penstock.protos import cluster_pb2
 from penstock.scheduler.queue import Queue
@@ -152,9 +152,10 @@ class OnDemand(Inference):
         pending: PendingTable,
         gateway: str,
         limits: InferenceLimits,
+        extensions: Extensions,
         demand: Demand,
     ) -> None:
-        super().__init__(catalog, queue, pending, gateway, limits)
+        super().__init__(catalog, queue, pending, gateway, limits, extensions)
         self.demand = demand
 
     async def infer(self, message: bytes, remaining_s: float | None) -> bytes:

@@ -3,19 +3,26 @@
 The request's bytes go into the queue as they came; only typed contents are rewritten.
 """
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
 from penstock.errors import InvalidRequest, JobFailed, PenstockError, QueueFull
 from penstock.gateway import admission
-from penstock.gateway.catalog import Catalog
+from penstock.gateway.catalog import Catalog, Served
+from penstock.gateway.classification import classify
 from penstock.gateway.pending import PendingTable
-from penstock.gateway.validation import admit
+from penstock.gateway.regions import Regions
+from penstock.gateway.shared_tensors import Place, put, take, uses_regions
+from penstock.gateway.tracing import MARK, Tracing
+from penstock.gateway.validation import Admitted, admit
 from penstock.protos import wire
 from penstock.protos.contents import normalise
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs import NewJob
+from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import Queue
 
 _SPLIT_FROM_BYTES = 16_384
@@ -29,12 +36,26 @@ class InferenceLimits:
     most_pending_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """Parts of the protocol that a gateway may do without.
+
+    Attributes:
+        regions: shared memory of clients; None where they may not use it.
+    """
+
+    tracing: Tracing
+    regions: Regions | None = None
+
+
 class Inference:
     """Answers inference requests through the queue.
 
     Attributes:
         draining: new requests are turned away, those in flight go on.
         turned_away: how many were.
+        tracing: decides which requests are traced.
+        regions: shared memory of clients; None where they may not use it.
     """
 
     def __init__(
@@ -44,6 +65,7 @@ class Inference:
         pending: PendingTable,
         gateway: str,
         limits: InferenceLimits,
+        extensions: Extensions,
     ) -> None:
         self._catalog = catalog
         self._queue = queue
@@ -52,6 +74,8 @@ class Inference:
         self._limits = limits
         self.draining = False
         self.turned_away = 0
+        self.tracing = extensions.tracing
+        self.regions = extensions.regions
 
     async def infer(self, message: bytes, remaining_s: float | None) -> bytes:
         """Answer a serialized ModelInferRequest with a serialized ModelInferResponse.
@@ -63,26 +87,49 @@ class Inference:
         Raises:
             PenstockError: how it ended instead.
         """
+        arrived_ns = time.time_ns() if self.tracing.on else 0
         request, raws = _read(message)
+        places: Mapping[str, Place] = {}
+        if self.regions is not None and uses_regions(request):
+            taken = take(request, raws, self.regions)
+            message, raws, places = taken.message, taken.raws, taken.places
         served = self._catalog.served(request.model_name, request.model_version)
         admitted = admit(request, served.rules, raws)
         if remaining_s is None:
             remaining_s = self._limits.default_timeout_s
         self._check_admission(served.ref.model, len(message), remaining_s)
-        job = NewJob(
+        payload = normalise(request).SerializeToString() if admitted.typed else message
+        trace = self.tracing.begin(served.ref, request.id, arrived_ns) if self.tracing.on else None
+        if trace is not None:
+            payload += MARK
+        job = self._job(served.ref, admitted, payload, remaining_s)
+        answering = self._answer_to(job, served, request.id)
+        reply = await (answering if trace is None else trace.follow(answering))
+        if admitted.classes is not None:
+            deployment = served.deployment
+            batched = deployment.config.max_batch_size > 0
+            reply = classify(reply, admitted.classes, deployment.labels, batched=batched)
+        if places and self.regions is not None:
+            reply = put(reply, places, self.regions)
+        return reply
+
+    def _job(self, ref: StageRef, admitted: Admitted, payload: bytes, remaining_s: float) -> NewJob:
+        return NewJob(
             id=self._pending.next_id(),
             gateway=self._gateway,
-            ref=served.ref,
+            ref=ref,
             priority=admitted.priority,
             rows=admitted.rows,
             ttl_ms=max(1, int(remaining_s * 1000)),
             begin_within_ms=-(-admitted.timeout_us // 1000),
-            payload=normalise(request).SerializeToString() if admitted.typed else message,
+            payload=payload,
         )
+
+    async def _answer_to(self, job: NewJob, served: Served, request_id: str) -> bytes:
         try:
             return await self._pending.answer_to(job, served.limits)
         except QueueFull as error:
-            raise QueueFull(f"[request id: {request.id or '<id_unknown>'}] {error}") from error
+            raise QueueFull(f"[request id: {request_id or '<id_unknown>'}] {error}") from error
         except JobFailed as error:
             error.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
             raise

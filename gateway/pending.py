@@ -108,9 +108,19 @@ class PendingTable:
 
     async def sweep_regularly(self) -> None:
         """End what is overdue, and ask for what has waited long; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            # Apart: a store that is silent must not hold up a deadline.
+            tasks.create_task(self._end_regularly())
+            tasks.create_task(self._ask_regularly())
+
+    async def _end_regularly(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             self._end_overdue()
+
+    async def _ask_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
             try:
                 await self._ask()
             except PenstockError as error:

@@ -11,12 +11,13 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import structlog
 
-from penstock.errors import StoreUnavailable
+from penstock.errors import InvalidConfiguration, StoreUnavailable
 from penstock.gateway.server import PortBusy
 from penstock.lifetime import stop_signals, write_ready
 from penstock.settings import GatewaySettings
@@ -25,19 +26,32 @@ log = structlog.get_logger()
 
 _RESTART_AFTER_S = 0.5
 _QUICK_END_S = 5.0
+_SWITCHES: Final = {"metrics": ("--no-metrics", "--metrics"), "log_json": ("", "--log-json")}
+"""Options without a value: what says no, and what says yes."""
 
 
 async def run(settings: GatewaySettings) -> None:
     """Run `settings.processes` gateways until told to stop.
 
     Raises:
+        InvalidConfiguration: clients' shared memory belongs to one process.
         PortBusy: somebody else serves there.
         StoreUnavailable: a gateway ended before it served; its own words are on standard error.
     """
+    if settings.allow_client_shm:
+        raise InvalidConfiguration(
+            "--allow-client-shm needs --processes 1: a region is known to the process that "
+            "registered it, and connections go to any"
+        )
     async with stop_signals() as stop:
         with _held_port(settings) as port, tempfile.TemporaryDirectory() as folder:
             ready = [Path(folder) / str(index) for index in range(settings.processes)]
-            watchers = [asyncio.create_task(_keep(settings, port, path, stop)) for path in ready]
+            # One of them answers for metrics, which are the whole cluster's anyway.
+            words = [_command(settings, port, path, metrics=not i) for i, path in enumerate(ready)]
+            watchers = [
+                asyncio.create_task(_keep(command, path, stop))
+                for command, path in zip(words, ready, strict=True)
+            ]
             announcing = asyncio.create_task(_announce(settings, port, ready))
             try:
                 await asyncio.gather(*watchers)
@@ -67,13 +81,13 @@ def _held_port(settings: GatewaySettings) -> Iterator[int]:
         yield int(holder.getsockname()[1])
 
 
-async def _keep(settings: GatewaySettings, port: int, ready: Path, stop: asyncio.Event) -> None:
+async def _keep(command: Sequence[str], ready: Path, stop: asyncio.Event) -> None:
     """Keep one gateway process running until *stop*, then end it in order."""
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         started = loop.time()
         child = await asyncio.create_subprocess_exec(
-            *_command(settings, port, ready), env={**os.environ, "PENSTOCK_SHARED_PORT": "true"}
+            *command, env={**os.environ, "PENSTOCK_SHARED_PORT": "true"}
         )
         ended = asyncio.create_task(child.wait())
         stopping = asyncio.create_task(stop.wait())
@@ -93,25 +107,28 @@ async def _keep(settings: GatewaySettings, port: int, ready: Path, stop: asyncio
         await asyncio.sleep(_RESTART_AFTER_S)
 
 
-def _command(settings: GatewaySettings, port: int, ready: Path) -> list[str]:
-    given = {
-        "redis": settings.redis,
-        "host": settings.host,
+def _command(settings: GatewaySettings, port: int, ready: Path, *, metrics: bool) -> list[str]:
+    own: dict[str, Any] = {
         "port": port,
-        "max-message-mib": settings.max_message_mib,
-        "max-override-mib": settings.max_override_mib,
-        "default-timeout-s": settings.default_timeout_s,
-        "server-name": settings.server_name,
-        "drain-s": settings.drain_s,
-        "log-level": settings.log_level,
-        "ready-file": ready,
-        "parent-pid": os.getpid(),
         "processes": 1,
+        "ready_file": ready,
+        "parent_pid": os.getpid(),
+        "metrics": settings.metrics and metrics,
     }
-    words = [f"--{name}={value}" for name, value in given.items()]
-    if settings.log_json:
-        words.append("--log-json")
+    given = settings.model_dump(exclude={*own, "shared_port"}) | own
+    words = [word for name, value in given.items() for word in _option(name, value)]
     return [sys.executable, "-m", "penstock", "gateway", *words]
+
+
+def _option(name: str, value: Any) -> list[str]:
+    """A setting as the command line has it; tuples are options that may be repeated."""
+    option = f"--{name.replace('_', '-')}"
+    if name in _SWITCHES:
+        return [_SWITCHES[name][value]] if _SWITCHES[name][value] else []
+    if value is None:
+        return []
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"{option}={one}" for one in values]
 
 
 def _served(ready: Path) -> bool:

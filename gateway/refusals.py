@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 
 from penstock.errors import InvalidRequest, Unimplemented
+from penstock.gateway.regions import DISABLED
 from penstock.protos.contents import FIELDS
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 
@@ -54,18 +55,20 @@ def reserved_key(allowed: str) -> InvalidRequest:
     )
 
 
-def shared_memory(kind: str, name: str) -> Unimplemented:
-    """A tensor that lies in a shared memory region."""
-    return Unimplemented(
-        f"shared memory is not supported, so {kind} '{name}' must travel in the message"
-    )
+def own_key(key: str) -> InvalidRequest:
+    """A parameter that only gateways set."""
+    return InvalidRequest(f"parameter '{key}' is reserved: gateways set it")
 
 
-def classification(name: str) -> Unimplemented:
-    """An output asked for as its top classes."""
-    return Unimplemented(
-        f"the classification parameter of output '{name}' is not supported; "
-        "ask for the output itself"
+def shared_memory() -> Unimplemented:
+    """A tensor that lies in a shared memory region, where there are none."""
+    return Unimplemented(DISABLED)
+
+
+def classless(datatype: str) -> InvalidRequest:
+    """An output asked for as its top classes whose elements have no order."""
+    return InvalidRequest(
+        f"class result not available for output due to unsupported type '{datatype}'"
     )
 
 

@@ -1,7 +1,7 @@
 """The gRPC server: its limits, its services, and the order in which it stops."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -10,12 +10,15 @@ from grpc_reflection.v1alpha import reflection
 
 from penstock.errors import Code, PenstockError
 from penstock.gateway.cluster import ClusterService
+from penstock.gateway.restrictions import Restrictions, parse_rules
 from penstock.gateway.servicer import SERVICE, InferenceService
 from penstock.protos.cluster_pb2_grpc import add_ClusterServicer_to_server
 from penstock.protos.pool import POOL
+from penstock.settings import GatewaySettings
 
 CLUSTER = "penstock.v1.Cluster"
 _MIB = 1024 * 1024
+_COMPRESSION_LEVELS: Final = ("none", "low", "medium", "high")
 
 
 class PortBusy(PenstockError):
@@ -55,12 +58,17 @@ def build_server(
     inference: InferenceService,
     cluster: ClusterService,
     health_service: Health,
-    *,
-    max_message_mib: int,
-    shared_port: bool,
+    settings: GatewaySettings,
 ) -> grpc.aio.Server:
-    """A server with all services; it has no port yet."""
-    server = grpc.aio.server(options=list(_options(max_message_mib, shared_port=shared_port)))
+    """A server with all services; it has no port yet.
+
+    Raises:
+        InvalidConfiguration: a restriction is none.
+    """
+    rules = parse_rules(settings.grpc_restricted_protocol)
+    server = grpc.aio.server(
+        options=list(_options(settings)), interceptors=[Restrictions(rules)] if rules else None
+    )
     server.add_generic_rpc_handlers((inference.handler(),))
     add_ClusterServicer_to_server(cluster, server)  # type: ignore[no-untyped-call]
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
@@ -88,12 +96,22 @@ def bind(server: grpc.aio.Server, host: str, port: int) -> int:
     return bound
 
 
-def _options(max_message_mib: int, *, shared_port: bool) -> Iterable[tuple[str, int]]:
-    yield "grpc.max_receive_message_length", max_message_mib * _MIB
+def _options(settings: GatewaySettings) -> Iterable[tuple[str, int]]:
+    yield "grpc.max_receive_message_length", settings.max_message_mib * _MIB
     # The model decides how large a reply is; the client's own limit guards the client.
     yield "grpc.max_send_message_length", -1
-    yield "grpc.so_reuseport", int(shared_port)
-    # Clients may keep their connections alive as often as they like.
-    yield "grpc.keepalive_permit_without_calls", 1
-    yield "grpc.http2.min_recv_ping_interval_without_data_ms", 1000
-    yield "grpc.http2.max_ping_strikes", 0
+    yield "grpc.so_reuseport", int(settings.shared_port)
+    level = settings.grpc_infer_response_compression_level
+    yield "grpc.default_compression_level", _COMPRESSION_LEVELS.index(level)
+    yield "grpc.keepalive_time_ms", settings.grpc_keepalive_time
+    yield "grpc.keepalive_timeout_ms", settings.grpc_keepalive_timeout
+    yield "grpc.http2.max_pings_without_data", settings.grpc_http2_max_pings_without_data
+    # By default, clients may keep their connections alive as often as they like.
+    yield "grpc.keepalive_permit_without_calls", int(settings.grpc_keepalive_permit_without_calls)
+    interval_ms = settings.grpc_http2_min_recv_ping_interval_without_data
+    yield "grpc.http2.min_recv_ping_interval_without_data_ms", interval_ms
+    yield "grpc.http2.max_ping_strikes", settings.grpc_http2_max_ping_strikes
+    if settings.grpc_max_connection_age is not None:
+        yield "grpc.max_connection_age_ms", settings.grpc_max_connection_age
+    if settings.grpc_max_connection_age_grace is not None:
+        yield "grpc.max_connection_age_grace_ms", settings.grpc_max_connection_age_grace

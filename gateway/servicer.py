@@ -5,19 +5,22 @@ the wire, so that nothing is parsed or built twice.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from operator import attrgetter
 from typing import Any, Final
 
 import grpc
 
 import penstock
-from penstock.errors import InvalidRequest, Unimplemented
+from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
 from penstock.gateway.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.control import Control
 from penstock.gateway.demand import OnDemand
+from penstock.gateway.log_settings import change_log_settings
+from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.statistics import model_statistics
 from penstock.gateway.status import Context, abort
+from penstock.gateway.streaming import Streams, StreamTerms
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.completion import Deployment
 from penstock.scheduler.queue import Queue
@@ -27,26 +30,20 @@ SERVICE: Final = "inference.GRPCInferenceService"
 
 EXTENSIONS: Final = (
     "binary_tensor_data",
+    "classification",
+    "logging",
     "model_configuration",
     "model_repository",
     "model_repository(unload_dependents)",
     "parameters",
     "schedule_policy",
     "statistics",
+    "trace",
 )
 """Triton's extensions of the protocol that are implemented."""
 
-_NOT_OFFERED: Final = {
-    "ModelStreamInfer": "streaming inference is not implemented; use ModelInfer",
-    "SystemSharedMemoryStatus": "shared memory is not offered: workers run on other machines",
-    "SystemSharedMemoryRegister": "shared memory is not offered: workers run on other machines",
-    "SystemSharedMemoryUnregister": "shared memory is not offered: workers run on other machines",
-    "CudaSharedMemoryStatus": "shared memory is not offered: workers run on other machines",
-    "CudaSharedMemoryRegister": "shared memory is not offered: workers run on other machines",
-    "CudaSharedMemoryUnregister": "shared memory is not offered: workers run on other machines",
-    "TraceSetting": "trace settings are not implemented",
-    "LogSettings": "log settings are not implemented; start the processes with --log-level",
-}
+_ENDS_ON_ERROR: Final = "triton_grpc_error"
+"""Metadata of a stream: "true" to end it with the status of its first failure."""
 
 Method = Callable[[Any, Context], Awaitable[Any]]
 
@@ -58,12 +55,16 @@ class InferenceService:
         self,
         catalog: Catalog,
         inference: OnDemand,
+        streams: Streams,
+        shared_memory: SharedMemory,
         queue: Queue,
         control: Control,
         server_name: str,
     ) -> None:
         self._catalog = catalog
         self._inference = inference
+        self._streams = streams
+        self.shared_memory = shared_memory
         self._queue = queue
         self._control = control
         self._server_name = server_name
@@ -78,7 +79,7 @@ class InferenceService:
         if method.name == "ModelInfer":
             return grpc.unary_unary_rpc_method_handler(self._model_infer)
         if method.name == "ModelStreamInfer":
-            return grpc.stream_stream_rpc_method_handler(_no_streaming)
+            return grpc.stream_stream_rpc_method_handler(self._model_stream_infer)
         request: Any = getattr(pb, method.input_type.name)
         response: Any = getattr(pb, method.output_type.name)
         return grpc.unary_unary_rpc_method_handler(
@@ -88,7 +89,7 @@ class InferenceService:
         )
 
     def _answering(self, name: str) -> Method:
-        answer = _METHODS.get(name, _not_offered(name))
+        answer = _METHODS[name]
 
         async def respond(request: Any, context: Context) -> Any:
             try:
@@ -103,6 +104,18 @@ class InferenceService:
     async def _model_infer(self, message: bytes, context: Context) -> bytes:
         try:
             return await self._inference.infer(message, context.time_remaining())
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the table of statuses decides
+            await abort(context, error)
+
+    async def _model_stream_infer(self, requests: AsyncIterable[bytes], context: Context) -> None:
+        metadata = dict(context.invocation_metadata() or ())
+        ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"
+        try:
+            await self._streams.run(
+                requests, context.write, StreamTerms(context.time_remaining, ends_on_error)
+            )
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
@@ -124,8 +137,11 @@ class InferenceService:
 
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name, version, and the extensions that are implemented."""
+        offered = (
+            (*EXTENSIONS, "system_shared_memory") if self.shared_memory.allowed else EXTENSIONS
+        )
         return pb.ServerMetadataResponse(
-            name=self._server_name, version=penstock.__version__, extensions=EXTENSIONS
+            name=self._server_name, version=penstock.__version__, extensions=offered
         )
 
     async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
@@ -220,6 +236,26 @@ class InferenceService:
         await self._control.unload(request)
         return pb.RepositoryModelUnloadResponse()
 
+    async def log_settings(self, request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
+        """What this process writes to its log; changed where the request says so."""
+        return change_log_settings(request)
+
+    async def trace_setting(self, request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
+        """Which requests this process traces; changed where the request says so."""
+        model = request.model_name
+        if model and not self._catalog.versions_of(model):
+            raise ModelNotFound(f"Request for unknown model: '{model}' is not found")
+        return self._inference.tracing.change(request)
+
+
+def _sharing(
+    answer: Callable[[SharedMemory, Any], Any],
+) -> Callable[[InferenceService, Any], Awaitable[Any]]:
+    async def respond(service: InferenceService, request: Any) -> Any:
+        return answer(service.shared_memory, request)
+
+    return respond
+
 
 _METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = {
     "ServerLive": InferenceService.server_live,
@@ -230,17 +266,14 @@ _METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = 
     "ModelConfig": InferenceService.model_config,
     "ModelStatistics": InferenceService.model_statistics,
     "RepositoryIndex": InferenceService.repository_index,
+    "LogSettings": InferenceService.log_settings,
+    "TraceSetting": InferenceService.trace_setting,
+    "SystemSharedMemoryStatus": _sharing(SharedMemory.system_status),
+    "SystemSharedMemoryRegister": _sharing(SharedMemory.system_register),
+    "SystemSharedMemoryUnregister": _sharing(SharedMemory.system_unregister),
+    "CudaSharedMemoryStatus": _sharing(SharedMemory.cuda_status),
+    "CudaSharedMemoryRegister": _sharing(SharedMemory.cuda_register),
+    "CudaSharedMemoryUnregister": _sharing(SharedMemory.cuda_unregister),
     "RepositoryModelLoad": InferenceService.repository_model_load,
     "RepositoryModelUnload": InferenceService.repository_model_unload,
 }
-
-
-def _not_offered(name: str) -> Callable[[InferenceService, Any], Awaitable[Any]]:
-    async def refuse(_: InferenceService, __: Any) -> Any:
-        raise Unimplemented(_NOT_OFFERED[name])
-
-    return refuse
-
-
-async def _no_streaming(_: Any, context: Context) -> None:
-    await abort(context, Unimplemented(_NOT_OFFERED["ModelStreamInfer"]))

@@ -1,12 +1,12 @@
 """The one table that turns errors into gRPC's statuses."""
 
 import uuid
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 import structlog
 
-from penstock.errors import PenstockError, StoreRefused
+from penstock.errors import Code, PenstockError, StoreRefused
 
 log = structlog.get_logger()
 
@@ -16,20 +16,34 @@ _PUSHBACK = "grpc-retry-pushback-ms"
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class Told(NamedTuple):
+    """What a client is told of an error."""
+
+    code: Code
+    text: str
+    retry_after_ms: int | None = None
+
+
 async def abort(context: Context, error: Exception) -> NoReturn:
-    """End the RPC with the status of *error*.
+    """End the RPC with the status of *error*."""
+    code, text, retry_after_ms = told(error)
+    trailing: tuple[tuple[str, str], ...] = ()
+    if retry_after_ms is not None:
+        trailing = ((_PUSHBACK, str(retry_after_ms)),)
+    await context.abort(_BY_NUMBER[int(code)], text, trailing)
+    raise AssertionError("abort raises")
+
+
+def told(error: Exception) -> Told:
+    """The status of *error*.
 
     An error that nobody foresaw leaves as an id; its text stays in the log.
     """
     if isinstance(error, StoreRefused):
         log.error("the queue refused a command", error=str(error))
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "the queue failed; try again later")
+        return Told(Code.UNAVAILABLE, "the queue failed; try again later")
     if isinstance(error, PenstockError):
-        trailing: tuple[tuple[str, str], ...] = ()
-        if error.retry_after_ms is not None:
-            trailing = ((_PUSHBACK, str(error.retry_after_ms)),)
-        await context.abort(_BY_NUMBER[int(error.code)], str(error), trailing)
+        return Told(error.code, str(error), error.retry_after_ms)
     incident = uuid.uuid4().hex[:12]
     log.error("unexpected error", incident=incident, exc_info=error)
-    await context.abort(grpc.StatusCode.INTERNAL, f"internal error {incident}")
-    raise AssertionError("abort raises")
+    return Told(Code.INTERNAL, f"internal error {incident}")

@@ -19,6 +19,7 @@ from penstock.protos.cluster_pb2 import TensorSpec
 from penstock.protos.contents import FIELDS, filled_fields
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
 from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.scheduler.jobs import TRACE
 from penstock.tensors import ITEM_BYTES
 
 Tensor = ModelInferRequest.InferInputTensor
@@ -30,6 +31,7 @@ PATH_PARAMETER = "penstock_path"
 _EMPTY_FINAL = "triton_enable_empty_final_response"
 _CUSTOM_NAMED = ("int64_param", "bool_param", "string_param")
 _CUSTOM_TYPES = (*_CUSTOM_NAMED, "double_param")  # taken, though Triton's refusal omits it
+_CLASSLESS = frozenset({"BOOL", "BYTES"})
 _LENGTH = struct.Struct("<I")
 
 
@@ -43,6 +45,7 @@ class Admitted(NamedTuple):
         wants_path: the reply shall say which workers served it.
         typed: it carries typed contents, to be made raw (`contents.normalise`).
         outputs: names of the outputs asked for; None for all.
+        classes: output -> how many top classes are wanted in its place; None for no output.
     """
 
     rows: int
@@ -51,6 +54,7 @@ class Admitted(NamedTuple):
     wants_path: bool
     typed: bool
     outputs: tuple[str, ...] | None
+    classes: dict[str, int] | None
 
 
 class InputRule(NamedTuple):
@@ -91,6 +95,7 @@ class Rules:
     Attributes:
         lead: dimensions that precede an input's own: 1 with a batch dimension, else 0.
         required: names of the inputs that every request must have.
+        outputs: output -> its datatype.
         levels: priority levels; 0 for none.
         timeout_us: how long a request may wait in the queue; 0 for its deadline alone.
         may_shorten: whether a request may ask for less than that.
@@ -100,7 +105,7 @@ class Rules:
     lead: int
     inputs: dict[str, InputRule]
     required: tuple[str, ...]
-    outputs: frozenset[str]
+    outputs: dict[str, str]
     levels: int
     default_level: int
     timeout_us: int
@@ -119,7 +124,7 @@ class Rules:
             lead=lead,
             inputs={spec.name: InputRule.of(spec, lead) for spec in specs},
             required=tuple(spec.name for spec in specs if not spec.optional),
-            outputs=frozenset(spec.name for spec in outputs),
+            outputs={spec.name: spec.datatype for spec in outputs},
             levels=batching.priority_levels,
             default_level=batching.default_priority_level,
             timeout_us=batching.default_queue_policy.default_timeout_microseconds,
@@ -145,7 +150,7 @@ def admit(request: ModelInferRequest, rules: Rules, raw: Raw | None = None) -> A
     if request.parameters:
         priority, timeout_us, wants_path = _read_parameters(request, rules)
     _find_data(request, raw)
-    outputs = _read_outputs(request, rules) if request.outputs else None
+    outputs, classes = _read_outputs(request, rules) if request.outputs else (None, None)
     _check_count(request, rules)
     rows = _count_rows(request, rules)
     for index, tensor in enumerate(request.inputs):
@@ -161,7 +166,7 @@ def admit(request: ModelInferRequest, rules: Rules, raw: Raw | None = None) -> A
             or tensor.shape[rules.lead :] != rule.dims
         ):
             _check_closely(request, rules, tensor, raw[index] if raw else None)
-    return Admitted(rows, priority, timeout_us, wants_path, not raw, outputs)
+    return Admitted(rows, priority, timeout_us, wants_path, not raw, outputs, classes)
 
 
 def _read_parameters(request: ModelInferRequest, rules: Rules) -> tuple[int, int, bool]:
@@ -184,6 +189,8 @@ def _read_parameters(request: ModelInferRequest, rules: Rules) -> tuple[int, int
             priority = _level(value, rules)
         elif key == "timeout":
             timeout_us = _queue_timeout_us(value, rules)
+        elif key == TRACE:
+            raise refusals.own_key(TRACE)
         elif key.startswith("triton_"):
             raise refusals.reserved_key(_EMPTY_FINAL)
         elif value.WhichOneof("parameter_choice") not in _CUSTOM_TYPES:
@@ -228,7 +235,7 @@ def _find_data(request: ModelInferRequest, raw: Raw) -> None:
         raise refusals.repeated(request, "input", [tensor.name for tensor in tensors])
     for index, tensor in enumerate(tensors):
         if tensor.parameters and "shared_memory_region" in tensor.parameters:
-            raise refusals.shared_memory("input", tensor.name)
+            raise refusals.shared_memory()
         if tensor.HasField("contents"):
             if raw:
                 raise refusals.mixed(request, tensor.name)
@@ -247,19 +254,35 @@ def _check_kind(request: ModelInferRequest, tensor: Tensor) -> None:
             raise refusals.contents_kind(request, tensor, field)
 
 
-def _read_outputs(request: ModelInferRequest, rules: Rules) -> tuple[str, ...]:
+def _read_outputs(
+    request: ModelInferRequest, rules: Rules
+) -> tuple[tuple[str, ...], dict[str, int] | None]:
+    """Names of the outputs asked for, and how many classes of which are wanted."""
     names = tuple(output.name for output in request.outputs)
     if len(set(names)) < len(names):
         raise refusals.repeated(request, "output", names)
+    classes: dict[str, int] = {}
     for output in request.outputs:
         if "shared_memory_region" in output.parameters:
-            raise refusals.shared_memory("output", output.name)
+            raise refusals.shared_memory()
         if "classification" in output.parameters:
-            raise refusals.classification(output.name)
+            classes[output.name] = _class_count(output.parameters["classification"])
     for name in names:
         if name not in rules.outputs:
             raise refusals.unexpected_output(request, name)
-    return names
+    for name in classes:
+        if rules.outputs[name] in _CLASSLESS:
+            raise refusals.classless(rules.outputs[name])
+    return names, {name: count for name, count in classes.items() if count} or None
+
+
+def _class_count(value: InferParameter) -> int:
+    """How many classes; 0 for the output itself."""
+    _expect("classification", value, "int64_param")
+    count: int = value.int64_param
+    if count < 0:
+        raise refusals.parameter_value("classification")
+    return count
 
 
 def _check_count(request: ModelInferRequest, rules: Rules) -> None:

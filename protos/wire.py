@@ -36,6 +36,11 @@ def raw_output_field(data: Buffer) -> tuple[bytes, Buffer]:
     return b"\x32" + varint(len(data)), data
 
 
+def bytes_field(number: int, length: int) -> bytes:
+    """What precedes *length* bytes of a message or a string in the field *number*."""
+    return varint(number << 3 | _LENGTH_DELIMITED) + varint(length)
+
+
 def split_request(serialized: bytes) -> tuple[bytes, list[Buffer]]:
     """A serialized ModelInferRequest without its raw contents, and views of these.
 

@@ -1,8 +1,10 @@
 """The embedded store: a Valkey server of one's own, on a unix socket in a private directory.
 
-It is what ``penstock up`` uses where no ``--redis`` is given. Writes reach the disk each second
-(AOF), so that a store that was killed comes back with its data. Production uses a Redis or Valkey
-that is run for its own sake.
+It is what ``penstock up`` uses where no ``--redis`` is given. With a directory of its own, writes
+reach the disk each second (AOF), so that a store that was killed comes back with its data. Without
+one it keeps nothing: what is lost with it is told again, by the processes that announce themselves
+and by the gateways that hold the requests (ADR 0009). Production uses a Redis or Valkey that is
+run for its own sake.
 """
 
 import asyncio
@@ -64,10 +66,12 @@ class EmbeddedStore:
                 if self._wanted is None
                 else places.kept(self._wanted)
             )
-            run = stack.enter_context(places.temporary(places.runtime_home(), "penstock-"))
+            run = stack.enter_context(places.temporary(places.runtime_home(), "penstock-socket-"))
             socket = run.path / "valkey.sock"
             memory_bytes = self._memory_bytes or machine.memory_bytes() // 2
-            server = _Server(binary, data, socket, memory_bytes)
+            durable = self._wanted is not None
+            options = _options(data.path, socket, memory_bytes, durable=durable)
+            server = _Server([str(binary), *options], data, socket)
             await server.start()
             stack.push_async_callback(server.stop)
             self.url = f"unix://{quote(str(socket))}"
@@ -92,8 +96,8 @@ class EmbeddedStore:
 class _Server:
     """The server's process, and the task that starts it again."""
 
-    def __init__(self, binary: Path, data: Place, socket: Path, memory_bytes: int) -> None:
-        self._command = bound_command(str(binary), *_options(data.path, socket, memory_bytes))
+    def __init__(self, command: list[str], data: Place, socket: Path) -> None:
+        self._command = bound_command(*command)
         self._data = data
         self._socket = socket
         self._process: asyncio.subprocess.Process | None = None
@@ -195,14 +199,14 @@ def valkey_binary() -> Path:
         ) from error
 
 
-def _options(data: Path, socket: Path, memory_bytes: int) -> list[str]:
+def _options(data: Path, socket: Path, memory_bytes: int, *, durable: bool) -> list[str]:
     options = {
         "port": "0",
         "unixsocket": str(socket),
         "unixsocketperm": "700",
         "dir": str(data),
         "logfile": str(data / _LOG_NAME),
-        "appendonly": "yes",
+        "appendonly": "yes" if durable else "no",
         "appendfsync": "everysec",
         # The log holds each payload once; it is worth rewriting only when it has grown large.
         "auto-aof-rewrite-min-size": "256mb",

@@ -6,6 +6,11 @@ from enum import IntEnum
 from penstock.errors import Code
 from penstock.scheduler.keys import StageRef
 
+TRACE = "penstock_trace"
+"""A parameter that a gateway adds to a request that is traced (bool). Each stage, and the reply,
+carries it on as a JSON list of what every worker on the way adds: `step`, microseconds in its
+queue (`queue_us`), and from there to the stage's result (`work_us`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
@@ -45,6 +50,7 @@ class Lease:
         remaining_ms: to the deadline, when it was claimed.
         alone: it was in a batch that ended its worker, and must run by itself.
         wait_us: microseconds in queues so far.
+        payload: a serialized ModelInferRequest; None when it was large and is lost.
     """
 
     id: str
@@ -55,7 +61,7 @@ class Lease:
     alone: bool
     wait_us: int
     gateway: str
-    payload: bytes
+    payload: bytes | None
 
 
 @dataclass(frozen=True, slots=True)

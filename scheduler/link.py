@@ -9,41 +9,26 @@ without an answer are sent again on the next one. Penstock's scripts are so by i
 """
 
 import asyncio
-import contextlib
-import math
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import structlog
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    MovedError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
-from redis.exceptions import (
-    ConnectionError as RedisConnectionError,
-)
+from redis.exceptions import AuthenticationError, RedisError
 
 from penstock.errors import OutOfMemory, StoreRefused, StoreUnavailable, StoreUnsuitable
+from penstock.scheduler.conversation import Argument, Conversation, Refused, pack
 from penstock.scheduler.scripts import Script
-from penstock.scheduler.topology import Topology, ask, connect, topology_of
+from penstock.scheduler.topology import (
+    Topology,
+    ask,
+    connect,
+    topology_of,
+)
 
 log = structlog.get_logger()
-
-Argument = str | bytes | int | float
 
 PATIENCE_S = 3.0
 """How long a command waits for a lost connection to come back before it fails."""
@@ -54,23 +39,28 @@ SILENCE_S = 5.0
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.05, 1.0
 _MINIMUM = {"redis": (7, 0, 15), "valkey": (8, 0, 0)}
 # The server cannot do it now, another connection may: reconnect and send again.
-_MISPLACED = (
-    AskError,
-    MovedError,
-    ReadOnlyError,
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    TryAgainError,
+_MISPLACED: Final = frozenset(
+    {"ASK", "MOVED", "READONLY", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}
 )
+
+Told = Callable[[Any], None]
+"""Gets a command's answer, or the exception that there is instead."""
 
 
 class _Command:
-    __slots__ = ("answer", "words")
+    __slots__ = ("told", "waiting", "words")
 
-    def __init__(self, words: Sequence[Argument], answer: "asyncio.Future[Any]") -> None:
+    def __init__(
+        self, words: Sequence[Argument], told: Told, waiting: "asyncio.Future[Any] | None"
+    ) -> None:
         self.words = words
-        self.answer = answer
+        self.told = told
+        self.waiting = waiting
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for its answer."""
+        return self.waiting is None or not self.waiting.done()
 
 
 class Link:
@@ -88,13 +78,14 @@ class Link:
         self._tag = tag
         self._silence_s = silence_s
         self._patience_s = patience_s
+        self._loop = asyncio.get_running_loop()
         self._unsent: deque[_Command] = deque()
         self._unanswered: deque[_Command] = deque()
-        self._wake = asyncio.Event()
+        self._conversation: Conversation | None = None
+        self._leaving = False
         self._answers = 0
-        self._down_since: float | None = asyncio.get_running_loop().time()
+        self._down_since: float | None = self._loop.time()
         self._last_error: BaseException | None = None
-        self._sides: list[asyncio.Task[None]] = []
         self.generation = 0
         self._tasks = [
             asyncio.create_task(self._run(), name=f"link {tag}"),
@@ -117,16 +108,13 @@ class Link:
 
     def down_for_s(self) -> float:
         """Seconds since the connection was lost; 0 while there is one."""
-        if self._down_since is None:
-            return 0.0
-        return asyncio.get_running_loop().time() - self._down_since
+        return 0.0 if self._down_since is None else self._loop.time() - self._down_since
 
     def submit(self, *words: Argument) -> "asyncio.Future[Any]":
-        """Send one idempotent command; the future holds its raw answer."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._unsent.append(_Command(words, answer))
-        self._wake.set()
-        return answer
+        """Send one idempotent command; the future holds its answer, or what `command` raises."""
+        waiting, told = self._waiting()
+        self._send(_Command(words, told, waiting))
+        return waiting
 
     async def command(self, *words: Argument) -> Any:
         """Send one idempotent command and wait for its answer.
@@ -136,37 +124,26 @@ class Link:
             OutOfMemory: Redis is full and refuses writes.
             StoreRefused: Redis answered with another error.
         """
-        try:
-            return await self.submit(*words)
-        except RedisError as error:
-            raise _understood(error) from error
+        return await self.submit(*words)
 
-    async def call(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        """Run *script*, loading it where Redis has forgotten it; errors as for `command`."""
-        return await self.start(script, keys, args)
-
-    def start(
+    def call(
         self, script: Script, keys: Sequence[str], args: Sequence[Argument]
     ) -> "asyncio.Future[Any]":
-        """As `call`, without waiting: the future holds the answer, or what `call` would raise."""
-        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        words = (script.sha, len(keys), *keys, *args)
+        """Run *script*, loading it where Redis has forgotten it; as for `submit`."""
+        waiting, told = self._waiting()
+        self._run_script(script, (len(keys), *keys, *args), told, waiting)
+        return waiting
 
-        def answered(answer: "asyncio.Future[Any]") -> None:
-            if outcome.done() or answer.cancelled():
-                outcome.cancel()
-                return
-            error = answer.exception()
-            if error is None:
-                outcome.set_result(answer.result())
-            elif isinstance(error, NoScriptError):
-                whole = self.submit("EVAL", script.source, *words[1:])
-                whole.add_done_callback(answered)
-            else:
-                outcome.set_exception(_understood(error))
+    def start(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], told: Told
+    ) -> None:
+        """As `call`, without waiting: *told* gets the answer, or the error as an exception."""
+        words = (len(keys), *keys, *args)
+        self._run_script(script, words, lambda answer: told(understood(answer)), None)
 
-        self.submit("EVALSHA", *words).add_done_callback(answered)
-        return outcome
+    def flush(self) -> None:
+        """Send now what would leave at the end of this event-loop turn."""
+        self._leave()
 
     async def close(self) -> None:
         """Close the connection; whatever has no answer fails."""
@@ -175,136 +152,150 @@ class Link:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._fail_all("the link was closed")
 
+    def _waiting(self) -> tuple["asyncio.Future[Any]", Told]:
+        """A future, and what gives it its answer."""
+        waiting: asyncio.Future[Any] = self._loop.create_future()
+
+        def told(answer: Any) -> None:
+            if waiting.done():
+                return
+            answer = understood(answer)
+            if isinstance(answer, Exception):
+                waiting.set_exception(answer)
+                # Whoever does not look at it has a reason.
+                waiting.exception()
+            else:
+                waiting.set_result(answer)
+
+        return waiting, told
+
+    def _run_script(
+        self,
+        script: Script,
+        words: tuple[Argument, ...],
+        told: Told,
+        waiting: "asyncio.Future[Any] | None",
+    ) -> None:
+        def answered(answer: Any) -> None:
+            if isinstance(answer, Refused) and answer.kind == "NOSCRIPT":
+                self._send(_Command(("EVAL", script.source, *words), told, waiting))
+            else:
+                told(answer)
+
+        self._send(_Command(("EVALSHA", script.sha, *words), answered, waiting))
+
+    # out
+
+    def _send(self, command: _Command) -> None:
+        self._unsent.append(command)
+        self._leave_soon()
+
+    def _leave_soon(self) -> None:
+        """Commands of one event-loop turn leave in one write."""
+        if not self._leaving and self._conversation is not None:
+            self._leaving = True
+            self._loop.call_soon(self._leave_at_last)
+
+    def _leave_at_last(self) -> None:
+        self._leaving = False
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._conversation is None:
+            return
+        parts: list[bytes] = []
+        unsent, unanswered = self._unsent, self._unanswered
+        while unsent:
+            command = unsent.popleft()
+            if command.wanted:
+                parts += pack(command.words)
+                unanswered.append(command)
+        if parts:
+            self._conversation.say(parts)
+
+    # in
+
+    def _hear(self, answer: Any) -> None:
+        if isinstance(answer, Refused) and answer.kind in _MISPLACED:
+            if self._conversation is not None:
+                self._conversation.end(answer)
+            return
+        self._answers += 1
+        command = self._unanswered.popleft()
+        command.told(answer)
+
+    # the connection
+
     async def _run(self) -> None:
         pause_s = _RETRY_FIRST_S
         while True:
+            answers, down_since = self._answers, self._down_since
             try:
-                connection = await self._connect()
+                await self._converse()
             except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
                 self._last_error = error
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, _RETRY_MAX_S)
-                continue
-            down_since, answers = self._down_since, self._answers
-            self._down_since = None
-            try:
-                await self._serve(connection)
-            finally:
-                await connection.disconnect(nowait=True)
-            if isinstance(self._last_error, _MISPLACED) and self._answers == answers:
-                # As good as no connection: it loads its data, or is no primary.
-                self._down_since = down_since
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, _RETRY_MAX_S)
-            else:
+            except Exception as error:
+                # A defect; but whoever sends through a link must not wait for ever.
+                self._last_error = error
+                log.exception("redis connection failed", tag=self._tag)
+            if self._answers > answers:
                 pause_s = _RETRY_FIRST_S
+                continue
+            # As good as no connection: nobody there, or it loads its data, or is no primary.
+            self._down_since = down_since
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _RETRY_MAX_S)
 
-    async def _connect(self) -> AbstractConnection:
+    async def _converse(self) -> None:
+        """One life of the connection."""
         connection = await self._topology.connection(self._tag)
         await connect(connection)
         self.generation += 1
-        return connection
-
-    async def _serve(self, connection: AbstractConnection) -> None:
+        conversation = Conversation.take_over(connection, self._hear)
         # What the last connection did not answer goes first, in its old order.
-        self._unsent.extendleft(c for c in reversed(self._unanswered) if not c.answer.done())
+        self._unsent.extendleft(reversed(self._unanswered))
         self._unanswered.clear()
-        self._wake.set()
-        sides = [
-            asyncio.create_task(self._write(connection)),
-            asyncio.create_task(self._read(connection)),
-        ]
-        self._sides = sides
+        self._conversation, self._down_since = conversation, None
+        self._leave_soon()
         try:
-            done, _ = await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
+            why = await asyncio.shield(conversation.lost)
+            self._last_error = why or ConnectionError("the connection was closed")
         finally:
-            for side in sides:
-                side.cancel()
-            results = await asyncio.gather(*sides, return_exceptions=True)
-            self._down_since = asyncio.get_running_loop().time()
-        self._last_error = next(
-            (r for r in results if isinstance(r, RedisError | OSError)),
-            TimeoutError(f"no answer for {self._silence_s:g} s"),
-        )
-        for side in done:
-            error = None if side.cancelled() else side.exception()
-            if error is not None and not isinstance(error, RedisError | OSError):
-                # uvloop raises RuntimeError on a transport that is closed. Whatever it was, the
-                # link must live on: the next connection begins anew.
-                log.warning("redis connection failed", tag=self._tag, error=repr(error))
+            self._conversation, self._down_since = None, self._loop.time()
+            conversation.end()
+            await connection.disconnect(nowait=True)
         log.debug("redis connection lost", tag=self._tag, error=str(self._last_error))
 
-    async def _write(self, connection: AbstractConnection) -> None:
-        wake, unsent, unanswered = self._wake, self._unsent, self._unanswered
-        while True:
-            await wake.wait()
-            wake.clear()
-            packed: list[bytes] = []
-            while unsent:
-                command = unsent.popleft()
-                if command.answer.done():
-                    continue
-                packed += connection.pack_command(*command.words)
-                unanswered.append(command)
-            if packed:
-                await connection.send_packed_command(packed, check_health=False)
-
-    async def _read(self, connection: AbstractConnection) -> None:
-        unanswered = self._unanswered
-        while True:
-            error: ResponseError | None = None
-            value = None
-            try:
-                value = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
-            except _MISPLACED:
-                raise
-            except RedisConnectionError:
-                raise
-            except ResponseError as refused:
-                error = refused
-            self._answers += 1
-            answer = unanswered.popleft().answer
-            if answer.done():
-                continue
-            if error is None:
-                answer.set_result(value)
-            else:
-                answer.set_exception(error)
-
     async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        seen, since = -1, loop.time()
+        seen, since = -1, self._loop.time()
         while True:
             await asyncio.sleep(0.25)
             if not self.up:
-                since = loop.time()
+                since = self._loop.time()
                 if self.down_for_s() > self._patience_s:
                     self._fail_all(f"Redis cannot be reached: {self._last_error}")
             elif self._answers != seen or not self._unanswered:
-                seen, since = self._answers, loop.time()
-            elif loop.time() - since > self._silence_s:
-                for side in self._sides:
-                    side.cancel()
+                seen, since = self._answers, self._loop.time()
+            elif self._loop.time() - since > self._silence_s and self._conversation is not None:
+                self._conversation.end(TimeoutError(f"no answer for {self._silence_s:g} s"))
 
     def _fail_all(self, why: str) -> None:
-        for command in (*self._unanswered, *self._unsent):
-            if not command.answer.done():
-                command.answer.set_exception(StoreUnavailable(why))
-                # Callers that were cancelled never look at it.
-                with contextlib.suppress(asyncio.CancelledError):
-                    command.answer.exception()
+        commands = [*self._unanswered, *self._unsent]
         self._unanswered.clear()
         self._unsent.clear()
+        for command in commands:
+            if command.wanted:
+                command.told(StoreUnavailable(why))
 
 
-def _understood(error: BaseException) -> BaseException:
-    """What a caller should see of Redis's *error*: nobody else knows redis-py's own."""
-    if not isinstance(error, RedisError):
-        return error
+def understood(answer: Any) -> Any:
+    """*answer*, with Redis's own errors as Penstock's."""
+    if not isinstance(answer, Refused):
+        return answer
     # Valkey prefixes what a script raised; a full server refuses it before it starts.
-    if isinstance(error, OutOfMemoryError) or "OOM" in str(error):
+    if "OOM" in str(answer):
         return OutOfMemory("the queue's memory is full (Redis maxmemory); try again later")
-    return StoreRefused(f"Redis refused a command: {error}")
+    return StoreRefused(f"Redis refused a command: {answer}")
 
 
 class Links:

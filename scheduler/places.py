@@ -101,7 +101,8 @@ def _sweep(base: Path, prefix: str) -> None:
             facts = path.lstat()
             if facts.st_uid != os.geteuid() or time.time() - facts.st_mtime < _SETTLED_S:
                 continue
-            lock = _open_lock(path)
+            # Only what holds our lock's file is ours: what else has such a name is the user's.
+            lock = os.open(path / _LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
             try:
                 if _locked(lock):
                     shutil.rmtree(path, ignore_errors=True)

@@ -7,13 +7,13 @@ counted in the same scripts that make them true.
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from redis.exceptions import OutOfMemoryError
-
-from penstock.errors import QueueFull, StoreUnavailable
+from penstock.errors import OutOfMemory, QueueFull
 from penstock.scheduler import scripts
+from penstock.scheduler.conversation import Argument
 from penstock.scheduler.gathering import Answered, Entry, Gathering, Line
 from penstock.scheduler.jobs import (
     Claim,
@@ -33,7 +33,7 @@ from penstock.scheduler.keys import (
     partition_keys,
     partition_of,
 )
-from penstock.scheduler.link import Argument, Link, Links
+from penstock.scheduler.link import Link, Links
 from penstock.scheduler.statistics import counters_of
 
 _ENQUEUE = scripts.load("enqueue")
@@ -45,6 +45,11 @@ _CANCEL = scripts.load("cancel")
 _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
 _DEPTHS = scripts.load("depths")
+
+LARGE_BYTES = 64 * 1024
+"""A payload from this size on is a key of its own: scripts would copy it several times."""
+
+BESIDE, BESIDE_GRACE_MS, ADVANCED_TTL_MS = ":payload", 60_000, 3_600_000
 
 BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
@@ -107,21 +112,25 @@ class Queue:
             keys.jobs,
             keys.ended,
         )
+        link = self._links.to(keys.tag)
         words: list[Argument] = [line.gateway, queue, limits.jobs, limits.payload_bytes]
         for job, _ in entries:
-            words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms, job.payload)
-
-        def done(answer: "asyncio.Future[Any]") -> None:
-            if answer.cancelled():
-                outcomes: Any = [StoreUnavailable("the connection was closed")] * len(entries)
-            elif error := answer.exception():
-                outcomes = [error] * len(entries)
+            words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)
+            if len(job.payload) < LARGE_BYTES:
+                words += (job.payload, 0)
             else:
-                outcomes = map(_accepted, answer.result())
+                _set_beside(link, keys.jobs + job.id + BESIDE, job.payload, job.ttl_ms)
+                words += (b"", len(job.payload))
+
+        def told(answer: Any) -> None:
+            failed = isinstance(answer, Exception)
+            outcomes = [answer] * len(entries) if failed else map(_accepted, answer)
             for (_, answered), outcome in zip(entries, outcomes, strict=True):
                 answered(outcome)
 
-        self._links.to(keys.tag).start(_ENQUEUE, names, words).add_done_callback(done)
+        link.start(_ENQUEUE, names, words, told)
+        # Who else comes in this turn has been gathered already.
+        link.flush()
 
     async def claim(
         self, ref: StageRef, worker: str, nonce: str, terms: ClaimTerms, link: Link
@@ -152,7 +161,8 @@ class Queue:
         keys = self.keys_of(ref.model)
         queue = ref.queue
         token = f"{worker}.{nonce}"
-        answer = await (link or self._links.to(keys.tag)).call(
+        link = link or self._links.to(keys.tag)
+        answer = await link.call(
             _CLAIM,
             (
                 keys.ready + queue,
@@ -178,6 +188,12 @@ class Queue:
         )
         wait_us = int(answer[0])
         leases = [_lease(token, fields) for fields in answer[1:]]
+        beside = [(at, fields[8]) for at, fields in enumerate(answer[1:]) if fields[8]]
+        if beside:
+            names = [keys.jobs.encode() + answer[1 + at][0] + where for at, where in beside]
+            payloads = await asyncio.gather(*(link.submit("GET", name) for name in names))
+            for (at, _), payload in zip(beside, payloads, strict=True):
+                leases[at] = replace(leases[at], payload=payload)
         return Claim(leases, None if wait_us < 0 else wait_us, unfit=wait_us == -2)
 
     async def wake(self, ref: StageRef, worker: str) -> None:
@@ -187,7 +203,7 @@ class Queue:
         rung = link.submit("RPUSH", bell, "1")
         await link.command("PEXPIRE", bell, 1000 * BELL_WAIT_S)
         # A full server takes no ring; the sleep ends by itself.
-        with contextlib.suppress(OutOfMemoryError):
+        with contextlib.suppress(OutOfMemory):
             await rung
 
     async def renew(
@@ -201,13 +217,25 @@ class Queue:
         )
         return [Held(value) for value in answer]
 
-    async def advance(
+    def advance(
         self, token: str, to: StageRef, timing: Timing, jobs: Sequence[tuple[str, bytes]]
-    ) -> list[Held]:
-        """End a stage of *jobs*, given as (id, next payload), and queue them for the stage *to*."""
+    ) -> Awaitable[list[Held]]:
+        """End a stage of *jobs*, given as (id, next payload), and queue them for the stage *to*.
+
+        The call is on its way when this returns; its answer may be awaited later.
+        """
         keys = self.keys_of(to.model)
-        words = [word for pair in jobs for word in pair]
-        answer = await self._links.to(keys.tag).call(
+        link = self._links.to(keys.tag)
+        words: list[Argument] = []
+        for id_, payload in jobs:
+            if len(payload) < LARGE_BYTES:
+                words += (id_, payload, 0, "")
+            else:
+                # Another name than the last one's: an owner that lost the job must not change it.
+                where = f"{BESIDE}:{token}"
+                _set_beside(link, keys.jobs + id_ + where, payload, ADVANCED_TTL_MS)
+                words += (id_, b"", len(payload), where)
+        answer = link.call(
             _ADVANCE,
             (
                 keys.lease,
@@ -229,17 +257,22 @@ class Queue:
                 *words,
             ),
         )
-        return [Held(value) for value in answer]
+        link.flush()
+        return _held(answer)
 
-    async def settle(
+    def settle(
         self, token: str, ref: StageRef, rows: int, timing: Timing, outcomes: Sequence[Outcome]
-    ) -> list[Held]:
-        """End jobs of one batch of *rows* rows, each exactly once and each on its own."""
+    ) -> Awaitable[list[Held]]:
+        """End jobs of one batch of *rows* rows, each exactly once and each on its own.
+
+        The call is on its way when this returns; its answer may be awaited later.
+        """
         keys = self.keys_of(ref.model)
         words: list[str | int | bytes] = []
         for outcome in outcomes:
             words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
-        answer = await self._links.to(keys.tag).call(
+        link = self._links.to(keys.tag)
+        answer = link.call(
             _SETTLE,
             (
                 keys.lease,
@@ -252,7 +285,8 @@ class Queue:
             ),
             (token, rows, timing.input_ns, timing.infer_ns, timing.output_ns, *words),
         )
-        return [Held(value) for value in answer]
+        link.flush()
+        return _held(answer)
 
     async def cancel(self, model: str, job: str) -> None:
         """The client is gone: a waiting job leaves the queue, a leased one is marked."""
@@ -275,21 +309,21 @@ class Queue:
             (job,),
         )
 
-    async def give_back(self, model: str, token: str, jobs: Sequence[str]) -> list[Held]:
+    def give_back(self, model: str, token: str, jobs: Sequence[str]) -> Awaitable[list[Held]]:
         """Return leased jobs that were not begun; it does not count as an attempt."""
-        return await self._nack(model, token, ("unbegun", 0, 0, ""), jobs)
+        return self._nack(model, token, ("unbegun", 0, 0, ""), jobs)
 
-    async def retry(
+    def retry(
         self, model: str, token: str, jobs: Sequence[str], *, delay_ms: int, most: int, why: str
-    ) -> list[Held]:
+    ) -> Awaitable[list[Held]]:
         """Return jobs for another try after *delay_ms*; the last of *most* attempts fails them."""
-        return await self._nack(model, token, ("again", delay_ms, most, why), jobs)
+        return self._nack(model, token, ("again", delay_ms, most, why), jobs)
 
-    async def _nack(
+    def _nack(
         self, model: str, token: str, how: tuple[str, int, int, str], jobs: Sequence[str]
-    ) -> list[Held]:
+    ) -> Awaitable[list[Held]]:
         keys = self.keys_of(model)
-        answer = await self._links.to(keys.tag).call(
+        answer = self._links.to(keys.tag).call(
             _NACK,
             (
                 keys.lease,
@@ -305,7 +339,7 @@ class Queue:
             ),
             (token, *how, *jobs),
         )
-        return [Held(value) for value in answer]
+        return _held(answer)
 
     async def reap(
         self, partition: int, *, most: int = 100, gateway_ms: int = 10_000, died: str = ""
@@ -344,10 +378,15 @@ class Queue:
         return await self.reap(partition_of(model, self.partitions), died=f"{boot_id}.")
 
     async def state(self, model: str, job: str) -> str | None:
-        """The job's state; None when Redis does not know it."""
+        """The job's state, that of one which ended lately too; None when Redis does not know it."""
         keys = self.keys_of(model)
-        answer = await self._links.to(keys.tag).command("HGET", keys.jobs + job, "state")
-        return None if answer is None else answer.decode()
+        link = self._links.to(keys.tag)
+        live, ended = link.submit("HGET", keys.jobs + job, "state"), keys.ended + job
+        mark = await link.command("GET", ended)
+        state = await live
+        if state is not None:
+            return str(state.decode())
+        return None if mark is None else str(mark.decode().partition(" ")[0])
 
     async def depths(self, refs: Sequence[StageRef]) -> dict[StageRef, Depth]:
         """How much waits for each of these stages."""
@@ -371,14 +410,25 @@ class Queue:
         return counters_of(dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
+async def _held(answer: Awaitable[list[int]]) -> list[Held]:
+    return [Held(value) for value in await answer]
+
+
+def _set_beside(link: Link, key: str, payload: bytes, ttl_ms: int) -> None:
+    """Set a large payload; it is there, or was refused, before the script that follows runs."""
+    link.submit("SET", key, payload, "PX", ttl_ms + BESIDE_GRACE_MS)
+
+
 def _accepted(answer: int | bytes) -> str | Exception | None:
     if isinstance(answer, bytes):
         return answer.decode()
+    if answer == -2:
+        return OutOfMemory("there is no memory for the request in the queue; try again later")
     return None if answer == 1 else QueueFull("Exceeds maximum queue size")
 
 
 def _lease(token: str, fields: list[Any]) -> Lease:
-    job, remaining_ms, rows, attempts, alone, wait_us, gateway, payload = fields
+    job, remaining_ms, rows, attempts, alone, wait_us, gateway, payload, _ = fields
     return Lease(
         job.decode(),
         token,

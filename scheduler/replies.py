@@ -21,6 +21,9 @@ ATTACH_EVERY_S = 1.0
 STREAM_LIFE_MS = 120_000
 _BLOCK_MS = 1000
 _MOST = 256
+# Trimming costs as much as reading, so it waits for an idle second or for so much.
+_TRIM_FROM_BYTES = 256 * 1024
+_ENTRY_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +77,29 @@ class ReplyReader:
         keys = partition_keys(partition)
         stream = keys.replies + self._gateway
         link = self._links.blocking(keys.tag)
-        position, generation = b"0-0", link.generation
+        position, generation, untrimmed = b"0-0", link.generation, 0
         while True:
             if generation not in (0, link.generation):
                 # Another server may answer now, whose stream is behind: begin anew. What was
-                # read is trimmed, and a repeated reply finds nobody waiting.
+                # read and not trimmed comes again, and finds nobody waiting.
                 position = b"0-0"
             generation = link.generation
             try:
-                trimmed = link.submit("XTRIM", stream, "MINID", _after(position))
                 answer = await link.command(
                     "XREAD", "COUNT", _MOST, "BLOCK", _BLOCK_MS, "STREAMS", stream, position
                 )
-                await trimmed
             except PenstockError as error:
                 log.warning("reading replies failed", error=str(error))
                 await asyncio.sleep(0.1)
                 continue
             for _, entries in answer or ():
-                for entry, fields in entries:
-                    position = entry
+                for position, fields in entries:  # noqa: B007 - the last one read
                     for reply in replies_of(fields):
+                        untrimmed += _ENTRY_BYTES + len(reply.body)
                         self._deliver(reply)
+            if link.generation == generation and untrimmed > (_TRIM_FROM_BYTES if answer else 0):
+                link.submit("XTRIM", stream, "MINID", _after(position))
+                untrimmed = 0
 
 
 def _after(position: bytes) -> bytes:

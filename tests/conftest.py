@@ -14,8 +14,10 @@ from support.stores import redis, valkey
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "examples" / "digits"
 
-# pytest --hypothesis-profile nightly
-settings.register_profile("nightly", max_examples=2000, stateful_step_count=50)
+# No test may depend on how fast the machine is. Longer: pytest --hypothesis-profile nightly
+settings.register_profile("usual", deadline=None)
+settings.register_profile("nightly", max_examples=2000, stateful_step_count=50, deadline=None)
+settings.load_profile("usual")
 
 
 @pytest.fixture(scope="session")

@@ -29,11 +29,12 @@ from penstock.scheduler.wishes import Wishes
 from penstock.settings import WorkerSettings
 from penstock.workers.announcer import Announcer
 from penstock.workers.batching import BatchRules
+from penstock.workers.duty import Duty
 from penstock.workers.execution import Execution
 from penstock.workers.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.renewal import Renewal
 from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
-from penstock.workers.worker import DeviceBroken, Duty, Worker
+from penstock.workers.worker import DeviceBroken, Worker
 
 log = structlog.get_logger()
 

@@ -115,9 +115,13 @@ class Pace:
             self._per_row_s = measured
         self._per_row_s += 0.2 * (measured - self._per_row_s)
 
+    def foreseen_s(self, rows: int) -> float | None:
+        """How long a batch of *rows* rows will take; None while nothing is known."""
+        return None if self._per_row_s is None else self._per_row_s * rows
+
     def claim_after_s(self, rows: int) -> float | None:
         """Seconds from the start of a batch until the next should be claimed; None: at its end."""
-        if self._per_row_s is None:
+        foreseen_s = self.foreseen_s(rows)
+        if foreseen_s is None or foreseen_s <= self._lead_s:
             return None
-        ahead_s = self._per_row_s * rows - self._lead_s
-        return ahead_s if ahead_s > 0 else None
+        return foreseen_s - self._lead_s

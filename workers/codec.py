@@ -5,6 +5,8 @@ whose inputs are the tensors that later stages and the reply need. Raw tensors a
 place; each is copied once, when the message that carries it on is joined.
 """
 
+import json
+import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,16 +14,22 @@ from functools import lru_cache
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from penstock.errors import InvalidRequest
+from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
-from penstock.scheduler.jobs import Lease
+from penstock.scheduler.jobs import TRACE, Lease
 from penstock.tensors import Array, from_raw, to_raw
 
 PATH = "penstock_path"
 """A parameter: in a request (bool) it asks for the way taken, in a reply (string) it tells it."""
 
 _SPLIT_FROM_BYTES = 16_384
+
+
+class PayloadLost(PenstockError):
+    """The store has the job and no longer its data."""
+
+    code = Code.UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,10 @@ def decode(lease: Lease, consumes: Sequence[str], *, batched: bool, now_s: float
 
     Raises:
         InvalidRequest: the payload is damaged, or lacks a tensor that the stage consumes.
+        PayloadLost: there is none.
     """
+    if lease.payload is None:
+        raise PayloadLost("the request's data was lost in the queue; send it again")
     try:
         head, raws = _parse(lease.payload)
     except (DecodeError, wire.Malformed) as error:
@@ -100,6 +111,8 @@ def next_payload(
     del tail.inputs[:]
     if wants_path(work.head):
         tail.parameters[PATH].string_param = path(work, step)
+    if TRACE in work.head.parameters:
+        tail.parameters[TRACE].string_param = timings(work, step)
     tensors = [results.get(name) or work.tensors[name] for name in keeps]
     parts: list[wire.Buffer] = [tail.SerializeToString()]
     names_and_types = tuple((n, t.datatype, t.shape) for n, t in zip(keeps, tensors, strict=True))
@@ -118,8 +131,11 @@ def reply(
     tensors = [results.get(name) or work.tensors[name] for name in names]
     described = tuple((n, t.datatype, t.shape) for n, t in zip(names, tensors, strict=True))
     parts: list[wire.Buffer] = [_reply_start(head.model_name, version, described)]
-    if head.id or wants_path(head):
+    traced = TRACE in head.parameters
+    if head.id or traced or wants_path(head):
         rest = pb.ModelInferResponse(id=head.id)
+        if traced:
+            rest.parameters[TRACE].string_param = timings(work, step)
         if wants_path(head):
             rest.parameters[PATH].string_param = path(work, step)
         parts.append(rest.SerializeToString())
@@ -140,6 +156,15 @@ def path(work: Work, step: str) -> str:
     """The way so far, from the gateway to *step*."""
     so_far = work.head.parameters[PATH].string_param or work.lease.gateway
     return f"{so_far} > {step}"
+
+
+def timings(work: Work, step: str) -> str:
+    """What the workers of a traced request say so far, *step* included (`jobs.TRACE`)."""
+    before = json.loads(work.head.parameters[TRACE].string_param or "[]")
+    staged_s = work.ends_s - work.lease.remaining_ms / 1000
+    waited_us = work.lease.wait_us - sum(entry["queue_us"] for entry in before)
+    work_us = int((time.monotonic() - staged_s) * 1e6)
+    return json.dumps([*before, {"step": step, "queue_us": waited_us, "work_us": work_us}])
 
 
 def split_results(

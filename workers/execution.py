@@ -67,6 +67,11 @@ class Execution:
         self._datatypes = {spec.name: spec.datatype for spec in runtime.signature.outputs}
 
     @property
+    def any_thread(self) -> bool:
+        """Whether it may run on any thread."""
+        return self._runtime.any_thread
+
+    @property
     def guesses(self) -> bool:
         """Whether warming up must guess sizes other than the batch's."""
         start = 1 if self._batched else 0

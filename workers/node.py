@@ -121,6 +121,7 @@ class _Agent:
             "fingerprint": placement.fingerprint,
             "generation": placement.generation,
             "threads": self._threads(),
+            "lease-ms": settings.lease_ms,
             "log-level": settings.log_level,
             "parent-pid": os.getpid(),
         }

@@ -3,7 +3,8 @@
 -- KEYS  1 lease zset  2 deadline zset  3 volume hash  4 ready zset and  5 bell of the next stage
 --       families: 6 jobs  7 ended  8 replies  9 statistics
 -- ARGV  1 token  2 the next stage's queue  3 nanoseconds of input  4 of compute  5 of output
---       then for each job: id, payload
+--       then for each job: id, payload, bytes of a large payload that was set beside the job
+--       instead (0: it is the payload before), and where, after the job's key
 -- ->    for each job: 1 moved (now or by an earlier call with this token) | 2 it had been
 --       cancelled | 0 lease lost
 --@include version_of
@@ -23,10 +24,10 @@ local function sum(old, more)
   return string.format('%.0f', tonumber(old or 0) + tonumber(more))
 end
 
-local function move(id, payload)
+local function move(id, payload, size, beside)
   local job = F.jobs .. id
   local v = redis.call('HMGET', job, 'state', 'token', 'cancelled', 'gateway', 'queue', 'limited',
-    'priority', 'deadline', 'moved_by', 'input_ns', 'infer_ns', 'output_ns', 'crashes')
+    'priority', 'deadline', 'moved_by', 'input_ns', 'infer_ns', 'output_ns', 'crashes', 'beside')
   if v[9] == token then
     return 1
   end
@@ -34,19 +35,23 @@ local function move(id, payload)
     return ended_by(F, id, token) == 2 and 2 or 0
   end
   if v[3] then
-    end_job(F, id, {gateway = v[4], queue = v[5], limited = v[6]}, 'cancelled', token)
+    local j = {gateway = v[4], queue = v[5], limited = v[6], beside = v[14]}
+    end_job(F, id, j, 'cancelled', token)
     count(KEYS[9], v[5], 'cancelled')
     return 2
   end
   if v[6] then
-    redis.call('HINCRBY', F.volume, version_of(queue), #payload - tonumber(v[6]))
-    redis.call('HSET', job, 'limited', #payload)
+    redis.call('HINCRBY', F.volume, version_of(queue), size - tonumber(v[6]))
+    redis.call('HSET', job, 'limited', size)
   end
   if v[13] then
     redis.call('HDEL', job, 'alone', 'crashes')
   end
+  if v[14] and v[14] ~= '' then
+    redis.call('UNLINK', job .. v[14])
+  end
   redis.call('HSET', job, 'state', 'waiting', 'token', '', 'moved_by', token, 'queue', queue,
-    'queued_us', now_us, 'begin', 0, 'attempts', 0, 'payload', payload,
+    'queued_us', now_us, 'begin', 0, 'attempts', 0, 'payload', payload, 'beside', beside,
     'input_ns', sum(v[10], ARGV[3]), 'infer_ns', sum(v[11], ARGV[4]),
     'output_ns', sum(v[12], ARGV[5]))
   redis.call('ZREM', F.lease, id)
@@ -56,8 +61,16 @@ local function move(id, payload)
 end
 
 local answer = {}
-for i = 6, #ARGV, 2 do
-  answer[#answer + 1] = move(ARGV[i], ARGV[i + 1])
+for i = 6, #ARGV, 4 do
+  local id, size, beside = ARGV[i], tonumber(ARGV[i + 2]), ARGV[i + 3]
+  if size == 0 then
+    size, beside = #ARGV[i + 1], ''
+  end
+  local answered = move(id, ARGV[i + 1], size, beside)
+  if beside ~= '' and answered ~= 1 then
+    redis.call('UNLINK', F.jobs .. id .. beside)
+  end
+  answer[#answer + 1] = answered
 end
 flush_ended(F)
 if moved > 0 then

@@ -11,7 +11,7 @@
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[5],
   ended = KEYS[6], replies = KEYS[7]}
 local id = ARGV[1]
-local v = redis.call('HMGET', F.jobs .. id, 'state', 'queue', 'gateway', 'limited')
+local v = redis.call('HMGET', F.jobs .. id, 'state', 'queue', 'gateway', 'limited', 'beside')
 if v[1] == 'leased' then
   redis.call('HSET', F.jobs .. id, 'cancelled', '1')
   return 2
@@ -21,7 +21,7 @@ if v[1] ~= 'waiting' and v[1] ~= 'delayed' then
 end
 redis.call('ZREM', KEYS[8] .. v[2], id)
 redis.call('ZREM', KEYS[3], id)
-end_job(F, id, {gateway = v[3], queue = v[2], limited = v[4]}, 'cancelled', '')
+end_job(F, id, {gateway = v[3], queue = v[2], limited = v[4], beside = v[5]}, 'cancelled', '')
 flush_ended(F)
 count(KEYS[9], v[2], 'cancelled')
 return 1

@@ -7,7 +7,8 @@
 --       5 longest wait in microseconds  6 1 when the worker has nothing else to do
 -- ->    {wait_us, job ...}: -1 nothing waits | -2 what waits does not fit beside what the worker
 --       has | n ask again in n microseconds | 0 with jobs, each
---       {id, ms to the deadline, rows, attempts, alone, microseconds queued, gateway, payload}
+--       {id, ms to the deadline, rows, attempts, alone, microseconds queued, gateway, payload,
+--        where a large payload is, after the job's key, or ''}
 -- The same token again gives the same jobs. A job that must run alone is given only to a worker
 -- that has nothing else, and with nothing else.
 --@include version_of
@@ -26,16 +27,16 @@ local now_ms = math.floor(now_us / 1000)
 
 local function read(id)
   local v = redis.call('HMGET', F.jobs .. id, 'state', 'deadline', 'begin', 'rows', 'attempts',
-    'alone', 'queued_us', 'wait_us', 'gateway', 'payload', 'token', 'queue', 'limited')
+    'alone', 'queued_us', 'wait_us', 'gateway', 'payload', 'token', 'queue', 'limited', 'beside')
   return {state = v[1], deadline = tonumber(v[2]), begin = tonumber(v[3] or 0),
     rows = tonumber(v[4]), attempts = tonumber(v[5] or 0), alone = v[6] == '1',
     queued_us = tonumber(v[7]), wait_us = tonumber(v[8] or 0), gateway = v[9], payload = v[10],
-    token = v[11], queue = v[12], limited = v[13]}
+    token = v[11], queue = v[12], limited = v[13], beside = v[14]}
 end
 
 local function shown(id, j)
   return {id, j.deadline - now_ms, j.rows, j.attempts, j.alone and 1 or 0, j.wait_us, j.gateway,
-    j.payload}
+    j.payload, j.beside or ''}
 end
 
 local answer = {0}

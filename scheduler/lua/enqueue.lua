@@ -4,15 +4,19 @@
 --       families: 6 jobs  7 ended
 -- ARGV  1 gateway  2 queue  3 most jobs waiting, 0 for any  4 most bytes of payloads of the
 --       version, 0 for any  then for each job: id, priority, rows, ms to the deadline, ms it may
---       wait to begin (0 for the deadline alone), payload
+--       wait to begin (0 for the deadline alone), payload, bytes of a large payload that was set
+--       beside the job instead (0: it is the payload before)
 -- ->    for each job: 1 accepted | its state, if it is known already | 0 refused: too many jobs |
---       -1 refused: too many bytes
+--       -1 refused: too many bytes |
+--       -2 refused: its payload is not beside it, since there was no memory for it
 -- No flags: a server whose memory is full refuses this before it starts.
 --@include version_of
 --@include ring
 --@include score
 -- A job whose scheduler and gateway both vanish for good still goes, this long after its deadline.
 local GRACE_MS = 60000
+-- Where a large payload is, after the job's own key; as in queue.py.
+local BESIDE = ':payload'
 -- More than one sleeping worker is woken only as the queue grows.
 local RING_EVERY = 8
 
@@ -32,9 +36,13 @@ local function known_state(id)
   return redis.call('HGET', KEYS[6] .. id, 'state')
 end
 
-local function enqueue(id, priority, rows, ttl_ms, begin_ms, payload)
+local function enqueue(id, priority, rows, ttl_ms, begin_ms, payload, beside)
   if redis.call('EXISTS', KEYS[6] .. id, KEYS[7] .. id) > 0 then
     return known_state(id)
+  end
+  local size = beside > 0 and beside or #payload
+  if beside > 0 and redis.call('EXISTS', KEYS[6] .. id .. BESIDE) == 0 then
+    return -2
   end
   if most_jobs > 0 and waiting >= most_jobs then
     return 0
@@ -43,11 +51,14 @@ local function enqueue(id, priority, rows, ttl_ms, begin_ms, payload)
     'accepted_us', now_us, 'queued_us', now_us, 'payload', payload}
   if most_bytes > 0 then
     local bytes = tonumber(redis.call('HGET', KEYS[4], volume_field) or 0)
-    if bytes + #payload > most_bytes then
+    if bytes + size > most_bytes then
       return -1
     end
-    redis.call('HINCRBY', KEYS[4], volume_field, #payload)
-    fields[#fields + 1], fields[#fields + 2] = 'limited', #payload
+    redis.call('HINCRBY', KEYS[4], volume_field, size)
+    fields[#fields + 1], fields[#fields + 2] = 'limited', size
+  end
+  if beside > 0 then
+    fields[#fields + 1], fields[#fields + 2] = 'beside', BESIDE
   end
   local deadline_ms = now_ms + ttl_ms
   local due_ms = deadline_ms
@@ -68,9 +79,14 @@ local function enqueue(id, priority, rows, ttl_ms, begin_ms, payload)
 end
 
 local answer = {}
-for i = 5, #ARGV, 6 do
-  answer[#answer + 1] = enqueue(ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]),
-    tonumber(ARGV[i + 4]), ARGV[i + 5])
+for i = 5, #ARGV, 7 do
+  local beside = tonumber(ARGV[i + 6])
+  local accepted_as = enqueue(ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]),
+    tonumber(ARGV[i + 4]), ARGV[i + 5], beside)
+  if beside > 0 and (accepted_as == 0 or accepted_as == -1) then
+    redis.call('UNLINK', KEYS[6] .. ARGV[i] .. BESIDE)
+  end
+  answer[#answer + 1] = accepted_as
 end
 if accepted > 0 then
   redis.call('HINCRBY', KEYS[5], 'accepted', accepted)

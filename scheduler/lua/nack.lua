@@ -22,14 +22,14 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local function give_back(id)
   local job = F.jobs .. id
   local v = redis.call('HMGET', job, 'state', 'token', 'cancelled', 'gateway', 'queue', 'limited',
-    'priority', 'deadline', 'attempts', 'alone', 'begin', 'returned_by')
+    'priority', 'deadline', 'attempts', 'alone', 'begin', 'returned_by', 'beside')
   if v[12] == token then
     return 1
   end
   if v[1] ~= 'leased' or v[2] ~= token then
     return ended_by(F, id, token) > 0 and 2 or 0
   end
-  local j = {gateway = v[4], queue = v[5], limited = v[6]}
+  local j = {gateway = v[4], queue = v[5], limited = v[6], beside = v[13]}
   if v[3] then
     end_job(F, id, j, 'cancelled', token)
     count(KEYS[10], j.queue, 'cancelled')

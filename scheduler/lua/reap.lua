@@ -22,10 +22,10 @@ local requeued, dead, expired, retried, orphaned = 0, 0, 0, 0, 0
 
 local function read(id)
   local v = redis.call('HMGET', F.jobs .. id, 'state', 'gateway', 'queue', 'limited', 'priority',
-    'deadline', 'crashes', 'alone', 'cancelled', 'token')
+    'deadline', 'crashes', 'alone', 'cancelled', 'token', 'beside')
   return {state = v[1], gateway = v[2], queue = v[3], limited = v[4], priority = v[5] or 0,
     deadline = tonumber(v[6]), crashes = tonumber(v[7] or 0), alone = v[8] == '1',
-    cancelled = v[9], token = v[10]}
+    cancelled = v[9], token = v[10], beside = v[11]}
 end
 
 local function leave_queue(id, j)

@@ -17,9 +17,13 @@ from penstock.errors import InvalidConfiguration
 
 PREFIX = "PENSTOCK_"
 
+LEASE_MS = 5000
+"""How long a worker may be silent before others get its jobs."""
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LeaseMs = Annotated[int, Field(ge=200)]
 Level = Literal["debug", "info", "warning", "error"]
 ControlMode = Literal["none", "poll", "explicit", "on-demand"]
 
@@ -37,6 +41,11 @@ def _names(value: object) -> object:
 
 Repositories = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+
+
+def _parted(value: Any) -> Any:
+    """What a variable holds of an option that may be repeated."""
+    return [part for part in value.split(";") if part] if isinstance(value, str) else value
 
 
 class RoleSettings(BaseSettings):
@@ -61,7 +70,40 @@ class RoleSettings(BaseSettings):
     parent_pid: int | None = None
 
 
-class GatewaySettings(RoleSettings):
+Milliseconds = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class GrpcSettings(RoleSettings):
+    """How the gRPC server treats connections, by Triton's names.
+
+    Attributes:
+        grpc_infer_response_compression_level: of replies to clients that take compressed ones.
+        grpc_restricted_protocol: "<protocols>:<key>=<value>", each a rule of
+            `penstock.gateway.restrictions`; in the environment they are parted by semicolons.
+        grpc_keepalive_time: milliseconds of silence after which the server pings.
+        grpc_keepalive_timeout: milliseconds that it waits for the answer to a ping.
+        grpc_keepalive_permit_without_calls: it pings connections without calls, too.
+        grpc_http2_max_pings_without_data: most pings that it sends while no data flows; 0 for any.
+        grpc_http2_min_recv_ping_interval_without_data: milliseconds that clients must leave
+            between pings while no data flows.
+        grpc_http2_max_ping_strikes: pings before their time that a client may send; 0 for any.
+        grpc_max_connection_age: milliseconds until a connection is ended; None for never.
+        grpc_max_connection_age_grace: milliseconds that its calls have then; None for any.
+    """
+
+    grpc_infer_response_compression_level: Literal["none", "low", "medium", "high"] = "none"
+    grpc_restricted_protocol: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)] = ()
+    grpc_keepalive_time: Milliseconds = 7_200_000
+    grpc_keepalive_timeout: Milliseconds = 20_000
+    grpc_keepalive_permit_without_calls: bool = True
+    grpc_http2_max_pings_without_data: Annotated[int, Field(ge=0)] = 2
+    grpc_http2_min_recv_ping_interval_without_data: Milliseconds = 1000
+    grpc_http2_max_ping_strikes: Annotated[int, Field(ge=0)] = 0
+    grpc_max_connection_age: Milliseconds | None = None
+    grpc_max_connection_age_grace: Milliseconds | None = None
+
+
+class GatewaySettings(GrpcSettings):
     """The gateway.
 
     Attributes:
@@ -73,6 +115,12 @@ class GatewaySettings(RoleSettings):
         server_name: what ServerMetadata answers; Triton's examples insist on "triton".
         drain_s: how long requests in flight may take to end when the gateway stops.
         shared_port: this is one of several processes on the port.
+        metrics: whether they are served over HTTP.
+        metrics_host: None for `host`.
+        metrics_port: 0 for any free one; None for 8002 if it is free.
+        metrics_file: is written, with the address, once metrics are served.
+        trace_file: where traces are written, as JSON lines; None to trace nothing.
+        allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
     """
 
     host: str = "127.0.0.1"
@@ -84,6 +132,12 @@ class GatewaySettings(RoleSettings):
     server_name: str = "triton"
     drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     shared_port: bool = False
+    metrics: bool = True
+    metrics_host: str | None = None
+    metrics_port: Port | None = None
+    metrics_file: Path | None = None
+    trace_file: Path | None = None
+    allow_client_shm: bool = False
 
 
 class SchedulerSettings(RoleSettings):
@@ -113,12 +167,14 @@ class NodeSettings(RoleSettings):
         node: the node's name; None for the host's.
         threads: computing threads of each CPU worker; None to share the cores evenly.
         memory_mib: of the CPU device; None for what the machine has.
+        lease_ms: length of its workers' leases.
     """
 
     models: Annotated[Repositories, Field(min_length=1)]
     node: str | None = None
     threads: Count | None = None
     memory_mib: Count | None = None
+    lease_ms: LeaseMs = LEASE_MS
 
 
 class WorkerSettings(RoleSettings):
@@ -146,7 +202,7 @@ class WorkerSettings(RoleSettings):
     fingerprint: str | None = None
     generation: str | None = None
     threads: Count | None = None
-    lease_ms: Annotated[int, Field(ge=200)] = 5000
+    lease_ms: LeaseMs = LEASE_MS
 
 
 class UpSettings(BaseSettings):
@@ -157,7 +213,12 @@ class UpSettings(BaseSettings):
         redis: URL of a Redis or Valkey that runs already; None to start an embedded one.
         port: 0 for any free one; the ready file says which.
         processes: gateway processes that share the port.
+        metrics: whether they are served over HTTP.
+        metrics_host: None for `host`.
+        metrics_port: 0 for any free one; None for 8002 if it is free.
+        allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
         threads: computing threads of each CPU worker; None to share the cores evenly.
+        lease_ms: length of the workers' leases.
         memory_mib: that workers on the CPU may use in all; None for what the machine has.
         data: where the embedded store keeps its data; None for a place that is removed at the end.
         ready_file: is written, with the gateway's address, once every model that can be ready is.
@@ -176,7 +237,12 @@ class UpSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: Port = 8001
     processes: Count = 1
+    metrics: bool = True
+    metrics_host: str | None = None
+    metrics_port: Port | None = None
+    allow_client_shm: bool = False
     threads: Count | None = None
+    lease_ms: LeaseMs = LEASE_MS
     memory_mib: Count | None = None
     data: Path | None = None
     ready_file: Path | None = None

@@ -1,35 +1,99 @@
 """Logs: one structured line per event, written at the boundary where the event is known.
 
-Nothing per request above DEBUG, and never the contents of a tensor.
+Nothing per request above DEBUG, and never the contents of a tensor. What is written can be
+changed while the process runs (`change_logging`).
 """
 
 import logging
 import sys
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import structlog
 
 LEVELS = ("debug", "info", "warning", "error")
 
+Stamp = Literal["default", "ISO8601"]
+STAMPS: Final[tuple[Stamp, ...]] = ("default", "ISO8601")
+
+_METHODS: Final = {"warn": "warning", "exception": "error", "critical": "error", "fatal": "error"}
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """What this process writes.
+
+    Attributes:
+        debug, info, warning, error: whether lines of that level are written.
+        stamp: "default" is the time of day in text and ISO 8601 in JSON lines.
+    """
+
+    debug: bool = False
+    info: bool = True
+    warning: bool = True
+    error: bool = True
+    stamp: Stamp = "default"
+
+    @classmethod
+    def from_level(cls, level: str) -> "Logging":
+        """*level* and everything above it."""
+        least = LEVELS.index(level)
+        debug, info, warning, error = (at >= least for at in range(len(LEVELS)))
+        return cls(debug, info, warning, error)
+
+
+class _Current:
+    """What the processors look at; a process has one log."""
+
+    logging = Logging()
+
 
 def configure_logging(role: str, *, level: str = "info", json_lines: bool = False) -> None:
     """Send the process's log to standard error, each line marked with its *role*."""
+    _Current.logging = Logging.from_level(level)
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if json_lines
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
     )
+    iso = structlog.processors.TimeStamper(fmt="iso")
+    default = iso if json_lines else structlog.processors.TimeStamper(fmt="%H:%M:%S.%f")
+
+    def stamp(logger: Any, name: str, event: structlog.typing.EventDict) -> Any:
+        chosen = default if _Current.logging.stamp == "default" else iso
+        return chosen(logger, name, event)
+
     structlog.configure(
         processors=[
+            _drop_unwanted,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if not json_lines else "iso"),
+            stamp,
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
+        # Everything reaches the processors, which know what is wanted at this moment.
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(role=role)
+
+
+def current_logging() -> Logging:
+    """What this process writes now."""
+    return _Current.logging
+
+
+def change_logging(**changes: Any) -> Logging:
+    """Write other levels, or times in another form, from now on; returns all of it."""
+    _Current.logging = replace(_Current.logging, **changes)
+    return _Current.logging
+
+
+def _drop_unwanted(
+    _: Any, name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    if getattr(_Current.logging, _METHODS.get(name, name)):
+        return event
+    raise structlog.DropEvent

@@ -2,50 +2,10 @@
 
 import asyncio
 import contextlib
-import os
-import signal
-import subprocess
-import sys
-import time
 
-import grpc
 import pytest
 from support.load import Load, eventually
-
-from penstock.protos import cluster_pb2, cluster_pb2_grpc
-
-
-class Role:
-    """One ``penstock <role>`` process."""
-
-    def __init__(self, folder, role, *options):
-        self.ready = folder / f"{role}-{time.monotonic_ns()}"
-        self.log = self.ready.with_suffix(".log")
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "penstock", role, *options),
-                    *("--ready-file", str(self.ready), "--parent-pid", str(os.getpid())),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    async def up(self):
-        """Wait until it serves; what its ready file says."""
-
-        def served():
-            assert self.process.poll() is None, self.log.read_text()
-            return self.ready.exists()
-
-        await eventually(served)
-        return self.ready.read_text()
-
-    async def stop(self):
-        """SIGTERM; its exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return await asyncio.to_thread(self.process.wait, 40)
+from support.roles import Role, all_ready, end_all, nodes_that_work, status_of
 
 
 @pytest.fixture
@@ -58,32 +18,7 @@ def role(tmp_path, each_redis_url):
         return started[-1]
 
     yield start
-    for one in reversed(started):
-        if one.process.poll() is None:
-            one.process.terminate()
-    for one in started:
-        try:
-            one.process.wait(30)
-        except subprocess.TimeoutExpired:
-            one.process.kill()
-            one.process.wait()
-
-
-async def status_of(url):
-    async with grpc.aio.insecure_channel(url) as channel:
-        stub = cluster_pb2_grpc.ClusterStub(channel)
-        return await stub.Status(cluster_pb2.StatusRequest(), timeout=5)
-
-
-async def all_ready(url):
-    versions = (await status_of(url)).versions
-    return versions and all(version.state == "READY" for version in versions)
-
-
-async def nodes_that_work(url):
-    status = await status_of(url)
-    workers = [w for v in status.versions for stage in v.stages for w in stage.workers]
-    return {w.node for w in workers if w.state == cluster_pb2.WORKER_STATE_READY}
+    end_all(started)
 
 
 async def test_a_node_that_drains_hands_its_work_to_another(role, onnx_digits):

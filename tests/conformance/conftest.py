@@ -1,4 +1,9 @@
-"""Clusters that only these tests need."""
+"""Clusters and tools that only these tests need."""
+
+import importlib.util
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 from support.cluster import Cluster
@@ -9,6 +14,8 @@ from support.onnx_models import (
     write_identity,
     write_slow,
 )
+
+TOOL = Path(__file__).parents[2] / "tools" / "fetch_perf_analyzer.py"
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +35,33 @@ def models_cluster(tmp_path_factory):
         one.stop()
     finally:
         one.destroy()
+
+
+@pytest.fixture(scope="session")
+def perf_analyzer():
+    """Runs it with arguments; asserts that it ends well."""
+    spec = importlib.util.spec_from_file_location("fetch_perf_analyzer", TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    try:
+        folder = tool.fetch(tool.default_directory())
+        _run(folder, "--version")
+    except (SystemExit, OSError, AssertionError) as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"perf_analyzer cannot be had here: {error}")
+    return lambda *arguments: _run(folder, *arguments)
+
+
+def _run(folder, *arguments):
+    ended = subprocess.run(
+        [str(folder / "perf_analyzer"), *arguments],
+        env={**os.environ, "LD_LIBRARY_PATH": str(folder / "lib")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout

@@ -1,48 +1,12 @@
 """perf_analyzer, Triton's load generator, runs against Penstock unmodified."""
 
 import csv
-import importlib.util
-import os
-import subprocess
-from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).parents[2] / "tools" / "fetch_perf_analyzer.py"
-
-
-@pytest.fixture(scope="session")
-def perf_analyzer():
-    """Runs it with arguments; asserts that it ends well."""
-    spec = importlib.util.spec_from_file_location("fetch_perf_analyzer", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    try:
-        folder = tool.fetch(tool.default_directory())
-        _run(folder, "--version")
-    except (SystemExit, OSError, AssertionError) as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"perf_analyzer cannot be had here: {error}")
-    return lambda *arguments: _run(folder, *arguments)
-
-
-def _run(folder, *arguments):
-    ended = subprocess.run(
-        [str(folder / "perf_analyzer"), *arguments],
-        env={**os.environ, "LD_LIBRARY_PATH": str(folder / "lib")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
-
 
 @pytest.mark.parametrize("version", ["1", "2"])
-@pytest.mark.parametrize("mode", ["--sync", "--async"])
+@pytest.mark.parametrize("mode", ["--sync", "--async", "--streaming"])
 def test_it_measures_throughput(perf_analyzer, digits_cluster, tmp_path, version, mode):
     report = tmp_path / "report.csv"
 
@@ -71,3 +35,14 @@ def test_it_sends_batches(perf_analyzer, digits_cluster, tmp_path):
     with report.open() as file:
         (row,) = list(csv.DictReader(file))
     assert float(row["Inferences/Second"]) > 0
+
+
+def test_it_collects_metrics(perf_analyzer, digits_cluster):
+    told = perf_analyzer(
+        *("-m", "digits", "-x", "1", "-i", "grpc", "-u", digits_cluster.url, "--collect-metrics"),
+        *("--metrics-url", digits_cluster.metrics_url().removeprefix("http://")),
+        *("--concurrency-range", "2", "--measurement-interval", "500"),
+        *("--stability-percentage", "999", "--max-trials", "4", "--metrics-interval", "100"),
+    )
+
+    assert "Throughput" in told

@@ -150,6 +150,23 @@ class TestInference:
         assert result.as_numpy("probabilities").shape == (3, 10)
         np.testing.assert_allclose(result.as_numpy("probabilities").sum(1), 1, rtol=1e-5)
 
+    @pytest.mark.parametrize("version", ["1", "2"])
+    def test_an_output_can_come_back_as_its_top_classes(self, digits, version):
+        wanted = [
+            triton.InferRequestedOutput("probabilities", class_count=3),
+            triton.InferRequestedOutput("digit"),
+        ]
+
+        result = digits.infer("digits", [image(2)], model_version=version, outputs=wanted)
+
+        classes = result.as_numpy("probabilities")
+        assert classes.shape == (2, 3)
+        probability, index, label = classes[0, 0].decode().split(":")
+        words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+        assert label == words[int(index)]
+        assert int(index) == result.as_numpy("digit")[0, 0]
+        assert float(probability) >= float(classes[0, 1].decode().split(":")[0])
+
     @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
     def test_compressed_requests_are_understood(self, client, algorithm):
         result = client.infer("add_sub", addends(), compression_algorithm=algorithm)
@@ -258,5 +275,10 @@ class TestRefusals:
         assert "data-type is 'INT32', but model 'digits' expects 'FP32'" in text
 
     def test_what_is_not_offered_is_unimplemented(self, client):
-        assert refusal(client.get_trace_settings)[0] == "StatusCode.UNIMPLEMENTED"
-        assert refusal(client.get_log_settings)[0] == "StatusCode.UNIMPLEMENTED"
+        assert refusal(client.get_cuda_shared_memory_status)[0] == "StatusCode.UNIMPLEMENTED"
+
+    def test_models_are_not_loaded_by_clients_where_the_repository_decides(self, client):
+        status, text = refusal(client.load_model, "add_sub")
+
+        assert status == "StatusCode.UNAVAILABLE"
+        assert text == "explicit model load / unload is not allowed if polling is enabled"

@@ -181,6 +181,16 @@ async def test_the_server_says_how_long_to_wait(client):
     assert time.monotonic() - began >= 0.3
 
 
+async def test_being_asked_to_come_back_is_no_failed_attempt(client):
+    asked = {"fail": 14, "text": "draining", "times": QUICK.attempts + 3, "pushback": "0"}
+
+    result = await client.infer(
+        "echo", {"x": [1]}, request_id=f"d{time.monotonic_ns()}", parameters=asked
+    )
+
+    assert result.parameters["calls"] == QUICK.attempts + 4
+
+
 @pytest.mark.parametrize("pushback", ["-1", "soon"])
 async def test_the_server_can_forbid_repetition(client, pushback):
     asked = {"fail": 14, "text": "never", "times": 1, "pushback": pushback}

@@ -1,14 +1,23 @@
 """A job's bytes become arrays, and results become the next job's bytes or the reply."""
 
+import json
+import time
+
 import numpy as np
 import pytest
 from support.jobs import inference, lease, work
 
 from penstock.errors import InvalidRequest
 from penstock.protos.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
+from penstock.scheduler.jobs import TRACE
 from penstock.tensors import NUMPY_TYPES, bf16_from_float32, pack_bytes
 from penstock.workers import codec
 from penstock.workers.codec import Tensor, decode, next_payload, reply
+
+_MARKED = ModelInferRequest()
+_MARKED.parameters[TRACE].bool_param = True
+MARK = _MARKED.SerializeToString()
+"""What a gateway puts behind a request that it traces."""
 
 ROWS = np.arange(6, dtype=np.float32).reshape(2, 3)
 LARGE = np.arange(12_000, dtype=np.float32).reshape(2, 6000)  # views begin at 16 KiB
@@ -251,6 +260,24 @@ class TestPath:
         )
         assert len(message.parameters) == 0
         assert not codec.wants_path(following.head)
+
+
+class TestTrace:
+    def test_each_worker_adds_its_own_times(self):
+        content = inference({"x": ROWS}, request_id="i").SerializeToString() + MARK
+        now_s = time.monotonic()
+        first = decode(lease(content, wait_us=30), ("x",), batched=True, now_s=now_s)
+        payload = next_payload(first, results(h=ROWS), ("h",), "node-a")
+        last = decode(lease(payload, wait_us=50), ("h",), batched=True, now_s=now_s - 2)
+
+        message, arrays = answered(last, results(y=ROWS), ("y",), 1, "node-b")
+
+        one, two = json.loads(message.parameters[TRACE].string_param)
+        assert [one["step"], two["step"]] == ["node-a", "node-b"]
+        assert [one["queue_us"], two["queue_us"]] == [30, 20]
+        assert 0 <= one["work_us"] < 2_000_000 <= two["work_us"]
+        assert message.id == "i"
+        np.testing.assert_array_equal(arrays["y"], ROWS)
 
 
 def test_results_of_a_batch_are_cut_at_its_rows():

@@ -104,6 +104,8 @@ class TestRefused:
             (WorkerSettings, "device", "gpu:0", "String should match pattern"),
             (WorkerSettings, "device", "cuda", "String should match pattern"),
             (WorkerSettings, "lease_ms", 199, "Input should be greater than or equal to 200"),
+            (NodeSettings, "lease_ms", 199, "Input should be greater than or equal to 200"),
+            (UpSettings, "lease_ms", 199, "Input should be greater than or equal to 200"),
             (UpSettings, "log_level", "loud", "Input should be 'debug', 'info', 'warning'"),
         ],
     )

@@ -19,7 +19,7 @@ class TestAdmitted:
     def test_says_what_the_queue_needs(self):
         admitted = admit(ask(("x", zeros(3, 16))), ONE)
 
-        assert admitted == (3, 0, 0, False, False, None)
+        assert admitted == (3, 0, 0, False, False, None, None)
 
     def test_a_model_without_batching_has_one_row(self):
         admitted = admit(
@@ -201,7 +201,7 @@ class TestRefusedInputs:
 
         text = refusal(request, ONE, Unimplemented)
 
-        assert text == "shared memory is not supported, so input 'x' must travel in the message"
+        assert text.startswith("Client shared memory is disabled.")
 
 
 class TestRefusedData:
@@ -340,12 +340,42 @@ class TestRefusedOutputs:
 
         assert refusal(request, ONE) == "[request id: i] output 'y' already exists in request"
 
-    @pytest.mark.parametrize("key", ["classification", "shared_memory_region"])
-    def test_what_is_not_offered(self, key):
+    def test_shared_memory(self):
         request = ask(("x", zeros(1, 16)))
-        request.outputs.add(name="y").parameters[key].int64_param = 3
+        request.outputs.add(name="y").parameters["shared_memory_region"].string_param = "r"
 
-        assert "'y'" in refusal(request, ONE, Unimplemented)
+        assert "Client shared memory is disabled." in refusal(request, ONE, Unimplemented)
+
+    def test_a_number_of_classes_that_is_none(self):
+        request = ask(("x", zeros(1, 16)))
+        request.outputs.add(name="y").parameters["classification"].string_param = "3"
+        wrong_type = refusal(request, ONE)
+        request.outputs[0].parameters["classification"].int64_param = -1
+
+        assert "'classification' parameter, expected int64_param" in wrong_type
+        assert "invalid value for 'classification'" in refusal(request, ONE)
+
+    @pytest.mark.parametrize("datatype", ["BYTES", "BOOL"])
+    def test_classes_of_what_has_no_order(self, datatype):
+        request = ask(("x", zeros(1, 16)))
+        request.outputs.add(name="y").parameters["classification"].int64_param = 3
+        wordy = rules(spec("x", "FP32", -1, 16), outputs=[spec("y", datatype, -1, 3)])
+
+        text = f"class result not available for output due to unsupported type '{datatype}'"
+        assert refusal(request, wordy) == text
+
+
+class TestClasses:
+    def test_are_wanted_of_some_outputs_or_of_none(self):
+        request = ask(("x", zeros(1, 16)))
+        request.outputs.add(name="y").parameters["classification"].int64_param = 3
+        some = admit(request, ONE)
+        request.outputs[0].parameters["classification"].int64_param = 0
+        none = admit(request, ONE)
+
+        assert some.classes == {"y": 3}
+        assert none.classes is None
+        assert none.outputs == ("y",)
 
 
 class TestOrder:

@@ -52,6 +52,12 @@ def test_a_request_can_shorten_the_models_queue_timeout(policy, asked_us, timeou
     assert admit(request, some).timeout_us == timeout_us
 
 
+def test_only_gateways_mark_what_is_traced():
+    request = ask(("x", zeros(1, 16)), penstock_trace=InferParameter(bool_param=True))
+
+    assert refusal(request, ONE) == "parameter 'penstock_trace' is reserved: gateways set it"
+
+
 def test_the_path_is_given_to_those_who_ask():
     request = ask(("x", zeros(1, 16)), penstock_path=InferParameter(bool_param=True))
 

@@ -54,8 +54,9 @@ async def test_it_leaves_nothing_behind(tmp_path):
     assert list((tmp_path / "state" / "penstock").iterdir()) == []
 
 
-async def test_a_killed_store_comes_back_with_its_data():
-    async with EmbeddedStore() as store:
+@pytest.mark.parametrize("directory", ["data", None])
+async def test_a_killed_store_comes_back_with_its_data_if_it_has_a_directory(tmp_path, directory):
+    async with EmbeddedStore(directory and tmp_path / directory) as store:
         async with Redis.from_url(store.url) as client:
             await client.set("kept", "yes")
             # The log reaches the disk each second; the kernel has it before the reply.
@@ -67,7 +68,7 @@ async def test_a_killed_store_comes_back_with_its_data():
                 return False
             async with Redis.from_url(store.url) as client:
                 try:
-                    return await client.get("kept") == b"yes"
+                    return await client.get("kept") == (b"yes" if directory else None)
                 except RedisConnectionError:
                     return False
 
@@ -124,12 +125,16 @@ def test_it_ends_with_a_process_that_is_killed():
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
-    left = tmp_path / "store-left"
-    left.mkdir()
-    os.utime(left, (0, 0))
+    left, mine = tmp_path / "store-left", tmp_path / "store-of-somebody"
+    for folder in (left, mine):
+        folder.mkdir()
+    (left / "lock").touch()
+    for folder in (left, mine):
+        os.utime(folder, (0, 0))
     with places.temporary(tmp_path, "store-") as used:
         os.utime(used.path, (0, 0))
 
         with places.temporary(tmp_path, "store-"):
             assert not left.exists()
             assert used.path.exists()
+            assert mine.exists(), "it only has a name like ours"

@@ -8,10 +8,10 @@ import redis
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -19,36 +19,51 @@ from support.probe import FIRST, LONG_MS, SECOND, UNLIMITED, Probe, job
 from support.queue_model import FULL, ModelJob, QueueModel
 
 from penstock.errors import Code, QueueFull
-from penstock.scheduler.jobs import Outcome, QueueLimits, Timing
+from penstock.scheduler.jobs import Outcome, QueueLimits, Reaped, Timing
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
-from penstock.scheduler.replies import ReplyReader
+from penstock.scheduler.replies import ReplyReader, replies_of
 from penstock.scheduler.statistics import counters_of
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 SIZE = settings() if NIGHTLY else settings(max_examples=200, stateful_step_count=30)
 
-IDS = [f"job-{i}" for i in range(6)]
 WORKERS = ["worker-0", "worker-1"]
-GATEWAYS = ["gateway-0", "gateway-1"]
+GATEWAYS = ["gateway-0", "gateway-1", "gateway-2"]
 STAGES = [FIRST, SECOND]
-QUEUES = [ref.queue for ref in STAGES] + [ref.pinned(w) for ref in STAGES for w in WORKERS]
-LIMITS = [UNLIMITED, QueueLimits(jobs=2), QueueLimits(payload_bytes=60)]
+QUEUES = [FIRST.queue, SECOND.queue, FIRST.pinned(WORKERS[0])]
+LIMITS = [UNLIMITED, UNLIMITED, QueueLimits(jobs=3), QueueLimits(payload_bytes=80)]
 # Deadlines are so far apart that the time which a test takes does not change their order.
 APART_MS = 100_000
 LASTING = {"lease", "deadline", "delay", "volume", "stats:digits:1", "dead", "events", "gateways"}
 
-some_ids = st.lists(st.sampled_from(IDS), unique=True, max_size=2)
+# Which of the known jobs, or tokens, counted from the latest.
+places = st.integers(0, 7)
+seldom = st.sampled_from([False, False, False, True])
 wanted = st.fixed_dictionaries(
     {
-        "id_": st.sampled_from(IDS),
+        "again": st.sampled_from([None, None, None, 0, 1, 2, 5]),
         "priority": st.integers(0, 2),
         "rows": st.integers(1, 4),
         "urgency": st.integers(0, 9),
         "size": st.integers(0, 40),
     }
 )
+
+
+# Whether an old token is taken, which, how much of what it holds, and which jobs besides.
+chosen = st.tuples(
+    seldom,
+    places,
+    st.sampled_from([9, 9, 1]),
+    st.lists(places, max_size=2),
+)
+
+
+def latest(known, place):
+    """The one at *place* from the end, from which counting begins anew at the beginning."""
+    return known[-1 - place % len(known)]
 
 
 def as_ref(queue):
@@ -60,8 +75,6 @@ def as_ref(queue):
 class QueueMachine(RuleBasedStateMachine):
     """Does each thing to the queue and to the model, and compares answers and states."""
 
-    tokens = Bundle("tokens")
-
     def __init__(self, url):
         super().__init__()
         self._runner = asyncio.Runner()
@@ -72,7 +85,8 @@ class QueueMachine(RuleBasedStateMachine):
         self._probe = self._run(self._probed())
         self._keys = self._probe.keys
         self._model = QueueModel()
-        self._made = 0
+        self._ids = []
+        self._tokens = []
         self._nonces = Counter()
 
     async def _probed(self):
@@ -91,10 +105,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     # things that happen
 
-    @initialize()
-    def attach(self):
+    @initialize(wants=st.lists(wanted, min_size=4, max_size=6))
+    def begin(self, wants):
         for gateway in GATEWAYS:
             self._run(self._reader(gateway).attach())
+        self.enqueue(FIRST.queue, GATEWAYS[0], UNLIMITED, wants)
+        for worker in WORKERS:
+            self.claim(worker, FIRST, 4, idle=True, again=False)
 
     @rule(
         queue=st.sampled_from(QUEUES),
@@ -105,32 +122,35 @@ class QueueMachine(RuleBasedStateMachine):
     def enqueue(self, queue, gateway, limits, wants):
         ours, models = [], []
         for want in wants:
-            self._made += 1
+            id_ = f"job-{len(self._ids)}"
+            if want["again"] is not None and self._ids:
+                id_ = latest(self._ids, want["again"])
+            self._ids.append(id_)
             facts = {
                 "gateway": gateway,
                 "priority": want["priority"],
                 "rows": want["rows"],
-                "ttl_ms": LONG_MS + APART_MS * (want["urgency"] * 1000 + self._made),
+                "ttl_ms": LONG_MS + APART_MS * (want["urgency"] * 1000 + len(self._ids)),
                 "payload": bytes(want["size"]),
             }
-            ours.append(job(want["id_"], ref=as_ref(queue), **facts))
+            ours.append(job(id_, ref=as_ref(queue), **facts))
             limited = limits.payload_bytes > 0
-            models.append(ModelJob(want["id_"], queue=queue, limited=limited, **facts))
+            models.append(ModelJob(id_, queue=queue, limited=limited, **facts))
 
         answers = self._run(self._probe.offer(*ours, limits=limits))
 
         told = [FULL if isinstance(answer, QueueFull) else answer for answer in answers]
         assert told == self._model.enqueue(models, limits)
 
+    @precondition(lambda self: self._model.in_state("waiting") or self._tokens)
     @rule(
-        target=tokens,
         worker=st.sampled_from(WORKERS),
         ref=st.sampled_from(STAGES),
         rows=st.integers(1, 8),
         idle=st.booleans(),
-        again=st.booleans(),
+        again=seldom,
     )
-    def claim(self, worker, ref, rows, idle, again):
+    def claim(self, worker, ref, rows, *, idle, again):
         if not again or not self._nonces[worker]:
             self._nonces[worker] += 1
         nonce = str(self._nonces[worker])
@@ -146,43 +166,49 @@ class QueueMachine(RuleBasedStateMachine):
             assert (lease.token, lease.payload) == (token, modelled.payload)
             assert (lease.rows, lease.attempts) == (modelled.rows, modelled.attempts)
             assert (lease.alone, lease.gateway) == (modelled.alone, modelled.gateway)
-        return token
+        if ids:
+            self._tokens.append(token)
 
-    @rule(token=tokens, more=some_ids)
-    def renew(self, token, more):
-        ids = self._ids(token, more)
+    @precondition(lambda self: self._tokens)
+    @rule(chosen=chosen)
+    def renew(self, chosen):
+        token, ids = self._held(chosen)
         pairs = [(id_, token) for id_ in ids]
         answer = self._run(self._queue.renew(FIRST.model, pairs, LONG_MS))
 
         assert answer == self._model.renew(token, ids)
 
-    @rule(token=tokens, more=some_ids, failing=st.sets(st.sampled_from(IDS)))
-    def settle(self, token, more, failing):
-        ids = self._ids(token, more)
-        codes = {id_: Code.INTERNAL if id_ in failing else Code.OK for id_ in ids}
+    @precondition(lambda self: self._tokens)
+    @rule(chosen=chosen, code=st.sampled_from([Code.OK, Code.OK, Code.INTERNAL]))
+    def settle(self, chosen, code):
+        token, ids = self._held(chosen)
+        codes = dict.fromkeys(ids, Code.OK) | dict.fromkeys(ids[:1], code)
         outcomes = [Outcome(id_, code, "", b"reply") for id_, code in codes.items()]
         answer = self._run(self._queue.settle(token, FIRST, 1, Timing(), outcomes))
 
         assert answer == self._model.settle(token, codes)
 
-    @rule(token=tokens, more=some_ids, queue=st.sampled_from(QUEUES))
-    def advance(self, token, more, queue):
-        ids = self._ids(token, more)
+    @precondition(lambda self: self._tokens)
+    @rule(chosen=chosen, queue=st.sampled_from(QUEUES))
+    def advance(self, chosen, queue):
+        token, ids = self._held(chosen)
         moves = [(id_, b"activations of " + id_.encode()) for id_ in ids]
         answer = self._run(self._queue.advance(token, as_ref(queue), Timing(), moves))
 
         assert answer == self._model.advance(token, queue, ids)
 
-    @rule(token=tokens, more=some_ids)
-    def give_back(self, token, more):
-        ids = self._ids(token, more)
+    @precondition(lambda self: self._tokens)
+    @rule(chosen=chosen)
+    def give_back(self, chosen):
+        token, ids = self._held(chosen)
         answer = self._run(self._queue.give_back(FIRST.model, token, ids))
 
         assert answer == self._model.give_back(token, ids)
 
-    @rule(token=tokens, more=some_ids, delayed=st.booleans(), most=st.integers(1, 3))
-    def retry(self, token, more, delayed, most):
-        ids = self._ids(token, more)
+    @precondition(lambda self: self._tokens)
+    @rule(chosen=chosen, delayed=st.booleans(), most=st.integers(1, 3))
+    def retry(self, chosen, delayed, most):
+        token, ids = self._held(chosen)
         delay_ms = LONG_MS if delayed else 0
         answer = self._run(
             self._queue.retry(FIRST.model, token, ids, delay_ms=delay_ms, most=most, why="broken")
@@ -190,34 +216,41 @@ class QueueMachine(RuleBasedStateMachine):
 
         assert answer == self._model.retry(token, ids, delayed=delayed, most=most)
 
-    @rule(id_=st.sampled_from(IDS))
-    def cancel(self, id_):
+    @precondition(lambda self: self._ids)
+    @rule(place=places)
+    def cancel(self, place):
+        id_ = latest(self._ids, place)
         self._run(self._queue.cancel(FIRST.model, id_))
         self._model.cancel(id_)
 
-    @rule(worker=st.sampled_from(WORKERS))
-    def crash(self, worker):
+    @precondition(lambda self: self._model.in_state("leased"))
+    @rule(place=places)
+    def crash(self, place):
+        """Of a worker that has something to lose."""
+        token = latest([token for token in self._tokens if self._model.held(token)], place)
+        worker = token.partition(".")[0]
         reaped = self._run(self._queue.forsake(FIRST.model, worker))
 
-        assert (reaped.requeued, reaped.dead) == self._model.forsake(worker)
+        requeued, dead = self._model.forsake(worker)
+        assert reaped == Reaped(requeued, dead, 0, 0, 0)
 
+    @precondition(lambda self: len(self._ids) % 4 == 3)
     @rule(gateway=st.sampled_from(GATEWAYS))
     def leave(self, gateway):
         self._run(self._reader(gateway).attach(leave=True))
         reaped = self._run(self._queue.reap(0))
         self._run(self._reader(gateway).attach())
 
-        assert reaped.orphaned == self._model.leave(gateway)
+        assert reaped == Reaped(0, 0, 0, 0, self._model.leave(gateway))
 
-    @rule()
-    def reap(self):
-        reaped = self._run(self._queue.reap(0))
-
-        assert {reaped.requeued, reaped.dead, reaped.expired, reaped.retried} == {0}
-
-    def _ids(self, token, more):
-        """What the token is good for, and some more."""
-        return list(dict.fromkeys([*self._model.held(token), *more]))
+    def _held(self, chosen):
+        """A token, a good one rather than an old one; what it is good for, and perhaps more."""
+        old, place, part, more = chosen
+        good = [token for token in self._tokens if self._model.held(token)]
+        token = latest(self._tokens if old or not good else good, place)
+        leased = sorted(self._model.in_state("leased"))
+        others = [latest(leased if other % 2 and leased else self._ids, other) for other in more]
+        return token, list(dict.fromkeys([*self._model.held(token)[:part], *others]))
 
     def _reader(self, gateway):
         return ReplyReader(self._links, 1, gateway, print)
@@ -226,13 +259,14 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_job_is_as_modelled(self):
+        ids = sorted(set(self._ids))
         names = ("state", "token", "attempts", "crashes", "alone", "cancelled", "queue", "payload")
         with self._look.pipeline(transaction=False) as pipe:
-            for id_ in IDS:
+            for id_ in ids:
                 pipe.hmget(self._keys.jobs + id_, names)
                 pipe.get(self._keys.ended + id_)
             found = pipe.execute()
-        for id_, values, ended in zip(IDS, found[::2], found[1::2], strict=True):
+        for id_, values, ended in zip(ids, found[::2], found[1::2], strict=True):
             modelled = self._model.jobs.get(id_)
             if modelled is None:
                 assert not any(values)
@@ -279,8 +313,10 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def each_reply_is_there_once(self):
         for gateway in GATEWAYS:
-            entries = self._look.xrange(self._keys.replies + gateway)
-            found = [(e[b"id"].decode(), Code(int(e[b"code"]))) for _, e in entries]
+            # redis-py would make a dict of each entry, and lose all replies of a batch but one.
+            read = "return redis.call('XRANGE', KEYS[1], '-', '+')"
+            entries = self._look.eval(read, 1, self._keys.replies + gateway)
+            found = [(r.job, r.code) for _, fields in entries for r in replies_of(fields)]
             assert Counter(found) == Counter(self._model.replies[gateway])
 
     @invariant()

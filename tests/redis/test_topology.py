@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 
 import pytest
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
@@ -246,9 +247,13 @@ async def test_a_promoted_replica_is_found(sentinel_group, fault):
 
 
 async def test_sentinels_that_are_not_there_are_unavailable():
+    began = time.monotonic()
     with pytest.raises(StoreUnavailable, match="no Sentinel names a primary for 'main'"):
         async with Links("redis+sentinel://127.0.0.1:1,127.0.0.1:2/main"):
             pass
+
+    # Each was asked once.
+    assert time.monotonic() - began < 1
 
 
 async def test_a_service_that_no_sentinel_knows_is_unavailable(sentinel_group):

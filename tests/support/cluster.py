@@ -1,6 +1,7 @@
 """``penstock up`` as a real process: started, watched, hurt, and stopped."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,7 +47,8 @@ class Cluster:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "penstock", "up", "--models", str(self.models)),
-                    *("--port", "0", "--ready-file", str(self._ready), *self._options),
+                    *("--port", "0", "--metrics-port", "0"),
+                    *("--ready-file", str(self._ready), *self._options),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -62,6 +64,10 @@ class Cluster:
         self.url = self._ready.read_text().split()[0]
         self.ready_after_s = time.monotonic() - began
         return self
+
+    def metrics_url(self):
+        """Where the metrics are; what it said of them."""
+        return re.search(r"Metrics at (http://\S+)", self.output())[1]
 
     def output(self):
         """What the cluster has written so far."""

@@ -16,6 +16,7 @@ from penstock.scheduler.embedded import valkey_binary
 READY_S = 30.0
 SERVICE = "queue"
 _SLOTS = 16384
+_PRIMARIES = 3
 
 
 def free_ports(count):
@@ -84,6 +85,11 @@ class SentinelGroup:
         with asked(self.stores[1]) as client:
             return client.info("replication")["master_link_status"] == "up"
 
+    def whole(self):
+        """Whether the primary has its replica again."""
+        with asked(next(s for s in self.stores if s is not self.primary())) as client:
+            return _follows(client)
+
     def _watched(self):
         try:
             (state,) = self._client.sentinel_masters().values()
@@ -114,16 +120,16 @@ class SentinelGroup:
 
 
 class ClusterGroup:
-    """Three primaries that share the slots.
+    """Three primaries that share the slots, each with a replica if so wanted.
 
     Attributes:
         url: what `Links` takes; the first server that it names is not there.
     """
 
-    def __init__(self):
-        *self._ports, nobody = free_ports(7)
-        self._buses = self._ports[3:]
-        self._ports = self._ports[:3]
+    def __init__(self, *, replicas=False):
+        count = 2 * _PRIMARIES if replicas else _PRIMARIES
+        nobody, *ports = free_ports(2 * count + 1)
+        self._ports, self._buses = ports[:count], ports[count:]
         self.stores = [
             tcp_valkey(
                 port,
@@ -140,21 +146,23 @@ class ClusterGroup:
             for store in self.stores:
                 stack.enter_context(store)
             self.clients = [stack.enter_context(asked(store)) for store in self.stores]
+            self._ids = [client.execute_command("CLUSTER", "MYID") for client in self.clients]
             self._join()
             self.wait_until_formed()
+            self._follow()
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_):
         self._stack.close()
 
-    def owner(self, key):
-        """The index of the server that has the key's slot."""
-        slot = self.clients[0].execute_command("CLUSTER", "KEYSLOT", key)
-        ids = [client.execute_command("CLUSTER", "MYID") for client in self.clients]
-        for first, last, primary, *_ in self.clients[0].execute_command("CLUSTER", "SLOTS"):
+    def owner(self, key, but=None):
+        """The index of the server that has the key's slot; *but* is not asked, it is stopped."""
+        client = next(one for index, one in enumerate(self.clients) if index != but)
+        slot = client.execute_command("CLUSTER", "KEYSLOT", key)
+        for first, last, primary, *_ in client.execute_command("CLUSTER", "SLOTS"):
             if first <= slot <= last:
-                return ids.index(primary[2])
+                return self._ids.index(primary[2])
         raise AssertionError(f"nobody has slot {slot}")
 
     def wait_until_formed(self):
@@ -165,17 +173,52 @@ class ClusterGroup:
             client.flushall()
 
     def _join(self):
-        share = -(-_SLOTS // len(self.clients))
+        share = -(-_SLOTS // _PRIMARIES)
         for index, client in enumerate(self.clients):
             last = min(_SLOTS, (index + 1) * share) - 1
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", index * share, last)
+            if index < _PRIMARIES:
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", index * share, last)
             if index:
                 port, bus = self._ports[0], self._buses[0]
                 client.execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
 
+    def _follow(self):
+        primaries = self.clients[:_PRIMARIES]
+        replicas = self.clients[_PRIMARIES:]
+        for primary, replica in zip(primaries, replicas, strict=bool(replicas)):
+            replica.execute_command("CLUSTER", "REPLICATE", self._ids[self.clients.index(primary)])
+        for replica in replicas:
+            wait_for(lambda one=replica: _follows(one), "a replica follows its primary")
+
+    def whole(self):
+        """Whether each primary has its replica again."""
+        told = [client.info("replication") for client in self.clients]
+        replicas = [one for one in told if one["role"] == "slave"]
+        up = [one for one in replicas if one["master_link_status"] == "up"]
+        return len(up) == len(self.clients) - _PRIMARIES
+
+    def move_slot(self, key, target):
+        """Move the slot of *key* to another server, with all that is in it, while it is used."""
+        source = self.owner(key)
+        slot = self.clients[0].execute_command("CLUSTER", "KEYSLOT", key)
+        ids = self._ids
+        giving, taking = self.clients[source], self.clients[target]
+        taking.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        giving.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        while keys := giving.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            place = ("127.0.0.1", self._ports[target])
+            giving.execute_command("MIGRATE", *place, "", 0, 5000, "KEYS", *keys)
+        for client in (taking, giving, *self.clients):
+            client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
     def _formed(self):
         count = len(self.clients)
-        wanted = {"cluster_state:ok", f"cluster_known_nodes:{count}", f"cluster_size:{count}"}
+        wanted = {"cluster_state:ok", f"cluster_known_nodes:{count}", f"cluster_size:{_PRIMARIES}"}
         told = (str(client.execute_command("CLUSTER", "INFO")) for client in self.clients)
         return all(wanted <= set(text.split()) for text in told)
+
+
+def _follows(client):
+    told = client.info("replication")
+    return told["role"] == "slave" and told["master_link_status"] == "up"

@@ -13,6 +13,8 @@ class Proxy:
         url: where clients connect.
         connections: how many have been made.
         silent: nothing the server says arrives; connections stay open.
+        requests_pass, answers_pass: events; while one is cleared, what is said that way is on its
+            way, and arrives when it is set again, as on a network that is cut and mended.
         swallowed: how often it said something for nothing.
         lose_answers: so many more answers are lost, each with its connection.
         lose_requests: so many more requests are lost before the server sees them, likewise.
@@ -23,6 +25,9 @@ class Proxy:
         self._tasks = set()
         self.connections = 0
         self.silent = False
+        self.requests_pass, self.answers_pass = asyncio.Event(), asyncio.Event()
+        self.requests_pass.set()
+        self.answers_pass.set()
         self.swallowed = 0
         self.lose_answers = 0
         self.lose_requests = 0
@@ -71,6 +76,7 @@ class Proxy:
             if self.lose_requests:
                 self.lose_requests -= 1
                 return
+            await self.requests_pass.wait()
             writer.write(said)
             await writer.drain()
 
@@ -82,5 +88,6 @@ class Proxy:
             if self.silent:
                 self.swallowed += 1
                 continue
+            await self.answers_pass.wait()
             writer.write(said)
             await writer.drain()

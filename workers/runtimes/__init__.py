@@ -44,6 +44,11 @@ class Runtime(Protocol):
         """What it reads and writes; shapes have -1 where any size will do."""
         ...
 
+    @property
+    def any_thread(self) -> bool:
+        """Whether `run` may be called on another thread than the one that loaded it."""
+        ...
+
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run once, on the calling thread.
 

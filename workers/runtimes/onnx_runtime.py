@@ -41,6 +41,8 @@ _ADVICE = "Please fix either the inputs/outputs or the model."
 class OnnxRuntime:
     """One ONNX Runtime session."""
 
+    any_thread = True
+
     def __init__(self, session: Any, signature: cluster_pb2.Signature) -> None:
         self._session = session
         self.signature = signature

@@ -25,6 +25,9 @@ _HALF = {"BF16"}
 class TorchRuntime:
     """One exported program."""
 
+    # OpenMP has a number of threads for each thread that calls it.
+    any_thread = False
+
     def __init__(
         self, program: Any, device: torch.device, signature: cluster_pb2.Signature
     ) -> None:

@@ -2,7 +2,7 @@
 -- that a repeated call finds out that it is done. Keys that all jobs share are tidied for many
 -- jobs at once, by flush_ended, which a script must call before it returns.
 -- F: {lease, deadline, volume} keys; {jobs, ended, replies} families
--- j: {gateway, queue, limited}
+-- j: {gateway, queue, limited, beside}
 local ENDED_MS = 15000
 -- A stream whose gateway never reads it goes by itself.
 local REPLIES_MS = 120000
@@ -14,7 +14,7 @@ local function flush_ended(F)
   if #ended_ids > 0 then
     redis.call('ZREM', F.lease, unpack(ended_ids))
     redis.call('ZREM', F.deadline, unpack(ended_ids))
-    redis.call('DEL', unpack(ended_jobs))
+    redis.call('UNLINK', unpack(ended_jobs))
     ended_ids, ended_jobs = {}, {}
   end
   for stream, fields in pairs(replies) do
@@ -39,6 +39,9 @@ local function end_job(F, id, j, state, token, code, message, body)
   redis.call('SET', F.ended .. id, state .. ' ' .. token, 'PX', ENDED_MS)
   ended_ids[#ended_ids + 1] = id
   ended_jobs[#ended_jobs + 1] = F.jobs .. id
+  if j.beside and j.beside ~= '' then
+    ended_jobs[#ended_jobs + 1] = F.jobs .. id .. j.beside
+  end
   if #ended_ids >= MOST_ENDED then
     flush_ended(F)
   end

@@ -41,6 +41,7 @@ class LocalCluster:
                 store = EmbeddedStore(self._settings.data)
                 self._store = await stack.enter_async_context(store)
                 redis = store.url
+            self._metrics_file = run / "metrics"
             self._children = {
                 role: Child(role, options, run / role, self._say)
                 for role, options in self._options(redis).items()
@@ -69,6 +70,15 @@ class LocalCluster:
         gateway.options += ["--port", address.rpartition(":")[2]]
         return address
 
+    def metrics_address(self) -> str | None:
+        """Where metrics are served; None if they are not."""
+        if not self._metrics_file.exists():
+            return None
+        address = self._metrics_file.read_text().strip()
+        if self._settings.metrics_port == 0:
+            self._children["gateway"].options += ["--metrics-port", address.rpartition(":")[2]]
+        return address
+
     async def failed(self) -> None:
         """Wait until a role refuses to begin.
 
@@ -88,13 +98,29 @@ class LocalCluster:
         common = ["--redis", redis, "--log-level", settings.log_level]
         place = ["--host", settings.host, "--port", str(settings.port)]
         threads = [] if settings.threads is None else ["--threads", str(settings.threads)]
+        lease = ["--lease-ms", str(settings.lease_ms)]
         if settings.memory_mib is not None:
             threads += ["--memory-mib", str(settings.memory_mib)]
         return {
             "scheduler": [*common, *models, *control],
-            "node": [*common, *models, *threads],
-            "gateway": [*common, *place, "--processes", str(settings.processes)],
+            "node": [*common, *models, *lease, *threads],
+            "gateway": [
+                *(*common, *place, "--processes", str(settings.processes)),
+                *("--allow-client-shm", str(settings.allow_client_shm).lower()),
+                *self._metrics_options(),
+            ],
         }
+
+    def _metrics_options(self) -> list[str]:
+        settings = self._settings
+        if not settings.metrics:
+            return ["--no-metrics"]
+        words = ["--metrics-file", str(self._metrics_file)]
+        if settings.metrics_host is not None:
+            words += ["--metrics-host", settings.metrics_host]
+        if settings.metrics_port is not None:
+            words += ["--metrics-port", str(settings.metrics_port)]
+        return words
 
     async def _end(self) -> None:
         for task in (*self._keeping, self._reaping):

@@ -56,12 +56,30 @@ LoadModel = Annotated[
 MemoryMib = Annotated[
     int | None, typer.Option(help="Of the CPU device. (default: what the machine has)")
 ]
+LeaseMs = Annotated[
+    int | None,
+    typer.Option(help="How long a silent worker keeps its jobs; 200 or more. (default: 5000)"),
+]
 LogLevel = Annotated[
     str | None, typer.Option(help="debug, info, warning or error. (default: info)")
 ]
 LogJson = Annotated[bool | None, typer.Option("--log-json", help="Log JSON lines.")]
 ReadyFile = Annotated[
     Path | None, typer.Option(help="Written once this role serves.", metavar="FILE")
+]
+Metrics = Annotated[
+    bool | None,
+    typer.Option("--metrics/--no-metrics", help="Serve metrics over HTTP. (default: yes)"),
+]
+MetricsHost = Annotated[
+    str | None, typer.Option(help="Address of the metrics. (default: that of --host)")
+]
+MetricsPort = Annotated[
+    int | None, typer.Option(help="0 takes any free one. (default: 8002, if it is free)")
+]
+AllowClientShm = Annotated[
+    str | None,
+    typer.Option(help="true: clients here may use shared memory. (default: false)", metavar="BOOL"),
 ]
 ParentPid = Annotated[int | None, typer.Option(help="End when this process does.", metavar="PID")]
 
@@ -92,6 +110,49 @@ def gateway(
     drain_s: Annotated[
         float | None, typer.Option(help="Time for requests in flight at the end. (default: 10)")
     ] = None,
+    grpc_infer_response_compression_level: Annotated[
+        str | None, typer.Option(help="none, low, medium or high. (default: none)")
+    ] = None,
+    grpc_restricted_protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROTOCOLS:KEY=VALUE",
+            help="Calls of these need the header triton-grpc-protocol-KEY. May be repeated.",
+        ),
+    ] = None,
+    grpc_keepalive_time: Annotated[
+        int | None, typer.Option(help="ms of silence before the server pings. (default: 7200000)")
+    ] = None,
+    grpc_keepalive_timeout: Annotated[
+        int | None, typer.Option(help="ms that it waits for an answer. (default: 20000)")
+    ] = None,
+    grpc_keepalive_permit_without_calls: Annotated[
+        str | None, typer.Option(help="true: also without calls. (default: true)", metavar="BOOL")
+    ] = None,
+    grpc_http2_max_pings_without_data: Annotated[
+        int | None, typer.Option(help="0 for any number. (default: 2)")
+    ] = None,
+    grpc_http2_min_recv_ping_interval_without_data: Annotated[
+        int | None, typer.Option(help="ms between clients' pings. (default: 1000)")
+    ] = None,
+    grpc_http2_max_ping_strikes: Annotated[
+        int | None,
+        typer.Option(help="Early pings before a client is cut off; 0 for any. (default: 0)"),
+    ] = None,
+    grpc_max_connection_age: Annotated[int | None, typer.Option(help="ms. (default: any)")] = None,
+    grpc_max_connection_age_grace: Annotated[
+        int | None, typer.Option(help="ms for its calls. (default: any)")
+    ] = None,
+    metrics: Metrics = None,
+    metrics_host: MetricsHost = None,
+    metrics_port: MetricsPort = None,
+    metrics_file: Annotated[
+        Path | None, typer.Option(help="Written once metrics are served.", metavar="FILE")
+    ] = None,
+    trace_file: Annotated[
+        Path | None, typer.Option(help="Where traces go, as JSON lines.", metavar="FILE")
+    ] = None,
+    allow_client_shm: AllowClientShm = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,
@@ -139,6 +200,7 @@ def node(
         typer.Option(help="Threads of each CPU worker. (default: cores shared evenly)"),
     ] = None,
     memory_mib: MemoryMib = None,
+    lease_ms: LeaseMs = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,
@@ -179,9 +241,7 @@ def worker(
     threads: Annotated[
         int | None, typer.Option(help="Computing threads. (default: one for each core)")
     ] = None,
-    lease_ms: Annotated[
-        int | None, typer.Option(help="Length of its leases. (default: 5000)")
-    ] = None,
+    lease_ms: LeaseMs = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,

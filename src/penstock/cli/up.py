@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.roles import ControlMode, LoadModel, MemoryMib, PollSecs
+from penstock.cli.roles import (
+    AllowClientShm,
+    ControlMode,
+    LoadModel,
+    MemoryMib,
+    Metrics,
+    MetricsHost,
+    MetricsPort,
+    PollSecs,
+)
 from penstock.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -47,6 +56,10 @@ def up(
     processes: Annotated[
         int | None, typer.Option(help="Gateway processes that share the port. (default: 1)")
     ] = None,
+    metrics: Metrics = None,
+    metrics_host: MetricsHost = None,
+    metrics_port: MetricsPort = None,
+    allow_client_shm: AllowClientShm = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -54,6 +67,10 @@ def up(
             "--workers-threads",
             help="Threads of each CPU worker. (default: cores shared evenly)",
         ),
+    ] = None,
+    lease_ms: Annotated[
+        int | None,
+        typer.Option(help="How long a silent worker keeps its jobs; 200 or more. (default: 5000)"),
     ] = None,
     memory_mib: MemoryMib = None,
     data: Annotated[
@@ -139,7 +156,7 @@ class _Up:
                     if settled(status, expected):
                         break
         write_ready(self._settings.ready_file, address)
-        self._report(address, status)
+        self._report(address, cluster.metrics_address(), status)
         await asyncio.Event().wait()
 
     @contextlib.contextmanager
@@ -150,11 +167,16 @@ class _Up:
         else:
             yield _Lines(self._out).show
 
-    def _report(self, address: str, status: "cluster_pb2.StatusResponse") -> None:
+    def _report(
+        self, address: str, metrics: str | None, status: "cluster_pb2.StatusResponse"
+    ) -> None:
         from penstock.cli.tables import models_table
 
         seconds = time.monotonic() - self._started
-        self._out.print(f"\nPenstock serves at [bold]{address}[/] (ready in {seconds:.1f} s)\n")
+        self._out.print(f"\nPenstock serves at [bold]{address}[/] (ready in {seconds:.1f} s)")
+        if metrics:
+            self._out.print(f"Metrics at http://{reachable(metrics)}/metrics")
+        self._out.print()
         if status.versions:
             self._out.print(models_table(status))
         else:

@@ -20,13 +20,14 @@ class RetryPolicy:
     """How often and how patiently.
 
     Attributes:
-        attempts: calls in all; 1 never repeats.
+        attempts: calls in all, not counting those that the server asked to repeat; 1 never
+            repeats the others.
         first_delay_s: upper bound of the first delay, which doubles with each attempt.
         longest_delay_s: where it stops doubling.
         fraction: draws from 0 to 1; delays are random so that clients do not come back together.
     """
 
-    attempts: int = 5
+    attempts: int = 8
     first_delay_s: float = 0.1
     longest_delay_s: float = 2.0
     fraction: Callable[[], float] = field(default=random.random)  # not for secrets
@@ -35,13 +36,17 @@ class RetryPolicy:
         self, failure: Failure, attempt: int, deadline: Deadline, clock: Clock = monotonic
     ) -> float | None:
         """Seconds to wait before attempt *attempt* + 1, None when there shall be none."""
-        if failure.code is not Code.UNAVAILABLE or attempt >= self.attempts:
+        if failure.code is not Code.UNAVAILABLE:
+            return None
+        # A server that says when to come back has not begun: that is no failed attempt.
+        if failure.pushback_ms is None and attempt >= self.attempts:
             return None
         if failure.pushback_ms is None:
             bound_s = min(self.longest_delay_s, self.first_delay_s * 2 ** (attempt - 1))
             delay_s = bound_s * (0.5 + self.fraction() / 2)
         elif failure.pushback_ms >= 0:
-            delay_s = failure.pushback_ms / 1000
+            # At once is where another server may be asked; all of them, though, not in a circle.
+            delay_s = max(failure.pushback_ms / 1000, self.first_delay_s / 10)
         else:
             return None
         return delay_s if delay_s < deadline.remaining_s(clock) else None

@@ -1,0 +1,76 @@
+"""The logging extension: what this gateway process writes to its log, by Triton's settings.
+
+`log_verbose_level` above 0 shows lines of level debug. Where the log goes is decided where the
+process is started, not over the network. A setting without a value stays as it is.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from penstock.errors import InvalidRequest, PenstockError, Unimplemented
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.telemetry import STAMPS, Logging, change_logging, current_logging
+
+_KINDS: Final = {
+    "log_file": "string_param",
+    "log_info": "bool_param",
+    "log_warning": "bool_param",
+    "log_error": "bool_param",
+    "log_verbose_level": "uint32_param",
+    "log_format": "string_param",
+}
+_CHANGES: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
+    "log_info": lambda value: {"info": value},
+    "log_warning": lambda value: {"warning": value},
+    "log_error": lambda value: {"error": value},
+    "log_verbose_level": lambda value: {"debug": value > 0},
+    "log_format": lambda value: {"stamp": value},
+}
+
+
+def change_log_settings(request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
+    """Change what *request* names, all or nothing; the answer holds every setting.
+
+    Raises:
+        InvalidRequest: there is no such setting, or its value cannot be.
+        Unimplemented: it cannot be changed over the network.
+    """
+    changes: dict[str, Any] = {}
+    for name, setting in request.settings.items():
+        changes |= _change(name, setting)
+    return _shown(change_logging(**changes) if changes else current_logging())
+
+
+def _change(name: str, setting: pb.LogSettingsRequest.SettingValue) -> dict[str, Any]:
+    kind = _KINDS.get(name)
+    if kind is None:
+        raise InvalidRequest(f"there is no log setting '{name}', only {', '.join(_KINDS)}")
+    given = setting.WhichOneof("parameter_choice")
+    if given is None:
+        return {}
+    if given != kind:
+        raise InvalidRequest(f"expect log setting '{name}' to be {kind}, got {given}")
+    if name == "log_file":
+        raise _fixed_file()
+    value = getattr(setting, kind)
+    if name == "log_format" and value not in STAMPS:
+        raise InvalidRequest(f"log_format '{value}' is none of {', '.join(STAMPS)}")
+    return _CHANGES[name](value)
+
+
+def _fixed_file() -> PenstockError:
+    return Unimplemented("log file location can not be updated through network protocol")
+
+
+def _shown(logging: Logging) -> pb.LogSettingsResponse:
+    value = pb.LogSettingsResponse.SettingValue
+    return pb.LogSettingsResponse(
+        settings={
+            "log_file": value(string_param=""),
+            "log_info": value(bool_param=logging.info),
+            "log_warning": value(bool_param=logging.warning),
+            "log_error": value(bool_param=logging.error),
+            "log_verbose_level": value(uint32_param=int(logging.debug)),
+            "log_format": value(string_param=logging.stamp),
+        }
+    )

@@ -1,0 +1,192 @@
+"""Metrics in Prometheus's text format: Triton's names, and Penstock's for what Triton lacks.
+
+What is counted is counted in Redis by the scripts that make it true, so the numbers are those of
+the whole cluster, whichever gateway is asked; docs/metrics.md describes each. Pure: the facts are
+read by `scraping`.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from penstock.protos import cluster_pb2
+from penstock.scheduler.jobs import Depth
+from penstock.scheduler.keys import StageRef
+from penstock.scheduler.snapshot import VersionId
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_OF_VERSION: Final = ("model", "version")
+_OF_STAGE: Final = (*_OF_VERSION, "stage")
+
+# Name, text, counter, and what it is divided by: Triton counts in microseconds.
+_TRITON: Final = (
+    ("request_success", "Number of successful inference requests", "success_count", 1),
+    ("count", "Number of inferences performed: requests times their rows", "inference_count", 1),
+    ("exec_count", "Number of batches executed", "execution_count", 1),
+    ("request_duration_us", "Cumulative time from request to reply", "success_ns", 1000),
+    ("queue_duration_us", "Cumulative time in queues", "queue_ns", 1000),
+    ("compute_input_duration_us", "Cumulative time of copying in", "compute_input_ns", 1000),
+    ("compute_infer_duration_us", "Cumulative time of computing", "compute_infer_ns", 1000),
+    ("compute_output_duration_us", "Cumulative time of copying out", "compute_output_ns", 1000),
+)
+_FAILURES: Final = {
+    "REJECTED": ("expired",),
+    "CANCELED": ("cancelled",),
+    "BACKEND": ("fail_count", "dead"),
+    "OTHER": (),
+}
+_PENSTOCK: Final = (
+    ("accepted", "Requests that entered the queue"),
+    ("requeued", "Jobs queued again because their worker died"),
+    ("dead", "Jobs set aside because they ended their workers"),
+    ("cancelled", "Requests whose clients gave up"),
+    ("expired", "Requests whose time was over"),
+)
+_ENDS: Final = ("success_count", "fail_count", "expired", "cancelled", "dead")
+_STATES: Final = ("loading", "ready", "draining", "failed", "restarting")
+
+# Names of Triton's counters do not end in _total, which the library writes into their headers.
+_HEADER: Final = re.compile(rb"^(# (?:HELP|TYPE) nv_\w+)_total ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayFacts:
+    """What one gateway process knows of itself.
+
+    Attributes:
+        pending: its requests that wait for their replies, and the bytes of their payloads.
+        redis_up: whether it has a connection to Redis.
+    """
+
+    id: str
+    pending: int
+    pending_bytes: int
+    redis_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What metrics are made from; the cluster's are missing while Redis is away.
+
+    Attributes:
+        counters: of each version, as docs/redis.md names them.
+        ready: versions -> whether they can answer.
+    """
+
+    gateway: GatewayFacts
+    counters: Mapping[VersionId, Mapping[str, int]] = field(default_factory=dict)
+    depths: Mapping[StageRef, Depth] = field(default_factory=dict)
+    workers: Sequence[cluster_pb2.Worker] = ()
+    ready: Mapping[VersionId, bool] = field(default_factory=dict)
+
+
+def render(facts: Facts) -> bytes:
+    """*facts* as Prometheus reads them."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Once(facts))
+    return _HEADER.sub(rb"\1 ", generate_latest(registry))
+
+
+class _Once(Collector):
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _triton(self._facts)
+        yield from _versions(self._facts)
+        yield from _stages(self._facts)
+        yield from _gateway(self._facts.gateway)
+
+
+def _triton(facts: Facts) -> Iterator[Metric]:
+    for suffix, text, counter, divisor in _TRITON:
+        family = Metric(f"nv_inference_{suffix}", text, "counter")
+        for id_, counters in facts.counters.items():
+            family.add_sample(family.name, _labels(id_), counters.get(counter, 0) // divisor)
+        yield family
+    failures = Metric("nv_inference_request_failure", "Failed inference requests", "counter")
+    for id_, counters in facts.counters.items():
+        for reason, names in _FAILURES.items():
+            count = sum(counters.get(name, 0) for name in names)
+            failures.add_sample(failures.name, _labels(id_) | {"reason": reason}, count)
+    yield failures
+    pending = GaugeMetricFamily(
+        "nv_inference_pending_request_count", "Requests that wait in queues", labels=_OF_VERSION
+    )
+    waiting: Counter[VersionId] = Counter()
+    for ref, depth in facts.depths.items():
+        waiting[VersionId(ref.model, ref.version)] += depth.waiting
+    for id_, count in waiting.items():
+        pending.add_metric(list(_labels(id_).values()), count)
+    yield pending
+
+
+def _versions(facts: Facts) -> Iterator[Metric]:
+    for name, text in _PENSTOCK:
+        family = CounterMetricFamily(f"penstock_jobs_{name}", text, labels=_OF_VERSION)
+        for id_, counters in facts.counters.items():
+            family.add_metric(list(_labels(id_).values()), counters.get(name, 0))
+        yield family
+    live = GaugeMetricFamily(
+        "penstock_jobs_live", "Accepted requests that have not ended", labels=_OF_VERSION
+    )
+    for id_, counters in facts.counters.items():
+        ended = sum(counters.get(name, 0) for name in _ENDS)
+        live.add_metric(list(_labels(id_).values()), max(0, counters.get("accepted", 0) - ended))
+    yield live
+    ready = GaugeMetricFamily(
+        "penstock_version_ready", "Whether the version can answer", labels=_OF_VERSION
+    )
+    for id_, yes in facts.ready.items():
+        ready.add_metric(list(_labels(id_).values()), int(yes))
+    yield ready
+
+
+def _stages(facts: Facts) -> Iterator[Metric]:
+    depth = GaugeMetricFamily("penstock_queue_depth", "Jobs that wait", labels=_OF_STAGE)
+    age = GaugeMetricFamily(
+        "penstock_queue_oldest_age_seconds",
+        "How long the oldest waiting job has waited",
+        labels=_OF_STAGE,
+    )
+    for ref, found in facts.depths.items():
+        labels = [ref.model, str(ref.version), str(ref.stage)]
+        depth.add_metric(labels, found.waiting)
+        age.add_metric(labels, found.oldest_ms / 1000)
+    yield depth
+    yield age
+    workers = GaugeMetricFamily(
+        "penstock_workers", "Workers by state", labels=(*_OF_STAGE, "state")
+    )
+    counted = Counter((StageRef(w.model, w.version, w.stage), _state(w)) for w in facts.workers)
+    for ref in sorted({*facts.depths, *(ref for ref, _ in counted)}):
+        for state in _STATES:
+            labels = [ref.model, str(ref.version), str(ref.stage), state]
+            workers.add_metric(labels, counted[ref, state])
+    yield workers
+
+
+def _gateway(gateway: GatewayFacts) -> Iterator[Metric]:
+    for name, text, value in (
+        ("pending_requests", "Requests that wait for replies in this process", gateway.pending),
+        ("pending_bytes", "Bytes of their payloads", gateway.pending_bytes),
+        ("redis_up", "Whether this process has a connection to Redis", int(gateway.redis_up)),
+    ):
+        family = GaugeMetricFamily(f"penstock_gateway_{name}", text, labels=("gateway",))
+        family.add_metric([gateway.id], value)
+        yield family
+
+
+def _labels(id_: VersionId) -> dict[str, str]:
+    return {"model": id_.model, "version": str(id_.version)}
+
+
+def _state(worker: cluster_pb2.Worker) -> str:
+    return cluster_pb2.WorkerState.Name(worker.state).removeprefix("WORKER_STATE_").lower()

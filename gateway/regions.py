@@ -1,0 +1,172 @@
+"""Regions: POSIX shared memory that clients on the gateway's own machine registered.
+
+Segments are read and written with file operations rather than mapped: a client that shortens one
+while it is in use gets an error, where a mapping would end the process. Every access is checked
+against the region that was registered and against the segment as it is at that moment.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from penstock.errors import Code, InvalidRequest, PenstockError
+from penstock.protos.wire import Buffer
+
+DISABLED: Final = (
+    "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
+)
+
+_SEGMENTS: Final = Path("/dev/shm")  # noqa: S108 - where Linux has POSIX shared memory
+_OURS: Final = "penstock"
+_LONGEST_KEY: Final = 255
+
+
+class RegionExists(PenstockError):
+    """The name is taken."""
+
+    code = Code.ALREADY_EXISTS
+
+
+class RequestTooLarge(PenstockError):
+    """With its tensors in regions, a request is larger than a message may be."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class RegionNotFound(PenstockError):
+    """No region has that name."""
+
+    code = Code.NOT_FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a segment, by the name that requests use.
+
+    Attributes:
+        key: the segment's, as `shm_open` takes it.
+        offset: where the region begins in the segment.
+    """
+
+    name: str
+    key: str
+    offset: int
+    byte_size: int
+    handle: int
+
+    def place(self, offset: int, byte_size: int) -> int:
+        """Where bytes at *offset* of the region are in the segment.
+
+        Raises:
+            InvalidRequest: they are not all in the region, or no longer in the segment.
+        """
+        if offset < 0 or offset > self.byte_size:
+            raise InvalidRequest(f"Invalid offset for shared memory region: '{self.name}'")
+        at = self.offset + offset
+        ends = min(self.offset + self.byte_size, os.fstat(self.handle).st_size)
+        if byte_size < 0 or at + byte_size > ends:
+            raise InvalidRequest(
+                f"Invalid offset + byte size for shared memory region: '{self.name}'"
+            )
+        return at
+
+    def read(self, offset: int, byte_size: int) -> bytes:
+        """A copy of bytes of the region."""
+        at = self.place(offset, byte_size)
+        parts: list[bytes] = []
+        while byte_size > 0:
+            part = os.pread(self.handle, byte_size, at)
+            if not part:
+                raise InvalidRequest(f"shared memory region '{self.name}' became shorter")
+            parts.append(part)
+            at, byte_size = at + len(part), byte_size - len(part)
+        return b"".join(parts)
+
+    def write(self, offset: int, data: Buffer) -> None:
+        """Put *data* into the region."""
+        view = memoryview(data)
+        at = self.place(offset, len(view))
+        while view:
+            written = os.pwrite(self.handle, view, at)
+            at, view = at + written, view[written:]
+
+
+class Regions:
+    """The regions of one gateway process, by name.
+
+    Attributes:
+        most_bytes: of the tensors that one request may have in regions.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self._regions: dict[str, Region] = {}
+
+    def __iter__(self) -> Iterator[Region]:
+        return iter(self._regions.values())
+
+    def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
+        """Give a part of the segment *key* the name *name*.
+
+        Raises:
+            RegionExists, InvalidRequest: it cannot be.
+        """
+        if not name:
+            raise InvalidRequest("a shared memory region needs a name")
+        if name in self._regions:
+            raise RegionExists(f"shared memory region '{name}' already in manager")
+        handle = _open(key)
+        size = os.fstat(handle).st_size
+        if byte_size <= 0 or offset + byte_size > size:
+            os.close(handle)
+            raise InvalidRequest(
+                f"failed to register shared memory region '{name}': {byte_size} bytes at "
+                f"{offset} are not in '{key}', which has {size}"
+            )
+        self._regions[name] = Region(name, key, offset, byte_size, handle)
+
+    def unregister(self, name: str) -> None:
+        """Forget a region, or all if *name* is empty; an unknown one is forgotten already."""
+        for known in [name] if name else list(self._regions):
+            region = self._regions.pop(known, None)
+            if region is not None:
+                os.close(region.handle)
+
+    def named(self, name: str) -> Region:
+        """The region with that name.
+
+        Raises:
+            RegionNotFound: there is none.
+        """
+        region = self._regions.get(name)
+        if region is None:
+            raise RegionNotFound(f"Unable to find shared memory region: '{name}'")
+        return region
+
+
+def _open(key: str) -> int:
+    """A handle of the segment *key*; never of anything else.
+
+    Raises:
+        InvalidRequest: it is no segment that clients may use.
+    """
+    name = key.lstrip("/")
+    unfit = not name or name in {".", ".."} or "/" in name or "\0" in name
+    if unfit or len(name.encode()) > _LONGEST_KEY:
+        raise InvalidRequest(f"'{key}' is no key of a shared memory segment")
+    if name.startswith(_OURS):
+        raise InvalidRequest(f"keys of clients must not begin with '{_OURS}', as '{key}' does")
+    try:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        handle = os.open(_SEGMENTS / name, flags)
+    except OSError as error:
+        raise InvalidRequest(
+            f"Unable to open shared memory region: '{key}': {error.strerror}"
+        ) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InvalidRequest(f"'{key}' is no shared memory segment")
+    return handle

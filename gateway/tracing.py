@@ -1,0 +1,231 @@
+"""The trace extension: where the time of single requests goes, as JSON lines in a file.
+
+One request in `trace_rate` is traced while the level is TIMESTAMPS, at most `trace_count` of
+them; a model may have settings of its own. The gateway marks a traced request with a parameter,
+and each worker on its way adds what it knows. The file is named where the gateway is started, on
+its own machine, and cannot be changed over the network.
+"""
+
+import json
+import os
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from penstock.errors import InvalidRequest, Unimplemented
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos import wire
+from penstock.scheduler.jobs import TRACE
+from penstock.scheduler.keys import StageRef
+
+log = structlog.get_logger()
+
+_MARK = pb.ModelInferRequest()
+_MARK.parameters[TRACE].bool_param = True
+MARK: Final = _MARK.SerializeToString()
+"""Behind a serialized request, it makes workers add their timings."""
+
+_LEVELS: Final = ("OFF", "TIMESTAMPS")
+_FIXED: Final = ("trace_file", "trace_mode")
+_UNLIMITED: Final = -1
+
+
+@dataclass(slots=True)
+class _Terms:
+    """What is traced, of one model or of all that have no settings of their own.
+
+    Attributes:
+        seen: requests since the settings changed.
+        left: traces still to be made; negative for any number.
+    """
+
+    level: str = "OFF"
+    rate: int = 1000
+    count: int = _UNLIMITED
+    seen: int = 0
+    left: int = _UNLIMITED
+
+    def chooses(self) -> bool:
+        """Whether the next request is one to be traced."""
+        if self.level == "OFF" or self.left == 0:
+            return False
+        self.seen += 1
+        if (self.seen - 1) % self.rate:
+            return False
+        self.left -= self.left > 0
+        return True
+
+
+@dataclass(slots=True)
+class Trace:
+    """One request that is traced; times are nanoseconds since 1970 on the gateway's clock."""
+
+    tracing: "Tracing"
+    id: int
+    ref: StageRef
+    request_id: str
+    arrived_ns: int
+
+    async def follow(self, answering: Awaitable[bytes]) -> bytes:
+        """Await the reply and write down how it came; returns it without the workers' timings."""
+        queued_ns = time.time_ns()
+        try:
+            reply = await answering
+        except BaseException as error:
+            self._write(queued_ns, (), error=str(error) or type(error).__name__)
+            raise
+        reply, steps = _parted(reply)
+        self._write(queued_ns, steps)
+        return reply
+
+    def _write(self, queued_ns: int, steps: Sequence[Any], **more: Any) -> None:
+        stamps = {
+            "REQUEST_START": self.arrived_ns,
+            "QUEUE_START": queued_ns,
+            "REQUEST_END": time.time_ns(),
+        }
+        self.tracing.write(
+            {
+                "id": self.id,
+                "model_name": self.ref.model,
+                "model_version": str(self.ref.version),
+                "request_id": self.request_id,
+                "timestamps": [{"name": name, "ns": ns} for name, ns in stamps.items()],
+                "steps": list(steps),
+                **more,
+            }
+        )
+
+
+@dataclass(slots=True)
+class Tracing:
+    """The traces of one gateway process.
+
+    Attributes:
+        file: where they are written; None when none was named, and nothing can be traced.
+        on: whether any request may be traced.
+    """
+
+    file: Path | None
+    on: bool = False
+    _all: _Terms = field(default_factory=_Terms)
+    _models: dict[str, _Terms] = field(default_factory=dict)
+    _ids: "count[int]" = field(default_factory=lambda: count(1))
+
+    def begin(self, ref: StageRef, request_id: str, arrived_ns: int) -> Trace | None:
+        """A trace, if this request is one to be traced."""
+        if not self._models.get(ref.model, self._all).chooses():
+            return None
+        return Trace(self, next(self._ids), ref, request_id, arrived_ns)
+
+    def change(self, request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
+        """Change what *request* names, all or nothing; the answer holds every setting.
+
+        A setting without a value is as before any change; for a model, as for all models.
+
+        Raises:
+            InvalidRequest: there is no such setting, or its value cannot be.
+            Unimplemented: it cannot be changed over the network, or is not offered.
+        """
+        model = request.model_name
+        before = self._models.get(model, self._all) if model else self._all
+        defaults = self._all if model else _Terms()
+        changes: dict[str, Any] = {}
+        for name, setting in request.settings.items():
+            changes |= self._change(name, list(setting.value), defaults)
+        if changes:
+            after = replace(before, **changes, seen=0)
+            after.left = after.count
+            if model:
+                self._models[model] = after
+            else:
+                self._all = after
+            self.on = any(t.level != "OFF" for t in (self._all, *self._models.values()))
+            before = after
+        return self._shown(before)
+
+    def write(self, trace: Mapping[str, Any]) -> None:
+        """Add a line to the file; a file that cannot be written ends all tracing."""
+        if self.file is None:
+            return
+        line = json.dumps(trace, separators=(",", ":")) + "\n"
+        try:
+            # One write of a whole line, appended: other processes may write there, too.
+            handle = os.open(
+                self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640
+            )
+            try:
+                os.write(handle, line.encode())
+            finally:
+                os.close(handle)
+        except OSError as error:
+            self.on = False
+            log.error("tracing ends: the trace file cannot be written", error=str(error))  # noqa: TRY400
+
+    def _change(self, name: str, values: list[str], defaults: _Terms) -> dict[str, Any]:
+        if name == "trace_level":
+            return {"level": self._level(values) if values else defaults.level}
+        if name == "trace_rate":
+            return {"rate": _number(name, values, 1) if values else defaults.rate}
+        if name == "trace_count":
+            return {"count": _number(name, values, _UNLIMITED) if values else defaults.count}
+        if name in _FIXED and values:
+            what = name.replace("_", " ")
+            raise Unimplemented(f"{what} can not be updated through network protocol")
+        if name == "log_frequency" and values and values != ["0"]:
+            raise Unimplemented("log_frequency is not offered: all traces go to one file")
+        if name not in (*_FIXED, "log_frequency"):
+            raise InvalidRequest(f"there is no trace setting '{name}'")
+        return {}
+
+    def _level(self, values: list[str]) -> str:
+        if "TENSORS" in values:
+            raise Unimplemented("trace level TENSORS is not offered: tensors are never written")
+        for value in values:
+            if value not in _LEVELS:
+                raise InvalidRequest(f"trace level '{value}' is none of {', '.join(_LEVELS)}")
+        level = "TIMESTAMPS" if "TIMESTAMPS" in values else "OFF"
+        if level != "OFF" and self.file is None:
+            raise InvalidRequest("there is no trace file: start the gateway with --trace-file FILE")
+        return level
+
+    def _shown(self, terms: _Terms) -> pb.TraceSettingResponse:
+        shown = {
+            "trace_level": terms.level,
+            "trace_rate": str(terms.rate),
+            "trace_count": str(terms.left),
+            "log_frequency": "0",
+            "trace_file": str(self.file or ""),
+            "trace_mode": "triton",
+        }
+        value = pb.TraceSettingResponse.SettingValue
+        return pb.TraceSettingResponse(settings={k: value(value=[v]) for k, v in shown.items()})
+
+
+def _number(name: str, values: list[str], least: int) -> int:
+    try:
+        (number,) = map(int, values)
+    except ValueError:
+        raise InvalidRequest(f"{name} must be one whole number, not {values}") from None
+    if number < least or number >= 2**63:
+        raise InvalidRequest(f"{name} must be at least {least}, not {number}")
+    return number
+
+
+def _parted(reply: bytes) -> tuple[bytes, list[Any]]:
+    """The reply as its client gets it, and what the workers said of it."""
+    head, raws = wire.split_response(reply)
+    response = pb.ModelInferResponse.FromString(head)
+    if TRACE not in response.parameters:
+        return reply, []
+    steps = json.loads(response.parameters[TRACE].string_param)
+    del response.parameters[TRACE]
+    parts: list[wire.Buffer] = [response.SerializeToString()]
+    for raw in raws:
+        parts += wire.raw_output_field(raw)
+    return b"".join(parts), steps

@@ -1,0 +1,99 @@
+"""Conversation: one connection to Redis that is up, commands out and answers in.
+
+redis-py connects, greets and logs in; then the transport is taken over, since a coroutine for each
+answer would cost more than the answer. hiredis writes and parses the protocol.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Self
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+
+Argument = str | bytes | int | float
+
+_LARGE_BYTES: Final = 32 * 1024
+"""An argument from this size on is not copied into the command, but sent beside it."""
+
+_NOTHING: Final = object()
+
+
+class Refused(Exception):
+    """Redis's answer was an error.
+
+    Attributes:
+        kind: its first word: "NOSCRIPT", "OOM", "MOVED" ...
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.kind = text.partition(" ")[0]
+
+
+class Conversation(asyncio.Protocol):
+    """What is said on one connection; `lost` is done once it has ended."""
+
+    def __init__(self, hear: Callable[[Any], None]) -> None:
+        """*hear* gets each answer in order; an error as `Refused`."""
+        self._hear = hear
+        self._reader = hiredis.Reader(replyError=Refused, notEnoughData=_NOTHING)
+        self._transport: asyncio.Transport | None = None
+        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    def take_over(cls, connection: AbstractConnection, hear: Callable[[Any], None]) -> Self:
+        """Go on where *connection* has logged in; nobody may read from that any more."""
+        self = cls(hear)
+        writer: Any = connection._writer  # noqa: SLF001 - redis-py offers no other way
+        transport = writer.transport
+        self._transport = transport
+        transport.set_protocol(self)
+        if transport.is_closing():
+            self.connection_lost(None)
+        return self
+
+    def say(self, parts: Sequence[bytes]) -> None:
+        """Send packed commands."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(parts)
+
+    def end(self, why: Exception | None = None) -> None:
+        """Cut the connection, because of *why*."""
+        if self._transport is not None:
+            self._transport.abort()
+        self.connection_lost(why)
+
+    def data_received(self, data: bytes) -> None:
+        """For the transport."""
+        reader, hear = self._reader, self._hear
+        reader.feed(data)
+        try:
+            while not self.lost.done() and (answer := reader.gets()) is not _NOTHING:
+                hear(answer)
+        except hiredis.ProtocolError as error:
+            self.end(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """For the transport."""
+        if not self.lost.done():
+            self.lost.set_result(exc)
+
+
+def pack(words: Sequence[Argument]) -> list[bytes]:
+    """One command in Redis's protocol, as parts to be sent in order."""
+    if not any(type(word) is bytes and len(word) >= _LARGE_BYTES for word in words):
+        return [hiredis.pack_command(tuple(words))]
+    parts: list[bytes] = []
+    small = bytearray(b"*%d\r\n" % len(words))
+    for word in words:
+        data = word if isinstance(word, bytes) else str(word).encode()
+        small += b"$%d\r\n" % len(data)
+        if len(data) < _LARGE_BYTES:
+            small += data
+        else:
+            parts += bytes(small), data
+            small.clear()
+        small += b"\r\n"
+    parts.append(bytes(small))
+    return parts

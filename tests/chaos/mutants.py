@@ -1,0 +1,322 @@
+"""Plants known faults one at a time in a copy of the tree; the suite must notice each.
+
+Prints a table: which fault, caught by which test. Before the first, all those tests run on the copy
+as it is: a test that fails anyway catches nothing. ``mutants.py WORD ...`` plants only those faults
+whose names have one of the words.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+_LEFT_OUT = (
+    ".git",
+    ".venv",
+    "chaos-report",
+    "__pycache__",
+    ".*_cache",
+    ".hypothesis",
+    "*.egg-info",
+)
+_LONGEST_S = 150
+
+
+class Mutant(NamedTuple):
+    """A fault: in *file*, *right* (which must be there once) becomes *wrong*; who must notice."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    catcher: str
+
+
+LUA = "scheduler/lua/"
+
+MUTANTS = [
+    Mutant(
+        "settle does not look at the token",
+        LUA + "settle.lua",
+        "if v[1] ~= 'leased' or v[2] ~= token then",
+        "if v[1] ~= 'leased' then",
+        "tests/redis/test_leases.py::test_only_the_tokens_owner_settles",
+    ),
+    Mutant(
+        "advance does not look at the token",
+        LUA + "advance.lua",
+        "if v[1] ~= 'leased' or v[2] ~= token then",
+        "if v[1] ~= 'leased' then",
+        "tests/redis/test_leases.py::test_only_the_tokens_owner_advances",
+    ),
+    Mutant(
+        "nobody reaps",
+        "scheduler/reaper.py",
+        "reaped = await self._queue.reap(partition, most=_MOST)",
+        "reaped = Reaped(0, 0, 0, 0, 0)",
+        "tests/redis/test_reap.py::test_the_reaper_does_all_of_it_by_itself_and_outlives_an_outage",
+    ),
+    Mutant(
+        "the reply goes out before it is known who may end the job",
+        LUA + "settle.lua",
+        "  if v[1] ~= 'leased' or v[2] ~= token then",
+        "  redis.call('XADD', F.replies .. (v[4] or ''), '*', 'id', id, 'code', code, 'message',\n"
+        "    message, 'body', reply)\n"
+        "  if v[1] ~= 'leased' or v[2] ~= token then",
+        "tests/redis/test_leases.py::test_only_the_tokens_owner_settles",
+    ),
+    Mutant(
+        "whoever recovers takes a lock that never expires",
+        "scheduler/reaper.py",
+        "            reaped = await self._queue.reap(partition, most=_MOST)\n",
+        "            link = self._queue._links.to('{p00}')\n"
+        "            if not await link.command('SET', '{p00}:lock', '1', 'NX'):\n"
+        "                return\n"
+        "            reaped = await self._queue.reap(partition, most=_MOST)\n"
+        "            await link.command('DEL', '{p00}:lock')\n",
+        "tests/chaos/test_queue_faults.py::test_killed_reapers_stop_nobody",
+    ),
+    Mutant(
+        "renew forgets the first job",
+        LUA + "renew.lua",
+        "redis.call('ZADD', KEYS[1], 'XX', ends_ms, ARGV[i])",
+        "if i > 2 then redis.call('ZADD', KEYS[1], 'XX', ends_ms, ARGV[i]) end",
+        "tests/redis/test_leases.py::test_renewing_moves_the_end_of_the_lease",
+    ),
+    Mutant(
+        "the worker renews nothing",
+        "workers/renewal.py",
+        "held = self._snapshot()",
+        "held = []",
+        "tests/chaos/test_hard_requests.py::test_a_job_longer_than_its_lease_is_run_once",
+    ),
+    Mutant(
+        "advance ignores that the client has gone",
+        LUA + "advance.lua",
+        "if v[3] then",
+        "if false then",
+        "tests/redis/test_one_place.py::test_a_cancelled_job_goes_to_no_further_stage",
+    ),
+    Mutant(
+        "nack loses the attempts",
+        LUA + "nack.lua",
+        "  redis.call('ZREM', F.lease, id)\n",
+        "  redis.call('ZREM', F.lease, id)\n  redis.call('HSET', job, 'attempts', 0)\n",
+        "tests/redis/test_giving_up.py::test_the_last_attempt_fails_the_job_with_what_went_wrong",
+    ),
+    Mutant(
+        "nack forgets whose lease it is",
+        LUA + "nack.lua",
+        "if v[1] ~= 'leased' or v[2] ~= token then",
+        "if v[1] ~= 'leased' then",
+        "tests/redis/test_giving_up.py::test_only_the_tokens_owner_gives_back",
+    ),
+    Mutant(
+        "the gateway does not queue again what the store forgot",
+        "gateway/pending.py",
+        'log.info("queued again: Redis had forgotten it", job=pending.job.id)\n'
+        "            self._submit(pending)",
+        'log.info("queued again: Redis had forgotten it", job=pending.job.id)',
+        "tests/cluster/test_outage.py::test_a_store_that_lost_everything_serves_again",
+    ),
+    Mutant(
+        "the gateway does not end what is overdue",
+        "gateway/pending.py",
+        "if pending.ends_s <= now_s and not",
+        "if pending.ends_s < 0 and not",
+        "tests/chaos/test_cluster_faults.py::test_t6_an_outage_longer_than_any_deadline[1-killed]",
+    ),
+    Mutant(
+        "the reader skips an entry",
+        "scheduler/replies.py",
+        "for entry, fields in entries:",
+        "for entry, fields in entries[1:] or entries:",
+        "tests/redis/test_replies.py::test_replies_arrive_in_the_order_in_which_the_jobs_ended",
+    ),
+    Mutant(
+        "claim ignores the deadline",
+        LUA + "claim.lua",
+        "if j.deadline <= now_ms then",
+        "if false then",
+        "tests/redis/test_claim.py::test_what_is_late_is_ended_with_a_reply_instead_of_begun",
+    ),
+    Mutant(
+        "claim leaves the job in its queue",
+        LUA + "claim.lua",
+        "      take(id, j)\n      gone[#gone + 1] = id\n",
+        "      take(id, j)\n",
+        "tests/redis/test_one_place.py",
+    ),
+    Mutant(
+        "a repeated claim takes other jobs",
+        LUA + "claim.lua",
+        "if last and string.sub(last, 1, #token + 1) == token .. ' ' then",
+        "if false then",
+        "tests/redis/test_claim.py::test_the_same_nonce_gives_the_same_jobs",
+    ),
+    Mutant(
+        "the token is a counter",
+        "scheduler/queue.py",
+        'token = f"{worker}.{nonce}"',
+        'token = f".{nonce}"',
+        "tests/redis/test_queue_model.py",
+    ),
+    Mutant(
+        "a failure spreads to its batch-mates",
+        "workers/execution.py",
+        "singles = [self.run([work]) for work in batch]",
+        "singles = [Ran([_failure(error)], Timing(), error) for _ in batch]",
+        "tests/pure/test_execution.py",
+    ),
+    Mutant(
+        "a repeated settle is a lost lease",
+        LUA + "settle.lua",
+        "return ended_by(F, id, token)",
+        "return 0",
+        "tests/redis/test_leases.py::test_settling_again_is_fine_and_changes_nothing",
+    ),
+    Mutant(
+        "a job is settled and stays",
+        LUA + "lib/end_job.lua",
+        "    redis.call('DEL', unpack(ended_jobs))\n",
+        "",
+        "tests/redis/test_conservation.py",
+    ),
+    Mutant(
+        "what is left of a job has no life time",
+        LUA + "lib/end_job.lua",
+        "state .. ' ' .. token, 'PX', ENDED_MS)",
+        "state .. ' ' .. token)",
+        "tests/redis/test_conservation.py",
+    ),
+    Mutant(
+        "bytes of ended jobs stay counted",
+        LUA + "lib/end_job.lua",
+        "-tonumber(j.limited))",
+        "-0)",
+        "tests/redis/test_enqueue.py::test_bytes_count_until_the_job_has_ended",
+    ),
+    Mutant(
+        "crashes are not counted",
+        LUA + "reap.lua",
+        "  j.crashes = j.crashes + 1\n",
+        "",
+        "tests/redis/test_reap.py::test_two_crashes_the_last_one_alone_set_a_job_aside",
+    ),
+    Mutant(
+        "a crashed job goes back into a batch",
+        LUA + "reap.lua",
+        "'alone', '1', 'crashes',",
+        "'crashes',",
+        "tests/redis/test_reap.py::test_a_job_whose_lease_is_over_goes_back_to_run_alone",
+    ),
+    Mutant(
+        "the same job is accepted twice",
+        LUA + "enqueue.lua",
+        "if redis.call('EXISTS', KEYS[6] .. id, KEYS[7] .. id) > 0 then",
+        "if false then",
+        "tests/redis/test_enqueue.py::test_a_job_is_accepted_once",
+    ),
+    Mutant(
+        "a cancelled id stays cancelled before there is a job of that name",
+        LUA + "cancel.lua",
+        "if v[1] ~= 'waiting' and v[1] ~= 'delayed' then",
+        "if not v[1] then redis.call('SET', KEYS[6] .. id, 'cancelled ', 'PX', 15000) end\n"
+        "if v[1] ~= 'waiting' and v[1] ~= 'delayed' then",
+        "tests/redis/test_giving_up.py::test_an_unknown_id_stays_unknown",
+    ),
+    Mutant(
+        "the jobs of a dead gateway stay",
+        LUA + "reap.lua",
+        "if gone[j.gateway] and not j.cancelled then",
+        "if false then",
+        "tests/redis/test_reap.py::test_a_gateway_that_has_left_takes_its_jobs_and_its_stream_along",
+    ),
+    Mutant(
+        "a node does not give away what its dead worker held",
+        "workers/keeper.py",
+        "        await _tried(self._office.forsake(self._record.model, self._record.boot_id))\n",
+        "",
+        "tests/cluster/test_keeper.py::test_a_worker_that_is_killed_is_mourned_and_started_again",
+    ),
+    Mutant(
+        "claim keeps no record of what it gave",
+        "scheduler/lua/claim.lua",
+        "redis.call('SET', KEYS[6], token .. ' ' .. table.concat(taken, ' '), 'PX', RECORD_MS)\n",
+        "",
+        "tests/chaos/test_queue_faults.py::test_t2_answers_and_requests_are_lost",
+    ),
+]
+
+
+def main(words):
+    """Plant them; the exit status says whether all were noticed."""
+    chosen = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
+    with tempfile.TemporaryDirectory(prefix="test-penstock-") as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        catchers = sorted({mutant.catcher for mutant in chosen})
+        print(f"{len(chosen)} faults; first {len(catchers)} tests without any ...", flush=True)
+        status, told = run(tree, catchers)
+        if status != 0:
+            print(f"they must pass before they can catch anything:\n{told}")
+            return 1
+        rows = [planted(tree, mutant) for mutant in chosen]
+    width = max(len(mutant.name) for mutant in chosen)
+    print()
+    for mutant, (caught, took_s) in zip(chosen, rows, strict=True):
+        print(f"{mutant.name:<{width}}  {caught:<8} {took_s:5.1f} s  {mutant.catcher}")
+    missed = [
+        mutant.name for mutant, (caught, _) in zip(chosen, rows, strict=True) if caught != "caught"
+    ]
+    print(f"\n{len(chosen) - len(missed)} of {len(chosen)} caught")
+    return 1 if missed else 0
+
+
+def planted(tree, mutant):
+    """Whether the catcher notices, and after how long; the tree is as it was afterwards."""
+    began_s = time.monotonic()
+    path = tree / mutant.file
+    text = path.read_text()
+    if text.count(mutant.right) != 1:
+        caught = "no place"
+    else:
+        path.write_text(text.replace(mutant.right, mutant.wrong))
+        status, told = run(tree, [mutant.catcher])
+        path.write_text(text)
+        # 1: tests failed. Anything else is no judgement: nothing ran, or it could not begin.
+        caught = {0: "MISSED", 1: "caught"}.get(status, "broken")
+        if caught == "broken":
+            print(told)
+    print(f"{caught:<8} {mutant.name}", flush=True)
+    return caught, time.monotonic() - began_s
+
+
+def run(tree, tests):
+    """The exit status of pytest on *tests*, and what it wrote."""
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "CHAOS_SEED": "1"}
+    environment.pop("CHAOS", None)
+    command = [sys.executable, "-m", "pytest", "-x", "-m", "", "-p", "no:randomly", *tests]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=tree,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LONGEST_S * len(tests),
+        )
+    except subprocess.TimeoutExpired:
+        return 1, "it hangs"
+    return done.returncode, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

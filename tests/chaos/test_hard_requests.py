@@ -1,0 +1,154 @@
+"""T11 and T12: requests that end their workers, and more of them than can be served."""
+
+import asyncio
+import contextlib
+import os
+import signal
+
+import pytest
+from chaos.clients import Patients
+from chaos.deployment import Deployment
+from chaos.history import OK
+from support.onnx_models import write_slow
+from support.probe import Probe
+
+from penstock.scheduler.keyspace import open_queue
+from penstock.scheduler.link import Links
+from penstock.scheduler.registry import Registry
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
+
+SLOW = {"model": "slow", "version": 1}
+POISON = "poison"
+ENDS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGSTOP)
+
+
+def slow(folder, *, most_rows, replicas, batching):
+    """A repository with a model that takes as long as it is asked to."""
+    entry = write_slow(folder / "models", max_batch=most_rows)
+    with (entry / "config.pbtxt").open("a") as file:
+        file.write(f"dynamic_batching {{ {batching} }}\n")
+        file.write(f"instance_group [{{ count: {replicas} kind: KIND_CPU }}]\n")
+    return folder / "models"
+
+
+class Executioner:
+    """Ends each worker that holds a job which calls itself poison, as a poisonous input would.
+
+    No artifact could do that by itself: what the runtimes run cannot exit, nor be made to crash.
+    """
+
+    def __init__(self, url, chance, lease_s):
+        self._url = url
+        self._chance = chance
+        self._lease_s = lease_s
+        self.ended = []
+
+    async def run(self):
+        async with Links(self._url) as links:
+            probe = Probe(links, await open_queue(links))
+            registry = Registry(links)
+            while True:
+                await asyncio.sleep(0.01)
+                for id_ in await probe.members(probe.keys.lease):
+                    words = ("payload", "token", "state")
+                    payload, token, state = await probe.command(
+                        "HMGET", probe.keys.jobs + id_, *words
+                    )
+                    if state == b"leased" and POISON.encode() in payload:
+                        await self._end(registry, token.decode().partition(".")[0])
+
+    async def _end(self, registry, boot_id):
+        workers = (await registry.snapshot()).workers.values()
+        pid = next((one.pid for one in workers if one.boot_id == boot_id), 0)
+        if not pid or boot_id in self.ended:
+            return
+        self.ended.append(boot_id)
+        how = self._chance.choice(ENDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, how)
+            if how is signal.SIGSTOP:
+                # It hangs for longer than its lease; its node finds out by itself what to do.
+                await asyncio.sleep(1.5 * self._lease_s)
+                os.kill(pid, signal.SIGKILL)
+
+
+async def test_t11_poison_harms_nobody_else(run, chance, size, store, tmp_path):
+    """It is set aside after two crashes, the second one alone; all that shared a batch succeed."""
+    models = slow(tmp_path, most_rows=4, replicas=2, batching="")
+    options = {"gateways": 1, "deadline_s": 60.0, "lease_ms": 500}
+    async with (
+        Deployment(tmp_path, store.url, models, **options) as penstock,
+        Patients(run, penstock.urls[0], penstock.deadline_s) as patients,
+    ):
+        executioner = Executioner(store.url, chance, 0.5)
+        ending = asyncio.create_task(executioner.run())
+        for _ in range(size(2, 30)):
+            with run.fault(POISON):
+                mates = [patients.ask(chance.uniform(0.02, 0.1)) for _ in range(12)]
+                poison = patients.ask(0.3, POISON, allowed=["INTERNAL: job"])
+                await asyncio.gather(*mates[:3], poison, *mates[3:])
+        ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+        await penstock.rest(run, **SLOW)
+
+    answered = run.ids("infer", OK)
+    assert executioner.ended
+    assert not any(id_.startswith(POISON) for id_ in answered)
+
+
+async def test_a_job_longer_than_its_lease_is_run_once(run, store, tmp_path):
+    """The worker renews what it holds, however long the runtime takes."""
+    models = slow(tmp_path, most_rows=4, replicas=2, batching="")
+    options = {"gateways": 1, "deadline_s": 30.0, "lease_ms": 300}
+    async with (
+        Deployment(tmp_path, store.url, models, **options) as penstock,
+        Patients(run, penstock.urls[0], penstock.deadline_s) as patients,
+    ):
+        await asyncio.gather(*(patients.ask(1.5) for _ in range(3)))
+        await penstock.rest(run, **SLOW)
+        async with Links(store.url) as links:
+            counted = await (await open_queue(links)).statistics("slow", 1)
+
+    assert counted.get("requeued", 0) == 0
+
+
+PER_S = 50
+"""What one worker can do at most: each request takes a fiftieth of a second."""
+
+QUEUES = {
+    "short queue": "default_queue_policy { max_queue_size: 20 }",
+    "any queue": "",
+}
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+async def test_t12_five_times_as_many_requests(run, size, store, tmp_path, queue):
+    """Refusals say why, answers still come, and memory stays flat."""
+    run.may("UNAVAILABLE: [request id: call-", "DEADLINE_EXCEEDED")
+    seconds = size(5, 60)
+    models = slow(tmp_path, most_rows=1, replicas=1, batching=QUEUES[queue])
+    async with (
+        Deployment(tmp_path, store.url, models, gateways=1, deadline_s=1.0) as penstock,
+        Patients(run, penstock.urls[0], penstock.deadline_s) as patients,
+    ):
+        with run.fault("five times as many"):
+            await open_loop(patients, 5 * PER_S, 1)
+            before = penstock.memory()
+            await open_loop(patients, 5 * PER_S, seconds)
+        for name, megabytes in penstock.memory().items():
+            run.gauge(f"memory of {name}", megabytes, before[name] + 40)
+        await penstock.rest(run, **SLOW)
+
+    # The machine is shared with the callers, and perhaps with others: some answers come all along.
+    assert run.recorder.told["infer", OK] > PER_S * seconds / 10
+
+
+async def open_loop(patients, per_s, seconds):
+    """Calls at a steady pace, however long they take."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    async with asyncio.TaskGroup() as tasks:
+        for place in range(int(per_s * seconds)):
+            await asyncio.sleep(began_s + place / per_s - loop.time())
+            tasks.create_task(patients.ask(1 / PER_S))

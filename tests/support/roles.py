@@ -1,0 +1,85 @@
+"""The roles, each started by itself against one store, as on a cluster of machines."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import grpc
+from support.load import eventually
+
+from penstock.protos import cluster_pb2, cluster_pb2_grpc
+
+
+class Role:
+    """One ``penstock <role>`` process."""
+
+    def __init__(self, folder, role, *options):
+        self.ready = folder / f"{role}-{time.monotonic_ns()}"
+        self.log = self.ready.with_suffix(".log")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "penstock", role, *options),
+                    *("--ready-file", str(self.ready), "--parent-pid", str(os.getpid())),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    async def up(self):
+        """Wait until it serves; what its ready file says."""
+
+        def served():
+            assert self.process.poll() is None, self.log.read_text()
+            return self.ready.exists()
+
+        await eventually(served)
+        return self.ready.read_text()
+
+    async def stop(self):
+        """SIGTERM; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(self.process.wait, 40)
+
+
+def end_all(roles):
+    """End all of them in order, the last that was started first; kill what does not end."""
+    for one in reversed(roles):
+        if one.process.poll() is None:
+            one.process.terminate()
+            # One that is stopped would not hear it.
+            one.process.send_signal(signal.SIGCONT)
+    for one in roles:
+        try:
+            one.process.wait(30)
+        except subprocess.TimeoutExpired:
+            one.process.kill()
+            one.process.wait()
+
+
+async def status_of(url):
+    async with grpc.aio.insecure_channel(url) as channel:
+        stub = cluster_pb2_grpc.ClusterStub(channel)
+        return await stub.Status(cluster_pb2.StatusRequest(), timeout=5)
+
+
+async def all_ready(url):
+    versions = (await status_of(url)).versions
+    return versions and all(version.state == "READY" for version in versions)
+
+
+def workers_in(status):
+    return [w for v in status.versions for stage in v.stages for w in stage.workers]
+
+
+async def nodes_that_work(url):
+    workers = workers_in(await status_of(url))
+    return {w.node for w in workers if w.state == cluster_pb2.WORKER_STATE_READY}

@@ -1,0 +1,29 @@
+"""A worker's duty: which stage it serves, and how."""
+
+from dataclasses import dataclass
+
+from penstock.scheduler.keys import StageRef
+from penstock.workers.batching import BatchRules
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What a worker is there for.
+
+    Attributes:
+        boot_id: new with each start; lease tokens begin with it.
+        step: how the worker calls itself in a request's path.
+        consumes: names of the tensors that its shard reads.
+        keeps: names of those that travel on; in the last stage the model's outputs.
+        batched: tensors have a batch dimension in front.
+    """
+
+    ref: StageRef
+    last: bool
+    boot_id: str
+    step: str
+    consumes: tuple[str, ...]
+    keeps: tuple[str, ...]
+    rules: BatchRules
+    batched: bool
+    lease_ms: int

@@ -1,0 +1,154 @@
+"""Endings: what becomes of jobs is written to the queue, however long Redis is away.
+
+The write leaves in the same event-loop turn in which the batch ended, before the next claim. What
+cannot be written is not lost: the lease ends, and another worker has the job.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+
+import structlog
+
+from penstock.errors import Code, PenstockError, StoreUnavailable
+from penstock.scheduler.jobs import Held, Lease, Outcome, Timing
+from penstock.scheduler.queue import Queue
+from penstock.workers import codec
+from penstock.workers.codec import Work
+from penstock.workers.duty import Duty
+from penstock.workers.execution import Failure, Ran, Result
+from penstock.workers.renewal import Renewal
+
+log = structlog.get_logger()
+
+NO_TIME: Final = Timing()
+_RETRY_DELAY_MS, _MOST_ATTEMPTS = 50, 3
+_PERSIST_S = 60.0
+
+Write = Callable[[], Awaitable[list[Held]]]
+
+
+class Endings:
+    """Settles, advances and gives back the jobs of one worker."""
+
+    def __init__(self, duty: Duty, queue: Queue, renewal: Renewal) -> None:
+        self._duty = duty
+        self._queue = queue
+        self._renewal = renewal
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def finish(self, batch: Sequence[Work], ran: Ran, rows: int = 0) -> None:
+        """Settle or advance each job of a batch of *rows* rows."""
+        pairs = sorted(zip(batch, ran.results, strict=True), key=lambda p: p[0].lease.token)
+        for token, group in groupby(pairs, key=lambda pair: pair[0].lease.token):
+            works: list[Work] = []
+            outcomes: list[Outcome] = []
+            moves: list[tuple[str, bytes]] = []
+            for work, result in group:
+                works.append(work)
+                if isinstance(result, Failure) or work.revoked or self._duty.last:
+                    outcomes.append(self._outcome(work, result))
+                else:
+                    body = codec.next_payload(work, result, self._duty.keeps, self._duty.step)
+                    moves.append((work.lease.id, body))
+            if moves:
+                self._advance(token, ran.timing, moves, works)
+            if outcomes:
+                self._settle(token, rows, ran.timing, outcomes, works)
+            # The batch is counted once, whatever claims its jobs came from.
+            rows = 0
+
+    def refuse(self, lease: Lease, error: PenstockError) -> None:
+        """End a job that cannot even be read."""
+        outcome = Outcome(lease.id, error.code, str(error), b"")
+        self._settle(lease.token, 0, NO_TIME, [outcome], ())
+
+    def give_back(self, works: Iterable[Work]) -> None:
+        """Return jobs that were not begun."""
+        for token, group in _by_token(works):
+            ids = [work.lease.id for work in group]
+            write = partial(self._queue.give_back, self._duty.ref.model, token, ids)
+            self._begin(write, group)
+
+    def retry(self, works: Iterable[Work], why: str) -> None:
+        """Return jobs for another try, elsewhere or later."""
+        for token, group in _by_token(works):
+            ids = [work.lease.id for work in group]
+            again = partial(self._queue.retry, self._duty.ref.model, token, ids)
+            write = partial(again, delay_ms=_RETRY_DELAY_MS, most=_MOST_ATTEMPTS, why=why)
+            self._begin(write, group)
+
+    async def written(self) -> None:
+        """Wait until everything is written, or given up."""
+        if self._writing:
+            await asyncio.wait(self._writing)
+
+    def _outcome(self, work: Work, result: Result) -> Outcome:
+        if work.revoked:
+            return Outcome(work.lease.id, Code.CANCELLED, "", b"")
+        if isinstance(result, Failure):
+            return Outcome(work.lease.id, result.code, result.message, b"")
+        duty = self._duty
+        body = codec.reply(work, result, duty.keeps, duty.ref.version, duty.step)
+        return Outcome(work.lease.id, Code.OK, "", body)
+
+    def _settle(
+        self,
+        token: str,
+        rows: int,
+        timing: Timing,
+        outcomes: Sequence[Outcome],
+        works: Sequence[Work],
+    ) -> None:
+        write = partial(self._queue.settle, token, self._duty.ref, rows, timing, outcomes)
+        self._begin(write, works)
+
+    def _advance(
+        self,
+        token: str,
+        timing: Timing,
+        moves: Sequence[tuple[str, bytes]],
+        works: Sequence[Work],
+    ) -> None:
+        following = self._duty.ref._replace(stage=self._duty.ref.stage + 1)
+        self._begin(partial(self._queue.advance, token, following, timing, moves), works)
+
+    def _begin(self, write: Write, works: Sequence[Work]) -> None:
+        first = write()
+        task = asyncio.create_task(self._persist(first, write, works))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _persist(
+        self, first: Awaitable[list[Held]], write: Write, works: Sequence[Work]
+    ) -> None:
+        """Write until it is done; *first* is the first try, which is under way."""
+        give_up_s = time.monotonic() + _PERSIST_S
+        try:
+            trying = first
+            while True:
+                try:
+                    await trying
+                except StoreUnavailable as error:
+                    log.warning("Redis is away, the result waits", error=str(error))
+                    if time.monotonic() > give_up_s:
+                        return
+                    trying = write()
+                except PenstockError as error:
+                    log.error("the queue refused a result", error=str(error))  # noqa: TRY400
+                    return
+                else:
+                    return
+        finally:
+            self._renewal.release(works)
+
+
+def _by_token(works: Iterable[Work]) -> Iterator[tuple[str, list[Work]]]:
+    """*works* by the claim that they came from."""
+    token_of = attrgetter("lease.token")
+    for token, group in groupby(sorted(works, key=token_of), key=token_of):
+        yield token, list(group)
