@@ -166,7 +166,8 @@ def renewed(
         again.CopyFrom(record)
         if there is not None and fingerprints == [s.fingerprint for s in there.stages]:
             again.generation = there.generation
-            if newest[id_].state == "UNAVAILABLE" and fingerprints:
+            state = newest[id_]
+            if state.state == "UNAVAILABLE" and not state.crowded and fingerprints:
                 again.generation = generation_of([*fingerprints, wish])
         made.append(again)
     return made
