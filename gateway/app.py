@@ -111,20 +111,7 @@ class _Gateway:
 
     async def run(self, stop: asyncio.Event) -> None:
         health = Health()
-        server = build_server(
-            InferenceService(
-                self.catalog,
-                self.inference,
-                self.streams,
-                SharedMemory(self.inference.regions),
-                self.queue,
-                self.control,
-                self.settings.server_name,
-            ),
-            ClusterService(self.catalog, self.registry, self.queue),
-            health,
-            self.settings,
-        )
+        server = self._server(health)
         port = bind(server, self.settings.host, self.settings.port)
         self.record.address = f"{self.settings.host}:{port}"
         await self.replies.attach()
@@ -153,6 +140,22 @@ class _Gateway:
         with contextlib.suppress(PenstockError):
             await self.replies.attach(leave=True)
         await leave(self.registry, self.record)
+
+    def _server(self, health: Health) -> grpc.aio.Server:
+        return build_server(
+            InferenceService(
+                self.catalog,
+                self.inference,
+                self.streams,
+                SharedMemory(self.inference.regions),
+                self.queue,
+                self.control,
+                self.settings.server_name,
+            ),
+            ClusterService(self.catalog, self.registry, self.queue),
+            health,
+            self.settings,
+        )
 
     def _leaver(self) -> Leaver:
         return Leaver(self.catalog, self.pending, self.registry, self.record)

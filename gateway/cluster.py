@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from penstock.gateway.catalog import Catalog
+from penstock.gateway.depths import depths_of
 from penstock.gateway.status import Context, abort
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import cluster_pb2_grpc
@@ -45,8 +46,8 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
     async def _status(self, model: str) -> pb.StatusResponse:
         snapshot = self._catalog.snapshot
         wanted = [(i, v) for i, v in self._catalog.records() if model in ("", i.model)]
-        refs = [_ref(v, stage) for _, v in wanted for stage in v.stages]
-        depths = await self._queue.depths(refs)
+        contents = [v for v in snapshot.contents() if model in ("", v.model)]
+        depths = await depths_of(self._queue, contents)
         return pb.StatusResponse(
             nodes=snapshot.live_nodes(),
             gateways=snapshot.live_gateways(),
@@ -64,7 +65,9 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
             state=state.state,
             reason=state.reason,
             stages=[
-                self._stage_status(record, stage, depths[_ref(record, stage)])
+                self._stage_status(
+                    record, stage, depths.get(StageRef(*id_, stage.index), Depth(0, 0))
+                )
                 for stage in record.stages
             ],
         )
@@ -86,10 +89,6 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
             waiting=depth.waiting,
             oldest_waiting_ms=depth.oldest_ms,
         )
-
-
-def _ref(record: pb.ModelVersion, stage: pb.Stage) -> StageRef:
-    return StageRef(record.model, record.version, stage.index, record.generation)
 
 
 async def _end(context: Context, error: Exception) -> None:

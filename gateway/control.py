@@ -4,8 +4,10 @@ What a client wants becomes a wish in the registry; a scheduler answers it, node
 workers, and this gateway watches the snapshots until all of it is true.
 """
 
+import contextlib
 import uuid
 from collections import Counter
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from penstock.clock import monotonic
@@ -84,20 +86,25 @@ class Control:
 
     async def _loaded(self, wish: cluster_pb2.Wish) -> None:
         """Wait until the model of *wish* is loaded, as the latest wish for it has it."""
+        async with contextlib.aclosing(self._latest(wish)) as wishes:
+            async for latest in wishes:
+                if self._is_loaded(latest, self._catalog.snapshot):
+                    return
+
+    async def _latest(self, wish: cluster_pb2.Wish) -> AsyncGenerator[cluster_pb2.Wish, None]:
+        """The wish that counts for the model, with each snapshot from *wish* on."""
         seen, late_s = False, monotonic() + _LOST_S
         while True:
-            snapshot = self._catalog.snapshot
-            latest = snapshot.wishes.get(wish.model)
+            latest = self._catalog.snapshot.wishes.get(wish.model)
             seen = seen or (latest is not None and latest.id == wish.id)
             if latest is not None and (seen or monotonic() > late_s):
-                wish, seen = latest, True
+                yield latest
             elif monotonic() > late_s:
                 # Redis forgot it.
                 await self._wishes.wish(wish)
                 late_s = monotonic() + _LOST_S
-            if seen and self._is_loaded(wish, snapshot):
-                return
-            await self._turn()
+            self._check_schedulers()
+            await self._catalog.turn()
 
     def _check(self, request: Answered) -> None:
         if request.repository_name:
@@ -149,22 +156,12 @@ class Control:
 
     async def _unloaded(self, wish: cluster_pb2.Wish) -> None:
         give_up_s = monotonic() + _STOPPING_S
-        while True:
-            snapshot = self._catalog.snapshot
-            answer, latest = snapshot.answers.get(wish.model), snapshot.wishes.get(wish.model)
-            if answer is not None and answer.wish == wish.id:
-                served = any(one.record.model == wish.model for one in snapshot.retiring)
-                alive = any(w.model == wish.model for w in snapshot.live_workers())
-                if not served and (not alive or monotonic() > give_up_s):
+        async with contextlib.aclosing(self._latest(wish)) as wishes:
+            async for latest in wishes:
+                # Another one counts by now: then somebody else decides.
+                late = monotonic() > give_up_s
+                if latest.id != wish.id or _is_gone(wish, self._catalog.snapshot, late=late):
                     return
-            if latest is not None and latest.id != wish.id and latest.time_ms > wish.time_ms:
-                # Somebody else decides by now.
-                return
-            await self._turn()
-
-    async def _turn(self) -> None:
-        self._check_schedulers()
-        await self._catalog.turn()
 
     def _failure(self, id_: VersionId, state: VersionState) -> str:
         if state.state != "UNAVAILABLE":
@@ -181,6 +178,16 @@ class Control:
 
     def _now_ms(self) -> int:
         return self._catalog.snapshot.now_ms
+
+
+def _is_gone(wish: cluster_pb2.Wish, snapshot: Snapshot, *, late: bool) -> bool:
+    """Whether the model takes no requests, and its workers have ended unless it is *late*."""
+    answer = snapshot.answers.get(wish.model)
+    if answer is None or answer.wish != wish.id:
+        return False
+    if any(one.record.model == wish.model for one in snapshot.retiring):
+        return False
+    return late or not any(worker.model == wish.model for worker in snapshot.live_workers())
 
 
 def new_id() -> str:

@@ -8,8 +8,8 @@ from typing import Final
 from penstock.errors import Code, InvalidConfiguration, InvalidRequest, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler.answering import NOT_THERE
 from penstock.scheduler.model_config import parse_json
+from penstock.scheduler.wishes import NOT_THERE
 
 _FILE: Final = "file:"
 _PATH = re.compile(r"([1-9]\d{0,17}/)?[^/\\\0.][^/\\\0]*")

@@ -12,11 +12,11 @@ import structlog
 
 from penstock.errors import PenstockError
 from penstock.gateway.catalog import Catalog
+from penstock.gateway.depths import depths_of
 from penstock.gateway.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.server import PortBusy
 from penstock.lifetime import write_ready
-from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import Queue
 from penstock.settings import GatewaySettings
 
@@ -50,12 +50,11 @@ class Scraper:
 
     async def _facts(self) -> Facts:
         records = list(self._catalog.records())
-        refs = [StageRef(*id_, stage.index) for id_, record in records for stage in record.stages]
         counters = await asyncio.gather(*(self._queue.statistics(*id_) for id_, _ in records))
         return Facts(
             self._own(redis_up=self._queue.link_of("").up),
             {id_: found for (id_, _), found in zip(records, counters, strict=True)},
-            await self._queue.depths(refs),
+            await depths_of(self._queue, self._catalog.snapshot.contents()),
             self._catalog.snapshot.live_workers(),
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
         )

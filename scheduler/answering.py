@@ -6,9 +6,9 @@ repository meanwhile is of no account until somebody loads the model again.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import structlog
 
@@ -20,14 +20,10 @@ from penstock.scheduler.readiness import VersionState
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.repository import NO_VERSION, generation_of, names, scan_model
 from penstock.scheduler.rollout import rollout
-from penstock.scheduler.snapshot import Snapshot, VersionId
-from penstock.scheduler.steadiness import steady
-from penstock.scheduler.wishes import Wishes
+from penstock.scheduler.snapshot import Snapshot, VersionId, empty_snapshot
+from penstock.scheduler.wishes import NOT_THERE, Wishes
 
 log = structlog.get_logger()
-
-NOT_THERE: Final = "failed to poll from model repository"
-"""Triton's words for a model that the repository does not have."""
 
 
 class Answerer:
@@ -40,6 +36,7 @@ class Answerer:
         self._wishes = wishes
         self._models = models
         self._every_s = every_s
+        self._last = empty_snapshot()
 
     async def begin(self, at_start: Sequence[str]) -> None:
         """Offer what there is, and wish for the models *at_start* that are not loaded.
@@ -61,10 +58,11 @@ class Answerer:
         """Answer, and offer what there is, until cancelled; an outage of Redis is waited out."""
         offering = asyncio.create_task(self._offer_regularly())
         try:
-            async with contextlib.aclosing(steady(self._registry.watch())) as snapshots:
+            async with contextlib.aclosing(self._registry.watch()) as snapshots:
                 async for snapshot in snapshots:
+                    await self._try(self._restore(snapshot))
                     for model in unanswered(snapshot):
-                        await self._try(model, snapshot)
+                        await self._try(self._answer(model, snapshot))
         finally:
             offering.cancel()
             await asyncio.gather(offering, return_exceptions=True)
@@ -72,16 +70,26 @@ class Answerer:
     async def _offer_regularly(self) -> None:
         while True:
             await asyncio.sleep(self._every_s)
-            try:
-                await self._wishes.offer(await asyncio.to_thread(names, *self._models))
-            except (PenstockError, OSError) as error:
-                log.warning("offering models failed", error=str(error))
+            await self._try(self._offer())
 
-    async def _try(self, model: str, snapshot: Snapshot) -> None:
+    async def _offer(self) -> None:
+        await self._wishes.offer(await asyncio.to_thread(names, *self._models))
+
+    async def _try(self, step: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._answer(model, snapshot)
+            await step
         except (PenstockError, OSError) as error:
-            log.warning("answering a wish failed, trying again", model=model, error=str(error))
+            log.warning("following wishes failed, trying again", error=str(error))
+
+    async def _restore(self, snapshot: Snapshot) -> None:
+        """Wish again for what was wished for, when the registry has lost its data."""
+        if snapshot.revision < self._last.revision:
+            lost = self._last.wishes.keys() - snapshot.wishes.keys()
+            log.warning("the registry lost its data, wishing again", models=sorted(lost))
+            await self._offer()
+            for model in sorted(lost):
+                await self._wishes.wish_instead(None, self._last.wishes[model])
+        self._last = snapshot
 
     async def _answer(self, model: str, snapshot: Snapshot) -> None:
         wish = snapshot.wishes.get(model)
@@ -158,7 +166,8 @@ def renewed(
         again.CopyFrom(record)
         if there is not None and fingerprints == [s.fingerprint for s in there.stages]:
             again.generation = there.generation
-            if newest[id_].state == "UNAVAILABLE" and fingerprints:
+            state = newest[id_]
+            if state.state == "UNAVAILABLE" and not state.crowded and fingerprints:
                 again.generation = generation_of([*fingerprints, wish])
         made.append(again)
     return made

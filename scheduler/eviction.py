@@ -37,12 +37,12 @@ def evictions(snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> list[Evic
     refused = _refused(snapshot, plan)
     given_up: list[Eviction] = []
     for model in sorted(refused, key=lambda model: _wished_ms(model, snapshot)):
-        if not _is_awaited(model, snapshot):
+        if model not in kept and not _is_awaited(model, snapshot):
             given_up.append(Eviction(model, f"nobody waits for it any more: {refused[model]}"))
             continue
         room = _Room(model, snapshot)
         victims = room.victims(_idle(snapshot, kept | refused.keys()))
-        if victims is None and not room.fits_without(room.others(kept)):
+        if victims is None and model not in kept and not room.fits_without(room.others(kept)):
             given_up.append(Eviction(model, refused[model]))
         elif victims:
             return given_up + [_told(victim, model, snapshot) for victim in victims]

@@ -88,10 +88,6 @@ class View:
         whole = all(stage.complete for stage in stages)
         return VersionState("READY", "", accepting=True, deployment=deployment, complete=whole)
 
-    def has_workers(self, version: pb.ModelVersion) -> bool:
-        """Whether any worker of this content lives."""
-        return any(self._workers.get(_key_of(version, stage)) for stage in version.stages)
-
     def _deployment(self, version: pb.ModelVersion) -> Deployment | None:
         signatures: list[pb.Signature] = []
         for stage in version.stages:

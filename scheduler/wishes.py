@@ -21,6 +21,9 @@ from penstock.scheduler.snapshot import Snapshot
 SOURCE: Final = "repository"
 """The one name under which all schedulers publish: they are to see the same repositories."""
 
+NOT_THERE: Final = "failed to poll from model repository"
+"""Triton's words for a model that the repository does not have."""
+
 UNWISHED_MS: Final = 600_000
 """Contents whose wish never came go after this time."""
 

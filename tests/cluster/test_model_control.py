@@ -356,6 +356,20 @@ class TestExplicit:
         assert told <= {"NOT_FOUND", "UNAVAILABLE"}, load.answers.errors
         assert load.answers.wrong == 0
 
+    async def test_what_was_loaded_stays_when_redis_forgets_everything(
+        self, explicit, onnx_digits, store
+    ):
+        running, client = explicit(onnx_digits, "--load-model", "digits", "--redis", store.url)
+        await asyncio.to_thread(client.load_model, "digits", config='{"max_batch_size": 9}')
+        store.command("FLUSHALL")
+
+        async with Load(running.url, version="2", clients=4, deadline_s=20) as load:
+            await load.more(20)
+        sound(load)
+
+        assert soon(lambda: client.is_model_ready("digits", "2"))
+        assert client.get_model_config("digits").config.max_batch_size == 9
+
 
 class TestOtherModes:
     def test_polling_refuses_loads_as_triton_does(self, cluster, onnx_digits):
@@ -464,6 +478,15 @@ class TestOnDemand:
         sound(load)
 
         assert status == "StatusCode.DEADLINE_EXCEEDED"
+
+    def test_a_model_that_could_never_fit_is_refused_at_once(self, cluster, three_models):
+        options = ("--model-control-mode", "on-demand", "--memory-mib", "50")
+        running = cluster(three_models, *options)
+        with triton.InferenceServerClient(running.url) as client:
+            status, text = refused(client.infer, "a", [image()], client_timeout=20)
+
+        assert status == "StatusCode.UNAVAILABLE"
+        assert text.startswith("failed to load 'a', it needs 96 MiB on a cuda or cpu device")
 
     async def test_models_take_turns_without_a_failed_request(self, cluster, three_models):
         """More models than there is room for, each asked for by several clients now and then."""

@@ -143,6 +143,12 @@ def test_one_that_nobody_waits_for_any_more_is_given_up():
     assert reason.startswith("nobody waits for it any more: it needs ")
 
 
+def test_one_that_is_to_be_kept_is_never_given_up():
+    world = World(1).model("a", used_ago_ms=0).asked_for("b", used_ago_ms=PATIENCE_MS + 1)
+
+    assert world.asked_for("huge", mib=500).victims("b", "huge") == []
+
+
 def test_the_first_that_asked_is_served_first():
     world = World(1).model("a", used_ago_ms=9000)
     world.asked_for("late", wished_ago_ms=10).asked_for("early", wished_ago_ms=500)

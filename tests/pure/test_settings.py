@@ -75,6 +75,19 @@ class TestSources:
         assert load(UpSettings, models="a/b", data="d").models == (Path("a/b"),)
         assert load(UpSettings).data is None
 
+    def test_repositories_may_be_several(self, monkeypatch):
+        monkeypatch.setenv("PENSTOCK_MODELS", "a:b/c")
+
+        assert load(UpSettings).models == (Path("a"), Path("b/c"))
+        assert load(UpSettings, models=[Path("d"), Path("e")]).models == (Path("d"), Path("e"))
+        assert load(UpSettings, models=[]).models == (Path("a"), Path("b/c"))
+
+    def test_models_to_load_may_be_several(self, monkeypatch):
+        monkeypatch.setenv("PENSTOCK_LOAD_MODEL", "a,b")
+
+        assert load(UpSettings).load_model == ("a", "b")
+        assert load(UpSettings, load_model=["c"]).load_model == ("c",)
+
     @pytest.mark.parametrize("kind", GIVEN)
     def test_nobody_changes_them_afterwards(self, kind):
         settings = load(kind, **GIVEN[kind])
@@ -99,6 +112,7 @@ class TestRefused:
             (SchedulerSettings, "repository_poll_secs", -1, "Input should be greater than 0"),
             (NodeSettings, "threads", 0, "Input should be greater than or equal to 1"),
             (NodeSettings, "memory_mib", 0, "Input should be greater than or equal to 1"),
+            (SchedulerSettings, "model_control_mode", "all", "Input should be 'none', 'poll'"),
             (WorkerSettings, "version", 0, "Input should be greater than or equal to 1"),
             (WorkerSettings, "stage", -1, "Input should be greater than or equal to 0"),
             (WorkerSettings, "device", "gpu:0", "String should match pattern"),
