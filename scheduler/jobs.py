@@ -1,4 +1,4 @@
-"""Jobs as they travel: into the queue, to a worker, and out again. Values only; no behaviour."""
+"""Jobs as they travel: into the queue, to a worker, and out again. Values only."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -95,6 +95,10 @@ class ClaimTerms:
     enough_rows: int = 1
     patience_us: int = 0
     idle: bool = True
+
+    def words(self) -> tuple[int, ...]:
+        """As the script takes them."""
+        return self.rows, self.lease_ms, self.enough_rows, self.patience_us, int(self.idle)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ without an answer are sent again on the next one. Penstock's scripts are so by i
 """
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -17,14 +16,14 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import structlog
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import RedisError
 
-from penstock.errors import OutOfMemory, StoreRefused, StoreUnavailable, StoreUnsuitable
+from penstock.errors import OutOfMemory, StoreRefused, StoreUnavailable
 from penstock.scheduler.conversation import Argument, Conversation, Opening, Refused, pack
 from penstock.scheduler.scripts import Script
+from penstock.scheduler.suitability import check_server
 from penstock.scheduler.topology import (
     Topology,
-    ask,
     connect,
     topology_of,
 )
@@ -38,7 +37,6 @@ SILENCE_S = 5.0
 """A connection with unanswered commands and no answer for this long is taken for dead."""
 
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.05, 1.0
-_MINIMUM = {"redis": (7, 0, 15), "valkey": (8, 0, 0)}
 # The server cannot do it now, another connection may: reconnect and send again.
 _MISPLACED: Final = frozenset(
     {"ASK", "MOVED", "READONLY", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}
@@ -331,7 +329,7 @@ class Links:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._check_server()
+            await check_server(self._topology, self._url)
         except BaseException:
             await self._close()
             raise
@@ -360,51 +358,9 @@ class Links:
         self._own.append(link)
         return link
 
-    async def _check_server(self) -> None:
-        # Once, by hand: a wrong password or an old server should be told, not retried.
-        try:
-            connection = await self._topology.connection("{registry}")
-            info = (await ask(connection, "INFO", "server")).decode()
-        except AuthenticationError as error:
-            raise StoreUnsuitable(
-                f"Redis at {shown(self._url)} refuses the login: {error}"
-            ) from error
-        except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(
-                f"Redis at {shown(self._url)} cannot be reached: {error}; "
-                "start it, or correct --redis"
-            ) from error
-        check_version(info, shown(self._url))
-
     async def _close(self) -> None:
         for link in (*self._shared.values(), *self._own):
             await link.close()
         self._shared.clear()
         self._own.clear()
         await self._topology.close()
-
-
-def shown(url: str) -> str:
-    """*url* without its password."""
-    return re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:***@", url)
-
-
-def check_version(info: str, where: str) -> None:
-    """Refuse servers that lack what the scripts need.
-
-    Args:
-        info: the answer to ``INFO server``.
-        where: the server, for the error's text.
-
-    Raises:
-        StoreUnsuitable: older than Redis 7.0.15 or Valkey 8.0.
-    """
-    fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-    kind = "valkey" if "valkey_version" in fields else "redis"
-    text = fields.get(f"{kind}_version", "0")
-    version = tuple(int(part) for part in re.findall(r"\d+", text)[:3])
-    if version < _MINIMUM[kind]:
-        raise StoreUnsuitable(
-            f"{where} runs {kind} {text}; Penstock needs Redis 7.0.15 or newer, "
-            "or Valkey 8.0 or newer"
-        )

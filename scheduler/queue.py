@@ -8,11 +8,17 @@ counted in the same scripts that make them true.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from penstock.errors import OutOfMemory, QueueFull
 from penstock.scheduler import scripts
+from penstock.scheduler.beside import (
+    ADVANCED_TTL_MS,
+    BESIDE,
+    LARGE_BYTES,
+    set_beside,
+    with_payloads,
+)
 from penstock.scheduler.conversation import Argument
 from penstock.scheduler.gathering import Answered, Entry, Gathering, Line
 from penstock.scheduler.jobs import (
@@ -45,11 +51,6 @@ _CANCEL = scripts.load("cancel")
 _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
 _DEPTHS = scripts.load("depths")
-
-LARGE_BYTES = 64 * 1024
-"""A payload from this size on is a key of its own: scripts would copy it several times."""
-
-BESIDE, BESIDE_GRACE_MS, ADVANCED_TTL_MS = ":payload", 60_000, 3_600_000
 
 BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
@@ -119,7 +120,7 @@ class Queue:
             if len(job.payload) < LARGE_BYTES:
                 words += (job.payload, 0)
             else:
-                _set_beside(link, keys.jobs + job.id + BESIDE, job.payload, job.ttl_ms)
+                set_beside(link, keys.jobs + job.id + BESIDE, job.payload, job.ttl_ms)
                 words += (b"", len(job.payload))
 
         def told(answer: Any) -> None:
@@ -177,25 +178,15 @@ class Queue:
                 keys.replies,
                 keys.stats,
             ),
-            (
-                token,
-                terms.rows,
-                terms.lease_ms,
-                terms.enough_rows,
-                terms.patience_us,
-                int(terms.idle),
-            ),
+            (token, *terms.words()),
         )
         link.flush()
         answer = await claiming
         wait_us = int(answer[0])
         leases = [_lease(token, fields) for fields in answer[1:]]
-        beside = [(at, fields[8]) for at, fields in enumerate(answer[1:]) if fields[8]]
-        if beside:
-            names = [keys.jobs.encode() + answer[1 + at][0] + where for at, where in beside]
-            payloads = await asyncio.gather(*(link.submit("GET", name) for name in names))
-            for (at, _), payload in zip(beside, payloads, strict=True):
-                leases[at] = replace(leases[at], payload=payload)
+        places = [fields[8] for fields in answer[1:]]
+        if any(places):
+            leases = await with_payloads(link, keys.jobs, leases, places)
         return Claim(leases, None if wait_us < 0 else wait_us, unfit=wait_us == -2)
 
     async def wake(self, ref: StageRef, worker: str) -> None:
@@ -235,7 +226,7 @@ class Queue:
             else:
                 # Another name than the last one's: an owner that lost the job must not change it.
                 where = f"{BESIDE}:{token}"
-                _set_beside(link, keys.jobs + id_ + where, payload, ADVANCED_TTL_MS)
+                set_beside(link, keys.jobs + id_ + where, payload, ADVANCED_TTL_MS)
                 words += (id_, b"", len(payload), where)
         answer = link.call(
             _ADVANCE,
@@ -424,11 +415,6 @@ class Queue:
 
 async def _held(answer: Awaitable[list[int]]) -> list[Held]:
     return [Held(value) for value in await answer]
-
-
-def _set_beside(link: Link, key: str, payload: bytes, ttl_ms: int) -> None:
-    """Set a large payload; it is there, or was refused, before the script that follows runs."""
-    link.submit("SET", key, payload, "PX", ttl_ms + BESIDE_GRACE_MS)
 
 
 def _accepted(answer: int | bytes) -> str | Exception | None:

@@ -5,8 +5,8 @@ from support.probe import FIRST, NO_TIME, SECOND, job
 
 from penstock.errors import QueueFull
 from penstock.scheduler import scripts
+from penstock.scheduler.beside import LARGE_BYTES
 from penstock.scheduler.jobs import Held, QueueLimits
-from penstock.scheduler.queue import LARGE_BYTES
 
 LARGE = bytes(range(256)) * (LARGE_BYTES // 256)
 OTHER = LARGE[::-1]

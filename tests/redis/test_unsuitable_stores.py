@@ -8,7 +8,8 @@ import pytest
 from support.stores import valkey
 
 from penstock.errors import Code, StoreUnavailable, StoreUnsuitable
-from penstock.scheduler.link import Links, check_version, shown
+from penstock.scheduler.link import Links
+from penstock.scheduler.suitability import check_version, shown
 
 VALKEY = "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:{}\r\n"
 REDIS = "redis_version:{}\r\nredis_mode:standalone\r\n"

@@ -196,7 +196,8 @@ def repository(models: Path) -> Iterator[Finding]:
 
 def store(url: str) -> Finding:
     """Whether Redis answers at *url*, and is new enough."""
-    from penstock.scheduler.link import Links, shown
+    from penstock.scheduler.link import Links
+    from penstock.scheduler.suitability import shown
 
     async def reach() -> None:
         async with Links(url):

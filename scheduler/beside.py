@@ -1,0 +1,47 @@
+"""Large payloads: keys of their own beside their jobs, since each way through a script copies them.
+
+A payload is set before the script that makes its job, on the same connection, and read after the
+one that claims it. Its key begins with the job's, so it lies in the same slot; the scripts remove
+it with the job (lua/lib/end_job.lua).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from penstock.scheduler.jobs import Lease
+from penstock.scheduler.link import Link
+
+LARGE_BYTES: Final = 64 * 1024
+"""From this size on."""
+
+BESIDE: Final = ":payload"
+"""Where the payload of the first stage is, after the job's key; as in lua/enqueue.lua."""
+
+ADVANCED_TTL_MS: Final = 3_600_000
+"""Life of an activation whose job is not known to end sooner."""
+
+_GRACE_MS: Final = 60_000
+
+
+def set_beside(link: Link, key: str, payload: bytes, ttl_ms: int) -> None:
+    """Set a payload; it is there, or was refused, before the script that follows runs."""
+    link.submit("SET", key, payload, "PX", ttl_ms + _GRACE_MS)
+
+
+async def with_payloads(
+    link: Link, jobs: str, leases: Sequence[Lease], places: Sequence[bytes]
+) -> list[Lease]:
+    """*leases*, with the payloads that lie beside their jobs.
+
+    Args:
+        jobs: the family of jobs' keys.
+        places: for each lease, where its payload is after the job's key; empty if it has it.
+    """
+    names = [f"{jobs}{one.id}{at.decode()}" for one, at in zip(leases, places, strict=True) if at]
+    payloads = iter(await asyncio.gather(*(link.submit("GET", name) for name in names)))
+    return [
+        replace(one, payload=next(payloads)) if at else one
+        for one, at in zip(leases, places, strict=True)
+    ]

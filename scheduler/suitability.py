@@ -1,0 +1,56 @@
+"""Whether a server will do: it answers, lets us in, and is new enough."""
+
+import re
+from typing import Final
+
+from redis.exceptions import AuthenticationError, RedisError
+
+from penstock.errors import StoreUnavailable, StoreUnsuitable
+from penstock.scheduler.topology import Topology, ask
+
+_MINIMUM: Final = {"redis": (7, 0, 15), "valkey": (8, 0, 0)}
+
+
+def shown(url: str) -> str:
+    """*url* without its password."""
+    return re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:***@", url)
+
+
+def check_version(info: str, where: str) -> None:
+    """Refuse servers that lack what the scripts need.
+
+    Args:
+        info: the answer to ``INFO server``.
+        where: the server, for the error's text.
+
+    Raises:
+        StoreUnsuitable: older than Redis 7.0.15 or Valkey 8.0.
+    """
+    fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+    kind = "valkey" if "valkey_version" in fields else "redis"
+    text = fields.get(f"{kind}_version", "0")
+    version = tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+    if version < _MINIMUM[kind]:
+        raise StoreUnsuitable(
+            f"{where} runs {kind} {text}; Penstock needs Redis 7.0.15 or newer, "
+            "or Valkey 8.0 or newer"
+        )
+
+
+async def check_server(topology: Topology, url: str) -> None:
+    """Refuse a server that will not do. Once: a wrong password should be told, not retried.
+
+    Raises:
+        StoreUnavailable: nobody answers.
+        StoreUnsuitable: it refuses the login, or is too old.
+    """
+    where = shown(url)
+    try:
+        info = (await ask(await topology.connection("{registry}"), "INFO", "server")).decode()
+    except AuthenticationError as error:
+        raise StoreUnsuitable(f"Redis at {where} refuses the login: {error}") from error
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StoreUnavailable(
+            f"Redis at {where} cannot be reached: {error}; start it, or correct --redis"
+        ) from error
+    check_version(info, where)
