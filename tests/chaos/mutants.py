@@ -134,8 +134,8 @@ MUTANTS = [
     Mutant(
         "the reader skips an entry",
         "scheduler/replies.py",
-        "for entry, fields in entries:",
-        "for entry, fields in entries[1:] or entries:",
+        "for position, fields in entries:",
+        "for position, fields in entries[1:] or entries:",
         "tests/redis/test_replies.py::test_replies_arrive_in_the_order_in_which_the_jobs_ended",
     ),
     Mutant(
@@ -183,7 +183,7 @@ MUTANTS = [
     Mutant(
         "a job is settled and stays",
         LUA + "lib/end_job.lua",
-        "    redis.call('DEL', unpack(ended_jobs))\n",
+        "    redis.call('UNLINK', unpack(ended_jobs))\n",
         "",
         "tests/redis/test_conservation.py",
     ),

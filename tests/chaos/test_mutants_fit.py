@@ -1,0 +1,13 @@
+"""Each planted fault has its place: one without would catch nothing, until somebody asks for it."""
+
+import pytest
+from chaos import mutants
+
+
+@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.name)
+def test_it_can_be_planted(mutant):
+    text = (mutants.ROOT / mutant.file).read_text()
+
+    assert text.count(mutant.right) == 1
+    assert mutant.wrong != mutant.right
+    assert (mutants.ROOT / mutant.catcher.partition("::")[0].split()[0]).exists()
