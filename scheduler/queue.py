@@ -148,12 +148,8 @@ class Queue:
         keys = self.keys_of(ref.model)
         bell = keys.bells + ref.queue
         # In one write: the claim runs in the server as soon as the bell rings, or is overdue.
-        waking = link.submit("BLPOP", f"{bell}@{worker}", bell, BELL_WAIT_S)
-        try:
-            return await self.claim_now(ref, worker, nonce, terms, link)
-        finally:
-            if waking.done() and not waking.cancelled():
-                waking.exception()
+        link.submit("BLPOP", f"{bell}@{worker}", bell, BELL_WAIT_S)
+        return await self.claim_now(ref, worker, nonce, terms, link)
 
     async def claim_now(
         self, ref: StageRef, worker: str, nonce: str, terms: ClaimTerms, link: Link | None = None
