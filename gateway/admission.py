@@ -17,6 +17,9 @@ STORE_PATIENCE_S = 2.0
 """Redis may be away this long before new requests are refused rather than held."""
 
 
+SHUTTING_DOWN = "GRPC server is shutting down and has stopped accepting new requests."
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What admission decides on.
@@ -36,7 +39,7 @@ def refusal(
 ) -> PenstockError | None:
     """Why a request may not enter; None when it may."""
     if situation.draining:
-        return ShuttingDown("GRPC server is shutting down and has stopped accepting new requests.")
+        return ShuttingDown(SHUTTING_DOWN)
     if remaining_s <= 0:
         return DeadlineExceeded("the deadline had passed when the request arrived")
     if situation.store_down_s > STORE_PATIENCE_S:

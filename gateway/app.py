@@ -17,9 +17,10 @@ from penstock.gateway import processes
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
 from penstock.gateway.control import Control
-from penstock.gateway.demand import Demand, OnDemand
-from penstock.gateway.inference import Extensions, InferenceLimits
-from penstock.gateway.leaving import Crowds, Leaver
+from penstock.gateway.demand import Demand
+from penstock.gateway.inference import Extensions, Inference, InferenceLimits
+from penstock.gateway.leaving import Leaver
+from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
 from penstock.gateway.scraping import Scraper, serving_metrics
 from penstock.gateway.server import Health, bind, build_server
@@ -67,8 +68,8 @@ class _Gateway:
     record: cluster_pb2.Gateway
     catalog: Catalog
     queue: Queue
-    pending: Crowds
-    inference: OnDemand
+    pending: PendingTable
+    inference: Inference
     streams: Streams
     scraper: Scraper
     control: Control
@@ -80,14 +81,14 @@ class _Gateway:
         queue, registry, catalog = await open_queue(links), Registry(links), Catalog()
         id_ = f"{socket.gethostname()}/{os.getpid()}"
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        pending = Crowds(queue, boot_id)
+        pending = PendingTable(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
         extensions = Extensions(Tracing(settings.trace_file), regions)
         wishes = Wishes(links)
         control = Control(catalog, wishes, settings.max_override_mib)
         demand = Demand(catalog, wishes, settings.default_timeout_s)
-        inference = OnDemand(catalog, queue, pending, boot_id, limits, extensions, demand)
+        inference = Inference(catalog, queue, pending, boot_id, limits, extensions, demand)
         return cls(
             settings,
             registry,

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.clock import monotonic
-from penstock.errors import Code, DeadlineExceeded, PenstockError, ShuttingDown
+from penstock.errors import Code, DeadlineExceeded, PenstockError
 from penstock.gateway.catalog import Catalog, ModelUnloaded
 from penstock.gateway.control import new_id
-from penstock.gateway.inference import Extensions, Inference, InferenceLimits
-from penstock.gateway.pending import PendingTable
 from penstock.protos import cluster_pb2
-from penstock.scheduler.queue import Queue
 from penstock.scheduler.wishes import Wishes
 
 _LOST_S: Final = 5.0
@@ -140,39 +137,3 @@ class Demand:
         newest = self._catalog.rollout.newest.items()
         told = [state.reason for id_, state in newest if id_.model == model and state.reason]
         return "; ".join(told) or "it waits for a scheduler"
-
-
-class OnDemand(Inference):
-    """Inference that waits for models which are not loaded yet."""
-
-    def __init__(
-        self,
-        catalog: Catalog,
-        queue: Queue,
-        pending: PendingTable,
-        gateway: str,
-        limits: InferenceLimits,
-        extensions: Extensions,
-        demand: Demand,
-    ) -> None:
-        super().__init__(catalog, queue, pending, gateway, limits, extensions)
-        self.demand = demand
-
-    async def infer(self, message: bytes, remaining_s: float | None) -> bytes:
-        """As `Inference.infer`; errors of `Demand.load` as well."""
-        try:
-            return await super().infer(message, remaining_s)
-        except ModelUnloaded as error:
-            missing = error
-        ends_s = self.demand.ends_s(remaining_s)
-        while True:
-            if self.draining:
-                self.turned_away += 1
-                raise ShuttingDown(
-                    "GRPC server is shutting down and has stopped accepting new requests."
-                )
-            await self.demand.load(missing, ends_s)
-            try:
-                return await super().infer(message, max(0.001, ends_s - monotonic()))
-            except ModelUnloaded as error:
-                missing = error

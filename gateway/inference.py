@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from penstock.errors import InvalidRequest, JobFailed, PenstockError, QueueFull
+from penstock.clock import monotonic
+from penstock.errors import InvalidRequest, JobFailed, PenstockError, QueueFull, ShuttingDown
 from penstock.gateway import admission
-from penstock.gateway.catalog import Catalog, Served
+from penstock.gateway.catalog import Catalog, ModelUnloaded, Served
 from penstock.gateway.classification import classify
+from penstock.gateway.demand import Demand
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
 from penstock.gateway.shared_tensors import Place, put, take, uses_regions
@@ -56,6 +58,7 @@ class Inference:
         turned_away: how many were.
         tracing: decides which requests are traced.
         regions: shared memory of clients; None where they may not use it.
+        demand: loads models that requests are for, where that is wanted.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Inference:
         gateway: str,
         limits: InferenceLimits,
         extensions: Extensions,
+        demand: Demand,
     ) -> None:
         self._catalog = catalog
         self._queue = queue
@@ -76,6 +80,7 @@ class Inference:
         self.turned_away = 0
         self.tracing = extensions.tracing
         self.regions = extensions.regions
+        self.demand = demand
 
     async def infer(self, message: bytes, remaining_s: float | None) -> bytes:
         """Answer a serialized ModelInferRequest with a serialized ModelInferResponse.
@@ -93,10 +98,13 @@ class Inference:
         if self.regions is not None and uses_regions(request):
             taken = take(request, raws, self.regions)
             message, raws, places = taken.message, taken.raws, taken.places
-        served = self._catalog.served(request.model_name, request.model_version)
-        admitted = admit(request, served.rules, raws)
         if remaining_s is None:
             remaining_s = self._limits.default_timeout_s
+        try:
+            served = self._catalog.served(request.model_name, request.model_version)
+        except ModelUnloaded as missing:
+            served, remaining_s = await self._once_loaded(missing, request, remaining_s)
+        admitted = admit(request, served.rules, raws)
         self._check_admission(served.ref.model, len(message), remaining_s)
         payload = normalise(request).SerializeToString() if admitted.typed else message
         trace = self.tracing.begin(served.ref, request.id, arrived_ns) if self.tracing.on else None
@@ -112,6 +120,23 @@ class Inference:
         if places and self.regions is not None:
             reply = put(reply, places, self.regions)
         return reply
+
+    async def _once_loaded(
+        self, missing: ModelUnloaded, request: ModelInferRequest, remaining_s: float
+    ) -> tuple[Served, float]:
+        """Wait until the model that *request* is for is loaded; what of *remaining_s* is left."""
+        ends_s = monotonic() + remaining_s
+        while True:
+            if self.draining:
+                self.turned_away += 1
+                raise ShuttingDown(admission.SHUTTING_DOWN)
+            await self.demand.load(missing, ends_s)
+            try:
+                served = self._catalog.served(request.model_name, request.model_version)
+            except ModelUnloaded as error:
+                missing = error
+            else:
+                return served, max(0.001, ends_s - monotonic())
 
     def _job(self, ref: StageRef, admitted: Admitted, payload: bytes, remaining_s: float) -> NewJob:
         return NewJob(

@@ -22,26 +22,14 @@ log = structlog.get_logger()
 _LOOK_EVERY_S: Final = 0.05
 
 
-class Crowds(PendingTable):
-    """Pending requests that can be counted by the content that they were sent to."""
-
-    def waiting_for(self, ref: StageRef) -> int:
-        """How many requests wait for jobs that began in *ref*."""
-        return self._crowds[ref]
-
-    def models(self) -> set[str]:
-        """The models that requests wait for."""
-        return {ref.model for ref, count in self._crowds.items() if count}
-
-
 class Leaver:
     """Keeps the contents that this gateway has left in its *record*."""
 
     def __init__(
-        self, catalog: Catalog, crowds: Crowds, registry: Registry, record: pb.Gateway
+        self, catalog: Catalog, pending: PendingTable, registry: Registry, record: pb.Gateway
     ) -> None:
         self._catalog = catalog
-        self._crowds = crowds
+        self._pending = pending
         self._registry = registry
         self._record = record
 
@@ -72,6 +60,6 @@ class Leaver:
 
     def _is_quiet(self, one: Retiring) -> bool:
         record = one.record
-        return not self._crowds.waiting_for(
+        return not self._pending.waiting_for(
             StageRef(record.model, record.version, 0, record.generation)
         )

@@ -70,6 +70,14 @@ class PendingTable:
         """A job id that nobody else has."""
         return f"{self._gateway}-{next(self._ids):x}"
 
+    def waiting_for(self, ref: StageRef) -> int:
+        """How many requests wait for jobs that began in *ref*."""
+        return self._crowds[ref]
+
+    def models(self) -> set[str]:
+        """The models that requests wait for."""
+        return {ref.model for ref, count in self._crowds.items() if count}
+
     async def answer_to(self, job: NewJob, limits: QueueLimits) -> bytes:
         """Queue *job* and wait for its reply, a serialized ModelInferResponse.
 

@@ -15,7 +15,7 @@ import penstock
 from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
 from penstock.gateway.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.control import Control
-from penstock.gateway.demand import OnDemand
+from penstock.gateway.inference import Inference
 from penstock.gateway.log_settings import change_log_settings
 from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.statistics import model_statistics
@@ -54,7 +54,7 @@ class InferenceService:
     def __init__(
         self,
         catalog: Catalog,
-        inference: OnDemand,
+        inference: Inference,
         streams: Streams,
         shared_memory: SharedMemory,
         queue: Queue,

@@ -13,6 +13,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from penstock.errors import ShuttingDown
+from penstock.gateway import admission
 from penstock.gateway.inference import Inference
 from penstock.gateway.status import told
 from penstock.protos import grpc_service_pb2 as pb
@@ -88,9 +89,7 @@ class Streams:
                 reader.result()
             elif self._draining:
                 self._inference.turned_away += 1
-                raise ShuttingDown(
-                    "GRPC server is shutting down and has stopped accepting new requests."
-                )
+                raise ShuttingDown(admission.SHUTTING_DOWN)
         finally:
             self._readers.discard(reader)
             await line.cancel(reader)

@@ -14,7 +14,7 @@ from penstock.errors import PenstockError
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.control import Control
 from penstock.gateway.demand import Demand
-from penstock.gateway.leaving import Crowds
+from penstock.gateway.pending import PendingTable
 from penstock.scheduler.wishes import Wishes
 
 log = structlog.get_logger()
@@ -26,10 +26,15 @@ class Usage:
     """Collects what is used, and tells it."""
 
     def __init__(
-        self, catalog: Catalog, crowds: Crowds, demand: Demand, control: Control, wishes: Wishes
+        self,
+        catalog: Catalog,
+        pending: PendingTable,
+        demand: Demand,
+        control: Control,
+        wishes: Wishes,
     ) -> None:
         self._catalog = catalog
-        self._crowds = crowds
+        self._pending = pending
         self._demand = demand
         self._control = control
         self._wishes = wishes
@@ -54,7 +59,7 @@ class Usage:
         now_s = monotonic()
         used_s, self._catalog.used_s = self._catalog.used_s, {}
         ago_ms = {model: int((now_s - at_s) * 1000) for model, at_s in used_s.items()}
-        now = self._crowds.models()
+        now = self._pending.models()
         for waiting in (self._demand.waiting, self._control.waiting):
             now |= {model for model, count in waiting.items() if count}
         return ago_ms | dict.fromkeys(now, 0)
