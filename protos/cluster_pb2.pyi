@@ -148,7 +148,7 @@ class Device(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., index: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("id", "host", "pid", "boot_id", "devices", "cores", "draining", "software")
+    __slots__ = ("id", "host", "pid", "boot_id", "devices", "cores", "draining", "software", "runs_python")
     ID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +157,7 @@ class Node(_message.Message):
     CORES_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    RUNS_PYTHON_FIELD_NUMBER: _ClassVar[int]
     id: str
     host: str
     pid: int
@@ -165,7 +166,8 @@ class Node(_message.Message):
     cores: int
     draining: bool
     software: str
-    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., boot_id: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., cores: _Optional[int] = ..., draining: _Optional[bool] = ..., software: _Optional[str] = ...) -> None: ...
+    runs_python: bool
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., boot_id: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., cores: _Optional[int] = ..., draining: _Optional[bool] = ..., software: _Optional[str] = ..., runs_python: _Optional[bool] = ...) -> None: ...
 
 class Placement(_message.Message):
     __slots__ = ("model", "version", "stage", "replica", "node", "device", "fingerprint", "generation")

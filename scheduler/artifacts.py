@@ -6,6 +6,7 @@ one repository on several machines agree, and touching a file restarts nothing.
 
 import hashlib
 import re
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -13,10 +14,13 @@ from typing import Final
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler.model_config import BACKEND_RUNTIMES, PLATFORM_RUNTIMES
+from penstock.scheduler.model_config import BACKEND_RUNTIMES, PLATFORM_RUNTIMES, PYTHON
 
 RUNTIMES: Final = {".onnx": "onnxruntime", ".pt2": "pytorch"}
 """Suffix of an artifact -> the runtime that it is for."""
+
+PYTHON_FILE: Final = "model.py"
+"""The artifact of a Python model, unless `default_model_filename` names another."""
 
 DESCRIPTION: Final = "penstock.json"
 """Beside the shards: names and datatypes of their tensors, where the artifacts lack them."""
@@ -37,6 +41,8 @@ def stages_of(base: Path, where: Path, config: config_pb.ModelConfig) -> list[pb
     Raises:
         ArtifactUnusable: missing, empty, ambiguous, with a gap, or outside; says what to do.
     """
+    if config.backend == PYTHON:
+        return [_python_stage(base, where, config)]
     files = sorted(f for f in where.iterdir() if not f.name.startswith("."))
     artifacts = _artifacts(where, files, config)
     for artifact in artifacts:
@@ -58,13 +64,18 @@ def stages_of(base: Path, where: Path, config: config_pb.ModelConfig) -> list[pb
     return stages
 
 
-def fingerprint(files: list[Path]) -> str:
-    """Changes when the name or the content of one of *files* does."""
+def fingerprint(files: list[Path], below: Path | None = None) -> str:
+    """Changes when the name or the content of one of *files* does.
+
+    Args:
+        below: names are paths below this directory; plain file names without it.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
         found = file.stat()
         content = _content_hash(file, found.st_size, found.st_mtime_ns, found.st_ino)
-        digest.update(f"{file.name}\0{found.st_size}\0{content}\0".encode())
+        name = file.name if below is None else file.relative_to(below).as_posix()
+        digest.update(f"{name}\0{found.st_size}\0{content}\0".encode())
     return digest.hexdigest()
 
 
@@ -87,7 +98,8 @@ def inside(base: Path, path: Path) -> None:
 
 def shown(path: Path) -> str:
     """The last parts of *path*, as people name files of a repository."""
-    return "/".join(path.parts[-3:] if path.suffix in RUNTIMES else path.parts[-2:])
+    deep = path.suffix in RUNTIMES or path.suffix == ".py"
+    return "/".join(path.parts[-3:] if deep else path.parts[-2:])
 
 
 def _artifacts(where: Path, files: list[Path], config: config_pb.ModelConfig) -> list[Path]:
@@ -112,6 +124,8 @@ def _artifacts(where: Path, files: list[Path], config: config_pb.ModelConfig) ->
         )
     if not whole:
         there = ", ".join(file.name for file in files) or "nothing"
+        if any(file.name == PYTHON_FILE for file in files):
+            there += '; a Python model needs a config.pbtxt that says backend: "python"'
         raise ArtifactUnusable(
             f"{name} must hold model.onnx, model.pt2 or shard-0.onnx, shard-1.pt2 ...; "
             f"it holds {there}"
@@ -119,16 +133,47 @@ def _artifacts(where: Path, files: list[Path], config: config_pb.ModelConfig) ->
     return whole
 
 
-def _default_file(where: Path, filename: str) -> Path:
+def _python_stage(base: Path, where: Path, config: config_pb.ModelConfig) -> pb.Stage:
+    """A Python model: its file, and all that lies beside it, which it may import or read."""
+    artifact = _default_file(where, config.default_model_filename or PYTHON_FILE, (".py",))
+    _check(base, artifact)
+    files = list(_all_below(where))
+    for file in files:
+        inside(base, file)
+    return pb.Stage(
+        artifact="/".join((*where.parts[-2:], artifact.name)),
+        artifact_bytes=sum(file.stat().st_size for file in files),
+        fingerprint=fingerprint(files, where),
+        runtime=PYTHON,
+    )
+
+
+def _all_below(folder: Path) -> Iterator[Path]:
+    """All files at any depth, in order, but hidden ones and compiled Python."""
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(".") or entry.name == "__pycache__":
+            continue
+        if not entry.is_dir():
+            yield entry
+        elif entry.is_symlink():
+            raise ArtifactUnusable(
+                f"{shown(entry)} is a link to a directory: put the directory itself there"
+            )
+        else:
+            yield from _all_below(entry)
+
+
+def _default_file(where: Path, filename: str, suffixes: Collection[str] = RUNTIMES) -> Path:
     name = f"{'/'.join(where.parts[-2:])}/{filename}"
     if Path(filename).name != filename:
         raise ArtifactUnusable(f"default_model_filename '{filename}' must be a plain file name")
-    if Path(filename).suffix not in RUNTIMES:
+    if Path(filename).suffix not in suffixes:
         raise ArtifactUnusable(
-            f"default_model_filename '{filename}' must end in {' or '.join(RUNTIMES)}"
+            f"default_model_filename '{filename}' must end in {' or '.join(suffixes)}"
         )
     if not (where / filename).exists():
-        raise ArtifactUnusable(f"{name}, the default_model_filename, is not there")
+        why = "the Python model" if filename == PYTHON_FILE else "the default_model_filename"
+        raise ArtifactUnusable(f"{name}, {why}, is not there")
     return where / filename
 
 

@@ -22,6 +22,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.dataflow import Flow, StagePlan, fits, flow, shown
 from penstock.scheduler.model_config import (
+    PYTHON,
     check_runtimes,
     config_type_of,
     datatype_of_config,
@@ -34,6 +35,7 @@ DEFAULT_MAX_BATCH: Final = 64
 _PLATFORMS: Final = {
     "onnxruntime": ("onnxruntime_onnx", "onnxruntime"),
     "pytorch": ("pytorch_export", "pytorch"),
+    PYTHON: ("", PYTHON),
 }
 _PIPELINE: Final = ("penstock_pipeline", "penstock")
 

@@ -57,6 +57,9 @@ SUPPORTED: Final[dict[str, frozenset[str]]] = {
 }
 """Message -> its fields that mean something to Penstock; all others must be at their default."""
 
+PYTHON: Final = "python"
+"""The runtime, and the `backend`, of models that are Python code."""
+
 # Even when empty, these ask for something: another scheduling, a tensor without dimensions.
 _CHOICES: Final = frozenset({"sequence_batching", "ensemble_scheduling", "reshape"})
 
@@ -71,6 +74,7 @@ PLATFORM_RUNTIMES: Final[dict[str, str | None]] = {
 BACKEND_RUNTIMES: Final[dict[str, str | None]] = {
     "onnxruntime": "onnxruntime",
     "pytorch": "pytorch",
+    PYTHON: PYTHON,
     "penstock": None,
 }
 """The same for `backend`."""
@@ -198,6 +202,20 @@ def check_runtimes(config: pb.ModelConfig, runtimes: Iterable[str], source: str)
             raise InvalidConfiguration(
                 f"{source}: {field} is '{said}', but the artifacts are for {' and '.join(wrong)}; "
                 f"remove {field}, or export the model for {expected}"
+            )
+
+
+def check_python(config: pb.ModelConfig, source: str) -> None:
+    """Hold the configuration of a Python model against what code needs.
+
+    Raises:
+        InvalidConfiguration: it does not list the tensors, which nobody could find out.
+    """
+    for kind, tensors in (("input", config.input), ("output", config.output)):
+        if not tensors:
+            raise InvalidConfiguration(
+                f"{source}: a Python model's tensors cannot be found out from its code: list each "
+                f'{kind}, as in {kind} {{ name: "text" data_type: TYPE_STRING dims: [ 1 ] }}'
             )
 
 

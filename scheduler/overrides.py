@@ -5,8 +5,10 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from penstock.errors import InvalidConfiguration
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler.model_config import PYTHON
 from penstock.scheduler.places import temporary
 from penstock.scheduler.repository import scan_model
 from penstock.scheduler.wishes import Wishes
@@ -34,7 +36,15 @@ async def lay_out(wishes: Wishes, folder: Path, model: str, files: Iterable[pb.F
 def scan_override(
     folder: Path, model: str, config: config_pb.ModelConfig, files: Iterable[pb.File]
 ) -> list[pb.ModelVersion]:
-    """The versions that the *files*, laid out in *folder*, make; each has its own files noted."""
+    """The versions that the *files*, laid out in *folder*, make; each has its own files noted.
+
+    Raises:
+        InvalidConfiguration: they are code, which never comes over the network.
+    """
+    if config.backend == PYTHON:
+        raise InvalidConfiguration(
+            "a Python model is never loaded from files of an override: put it into a repository"
+        )
     found = scan_model([folder], model, config)
     for record in found:
         start = f"{record.version}/"

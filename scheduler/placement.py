@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.keys import StageRef, suffix
+from penstock.scheduler.model_config import PYTHON
 from penstock.scheduler.snapshot import placement_id
 
 MIB: Final = 1 << 20
@@ -25,10 +26,17 @@ OVERHEAD_FACTOR: Final = 1.5
 PROCESS_BYTES: Final[Mapping[tuple[str, str], int]] = {
     ("cpu", "onnxruntime"): 96 * MIB,
     ("cpu", "pytorch"): 384 * MIB,
+    ("cpu", "python"): 96 * MIB,
     ("cuda", "onnxruntime"): 512 * MIB,
     ("cuda", "pytorch"): 512 * MIB,
+    ("cuda", "python"): 512 * MIB,
 }
 """What a worker needs before it holds any weights: libraries, or the CUDA context."""
+
+NO_PYTHON: Final = (
+    "it is a Python model, which is code, and no node runs such code: start a node with "
+    "--allow-python-models if you trust what is in the repository"
+)
 
 
 class Place(NamedTuple):
@@ -62,6 +70,7 @@ class _Want:
     Attributes:
         kinds: of devices, the best first.
         gpus: indices of cuda devices; empty for any.
+        is_python: only for nodes that run Python models.
     """
 
     stage: StageRef
@@ -71,6 +80,7 @@ class _Want:
     kinds: tuple[str, ...]
     gpus: frozenset[int]
     bytes_on: Mapping[str, int]
+    is_python: bool = False
 
     @property
     def id(self) -> str:
@@ -142,6 +152,7 @@ class _Ledger:
 
     def __init__(self, nodes: Iterable[pb.Node]) -> None:
         self.nodes = sorted(nodes, key=lambda node: node.id)
+        self.python_nodes = {node.id for node in self.nodes if node.runs_python}
         self.devices: dict[Place, pb.Device] = {}
         for node in self.nodes:
             if not node.draining:
@@ -152,11 +163,17 @@ class _Ledger:
         self.counts: dict[StageRef, list[Place]] = {}
         self._load: dict[str, int] = {}
 
+    def allows(self, want: _Want, place: Place) -> bool:
+        """Whether *want* may be there, room or not: its owner and the node would have it."""
+        if want.is_python and place.node not in self.python_nodes:
+            return False
+        return want.allows(self.devices[place])
+
     def fits(self, want: _Want, place: Place) -> bool:
         device = self.devices.get(place)
         return (
             device is not None
-            and want.allows(device)
+            and self.allows(want, place)
             and want.bytes_on[device.kind] <= self.free[place]
         )
 
@@ -211,6 +228,7 @@ def _wants(version: pb.ModelVersion, *, retires: bool) -> Iterator[_Want]:
                 kinds,
                 frozenset(gpu for group in groups for gpu in group.gpus),
                 needs,
+                stage.runtime == PYTHON,
             )
 
 
@@ -314,7 +332,9 @@ def _refusal(ledger: _Ledger, want: _Want) -> str | None:
         return "no node is running: start one with 'penstock node'"
     if not ledger.devices:
         return "every node is draining: start another node"
-    allowed = [place for place, device in ledger.devices.items() if want.allows(device)]
+    if want.is_python and not ledger.python_nodes:
+        return NO_PYTHON
+    allowed = [place for place in ledger.devices if ledger.allows(want, place)]
     if not allowed:
         return _no_device(want)
     if any(ledger.fits(want, place) for place in allowed):

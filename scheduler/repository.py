@@ -6,6 +6,7 @@
     <model>/<version>/model.onnx      a whole model; or model.pt2, or default_model_filename
     <model>/<version>/shard-0.onnx    or the stages of a pipeline, in order; kinds may be mixed
     <model>/<version>/shard-1.pt2
+    <model>/<version>/model.py        or Python code, where config.pbtxt says backend: "python"
 
 Nothing is loaded here: what an artifact holds is found out by the worker that loads it. Whatever
 is wrong with the files becomes a record with an error, so that people see it where they look for
@@ -146,10 +147,12 @@ def _configuration(
     path = folder / CONFIG
     source = f"{folder.name}/{CONFIG}"
     config = config_pb.ModelConfig()
-    if override is not None:
-        config = override
-    elif path.exists() or path.is_symlink():
+    checks_code = override is not None and override.backend == model_config.PYTHON
+    if (override is None or checks_code) and (path.exists() or path.is_symlink()):
         config = model_config.parse(_text(base, path), source)
+    if override is not None:
+        _check_code(config, override, folder.name)
+        config = override
     if config.name not in ("", folder.name):
         raise InvalidConfiguration(
             f"{source}: name is '{config.name}', but the directory is '{folder.name}': "
@@ -157,6 +160,17 @@ def _configuration(
         )
     files = sorted({output.label_filename for output in config.output} - {""})
     return config, {file: _labels(base, folder, file) for file in files}
+
+
+def _check_code(own: config_pb.ModelConfig, override: config_pb.ModelConfig, model: str) -> None:
+    """What is run as Python is the repository's to say, and nobody else's."""
+    python = model_config.PYTHON
+    same = (own.backend, own.default_model_filename) == (python, override.default_model_filename)
+    if override.backend == python and not same:
+        raise InvalidConfiguration(
+            f"an override cannot make '{model}' a Python model, or name another file of it: "
+            f"only {model}/{CONFIG} in the repository can"
+        )
 
 
 def _labels(base: Path, folder: Path, file: str) -> pb.Labels:
@@ -210,16 +224,20 @@ def _version(
     model_config.check_runtimes(
         config, [stage.runtime for stage in stages], f"{folder.name}/{CONFIG}"
     )
+    if config.backend == model_config.PYTHON:
+        model_config.check_python(config, f"{folder.name}/{CONFIG}")
     for stage in stages:
         stage.fingerprint = _digest(stage.fingerprint.encode() + _for_workers(config))
     instances = model_config.instances(config)
+    # Code that computes on a GPU says so; a tokenizer must not take up one.
+    default_kind = "cpu" if config.backend == model_config.PYTHON else ""
     version = pb.ModelVersion(
         model=folder.name,
         version=number,
         config=config.SerializeToString(deterministic=True),
         stages=stages,
         replicas=instances.replicas,
-        device_kind=instances.device_kind or "",
+        device_kind=instances.device_kind or default_kind,
         labels=labels,
     )
     version.fingerprint = _digest(version.SerializeToString(deterministic=True))

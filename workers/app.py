@@ -22,6 +22,7 @@ from penstock.scheduler.completion import Deployment, complete
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
+from penstock.scheduler.model_config import PYTHON
 from penstock.scheduler.overrides import lay_out, override_folder
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.snapshot import Snapshot
@@ -32,8 +33,10 @@ from penstock.workers.batching import BatchRules
 from penstock.workers.duty import Duty
 from penstock.workers.execution import Execution
 from penstock.workers.exits import BROKEN, CANNOT_LOAD, DRAINED
+from penstock.workers.python_execution import PythonExecution
 from penstock.workers.renewal import Renewal
 from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
+from penstock.workers.runtimes.python_runtime import PythonRuntime
 from penstock.workers.worker import DeviceBroken, Worker
 
 log = structlog.get_logger()
@@ -65,6 +68,7 @@ class _Loaded:
 
     stage: pb.Stage
     deployment: Deployment
+    runtime: Runtime
     execution: Execution
 
 
@@ -105,6 +109,7 @@ async def _load_and_work(
         except DeviceBroken as error:
             log.error("the device no longer runs the shard", reason=str(error))  # noqa: TRY400
             return BROKEN
+    await asyncio.get_running_loop().run_in_executor(device, loaded.runtime.close)
     return DRAINED
 
 
@@ -117,15 +122,16 @@ async def _load(
         announcer.record.fingerprint = stage.fingerprint
         announcer.record.generation = version.generation
         ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
+        code_of = version if settings.allow_python_models else None
         async with _artifact(settings, version, stage, Wishes(links)) as artifact:
             runtime = await loop.run_in_executor(
-                device, partial(open_runtime, artifact, stage.runtime, ref)
+                device, partial(open_runtime, artifact, stage.runtime, ref, code_of)
             )
         await announcer.become(pb.WORKER_STATE_LOADING, signature=runtime.signature)
         deployment = await _deployment_of(version, snapshots)
-    execution = _execution(runtime, deployment, stage.index)
+    execution = _execution(runtime, deployment, stage)
     await loop.run_in_executor(device, partial(_warm_up, execution, deployment, stage))
-    return _Loaded(stage, deployment, execution)
+    return _Loaded(stage, deployment, runtime, execution)
 
 
 async def _stage_of(
@@ -181,9 +187,11 @@ def _in_repository(settings: WorkerSettings, stage: pb.Stage) -> Path:
     return artifact
 
 
-def _execution(runtime: Runtime, deployment: Deployment, stage: int) -> Execution:
-    plan = deployment.stages[stage]
+def _execution(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution:
+    plan = deployment.stages[stage.index]
     batched = deployment.config.max_batch_size > 0
+    if isinstance(runtime, PythonRuntime):
+        return PythonExecution(runtime, plan.consumes, plan.produces, batched=batched)
     return Execution(runtime, plan.consumes, plan.produces, batched=batched)
 
 
@@ -215,6 +223,7 @@ def _duty(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Duty:
         keeps=tuple(plan.keeps),
         rules=BatchRules.of(config),
         batched=config.max_batch_size > 0,
+        by_parameters=loaded.stage.runtime == PYTHON,
         lease_ms=settings.lease_ms,
     )
 

@@ -23,6 +23,18 @@ from penstock.tensors import Array, from_raw, to_raw
 PATH = "penstock_path"
 """A parameter: in a request (bool) it asks for the way taken, in a reply (string) it tells it."""
 
+_RESERVED = frozenset(
+    {
+        "sequence_id",
+        "sequence_start",
+        "sequence_end",
+        "priority",
+        "timeout",
+        "headers",
+        "binary_data_output",
+    }
+)
+_RESERVED_STARTS = ("triton_", "penstock_")
 _SPLIT_FROM_BYTES = 16_384
 
 
@@ -75,8 +87,18 @@ class Work:
         return self.lease.alone
 
 
-def decode(lease: Lease, consumes: Sequence[str], *, batched: bool, now_s: float) -> Work:
+def decode(
+    lease: Lease,
+    consumes: Sequence[str],
+    *,
+    batched: bool,
+    now_s: float,
+    by_parameters: bool = False,
+) -> Work:
     """Read a job.
+
+    Args:
+        by_parameters: requests that differ in their own parameters must not share a batch.
 
     Raises:
         InvalidRequest: the payload is damaged, or lacks a tensor that the stage consumes.
@@ -98,7 +120,12 @@ def decode(lease: Lease, consumes: Sequence[str], *, batched: bool, now_s: float
     if missing:
         raise InvalidRequest(f"the stage's inputs {missing} are missing")
     start = 1 if batched else 0
-    key = tuple((tensors[name].datatype, tensors[name].shape[start:]) for name in consumes)
+    key: Hashable = tuple(
+        (tensors[name].datatype, tensors[name].shape[start:]) for name in consumes
+    )
+    if by_parameters:
+        given = custom_parameters(head).items()
+        key = key, tuple(sorted((name, type(value), value) for name, value in given))
     return Work(lease, head, tensors, key, now_s + lease.remaining_ms / 1000)
 
 
@@ -142,6 +169,17 @@ def reply(
     for tensor in tensors:
         parts += wire.raw_output_field(tensor.raw)
     return b"".join(parts)
+
+
+def custom_parameters(head: pb.ModelInferRequest) -> dict[str, bool | int | float | str]:
+    """The request's parameters but those that mean something to servers, and not to models."""
+    found: dict[str, bool | int | float | str] = {}
+    for key in head.parameters:
+        value = head.parameters[key]
+        kind = value.WhichOneof("parameter_choice")
+        if kind is not None and key not in _RESERVED and not key.startswith(_RESERVED_STARTS):
+            found[key] = getattr(value, kind)
+    return found
 
 
 def wants_path(head: pb.ModelInferRequest) -> bool:

@@ -16,6 +16,7 @@ class Duty:
         consumes: names of the tensors that its shard reads.
         keeps: names of those that travel on; in the last stage the model's outputs.
         batched: tensors have a batch dimension in front.
+        by_parameters: requests that differ in their own parameters must not share a batch.
     """
 
     ref: StageRef
@@ -26,4 +27,5 @@ class Duty:
     keeps: tuple[str, ...]
     rules: BatchRules
     batched: bool
+    by_parameters: bool
     lease_ms: int

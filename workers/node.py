@@ -129,6 +129,8 @@ class _Agent:
         words += [f"--models={repository.resolve()}" for repository in settings.models]
         if settings.log_json:
             words.append("--log-json")
+        if settings.allow_python_models:
+            words.append("--allow-python-models")
         return [sys.executable, "-m", "penstock", "worker", *words]
 
     def _threads(self) -> int:
@@ -147,6 +149,7 @@ def _record(settings: NodeSettings) -> pb.Node:
         devices=devices_of_machine(settings.memory_mib),
         cores=machine.cores(),
         software=penstock.__version__,
+        runs_python=settings.allow_python_models,
     )
 
 

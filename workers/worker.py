@@ -156,7 +156,15 @@ class Worker:
         works: list[Work] = []
         for lease in leases:
             try:
-                works.append(codec.decode(lease, duty.consumes, batched=duty.batched, now_s=now_s))
+                works.append(
+                    codec.decode(
+                        lease,
+                        duty.consumes,
+                        batched=duty.batched,
+                        now_s=now_s,
+                        by_parameters=duty.by_parameters,
+                    )
+                )
             except (InvalidRequest, PayloadLost) as error:
                 self._endings.refuse(lease, error)
         self._renewal.hold(works)

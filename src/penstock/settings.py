@@ -168,6 +168,7 @@ class NodeSettings(RoleSettings):
         threads: computing threads of each CPU worker; None to share the cores evenly.
         memory_mib: of the CPU device; None for what the machine has.
         lease_ms: length of its workers' leases.
+        allow_python_models: Python models may be placed here: the repository's code is run.
     """
 
     models: Annotated[Repositories, Field(min_length=1)]
@@ -175,6 +176,7 @@ class NodeSettings(RoleSettings):
     threads: Count | None = None
     memory_mib: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
+    allow_python_models: bool = False
 
 
 class WorkerSettings(RoleSettings):
@@ -188,6 +190,7 @@ class WorkerSettings(RoleSettings):
         generation: of the version's content that it belongs to; None for the published one.
         threads: computing threads; None for the number of cores.
         lease_ms: length of its leases.
+        allow_python_models: it may load a Python model: the repository's code is run.
     """
 
     models: Annotated[Repositories, Field(min_length=1)]
@@ -203,6 +206,7 @@ class WorkerSettings(RoleSettings):
     generation: str | None = None
     threads: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
+    allow_python_models: bool = False
 
 
 class UpSettings(BaseSettings):
@@ -217,6 +221,7 @@ class UpSettings(BaseSettings):
         metrics_host: None for `host`.
         metrics_port: 0 for any free one; None for 8002 if it is free.
         allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
+        allow_python_models: the repository may hold Python models, whose code is run.
         threads: computing threads of each CPU worker; None to share the cores evenly.
         lease_ms: length of the workers' leases.
         memory_mib: that workers on the CPU may use in all; None for what the machine has.
@@ -241,6 +246,7 @@ class UpSettings(BaseSettings):
     metrics_host: str | None = None
     metrics_port: Port | None = None
     allow_client_shm: bool = False
+    allow_python_models: bool = False
     threads: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
     memory_mib: Count | None = None

@@ -173,8 +173,11 @@ class TestValues:
                 ),
             ),
             (
-                'backend: "python"',
-                "backend 'python' is not supported; Penstock has onnxruntime, penstock, pytorch",
+                'backend: "tensorrt"',
+                (
+                    "backend 'tensorrt' is not supported; Penstock has onnxruntime, penstock, "
+                    "python, pytorch"
+                ),
             ),
             ("max_batch_size: -1", "max_batch_size must be 0 or more, got -1"),
             ("input { data_type: TYPE_FP32 dims: 1 }", "each input must have a name"),

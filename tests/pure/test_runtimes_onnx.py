@@ -202,7 +202,7 @@ class TestUnusable:
         path = write_onnx(tmp_path, chain("MatMul x a y"))
 
         with pytest.raises(
-            ArtifactUnusable, match="runtime 'jax', expected onnxruntime or pytorch"
+            ArtifactUnusable, match="runtime 'jax', expected onnxruntime, pytorch or python"
         ):
             open_runtime(path, "jax", CPU)
 

@@ -26,7 +26,7 @@ def version(*stages, model="m", number=1, text="", **fields):
         stages=stages or [stage()],
         **fields,
     )
-    suffixes = {"onnxruntime": "onnx", "pytorch": "pt2"}
+    suffixes = {"onnxruntime": "onnx", "pytorch": "pt2", "python": "py"}
     for index, one in enumerate(made.stages):
         name = "model" if len(made.stages) == 1 else f"shard-{index}"
         one.index, one.artifact = index, f"{model}/{number}/{name}.{suffixes[one.runtime]}"
@@ -45,8 +45,8 @@ def cuda(mib=100_000, index=0):
     return pb.Device(kind="cuda", index=index, memory_bytes=mib * MIB)
 
 
-def node(id_, *devices, draining=False):
-    return pb.Node(id=id_, devices=devices or [cpu()], draining=draining)
+def node(id_, *devices, draining=False, runs_python=False):
+    return pb.Node(id=id_, devices=devices or [cpu()], draining=draining, runs_python=runs_python)
 
 
 def placement(node_id="n", stage_index=0, replica=0, *, device="cpu:0", model="m", **fields):

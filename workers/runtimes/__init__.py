@@ -11,6 +11,7 @@ from typing import Protocol
 
 from penstock.errors import ArtifactUnusable, InvalidRequest
 from penstock.protos import cluster_pb2
+from penstock.scheduler.model_config import PYTHON
 from penstock.tensors import Array
 
 ONNX = "onnxruntime"
@@ -60,9 +61,21 @@ class Runtime(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """End in order, on the thread that loaded it."""
+        ...
 
-def open_runtime(artifact: Path, runtime: str, device: DeviceRef) -> Runtime:
+
+def open_runtime(
+    artifact: Path,
+    runtime: str,
+    device: DeviceRef,
+    code_of: cluster_pb2.ModelVersion | None = None,
+) -> Runtime:
     """Load *artifact* on *device*.
+
+    Args:
+        code_of: the version whose Python code may be run; None where no such code may.
 
     Raises:
         ArtifactUnusable: with what is wrong, and what to do.
@@ -78,11 +91,28 @@ def open_runtime(artifact: Path, runtime: str, device: DeviceRef) -> Runtime:
             from penstock.workers.runtimes.torch_runtime import TorchRuntime
 
             return TorchRuntime.open(artifact, device)
+        if runtime == PYTHON:
+            return _open_python(artifact, device, code_of)
     except ModuleNotFoundError as error:
         extra = "torch" if runtime == TORCH else "onnx"
         raise ArtifactUnusable(
             f"{artifact.name} needs {error.name}: pip install 'penstock[{extra}]'"
         ) from error
     raise ArtifactUnusable(
-        f"{artifact.name}: unknown runtime '{runtime}', expected {ONNX} or {TORCH}"
+        f"{artifact.name}: unknown runtime '{runtime}', expected {ONNX}, {TORCH} or {PYTHON}"
     )
+
+
+def _open_python(
+    artifact: Path, device: DeviceRef, version: cluster_pb2.ModelVersion | None
+) -> Runtime:
+    if version is None:
+        raise ArtifactUnusable(
+            f"{artifact.name} is a Python model, which is code, and this node runs none: start it "
+            "with --allow-python-models if you trust what is in the repository"
+        )
+    if version.files:
+        raise ArtifactUnusable(f"{artifact.name} came over the network: such code is never run")
+    from penstock.workers.runtimes.python_runtime import PythonRuntime
+
+    return PythonRuntime.open(artifact, device, version)

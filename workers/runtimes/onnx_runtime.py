@@ -96,6 +96,9 @@ class OnnxRuntime:
             found[name] = _encoded(found[name])
         return found
 
+    def close(self) -> None:
+        """Its memory goes with the process."""
+
     def _run_values(self, feed: Mapping[str, Any], outputs: Sequence[str]) -> list[Array]:
         values = {
             name: ort_value(value, "") if isinstance(value, np.ndarray) else value

@@ -82,6 +82,9 @@ class TorchRuntime:
         named = dict(zip(self._outputs, results, strict=True))
         return {name: self._to_array(named[name], name) for name in outputs}
 
+    def close(self) -> None:
+        """Its memory goes with the process."""
+
     def _to_tensor(self, inputs: Mapping[str, Array], name: str) -> torch.Tensor:
         array = inputs.get(name)
         if array is None:

@@ -101,9 +101,10 @@ class LocalCluster:
         lease = ["--lease-ms", str(settings.lease_ms)]
         if settings.memory_mib is not None:
             threads += ["--memory-mib", str(settings.memory_mib)]
+        code = ["--allow-python-models"] if settings.allow_python_models else []
         return {
             "scheduler": [*common, *models, *control],
-            "node": [*common, *models, *lease, *threads],
+            "node": [*common, *models, *lease, *threads, *code],
             "gateway": [
                 *(*common, *place, "--processes", str(settings.processes)),
                 *("--allow-client-shm", str(settings.allow_client_shm).lower()),

@@ -81,6 +81,13 @@ AllowClientShm = Annotated[
     str | None,
     typer.Option(help="true: clients here may use shared memory. (default: false)", metavar="BOOL"),
 ]
+AllowPythonModels = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-python-models",
+        help="Run Python models: code that the model repository holds. (default: no)",
+    ),
+]
 ParentPid = Annotated[int | None, typer.Option(help="End when this process does.", metavar="PID")]
 
 
@@ -201,6 +208,7 @@ def node(
     ] = None,
     memory_mib: MemoryMib = None,
     lease_ms: LeaseMs = None,
+    allow_python_models: AllowPythonModels = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,
@@ -242,6 +250,7 @@ def worker(
         int | None, typer.Option(help="Computing threads. (default: one for each core)")
     ] = None,
     lease_ms: LeaseMs = None,
+    allow_python_models: AllowPythonModels = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,

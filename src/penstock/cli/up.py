@@ -13,6 +13,7 @@ import typer
 
 from penstock.cli.roles import (
     AllowClientShm,
+    AllowPythonModels,
     ControlMode,
     LoadModel,
     MemoryMib,
@@ -60,6 +61,7 @@ def up(
     metrics_host: MetricsHost = None,
     metrics_port: MetricsPort = None,
     allow_client_shm: AllowClientShm = None,
+    allow_python_models: AllowPythonModels = None,
     threads: Annotated[
         int | None,
         typer.Option(

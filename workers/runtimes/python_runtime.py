@@ -1,0 +1,140 @@
+"""Python models: a class in the model repository, run on numpy arrays (`penstock.python_model`).
+
+A node runs such code only where its owner allows it. What the code returns is held against
+config.pbtxt before anybody else sees it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+import structlog
+
+from penstock.errors import ArtifactUnusable, PenstockError
+from penstock.protos import cluster_pb2
+from penstock.protos import model_config_pb2 as config_pb
+from penstock.python_model import Context, Parameters
+from penstock.scheduler.model_config import datatype_of_config
+from penstock.tensors import Array
+from penstock.workers.runtimes import DeviceRef
+from penstock.workers.runtimes.python_code import CLASS, model_of, raised
+from penstock.workers.runtimes.python_results import WrongResult, checked
+
+log = structlog.get_logger()
+
+ConfigTensor = config_pb.ModelInput | config_pb.ModelOutput
+
+_NO_PARAMETERS: Final[Parameters] = MappingProxyType({})
+
+
+class PythonModelFailed(PenstockError):
+    """The model's code raised something."""
+
+
+class PythonRuntime:
+    """One instance of a Python model's class."""
+
+    # Its code may hold what belongs to the thread that loaded it.
+    any_thread = False
+
+    def __init__(
+        self, model: Any, signature: cluster_pb2.Signature, artifact: Path, *, batched: bool
+    ) -> None:
+        self._model = model
+        self.signature = signature
+        self._artifact = artifact
+        self._batched = batched
+        self._outputs = {spec.name: spec for spec in signature.outputs}
+        self._told = ""
+
+    @classmethod
+    def open(cls, artifact: Path, device: DeviceRef, version: cluster_pb2.ModelVersion) -> Self:
+        """Import the code, make its class and load it; see `open_runtime`."""
+        config = config_pb.ModelConfig.FromString(version.config)
+        model = model_of(artifact)
+        context = Context(
+            model=version.model,
+            version=version.version,
+            parameters={key: value.string_value for key, value in config.parameters.items()},
+            folder=artifact.parent,
+            device=f"{device.kind}:{device.index}",
+            threads=device.threads,
+        )
+        if hasattr(model, "load"):
+            try:
+                model.load(context)
+            except (Exception, SystemExit) as error:
+                raise ArtifactUnusable(
+                    f"{artifact.name}: {CLASS}.load {raised(error, artifact)}"
+                ) from error
+        size = sum(file.stat().st_size for file in artifact.parent.rglob("*") if file.is_file())
+        signature = signature_of(config, size)
+        return cls(model, signature, artifact, batched=config.max_batch_size > 0)
+
+    def run(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        parameters: Parameters = _NO_PARAMETERS,
+    ) -> dict[str, Array]:
+        """Run once; see `Runtime.run`.
+
+        Raises:
+            WrongResult: it returned what config.pbtxt does not say.
+            PythonModelFailed: it raised something.
+            PenstockError: which it raised on purpose.
+        """
+        rows = self._rows(inputs)
+        for array in inputs.values():
+            array.flags.writeable = False
+        try:
+            results = self._model.execute(inputs, parameters)
+        except (Exception, SystemExit) as error:
+            raise self._failure(error) from error
+        try:
+            found = checked(results, self._outputs, rows)
+        except WrongResult as error:
+            raise WrongResult(f"{self._artifact.name}: {CLASS}.execute: {error}") from None
+        return {name: found[name] for name in outputs}
+
+    def _rows(self, inputs: Mapping[str, Array]) -> int | None:
+        return next(iter(inputs.values())).shape[0] if self._batched else None
+
+    def close(self) -> None:
+        """Let the model end in order; what it raises is only told."""
+        if not hasattr(self._model, "unload"):
+            return
+        try:
+            self._model.unload()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the worker ends in any case
+            log.warning("unload failed", reason=raised(error, self._artifact))
+
+    def _failure(self, error: BaseException) -> PenstockError:
+        """What the request is told: the text of a refusal, and where the code failed otherwise."""
+        if isinstance(error, PenstockError):
+            return error
+        what = f"{CLASS}.execute {raised(error, self._artifact)}"
+        if what != self._told:
+            self._told = what
+            log.warning("the model's code failed", reason=what, exc_info=error)
+        return PythonModelFailed(f"{self._artifact.name}: {what}")
+
+
+def signature_of(config: config_pb.ModelConfig, size: int) -> cluster_pb2.Signature:
+    """The tensors that *config* lists, with a batch dimension in front where there is one."""
+    lead = [-1] if config.max_batch_size > 0 else []
+
+    def specs(tensors: Iterable[ConfigTensor]) -> list[cluster_pb2.TensorSpec]:
+        return [
+            cluster_pb2.TensorSpec(
+                name=tensor.name,
+                datatype=datatype_of_config(tensor.data_type),
+                shape=[*lead, *tensor.dims],
+            )
+            for tensor in tensors
+        ]
+
+    return cluster_pb2.Signature(
+        inputs=specs(config.input), outputs=specs(config.output), parameter_bytes=size
+    )
