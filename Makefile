@@ -7,7 +7,7 @@ MODELS ?= examples/digits/models
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint types imports protos protos-check bench build \
+.PHONY: help setup demo up test check lint types imports protos protos-check compatibility bench build \
 	chaos chaos-long chaos-mutants clean
 
 help:  ## Show this list
@@ -51,6 +51,9 @@ protos: setup  ## Generate the stubs from protos/*.proto
 
 protos-check: setup  ## Check that the committed stubs are the generated ones
 	$(BIN)/python tools/generate_protos.py --check
+
+compatibility: setup  ## Write docs/compatibility.md from the code's tables
+	$(BIN)/python tools/compatibility.py
 
 bench: setup  ## Measure throughput and latency against in-process ceilings
 	$(BIN)/python bench/run.py

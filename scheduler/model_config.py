@@ -17,51 +17,11 @@ from google.protobuf.message import Message
 from penstock.errors import InvalidConfiguration
 from penstock.protos import model_config_pb2 as pb
 from penstock.protos.pool import POOL
+from penstock.scheduler.config_fields import CHOICES, Standing, field_of
 from penstock.tensors import DATATYPES
-
-SUPPORTED: Final[dict[str, frozenset[str]]] = {
-    "ModelConfig": frozenset(
-        {
-            "name",
-            "platform",
-            "backend",
-            "version_policy",
-            "max_batch_size",
-            "input",
-            "output",
-            "dynamic_batching",
-            "instance_group",
-            "default_model_filename",
-            "parameters",
-        }
-    ),
-    "ModelInput": frozenset({"name", "data_type", "dims"}),
-    "ModelOutput": frozenset({"name", "data_type", "dims", "label_filename"}),
-    "ModelVersionPolicy": frozenset({"latest", "all", "specific"}),
-    "ModelVersionPolicy.Latest": frozenset({"num_versions"}),
-    "ModelVersionPolicy.Specific": frozenset({"versions"}),
-    "ModelInstanceGroup": frozenset({"name", "kind", "count", "gpus"}),
-    "ModelDynamicBatching": frozenset(
-        {
-            "preferred_batch_size",
-            "max_queue_delay_microseconds",
-            "priority_levels",
-            "default_priority_level",
-            "default_queue_policy",
-        }
-    ),
-    "ModelQueuePolicy": frozenset(
-        {"default_timeout_microseconds", "allow_timeout_override", "max_queue_size"}
-    ),
-    "ModelParameter": frozenset({"string_value"}),
-}
-"""Message -> its fields that mean something to Penstock; all others must be at their default."""
 
 PYTHON: Final = "python"
 """The runtime, and the `backend`, of models that are Python code."""
-
-# Even when empty, these ask for something: another scheduling, a tensor without dimensions.
-_CHOICES: Final = frozenset({"sequence_batching", "ensemble_scheduling", "reshape"})
 
 PLATFORM_RUNTIMES: Final[dict[str, str | None]] = {
     "onnxruntime_onnx": "onnxruntime",
@@ -127,24 +87,30 @@ def parse_json(text: str, source: str) -> pb.ModelConfig:
 def _checked(config: pb.ModelConfig, source: str) -> pb.ModelConfig:
     refused = list(unsupported_fields(config))
     if refused:
-        names = ", ".join(f"'{path}'" for path in refused)
         raise InvalidConfiguration(
-            f"{source}: Penstock does not implement {names}; remove it or set it to its default"
+            f"{source}: Penstock does not implement {', '.join(map(_shown, refused))}; "
+            "remove it or set it to its default"
         )
     _check_values(config, source)
     return config
 
 
-def unsupported_fields(message: Message, path: str = "") -> Iterator[str]:
-    """Paths of the fields of *message* that say something Penstock would not do."""
-    supported = SUPPORTED.get(message.DESCRIPTOR.full_name.removeprefix("inference."), frozenset())
+def unsupported_fields(message: Message, path: str = "") -> Iterator[tuple[str, str]]:
+    """The fields of *message* that Penstock refuses: the path of each, and its note."""
     for field, value in message.ListFields():
         name = f"{path}{field.name}"
-        if field.name in _CHOICES or (field.name not in supported and not _is_default(value)):
-            yield name
-        elif field.name in supported:
-            for child in _messages_in(value):
-                yield from unsupported_fields(child, f"{name}.")
+        line = field_of(message.DESCRIPTOR.full_name, field.name)
+        if line is None or line.standing == Standing.REFUSED:
+            if field.name in CHOICES or not _is_default(value):
+                yield name, line.note if line else ""
+            continue
+        for child in _messages_in(value):
+            yield from unsupported_fields(child, f"{name}.")
+
+
+def _shown(refused: tuple[str, str]) -> str:
+    path, note = refused
+    return f"'{path}' ({note})" if note else f"'{path}'"
 
 
 def instances(config: pb.ModelConfig) -> Instances:

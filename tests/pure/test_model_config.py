@@ -123,8 +123,8 @@ class TestUnsupported:
         [
             ("ensemble_scheduling { }", "ensemble_scheduling"),
             ("sequence_batching { }", "sequence_batching"),
-            ("response_cache { enable: true }", "response_cache"),
-            ("model_transaction_policy { decoupled: true }", "model_transaction_policy"),
+            ("response_cache { enable: true }", "response_cache.enable"),
+            ("model_transaction_policy { decoupled: true }", "model_transaction_policy.decoupled"),
             ("optimization { cuda { graphs: true } }", "optimization"),
             ('model_warmup { name: "w" }', "model_warmup"),
             ('metric_tags { key: "a" value: "b" }', "metric_tags"),
@@ -145,10 +145,10 @@ class TestUnsupported:
         ],
     )
     def test_a_field_is_refused_by_its_path(self, text, path):
-        assert refusal(text) == (
-            f"m/config.pbtxt: Penstock does not implement '{path}'; "
-            "remove it or set it to its default"
-        )
+        told = refusal(text)
+
+        assert told.startswith(f"m/config.pbtxt: Penstock does not implement '{path}' (")
+        assert told.endswith("); remove it or set it to its default")
 
     @pytest.mark.parametrize("kind", ["input", "output"])
     def test_reshaping_to_no_dimensions_is_not_a_default(self, kind):
@@ -158,7 +158,10 @@ class TestUnsupported:
     def test_all_of_them_are_told_at_once(self):
         text = 'runtime: "r" input { optional: true } input { allow_ragged_batch: true }'
 
-        assert "implement 'input.optional', 'input.allow_ragged_batch', 'runtime';" in refusal(text)
+        told = refusal(text)
+
+        assert all(f"'{path}'" in told for path in ("runtime", "input.optional"))
+        assert "'input.allow_ragged_batch'" in told
 
 
 class TestValues:

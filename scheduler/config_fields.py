@@ -1,0 +1,130 @@
+"""What Penstock does with each field of Triton's model configuration: one line for each.
+
+`model_config` refuses the fields that are refused here, by their path and with what to do instead;
+docs/compatibility.md is written from the same lines. A message that only refused fields hold needs
+no lines: its fields are refused with it. A test compares the keys with model_config.proto.
+"""
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+
+class Standing(Enum):
+    """How a field of Triton's is taken."""
+
+    YES = "yes"
+    DIFFERS = "yes, but"
+    HINT = "no effect"
+    REFUSED = "refused"
+
+
+class Field(NamedTuple):
+    """One field.
+
+    Attributes:
+        note: how it differs; of a refused field, why, or what to do instead.
+    """
+
+    standing: Standing
+    note: str = ""
+
+
+def _differs(how: str) -> Field:
+    return Field(Standing.DIFFERS, how)
+
+
+def _hint(why: str) -> Field:
+    """For what is advice to Triton's own machinery and changes no result there either."""
+    return Field(Standing.HINT, why)
+
+
+def _refused(why: str) -> Field:
+    return Field(Standing.REFUSED, why)
+
+
+_YES: Final = Field(Standing.YES)
+_TENSORRT: Final = _refused("only TensorRT engines have it; export the model to ONNX")
+_PADDED: Final = _refused("give every request the same shape, by padding, or send it alone")
+
+FIELDS: Final[dict[str, Field]] = {
+    "ModelConfig.name": _YES,
+    "ModelConfig.platform": _differs("`onnxruntime_onnx`, `pytorch_export`, `penstock_pipeline`"),
+    "ModelConfig.backend": _differs(
+        "`onnxruntime`, `pytorch`, `python`, `penstock` (stages of any kind)"
+    ),
+    "ModelConfig.runtime": _refused("runtimes come with Penstock, not as a library's file"),
+    "ModelConfig.version_policy": _YES,
+    "ModelConfig.max_batch_size": _YES,
+    "ModelConfig.input": _YES,
+    "ModelConfig.output": _YES,
+    "ModelConfig.batch_input": _PADDED,
+    "ModelConfig.batch_output": _PADDED,
+    "ModelConfig.optimization": _refused("leave it to the runtime"),
+    "ModelConfig.dynamic_batching": _YES,
+    "ModelConfig.sequence_batching": _refused("only stateless models are served"),
+    "ModelConfig.ensemble_scheduling": _refused("call the models one after another"),
+    "ModelConfig.instance_group": _differs("over the whole cluster, not on each machine"),
+    "ModelConfig.default_model_filename": _YES,
+    "ModelConfig.cc_model_filenames": _refused("name one file, with default_model_filename"),
+    "ModelConfig.metric_tags": _refused("add labels where Prometheus scrapes"),
+    "ModelConfig.parameters": _YES,
+    "ModelConfig.model_warmup": _refused("every worker warms up by itself, on zeros"),
+    "ModelConfig.model_operations": _refused("export the model with standard operators"),
+    "ModelConfig.model_transaction_policy": _YES,
+    "ModelConfig.model_repository_agents": _refused("prepare the files before they are published"),
+    "ModelConfig.response_cache": _YES,
+    "ModelConfig.model_metrics": _refused("the families that metrics.md lists are always there"),
+    "ModelInput.name": _YES,
+    "ModelInput.data_type": _YES,
+    "ModelInput.format": _refused("say it in the model's documentation"),
+    "ModelInput.dims": _YES,
+    "ModelInput.reshape": _refused("list the dims that the artifact has"),
+    "ModelInput.is_shape_tensor": _TENSORRT,
+    "ModelInput.allow_ragged_batch": _PADDED,
+    "ModelInput.optional": _refused("have clients send every input"),
+    "ModelInput.is_non_linear_format_io": _TENSORRT,
+    "ModelOutput.name": _YES,
+    "ModelOutput.data_type": _YES,
+    "ModelOutput.dims": _YES,
+    "ModelOutput.reshape": _refused("list the dims that the artifact has"),
+    "ModelOutput.label_filename": _YES,
+    "ModelOutput.is_shape_tensor": _TENSORRT,
+    "ModelOutput.is_non_linear_format_io": _TENSORRT,
+    "ModelVersionPolicy.latest": _YES,
+    "ModelVersionPolicy.all": _YES,
+    "ModelVersionPolicy.specific": _YES,
+    "ModelVersionPolicy.Latest.num_versions": _YES,
+    "ModelVersionPolicy.Specific.versions": _YES,
+    "ModelInstanceGroup.name": _YES,
+    "ModelInstanceGroup.kind": _differs("all groups of one kind; KIND_MODEL is refused"),
+    "ModelInstanceGroup.count": _differs("workers for each stage, over the whole cluster"),
+    "ModelInstanceGroup.rate_limiter": _refused("bound the workers with count"),
+    "ModelInstanceGroup.gpus": _differs("those indices, on any node"),
+    "ModelInstanceGroup.secondary_devices": _refused("NVDLA cores are not supported"),
+    "ModelInstanceGroup.profile": _TENSORRT,
+    "ModelInstanceGroup.passive": _refused("a worker that takes no requests is of no use here"),
+    "ModelInstanceGroup.host_policy": _refused("start a node for each part of the machine"),
+    "ModelDynamicBatching.preferred_batch_size": _differs("the largest is worth waiting for"),
+    "ModelDynamicBatching.max_queue_delay_microseconds": _YES,
+    "ModelDynamicBatching.preserve_ordering": _refused("use one stream: its answers are in order"),
+    "ModelDynamicBatching.priority_levels": _YES,
+    "ModelDynamicBatching.default_priority_level": _YES,
+    "ModelDynamicBatching.default_queue_policy": _YES,
+    "ModelDynamicBatching.priority_queue_policy": _refused("use default_queue_policy"),
+    "ModelQueuePolicy.timeout_action": _refused("requests that time out are rejected"),
+    "ModelQueuePolicy.default_timeout_microseconds": _YES,
+    "ModelQueuePolicy.allow_timeout_override": _YES,
+    "ModelQueuePolicy.max_queue_size": _YES,
+    "ModelParameter.string_value": _YES,
+    "ModelTransactionPolicy.decoupled": _refused("models answer each request once"),
+    "ModelResponseCache.enable": _refused("cache in the client"),
+}
+"""Message and field -> how it is taken."""
+
+CHOICES: Final = frozenset({"sequence_batching", "ensemble_scheduling", "reshape"})
+"""Fields that ask for something even when they are empty: a scheduling, a tensor without dims."""
+
+
+def field_of(message: str, field: str) -> Field | None:
+    """The line for a field of *message*, given as in model_config.proto; None if it has none."""
+    return FIELDS.get(f"{message.removeprefix('inference.')}.{field}")
