@@ -88,6 +88,8 @@ class ClaimTerms:
         enough_rows: rows worth waiting for.
         patience_us: the longest wait for them, counted from the first job's enqueue.
         idle: the worker has nothing else, so it may take a job that must run alone.
+        turn: 0 for the most urgent jobs first; otherwise the number of a guaranteed turn, which
+            begins with a priority level that waits behind others (ADR 0011).
     """
 
     rows: int
@@ -95,10 +97,18 @@ class ClaimTerms:
     enough_rows: int = 1
     patience_us: int = 0
     idle: bool = True
+    turn: int = 0
 
     def words(self) -> tuple[int, ...]:
         """As the script takes them."""
-        return self.rows, self.lease_ms, self.enough_rows, self.patience_us, int(self.idle)
+        return (
+            self.rows,
+            self.lease_ms,
+            self.enough_rows,
+            self.patience_us,
+            int(self.idle),
+            self.turn,
+        )
 
 
 @dataclass(frozen=True, slots=True)

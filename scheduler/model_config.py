@@ -23,6 +23,9 @@ from penstock.tensors import DATATYPES
 PYTHON: Final = "python"
 """The runtime, and the `backend`, of models that are Python code."""
 
+MOST_PRIORITY_LEVELS: Final = 2047
+"""As many as the order of a queue tells apart exactly (lua/lib/score.lua)."""
+
 PLATFORM_RUNTIMES: Final[dict[str, str | None]] = {
     "onnxruntime_onnx": "onnxruntime",
     "pytorch_libtorch": "pytorch",
@@ -273,6 +276,8 @@ def _batching_problems(batching: pb.ModelDynamicBatching) -> Iterator[str]:
         if size < 1:
             yield f"each preferred_batch_size must be 1 or more, got {size}"
     levels, default = batching.priority_levels, batching.default_priority_level
+    if levels > MOST_PRIORITY_LEVELS:
+        yield f"priority_levels must be at most {MOST_PRIORITY_LEVELS}, got {levels}"
     if levels and not 1 <= default <= levels:
         yield f"default_priority_level must be between 1 and priority_levels ({levels})"
     if default and not levels:

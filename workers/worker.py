@@ -21,7 +21,7 @@ from penstock.scheduler.jobs import Claim, ClaimTerms, Lease
 from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
 from penstock.workers import codec
-from penstock.workers.batching import Pace, choose_batch, rows_to_claim
+from penstock.workers.batching import Pace, Turns, choose_batch, rows_to_claim
 from penstock.workers.codec import PayloadLost, Work
 from penstock.workers.duty import Duty
 from penstock.workers.endings import NO_TIME, Endings
@@ -59,6 +59,7 @@ class Worker:
         self._device = device
         self._endings = Endings(duty, queue, link, renewal)
         self._pace = Pace()
+        self._turns = Turns()
         self._staged: list[Work] = []
         self._running: asyncio.Task[None] | None = None
         self._claim_due = True
@@ -118,6 +119,7 @@ class Worker:
             self._claim_due = False
             claim = await self._claim(room)
             if claim.leases:
+                self._turns.took()
                 self._stage(claim.leases)
                 self._begin()
             elif claim.wait_us:
@@ -135,6 +137,7 @@ class Worker:
             enough_rows=duty.rules.enough_rows,
             patience_us=duty.rules.patience_us,
             idle=idle,
+            turn=self._turns.next(),
         )
         call = self._queue.claim if idle else self._queue.claim_now
         while True:

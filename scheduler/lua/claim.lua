@@ -5,17 +5,21 @@
 --       families: 8 jobs  9 ended  10 replies  11 statistics
 -- ARGV  1 token (worker's boot id + nonce)  2 most rows  3 lease in ms  4 rows worth waiting for
 --       5 longest wait in microseconds  6 1 when the worker has nothing else to do
+--       7 0, or the number of a guaranteed turn
 -- ->    {wait_us, job ...}: -1 nothing waits | -2 what waits does not fit beside what the worker
 --       has | n ask again in n microseconds | 0 with jobs, each
 --       {id, ms to the deadline, rows, attempts, alone, microseconds queued, gateway, payload,
 --        where a large payload is, after the job's key, or ''}
 -- The same token again gives the same jobs. A job that must run alone is given only to a worker
--- that has nothing else, and with nothing else.
+-- that has nothing else, and with nothing else. A guaranteed turn begins with a priority level that
+-- waits behind others, with each of them in turn (ADR 0011); without any it is as every other.
 --@include version_of
 --@include end_job
 --@include ring
 --@include count
-local SCAN = 256
+--@include score
+-- So many jobs are looked at in one call, and so many more than may be taken in one look.
+local MOST_LOOKED, SPARE = 256, 8
 local RECORD_MS = 60000
 
 local F = {lease = KEYS[3], deadline = KEYS[4], volume = KEYS[7], jobs = KEYS[8],
@@ -82,9 +86,9 @@ local function take(id, j)
   answer[#answer + 1] = shown(id, j)
 end
 
--- -> whether any is left for others
-local function take_from(ready)
-  local ids = redis.call('ZRANGE', ready, 0, SCAN - 1)
+-- -> ids seen, and how many of them have left the queue
+local function take_some(ready, from, most)
+  local ids = redis.call('ZRANGEBYSCORE', ready, from, '+inf', 'LIMIT', 0, most)
   local gone = {}
   for i, id in ipairs(ids) do
     if rows_left <= 0 then
@@ -108,7 +112,45 @@ local function take_from(ready)
   if #gone > 0 then
     redis.call('ZREM', ready, unpack(gone))
   end
-  return #gone < #ids or #ids == SCAN
+  return #ids, #gone
+end
+
+-- Take jobs whose score is *from* or more, most urgent first.
+-- -> whether any is left for others
+local function take_from(ready, from)
+  local looked = 0
+  while true do
+    local most = math.max(0, rows_left) + SPARE
+    local seen, gone = take_some(ready, from, most)
+    looked = looked + seen
+    if gone < seen then
+      return true
+    elseif seen < most then
+      return false
+    elseif looked >= MOST_LOOKED then
+      return true
+    end
+  end
+end
+
+-- The least score of the level that a guaranteed turn begins with; false when no level waits behind
+-- another, or a job that runs alone is first.
+local function level_in_turn(ready, turn)
+  local head = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')
+  local first = math.floor(tonumber(head[2] or 0) / LEVEL)
+  if first == 0 then
+    return false
+  end
+  local behind, bound = {}, '+inf'
+  while true do
+    local last = redis.call('ZREVRANGEBYSCORE', ready, bound, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    local least = math.floor(tonumber(last[2]) / LEVEL) * LEVEL
+    if least == first * LEVEL then
+      return #behind > 0 and behind[turn % #behind + 1]
+    end
+    behind[#behind + 1] = least
+    bound = string.format('(%.0f', least)
+  end
 end
 
 -- How long the batch may still grow: until enough rows wait, or one has waited long enough.
@@ -137,8 +179,13 @@ local wait_us = patience_us()
 if wait_us > 0 then
   return {wait_us}
 end
-take_from(KEYS[2])
-local left = take_from(KEYS[1])
+take_from(KEYS[2], '-inf')
+local turn = tonumber(ARGV[7] or 0)
+local least = turn > 0 and level_in_turn(KEYS[1], turn)
+if least then
+  take_from(KEYS[1], string.format('%.0f', least))
+end
+local left = take_from(KEYS[1], '-inf')
 flush_ended(F)
 if left then
   ring(KEYS[5])

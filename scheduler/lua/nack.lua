@@ -55,7 +55,7 @@ local function give_back(id)
   end
   redis.call('HSET', job, 'state', 'waiting', 'token', '', 'returned_by', token,
     'queued_us', now_us)
-  redis.call('ZADD', KEYS[8] .. j.queue, v[10] == '1' and 0 or score(v[7] or 0, v[8]), id)
+  redis.call('ZADD', KEYS[8] .. j.queue, score(v[7] or 0, v[8], v[10] == '1'), id)
   ring(KEYS[9] .. j.queue)
   return 1
 end

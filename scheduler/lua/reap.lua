@@ -50,7 +50,7 @@ local function crashed(id, j)
     redis.call('HSET', F.jobs .. id, 'state', 'waiting', 'token', '', 'alone', '1', 'crashes',
       j.crashes, 'queued_us', now_us)
     redis.call('ZREM', F.lease, id)
-    redis.call('ZADD', KEYS[11] .. j.queue, 0, id)
+    redis.call('ZADD', KEYS[11] .. j.queue, score(j.priority, j.deadline, true), id)
     ring(KEYS[12] .. j.queue)
     count(KEYS[13], j.queue, 'requeued')
     requeued = requeued + 1
@@ -92,7 +92,7 @@ local function reap_delays()
     local j = read(id)
     if j.state == 'delayed' then
       redis.call('HSET', F.jobs .. id, 'state', 'waiting', 'queued_us', now_us)
-      redis.call('ZADD', KEYS[11] .. j.queue, score(j.priority, j.deadline), id)
+      redis.call('ZADD', KEYS[11] .. j.queue, score(j.priority, j.deadline, j.alone), id)
       ring(KEYS[12] .. j.queue)
       retried = retried + 1
     end

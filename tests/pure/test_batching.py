@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records import config
 
-from penstock.workers.batching import BatchRules, Pace, choose_batch, rows_to_claim
+from penstock.workers.batching import BatchRules, Pace, Turns, choose_batch, rows_to_claim
 
 
 @dataclass(frozen=True)
@@ -133,3 +133,23 @@ class TestPace:
         pace.observe(rows=0, took_s=1.0)
 
         assert pace.claim_after_s(2) == pytest.approx(2.0)
+
+
+class TestTurns:
+    def test_one_in_so_many_claims_that_gave_something_is_a_guaranteed_turn(self):
+        turns, found = Turns(), []
+        for _ in range(4 * Turns.SHARE):
+            found.append(turns.next())
+            turns.took()
+
+        assert [turn for turn in found if turn] == [1, 2, 3]
+        assert [place for place, turn in enumerate(found) if turn] == [
+            Turns.SHARE * turn for turn in (1, 2, 3)
+        ]
+
+    def test_a_turn_is_kept_until_a_claim_gives_something(self):
+        turns = Turns()
+        for _ in range(Turns.SHARE):
+            turns.took()
+
+        assert [turns.next() for _ in range(3)] == [1, 1, 1]

@@ -233,6 +233,10 @@ class TestValues:
                 ),
             ),
             (
+                "dynamic_batching { priority_levels: 2048 default_priority_level: 1 }",
+                "dynamic_batching: priority_levels must be at most 2047, got 2048",
+            ),
+            (
                 "dynamic_batching { default_priority_level: 1 }",
                 "dynamic_batching: default_priority_level needs priority_levels",
             ),
