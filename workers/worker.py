@@ -212,14 +212,14 @@ class Worker:
         self._running.add_done_callback(self._free)
 
     def _free(self, task: "asyncio.Task[None]") -> None:
-        if self._running is task:
-            self._running = None
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._broken.done():
             self._draining = True
             self._broken.set_exception(error)
-        self._claim_ahead()
-        self._begin()
+        if self._running is task:
+            self._running = None
+            self._claim_ahead()
+            self._begin()
 
     async def _run_on_device(self, batch: list[Work], rows: int) -> None:
         loop = asyncio.get_running_loop()

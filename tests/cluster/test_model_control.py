@@ -6,52 +6,17 @@ import subprocess
 import sys
 import time
 
-import grpc
 import numpy as np
 import onnx
 import pytest
 import tritonclient.grpc as triton
+from support.asked import Asked
 from support.load import DIGITS, Load, digit_request, eventually, expected, images
 from tritonclient.utils import InferenceServerException
 
-from penstock.protos import cluster_pb2, cluster_pb2_grpc
 from penstock.protos import grpc_service_pb2 as pb
-from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
 CROWD = 64
-
-
-class Asked:
-    """Questions to one gateway."""
-
-    def __init__(self, url):
-        self._channel = grpc.aio.insecure_channel(url)
-        self.stub = pb_grpc.GRPCInferenceServiceStub(self._channel)
-        self.cluster = cluster_pb2_grpc.ClusterStub(self._channel)
-
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *_):
-        await self._channel.close()
-
-    async def index(self):
-        """(name, version) -> (state, reason)."""
-        answer = await self.stub.RepositoryIndex(pb.RepositoryIndexRequest(), timeout=5)
-        return {(one.name, one.version): (one.state, one.reason) for one in answer.models}
-
-    async def pids(self):
-        """Of all workers that are ready, by model and version."""
-        status = await self.cluster.Status(cluster_pb2.StatusRequest(), timeout=5)
-        return {
-            (v.model, v.version): {
-                w.pid
-                for stage in v.stages
-                for w in stage.workers
-                if w.state == cluster_pb2.WORKER_STATE_READY
-            }
-            for v in status.versions
-        }
 
 
 def touch(artifact):
@@ -114,12 +79,12 @@ class TestChanges:
                 (onnx_digits / "digits" / "1" / "model.onnx").write_bytes(b"no model")
 
                 async def told():
-                    return (await asked.index())["digits", "1"][1]
+                    return (await asked.index())["digits", "1"].reason
 
                 reason = await eventually(lambda: told_when_failed(told))
                 await load.more(CROWD)
             sound(load)
-            state, _ = (await asked.index())["digits", "1"]
+            state = await asked.state("digits", "1")
 
         assert state == "READY"
         assert reason.startswith("its newer content cannot be served: ")
