@@ -7,11 +7,11 @@ MODELS ?= examples/digits/models
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint types imports protos protos-check compatibility bench build \
+.PHONY: help setup demo up test check lint types imports protos protos-check compatibility bench bench-against build \
 	chaos chaos-long chaos-mutants clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/dev.stamp  ## Install everything that development needs into .venv
 
@@ -57,6 +57,9 @@ compatibility: setup  ## Write docs/compatibility.md from the code's tables
 
 bench: setup  ## Measure throughput and latency against in-process ceilings
 	$(BIN)/python bench/run.py
+
+bench-against: setup  ## Measure beside an older revision: make bench-against REV=main~5
+	$(BIN)/python bench/against.py $(REV)
 
 build: setup  ## Build sdist and wheel, install the wheel elsewhere and import it
 	$(BIN)/python tools/check_wheel.py

@@ -129,6 +129,14 @@ class Result:
         }
 
 
+def side(rounds: tuple[float, ...], unit: str) -> str:
+    """The median of one side, in five characters and its unit."""
+    median = statistics.median(rounds)
+    if unit == "ms":
+        return f"{median:.3f} ms"
+    return f"{median:,.0f}/s" if median >= 1000 else f"{median:.1f}/s"
+
+
 class WrongAnswer(RuntimeError):
     """The cluster answers something else than the model does."""
 
@@ -138,13 +146,13 @@ def measure(case: Case, effort: Effort, tell: Callable[[str], None]) -> Result:
     tell("starting")
     with ExitStack() as stack:
         ours = stack.enter_context(cluster(case.model))
-        requests = asyncio.run(_requests(ours.address, case.model))
+        requests = asyncio.run(requests_for(ours.address, case.model))
         reply = asyncio.run(first_answer(ours.address, requests[0]))
         _check(case, requests[0], reply)
         if case.against == "ceiling":
             theirs = stack.enter_context(ceiling(reply))
             seconds, notes = effort.ceiling_s, ""
-            reference = _load(case, theirs.address, requests)
+            reference = load_of(case, theirs.address, requests)
         else:
             seconds = effort.computing_s
             tell("looking for ONNX Runtime's best batch size")
@@ -152,14 +160,15 @@ def measure(case: Case, effort: Effort, tell: Callable[[str], None]) -> Result:
             notes = f"best batch {batch}, {cores()} threads"
             reference = _inprocess(case, batch)
         pairs = list(
-            _rounds(_load(case, ours.address, requests), reference, seconds, effort.rounds, tell)
+            in_turn(load_of(case, ours.address, requests), reference, seconds, effort.rounds, tell)
         )
     return Result(case, tuple(a for a, _ in pairs), tuple(b for _, b in pairs), notes)
 
 
-def _rounds(
+def in_turn(
     ours: Measure, theirs: Measure, seconds: float, rounds: int, tell: Callable[[str], None]
 ) -> Iterator[tuple[float, float]]:
+    """Both sides of each round; the side that begins alternates."""
     for turn in range(rounds):
         tell(f"round {turn + 1} of {rounds}")
         if turn % 2 == 0:
@@ -170,11 +179,14 @@ def _rounds(
             yield ours(seconds), other
 
 
-async def _requests(address: str, model: str) -> tuple[bytes, ...]:
+async def requests_for(address: str, model: str) -> tuple[bytes, ...]:
+    """What the load generator sends to *model*, serialized."""
     return make_requests(await describe(address, model), Wishes())
 
 
-def _load(case: Case, address: str, requests: tuple[bytes, ...]) -> Measure:
+def load_of(case: Case, address: str, requests: tuple[bytes, ...]) -> Measure:
+    """What *case* measures of the server at *address*."""
+
     def once(seconds: float) -> float:
         plan = Plan(
             target=address,

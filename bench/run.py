@@ -10,13 +10,12 @@ import argparse
 import importlib.metadata
 import json
 import platform
-import statistics
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from cases import CASES, Effort, Result, cores, measure, named
+from cases import CASES, Effort, Result, cores, measure, named, side
 from memory import MemoryResult, measure_memory
 from rich.console import Console
 from rich.table import Table
@@ -72,21 +71,13 @@ def _cells(result: Result) -> tuple[str, ...]:
     return (
         case.name,
         case.text,
-        _side(result.ours, case.unit),
-        _side(result.theirs, case.unit),
+        side(result.ours, case.unit),
+        side(result.theirs, case.unit),
         f"{result.value:.2f}",
         f"{min(rounds):.2f}..{max(rounds):.2f}",
         f"{'<=' if case.unit == 'ms' else '>='} {case.goal:.2f}",
         "✓" if result.reached else "✗",
     )
-
-
-def _side(rounds: tuple[float, ...], unit: str) -> str:
-    """The median, in five characters and its unit."""
-    median = statistics.median(rounds)
-    if unit == "ms":
-        return f"{median:.3f} ms"
-    return f"{median:,.0f}/s" if median >= 1000 else f"{median:.1f}/s"
 
 
 def _table(results: list[Result]) -> Table:

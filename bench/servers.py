@@ -1,6 +1,7 @@
 """The servers that are compared, each in its own processes, for as long as a ``with`` lasts."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -44,14 +45,18 @@ class DidNotStart(RuntimeError):
 
 
 @contextlib.contextmanager
-def cluster(*models: str) -> Iterator[Server]:
-    """A whole cluster (``penstock up``) that serves only *models*, once they are ready."""
+def cluster(*models: str, tree: Path | None = None) -> Iterator[Server]:
+    """A whole cluster (``penstock up``) that serves only *models*, once they are ready.
+
+    Args:
+        tree: the sources to run; the installed ones if none is given.
+    """
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         repository = Path(folder) / "models"
         for model in models:
             shutil.copytree(ensure(model), repository / model)
         command = [sys.executable, "-m", "penstock", "up", "--models", str(repository)]
-        with _serving([*command, "--port", "0"], Path(folder)) as server:
+        with _serving([*command, "--port", "0"], Path(folder), tree) as server:
             for model in models:
                 _wait_until_ready(server.address, model)
             yield server
@@ -69,7 +74,7 @@ def ceiling(reply: bytes) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def _serving(command: list[str], folder: Path) -> Iterator[Server]:
+def _serving(command: list[str], folder: Path, tree: Path | None = None) -> Iterator[Server]:
     ready, log = folder / "ready", folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -77,6 +82,7 @@ def _serving(command: list[str], folder: Path) -> Iterator[Server]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            env=os.environ if tree is None else os.environ | {"PYTHONPATH": str(tree / "src")},
         )
         try:
             gives_up_at = time.monotonic() + _START_S

@@ -1,0 +1,98 @@
+"""``make bench-against REV=...``: measure this working tree beside an older revision.
+
+    python bench/against.py REVISION [--only W1 W1-one] [--rounds N] [--seconds S]
+
+Both clusters run at once and are loaded in turn, as `cases` says, with the same packages installed.
+The exit status is 1 when a case has become slower by more than a twentieth.
+"""
+
+import argparse
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cases import CASES, Case, in_turn, load_of, named, requests_for, side
+from rich.console import Console
+from rich.table import Table
+from servers import HERE, cluster
+
+_SLOWER_BY = 0.05
+
+
+def main() -> None:
+    """Measure and print."""
+    options = _options()
+    console = Console()
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("case", "what", options.revision, "now", "now to then", "spread"):
+        table.add_column(name, justify="left" if name in ("case", "what") else "right")
+    slower = False
+    with _checked_out(options.revision) as tree:
+        for case in CASES:
+            if case.name not in options.only:
+                continue
+            with named(case), Console(stderr=True).status(case.name) as status:
+                then, now = _measure(case, tree, options, status.update)
+            ratios = [b / a for a, b in zip(then, now, strict=True)]
+            ratio = statistics.median(ratios)
+            worse = (ratio if case.unit == "ms" else 1 / ratio) > 1 + _SLOWER_BY
+            slower |= worse
+            table.add_row(
+                case.name,
+                case.text,
+                side(then, case.unit),
+                side(now, case.unit),
+                f"{ratio:.2f}",
+                f"{min(ratios):.2f}..{max(ratios):.2f}",
+                style="red" if worse else None,
+            )
+    console.print(table)
+    sys.exit(1 if slower else 0)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure this tree beside an older revision.")
+    names = [case.name for case in CASES]
+    parser.add_argument("revision", help="anything that git knows: a commit, a tag, main~5")
+    parser.add_argument("--only", nargs="+", choices=names, default=["W1", "W1-one"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    return parser.parse_args()
+
+
+@contextmanager
+def _checked_out(revision: str) -> Iterator[Path]:
+    """The tree of *revision*, in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="penstock-then-") as folder:
+        archive = subprocess.run(
+            ["git", "-C", str(HERE.parent), "archive", revision], check=True, stdout=subprocess.PIPE
+        )
+        subprocess.run(["tar", "-x", "-C", folder], check=True, input=archive.stdout)
+        yield Path(folder)
+
+
+def _measure(
+    case: Case, tree: Path, options: argparse.Namespace, tell: Callable[[str], None]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What *tree* and this tree reach, round by round."""
+    with cluster(case.model, tree=tree) as then, cluster(case.model) as now:
+        requests = asyncio.run(requests_for(now.address, case.model))
+        sides = [load_of(case, server.address, requests) for server in (then, now)]
+        pairs = list(
+            in_turn(
+                *sides,
+                options.seconds,
+                options.rounds,
+                lambda text: tell(f"{case.name}: {text}"),
+            )
+        )
+    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+
+
+if __name__ == "__main__":
+    main()
