@@ -23,6 +23,7 @@ class Proxy:
     def __init__(self, socket):
         self._socket = str(socket)
         self._tasks = set()
+        self._writers = set()
         self.connections = 0
         self.silent = False
         self.requests_pass, self.answers_pass = asyncio.Event(), asyncio.Event()
@@ -35,41 +36,53 @@ class Proxy:
     async def __aenter__(self):
         self._folder = tempfile.TemporaryDirectory(prefix="test-penstock-", dir="/tmp")
         path = Path(self._folder.name) / "proxy.sock"
-        self._server = await asyncio.start_unix_server(self._serve, path)
+        self._server = await asyncio.start_unix_server(self._accept, path)
         self.url = f"unix://{path}"
         return self
 
     async def __aexit__(self, *_):
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            # What could not be sent on will not be: its reader may have stopped.
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
         await self._server.wait_closed()
         self._folder.cleanup()
 
-    async def _serve(self, from_client, to_client):
+    def _accept(self, from_client, to_client):
         self.connections += 1
-        task = asyncio.current_task()
+        self._writers.add(to_client)
+        task = asyncio.create_task(self._serve(from_client, to_client))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        from_server, to_server = await asyncio.open_unix_connection(self._socket)
-        ways = (
-            asyncio.create_task(self._requests(from_client, to_server)),
-            asyncio.create_task(self._answers(from_server, to_client)),
-        )
+
+    async def _serve(self, from_client, to_client):
+        """One connection; what has been said when it ends is still sent on."""
+        writers = [to_client]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            # The end of the test; asyncio would report a cancelled handler as an error.
-            pass
+            from_server, to_server = await asyncio.open_unix_connection(self._socket)
+            writers.append(to_server)
+            self._writers.add(to_server)
+            ways = (
+                asyncio.create_task(self._requests(from_client, to_server)),
+                asyncio.create_task(self._answers(from_server, to_client)),
+            )
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in ways:
+                    way.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)
+        except OSError:
+            pass  # The server is away; its client hears so.
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            for writer in (to_server, to_client):
+            for writer in writers:
                 writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
 
     async def _requests(self, reader, writer):
         while said := await reader.read(1 << 16):
