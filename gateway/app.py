@@ -175,8 +175,8 @@ class _Gateway:
     async def _turn_away(self) -> None:
         """Refuse by name until callers have gone elsewhere.
 
-        Once gRPC's own server stops, a call that is on its way ends as CANCELLED, which no client
-        takes for a reason to try another gateway.
+        Once gRPC's own server stops, a call that is on its way ends as CANCELLED, without a text.
+        Penstock's own client takes that for UNAVAILABLE; others have no reason to try again.
         """
         gives_up_s = monotonic() + min(_TURN_AWAY_S, self.settings.drain_s)
         heard = -1

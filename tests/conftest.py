@@ -16,7 +16,8 @@ DIGITS = ROOT / "examples" / "digits"
 
 # No test may depend on how fast the machine is. Longer: pytest --hypothesis-profile nightly
 settings.register_profile("usual", deadline=None)
-settings.register_profile("nightly", max_examples=2000, stateful_step_count=50, deadline=None)
+NIGHTLY = max(1, round(2000 * float(os.environ.get("CHAOS_SHARE", "1"))))
+settings.register_profile("nightly", max_examples=NIGHTLY, stateful_step_count=50, deadline=None)
 settings.load_profile("usual")
 
 

@@ -10,6 +10,9 @@ GRACE_S = 1.0
 
 TOLERANCE = 1e-4
 
+HUNG = "HUNG"
+"""The code of a call that its client gave up long after its deadline."""
+
 PERMANENT = ("volume", "gateways", "dead", "events")
 """Keys of a partition that stay; `stats:` and the registry's do, too."""
 
@@ -56,11 +59,13 @@ def calls_without_one_end(events):
         begun = [event for event in own if event.kind == INVOKE]
         ends = [event for event in own if event.kind != INVOKE]
         if len(begun) != 1:
-            yield Violation("one end", id_, f"began {len(begun)} times")
+            yield Violation("one beginning", id_, f"began {len(begun)} times")
+        elif not ends or ends[0].facts.get("code") == HUNG:
+            yield Violation("lost", id_, "has no end")
         elif len(ends) != 1:
-            yield Violation("one end", id_, f"ended {len(ends)} times")
+            yield Violation("doubled", id_, f"ended {len(ends)} times")
         elif ends[0].at_s < begun[0].at_s:
-            yield Violation("one end", id_, "ended before it began")
+            yield Violation("one beginning", id_, "ended before it began")
 
 
 def late_ends(events):
@@ -86,9 +91,7 @@ def wrong_numbers(events, expected):
             pairs = zip(wanted, answer, strict=False)
             near = all(abs(one - other) <= TOLERANCE for one, other in pairs)
             if len(wanted) != len(answer) or not near:
-                yield Violation(
-                    "right numbers", id_, "the answer is another request's, or nobody's"
-                )
+                yield Violation("wrong", id_, "the answer is another request's, or nobody's")
 
 
 def refused_without_leave(events):
@@ -97,7 +100,7 @@ def refused_without_leave(events):
     for id_, own in _of(events, "infer").items():
         allowed = (*of_run, *own[0].facts.get("allowed", ()))
         for event in own:
-            if event.kind in (FAIL, UNKNOWN):
+            if event.kind in (FAIL, UNKNOWN) and event.facts["code"] != HUNG:
                 told = f"{event.facts['code']}: {event.facts.get('text', '')}"
                 if not told.startswith(allowed or ("\0",)):
                     yield Violation("clear errors", id_, told)
@@ -179,9 +182,9 @@ def replies_not_once(events):
             continue
         bodies = {(e.facts["code"], e.facts.get("body")) for e in replies.get(id_, ())}
         if not bodies:
-            yield Violation("one reply", id_, "was accepted and has no reply")
+            yield Violation("lost", id_, "was accepted and has no reply")
         elif len(bodies) > 1 and not lossy:
-            yield Violation("one reply", id_, f"has {len(bodies)} different replies")
+            yield Violation("doubled", id_, f"has {len(bodies)} different replies")
     for id_ in replies.keys() - written.keys():
         yield Violation("one reply", id_, "has a reply, but was never enqueued")
 

@@ -6,6 +6,7 @@ import itertools
 
 import grpc
 import numpy as np
+from chaos.checker import HUNG
 from chaos.deployment import MODEL, VERSION
 from chaos.history import FAIL, INVOKE, OK, UNKNOWN
 from support.load import digit_request, eventually, images
@@ -64,7 +65,7 @@ class Crowd:
             async with asyncio.timeout(self.deadline_s + HUNG_S):
                 answer = await self._answer(place, id_)
         except TimeoutError:
-            write("infer", id_, UNKNOWN, code="HUNG", text="no end at all")
+            write("infer", id_, UNKNOWN, code=HUNG, text="no end at all")
         except asyncio.CancelledError:
             write("infer", id_, UNKNOWN, code="CANCELLED", text="")
             raise

@@ -6,38 +6,51 @@ import secrets
 from pathlib import Path
 
 import pytest
+from chaos.measures import row_of
+from chaos.picture import draw
 from chaos.report import Report
 from chaos.run import Run
 from support.stores import redis, valkey
 
 LONG = os.environ.get("CHAOS") == "long"
+SHARE = float(os.environ.get("CHAOS_SHARE", "1"))
 REPORT = Path(os.environ.get("CHAOS_REPORT", Path(__file__).parents[2] / "chaos-report"))
 _REPORTS = pytest.StashKey()
 
 
 def pytest_configure(config):
-    config.stash[_REPORTS] = Report(REPORT, plots=LONG)
+    config.stash[_REPORTS] = Report(REPORT)
+    # Drawn once: processes that share the runs out among them must mean the same ones.
+    if LONG and "CHAOS_SEED" not in os.environ:
+        count = int(os.environ.get("CHAOS_SEEDS", "3"))
+        drawn = [secrets.randbelow(10**6) for _ in range(count)]
+        os.environ["CHAOS_SEED"] = ",".join(map(str, drawn))
+
+
+def pytest_sessionfinish(session):
+    """Where pytest-xdist runs tests in several processes, each hands its rows to the first."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["rows"] = session.config.stash[_REPORTS].rows
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    node.config.stash[_REPORTS].rows += getattr(node, "workeroutput", {}).get("rows", [])
 
 
 def pytest_terminal_summary(terminalreporter, config):
     report = config.stash[_REPORTS]
-    if report.runs:
+    if report.rows:
         terminalreporter.section("faults")
         terminalreporter.write(report.finish())
 
 
 def pytest_generate_tests(metafunc):
-    """Each fault runs with the seeds 1, 2 ... in `make chaos`, and with new ones at night."""
-    if "seed" not in metafunc.fixturenames:
-        return
-    given = os.environ.get("CHAOS_SEED")
-    if given:
-        seeds = [int(seed) for seed in given.split(",")]
-    elif LONG:
-        seeds = [secrets.randbelow(10**6) for _ in range(3)]
-    else:
-        seeds = [1]
-    metafunc.parametrize("seed", seeds)
+    """Each fault runs with seed 1 in `make chaos`, and with new ones at night."""
+    if "seed" in metafunc.fixturenames:
+        seeds = os.environ.get("CHAOS_SEED", "1").split(",")
+        metafunc.parametrize("seed", [int(seed) for seed in seeds])
 
 
 @pytest.fixture
@@ -47,10 +60,23 @@ def chance(seed):
     return random.Random(seed)  # noqa: S311
 
 
+class Size:
+    """How much of a fault.
+
+    ``size(short, long)``: how many in `make chaos`, and how many at night; CHAOS_SHARE, of the
+    latter, is for those who have less time. ``size.of(short, long)``: what else is different.
+    """
+
+    def __call__(self, short, long):
+        return max(short, round(SHARE * long)) if LONG else short
+
+    def of(self, short, long):
+        return long if LONG else short
+
+
 @pytest.fixture
 def size():
-    """``size(short, long)``: how much in `make chaos`, and how much at night."""
-    return lambda short, long: long if LONG else short
+    return Size()
 
 
 @pytest.fixture
@@ -71,7 +97,9 @@ def pytest_runtest_call(item):
         raise
     finally:
         one.close()
-        item.config.stash[_REPORTS].add(one)
+        item.config.stash[_REPORTS].rows.append(row_of(one))
+        if LONG and one.events:
+            draw(one, REPORT / f"{one.folder.name}.png")
         if one.error is None:
             assert not one.violations, one.verdict()
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from chaos.checker import check
+from chaos.checker import HUNG, check
 from chaos.history import FAIL, INVOKE, OK, UNKNOWN, Event, Recorder, read
 
 
@@ -114,13 +114,17 @@ GOOD = {
 }
 
 BAD = {
-    "no end": ([ASKED], "one end"),
-    "two ends": ([ASKED, ANSWERED, ANSWERED], "one end"),
-    "an end without a beginning": ([ANSWERED], "one end"),
-    "the same call twice": ([ASKED, ASKED, ANSWERED], "one end"),
-    "another's numbers": ([ASKED, ("infer", "a", OK, {"answer": [4.0, 0.5]})], "right numbers"),
-    "half the numbers": ([ASKED, ("infer", "a", OK, {"answer": [3.0]})], "right numbers"),
-    "no number": ([ASKED, ("infer", "a", OK, {"answer": [3.0, float("nan")]})], "right numbers"),
+    "no end": ([ASKED], "lost"),
+    "no end although its client waited": (
+        [ASKED, ("infer", "a", UNKNOWN, {"code": HUNG, "at_s": 1.5})],
+        "lost",
+    ),
+    "two ends": ([ASKED, ANSWERED, ANSWERED], "doubled"),
+    "an end without a beginning": ([ANSWERED], "one beginning"),
+    "the same call twice": ([ASKED, ASKED, ANSWERED], "one beginning"),
+    "another's numbers": ([ASKED, ("infer", "a", OK, {"answer": [4.0, 0.5]})], "wrong"),
+    "half the numbers": ([ASKED, ("infer", "a", OK, {"answer": [3.0]})], "wrong"),
+    "no number": ([ASKED, ("infer", "a", OK, {"answer": [3.0, float("nan")]})], "wrong"),
     "an end long after the deadline": (
         [ASKED, (*ANSWERED[:3], ANSWERED[3] | {"at_s": 2.1})],
         "deadline",
@@ -160,8 +164,8 @@ BAD = {
         ],
         "fenced",
     ),
-    "an accepted job without a reply": ([OFFERED, ACCEPTED], "one reply"),
-    "two replies": ([OFFERED, ACCEPTED, reply("w.1"), reply("v.1")], "one reply"),
+    "an accepted job without a reply": ([OFFERED, ACCEPTED], "lost"),
+    "two replies": ([OFFERED, ACCEPTED, reply("w.1"), reply("v.1")], "doubled"),
     "a reply to nobody": ([reply("w.1")], "one reply"),
     "a job begun after its deadline": (
         [OFFERED, ACCEPTED, claim("w.1", asked_s=1.3), reply("w.1")],

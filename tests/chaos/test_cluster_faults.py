@@ -36,7 +36,7 @@ async def test_t3_workers_are_killed(run, chance, size, store, models, tmp_path)
         Callers(run, penstock.urls[0], penstock.deadline_s) as callers,
     ):
         for _ in range(size(6, 40)):
-            await asyncio.sleep(chance.uniform(0.2, size(0.6, 2.0)))
+            await asyncio.sleep(chance.uniform(0.2, size.of(0.6, 2.0)))
             with run.fault("kill worker"), contextlib.suppress(IndexError, ProcessLookupError):
                 os.kill(chance.choice(penstock.worker_pids()), signal.SIGKILL)
         await callers.more(50)
@@ -73,8 +73,8 @@ async def test_t5_a_gateway_is_killed_in_flight(run, chance, size, store, models
                     gateway.process.kill()
                     for pid in workers:
                         os.kill(pid, signal.SIGCONT)
-                    await customers.more(20)
                     gateway.process.wait()
+                await customers.more(20)
                 await penstock.replace(penstock.gateways, place % 2)
         await penstock.rest(run)
         await penstock.only_live_gateways()
@@ -140,7 +140,7 @@ async def test_t8_a_partition(run, chance, size, store, models, tmp_path, role):
             async with Callers(run, penstock.urls[0], penstock.deadline_s):
                 for way in list(WAYS) * size(1, 8):
                     made = proxy.connections
-                    seconds = chance.uniform(*size((0.5, 2.5), (1, 30)))
+                    seconds = chance.uniform(*size.of((0.5, 2.5), (1, 30)))
                     with run.fault(f"{way} held back"):
                         gates = [getattr(proxy, name) for name in WAYS[way]]
                         for gate in gates:

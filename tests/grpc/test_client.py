@@ -14,6 +14,7 @@ from support.echo_server import running
 
 from penstock.client import AsyncClient, CallFailed, Client, RetryPolicy, Unavailable, bf16
 from penstock.errors import (
+    Cancelled,
     Code,
     DeadlineExceeded,
     InvalidConfiguration,
@@ -170,6 +171,25 @@ async def test_a_request_that_was_not_taken_is_repeated(client):
     )
 
     assert result.parameters["calls"] == 3
+
+
+async def test_a_request_that_a_stopping_server_dropped_is_repeated(client):
+    asked = {"fail": 1, "text": "", "times": 1}
+
+    result = await client.infer(
+        "echo", {"x": [1]}, request_id=f"s{time.monotonic_ns()}", parameters=asked
+    )
+
+    assert result.parameters["calls"] == 2
+
+
+async def test_a_cancellation_that_says_why_is_an_answer(client):
+    asked = {"fail": 1, "text": "withdrawn", "times": 1}
+
+    with pytest.raises(Cancelled, match="withdrawn"):
+        await client.infer(
+            "echo", {"x": [1]}, request_id=f"w{time.monotonic_ns()}", parameters=asked
+        )
 
 
 async def test_the_server_says_how_long_to_wait(client):

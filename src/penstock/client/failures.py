@@ -58,6 +58,11 @@ _CLASSES: Final[dict[Code, type[PenstockError]]] = {
 }
 
 
+# A stopping gRPC server says so of calls that were on their way to it, and says no more. What is
+# cancelled on this side has a text of its own ("Locally cancelled ...", "Channel closed!").
+_TURNED_AWAY: Final = (Code.CANCELLED, ("", "CANCELLED"))
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The status of a failed call.
@@ -75,9 +80,10 @@ class Failure:
         """The status that grpc raised as *error*."""
         if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
             return cls(Code.UNKNOWN, str(error))
-        number: int = error.code().value[0]
-        trailers = error.trailing_metadata() or ()
-        return cls(Code(number), error.details() or "", _pushback_ms(trailers))
+        code, text = Code(error.code().value[0]), error.details() or ""
+        if code is _TURNED_AWAY[0] and text in _TURNED_AWAY[1]:
+            return cls(Code.UNAVAILABLE, "the gateway stopped before it took the request")
+        return cls(code, text, _pushback_ms(error.trailing_metadata() or ()))
 
     def error(self) -> PenstockError:
         """The same as an error to raise."""

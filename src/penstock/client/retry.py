@@ -1,9 +1,9 @@
 """When a call is repeated, and after how long. Pure: a decision, no waiting.
 
 Only calls that are safe to repeat come here, and only UNAVAILABLE is repeated: the gateway says
-that it did not take the request, or the connection broke. The server's word on the delay
-(``grpc-retry-pushback-ms``) counts as in gRPC's proposal A6: negative or unreadable means never.
-A deadline that has passed is an answer, not a failure of the transport.
+that it did not take the request, or it stopped, or the connection broke. The server's word on the
+delay (``grpc-retry-pushback-ms``) counts as in gRPC's proposal A6: negative or unreadable means
+never. A deadline that has passed is an answer, not a failure of the transport.
 """
 
 import random
