@@ -78,6 +78,7 @@ class Facts:
     Attributes:
         counters: of each version, as docs/redis.md names them.
         ready: versions -> whether they can answer.
+        tags: versions -> what their owners want Triton's families labelled with.
     """
 
     gateway: GatewayFacts
@@ -85,6 +86,12 @@ class Facts:
     depths: Mapping[StageRef, Depth] = field(default_factory=dict)
     workers: Sequence[cluster_pb2.Worker] = ()
     ready: Mapping[VersionId, bool] = field(default_factory=dict)
+    tags: Mapping[VersionId, Mapping[str, str]] = field(default_factory=dict)
+
+    def labels(self, id_: VersionId) -> dict[str, str]:
+        """Of Triton's families; as there, an owner's begin with an underscore."""
+        tags = {f"_{name}": value for name, value in self.tags.get(id_, {}).items()}
+        return _labels(id_) | tags
 
 
 def render(facts: Facts) -> bytes:
@@ -109,22 +116,20 @@ def _triton(facts: Facts) -> Iterator[Metric]:
     for suffix, text, counter, divisor in _TRITON:
         family = Metric(f"nv_inference_{suffix}", text, "counter")
         for id_, counters in facts.counters.items():
-            family.add_sample(family.name, _labels(id_), counters.get(counter, 0) // divisor)
+            family.add_sample(family.name, facts.labels(id_), counters.get(counter, 0) // divisor)
         yield family
     failures = Metric("nv_inference_request_failure", "Failed inference requests", "counter")
     for id_, counters in facts.counters.items():
         for reason, names in _FAILURES.items():
             count = sum(counters.get(name, 0) for name in names)
-            failures.add_sample(failures.name, _labels(id_) | {"reason": reason}, count)
+            failures.add_sample(failures.name, facts.labels(id_) | {"reason": reason}, count)
     yield failures
-    pending = GaugeMetricFamily(
-        "nv_inference_pending_request_count", "Requests that wait in queues", labels=_OF_VERSION
-    )
+    pending = Metric("nv_inference_pending_request_count", "Requests that wait in queues", "gauge")
     waiting: Counter[VersionId] = Counter()
     for ref, depth in facts.depths.items():
         waiting[VersionId(ref.model, ref.version)] += depth.waiting
     for id_, count in waiting.items():
-        pending.add_metric(list(_labels(id_).values()), count)
+        pending.add_sample(pending.name, facts.labels(id_), count)
     yield pending
 
 

@@ -17,6 +17,8 @@ from penstock.gateway.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.server import PortBusy
 from penstock.lifetime import write_ready
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.queue import Queue
 from penstock.settings import GatewaySettings
 
@@ -57,12 +59,17 @@ class Scraper:
             await depths_of(self._queue, self._catalog.snapshot.contents()),
             self._catalog.snapshot.live_workers(),
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
+            {id_: _tags(record) for id_, record in records},
         )
 
     def _own(self, *, redis_up: bool) -> GatewayFacts:
         return GatewayFacts(
             self._gateway, len(self._pending), self._pending.payload_bytes, redis_up
         )
+
+
+def _tags(record: pb.ModelVersion) -> dict[str, str]:
+    return dict(ModelConfig.FromString(record.config).metric_tags)
 
 
 @contextlib.asynccontextmanager

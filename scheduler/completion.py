@@ -20,6 +20,7 @@ from typing import Final
 from penstock.errors import InvalidConfiguration
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler import warmup
 from penstock.scheduler.dataflow import Flow, StagePlan, fits, flow, shown
 from penstock.scheduler.model_config import (
     PYTHON,
@@ -27,6 +28,7 @@ from penstock.scheduler.model_config import (
     config_type_of,
     datatype_of_config,
 )
+from penstock.scheduler.reshape import artifact_dims
 
 __all__ = ["DEFAULT_MAX_BATCH", "Deployment", "StagePlan", "complete"]
 
@@ -96,6 +98,7 @@ def _complete(version_bytes: bytes, signature_bytes: tuple[bytes, ...]) -> Deplo
     inputs = [_checked("input", config.input, spec, lead) for spec in inputs]
     outputs = [_checked("output", config.output, spec, lead) for spec in outputs]
     _complete_tensors(config, inputs, outputs, lead)
+    warmup.check(config, inputs)
     _complete_platform(config, version)
     labels = {
         output.name: tuple(version.labels[output.label_filename].values)
@@ -177,13 +180,13 @@ def _asks_for_no_batch(config: config_pb.ModelConfig, specs: Iterable[pb.TensorS
     """Whether the owner lists tensors with all their dimensions: none is left for a batch."""
     ranks = {spec.name: len(spec.shape) for spec in specs}
     listed: list[ConfigTensor] = [*config.input, *config.output]
-    return any(len(tensor.dims) == ranks[tensor.name] for tensor in listed)
+    return any(len(artifact_dims(tensor)) == ranks[tensor.name] for tensor in listed)
 
 
 def _checked(
     kind: str, listed: Iterable[ConfigTensor], spec: pb.TensorSpec, lead: int
 ) -> pb.TensorSpec:
-    """*spec* as narrow as the configuration makes it."""
+    """*spec* as clients see it: as narrow as the configuration makes it, and in its dims."""
     said = next((tensor for tensor in listed if tensor.name == spec.name), None)
     if said is None:
         return spec
@@ -194,16 +197,33 @@ def _checked(
             f"{where} has data_type {config_pb.DataType.Name(said.data_type)}, but the artifact "
             f"expects {config_pb.DataType.Name(config_type_of(spec.datatype))}; correct data_type"
         )
-    dims, expected = list(said.dims), list(spec.shape)[lead:]
+    dims, expected = artifact_dims(said), list(spec.shape)[lead:]
     wider = any(a == -1 != b for a, b in zip(dims, expected, strict=False))
     if wider or not fits(dims, expected):
+        field = "reshape.shape" if said.HasField("reshape") else "dims"
         batch = " without the batch dimension, since max_batch_size is not 0" if lead else ""
         raise InvalidConfiguration(
-            f"{where} has dims {dims}, but the artifact expects {expected}{batch}; correct dims"
+            f"{where} has {field} {dims}, but the artifact expects {expected}{batch}; "
+            f"correct {field}"
         )
     return pb.TensorSpec(
-        name=spec.name, datatype=datatype, shape=[*spec.shape[:lead], *dims], optional=spec.optional
+        name=spec.name,
+        datatype=datatype,
+        shape=[*spec.shape[:lead], *said.dims],
+        optional=_optional(said, spec, where),
     )
+
+
+def _optional(said: ConfigTensor, spec: pb.TensorSpec, where: str) -> bool:
+    """Whether requests may leave the tensor out: its artifact must be able to do without."""
+    if not isinstance(said, config_pb.ModelInput) or not said.optional:
+        return False
+    if not spec.optional:
+        raise InvalidConfiguration(
+            f"{where} is optional, but the artifact cannot run without it; remove optional, or "
+            "export the model with a default value for it (in ONNX: an initializer of its name)"
+        )
+    return True
 
 
 def _complete_tensors(

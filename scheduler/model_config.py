@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from penstock.errors import InvalidConfiguration
 from penstock.protos import model_config_pb2 as pb
 from penstock.protos.pool import POOL
+from penstock.scheduler import reshape, warmup
 from penstock.scheduler.config_fields import CHOICES, Standing, field_of
 from penstock.tensors import DATATYPES
 
@@ -231,7 +232,12 @@ def _check_values(config: pb.ModelConfig, source: str) -> None:
             refuse(f"{field} '{said}' is not supported; Penstock has {', '.join(sorted(table))}")
     if config.max_batch_size < 0:
         refuse(f"max_batch_size must be 0 or more, got {config.max_batch_size}")
-    for problem in (*_tensor_problems(config), *_instance_problems(config)):
+    for problem in (
+        *_tensor_problems(config),
+        *_instance_problems(config),
+        *_tag_problems(config),
+        *warmup.problems(config),
+    ):
         refuse(problem)
     for problem in _batching_problems(config.dynamic_batching):
         refuse(f"dynamic_batching: {problem}")
@@ -239,6 +245,12 @@ def _check_values(config: pb.ModelConfig, source: str) -> None:
         versions = config.version_policy.specific.versions
         if not versions or min(versions) < 1:
             refuse("version_policy.specific must list versions, each 1 or more")
+
+
+def _tag_problems(config: pb.ModelConfig) -> Iterator[str]:
+    for tag in config.metric_tags:
+        if not (tag.isascii() and tag.replace("_", "a").isalnum()):
+            yield f"metric_tags: '{tag}' cannot name a label: use letters, digits and _"
 
 
 def _tensor_problems(config: pb.ModelConfig) -> Iterator[str]:
@@ -256,6 +268,11 @@ def _tensor_problems(config: pb.ModelConfig) -> Iterator[str]:
                     f"{kind} '{tensor.name}': each of dims must be 1 or more, or -1 for any size, "
                     f"got {list(tensor.dims)}"
                 )
+            if isinstance(tensor, pb.ModelInput) and tensor.format and len(tensor.dims) != 3:
+                yield f"input '{tensor.name}': FORMAT_NHWC and FORMAT_NCHW need 3 dims"
+            wrong = reshape.problem(tensor)
+            if wrong:
+                yield f"{kind} '{tensor.name}': {wrong}"
             names.add(tensor.name)
 
 

@@ -21,8 +21,8 @@ from typing import Final
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler import model_config
-from penstock.scheduler.artifacts import inside, shown, stages_of
+from penstock.scheduler import model_config, warmup
+from penstock.scheduler.artifacts import fingerprint, inside, shown, stages_of
 
 CONFIG: Final = "config.pbtxt"
 
@@ -182,6 +182,19 @@ def _labels(base: Path, folder: Path, file: str) -> pb.Labels:
     return pb.Labels(values=[line.strip() for line in _text(base, path).splitlines()])
 
 
+def _samples(base: Path, folder: Path, config: config_pb.ModelConfig) -> str:
+    """Changes with the content of the files that `model_warmup` reads; empty without any."""
+    paths = [folder / warmup.FOLDER / file for file in warmup.files(config)]
+    for path in paths:
+        if not path.is_file():
+            raise InvalidConfiguration(
+                f"{folder.name}/{CONFIG}: model_warmup reads '{path.relative_to(folder)}', which "
+                "is not in the model's directory: put it there, or correct input_data_file"
+            )
+        inside(base, path)
+    return fingerprint(paths) if paths else ""
+
+
 def _text(base: Path, path: Path) -> str:
     inside(base, path)
     try:
@@ -226,8 +239,9 @@ def _version(
     )
     if config.backend == model_config.PYTHON:
         model_config.check_python(config, f"{folder.name}/{CONFIG}")
+    samples = _samples(base, folder, config)
     for stage in stages:
-        stage.fingerprint = _digest(stage.fingerprint.encode() + _for_workers(config))
+        stage.fingerprint = _digest(f"{stage.fingerprint}{samples}".encode() + _for_workers(config))
     instances = model_config.instances(config)
     # Code that computes on a GPU says so; a tokenizer must not take up one.
     default_kind = "cpu" if config.backend == model_config.PYTHON else ""
@@ -256,6 +270,7 @@ def _for_workers(config: config_pb.ModelConfig) -> bytes:
     part.CopyFrom(config)
     part.ClearField("version_policy")
     part.ClearField("instance_group")
+    part.ClearField("metric_tags")
     for output in part.output:
         output.ClearField("label_filename")
     return part.SerializeToString(deterministic=True)

@@ -18,6 +18,8 @@ from penstock import machine
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
 from penstock.lifetime import rest_collector, stop_signals, write_ready
 from penstock.protos import cluster_pb2 as pb
+from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.scheduler import warmup
 from penstock.scheduler.completion import Deployment, complete
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.keyspace import open_queue
@@ -35,8 +37,10 @@ from penstock.workers.execution import Execution
 from penstock.workers.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.python_execution import PythonExecution
 from penstock.workers.renewal import Renewal
+from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
 from penstock.workers.runtimes.python_runtime import PythonRuntime
+from penstock.workers.warming import read_samples, warm_up
 from penstock.workers.worker import DeviceBroken, Worker
 
 log = structlog.get_logger()
@@ -123,14 +127,25 @@ async def _load(
         announcer.record.generation = version.generation
         ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
         code_of = version if settings.allow_python_models else None
-        async with _artifact(settings, version, stage, Wishes(links)) as artifact:
+        config = ModelConfig.FromString(version.config)
+        async with _repository(settings, version, stage, Wishes(links)) as repository:
+            artifact = _artifact(repository, stage)
             runtime = await loop.run_in_executor(
-                device, partial(open_runtime, artifact, stage.runtime, ref, code_of)
+                device,
+                partial(
+                    open_runtime,
+                    artifact,
+                    stage.runtime,
+                    ref,
+                    code_of=code_of,
+                    config=config,
+                ),
             )
+            samples = read_samples(config, repository / version.model / warmup.FOLDER)
         await announcer.become(pb.WORKER_STATE_LOADING, signature=runtime.signature)
         deployment = await _deployment_of(version, snapshots)
     execution = _execution(runtime, deployment, stage)
-    await loop.run_in_executor(device, partial(_warm_up, execution, deployment, stage))
+    await loop.run_in_executor(device, partial(warm_up, execution, deployment, stage, samples))
     return _Loaded(stage, deployment, runtime, execution)
 
 
@@ -166,50 +181,34 @@ async def _deployment_of(
 
 
 @contextlib.asynccontextmanager
-async def _artifact(
+async def _repository(
     settings: WorkerSettings, version: pb.ModelVersion, stage: pb.Stage, wishes: Wishes
 ) -> AsyncIterator[Path]:
-    """The shard's file, in a repository of this machine or as it came with the wish to load it."""
+    """Where the model's directory is: on this machine, or as it came with the wish to load it."""
     if not version.files:
-        yield _in_repository(settings, stage)
+        roots = [repository.resolve() for repository in settings.models]
+        yield next((root for root in roots if (root / stage.artifact).exists()), roots[0])
         return
     with override_folder() as folder:
         await lay_out(wishes, folder, version.model, version.files)
-        yield folder / stage.artifact
+        yield folder
 
 
-def _in_repository(settings: WorkerSettings, stage: pb.Stage) -> Path:
-    roots = [repository.resolve() for repository in settings.models]
-    root = next((root for root in roots if (root / stage.artifact).exists()), roots[0])
-    artifact = (root / stage.artifact).resolve()
-    if not artifact.is_relative_to(root):
+def _artifact(repository: Path, stage: pb.Stage) -> Path:
+    artifact = (repository / stage.artifact).resolve()
+    if not artifact.is_relative_to(repository.resolve()):
         raise ArtifactUnusable(f"{stage.artifact} lies outside the model repository")
     return artifact
 
 
 def _execution(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution:
     plan = deployment.stages[stage.index]
+    names = plan.consumes, plan.produces
     batched = deployment.config.max_batch_size > 0
+    reshaping = Reshaping.of(deployment.config, (*plan.consumes, *plan.produces))
     if isinstance(runtime, PythonRuntime):
-        return PythonExecution(runtime, plan.consumes, plan.produces, batched=batched)
-    return Execution(runtime, plan.consumes, plan.produces, batched=batched)
-
-
-def _warm_up(execution: Execution, deployment: Deployment, stage: pb.Stage) -> None:
-    """Run at both ends of the batch sizes, so that no request pays for the first time.
-
-    Sizes other than the batch's are guessed where they are not fixed; such a guess may be one that
-    the shard refuses, which says nothing about it.
-    """
-    most = max(1, deployment.config.max_batch_size)
-    try:
-        execution.warm_up(1)
-        execution.warm_up(most)
-    except Exception as error:
-        if not execution.guesses:
-            text = str(error).strip().split("\n", 1)[0]
-            raise ArtifactUnusable(f"{stage.artifact} loads, but does not run: {text}") from error
-        log.info("not warmed up: sizes must be guessed", reason=str(error))
+        return PythonExecution(runtime, *names, batched=batched, reshaping=reshaping)
+    return Execution(runtime, *names, batched=batched, reshaping=reshaping)
 
 
 def _duty(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Duty:
@@ -223,6 +222,7 @@ def _duty(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Duty:
         keeps=tuple(plan.keeps),
         rules=BatchRules.of(config),
         batched=config.max_batch_size > 0,
+        optional=frozenset(s.name for s in loaded.deployment.inputs if s.optional),
         by_parameters=loaded.stage.runtime == PYTHON,
         lease_ms=settings.lease_ms,
     )

@@ -93,11 +93,13 @@ def decode(
     *,
     batched: bool,
     now_s: float,
+    optional: frozenset[str] = frozenset(),
     by_parameters: bool = False,
 ) -> Work:
     """Read a job.
 
     Args:
+        optional: those of *consumes* that the request may lack.
         by_parameters: requests that differ in their own parameters must not share a batch.
 
     Raises:
@@ -118,11 +120,15 @@ def decode(
     }
     missing = [name for name in consumes if name not in tensors]
     if missing:
-        raise InvalidRequest(f"the stage's inputs {missing} are missing")
+        if not optional.issuperset(missing):
+            raise InvalidRequest(f"the stage's inputs {missing} are missing")
+        consumes = [name for name in consumes if name in tensors]
     start = 1 if batched else 0
     key: Hashable = tuple(
         (tensors[name].datatype, tensors[name].shape[start:]) for name in consumes
     )
+    if missing:
+        key = key, tuple(missing)
     if by_parameters:
         given = custom_parameters(head).items()
         key = key, tuple(sorted((name, type(value), value) for name, value in given))
@@ -140,6 +146,7 @@ def next_payload(
         tail.parameters[PATH].string_param = path(work, step)
     if TRACE in work.head.parameters:
         tail.parameters[TRACE].string_param = timings(work, step)
+    keeps = [name for name in keeps if name in results or name in work.tensors]
     tensors = [results.get(name) or work.tensors[name] for name in keeps]
     parts: list[wire.Buffer] = [tail.SerializeToString()]
     names_and_types = tuple((n, t.datatype, t.shape) for n, t in zip(keeps, tensors, strict=True))

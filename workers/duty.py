@@ -15,6 +15,7 @@ class Duty:
         step: how the worker calls itself in a request's path.
         consumes: names of the tensors that its shard reads.
         keeps: names of those that travel on; in the last stage the model's outputs.
+        optional: names of those that a request may lack.
         batched: tensors have a batch dimension in front.
         by_parameters: requests that differ in their own parameters must not share a batch.
     """
@@ -27,5 +28,6 @@ class Duty:
     keeps: tuple[str, ...]
     rules: BatchRules
     batched: bool
+    optional: frozenset[str]
     by_parameters: bool
     lease_ms: int

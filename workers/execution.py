@@ -14,6 +14,7 @@ from penstock.scheduler.jobs import Timing
 from penstock.tensors import NUMPY_TYPES, Array
 from penstock.workers import codec
 from penstock.workers.codec import Tensor, Work
+from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes import Runtime
 
 Arrays = Mapping[str, Array]
@@ -58,12 +59,20 @@ class Execution:
     """One stage of one model version on one runtime."""
 
     def __init__(
-        self, runtime: Runtime, consumes: Sequence[str], produces: Sequence[str], *, batched: bool
+        self,
+        runtime: Runtime,
+        consumes: Sequence[str],
+        produces: Sequence[str],
+        *,
+        batched: bool,
+        reshaping: Reshaping | None = None,
     ) -> None:
         self._runtime = runtime
         self._consumes = consumes
         self._produces = produces
         self._batched = batched
+        self._reshaping = reshaping
+        self._sample: dict[str, Array] | None = None
         self._datatypes = {spec.name: spec.datatype for spec in runtime.signature.outputs}
 
     @property
@@ -87,13 +96,24 @@ class Execution:
             singles = [self.run([work]) for work in batch]
             return _gathered(singles, error)
 
+    def warm_up_on(self, sample: Arrays) -> None:
+        """Run on a request's inputs; from then on `warm_up` runs on them as well."""
+        self._sample = dict(sample)
+        self.warm_up(0)
+
     def warm_up(self, rows: int) -> None:
         """Run on zeros; sizes that are not fixed are 1."""
+        if self._sample is not None:
+            reshaping = self._reshaping
+            inputs = reshaping.inward(self._sample) if reshaping else self._sample
+            self._runtime.run(inputs, list(self._produces))
+            return
         inputs = {
             spec.name: _zeros(
                 spec.datatype, _sample_shape(spec.shape, rows if self._batched else None)
             )
             for spec in self._runtime.signature.inputs
+            if not spec.optional
         }
         self._runtime.run(inputs, list(self._produces))
 
@@ -104,9 +124,15 @@ class Execution:
 
     def _run_together(self, batch: Sequence[Work]) -> Ran:
         started = time.perf_counter_ns()
-        inputs = {name: _joined(batch, name) for name in self._consumes}
+        # Requests that leave out different inputs do not share a batch (codec.decode).
+        given = batch[0].tensors
+        inputs = {name: _joined(batch, name) for name in self._consumes if name in given}
+        if self._reshaping is not None:
+            inputs = self._reshaping.inward(inputs)
         ready = time.perf_counter_ns()
         arrays = self._compute(inputs, batch)
+        if self._reshaping is not None:
+            arrays = self._reshaping.outward(arrays)
         computed = time.perf_counter_ns()
         results: list[Result] = []
         if len(batch) == 1:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from penstock.tensors import Array
 from penstock.workers.codec import Work, custom_parameters
 from penstock.workers.execution import Arrays, Execution
+from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes.python_runtime import PythonRuntime
 
 
@@ -18,8 +19,9 @@ class PythonExecution(Execution):
         produces: Sequence[str],
         *,
         batched: bool,
+        reshaping: Reshaping | None = None,
     ) -> None:
-        super().__init__(runtime, consumes, produces, batched=batched)
+        super().__init__(runtime, consumes, produces, batched=batched, reshaping=reshaping)
         self._model = runtime
 
     def warm_up(self, rows: int) -> None:

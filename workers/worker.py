@@ -165,6 +165,7 @@ class Worker:
                         duty.consumes,
                         batched=duty.batched,
                         now_s=now_s,
+                        optional=duty.optional,
                         by_parameters=duty.by_parameters,
                     )
                 )

@@ -116,10 +116,66 @@ class TestWhole:
     def test_an_optional_input_is_offered_only_when_it_is_listed(self):
         mask = spec("mask", "FP32", -1, 4, optional=True)
         both = signature([X, mask], [Y])
-        listed = LISTED + ' input { name: "mask" data_type: TYPE_FP32 dims: 4 }'
+        listed = LISTED + ' input { name: "mask" data_type: TYPE_FP32 dims: 4 optional: %s }'
 
         assert [tensor.name for tensor in completed("", both).inputs] == ["x"]
-        assert completed(listed, both).inputs[1] == mask
+        assert completed(listed % "true", both).inputs[1] == mask
+        assert not completed(listed % "false", both).inputs[1].optional
+
+    def test_what_the_artifact_needs_is_not_optional(self):
+        text = 'input { name: "x" data_type: TYPE_FP32 dims: 4 optional: true }'
+
+        assert refusal(text) == (
+            "config.pbtxt: input 'x' is optional, but the artifact cannot run without it; remove "
+            "optional, or export the model with a default value for it (in ONNX: an initializer of "
+            "its name)"
+        )
+
+    def test_clients_see_dims_and_the_artifact_is_held_against_the_reshape(self):
+        """``dims: [ 1 ] reshape { shape: [ ] }`` is how a scalar for each row is written."""
+        scalars = signature([spec("x", "FP32", -1)], [spec("y", "FP32", -1, 2, 3)])
+        text = """
+            max_batch_size: 8
+            input { name: "x" data_type: TYPE_FP32 dims: 1 reshape { shape: [ ] } }
+            output { name: "y" data_type: TYPE_FP32 dims: 6 reshape { shape: [ 2, 3 ] } }
+            """
+
+        deployment = completed(text, scalars)
+
+        assert deployment.inputs == (spec("x", "FP32", -1, 1),)
+        assert deployment.outputs == (spec("y", "FP32", -1, 6),)
+
+    def test_a_reshape_that_is_not_the_artifacts_is_refused(self):
+        text = 'input { name: "x" data_type: TYPE_FP32 dims: 6 reshape { shape: [ 2, 3 ] } }'
+
+        assert "has reshape.shape [2, 3], but the artifact expects [-1, 4]" in refusal(text)
+
+    @pytest.mark.parametrize(
+        ("sample", "words"),
+        [
+            ("batch_size: 9 %s", "batch_size must be at most 8"),
+            ('inputs { key: "z" value { data_type: TYPE_FP32 zero_data: true } }', "['x']: add"),
+            (
+                'inputs { key: "z" value { data_type: TYPE_FP32 zero_data: true } } %s',
+                "'z' is not an input of the model",
+            ),
+            (
+                'inputs { key: "x" value { data_type: TYPE_FP32 dims: 5 zero_data: true } }',
+                "input 'x' is FP32[5], but the model takes FP32[-1,4]",
+            ),
+            (
+                'inputs { key: "x" value { data_type: TYPE_INT8 dims: 4 zero_data: true } }',
+                "input 'x' is INT8[4], but the model takes FP32[-1,4]",
+            ),
+        ],
+    )
+    def test_a_sample_to_warm_up_with_is_a_request_that_the_model_would_take(self, sample, words):
+        fine = 'inputs { key: "x" value { data_type: TYPE_FP32 dims: 4 zero_data: true } }'
+        filled = sample.replace("%s", fine)
+        text = f'max_batch_size: 8 model_warmup {{ name: "w" {filled} }}'
+
+        assert "config.pbtxt: model_warmup 'w'" in refusal(text)
+        assert words in refusal(text)
 
     def test_dims_may_be_narrower_than_the_artifact(self):
         wide = signature([spec("x", "FP32", -1, -1, 4)], [Y])

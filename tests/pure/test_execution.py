@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.infer_requests import spec
 from support.jobs import work
-from support.records import signature
+from support.records import config, signature
 
 from penstock.errors import Code
 from penstock.scheduler.jobs import Timing
@@ -14,6 +14,7 @@ from penstock.tensors import bf16_from_float32
 from penstock.workers.batching import BatchRules, choose_batch
 from penstock.workers.codec import Tensor
 from penstock.workers.execution import Execution, Failure
+from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes import InputRejected
 
 DOUBLED = signature([spec("x", "FP32", -1, -1)], [spec("y", "FP32", -1, -1)])
@@ -40,10 +41,10 @@ class Arithmetic:
         return dict(zip(outputs, found, strict=True))
 
 
-def executing(function, what=DOUBLED, *, batched=True):
+def executing(function, what=DOUBLED, *, batched=True, reshaping=None):
     runtime = Arithmetic(function, what)
     names = [[one.name for one in some] for some in (what.inputs, what.outputs)]
-    return Execution(runtime, *names, batched=batched), runtime
+    return Execution(runtime, *names, batched=batched, reshaping=reshaping), runtime
 
 
 def doubling():
@@ -286,3 +287,64 @@ class TestWarmUp:
         what = signature([closed, spec("x", "FP32", *shape)], [spec("y", "FP32", -1)])
 
         assert executing(lambda x: x, what, batched=batched)[0].guesses is guesses
+
+
+class TestReshaped:
+    CONFIG = config(
+        """
+        max_batch_size: 8
+        input { name: "x" dims: [ 6, -1 ] reshape { shape: [ 2, 3, -1 ] } }
+        output { name: "y" dims: 1 reshape { shape: [ ] } }
+        """
+    )
+
+    def test_the_shard_and_clients_each_have_their_dims(self):
+        execution, runtime = executing(
+            lambda x: x.sum(axis=(1, 2, 3)), reshaping=Reshaping.of(self.CONFIG, ["x", "y"])
+        )
+
+        ran = execution.run(
+            [work({"x": np.full((rows, 6, 4), rows, np.float32)}) for rows in (1, 2)]
+        )
+
+        assert runtime.seen[0]["x"].shape == (3, 2, 3, 4)
+        assert outputs(ran) == [[[24.0]], [[48.0], [48.0]]]
+
+    def test_a_stage_without_such_tensors_has_nothing_to_do(self):
+        assert Reshaping.of(self.CONFIG, ["h"]) is None
+
+
+class TestOptional:
+    def test_what_no_request_of_a_batch_brings_is_not_given(self):
+        execution, runtime = executing(
+            lambda x: x,
+            signature(
+                [spec("x", "FP32", -1), spec("z", "FP32", -1, optional=True)], DOUBLED.outputs
+            ),
+        )
+
+        execution.run([ask(1.0), ask(2.0)])
+
+        assert [sorted(seen) for seen in runtime.seen] == [["x"]]
+
+    def test_zeros_are_not_made_for_it(self):
+        execution, runtime = executing(
+            lambda x: x,
+            signature(
+                [spec("x", "FP32", -1), spec("z", "FP32", -1, optional=True)], DOUBLED.outputs
+            ),
+        )
+
+        execution.warm_up(2)
+
+        assert [sorted(seen) for seen in runtime.seen] == [["x"]]
+
+
+def test_a_shard_is_tried_again_on_what_it_was_warmed_up_with():
+    execution, runtime = doubling()
+    sample = np.ones((2, 3), np.float32)
+
+    execution.warm_up_on({"x": sample})
+    execution.warm_up(1)
+
+    assert [seen["x"].tolist() for seen in runtime.seen] == 2 * [sample.tolist()]

@@ -56,6 +56,18 @@ def test_counters_have_tritons_names_and_units():
     assert told("request_failure", reason="OTHER") == 0
 
 
+def test_owners_tags_are_labels_of_tritons_families_only():
+    facts = Facts(
+        GATEWAY, {M1: COUNTERS}, {StageRef("m", 1, 0): Depth(4, 0)}, tags={M1: {"team": 'a "b"'}}
+    )
+    labels = {"model": "m", "version": "1", "_team": 'a "b"'}
+
+    assert value(facts, "nv_inference_count", **labels) == 16
+    assert value(facts, "nv_inference_request_failure", reason="BACKEND", **labels) == 3
+    assert value(facts, "nv_inference_pending_request_count", **labels) == 4
+    assert value(facts, "penstock_jobs_dead_total", model="m", version="1") == 1
+
+
 def test_headers_say_what_tritons_samples_are():
     lines = render(Facts(GATEWAY, {M1: COUNTERS})).decode().splitlines()
 

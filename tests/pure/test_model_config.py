@@ -75,6 +75,13 @@ class TestRead:
             "version_policy { all { } }",
             "version_policy { latest { num_versions: 3 } }",
             "max_batch_size: 0",
+            "optimization { priority: PRIORITY_MAX eager_batching: true }",
+            "optimization { input_pinned_memory { enable: true } }",
+            "optimization { gather_kernel_buffer_threshold: 4 }",
+            "optimization { graph { level: 1 } cuda { busy_wait_events: true } }",
+            'input { name: "x" data_type: TYPE_FP32 dims: [ 3, 4, 5 ] format: FORMAT_NCHW }',
+            'input { name: "x" data_type: TYPE_FP32 dims: 1 reshape { } optional: true }',
+            'metric_tags { key: "team_1" value: "b c" }',
             "dynamic_batching { preferred_batch_size: 1 }",
             "dynamic_batching { priority_levels: 2 default_priority_level: 2 }",
         ],
@@ -125,9 +132,16 @@ class TestUnsupported:
             ("sequence_batching { }", "sequence_batching"),
             ("response_cache { enable: true }", "response_cache.enable"),
             ("model_transaction_policy { decoupled: true }", "model_transaction_policy.decoupled"),
-            ("optimization { cuda { graphs: true } }", "optimization"),
-            ('model_warmup { name: "w" }', "model_warmup"),
-            ('metric_tags { key: "a" value: "b" }', "metric_tags"),
+            ("optimization { cuda { graphs: true } }", "optimization.cuda.graphs"),
+            ("batch_input { kind: BATCH_ITEM_SHAPE }", "batch_input"),
+            (
+                "batch_output { kind: BATCH_SCATTER_WITH_INPUT_SHAPE target_name: 't' }",
+                "batch_output",
+            ),
+            ("cc_model_filenames { key: '7.5' value: 'a.onnx' }", "cc_model_filenames"),
+            ("model_operations { op_library_filename: 'a.so' }", "model_operations"),
+            ("model_repository_agents { agents { name: 'a' } }", "model_repository_agents"),
+            ("model_metrics { metric_control { } metric_control { } }", "model_metrics"),
             ("dynamic_batching { preserve_ordering: true }", "dynamic_batching.preserve_ordering"),
             (
                 "dynamic_batching { default_queue_policy { timeout_action: DELAY } }",
@@ -137,8 +151,14 @@ class TestUnsupported:
                 "dynamic_batching { priority_queue_policy { key: 1 value { max_queue_size: 1 } } }",
                 "dynamic_batching.priority_queue_policy",
             ),
-            ("input { optional: true }", "input.optional"),
-            ("input { reshape { shape: [ 4 ] } }", "input.reshape"),
+            ("input { is_shape_tensor: true }", "input.is_shape_tensor"),
+            ("input { allow_ragged_batch: true }", "input.allow_ragged_batch"),
+            ("instance_group { passive: true }", "instance_group.passive"),
+            ("instance_group { host_policy: 'h' }", "instance_group.host_policy"),
+            (
+                "instance_group { secondary_devices { device_id: 1 } }",
+                "instance_group.secondary_devices",
+            ),
             ("output { is_shape_tensor: true }", "output.is_shape_tensor"),
             ("instance_group { rate_limiter { priority: 2 } }", "instance_group.rate_limiter"),
             ('instance_group { profile: "p" }', "instance_group.profile"),
@@ -150,17 +170,12 @@ class TestUnsupported:
         assert told.startswith(f"m/config.pbtxt: Penstock does not implement '{path}' (")
         assert told.endswith("); remove it or set it to its default")
 
-    @pytest.mark.parametrize("kind", ["input", "output"])
-    def test_reshaping_to_no_dimensions_is_not_a_default(self, kind):
-        """``dims: [ 1 ] reshape { shape: [ ] }`` is how a scalar for each row is written."""
-        assert f"'{kind}.reshape'" in refusal(f"{kind} {{ reshape {{ shape: [ ] }} }}")
-
     def test_all_of_them_are_told_at_once(self):
-        text = 'runtime: "r" input { optional: true } input { allow_ragged_batch: true }'
+        text = 'runtime: "r" input { is_shape_tensor: true } input { allow_ragged_batch: true }'
 
         told = refusal(text)
 
-        assert all(f"'{path}'" in told for path in ("runtime", "input.optional"))
+        assert all(f"'{path}'" in told for path in ("runtime", "input.is_shape_tensor"))
         assert "'input.allow_ragged_batch'" in told
 
 
@@ -196,6 +211,22 @@ class TestValues:
             (
                 'output { name: "y" data_type: TYPE_FP32 dims: -2 }',
                 "output 'y': each of dims must be 1 or more, or -1 for any size, got [-2]",
+            ),
+            (
+                'input { name: "x" data_type: TYPE_FP32 dims: [ 3, 4 ] format: FORMAT_NCHW }',
+                "input 'x': FORMAT_NHWC and FORMAT_NCHW need 3 dims",
+            ),
+            (
+                'input { name: "x" data_type: TYPE_FP32 dims: 2 reshape { shape: [ ] } }',
+                (
+                    "input 'x': reshape.shape [] does not have as many elements as dims [2]; "
+                    "between dimensions of any size (-1), of which both must have the same "
+                    "number, as well"
+                ),
+            ),
+            (
+                'metric_tags { key: "a-b" value: "c" }',
+                "metric_tags: 'a-b' cannot name a label: use letters, digits and _",
             ),
             (
                 "instance_group { kind: KIND_MODEL }",

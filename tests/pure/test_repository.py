@@ -259,3 +259,45 @@ class TestFingerprint:
         one, two = (scan(put(tmp_path / name, files)) for name in ("one", "two"))
 
         assert one == two
+
+
+WARM = """model_warmup { name: "w" inputs { key: "x" value {
+    data_type: TYPE_FP32 dims: 1 input_data_file: "x.raw" } } }"""
+
+
+def test_the_files_of_samples_are_part_of_what_workers_hold(tmp_path):
+    files = {"m/1/model.onnx": "a", "m/config.pbtxt": WARM, "m/warmup/x.raw": "1234"}
+    (before,) = scan(put(tmp_path, files))
+
+    (after,) = scan(put(tmp_path, {"m/warmup/x.raw": "5678"}))
+
+    assert (before.error, after.error) == ("", "")
+    assert before.generation != after.generation
+
+
+def test_a_sample_without_its_file_is_refused(tmp_path):
+    (found,) = scan(put(tmp_path, {"m/1/model.onnx": "a", "m/config.pbtxt": WARM}))
+
+    assert found.error == (
+        "m/config.pbtxt: model_warmup reads 'warmup/x.raw', which is not in the model's directory: "
+        "put it there, or correct input_data_file"
+    )
+
+
+def test_a_samples_file_is_not_taken_from_elsewhere(tmp_path):
+    put(tmp_path, {"repository/m/1/model.onnx": "a", "repository/m/config.pbtxt": WARM, "x": "1"})
+    (tmp_path / "repository/m/warmup").mkdir()
+    (tmp_path / "repository/m/warmup/x.raw").symlink_to(tmp_path / "x")
+
+    (found,) = scan(tmp_path / "repository")
+
+    assert "leads out of the repository" in found.error
+
+
+def test_tags_for_metrics_start_no_worker_anew(tmp_path):
+    (before,) = scan(put(tmp_path, {"m/1/model.onnx": "a"}))
+
+    (after,) = scan(put(tmp_path, {"m/config.pbtxt": 'metric_tags { key: "a" value: "b" }'}))
+
+    assert before.generation == after.generation
+    assert before.fingerprint != after.fingerprint

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from penstock.errors import ArtifactUnusable, InvalidRequest
 from penstock.protos import cluster_pb2
+from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.model_config import PYTHON
 from penstock.tensors import Array
 
@@ -71,10 +72,12 @@ def open_runtime(
     runtime: str,
     device: DeviceRef,
     code_of: cluster_pb2.ModelVersion | None = None,
+    config: ModelConfig | None = None,
 ) -> Runtime:
     """Load *artifact* on *device*.
 
     Args:
+        config: what its owner says to the runtime; None for nothing.
         code_of: the version whose Python code may be run; None where no such code may.
 
     Raises:
@@ -82,11 +85,14 @@ def open_runtime(
     """
     if not artifact.is_file():
         raise ArtifactUnusable(f"{artifact} is missing: put it back, or export it again")
+    config = config or ModelConfig()
+    if runtime != ONNX:
+        _check_for_onnx(artifact, config)
     try:
         if runtime == ONNX:
             from penstock.workers.runtimes.onnx_runtime import OnnxRuntime
 
-            return OnnxRuntime.open(artifact, device)
+            return OnnxRuntime.open(artifact, device, config)
         if runtime == TORCH:
             from penstock.workers.runtimes.torch_runtime import TorchRuntime
 
@@ -101,6 +107,16 @@ def open_runtime(
     raise ArtifactUnusable(
         f"{artifact.name}: unknown runtime '{runtime}', expected {ONNX}, {TORCH} or {PYTHON}"
     )
+
+
+def _check_for_onnx(artifact: Path, config: ModelConfig) -> None:
+    """Refuse what only ONNX Runtime could do."""
+    asked = config.optimization
+    if asked.graph.level or asked.HasField("execution_accelerators"):
+        raise ArtifactUnusable(
+            f"optimization.graph and .execution_accelerators are for ONNX models, and "
+            f"{artifact.name} is none: remove them"
+        )
 
 
 def _open_python(

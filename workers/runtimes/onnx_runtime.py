@@ -11,8 +11,10 @@ import onnxruntime as ort
 
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2
+from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.tensors import Array
 from penstock.workers.runtimes import DeviceRef, InputRejected
+from penstock.workers.runtimes.onnx_options import CUDA, providers, run_options, session_options
 
 DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -33,7 +35,6 @@ DATATYPES = {
 """ONNX Runtime's name of a tensor's type -> the wire's datatype."""
 
 _ONNX_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
-_CUDA = "CUDAExecutionProvider"
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _ADVICE = "Please fix either the inputs/outputs or the model."
 
@@ -43,8 +44,11 @@ class OnnxRuntime:
 
     any_thread = True
 
-    def __init__(self, session: Any, signature: cluster_pb2.Signature) -> None:
+    def __init__(
+        self, session: Any, signature: cluster_pb2.Signature, run_options: Any = None
+    ) -> None:
         self._session = session
+        self._run_options = run_options
         self.signature = signature
         self._text = {spec.name for spec in signature.inputs if spec.datatype == "BYTES"}
         self._text_outputs = {spec.name for spec in signature.outputs if spec.datatype == "BYTES"}
@@ -53,29 +57,29 @@ class OnnxRuntime:
         self._half_outputs = {spec.name for spec in signature.outputs if spec.datatype == "BF16"}
 
     @classmethod
-    def open(cls, artifact: Path, device: DeviceRef) -> Self:
+    def open(cls, artifact: Path, device: DeviceRef, config: ModelConfig) -> Self:
         """Load the model; see `open_runtime`."""
+        options, wanted = session_options(device, config), providers(device, config)
         try:
-            session = ort.InferenceSession(
-                str(artifact), _options(device), providers=_providers(device)
-            )
+            session = ort.InferenceSession(str(artifact), options, providers=wanted)
         except Exception as error:
             raise ArtifactUnusable(
                 f"{artifact.name} is not a model that ONNX Runtime {ort.__version__} can load: "
                 f"{said(error)}; copy it again with all files that belong to it, or export it anew"
             ) from error
-        if device.kind == "cuda" and _CUDA not in session.get_providers():
-            raise ArtifactUnusable(
-                f"ONNX Runtime cannot use the GPU on {artifact.name}: check that CUDA and cuDNN "
-                "are those that onnxruntime-gpu needs, or set instance_group kind: KIND_CPU"
-            )
+        _check_providers(session, wanted, artifact)
+        optional = {tensor.name for tensor in config.input if tensor.optional}
+        defaults = [e for e in session.get_overridable_initializers() if e.name in optional]
         signature = cluster_pb2.Signature(
-            inputs=[_spec(entry, artifact) for entry in session.get_inputs()],
+            inputs=[
+                *(_spec(entry, artifact) for entry in session.get_inputs()),
+                *(_spec(entry, artifact, optional=True) for entry in defaults),
+            ],
             outputs=[_spec(entry, artifact) for entry in session.get_outputs()],
             parameter_bytes=_bytes_on_disk(artifact),
         )
         _check_text_and_half(signature, artifact)
-        return cls(session, signature)
+        return cls(session, signature, run_options(config))
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run once; see `Runtime.run`."""
@@ -88,7 +92,7 @@ class OnnxRuntime:
             if self._half_outputs.intersection(outputs):
                 results = self._run_values(feed, outputs)
             else:
-                results = self._session.run(outputs, feed)
+                results = self._session.run(outputs, feed, self._run_options)
         except (ort.capi.onnxruntime_pybind11_state.InvalidArgument, ValueError) as error:
             raise InputRejected(said(error)) from error
         found = dict(zip(outputs, results, strict=True))
@@ -104,7 +108,7 @@ class OnnxRuntime:
             name: ort_value(value, "") if isinstance(value, np.ndarray) else value
             for name, value in feed.items()
         }
-        results = self._session.run_with_ort_values(outputs, values)
+        results = self._session.run_with_ort_values(outputs, values, self._run_options)
         return [
             _bits(value) if name in self._half_outputs else value.numpy()
             for name, value in zip(outputs, results, strict=True)
@@ -125,24 +129,25 @@ def said(error: Exception) -> str:
     return text.rstrip(". ") or type(error).__name__
 
 
-def _options(device: DeviceRef) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = device.threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Spinning threads would burn the cores that other workers and the gateway compute on.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    return options
+def _check_providers(
+    session: Any, wanted: Sequence[tuple[str, Mapping[str, str]]], artifact: Path
+) -> None:
+    """ONNX Runtime goes on without a provider that cannot start."""
+    there = session.get_providers()
+    for name, _ in wanted:
+        if name == CUDA and name not in there:
+            raise ArtifactUnusable(
+                f"ONNX Runtime cannot use the GPU on {artifact.name}: check that CUDA and cuDNN "
+                "are those that onnxruntime-gpu needs, or set instance_group kind: KIND_CPU"
+            )
+        if name not in there:
+            raise ArtifactUnusable(
+                f"{name} cannot start on {artifact.name}: install its libraries, or remove "
+                "optimization.execution_accelerators"
+            )
 
 
-def _providers(device: DeviceRef) -> list[Any]:
-    if device.kind == "cuda":
-        return [(_CUDA, {"device_id": device.index}), "CPUExecutionProvider"]
-    return ["CPUExecutionProvider"]
-
-
-def _spec(entry: Any, artifact: Path) -> cluster_pb2.TensorSpec:
+def _spec(entry: Any, artifact: Path, *, optional: bool = False) -> cluster_pb2.TensorSpec:
     datatype = DATATYPES.get(entry.type)
     if datatype is None:
         raise ArtifactUnusable(
@@ -150,7 +155,9 @@ def _spec(entry: Any, artifact: Path) -> cluster_pb2.TensorSpec:
             "export the model with plain tensors"
         )
     shape = [size if isinstance(size, int) and size >= 0 else -1 for size in entry.shape]
-    return cluster_pb2.TensorSpec(name=entry.name, datatype=datatype, shape=shape)
+    return cluster_pb2.TensorSpec(
+        name=entry.name, datatype=datatype, shape=shape, optional=optional
+    )
 
 
 def _check_text_and_half(signature: cluster_pb2.Signature, artifact: Path) -> None:

@@ -16,6 +16,7 @@ from penstock.protos import cluster_pb2
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.python_model import Context, Parameters
 from penstock.scheduler.model_config import datatype_of_config
+from penstock.scheduler.reshape import artifact_dims
 from penstock.tensors import Array
 from penstock.workers.runtimes import DeviceRef
 from penstock.workers.runtimes.python_code import CLASS, model_of, raised
@@ -99,7 +100,8 @@ class PythonRuntime:
         return {name: found[name] for name in outputs}
 
     def _rows(self, inputs: Mapping[str, Array]) -> int | None:
-        return next(iter(inputs.values())).shape[0] if self._batched else None
+        first = next(iter(inputs.values()), None)  # none where all that are optional were left out
+        return first.shape[0] if self._batched and first is not None else None
 
     def close(self) -> None:
         """Let the model end in order; what it raises is only told."""
@@ -130,7 +132,8 @@ def signature_of(config: config_pb.ModelConfig, size: int) -> cluster_pb2.Signat
             cluster_pb2.TensorSpec(
                 name=tensor.name,
                 datatype=datatype_of_config(tensor.data_type),
-                shape=[*lead, *tensor.dims],
+                shape=[*lead, *artifact_dims(tensor)],
+                optional=isinstance(tensor, config_pb.ModelInput) and tensor.optional,
             )
             for tensor in tensors
         ]
