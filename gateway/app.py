@@ -20,17 +20,19 @@ from penstock.gateway.control import Control
 from penstock.gateway.demand import Demand
 from penstock.gateway.inference import Extensions, Inference, InferenceLimits
 from penstock.gateway.leaving import Leaver
+from penstock.gateway.live_settings import LiveSettings
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
 from penstock.gateway.scraping import Scraper, serving_metrics
 from penstock.gateway.server import Health, bind, build_server
-from penstock.gateway.servicer import InferenceService
+from penstock.gateway.servicer import Administration, InferenceService
 from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.streaming import Streams
 from penstock.gateway.tracing import Tracing
 from penstock.gateway.usage import Usage
 from penstock.lifetime import rest_collector, stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
+from penstock.scheduler.cluster_settings import ClusterSettings
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 from penstock.scheduler.queue import Queue
@@ -73,6 +75,7 @@ class _Gateway:
     streams: Streams
     scraper: Scraper
     control: Control
+    live_settings: LiveSettings
     usage: Usage
     replies: ReplyReader
 
@@ -106,6 +109,7 @@ class _Gateway:
             Streams(inference),
             Scraper(catalog, queue, pending, id_),
             control,
+            LiveSettings(ClusterSettings(links), inference.tracing),
             Usage(catalog, pending, demand, control, wishes),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver),
         )
@@ -148,9 +152,10 @@ class _Gateway:
                 self.catalog,
                 self.inference,
                 self.streams,
-                SharedMemory(self.inference.regions),
+                Administration(
+                    self.control, self.live_settings, SharedMemory(self.inference.regions)
+                ),
                 self.queue,
-                self.control,
                 self.settings.server_name,
             ),
             ClusterService(self.catalog, self.registry, self.queue),
@@ -186,5 +191,6 @@ class _Gateway:
 
     async def _watch(self, known: asyncio.Event) -> None:
         async for snapshot in steady(self.registry.watch()):
+            self.live_settings.update(snapshot)
             self.catalog.update(snapshot)
             known.set()

@@ -1,15 +1,15 @@
-"""The logging extension: what this gateway process writes to its log, by Triton's settings.
+"""The logging extension: what gateways write to their logs, by Triton's settings.
 
 `log_verbose_level` above 0 shows lines of level debug. Where the log goes is decided where the
 process is started, not over the network. A setting without a value stays as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from penstock.errors import InvalidRequest, PenstockError, Unimplemented
 from penstock.protos import grpc_service_pb2 as pb
-from penstock.telemetry import STAMPS, Logging, change_logging, current_logging
+from penstock.telemetry import STAMPS, Logging
 
 _KINDS: Final = {
     "log_file": "string_param",
@@ -28,41 +28,48 @@ _CHANGES: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
 }
 
 
-def change_log_settings(request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
-    """Change what *request* names, all or nothing; the answer holds every setting.
+def log_changes(request: pb.LogSettingsRequest) -> dict[str, bool | int | str]:
+    """What *request* changes, by setting.
 
     Raises:
         InvalidRequest: there is no such setting, or its value cannot be.
         Unimplemented: it cannot be changed over the network.
     """
+    given = {name: _given(name, setting) for name, setting in request.settings.items()}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def logging_with(settings: Mapping[str, bool | int | str]) -> dict[str, Any]:
+    """The fields of `Logging` that *settings* stand for."""
     changes: dict[str, Any] = {}
-    for name, setting in request.settings.items():
-        changes |= _change(name, setting)
-    return _shown(change_logging(**changes) if changes else current_logging())
+    for name, value in settings.items():
+        changes |= _CHANGES[name](value)
+    return changes
 
 
-def _change(name: str, setting: pb.LogSettingsRequest.SettingValue) -> dict[str, Any]:
+def _given(name: str, setting: pb.LogSettingsRequest.SettingValue) -> bool | int | str | None:
     kind = _KINDS.get(name)
     if kind is None:
         raise InvalidRequest(f"there is no log setting '{name}', only {', '.join(_KINDS)}")
     given = setting.WhichOneof("parameter_choice")
     if given is None:
-        return {}
+        return None
     if given != kind:
         raise InvalidRequest(f"expect log setting '{name}' to be {kind}, got {given}")
     if name == "log_file":
         raise _fixed_file()
-    value = getattr(setting, kind)
+    value: bool | int | str = getattr(setting, kind)
     if name == "log_format" and value not in STAMPS:
         raise InvalidRequest(f"log_format '{value}' is none of {', '.join(STAMPS)}")
-    return _CHANGES[name](value)
+    return value
 
 
 def _fixed_file() -> PenstockError:
     return Unimplemented("log file location can not be updated through network protocol")
 
 
-def _shown(logging: Logging) -> pb.LogSettingsResponse:
+def shown_logging(logging: Logging) -> pb.LogSettingsResponse:
+    """*logging* by Triton's settings."""
     value = pb.LogSettingsResponse.SettingValue
     return pb.LogSettingsResponse(
         settings={

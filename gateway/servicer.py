@@ -6,6 +6,7 @@ the wire, so that nothing is parsed or built twice.
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
 from penstock.gateway.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.control import Control
 from penstock.gateway.inference import Inference
-from penstock.gateway.log_settings import change_log_settings
+from penstock.gateway.live_settings import LiveSettings
 from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.statistics import model_statistics
 from penstock.gateway.status import Context, abort
@@ -48,6 +49,15 @@ _ENDS_ON_ERROR: Final = "triton_grpc_error"
 Method = Callable[[Any, Context], Awaitable[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """What clients manage beside inference."""
+
+    control: Control
+    settings: LiveSettings
+    shared_memory: SharedMemory
+
+
 class InferenceService:
     """Answers the RPCs from the catalog and through the queue."""
 
@@ -56,17 +66,17 @@ class InferenceService:
         catalog: Catalog,
         inference: Inference,
         streams: Streams,
-        shared_memory: SharedMemory,
+        administration: Administration,
         queue: Queue,
-        control: Control,
         server_name: str,
     ) -> None:
         self._catalog = catalog
         self._inference = inference
         self._streams = streams
-        self.shared_memory = shared_memory
+        self.shared_memory = administration.shared_memory
         self._queue = queue
-        self._control = control
+        self._control = administration.control
+        self._settings = administration.settings
         self._server_name = server_name
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -237,15 +247,15 @@ class InferenceService:
         return pb.RepositoryModelUnloadResponse()
 
     async def log_settings(self, request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
-        """What this process writes to its log; changed where the request says so."""
-        return change_log_settings(request)
+        """What the gateways write to their logs; changed where the request says so."""
+        return await self._settings.change_log(request)
 
     async def trace_setting(self, request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
-        """Which requests this process traces; changed where the request says so."""
+        """Which requests the gateways trace; changed where the request says so."""
         model = request.model_name
         if model and not self._catalog.versions_of(model):
             raise ModelNotFound(f"Request for unknown model: '{model}' is not found")
-        return self._inference.tracing.change(request)
+        return await self._settings.change_trace(request)
 
 
 def _sharing(

@@ -9,8 +9,9 @@ its own machine, and cannot be changed over the network.
 import json
 import os
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ import structlog
 from penstock.errors import InvalidRequest, Unimplemented
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
+from penstock.scheduler.cluster_settings import Setting
 from penstock.scheduler.jobs import TRACE
 from penstock.scheduler.keys import StageRef
 
@@ -40,6 +42,7 @@ class _Terms:
     """What is traced, of one model or of all that have no settings of their own.
 
     Attributes:
+        set_by: stamps of the calls that set them.
         seen: requests since the settings changed.
         left: traces still to be made; negative for any number.
     """
@@ -47,8 +50,17 @@ class _Terms:
     level: str = "OFF"
     rate: int = 1000
     count: int = _UNLIMITED
+    set_by: frozenset[str] = frozenset()
     seen: int = 0
     left: int = _UNLIMITED
+
+    def with_settings(self, settings: Mapping[str, Setting]) -> "_Terms":
+        """Terms that begin anew with *settings*, and are like these in all others."""
+        terms = replace(self, set_by=self.set_by | {kept.stamp for kept in settings.values()})
+        for name, kept in settings.items():
+            setattr(terms, *_field(name, list(map(str, kept.values))))
+        terms.seen, terms.left = 0, terms.count
+        return terms
 
     def chooses(self) -> bool:
         """Whether the next request is one to be traced."""
@@ -123,31 +135,43 @@ class Tracing:
             return None
         return Trace(self, next(self._ids), ref, request_id, arrived_ns)
 
-    def change(self, request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
-        """Change what *request* names, all or nothing; the answer holds every setting.
-
-        A setting without a value is as before any change; for a model, as for all models.
+    def changes(self, request: pb.TraceSettingRequest) -> dict[str, tuple[str, ...]]:
+        """What *request* changes, by setting; no values where one is cleared.
 
         Raises:
             InvalidRequest: there is no such setting, or its value cannot be.
             Unimplemented: it cannot be changed over the network, or is not offered.
         """
-        model = request.model_name
-        before = self._models.get(model, self._all) if model else self._all
-        defaults = self._all if model else _Terms()
-        changes: dict[str, Any] = {}
-        for name, setting in request.settings.items():
-            changes |= self._change(name, list(setting.value), defaults)
-        if changes:
-            after = replace(before, **changes, seen=0)
-            after.left = after.count
-            if model:
-                self._models[model] = after
-            else:
-                self._all = after
-            self.on = any(t.level != "OFF" for t in (self._all, *self._models.values()))
-            before = after
-        return self._shown(before)
+        found = {name: tuple(setting.value) for name, setting in request.settings.items()}
+        return {name: values for name, values in found.items() if self._changes(name, values)}
+
+    def use(self, settings: Mapping[str, Mapping[str, Setting]]) -> None:
+        """Trace by *settings*, by model; those of the model "" are for all others.
+
+        What did not change goes on counting.
+        """
+        self._all = _renewed(self._all, _Terms().with_settings(settings.get("", {})))
+        self._models = {
+            model: _renewed(self._models.get(model), self._all.with_settings(own))
+            for model, own in settings.items()
+            if model
+        }
+        wanted = any(t.level != "OFF" for t in (self._all, *self._models.values()))
+        self.on = wanted and self.file is not None
+
+    def shown(self, model: str = "") -> pb.TraceSettingResponse:
+        """Every setting, of one model or of those that have none of their own."""
+        terms = self._models.get(model, self._all)
+        shown = {
+            "trace_level": terms.level,
+            "trace_rate": str(terms.rate),
+            "trace_count": str(terms.left),
+            "log_frequency": "0",
+            "trace_file": str(self.file or ""),
+            "trace_mode": "triton",
+        }
+        value = pb.TraceSettingResponse.SettingValue
+        return pb.TraceSettingResponse(settings={k: value(value=[v]) for k, v in shown.items()})
 
     def write(self, trace: Mapping[str, Any]) -> None:
         """Add a line to the file; a file that cannot be written ends all tracing."""
@@ -167,54 +191,56 @@ class Tracing:
             self.on = False
             log.error("tracing ends: the trace file cannot be written", error=str(error))  # noqa: TRY400
 
-    def _change(self, name: str, values: list[str], defaults: _Terms) -> dict[str, Any]:
-        if name == "trace_level":
-            return {"level": self._level(values) if values else defaults.level}
-        if name == "trace_rate":
-            return {"rate": _number(name, values, 1) if values else defaults.rate}
-        if name == "trace_count":
-            return {"count": _number(name, values, _UNLIMITED) if values else defaults.count}
+    def _changes(self, name: str, values: Sequence[str]) -> bool:
+        """Whether it is a setting that can change; a value that cannot be is refused."""
         if name in _FIXED and values:
             what = name.replace("_", " ")
             raise Unimplemented(f"{what} can not be updated through network protocol")
-        if name == "log_frequency" and values and values != ["0"]:
+        if name == "log_frequency" and values and list(values) != ["0"]:
             raise Unimplemented("log_frequency is not offered: all traces go to one file")
-        if name not in (*_FIXED, "log_frequency"):
+        if name in (*_FIXED, "log_frequency"):
+            return False
+        if name not in _FIELDS:
             raise InvalidRequest(f"there is no trace setting '{name}'")
-        return {}
-
-    def _level(self, values: list[str]) -> str:
-        if "TENSORS" in values:
-            raise Unimplemented("trace level TENSORS is not offered: tensors are never written")
-        for value in values:
-            if value not in _LEVELS:
-                raise InvalidRequest(f"trace level '{value}' is none of {', '.join(_LEVELS)}")
-        level = "TIMESTAMPS" if "TIMESTAMPS" in values else "OFF"
-        if level != "OFF" and self.file is None:
+        if values and _field(name, values) == ("level", "TIMESTAMPS") and self.file is None:
             raise InvalidRequest("there is no trace file: start the gateway with --trace-file FILE")
-        return level
-
-    def _shown(self, terms: _Terms) -> pb.TraceSettingResponse:
-        shown = {
-            "trace_level": terms.level,
-            "trace_rate": str(terms.rate),
-            "trace_count": str(terms.left),
-            "log_frequency": "0",
-            "trace_file": str(self.file or ""),
-            "trace_mode": "triton",
-        }
-        value = pb.TraceSettingResponse.SettingValue
-        return pb.TraceSettingResponse(settings={k: value(value=[v]) for k, v in shown.items()})
+        return True
 
 
-def _number(name: str, values: list[str], least: int) -> int:
+def _renewed(before: _Terms | None, after: _Terms) -> _Terms:
+    return before if before is not None and before.set_by == after.set_by else after
+
+
+def _field(name: str, values: Sequence[str]) -> tuple[str, Any]:
+    """The field of `_Terms` that a setting stands for, and its value."""
+    field_, parse = _FIELDS[name]
+    return field_, parse(name, values)
+
+
+def _level(_: str, values: Sequence[str]) -> str:
+    if "TENSORS" in values:
+        raise Unimplemented("trace level TENSORS is not offered: tensors are never written")
+    for value in values:
+        if value not in _LEVELS:
+            raise InvalidRequest(f"trace level '{value}' is none of {', '.join(_LEVELS)}")
+    return "TIMESTAMPS" if "TIMESTAMPS" in values else "OFF"
+
+
+def _number(name: str, values: Sequence[str], least: int) -> int:
     try:
         (number,) = map(int, values)
     except ValueError:
-        raise InvalidRequest(f"{name} must be one whole number, not {values}") from None
+        raise InvalidRequest(f"{name} must be one whole number, not {list(values)}") from None
     if number < least or number >= 2**63:
         raise InvalidRequest(f"{name} must be at least {least}, not {number}")
     return number
+
+
+_FIELDS: Final[Mapping[str, tuple[str, Callable[[str, Sequence[str]], Any]]]] = {
+    "trace_level": ("level", _level),
+    "trace_rate": ("rate", partial(_number, least=1)),
+    "trace_count": ("count", partial(_number, least=_UNLIMITED)),
+}
 
 
 def _parted(reply: bytes) -> tuple[bytes, list[Any]]:

@@ -106,4 +106,5 @@ class RegistryKeys:
     schedulers = f"{ROOT}:{REGISTRY_TAG}:schedulers"
     seen = f"{ROOT}:{REGISTRY_TAG}:seen"
     signatures = f"{ROOT}:{REGISTRY_TAG}:signatures"
+    settings = f"{ROOT}:{REGISTRY_TAG}:settings"
     changes = f"{ROOT}:{REGISTRY_TAG}:changes"

@@ -23,7 +23,7 @@ class SnapshotReader:
         """The snapshot that registry_snapshot.lua answered with."""
         now_ms, revision, change_id, *hashes, offers, used, seen = answer
         versions, placements, nodes, workers, gateways, schedulers, signatures, *control = hashes
-        retiring, since, wishes, answers, files = control
+        retiring, since, wishes, answers, files, settings = control
         published = self._records(versions, pb.ModelVersion)
         retired = self._records(retiring, pb.ModelVersion, "retiring")
         since_ms = _numbers(since, int)
@@ -46,7 +46,8 @@ class SnapshotReader:
             wishes=self._records(wishes, pb.Wish),
             answers=self._records(answers, pb.Answer),
             offers=frozenset(name.decode() for name in offers),
-            files={k.decode(): v.decode() for k, v in zip(files[::2], files[1::2], strict=True)},
+            files=_texts(files),
+            settings=_texts(settings),
             used_ms=_numbers(used, float),
         )
 
@@ -77,6 +78,11 @@ def as_bytes(record: Message) -> bytes:
     """*record* serialized."""
     # Maps have no order of their own; equal records must have equal bytes.
     return record.SerializeToString(deterministic=True)
+
+
+def _texts(flat: list[bytes]) -> dict[str, str]:
+    """Field -> text, of a flat list."""
+    return {k.decode(): v.decode() for k, v in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _numbers(flat: list[bytes], number: Callable[[bytes], N]) -> dict[str, N]:

@@ -153,6 +153,7 @@ class Registry:
                 RegistryKeys.wishes,
                 RegistryKeys.answers,
                 RegistryKeys.files,
+                RegistryKeys.settings,
                 RegistryKeys.offers,
                 RegistryKeys.used,
                 RegistryKeys.seen,

@@ -80,6 +80,7 @@ class Snapshot:
         wishes, answers: by model: what is wished for it, and what a scheduler found for that.
         offers: names of models that can be wished for.
         files: digest -> bytes, and when it was last wished for, of contents that came with wishes.
+        settings: what clients changed for the whole cluster, by name; see `cluster_settings`.
         used_ms: by model: when a gateway last had a request for it.
         live: "<kind>/<id>" of every process that counts as alive, kind as above.
         seen_ms: the same names -> when each process was last seen, alive or not.
@@ -103,6 +104,7 @@ class Snapshot:
     answers: Mapping[str, pb.Answer] = field(default_factory=dict)
     offers: frozenset[str] = frozenset()
     files: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
     used_ms: Mapping[str, float] = field(default_factory=dict)
 
     def live_nodes(self) -> list[pb.Node]:

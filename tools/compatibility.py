@@ -40,8 +40,8 @@ RPCS: Final = {
     "CudaSharedMemoryStatus": "yes: there is no region",
     "CudaSharedMemoryRegister": _NO_CUDA,
     "CudaSharedMemoryUnregister": "yes: there is no region",
-    "TraceSetting": "yes, of the gateway process that answers; no tensors",
-    "LogSettings": "yes, of the gateway process that answers",
+    "TraceSetting": "yes, for all gateways; no tensors",
+    "LogSettings": "yes, for all gateways",
 }
 """RPC -> how it is answered."""
 

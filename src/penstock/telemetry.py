@@ -1,12 +1,12 @@
 """Logs: one structured line per event, written at the boundary where the event is known.
 
 Nothing per request above DEBUG, and never the contents of a tensor. What is written can be
-changed while the process runs (`change_logging`).
+changed while the process runs (`use_logging`).
 """
 
 import logging
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import structlog
@@ -85,10 +85,9 @@ def current_logging() -> Logging:
     return _Current.logging
 
 
-def change_logging(**changes: Any) -> Logging:
-    """Write other levels, or times in another form, from now on; returns all of it."""
-    _Current.logging = replace(_Current.logging, **changes)
-    return _Current.logging
+def use_logging(logging: Logging) -> None:
+    """Write what *logging* says from now on."""
+    _Current.logging = logging
 
 
 def _drop_unwanted(

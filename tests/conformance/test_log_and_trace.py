@@ -50,6 +50,22 @@ def test_a_trace_shows_every_stage(client, tmp_path):
     assert not any(answer.get_response().parameters for answer in answers)
 
 
+async def test_every_process_of_a_gateway_traces(cluster, onnx_digits, tmp_path):
+    environment = {"PENSTOCK_TRACE_FILE": str(tmp_path / "traces")}
+    running = cluster(onnx_digits, "--processes", "2", environment=environment)
+    settings = {"trace_level": ["TIMESTAMPS"], "trace_rate": "1"}
+    with triton.InferenceServerClient(running.url) as client:
+        client.update_trace_settings(settings=settings)
+
+    def told():
+        # A connection of its own each time: the kernel gives it to either process.
+        alone = [("grpc.use_local_subchannel_pool", 1)]
+        with triton.InferenceServerClient(running.url, channel_args=alone) as client:
+            return client.get_trace_settings().settings["trace_level"].value == ["TIMESTAMPS"]
+
+    await until(lambda: all(told() for _ in range(16)))
+
+
 def test_traces_of_an_unknown_model_are_refused(client):
     with pytest.raises(InferenceServerException, match="'nothing' is not found") as caught:
         client.get_trace_settings("nothing")

@@ -1,12 +1,14 @@
 """What a process writes to its log can be changed while it runs."""
 
+from dataclasses import replace
+
 import pytest
 import structlog
 
 from penstock.errors import InvalidRequest, Unimplemented
-from penstock.gateway.log_settings import change_log_settings
+from penstock.gateway.log_settings import log_changes, logging_with, shown_logging
 from penstock.protos import grpc_service_pb2 as pb
-from penstock.telemetry import configure_logging, current_logging
+from penstock.telemetry import configure_logging, current_logging, use_logging
 
 
 @pytest.fixture(autouse=True)
@@ -17,12 +19,17 @@ def _own_log():
     structlog.contextvars.clear_contextvars()
 
 
+def changed(request):
+    use_logging(replace(current_logging(), **logging_with(log_changes(request))))
+    return shown_logging(current_logging()).settings
+
+
 def change(**settings):
     request = pb.LogSettingsRequest()
     for name, value in settings.items():
         kinds = {bool: "bool_param", int: "uint32_param", str: "string_param"}
         setattr(request.settings[name], kinds[type(value)], value)
-    return change_log_settings(request).settings
+    return changed(request)
 
 
 def written(capsys):
@@ -78,7 +85,7 @@ def test_without_values_nothing_changes():
     request = pb.LogSettingsRequest()
     _ = request.settings["log_info"]
 
-    settings = change_log_settings(request).settings
+    settings = changed(request)
 
     assert current_logging() == before
     assert set(settings) == {

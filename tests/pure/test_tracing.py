@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+from itertools import count
 
 import pytest
 
 from penstock.errors import InvalidRequest, JobFailed, PenstockError, Unimplemented
 from penstock.gateway.tracing import Tracing
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.cluster_settings import Setting
 from penstock.scheduler.jobs import TRACE
 from penstock.scheduler.keys import StageRef
 
@@ -16,7 +18,25 @@ REF, OTHER = StageRef("m", 1, 0), StageRef("other", 1, 0)
 
 @pytest.fixture
 def tracing(tmp_path):
-    return Tracing(tmp_path / "traces")
+    return Changed(tmp_path / "traces")
+
+
+class Changed(Tracing):
+    """Keeps its own settings, as the registry does for all gateways."""
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.kept = {}
+        self.calls = count()
+
+    def change(self, request):
+        stamp, own = str(next(self.calls)), dict(self.kept.get(request.model_name, {}))
+        for name, values in self.changes(request).items():
+            own.pop(name, None)
+            if values:
+                own[name] = Setting(stamp, values)
+        self.kept[request.model_name] = own
+        self.use(self.kept)
 
 
 def change(tracing, model="", **settings):
@@ -26,7 +46,8 @@ def change(tracing, model="", **settings):
         entry = request.settings[name]
         if value is not None:
             entry.value.extend(value if isinstance(value, list) else [value])
-    return {name: list(found.value) for name, found in tracing.change(request).settings.items()}
+    tracing.change(request)
+    return {name: list(found.value) for name, found in tracing.shown(model).settings.items()}
 
 
 def chosen(tracing, times, ref=REF):
@@ -73,6 +94,33 @@ def test_a_model_can_have_settings_of_its_own(tracing):
     assert chosen(tracing, 4, OTHER) == [0, 2]
 
 
+def test_a_model_follows_the_general_settings_that_it_has_none_for(tracing):
+    change(tracing, "other", trace_rate="3")
+    change(tracing, trace_level="TIMESTAMPS", trace_rate="2")
+
+    assert chosen(tracing, 4) == [0, 2]
+    assert chosen(tracing, 4, OTHER) == [0, 3]
+
+
+def test_settings_of_others_do_not_begin_the_count_anew(tracing):
+    change(tracing, trace_level="TIMESTAMPS", trace_rate="1", trace_count="2")
+    assert chosen(tracing, 3) == [0, 1]
+
+    change(tracing, "other", trace_level="OFF")
+    assert chosen(tracing, 3) == []
+    change(tracing, trace_count="2")
+    assert chosen(tracing, 3) == [0, 1]
+
+
+def test_a_gateway_without_a_file_leaves_tracing_to_others(tracing):
+    change(tracing, trace_level="TIMESTAMPS")
+    without = Tracing(None)
+    without.use(tracing.kept)
+
+    assert not without.on
+    assert without.shown().settings["trace_level"].value == ["TIMESTAMPS"]
+
+
 def test_a_cleared_setting_has_its_default(tracing):
     change(tracing, trace_level="TIMESTAMPS", trace_rate="3")
 
@@ -106,7 +154,7 @@ def test_what_cannot_be_changes_nothing(tracing, name, value, error, text):
 
 def test_without_a_file_nothing_can_be_traced():
     with pytest.raises(InvalidRequest, match="start the gateway with --trace-file FILE"):
-        change(Tracing(None), trace_level="TIMESTAMPS")
+        change(Changed(None), trace_level="TIMESTAMPS")
 
 
 async def test_a_trace_has_the_workers_steps_and_the_client_does_not_see_them(tracing):
