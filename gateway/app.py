@@ -17,6 +17,7 @@ from penstock.gateway import processes
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
 from penstock.gateway.control import Control
+from penstock.gateway.dead_letters import DeadLetters
 from penstock.gateway.demand import Demand
 from penstock.gateway.inference import Extensions, Inference, InferenceLimits
 from penstock.gateway.leaving import Leaver
@@ -34,6 +35,7 @@ from penstock.lifetime import rest_collector, stop_signals, until_first, write_r
 from penstock.protos import cluster_pb2
 from penstock.scheduler.cluster_settings import ClusterSettings
 from penstock.scheduler.keyspace import open_queue
+from penstock.scheduler.letters import Letters
 from penstock.scheduler.link import Links
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.registry import Registry, keep_announcing, leave
@@ -70,6 +72,7 @@ class _Gateway:
     record: cluster_pb2.Gateway
     catalog: Catalog
     queue: Queue
+    letters: Letters
     pending: PendingTable
     inference: Inference
     streams: Streams
@@ -104,6 +107,7 @@ class _Gateway:
             ),
             catalog,
             queue,
+            Letters(links, queue.partitions),
             pending,
             inference,
             Streams(inference),
@@ -127,6 +131,7 @@ class _Gateway:
             asyncio.create_task(self._watch(known)),
             asyncio.create_task(self._leaver().run()),
             asyncio.create_task(self.usage.run()),
+            asyncio.create_task(self.pending.tally.run(self.queue)),
             asyncio.create_task(keep_announcing(self.registry, self.record)),
         ]
         try:
@@ -158,7 +163,13 @@ class _Gateway:
                 self.queue,
                 self.settings.server_name,
             ),
-            ClusterService(self.catalog, self.registry, self.queue),
+            ClusterService(
+                self.catalog,
+                self.registry,
+                self.queue,
+                DeadLetters(self.letters, self.catalog, self.pending, self.record.boot_id),
+                self.settings.default_timeout_s,
+            ),
             health,
             self.settings,
         )
@@ -176,6 +187,9 @@ class _Gateway:
         await self._turn_away()
         await server.stop(self.settings.drain_s)
         await self.pending.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_QUIET_S):
+                await self.pending.tally.tell(self.queue)
 
     async def _turn_away(self) -> None:
         """Refuse by name until callers have gone elsewhere.

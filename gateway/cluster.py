@@ -1,28 +1,42 @@
-"""penstock.v1.Cluster: what is running, and what has happened."""
+"""penstock.v1.Cluster: what is running, what has happened, and what was set aside."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
 
 from penstock.gateway.catalog import Catalog
-from penstock.gateway.depths import depths_of
+from penstock.gateway.dead_letters import DeadLetters
+from penstock.gateway.depths import Load, loads_of
 from penstock.gateway.status import Context, abort
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import cluster_pb2_grpc
-from penstock.scheduler.jobs import Depth
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.snapshot import VersionId
 
+_SAME_NAMES: Final = (
+    *("accepted", "expired", "cancelled", "dead", "crashes", "requeued", "fenced"),
+    *("resubmitted", "refused_full", "refused_late"),
+)
+
 
 class ClusterService(cluster_pb2_grpc.ClusterServicer):
-    """Answers from the catalog, with the queues' depths read anew."""
+    """Answers from the catalog, with what the queues hold read anew."""
 
-    def __init__(self, catalog: Catalog, registry: Registry, queue: Queue) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        registry: Registry,
+        queue: Queue,
+        letters: DeadLetters,
+        default_timeout_s: float,
+    ) -> None:
         self._catalog = catalog
         self._registry = registry
         self._queue = queue
+        self._letters = letters
+        self._default_timeout_s = default_timeout_s
 
     async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:  # noqa: N802
         """One consistent picture of the cluster."""
@@ -43,20 +57,49 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
             await _end(context, error)
 
+    async def DeadLetters(self, request: pb.DeadLettersRequest, context: Any) -> Any:  # noqa: N802
+        """Jobs that were set aside."""
+        try:
+            return await self._letters.listed(request)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the table of statuses decides
+            await abort(context, error)
+
+    async def RetryDeadLetter(self, request: pb.RetryDeadLetterRequest, context: Any) -> Any:  # noqa: N802
+        """One of them once more, and its reply."""
+        try:
+            remaining_s = context.time_remaining()
+            if remaining_s is None:
+                remaining_s = self._default_timeout_s
+            return await self._letters.retry(request.job, remaining_s)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the table of statuses decides
+            await abort(context, error)
+
     async def _status(self, model: str) -> pb.StatusResponse:
         snapshot = self._catalog.snapshot
         wanted = [(i, v) for i, v in self._catalog.records() if model in ("", i.model)]
         contents = [v for v in snapshot.contents() if model in ("", v.model)]
-        depths = await depths_of(self._queue, contents)
+        loads = await loads_of(self._queue, contents)
+        counters = await asyncio.gather(*(self._queue.statistics(*id_) for id_, _ in wanted))
         return pb.StatusResponse(
             nodes=snapshot.live_nodes(),
             gateways=snapshot.live_gateways(),
             schedulers=snapshot.live_schedulers(),
-            versions=[self._version_status(id_, record, depths) for id_, record in wanted],
+            versions=[
+                self._version_status(id_, record, loads, counted)
+                for (id_, record), counted in zip(wanted, counters, strict=True)
+            ],
         )
 
     def _version_status(
-        self, id_: VersionId, record: pb.ModelVersion, depths: dict[StageRef, Depth]
+        self,
+        id_: VersionId,
+        record: pb.ModelVersion,
+        loads: Mapping[StageRef, Load],
+        counted: Mapping[str, int],
     ) -> pb.VersionStatus:
         state = self._catalog.states[id_]
         return pb.VersionStatus(
@@ -65,16 +108,13 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
             state=state.state,
             reason=state.reason,
             stages=[
-                self._stage_status(
-                    record, stage, depths.get(StageRef(*id_, stage.index), Depth(0, 0))
-                )
+                self._stage_status(record, stage, loads.get(StageRef(*id_, stage.index), Load()))
                 for stage in record.stages
             ],
+            counts=_counts(counted),
         )
 
-    def _stage_status(
-        self, record: pb.ModelVersion, stage: pb.Stage, depth: Depth
-    ) -> pb.StageStatus:
+    def _stage_status(self, record: pb.ModelVersion, stage: pb.Stage, load: Load) -> pb.StageStatus:
         place = (record.model, record.version, stage.index)
         return pb.StageStatus(
             index=stage.index,
@@ -86,9 +126,20 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
                 if (worker.model, worker.version, worker.stage) == place
             ],
             replicas_wanted=record.replicas,
-            waiting=depth.waiting,
-            oldest_waiting_ms=depth.oldest_ms,
+            waiting=load.waiting,
+            oldest_waiting_ms=load.oldest_waiting_ms,
+            leases=load.leases,
+            oldest_lease_ms=load.oldest_lease_ms,
         )
+
+
+def _counts(counted: Mapping[str, int]) -> pb.VersionCounts:
+    """Those of the statistics that say what became of requests."""
+    return pb.VersionCounts(
+        succeeded=counted.get("success_count", 0),
+        failed=counted.get("fail_count", 0),
+        **{name: counted.get(name, 0) for name in _SAME_NAMES},
+    )
 
 
 async def _end(context: Context, error: Exception) -> None:

@@ -18,6 +18,7 @@ from penstock.gateway.demand import Demand
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
 from penstock.gateway.shared_tensors import Place, put, take, uses_regions
+from penstock.gateway.tally import REFUSED_FULL
 from penstock.gateway.tracing import MARK, Tracing
 from penstock.gateway.validation import Admitted, admit
 from penstock.protos import wire
@@ -154,6 +155,7 @@ class Inference:
         try:
             return await self._pending.answer_to(job, served.limits)
         except QueueFull as error:
+            self._pending.tally.count(served.ref, REFUSED_FULL)
             raise QueueFull(f"[request id: {request_id or '<id_unknown>'}] {error}") from error
         except JobFailed as error:
             error.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None

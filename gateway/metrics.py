@@ -7,7 +7,7 @@ read by `scraping`.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from penstock.gateway.depths import Load
 from penstock.protos import cluster_pb2
-from penstock.scheduler.jobs import Depth
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.snapshot import VersionId
 
@@ -37,18 +37,36 @@ _TRITON: Final = (
     ("compute_output_duration_us", "Cumulative time of copying out", "compute_output_ns", 1000),
 )
 _FAILURES: Final = {
-    "REJECTED": ("expired",),
+    "REJECTED": ("expired", "refused_full", "refused_late"),
     "CANCELED": ("cancelled",),
     "BACKEND": ("fail_count", "dead"),
     "OTHER": (),
 }
 _PENSTOCK: Final = (
     ("accepted", "Requests that entered the queue"),
+    ("crashes", "Jobs that lost their worker while it had them"),
     ("requeued", "Jobs queued again because their worker died"),
     ("dead", "Jobs set aside because they ended their workers"),
     ("cancelled", "Requests whose clients gave up"),
     ("expired", "Requests whose time was over"),
+    ("fenced", "Results refused because their worker had lost its lease"),
+    ("resubmitted", "Requests queued again because Redis had forgotten them"),
 )
+_LOADS: Final[Sequence[tuple[str, str, Callable[[Load], float]]]] = (
+    ("queue_depth", "Jobs that wait", lambda load: load.waiting),
+    (
+        "queue_oldest_age_seconds",
+        "How long the oldest waiting job has waited",
+        lambda load: load.oldest_waiting_ms / 1000,
+    ),
+    ("leases", "Jobs that workers have", lambda load: load.leases),
+    (
+        "lease_oldest_age_seconds",
+        "How long ago the oldest of them was claimed",
+        lambda load: load.oldest_lease_ms / 1000,
+    ),
+)
+_REFUSALS: Final = {"full": "refused_full", "late": "refused_late"}
 _ENDS: Final = ("success_count", "fail_count", "expired", "cancelled", "dead")
 _STATES: Final = ("loading", "ready", "draining", "failed", "restarting")
 
@@ -83,7 +101,7 @@ class Facts:
 
     gateway: GatewayFacts
     counters: Mapping[VersionId, Mapping[str, int]] = field(default_factory=dict)
-    depths: Mapping[StageRef, Depth] = field(default_factory=dict)
+    loads: Mapping[StageRef, Load] = field(default_factory=dict)
     workers: Sequence[cluster_pb2.Worker] = ()
     ready: Mapping[VersionId, bool] = field(default_factory=dict)
     tags: Mapping[VersionId, Mapping[str, str]] = field(default_factory=dict)
@@ -126,8 +144,8 @@ def _triton(facts: Facts) -> Iterator[Metric]:
     yield failures
     pending = Metric("nv_inference_pending_request_count", "Requests that wait in queues", "gauge")
     waiting: Counter[VersionId] = Counter()
-    for ref, depth in facts.depths.items():
-        waiting[VersionId(ref.model, ref.version)] += depth.waiting
+    for ref, load in facts.loads.items():
+        waiting[VersionId(ref.model, ref.version)] += load.waiting
     for id_, count in waiting.items():
         pending.add_sample(pending.name, facts.labels(id_), count)
     yield pending
@@ -139,6 +157,15 @@ def _versions(facts: Facts) -> Iterator[Metric]:
         for id_, counters in facts.counters.items():
             family.add_metric(list(_labels(id_).values()), counters.get(name, 0))
         yield family
+    refused = CounterMetricFamily(
+        "penstock_requests_refused",
+        "Requests turned away before they entered the queue",
+        labels=(*_OF_VERSION, "reason"),
+    )
+    for id_, counters in facts.counters.items():
+        for reason, name in _REFUSALS.items():
+            refused.add_metric([*_labels(id_).values(), reason], counters.get(name, 0))
+    yield refused
     live = GaugeMetricFamily(
         "penstock_jobs_live", "Accepted requests that have not ended", labels=_OF_VERSION
     )
@@ -155,23 +182,16 @@ def _versions(facts: Facts) -> Iterator[Metric]:
 
 
 def _stages(facts: Facts) -> Iterator[Metric]:
-    depth = GaugeMetricFamily("penstock_queue_depth", "Jobs that wait", labels=_OF_STAGE)
-    age = GaugeMetricFamily(
-        "penstock_queue_oldest_age_seconds",
-        "How long the oldest waiting job has waited",
-        labels=_OF_STAGE,
-    )
-    for ref, found in facts.depths.items():
-        labels = [ref.model, str(ref.version), str(ref.stage)]
-        depth.add_metric(labels, found.waiting)
-        age.add_metric(labels, found.oldest_ms / 1000)
-    yield depth
-    yield age
+    for name, text, value in _LOADS:
+        family = GaugeMetricFamily(f"penstock_{name}", text, labels=_OF_STAGE)
+        for ref, load in facts.loads.items():
+            family.add_metric([ref.model, str(ref.version), str(ref.stage)], value(load))
+        yield family
     workers = GaugeMetricFamily(
         "penstock_workers", "Workers by state", labels=(*_OF_STAGE, "state")
     )
     counted = Counter((StageRef(w.model, w.version, w.stage), _state(w)) for w in facts.workers)
-    for ref in sorted({*facts.depths, *(ref for ref, _ in counted)}):
+    for ref in sorted({*facts.loads, *(ref for ref, _ in counted)}):
         for state in _STATES:
             labels = [ref.model, str(ref.version), str(ref.stage), state]
             workers.add_metric(labels, counted[ref, state])

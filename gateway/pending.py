@@ -6,7 +6,7 @@ saw Redis come back, asks for the job's state, and queues it again where Redis f
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
 
@@ -14,6 +14,8 @@ import structlog
 
 from penstock.clock import Clock, monotonic
 from penstock.errors import DeadlineExceeded, JobFailed, PenstockError, StoreUnavailable
+from penstock.gateway.tally import RESUBMITTED, Tally
+from penstock.scheduler.gathering import Answered
 from penstock.scheduler.jobs import NewJob, QueueLimits
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import Queue
@@ -24,6 +26,7 @@ log = structlog.get_logger()
 SWEEP_EVERY_S = 0.25
 ASK_AFTER_S = 1.0
 _MOST_QUESTIONS = 256
+Submit = Callable[[NewJob, Answered], None]
 _ALIVE = frozenset({"waiting", "leased", "delayed"})
 
 
@@ -46,7 +49,12 @@ class Pending:
 
 
 class PendingTable:
-    """All pending requests of one gateway process."""
+    """All pending requests of one gateway process.
+
+    Attributes:
+        payload_bytes: of all of them.
+        tally: what became of requests that only this process sees.
+    """
 
     def __init__(self, queue: Queue, gateway: str, clock: Clock = monotonic) -> None:
         """*gateway*: the boot id, to which replies are addressed."""
@@ -59,6 +67,7 @@ class PendingTable:
         self._generations: dict[str, int] = {}
         self._cancels: set[asyncio.Task[None]] = set()
         self.payload_bytes = 0
+        self.tally = Tally()
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -78,10 +87,15 @@ class PendingTable:
         """The models that requests wait for."""
         return {ref.model for ref, count in self._crowds.items() if count}
 
-    async def answer_to(self, job: NewJob, limits: QueueLimits) -> bytes:
+    async def answer_to(
+        self, job: NewJob, limits: QueueLimits, submit: Submit | None = None
+    ) -> bytes:
         """Queue *job* and wait for its reply, a serialized ModelInferResponse.
 
         A cancelled caller takes its job out of the queue.
+
+        Args:
+            submit: queues it, if that is done in a way of its own.
 
         Raises:
             JobFailed, QueueFull, OutOfMemory, DeadlineExceeded: how it ended instead.
@@ -93,7 +107,7 @@ class PendingTable:
         self._pending[job.id] = pending
         self._crowds[job.ref] += 1
         self.payload_bytes += len(job.payload)
-        self._submit(pending)
+        self._submit(pending, submit)
         try:
             return await answer
         except asyncio.CancelledError:
@@ -139,7 +153,7 @@ class PendingTable:
         if self._cancels:
             await asyncio.wait(self._cancels, timeout=1)
 
-    def _submit(self, pending: Pending) -> None:
+    def _submit(self, pending: Pending, submit: Submit | None = None) -> None:
         def answered(outcome: str | Exception | None) -> None:
             # While Redis is away the request waits on, and the sweep queues it again.
             if isinstance(outcome, StoreUnavailable) or pending.answer.done():
@@ -147,6 +161,9 @@ class PendingTable:
             if isinstance(outcome, Exception):
                 pending.answer.set_exception(outcome)
 
+        if submit is not None:
+            submit(pending.job, answered)
+            return
         crowd = self._crowds[pending.job.ref]
         self._queue.submit(pending.job, pending.limits, answered, crowd)
 
@@ -219,5 +236,6 @@ class PendingTable:
         if left_ms > 0:
             pending.job = replace(pending.job, ttl_ms=left_ms)
             pending.strikes = 0
+            self.tally.count(pending.job.ref, RESUBMITTED)
             log.info("queued again: Redis had forgotten it", job=pending.job.id)
             self._submit(pending)

@@ -12,7 +12,7 @@ import structlog
 
 from penstock.errors import PenstockError
 from penstock.gateway.catalog import Catalog
-from penstock.gateway.depths import depths_of
+from penstock.gateway.depths import loads_of
 from penstock.gateway.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.server import PortBusy
@@ -56,7 +56,7 @@ class Scraper:
         return Facts(
             self._own(redis_up=self._queue.link_of("").up),
             {id_: found for (id_, _), found in zip(records, counters, strict=True)},
-            await depths_of(self._queue, self._catalog.snapshot.contents()),
+            await loads_of(self._queue, self._catalog.snapshot.contents()),
             self._catalog.snapshot.live_workers(),
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
             {id_: _tags(record) for id_, record in records},

@@ -276,21 +276,23 @@ class StatusResponse(_message.Message):
     def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., gateways: _Optional[_Iterable[_Union[Gateway, _Mapping]]] = ..., schedulers: _Optional[_Iterable[_Union[Scheduler, _Mapping]]] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ...) -> None: ...
 
 class VersionStatus(_message.Message):
-    __slots__ = ("model", "version", "state", "reason", "stages")
+    __slots__ = ("model", "version", "state", "reason", "stages", "counts")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     state: str
     reason: str
     stages: _containers.RepeatedCompositeFieldContainer[StageStatus]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[StageStatus, _Mapping]]] = ...) -> None: ...
+    counts: VersionCounts
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[StageStatus, _Mapping]]] = ..., counts: _Optional[_Union[VersionCounts, _Mapping]] = ...) -> None: ...
 
 class StageStatus(_message.Message):
-    __slots__ = ("index", "artifact", "artifact_bytes", "workers", "replicas_wanted", "waiting", "oldest_waiting_ms")
+    __slots__ = ("index", "artifact", "artifact_bytes", "workers", "replicas_wanted", "waiting", "oldest_waiting_ms", "leases", "oldest_lease_ms")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     ARTIFACT_FIELD_NUMBER: _ClassVar[int]
     ARTIFACT_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -298,6 +300,8 @@ class StageStatus(_message.Message):
     REPLICAS_WANTED_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     OLDEST_WAITING_MS_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_LEASE_MS_FIELD_NUMBER: _ClassVar[int]
     index: int
     artifact: str
     artifact_bytes: int
@@ -305,7 +309,37 @@ class StageStatus(_message.Message):
     replicas_wanted: int
     waiting: int
     oldest_waiting_ms: int
-    def __init__(self, index: _Optional[int] = ..., artifact: _Optional[str] = ..., artifact_bytes: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., replicas_wanted: _Optional[int] = ..., waiting: _Optional[int] = ..., oldest_waiting_ms: _Optional[int] = ...) -> None: ...
+    leases: int
+    oldest_lease_ms: int
+    def __init__(self, index: _Optional[int] = ..., artifact: _Optional[str] = ..., artifact_bytes: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., replicas_wanted: _Optional[int] = ..., waiting: _Optional[int] = ..., oldest_waiting_ms: _Optional[int] = ..., leases: _Optional[int] = ..., oldest_lease_ms: _Optional[int] = ...) -> None: ...
+
+class VersionCounts(_message.Message):
+    __slots__ = ("accepted", "succeeded", "failed", "expired", "cancelled", "dead", "crashes", "requeued", "fenced", "resubmitted", "refused_full", "refused_late")
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
+    CRASHES_FIELD_NUMBER: _ClassVar[int]
+    REQUEUED_FIELD_NUMBER: _ClassVar[int]
+    FENCED_FIELD_NUMBER: _ClassVar[int]
+    RESUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FULL_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_LATE_FIELD_NUMBER: _ClassVar[int]
+    accepted: int
+    succeeded: int
+    failed: int
+    expired: int
+    cancelled: int
+    dead: int
+    crashes: int
+    requeued: int
+    fenced: int
+    resubmitted: int
+    refused_full: int
+    refused_late: int
+    def __init__(self, accepted: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ..., dead: _Optional[int] = ..., crashes: _Optional[int] = ..., requeued: _Optional[int] = ..., fenced: _Optional[int] = ..., resubmitted: _Optional[int] = ..., refused_full: _Optional[int] = ..., refused_late: _Optional[int] = ...) -> None: ...
 
 class EventsRequest(_message.Message):
     __slots__ = ("after_id",)
@@ -326,3 +360,61 @@ class Event(_message.Message):
     subject: str
     detail: str
     def __init__(self, id: _Optional[str] = ..., time_ms: _Optional[int] = ..., kind: _Optional[str] = ..., subject: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class DeadLettersRequest(_message.Message):
+    __slots__ = ("model", "job")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    job: str
+    def __init__(self, model: _Optional[str] = ..., job: _Optional[str] = ...) -> None: ...
+
+class DeadLettersResponse(_message.Message):
+    __slots__ = ("letters",)
+    LETTERS_FIELD_NUMBER: _ClassVar[int]
+    letters: _containers.RepeatedCompositeFieldContainer[DeadLetter]
+    def __init__(self, letters: _Optional[_Iterable[_Union[DeadLetter, _Mapping]]] = ...) -> None: ...
+
+class DeadLetter(_message.Message):
+    __slots__ = ("job", "model", "version", "stage", "generation", "worker", "crashes", "accepted_ms", "time_ms", "payload_bytes", "request_id", "inputs")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    CRASHES_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_MS_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    model: str
+    version: int
+    stage: int
+    generation: str
+    worker: str
+    crashes: int
+    accepted_ms: int
+    time_ms: int
+    payload_bytes: int
+    request_id: str
+    inputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
+    def __init__(self, job: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., generation: _Optional[str] = ..., worker: _Optional[str] = ..., crashes: _Optional[int] = ..., accepted_ms: _Optional[int] = ..., time_ms: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., request_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ...) -> None: ...
+
+class RetryDeadLetterRequest(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    def __init__(self, job: _Optional[str] = ...) -> None: ...
+
+class RetryDeadLetterResponse(_message.Message):
+    __slots__ = ("reply", "job", "took_ms")
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    TOOK_MS_FIELD_NUMBER: _ClassVar[int]
+    reply: bytes
+    job: str
+    took_ms: int
+    def __init__(self, reply: _Optional[bytes] = ..., job: _Optional[str] = ..., took_ms: _Optional[int] = ...) -> None: ...

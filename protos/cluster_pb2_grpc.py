@@ -45,6 +45,16 @@ class ClusterStub:
                 request_serializer=cluster__pb2.EventsRequest.SerializeToString,
                 response_deserializer=cluster__pb2.Event.FromString,
                 _registered_method=True)
+        self.DeadLetters = channel.unary_unary(
+                '/penstock.v1.Cluster/DeadLetters',
+                request_serializer=cluster__pb2.DeadLettersRequest.SerializeToString,
+                response_deserializer=cluster__pb2.DeadLettersResponse.FromString,
+                _registered_method=True)
+        self.RetryDeadLetter = channel.unary_unary(
+                '/penstock.v1.Cluster/RetryDeadLetter',
+                request_serializer=cluster__pb2.RetryDeadLetterRequest.SerializeToString,
+                response_deserializer=cluster__pb2.RetryDeadLetterResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServicer:
@@ -65,6 +75,22 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeadLetters(self, request, context):
+        """Jobs that were set aside because they ended their workers, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryDeadLetter(self, request, context):
+        """Run one of them once more, alone, and answer with its reply: its first caller has had an
+        error and is gone. The letter leaves when the job succeeds; when it ends its worker again, a
+        new letter takes its place.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +103,16 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.Events,
                     request_deserializer=cluster__pb2.EventsRequest.FromString,
                     response_serializer=cluster__pb2.Event.SerializeToString,
+            ),
+            'DeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeadLetters,
+                    request_deserializer=cluster__pb2.DeadLettersRequest.FromString,
+                    response_serializer=cluster__pb2.DeadLettersResponse.SerializeToString,
+            ),
+            'RetryDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryDeadLetter,
+                    request_deserializer=cluster__pb2.RetryDeadLetterRequest.FromString,
+                    response_serializer=cluster__pb2.RetryDeadLetterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +170,60 @@ class Cluster:
             '/penstock.v1.Cluster/Events',
             cluster__pb2.EventsRequest.SerializeToString,
             cluster__pb2.Event.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.Cluster/DeadLetters',
+            cluster__pb2.DeadLettersRequest.SerializeToString,
+            cluster__pb2.DeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.Cluster/RetryDeadLetter',
+            cluster__pb2.RetryDeadLetterRequest.SerializeToString,
+            cluster__pb2.RetryDeadLetterResponse.FromString,
             options,
             channel_credentials,
             insecure,

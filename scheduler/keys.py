@@ -5,12 +5,15 @@ Redis Cluster too. A *family* is the common beginning of keys whose last part a 
 its data (a job id, a gateway, a queue name); it reaches Lua through KEYS like any other key.
 """
 
+import re
 import zlib
 from functools import lru_cache
 from typing import NamedTuple
 
 ROOT = "penstock"
 REGISTRY_TAG = "{registry}"
+
+_QUEUE = re.compile(r"(.+):(\d+):(\d+)(?:~([^@~]*))?(?:@.*)?")
 
 
 class StageRef(NamedTuple):
@@ -28,6 +31,15 @@ class StageRef(NamedTuple):
     def queue(self) -> str:
         """The queue's name inside its partition."""
         return f"{self.model}:{self.version}:{self.stage}{suffix(self.generation)}"
+
+    @classmethod
+    def of_queue(cls, queue: str) -> "StageRef":
+        """The stage whose queue has this name, or one that is pinned to a worker."""
+        found = _QUEUE.fullmatch(queue)
+        if found is None:
+            raise ValueError(f"no queue has the name {queue!r}")
+        model, version, stage, generation = found.groups("")
+        return cls(model, int(version), int(stage), generation)
 
     def pinned(self, worker: str) -> str:
         """The name of the queue that only *worker* claims from."""
@@ -70,6 +82,7 @@ class PartitionKeys:
         self.bells = start + "bell:"
         self.stats = start + "stats:"
         self.claims = start + "claim:"
+        self.letters = start + "letter:"
 
     def __repr__(self) -> str:
         return f"PartitionKeys({self.tag})"

@@ -367,6 +367,7 @@ class Queue:
                 keys.ready,
                 keys.bells,
                 keys.stats,
+                keys.letters,
             ),
             (most, gateway_ms, died),
         )

@@ -67,6 +67,9 @@ for i = 6, #ARGV, 4 do
     size, beside = #ARGV[i + 1], ''
   end
   local answered = move(id, ARGV[i + 1], size, beside)
+  if answered == 0 then
+    count(KEYS[9], queue, 'fenced')
+  end
   if beside ~= '' and answered ~= 1 then
     redis.call('UNLINK', F.jobs .. id .. beside)
   end

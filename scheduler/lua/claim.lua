@@ -75,7 +75,8 @@ local function take(id, j)
   j.attempts = j.attempts + 1
   j.wait_us = j.wait_us + math.max(0, now_us - j.queued_us)
   redis.call('HSET', F.jobs .. id, 'state', 'leased', 'token', token, 'attempts', j.attempts,
-    'wait_us', string.format('%.0f', j.wait_us))
+    'wait_us', string.format('%.0f', j.wait_us), 'leased_us',
+    string.format('%.0f', now_us))
   if j.begin > 0 then
     redis.call('ZADD', F.deadline, j.deadline, id)
   end

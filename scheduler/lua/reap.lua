@@ -2,7 +2,7 @@
 -- reap: put right what time has overtaken. Any process may call it; there is no leader.
 -- KEYS  1 lease zset  2 deadline zset  3 delay zset  4 volume hash  5 gateways zset
 --       6 dead letters  7 events
---       families: 8 jobs  9 ended  10 replies  11 ready  12 bells  13 statistics
+--       families: 8 jobs  9 ended  10 replies  11 ready  12 bells  13 statistics  14 letters
 -- ARGV  1 most jobs of each kind in this call  2 ms after which a silent gateway is gone
 --       3 boot id of a worker that is known to have died, '' for none
 -- ->    {requeued, dead, expired, retried, orphaned}
@@ -11,7 +11,8 @@
 --@include ring
 --@include score
 --@include count
-local DEAD_MOST, EVENTS_MOST, ORPHAN_SCAN = 1000, 1000, 4096
+--@include set_aside
+local EVENTS_MOST, ORPHAN_SCAN = 1000, 4096
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[8],
   ended = KEYS[9], replies = KEYS[10]}
 local most, gateway_ms, died = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
@@ -36,12 +37,12 @@ end
 -- Its worker is gone, or silent for a whole lease.
 local function crashed(id, j)
   j.crashes = j.crashes + 1
+  count(KEYS[13], j.queue, 'crashes')
   if j.cancelled then
     end_job(F, id, j, 'cancelled', '')
     count(KEYS[13], j.queue, 'cancelled')
   elseif j.alone and j.crashes >= 2 then
-    redis.call('XADD', KEYS[6], 'MAXLEN', '~', DEAD_MOST, '*', 'id', id, 'queue', j.queue,
-      'worker', j.token, 'crashes', j.crashes)
+    set_aside(KEYS[6], KEYS[14], F.jobs .. id, id, j)
     end_job(F, id, j, 'dead', '', 13, 'job ' .. id .. ' ended its worker '
       .. j.crashes .. ' times, the last time alone; it was set aside', '')
     count(KEYS[13], j.queue, 'dead')

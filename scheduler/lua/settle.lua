@@ -51,11 +51,16 @@ local function settle(id, code, message, reply)
   return 1
 end
 
-local answer = {}
+local answer, fenced = {}, 0
 for i = 6, #ARGV, 4 do
-  answer[#answer + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+  local settled = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+  fenced = fenced + (settled == 0 and 1 or 0)
+  answer[#answer + 1] = settled
 end
 flush_ended(F)
+if fenced > 0 then
+  redis.call('HINCRBY', KEYS[4], 'fenced', fenced)
+end
 if cancelled > 0 then
   redis.call('HINCRBY', KEYS[4], 'cancelled', cancelled)
 end

@@ -9,6 +9,9 @@ from support.commands import WIDTH, too_wide
 from penstock.cli.tables import (
     age_text,
     all_tables,
+    counts_table,
+    letter_table,
+    letters_table,
     models_table,
     plain_table,
     processes_table,
@@ -42,6 +45,8 @@ def status(reason="", artifact="digits/1/shard-0.onnx", workers=None):
         replicas_wanted=2,
         waiting=12,
         oldest_waiting_ms=1500,
+        leases=8,
+        oldest_lease_ms=20,
         workers=workers or [worker(), worker(pb.WORKER_STATE_LOADING, restarts=3)],
     )
     idle = pb.StageStatus(index=1, artifact="digits/1/shard-1.pt2", replicas_wanted=1)
@@ -71,9 +76,59 @@ def test_stages_show_what_waits():
     lines = shown(stages_table(status()))
 
     assert lines[2].split() == [
-        *("digits", "1.0", "shard-0.onnx", "5.0", "GiB", "1/2", "12", "1.5", "s")
+        *("digits", "1.0", "shard-0.onnx", "5.0", "GiB", "1/2"),
+        *("12", "(1.5", "s)", "8", "(20", "ms)"),
     ]
-    assert lines[3].split() == ["digits", "1.1", "shard-1.pt2", "0", "B", "0/1", "0"]
+    assert lines[3].split() == ["digits", "1.1", "shard-1.pt2", "0", "B", "0/1", "0", "0"]
+
+
+def test_only_disturbed_versions_are_shown_with_what_disturbed_them():
+    """A quiet cluster has no such table at all."""
+    quiet, disturbed = status(), status()
+    disturbed.versions[0].counts.CopyFrom(
+        pb.VersionCounts(accepted=100, succeeded=90, crashes=3, refused_late=7)
+    )
+
+    lines = shown(*titled("Disturbances", counts_table(disturbed)))
+
+    assert titled("Disturbances", counts_table(quiet)) == ()
+    assert lines[0] == "Disturbances"
+    assert lines[1].split() == ["version", "too", "late", "crashes"]
+    assert lines[3].split() == ["digits", "1", "7", "3"]
+
+
+LETTER = pb.DeadLetter(
+    job="gateway-4711-0a1b2c3d-1f",
+    model="digits",
+    version=1,
+    stage=1,
+    worker="0a1b2c3d4e5f6071",
+    crashes=2,
+    time_ms=1_700_000_000_000,
+    payload_bytes=2048,
+)
+
+
+def test_a_letter_takes_one_line():
+    lost = pb.DeadLetter()
+    lost.CopyFrom(LETTER)
+    lost.ClearField("payload_bytes")
+    lines = shown(letters_table([LETTER, lost], now_ms=1_700_000_000_000 + 3 * 3_600_000))
+
+    job = "gateway-4711-0a1b2c3d-1f"
+    assert too_wide("\n".join(lines)) == []
+    assert lines[2].split() == [job, "digits", "1.1", "3", "h", "ago", "2", "2.0", "KiB"]
+    assert lines[3].split()[-2:] == ["not", "kept"]
+
+
+def test_a_letter_that_is_shown_says_what_the_request_carried():
+    shape = [1, 28]
+    LETTER.inputs.add(name="image", datatype="FP32", shape=shape)
+
+    lines = [line.split(maxsplit=2) for line in shown(letter_table(LETTER))]
+
+    assert ["set", "aside", "2023-11-14 22:13:20 UTC"] in lines
+    assert ["input", "image", "FP32 [1, 28]"] in lines
 
 
 def test_workers_show_why_they_are_not_ready():

@@ -1,8 +1,9 @@
 """Jobs for the old and the new content of a version wait for the same stage."""
 
-from penstock.gateway.depths import summed
+from penstock.gateway.depths import Load, summed
 from penstock.scheduler.jobs import Depth
 from penstock.scheduler.keys import StageRef
+from penstock.scheduler.watching import InWork
 
 
 def test_jobs_of_all_contents_are_counted_and_the_oldest_of_any():
@@ -12,7 +13,12 @@ def test_jobs_of_all_contents_are_counted_and_the_oldest_of_any():
         StageRef("m", 1, 1, "new"): Depth(1, 5),
     }
 
-    assert summed(depths) == {
-        StageRef("m", 1, 0): Depth(6, 1500),
-        StageRef("m", 1, 1): Depth(1, 5),
+    in_work = {
+        StageRef("m", 1, 0, "old"): InWork(1, 700),
+        StageRef("m", 1, 0, "new"): InWork(2, 30),
+    }
+
+    assert summed(depths, in_work) == {
+        StageRef("m", 1, 0): Load(6, 1500, 3, 700),
+        StageRef("m", 1, 1): Load(1, 5, 0, 0),
     }

@@ -3,9 +3,9 @@
 from support.metrics import samples
 from support.records import placement, worker
 
+from penstock.gateway.depths import Load
 from penstock.gateway.metrics import Facts, GatewayFacts, render
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.jobs import Depth
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.snapshot import VersionId
 
@@ -77,8 +77,8 @@ def test_headers_say_what_tritons_samples_are():
 
 
 def test_what_waits_is_summed_over_stages_and_shown_for_each():
-    depths = {StageRef("m", 1, 0): Depth(4, 1500), StageRef("m", 1, 1): Depth(2, 0)}
-    facts = Facts(GATEWAY, {M1: {}}, depths)
+    loads = {StageRef("m", 1, 0): Load(4, 1500, 3, 250), StageRef("m", 1, 1): Load(2)}
+    facts = Facts(GATEWAY, {M1: {}}, loads)
 
     pending = value(facts, "nv_inference_pending_request_count", model="m", version="1")
     stage = {"model": "m", "version": "1", "stage": "0"}
@@ -86,6 +86,24 @@ def test_what_waits_is_summed_over_stages_and_shown_for_each():
     assert pending == 6
     assert value(facts, "penstock_queue_depth", **stage) == 4
     assert value(facts, "penstock_queue_oldest_age_seconds", **stage) == 1.5
+    assert value(facts, "penstock_leases", **stage) == 3
+    assert value(facts, "penstock_lease_oldest_age_seconds", **stage) == 0.25
+
+
+def test_what_went_wrong_is_counted_by_name():
+    counters = {"crashes": 4, "fenced": 3, "resubmitted": 2, "refused_full": 5, "refused_late": 6}
+    facts = Facts(GATEWAY, {M1: counters})
+
+    def told(name, **labels):
+        return value(facts, name, model="m", version="1", **labels)
+
+    assert told("penstock_jobs_crashes_total") == 4
+    assert told("penstock_jobs_fenced_total") == 3
+    assert told("penstock_jobs_resubmitted_total") == 2
+    assert told("penstock_requests_refused_total", reason="full") == 5
+    assert told("penstock_requests_refused_total", reason="late") == 6
+    # For Triton's dashboards, all of these were rejected.
+    assert told("nv_inference_request_failure", reason="REJECTED") == 11
 
 
 def test_workers_are_counted_by_state():

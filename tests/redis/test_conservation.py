@@ -77,7 +77,15 @@ async def test_every_job_ends_in_one_way_and_nothing_is_left(probe, seed):
     lasting = {name for name in left if await probe.ttl_ms(name) < 0}
     assert {name.removeprefix("penstock:{p00}:") for name in lasting} <= OWNED
     assert all(
-        name.startswith((probe.keys.ended, probe.keys.replies, probe.keys.bells, probe.keys.claims))
+        name.startswith(
+            (
+                probe.keys.ended,
+                probe.keys.replies,
+                probe.keys.bells,
+                probe.keys.claims,
+                probe.keys.letters,
+            )
+        )
         for name in left - lasting
     )
 

@@ -40,6 +40,7 @@ COMMANDS = (
     Entry("worker", "roles:worker", _RUN, "Run one worker: one shard on one device"),
     Entry("status", "status:status", _USE, "Show nodes, models, stages, workers and queues"),
     Entry("models", "models:models", _USE, "List, load and unload models"),
+    Entry("jobs", "jobs:jobs", _USE, "See and retry jobs that were set aside"),
     Entry("infer", "infer:infer", _USE, "Send one request and print the outputs"),
     Entry("bench", "bench:bench", _USE, "Measure throughput and latency"),
     Entry("shard", "shard:shard", _USE, "Cut a model into pipeline stages"),
@@ -86,10 +87,17 @@ def _load(entry: Entry) -> Callable[..., Any] | typer.Typer:
     target = getattr(import_module(f"penstock.cli.{module}"), attribute)
     if not isinstance(target, typer.Typer):
         return _guarded(target)
-    for command in target.registered_commands:
+    _guard_all(target)
+    return target
+
+
+def _guard_all(group: typer.Typer) -> None:
+    for command in group.registered_commands:
         if command.callback is not None:
             command.callback = _guarded(command.callback)
-    return target
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _guard_all(inner.typer_instance)
 
 
 def _not_called() -> None:

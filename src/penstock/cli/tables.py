@@ -1,6 +1,7 @@
 """The cluster's status as tables that stay readable in 80 columns."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
@@ -16,7 +17,21 @@ _COLOURS = {"READY": "green", "LOADING": "yellow", "UNAVAILABLE": "red"}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _THOUSAND = 1024
 _SECOND_MS = 1000
-_RIGHT = {"size", "waiting", "oldest", "pid", "restarts", "parameters", "bytes", "hands on"}
+_TROUBLES = {
+    "failed": "failed",
+    "expired": "expired",
+    "refused_full": "queue full",
+    "refused_late": "too late",
+    "crashes": "crashes",
+    "requeued": "requeued",
+    "dead": "dead",
+    "fenced": "fenced",
+    "resubmitted": "resent",
+}
+_RIGHT = {
+    *("size", "waiting", "in work", "pid", "restarts", "parameters", "bytes", "hands on"),
+    "crashes",
+}
 
 
 class PlainTable(Table):
@@ -47,8 +62,8 @@ def models_table(status: pb.StatusResponse) -> Table:
 
 
 def stages_table(status: pb.StatusResponse) -> Table:
-    """One line for each stage: what it runs, who runs it, and what waits for it."""
-    table = plain_table("stage", "artifact", "size", "workers", "waiting", "oldest")
+    """One line for each stage: what it runs, who runs it, and its jobs, with the oldest's age."""
+    table = plain_table("stage", "artifact", "size", "workers", "waiting", "in work")
     table.columns[1].ratio = 1
     for version in status.versions:
         for stage in version.stages:
@@ -57,8 +72,8 @@ def stages_table(status: pb.StatusResponse) -> Table:
                 stage.artifact.rpartition("/")[2],
                 size_text(stage.artifact_bytes),
                 f"{_ready(stage)}/{stage.replicas_wanted}",
-                str(stage.waiting),
-                age_text(stage.oldest_waiting_ms) if stage.waiting else "",
+                _jobs(stage.waiting, stage.oldest_waiting_ms),
+                _jobs(stage.leases, stage.oldest_lease_ms),
             )
     return table
 
@@ -79,6 +94,22 @@ def workers_table(status: pb.StatusResponse) -> Table:
                     str(worker.restarts),
                     worker.reason,
                 )
+    return table
+
+
+def counts_table(status: pb.StatusResponse) -> Table:
+    """One line for each version that was disturbed: how often what went wrong.
+
+    Columns in which nothing was counted are left out.
+    """
+    disturbed = [v for v in status.versions if any(getattr(v.counts, name) for name in _TROUBLES)]
+    names = [name for name in _TROUBLES if any(getattr(v.counts, name) for v in disturbed)]
+    table = plain_table("version", *(_TROUBLES[name] for name in names))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for version in disturbed:
+        counts = (str(getattr(version.counts, name)) for name in names)
+        table.add_row(f"{version.model} {version.version}", *counts)
     return table
 
 
@@ -129,7 +160,19 @@ def size_text(size: float) -> str:
 
 def age_text(age_ms: int) -> str:
     """A duration, for people."""
-    return f"{age_ms} ms" if age_ms < _SECOND_MS else f"{age_ms / _SECOND_MS:.1f} s"
+    if age_ms < _SECOND_MS:
+        return f"{age_ms} ms"
+    if age_ms < 100 * _SECOND_MS:
+        return f"{age_ms / _SECOND_MS:.1f} s"
+    minutes = age_ms // (60 * _SECOND_MS)
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} d"
+
+
+def _jobs(count: int, oldest_ms: int) -> str:
+    """How many, and the age of the oldest."""
+    return f"{count} ({age_text(oldest_ms)})" if count else "0"
 
 
 def _ready(stage: pb.StageStatus) -> int:
@@ -150,3 +193,49 @@ def all_tables(status: pb.StatusResponse) -> "Iterable[RenderableType]":
     yield from titled("Models", models_table(status))
     yield from titled("Stages", stages_table(status))
     yield from titled("Workers", workers_table(status))
+    yield from titled("Disturbances", counts_table(status))
+
+
+def letters_table(letters: Iterable[pb.DeadLetter], now_ms: float) -> Table:
+    """One line for each job that was set aside."""
+    table = plain_table("job", "stage", "set aside", "crashes", "size")
+    for letter in letters:
+        table.add_row(
+            letter.job,
+            _stage_of(letter),
+            f"{age_text(max(0, int(now_ms - letter.time_ms)))} ago",
+            str(letter.crashes),
+            _carried(letter),
+        )
+    return table
+
+
+def letter_table(letter: pb.DeadLetter) -> Table:
+    """All that is known of one job that was set aside."""
+    table = PlainTable(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("job", letter.job)
+    table.add_row("stage", _stage_of(letter))
+    table.add_row("set aside", _time(letter.time_ms))
+    if letter.accepted_ms:
+        table.add_row("accepted", _time(letter.accepted_ms))
+    table.add_row("crashes", f"{letter.crashes}, the last one of worker {letter.worker}")
+    table.add_row("client's id", letter.request_id or "none")
+    table.add_row("carries", _carried(letter))
+    for tensor in letter.inputs:
+        table.add_row(f"input {tensor.name}", f"{tensor.datatype} {list(tensor.shape)}")
+    return table
+
+
+def _stage_of(letter: pb.DeadLetter) -> str:
+    return f"{letter.model} {letter.version}.{letter.stage}"
+
+
+def _carried(letter: pb.DeadLetter) -> str:
+    return size_text(letter.payload_bytes) if letter.HasField("payload_bytes") else "not kept"
+
+
+def _time(time_ms: int) -> str:
+    when = datetime.fromtimestamp(time_ms / 1000, tz=UTC)
+    return when.strftime("%Y-%m-%d %H:%M:%S UTC")

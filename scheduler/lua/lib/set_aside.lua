@@ -1,0 +1,41 @@
+-- set_aside: write a letter about a job that ended its workers, and keep its payload beside it.
+-- dead: stream of letters; letters: family of their payloads; job: the job's key
+-- j: {queue, token, crashes, beside}
+-- A letter is replaced when its job was a retry of it, and the oldest make room for new ones.
+local LETTERS_MOST, LETTER_MS, LETTER_BYTES = 256, 7 * 86400000, 1048576
+
+local function drop_letters(dead, letters, entries)
+  for _, entry in ipairs(entries) do
+    redis.call('UNLINK', letters .. entry[2][2])
+    redis.call('XDEL', dead, entry[1])
+  end
+end
+
+local function keep_payload(letter, job, beside)
+  if beside and beside ~= '' then
+    local size = redis.call('STRLEN', job .. beside)
+    if size > 0 and size <= LETTER_BYTES then
+      redis.call('RENAME', job .. beside, letter)
+      redis.call('PEXPIRE', letter, LETTER_MS)
+    end
+    return
+  end
+  local payload = redis.call('HGET', job, 'payload')
+  if payload and #payload <= LETTER_BYTES then
+    redis.call('SET', letter, payload, 'PX', LETTER_MS)
+  end
+end
+
+local function set_aside(dead, letters, job, id, j)
+  local v = redis.call('HMGET', job, 'rows', 'accepted_us', 'letter')
+  keep_payload(letters .. id, job, j.beside)
+  if v[3] then
+    drop_letters(dead, letters, redis.call('XRANGE', dead, v[3], v[3]))
+  end
+  redis.call('XADD', dead, '*', 'id', id, 'queue', j.queue, 'worker', j.token, 'crashes', j.crashes,
+    'rows', v[1], 'accepted_us', v[2])
+  local over = redis.call('XLEN', dead) - LETTERS_MOST
+  if over > 0 then
+    drop_letters(dead, letters, redis.call('XRANGE', dead, '-', '+', 'COUNT', over))
+  end
+end
