@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from support.stores import valkey
+from support.stores import redis, valkey
 
 from penstock.errors import Code, StoreUnavailable, StoreUnsuitable
 from penstock.scheduler.link import Links
@@ -68,6 +68,25 @@ async def test_a_store_that_says_nothing_is_not_waited_for_long(store):
         os.kill(store.process.pid, signal.SIGCONT)
 
     assert time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize("kind", [valkey, redis])
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+async def test_a_store_that_evicts_keys_is_refused(kind, policy):
+    server = kind("--maxmemory", "100mb", "--maxmemory-policy", policy)
+    if server is None:
+        pytest.skip("redis-server is not installed")
+    with server:
+        with pytest.raises(StoreUnsuitable, match=f"{policy}.* set maxmemory-policy to noeviction"):
+            await opened(server.url)
+
+        server.command("CONFIG SET maxmemory-policy noeviction")
+        await opened(server.url)
+
+
+async def test_a_store_without_a_limit_evicts_nothing():
+    with valkey("--maxmemory", "0", "--maxmemory-policy", "allkeys-lru") as server:
+        await opened(server.url)
 
 
 async def test_both_servers_of_these_tests_are_new_enough(each_redis_url):
