@@ -32,7 +32,8 @@ local function move(id, payload, size, beside)
     return 1
   end
   if v[1] ~= 'leased' or v[2] ~= token then
-    return ended_by(F, id, token) == 2 and 2 or 0
+    local ended, moved_on = ended_by(F, id, token)
+    return moved_on and 1 or (ended == 2 and 2 or 0)
   end
   if v[3] then
     local j = {gateway = v[4], queue = v[5], limited = v[6], beside = v[14]}

@@ -36,11 +36,12 @@ end
 
 local function settle(id, code, message, reply)
   local v = redis.call('HMGET', F.jobs .. id, 'state', 'token', 'cancelled', 'gateway', 'queue',
-    'limited', 'accepted_us', 'wait_us', 'input_ns', 'infer_ns', 'output_ns', 'rows', 'beside')
+    'limited', 'accepted_us', 'wait_us', 'input_ns', 'infer_ns', 'output_ns', 'rows', 'beside',
+    'moved_by')
   if v[1] ~= 'leased' or v[2] ~= token then
-    return ended_by(F, id, token)
+    return (ended_by(F, id, token))
   end
-  local j = {gateway = v[4], queue = v[5], limited = v[6], beside = v[13]}
+  local j = {gateway = v[4], queue = v[5], limited = v[6], beside = v[13], moved_by = v[14]}
   if v[3] then
     end_job(F, id, j, 'cancelled', token)
     cancelled = cancelled + 1

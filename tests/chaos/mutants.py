@@ -174,9 +174,17 @@ MUTANTS = [
         "tests/pure/test_execution.py",
     ),
     Mutant(
+        "a repeated advance is a lost lease once the next stage has settled",
+        LUA + "advance.lua",
+        "return moved_on and 1 or (ended == 2 and 2 or 0)",
+        "return ended == 2 and 2 or 0",
+        "tests/redis/test_leases.py::"
+        "test_advancing_again_is_fine_though_the_next_stage_has_settled",
+    ),
+    Mutant(
         "a repeated settle is a lost lease",
         LUA + "settle.lua",
-        "return ended_by(F, id, token)",
+        "return (ended_by(F, id, token))",
         "return 0",
         "tests/redis/test_leases.py::test_settling_again_is_fine_and_changes_nothing",
     ),
@@ -190,8 +198,8 @@ MUTANTS = [
     Mutant(
         "what is left of a job has no life time",
         LUA + "lib/end_job.lua",
-        "state .. ' ' .. token, 'PX', ENDED_MS)",
-        "state .. ' ' .. token)",
+        "mark, 'PX', ENDED_MS)",
+        "mark)",
         "tests/redis/test_conservation.py",
     ),
     Mutant(

@@ -202,6 +202,20 @@ async def test_advancing_again_is_fine_and_changes_nothing(probe, claimed):
     assert (await probe.record("a"), await probe.waiting(SECOND.queue)) == before
 
 
+async def test_advancing_again_is_fine_though_the_next_stage_has_settled(probe):
+    """An answer may be lost for longer than the next stage takes."""
+    await probe.enqueue("a")
+    lease = await probe.lease()
+    await probe.advance(lease)
+    last = await probe.lease("worker-2", ref=SECOND)
+    await probe.settle(last, ref=SECOND)
+
+    assert await probe.queue.advance(lease.token, SECOND, Timing(1, 1, 1), [("a", b"")]) == [FINE]
+    assert await probe.queue.advance("worker-3.1", SECOND, Timing(1, 1, 1), [("a", b"")]) == [LOST]
+    assert await probe.settle(last, ref=SECOND) == [FINE]
+    assert await probe.ends() == {"success_count": 1}
+
+
 async def test_only_the_tokens_owner_advances(probe):
     old, new = await lost(probe)
 

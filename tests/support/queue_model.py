@@ -126,6 +126,8 @@ class QueueModel:
             self._end(job, "cancelled", token)
             return CANCELLED
         self._end(job, "succeeded" if code is Code.OK else "failed", token, code)
+        if job.moved_by:
+            self.ended[id_] += (job.moved_by,)
         return FINE
 
     def advance(self, token, queue, ids):
@@ -134,6 +136,8 @@ class QueueModel:
     def _advance(self, token, queue, id_):
         job = self._owned(id_, token)
         if id_ in self.jobs and self.jobs[id_].moved_by == token:
+            return FINE
+        if job is None and self.ended.get(id_, ())[2:] == (token,):
             return FINE
         if job is None:
             return CANCELLED if self._ended_by(id_, token) is CANCELLED else LOST
@@ -214,7 +218,7 @@ class QueueModel:
         return self.jobs[id_] if id_ in self.held(token) else None
 
     def _ended_by(self, id_, token):
-        state, by = self.ended.get(id_, ("", ""))
+        state, by, *_ = self.ended.get(id_, ("", ""))
         if by != token:
             return LOST
         return CANCELLED if state == "cancelled" else FINE

@@ -2,7 +2,7 @@
 -- that a repeated call finds out that it is done. Keys that all jobs share are tidied for many
 -- jobs at once, by flush_ended, which a script must call before it returns.
 -- F: {lease, deadline, volume} keys; {jobs, ended, replies} families
--- j: {gateway, queue, limited, beside}
+-- j: {gateway, queue, limited, beside, moved_by: the token that moved it to its last stage, or nil}
 local ENDED_MS = 15000
 -- A stream whose gateway never reads it goes by itself.
 local REPLIES_MS = 120000
@@ -36,7 +36,11 @@ local function end_job(F, id, j, state, token, code, message, body)
   if j.limited then
     redis.call('HINCRBY', F.volume, version_of(j.queue), -tonumber(j.limited))
   end
-  redis.call('SET', F.ended .. id, state .. ' ' .. token, 'PX', ENDED_MS)
+  local mark = state .. ' ' .. token
+  if j.moved_by then
+    mark = mark .. ' ' .. j.moved_by
+  end
+  redis.call('SET', F.ended .. id, mark, 'PX', ENDED_MS)
   ended_ids[#ended_ids + 1] = id
   ended_jobs[#ended_jobs + 1] = F.jobs .. id
   if j.beside and j.beside ~= '' then
