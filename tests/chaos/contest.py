@@ -93,7 +93,12 @@ class Contest:
         for stage in range(len(REFS)):
             for _ in range(each):
                 self.start(stage)
-        await until(lambda: len(list(self._run.folder.glob("contender-*"))) == 2 * each, 30)
+
+        def at_work():
+            files = self._run.folder.glob("contender-*")
+            return sum(file.stat().st_size > 0 for file in files) == len(REFS) * each
+
+        await until(at_work, 30)
 
     def kill(self, pid):
         """End a worker at once; another takes its place."""
