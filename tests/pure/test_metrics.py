@@ -57,9 +57,8 @@ def test_counters_have_tritons_names_and_units():
 
 
 def test_owners_tags_are_labels_of_tritons_families_only():
-    facts = Facts(
-        GATEWAY, {M1: COUNTERS}, {StageRef("m", 1, 0): Depth(4, 0)}, tags={M1: {"team": 'a "b"'}}
-    )
+    loads = {StageRef("m", 1, 0): Load(4)}
+    facts = Facts(GATEWAY, {M1: COUNTERS}, loads, tags={M1: {"team": 'a "b"'}})
     labels = {"model": "m", "version": "1", "_team": 'a "b"'}
 
     assert value(facts, "nv_inference_count", **labels) == 16
