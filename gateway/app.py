@@ -115,7 +115,7 @@ class _Gateway:
             control,
             LiveSettings(ClusterSettings(links), inference.tracing),
             Usage(catalog, pending, demand, control, wishes),
-            ReplyReader(links, queue.partitions, boot_id, pending.deliver),
+            ReplyReader(links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk),
         )
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -15,6 +15,7 @@ from penstock.protos import cluster_pb2
 from penstock.scheduler.completion import Deployment
 from penstock.scheduler.jobs import QueueLimits
 from penstock.scheduler.keys import StageRef
+from penstock.scheduler.python_models import is_decoupled
 from penstock.scheduler.readiness import VersionState
 from penstock.scheduler.rollout import Rollout, Standing, rollout
 from penstock.scheduler.snapshot import Snapshot, VersionId, empty_snapshot
@@ -43,6 +44,7 @@ class Served:
     deployment: Deployment
     rules: Rules
     limits: QueueLimits
+    decoupled: bool
 
     @classmethod
     def of(cls, ref: StageRef, deployment: Deployment) -> "Served":
@@ -53,6 +55,7 @@ class Served:
             deployment,
             Rules.of(deployment.config, deployment.inputs, deployment.outputs),
             QueueLimits(jobs=policy.max_queue_size),
+            is_decoupled(deployment.config),
         )
 
 

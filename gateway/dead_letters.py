@@ -40,6 +40,18 @@ class ContentReplaced(PenstockError):
         )
 
 
+class RetryNeedsStream(PenstockError):
+    """The job was for a model whose responses nobody would be there to take."""
+
+    code = Code.FAILED_PRECONDITION
+
+    def __init__(self, letter: Letter) -> None:
+        super().__init__(
+            f"'{letter.ref.model}' is decoupled: any number of responses would come to job "
+            f"{letter.job}, and only a stream carries them; send the request again"
+        )
+
+
 class DeadLetters:
     """Lists dead letters, and retries them on behalf of whoever asks."""
 
@@ -79,7 +91,7 @@ class DeadLetters:
         content, which may be the one that does better.
 
         Raises:
-            NoLetter, LetterGone, ContentReplaced: it cannot be retried.
+            NoLetter, LetterGone, ContentReplaced, RetryNeedsStream: it cannot be retried.
             PenstockError: how it ended; the letter is still there, or a new one in its place.
         """
         letter = await self._of_job(job)
@@ -102,7 +114,10 @@ class DeadLetters:
         return pb.RetryDeadLetterResponse(reply=reply, job=again.id, took_ms=took_ms)
 
     def _ref(self, letter: Letter) -> StageRef:
-        present = self._catalog.served(letter.ref.model, str(letter.ref.version)).ref
+        served = self._catalog.served(letter.ref.model, str(letter.ref.version))
+        if served.decoupled:
+            raise RetryNeedsStream(letter)
+        present = served.ref
         if letter.ref.stage > 0 and letter.ref.generation != present.generation:
             raise ContentReplaced(letter)
         return present._replace(stage=letter.ref.stage)

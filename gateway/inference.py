@@ -4,16 +4,18 @@ The request's bytes go into the queue as they came; only typed contents are rewr
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
 from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, JobFailed, PenstockError, QueueFull, ShuttingDown
-from penstock.gateway import admission
+from penstock.gateway import admission, refusals
 from penstock.gateway.catalog import Catalog, ModelUnloaded, Served
 from penstock.gateway.classification import classify
+from penstock.gateway.decoupled import Asked, Decoupled, Part
 from penstock.gateway.demand import Demand
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
@@ -91,6 +93,7 @@ class Inference:
             remaining_s: to the client's deadline; None without one.
 
         Raises:
+            Decoupled: its model answers through `responses` only.
             PenstockError: how it ended instead.
         """
         arrived_ns = time.time_ns() if self.tracing.on else 0
@@ -105,6 +108,8 @@ class Inference:
             served = self._catalog.served(request.model_name, request.model_version)
         except ModelUnloaded as missing:
             served, remaining_s = await self._once_loaded(missing, request, remaining_s)
+        if served.decoupled:
+            raise Decoupled(Asked(message, request, raws, places, served, remaining_s, arrived_ns))
         admitted = admit(request, served.rules, raws)
         self._check_admission(served.ref.model, len(message), remaining_s)
         payload = normalise(request).SerializeToString() if admitted.typed else message
@@ -121,6 +126,37 @@ class Inference:
         if places and self.regions is not None:
             reply = put(reply, places, self.regions)
         return reply
+
+    async def responses(self, asked: Asked) -> AsyncGenerator[Part, None]:
+        """Answer a request for a decoupled model.
+
+        Raises:
+            PenstockError: how it ended instead, after the responses before.
+        """
+        request, served, message = asked.request, asked.served, asked.message
+        admitted = admit(request, served.rules, asked.raws)
+        if asked.places:
+            raise refusals.shared_memory_of_many()
+        self._check_admission(served.ref.model, len(message), asked.remaining_s)
+        payload = normalise(request).SerializeToString() if admitted.typed else message
+        trace = None
+        if self.tracing.on:
+            trace = self.tracing.begin(served.ref, request.id, asked.arrived_ns)
+        if trace is not None:
+            payload += MARK
+        job = self._job(served.ref, admitted, payload, asked.remaining_s)
+        parts = self._parts_of(job, served, request.id)
+        async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
+            async for part in followed:
+                if admitted.classes is None or part.final:
+                    yield part
+                    continue
+                deployment = served.deployment
+                batched = deployment.config.max_batch_size > 0
+                classes = admitted.classes
+                yield Part(
+                    classify(part.body, classes, deployment.labels, batched=batched), final=False
+                )
 
     async def _once_loaded(
         self, missing: ModelUnloaded, request: ModelInferRequest, remaining_s: float
@@ -154,12 +190,28 @@ class Inference:
     async def _answer_to(self, job: NewJob, served: Served, request_id: str) -> bytes:
         try:
             return await self._pending.answer_to(job, served.limits)
-        except QueueFull as error:
+        except (QueueFull, JobFailed) as error:
+            raise self._ended(error, served, request_id) from error
+
+    async def _parts_of(
+        self, job: NewJob, served: Served, request_id: str
+    ) -> AsyncGenerator[Part, None]:
+        try:
+            async with aclosing(self._pending.parts_of(job, served.limits)) as parts:
+                async for part in parts:
+                    yield part
+        except (QueueFull, JobFailed) as error:
+            raise self._ended(error, served, request_id) from error
+
+    def _ended(
+        self, error: QueueFull | JobFailed, served: Served, request_id: str
+    ) -> PenstockError:
+        """*error*, as the client is told of it."""
+        if isinstance(error, QueueFull):
             self._pending.tally.count(served.ref, REFUSED_FULL)
-            raise QueueFull(f"[request id: {request_id or '<id_unknown>'}] {error}") from error
-        except JobFailed as error:
-            error.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
-            raise
+            return QueueFull(f"[request id: {request_id or '<id_unknown>'}] {error}")
+        error.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
+        return error
 
     def _check_admission(self, model: str, payload_bytes: int, remaining_s: float) -> None:
         situation = admission.Situation(

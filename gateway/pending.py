@@ -6,7 +6,7 @@ saw Redis come back, asks for the job's state, and queues it again where Redis f
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
 
@@ -14,9 +14,12 @@ import structlog
 
 from penstock.clock import Clock, monotonic
 from penstock.errors import DeadlineExceeded, JobFailed, PenstockError, StoreUnavailable
+from penstock.gateway.decoupled import Part
+from penstock.gateway.inbox import Inbox, ReplyBroken
 from penstock.gateway.tally import RESUBMITTED, Tally
+from penstock.scheduler.chunks import Chunks
 from penstock.scheduler.gathering import Answered
-from penstock.scheduler.jobs import NewJob, QueueLimits
+from penstock.scheduler.jobs import Chunk, NewJob, QueueLimits
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.replies import Reply
@@ -38,6 +41,7 @@ class Pending:
         ends_s: its deadline, on this process's clock.
         ask_s: when its state should be asked for next.
         strikes: how often its job was found to have ended, without a reply.
+        inbox: takes the parts of its reply; None where it comes in one piece.
     """
 
     job: NewJob
@@ -46,6 +50,7 @@ class Pending:
     ask_s: float
     answer: "asyncio.Future[bytes]"
     strikes: int = 0
+    inbox: Inbox | None = None
 
 
 class PendingTable:
@@ -59,13 +64,14 @@ class PendingTable:
     def __init__(self, queue: Queue, gateway: str, clock: Clock = monotonic) -> None:
         """*gateway*: the boot id, to which replies are addressed."""
         self._queue = queue
+        self._chunks = Chunks(queue)
         self._gateway = gateway
         self._clock = clock
         self._pending: dict[str, Pending] = {}
         self._crowds: Counter[StageRef] = Counter()
         self._ids = count(1)
         self._generations: dict[str, int] = {}
-        self._cancels: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.payload_bytes = 0
         self.tally = Tally()
 
@@ -118,6 +124,50 @@ class PendingTable:
             self._crowds[job.ref] -= 1
             self.payload_bytes -= len(job.payload)
 
+    async def parts_of(self, job: NewJob, limits: QueueLimits) -> AsyncGenerator[Part, None]:
+        """As `answer_to`, for a reply in parts: each of them, and then its end without outputs.
+
+        Raises:
+            as `answer_to`; ReplyBroken: another worker went on, and not as the reply had begun.
+        """
+        now_s = self._clock()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        ends_s = now_s + job.ttl_ms / 1000
+        inbox = Inbox()
+        answer.add_done_callback(inbox.wake)
+        pending = Pending(job, limits, ends_s, now_s + ASK_AFTER_S, answer, inbox=inbox)
+        self._pending[job.id] = pending
+        self._crowds[job.ref] += 1
+        self.payload_bytes += len(job.payload)
+        self._submit(pending)
+        try:
+            while (body := await inbox.next(answer)) is not None:
+                yield Part(body, final=False)
+                if inbox.passed(body):
+                    self._tell(pending, inbox)
+            yield Part(inbox.end(answer.result()), final=True)
+        except (asyncio.CancelledError, GeneratorExit):
+            self._cancel(pending.job)
+            raise
+        finally:
+            if not answer.cancel() and not answer.cancelled():
+                answer.exception()  # told, or nobody is there to be told
+            self._pending.pop(pending.job.id, None)
+            self._crowds[job.ref] -= 1
+            self.payload_bytes -= len(job.payload)
+
+    def deliver_chunk(self, chunk: Chunk) -> None:
+        """Put a part of a reply where its request waits for it, if any does still."""
+        pending = self._pending.get(chunk.job)
+        if pending is None or pending.inbox is None or pending.answer.done():
+            return
+        try:
+            if pending.inbox.put(chunk):
+                self._tell(pending, pending.inbox)
+        except ReplyBroken as error:
+            pending.answer.set_exception(error)
+            self._cancel(pending.job)
+
     def deliver(self, reply: Reply) -> None:
         """End the request that waits for *reply*; nobody may, when it was cancelled or repeated."""
         pending = self._pending.get(reply.job)
@@ -149,9 +199,9 @@ class PendingTable:
                 log.warning("asking for jobs failed", error=str(error))
 
     async def close(self) -> None:
-        """Wait for the cancellations that are under way."""
-        if self._cancels:
-            await asyncio.wait(self._cancels, timeout=1)
+        """Wait for what is being told to the queue."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1)
 
     def _submit(self, pending: Pending, submit: Submit | None = None) -> None:
         def answered(outcome: str | Exception | None) -> None:
@@ -167,16 +217,19 @@ class PendingTable:
         crowd = self._crowds[pending.job.ref]
         self._queue.submit(pending.job, pending.limits, answered, crowd)
 
-    def _cancel(self, job: NewJob) -> None:
-        task = asyncio.create_task(self._cancel_job(job))
-        self._cancels.add(task)
-        task.add_done_callback(self._cancels.discard)
+    def _tell(self, pending: Pending, inbox: Inbox) -> None:
+        """Let the worker hear how much of its reply has been passed on."""
+        model, job = pending.job.ref.model, pending.job.id
+        telling = self._chunks.taken(model, job, inbox.passed_on, inbox.passed_bytes)
+        self._see_to(telling)
 
-    async def _cancel_job(self, job: NewJob) -> None:
-        try:
-            await self._queue.cancel(job.ref.model, job.id)
-        except PenstockError as error:
-            log.debug("cancelling failed, the deadline will end it", error=str(error))
+    def _cancel(self, job: NewJob) -> None:
+        self._see_to(self._queue.cancel(job.ref.model, job.id))
+
+    def _see_to(self, command: Awaitable[object]) -> None:
+        task = asyncio.create_task(_tried(command))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _end_overdue(self) -> None:
         now_s = self._clock()
@@ -239,3 +292,10 @@ class PendingTable:
             self.tally.count(pending.job.ref, RESUBMITTED)
             log.info("queued again: Redis had forgotten it", job=pending.job.id)
             self._submit(pending)
+
+
+async def _tried(command: Awaitable[object]) -> None:
+    try:
+        await command
+    except PenstockError as error:
+        log.debug("telling the queue failed, the deadline will end the job", error=str(error))

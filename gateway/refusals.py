@@ -65,6 +65,14 @@ def shared_memory() -> Unimplemented:
     return Unimplemented(DISABLED)
 
 
+def shared_memory_of_many() -> Unimplemented:
+    """Outputs in shared memory of a model whose later responses would overwrite the earlier."""
+    return Unimplemented(
+        "outputs in shared memory are not offered for models with decoupled transaction policy: "
+        "each response would overwrite the one before"
+    )
+
+
 def classless(datatype: str) -> InvalidRequest:
     """An output asked for as its top classes whose elements have no order."""
     return InvalidRequest(

@@ -1,12 +1,14 @@
 """Streams: many requests over one RPC. Bytes in, bytes out; no gRPC types here.
 
 The requests of a stream run at once, and are answered in the order in which they came, as Triton
-does for models that answer each request once. A failed request is answered in its turn, and the
-stream goes on, unless its client asked for the stream to end with the failure's status.
+does for models that answer each request once. Responses of decoupled models are passed on as they
+come, beside the others. A failed request is answered in its turn, and the stream goes on, unless
+its client asked for the stream to end with the failure's status.
 """
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from penstock.errors import ShuttingDown
 from penstock.gateway import admission
+from penstock.gateway.decoupled import Asked, Decoupled, wants_final
 from penstock.gateway.inference import Inference
 from penstock.gateway.status import told
 from penstock.protos import grpc_service_pb2 as pb
@@ -23,9 +26,15 @@ MOST_IN_FLIGHT: Final = 256
 """Requests of one stream that may be unanswered; no more are read until one is answered."""
 
 _INFER_RESPONSE = 2
-_FINAL = pb.ModelInferResponse()
-_FINAL.parameters["triton_final_response"].bool_param = True
-_IS_FINAL: Final = _FINAL.SerializeToString()
+
+
+def _mark(*, final: bool) -> bytes:
+    response = pb.ModelInferResponse()
+    response.parameters["triton_final_response"].bool_param = final
+    return response.SerializeToString()
+
+
+_MARKS: Final = {final: _mark(final=final) for final in (False, True)}
 
 Respond = Callable[[bytes], Awaitable[None]]
 
@@ -75,7 +84,7 @@ class Streams:
             PenstockError: the status that the stream ends with: the first failure, where the
                 terms say so, or ShuttingDown.
         """
-        line = _Line(self._most_in_flight)
+        line = _Line(self._most_in_flight, respond)
         reader = asyncio.create_task(self._read(requests, line, terms))
         reader.add_done_callback(line.end)
         self._readers.add(reader)
@@ -83,8 +92,10 @@ class Streams:
             reader.cancel()
         try:
             while (answer := await line.next()) is not None:
-                await respond(await answer)
-                line.answered(answer)
+                response = await answer
+                if response is not None:
+                    await line.send(response)
+                line.answered(answer, sent=response is not None)
             if not reader.cancelled():
                 reader.result()
             elif self._draining:
@@ -99,61 +110,108 @@ class Streams:
     ) -> None:
         await line.room()
         async for message in requests:
-            line.add(asyncio.create_task(self._answer(message, terms)))
+            line.add(asyncio.create_task(self._answer(message, terms, line)))
             await line.room()
 
-    async def _answer(self, message: bytes, terms: StreamTerms) -> bytes:
+    async def _answer(self, message: bytes, terms: StreamTerms, line: "_Line") -> bytes | None:
+        """The answer to one request; None when its responses go their own way (`_Line.aside`)."""
         try:
             body = await self._inference.infer(message, terms.remaining_s())
+        except Decoupled as error:
+            line.aside(asyncio.create_task(self._pass_on(error.asked, terms, line)))
+            return None
         except Exception as error:
             if terms.ends_on_error:
                 raise
             return failure(message, told(error).text)
         return success(body)
 
+    async def _pass_on(self, asked: Asked, terms: StreamTerms, line: "_Line") -> None:
+        """Send the responses of a decoupled model as they come."""
+        try:
+            async with aclosing(self._inference.responses(asked)) as parts:
+                async for part in parts:
+                    if not part.final or wants_final(asked.request):
+                        await line.send(success(part.body, final=part.final))
+        except Exception as error:
+            if terms.ends_on_error:
+                raise
+            await line.send(failure(asked.message, told(error).text))
+
 
 class _Line:
-    """The unanswered requests of one stream, in order."""
+    """The unanswered requests of one stream, in order; beside them those of decoupled models."""
 
-    def __init__(self, most: int) -> None:
-        self._waiting: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
-        self._all: set[asyncio.Task[bytes]] = set()
+    def __init__(self, most: int, respond: Respond) -> None:
+        self._waiting: asyncio.Queue[asyncio.Task[bytes | None] | asyncio.Task[None] | None] = (
+            asyncio.Queue()
+        )
+        self._all: set[asyncio.Task[bytes | None] | asyncio.Task[None]] = set()
+        self._aside: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(most)
+        self._respond = respond
+        self._sending = asyncio.Lock()
+        self._last_came = False
 
     async def room(self) -> None:
         """Wait until one more may be read."""
         await self._room.acquire()
 
-    def add(self, answer: "asyncio.Task[bytes]") -> None:
+    def add(self, answer: "asyncio.Task[bytes | None]") -> None:
         """Put the latest request's answer at the end."""
         self._all.add(answer)
         self._waiting.put_nowait(answer)
+
+    def aside(self, answering: "asyncio.Task[None]") -> None:
+        """Let a request be answered beside the others, in the place of its turn."""
+        self._aside.add(answering)
+        answering.add_done_callback(self._came)
+
+    def _came(self, answering: "asyncio.Task[None]") -> None:
+        self._aside.discard(answering)
+        self._room.release()
+        # It may have failed, or be the last.
+        self._waiting.put_nowait(answering)
 
     def end(self, _: object = None) -> None:
         """No more will come."""
         self._waiting.put_nowait(None)
 
-    async def next(self) -> "asyncio.Task[bytes] | None":
-        """The first that is not answered; None after the last."""
-        return await self._waiting.get()
+    async def next(self) -> "asyncio.Task[bytes | None] | asyncio.Task[None] | None":
+        """The first that is not answered, or one that came beside; None after the last."""
+        while not self._last_came or self._aside or not self._waiting.empty():
+            answer = await self._waiting.get()
+            if answer is not None:
+                return answer
+            self._last_came = True
+        return None
 
-    def answered(self, answer: "asyncio.Task[bytes]") -> None:
-        """The one that `next` gave has been sent."""
+    async def send(self, response: bytes) -> None:
+        """Send one response: no two at once, which gRPC would not take."""
+        async with self._sending:
+            await self._respond(response)
+
+    def answered(
+        self, answer: "asyncio.Task[bytes | None] | asyncio.Task[None]", *, sent: bool
+    ) -> None:
+        """The one that `next` gave is done with: it has been *sent*, or came beside."""
         self._all.discard(answer)
-        self._room.release()
+        if sent:
+            self._room.release()
 
     async def cancel(self, reader: "asyncio.Task[None]") -> None:
         """End what still runs."""
-        left: set[asyncio.Task[bytes] | asyncio.Task[None]] = {*self._all, reader}
+        left = {*self._all, *self._aside, reader}
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
 
-def success(body: bytes) -> bytes:
-    """The stream's response with *body*, a serialized ModelInferResponse: the only one."""
-    head = wire.bytes_field(_INFER_RESPONSE, len(body) + len(_IS_FINAL))
-    return b"".join((head, body, _IS_FINAL))
+def success(body: bytes, *, final: bool = True) -> bytes:
+    """The stream's response with *body*, a serialized ModelInferResponse."""
+    mark = _MARKS[final]
+    head = wire.bytes_field(_INFER_RESPONSE, len(body) + len(mark))
+    return b"".join((head, body, mark))
 
 
 def failure(message: bytes, text: str) -> bytes:

@@ -9,7 +9,8 @@ its own machine, and cannot be changed over the network.
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -19,6 +20,7 @@ from typing import Any, Final
 import structlog
 
 from penstock.errors import InvalidRequest, Unimplemented
+from penstock.gateway.decoupled import Part
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.scheduler.cluster_settings import Setting
@@ -94,6 +96,20 @@ class Trace:
         reply, steps = _parted(reply)
         self._write(queued_ns, steps)
         return reply
+
+    async def follow_all(self, parts: AsyncGenerator[Part, None]) -> AsyncGenerator[Part, None]:
+        """As `follow`, for a reply in parts: how it came is what its end tells."""
+        queued_ns = time.time_ns()
+        steps: list[Any] = []
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    body, steps = _parted(part.body)
+                    yield Part(body, part.final)
+        except BaseException as error:
+            self._write(queued_ns, (), error=str(error) or type(error).__name__)
+            raise
+        self._write(queued_ns, steps)
 
     def _write(self, queued_ns: int, steps: Sequence[Any], **more: Any) -> None:
         stamps = {

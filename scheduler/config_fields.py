@@ -154,7 +154,9 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelWarmup.Input.zero_data": _YES,
     "ModelWarmup.Input.random_data": _differs("numbers in [0, 1), integers 0 or 1, letters"),
     "ModelWarmup.Input.input_data_file": _YES,
-    "ModelTransactionPolicy.decoupled": _refused("models answer each request once"),
+    "ModelTransactionPolicy.decoupled": _differs(
+        "Python models only; one request at a time on each instance"
+    ),
     "ModelResponseCache.enable": _refused("cache in the client"),
 }
 """Message and field -> how it is taken."""

@@ -11,6 +11,9 @@ TRACE = "penstock_trace"
 carries it on as a JSON list of what every worker on the way adds: `step`, microseconds in its
 queue (`queue_us`), and from there to the stage's result (`work_us`)."""
 
+PARTS = "penstock_parts"
+"""A parameter (int64) of the end of a reply that came in parts: how many there were."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
@@ -128,6 +131,22 @@ class Outcome:
     code: Code
     message: str
     reply: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One part of a reply that comes in several, which its end follows.
+
+    Attributes:
+        index: its place, from 1.
+        digest: of what the reply's parts hold, up to and with this one.
+        body: a serialized ModelInferResponse.
+    """
+
+    job: str
+    index: int
+    digest: bytes
+    body: bytes
 
 
 class Held(IntEnum):

@@ -175,20 +175,6 @@ def check_runtimes(config: pb.ModelConfig, runtimes: Iterable[str], source: str)
             )
 
 
-def check_python(config: pb.ModelConfig, source: str) -> None:
-    """Hold the configuration of a Python model against what code needs.
-
-    Raises:
-        InvalidConfiguration: it does not list the tensors, which nobody could find out.
-    """
-    for kind, tensors in (("input", config.input), ("output", config.output)):
-        if not tensors:
-            raise InvalidConfiguration(
-                f"{source}: a Python model's tensors cannot be found out from its code: list each "
-                f'{kind}, as in {kind} {{ name: "text" data_type: TYPE_STRING dims: [ 1 ] }}'
-            )
-
-
 def _device_kind(group: pb.ModelInstanceGroup) -> str | None:
     kind = pb.ModelInstanceGroup.Kind
     if group.kind == kind.KIND_GPU or (group.kind == kind.KIND_AUTO and group.gpus):

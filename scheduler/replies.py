@@ -12,6 +12,7 @@ import structlog
 
 from penstock.errors import Code, PenstockError
 from penstock.scheduler import scripts
+from penstock.scheduler.jobs import Chunk
 from penstock.scheduler.keys import partition_keys
 from penstock.scheduler.link import Link, Links
 
@@ -42,13 +43,24 @@ class ReplyReader:
     """Reads all replies for one gateway process, and says for it that it lives."""
 
     def __init__(
-        self, links: Links, partitions: int, gateway: str, deliver: Callable[[Reply], None]
+        self,
+        links: Links,
+        partitions: int,
+        gateway: str,
+        deliver: Callable[[Reply], None],
+        deliver_chunk: Callable[[Chunk], None] | None = None,
     ) -> None:
-        """*deliver* gets each reply at least once, in the order of its partition."""
+        """*deliver* gets each reply at least once, in the order of its partition.
+
+        Args:
+            deliver_chunk: gets the parts of replies that come in several, in the same order; None
+                where nobody asks for any.
+        """
         self._links = links
         self._partitions = range(partitions)
         self._gateway = gateway
         self._deliver = deliver
+        self._deliver_chunk = deliver_chunk or _unasked
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -82,16 +94,24 @@ class ReplyReader:
     def _reading(self, partition: int) -> "_Reading":
         keys = partition_keys(partition)
         link = self._links.blocking(keys.tag)
-        return _Reading(link, keys.replies + self._gateway, self._deliver)
+        stream = keys.replies + self._gateway
+        return _Reading(link, stream, self._deliver, self._deliver_chunk)
 
 
 class _Reading:
     """The replies of one stream. Each is delivered in the event-loop turn in which it comes."""
 
-    def __init__(self, link: Link, stream: str, deliver: Callable[[Reply], None]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        stream: str,
+        deliver: Callable[[Reply], None],
+        deliver_chunk: Callable[[Chunk], None],
+    ) -> None:
         self._link = link
         self._stream = stream
         self._deliver = deliver
+        self._deliver_chunk = deliver_chunk
         self._position = b"0-0"
         self._generation = link.generation
         self._untrimmed = 0
@@ -121,6 +141,10 @@ class _Reading:
         for _, entries in answer or ():
             for position, fields in entries:
                 self._position = position
+                if fields[0] == b"chunk":
+                    self._untrimmed += _ENTRY_BYTES + len(fields[7])
+                    self._deliver_chunk(_chunk(fields))
+                    continue
                 for reply in replies_of(fields):
                     self._untrimmed += _ENTRY_BYTES + len(reply.body)
                     self._deliver(reply)
@@ -138,6 +162,16 @@ class _Reading:
 def _after(position: bytes) -> bytes:
     milliseconds, _, sequence = position.partition(b"-")
     return b"%b-%d" % (milliseconds, int(sequence) + 1)
+
+
+def _chunk(fields: Sequence[bytes]) -> Chunk:
+    """The part of a reply that an entry of the stream carries; lua/chunk.lua writes it."""
+    _, job, _, index, _, digest, _, body = fields
+    return Chunk(job.decode(), int(index), digest, body)
+
+
+def _unasked(chunk: Chunk) -> None:
+    log.warning("a part of a reply that nobody asked for", job=chunk.job)
 
 
 def replies_of(fields: Sequence[bytes]) -> Iterator[Reply]:

@@ -23,6 +23,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler import model_config, warmup
 from penstock.scheduler.artifacts import fingerprint, inside, shown, stages_of
+from penstock.scheduler.python_models import check_models_of_code
 
 CONFIG: Final = "config.pbtxt"
 
@@ -234,11 +235,9 @@ def _version(
             "there: add it, or correct version_policy"
         )
     stages = stages_of(base, where, config)
-    model_config.check_runtimes(
-        config, [stage.runtime for stage in stages], f"{folder.name}/{CONFIG}"
-    )
-    if config.backend == model_config.PYTHON:
-        model_config.check_python(config, f"{folder.name}/{CONFIG}")
+    runtimes, source = [stage.runtime for stage in stages], f"{folder.name}/{CONFIG}"
+    model_config.check_runtimes(config, runtimes, source)
+    check_models_of_code(config, runtimes, source)
     samples = _samples(base, folder, config)
     for stage in stages:
         stage.fingerprint = _digest(f"{stage.fingerprint}{samples}".encode() + _for_workers(config))

@@ -28,7 +28,7 @@ RPCS: Final = {
     "ServerMetadata": "yes",
     "ModelMetadata": "yes",
     "ModelInfer": "yes",
-    "ModelStreamInfer": "yes, for models that answer each request once",
+    "ModelStreamInfer": "yes",
     "ModelConfig": "yes",
     "ModelStatistics": "yes, summed over the cluster; no `memory_usage`",
     "RepositoryIndex": "yes; `repository_name` is refused, as in Triton",

@@ -23,9 +23,11 @@ from penstock.scheduler import warmup
 from penstock.scheduler.completion import Deployment, complete
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.keyspace import open_queue
-from penstock.scheduler.link import Links
+from penstock.scheduler.link import Link, Links
 from penstock.scheduler.model_config import PYTHON
 from penstock.scheduler.overrides import lay_out, override_folder
+from penstock.scheduler.python_models import is_decoupled
+from penstock.scheduler.queue import Queue
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.snapshot import Snapshot
 from penstock.scheduler.wishes import Wishes
@@ -40,6 +42,7 @@ from penstock.workers.renewal import Renewal
 from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
 from penstock.workers.runtimes.python_runtime import PythonRuntime
+from penstock.workers.streaming import StreamingWorker
 from penstock.workers.warming import read_samples, warm_up
 from penstock.workers.worker import DeviceBroken, Worker
 
@@ -103,7 +106,7 @@ async def _load_and_work(
     with Renewal(
         settings.redis, settings.model, settings.lease_ms, hung_after_s=_HUNG_AFTER_S
     ) as renewal:
-        worker = Worker(duty, queue, link, loaded.execution, renewal, device)
+        worker = _worker(loaded, duty, queue, link, renewal, device)
         await announcer.become(pb.WORKER_STATE_READY)
         log.info("ready", shard=loaded.stage.artifact, device=settings.device)
         rest_collector()
@@ -209,6 +212,20 @@ def _execution(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Exe
     if isinstance(runtime, PythonRuntime):
         return PythonExecution(runtime, *names, batched=batched, reshaping=reshaping)
     return Execution(runtime, *names, batched=batched, reshaping=reshaping)
+
+
+def _worker(
+    loaded: _Loaded,
+    duty: Duty,
+    queue: Queue,
+    link: Link,
+    renewal: Renewal,
+    device: ThreadPoolExecutor,
+) -> Worker:
+    execution = loaded.execution
+    if isinstance(execution, PythonExecution) and is_decoupled(loaded.deployment.config):
+        return StreamingWorker(duty, queue, link, execution, renewal, device)
+    return Worker(duty, queue, link, execution, renewal, device)
 
 
 def _duty(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Duty:

@@ -32,11 +32,13 @@ class BatchRules:
 
         As in Triton, requests share a run only where `dynamic_batching` is there, and a batch is
         held back for `max_queue_delay_microseconds` unless it reaches the largest preferred size.
+        Requests to a decoupled model never share one: each has responses of its own.
         """
         if config.max_batch_size <= 0:
             return cls()
         most = config.max_batch_size
-        if not config.HasField("dynamic_batching"):
+        decoupled = config.model_transaction_policy.decoupled
+        if decoupled or not config.HasField("dynamic_batching"):
             return cls(most_rows=most)
         batching = config.dynamic_batching
         return cls(

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
-from penstock.scheduler.jobs import TRACE, Lease
+from penstock.scheduler.jobs import PARTS, TRACE, Lease
 from penstock.tensors import Array, from_raw, to_raw
 
 PATH = "penstock_path"
@@ -176,6 +176,18 @@ def reply(
     for tensor in tensors:
         parts += wire.raw_output_field(tensor.raw)
     return b"".join(parts)
+
+
+def end_of_parts(work: Work, version: int, step: str, parts: int) -> bytes:
+    """The end of a reply in *parts*: a ModelInferResponse without outputs that counts them."""
+    head = work.head
+    end = pb.ModelInferResponse(id=head.id, model_name=head.model_name, model_version=str(version))
+    end.parameters[PARTS].int64_param = parts
+    if TRACE in head.parameters:
+        end.parameters[TRACE].string_param = timings(work, step)
+    if wants_path(head):
+        end.parameters[PATH].string_param = path(work, step)
+    return end.SerializeToString()
 
 
 def custom_parameters(head: pb.ModelInferRequest) -> dict[str, bool | int | float | str]:

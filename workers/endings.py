@@ -70,6 +70,10 @@ class Endings:
         outcome = Outcome(lease.id, error.code, str(error), b"")
         self._settle(lease.token, 0, NO_TIME, [outcome], ())
 
+    def end(self, work: Work, outcome: Outcome, rows: int, timing: Timing) -> None:
+        """Settle the only job of a batch of *rows* rows."""
+        self._settle(work.lease.token, rows, timing, [outcome], [work])
+
     def give_back(self, works: Iterable[Work]) -> None:
         """Return jobs that were not begun."""
         for token, group in _by_token(works):
@@ -77,12 +81,12 @@ class Endings:
             write = partial(self._queue.give_back, self._duty.ref.model, token, ids)
             self._begin(write, group)
 
-    def retry(self, works: Iterable[Work], why: str) -> None:
-        """Return jobs for another try, elsewhere or later."""
+    def retry(self, works: Iterable[Work], why: str, most: int = _MOST_ATTEMPTS) -> None:
+        """Return jobs for another try, elsewhere or later; the last of *most* fails them."""
         for token, group in _by_token(works):
             ids = [work.lease.id for work in group]
             again = partial(self._queue.retry, self._duty.ref.model, token, ids)
-            write = partial(again, delay_ms=_RETRY_DELAY_MS, most=_MOST_ATTEMPTS, why=why)
+            write = partial(again, delay_ms=_RETRY_DELAY_MS, most=most, why=why)
             self._begin(write, group)
 
     async def written(self) -> None:

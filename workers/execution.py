@@ -92,7 +92,7 @@ class Execution:
             return self._run_together(batch)
         except Exception as error:  # noqa: BLE001 - runtimes raise what they like
             if len(batch) == 1:
-                return Ran([_failure(error)], Timing(), error)
+                return Ran([failure_of(error)], Timing(), error)
             singles = [self.run([work]) for work in batch]
             return _gathered(singles, error)
 
@@ -182,7 +182,8 @@ def _zeros(datatype: str, shape: Sequence[int]) -> Array:
     return np.zeros(shape, dtype=NUMPY_TYPES[datatype])
 
 
-def _failure(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
+    """What a job is told of *error*: the first line of its text."""
     text = str(error).strip().split("\n", 1)[0] or type(error).__name__
     code = error.code if isinstance(error, PenstockError) else Code.INTERNAL
     return Failure(code, text)

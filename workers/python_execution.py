@@ -1,9 +1,10 @@
 """Running one batch on a Python model."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from penstock.tensors import Array
-from penstock.workers.codec import Work, custom_parameters
+from penstock.workers import codec
+from penstock.workers.codec import Tensor, Work, custom_parameters
 from penstock.workers.execution import Arrays, Execution
 from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes.python_runtime import PythonRuntime
@@ -27,6 +28,28 @@ class PythonExecution(Execution):
     def warm_up(self, rows: int) -> None:
         """Nothing: nobody knows what its code would make of zeros."""
 
+    def warm_up_on(self, sample: Arrays) -> None:
+        """Answer a request with the inputs *sample*."""
+        inputs = self._reshaping.inward(sample) if self._reshaping else sample
+        if self._model.decoupled:
+            for _ in self._model.stream(inputs):
+                pass
+        else:
+            self._model.run(inputs, self._produces)
+
     def _compute(self, inputs: Arrays, batch: Sequence[Work]) -> dict[str, Array]:
         # A batch's requests have the same (codec.decode).
         return self._model.run(inputs, self._produces, custom_parameters(batch[0].head))
+
+    def stream(self, work: Work) -> Generator[dict[str, Tensor], None, None]:
+        """Each response of a decoupled model to one request, as it is made.
+
+        Everything runs on the thread that asks for the next response, or closes the generator.
+        """
+        given = work.tensors
+        inputs = {name: given[name].array() for name in self._consumes if name in given}
+        if self._reshaping is not None:
+            inputs = self._reshaping.inward(inputs)
+        for arrays in self._model.stream(inputs, custom_parameters(work.head)):
+            seen = arrays if self._reshaping is None else self._reshaping.outward(arrays)
+            yield codec.whole_results(seen, self._datatypes)

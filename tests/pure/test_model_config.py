@@ -131,7 +131,6 @@ class TestUnsupported:
             ("ensemble_scheduling { }", "ensemble_scheduling"),
             ("sequence_batching { }", "sequence_batching"),
             ("response_cache { enable: true }", "response_cache.enable"),
-            ("model_transaction_policy { decoupled: true }", "model_transaction_policy.decoupled"),
             ("optimization { cuda { graphs: true } }", "optimization.cuda.graphs"),
             ("batch_input { kind: BATCH_ITEM_SHAPE }", "batch_input"),
             (

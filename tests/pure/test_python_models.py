@@ -103,6 +103,11 @@ def test_its_configuration_is_complete_as_it_is(entry):
         (SETTINGS + 'default_model_filename: "model.onnx"', "must end in .py"),
         (SETTINGS + 'default_model_filename: "rules.py"', "default_model_filename, is not there"),
         (SETTINGS + 'platform: "onnxruntime_onnx"', "platform is 'onnxruntime_onnx'"),
+        (
+            SETTINGS + "model_transaction_policy { decoupled: true } "
+            "dynamic_batching { preferred_batch_size: 4 }",
+            "models take one request at a time: remove dynamic_batching.preferred_batch_size",
+        ),
         ("", 'a Python model needs a config.pbtxt that says backend: "python"'),
     ],
 )
@@ -110,6 +115,21 @@ def test_what_cannot_be_served_is_told(entry, settings, said):
     (entry / "config.pbtxt").write_text(settings)
 
     assert said in error_of(entry)
+
+
+def test_an_artifact_that_answers_once_cannot_be_decoupled(tmp_path):
+    put(
+        tmp_path,
+        {
+            "m/1/model.onnx": "x",
+            "m/config.pbtxt": "model_transaction_policy { decoupled: true }",
+        },
+    )
+
+    assert error_of(tmp_path / "m") == (
+        "m/config.pbtxt: model_transaction_policy.decoupled is only for Python models, which can "
+        "yield: an artifact for onnxruntime answers each request once; remove it"
+    )
 
 
 def test_a_linked_directory_is_refused_since_its_files_could_change_unseen(entry):

@@ -10,6 +10,7 @@ from support.python_models import NUMBERS, TEXT, config
 from penstock.errors import ArtifactUnusable, Code, InvalidRequest
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.model_config import parse
+from penstock.workers.python_execution import PythonExecution
 from penstock.workers.runtimes import DeviceRef, open_runtime
 from penstock.workers.runtimes.python_results import WrongResult
 from penstock.workers.runtimes.python_runtime import PythonModelFailed
@@ -337,3 +338,93 @@ def test_text_must_be_text(failure, result, said):
     settings = config({"x": NUMBERS}, {"y": TEXT})
 
     assert said in failure(result, settings)
+
+
+# decoupled models
+
+DECOUPLED = config(
+    {"x": NUMBERS}, {"y": NUMBERS}, more="model_transaction_policy { decoupled: true }"
+)
+THREE = """
+    class Model:
+        def execute(self, inputs, parameters):
+            try:
+                for number in range(3):
+                    yield {"y": inputs["x"] + number}
+            finally:
+                print("closed")
+    """
+
+
+def test_a_decoupled_model_yields_each_response_when_it_is_asked_for(loaded, capsys):
+    responses = loaded(THREE, DECOUPLED).stream({"x": np.zeros(1, np.float32)})
+
+    assert next(responses)["y"].tolist() == [0]
+    assert capsys.readouterr().out == ""
+    assert [one["y"].tolist() for one in responses] == [[1], [2]]
+    assert capsys.readouterr().out == "closed\n"
+
+
+def test_what_is_asked_for_no_more_is_closed(loaded, capsys):
+    responses = loaded(THREE, DECOUPLED).stream({"x": np.zeros(1, np.float32)})
+    next(responses)
+
+    responses.close()
+
+    assert capsys.readouterr().out == "closed\n"
+
+
+def test_each_response_is_held_against_the_configuration(loaded):
+    runtime = loaded(
+        """
+        class Model:
+            def execute(self, inputs, parameters):
+                yield {"y": inputs["x"]}
+                yield {"z": inputs["x"]}
+        """,
+        DECOUPLED,
+    )
+    responses = runtime.stream({"x": np.zeros(1, np.float32)})
+    next(responses)
+
+    with pytest.raises(WrongResult, match="it returned output 'z'"):
+        next(responses)
+
+
+def test_a_decoupled_model_must_yield(loaded):
+    runtime = loaded(DOUBLE, DECOUPLED)
+
+    with pytest.raises(WrongResult, match="returned a dict; a decoupled model must yield"):
+        next(runtime.stream({"x": np.zeros(1, np.float32)}))
+
+
+def test_a_model_that_yields_must_say_so(refusal):
+    assert "say model_transaction_policy { decoupled: true } in config.pbtxt" in refusal(THREE)
+
+
+# warming up
+
+
+@pytest.mark.parametrize(
+    ("code", "settings"),
+    [
+        ("return {'y': inputs['x']}", None),
+        ("yield {'y': inputs['x']}", DECOUPLED),
+    ],
+)
+def test_it_warms_up_on_samples_and_never_on_made_up_zeros(loaded, capsys, code, settings):
+    runtime = loaded(
+        f"""
+        class Model:
+            def execute(self, inputs, parameters):
+                print("ran on", inputs["x"].shape)
+                {code}
+        """,
+        settings,
+    )
+    execution = PythonExecution(runtime, ["x"], ["y"], batched=settings is None)
+
+    execution.warm_up(1)
+    assert capsys.readouterr().out == ""
+    execution.warm_up_on({"x": np.ones(3, np.float32) if settings else ONE["x"]})
+    assert capsys.readouterr().out.startswith("ran on ")

@@ -5,7 +5,8 @@ from support.probe import FIRST, LONG_MS, SECOND, Probe, job
 from support.stores import redis, valkey
 
 from penstock.errors import Code, OutOfMemory
-from penstock.scheduler.jobs import Held, QueueLimits
+from penstock.scheduler.chunks import Chunks
+from penstock.scheduler.jobs import Chunk, Held, QueueLimits
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 from penstock.scheduler.replies import ReplyReader
@@ -54,6 +55,18 @@ async def test_a_full_store_can_be_drained(full):
     await full.lease("worker-2")
     assert (await full.queue.forsake(FIRST.model, "worker-2")).dead == 1
     assert await full.ends() == {"success_count": 2, "cancelled": 1, "dead": 1}
+
+
+async def test_a_part_of_a_reply_needs_memory_and_its_end_does_not(full):
+    lease = await full.lease(rows=1)
+    chunks = Chunks(full.queue)
+
+    with pytest.raises(OutOfMemory):
+        await chunks.add(FIRST.model, lease.token, Chunk(lease.id, 1, b"digest", b"part"))
+
+    assert await chunks.taken(FIRST.model, lease.id, 1, 4) == 1
+    assert await full.settle(lease) == [Held.FINE]
+    assert [code for _, code, _, _ in await full.replies()] == [Code.OK]
 
 
 async def test_a_full_store_still_ends_what_is_late_or_orphaned(full):

@@ -4,7 +4,8 @@ import pytest
 from support.probe import FIRST, LONG_MS, SECOND, Probe, job
 from support.proxy import Proxy
 
-from penstock.scheduler.jobs import QueueLimits
+from penstock.scheduler.chunks import Chunks
+from penstock.scheduler.jobs import Chunk, QueueLimits
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 
@@ -50,6 +51,13 @@ async def _retried(probe, claim, delay_ms, most):
     )
 
 
+async def _chunk(probe, claim):
+    first = claim.leases[0]
+    return await Chunks(probe.queue).add(
+        FIRST.model, first.token, Chunk(first.id, 1, b"digest", b"part")
+    )
+
+
 async def _opened(probe):
     return (await open_queue(probe.links)).partitions
 
@@ -67,6 +75,8 @@ OPERATIONS = {
     "give back cancelled": (_cancelled, _given_back),
     "retry": (_leased, lambda probe, claim: _retried(probe, claim, LONG_MS, 3)),
     "retry for the last time": (_leased, lambda probe, claim: _retried(probe, claim, 0, 1)),
+    "chunk": (_leased, _chunk),
+    "take": (_leased, lambda probe, _: Chunks(probe.queue).taken(FIRST.model, "a", 3, 30)),
     "keyspace": (_none, lambda probe, _: _opened(probe)),
 }
 

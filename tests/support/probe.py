@@ -111,13 +111,19 @@ class Probe:
         return await self.members(self.keys.ready + queue)
 
     async def replies(self, gateway="gateway-1"):
-        """The replies that a gateway has yet to read: (job, code, message, body)."""
+        """What a gateway has yet to read: (job, code, message, body) for each reply.
+
+        Of a reply in parts, each part is (job, "part", index, body).
+        """
         entries = await self.command("XRANGE", self.keys.replies + gateway, "-", "+")
-        return [
-            (reply.job, reply.code, reply.message, reply.body)
-            for _, fields in entries
-            for reply in replies_of(fields)
-        ]
+        found = []
+        for _, fields in entries:
+            if fields[0] == b"chunk":
+                _, id_, _, index, _, _, _, body = fields
+                found.append((id_.decode(), "part", int(index), body))
+            else:
+                found += [(r.job, r.code, r.message, r.body) for r in replies_of(fields)]
+        return found
 
     async def ends(self):
         """How many jobs of the version ended in which way; the ways that none did are left out."""

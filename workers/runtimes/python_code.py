@@ -17,8 +17,11 @@ CLASS: Final = "Model"
 """The name of the class in the file."""
 
 
-def model_of(artifact: Path) -> Any:
+def model_of(artifact: Path, *, decoupled: bool) -> Any:
     """An instance of the class in *artifact*; modules and files beside it can be imported.
+
+    Args:
+        decoupled: its `execute` may yield.
 
     Raises:
         ArtifactUnusable: the file cannot be imported, or its class is not what it should be.
@@ -29,6 +32,11 @@ def model_of(artifact: Path) -> Any:
     cls = _class_in(_imported(artifact), artifact)
     for method, arguments in {"execute": (None, None), "load": (None,), "unload": ()}.items():
         _check_method(cls, method, arguments, artifact)
+    if inspect.isgeneratorfunction(cls.__dict__.get("execute")) and not decoupled:
+        raise ArtifactUnusable(
+            f"{artifact.name}: {CLASS}.execute yields, which only a decoupled model does: return a "
+            "dict, or say model_transaction_policy { decoupled: true } in config.pbtxt"
+        )
     try:
         return cls()
     except (Exception, SystemExit) as error:

@@ -4,10 +4,10 @@ A node runs such code only where its owner allows it. What the code returns is h
 config.pbtxt before anybody else sees it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 import structlog
 
@@ -16,6 +16,7 @@ from penstock.protos import cluster_pb2
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.python_model import Context, Parameters
 from penstock.scheduler.model_config import datatype_of_config
+from penstock.scheduler.python_models import is_decoupled
 from penstock.scheduler.reshape import artifact_dims
 from penstock.tensors import Array
 from penstock.workers.runtimes import DeviceRef
@@ -34,18 +35,27 @@ class PythonModelFailed(PenstockError):
 
 
 class PythonRuntime:
-    """One instance of a Python model's class."""
+    """One instance of a Python model's class.
+
+    Attributes:
+        decoupled: it answers through `stream`, not `run`.
+    """
 
     # Its code may hold what belongs to the thread that loaded it.
     any_thread = False
 
     def __init__(
-        self, model: Any, signature: cluster_pb2.Signature, artifact: Path, *, batched: bool
+        self,
+        model: Any,
+        signature: cluster_pb2.Signature,
+        artifact: Path,
+        config: config_pb.ModelConfig,
     ) -> None:
         self._model = model
         self.signature = signature
         self._artifact = artifact
-        self._batched = batched
+        self._batched = config.max_batch_size > 0
+        self.decoupled = is_decoupled(config)
         self._outputs = {spec.name: spec for spec in signature.outputs}
         self._told = ""
 
@@ -53,7 +63,7 @@ class PythonRuntime:
     def open(cls, artifact: Path, device: DeviceRef, version: cluster_pb2.ModelVersion) -> Self:
         """Import the code, make its class and load it; see `open_runtime`."""
         config = config_pb.ModelConfig.FromString(version.config)
-        model = model_of(artifact)
+        model = model_of(artifact, decoupled=is_decoupled(config))
         context = Context(
             model=version.model,
             version=version.version,
@@ -70,8 +80,7 @@ class PythonRuntime:
                     f"{artifact.name}: {CLASS}.load {raised(error, artifact)}"
                 ) from error
         size = sum(file.stat().st_size for file in artifact.parent.rglob("*") if file.is_file())
-        signature = signature_of(config, size)
-        return cls(model, signature, artifact, batched=config.max_batch_size > 0)
+        return cls(model, signature_of(config, size), artifact, config)
 
     def run(
         self,
@@ -86,22 +95,65 @@ class PythonRuntime:
             PythonModelFailed: it raised something.
             PenstockError: which it raised on purpose.
         """
-        rows = self._rows(inputs)
+        found = self._checked(self._execute(inputs, parameters), self._rows(inputs))
+        return {name: found[name] for name in outputs}
+
+    def stream(
+        self, inputs: Mapping[str, Array], parameters: Parameters = _NO_PARAMETERS
+    ) -> Iterator[dict[str, Array]]:
+        """Run once, and yield each response of a decoupled model as its code yields it.
+
+        The code runs while the next response is asked for, and is closed with the iterator.
+
+        Raises:
+            as `run`.
+        """
+        responses = self._execute(inputs, parameters)
+        if isinstance(responses, Mapping) or not isinstance(responses, Iterable):
+            self._refuse(f"it returned a {type(responses).__name__}; a decoupled model must yield")
+        iterator = iter(responses)
+        try:
+            while True:
+                try:
+                    response = next(iterator)
+                except StopIteration:
+                    return
+                except (Exception, SystemExit) as error:
+                    raise self._failure(error) from error
+                yield self._checked(response, None)
+        finally:
+            self._end(iterator)
+
+    def _execute(self, inputs: Mapping[str, Array], parameters: Parameters) -> object:
         for array in inputs.values():
             array.flags.writeable = False
         try:
-            results = self._model.execute(inputs, parameters)
+            results: object = self._model.execute(inputs, parameters)
         except (Exception, SystemExit) as error:
             raise self._failure(error) from error
-        try:
-            found = checked(results, self._outputs, rows)
-        except WrongResult as error:
-            raise WrongResult(f"{self._artifact.name}: {CLASS}.execute: {error}") from None
-        return {name: found[name] for name in outputs}
+        return results
 
     def _rows(self, inputs: Mapping[str, Array]) -> int | None:
         first = next(iter(inputs.values()), None)  # none where all that are optional were left out
         return first.shape[0] if self._batched and first is not None else None
+
+    def _checked(self, results: object, rows: int | None) -> dict[str, Array]:
+        try:
+            return checked(results, self._outputs, rows)
+        except WrongResult as error:
+            self._refuse(str(error))
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise WrongResult(f"{self._artifact.name}: {CLASS}.execute: {why}")
+
+    def _end(self, iterator: Iterator[object]) -> None:
+        """Close a generator of the model's, whose clean-up may fail as well."""
+        if not isinstance(iterator, Generator):
+            return
+        try:
+            iterator.close()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - nobody waits for it any more
+            log.warning("a response was not ended in order", reason=raised(error, self._artifact))
 
     def close(self) -> None:
         """Let the model end in order; what it raises is only told."""

@@ -1,0 +1,258 @@
+"""Decoupled models through Triton's own clients, unmodified: no response, one, or many."""
+
+import asyncio
+import csv
+import json
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
+from support.cluster import Cluster
+from support.decoupled import Stream, counted, is_final, numbers, write_counter
+from support.onnx_models import write_add_sub
+from support.waiting import until
+from tritonclient.utils import InferenceServerException
+
+REFUSED = "ModelInfer RPC doesn't support models with decoupled transaction policy"
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory):
+    return tmp_path_factory.mktemp("notes")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, notes):
+    repository = tmp_path_factory.mktemp("decoupled-models")
+    write_counter(repository, notes, count=2)
+    write_add_sub(repository)
+    folder = tmp_path_factory.mktemp("decoupled-cluster")
+    one = Cluster(folder, repository, "--allow-python-models")
+    try:
+        yield one.start()
+        one.stop()
+    finally:
+        one.destroy()
+
+
+@pytest.fixture
+def client(running):
+    with triton.InferenceServerClient(running.url) as client:
+        yield client
+        client.stop_stream(cancel_requests=True)
+
+
+@pytest.fixture
+def stream(client):
+    return Stream(client)
+
+
+def addends(kind=triton.InferInput):
+    found = []
+    for name in ("INPUT0", "INPUT1"):
+        one = kind(name, [1, 16], "INT32")
+        one.set_data_from_numpy(np.ones((1, 16), np.int32))
+        found.append(one)
+    return found
+
+
+def test_it_says_that_it_is_decoupled(client):
+    policy = client.get_model_config("counter").config.model_transaction_policy
+
+    assert policy.decoupled
+
+
+def test_a_unary_call_is_refused_in_triton_s_words(client):
+    with pytest.raises(InferenceServerException) as caught:
+        client.infer("counter", counted(1), client_timeout=20)
+
+    assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
+    assert caught.value.message() == REFUSED
+
+
+@pytest.mark.parametrize("count", [0, 1, 200])
+def test_there_are_as_many_responses_as_the_model_makes_and_a_final_one(stream, count):
+    stream.ask(count, "mine")
+
+    found, error = stream.all()
+
+    assert error is None
+    assert numbers(found) == list(range(count))
+    assert {result.get_response().id for result in found} <= {"mine"}
+
+
+def test_the_final_response_is_empty_and_says_what_it_ends(stream):
+    stream.ask(1, "mine")
+
+    (first, _), (final, _) = stream.next(), stream.next()
+
+    assert not is_final(first)
+    response = final.get_response()
+    assert is_final(final)
+    assert (response.id, response.model_name, response.model_version) == ("mine", "counter", "1")
+    assert not response.outputs
+    assert not response.raw_output_contents
+    assert list(response.parameters) == ["triton_final_response"]
+
+
+def test_nobody_gets_a_final_response_without_asking(client, stream):
+    client.async_stream_infer("counter", counted(2), request_id="a")
+    first = [stream.next()[0] for _ in range(2)]
+    stream.ask(0, "b")
+
+    final, _ = stream.next()
+
+    assert numbers(first) == [0, 1]
+    assert not any(map(is_final, first))
+    assert final.get_response().id == "b"
+
+
+def test_requests_of_one_stream_are_answered_as_their_responses_come(client, stream, notes):
+    stream.ask(2, "slow", gate="opened-later")
+    first, _ = stream.next()
+    stream.ask(2, "quick")
+    client.async_stream_infer("add_sub", addends(), request_id="plain")
+
+    others = [stream.next()[0].get_response().id for _ in range(4)]
+    (notes / "opened-later").touch()
+    rest, error = stream.all()
+
+    assert first.get_response().id == "slow"
+    assert sorted(others) == ["plain", "quick", "quick", "quick"]
+    assert error is None
+    assert [result.get_response().id for result in rest] == ["slow"]
+
+
+def test_responses_before_a_failure_are_passed_on_and_the_stream_goes_on(stream):
+    stream.ask(5, "failed", fail_at=3)
+    found, error = stream.all()
+    stream.ask(1, "after")
+    after, _ = stream.all()
+
+    assert numbers(found) == [0, 1, 2]
+    assert error.message() == "no more"
+    assert numbers(after) == [0]
+
+
+def test_a_failure_ends_the_stream_with_its_status_if_the_client_wants_it(client):
+    stream = Stream(client, headers={"triton_grpc_error": "true"})
+    stream.ask(5, fail_at=1)
+
+    found, error = stream.all()
+
+    assert numbers(found) == [0]
+    assert (error.status(), error.message()) == ("StatusCode.INVALID_ARGUMENT", "no more")
+
+
+def test_what_cannot_be_right_is_refused_before_anything_is_run(client, stream):
+    wrong = triton.InferInput("count", [2], "INT32")
+    wrong.set_data_from_numpy(np.ones(2, np.int32))
+    client.async_stream_infer("counter", [wrong], request_id="x")
+
+    _, error = stream.next()
+
+    assert error.message().startswith("[request id: x] unexpected shape for input 'count'")
+
+
+async def test_cancelling_the_stream_stops_the_model(client, stream, notes):
+    stream.ask(1_000_000, note="cancelled", pause=0.001)
+    stream.next()
+
+    client.stop_stream(cancel_requests=True)
+
+    await until((notes / "cancelled").exists, 30)
+    assert 0 < int((notes / "cancelled").read_text()) < 1_000_000
+
+
+async def test_the_deadline_stops_the_model(client, notes):
+    stream = Stream(client, stream_timeout=1.0)
+    stream.ask(1_000_000, note="late", pause=0.001)
+
+    found, error = stream.all()
+
+    assert error.status() == "StatusCode.DEADLINE_EXCEEDED"
+    assert numbers(found) == list(range(len(found)))
+    await until((notes / "late").exists, 30)
+
+
+def test_half_closing_passes_everything_on_first(client, stream):
+    stream.ask(50, "a")
+    stream.ask(50, "b")
+
+    client.stop_stream()
+
+    found = [stream.next()[0] for _ in range(102)]
+    assert sum(map(is_final, found)) == 2
+    assert numbers(r for r in found if not is_final(r) and r.get_response().id == "a") == list(
+        range(50)
+    )
+
+
+def test_each_request_counts_once(client, stream):
+    def counts():
+        (one,) = client.get_inference_statistics("counter", "1").model_stats
+        stats = one.inference_stats
+        return [
+            s.count for s in (stats.success, stats.queue, stats.compute_input, stats.compute_infer)
+        ]
+
+    before = counts()
+    stream.ask(7)
+    stream.all()
+
+    assert counts() == [count + 1 for count in before]
+
+
+async def test_streams_of_the_asyncio_client(running):
+    async def requests():
+        for number in (3, 0, 2):
+            yield {
+                "model_name": "counter",
+                "inputs": counted(number, triton_aio.InferInput),
+                "request_id": str(number),
+            }
+
+    async with triton_aio.InferenceServerClient(running.url) as client:
+        answers = [answer async for answer in client.stream_infer(requests())]
+
+    assert all(error is None for _, error in answers)
+    by_id = {}
+    for result, _ in answers:
+        by_id.setdefault(result.get_response().id, []).append(result)
+    assert {id_: numbers(found) for id_, found in by_id.items()} == {"3": [0, 1, 2], "2": [0, 1]}
+
+
+async def test_a_cancelled_stream_of_the_asyncio_client_stops_the_model(running, notes):
+    async def requests():
+        yield {
+            "model_name": "counter",
+            "inputs": counted(1_000_000, triton_aio.InferInput),
+            "parameters": {"note": "cancelled-aio", "pause": 0.001},
+        }
+        await asyncio.Event().wait()
+
+    async with triton_aio.InferenceServerClient(running.url) as client:
+        answers = client.stream_infer(requests())
+        await anext(aiter(answers))
+        answers.cancel()
+
+    await until((notes / "cancelled-aio").exists, 30)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_perf_analyzer_streams(perf_analyzer, running, tmp_path, count):
+    report, given = tmp_path / "report.csv", tmp_path / "given.json"
+    given.write_text(json.dumps({"data": [{"count": [count]}]}))
+
+    perf_analyzer(
+        *("-m", "counter", "-i", "grpc", "-u", running.url, "--streaming"),
+        *("--input-data", str(given), "--concurrency-range", "4"),
+        *("--measurement-interval", "500", "--stability-percentage", "999"),
+        *("--max-trials", "4", "-f", str(report)),
+    )
+
+    with report.open() as file:
+        (row,) = list(csv.DictReader(file))
+    assert float(row["Inferences/Second"]) > 0
+    assert float(row["Server Compute Infer"]) > 0
