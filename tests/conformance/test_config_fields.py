@@ -52,6 +52,12 @@ def all_at_once(client, model, requests):
     return [found[place] for place in range(len(requests))]
 
 
+def refusal(client, version):
+    with pytest.raises(triton.InferenceServerException) as caught:
+        client.infer("overheated", [tensor("x", [[97]], "INT64")], model_version=version)
+    return caught.value.status(), caught.value.message()
+
+
 class TestReshape:
     def test_clients_see_dims(self, client):
         metadata = client.get_model_metadata("reshaped")
@@ -127,6 +133,15 @@ class TestWarmup:
         assert not client.is_model_ready("overheated")
         assert index.state == "UNAVAILABLE"
         assert "does not run on model_warmup 'usual': " in index.reason
+        start = "Request for unknown model: 'overheated' "
+        assert refusal(client, version="1") == (
+            "StatusCode.UNAVAILABLE",
+            f"{start}version 1 is not at ready state",
+        )
+        assert refusal(client, version="") == (
+            "StatusCode.NOT_FOUND",
+            f"{start}has no available versions",
+        )
 
 
 def test_tags_are_labels_of_the_metrics(client, running):

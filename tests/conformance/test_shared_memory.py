@@ -157,10 +157,15 @@ def test_cuda_regions_are_refused_by_name(client):
     assert not client.get_cuda_shared_memory_status().regions
 
 
-def test_perf_analyzer_passes_tensors_in_shared_memory(perf_analyzer, sharing):
+@pytest.mark.parametrize(
+    "mode", [["--sync"], ["--async"], ["--streaming"], ["-b", "8"], ["--request-rate-range", "40"]]
+)
+def test_perf_analyzer_passes_tensors_in_shared_memory(perf_analyzer, sharing, mode):
+    load = [] if "--request-rate-range" in mode else ["--concurrency-range", "2"]
+
     told = perf_analyzer(
         *("-m", "add_sub", "-i", "grpc", "-u", sharing.url, "--shared-memory", "system"),
-        *("--concurrency-range", "2", "--measurement-interval", "500"),
+        *("--measurement-interval", "500", *load, *mode),
         *("--stability-percentage", "999", "--max-trials", "4"),
     )
 
