@@ -49,7 +49,7 @@ class Deployment:
         Args:
             options: ``nodes``, ``gateways``: how many. ``lease_ms``. ``deadline_s``: of calls that
                 bring none, so that it is the gateway which keeps it. ``urls``: for some roles, or
-                nodes by name, another way to the store.
+                nodes by name, another way to the store. ``node_words``: more options of nodes.
         """
         self._folder = Path(folder)
         self._store_url = store_url
@@ -59,6 +59,7 @@ class Deployment:
         self._lease_ms = options.get("lease_ms", LEASE_MS)
         self.deadline_s = options.get("deadline_s", DEADLINE_S)
         self._store_urls = options.get("urls", {})
+        self._node_words = options.get("node_words", ())
         self._started = []
         self.schedulers, self.nodes, self.gateways, self.urls = [], [], [], []
 
@@ -88,7 +89,7 @@ class Deployment:
 
     def start_node(self, name):
         lease = ("--lease-ms", str(self._lease_ms))
-        words = (*self._models, "--node", name, "--threads", "1", *lease)
+        words = (*self._models, "--node", name, "--threads", "1", *lease, *self._node_words)
         return self._start("node", *words, store_url=self._store_urls.get(name))
 
     def start_gateway(self, url="127.0.0.1:0"):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from operator import itemgetter
 
 import pytest
 import redis
@@ -19,7 +20,8 @@ from support.probe import FIRST, LONG_MS, SECOND, UNLIMITED, Probe, job
 from support.queue_model import FULL, ModelJob, QueueModel
 
 from penstock.errors import Code, QueueFull
-from penstock.scheduler.jobs import Outcome, QueueLimits, Reaped, Timing
+from penstock.scheduler.chunks import Chunks
+from penstock.scheduler.jobs import Chunk, Outcome, QueueLimits, Reaped, Timing
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
@@ -216,6 +218,19 @@ class QueueMachine(RuleBasedStateMachine):
 
         assert answer == self._model.retry(token, ids, delayed=delayed, most=most)
 
+    @precondition(lambda self: self._tokens)
+    @rule(chosen=chosen, step=st.sampled_from([1, 1, 1, 0, -1, 2]), other=seldom)
+    def add_part(self, chosen, step, other):
+        token, ids = self._held(chosen)
+        for id_ in ids:
+            modelled = self._model.jobs.get(id_)
+            index = max(1, len(modelled.parts if modelled else []) + step)
+            digest = b"other" if other else b"digest"
+            part = Chunk(id_, index, digest, b"part")
+            answer = self._run(Chunks(self._queue).add(FIRST.model, token, part))
+
+            assert answer == self._model.add_part(token, id_, index, digest)
+
     @precondition(lambda self: self._ids)
     @rule(place=places)
     def cancel(self, place):
@@ -316,8 +331,15 @@ class QueueMachine(RuleBasedStateMachine):
             # redis-py would make a dict of each entry, and lose all replies of a batch but one.
             read = "return redis.call('XRANGE', KEYS[1], '-', '+')"
             entries = self._look.eval(read, 1, self._keys.replies + gateway)
-            found = [(r.job, r.code) for _, fields in entries for r in replies_of(fields)]
-            assert Counter(found) == Counter(self._model.replies[gateway])
+            found, modelled = [], self._model.replies[gateway]
+            for _, fields in entries:
+                if fields[0] == b"chunk":
+                    found.append((fields[1].decode(), int(fields[3])))
+                else:
+                    found += [(r.job, r.code) for r in replies_of(fields)]
+            assert Counter(found) == Counter(modelled)
+            # Those of one job in order: its parts, and then its end.
+            assert sorted(found, key=itemgetter(0)) == sorted(modelled, key=itemgetter(0))
 
     @invariant()
     def each_key_has_a_life_time_or_an_owner(self):

@@ -4,9 +4,10 @@ Deadlines are far away and leases long; what time does is tested by itself.
 """
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock.errors import Code
+from penstock.scheduler.chunks import Added
 from penstock.scheduler.jobs import Held
 
 FINE, CANCELLED, LOST = Held.FINE, Held.CANCELLED, Held.LOST
@@ -34,6 +35,7 @@ class ModelJob:
     cancelled: bool = False
     moved_by: str = ""
     returned_by: str = ""
+    parts: list[bytes] = field(default_factory=list)
 
     def waits(self, *, head=False):
         self.state, self.token, self.head = "waiting", "", head
@@ -150,6 +152,21 @@ class QueueModel:
         job.moved_by = token
         job.waits()
         return FINE
+
+    def add_part(self, token, id_, index, digest):
+        job = self._owned(id_, token)
+        if job is None:
+            return Added.LOST
+        if job.cancelled:
+            return Added.CANCELLED
+        there = len(job.parts)
+        if index == there:
+            return Added.FINE if job.parts[-1] == digest else Added.DIFFERENT
+        if index != there + 1:
+            return Added.FINE if index < there else Added.GAP
+        job.parts.append(digest)
+        self.replies[job.gateway].append((id_, index))
+        return Added.FINE
 
     def cancel(self, id_):
         job = self.jobs.get(id_)
