@@ -21,7 +21,7 @@ class Never(NamedTuple):
 
 
 ENSEMBLES, SEQUENCES = Open("ensembles"), Open("sequences")
-DECOUPLED, POLICIES = Open("decoupled models"), Open("queue policies")
+POLICIES = Open("queue policies")
 
 
 def _refused(*cases):
@@ -37,6 +37,7 @@ _OPTIONS = "conformance/test_server_options.py::"
 _CONTROL = "cluster/test_model_control.py::TestExplicit::"
 _SHARED = "conformance/test_shared_memory.py::"
 _PERF = "conformance/test_perf_analyzer.py::"
+_DECOUPLED = "conformance/test_decoupled.py::"
 _CALLS = "conformance/test_every_call.py::"
 
 MESSAGES = {
@@ -148,7 +149,10 @@ SEMANTICS = {
         f"{_STREAMS}test_answers_come_in_the_order_of_the_requests",
         f"{_STREAMS}test_the_empty_final_answer_is_the_only_answer_itself",
     ),
-    "empty final response of decoupled models": DECOUPLED,
+    "empty final response of decoupled models": (
+        f"{_DECOUPLED}test_the_final_response_is_empty_and_says_what_it_ends",
+        f"{_DECOUPLED}test_nobody_gets_a_final_response_without_asking",
+    ),
     "errors in the stream, with the id": (
         f"{_STREAMS}test_a_failure_is_told_in_its_turn_and_the_stream_goes_on",
         f"{_STREAMS}test_a_failed_request_has_only_its_id",
@@ -157,8 +161,12 @@ SEMANTICS = {
         f"{_STREAMS}test_a_failure_ends_the_stream_with_its_status_if_the_client_wants_it",
     ),
     "order within a stream": (f"{_STREAMS}test_answers_come_in_the_order_of_the_requests",),
-    "order of decoupled models": DECOUPLED,
-    "ModelInfer on a decoupled model": DECOUPLED,
+    "order of decoupled models": (
+        f"{_DECOUPLED}test_requests_of_one_stream_are_answered_as_their_responses_come",
+    ),
+    "ModelInfer on a decoupled model": (
+        f"{_DECOUPLED}test_a_unary_call_is_refused_in_triton_s_words",
+    ),
     "ModelReady of an unknown model is false": (f"{_CALLS}test_the_waiting_client",),
     "metadata shapes have the batch dimension": (
         f"{_CLIENT}TestModel::test_metadata_has_the_batch_dimension",
@@ -202,6 +210,7 @@ CALLS = {
         f"{_STREAMS}test_a_cancelled_stream_takes_its_requests_out_of_the_queue",
     ),
     "perf_analyzer, sync, async, streaming": (f"{_PERF}test_it_measures_throughput",),
+    "perf_analyzer --streaming on a decoupled model": (f"{_DECOUPLED}test_perf_analyzer_streams",),
     "perf_analyzer -b 8": (f"{_PERF}test_it_sends_batches",),
     "perf_analyzer --concurrency-range": (f"{_PERF}test_it_tries_a_range_of_concurrencies",),
     "perf_analyzer --request-rate-range": (f"{_PERF}test_it_tries_a_range_of_request_rates",),
