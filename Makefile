@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 MODELS ?= examples/digits/models
 
-# Most of what hurts is waiting: two at a time take half as long, on two cores, too.
+# Much of what tests do is waiting: two at a time take little more than half as long.
 JOBS   ?= 2
 SHARE  ?= 1
 SEEDS  ?= 3
@@ -28,7 +28,7 @@ up: $(VENV)/run.stamp  ## Start a cluster with the digits, and leave it running 
 	$(BIN)/python -m penstock up --models $(MODELS)
 
 test: setup  ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 chaos: setup  ## Hurt real clusters for some minutes: kill, stop, cut off (ONLY=name, CHAOS_SEED=n)
 	$(CHAOS)

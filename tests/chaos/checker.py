@@ -49,7 +49,8 @@ def _run_facts(events):
     facts = {"allowed": [], "lossy": False}
     for event in events:
         if event.operation == "run":
-            facts |= event.facts
+            facts["allowed"] += event.facts.get("allowed", [])
+            facts["lossy"] |= event.facts.get("lossy", False)
     return facts
 
 

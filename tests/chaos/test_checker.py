@@ -64,6 +64,12 @@ GOOD = {
         ASKED,
         failed("away"),
     ],
+    "one of several allowed refusals": [
+        ("run", "r", OK, {"allowed": ["UNAVAILABLE: away"]}),
+        ("run", "r", OK, {"allowed": ["INTERNAL"]}),
+        ASKED,
+        failed("away"),
+    ],
     "a refusal that the call allows": [
         ("infer", "a", INVOKE, {"place": 3, "allowed": ["UNAVAILABLE"]}),
         failed("away"),

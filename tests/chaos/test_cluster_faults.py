@@ -83,7 +83,7 @@ async def test_t5_a_gateway_is_killed_in_flight(run, chance, size, store, models
 @pytest.mark.parametrize("cut", [False, True], ids=["whole log", "log cut off"])
 async def test_t6_the_store_is_killed(run, chance, size, models, tmp_path, cut):
     run.may(*AWAY, lossy=cut)
-    with valkey("--appendfsync", "everysec") as store:
+    with valkey("--appendfsync", "everysec" if cut else "no") as store:
         async with Deployment(tmp_path, store.url, models) as penstock:
             async with Callers(run, penstock.urls[0], penstock.deadline_s):
                 for _ in range(size(2, 15)):

@@ -134,13 +134,13 @@ def test_a_failure_ends_the_stream_with_its_status_if_the_client_wants_it(client
 
 
 def test_a_cancelled_stream_takes_its_requests_out_of_the_queue(client, stream):
-    for _ in range(3):
+    for _ in range(20):
         stream.send("slow", seconds(2))
 
     client.stop_stream(cancel_requests=True)
 
-    # With the stream's still in the queue the next would wait for more than their six seconds.
-    done = client.infer("slow", seconds(0.01), client_timeout=5)
+    # With the stream's still in the queue the next would wait for more than their forty seconds.
+    done = client.infer("slow", seconds(0.01), client_timeout=35)
     assert done.as_numpy("done").shape == (1, 1)
 
 

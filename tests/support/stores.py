@@ -42,6 +42,9 @@ class Store:
             "logfile": str(self.directory / "log"),
             "save": "",
             "appendonly": "yes",
+            # Each write is with the kernel before its answer, and outlives a kill. With "everysec"
+            # Redis puts writes off for up to two seconds while the disk is busy with the last ones.
+            "appendfsync": "no",
         }
         words = [word for name, value in fixed.items() for word in (f"--{name}", value)]
         self.process = subprocess.Popen(
