@@ -10,6 +10,7 @@ from typing import Final
 
 from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
+from penstock.gateway.ensemble import EnsembleRoute
 from penstock.gateway.validation import Rules
 from penstock.protos import cluster_pb2
 from penstock.scheduler.completion import Deployment
@@ -38,25 +39,53 @@ class ModelUnloaded(ModelNotReady):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A version that takes requests, with what each request needs to know of it."""
+    """A version that takes requests, with what each request needs to know of it.
 
+    Attributes:
+        id: the version that clients ask for.
+        ref: where its requests queue first.
+        route: of an ensemble.
+    """
+
+    id: VersionId
     ref: StageRef
     deployment: Deployment
     rules: Rules
     limits: QueueLimits
     decoupled: bool
+    route: EnsembleRoute | None = None
 
     @classmethod
     def of(cls, ref: StageRef, deployment: Deployment) -> "Served":
         """Made once for each deployment."""
+        id_ = VersionId(ref.model, ref.version)
+        if deployment.route is not None:
+            route = EnsembleRoute.of(deployment, deployment.route)
+            return cls(
+                id_,
+                route.first,
+                deployment,
+                route.rules,
+                route.limits,
+                decoupled=False,
+                route=route,
+            )
         policy = deployment.config.dynamic_batching.default_queue_policy
         return cls(
+            id_,
             ref,
             deployment,
             Rules.of(deployment.config, deployment.inputs, deployment.outputs),
             QueueLimits(jobs=policy.max_queue_size),
             is_decoupled(deployment.config),
         )
+
+    def is_for(self, ref: StageRef, deployment: Deployment) -> bool:
+        """Whether it was made from this *deployment*, or from one that says the same."""
+        if self.route is not None:
+            # Made anew with each snapshot.
+            return self.deployment == deployment
+        return self.deployment is deployment and self.ref == ref
 
 
 class Catalog:
@@ -114,7 +143,7 @@ class Catalog:
             return None
         ref = StageRef(id_.model, id_.version, 0, standing.record.generation)
         served = self._served.get(id_)
-        if served is not None and served.deployment is deployment and served.ref == ref:
+        if served is not None and served.is_for(ref, deployment):
             return served
         return Served.of(ref, deployment)
 
@@ -130,6 +159,8 @@ class Catalog:
             found = self._find_served(model, version)
             self._asked[model, version] = found
         self.used_s[model] = monotonic()
+        if found.route is not None:
+            self.used_s.update(dict.fromkeys(found.route.models, monotonic()))
         return found
 
     def _find_served(self, model: str, version: str) -> Served:
@@ -174,8 +205,7 @@ class Catalog:
         if self.lacks(model, number):
             raise ModelUnloaded(model, number)
         if not number:
-            ref = self.served(model, version).ref
-            number = ref.version
+            number = self.served(model, version).id.version
         self._check_known(model, number)
         id_ = VersionId(model, number)
         deployment = self.states[id_].deployment

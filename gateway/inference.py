@@ -6,7 +6,7 @@ The request's bytes go into the queue as they came; only typed contents are rewr
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import DecodeError
 
@@ -17,6 +17,7 @@ from penstock.gateway.catalog import Catalog, ModelUnloaded, Served
 from penstock.gateway.classification import classify
 from penstock.gateway.decoupled import Asked, Decoupled, Part
 from penstock.gateway.demand import Demand
+from penstock.gateway.ensemble import EnsembleRoute
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
 from penstock.gateway.shared_tensors import Place, put, take, uses_regions
@@ -113,10 +114,12 @@ class Inference:
         admitted = admit(request, served.rules, raws)
         self._check_admission(served.ref.model, len(message), remaining_s)
         payload = normalise(request).SerializeToString() if admitted.typed else message
-        trace = self.tracing.begin(served.ref, request.id, arrived_ns) if self.tracing.on else None
+        trace = self.tracing.begin(served.id, request.id, arrived_ns) if self.tracing.on else None
         if trace is not None:
             payload += MARK
         job = self._job(served.ref, admitted, payload, remaining_s)
+        if served.route is not None:
+            job = _on_route(job, served.route, request)
         answering = self._answer_to(job, served, request.id)
         reply = await (answering if trace is None else trace.follow(answering))
         if admitted.classes is not None:
@@ -209,7 +212,10 @@ class Inference:
         """*error*, as the client is told of it."""
         if isinstance(error, QueueFull):
             self._pending.tally.count(served.ref, REFUSED_FULL)
-            return QueueFull(f"[request id: {request_id or '<id_unknown>'}] {error}")
+            full = QueueFull(f"[request id: {request_id or '<id_unknown>'}] {error}")
+            return full if served.route is None else QueueFull(served.route.told(full))
+        if served.route is not None:
+            error = JobFailed(error.code, served.route.told(error))
         error.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
         return error
 
@@ -225,6 +231,16 @@ class Inference:
         if refused is not None:
             self.turned_away += self.draining
             raise refused
+
+
+def _on_route(job: NewJob, route: EnsembleRoute, request: ModelInferRequest) -> NewJob:
+    return replace(
+        job,
+        rows=route.rows(request),
+        payload=job.payload + route.mark,
+        ensemble=route.key,
+        later=route.refs[1:],
+    )
 
 
 def _read(message: bytes) -> tuple[ModelInferRequest, list[wire.Buffer] | None]:

@@ -69,6 +69,7 @@ class PendingTable:
         self._clock = clock
         self._pending: dict[str, Pending] = {}
         self._crowds: Counter[StageRef] = Counter()
+        self._later: Counter[StageRef] = Counter()
         self._ids = count(1)
         self._generations: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,11 +88,12 @@ class PendingTable:
 
     def waiting_for(self, ref: StageRef) -> int:
         """How many requests wait for jobs that began in *ref*."""
-        return self._crowds[ref]
+        return self._crowds[ref] + self._later[ref]
 
     def models(self) -> set[str]:
         """The models that requests wait for."""
-        return {ref.model for ref, count in self._crowds.items() if count}
+        waiting = (*self._crowds.items(), *self._later.items())
+        return {ref.model for ref, count in waiting if count}
 
     async def answer_to(
         self, job: NewJob, limits: QueueLimits, submit: Submit | None = None
@@ -112,6 +114,8 @@ class PendingTable:
         pending = Pending(job, limits, ends_s, now_s + ASK_AFTER_S, answer)
         self._pending[job.id] = pending
         self._crowds[job.ref] += 1
+        if job.later:
+            self._later.update(job.later)
         self.payload_bytes += len(job.payload)
         self._submit(pending, submit)
         try:
@@ -122,6 +126,8 @@ class PendingTable:
         finally:
             self._pending.pop(pending.job.id, None)
             self._crowds[job.ref] -= 1
+            if job.later:
+                self._later.subtract(job.later)
             self.payload_bytes -= len(job.payload)
 
     async def parts_of(self, job: NewJob, limits: QueueLimits) -> AsyncGenerator[Part, None]:

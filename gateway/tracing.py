@@ -25,7 +25,7 @@ from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.scheduler.cluster_settings import Setting
 from penstock.scheduler.jobs import TRACE
-from penstock.scheduler.keys import StageRef
+from penstock.scheduler.snapshot import VersionId
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ class Trace:
 
     tracing: "Tracing"
     id: int
-    ref: StageRef
+    version: VersionId
     request_id: str
     arrived_ns: int
 
@@ -120,8 +120,8 @@ class Trace:
         self.tracing.write(
             {
                 "id": self.id,
-                "model_name": self.ref.model,
-                "model_version": str(self.ref.version),
+                "model_name": self.version.model,
+                "model_version": str(self.version.version),
                 "request_id": self.request_id,
                 "timestamps": [{"name": name, "ns": ns} for name, ns in stamps.items()],
                 "steps": list(steps),
@@ -145,11 +145,11 @@ class Tracing:
     _models: dict[str, _Terms] = field(default_factory=dict)
     _ids: "count[int]" = field(default_factory=lambda: count(1))
 
-    def begin(self, ref: StageRef, request_id: str, arrived_ns: int) -> Trace | None:
+    def begin(self, version: VersionId, request_id: str, arrived_ns: int) -> Trace | None:
         """A trace, if this request is one to be traced."""
-        if not self._models.get(ref.model, self._all).chooses():
+        if not self._models.get(version.model, self._all).chooses():
             return None
-        return Trace(self, next(self._ids), ref, request_id, arrived_ns)
+        return Trace(self, next(self._ids), version, request_id, arrived_ns)
 
     def changes(self, request: pb.TraceSettingRequest) -> dict[str, tuple[str, ...]]:
         """What *request* changes, by setting; no values where one is cleared.

@@ -19,7 +19,8 @@ from penstock.protos.cluster_pb2 import TensorSpec
 from penstock.protos.contents import FIELDS, filled_fields
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.scheduler.jobs import TRACE
+from penstock.scheduler.jobs import ROUTE, TRACE
+from penstock.scheduler.urgency import level_of, queue_timeout_us
 from penstock.tensors import ITEM_BYTES
 
 Tensor = ModelInferRequest.InferInputTensor
@@ -189,8 +190,8 @@ def _read_parameters(request: ModelInferRequest, rules: Rules) -> tuple[int, int
             priority = _level(value, rules)
         elif key == "timeout":
             timeout_us = _queue_timeout_us(value, rules)
-        elif key == TRACE:
-            raise refusals.own_key(TRACE)
+        elif key in (TRACE, ROUTE):
+            raise refusals.own_key(key)
         elif key.startswith("triton_"):
             raise refusals.reserved_key(_EMPTY_FINAL)
         elif value.WhichOneof("parameter_choice") not in _CUSTOM_TYPES:
@@ -204,27 +205,20 @@ def _expect(key: str, value: InferParameter, *kinds: str) -> None:
 
 
 def _level(value: InferParameter, rules: Rules) -> int:
-    """The model's default for 0 and for levels that it does not have, as in Triton."""
+    """The level asked for, as in Triton."""
     _expect("priority", value, "int64_param", "uint64_param")
     level = value.int64_param or value.uint64_param
     if level < 0:
         raise refusals.parameter_value("priority")
-    return level if 0 < level <= rules.levels else rules.default_level
+    return level_of(level, rules.levels, rules.default_level)
 
 
 def _queue_timeout_us(value: InferParameter, rules: Rules) -> int:
-    """A request may shorten its model's timeout where the model allows it.
-
-    Where the model sets none, the request's counts. (Triton would ignore it; a client that asks
-    to be refused rather than wait should be.)
-    """
     _expect("timeout", value, "int64_param")
     asked_us: int = value.int64_param
     if asked_us < 0:
         raise refusals.parameter_value("timeout")
-    if asked_us == 0 or (rules.timeout_us and not rules.may_shorten):
-        return rules.timeout_us
-    return min(asked_us, rules.timeout_us or asked_us)
+    return queue_timeout_us(asked_us, rules.timeout_us, may_shorten=rules.may_shorten)
 
 
 def _find_data(request: ModelInferRequest, raw: Raw) -> None:

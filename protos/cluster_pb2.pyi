@@ -135,6 +135,64 @@ class Labels(_message.Message):
     values: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class Route(_message.Message):
+    __slots__ = ("ensemble", "version", "steps", "outputs")
+    ENSEMBLE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    ensemble: str
+    version: int
+    steps: _containers.RepeatedCompositeFieldContainer[RouteStep]
+    outputs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ensemble: _Optional[str] = ..., version: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[RouteStep, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RouteStep(_message.Message):
+    __slots__ = ("model", "version", "generation", "inputs", "outputs", "keeps", "batched", "levels", "default_level", "timeout_us", "may_shorten", "most_jobs", "within", "index")
+    class InputsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class OutputsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    KEEPS_FIELD_NUMBER: _ClassVar[int]
+    BATCHED_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
+    MAY_SHORTEN_FIELD_NUMBER: _ClassVar[int]
+    MOST_JOBS_FIELD_NUMBER: _ClassVar[int]
+    WITHIN_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    generation: str
+    inputs: _containers.ScalarMap[str, str]
+    outputs: _containers.ScalarMap[str, str]
+    keeps: _containers.RepeatedScalarFieldContainer[str]
+    batched: bool
+    levels: int
+    default_level: int
+    timeout_us: int
+    may_shorten: bool
+    most_jobs: int
+    within: _containers.RepeatedScalarFieldContainer[str]
+    index: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., generation: _Optional[str] = ..., inputs: _Optional[_Mapping[str, str]] = ..., outputs: _Optional[_Mapping[str, str]] = ..., keeps: _Optional[_Iterable[str]] = ..., batched: _Optional[bool] = ..., levels: _Optional[int] = ..., default_level: _Optional[int] = ..., timeout_us: _Optional[int] = ..., may_shorten: _Optional[bool] = ..., most_jobs: _Optional[int] = ..., within: _Optional[_Iterable[str]] = ..., index: _Optional[int] = ...) -> None: ...
+
 class Device(_message.Message):
     __slots__ = ("kind", "index", "memory_bytes", "name")
     KIND_FIELD_NUMBER: _ClassVar[int]

@@ -164,10 +164,11 @@ def renewed(
         fingerprints = [stage.fingerprint for stage in record.stages]
         again = pb.ModelVersion()
         again.CopyFrom(record)
-        if there is not None and fingerprints == [s.fingerprint for s in there.stages]:
+        unchanged = there is not None and fingerprints == [s.fingerprint for s in there.stages]
+        if there is not None and unchanged and fingerprints:
             again.generation = there.generation
             state = newest[id_]
-            if state.state == "UNAVAILABLE" and not state.crowded and fingerprints:
+            if state.state == "UNAVAILABLE" and not state.crowded:
                 again.generation = generation_of([*fingerprints, wish])
         made.append(again)
     return made

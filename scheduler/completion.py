@@ -53,6 +53,7 @@ class Deployment:
         inputs, outputs: with full shapes; the first dimension is -1 if max_batch_size > 0.
         stages: each stage's part, in order.
         labels: output -> its labels by index, for outputs that have a label file.
+        route: of an ensemble, which has no stages of its own; None for other models.
     """
 
     config: config_pb.ModelConfig
@@ -60,6 +61,7 @@ class Deployment:
     outputs: tuple[pb.TensorSpec, ...]
     stages: tuple[StagePlan, ...]
     labels: Mapping[str, tuple[str, ...]]
+    route: pb.Route | None = None
 
 
 def complete(version: pb.ModelVersion, signatures: Sequence[pb.Signature]) -> Deployment:

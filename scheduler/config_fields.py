@@ -48,7 +48,9 @@ _PADDED: Final = _refused("give every request the same shape, by padding, or sen
 
 FIELDS: Final[dict[str, Field]] = {
     "ModelConfig.name": _YES,
-    "ModelConfig.platform": _differs("`onnxruntime_onnx`, `pytorch_export`, `penstock_pipeline`"),
+    "ModelConfig.platform": _differs(
+        "`onnxruntime_onnx`, `pytorch_export`, `ensemble`, `penstock_pipeline`"
+    ),
     "ModelConfig.backend": _differs(
         "`onnxruntime`, `pytorch`, `python`, `penstock` (stages of any kind)"
     ),
@@ -62,7 +64,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelConfig.optimization": _YES,
     "ModelConfig.dynamic_batching": _YES,
     "ModelConfig.sequence_batching": _refused("only stateless models are served"),
-    "ModelConfig.ensemble_scheduling": _refused("call the models one after another"),
+    "ModelConfig.ensemble_scheduling": _YES,
     "ModelConfig.instance_group": _differs("over the whole cluster, not on each machine"),
     "ModelConfig.default_model_filename": _YES,
     "ModelConfig.cc_model_filenames": _refused("name one file, with default_model_filename"),
@@ -117,6 +119,13 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelQueuePolicy.default_timeout_microseconds": _YES,
     "ModelQueuePolicy.allow_timeout_override": _YES,
     "ModelQueuePolicy.max_queue_size": _YES,
+    "ModelEnsembling.step": _differs("run one after another, those of inner ensembles in place"),
+    "ModelEnsembling.max_inflight_requests": _refused("only decoupled models need it"),
+    "ModelEnsembling.Step.model_name": _YES,
+    "ModelEnsembling.Step.model_version": _YES,
+    "ModelEnsembling.Step.input_map": _YES,
+    "ModelEnsembling.Step.output_map": _YES,
+    "ModelEnsembling.Step.model_namespace": _refused("models of all repositories share names"),
     "ModelParameter.string_value": _YES,
     "ModelTensorReshape.shape": _YES,
     "ModelOptimizationPolicy.graph": _differs("for ONNX models"),
@@ -161,7 +170,7 @@ FIELDS: Final[dict[str, Field]] = {
 }
 """Message and field -> how it is taken."""
 
-CHOICES: Final = frozenset({"sequence_batching", "ensemble_scheduling", "reshape"})
+CHOICES: Final = frozenset({"sequence_batching", "reshape"})
 """Fields that ask for something even when they are empty: a scheduling, a tensor without dims."""
 
 

@@ -31,11 +31,16 @@ Entry = tuple[NewJob, Answered]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one call can carry: jobs of one gateway, for one queue, under the same limits."""
+    """What one call can carry: jobs of one gateway, for one queue, under the same limits.
+
+    Attributes:
+        ensemble: that they are for; empty for none.
+    """
 
     ref: StageRef
     gateway: str
     limits: QueueLimits
+    ensemble: str
 
 
 @dataclass(slots=True)
@@ -63,7 +68,7 @@ class Gathering:
         Args:
             crowd: jobs of this queue that the gateway waits for, this one included.
         """
-        line = Line(job.ref, job.gateway, limits)
+        line = Line(job.ref, job.gateway, limits, job.ensemble)
         lot = self._lots.get(line)
         if lot is None:
             lot = self._lots[line] = _Lot()

@@ -14,6 +14,10 @@ queue (`queue_us`), and from there to the stage's result (`work_us`)."""
 PARTS = "penstock_parts"
 """A parameter (int64) of the end of a reply that came in parts: how many there were."""
 
+ROUTE = "penstock_route"
+"""A parameter that a gateway adds to a request for an ensemble: what is still to be done for it,
+a serialized `Route`, as base64. Clients may not set it."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
@@ -25,6 +29,8 @@ class NewJob:
         ttl_ms: milliseconds to the deadline.
         begin_within_ms: milliseconds it may wait before it is begun; 0 for the deadline alone.
         payload: a serialized ModelInferRequest.
+        ensemble: "<model>:<version>" of the ensemble that it is for; empty for other models.
+        later: where its other steps run; they are not to vanish meanwhile.
     """
 
     id: str
@@ -35,6 +41,8 @@ class NewJob:
     ttl_ms: int
     begin_within_ms: int
     payload: bytes
+    ensemble: str = ""
+    later: tuple[StageRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +129,23 @@ class Timing:
     input_ns: int = 0
     infer_ns: int = 0
     output_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A job that goes on to another model's queue.
+
+    Attributes:
+        rows: items along that model's batch dimension; 1 for models without one.
+        begin_within_ms: milliseconds it may wait there; 0 for the deadline alone.
+        payload: a serialized ModelInferRequest.
+    """
+
+    job: str
+    rows: int
+    priority: int
+    begin_within_ms: int
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)

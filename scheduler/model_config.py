@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from penstock.errors import InvalidConfiguration
 from penstock.protos import model_config_pb2 as pb
 from penstock.protos.pool import POOL
-from penstock.scheduler import reshape, warmup
+from penstock.scheduler import ensembles, reshape, warmup
 from penstock.scheduler.config_fields import CHOICES, Standing, field_of
 from penstock.tensors import DATATYPES
 
@@ -32,6 +32,7 @@ PLATFORM_RUNTIMES: Final[dict[str, str | None]] = {
     "pytorch_libtorch": "pytorch",
     "pytorch_export": "pytorch",
     "penstock_pipeline": None,
+    ensembles.PLATFORM: None,
 }
 """`platform` -> the runtime that each stage must have; None: stages may differ."""
 
@@ -224,6 +225,8 @@ def _check_values(config: pb.ModelConfig, source: str) -> None:
         *_tag_problems(config),
         *warmup.problems(config),
     ):
+        refuse(problem)
+    for problem in ensembles.problems(config, config.name or source.partition("/")[0]):
         refuse(problem)
     for problem in _batching_problems(config.dynamic_batching):
         refuse(f"dynamic_batching: {problem}")

@@ -41,6 +41,7 @@ from penstock.scheduler.keys import (
 )
 from penstock.scheduler.link import Link, Links
 from penstock.scheduler.statistics import counters_of
+from penstock.scheduler.steps import Steps
 
 _ENQUEUE = scripts.load("enqueue")
 _CLAIM = scripts.load("claim")
@@ -62,6 +63,7 @@ class Queue:
     def __init__(self, links: Links, partitions: int) -> None:
         self._links = links
         self.partitions = partitions
+        self.steps = Steps(links, partitions)
         self._gathering = Gathering(self._enqueue)
 
     def keys_of(self, model: str) -> PartitionKeys:
@@ -112,9 +114,16 @@ class Queue:
             f"{keys.stats}{ref.model}:{ref.version}",
             keys.jobs,
             keys.ended,
+            keys.stats,
         )
         link = self._links.to(keys.tag)
-        words: list[Argument] = [line.gateway, queue, limits.jobs, limits.payload_bytes]
+        words: list[Argument] = [
+            line.gateway,
+            queue,
+            limits.jobs,
+            limits.payload_bytes,
+            line.ensemble,
+        ]
         for job, _ in entries:
             words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)
             if len(job.payload) < LARGE_BYTES:
@@ -280,6 +289,7 @@ class Queue:
                 keys.jobs,
                 keys.ended,
                 keys.replies,
+                keys.stats,
             ),
             (token, rows, timing.input_ns, timing.infer_ns, timing.output_ns, *words),
         )

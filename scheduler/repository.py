@@ -7,6 +7,7 @@
     <model>/<version>/shard-0.onnx    or the stages of a pipeline, in order; kinds may be mixed
     <model>/<version>/shard-1.pt2
     <model>/<version>/model.py        or Python code, where config.pbtxt says backend: "python"
+    <model>/<version>/                nothing, for an ensemble: its config.pbtxt says all
 
 Nothing is loaded here: what an artifact holds is found out by the worker that loads it. Whatever
 is wrong with the files becomes a record with an error, so that people see it where they look for
@@ -21,7 +22,7 @@ from typing import Final
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler import model_config, warmup
+from penstock.scheduler import ensembles, model_config, warmup
 from penstock.scheduler.artifacts import fingerprint, inside, shown, stages_of
 from penstock.scheduler.python_models import check_models_of_code
 
@@ -115,7 +116,7 @@ def _versions(
             raise InvalidConfiguration(f"'{name}' cannot name a model: rename the directory")
         numbers = _version_numbers(folder)
         config, labels = _configuration(base, folder, override)
-        wanted = _wanted(numbers, config.version_policy, folder)
+        wanted = _wanted(numbers, config, folder)
     except (PenstockError, OSError) as error:
         for number in numbers or [NO_VERSION]:
             yield _broken(name, number, error)
@@ -204,12 +205,16 @@ def _text(base: Path, path: Path) -> str:
         raise InvalidConfiguration(f"{shown(path)} is not UTF-8 text: {error}") from None
 
 
-def _wanted(
-    numbers: list[int], policy: config_pb.ModelVersionPolicy, folder: Path
-) -> Iterable[int]:
+def _wanted(numbers: list[int], config: config_pb.ModelConfig, folder: Path) -> Iterable[int]:
+    policy = config.version_policy
     choice = policy.WhichOneof("policy_choice")
     if choice == "specific":
         return sorted(set(policy.specific.versions))
+    if not numbers and config.platform == ensembles.PLATFORM:
+        raise InvalidConfiguration(
+            f"ensemble '{folder.name}' has no version: add a directory {folder.name}/1 (with any "
+            "file in it, where empty directories get lost)"
+        )
     if not numbers:
         raise InvalidConfiguration(
             f"model '{folder.name}' has no version: put its artifact into "
@@ -234,7 +239,8 @@ def _version(
             f"version {number} of '{folder.name}' is asked for, but {folder.name}/{number} is not "
             "there: add it, or correct version_policy"
         )
-    stages = stages_of(base, where, config)
+    ensemble = config.platform == ensembles.PLATFORM
+    stages = [] if ensemble else stages_of(base, where, config)
     runtimes, source = [stage.runtime for stage in stages], f"{folder.name}/{CONFIG}"
     model_config.check_runtimes(config, runtimes, source)
     check_models_of_code(config, runtimes, source)
@@ -254,12 +260,13 @@ def _version(
         labels=labels,
     )
     version.fingerprint = _digest(version.SerializeToString(deterministic=True))
-    version.generation = generation_of([stage.fingerprint for stage in stages])
+    parts = [stage.fingerprint for stage in stages]
+    version.generation = generation_of(parts or [_digest(_for_workers(config))])
     return version
 
 
 def generation_of(parts: Iterable[str]) -> str:
-    """A short name for a content, from the fingerprints of its stages."""
+    """A short name for a content, from the fingerprints of what is in it."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=_GENERATION_BYTES).hexdigest()
 
 

@@ -7,16 +7,20 @@ leaves it, once nothing that it sent there is unanswered; and when all have left
 and its workers are stopped. What cannot become ready never takes over.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.composing import Composer, Content
+from penstock.scheduler.ensembles import is_ensemble
 from penstock.scheduler.readiness import State, VersionState, View
 from penstock.scheduler.snapshot import Retiring, Snapshot, VersionId
 
 UNLOADED: Final = "unloaded"
 """The reason of a version that was unloaded because somebody asked for it, as Triton words it."""
+
+_NONE: Final[Mapping[VersionId, VersionState]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +56,54 @@ def rollout(snapshot: Snapshot, left: frozenset[str] = frozenset()) -> Rollout:
     Args:
         left: contents that this process has left, by `Retiring.left`: it does not go back.
     """
-    view = View(snapshot)
-    newest = {id_: view.state_of(record) for id_, record in snapshot.versions.items()}
-    serving = _best(
-        (one, state)
-        for one in snapshot.retiring
-        if one.left not in left and _is_needed(one, newest, snapshot)
-        if (state := view.state_of(one.record)).accepting
-    )
     standings = _going(snapshot)
-    for id_, record in snapshot.versions.items():
-        standings[id_] = Standing(newest[id_], record)
-    for id_, (one, state) in serving.items():
-        standings[id_] = Standing(_told(state, newest.get(id_)), one.record)
-    kept = {one.left for one, _ in serving.values()}
+    plain = _decide(snapshot, left, View(snapshot).state_of, ensembles=False)
+    contents = {id_: Content(one.state, one.record) for id_, one in plain.standings.items()}
+    composer = Composer(snapshot, contents)
+    composed = _decide(snapshot, left, composer.state_of, ensembles=True, others=plain.newest)
+    standings |= plain.standings
+    standings |= composed.standings
     return Rollout(
         standings=dict(sorted(standings.items())),
+        newest={**plain.newest, **composed.newest},
+        leaving=(*plain.leaving, *composed.leaving),
+    )
+
+
+def _decide(
+    snapshot: Snapshot,
+    left: frozenset[str],
+    state_of: Callable[[pb.ModelVersion], VersionState],
+    *,
+    ensembles: bool,
+    others: Mapping[VersionId, VersionState] = _NONE,
+) -> Rollout:
+    """The decision for ensembles, or for all other models.
+
+    Args:
+        others: the states of what is published of the other kind: a content that is broken counts
+            as no ensemble.
+    """
+    published = {
+        id_: record for id_, record in snapshot.versions.items() if is_ensemble(record) == ensembles
+    }
+    retiring = [one for one in snapshot.retiring if is_ensemble(one.record) == ensembles]
+    newest = {id_: state_of(record) for id_, record in published.items()}
+    known = {**others, **newest}
+    serving = _best(
+        (one, state)
+        for one in retiring
+        if one.left not in left and _is_needed(one, known, snapshot)
+        if (state := state_of(one.record)).accepting
+    )
+    standings = {id_: Standing(newest[id_], record) for id_, record in published.items()}
+    for id_, (one, state) in serving.items():
+        standings[id_] = Standing(_told(state, known.get(id_)), one.record)
+    kept = {one.left for one, _ in serving.values()}
+    return Rollout(
+        standings=standings,
         newest=newest,
-        leaving=tuple(one for one in snapshot.retiring if one.left not in kept),
+        leaving=tuple(one for one in retiring if one.left not in kept),
     )
 
 

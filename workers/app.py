@@ -242,6 +242,7 @@ def _duty(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Duty:
         optional=frozenset(s.name for s in loaded.deployment.inputs if s.optional),
         by_parameters=loaded.stage.runtime == PYTHON,
         lease_ms=settings.lease_ms,
+        inputs=loaded.deployment.inputs,
     )
 
 

@@ -8,7 +8,7 @@ place; each is copied once, when the message that carries it on is joined.
 import json
 import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -17,8 +17,10 @@ from google.protobuf.message import DecodeError
 from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
-from penstock.scheduler.jobs import PARTS, TRACE, Lease
-from penstock.tensors import Array, from_raw, to_raw
+from penstock.scheduler.jobs import PARTS, ROUTE, TRACE, Lease
+from penstock.tensors import Array, to_raw
+from penstock.workers.legs import Leg, leg_of
+from penstock.workers.tensor import Tensor
 
 PATH = "penstock_path"
 """A parameter: in a request (bool) it asks for the way taken, in a reply (string) it tells it."""
@@ -44,19 +46,6 @@ class PayloadLost(PenstockError):
     code = Code.UNAVAILABLE
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A tensor as it travels."""
-
-    datatype: str
-    shape: tuple[int, ...]
-    raw: wire.Buffer
-
-    def array(self) -> Array:
-        """The tensor as numpy has it: a view, but for BYTES."""
-        return from_raw(self.raw, self.datatype, self.shape)
-
-
 @dataclass(slots=True)
 class Work:
     """A claimed job, decoded.
@@ -67,6 +56,8 @@ class Work:
         shape_key: equal for jobs that can run in one batch.
         ends_s: its deadline on this process's monotonic clock.
         revoked: it was cancelled, or its lease was lost; set by the renewal.
+        leg: of a job of an ensemble; its tensors are those that the model knows.
+        carried: the tensors that such a job came with, under the ensemble's names.
     """
 
     lease: Lease
@@ -75,6 +66,8 @@ class Work:
     shape_key: Hashable
     ends_s: float
     revoked: bool = False
+    leg: Leg | None = None
+    carried: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -118,6 +111,10 @@ def decode(
         entry.name: Tensor(entry.datatype, tuple(entry.shape), raw)
         for entry, raw in zip(head.inputs, raws, strict=True)
     }
+    leg, carried = None, {}
+    if ROUTE in head.parameters:
+        leg, carried = leg_of(head.parameters[ROUTE].string_param), tensors
+        tensors = leg.board(carried)
     missing = [name for name in consumes if name not in tensors]
     if missing:
         if not optional.issuperset(missing):
@@ -132,13 +129,24 @@ def decode(
     if by_parameters:
         given = custom_parameters(head).items()
         key = key, tuple(sorted((name, type(value), value) for name, value in given))
-    return Work(lease, head, tensors, key, now_s + lease.remaining_ms / 1000)
+    ends_s = now_s + lease.remaining_ms / 1000
+    if leg is None:
+        return Work(lease, head, tensors, key, ends_s)
+    return Work(lease, head, tensors, key, ends_s, leg=leg, carried=carried)
 
 
 def next_payload(
-    work: Work, results: Mapping[str, Tensor], keeps: Sequence[str], step: str
+    work: Work,
+    results: Mapping[str, Tensor],
+    keeps: Sequence[str],
+    step: str,
+    onward: str | None = None,
 ) -> bytes:
-    """The request for the next stage: the tensors that *keeps* names, and the rest as it was."""
+    """The request for the next stage: the tensors that *keeps* names, and the rest as it was.
+
+    Args:
+        onward: the route from there, where an ensemble's next step begins.
+    """
     tail = pb.ModelInferRequest()
     tail.CopyFrom(work.head)
     del tail.inputs[:]
@@ -146,6 +154,8 @@ def next_payload(
         tail.parameters[PATH].string_param = path(work, step)
     if TRACE in work.head.parameters:
         tail.parameters[TRACE].string_param = timings(work, step)
+    if onward is not None:
+        tail.parameters[ROUTE].string_param = onward
     keeps = [name for name in keeps if name in results or name in work.tensors]
     tensors = [results.get(name) or work.tensors[name] for name in keeps]
     parts: list[wire.Buffer] = [tail.SerializeToString()]

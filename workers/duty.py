@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.keys import StageRef
 from penstock.workers.batching import BatchRules
 
@@ -18,6 +19,7 @@ class Duty:
         optional: names of those that a request may lack.
         batched: tensors have a batch dimension in front.
         by_parameters: requests that differ in their own parameters must not share a batch.
+        inputs: the model's, with full shapes; what an ensemble hands it is held against them.
     """
 
     ref: StageRef
@@ -31,3 +33,4 @@ class Duty:
     optional: frozenset[str]
     by_parameters: bool
     lease_ms: int
+    inputs: tuple[pb.TensorSpec, ...] = ()

@@ -15,13 +15,15 @@ from typing import Final
 import structlog
 
 from penstock.errors import Code, PenstockError, StoreUnavailable
-from penstock.scheduler.jobs import Held, Lease, Outcome, Timing
+from penstock.scheduler.jobs import Held, Lease, Move, Outcome, Timing
 from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
+from penstock.scheduler.steps import Destination, Step
 from penstock.workers import codec
 from penstock.workers.codec import Work
 from penstock.workers.duty import Duty
 from penstock.workers.execution import Failure, Ran, Result
+from penstock.workers.legs import Leg, Tensors
 from penstock.workers.renewal import Renewal
 
 log = structlog.get_logger()
@@ -34,7 +36,7 @@ Write = Callable[[], Awaitable[list[Held]]]
 
 
 class Endings:
-    """Settles, advances and gives back the jobs of one worker."""
+    """Settles, passes on and gives back the jobs of one worker."""
 
     def __init__(self, duty: Duty, queue: Queue, link: Link, renewal: Renewal) -> None:
         """*link*: the one for claims; it is not blocked while anything runs."""
@@ -45,23 +47,36 @@ class Endings:
         self._writing: set[asyncio.Task[None]] = set()
 
     def finish(self, batch: Sequence[Work], ran: Ran, rows: int = 0) -> None:
-        """Settle or advance each job of a batch of *rows* rows."""
+        """Settle each job of a batch of *rows* rows, or pass it on."""
         pairs = sorted(zip(batch, ran.results, strict=True), key=lambda p: p[0].lease.token)
         for token, group in groupby(pairs, key=lambda pair: pair[0].lease.token):
-            works: list[Work] = []
+            over: list[Work] = []
             outcomes: list[Outcome] = []
-            moves: list[tuple[str, bytes]] = []
+            advanced: list[Work] = []
+            payloads: list[tuple[str, bytes]] = []
+            onward: dict[Destination, list[tuple[Work, Move]]] = {}
             for work, result in group:
-                works.append(work)
-                if isinstance(result, Failure) or work.revoked or self._duty.last:
-                    outcomes.append(self._outcome(work, result))
+                to = None if work.leg is None else work.leg.to
+                if isinstance(result, Failure) or work.revoked:
+                    over.append(work)
+                    outcomes.append(self._failure(work, result))
+                elif not self._duty.last:
+                    advanced.append(work)
+                    payloads.append((work.lease.id, self._next_stage(work, result)))
+                elif work.leg is None or to is None:
+                    over.append(work)
+                    outcomes.append(self._success(work, result))
                 else:
-                    body = codec.next_payload(work, result, self._duty.keeps, self._duty.step)
-                    moves.append((work.lease.id, body))
-            if moves:
-                self._advance(token, ran.timing, moves, works)
+                    onward.setdefault(to, []).append(
+                        (work, self._next_step(work, work.leg, result))
+                    )
+            for to, moves in onward.items():
+                self._forward(token, to, rows, ran.timing, moves)
+                rows = 0
+            if payloads:
+                self._advance(token, ran.timing, payloads, advanced)
             if outcomes:
-                self._settle(token, rows, ran.timing, outcomes, works)
+                self._settle(token, rows, ran.timing, outcomes, over)
             # The batch is counted once, whatever claims its jobs came from.
             rows = 0
 
@@ -94,14 +109,50 @@ class Endings:
         if self._writing:
             await asyncio.wait(self._writing)
 
-    def _outcome(self, work: Work, result: Result) -> Outcome:
-        if work.revoked:
+    def _failure(self, work: Work, result: Result) -> Outcome:
+        if work.revoked or not isinstance(result, Failure):
             return Outcome(work.lease.id, Code.CANCELLED, "", b"")
-        if isinstance(result, Failure):
-            return Outcome(work.lease.id, result.code, result.message, b"")
-        duty = self._duty
-        body = codec.reply(work, result, duty.keeps, duty.ref.version, duty.step)
+        message = result.message if work.leg is None else work.leg.told(result.message)
+        return Outcome(work.lease.id, result.code, message, b"")
+
+    def _success(self, work: Work, result: Tensors) -> Outcome:
+        duty, leg = self._duty, work.leg
+        if leg is None:
+            body = codec.reply(work, result, duty.keeps, duty.ref.version, duty.step)
+        else:
+            tensors = leg.alight(work.carried, result, work.tensors)
+            body = codec.reply(work, tensors, leg.outputs, leg.version, self._step_of(leg))
         return Outcome(work.lease.id, Code.OK, "", body)
+
+    def _next_stage(self, work: Work, result: Tensors) -> bytes:
+        duty, leg = self._duty, work.leg
+        if leg is None:
+            return codec.next_payload(work, result, duty.keeps, duty.step)
+        tensors = leg.between(work.carried, result, work.tensors, duty.keeps)
+        return codec.next_payload(work, tensors, tuple(tensors), self._step_of(leg))
+
+    def _next_step(self, work: Work, leg: Leg, result: Tensors) -> Move:
+        tensors = leg.alight(work.carried, result, work.tensors)
+        keeps, step = tuple(leg.step.keeps), self._step_of(leg)
+        payload = codec.next_payload(work, tensors, keeps, step, leg.onward)
+        return leg.move(work.lease.id, work.head, tensors, payload)
+
+    def _step_of(self, leg: Leg) -> str:
+        return f"{leg.step.model} {self._duty.step}"
+
+    def _forward(
+        self,
+        token: str,
+        to: Destination,
+        rows: int,
+        timing: Timing,
+        moves: Sequence[tuple[Work, Move]],
+    ) -> None:
+        works = [work for work, _ in moves]
+        step = Step(self._duty.ref, to, rows, timing)
+        forward = partial(self._queue.steps.forward, token, step, [move for _, move in moves])
+        # The first try leaves together with the next claim.
+        self._begin(forward, works, first=partial(forward, link=self._link))
 
     def _settle(
         self,

@@ -13,9 +13,10 @@ from penstock.errors import Code, PenstockError
 from penstock.scheduler.jobs import Timing
 from penstock.tensors import NUMPY_TYPES, Array
 from penstock.workers import codec
-from penstock.workers.codec import Tensor, Work
+from penstock.workers.codec import Work
 from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes import Runtime
+from penstock.workers.tensor import Tensor
 
 Arrays = Mapping[str, Array]
 

@@ -159,16 +159,17 @@ class Worker:
         works: list[Work] = []
         for lease in leases:
             try:
-                works.append(
-                    codec.decode(
-                        lease,
-                        duty.consumes,
-                        batched=duty.batched,
-                        now_s=now_s,
-                        optional=duty.optional,
-                        by_parameters=duty.by_parameters,
-                    )
+                work = codec.decode(
+                    lease,
+                    duty.consumes,
+                    batched=duty.batched,
+                    now_s=now_s,
+                    optional=duty.optional,
+                    by_parameters=duty.by_parameters,
                 )
+                if work.leg is not None and duty.ref.stage == 0:
+                    work.leg.check(work.tensors, duty.inputs, duty.rules.most_rows)
+                works.append(work)
             except (InvalidRequest, PayloadLost) as error:
                 self._endings.refuse(lease, error)
         self._renewal.hold(works)

@@ -27,7 +27,8 @@ end
 local function move(id, payload, size, beside)
   local job = F.jobs .. id
   local v = redis.call('HMGET', job, 'state', 'token', 'cancelled', 'gateway', 'queue', 'limited',
-    'priority', 'deadline', 'moved_by', 'input_ns', 'infer_ns', 'output_ns', 'crashes', 'beside')
+    'priority', 'deadline', 'moved_by', 'input_ns', 'infer_ns', 'output_ns', 'crashes', 'beside',
+    'ensemble')
   if v[9] == token then
     return 1
   end
@@ -36,9 +37,9 @@ local function move(id, payload, size, beside)
     return moved_on and 1 or (ended == 2 and 2 or 0)
   end
   if v[3] then
-    local j = {gateway = v[4], queue = v[5], limited = v[6], beside = v[14]}
+    local j = {gateway = v[4], queue = v[5], limited = v[6], beside = v[14], ensemble = v[15]}
     end_job(F, id, j, 'cancelled', token)
-    count(KEYS[9], v[5], 'cancelled')
+    count(KEYS[9], j, 'cancelled')
     return 2
   end
   if v[6] then

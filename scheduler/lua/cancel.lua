@@ -11,7 +11,8 @@
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[5],
   ended = KEYS[6], replies = KEYS[7]}
 local id = ARGV[1]
-local v = redis.call('HMGET', F.jobs .. id, 'state', 'queue', 'gateway', 'limited', 'beside')
+local v = redis.call('HMGET', F.jobs .. id, 'state', 'queue', 'gateway', 'limited', 'beside',
+  'ensemble')
 if v[1] == 'leased' then
   redis.call('HSET', F.jobs .. id, 'cancelled', '1')
   return 2
@@ -21,7 +22,8 @@ if v[1] ~= 'waiting' and v[1] ~= 'delayed' then
 end
 redis.call('ZREM', KEYS[8] .. v[2], id)
 redis.call('ZREM', KEYS[3], id)
-end_job(F, id, {gateway = v[3], queue = v[2], limited = v[4], beside = v[5]}, 'cancelled', '')
+local j = {gateway = v[3], queue = v[2], limited = v[4], beside = v[5], ensemble = v[6]}
+end_job(F, id, j, 'cancelled', '')
 flush_ended(F)
-count(KEYS[9], v[2], 'cancelled')
+count(KEYS[9], j, 'cancelled')
 return 1

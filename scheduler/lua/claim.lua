@@ -31,11 +31,11 @@ local now_ms = math.floor(now_us / 1000)
 
 local function read(id)
   local v = redis.call('HMGET', F.jobs .. id, 'state', 'deadline', 'begin', 'rows', 'attempts',
-    'alone', 'queued_us', 'wait_us', 'gateway', 'payload', 'token', 'queue', 'limited', 'beside')
+    'alone', 'queued_us', 'wait_us', 'gateway', 'payload', 'token', 'queue', 'limited', 'beside', 'ensemble')
   return {state = v[1], deadline = tonumber(v[2]), begin = tonumber(v[3] or 0),
     rows = tonumber(v[4]), attempts = tonumber(v[5] or 0), alone = v[6] == '1',
     queued_us = tonumber(v[7]), wait_us = tonumber(v[8] or 0), gateway = v[9], payload = v[10],
-    token = v[11], queue = v[12], limited = v[13], beside = v[14]}
+    token = v[11], queue = v[12], limited = v[13], beside = v[14], ensemble = v[15]}
 end
 
 local function shown(id, j)
@@ -63,7 +63,7 @@ local function late(id, j)
   else
     return false
   end
-  count(KEYS[11], j.queue, 'expired')
+  count(KEYS[11], j, 'expired')
   return true
 end
 

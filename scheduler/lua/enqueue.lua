@@ -1,9 +1,9 @@
 #!lua
 -- enqueue: accept some jobs of one queue, each once.
 -- KEYS  1 ready zset  2 deadline zset  3 bell  4 volume hash  5 statistics of the model version
---       families: 6 jobs  7 ended
+--       families: 6 jobs  7 ended  8 statistics
 -- ARGV  1 gateway  2 queue  3 most jobs waiting, 0 for any  4 most bytes of payloads of the
---       version, 0 for any  then for each job: id, priority, rows, ms to the deadline, ms it may
+--       version, 0 for any  5 the ensemble that they are for, '' for none  then for each job: id, priority, rows, ms to the deadline, ms it may
 --       wait to begin (0 for the deadline alone), payload, bytes of a large payload that was set
 --       beside the job instead (0: it is the payload before)
 -- ->    for each job: 1 accepted | its state, if it is known already | 0 refused: too many jobs |
@@ -21,6 +21,7 @@ local BESIDE = ':payload'
 local RING_EVERY = 8
 
 local queue, most_jobs, most_bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local ensemble = ARGV[5]
 local time = redis.call('TIME')
 local now_us = string.format('%.0f', time[1] * 1000000 + time[2])
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -63,6 +64,10 @@ local function enqueue(id, priority, rows, ttl_ms, begin_ms, payload, beside)
   local deadline_ms = now_ms + ttl_ms
   local due_ms = deadline_ms
   fields[#fields + 1], fields[#fields + 2] = 'deadline', deadline_ms
+  if ensemble ~= '' then
+    fields[#fields + 1], fields[#fields + 2] = 'ensemble', ensemble
+    fields[#fields + 1], fields[#fields + 2] = 'items', rows
+  end
   if priority ~= '0' then
     fields[#fields + 1], fields[#fields + 2] = 'priority', priority
   end
@@ -79,7 +84,7 @@ local function enqueue(id, priority, rows, ttl_ms, begin_ms, payload, beside)
 end
 
 local answer = {}
-for i = 5, #ARGV, 7 do
+for i = 6, #ARGV, 7 do
   local beside = tonumber(ARGV[i + 6])
   local accepted_as = enqueue(ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]),
     tonumber(ARGV[i + 4]), ARGV[i + 5], beside)
@@ -90,6 +95,9 @@ for i = 5, #ARGV, 7 do
 end
 if accepted > 0 then
   redis.call('HINCRBY', KEYS[5], 'accepted', accepted)
+  if ensemble ~= '' then
+    redis.call('HINCRBY', KEYS[8] .. ensemble, 'accepted', accepted)
+  end
   if waited == 0 or math.floor(waited / RING_EVERY) < math.floor(waiting / RING_EVERY) then
     ring(KEYS[3])
   end

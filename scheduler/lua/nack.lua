@@ -22,22 +22,23 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local function give_back(id)
   local job = F.jobs .. id
   local v = redis.call('HMGET', job, 'state', 'token', 'cancelled', 'gateway', 'queue', 'limited',
-    'priority', 'deadline', 'attempts', 'alone', 'begin', 'returned_by', 'beside')
+    'priority', 'deadline', 'attempts', 'alone', 'begin', 'returned_by', 'beside',
+    'ensemble')
   if v[12] == token then
     return 1
   end
   if v[1] ~= 'leased' or v[2] ~= token then
     return ended_by(F, id, token) > 0 and 2 or 0
   end
-  local j = {gateway = v[4], queue = v[5], limited = v[6], beside = v[13]}
+  local j = {gateway = v[4], queue = v[5], limited = v[6], beside = v[13], ensemble = v[14]}
   if v[3] then
     end_job(F, id, j, 'cancelled', token)
-    count(KEYS[10], j.queue, 'cancelled')
+    count(KEYS[10], j, 'cancelled')
     return 2
   end
   if not unbegun and tonumber(v[9]) >= tonumber(ARGV[4]) then
     end_job(F, id, j, 'failed', token, 13, ARGV[5], '')
-    count(KEYS[10], j.queue, 'fail_count')
+    count(KEYS[10], j, 'fail_count')
     return 2
   end
   redis.call('ZREM', F.lease, id)

@@ -23,10 +23,10 @@ local requeued, dead, expired, retried, orphaned = 0, 0, 0, 0, 0
 
 local function read(id)
   local v = redis.call('HMGET', F.jobs .. id, 'state', 'gateway', 'queue', 'limited', 'priority',
-    'deadline', 'crashes', 'alone', 'cancelled', 'token', 'beside')
+    'deadline', 'crashes', 'alone', 'cancelled', 'token', 'beside', 'ensemble')
   return {state = v[1], gateway = v[2], queue = v[3], limited = v[4], priority = v[5] or 0,
     deadline = tonumber(v[6]), crashes = tonumber(v[7] or 0), alone = v[8] == '1',
-    cancelled = v[9], token = v[10], beside = v[11]}
+    cancelled = v[9], token = v[10], beside = v[11], ensemble = v[12]}
 end
 
 local function leave_queue(id, j)
@@ -40,12 +40,12 @@ local function crashed(id, j)
   count(KEYS[13], j.queue, 'crashes')
   if j.cancelled then
     end_job(F, id, j, 'cancelled', '')
-    count(KEYS[13], j.queue, 'cancelled')
+    count(KEYS[13], j, 'cancelled')
   elseif j.alone and j.crashes >= 2 then
     set_aside(KEYS[6], KEYS[14], F.jobs .. id, id, j)
     end_job(F, id, j, 'dead', '', 13, 'job ' .. id .. ' ended its worker '
       .. j.crashes .. ' times, the last time alone; it was set aside', '')
-    count(KEYS[13], j.queue, 'dead')
+    count(KEYS[13], j, 'dead')
     dead = dead + 1
   else
     redis.call('HSET', F.jobs .. id, 'state', 'waiting', 'token', '', 'alone', '1', 'crashes',
@@ -53,7 +53,7 @@ local function crashed(id, j)
     redis.call('ZREM', F.lease, id)
     redis.call('ZADD', KEYS[11] .. j.queue, score(j.priority, j.deadline, true), id)
     ring(KEYS[12] .. j.queue)
-    count(KEYS[13], j.queue, 'requeued')
+    count(KEYS[13], j, 'requeued')
     requeued = requeued + 1
   end
 end
@@ -81,7 +81,7 @@ local function reap_deadlines()
       else
         end_job(F, id, j, 'expired', '', 14, 'Request timeout expired', '')
       end
-      count(KEYS[13], j.queue, 'expired')
+      count(KEYS[13], j, 'expired')
       expired = expired + 1
     end
   end
@@ -106,7 +106,7 @@ local function drop_orphan(id, j)
   elseif j.state == 'waiting' or j.state == 'delayed' then
     leave_queue(id, j)
     end_job(F, id, j, 'cancelled', '')
-    count(KEYS[13], j.queue, 'cancelled')
+    count(KEYS[13], j, 'cancelled')
   end
   orphaned = orphaned + 1
 end

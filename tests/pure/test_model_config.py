@@ -128,7 +128,6 @@ class TestUnsupported:
     @pytest.mark.parametrize(
         ("text", "path"),
         [
-            ("ensemble_scheduling { }", "ensemble_scheduling"),
             ("sequence_batching { }", "sequence_batching"),
             ("response_cache { enable: true }", "response_cache.enable"),
             ("optimization { cuda { graphs: true } }", "optimization.cuda.graphs"),
@@ -185,8 +184,8 @@ class TestValues:
             (
                 'platform: "tensorrt_plan"',
                 (
-                    "platform 'tensorrt_plan' is not supported; Penstock has onnxruntime_onnx, "
-                    "penstock_pipeline, pytorch_export, pytorch_libtorch"
+                    "platform 'tensorrt_plan' is not supported; Penstock has ensemble, "
+                    "onnxruntime_onnx, penstock_pipeline, pytorch_export, pytorch_libtorch"
                 ),
             ),
             (

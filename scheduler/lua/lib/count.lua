@@ -1,4 +1,9 @@
--- count: one more in a statistic of the version that a queue belongs to.
-local function count(family, queue, name)
-  redis.call('HINCRBY', family .. version_of(queue), name, 1)
+-- count: one more in a statistic of the version that a job waits for, or is in work for, and in
+-- that of the ensemble that it belongs to.
+-- j: {queue, ensemble}
+local function count(family, j, name)
+  redis.call('HINCRBY', family .. version_of(j.queue), name, 1)
+  if j.ensemble then
+    redis.call('HINCRBY', family .. j.ensemble, name, 1)
+  end
 end

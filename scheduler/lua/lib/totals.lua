@@ -9,6 +9,26 @@ local function no_totals()
   return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 end
 
+-- One request that was computed, or failed.
+-- so_far: when it was accepted, microseconds in queues, nanoseconds of input, compute, output
+--         before this batch
+-- took:   nanoseconds of this batch
+local function add_request(more, succeeded, so_far, took, rows, now_us)
+  local took_ns = (now_us - tonumber(so_far[1])) * 1000
+  if not succeeded then
+    more[FAIL] = more[FAIL] + 1
+    more[FAIL_NS] = more[FAIL_NS] + took_ns
+    return
+  end
+  more[SUCCESS] = more[SUCCESS] + 1
+  more[SUCCESS_NS] = more[SUCCESS_NS] + took_ns
+  more[QUEUE_NS] = more[QUEUE_NS] + tonumber(so_far[2] or 0) * 1000
+  more[INPUT_NS] = more[INPUT_NS] + took[1] + tonumber(so_far[3] or 0)
+  more[INFER_NS] = more[INFER_NS] + took[2] + tonumber(so_far[4] or 0)
+  more[OUTPUT_NS] = more[OUTPUT_NS] + took[3] + tonumber(so_far[5] or 0)
+  more[INFERENCES] = more[INFERENCES] + tonumber(rows)
+end
+
 local function add_totals(key, more, rows, now_us, input_ns, infer_ns, output_ns)
   local batch = 'batch:' .. rows
   local packed = redis.call('HMGET', key, 'totals', batch)
@@ -16,7 +36,7 @@ local function add_totals(key, more, rows, now_us, input_ns, infer_ns, output_ns
   for i = SUCCESS, INFERENCES do
     sum[i] = sum[i] + more[i]
   end
-  sum[EXECUTIONS] = sum[EXECUTIONS] + (rows > 0 and 1 or 0)
+  sum[EXECUTIONS] = sum[EXECUTIONS] + more[EXECUTIONS] + (rows > 0 and 1 or 0)
   sum[LAST_MS] = math.floor(now_us / 1000)
   sum[LAST_MS + 1] = nil
   if rows == 0 then

@@ -1,0 +1,88 @@
+"""Requests for ensembles: where they begin, and what travels with them.
+
+Behind the door they are jobs like all others, in the queue of their first step's model; the route
+that a gateway puts behind each lets workers pass it on (ADR 0012).
+"""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from penstock.errors import JobFailed, QueueFull
+from penstock.gateway.validation import Rules
+from penstock.protos import cluster_pb2
+from penstock.protos.grpc_service_pb2 import ModelInferRequest
+from penstock.scheduler.completion import Deployment
+from penstock.scheduler.jobs import ROUTE, QueueLimits
+from penstock.scheduler.keys import StageRef
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleRoute:
+    """What a gateway needs to know of an ensemble's route.
+
+    Attributes:
+        name: of the ensemble.
+        key: "<model>:<version>" of it.
+        rules: what requests must be; how they queue is the first step's business.
+        limits: of the first step's queue.
+        refs: where all steps run.
+        models: the models of all steps.
+        mark: behind a serialized request, it is the route.
+        batch_input: the first step's rows are those of this input; None for a step without batches.
+    """
+
+    name: str
+    key: str
+    rules: Rules
+    limits: QueueLimits
+    refs: tuple[StageRef, ...]
+    models: tuple[str, ...]
+    mark: bytes
+    batch_input: str | None
+
+    @classmethod
+    def of(cls, deployment: Deployment, route: cluster_pb2.Route) -> "EnsembleRoute":
+        """Made once for each *route* of a *deployment*."""
+        first = route.steps[0]
+        rules = Rules.of(deployment.config, deployment.inputs, deployment.outputs)
+        refs = tuple(StageRef(s.model, s.version, 0, s.generation) for s in route.steps)
+        return cls(
+            name=route.ensemble,
+            key=f"{route.ensemble}:{route.version}",
+            rules=replace(
+                rules,
+                levels=first.levels,
+                default_level=first.default_level,
+                timeout_us=first.timeout_us,
+                may_shorten=first.may_shorten,
+            ),
+            limits=QueueLimits(jobs=first.most_jobs),
+            refs=refs,
+            models=tuple({ref.model for ref in refs}),
+            mark=_mark(route),
+            batch_input=min(first.inputs.values()) if first.batched else None,
+        )
+
+    @property
+    def first(self) -> StageRef:
+        """Where requests queue first."""
+        return self.refs[0]
+
+    def rows(self, request: ModelInferRequest) -> int:
+        """Items along the batch dimension of the first step's model."""
+        shapes: list[Sequence[int]] = [
+            tensor.shape for tensor in request.inputs if tensor.name == self.batch_input
+        ]
+        return shapes[0][0] if shapes and shapes[0] else 1
+
+    def told(self, error: JobFailed | QueueFull) -> str:
+        """A step's failure, as the ensemble's clients are to read it."""
+        return f"in ensemble '{self.name}', {error}"
+
+
+def _mark(route: cluster_pb2.Route) -> bytes:
+    carrier = ModelInferRequest()
+    words = b64encode(route.SerializeToString(deterministic=True))
+    carrier.parameters[ROUTE].string_param = words.decode()
+    return carrier.SerializeToString()

@@ -1,0 +1,131 @@
+#!lua flags=allow-oom
+-- forward: end a step of some jobs of ensembles, and queue them for the model of the next one.
+-- KEYS  1 lease zset  2 deadline zset  3 volume hash  4 ready zset and  5 bell of the next queue
+--       6 statistics of the version whose step ends  7 those of the next one
+--       families: 8 jobs  9 ended  10 replies  11 statistics
+-- ARGV  1 token  2 the next queue  3 most jobs waiting there, 0 for any  4 rows of the batch, 0
+--       when it has been counted  5 nanoseconds of input  6 of compute  7 of output
+--       then for each job: id, rows, priority, ms it may wait to begin (0 for the deadline
+--       alone), payload, bytes of a large payload that was set beside the job instead (0: it is
+--       the payload before), and where, after the job's key
+-- ->    for each job: 1 moved, or failed since the next queue is full (now or by an earlier call
+--       with this token) | 2 it had been cancelled | 0 lease lost
+--@include version_of
+--@include end_job
+--@include ended_by
+--@include ring
+--@include score
+--@include count
+--@include totals
+--@include step
+local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[3], jobs = KEYS[8],
+  ended = KEYS[9], replies = KEYS[10]}
+local UNAVAILABLE = 14
+local token, queue, most_jobs = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local took = {tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])}
+local time = redis.call('TIME')
+local now_us = time[1] * 1000000 + time[2]
+local now_ms = math.floor(now_us / 1000)
+local waiting = redis.call('ZCARD', KEYS[4])
+local moved, refused = 0, 0
+local more = no_totals()
+
+local function read(id)
+  local v = redis.call('HMGET', F.jobs .. id, 'state', 'token', 'cancelled', 'gateway', 'queue',
+    'limited', 'deadline', 'moved_by', 'crashes', 'beside', 'ensemble', 'rows', 'since',
+    'accepted_us', 'wait_us', 'input_ns', 'infer_ns', 'output_ns')
+  return {state = v[1], token = v[2], cancelled = v[3], gateway = v[4], queue = v[5],
+    limited = v[6], deadline = tonumber(v[7]), moved_by = v[8], crashes = v[9], beside = v[10],
+    ensemble = v[11], rows = v[12], since = v[13], sums = {v[14], v[15], v[16], v[17], v[18]}}
+end
+
+-- What the job had for its last step: a payload, crashes, a share of the version's bytes.
+local function leave(job, j)
+  if j.limited then
+    redis.call('HINCRBY', F.volume, version_of(j.queue), -tonumber(j.limited))
+  end
+  if j.limited or j.crashes then
+    redis.call('HDEL', job, 'limited', 'alone', 'crashes')
+  end
+  if j.beside and j.beside ~= '' then
+    redis.call('UNLINK', job .. j.beside)
+  end
+  j.limited, j.beside = nil, nil
+end
+
+local function refuse(id, j)
+  refused = refused + 1
+  j.queue = queue
+  end_job(F, id, j, 'failed', token, UNAVAILABLE, 'Exceeds maximum queue size', '')
+  count(KEYS[11], j, 'fail_count')
+end
+
+local function enter(id, j, rows, priority, begin_ms, payload, beside)
+  local job, sums = F.jobs .. id, {}
+  for i = 2, 5 do
+    sums[i] = tonumber(j.sums[i] or 0) + (i > 2 and took[i - 2] or 0)
+  end
+  local since = string.format('%.0f %.0f %.0f %.0f %.0f', now_us, sums[2], sums[3], sums[4],
+    sums[5])
+  redis.call('HSET', job, 'state', 'waiting', 'token', '', 'moved_by', token, 'queue', queue,
+    'queued_us', string.format('%.0f', now_us), 'attempts', 0, 'rows', rows, 'priority', priority,
+    'begin', begin_ms > 0 and now_ms + begin_ms or 0, 'payload', payload, 'beside', beside,
+    'input_ns', string.format('%.0f', sums[3]), 'infer_ns', string.format('%.0f', sums[4]),
+    'output_ns', string.format('%.0f', sums[5]), 'since', since)
+  redis.call('ZREM', F.lease, id)
+  if begin_ms > 0 then
+    redis.call('ZADD', F.deadline, math.min(now_ms + begin_ms, j.deadline), id)
+  end
+  redis.call('ZADD', KEYS[4], score(priority, j.deadline), id)
+  waiting, moved = waiting + 1, moved + 1
+end
+
+local function forward(id, rows, priority, begin_ms, payload, beside)
+  local j = read(id)
+  if j.moved_by == token then
+    return 1
+  end
+  if j.state ~= 'leased' or j.token ~= token then
+    return ended_by(F, id, token)
+  end
+  if j.cancelled then
+    end_job(F, id, j, 'cancelled', token)
+    count(KEYS[11], j, 'cancelled')
+    return 2
+  end
+  add_request(more, true, since_step(j.sums, j.since), took, j.rows, now_us)
+  leave(F.jobs .. id, j)
+  if most_jobs > 0 and waiting >= most_jobs then
+    refuse(id, j)
+    return 1
+  end
+  enter(id, j, rows, priority, begin_ms, payload, beside)
+  return 1
+end
+
+local answer = {}
+for i = 8, #ARGV, 7 do
+  local id, size, beside = ARGV[i], tonumber(ARGV[i + 5]), ARGV[i + 6]
+  if size == 0 then
+    beside = ''
+  end
+  local before = moved
+  answer[#answer + 1] = forward(id, ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]), ARGV[i + 4],
+    beside)
+  if beside ~= '' and moved == before
+    and redis.call('HGET', F.jobs .. id, 'beside') ~= beside then
+    redis.call('UNLINK', F.jobs .. id .. beside)
+  end
+end
+flush_ended(F)
+if moved > 0 then
+  redis.call('HINCRBY', KEYS[7], 'accepted', moved)
+  ring(KEYS[5])
+end
+if refused > 0 then
+  redis.call('HINCRBY', KEYS[7], 'accepted', refused)
+end
+if more[SUCCESS] > 0 then
+  add_totals(KEYS[6], more, tonumber(ARGV[4]), now_us, took[1], took[2], took[3])
+end
+return answer
