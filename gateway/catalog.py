@@ -159,8 +159,6 @@ class Catalog:
             found = self._find_served(model, version)
             self._asked[model, version] = found
         self.used_s[model] = monotonic()
-        if found.route is not None:
-            self.used_s.update(dict.fromkeys(found.route.models, monotonic()))
         return found
 
     def _find_served(self, model: str, version: str) -> Served:

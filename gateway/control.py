@@ -16,9 +16,10 @@ from penstock.gateway.catalog import Catalog
 from penstock.gateway.load_parameters import LoadFailed, LoadTerms, check_name, read_terms
 from penstock.protos import cluster_pb2
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.ensembles import needs, users
 from penstock.scheduler.readiness import VersionState
 from penstock.scheduler.snapshot import Snapshot, VersionId
-from penstock.scheduler.wishes import Wishes
+from penstock.scheduler.wishes import NEEDED, Wishes
 
 BY_WISH: Final = frozenset({"explicit", "on-demand"})
 """Control modes in which clients say what is loaded."""
@@ -65,8 +66,9 @@ class Control:
     async def unload(self, request: pb.RepositoryModelUnloadRequest) -> None:
         """Unload; return when requests in work are answered and the workers are gone.
 
-        A model that nobody knows is unloaded. Nothing depends on another model, so that
-        `unload_dependents` unloads no others.
+        A model that nobody knows is unloaded. With `unload_dependents`, the models that an ensemble
+        is made of are unloaded as well, but for those that a client loaded by name and those that
+        another ensemble needs.
 
         Raises:
             InvalidRequest, ControlRefused: with Triton's words.
@@ -80,9 +82,15 @@ class Control:
         model = request.model_name
         if not self._knows(model):
             return
-        wish = cluster_pb2.Wish(model=model, id=new_id(), unload=True, time_ms=self._now_ms())
-        await self._wishes.wish(wish)
-        await self._unloaded(wish)
+        others = _dependents(model, self._catalog.snapshot) if _is_true(dependents) else []
+        wishes = [
+            cluster_pb2.Wish(model=name, id=new_id(), unload=True, time_ms=self._now_ms())
+            for name in (model, *others)
+        ]
+        for wish in wishes:
+            await self._wishes.wish(wish)
+        for wish in wishes:
+            await self._unloaded(wish)
 
     async def _loaded(self, wish: cluster_pb2.Wish) -> None:
         """Wait until the model of *wish* is loaded, as the latest wish for it has it."""
@@ -188,6 +196,24 @@ def _is_gone(wish: cluster_pb2.Wish, snapshot: Snapshot, *, late: bool) -> bool:
     if any(one.record.model == wish.model for one in snapshot.retiring):
         return False
     return late or not any(worker.model == wish.model for worker in snapshot.live_workers())
+
+
+def _is_true(parameter: pb.ModelRepositoryParameter | None) -> bool:
+    return parameter is not None and parameter.bool_param
+
+
+def _dependents(ensemble: str, snapshot: Snapshot) -> list[str]:
+    """Models that were loaded for *ensemble*, or for one in it, and that no other one needs."""
+    used_by = users(snapshot.versions.values())
+    going = [ensemble]
+    for model in going:
+        for record in snapshot.versions_of(model):
+            for needed in needs(record):
+                wish = snapshot.wishes.get(needed)
+                loaded_for_it = wish is not None and wish.reason.startswith(NEEDED)
+                if loaded_for_it and needed not in going and used_by[needed] <= set(going):
+                    going.append(needed)
+    return going[1:]
 
 
 def new_id() -> str:

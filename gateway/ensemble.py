@@ -27,7 +27,6 @@ class EnsembleRoute:
         rules: what requests must be; how they queue is the first step's business.
         limits: of the first step's queue.
         refs: where all steps run.
-        models: the models of all steps.
         mark: behind a serialized request, it is the route.
         batch_input: the first step's rows are those of this input; None for a step without batches.
     """
@@ -37,7 +36,6 @@ class EnsembleRoute:
     rules: Rules
     limits: QueueLimits
     refs: tuple[StageRef, ...]
-    models: tuple[str, ...]
     mark: bytes
     batch_input: str | None
 
@@ -59,7 +57,6 @@ class EnsembleRoute:
             ),
             limits=QueueLimits(jobs=first.most_jobs),
             refs=refs,
-            models=tuple({ref.model for ref in refs}),
             mark=_mark(route),
             batch_input=min(first.inputs.values()) if first.batched else None,
         )

@@ -6,6 +6,7 @@ repository meanwhile is of no account until somebody loads the model again.
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import structlog
 from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler.ensembles import needs
 from penstock.scheduler.overrides import lay_out, override_folder, scan_override
 from penstock.scheduler.readiness import VersionState
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.repository import NO_VERSION, generation_of, names, scan_model
 from penstock.scheduler.rollout import rollout
 from penstock.scheduler.snapshot import Snapshot, VersionId, empty_snapshot
-from penstock.scheduler.wishes import NOT_THERE, Wishes
+from penstock.scheduler.wishes import NEEDED, NOT_THERE, Wishes
 
 log = structlog.get_logger()
 
@@ -102,10 +104,26 @@ class Answerer:
             found: list[pb.ModelVersion] = []
         else:
             found, answer = await self._load(wish, snapshot)
+            # First, so that whoever waits for the ensemble sees that they are on their way.
+            await self._wish_for_needs(wish.model, found, snapshot)
         changed = await self._wishes.answer(model, wish, answer, found)
         if changed is not None:
             verb = "unloaded" if wish.unload else "loaded"
             log.info("wish answered", model=model, verb=verb, changed=changed, error=answer.error)
+
+    async def _wish_for_needs(
+        self, model: str, found: Sequence[pb.ModelVersion], snapshot: Snapshot
+    ) -> None:
+        """Wish for the models that an ensemble is made of, where nobody has loaded them."""
+        for needed in dict.fromkeys(name for record in found for name in needs(record)):
+            before = snapshot.wishes.get(needed)
+            answer = snapshot.answers.get(needed)
+            failed = before is not None and answer is not None and answer.wish == before.id
+            failed = failed and answer is not None and bool(answer.error)
+            if before is None or before.unload or failed:
+                wish = pb.Wish(model=needed, id=uuid.uuid4().hex[:16], time_ms=snapshot.now_ms)
+                wish.reason = f"{NEEDED}{model}'"
+                await self._wishes.wish_instead(before, wish)
 
     async def _load(
         self, wish: pb.Wish, snapshot: Snapshot

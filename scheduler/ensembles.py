@@ -4,7 +4,7 @@ Here is what can be said of an ensemble from its own configuration; the words ar
 depends on the models that it is made of is in `routes`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from penstock.protos import cluster_pb2
@@ -26,6 +26,23 @@ def needs(version: cluster_pb2.ModelVersion) -> list[str]:
         return []
     config = pb.ModelConfig.FromString(version.config)
     return list(dict.fromkeys(step.model_name for step in config.ensemble_scheduling.step))
+
+
+def users(versions: Iterable[cluster_pb2.ModelVersion]) -> dict[str, set[str]]:
+    """Model -> the ensembles among *versions* that need it, for themselves or for inner ones."""
+    needed: dict[str, set[str]] = {}
+    for version in versions:
+        needed.setdefault(version.model, set()).update(needs(version))
+    found: dict[str, set[str]] = {}
+    for ensemble, models in needed.items():
+        seen, left = set[str](), list(models)
+        while left:
+            model = left.pop()
+            if model not in seen:
+                seen.add(model)
+                found.setdefault(model, set()).add(ensemble)
+                left += needed.get(model, ())
+    return found
 
 
 def problems(config: pb.ModelConfig, name: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from penstock.scheduler.ensembles import users
 from penstock.scheduler.placement import Plan, place
 from penstock.scheduler.snapshot import Snapshot
 
@@ -34,6 +35,17 @@ def evictions(snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> list[Evic
         plan: for *snapshot*; whatever it refuses lacks room.
         kept: models that are never unloaded to make room.
     """
+    used_by = users(snapshot.versions.values())
+    kept |= {model for model, ensembles in used_by.items() if ensembles & kept}
+    return [
+        Eviction(ensemble, found.reason)
+        for found in _evictions(snapshot, plan, kept)
+        # An ensemble comes back as a whole.
+        for ensemble in (found.model, *sorted(used_by.get(found.model, ())))
+    ]
+
+
+def _evictions(snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> list[Eviction]:
     refused = _refused(snapshot, plan)
     given_up: list[Eviction] = []
     for model in sorted(refused, key=lambda model: _wished_ms(model, snapshot)):
@@ -108,8 +120,9 @@ def _is_awaited(model: str, snapshot: Snapshot) -> bool:
 
 
 def _last_ms(model: str, snapshot: Snapshot) -> float:
-    """When it was last used, or wished for."""
-    return max(snapshot.used_ms.get(model, 0.0), _wished_ms(model, snapshot))
+    """When it was last used, or wished for, or an ensemble that needs it."""
+    names = (model, *users(snapshot.versions.values()).get(model, ()))
+    return max(max(snapshot.used_ms.get(n, 0.0), _wished_ms(n, snapshot)) for n in names)
 
 
 def _wished_ms(model: str, snapshot: Snapshot) -> float:

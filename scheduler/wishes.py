@@ -24,6 +24,9 @@ SOURCE: Final = "repository"
 NOT_THERE: Final = "failed to poll from model repository"
 """Triton's words for a model that the repository does not have."""
 
+NEEDED: Final = "needed by ensemble '"
+"""How the reason begins of a wish for a model that an ensemble is made of."""
+
 UNWISHED_MS: Final = 600_000
 """Contents whose wish never came go after this time."""
 

@@ -44,3 +44,57 @@ def test_an_ensemble_answers_what_its_steps_give(diamond):
     np.testing.assert_allclose(found["OUT"], values * 3 - values * 5 * 2)
     np.testing.assert_allclose(found["scaled"], values * 3)
     assert list(arrays(part)) == ["scaled"]
+
+
+def counts(stub, *models):
+    """model -> its statistics."""
+    found = stub.ModelStatistics(pb.ModelStatisticsRequest(), timeout=10)
+    return {one.name: one for one in found.model_stats if one.name in models}
+
+
+STEPS = ("triple", "five", "double", "join")
+
+
+class TestAnswers:
+    def test_each_step_counts_as_a_request_to_its_model(self, diamond):
+        with grpc.insecure_channel(diamond.url) as channel:
+            stub = pb_grpc.GRPCInferenceServiceStub(channel)
+            for _ in range(3):
+                stub.ModelInfer(request(np.ones((2, 4))), timeout=20)
+            found = counts(stub, "diamond", *STEPS)
+
+        for one in found.values():
+            stats = one.inference_stats
+            computes = (stats.compute_input, stats.compute_infer, stats.compute_output)
+            assert (one.inference_count, one.execution_count) == (6, 3)
+            assert {part.count for part in (stats.success, stats.queue, *computes)} == {3}
+            assert stats.success.ns >= stats.queue.ns + sum(part.ns for part in computes)
+        steps = [found[name].inference_stats for name in STEPS]
+        whole = found["diamond"].inference_stats
+        for part in ("queue", "compute_infer"):
+            assert getattr(whole, part).ns == sum(getattr(one, part).ns for one in steps)
+
+    def test_it_describes_itself_and_its_steps(self, diamond):
+        with grpc.insecure_channel(diamond.url) as channel:
+            stub = pb_grpc.GRPCInferenceServiceStub(channel)
+            metadata = stub.ModelMetadata(pb.ModelMetadataRequest(name="diamond"), timeout=10)
+            config = stub.ModelConfig(pb.ModelConfigRequest(name="diamond"), timeout=10).config
+            ready = stub.ModelReady(pb.ModelReadyRequest(name="diamond"), timeout=10).ready
+
+        assert metadata.platform == config.platform == "ensemble"
+        assert [(t.name, list(t.shape)) for t in metadata.inputs] == [("IN", [-1, 4])]
+        assert [t.name for t in metadata.outputs] == ["OUT", "scaled"]
+        names = [step.model_name for step in config.ensemble_scheduling.step]
+        assert sorted(names) == sorted(STEPS)
+        assert ready
+
+    def test_a_request_that_cannot_be_right_is_refused_as_for_other_models(self, diamond):
+        with grpc.insecure_channel(diamond.url) as channel:
+            stub = pb_grpc.GRPCInferenceServiceStub(channel)
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.ModelInfer(request(np.ones((9, 4))), timeout=20)
+
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert refused.value.details() == (
+            "[request id: r] inference request batch-size must be <= 8 for 'diamond'"
+        )
