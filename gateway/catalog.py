@@ -14,6 +14,7 @@ from penstock.gateway.ensemble import EnsembleRoute
 from penstock.gateway.validation import Rules
 from penstock.protos import cluster_pb2
 from penstock.scheduler.completion import Deployment
+from penstock.scheduler.ensembles import is_ensemble
 from penstock.scheduler.jobs import QueueLimits
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.python_models import is_decoupled
@@ -241,6 +242,11 @@ class Catalog:
         for id_, one in self.rollout.standings.items():
             if one.record is not None:
                 yield id_, one.record
+
+    def is_ensemble(self, id_: VersionId) -> bool:
+        """Whether requests to the version go to an ensemble."""
+        one = self.rollout.standings.get(id_)
+        return one is not None and one.record is not None and is_ensemble(one.record)
 
     def _check_known(self, model: str, number: int) -> None:
         versions = [id_.version for id_ in self.states if id_.model == model]

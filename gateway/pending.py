@@ -30,7 +30,7 @@ SWEEP_EVERY_S = 0.25
 ASK_AFTER_S = 1.0
 _MOST_QUESTIONS = 256
 Submit = Callable[[NewJob, Answered], None]
-_ALIVE = frozenset({"waiting", "leased", "delayed"})
+_ALIVE = frozenset({"waiting", "leased", "delayed", "moving"})
 
 
 @dataclass(slots=True)
@@ -230,7 +230,8 @@ class PendingTable:
         self._see_to(telling)
 
     def _cancel(self, job: NewJob) -> None:
-        self._see_to(self._queue.cancel(job.ref.model, job.id))
+        first, *later = job.models
+        self._see_to(self._queue.cancel(first, job.id, *later))
 
     def _see_to(self, command: Awaitable[object]) -> None:
         task = asyncio.create_task(_tried(command))
@@ -250,14 +251,16 @@ class PendingTable:
         due = list(islice(self._due(), _MOST_QUESTIONS))
         if not due:
             return
-        states = await asyncio.gather(
-            *(self._queue.state(pending.job.ref.model, pending.job.id) for pending in due)
-        )
+        states = await asyncio.gather(*(self._state(pending.job) for pending in due))
         now_s = self._clock()
         for pending, state in zip(due, states, strict=True):
             pending.ask_s = now_s + ASK_AFTER_S
             if not pending.answer.done():
                 self._reconcile(pending, state)
+
+    async def _state(self, job: NewJob) -> str | None:
+        first, *later = job.models
+        return await self._queue.state(first, job.id, *later)
 
     def _due(self) -> Iterator[Pending]:
         now_s = self._clock()

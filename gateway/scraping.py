@@ -19,6 +19,7 @@ from penstock.gateway.server import PortBusy
 from penstock.lifetime import write_ready
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.scheduler.ensembles import is_ensemble
 from penstock.scheduler.queue import Queue
 from penstock.settings import GatewaySettings
 
@@ -52,7 +53,9 @@ class Scraper:
 
     async def _facts(self) -> Facts:
         records = list(self._catalog.records())
-        counters = await asyncio.gather(*(self._queue.statistics(*id_) for id_, _ in records))
+        counters = await asyncio.gather(
+            *(self._queue.statistics(*i, ensemble=is_ensemble(r)) for i, r in records)
+        )
         return Facts(
             self._own(redis_up=self._queue.link_of("").up),
             {id_: found for (id_, _), found in zip(records, counters, strict=True)},

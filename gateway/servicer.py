@@ -190,7 +190,9 @@ class InferenceService:
     ) -> pb.ModelStatisticsResponse:
         """Statistics of the whole cluster, as of now."""
         ids = self._statistics_of(request.name, parse_version(request.version))
-        counters = await asyncio.gather(*(self._queue.statistics(*id_) for id_ in ids))
+        counters = await asyncio.gather(
+            *(self._queue.statistics(*i, ensemble=self._catalog.is_ensemble(i)) for i in ids)
+        )
         return pb.ModelStatisticsResponse(
             model_stats=[
                 model_statistics(id_.model, id_.version, found)

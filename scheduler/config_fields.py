@@ -120,7 +120,9 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelQueuePolicy.allow_timeout_override": _YES,
     "ModelQueuePolicy.max_queue_size": _YES,
     "ModelEnsembling.step": _differs("run one after another, those of inner ensembles in place"),
-    "ModelEnsembling.max_inflight_requests": _refused("only decoupled models need it"),
+    "ModelEnsembling.max_inflight_requests": _refused(
+        "it bounds decoupled steps, which are refused"
+    ),
     "ModelEnsembling.Step.model_name": _YES,
     "ModelEnsembling.Step.model_version": _YES,
     "ModelEnsembling.Step.input_map": _YES,

@@ -58,6 +58,8 @@ def problems(config: pb.ModelConfig, name: str) -> Iterator[str]:
     for field in ("backend", "default_model_filename"):
         if getattr(config, field):
             yield f"{field} should not be specified for ensemble '{name}'"
+    if config.model_transaction_policy.decoupled:
+        yield f"model_transaction_policy.decoupled should not be specified for ensemble '{name}'"
     steps = config.ensemble_scheduling.step
     if not steps:
         yield f"must specify 'step' for ensemble '{name}'"

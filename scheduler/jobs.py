@@ -44,6 +44,11 @@ class NewJob:
     ensemble: str = ""
     later: tuple[StageRef, ...] = ()
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models in whose queues it may be, in the order of its way."""
+        return (self.ref.model, *(ref.model for ref in self.later))
+
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:

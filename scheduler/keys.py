@@ -70,6 +70,7 @@ class PartitionKeys:
         self.lease = start + "lease"
         self.deadline = start + "deadline"
         self.delay = start + "delay"
+        self.moving = start + "moving"
         self.volume = start + "volume"
         self.gateways = start + "gateways"
         self.dead = start + "dead"

@@ -7,7 +7,8 @@ counted in the same scripts that make them true.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from penstock.errors import OutOfMemory, QueueFull
@@ -40,7 +41,7 @@ from penstock.scheduler.keys import (
     partition_of,
 )
 from penstock.scheduler.link import Link, Links
-from penstock.scheduler.statistics import counters_of
+from penstock.scheduler.statistics import counters_of, summed
 from penstock.scheduler.steps import Steps
 
 _ENQUEUE = scripts.load("enqueue")
@@ -52,6 +53,8 @@ _CANCEL = scripts.load("cancel")
 _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
 _DEPTHS = scripts.load("depths")
+
+_GONE, _MOVED = 1, "moved"
 
 BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
@@ -297,12 +300,20 @@ class Queue:
             self._links.to(keys.tag).flush()
         return _held(answer)
 
-    async def cancel(self, model: str, job: str) -> None:
-        """The client is gone: a waiting job leaves the queue, a leased one is marked."""
+    async def cancel(self, model: str, job: str, *later: str) -> None:
+        """The client is gone: a waiting job leaves the queue, a leased one is marked.
+
+        Args:
+            later: models in whose queues the job may be by now, in the order of its way.
+        """
         if self._gathering.remove(job):
             return
-        keys = self.keys_of(model)
-        await self._links.to(keys.tag).call(
+        for keys in self._along((model, *later)):
+            if await self._cancel(keys, job) == _GONE:
+                return
+
+    async def _cancel(self, keys: PartitionKeys, job: str) -> int:
+        answer = await self._links.to(keys.tag).call(
             _CANCEL,
             (
                 keys.lease,
@@ -317,6 +328,15 @@ class Queue:
             ),
             (job,),
         )
+        return int(answer)
+
+    def _along(self, models: Sequence[str]) -> Iterator[PartitionKeys]:
+        """The partitions of *models*, in order; the same one twice in a row is one.
+
+        A job only moves on: who asks for it in this order meets it, wherever it is.
+        """
+        partitions = (partition_of(model, self.partitions) for model in models)
+        return (partition_keys(partition) for partition, _ in groupby(partitions))
 
     def give_back(self, model: str, token: str, jobs: Sequence[str]) -> Awaitable[list[Held]]:
         """Return leased jobs that were not begun; it does not count as an attempt."""
@@ -387,9 +407,19 @@ class Queue:
         """A worker's process is known to have ended: others get its jobs now."""
         return await self.reap(partition_of(model, self.partitions), died=f"{boot_id}.")
 
-    async def state(self, model: str, job: str) -> str | None:
-        """The job's state, that of one which ended lately too; None when Redis does not know it."""
-        keys = self.keys_of(model)
+    async def state(self, model: str, job: str, *later: str) -> str | None:
+        """The job's state, that of one which ended lately too; None when Redis does not know it.
+
+        Args:
+            later: as for `cancel`.
+        """
+        for keys in self._along((model, *later)):
+            state = await self._state(keys, job)
+            if state not in (None, _MOVED):
+                return state
+        return None
+
+    async def _state(self, keys: PartitionKeys, job: str) -> str | None:
         link = self._links.to(keys.tag)
         live, ended = link.submit("HGET", keys.jobs + job, "state"), keys.ended + job
         mark = await link.command("GET", ended)
@@ -413,9 +443,21 @@ class Queue:
             found.update({ref: Depth(*pair) for ref, pair in zip(group, pairs, strict=True)})
         return found
 
-    async def statistics(self, model: str, version: int) -> dict[str, int]:
-        """The counters of a model version, summed over the cluster; docs/redis.md names them."""
-        keys = self.keys_of(model)
+    async def statistics(
+        self, model: str, version: int, *, ensemble: bool = False
+    ) -> dict[str, int]:
+        """The counters of a model version, summed over the cluster; docs/redis.md names them.
+
+        Args:
+            ensemble: its jobs end in the partitions of other models.
+        """
+        own = partition_of(model, self.partitions)
+        partitions = range(self.partitions) if ensemble else (own,)
+        found = await asyncio.gather(*(self._counters(p, model, version) for p in partitions))
+        return summed(found)
+
+    async def _counters(self, partition: int, model: str, version: int) -> dict[str, int]:
+        keys = partition_keys(partition)
         flat = await self._links.to(keys.tag).command("HGETALL", f"{keys.stats}{model}:{version}")
         return counters_of(dict(zip(flat[::2], flat[1::2], strict=True)))
 

@@ -1,6 +1,7 @@
 """The reaper: calls the reap script for every partition, again and again.
 
-Any number of processes may do it, without a lock and without a leader: a move that was made is
+It also carries on jobs that got stuck on their way from one partition to another (`steps`). Any
+number of processes may do all of it, without a lock and without a leader: a move that was made is
 not made twice.
 """
 
@@ -30,6 +31,8 @@ class Reaper:
             for partition in range(self._queue.partitions):
                 try:
                     await self._reap(partition)
+                    if self._queue.partitions > 1:
+                        await self._queue.steps.carry_stranded(partition)
                 except PenstockError as error:
                     log.warning("reaping failed", partition=partition, error=str(error))
             await asyncio.sleep(self._interval_s)

@@ -104,6 +104,11 @@ class _Composition:
             found = self.lookup(step.model_name, max(0, step.model_version))
             self.components[at] = found
             self._check_batching(found)
+            if found.deployment.config.model_transaction_policy.decoupled:
+                raise self._refusal(
+                    f"model {found.ref.model} is decoupled, and a step gives one answer to each "
+                    "request: set model_transaction_policy.decoupled to false, or call it by itself"
+                )
             self._check_inputs(step, found)
             self._check_outputs(step, found)
             made += _expanded(step, at, found)

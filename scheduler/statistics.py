@@ -4,7 +4,7 @@ What every batch adds to is packed (lua/lib/totals.lua); rare events are plain i
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _TOTALS = struct.Struct("<11d")
 _BATCH = struct.Struct("<4d")
@@ -23,6 +23,7 @@ _NAMES = (
     "execution_count",
     "last_ms",
 )
+_LATEST = "last_ms"
 _BATCH_NAMES = ("count", "input_ns", "infer_ns", "output_ns")
 
 
@@ -48,4 +49,15 @@ def counters_of(fields: Mapping[bytes, bytes]) -> dict[str, int]:
             for name, number in zip(_BATCH_NAMES, numbers, strict=True):
                 found[f"{field.decode()}:{name}"] = int(number)
     found["queue_count"] = found["compute_count"] = found.get("success_count", 0)
+    return found
+
+
+def summed(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Counters that were kept in several places, as those of one; the latest time counts."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    names = dict.fromkeys(name for part in parts for name in part)
+    found = {name: sum(part.get(name, 0) for part in parts) for name in names}
+    if _LATEST in found:
+        found[_LATEST] = max(part.get(_LATEST, 0) for part in parts)
     return found

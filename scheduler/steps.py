@@ -1,11 +1,16 @@
 """Steps: jobs of ensembles on their way from one model's queue to another's.
 
-What ends a step, counts it for its model, and queues the job for the next one, is one script.
+What ends a step, counts it for its model, and queues the job for the next one, is one script where
+both queues are in one partition. Else it takes three: one ends the step and sets the job down as
+one that moves, one queues it in the other partition, one forgets it here (ADR 0012). Whoever gets
+stuck between them, the reaper carries on; each is idempotent, and in each state the job has one
+place from which it can run.
 """
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from penstock.scheduler import scripts
 from penstock.scheduler.beside import ADVANCED_TTL_MS, BESIDE, LARGE_BYTES, set_beside
@@ -14,7 +19,15 @@ from penstock.scheduler.jobs import Held, Move, Timing
 from penstock.scheduler.keys import PartitionKeys, StageRef, partition_keys, partition_of
 from penstock.scheduler.link import Link, Links
 
+STRANDED_MS: Final = 1000
+"""A job that has moved for so long has lost whoever carried it."""
+
+_MOST_CARRIED: Final = 32
+
 _FORWARD = scripts.load("forward")
+_OUTBOX = scripts.load("outbox")
+_ARRIVE = scripts.load("arrive")
+_FORGET = scripts.load("forget")
 
 
 class Destination(NamedTuple):
@@ -57,6 +70,7 @@ class Steps:
             link: as for `Queue.settle`.
         """
         keys = self._keys_of(step.of.model)
+        away = self._keys_of(step.to.ref.model) is not keys
         own, link = link is None, link or self._links.to(keys.tag)
         timing, to = step.timing, step.to.ref
         answer = link.call(
@@ -65,10 +79,8 @@ class Steps:
                 keys.lease,
                 keys.deadline,
                 keys.volume,
-                keys.ready + to.queue,
-                keys.bells + to.queue,
+                *((keys.moving,) * 2 if away else (keys.ready + to.queue, keys.bells + to.queue)),
                 f"{keys.stats}{step.of.model}:{step.of.version}",
-                f"{keys.stats}{to.model}:{to.version}",
                 keys.jobs,
                 keys.ended,
                 keys.replies,
@@ -82,12 +94,97 @@ class Steps:
                 timing.input_ns,
                 timing.infer_ns,
                 timing.output_ns,
+                int(away),
                 *_words(keys, link, token, moves),
             ),
         )
         if own:
             link.flush()
-        return _held(answer)
+        return self._carried(answer, keys, moves) if away else _held(answer)
+
+    async def carry_stranded(self, partition: int, *, older_ms: int = STRANDED_MS) -> int:
+        """Carry on the jobs of a partition that move, and that nobody carries; returns how many."""
+        keys = partition_keys(partition)
+        parcels = await self._outbox(keys, (), older_ms)
+        await self._deliver(keys, parcels, {})
+        return len(parcels)
+
+    async def _carried(
+        self, answer: Awaitable[list[int]], keys: PartitionKeys, moves: Sequence[Move]
+    ) -> list[Held]:
+        held = await _held(answer)
+        payloads = {
+            move.job: move.payload
+            for move, one in zip(moves, held, strict=True)
+            if one is Held.FINE
+        }
+        if payloads:
+            await self._deliver(keys, await self._outbox(keys, payloads, 0), payloads)
+        return held
+
+    async def _outbox(
+        self, keys: PartitionKeys, ids: "Sequence[str] | dict[str, bytes]", older_ms: int
+    ) -> list[list[Any]]:
+        answer = await self._links.to(keys.tag).call(
+            _OUTBOX, (keys.moving, keys.jobs), (_MOST_CARRIED, older_ms, *ids)
+        )
+        return list(answer)
+
+    async def _deliver(
+        self, keys: PartitionKeys, parcels: Sequence[list[Any]], payloads: dict[str, bytes]
+    ) -> None:
+        """Queue jobs where they are to go, and forget them here."""
+        arrived = await asyncio.gather(*(self._arrive(keys, one, payloads) for one in parcels))
+        words: list[Argument] = []
+        for parcel, here in zip(parcels, arrived, strict=True):
+            if here:
+                words += (parcel[0], parcel[1])
+        if words:
+            await self._links.to(keys.tag).call(
+                _FORGET, (keys.moving, keys.jobs, keys.ended), words
+            )
+
+    async def _arrive(
+        self, home: PartitionKeys, parcel: list[Any], payloads: dict[str, bytes]
+    ) -> bool:
+        """Queue one job; False when its payload was lost on the way, or is."""
+        id_, hops, queue, where = (parcel[at].decode() for at in (0, 1, 2, 10))
+        keys = self._keys_of(StageRef.of_queue(queue).model)
+        link = self._links.to(keys.tag)
+        payload = payloads.get(id_)
+        if payload is None:
+            payload = await self._payload(home, id_, where)
+        if payload is None:
+            # Redis lost it alone; its gateway asks, and queues the request anew.
+            return True
+        words = [*parcel[:10], "", *parcel[11:], payload]
+        if len(payload) >= LARGE_BYTES:
+            words[10], words[-1] = f"{BESIDE}:{hops}", b""
+            set_beside(link, f"{keys.jobs}{id_}{words[10]}", payload, ADVANCED_TTL_MS)
+        answer = await link.call(
+            _ARRIVE,
+            (
+                keys.ready + queue,
+                keys.bells + queue,
+                keys.lease,
+                keys.deadline,
+                keys.volume,
+                keys.moving,
+                keys.jobs,
+                keys.ended,
+                keys.replies,
+                keys.stats,
+            ),
+            words,
+        )
+        return bool(answer)
+
+    async def _payload(self, keys: PartitionKeys, id_: str, where: str) -> bytes | None:
+        link, job = self._links.to(keys.tag), keys.jobs + id_
+        found = await (
+            link.command("GET", job + where) if where else link.command("HGET", job, "payload")
+        )
+        return None if found is None else bytes(found)
 
     def _keys_of(self, model: str) -> PartitionKeys:
         return partition_keys(partition_of(model, self._partitions))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -46,6 +47,9 @@ class PayloadLost(PenstockError):
     code = Code.UNAVAILABLE
 
 
+_NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+
+
 @dataclass(slots=True)
 class Work:
     """A claimed job, decoded.
@@ -67,7 +71,7 @@ class Work:
     ends_s: float
     revoked: bool = False
     leg: Leg | None = None
-    carried: dict[str, Tensor] = field(default_factory=dict)
+    carried: Mapping[str, Tensor] = field(default_factory=lambda: _NOTHING)
 
     @property
     def rows(self) -> int:
@@ -111,7 +115,8 @@ def decode(
         entry.name: Tensor(entry.datatype, tuple(entry.shape), raw)
         for entry, raw in zip(head.inputs, raws, strict=True)
     }
-    leg, carried = None, {}
+    leg: Leg | None = None
+    carried = _NOTHING
     if ROUTE in head.parameters:
         leg, carried = leg_of(head.parameters[ROUTE].string_param), tensors
         tensors = leg.board(carried)

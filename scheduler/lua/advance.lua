@@ -70,7 +70,7 @@ for i = 6, #ARGV, 4 do
   end
   local answered = move(id, ARGV[i + 1], size, beside)
   if answered == 0 then
-    count(KEYS[9], queue, 'fenced')
+    count(KEYS[9], {queue = queue}, 'fenced')
   end
   if beside ~= '' and answered ~= 1 then
     redis.call('UNLINK', F.jobs .. id .. beside)

@@ -5,6 +5,7 @@
 --       families: 5 jobs  6 ended  7 replies  8 ready  9 statistics
 -- ARGV  1 id
 -- ->    1 gone | 2 marked | 0 unknown or final
+-- A job that is being carried to another partition is marked, and may be there already.
 --@include version_of
 --@include end_job
 --@include count
@@ -13,7 +14,7 @@ local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[5]
 local id = ARGV[1]
 local v = redis.call('HMGET', F.jobs .. id, 'state', 'queue', 'gateway', 'limited', 'beside',
   'ensemble')
-if v[1] == 'leased' then
+if v[1] == 'leased' or v[1] == 'moving' then
   redis.call('HSET', F.jobs .. id, 'cancelled', '1')
   return 2
 end

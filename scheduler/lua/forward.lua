@@ -1,10 +1,13 @@
 #!lua flags=allow-oom
--- forward: end a step of some jobs of ensembles, and queue them for the model of the next one.
--- KEYS  1 lease zset  2 deadline zset  3 volume hash  4 ready zset and  5 bell of the next queue
---       6 statistics of the version whose step ends  7 those of the next one
---       families: 8 jobs  9 ended  10 replies  11 statistics
--- ARGV  1 token  2 the next queue  3 most jobs waiting there, 0 for any  4 rows of the batch, 0
---       when it has been counted  5 nanoseconds of input  6 of compute  7 of output
+-- forward: end a step of some jobs of ensembles, and queue them for the model of the next one; or,
+-- where that has its queue in another partition, set them down to be carried there (outbox).
+-- KEYS  1 lease zset  2 deadline zset  3 volume hash
+--       4 ready zset and  5 bell of the next queue; or, twice, the zset of jobs that move
+--       6 statistics of the version whose step ends
+--       families: 7 jobs  8 ended  9 replies  10 statistics
+-- ARGV  1 token  2 the next queue  3 most jobs waiting there, 0 for any
+--       4 rows of the batch, 0 when it has been counted
+--       5 nanoseconds of input  6 of compute  7 of output  8 1 when it is in another partition
 --       then for each job: id, rows, priority, ms it may wait to begin (0 for the deadline
 --       alone), payload, bytes of a large payload that was set beside the job instead (0: it is
 --       the payload before), and where, after the job's key
@@ -18,16 +21,17 @@
 --@include count
 --@include totals
 --@include step
-local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[3], jobs = KEYS[8],
-  ended = KEYS[9], replies = KEYS[10]}
-local UNAVAILABLE = 14
+--@include refuse_full
+local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[3], jobs = KEYS[7],
+  ended = KEYS[8], replies = KEYS[9]}
 local token, queue, most_jobs = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local took = {tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])}
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now_ms = math.floor(now_us / 1000)
+local away = ARGV[8] == '1'
 local waiting = redis.call('ZCARD', KEYS[4])
-local moved, refused = 0, 0
+local moved = 0
 local more = no_totals()
 
 local function read(id)
@@ -53,13 +57,6 @@ local function leave(job, j)
   j.limited, j.beside = nil, nil
 end
 
-local function refuse(id, j)
-  refused = refused + 1
-  j.queue = queue
-  end_job(F, id, j, 'failed', token, UNAVAILABLE, 'Exceeds maximum queue size', '')
-  count(KEYS[11], j, 'fail_count')
-end
-
 local function enter(id, j, rows, priority, begin_ms, payload, beside)
   local job, sums = F.jobs .. id, {}
   for i = 2, 5 do
@@ -67,17 +64,23 @@ local function enter(id, j, rows, priority, begin_ms, payload, beside)
   end
   local since = string.format('%.0f %.0f %.0f %.0f %.0f', now_us, sums[2], sums[3], sums[4],
     sums[5])
-  redis.call('HSET', job, 'state', 'waiting', 'token', '', 'moved_by', token, 'queue', queue,
+  redis.call('HSET', job, 'state', away and 'moving' or 'waiting', 'token', '', 'moved_by', token, 'queue', queue,
     'queued_us', string.format('%.0f', now_us), 'attempts', 0, 'rows', rows, 'priority', priority,
-    'begin', begin_ms > 0 and now_ms + begin_ms or 0, 'payload', payload, 'beside', beside,
+    'begin', begin_ms > 0 and now_ms + begin_ms or 0, 'most', most_jobs, 'payload', payload, 'beside', beside,
     'input_ns', string.format('%.0f', sums[3]), 'infer_ns', string.format('%.0f', sums[4]),
     'output_ns', string.format('%.0f', sums[5]), 'since', since)
   redis.call('ZREM', F.lease, id)
+  moved = moved + 1
+  if away then
+    redis.call('ZREM', F.deadline, id)
+    redis.call('ZADD', KEYS[4], now_ms, id)
+    return
+  end
   if begin_ms > 0 then
     redis.call('ZADD', F.deadline, math.min(now_ms + begin_ms, j.deadline), id)
   end
   redis.call('ZADD', KEYS[4], score(priority, j.deadline), id)
-  waiting, moved = waiting + 1, moved + 1
+  waiting = waiting + 1
 end
 
 local function forward(id, rows, priority, begin_ms, payload, beside)
@@ -86,17 +89,19 @@ local function forward(id, rows, priority, begin_ms, payload, beside)
     return 1
   end
   if j.state ~= 'leased' or j.token ~= token then
-    return ended_by(F, id, token)
+    local ended, moved_on = ended_by(F, id, token)
+    return moved_on and 1 or ended
   end
   if j.cancelled then
     end_job(F, id, j, 'cancelled', token)
-    count(KEYS[11], j, 'cancelled')
+    count(KEYS[10], j, 'cancelled')
     return 2
   end
   add_request(more, true, since_step(j.sums, j.since), took, j.rows, now_us)
   leave(F.jobs .. id, j)
-  if most_jobs > 0 and waiting >= most_jobs then
-    refuse(id, j)
+  j.queue = queue
+  if not away and most_jobs > 0 and waiting >= most_jobs then
+    refuse_full(F, KEYS[10], id, j, token)
     return 1
   end
   enter(id, j, rows, priority, begin_ms, payload, beside)
@@ -104,7 +109,7 @@ local function forward(id, rows, priority, begin_ms, payload, beside)
 end
 
 local answer = {}
-for i = 8, #ARGV, 7 do
+for i = 9, #ARGV, 7 do
   local id, size, beside = ARGV[i], tonumber(ARGV[i + 5]), ARGV[i + 6]
   if size == 0 then
     beside = ''
@@ -118,12 +123,9 @@ for i = 8, #ARGV, 7 do
   end
 end
 flush_ended(F)
-if moved > 0 then
-  redis.call('HINCRBY', KEYS[7], 'accepted', moved)
+if moved > 0 and not away then
+  redis.call('HINCRBY', KEYS[10] .. version_of(queue), 'accepted', moved)
   ring(KEYS[5])
-end
-if refused > 0 then
-  redis.call('HINCRBY', KEYS[7], 'accepted', refused)
 end
 if more[SUCCESS] > 0 then
   add_totals(KEYS[6], more, tonumber(ARGV[4]), now_us, took[1], took[2], took[3])

@@ -37,7 +37,7 @@ end
 -- Its worker is gone, or silent for a whole lease.
 local function crashed(id, j)
   j.crashes = j.crashes + 1
-  count(KEYS[13], j.queue, 'crashes')
+  count(KEYS[13], j, 'crashes')
   if j.cancelled then
     end_job(F, id, j, 'cancelled', '')
     count(KEYS[13], j, 'cancelled')

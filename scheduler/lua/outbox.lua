@@ -1,0 +1,39 @@
+#!lua flags=allow-oom
+-- outbox: jobs that are to be carried to another partition, without their payloads.
+-- KEYS  1 zset of jobs that move  2 family of jobs
+-- ARGV  1 most jobs  2 ms for which they have waited  then ids: of these alone, however long
+-- ->    for each job: {id, hops, the next queue, most jobs waiting there, gateway, ensemble, items,
+--       rows, priority, cancelled, where a large payload is, ms to the deadline, ms it may wait to
+--       begin, microseconds since it was accepted, in queues, nanoseconds of input, compute, output}
+local time = redis.call('TIME')
+local now_us = time[1] * 1000000 + time[2]
+local now_ms = math.floor(now_us / 1000)
+
+local function parcel(id)
+  local v = redis.call('HMGET', KEYS[2] .. id, 'state', 'hops', 'queue', 'most', 'gateway',
+    'ensemble', 'items', 'rows', 'priority', 'cancelled', 'beside', 'deadline', 'begin',
+    'accepted_us', 'wait_us', 'input_ns', 'infer_ns', 'output_ns')
+  if v[1] ~= 'moving' then
+    return nil
+  end
+  local begin_ms = tonumber(v[13] or 0)
+  return {id, v[2] or '0', v[3], v[4], v[5], v[6] or '', v[7] or '1', v[8], v[9], v[10] or '', v[11] or '',
+    tonumber(v[12]) - now_ms, begin_ms > 0 and math.max(1, begin_ms - now_ms) or 0,
+    string.format('%.0f', now_us - tonumber(v[14])), v[15] or '0', v[16], v[17], v[18]}
+end
+
+local ids = {unpack(ARGV, 3)}
+if #ids == 0 then
+  ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms - tonumber(ARGV[2]), 'LIMIT', 0,
+    tonumber(ARGV[1]))
+end
+local answer = {}
+for _, id in ipairs(ids) do
+  local found = parcel(id)
+  if found then
+    answer[#answer + 1] = found
+  else
+    redis.call('ZREM', KEYS[1], id)
+  end
+end
+return answer

@@ -1,0 +1,163 @@
+"""A step of an ensemble in a worker: names go in, names come out, and nothing else travels."""
+
+from base64 import b64encode
+
+import numpy as np
+import pytest
+from support.infer_requests import spec
+from support.jobs import inference, lease
+
+from penstock.errors import InvalidRequest
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.jobs import ROUTE
+from penstock.scheduler.keys import StageRef
+from penstock.scheduler.routes import keep
+from penstock.tensors import from_raw
+from penstock.workers import codec
+from penstock.workers.tensor import Tensor
+
+ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
+
+
+def route_step(model, inputs, outputs, **fields):
+    facts = {"version": 1, "generation": "g", "batched": True} | fields
+    return pb.RouteStep(model=model, inputs=inputs, outputs=outputs, **facts)
+
+
+def routed(*steps, outputs=("OUT",)):
+    keep(steps, list(outputs))
+    route = pb.Route(ensemble="e", version=3, steps=steps, outputs=outputs)
+    return b64encode(route.SerializeToString()).decode()
+
+
+def boarded(text, arrays, consumes, **parameters):
+    """The job of a request for an ensemble, as the worker of its first step has it."""
+    request = inference(arrays)
+    request.parameters[ROUTE].string_param = text
+    for name, value in parameters.items():
+        request.parameters[name].int64_param = value
+    return codec.decode(
+        lease(request.SerializeToString(), rows=2), consumes, batched=True, now_s=0.0
+    )
+
+
+def tensor(array):
+    return Tensor("FP32", array.shape, array.tobytes())
+
+
+def carried_in(payload):
+    request = codec.pb.ModelInferRequest.FromString(payload)
+    pairs = zip(request.inputs, request.raw_input_contents, strict=True)
+    return {one.name: from_raw(raw, one.datatype, one.shape) for one, raw in pairs}
+
+
+TWO = routed(
+    route_step("a", {"x": "IN"}, {"y": "mid"}),
+    route_step("b", {"x": "mid"}, {"y": "OUT"}, levels=3, default_level=2, timeout_us=5000),
+)
+
+
+def test_the_model_finds_its_inputs_among_the_ensembles_tensors():
+    work = boarded(TWO, {"IN": ROWS}, ["x"])
+
+    np.testing.assert_array_equal(work.tensors["x"].array(), ROWS)
+    assert list(work.carried) == ["IN"]
+
+
+def test_a_job_of_an_ensemble_batches_with_direct_ones():
+    direct = codec.decode(
+        lease(inference({"x": ROWS}).SerializeToString()), ["x"], batched=True, now_s=0.0
+    )
+
+    assert boarded(TWO, {"IN": ROWS}, ["x"]).shape_key == direct.shape_key
+
+
+def test_the_next_step_gets_what_it_needs_and_the_rest_of_the_route():
+    work = boarded(TWO, {"IN": ROWS}, ["x"])
+    tensors = work.leg.alight(work.carried, {"y": tensor(ROWS * 2)}, work.tensors)
+    keeps = tuple(work.leg.step.keeps)
+    payload = codec.next_payload(work, tensors, keeps, "step", work.leg.onward)
+    after = codec.decode(lease(payload, rows=2), ["x"], batched=True, now_s=0.0)
+
+    assert list(carried_in(payload)) == ["mid"]
+    np.testing.assert_array_equal(after.tensors["x"].array(), ROWS * 2)
+    assert after.leg.to is None
+    assert work.leg.to.ref == StageRef("b", 1, 0, "g")
+
+
+def test_it_queues_with_the_priority_and_the_patience_of_the_next_model():
+    for asked, level, wait_ms in (({}, 2, 5), ({"priority": 3}, 3, 5), ({"timeout": 2000}, 2, 5)):
+        work = boarded(TWO, {"IN": ROWS}, ["x"], **asked)
+        move = work.leg.move("job", work.head, {"mid": tensor(ROWS)}, b"")
+
+        assert (move.priority, move.begin_within_ms, move.rows) == (level, wait_ms, 2)
+
+
+def test_a_model_without_batches_gets_one_row():
+    text = routed(
+        route_step("a", {"x": "IN"}, {"y": "mid"}),
+        route_step("b", {"x": "mid"}, {"y": "OUT"}, batched=False),
+    )
+    work = boarded(text, {"IN": ROWS}, ["x"])
+
+    assert work.leg.move("job", work.head, {"mid": tensor(ROWS)}, b"").rows == 1
+
+
+def test_between_two_stages_of_a_step_both_kinds_of_tensors_travel():
+    text = routed(
+        route_step("a", {"x": "IN", "w": "w"}, {"y": "mid"}),
+        route_step("b", {"x": "mid", "z": "IN"}, {"y": "OUT"}),
+    )
+    work = boarded(text, {"IN": ROWS, "w": ROWS + 1, "unused": ROWS}, ["x"])
+    inner = {"hidden": tensor(ROWS * 3)}
+    tensors = work.leg.between(work.carried, inner, work.tensors, ["hidden", "w"])
+    payload = codec.next_payload(work, tensors, tuple(tensors), "step")
+    after = codec.decode(lease(payload, rows=2), ["hidden", "w"], batched=True, now_s=0.0)
+
+    assert set(after.carried) == {"IN", "w", "\x1fhidden"}
+    np.testing.assert_array_equal(after.tensors["hidden"].array(), ROWS * 3)
+    np.testing.assert_array_equal(after.tensors["w"].array(), ROWS + 1)
+
+
+def test_a_failure_names_the_step_unless_it_does_so_itself():
+    leg = boarded(TWO, {"IN": ROWS}, ["x"]).leg
+
+    assert leg.told("broken") == "broken (step 'a')"
+    assert leg.told("input 'x' is missing for model 'a'") == "input 'x' is missing for model 'a'"
+
+
+def test_a_failure_names_the_inner_ensembles():
+    text = routed(route_step("a", {"x": "IN"}, {"y": "OUT"}, within=["f", "g"]))
+
+    told = boarded(text, {"IN": ROWS}, ["x"]).leg.told("broken")
+
+    assert told == "in ensemble 'f', in ensemble 'g', broken (step 'a')"
+
+
+@pytest.mark.parametrize(
+    ("shape", "most", "why"),
+    [
+        (
+            (-1, 5),
+            8,
+            "unexpected shape for input 'x' for model 'a'. Expected [-1,5], got [2,4]",
+        ),
+        ((-1, -1), 1, "inference request batch-size must be <= 1 for 'a'"),
+    ],
+)
+def test_what_the_step_cannot_take_is_refused_in_tritons_words(shape, most, why):
+    work = boarded(TWO, {"IN": ROWS}, ["x"])
+
+    with pytest.raises(InvalidRequest) as refused:
+        work.leg.check(work.tensors, [spec("x", "FP32", *shape)], most)
+    assert str(refused.value) == why
+
+
+def test_inputs_of_different_batches_are_refused():
+    text = routed(route_step("a", {"x": "IN", "w": "w"}, {"y": "OUT"}))
+    work = boarded(text, {"IN": ROWS, "w": ROWS[:1]}, ["x", "w"])
+    specs = [spec("x", "FP32", -1, 4), spec("w", "FP32", -1, 4)]
+
+    with pytest.raises(InvalidRequest) as refused:
+        work.leg.check(work.tensors, specs, 8)
+    assert str(refused.value) == "input 'w' batch size does not match other inputs for 'a'"
