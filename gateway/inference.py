@@ -144,7 +144,7 @@ class Inference:
         payload = normalise(request).SerializeToString() if admitted.typed else message
         trace = None
         if self.tracing.on:
-            trace = self.tracing.begin(served.ref, request.id, asked.arrived_ns)
+            trace = self.tracing.begin(served.id, request.id, asked.arrived_ns)
         if trace is not None:
             payload += MARK
         job = self._job(served.ref, admitted, payload, asked.remaining_s)

@@ -53,20 +53,11 @@ def problems(config: pb.ModelConfig, name: str) -> Iterator[str]:
         yield (
             f"ensemble scheduling cannot be set for model '{name}' whose platform is not {PLATFORM}"
         )
-    if config.instance_group:
-        yield f"instance group should not be specified for ensemble '{name}'"
-    for field in ("backend", "default_model_filename"):
-        if getattr(config, field):
-            yield f"{field} should not be specified for ensemble '{name}'"
-    if config.model_transaction_policy.decoupled:
-        yield f"model_transaction_policy.decoupled should not be specified for ensemble '{name}'"
-    steps = config.ensemble_scheduling.step
-    if not steps:
+    yield from _field_problems(config, name)
+    if not config.ensemble_scheduling.step:
         yield f"must specify 'step' for ensemble '{name}'"
-    for kind, tensors in (("input", config.input), ("output", config.output)):
-        if not tensors:
-            yield f"must specify '{kind}' for ensemble '{name}'"
-    yield from _step_problems(steps, name)
+    yield from _tensor_problems(config, name)
+    yield from _step_problems(config.ensemble_scheduling.step, name)
     yield from _flow_problems(config, name)
 
 
@@ -85,6 +76,33 @@ def in_order(steps: Sequence[Step], given: Iterator[str] | Sequence[str]) -> lis
         # The first one only: whoever wrote the configuration had an order in mind.
         order.append(ready[0])
         there.update(left.pop(ready[0]).output_map.values())
+
+
+def _field_problems(config: pb.ModelConfig, name: str) -> Iterator[str]:
+    """What only a model with workers of its own can have."""
+    if config.instance_group:
+        yield f"instance group should not be specified for ensemble '{name}'"
+    if config.HasField("optimization"):
+        yield f"optimization should not be specified for ensemble '{name}'"
+    if config.model_warmup:
+        yield f"model_warmup can not be specified for ensemble '{name}'"
+    for field in ("backend", "default_model_filename"):
+        if getattr(config, field):
+            yield f"{field} should not be specified for ensemble '{name}'"
+    if config.model_transaction_policy.decoupled:
+        yield f"model_transaction_policy.decoupled should not be specified for ensemble '{name}'"
+
+
+def _tensor_problems(config: pb.ModelConfig, name: str) -> Iterator[str]:
+    for kind, tensors in (("input", config.input), ("output", config.output)):
+        if not tensors:
+            yield f"must specify '{kind}' for ensemble '{name}'"
+        for tensor in tensors:
+            if tensor.HasField("reshape"):
+                yield f"{kind} '{tensor.name}' of ensemble '{name}' cannot have a reshape"
+    for tensor in config.input:
+        if tensor.optional:
+            yield f"input '{tensor.name}' of ensemble '{name}' cannot be optional"
 
 
 def _step_problems(steps: Sequence[Step], name: str) -> Iterator[str]:

@@ -4,10 +4,11 @@ from collections.abc import Generator, Sequence
 
 from penstock.tensors import Array
 from penstock.workers import codec
-from penstock.workers.codec import Tensor, Work, custom_parameters
+from penstock.workers.codec import Work, custom_parameters
 from penstock.workers.execution import Arrays, Execution
 from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes.python_runtime import PythonRuntime
+from penstock.workers.tensor import Tensor
 
 
 class PythonExecution(Execution):

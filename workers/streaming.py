@@ -19,11 +19,12 @@ from penstock.scheduler.jobs import Chunk, Outcome, Timing
 from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
 from penstock.workers import codec
-from penstock.workers.codec import Tensor, Work
+from penstock.workers.codec import Work
 from penstock.workers.duty import Duty
 from penstock.workers.execution import Failure, failure_of
 from penstock.workers.python_execution import PythonExecution
 from penstock.workers.renewal import Renewal
+from penstock.workers.tensor import Tensor
 from penstock.workers.worker import Worker
 
 _DIGEST_BYTES: Final = 16

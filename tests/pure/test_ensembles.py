@@ -99,6 +99,18 @@ def test_steps_run_after_those_whose_tensors_they_read():
             ensemble(A, B, extra="instance_group { count: 2 }"),
             "instance group should not be specified for ensemble 'e'",
         ),
+        (
+            ensemble(A, B, tensors=TENSORS.replace("[4] }", "[4] optional: true }", 1)),
+            "input 'IN' of ensemble 'e' cannot be optional",
+        ),
+        (
+            ensemble(A, B, tensors=TENSORS.replace("[4] }", "[4] reshape { shape: [2, 2] } }", 1)),
+            "input 'IN' of ensemble 'e' cannot have a reshape",
+        ),
+        (
+            ensemble(A, B, extra="model_transaction_policy { decoupled: true }"),
+            "model_transaction_policy.decoupled should not be specified for ensemble 'e'",
+        ),
         (ensemble(A, B, tensors=""), "must specify 'input' for ensemble 'e'"),
         (
             ensemble(A, B).replace('platform: "ensemble"', ""),
