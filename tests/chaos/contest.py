@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -42,6 +43,7 @@ class Contest:
         self._ids = itertools.count()
         self.lease_s = lease_ms / 1000
         self.workers = {}
+        self._histories = {}
         self.accepted, self.answered = set(), set()
 
     async def __aenter__(self):
@@ -86,6 +88,7 @@ class Contest:
             env=environment,
         )
         self.workers[process.pid] = (process, stage)
+        self._histories[process.pid] = self._run.folder / f"{words['boot-id']}.jsonl"
         return process
 
     async def crowd(self, each):
@@ -94,15 +97,22 @@ class Contest:
             for _ in range(each):
                 self.start(stage)
 
-        def at_work():
-            files = self._run.folder.glob("contender-*")
-            return sum(file.stat().st_size > 0 for file in files) == len(REFS) * each
+        await until(lambda: len(self.at_work()) == len(REFS) * each, 30)
 
-        await until(at_work, 30)
+    def at_work(self):
+        """The workers that have written that they are ready."""
+        return [pid for pid, history in self._histories.items() if _has_begun(history)]
+
+    def expendable(self):
+        """Those at work of whose stage there is another one at work."""
+        stages = {pid: self.workers[pid][1] for pid in self.at_work()}
+        count = Counter(stages.values())
+        return [pid for pid, stage in stages.items() if count[stage] > 1]
 
     def kill(self, pid):
         """End a worker at once; another takes its place."""
         process, stage = self.workers.pop(pid)
+        del self._histories[pid]
         os.kill(pid, signal.SIGCONT)
         process.kill()
         process.wait()
@@ -154,6 +164,10 @@ class Contest:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
             process.wait()
+
+
+def _has_begun(history):
+    return history.exists() and history.stat().st_size > 0
 
 
 async def write_rest(run, probe, *, model=MODEL, version=1):

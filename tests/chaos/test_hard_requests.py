@@ -42,9 +42,17 @@ class Executioner:
         self._url = url
         self._chance = chance
         self._lease_s = lease_s
+        self._hanging = []
         self.ended = []
 
     async def run(self):
+        """End workers until cancelled; none is left hanging."""
+        try:
+            await self._watch()
+        finally:
+            await asyncio.gather(*self._hanging)
+
+    async def _watch(self):
         async with Links(self._url) as links:
             probe = Probe(links, await open_queue(links))
             registry = Registry(links)
@@ -68,9 +76,13 @@ class Executioner:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, how)
             if how is signal.SIGSTOP:
-                # It hangs for longer than its lease; its node finds out by itself what to do.
-                await asyncio.sleep(1.5 * self._lease_s)
-                os.kill(pid, signal.SIGKILL)
+                self._hanging.append(asyncio.create_task(self._hang(pid)))
+
+    async def _hang(self, pid):
+        """It hangs for longer than its lease; meanwhile another one may get the job."""
+        await asyncio.sleep(1.5 * self._lease_s)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def test_t11_poison_harms_nobody_else(run, chance, size, store, tmp_path):
@@ -86,7 +98,7 @@ async def test_t11_poison_harms_nobody_else(run, chance, size, store, tmp_path):
         for _ in range(size(2, 30)):
             with run.fault(POISON):
                 mates = [patients.ask(chance.uniform(0.02, 0.1)) for _ in range(12)]
-                poison = patients.ask(0.3, POISON, allowed=["INTERNAL: job"])
+                poison = patients.ask(1.0, POISON, allowed=["INTERNAL: job"])
                 await asyncio.gather(*mates[:3], poison, *mates[3:])
         ending.cancel()
         await asyncio.gather(ending, return_exceptions=True)

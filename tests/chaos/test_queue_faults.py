@@ -41,8 +41,9 @@ async def test_t3_workers_are_killed(run, chance, size, each_store):
     async def killed():
         for _ in range(size(10, 200)):
             await asyncio.sleep(chance.uniform(0.1, 0.4))
+            pids = await until(contest.expendable, 30)
             with run.fault("kill"):
-                contest.kill(chance.choice(list(contest.workers)))
+                contest.kill(chance.choice(pids))
 
     async with Contest(run, each_store.url) as contest:
         await hurt(contest, killed())
@@ -109,6 +110,8 @@ async def test_t6_the_store_is_killed_and_started_again(run, chance, size, each_
                 each_store.kill()
                 await asyncio.sleep(chance.uniform(0.0, 0.3))
                 await asyncio.to_thread(each_store.start)
+            before = len(contest.answered)
+            await until(lambda n=before: len(contest.answered) > n, 30)
 
     async with Contest(run, each_store.url) as contest:
         await hurt(contest, killed())
