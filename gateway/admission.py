@@ -7,15 +7,19 @@ from dataclasses import dataclass
 
 from penstock.errors import (
     DeadlineExceeded,
+    Overloaded,
     PenstockError,
     QueueFull,
     ShuttingDown,
     StoreUnavailable,
 )
+from penstock.gateway.forecast import Forecast
 
 STORE_PATIENCE_S = 2.0
 """Redis may be away this long before new requests are refused rather than held."""
 
+
+_LEAST_PUSHBACK_MS, _LONGEST_PUSHBACK_MS = 100, 5000
 
 SHUTTING_DOWN = "GRPC server is shutting down and has stopped accepting new requests."
 
@@ -32,6 +36,29 @@ class Situation:
     draining: bool
     store_down_s: float
     pending_bytes: int
+
+
+def join(
+    forecast: Forecast, request_id: str, priority: int, remaining_s: float, now_s: float
+) -> None:
+    """Count a request among those that wait, if it can be answered in time.
+
+    Raises:
+        Overloaded: the queue before it is too long; says when to try again.
+    """
+    score = forecast.score(priority, remaining_s, now_s)
+    after_s = forecast.answered_after_s(score, now_s)
+    if after_s <= remaining_s:
+        forecast.enter(score)
+        return
+    late_s = after_s - remaining_s
+    error = Overloaded(
+        f"[request id: {request_id or '<id_unknown>'}] the queue is too long for the request's "
+        f"deadline: {forecast.ahead(score)} requests before it take about {after_s:.2f} s, and it "
+        f"has {remaining_s:.2f} s; try again later, or allow more time"
+    )
+    error.retry_after_ms = min(_LONGEST_PUSHBACK_MS, max(_LEAST_PUSHBACK_MS, int(late_s * 1000)))
+    raise error
 
 
 def refusal(

@@ -22,6 +22,7 @@ from penstock.gateway.demand import Demand
 from penstock.gateway.inference import Extensions, Inference, InferenceLimits
 from penstock.gateway.leaving import Leaver
 from penstock.gateway.live_settings import LiveSettings
+from penstock.gateway.lookout import Lookout
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
 from penstock.gateway.scraping import Scraper, serving_metrics
@@ -75,6 +76,7 @@ class _Gateway:
     letters: Letters
     pending: PendingTable
     inference: Inference
+    lookout: Lookout
     streams: Streams
     scraper: Scraper
     control: Control
@@ -90,7 +92,8 @@ class _Gateway:
         pending = PendingTable(queue, boot_id)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
-        extensions = Extensions(Tracing(settings.trace_file), regions)
+        lookout = Lookout(queue, catalog, pending)
+        extensions = Extensions(Tracing(settings.trace_file), lookout, regions)
         wishes = Wishes(links)
         control = Control(catalog, wishes, settings.max_override_mib)
         demand = Demand(catalog, wishes, settings.default_timeout_s)
@@ -110,6 +113,7 @@ class _Gateway:
             Letters(links, queue.partitions),
             pending,
             inference,
+            lookout,
             Streams(inference),
             Scraper(catalog, queue, pending, id_),
             control,
@@ -132,6 +136,7 @@ class _Gateway:
             asyncio.create_task(self._leaver().run()),
             asyncio.create_task(self.usage.run()),
             asyncio.create_task(self.pending.tally.run(self.queue)),
+            asyncio.create_task(self.lookout.run()),
             asyncio.create_task(keep_announcing(self.registry, self.record)),
         ]
         try:

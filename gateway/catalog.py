@@ -179,6 +179,11 @@ class Catalog:
             raise _none_available(model)
         return self._served[max(versions)]
 
+    def serving(self, ref: StageRef) -> Served | None:
+        """What takes requests at that first stage; None when nothing does any more."""
+        served = self._served.get(VersionId(ref.model, ref.version))
+        return served if served is not None and served.ref == ref else None
+
     def lacks(self, model: str, number: int) -> bool:
         """Whether models are loaded on demand, and this one will be, or is on its way."""
         if self.mode != "on-demand" or self._takes(model, number):

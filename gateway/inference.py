@@ -11,17 +11,26 @@ from dataclasses import dataclass, replace
 from google.protobuf.message import DecodeError
 
 from penstock.clock import monotonic
-from penstock.errors import InvalidRequest, JobFailed, PenstockError, QueueFull, ShuttingDown
+from penstock.errors import (
+    InvalidRequest,
+    JobFailed,
+    Overloaded,
+    PenstockError,
+    QueueFull,
+    ShuttingDown,
+)
 from penstock.gateway import admission, refusals
 from penstock.gateway.catalog import Catalog, ModelUnloaded, Served
 from penstock.gateway.classification import classify
 from penstock.gateway.decoupled import Asked, Decoupled, Part
 from penstock.gateway.demand import Demand
 from penstock.gateway.ensemble import EnsembleRoute
+from penstock.gateway.forecast import Forecast
+from penstock.gateway.lookout import Lookout
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
 from penstock.gateway.shared_tensors import Place, put, take, uses_regions
-from penstock.gateway.tally import REFUSED_FULL
+from penstock.gateway.tally import REFUSED_FULL, REFUSED_LATE
 from penstock.gateway.tracing import MARK, Tracing
 from penstock.gateway.validation import Admitted, admit
 from penstock.protos import wire
@@ -47,10 +56,12 @@ class Extensions:
     """Parts of the protocol that a gateway may do without.
 
     Attributes:
+        lookout: foresees which requests would be late.
         regions: shared memory of clients; None where they may not use it.
     """
 
     tracing: Tracing
+    lookout: Lookout
     regions: Regions | None = None
 
 
@@ -84,6 +95,7 @@ class Inference:
         self.turned_away = 0
         self.tracing = extensions.tracing
         self.regions = extensions.regions
+        self._lookout = extensions.lookout
         self.demand = demand
 
     async def infer(self, message: bytes, remaining_s: float | None) -> bytes:
@@ -113,6 +125,9 @@ class Inference:
             raise Decoupled(Asked(message, request, raws, places, served, remaining_s, arrived_ns))
         admitted = admit(request, served.rules, raws)
         self._check_admission(served.ref.model, len(message), remaining_s)
+        forecast = self._lookout.forecasts.get(served.ref)
+        if forecast is not None:
+            self._join(forecast, served.ref, request.id, admitted.priority, remaining_s)
         payload = normalise(request).SerializeToString() if admitted.typed else message
         trace = self.tracing.begin(served.id, request.id, arrived_ns) if self.tracing.on else None
         if trace is not None:
@@ -218,6 +233,20 @@ class Inference:
             error = JobFailed(error.code, served.route.told(error))
         error.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
         return error
+
+    def _join(
+        self,
+        forecast: Forecast,
+        ref: StageRef,
+        request_id: str,
+        priority: int,
+        remaining_s: float,
+    ) -> None:
+        try:
+            admission.join(forecast, request_id, priority, remaining_s, monotonic())
+        except Overloaded:
+            self._pending.tally.count(ref, REFUSED_LATE)
+            raise
 
     def _check_admission(self, model: str, payload_bytes: int, remaining_s: float) -> None:
         situation = admission.Situation(

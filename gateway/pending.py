@@ -29,6 +29,7 @@ log = structlog.get_logger()
 SWEEP_EVERY_S = 0.25
 ASK_AFTER_S = 1.0
 _MOST_QUESTIONS = 256
+_AT_THE_END_S = 0.05
 Submit = Callable[[NewJob, Answered], None]
 _ALIVE = frozenset({"waiting", "leased", "delayed", "moving"})
 
@@ -58,6 +59,7 @@ class PendingTable:
 
     Attributes:
         payload_bytes: of all of them.
+        overdue: how many requests of a stage were late; whoever looks at them takes them out.
         tally: what became of requests that only this process sees.
     """
 
@@ -74,6 +76,7 @@ class PendingTable:
         self._generations: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.payload_bytes = 0
+        self.overdue: Counter[StageRef] = Counter()
         self.tally = Tally()
 
     def __len__(self) -> int:
@@ -89,6 +92,10 @@ class PendingTable:
     def waiting_for(self, ref: StageRef) -> int:
         """How many requests wait for jobs that began in *ref*."""
         return self._crowds[ref] + self._later[ref]
+
+    def refs(self) -> list[StageRef]:
+        """The stages that jobs began in which requests wait for."""
+        return [ref for ref, count in self._crowds.items() if count]
 
     def models(self) -> set[str]:
         """The models that requests wait for."""
@@ -121,6 +128,8 @@ class PendingTable:
         try:
             return await answer
         except asyncio.CancelledError:
+            # A client's own deadline reaches its gateway as the client's going away.
+            self.overdue[job.ref] += self._clock() >= ends_s - _AT_THE_END_S
             self._cancel(pending.job)
             raise
         finally:
@@ -242,6 +251,7 @@ class PendingTable:
         now_s = self._clock()
         for pending in self._pending.values():
             if pending.ends_s <= now_s and not pending.answer.done():
+                self.overdue[pending.job.ref] += 1
                 pending.answer.set_exception(
                     DeadlineExceeded("the deadline passed while the request was queued or computed")
                 )

@@ -84,6 +84,7 @@ class PartitionKeys:
         self.stats = start + "stats:"
         self.claims = start + "claim:"
         self.letters = start + "letter:"
+        self.tempos = start + "tempo:"
 
     def __repr__(self) -> str:
         return f"PartitionKeys({self.tag})"

@@ -43,6 +43,7 @@ from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
 from penstock.workers.runtimes.python_runtime import PythonRuntime
 from penstock.workers.streaming import StreamingWorker
+from penstock.workers.tempo import tell_regularly
 from penstock.workers.warming import read_samples, warm_up
 from penstock.workers.worker import DeviceBroken, Worker
 
@@ -111,11 +112,17 @@ async def _load_and_work(
         log.info("ready", shard=loaded.stage.artifact, device=settings.device)
         rest_collector()
         write_ready(settings.ready_file, announcer.record.id)
+        telling = asyncio.create_task(
+            tell_regularly(worker.tempo, queue, settings.model, duty.boot_id)
+        )
         try:
             await worker.run(stop)
         except DeviceBroken as error:
             log.error("the device no longer runs the shard", reason=str(error))  # noqa: TRY400
             return BROKEN
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
     await asyncio.get_running_loop().run_in_executor(device, loaded.runtime.close)
     return DRAINED
 

@@ -27,6 +27,7 @@ from penstock.workers.duty import Duty
 from penstock.workers.endings import NO_TIME, Endings
 from penstock.workers.execution import Execution, Failure, Ran
 from penstock.workers.renewal import Renewal
+from penstock.workers.tempo import Tempo
 
 log = structlog.get_logger()
 
@@ -39,7 +40,11 @@ class DeviceBroken(Exception):
 
 
 class Worker:
-    """One stage on one device."""
+    """One stage on one device.
+
+    Attributes:
+        tempo: how long its batches take.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class Worker:
         self._endings = Endings(duty, queue, link, renewal)
         self._pace = Pace()
         self._turns = Turns()
+        self.tempo = Tempo()
         self._staged: list[Work] = []
         self._running: asyncio.Task[None] | None = None
         self._claim_due = True
@@ -120,6 +126,8 @@ class Worker:
             claim = await self._claim(room)
             if claim.leases:
                 self._turns.took()
+                if self._running is None:
+                    self.tempo.claimed(time.perf_counter())
                 self._stage(claim.leases)
                 self._begin()
             elif claim.wait_us:
@@ -242,6 +250,8 @@ class Worker:
 
     def _end(self, batch: list[Work], ran: Ran, rows: int, took_s: float) -> None:
         self._pace.observe(rows, took_s)
+        if ran.error is None:
+            self.tempo.ended(rows, time.perf_counter())
         if ran.error is not None and self._is_suspect(batch, ran):
             self._run(self._check_device(batch, ran, rows))
         else:

@@ -74,6 +74,12 @@ class QueueFull(PenstockError):
     retry_after_ms = 200
 
 
+class Overloaded(PenstockError):
+    """The queue is too long for the request's deadline."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
 class OutOfMemory(PenstockError):
     """Redis refused the write because its memory is full."""
 

@@ -1,0 +1,76 @@
+"""More requests than can be answered: those that would be late are refused at once."""
+
+import asyncio
+from collections import Counter
+from statistics import median
+
+import pytest
+from support.flood import TAKES_S, flooded
+from support.load import eventually
+from support.metrics import scrape
+from support.onnx_models import write_slow
+
+DEADLINE_S = 1.0
+PER_S = 1 / TAKES_S
+
+
+@pytest.fixture
+def slow(cluster, tmp_path):
+    write_slow(tmp_path / "models")
+    return cluster(tmp_path / "models")
+
+
+async def counted(slow, labels, wanted):
+    metrics = await asyncio.to_thread(scrape, slow.metrics_url())
+    return metrics["penstock_requests_refused_total", labels] == wanted
+
+
+def of(told, phase):
+    return [one[1:] for one in told if one[0] == phase]
+
+
+async def test_what_would_be_late_is_refused_at_once_and_the_rest_is_in_time(slow):
+    """Five times as much as one worker can do, in an open loop, after it has been measured."""
+    warm_up = (PER_S / 4, 3, 10.0)
+    told = await flooded(slow.url, [warm_up, (5 * PER_S, 5, DEADLINE_S)])
+
+    warm, under_load = of(told, 0), of(told, 1)
+    codes = Counter(code for code, *_ in under_load)
+    refused = [one for one in under_load if one[0] == "RESOURCE_EXHAUSTED"]
+    answered_s = [took_s for code, took_s, *_ in under_load if code == "OK"]
+    reasons = (("model", "slow"), ("reason", "late"), ("version", "1"))
+
+    assert {code for code, *_ in warm} == {"OK"}
+    assert set(codes) <= {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
+    # Most cannot be answered, and hear it long before those that can.
+    assert len(refused) > len(under_load) / 2
+    assert median(took_s for _, took_s, *_ in refused) < median(answered_s) / 4
+    # Most of what was taken is answered in time, though the machine is busy with other things.
+    assert codes["DEADLINE_EXCEEDED"] < codes["OK"]
+    for _, _, text, pushback in refused:
+        assert "the queue is too long for the request's deadline" in text
+        assert 100 <= int(pushback) <= 5000
+    await eventually(lambda: counted(slow, reasons, len(refused)))
+
+
+async def test_a_model_that_nobody_has_measured_refuses_nothing(slow):
+    """A burst on a cold model, of twice as much as its deadline allows."""
+    told = await flooded(slow.url, [(2000, 0.05, DEADLINE_S)])
+
+    codes = Counter(code for _, code, *_ in told)
+    assert codes["OK"] > 0
+    assert codes["OK"] + codes["DEADLINE_EXCEEDED"] == 100
+
+
+async def test_what_is_urgent_is_taken_though_a_long_queue_waits(slow):
+    """Only what is before a request counts: earlier deadlines overtake."""
+    warm_up = (PER_S / 4, 3, 10.0)
+    patient = (10 * PER_S, 1, 60.0)
+    urgent = (PER_S / 10, 2, 2.0)
+    told = await flooded(slow.url, [warm_up, patient, urgent])
+
+    assert {code for code, *_ in of(told, 1)} == {"OK"}
+    assert {code for code, *_ in of(told, 2)} == {"OK"}
+    assert max(took_s for _, took_s, *_ in of(told, 1)) > max(
+        took_s for _, took_s, *_ in of(told, 2)
+    )
