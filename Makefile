@@ -14,7 +14,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test check lint types imports protos protos-check compatibility bench bench-against build \
-	chaos chaos-long chaos-mutants clean
+	mixed chaos chaos-long chaos-mutants clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: setup  ## Run the tests
 
 chaos: setup  ## Hurt real clusters for some minutes: kill, stop, cut off (ONLY=name, CHAOS_SEED=n)
 	$(CHAOS)
+
+mixed: setup  ## Run processes of an older revision beside this tree's, under load (REV=revision)
+	PENSTOCK_TEST_REVISION=$(REV) $(BIN)/python -m pytest tests/cluster/test_two_releases.py
 
 chaos-long: setup  ## The same at its nightly sizes, or a SHARE of them, with new seeds, into chaos-report/
 	CHAOS_SHARE=$(SHARE) $(BIN)/python -m pytest --hypothesis-profile nightly \

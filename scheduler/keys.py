@@ -120,6 +120,7 @@ class RegistryKeys:
     gateways = f"{ROOT}:{REGISTRY_TAG}:gateways"
     schedulers = f"{ROOT}:{REGISTRY_TAG}:schedulers"
     seen = f"{ROOT}:{REGISTRY_TAG}:seen"
+    schemas = f"{ROOT}:{REGISTRY_TAG}:schemas"
     signatures = f"{ROOT}:{REGISTRY_TAG}:signatures"
     settings = f"{ROOT}:{REGISTRY_TAG}:settings"
     changes = f"{ROOT}:{REGISTRY_TAG}:changes"

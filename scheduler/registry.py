@@ -26,6 +26,7 @@ from penstock.errors import InvalidRequest, PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler import scripts
 from penstock.scheduler.keys import RegistryKeys
+from penstock.scheduler.keyspace import SCHEMA
 from penstock.scheduler.link import Link, Links
 from penstock.scheduler.records import SnapshotReader, as_bytes, named
 from penstock.scheduler.snapshot import (
@@ -113,7 +114,13 @@ class Registry:
             content = as_bytes(signature)
         await self._links.to(RegistryKeys.tag).call(
             _ANNOUNCE,
-            (kind.key, RegistryKeys.seen, RegistryKeys.changes, RegistryKeys.signatures),
+            (
+                kind.key,
+                RegistryKeys.seen,
+                RegistryKeys.changes,
+                RegistryKeys.signatures,
+                RegistryKeys.schemas,
+            ),
             (
                 f"{kind.name}/{record.id}",
                 record.id,
@@ -124,6 +131,7 @@ class Registry:
                 detail or (record.reason if isinstance(record, pb.Worker) else ""),
                 field,
                 content,
+                SCHEMA,
             ),
         )
 

@@ -1,8 +1,10 @@
 #!lua
 -- registry_announce: a process says that it lives, and what it is.
 -- KEYS  1 records of its kind (hash)   2 seen (zset)   3 changes (stream)   4 signatures (hash)
+--       5 schemas (zset)
 -- ARGV  1 member of seen, "<records>/<id>"   2 id   3 record   4 silence (ms)   5 changes kept
 --       6 event kind   7 event detail   8 signature's field, or ""   9 signature
+--       10 schema of its software
 -- ->    1 something changed: recorded, readers are told | 0 only the time it was seen
 --
 -- When nobody was seen for longer than the silence, Redis was away rather than everybody dead:
@@ -18,6 +20,7 @@ end
 
 local seen = redis.call('ZSCORE', KEYS[2], ARGV[1])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
+redis.call('ZADD', KEYS[5], now, ARGV[10])
 local changed = redis.call('HGET', KEYS[1], ARGV[2]) ~= ARGV[3]
   or not seen or now - tonumber(seen) > silence
 if changed then

@@ -16,7 +16,7 @@ from penstock.protos import cluster_pb2, cluster_pb2_grpc
 class Role:
     """One ``penstock <role>`` process."""
 
-    def __init__(self, folder, role, *options):
+    def __init__(self, folder, role, *options, environment=None):
         self.ready = folder / f"{role}-{time.monotonic_ns()}"
         self.log = self.ready.with_suffix(".log")
         with self.log.open("wb") as log:
@@ -28,6 +28,7 @@ class Role:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
             )
 
     @property
