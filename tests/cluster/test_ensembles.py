@@ -1,10 +1,20 @@
 """Ensembles on a real cluster: right numbers, whatever happens to the models they are made of."""
 
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+
 import grpc
 import numpy as np
 import pytest
-from support.ensembles import write_diamond
+import tritonclient.grpc as triton
+from support.ensembles import step, write_diamond, write_ensemble, write_scale
+from support.load import eventually
+from tritonclient.utils import InferenceServerException
 
+from penstock.protos import cluster_pb2, cluster_pb2_grpc
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
@@ -98,3 +108,191 @@ class TestAnswers:
         assert refused.value.details() == (
             "[request id: r] inference request batch-size must be <= 8 for 'diamond'"
         )
+
+
+class TestFailures:
+    @pytest.fixture
+    def strict(self, cluster, tmp_path):
+        """`second` takes one row at a time, and only so long to wait; `outer` holds `strict`."""
+        root = tmp_path / "models"
+        write_scale(root, "first", 2)
+        # Rows are not known before the request: an ensemble without batches hands over a batch.
+        write_scale(root, "second", 3, max_batch=2)
+        steps = (
+            step("first", {"x": "IN"}, {"y": "mid"}),
+            step("second", {"x": "mid"}, {"y": "OUT"}),
+        )
+        write_ensemble(root, "strict", *steps, max_batch=0, dims=(-1, 4))
+        inner = (step("strict", {"IN": "IN"}, {"OUT": "OUT"}),)
+        write_ensemble(root, "outer", *inner, max_batch=0, dims=(-1, 4))
+        return cluster(root)
+
+    def test_a_failed_step_is_told_with_its_ensemble(self, strict):
+        refused = "inference request batch-size must be <= 2 for 'second'"
+        with grpc.insecure_channel(strict.url) as channel:
+            stub = pb_grpc.GRPCInferenceServiceStub(channel)
+            told = {}
+            for model in ("strict", "outer"):
+                with pytest.raises(grpc.RpcError) as failed:
+                    stub.ModelInfer(request(np.ones((3, 4)), model), timeout=20)
+                assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+                told[model] = failed.value.details()
+            fine = stub.ModelInfer(request(np.ones((2, 4)), "outer"), timeout=20)
+
+        assert told["strict"] == f"in ensemble 'strict', {refused}"
+        assert told["outer"] == f"in ensemble 'outer', in ensemble 'strict', {refused}"
+        np.testing.assert_allclose(arrays(fine)["OUT"], np.full((2, 4), 6.0))
+
+    def test_the_first_steps_model_may_take_fewer_rows_too(self, strict):
+        with grpc.insecure_channel(strict.url) as channel:
+            stub = pb_grpc.GRPCInferenceServiceStub(channel)
+            with pytest.raises(grpc.RpcError) as failed:
+                stub.ModelInfer(request(np.ones((9, 4)), "strict"), timeout=20)
+
+        assert failed.value.details() == (
+            "in ensemble 'strict', inference request batch-size must be <= 8 for 'first'"
+        )
+
+
+@pytest.mark.parametrize("victim", ["triple", "five", "double", "join"])
+async def test_a_killed_worker_of_a_step_costs_no_answer(diamond, victim):
+    """Whatever step its jobs were in, another worker does it again."""
+    load = Numbers(diamond.url)
+    async with load:
+        await load.more(200)
+        for _ in range(2):
+            async with grpc.aio.insecure_channel(diamond.url) as channel:
+                status = await cluster_pb2_grpc.ClusterStub(channel).Status(
+                    cluster_pb2.StatusRequest(model=victim), timeout=10
+                )
+            (version,) = status.versions
+            for worker in version.stages[0].workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGKILL)
+            await load.more(200)
+
+    assert load.failed == []
+    assert load.right >= 600
+
+
+class Numbers:
+    """Sixteen clients that ask the diamond without pause, each answer checked."""
+
+    def __init__(self, url, model="diamond"):
+        self._url, self._model = url, model
+        self._stopping = False
+        self.right, self.failed = 0, []
+
+    async def __aenter__(self):
+        self._channel = grpc.aio.insecure_channel(self._url)
+        self._stub = pb_grpc.GRPCInferenceServiceStub(self._channel)
+        self._tasks = [asyncio.create_task(self._ask(seed)) for seed in range(16)]
+        return self
+
+    async def __aexit__(self, *_):
+        self._stopping = True
+        await asyncio.gather(*self._tasks)
+        await self._channel.close()
+
+    async def more(self, count):
+        """Until so many more are right, or one has failed."""
+        wanted = self.right + count
+        async with asyncio.timeout(60):
+            while self.right < wanted and not self.failed:
+                await asyncio.wait(self._tasks, timeout=0.02)
+
+    async def _ask(self, seed):
+        random = np.random.default_rng(seed)
+        while not self._stopping and not self.failed:
+            values = random.standard_normal((random.integers(1, 4), 4), dtype=np.float32)
+            try:
+                reply = await self._stub.ModelInfer(request(values, self._model), timeout=30)
+                found = arrays(reply)
+                np.testing.assert_allclose(found["OUT"], values * 3 - values * 5 * 2, rtol=1e-5)
+                np.testing.assert_allclose(found["scaled"], values * 3, rtol=1e-5)
+                self.right += 1
+            except (grpc.RpcError, AssertionError) as error:
+                self.failed.append(str(error))
+
+
+async def test_a_steps_model_is_replaced_without_a_failed_request(cluster, tmp_path):
+    root = tmp_path / "models"
+    write_diamond(root)
+    running = cluster(root, "--repository-poll-secs", "0.2")
+    load = Numbers(running.url)
+    async with load, grpc.aio.insecure_channel(running.url) as channel:
+        stub = cluster_pb2_grpc.ClusterStub(channel)
+
+        async def pids(model):
+            status = await stub.Status(cluster_pb2.StatusRequest(model=model), timeout=10)
+            return {
+                (version.version, worker.pid)
+                for version in status.versions
+                for worker in version.stages[0].workers
+                if worker.state == cluster_pb2.WORKER_STATE_READY
+            }
+
+        before = await pids("five")
+        await load.more(50)
+        shutil.copytree(root / "five" / "1", root / "five" / "2")
+
+        async def replaced():
+            now = await pids("five")
+            return {version for version, _ in now} == {2} and not now & before
+
+        await eventually(replaced)
+        await load.more(50)
+
+    assert load.failed == []
+
+
+class TestControl:
+    def test_loading_an_ensemble_loads_what_it_needs_and_unloading_may_unload_it(
+        self, cluster, tmp_path
+    ):
+        root = tmp_path / "models"
+        write_diamond(root)
+        running = cluster(root, "--model-control-mode", "explicit", "--load-model", "five")
+        client = triton.InferenceServerClient(running.url)
+        try:
+            client.load_model("diamond")
+            assert client.is_model_ready("diamond")
+            assert all(client.is_model_ready(name) for name in STEPS)
+
+            client.unload_model("diamond", unload_dependents=True)
+            left = {name for name in STEPS if client.is_model_ready(name)}
+            # A client had wished for this one by its name.
+            assert left == {"five"}
+            assert not client.is_model_ready("diamond")
+        finally:
+            client.close()
+
+    def test_an_ensemble_whose_model_is_not_there_fails_to_load_and_says_which(
+        self, cluster, tmp_path
+    ):
+        root = tmp_path / "models"
+        write_diamond(root)
+        shutil.rmtree(root / "five")
+        running = cluster(root, "--model-control-mode", "explicit", "--load-model", "triple")
+        client = triton.InferenceServerClient(running.url)
+        try:
+            with pytest.raises(InferenceServerException) as failed:
+                client.load_model("diamond")
+        finally:
+            client.close()
+        assert failed.value.message() == (
+            "failed to load 'diamond', version 1: ensemble diamond contains models that are not "
+            "available: five: failed to poll from model repository"
+        )
+
+    def test_on_demand_the_first_request_loads_all_of_it(self, cluster, tmp_path):
+        root = tmp_path / "models"
+        write_diamond(root)
+        write_scale(root, "other", 7)
+        running = cluster(root, "--model-control-mode", "on-demand", "--load-model", "other")
+        values = np.ones((1, 4), dtype=np.float32)
+        with grpc.insecure_channel(running.url) as channel:
+            stub = pb_grpc.GRPCInferenceServiceStub(channel)
+            reply = stub.ModelInfer(request(values), timeout=60)
+
+        np.testing.assert_allclose(arrays(reply)["OUT"], values * -7)
