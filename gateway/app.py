@@ -35,6 +35,7 @@ from penstock.gateway.usage import Usage
 from penstock.lifetime import rest_collector, stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
 from penstock.scheduler.cluster_settings import ClusterSettings
+from penstock.scheduler.jobs import QueueLimits
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.letters import Letters
 from penstock.scheduler.link import Links
@@ -66,6 +67,10 @@ async def run(settings: GatewaySettings) -> None:
             await gateway.run(stop)
 
 
+def _catalog(settings: GatewaySettings) -> Catalog:
+    return Catalog(QueueLimits(settings.max_queue_jobs, settings.max_queue_mib << 20))
+
+
 @dataclass(slots=True)
 class _Gateway:
     settings: GatewaySettings
@@ -86,7 +91,7 @@ class _Gateway:
 
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
-        queue, registry, catalog = await open_queue(links), Registry(links), Catalog()
+        queue, registry, catalog = await open_queue(links), Registry(links), _catalog(settings)
         id_ = f"{socket.gethostname()}/{os.getpid()}"
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         pending = PendingTable(queue, boot_id)

@@ -5,7 +5,7 @@ Made anew from each snapshot of the registry; what did not change is kept.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from penstock.clock import monotonic
@@ -24,6 +24,13 @@ from penstock.scheduler.snapshot import Snapshot, VersionId, empty_snapshot
 
 _MOST_DIGITS: Final = 19
 """Of a version, which is an int64; Python refuses to read thousands."""
+
+
+COUNTED_BYTES: Final = 4096
+"""From this size on a payload counts towards the limit of bytes: counting costs two commands, and
+the number of jobs bounds what smaller ones take."""
+
+_UNLIMITED: Final = QueueLimits()
 
 
 class ModelUnloaded(ModelNotReady):
@@ -46,6 +53,7 @@ class Served:
         id: the version that clients ask for.
         ref: where its requests queue first.
         route: of an ensemble.
+        limits, bulky_limits: of its queue, for small requests and for others.
     """
 
     id: VersionId
@@ -55,6 +63,17 @@ class Served:
     limits: QueueLimits
     decoupled: bool
     route: EnsembleRoute | None = None
+    bulky_limits: QueueLimits = _UNLIMITED
+
+    def limits_for(self, payload_bytes: int) -> QueueLimits:
+        """What a request of this size must find: bytes are counted of those that matter."""
+        return self.limits if payload_bytes < COUNTED_BYTES else self.bulky_limits
+
+    def within(self, most: QueueLimits) -> "Served":
+        """The same, with no larger queue than *most*."""
+        jobs = min(self.limits.jobs or most.jobs, most.jobs or self.limits.jobs)
+        bulky = QueueLimits(jobs, most.payload_bytes)
+        return replace(self, limits=QueueLimits(jobs), bulky_limits=bulky)
 
     @classmethod
     def of(cls, ref: StageRef, deployment: Deployment) -> "Served":
@@ -99,7 +118,9 @@ class Catalog:
             tells it to others empties it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: QueueLimits = _UNLIMITED) -> None:
+        """*limits*: that no queue exceeds, whatever its model says."""
+        self._limits = limits
         self.snapshot: Snapshot = empty_snapshot()
         self.rollout: Rollout = rollout(self.snapshot)
         self.states: Mapping[VersionId, VersionState] = {}
@@ -146,7 +167,7 @@ class Catalog:
         served = self._served.get(id_)
         if served is not None and served.is_for(ref, deployment):
             return served
-        return Served.of(ref, deployment)
+        return Served.of(ref, deployment).within(self._limits)
 
     def served(self, model: str, version: str) -> Served:
         """The version to send a request to; the highest that takes requests if none is named.

@@ -207,7 +207,7 @@ class Inference:
 
     async def _answer_to(self, job: NewJob, served: Served, request_id: str) -> bytes:
         try:
-            return await self._pending.answer_to(job, served.limits)
+            return await self._pending.answer_to(job, served.limits_for(len(job.payload)))
         except (QueueFull, JobFailed) as error:
             raise self._ended(error, served, request_id) from error
 
@@ -215,7 +215,9 @@ class Inference:
         self, job: NewJob, served: Served, request_id: str
     ) -> AsyncGenerator[Part, None]:
         try:
-            async with aclosing(self._pending.parts_of(job, served.limits)) as parts:
+            async with aclosing(
+                self._pending.parts_of(job, served.limits_for(len(job.payload)))
+            ) as parts:
                 async for part in parts:
                     yield part
         except (QueueFull, JobFailed) as error:

@@ -144,6 +144,10 @@ flush_ended(F)
 reap_delays()
 reap_gateways()
 flush_ended(F)
+if redis.call('ZCARD', F.deadline) == 0 then
+  -- No job lives: what is still counted was of jobs that vanished while nobody reaped.
+  redis.call('UNLINK', F.volume)
+end
 if requeued + dead + orphaned > 0 then
   redis.call('XADD', KEYS[7], 'MAXLEN', '~', EVENTS_MOST, '*', 'kind', 'reap', 'requeued', requeued,
     'dead', dead, 'orphaned', orphaned, 'worker', died)

@@ -111,6 +111,10 @@ class GatewaySettings(GrpcSettings):
         processes: processes that share the port (SO_REUSEPORT).
         max_message_mib: largest request and reply, in MiB.
         max_override_mib: most that the files which come with a wish to load may hold, in MiB.
+        max_queue_jobs: most jobs that may wait in one queue; a model's own limit counts if it is
+            smaller.
+        max_queue_mib: most MiB that the payloads of one version's live jobs may take, but for
+            those below 4 KiB.
         default_timeout_s: for requests whose client and model give no deadline.
         server_name: what ServerMetadata answers; Triton's examples insist on "triton".
         drain_s: how long requests in flight may take to end when the gateway stops.
@@ -128,6 +132,8 @@ class GatewaySettings(GrpcSettings):
     processes: Count = 1
     max_message_mib: Count = 64
     max_override_mib: Count = 48
+    max_queue_jobs: Count = 100_000
+    max_queue_mib: Count = 1024
     default_timeout_s: Seconds = 60.0
     server_name: str = "triton"
     drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0

@@ -138,8 +138,8 @@ QUEUES = {
 @pytest.mark.parametrize("queue", QUEUES)
 async def test_t12_five_times_as_many_requests(run, size, store, tmp_path, queue):
     """Refusals say why, answers still come, and memory stays flat."""
-    run.may("UNAVAILABLE: [request id: call-", "RESOURCE_EXHAUSTED: [request id: call-")
-    run.may("DEADLINE_EXCEEDED")
+    refusals = (f"{code}: [request id: call-" for code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED"))
+    run.may(*refusals, "DEADLINE_EXCEEDED")
     seconds = size(5, 60)
     models = slow(tmp_path, most_rows=1, replicas=1, batching=QUEUES[queue])
     async with (

@@ -62,6 +62,20 @@ async def test_a_model_that_nobody_has_measured_refuses_nothing(slow):
     assert codes["OK"] + codes["DEADLINE_EXCEEDED"] == 100
 
 
+async def test_a_full_queue_refuses_in_tritons_words(cluster, tmp_path):
+    """Long deadlines, so that only the limit can refuse."""
+    write_slow(tmp_path / "models")
+    short = cluster(tmp_path / "models", environment={"PENSTOCK_MAX_QUEUE_JOBS": "20"})
+    told = await flooded(short.url, [(2000, 0.05, 60.0)])
+
+    codes = Counter(code for _, code, *_ in told)
+    assert set(codes) == {"OK", "UNAVAILABLE"}
+    # Those that wait, and those that the worker has already.
+    assert 20 <= codes["OK"] < 100
+    refused = [(text, pushback) for _, code, _, text, pushback in told if code == "UNAVAILABLE"]
+    assert set(refused) == {("[request id: 0] Exceeds maximum queue size", "200")}
+
+
 async def test_what_is_urgent_is_taken_though_a_long_queue_waits(slow):
     """Only what is before a request counts: earlier deadlines overtake."""
     warm_up = (PER_S / 4, 3, 10.0)

@@ -16,7 +16,7 @@ from support.records import (
 )
 
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
-from penstock.gateway.catalog import Catalog, ModelUnloaded, Served, parse_version
+from penstock.gateway.catalog import COUNTED_BYTES, Catalog, ModelUnloaded, Served, parse_version
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs import QueueLimits
 from penstock.scheduler.keys import StageRef
@@ -316,3 +316,25 @@ class TestOnDemand:
         some.update(replace(seen(schedulers=()), offers=frozenset({"m"})))
 
         assert some.mode == "on-demand"
+
+
+class TestLimits:
+    def served(self, most, policy=""):
+        made = Catalog(most)
+        text = f"max_batch_size: 2 dynamic_batching {{ {policy} }}"
+        made.update(seen(ready(1, text=text)))
+        return made.served("m", "1")
+
+    def test_the_smaller_limit_of_jobs_counts(self):
+        policy = "default_queue_policy { max_queue_size: 7 }"
+
+        assert self.served(QueueLimits(9), policy).limits.jobs == 7
+        assert self.served(QueueLimits(5), policy).limits.jobs == 5
+        assert self.served(QueueLimits(5)).limits.jobs == 5
+        assert self.served(QueueLimits()).limits.jobs == 0
+
+    def test_bytes_are_limited_for_requests_that_are_not_small(self):
+        served = self.served(QueueLimits(5, 1 << 30))
+
+        assert served.limits_for(COUNTED_BYTES - 1) == QueueLimits(5)
+        assert served.limits_for(COUNTED_BYTES) == QueueLimits(5, 1 << 30)

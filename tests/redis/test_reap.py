@@ -7,7 +7,7 @@ from support.probe import FIRST, LONG_MS
 from support.waiting import until
 
 from penstock.errors import Code
-from penstock.scheduler.jobs import Held, Reaped
+from penstock.scheduler.jobs import Held, QueueLimits, Reaped
 from penstock.scheduler.reaper import Reaper
 from penstock.scheduler.replies import ReplyReader
 
@@ -273,3 +273,20 @@ async def _all_late(probe):
     seconds, microseconds = await probe.command("TIME")
     (_, last_ms) = await probe.command("ZRANGE", probe.keys.deadline, -1, -1, "WITHSCORES")
     return int(seconds) * 1000 + int(microseconds) // 1000 > float(last_ms)
+
+
+async def test_bytes_of_jobs_that_vanished_are_forgotten_once_no_job_lives(probe):
+    """Else a queue would be full for ever after some days on which nobody reaped."""
+    limits = QueueLimits(payload_bytes=1000)
+    await probe.enqueue("vanishes", "lives", limits=limits, payload=b"x" * 400)
+    await probe.command("UNLINK", probe.keys.jobs + "vanishes")
+    await probe.command("ZREM", probe.keys.deadline, "vanishes")
+    await probe.queue.reap(0)
+    counted = await probe.command("HVALS", probe.keys.volume)
+    await probe.queue.cancel(FIRST.model, "lives")
+
+    await probe.queue.reap(0)
+    (accepted,) = await probe.enqueue("next", limits=limits, payload=b"x" * 900)
+
+    assert counted == [b"800"]
+    assert accepted is None

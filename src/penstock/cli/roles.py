@@ -108,6 +108,12 @@ def gateway(
         int | None,
         typer.Option(help="Most that files given to load a model may hold. (default: 48)"),
     ] = None,
+    max_queue_jobs: Annotated[
+        int | None, typer.Option(help="Most jobs that wait in one queue. (default: 100000)")
+    ] = None,
+    max_queue_mib: Annotated[
+        int | None, typer.Option(help="Most that a version's live requests take. (default: 1024)")
+    ] = None,
     default_timeout_s: Annotated[
         float | None, typer.Option(help="For requests without a deadline. (default: 60)")
     ] = None,
