@@ -20,7 +20,7 @@ class Never(NamedTuple):
     why: str
 
 
-ENSEMBLES, SEQUENCES = Open("ensembles"), Open("sequences")
+SEQUENCES = Open("sequences")
 POLICIES = Open("queue policies")
 
 
@@ -87,7 +87,9 @@ MESSAGES = {
     "restricted protocol": (f"{_OPTIONS}test_a_restricted_protocol_needs_its_header",),
     "bad model name on load": (f"{_CONTROL}test_refusals_have_tritons_words",),
     "shm register when disabled": (f"{_REFUSALS}test_shared_memory_is_disabled",),
-    "ensemble step error": ENSEMBLES,
+    "ensemble step error": (
+        "cluster/test_ensembles.py::TestFailures::test_a_failed_step_is_told_with_its_ensemble",
+    ),
     "validation order": (f"{_REFUSALS}test_the_first_of_several_faults_is_told_in_tritons_order",),
     "request id in the text, or <id_unknown>": (
         f"{_REFUSALS}test_a_request_without_an_id_is_called_unknown",
@@ -195,7 +197,10 @@ SEMANTICS = {
         f"{_CONTROL}test_a_configuration_comes_with_the_load",
         f"{_CONTROL}test_files_come_with_the_load",
     ),
-    "unload_dependents": ENSEMBLES,
+    "unload_dependents": (
+        "cluster/test_ensembles.py::TestControl::"
+        "test_loading_an_ensemble_loads_what_it_needs_and_unloading_may_unload_it",
+    ),
     "sequence_id, sequence_start, sequence_end": SEQUENCES,
 }
 """What clients rely on -> its tests."""
@@ -225,6 +230,6 @@ CALLS = {
     "perf_analyzer --input-data": (f"{_PERF}test_it_sends_what_is_in_a_file",),
     "perf_analyzer --collect-metrics": (f"{_PERF}test_it_collects_metrics",),
     "perf_analyzer of sequences": SEQUENCES,
-    "perf_analyzer of ensembles": ENSEMBLES,
+    "perf_analyzer of ensembles": (f"{_PERF}test_it_measures_an_ensemble_and_its_steps",),
 }
 """What clients call -> its tests."""

@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+from support.ensembles import write_diamond
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
@@ -140,3 +141,18 @@ def test_it_sends_what_is_in_a_file(perf_analyzer, models_cluster, tmp_path):
 def test_it_is_told_where_a_shape_is_missing(perf_analyzer, models_cluster, tmp_path):
     with pytest.raises(AssertionError, match="shape"):
         measured(perf_analyzer, models_cluster, tmp_path, "-m", "identity_text")
+
+
+def test_it_measures_an_ensemble_and_its_steps(perf_analyzer, cluster, tmp_path):
+    write_diamond(tmp_path / "models")
+    running = cluster(tmp_path / "models")
+
+    told = perf_analyzer(
+        *("-m", "diamond", "-i", "grpc", "-u", running.url, "-b", "4", "--async"),
+        *("--concurrency-range", "4", "--measurement-interval", "500"),
+        *("--stability-percentage", "999", "--max-trials", "4"),
+    )
+
+    assert "Throughput" in told
+    for model in ("triple", "five", "double", "join"):
+        assert f"{model}, version: 1" in told
