@@ -198,8 +198,10 @@ SEMANTICS = {
         f"{_CONTROL}test_files_come_with_the_load",
     ),
     "unload_dependents": (
-        "cluster/test_ensembles.py::TestControl::"
-        "test_loading_an_ensemble_loads_what_it_needs_and_unloading_may_unload_it",
+        (
+            "cluster/test_ensembles.py::TestControl::"
+            "test_loading_an_ensemble_loads_what_it_needs_and_unloading_may_unload_it"
+        ),
     ),
     "sequence_id, sequence_start, sequence_end": SEQUENCES,
 }
