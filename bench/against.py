@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cases import CASES, Case, in_turn, load_of, named, requests_for, side
+from models import needed
 from rich.console import Console
 from rich.table import Table
 from servers import HERE, cluster
@@ -80,7 +81,8 @@ def _measure(
     case: Case, tree: Path, options: argparse.Namespace, tell: Callable[[str], None]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """What *tree* and this tree reach, round by round."""
-    with cluster(case.model, tree=tree) as then, cluster(case.model) as now:
+    models = needed(case.model)
+    with cluster(*models, tree=tree) as then, cluster(*models) as now:
         requests = asyncio.run(requests_for(now.address, case.model))
         sides = [load_of(case, server.address, requests) for server in (then, now)]
         pairs = list(

@@ -7,6 +7,8 @@ w2         an encoder like MiniLM's: 6 layers, 384 wide, 12 heads, over 64 INT64
 w2_stages  the same encoder as a pipeline of two shards
 w3         ResNet-18 at 3x224x224
 w4         the mean over height and width of 3x224x224: 600 KB a request and no computing
+w2_before, w2_after   what they read, as it is: steps that cost next to nothing
+e3         an ensemble of three steps: w2_before, w2, w2_after
 """
 
 import argparse
@@ -108,6 +110,30 @@ def write_w3(directory: Path) -> None:
     _export(ResNet18(), torch.randn(2, 3, 224, 224), directory / "model.onnx")
 
 
+def _write_identity(file: Path, datatype: int, width: int) -> None:
+    import onnx
+    from onnx import helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["input"], ["output"])],
+        "bench",
+        [helper.make_tensor_value_info("input", datatype, ["batch", width])],
+        [helper.make_tensor_value_info("output", datatype, ["batch", width])],
+    )
+    opset = [helper.make_opsetid("", _OPSET)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), file)
+
+
+def write_w2_before(directory: Path) -> None:
+    """The encoder's tokens, as they are."""
+    _write_identity(directory / "model.onnx", 7, 64)  # TensorProto.INT64
+
+
+def write_w2_after(directory: Path) -> None:
+    """The encoder's output, as it is."""
+    _write_identity(directory / "model.onnx", 1, 384)  # TensorProto.FLOAT
+
+
 def _export(module: Any, sample: Any, file: Path) -> None:
     import torch
 
@@ -129,6 +155,8 @@ def _export(module: Any, sample: Any, file: Path) -> None:
 
 _TOKENS = {"input": ("input", "TYPE_INT64", "64"), "output": ("output", "TYPE_FP32", "384")}
 _IMAGE = ("input", "TYPE_FP32", "3, 224, 224")
+_IDS = {"input": ("input", "TYPE_INT64", "64"), "output": ("output", "TYPE_INT64", "64")}
+_STATE = {"input": ("input", "TYPE_FP32", "384"), "output": ("output", "TYPE_FP32", "384")}
 
 MODELS: dict[str, tuple[Callable[[Path], None], int, Mapping[str, tuple[str, str, str]]]] = {
     "w1": (
@@ -137,6 +165,8 @@ MODELS: dict[str, tuple[Callable[[Path], None], int, Mapping[str, tuple[str, str
         {"input": ("input", "TYPE_FP32", "64"), "output": ("output", "TYPE_FP32", "10")},
     ),
     "w2": (write_w2, 16, _TOKENS),
+    "w2_before": (write_w2_before, 16, _IDS),
+    "w2_after": (write_w2_after, 16, _STATE),
     "w2_stages": (write_w2_stages, 16, _TOKENS),
     "w3": (write_w3, 8, {"input": _IMAGE, "output": ("output", "TYPE_FP32", "1000")}),
     "w4": (write_w4, 16, {"input": _IMAGE, "output": ("output", "TYPE_FP32", "3")}),
@@ -144,8 +174,38 @@ MODELS: dict[str, tuple[Callable[[Path], None], int, Mapping[str, tuple[str, str
 """By name: what writes the artifact into a version's folder, the largest batch, the tensors."""
 
 
+ENSEMBLES = {"e3": (("w2_before", "w2", "w2_after"), 16, _TOKENS)}
+"""By name: steps, each of which reads what the one before wrote; the largest batch, the tensors."""
+
+
+def needed(name: str) -> tuple[str, ...]:
+    """The models that must be served for *name*, itself included."""
+    return (name, *ENSEMBLES[name][0]) if name in ENSEMBLES else (name,)
+
+
 def ensure(name: str, repository: Path = REPOSITORY) -> Path:
     """The entry of model *name* in *repository*; it is made when it is not there."""
+    return _ensure_ensemble(name, repository) if name in ENSEMBLES else _ensure(name, repository)
+
+
+def _ensure_ensemble(name: str, repository: Path) -> Path:
+    steps, max_batch, tensors = ENSEMBLES[name]
+    entry, names = repository / name, ["input", *steps[:-1], "output"]
+    text = _config(name, max_batch, tensors).replace("dynamic_batching {}", 'platform: "ensemble"')
+    listed = [
+        f'  step {{ model_name: "{model}" model_version: -1\n'
+        f'    input_map {{ key: "input" value: "{read}" }}'
+        f' output_map {{ key: "output" value: "{written}" }} }}\n'
+        for model, read, written in zip(steps, names, names[1:], strict=False)
+    ]
+    text += f"ensemble_scheduling {{\n{''.join(listed)}}}\n"
+    # An ensemble's version has no artifact.
+    (entry / "1").mkdir(parents=True, exist_ok=True)
+    (entry / "config.pbtxt").write_text(text)
+    return entry
+
+
+def _ensure(name: str, repository: Path) -> Path:
     write, max_batch, tensors = MODELS[name]
     entry = repository / name
     config = entry / "config.pbtxt"
