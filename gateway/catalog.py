@@ -5,18 +5,20 @@ Made anew from each snapshot of the registry; what did not change is kept.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.ensemble import EnsembleRoute
+from penstock.gateway.ordering import Order
 from penstock.gateway.validation import Rules
 from penstock.protos import cluster_pb2
 from penstock.scheduler.completion import Deployment
 from penstock.scheduler.ensembles import is_ensemble
 from penstock.scheduler.jobs import QueueLimits
 from penstock.scheduler.keys import StageRef
+from penstock.scheduler.policies import default_policy
 from penstock.scheduler.python_models import is_decoupled
 from penstock.scheduler.readiness import VersionState
 from penstock.scheduler.rollout import Rollout, Standing, rollout
@@ -54,6 +56,8 @@ class Served:
         ref: where its requests queue first.
         route: of an ensemble.
         limits, bulky_limits: of its queue, for small requests and for others.
+        by_level: both, for priority levels.
+        order: in which its answers leave; None for as they come.
     """
 
     id: VersionId
@@ -64,16 +68,21 @@ class Served:
     decoupled: bool
     route: EnsembleRoute | None = None
     bulky_limits: QueueLimits = _UNLIMITED
+    by_level: Mapping[int, tuple[QueueLimits, QueueLimits]] = field(default_factory=dict)
+    order: Order | None = None
 
-    def limits_for(self, payload_bytes: int) -> QueueLimits:
+    def limits_for(self, payload_bytes: int, level: int = 0) -> QueueLimits:
         """What a request of this size must find: bytes are counted of those that matter."""
-        return self.limits if payload_bytes < COUNTED_BYTES else self.bulky_limits
+        small, bulky = self.by_level.get(level, (self.limits, self.bulky_limits))
+        return small if payload_bytes < COUNTED_BYTES else bulky
 
     def within(self, most: QueueLimits) -> "Served":
         """The same, with no larger queue than *most*."""
-        jobs = min(self.limits.jobs or most.jobs, most.jobs or self.limits.jobs)
-        bulky = QueueLimits(jobs, most.payload_bytes)
-        return replace(self, limits=QueueLimits(jobs), bulky_limits=bulky)
+        limits, bulky = _within(self.limits, most)
+        by_level = {
+            level: _within(policy.limits, most) for level, policy in self.rules.by_level.items()
+        }
+        return replace(self, limits=limits, bulky_limits=bulky, by_level=by_level)
 
     @classmethod
     def of(cls, ref: StageRef, deployment: Deployment) -> "Served":
@@ -90,14 +99,15 @@ class Served:
                 decoupled=False,
                 route=route,
             )
-        policy = deployment.config.dynamic_batching.default_queue_policy
+        batching = deployment.config.dynamic_batching
         return cls(
             id_,
             ref,
             deployment,
             Rules.of(deployment.config, deployment.inputs, deployment.outputs),
-            QueueLimits(jobs=policy.max_queue_size),
+            default_policy(batching).limits,
             is_decoupled(deployment.config),
+            order=Order() if batching.preserve_ordering else None,
         )
 
     def is_for(self, ref: StageRef, deployment: Deployment) -> bool:
@@ -106,6 +116,19 @@ class Served:
             # Made anew with each snapshot.
             return self.deployment == deployment
         return self.deployment is deployment and self.ref == ref
+
+
+def _within(limits: QueueLimits, most: QueueLimits) -> tuple[QueueLimits, QueueLimits]:
+    """*limits*, and no more than *most*, for small requests and for others.
+
+    A level without a limit of its own is bounded with all others together.
+    """
+    small = replace(
+        limits,
+        jobs=min(limits.jobs or most.jobs, most.jobs or limits.jobs),
+        level=limits.level if limits.jobs else 0,
+    )
+    return small, replace(small, payload_bytes=most.payload_bytes)
 
 
 class Catalog:

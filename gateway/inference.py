@@ -207,7 +207,9 @@ class Inference:
 
     async def _answer_to(self, job: NewJob, served: Served, request_id: str) -> bytes:
         try:
-            return await self._pending.answer_to(job, served.limits_for(len(job.payload)))
+            limits = served.limits_for(len(job.payload), job.priority)
+            answering = self._pending.answer_to(job, limits)
+            return await (answering if served.order is None else served.order.keep(answering))
         except (QueueFull, JobFailed) as error:
             raise self._ended(error, served, request_id) from error
 
@@ -215,9 +217,8 @@ class Inference:
         self, job: NewJob, served: Served, request_id: str
     ) -> AsyncGenerator[Part, None]:
         try:
-            async with aclosing(
-                self._pending.parts_of(job, served.limits_for(len(job.payload)))
-            ) as parts:
+            limits = served.limits_for(len(job.payload), job.priority)
+            async with aclosing(self._pending.parts_of(job, limits)) as parts:
                 async for part in parts:
                     yield part
         except (QueueFull, JobFailed) as error:

@@ -10,7 +10,7 @@ Pure: neither the model's readiness nor the state of the cluster matters here.
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from penstock.protos.contents import FIELDS, filled_fields
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs import ROUTE, TRACE
+from penstock.scheduler.policies import QueuePolicy, by_level, default_policy
 from penstock.scheduler.urgency import level_of, queue_timeout_us
 from penstock.tensors import ITEM_BYTES
 
@@ -100,6 +101,7 @@ class Rules:
         levels: priority levels; 0 for none.
         timeout_us: how long a request may wait in the queue; 0 for its deadline alone.
         may_shorten: whether a request may ask for less than that.
+        by_level: both, for each level; the other two are for requests that ask for none.
     """
 
     max_batch_size: int
@@ -111,6 +113,7 @@ class Rules:
     default_level: int
     timeout_us: int
     may_shorten: bool
+    by_level: Mapping[int, QueuePolicy]
 
     @classmethod
     def of(
@@ -120,6 +123,7 @@ class Rules:
         lead = 1 if config.max_batch_size > 0 else 0
         batching = config.dynamic_batching
         specs = tuple(inputs)
+        policy = default_policy(batching)
         return cls(
             max_batch_size=config.max_batch_size,
             lead=lead,
@@ -128,8 +132,9 @@ class Rules:
             outputs={spec.name: spec.datatype for spec in outputs},
             levels=batching.priority_levels,
             default_level=batching.default_priority_level,
-            timeout_us=batching.default_queue_policy.default_timeout_microseconds,
-            may_shorten=batching.default_queue_policy.allow_timeout_override,
+            timeout_us=policy.timeout_us,
+            may_shorten=policy.may_shorten,
+            by_level=by_level(batching),
         )
 
 
@@ -176,7 +181,7 @@ def _read_parameters(request: ModelInferRequest, rules: Rules) -> tuple[int, int
     Sequences: every model is stateless, and Triton ignores the sequence of a request to such a
     model, so these parameters are checked and have no effect.
     """
-    priority, timeout_us, wants_path = rules.default_level, rules.timeout_us, False
+    priority, asked_us, wants_path = rules.default_level, 0, False
     for key in request.parameters:
         value = request.parameters[key]
         if key in (_EMPTY_FINAL, "sequence_start", "sequence_end"):
@@ -189,13 +194,15 @@ def _read_parameters(request: ModelInferRequest, rules: Rules) -> tuple[int, int
         elif key == "priority":
             priority = _level(value, rules)
         elif key == "timeout":
-            timeout_us = _queue_timeout_us(value, rules)
+            asked_us = _asked_us(value)
         elif key in (TRACE, ROUTE):
             raise refusals.own_key(key)
         elif key.startswith("triton_"):
             raise refusals.reserved_key(_EMPTY_FINAL)
         elif value.WhichOneof("parameter_choice") not in _CUSTOM_TYPES:
             raise refusals.parameter_type(key, *_CUSTOM_NAMED)
+    policy: QueuePolicy | Rules = rules.by_level.get(priority, rules)
+    timeout_us = queue_timeout_us(asked_us, policy.timeout_us, may_shorten=policy.may_shorten)
     return priority, timeout_us, wants_path
 
 
@@ -213,12 +220,12 @@ def _level(value: InferParameter, rules: Rules) -> int:
     return level_of(level, rules.levels, rules.default_level)
 
 
-def _queue_timeout_us(value: InferParameter, rules: Rules) -> int:
+def _asked_us(value: InferParameter) -> int:
     _expect("timeout", value, "int64_param")
     asked_us: int = value.int64_param
     if asked_us < 0:
         raise refusals.parameter_value("timeout")
-    return queue_timeout_us(asked_us, rules.timeout_us, may_shorten=rules.may_shorten)
+    return asked_us
 
 
 def _find_data(request: ModelInferRequest, raw: Raw) -> None:

@@ -110,15 +110,19 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelInstanceGroup.host_policy": _refused("start a node for each part of the machine"),
     "ModelDynamicBatching.preferred_batch_size": _differs("the largest is worth waiting for"),
     "ModelDynamicBatching.max_queue_delay_microseconds": _YES,
-    "ModelDynamicBatching.preserve_ordering": _refused("use one stream: its answers are in order"),
+    "ModelDynamicBatching.preserve_ordering": _differs(
+        "within a gateway process; not for an ensemble's requests"
+    ),
     "ModelDynamicBatching.priority_levels": _YES,
     "ModelDynamicBatching.default_priority_level": _YES,
     "ModelDynamicBatching.default_queue_policy": _YES,
-    "ModelDynamicBatching.priority_queue_policy": _refused("use default_queue_policy"),
-    "ModelQueuePolicy.timeout_action": _refused("requests that time out are rejected"),
+    "ModelDynamicBatching.priority_queue_policy": _differs(
+        "an ensemble's requests go by the default policy"
+    ),
+    "ModelQueuePolicy.timeout_action": _differs("an ensemble's requests are rejected"),
     "ModelQueuePolicy.default_timeout_microseconds": _YES,
     "ModelQueuePolicy.allow_timeout_override": _YES,
-    "ModelQueuePolicy.max_queue_size": _YES,
+    "ModelQueuePolicy.max_queue_size": _differs("over the whole cluster, for each level"),
     "ModelEnsembling.step": _differs("run one after another, those of inner ensembles in place"),
     "ModelEnsembling.max_inflight_requests": _refused(
         "it bounds decoupled steps, which are refused"

@@ -52,10 +52,18 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """Most waiting jobs, and most bytes of live payloads, of one model version; 0 for any."""
+    """Most waiting jobs, and most bytes of live payloads, of one model version; 0 for any.
+
+    Attributes:
+        level: the priority level whose waiting jobs count; 0 for those of all.
+        puts_off: a job that is not begun in time goes behind the others of its level; without it,
+            it is refused.
+    """
 
     jobs: int = 0
     payload_bytes: int = 0
+    level: int = 0
+    puts_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,14 @@ from google.protobuf.message import Message
 from penstock.errors import InvalidConfiguration
 from penstock.protos import model_config_pb2 as pb
 from penstock.protos.pool import POOL
-from penstock.scheduler import ensembles, reshape, warmup
+from penstock.scheduler import ensembles, policies, reshape, warmup
 from penstock.scheduler.config_fields import CHOICES, Standing, field_of
 from penstock.tensors import DATATYPES
 
 PYTHON: Final = "python"
 """The runtime, and the `backend`, of models that are Python code."""
 
-MOST_PRIORITY_LEVELS: Final = 2047
+MOST_PRIORITY_LEVELS: Final = 1023
 """As many as the order of a queue tells apart exactly (lua/lib/score.lua)."""
 
 PLATFORM_RUNTIMES: Final[dict[str, str | None]] = {
@@ -281,10 +281,7 @@ def _batching_problems(batching: pb.ModelDynamicBatching) -> Iterator[str]:
     for size in batching.preferred_batch_size:
         if size < 1:
             yield f"each preferred_batch_size must be 1 or more, got {size}"
-    levels, default = batching.priority_levels, batching.default_priority_level
+    levels = batching.priority_levels
     if levels > MOST_PRIORITY_LEVELS:
         yield f"priority_levels must be at most {MOST_PRIORITY_LEVELS}, got {levels}"
-    if levels and not 1 <= default <= levels:
-        yield f"default_priority_level must be between 1 and priority_levels ({levels})"
-    if default and not levels:
-        yield "default_priority_level needs priority_levels"
+    yield from policies.problems(batching)

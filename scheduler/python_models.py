@@ -43,6 +43,11 @@ def _check_decoupled(config: pb.ModelConfig, runtimes: Iterable[str], source: st
             f"{' or '.join(others)} answers each request once; remove it"
         )
     batching = config.dynamic_batching
+    if batching.preserve_ordering:
+        raise InvalidConfiguration(
+            f"{field} models answer as their responses come: remove "
+            "dynamic_batching.preserve_ordering"
+        )
     if batching.preferred_batch_size or batching.max_queue_delay_microseconds:
         raise InvalidConfiguration(
             f"{field} models take one request at a time: remove "

@@ -125,6 +125,8 @@ class Queue:
             queue,
             limits.jobs,
             limits.payload_bytes,
+            limits.level,
+            int(limits.puts_off),
             line.ensemble,
         ]
         for job, _ in entries:

@@ -53,7 +53,7 @@ local function move(id, payload, size, beside)
     redis.call('UNLINK', job .. v[14])
   end
   redis.call('HSET', job, 'state', 'waiting', 'token', '', 'moved_by', token, 'queue', queue,
-    'queued_us', now_us, 'begin', 0, 'attempts', 0, 'payload', payload, 'beside', beside,
+    'queued_us', now_us, 'begin', 0, 'put_off', 0, 'attempts', 0, 'payload', payload, 'beside', beside,
     'input_ns', sum(v[10], ARGV[3]), 'infer_ns', sum(v[11], ARGV[4]),
     'output_ns', sum(v[12], ARGV[5]))
   redis.call('ZREM', F.lease, id)

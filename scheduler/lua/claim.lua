@@ -18,6 +18,7 @@
 --@include ring
 --@include count
 --@include score
+--@include put_off
 -- So many jobs are looked at in one call, and so many more than may be taken in one look.
 local MOST_LOOKED, SPARE = 256, 8
 local RECORD_MS = 60000
@@ -31,11 +32,14 @@ local now_ms = math.floor(now_us / 1000)
 
 local function read(id)
   local v = redis.call('HMGET', F.jobs .. id, 'state', 'deadline', 'begin', 'rows', 'attempts',
-    'alone', 'queued_us', 'wait_us', 'gateway', 'payload', 'token', 'queue', 'limited', 'beside', 'ensemble')
+    'alone', 'queued_us', 'wait_us', 'gateway', 'payload', 'token', 'queue', 'limited', 'beside',
+    'put_off', 'priority', 'ensemble')
   return {state = v[1], deadline = tonumber(v[2]), begin = tonumber(v[3] or 0),
     rows = tonumber(v[4]), attempts = tonumber(v[5] or 0), alone = v[6] == '1',
     queued_us = tonumber(v[7]), wait_us = tonumber(v[8] or 0), gateway = v[9], payload = v[10],
-    token = v[11], queue = v[12], limited = v[13], beside = v[14], ensemble = v[15]}
+    token = v[11], queue = v[12], limited = v[13], beside = v[14],
+    put_off = tonumber(v[15] or 0), priority = v[16] or 0,
+    ensemble = v[17]}
 end
 
 local function shown(id, j)
@@ -77,7 +81,7 @@ local function take(id, j)
   redis.call('HSET', F.jobs .. id, 'state', 'leased', 'token', token, 'attempts', j.attempts,
     'wait_us', string.format('%.0f', j.wait_us), 'leased_us',
     string.format('%.0f', now_us))
-  if j.begin > 0 then
+  if j.begin > 0 or j.put_off > 0 then
     redis.call('ZADD', F.deadline, j.deadline, id)
   end
   rows_left = rows_left - j.rows
@@ -87,15 +91,34 @@ local function take(id, j)
   answer[#answer + 1] = shown(id, j)
 end
 
--- -> ids seen, and how many of them have left the queue
+local function is_to_be_put_off(j)
+  return j.state == 'waiting' and j.put_off > 0 and j.put_off <= now_ms and j.attempts == 0
+    and j.deadline > now_ms
+end
+
+local function put_off_from(ready, ids, first)
+  for i = first, #ids do
+    local j = read(ids[i])
+    if is_to_be_put_off(j) then
+      put_off(F, ready, ids[i], j.priority, j.deadline)
+    end
+  end
+end
+
+-- -> ids seen, how many of them have left the queue, and whether their order has changed
 local function take_some(ready, from, most)
   local ids = redis.call('ZRANGEBYSCORE', ready, from, '+inf', 'LIMIT', 0, most)
-  local gone = {}
+  local gone, changed = {}, false
   for i, id in ipairs(ids) do
     if rows_left <= 0 then
       break
     end
     local j = read(id)
+    if is_to_be_put_off(j) then
+      put_off_from(ready, ids, i)
+      changed = true
+      break
+    end
     local fits = j.rows and (j.rows <= rows_left or (idle and #taken == 0))
     if j.state ~= 'waiting' or late(id, j) then
       gone[#gone + 1] = id
@@ -113,7 +136,7 @@ local function take_some(ready, from, most)
   if #gone > 0 then
     redis.call('ZREM', ready, unpack(gone))
   end
-  return #ids, #gone
+  return #ids, #gone, changed
 end
 
 -- Take jobs whose score is *from* or more, most urgent first.
@@ -122,11 +145,11 @@ local function take_from(ready, from)
   local looked = 0
   while true do
     local most = math.max(0, rows_left) + SPARE
-    local seen, gone = take_some(ready, from, most)
+    local seen, gone, changed = take_some(ready, from, most)
     looked = looked + seen
-    if gone < seen then
+    if gone < seen and not (changed and looked < MOST_LOOKED) then
       return true
-    elseif seen < most then
+    elseif seen < most and not changed then
       return false
     elseif looked >= MOST_LOOKED then
       return true
@@ -138,15 +161,15 @@ end
 -- another, or a job that runs alone is first.
 local function level_in_turn(ready, turn)
   local head = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')
-  local first = math.floor(tonumber(head[2] or 0) / LEVEL)
+  local first = math.floor(tonumber(head[2] or 0) / PLACE)
   if first == 0 then
     return false
   end
   local behind, bound = {}, '+inf'
   while true do
     local last = redis.call('ZREVRANGEBYSCORE', ready, bound, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    local least = math.floor(tonumber(last[2]) / LEVEL) * LEVEL
-    if least == first * LEVEL then
+    local least = math.floor(tonumber(last[2]) / PLACE) * PLACE
+    if least == first * PLACE then
       return #behind > 0 and behind[turn % #behind + 1]
     end
     behind[#behind + 1] = least

@@ -3,7 +3,9 @@
 -- KEYS  1 ready zset  2 deadline zset  3 bell  4 volume hash  5 statistics of the model version
 --       families: 6 jobs  7 ended  8 statistics
 -- ARGV  1 gateway  2 queue  3 most jobs waiting, 0 for any  4 most bytes of payloads of the
---       version, 0 for any  5 the ensemble that they are for, '' for none  then for each job: id, priority, rows, ms to the deadline, ms it may
+--       version, 0 for any  5 level whose jobs count, 0 for all  6 1 when what is not begun in time
+--       goes behind the others of its level instead of being refused  7 the ensemble that they are
+--       for, '' for none  then for each job: id, priority, rows, ms to the deadline, ms it may
 --       wait to begin (0 for the deadline alone), payload, bytes of a large payload that was set
 --       beside the job instead (0: it is the payload before)
 -- ->    for each job: 1 accepted | its state, if it is known already | 0 refused: too many jobs |
@@ -21,12 +23,15 @@ local BESIDE = ':payload'
 local RING_EVERY = 8
 
 local queue, most_jobs, most_bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local ensemble = ARGV[5]
+local ensemble = ARGV[7]
 local time = redis.call('TIME')
 local now_us = string.format('%.0f', time[1] * 1000000 + time[2])
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local waiting = redis.call('ZCARD', KEYS[1])
 local waited, accepted = waiting, 0
+local level, late_field = tonumber(ARGV[5]), ARGV[6] == '1' and 'put_off' or 'begin'
+local counted = level == 0 and waiting
+  or redis.call('ZCOUNT', KEYS[1], least_score(level), '(' .. least_score(level + 1))
 local volume_field = version_of(queue)
 
 local function known_state(id)
@@ -45,7 +50,7 @@ local function enqueue(id, priority, rows, ttl_ms, begin_ms, payload, beside)
   if beside > 0 and redis.call('EXISTS', KEYS[6] .. id .. BESIDE) == 0 then
     return -2
   end
-  if most_jobs > 0 and waiting >= most_jobs then
+  if most_jobs > 0 and counted >= most_jobs then
     return 0
   end
   local fields = {'state', 'waiting', 'gateway', ARGV[1], 'queue', queue, 'rows', rows,
@@ -72,19 +77,19 @@ local function enqueue(id, priority, rows, ttl_ms, begin_ms, payload, beside)
     fields[#fields + 1], fields[#fields + 2] = 'priority', priority
   end
   if begin_ms > 0 then
-    fields[#fields + 1], fields[#fields + 2] = 'begin', now_ms + begin_ms
+    fields[#fields + 1], fields[#fields + 2] = late_field, now_ms + begin_ms
     due_ms = math.min(due_ms, now_ms + begin_ms)
   end
   redis.call('HSET', KEYS[6] .. id, unpack(fields))
   redis.call('PEXPIRE', KEYS[6] .. id, ttl_ms + GRACE_MS)
   redis.call('ZADD', KEYS[1], score(priority, deadline_ms), id)
   redis.call('ZADD', KEYS[2], due_ms, id)
-  waiting, accepted = waiting + 1, accepted + 1
+  waiting, counted, accepted = waiting + 1, counted + 1, accepted + 1
   return 1
 end
 
 local answer = {}
-for i = 6, #ARGV, 7 do
+for i = 8, #ARGV, 7 do
   local beside = tonumber(ARGV[i + 6])
   local accepted_as = enqueue(ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]),
     tonumber(ARGV[i + 4]), ARGV[i + 5], beside)

@@ -23,7 +23,7 @@ local function give_back(id)
   local job = F.jobs .. id
   local v = redis.call('HMGET', job, 'state', 'token', 'cancelled', 'gateway', 'queue', 'limited',
     'priority', 'deadline', 'attempts', 'alone', 'begin', 'returned_by', 'beside',
-    'ensemble')
+    'ensemble', 'put_off')
   if v[12] == token then
     return 1
   end
@@ -44,9 +44,10 @@ local function give_back(id)
   redis.call('ZREM', F.lease, id)
   if unbegun then
     local attempts = redis.call('HINCRBY', job, 'attempts', -1)
-    if attempts == 0 and tonumber(v[11] or 0) > 0 then
+    local due_ms = math.max(tonumber(v[11] or 0), tonumber(v[15] or 0))
+    if attempts == 0 and due_ms > 0 then
       -- What claim had lifted: it may wait so long to be begun, and has not been.
-      redis.call('ZADD', F.deadline, math.min(tonumber(v[11]), tonumber(v[8])), id)
+      redis.call('ZADD', F.deadline, math.min(due_ms, tonumber(v[8])), id)
     end
   end
   if delay_ms > 0 then

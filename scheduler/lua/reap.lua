@@ -10,6 +10,7 @@
 --@include end_job
 --@include ring
 --@include score
+--@include put_off
 --@include count
 --@include set_aside
 local EVENTS_MOST, ORPHAN_SCAN = 1000, 4096
@@ -23,10 +24,12 @@ local requeued, dead, expired, retried, orphaned = 0, 0, 0, 0, 0
 
 local function read(id)
   local v = redis.call('HMGET', F.jobs .. id, 'state', 'gateway', 'queue', 'limited', 'priority',
-    'deadline', 'crashes', 'alone', 'cancelled', 'token', 'beside', 'ensemble')
+    'deadline', 'crashes', 'alone', 'cancelled', 'token', 'beside', 'put_off',
+    'ensemble')
   return {state = v[1], gateway = v[2], queue = v[3], limited = v[4], priority = v[5] or 0,
     deadline = tonumber(v[6]), crashes = tonumber(v[7] or 0), alone = v[8] == '1',
-    cancelled = v[9], token = v[10], beside = v[11], ensemble = v[12]}
+    cancelled = v[9], token = v[10], beside = v[11], put_off = tonumber(v[12] or 0),
+    ensemble = v[13]}
 end
 
 local function leave_queue(id, j)
@@ -74,6 +77,8 @@ local function reap_deadlines()
     local j = read(id)
     if not j.state then
       redis.call('ZREM', F.deadline, id)
+    elseif j.state == 'waiting' and j.put_off > 0 and j.deadline > now_ms then
+      put_off(F, KEYS[11] .. j.queue, id, j.priority, j.deadline)
     else
       leave_queue(id, j)
       if j.deadline <= now_ms then

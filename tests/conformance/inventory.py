@@ -21,7 +21,6 @@ class Never(NamedTuple):
 
 
 SEQUENCES = Open("sequences")
-POLICIES = Open("queue policies")
 
 
 def _refused(*cases):
@@ -36,6 +35,7 @@ _FIELDS = "conformance/test_config_fields.py::"
 _OPTIONS = "conformance/test_server_options.py::"
 _CONTROL = "cluster/test_model_control.py::TestExplicit::"
 _SHARED = "conformance/test_shared_memory.py::"
+_POLICIES = "conformance/test_queue_policies.py::"
 _PERF = "conformance/test_perf_analyzer.py::"
 _DECOUPLED = "conformance/test_decoupled.py::"
 _CALLS = "conformance/test_every_call.py::"
@@ -74,8 +74,13 @@ MESSAGES = {
     "no data for input": _refused("no data for input"),
     "raw and contents mixed": _refused("raw and contents mixed"),
     "contents of the wrong kind": _refused("contents of the wrong kind"),
-    "queue full": POLICIES,
-    "queue timeout (REJECT)": POLICIES,
+    "queue full": (f"{_POLICIES}test_a_full_queue_refuses",),
+    "queue timeout (REJECT)": (
+        f"{_POLICIES}test_who_waits_longer_than_the_policy_says_is_rejected",
+    ),
+    "queue timeout (DELAY)": (
+        f"{_POLICIES}test_who_is_late_is_served_after_the_others_where_the_policy_delays",
+    ),
     "sequence without start": SEQUENCES,
     "sequence batch > 1": SEQUENCES,
     "sequence backlog expired": SEQUENCES,
@@ -211,7 +216,10 @@ CALLS = {
     "tritonclient, each method": (f"{_CALLS}test_the_waiting_client",),
     "tritonclient.aio, each method": (f"{_CALLS}test_the_asyncio_client",),
     "client_timeout": (f"{_CLIENT}TestInference::test_a_deadline_ends_a_request",),
-    "infer(timeout=)": POLICIES,
+    "infer(timeout=)": (
+        f"{_POLICIES}test_a_request_may_ask_for_a_shorter_wait_where_the_policy_allows_it",
+    ),
+    "infer(priority=)": (f"{_POLICIES}test_levels_go_first_and_have_their_own_bounds",),
     "CallContext.cancel": (f"{_CLIENT}TestInference::test_a_request_can_be_cancelled",),
     "stop_stream(cancel_requests=True)": (
         f"{_STREAMS}test_a_cancelled_stream_takes_its_requests_out_of_the_queue",

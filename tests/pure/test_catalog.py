@@ -338,3 +338,15 @@ class TestLimits:
 
         assert served.limits_for(COUNTED_BYTES - 1) == QueueLimits(5)
         assert served.limits_for(COUNTED_BYTES) == QueueLimits(5, 1 << 30)
+
+    def test_a_level_has_its_own_limit_and_one_without_is_bounded_with_all(self):
+        policy = (
+            "priority_levels: 2 default_priority_level: 2 "
+            "priority_queue_policy { key: 1 value { max_queue_size: 3 timeout_action: DELAY } }"
+        )
+
+        served = self.served(QueueLimits(9, 1 << 30), policy)
+
+        assert served.limits_for(0, 1) == QueueLimits(3, level=1, puts_off=True)
+        assert served.limits_for(COUNTED_BYTES, 1) == QueueLimits(3, 1 << 30, 1, puts_off=True)
+        assert served.limits_for(0, 2) == QueueLimits(9)

@@ -69,6 +69,8 @@ class TestRead:
             "model_transaction_policy { decoupled: false }",
             "optimization { graph { level: 0 } cuda { } }",
             "dynamic_batching { preserve_ordering: false }",
+            "dynamic_batching { preserve_ordering: true }",
+            "dynamic_batching { default_queue_policy { timeout_action: DELAY } }",
             "dynamic_batching { default_queue_policy { timeout_action: REJECT } }",
             "instance_group { rate_limiter { priority: 0 } passive: false }",
             'input { name: "x" data_type: TYPE_FP32 dims: 1 format: FORMAT_NONE optional: false }',
@@ -140,15 +142,6 @@ class TestUnsupported:
             ("model_operations { op_library_filename: 'a.so' }", "model_operations"),
             ("model_repository_agents { agents { name: 'a' } }", "model_repository_agents"),
             ("model_metrics { metric_control { } metric_control { } }", "model_metrics"),
-            ("dynamic_batching { preserve_ordering: true }", "dynamic_batching.preserve_ordering"),
-            (
-                "dynamic_batching { default_queue_policy { timeout_action: DELAY } }",
-                "dynamic_batching.default_queue_policy.timeout_action",
-            ),
-            (
-                "dynamic_batching { priority_queue_policy { key: 1 value { max_queue_size: 1 } } }",
-                "dynamic_batching.priority_queue_policy",
-            ),
             ("input { is_shape_tensor: true }", "input.is_shape_tensor"),
             ("input { allow_ragged_batch: true }", "input.allow_ragged_batch"),
             ("instance_group { passive: true }", "instance_group.passive"),
@@ -262,12 +255,39 @@ class TestValues:
                 ),
             ),
             (
-                "dynamic_batching { priority_levels: 2048 default_priority_level: 1 }",
-                "dynamic_batching: priority_levels must be at most 2047, got 2048",
+                "dynamic_batching { priority_levels: 1024 default_priority_level: 1 }",
+                "dynamic_batching: priority_levels must be at most 1023, got 1024",
             ),
             (
                 "dynamic_batching { default_priority_level: 1 }",
                 "dynamic_batching: default_priority_level needs priority_levels",
+            ),
+            (
+                "dynamic_batching { priority_queue_policy { key: 1 value { } } }",
+                (
+                    "dynamic_batching: priority_queue_policy 1 must be between 1 and "
+                    "priority_levels (0)"
+                ),
+            ),
+            (
+                (
+                    "dynamic_batching { preserve_ordering: true priority_levels: 2 "
+                    "default_priority_level: 1 }"
+                ),
+                (
+                    "dynamic_batching: Only one priority level is allowed when 'preserve_ordering' "
+                    "is true"
+                ),
+            ),
+            (
+                (
+                    "dynamic_batching { preserve_ordering: true "
+                    "default_queue_policy { timeout_action: DELAY } }"
+                ),
+                (
+                    "dynamic_batching: Queue policy can not have DELAY as timeout action when "
+                    "'preserve_ordering' is true"
+                ),
             ),
             (
                 "version_policy { specific { } }",

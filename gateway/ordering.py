@@ -1,0 +1,43 @@
+"""Ordering: answers of one model leave a gateway in the order in which its requests came.
+
+For models with `preserve_ordering`. An answer that is ready waits for those of earlier requests,
+refusals and failures among them; a request whose client has gone is waited for no more, but those
+before it are.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+
+
+class Order:
+    """The requests of one model version in one gateway process."""
+
+    def __init__(self) -> None:
+        self._last: asyncio.Future[None] | None = None
+
+    async def keep(self, answering: Awaitable[bytes]) -> bytes:
+        """The answer, or what is raised instead of it, once all earlier ones have been given."""
+        before, turn = self._last, asyncio.get_running_loop().create_future()
+        self._last = turn
+        try:
+            try:
+                answer = await answering
+            except Exception:
+                await _given(before)
+                raise
+            await _given(before)
+            return answer
+        finally:
+            _after(before, turn)
+
+
+async def _given(before: "asyncio.Future[None] | None") -> None:
+    if before is not None:
+        await asyncio.wait({before})
+
+
+def _after(before: "asyncio.Future[None] | None", turn: "asyncio.Future[None]") -> None:
+    if before is None or before.done():
+        turn.set_result(None)
+    else:
+        before.add_done_callback(lambda _: turn.set_result(None))
