@@ -1,10 +1,17 @@
 """Redis goes away for longer than anybody likes to wait."""
 
+import os
+import signal
+
 import grpc
 import pytest
 from support.load import Load, digit_request, eventually
 
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
+from penstock.scheduler.keys import PartitionKeys
+
+CLIENTS = 16
+LIVE = PartitionKeys(0).deadline
 
 
 @pytest.fixture
@@ -46,8 +53,16 @@ async def test_a_refusal_says_what_is_away_and_when_to_come_back(digits, store):
 
 
 async def test_a_store_that_lost_everything_serves_again(digits, store):
-    async with Load(digits.url, deadline_s=20.0) as load:
+    """Requests that wait in it are queued again: here all of them, since no worker runs."""
+    workers = digits.processes()["worker"]
+    async with Load(digits.url, deadline_s=20.0, clients=CLIENTS) as load:
+        await load.more(1)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        await eventually(lambda: store.command(f"ZCARD {LIVE}") == f":{CLIENTS}".encode())
         store.command("FLUSHALL")
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
         await load.more(300)
 
     assert load.answers.wrong == 0
