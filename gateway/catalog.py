@@ -12,6 +12,7 @@ from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.ensemble import EnsembleRoute
 from penstock.gateway.ordering import Order
+from penstock.gateway.sequences import SequenceRules
 from penstock.gateway.validation import Rules
 from penstock.protos import cluster_pb2
 from penstock.scheduler.completion import Deployment
@@ -67,6 +68,7 @@ class Served:
     limits: QueueLimits
     decoupled: bool
     route: EnsembleRoute | None = None
+    sequences: SequenceRules | None = None
     bulky_limits: QueueLimits = _UNLIMITED
     by_level: Mapping[int, tuple[QueueLimits, QueueLimits]] = field(default_factory=dict)
     order: Order | None = None
@@ -108,6 +110,7 @@ class Served:
             default_policy(batching).limits,
             is_decoupled(deployment.config),
             order=Order() if batching.preserve_ordering else None,
+            sequences=SequenceRules(deployment.sequences) if deployment.sequences else None,
         )
 
     def is_for(self, ref: StageRef, deployment: Deployment) -> bool:

@@ -29,6 +29,7 @@ from penstock.gateway.forecast import Forecast
 from penstock.gateway.lookout import Lookout
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
+from penstock.gateway.sequences import SequenceRules
 from penstock.gateway.shared_tensors import Place, put, take, uses_regions
 from penstock.gateway.tally import REFUSED_FULL, REFUSED_LATE
 from penstock.gateway.tracing import MARK, Tracing
@@ -133,6 +134,8 @@ class Inference:
         if trace is not None:
             payload += MARK
         job = self._job(served.ref, admitted, payload, remaining_s)
+        if served.sequences is not None:
+            job = _in_sequence(job, served.sequences, request)
         if served.route is not None:
             job = _on_route(job, served.route, request)
         answering = self._answer_to(job, served, request.id)
@@ -263,6 +266,12 @@ class Inference:
         if refused is not None:
             self.turned_away += self.draining
             raise refused
+
+
+def _in_sequence(job: NewJob, sequences: SequenceRules, request: ModelInferRequest) -> NewJob:
+    """*job*, in its place in its sequence, with what its model is told of that."""
+    step = sequences.step(request, job.rows)
+    return replace(job, payload=job.payload + sequences.controls(step), step=step)
 
 
 def _on_route(job: NewJob, route: EnsembleRoute, request: ModelInferRequest) -> NewJob:

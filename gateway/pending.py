@@ -17,6 +17,7 @@ from penstock.errors import DeadlineExceeded, JobFailed, PenstockError, StoreUna
 from penstock.gateway.decoupled import Part
 from penstock.gateway.inbox import Inbox, ReplyBroken
 from penstock.gateway.tally import RESUBMITTED, Tally
+from penstock.gateway.turns import Turns
 from penstock.scheduler.chunks import Chunks
 from penstock.scheduler.gathering import Answered
 from penstock.scheduler.jobs import Chunk, NewJob, QueueLimits
@@ -31,6 +32,10 @@ ASK_AFTER_S = 1.0
 _MOST_QUESTIONS = 256
 _AT_THE_END_S = 0.05
 Submit = Callable[[NewJob, Answered], None]
+_STEP_LOST = (
+    "the answer was lost with the store's memory, and the request cannot run twice: "
+    "start the sequence again"
+)
 _ALIVE = frozenset({"waiting", "leased", "delayed", "moving"})
 
 
@@ -75,6 +80,7 @@ class PendingTable:
         self._ids = count(1)
         self._generations: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = Turns()
         self.payload_bytes = 0
         self.overdue: Counter[StageRef] = Counter()
         self.tally = Tally()
@@ -138,6 +144,8 @@ class PendingTable:
             if job.later:
                 self._later.subtract(job.later)
             self.payload_bytes -= len(job.payload)
+            if job.step is not None:
+                self._turns.leave(_sequence_of(job), pending)
 
     async def parts_of(self, job: NewJob, limits: QueueLimits) -> AsyncGenerator[Part, None]:
         """As `answer_to`, for a reply in parts: each of them, and then its end without outputs.
@@ -229,6 +237,9 @@ class PendingTable:
         if submit is not None:
             submit(pending.job, answered)
             return
+        if pending.job.step is not None:
+            self._submit_step(pending, answered)
+            return
         crowd = self._crowds[pending.job.ref]
         self._queue.submit(pending.job, pending.limits, answered, crowd)
 
@@ -237,6 +248,20 @@ class PendingTable:
         model, job = pending.job.ref.model, pending.job.id
         telling = self._chunks.taken(model, job, inbox.passed_on, inbox.passed_bytes)
         self._see_to(telling)
+
+    def _submit_step(self, pending: Pending, answered: Answered) -> None:
+        sequence = _sequence_of(pending.job)
+
+        def entered(outcome: str | Exception | None) -> None:
+            answered(outcome)
+            if not isinstance(outcome, StoreUnavailable):
+                self._turns.leave(sequence, pending)
+
+        def send() -> None:
+            # Those behind it wait for it: there is nobody to wait for.
+            self._queue.submit(pending.job, pending.limits, entered, len(self._turns))
+
+        self._turns.enter(sequence, pending, send)
 
     def _cancel(self, job: NewJob) -> None:
         first, *later = job.models
@@ -301,6 +326,9 @@ class PendingTable:
             pending.strikes += 1
             if pending.strikes < 2:
                 return
+            if pending.job.step is not None:
+                pending.answer.set_exception(StoreUnavailable(_STEP_LOST))
+                return
             del self._pending[pending.job.id]
             pending.job = replace(pending.job, id=self.next_id())
             self._pending[pending.job.id] = pending
@@ -318,3 +346,9 @@ async def _tried(command: Awaitable[object]) -> None:
         await command
     except PenstockError as error:
         log.debug("telling the queue failed, the deadline will end the job", error=str(error))
+
+
+def _sequence_of(job: NewJob) -> tuple[str, int, str]:
+    if job.step is None:
+        raise AssertionError("only jobs of sequences have turns")
+    return job.ref.model, job.ref.version, job.step.sequence

@@ -258,3 +258,29 @@ def cut_string(
         f"'{request.model_name}', expecting string of length {length} but only {available} "
         "bytes available",
     )
+
+
+def sequence_rows(request: ModelInferRequest) -> InvalidRequest:
+    """Several rows for a stateful model."""
+    return InvalidRequest(
+        f"inference request to model '{request.model_name}' must specify batch-size 1 due to "
+        "requirements of sequence batcher"
+    )
+
+
+def no_sequence(request: ModelInferRequest) -> InvalidRequest:
+    """A request to a stateful model that belongs to no sequence."""
+    return InvalidRequest(
+        f"inference request to model '{request.model_name}' must specify a non-zero or non-empty "
+        "correlation ID"
+    )
+
+
+def long_sequence_id(longest: int) -> InvalidRequest:
+    """A string that is too long for a correlation id."""
+    return InvalidRequest(f"string correlation ID must be at most {longest} bytes")
+
+
+def sequence_id_type(given: str, datatype: str) -> InvalidRequest:
+    """A correlation id that the model's control input cannot hold."""
+    return InvalidRequest(f"correlation ID '{given}' is no {datatype}, which the model takes")

@@ -178,8 +178,7 @@ def admit(request: ModelInferRequest, rules: Rules, raw: Raw | None = None) -> A
 def _read_parameters(request: ModelInferRequest, rules: Rules) -> tuple[int, int, bool]:
     """Priority level, queue timeout and whether the path is wanted.
 
-    Sequences: every model is stateless, and Triton ignores the sequence of a request to such a
-    model, so these parameters are checked and have no effect.
+    Triton ignores the sequence of a request to a stateless model; `sequences` reads it for others.
     """
     priority, asked_us, wants_path = rules.default_level, 0, False
     for key in request.parameters:

@@ -59,7 +59,7 @@ class Stage(_message.Message):
     def __init__(self, index: _Optional[int] = ..., artifact: _Optional[str] = ..., artifact_bytes: _Optional[int] = ..., fingerprint: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("model", "version", "config", "stages", "error", "fingerprint", "replicas", "device_kind", "labels", "generation", "files")
+    __slots__ = ("model", "version", "config", "stages", "error", "fingerprint", "replicas", "device_kind", "labels", "generation", "files", "initial_states")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,13 @@ class ModelVersion(_message.Message):
         key: str
         value: Labels
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Labels, _Mapping]] = ...) -> None: ...
+    class InitialStatesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +85,7 @@ class ModelVersion(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_STATES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     config: bytes
@@ -89,7 +97,8 @@ class ModelVersion(_message.Message):
     labels: _containers.MessageMap[str, Labels]
     generation: str
     files: _containers.RepeatedCompositeFieldContainer[File]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., config: _Optional[bytes] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., error: _Optional[str] = ..., fingerprint: _Optional[str] = ..., replicas: _Optional[int] = ..., device_kind: _Optional[str] = ..., labels: _Optional[_Mapping[str, Labels]] = ..., generation: _Optional[str] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ...) -> None: ...
+    initial_states: _containers.ScalarMap[str, bytes]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., config: _Optional[bytes] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., error: _Optional[str] = ..., fingerprint: _Optional[str] = ..., replicas: _Optional[int] = ..., device_kind: _Optional[str] = ..., labels: _Optional[_Mapping[str, Labels]] = ..., generation: _Optional[str] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., initial_states: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
 
 class File(_message.Message):
     __slots__ = ("path", "digest", "size")

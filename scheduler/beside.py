@@ -25,9 +25,13 @@ ADVANCED_TTL_MS: Final = 3_600_000
 _GRACE_MS: Final = 60_000
 
 
-def set_beside(link: Link, key: str, payload: bytes, ttl_ms: int) -> None:
-    """Set a payload; it is there, or was refused, before the script that follows runs."""
-    link.submit("SET", key, payload, "PX", ttl_ms + _GRACE_MS)
+def set_beside(link: Link, key: str, payload: bytes, ttl_ms: int, *, once: bool = False) -> None:
+    """Set a payload; it is there, or was refused, before the script that follows runs.
+
+    Args:
+        once: leave one that is there as it is.
+    """
+    link.submit("SET", key, payload, "PX", ttl_ms + _GRACE_MS, *(("NX",) if once else ()))
 
 
 async def with_payloads(

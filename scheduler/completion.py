@@ -12,7 +12,7 @@ Requests are batched with each other when the completed configuration has `dynam
 owner wrote it, or left `max_batch_size` open.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -29,6 +29,12 @@ from penstock.scheduler.model_config import (
     datatype_of_config,
 )
 from penstock.scheduler.reshape import artifact_dims
+from penstock.scheduler.sequencing import (
+    SequencePlan,
+    hidden_inputs,
+    hidden_outputs,
+    sequence_plan,
+)
 
 __all__ = ["DEFAULT_MAX_BATCH", "Deployment", "StagePlan", "complete"]
 
@@ -54,6 +60,7 @@ class Deployment:
         stages: each stage's part, in order.
         labels: output -> its labels by index, for outputs that have a label file.
         route: of an ensemble, which has no stages of its own; None for other models.
+        sequences: how its sequences are run; None for a stateless model.
     """
 
     config: config_pb.ModelConfig
@@ -62,6 +69,7 @@ class Deployment:
     stages: tuple[StagePlan, ...]
     labels: Mapping[str, tuple[str, ...]]
     route: pb.Route | None = None
+    sequences: SequencePlan | None = None
 
 
 def complete(version: pb.ModelVersion, signatures: Sequence[pb.Signature]) -> Deployment:
@@ -90,30 +98,50 @@ def _complete(version_bytes: bytes, signature_bytes: tuple[bytes, ...]) -> Deplo
     config = config_pb.ModelConfig.FromString(version.config)
     config.name = version.model
     tensors = flow(version, signatures)
-    inputs = _chosen("input", config.input, tensors.inputs, tensors)
-    outputs = _chosen("output", config.output, tensors.products, tensors)
-    stages = tensors.stages([s.name for s in inputs], [s.name for s in outputs])
+    inputs = _chosen(
+        "input", config.input, _without(tensors.inputs, hidden_inputs(config)), tensors
+    )
+    outputs = _chosen("output", config.output, tensors.products, tensors, hidden_outputs(config))
+    kept = dict.fromkeys([*(s.name for s in outputs), *hidden_outputs(config)])
+    stages = tensors.stages([*(s.name for s in inputs), *hidden_inputs(config)], list(kept))
     between = [spec for _, spec in tensors.crossing(stages)]
-    _complete_batching(config, inputs, outputs, between)
+    hidden = [spec for name, spec in tensors.inputs.items() if name in hidden_inputs(config)]
+    hidden += [spec for name, spec in tensors.products.items() if name in hidden_outputs(config)]
+    _complete_batching(config, inputs, outputs, [*between, *hidden])
     _check_preferred_sizes(config)
+    sequences = sequence_plan(version, config, tensors.inputs, tensors.products)
     lead = 1 if config.max_batch_size else 0
     inputs = [_checked("input", config.input, spec, lead) for spec in inputs]
     outputs = [_checked("output", config.output, spec, lead) for spec in outputs]
     _complete_tensors(config, inputs, outputs, lead)
-    warmup.check(config, inputs)
+    warmup.check(config, [*inputs, *(sequences.inputs if sequences else ())])
     _complete_platform(config, version)
     labels = {
         output.name: tuple(version.labels[output.label_filename].values)
         for output in config.output
         if output.label_filename in version.labels
     }
-    return Deployment(config, tuple(inputs), tuple(outputs), stages, labels)
+    return Deployment(config, tuple(inputs), tuple(outputs), stages, labels, sequences=sequences)
+
+
+def _without(
+    found: Mapping[str, pb.TensorSpec], names: Collection[str]
+) -> dict[str, pb.TensorSpec]:
+    return {name: spec for name, spec in found.items() if name not in names}
 
 
 def _chosen(
-    kind: str, listed: Sequence[ConfigTensor], found: Mapping[str, pb.TensorSpec], tensors: Flow
+    kind: str,
+    listed: Sequence[ConfigTensor],
+    found: Mapping[str, pb.TensorSpec],
+    tensors: Flow,
+    hidden: Collection[str] = (),
 ) -> list[pb.TensorSpec]:
-    """The artifacts' tensors that are the model's inputs (or outputs), in order."""
+    """The artifacts' tensors that are the model's inputs (or outputs), in order.
+
+    Args:
+        hidden: those that are not, unless they are listed.
+    """
     names = [tensor.name for tensor in listed]
     for name in names:
         if name not in found:
@@ -122,7 +150,7 @@ def _chosen(
                 f"{' or '.join(tensors.artifacts)}, which {_has(kind, found)}"
             )
     if kind == "output":
-        return [found[name] for name in names or tensors.last]
+        return [found[name] for name in names or tensors.last if names or name not in hidden]
     required = [name for name, spec in found.items() if not spec.optional]
     missing = [name for name in required if names and name not in names]
     if missing:
@@ -155,7 +183,8 @@ def _complete_batching(
         if _asks_for_no_batch(config, everything) or not all(map(_is_open, everything)):
             return
         config.max_batch_size = DEFAULT_MAX_BATCH
-        config.dynamic_batching.SetInParent()
+        if not config.HasField("sequence_batching"):
+            config.dynamic_batching.SetInParent()
     for spec in everything:
         if not _is_open(spec):
             raise InvalidConfiguration(
@@ -166,12 +195,17 @@ def _complete_batching(
 
 
 def _check_preferred_sizes(config: config_pb.ModelConfig) -> None:
-    for size in config.dynamic_batching.preferred_batch_size:
-        if size > config.max_batch_size:
-            raise InvalidConfiguration(
-                f"config.pbtxt: dynamic_batching.preferred_batch_size {size} is more than "
-                f"max_batch_size, which is {config.max_batch_size}"
-            )
+    scheduling = {
+        "dynamic_batching": config.dynamic_batching.preferred_batch_size,
+        "sequence_batching.oldest": config.sequence_batching.oldest.preferred_batch_size,
+    }
+    for where, sizes in scheduling.items():
+        for size in sizes:
+            if size > config.max_batch_size:
+                raise InvalidConfiguration(
+                    f"config.pbtxt: {where}.preferred_batch_size {size} is more than "
+                    f"max_batch_size, which is {config.max_batch_size}"
+                )
 
 
 def _is_open(spec: pb.TensorSpec) -> bool:

@@ -20,6 +20,50 @@ a serialized `Route`, as base64. Clients may not set it."""
 
 
 @dataclass(frozen=True, slots=True)
+class SequenceTerms:
+    """What a model's sequences have in common.
+
+    Attributes:
+        slots: most sequences that run at once; others wait for one of them to end.
+        idle_ms: a sequence that has no request for so long is over.
+        initial: the state that each begins with: a serialized ModelInferRequest with nothing but
+            the tensors that its first request is given; empty for models without state.
+    """
+
+    slots: int
+    idle_ms: int
+    initial: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A request's place in its sequence.
+
+    Attributes:
+        sequence: the correlation id, after "i" for an integer or "s" for a string.
+        starts: it is the first request of its sequence.
+        ends: it is the last one.
+    """
+
+    sequence: str
+    starts: bool
+    ends: bool
+    terms: SequenceTerms
+
+    @property
+    def flag(self) -> str:
+        """The two in one letter, as in lua/lib/sequence.lua."""
+        if self.starts:
+            return "b" if self.ends else "f"
+        return "l" if self.ends else "m"
+
+    @property
+    def id(self) -> str:
+        """The correlation id as its client wrote it."""
+        return self.sequence[1:]
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """A request on its way into the queue.
 
@@ -31,6 +75,7 @@ class NewJob:
         payload: a serialized ModelInferRequest.
         ensemble: "<model>:<version>" of the ensemble that it is for; empty for other models.
         later: where its other steps run; they are not to vanish meanwhile.
+        step: its place in a sequence; None for models without sequences.
     """
 
     id: str
@@ -43,6 +88,7 @@ class NewJob:
     payload: bytes
     ensemble: str = ""
     later: tuple[StageRef, ...] = ()
+    step: Step | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -163,12 +209,18 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended: a reply (a serialized ModelInferResponse), or a code and its text."""
+    """How a job ended: a reply (a serialized ModelInferResponse), or a code and its text.
+
+    Attributes:
+        state: what the job's sequence goes on with (in the form of
+            `SequenceTerms.initial`); None for models without sequences.
+    """
 
     job: str
     code: Code
     message: str
     reply: bytes
+    state: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

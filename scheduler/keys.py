@@ -75,7 +75,8 @@ class PartitionKeys:
         self.gateways = start + "gateways"
         self.dead = start + "dead"
         self.events = start + "events"
-        # Families: the last part is a job id, a gateway, a queue or a model version.
+        self.idle = start + "idle"
+        # Families: the last part is a job id, a gateway, a queue, a sequence or a model version.
         self.jobs = start + "job:"
         self.replies = start + "reply:"
         self.ended = start + "ended:"
@@ -85,6 +86,15 @@ class PartitionKeys:
         self.claims = start + "claim:"
         self.letters = start + "letter:"
         self.tempos = start + "tempo:"
+        self.sequences = start + "sequence:"
+        self.steps = start + "steps:"
+        self.slots = start + "slots:"
+        self.backlogs = start + "backlog:"
+
+    @property
+    def of_sequences(self) -> tuple[str, ...]:
+        """All that a script needs in which a job of a sequence may end."""
+        return self.sequences, self.steps, self.slots, self.backlogs, self.idle
 
     def __repr__(self) -> str:
         return f"PartitionKeys({self.tag})"

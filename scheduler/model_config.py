@@ -19,6 +19,7 @@ from penstock.protos import model_config_pb2 as pb
 from penstock.protos.pool import POOL
 from penstock.scheduler import ensembles, policies, reshape, warmup
 from penstock.scheduler.config_fields import CHOICES, Standing, field_of
+from penstock.scheduler.sequence_config import sequence_problems
 from penstock.tensors import DATATYPES
 
 PYTHON: Final = "python"
@@ -224,12 +225,11 @@ def _check_values(config: pb.ModelConfig, source: str) -> None:
         *_instance_problems(config),
         *_tag_problems(config),
         *warmup.problems(config),
+        *_scheduling_problems(config),
     ):
         refuse(problem)
     for problem in ensembles.problems(config, config.name or source.partition("/")[0]):
         refuse(problem)
-    for problem in _batching_problems(config.dynamic_batching):
-        refuse(f"dynamic_batching: {problem}")
     if config.version_policy.WhichOneof("policy_choice") == "specific":
         versions = config.version_policy.specific.versions
         if not versions or min(versions) < 1:
@@ -275,6 +275,11 @@ def _instance_problems(config: pb.ModelConfig) -> Iterator[str]:
         instances(config)
     except InvalidConfiguration as error:
         yield str(error)
+
+
+def _scheduling_problems(config: pb.ModelConfig) -> Iterator[str]:
+    yield from (f"dynamic_batching: {one}" for one in _batching_problems(config.dynamic_batching))
+    yield from (f"sequence_batching: {one}" for one in sequence_problems(config))
 
 
 def _batching_problems(batching: pb.ModelDynamicBatching) -> Iterator[str]:

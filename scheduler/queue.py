@@ -41,6 +41,7 @@ from penstock.scheduler.keys import (
     partition_of,
 )
 from penstock.scheduler.link import Link, Links
+from penstock.scheduler.sequences import NOT_STARTED, SequenceNotStarted, enqueue_steps
 from penstock.scheduler.statistics import counters_of, summed
 from penstock.scheduler.steps import Steps
 
@@ -49,6 +50,7 @@ _CLAIM = scripts.load("claim")
 _RENEW = scripts.load("renew")
 _ADVANCE = scripts.load("advance")
 _SETTLE = scripts.load("settle")
+_SETTLE_STEPS = scripts.load("settle_steps")
 _CANCEL = scripts.load("cancel")
 _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
@@ -109,6 +111,18 @@ class Queue:
     def _enqueue(self, line: Line, entries: list[Entry]) -> None:
         ref, limits = line.ref, line.limits
         keys, queue = self.keys_of(ref.model), ref.queue
+        link = self._links.to(keys.tag)
+
+        def told(answer: Any) -> None:
+            failed = isinstance(answer, Exception)
+            answers = [answer] * len(entries) if failed else answer
+            for (job, answered), one in zip(entries, answers, strict=True):
+                answered(one if failed else _accepted(one, job))
+
+        if entries[0][0].step is not None:
+            enqueue_steps(link, keys, line, entries, told)
+            link.flush()
+            return
         names = (
             keys.ready + queue,
             keys.deadline,
@@ -119,7 +133,6 @@ class Queue:
             keys.ended,
             keys.stats,
         )
-        link = self._links.to(keys.tag)
         words: list[Argument] = [
             line.gateway,
             queue,
@@ -136,12 +149,6 @@ class Queue:
             else:
                 set_beside(link, keys.jobs + job.id + BESIDE, job.payload, job.ttl_ms)
                 words += (b"", len(job.payload))
-
-        def told(answer: Any) -> None:
-            failed = isinstance(answer, Exception)
-            outcomes = [answer] * len(entries) if failed else map(_accepted, answer)
-            for (_, answered), outcome in zip(entries, outcomes, strict=True):
-                answered(outcome)
 
         link.start(_ENQUEUE, names, words, told)
         # Who else comes in this turn has been gathered already.
@@ -187,6 +194,7 @@ class Queue:
                 keys.ended,
                 keys.replies,
                 keys.stats,
+                *keys.of_sequences,
             ),
             (token, *terms.words()),
         )
@@ -250,6 +258,7 @@ class Queue:
                 keys.ended,
                 keys.replies,
                 keys.stats,
+                *keys.of_sequences,
             ),
             (
                 token,
@@ -274,6 +283,8 @@ class Queue:
     ) -> Awaitable[list[Held]]:
         """End jobs of one batch of *rows* rows, each exactly once and each on its own.
 
+        What a job made of its sequence's state is kept in the same step.
+
         The call is on its way when this returns; its answer may be awaited later.
 
         Args:
@@ -281,11 +292,18 @@ class Queue:
                 the end of the event-loop turn.
         """
         keys = self.keys_of(ref.model)
+        script, more = _SETTLE, tuple[str, ...]()
         words: list[str | int | bytes] = []
-        for outcome in outcomes:
-            words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
+        if not outcomes or outcomes[0].state is None:
+            for outcome in outcomes:
+                words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
+        else:
+            script, more = _SETTLE_STEPS, keys.of_sequences
+            for outcome in outcomes:
+                words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
+                words.append(outcome.state or b"")
         answer = (link or self._links.to(keys.tag)).call(
-            _SETTLE,
+            script,
             (
                 keys.lease,
                 keys.deadline,
@@ -295,6 +313,7 @@ class Queue:
                 keys.ended,
                 keys.replies,
                 keys.stats,
+                *more,
             ),
             (token, rows, timing.input_ns, timing.infer_ns, timing.output_ns, *words),
         )
@@ -327,6 +346,7 @@ class Queue:
                 keys.replies,
                 keys.ready,
                 keys.stats,
+                *keys.of_sequences,
             ),
             (job,),
         )
@@ -367,6 +387,7 @@ class Queue:
                 keys.ready,
                 keys.bells,
                 keys.stats,
+                *keys.of_sequences,
             ),
             (token, *how, *jobs),
         )
@@ -400,6 +421,7 @@ class Queue:
                 keys.bells,
                 keys.stats,
                 keys.letters,
+                *keys.of_sequences,
             ),
             (most, gateway_ms, died),
         )
@@ -468,12 +490,16 @@ async def _held(answer: Awaitable[list[int]]) -> list[Held]:
     return [Held(value) for value in await answer]
 
 
-def _accepted(answer: int | bytes) -> str | Exception | None:
+def _accepted(answer: int | bytes, job: NewJob) -> str | Exception | None:
+    if answer == 1:
+        return None
     if isinstance(answer, bytes):
         return answer.decode()
     if answer == -2:
         return OutOfMemory("there is no memory for the request in the queue; try again later")
-    return None if answer == 1 else QueueFull("Exceeds maximum queue size")
+    if answer == NOT_STARTED and job.step is not None:
+        return SequenceNotStarted(job.ref.model, job.step)
+    return QueueFull("Exceeds maximum queue size")
 
 
 def _lease(token: str, fields: list[Any]) -> Lease:

@@ -29,6 +29,7 @@ from penstock.scheduler.python_models import check_models_of_code
 CONFIG: Final = "config.pbtxt"
 
 _GENERATION_BYTES: Final = 4
+_MOST_STATE_BYTES: Final = 1 << 20
 
 NO_VERSION: Final = 0
 """Stands in records for "none": a model that has an error and no version to show it at."""
@@ -197,6 +198,26 @@ def _samples(base: Path, folder: Path, config: config_pb.ModelConfig) -> str:
     return fingerprint(paths) if paths else ""
 
 
+def _initial_states(base: Path, folder: Path, config: config_pb.ModelConfig) -> dict[str, bytes]:
+    """The files that the states of sequences begin with."""
+    initials = [one for state in config.sequence_batching.state for one in state.initial_state]
+    found: dict[str, bytes] = {}
+    for file in sorted({one.data_file for one in initials} - {""}):
+        path = folder / "initial_state" / file
+        if not path.is_file():
+            raise InvalidConfiguration(
+                f"{folder.name}/{CONFIG}: data_file '{file}' is not in {folder.name}/initial_state"
+            )
+        inside(base, path)
+        if path.stat().st_size > _MOST_STATE_BYTES:
+            raise InvalidConfiguration(
+                f"{folder.name}/{CONFIG}: data_file '{file}' is larger than "
+                f"{_MOST_STATE_BYTES} bytes"
+            )
+        found[file] = path.read_bytes()
+    return found
+
+
 def _text(base: Path, path: Path) -> str:
     inside(base, path)
     try:
@@ -258,6 +279,7 @@ def _version(
         replicas=instances.replicas,
         device_kind=instances.device_kind or default_kind,
         labels=labels,
+        initial_states=_initial_states(base, folder, config),
     )
     version.fingerprint = _digest(version.SerializeToString(deterministic=True))
     parts = [stage.fingerprint for stage in stages]

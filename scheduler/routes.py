@@ -109,6 +109,11 @@ class _Composition:
                     f"model {found.ref.model} is decoupled, and a step gives one answer to each "
                     "request: set model_transaction_policy.decoupled to false, or call it by itself"
                 )
+            if found.deployment.sequences is not None:
+                raise self._refusal(
+                    f"model {found.ref.model} has sequence_batching, and a step belongs to no "
+                    "sequence: call it by itself"
+                )
             self._check_inputs(step, found)
             self._check_outputs(step, found)
             made += _expanded(step, at, found)

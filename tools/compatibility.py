@@ -54,6 +54,7 @@ OFFERED: Final = {
     "model_repository(unload_dependents)": "yes",
     "parameters": "yes",
     "schedule_policy": "yes: priorities and timeouts",
+    "sequence": "yes; the state of a sequence survives its worker",
     "statistics": "yes",
     "system_shared_memory": f"yes, {_SHARED}",
     "trace": "yes, with `--trace-file`; no tensors",
@@ -62,7 +63,6 @@ OFFERED: Final = {
 
 LACKING: Final = {
     "cuda_shared_memory": _NO_CUDA,
-    "sequence": "no",
 }
 """Extensions of Triton's that are not offered."""
 

@@ -237,19 +237,23 @@ def _worker(
 
 def _duty(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Duty:
     plan, config = loaded.deployment.stages[settings.stage], loaded.deployment.config
+    last = settings.stage == len(loaded.deployment.stages) - 1
+    sequences = loaded.deployment.sequences
     return Duty(
         ref=StageRef(settings.model, settings.version, settings.stage, record.generation),
-        last=settings.stage == len(loaded.deployment.stages) - 1,
+        last=last,
         boot_id=record.boot_id,
         step=f"stage {settings.stage} worker {record.node}:{record.pid}",
         consumes=tuple(plan.consumes),
-        keeps=tuple(plan.keeps),
+        # Of a sequence's state only the next request is told.
+        keeps=tuple(spec.name for spec in loaded.deployment.outputs) if last else tuple(plan.keeps),
         rules=BatchRules.of(config),
         batched=config.max_batch_size > 0,
         optional=frozenset(s.name for s in loaded.deployment.inputs if s.optional),
         by_parameters=loaded.stage.runtime == PYTHON,
         lease_ms=settings.lease_ms,
         inputs=loaded.deployment.inputs,
+        states=None if sequences is None else sequences.states,
     )
 
 

@@ -4,11 +4,13 @@ Requests are batched along dimension 0, and only with others whose inputs have t
 datatypes and remaining dimensions.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from penstock.protos import model_config_pb2
+from penstock.scheduler.sequencing import slots_of_worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class BatchRules:
         if config.max_batch_size <= 0:
             return cls()
         most = config.max_batch_size
+        if config.HasField("sequence_batching"):
+            return cls._of_sequences(config)
         decoupled = config.model_transaction_policy.decoupled
         if decoupled or not config.HasField("dynamic_batching"):
             return cls(most_rows=most)
@@ -46,6 +50,29 @@ class BatchRules:
             together=True,
             enough_rows=min(most, max(batching.preferred_batch_size, default=most)),
             patience_us=batching.max_queue_delay_microseconds,
+        )
+
+    @classmethod
+    def _of_sequences(cls, config: model_config_pb2.ModelConfig) -> "BatchRules":
+        """Requests of different sequences share a run: of each, only one is there at a time."""
+        most, batching = config.max_batch_size, config.sequence_batching
+        if batching.HasField("oldest"):
+            candidates = min(most, slots_of_worker(config))
+            return cls(
+                most_rows=most,
+                together=True,
+                enough_rows=min(
+                    candidates, max(batching.oldest.preferred_batch_size, default=most)
+                ),
+                patience_us=batching.oldest.max_queue_delay_microseconds,
+            )
+        # As in Triton, the delay counts only where it is said how many slots are enough.
+        utilization = batching.direct.minimum_slot_utilization
+        return cls(
+            most_rows=most,
+            together=True,
+            enough_rows=max(1, math.ceil(utilization * most)),
+            patience_us=batching.direct.max_queue_delay_microseconds if utilization else 0,
         )
 
 

@@ -216,6 +216,18 @@ def custom_parameters(head: pb.ModelInferRequest) -> dict[str, bool | int | floa
     return found
 
 
+def state_after(work: Work, results: Mapping[str, Tensor], states: Mapping[str, str]) -> bytes:
+    """What the next request of the work's sequence is given: *states* maps outputs to inputs."""
+    tensors = [results.get(name) or work.tensors[name] for name in states]
+    described = tuple(
+        (name, t.datatype, t.shape) for name, t in zip(states.values(), tensors, strict=True)
+    )
+    parts: list[wire.Buffer] = [_input_entries(described)]
+    for tensor in tensors:
+        parts += wire.raw_input_field(tensor.raw)
+    return b"".join(parts)
+
+
 def wants_path(head: pb.ModelInferRequest) -> bool:
     """Whether the client asked to be told which processes its request went through."""
     if PATH not in head.parameters:

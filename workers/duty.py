@@ -1,5 +1,6 @@
 """A worker's duty: which stage it serves, and how."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from penstock.protos import cluster_pb2 as pb
@@ -20,6 +21,8 @@ class Duty:
         batched: tensors have a batch dimension in front.
         by_parameters: requests that differ in their own parameters must not share a batch.
         inputs: the model's, with full shapes; what an ensemble hands it is held against them.
+        states: output -> input, of what a sequence hands from one request to the next; None for
+            stateless models.
     """
 
     ref: StageRef
@@ -34,3 +37,4 @@ class Duty:
     by_parameters: bool
     lease_ms: int
     inputs: tuple[pb.TensorSpec, ...] = ()
+    states: Mapping[str, str] | None = None

@@ -45,6 +45,7 @@ class Endings:
         self._queue = queue
         self._renewal = renewal
         self._writing: set[asyncio.Task[None]] = set()
+        self._no_state = None if duty.states is None else b""
 
     def finish(self, batch: Sequence[Work], ran: Ran, rows: int = 0) -> None:
         """Settle each job of a batch of *rows* rows, or pass it on."""
@@ -82,7 +83,7 @@ class Endings:
 
     def refuse(self, lease: Lease, error: PenstockError) -> None:
         """End a job that cannot even be read."""
-        outcome = Outcome(lease.id, error.code, str(error), b"")
+        outcome = Outcome(lease.id, error.code, str(error), b"", self._no_state)
         self._settle(lease.token, 0, NO_TIME, [outcome], ())
 
     def end(self, work: Work, outcome: Outcome, rows: int, timing: Timing) -> None:
@@ -111,9 +112,9 @@ class Endings:
 
     def _failure(self, work: Work, result: Result) -> Outcome:
         if work.revoked or not isinstance(result, Failure):
-            return Outcome(work.lease.id, Code.CANCELLED, "", b"")
+            return Outcome(work.lease.id, Code.CANCELLED, "", b"", self._no_state)
         message = result.message if work.leg is None else work.leg.told(result.message)
-        return Outcome(work.lease.id, result.code, message, b"")
+        return Outcome(work.lease.id, result.code, message, b"", self._no_state)
 
     def _success(self, work: Work, result: Tensors) -> Outcome:
         duty, leg = self._duty, work.leg
@@ -122,7 +123,8 @@ class Endings:
         else:
             tensors = leg.alight(work.carried, result, work.tensors)
             body = codec.reply(work, tensors, leg.outputs, leg.version, self._step_of(leg))
-        return Outcome(work.lease.id, Code.OK, "", body)
+        state = None if duty.states is None else codec.state_after(work, result, duty.states)
+        return Outcome(work.lease.id, Code.OK, "", body, state)
 
     def _next_stage(self, work: Work, result: Tensors) -> bytes:
         duty, leg = self._duty, work.leg

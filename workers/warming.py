@@ -76,7 +76,8 @@ def warm_up(
         ArtifactUnusable: it does not run.
     """
     plan = deployment.stages[stage.index]
-    reads_requests = set(plan.consumes) <= {spec.name for spec in deployment.inputs}
+    given = [*deployment.inputs, *(deployment.sequences.inputs if deployment.sequences else ())]
+    reads_requests = set(plan.consumes) <= {spec.name for spec in given}
     if not samples or not reads_requests:
         _on_zeros(execution, deployment, stage)
         return

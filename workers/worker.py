@@ -115,6 +115,7 @@ class Worker:
     # claiming
 
     async def _claim_jobs(self) -> None:
+        some_wait = False
         while not self._draining:
             room = rows_to_claim(sum(work.rows for work in self._staged), self._duty.rules)
             busy = self._running is not None or bool(self._staged)
@@ -123,7 +124,9 @@ class Worker:
                 await self._room.wait()
                 continue
             self._claim_due = False
-            claim = await self._claim(room)
+            # Nobody rings again for a job that waits for others to share its batch.
+            claim = await self._claim(room, may_sleep=not some_wait)
+            some_wait = bool(claim.wait_us)
             if claim.leases:
                 self._turns.took()
                 if self._running is None:
@@ -136,7 +139,7 @@ class Worker:
                 self._claim_due = True
                 await asyncio.sleep(min(wait_s, max(0.001, wait_s / 10)))
 
-    async def _claim(self, room: int) -> Claim:
+    async def _claim(self, room: int, *, may_sleep: bool) -> Claim:
         duty, nonce = self._duty, f"{next(self._nonces):x}"
         idle = self._running is None and not self._staged
         terms = ClaimTerms(
@@ -147,7 +150,7 @@ class Worker:
             idle=idle,
             turn=self._turns.next(),
         )
-        call = self._queue.claim if idle else self._queue.claim_now
+        call = self._queue.claim if idle and may_sleep else self._queue.claim_now
         while True:
             try:
                 return await call(duty.ref, duty.boot_id, nonce, terms, self._link)

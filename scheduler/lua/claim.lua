@@ -2,7 +2,8 @@
 -- claim: give a worker up to so many rows of waiting jobs, most urgent first.
 -- KEYS  1 ready zset  2 the worker's own ready zset  3 lease zset  4 deadline zset  5 bell
 --       6 the worker's last claim  7 volume hash
---       families: 8 jobs  9 ended  10 replies  11 statistics
+--       families: 8 jobs  9 ended  10 replies  11 statistics  12 sequences  13 steps  14 slots
+--       15 backlogs  and 16 the idle zset
 -- ARGV  1 token (worker's boot id + nonce)  2 most rows  3 lease in ms  4 rows worth waiting for
 --       5 longest wait in microseconds  6 1 when the worker has nothing else to do
 --       7 0, or the number of a guaranteed turn
@@ -19,12 +20,15 @@
 --@include count
 --@include score
 --@include put_off
+--@include sequence
+--@include drop_job
 -- So many jobs are looked at in one call, and so many more than may be taken in one look.
 local MOST_LOOKED, SPARE = 256, 8
 local RECORD_MS = 60000
 
 local F = {lease = KEYS[3], deadline = KEYS[4], volume = KEYS[7], jobs = KEYS[8],
-  ended = KEYS[9], replies = KEYS[10]}
+  ended = KEYS[9], replies = KEYS[10], stats = KEYS[11],
+  sequences = KEYS[12], steps = KEYS[13], slots = KEYS[14], backlogs = KEYS[15], idle = KEYS[16]}
 local token, idle = ARGV[1], ARGV[6] == '1'
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -61,9 +65,9 @@ end
 
 local function late(id, j)
   if j.deadline <= now_ms then
-    end_job(F, id, j, 'expired', '', 4, 'the deadline passed before the work was begun', '')
+    drop_job(F, id, j, 'expired', '', 4, 'the deadline passed before the work was begun', '')
   elseif j.begin > 0 and j.begin <= now_ms and j.attempts == 0 then
-    end_job(F, id, j, 'expired', '', 14, 'Request timeout expired', '')
+    drop_job(F, id, j, 'expired', '', 14, 'Request timeout expired', '')
   else
     return false
   end

@@ -15,86 +15,24 @@
 --@include version_of
 --@include ring
 --@include score
--- A job whose scheduler and gateway both vanish for good still goes, this long after its deadline.
-local GRACE_MS = 60000
--- Where a large payload is, after the job's own key; as in queue.py.
-local BESIDE = ':payload'
+--@include new_job
 -- More than one sleeping worker is woken only as the queue grows.
 local RING_EVERY = 8
 
-local queue, most_jobs, most_bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local ensemble = ARGV[7]
-local time = redis.call('TIME')
-local now_us = string.format('%.0f', time[1] * 1000000 + time[2])
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local ensemble, level = ARGV[7], tonumber(ARGV[5])
 local waiting = redis.call('ZCARD', KEYS[1])
 local waited, accepted = waiting, 0
-local level, late_field = tonumber(ARGV[5]), ARGV[6] == '1' and 'put_off' or 'begin'
-local counted = level == 0 and waiting
+local line = {ensemble = ensemble, late_field = ARGV[6] == '1' and 'put_off' or 'begin'}
+line.counted = level == 0 and waiting
   or redis.call('ZCOUNT', KEYS[1], least_score(level), '(' .. least_score(level + 1))
-local volume_field = version_of(queue)
-
-local function known_state(id)
-  local ended = redis.call('GET', KEYS[7] .. id)
-  if ended then
-    return string.match(ended, '^%S+')
-  end
-  return redis.call('HGET', KEYS[6] .. id, 'state')
-end
-
-local function enqueue(id, priority, rows, ttl_ms, begin_ms, payload, beside)
-  if redis.call('EXISTS', KEYS[6] .. id, KEYS[7] .. id) > 0 then
-    return known_state(id)
-  end
-  local size = beside > 0 and beside or #payload
-  if beside > 0 and redis.call('EXISTS', KEYS[6] .. id .. BESIDE) == 0 then
-    return -2
-  end
-  if most_jobs > 0 and counted >= most_jobs then
-    return 0
-  end
-  local fields = {'state', 'waiting', 'gateway', ARGV[1], 'queue', queue, 'rows', rows,
-    'accepted_us', now_us, 'queued_us', now_us, 'payload', payload}
-  if most_bytes > 0 then
-    local bytes = tonumber(redis.call('HGET', KEYS[4], volume_field) or 0)
-    if bytes + size > most_bytes then
-      return -1
-    end
-    redis.call('HINCRBY', KEYS[4], volume_field, size)
-    fields[#fields + 1], fields[#fields + 2] = 'limited', size
-  end
-  if beside > 0 then
-    fields[#fields + 1], fields[#fields + 2] = 'beside', BESIDE
-  end
-  local deadline_ms = now_ms + ttl_ms
-  local due_ms = deadline_ms
-  fields[#fields + 1], fields[#fields + 2] = 'deadline', deadline_ms
-  if ensemble ~= '' then
-    fields[#fields + 1], fields[#fields + 2] = 'ensemble', ensemble
-    fields[#fields + 1], fields[#fields + 2] = 'items', rows
-  end
-  if priority ~= '0' then
-    fields[#fields + 1], fields[#fields + 2] = 'priority', priority
-  end
-  if begin_ms > 0 then
-    fields[#fields + 1], fields[#fields + 2] = late_field, now_ms + begin_ms
-    due_ms = math.min(due_ms, now_ms + begin_ms)
-  end
-  redis.call('HSET', KEYS[6] .. id, unpack(fields))
-  redis.call('PEXPIRE', KEYS[6] .. id, ttl_ms + GRACE_MS)
-  redis.call('ZADD', KEYS[1], score(priority, deadline_ms), id)
-  redis.call('ZADD', KEYS[2], due_ms, id)
-  waiting, counted, accepted = waiting + 1, counted + 1, accepted + 1
-  return 1
-end
-
 local answer = {}
 for i = 8, #ARGV, 7 do
-  local beside = tonumber(ARGV[i + 6])
-  local accepted_as = enqueue(ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3]),
-    tonumber(ARGV[i + 4]), ARGV[i + 5], beside)
-  if beside > 0 and (accepted_as == 0 or accepted_as == -1) then
-    redis.call('UNLINK', KEYS[6] .. ARGV[i] .. BESIDE)
+  local id, beside = ARGV[i], tonumber(ARGV[i + 6])
+  local accepted_as, deadline_ms = new_job(line, id, ARGV[i + 1], ARGV[i + 2],
+    tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5], beside)
+  if deadline_ms then
+    redis.call('ZADD', KEYS[1], score(ARGV[i + 1], deadline_ms), id)
+    waiting, accepted, line.counted = waiting + 1, accepted + 1, line.counted + 1
   end
   answer[#answer + 1] = accepted_as
 end

@@ -3,6 +3,7 @@
 -- KEYS  1 lease zset  2 deadline zset  3 delay zset  4 volume hash  5 gateways zset
 --       6 dead letters  7 events
 --       families: 8 jobs  9 ended  10 replies  11 ready  12 bells  13 statistics  14 letters
+--       15 sequences  16 steps  17 slots  18 backlogs  and 19 the idle zset
 -- ARGV  1 most jobs of each kind in this call  2 ms after which a silent gateway is gone
 --       3 boot id of a worker that is known to have died, '' for none
 -- ->    {requeued, dead, expired, retried, orphaned}
@@ -13,9 +14,12 @@
 --@include put_off
 --@include count
 --@include set_aside
+--@include sequence
+--@include drop_job
 local EVENTS_MOST, ORPHAN_SCAN = 1000, 4096
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[8],
-  ended = KEYS[9], replies = KEYS[10]}
+  ended = KEYS[9], replies = KEYS[10], stats = KEYS[13],
+  sequences = KEYS[15], steps = KEYS[16], slots = KEYS[17], backlogs = KEYS[18], idle = KEYS[19]}
 local most, gateway_ms, died = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local time = redis.call('TIME')
 local now_us = string.format('%.0f', time[1] * 1000000 + time[2])
@@ -23,6 +27,9 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local requeued, dead, expired, retried, orphaned = 0, 0, 0, 0, 0
 
 local function read(id)
+  if refused_now[id] then
+    return {}
+  end
   local v = redis.call('HMGET', F.jobs .. id, 'state', 'gateway', 'queue', 'limited', 'priority',
     'deadline', 'crashes', 'alone', 'cancelled', 'token', 'beside', 'put_off',
     'ensemble')
@@ -42,11 +49,11 @@ local function crashed(id, j)
   j.crashes = j.crashes + 1
   count(KEYS[13], j, 'crashes')
   if j.cancelled then
-    end_job(F, id, j, 'cancelled', '')
+    drop_job(F, id, j, 'cancelled', '')
     count(KEYS[13], j, 'cancelled')
   elseif j.alone and j.crashes >= 2 then
     set_aside(KEYS[6], KEYS[14], F.jobs .. id, id, j)
-    end_job(F, id, j, 'dead', '', 13, 'job ' .. id .. ' ended its worker '
+    drop_job(F, id, j, 'dead', '', 13, 'job ' .. id .. ' ended its worker '
       .. j.crashes .. ' times, the last time alone; it was set aside', '')
     count(KEYS[13], j, 'dead')
     dead = dead + 1
@@ -72,6 +79,23 @@ local function reap_leases(ids, only)
   end
 end
 
+-- A sequence that waits for a slot is refused as a whole when one of its requests waited too long.
+local function waited_for_a_slot(id)
+  local name = redis.call('HGET', F.jobs .. id, 'sequence')
+  if not name or redis.call('HGET', F.sequences .. name, 'active') ~= '0' then
+    return false
+  end
+  for _, entry in ipairs(redis.call('LRANGE', F.steps .. name, 0, -1)) do
+    local step = string.sub(entry, 2)
+    if is_alive(F, step) then
+      refuse_step(F, step, 'expired', 14, 'timeout of the corresponding sequence has been expired',
+        'expired')
+    end
+  end
+  forget(F, name)
+  return true
+end
+
 local function reap_deadlines()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', F.deadline, '-inf', now_ms, 'LIMIT', 0, most)) do
     local j = read(id)
@@ -82,11 +106,12 @@ local function reap_deadlines()
     else
       leave_queue(id, j)
       if j.deadline <= now_ms then
-        end_job(F, id, j, 'expired', '', 4, 'the deadline passed', '')
-      else
-        end_job(F, id, j, 'expired', '', 14, 'Request timeout expired', '')
+        drop_job(F, id, j, 'expired', '', 4, 'the deadline passed', '')
+        count(KEYS[13], j, 'expired')
+      elseif not waited_for_a_slot(id) then
+        drop_job(F, id, j, 'expired', '', 14, 'Request timeout expired', '')
+        count(KEYS[13], j, 'expired')
       end
-      count(KEYS[13], j, 'expired')
       expired = expired + 1
     end
   end
@@ -110,7 +135,7 @@ local function drop_orphan(id, j)
     redis.call('HSET', F.jobs .. id, 'cancelled', '1')
   elseif j.state == 'waiting' or j.state == 'delayed' then
     leave_queue(id, j)
-    end_job(F, id, j, 'cancelled', '')
+    drop_job(F, id, j, 'cancelled', '')
     count(KEYS[13], j, 'cancelled')
   end
   orphaned = orphaned + 1
@@ -138,6 +163,30 @@ local function reap_gateways()
   end
 end
 
+local function any_alive(steps)
+  for _, entry in ipairs(redis.call('LRANGE', steps, 0, -1)) do
+    if is_alive(F, string.sub(entry, 2)) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Sequences that have been idle for too long, or that nothing is left of.
+local function reap_sequences()
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', F.idle, '-inf', now_ms, 'LIMIT', 0, most)) do
+    local v = redis.call('HMGET', F.sequences .. name, 'job', 'active')
+    local lives = v[1] and v[1] ~= '' and is_alive(F, v[1])
+    if lives or (v[2] == '0' and any_alive(F.steps .. name)) then
+      redis.call('ZADD', F.idle, now_ms + LOOK_MS, name)
+    elseif v[1] and v[1] ~= '' then
+      step_ended(F, name, v[1], false, '')
+    else
+      end_sequence(F, name)
+    end
+  end
+end
+
 if died ~= '' then
   reap_leases(redis.call('ZRANGE', F.lease, 0, 16 * most), died)
   flush_ended(F)
@@ -148,6 +197,8 @@ reap_deadlines()
 flush_ended(F)
 reap_delays()
 reap_gateways()
+flush_ended(F)
+reap_sequences()
 flush_ended(F)
 if redis.call('ZCARD', F.deadline) == 0 then
   -- No job lives: what is still counted was of jobs that vanished while nobody reaped.

@@ -12,63 +12,10 @@
 --@include totals
 --@include step
 --@include count
-local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[3], jobs = KEYS[5],
-  ended = KEYS[6], replies = KEYS[7]}
-local token = ARGV[1]
-local time = redis.call('TIME')
-local now_us = time[1] * 1000000 + time[2]
-local input_ns, infer_ns, output_ns = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local took = {input_ns, infer_ns, output_ns}
-local more, of_ensembles = no_totals(), {}
-
--- For the model of the last step it is one request, for the ensemble another.
-local function note_ensemble(id, ensemble, succeeded, so_far)
-  local v = redis.call('HMGET', F.jobs .. id, 'items', 'since')
-  local totals = of_ensembles[ensemble] or no_totals()
-  of_ensembles[ensemble] = totals
-  add_request(totals, succeeded, so_far, took, v[1], now_us)
-  return since_step(so_far, v[2])
-end
-
-local function settle(id, code, message, reply)
-  local v = redis.call('HMGET', F.jobs .. id, 'state', 'token', 'cancelled', 'gateway', 'queue',
-    'limited', 'accepted_us', 'wait_us', 'input_ns', 'infer_ns', 'output_ns', 'rows', 'beside',
-    'moved_by', 'ensemble')
-  if v[1] ~= 'leased' or v[2] ~= token then
-    return (ended_by(F, id, token))
-  end
-  local j = {gateway = v[4], queue = v[5], limited = v[6], beside = v[13], moved_by = v[14],
-    ensemble = v[15]}
-  if v[3] then
-    end_job(F, id, j, 'cancelled', token)
-    count(KEYS[8], j, 'cancelled')
-    return 2
-  end
-  local succeeded, so_far = code == '0', {v[7], v[8], v[9], v[10], v[11]}
-  if j.ensemble then
-    so_far = note_ensemble(id, j.ensemble, succeeded, so_far)
-  end
-  add_request(more, succeeded, so_far, took, v[12], now_us)
-  end_job(F, id, j, succeeded and 'succeeded' or 'failed', token, code, message, reply)
-  return 1
-end
-
-local answer, fenced = {}, 0
+--@include settle_job
+local answer = {}
 for i = 6, #ARGV, 4 do
-  local settled = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
-  fenced = fenced + (settled == 0 and 1 or 0)
-  answer[#answer + 1] = settled
+  answer[#answer + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
-flush_ended(F)
-if fenced > 0 then
-  redis.call('HINCRBY', KEYS[4], 'fenced', fenced)
-end
-if more[SUCCESS] + more[FAIL] > 0 then
-  local rows = more[SUCCESS] > 0 and tonumber(ARGV[2]) or 0
-  add_totals(KEYS[4], more, rows, now_us, input_ns, infer_ns, output_ns)
-end
-for ensemble, totals in pairs(of_ensembles) do
-  totals[EXECUTIONS] = totals[SUCCESS]
-  add_totals(KEYS[8] .. ensemble, totals, 0, now_us)
-end
+flush_settled()
 return answer

@@ -46,7 +46,10 @@ def test_files_are_named_by_their_path():
         ("no json", "config override: "),
         ('{"max_batch_sise": 1}', 'no field named "max_batch_sise"'),
         ('{"max_batch_size": -1}', "max_batch_size must be 0 or more"),
-        ('{"sequence_batching": {}}', "does not implement 'sequence_batching'"),
+        (
+            '{"model_operations": {"op_library_filename": ["x"]}}',
+            "does not implement 'model_operations'",
+        ),
         ('{"name": "other"}', "name is 'other'"),
     ],
 )

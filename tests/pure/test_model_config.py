@@ -130,7 +130,10 @@ class TestUnsupported:
     @pytest.mark.parametrize(
         ("text", "path"),
         [
-            ("sequence_batching { }", "sequence_batching"),
+            (
+                "sequence_batching { iterative_sequence: true }",
+                "sequence_batching.iterative_sequence",
+            ),
             ("response_cache { enable: true }", "response_cache.enable"),
             ("optimization { cuda { graphs: true } }", "optimization.cuda.graphs"),
             ("batch_input { kind: BATCH_ITEM_SHAPE }", "batch_input"),

@@ -1,5 +1,7 @@
 """A request's way through an ensemble, and what must go together for there to be one."""
 
+from dataclasses import replace
+
 import pytest
 from support.ensembles import step
 from support.infer_requests import spec
@@ -8,9 +10,11 @@ from penstock.errors import InvalidConfiguration
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.completion import Deployment
+from penstock.scheduler.jobs import SequenceTerms
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.model_config import parse
 from penstock.scheduler.routes import Component, compose
+from penstock.scheduler.sequencing import SequencePlan
 
 WIDE = (-1, 4)
 
@@ -190,6 +194,14 @@ class TestRefusals:
         told = refusal(version(*CHAIN), a=ONE, b=stream)
 
         assert told.startswith("in ensemble e, model b is decoupled")
+
+    def test_a_step_that_belongs_to_sequences(self):
+        plan = SequencePlan(SequenceTerms(1, 1, b""), (), {}, (), ())
+        stateful = replace(model(["x"], ["y"]), sequences=plan)
+
+        told = refusal(version(*CHAIN), a=ONE, b=stateful)
+
+        assert told.startswith("in ensemble e, model b has sequence_batching")
 
     def test_open_dimensions_go_with_any(self):
         loose = model({"x": ("FP32", (-1, -1))}, {"y": ("FP32", (-1, -1))})

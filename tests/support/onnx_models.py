@@ -92,6 +92,97 @@ def write_add_sub(root: Path, name: str = "add_sub") -> Path:
     return _write(root, name, graph, config)
 
 
+def write_accumulator(
+    root: Path,
+    name: str = "accumulator",
+    batching: str = "direct { }",
+    *,
+    initial: str = "",
+    batch: bool = True,
+) -> Path:
+    """A stateful model: OUTPUT is the sum of what its sequence has sent as INPUT, INT32 [batch, 1].
+
+    SEEN is INT64 [batch, 4]: the START, END and READY controls, and the correlation id. *batching*
+    is the rest of its `sequence_batching`, *initial* that of its state.
+    """
+    from onnx import TensorProto, helper
+
+    shape = ["batch", 1] if batch else [1]
+    inputs = {"INPUT": "INT32", "SUM": "INT32", "CORRID": "UINT64"}
+    inputs |= dict.fromkeys(("START", "END", "READY"), "INT32")
+    flags = ["START", "END", "READY", "CORRID"]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["INPUT", "SUM"], ["OUTPUT"]),
+            helper.make_node("Identity", ["OUTPUT"], ["SUM_NEXT"]),
+            *(
+                helper.make_node("Cast", [flag], [f"{flag}_seen"], to=TensorProto.INT64)
+                for flag in flags
+            ),
+            helper.make_node("Concat", [f"{flag}_seen" for flag in flags], ["SEEN"], axis=-1),
+        ],
+        name,
+        [_value(tensor, datatype, shape) for tensor, datatype in inputs.items()],
+        [
+            *(_value(tensor, "INT32", shape) for tensor in ("OUTPUT", "SUM_NEXT")),
+            _value("SEEN", "INT64", ["batch", 4] if batch else [4]),
+        ],
+    )
+    controls = "\n".join(
+        f'control_input {{ name: "{flag}" '
+        f"control {{ kind: CONTROL_SEQUENCE_{flag} int32_false_true: [ 0, 1 ] }} }}"
+        for flag in ("START", "END", "READY")
+    )
+    config = _config(
+        name,
+        MAX_BATCH if batch else 0,
+        {"INPUT": ("INT32", (1,))},
+        {"OUTPUT": ("INT32", (1,)), "SEEN": ("INT64", (4,))},
+    )
+    config += f"""
+sequence_batching {{
+  {batching}
+  {controls}
+  control_input {{
+    name: "CORRID" control {{ kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 }}
+  }}
+  state {{ input_name: "SUM" output_name: "SUM_NEXT" data_type: TYPE_INT32 dims: 1 {initial} }}
+}}
+"""
+    return _write(root, name, graph, config)
+
+
+def write_named_sequences(root: Path, name: str = "named") -> Path:
+    """Without state: ID is the correlation id, BYTES [batch, 1], and OUTPUT is INPUT."""
+    from onnx import helper
+
+    shape = ["batch", 1]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Identity", ["INPUT"], ["OUTPUT"]),
+            helper.make_node("Identity", ["CORRID"], ["ID"]),
+        ],
+        name,
+        [_value("INPUT", "INT32", shape), _value("CORRID", "BYTES", shape)],
+        [_value("OUTPUT", "INT32", shape), _value("ID", "BYTES", shape)],
+    )
+    config = _config(
+        name,
+        MAX_BATCH,
+        {"INPUT": ("INT32", (1,))},
+        {"OUTPUT": ("INT32", (1,)), "ID": ("BYTES", (1,))},
+    )
+    config += """
+sequence_batching {
+  oldest { max_candidate_sequences: 64 }
+  control_input {
+    name: "CORRID" control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_STRING }
+  }
+}
+"""
+    return _write(root, name, graph, config)
+
+
 def write_slow(root: Path, name: str = "slow", *, max_batch: int = 1) -> Path:
     """A model that computes for about as many seconds as its input says.
 

@@ -18,6 +18,7 @@ from penstock.python_model import Context, Parameters
 from penstock.scheduler.model_config import datatype_of_config
 from penstock.scheduler.python_models import is_decoupled
 from penstock.scheduler.reshape import artifact_dims
+from penstock.scheduler.sequencing import hidden_specs
 from penstock.tensors import Array
 from penstock.workers.runtimes import DeviceRef
 from penstock.workers.runtimes.python_code import CLASS, model_of, raised
@@ -190,6 +191,9 @@ def signature_of(config: config_pb.ModelConfig, size: int) -> cluster_pb2.Signat
             for tensor in tensors
         ]
 
+    inputs, outputs = hidden_specs(config)
     return cluster_pb2.Signature(
-        inputs=specs(config.input), outputs=specs(config.output), parameter_bytes=size
+        inputs=[*specs(config.input), *inputs],
+        outputs=[*specs(config.output), *outputs],
+        parameter_bytes=size,
     )

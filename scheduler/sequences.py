@@ -1,0 +1,82 @@
+"""Steps: the requests of sequences, one after another, on their way into and out of the queue.
+
+The order, and the state that goes from one to the next, are kept in Redis beside the jobs
+(lua/lib/sequence.lua, ADR 0012).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from penstock.errors import InvalidRequest
+from penstock.scheduler import scripts
+from penstock.scheduler.beside import BESIDE, LARGE_BYTES, set_beside
+from penstock.scheduler.conversation import Argument
+from penstock.scheduler.gathering import Entry, Line
+from penstock.scheduler.jobs import Step
+from penstock.scheduler.keys import PartitionKeys, StageRef
+from penstock.scheduler.link import Link
+
+_ENQUEUE = scripts.load("enqueue_steps")
+
+NOT_STARTED: Final = -3
+"""What enqueue_steps answers to a request that begins no sequence, and continues none."""
+
+
+class SequenceNotStarted(InvalidRequest):
+    """The request begins no sequence, and there is none that it could continue."""
+
+    def __init__(self, model: str, step: Step) -> None:
+        super().__init__(
+            f"inference request for sequence {step.id} to model '{model}' must specify the START "
+            "flag on the first request of the sequence"
+        )
+
+
+def enqueue_steps(
+    link: Link,
+    keys: PartitionKeys,
+    line: Line,
+    entries: Sequence[Entry],
+    told: Callable[[Any], None],
+) -> None:
+    """Send *entries*, all of which have a step, in one call; *told* gets its answer."""
+    ref, limits = line.ref, line.limits
+    # All are for one version: they differ at most by what it said of itself a moment ago.
+    terms = _step(entries[-1]).terms
+    words: list[Argument] = [line.gateway, ref.queue, limits.jobs, limits.payload_bytes]
+    words += (terms.slots, terms.idle_ms)
+    words.append(terms.initial if any(_step(entry).starts for entry in entries) else b"")
+    for entry in entries:
+        job, step = entry[0], _step(entry)
+        words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)
+        if len(job.payload) < LARGE_BYTES:
+            words += (job.payload, 0)
+        else:
+            # Never twice: the state may be behind it already.
+            set_beside(link, keys.jobs + job.id + BESIDE, job.payload, job.ttl_ms, once=True)
+            words += (b"", len(job.payload))
+        words += (step.sequence, step.flag)
+    link.start(_ENQUEUE, _enqueue_names(keys, ref), words, told)
+
+
+def _step(entry: Entry) -> Step:
+    step = entry[0].step
+    if step is None:
+        raise AssertionError("jobs of a model with sequences all have a step")
+    return step
+
+
+def _enqueue_names(keys: PartitionKeys, ref: StageRef) -> tuple[str, ...]:
+    return (
+        keys.ready + ref.queue,
+        keys.deadline,
+        keys.bells + ref.queue,
+        keys.volume,
+        f"{keys.stats}{ref.model}:{ref.version}",
+        keys.jobs,
+        keys.ended,
+        keys.replies,
+        keys.stats,
+        *keys.of_sequences,
+        keys.lease,
+    )
