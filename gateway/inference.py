@@ -134,10 +134,7 @@ class Inference:
         if trace is not None:
             payload += MARK
         job = self._job(served.ref, admitted, payload, remaining_s)
-        if served.sequences is not None:
-            job = _in_sequence(job, served.sequences, request)
-        if served.route is not None:
-            job = _on_route(job, served.route, request)
+        job = _placed(job, served, request)
         answering = self._answer_to(job, served, request.id)
         reply = await (answering if trace is None else trace.follow(answering))
         if admitted.classes is not None:
@@ -266,6 +263,15 @@ class Inference:
         if refused is not None:
             self.turned_away += self.draining
             raise refused
+
+
+def _placed(job: NewJob, served: Served, request: ModelInferRequest) -> NewJob:
+    """*job*, in its sequence or on its ensemble's route, where the model has either."""
+    if served.sequences is not None:
+        return _in_sequence(job, served.sequences, request)
+    if served.route is not None:
+        return _on_route(job, served.route, request)
+    return job
 
 
 def _in_sequence(job: NewJob, sequences: SequenceRules, request: ModelInferRequest) -> NewJob:

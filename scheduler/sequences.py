@@ -1,7 +1,7 @@
 """Steps: the requests of sequences, one after another, on their way into and out of the queue.
 
 The order, and the state that goes from one to the next, are kept in Redis beside the jobs
-(lua/lib/sequence.lua, ADR 0012).
+(lua/lib/sequence.lua, ADR 0015).
 """
 
 from collections.abc import Callable, Sequence
