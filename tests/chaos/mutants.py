@@ -42,7 +42,7 @@ LUA = "scheduler/lua/"
 MUTANTS = [
     Mutant(
         "settle does not look at the token",
-        LUA + "settle.lua",
+        LUA + "lib/settle_job.lua",
         "if v[1] ~= 'leased' or v[2] ~= token then",
         "if v[1] ~= 'leased' then",
         "tests/redis/test_leases.py::test_only_the_tokens_owner_settles",
@@ -98,7 +98,7 @@ MUTANTS = [
     ),
     Mutant(
         "the reply goes out before it is known who may end the job",
-        LUA + "settle.lua",
+        LUA + "lib/settle_job.lua",
         "  if v[1] ~= 'leased' or v[2] ~= token then",
         "  redis.call('XADD', F.replies .. (v[4] or ''), '*', 'id', id, 'code', code, 'message',\n"
         "    message, 'body', reply)\n"
@@ -218,9 +218,9 @@ MUTANTS = [
     ),
     Mutant(
         "a repeated settle is a lost lease",
-        LUA + "settle.lua",
-        "return (ended_by(F, id, token))",
-        "return 0",
+        LUA + "lib/settle_job.lua",
+        "local ended = ended_by(F, id, token)",
+        "local ended = 0",
         "tests/redis/test_leases.py::test_settling_again_is_fine_and_changes_nothing",
     ),
     Mutant(
@@ -260,7 +260,7 @@ MUTANTS = [
     ),
     Mutant(
         "the same job is accepted twice",
-        LUA + "enqueue.lua",
+        LUA + "lib/new_job.lua",
         "if redis.call('EXISTS', KEYS[6] .. id, KEYS[7] .. id) > 0 then",
         "if false then",
         "tests/redis/test_enqueue.py::test_a_job_is_accepted_once",

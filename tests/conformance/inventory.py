@@ -20,9 +20,6 @@ class Never(NamedTuple):
     why: str
 
 
-SEQUENCES = Open("sequences")
-
-
 def _refused(*cases):
     return tuple(f"conformance/test_refusals.py::REFUSED[{case}]" for case in cases)
 
@@ -37,6 +34,7 @@ _CONTROL = "cluster/test_model_control.py::TestExplicit::"
 _SHARED = "conformance/test_shared_memory.py::"
 _POLICIES = "conformance/test_queue_policies.py::"
 _PERF = "conformance/test_perf_analyzer.py::"
+_SEQUENCES = "conformance/test_sequences.py::"
 _DECOUPLED = "conformance/test_decoupled.py::"
 _CALLS = "conformance/test_every_call.py::"
 
@@ -81,9 +79,11 @@ MESSAGES = {
     "queue timeout (DELAY)": (
         f"{_POLICIES}test_who_is_late_is_served_after_the_others_where_the_policy_delays",
     ),
-    "sequence without start": SEQUENCES,
-    "sequence batch > 1": SEQUENCES,
-    "sequence backlog expired": SEQUENCES,
+    "sequence without start": (f"{_SEQUENCES}test_the_first_request_must_start",),
+    "sequence batch > 1": (f"{_SEQUENCES}test_a_request_has_one_row",),
+    "sequence backlog expired": (
+        f"{_SEQUENCES}test_a_sequence_that_gets_no_slot_in_time_is_refused",
+    ),
     "cancelled": (f"{_CLIENT}TestInference::test_a_request_can_be_cancelled",),
     "draining, new request": (
         f"{_SEMANTICS}test_a_gateway_that_drains_refuses_new_requests_and_answers_those_it_has",
@@ -208,7 +208,11 @@ SEMANTICS = {
             "test_loading_an_ensemble_loads_what_it_needs_and_unloading_may_unload_it"
         ),
     ),
-    "sequence_id, sequence_start, sequence_end": SEQUENCES,
+    "sequence_id, sequence_start, sequence_end": (
+        f"{_SEQUENCES}test_a_sequence_adds_up",
+        f"{_SEQUENCES}test_strings_are_correlation_ids_too",
+        f"{_SEQUENCES}test_a_request_must_belong_to_a_sequence",
+    ),
 }
 """What clients rely on -> its tests."""
 
@@ -239,7 +243,7 @@ CALLS = {
     ),
     "perf_analyzer --input-data": (f"{_PERF}test_it_sends_what_is_in_a_file",),
     "perf_analyzer --collect-metrics": (f"{_PERF}test_it_collects_metrics",),
-    "perf_analyzer of sequences": SEQUENCES,
     "perf_analyzer of ensembles": (f"{_PERF}test_it_measures_an_ensemble_and_its_steps",),
+    "perf_analyzer of sequences": (f"{_SEQUENCES}test_perf_analyzer_sends_sequences",),
 }
 """What clients call -> its tests."""
