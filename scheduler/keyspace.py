@@ -2,7 +2,7 @@
 
 Processes of two releases run side by side while a cluster is updated. Their scripts work on the
 same keys, so what they keep there has a number, the schema: processes whose schemas are equal, or
-differ by one, go together; any other does not begin (ADR 0013).
+differ by one, go together; any other does not begin (ADR 0014).
 """
 
 from penstock.errors import StoreRefused, StoreUnsuitable

@@ -1,6 +1,6 @@
 #!lua
 -- keyspace: fix the number of partitions when the keyspace is first used; admit a process, if its
--- schema goes together with what is here: with schemas one above and one below (ADR 0013).
+-- schema goes together with what is here: with schemas one above and one below (ADR 0014).
 -- KEYS  1 keyspace hash  2 schemas (zset)
 -- ARGV  1 partitions wanted  2 schema of this software  3 ms after which a silent schema is gone
 -- ->    {partitions, schema that it does not go with, or its own when it goes with all,
