@@ -29,6 +29,7 @@ from penstock.gateway.scraping import Scraper, serving_metrics
 from penstock.gateway.server import Health, bind, build_server
 from penstock.gateway.servicer import Administration, InferenceService
 from penstock.gateway.shared_memory import SharedMemory
+from penstock.gateway.sharing import KeyTerms, Sharing
 from penstock.gateway.streaming import Streams
 from penstock.gateway.tracing import Tracing
 from penstock.gateway.usage import Usage
@@ -98,7 +99,9 @@ class _Gateway:
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
         lookout = Lookout(queue, catalog, pending)
-        extensions = Extensions(Tracing(settings.trace_file), lookout, regions)
+        keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes)
+        sharing = Sharing(queue, pending, catalog, keys)
+        extensions = Extensions(Tracing(settings.trace_file), lookout, sharing, regions)
         wishes = Wishes(links)
         control = Control(catalog, wishes, settings.max_override_mib)
         demand = Demand(catalog, wishes, settings.default_timeout_s)

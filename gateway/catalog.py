@@ -55,6 +55,7 @@ class Served:
     Attributes:
         id: the version that clients ask for.
         ref: where its requests queue first.
+        cached: its owner asks for a response cache.
         route: of an ensemble.
         limits, bulky_limits: of its queue, for small requests and for others.
         by_level: both, for priority levels.
@@ -67,6 +68,7 @@ class Served:
     rules: Rules
     limits: QueueLimits
     decoupled: bool
+    cached: bool = False
     route: EnsembleRoute | None = None
     sequences: SequenceRules | None = None
     bulky_limits: QueueLimits = _UNLIMITED
@@ -109,6 +111,7 @@ class Served:
             Rules.of(deployment.config, deployment.inputs, deployment.outputs),
             default_policy(batching).limits,
             is_decoupled(deployment.config),
+            deployment.config.response_cache.enable,
             order=Order() if batching.preserve_ordering else None,
             sequences=SequenceRules(deployment.sequences) if deployment.sequences else None,
         )
@@ -140,6 +143,9 @@ class Catalog:
     Attributes:
         left: retiring contents that this gateway does not go back to (rollout.py).
         mode: what decides which models are loaded, as schedulers said last.
+        response_cache_bytes: that the cluster may use for cached replies, as schedulers said
+            last; 0 for no cache.
+        caching: the models that have a response cache.
         used_s: model -> when the latest request for it came, on this process's clock; whoever
             tells it to others empties it.
     """
@@ -152,6 +158,8 @@ class Catalog:
         self.states: Mapping[VersionId, VersionState] = {}
         self.left: frozenset[str] = frozenset()
         self.mode = "poll"
+        self.response_cache_bytes = 0
+        self.caching: frozenset[str] = frozenset()
         self.used_s: dict[str, float] = {}
         self._turned = asyncio.Event()
         self._settled = False
@@ -163,6 +171,10 @@ class Catalog:
         self.snapshot, self.rollout = snapshot, rollout(snapshot, self.left)
         self.states = {id_: one.state for id_, one in self.rollout.standings.items()}
         self.mode = snapshot.control_mode() or self.mode
+        cache_bytes = snapshot.response_cache_bytes()
+        self.response_cache_bytes = (
+            self.response_cache_bytes if cache_bytes is None else cache_bytes
+        )
         # A scheduler publishes before it announces itself: until then there may be more to come.
         published = bool(snapshot.schedulers or snapshot.versions)
         loading = any(state.state == "LOADING" for state in self.states.values())
@@ -170,6 +182,7 @@ class Catalog:
         self._asked.clear()
         served = {id_: self._kept(id_, one) for id_, one in self.rollout.standings.items()}
         self._served = {id_: found for id_, found in served.items() if found is not None}
+        self.caching = frozenset(id_.model for id_, one in self._served.items() if one.cached)
         self._turned.set()
         self._turned = asyncio.Event()
 

@@ -4,7 +4,7 @@ The request's bytes go into the queue as they came; only typed contents are rewr
 """
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -26,11 +26,13 @@ from penstock.gateway.decoupled import Asked, Decoupled, Part
 from penstock.gateway.demand import Demand
 from penstock.gateway.ensemble import EnsembleRoute
 from penstock.gateway.forecast import Forecast
+from penstock.gateway.idempotency import key_of, refuse_of_many
 from penstock.gateway.lookout import Lookout
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
 from penstock.gateway.sequences import SequenceRules
 from penstock.gateway.shared_tensors import Place, put, take, uses_regions
+from penstock.gateway.sharing import Sharing, with_id
 from penstock.gateway.tally import REFUSED_FULL, REFUSED_LATE
 from penstock.gateway.tracing import MARK, Tracing
 from penstock.gateway.validation import Admitted, admit
@@ -40,6 +42,7 @@ from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs import NewJob
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import Queue
+from penstock.scheduler.sharing import Shared
 
 _SPLIT_FROM_BYTES = 16_384
 
@@ -58,11 +61,13 @@ class Extensions:
 
     Attributes:
         lookout: foresees which requests would be late.
+        sharing: replies that several requests have.
         regions: shared memory of clients; None where they may not use it.
     """
 
     tracing: Tracing
     lookout: Lookout
+    sharing: Sharing
     regions: Regions | None = None
 
 
@@ -97,14 +102,18 @@ class Inference:
         self.tracing = extensions.tracing
         self.regions = extensions.regions
         self._lookout = extensions.lookout
+        self._sharing = extensions.sharing
         self.demand = demand
 
-    async def infer(self, message: bytes, remaining_s: float | None) -> bytes:
+    async def infer(
+        self, message: bytes, remaining_s: float | None, key: str | None = None
+    ) -> bytes:
         """Answer a serialized ModelInferRequest with a serialized ModelInferResponse.
 
         Args:
             message: as it came from the client.
             remaining_s: to the client's deadline; None without one.
+            key: the request's idempotency key, from the call's metadata; None without one.
 
         Raises:
             Decoupled: its model answers through `responses` only.
@@ -126,17 +135,31 @@ class Inference:
             raise Decoupled(Asked(message, request, raws, places, served, remaining_s, arrived_ns))
         admitted = admit(request, served.rules, raws)
         self._check_admission(served.ref.model, len(message), remaining_s)
+        shared = None
+        if key is not None or served.cached or request.parameters:
+            shared = self._shared(served, admitted, request, raws, key)
         forecast = self._lookout.forecasts.get(served.ref)
-        if forecast is not None:
+        # A shared reply may be there already.
+        if forecast is not None and shared is None:
             self._join(forecast, served.ref, request.id, admitted.priority, remaining_s)
         payload = normalise(request).SerializeToString() if admitted.typed else message
-        trace = self.tracing.begin(served.id, request.id, arrived_ns) if self.tracing.on else None
+        trace = None
+        if self.tracing.on and shared is None:
+            trace = self.tracing.begin(served.id, request.id, arrived_ns)
         if trace is not None:
             payload += MARK
         job = self._job(served.ref, admitted, payload, remaining_s)
         job = _placed(job, served, request)
-        answering = self._answer_to(job, served, request.id)
+        answering = self._answer_to(job, served, request.id, shared)
         reply = await (answering if trace is None else trace.follow(answering))
+        if admitted.classes is not None or places:
+            reply = self._as_asked(reply, admitted, served, places)
+        return reply
+
+    def _as_asked(
+        self, reply: bytes, admitted: Admitted, served: Served, places: Mapping[str, Place]
+    ) -> bytes:
+        """*reply* with classes in place of outputs, or without those that go into regions."""
         if admitted.classes is not None:
             deployment = served.deployment
             batched = deployment.config.max_batch_size > 0
@@ -152,6 +175,8 @@ class Inference:
             PenstockError: how it ended instead, after the responses before.
         """
         request, served, message = asked.request, asked.served, asked.message
+        if request.parameters:
+            refuse_of_many(request)
         admitted = admit(request, served.rules, asked.raws)
         if asked.places:
             raise refusals.shared_memory_of_many()
@@ -205,11 +230,33 @@ class Inference:
             payload=payload,
         )
 
-    async def _answer_to(self, job: NewJob, served: Served, request_id: str) -> bytes:
+    def _shared(
+        self,
+        served: Served,
+        admitted: Admitted,
+        request: ModelInferRequest,
+        raws: Sequence[wire.Buffer] | None,
+        key: str | None,
+    ) -> Shared | None:
+        """The reply that the request shares with others; None for one of its own."""
+        key = key_of(request, key)
+        if key is None and (not served.cached or admitted.wants_path):
+            return None
+        if admitted.typed:
+            request, raws = normalise(request), None
+        return self._sharing.of(served, request, raws, key)
+
+    async def _answer_to(
+        self, job: NewJob, served: Served, request_id: str, shared: Shared | None = None
+    ) -> bytes:
         try:
             limits = served.limits_for(len(job.payload), job.priority)
-            answering = self._pending.answer_to(job, limits)
-            return await (answering if served.order is None else served.order.keep(answering))
+            door = None
+            if shared is not None:
+                job, door = self._sharing.opened(job, shared)
+            answering = self._pending.answer_to(job, limits, door=door)
+            reply = await (answering if served.order is None else served.order.keep(answering))
+            return reply if shared is None else with_id(reply, request_id)
         except (QueueFull, JobFailed) as error:
             raise self._ended(error, served, request_id) from error
 

@@ -27,15 +27,39 @@ _OF_STAGE: Final = (*_OF_VERSION, "stage")
 
 # Name, text, counter, and what it is divided by: Triton counts in microseconds.
 _TRITON: Final = (
-    ("request_success", "Number of successful inference requests", "success_count", 1),
-    ("count", "Number of inferences performed: requests times their rows", "inference_count", 1),
-    ("exec_count", "Number of batches executed", "execution_count", 1),
-    ("request_duration_us", "Cumulative time from request to reply", "success_ns", 1000),
-    ("queue_duration_us", "Cumulative time in queues", "queue_ns", 1000),
-    ("compute_input_duration_us", "Cumulative time of copying in", "compute_input_ns", 1000),
-    ("compute_infer_duration_us", "Cumulative time of computing", "compute_infer_ns", 1000),
-    ("compute_output_duration_us", "Cumulative time of copying out", "compute_output_ns", 1000),
+    ("inference_request_success", "Number of successful inference requests", "success_count", 1),
+    ("inference_count", "Inferences performed: requests times their rows", "inference_count", 1),
+    ("inference_exec_count", "Number of batches executed", "execution_count", 1),
+    ("inference_request_duration_us", "Cumulative time from request to reply", "success_ns", 1000),
+    ("inference_queue_duration_us", "Cumulative time in queues", "queue_ns", 1000),
+    (
+        "inference_compute_input_duration_us",
+        "Cumulative time of copying in",
+        "compute_input_ns",
+        1000,
+    ),
+    (
+        "inference_compute_infer_duration_us",
+        "Cumulative time of computing",
+        "compute_infer_ns",
+        1000,
+    ),
+    (
+        "inference_compute_output_duration_us",
+        "Cumulative time of copying out",
+        "compute_output_ns",
+        1000,
+    ),
 )
+# Zero for models that have no cache.
+_CACHE: Final = (
+    ("cache_num_hits_per_model", "Number of response cache hits", "cache_hit_count", 1),
+    ("cache_num_misses_per_model", "Number of response cache misses", "cache_miss_count", 1),
+    ("cache_hit_duration_per_model", "Cumulative time of hits", "cache_hit_ns", 1000),
+    ("cache_miss_duration_per_model", "Cumulative time of misses", "cache_miss_ns", 1000),
+)
+# A request that the cache answered has succeeded, without a job.
+_WITH: Final = {"success_count": "cache_hit_count", "success_ns": "cache_hit_ns"}
 _FAILURES: Final = {
     "REJECTED": ("expired", "refused_full", "refused_late"),
     "CANCELED": ("cancelled",),
@@ -131,10 +155,11 @@ class _Once(Collector):
 
 
 def _triton(facts: Facts) -> Iterator[Metric]:
-    for suffix, text, counter, divisor in _TRITON:
-        family = Metric(f"nv_inference_{suffix}", text, "counter")
+    for suffix, text, counter, divisor in (*_TRITON, *_CACHE):
+        family = Metric(f"nv_{suffix}", text, "counter")
         for id_, counters in facts.counters.items():
-            family.add_sample(family.name, facts.labels(id_), counters.get(counter, 0) // divisor)
+            count = counters.get(counter, 0) + counters.get(_WITH.get(counter, ""), 0)
+            family.add_sample(family.name, facts.labels(id_), count // divisor)
         yield family
     failures = Metric("nv_inference_request_failure", "Failed inference requests", "counter")
     for id_, counters in facts.counters.items():

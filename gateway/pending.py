@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
+from typing import Protocol
 
 import structlog
 
 from penstock.clock import Clock, monotonic
-from penstock.errors import DeadlineExceeded, JobFailed, PenstockError, StoreUnavailable
+from penstock.errors import Code, DeadlineExceeded, JobFailed, PenstockError, StoreUnavailable
 from penstock.gateway.decoupled import Part
 from penstock.gateway.inbox import Inbox, ReplyBroken
 from penstock.gateway.tally import RESUBMITTED, Tally
@@ -39,11 +40,25 @@ _STEP_LOST = (
 _ALIVE = frozenset({"waiting", "leased", "delayed", "moving"})
 
 
+class Door(Protocol):
+    """Where a request's job goes: the queue, or a reply that it shares with others (sharing.py)."""
+
+    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 2) -> None:
+        """As `Queue.submit`; again, when it is not known any more, or somebody must lead."""
+
+    async def state(self, model: str, job: str, *later: str) -> str | None:
+        """As `Queue.state`."""
+
+    async def cancel(self, model: str, job: str, *later: str) -> None:
+        """As `Queue.cancel`."""
+
+
 @dataclass(slots=True)
 class Pending:
     """One request that waits.
 
     Attributes:
+        door: where its job went.
         ends_s: its deadline, on this process's clock.
         ask_s: when its state should be asked for next.
         strikes: how often its job was found to have ended, without a reply.
@@ -55,6 +70,7 @@ class Pending:
     ends_s: float
     ask_s: float
     answer: "asyncio.Future[bytes]"
+    door: Door
     strikes: int = 0
     inbox: Inbox | None = None
 
@@ -109,7 +125,11 @@ class PendingTable:
         return {ref.model for ref, count in waiting if count}
 
     async def answer_to(
-        self, job: NewJob, limits: QueueLimits, submit: Submit | None = None
+        self,
+        job: NewJob,
+        limits: QueueLimits,
+        submit: Submit | None = None,
+        door: Door | None = None,
     ) -> bytes:
         """Queue *job* and wait for its reply, a serialized ModelInferResponse.
 
@@ -117,6 +137,7 @@ class PendingTable:
 
         Args:
             submit: queues it, if that is done in a way of its own.
+            door: where the job goes; None for the queue.
 
         Raises:
             JobFailed, QueueFull, OutOfMemory, DeadlineExceeded: how it ended instead.
@@ -124,7 +145,8 @@ class PendingTable:
         now_s = self._clock()
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         ends_s = now_s + job.ttl_ms / 1000
-        pending = Pending(job, limits, ends_s, now_s + ASK_AFTER_S, answer)
+        ask_s = now_s + ASK_AFTER_S
+        pending = Pending(job, limits, ends_s, ask_s, answer, door or self._queue)
         self._pending[job.id] = pending
         self._crowds[job.ref] += 1
         if job.later:
@@ -136,7 +158,7 @@ class PendingTable:
         except asyncio.CancelledError:
             # A client's own deadline reaches its gateway as the client's going away.
             self.overdue[job.ref] += self._clock() >= ends_s - _AT_THE_END_S
-            self._cancel(pending.job)
+            self._cancel(pending)
             raise
         finally:
             self._pending.pop(pending.job.id, None)
@@ -158,7 +180,8 @@ class PendingTable:
         ends_s = now_s + job.ttl_ms / 1000
         inbox = Inbox()
         answer.add_done_callback(inbox.wake)
-        pending = Pending(job, limits, ends_s, now_s + ASK_AFTER_S, answer, inbox=inbox)
+        ask_s = now_s + ASK_AFTER_S
+        pending = Pending(job, limits, ends_s, ask_s, answer, self._queue, inbox=inbox)
         self._pending[job.id] = pending
         self._crowds[job.ref] += 1
         self.payload_bytes += len(job.payload)
@@ -170,7 +193,7 @@ class PendingTable:
                     self._tell(pending, inbox)
             yield Part(inbox.end(answer.result()), final=True)
         except (asyncio.CancelledError, GeneratorExit):
-            self._cancel(pending.job)
+            self._cancel(pending)
             raise
         finally:
             if not answer.cancel() and not answer.cancelled():
@@ -189,17 +212,27 @@ class PendingTable:
                 self._tell(pending, pending.inbox)
         except ReplyBroken as error:
             pending.answer.set_exception(error)
-            self._cancel(pending.job)
+            self._cancel(pending)
 
     def deliver(self, reply: Reply) -> None:
         """End the request that waits for *reply*; nobody may, when it was cancelled or repeated."""
         pending = self._pending.get(reply.job)
-        if pending is None or pending.answer.done():
+        if pending is None:
+            self._deliver_shared(reply)
+        elif pending.answer.done():
             return
-        if reply.code == 0:
+        elif reply.code == 0:
             pending.answer.set_result(reply.body)
+        elif reply.code is Code.ABORTED and pending.door is not self._queue:
+            self._submit(pending)
         else:
             pending.answer.set_exception(JobFailed(reply.code, reply.message))
+
+    def _deliver_shared(self, reply: Reply) -> None:
+        """A shared reply comes once for all who wait for it here; it names them in one word."""
+        if " " in reply.job:
+            for name in reply.job.split(" "):
+                self.deliver(replace(reply, job=name))
 
     async def sweep_regularly(self) -> None:
         """End what is overdue, and ask for what has waited long; until cancelled."""
@@ -241,7 +274,7 @@ class PendingTable:
             self._submit_step(pending, answered)
             return
         crowd = self._crowds[pending.job.ref]
-        self._queue.submit(pending.job, pending.limits, answered, crowd)
+        pending.door.submit(pending.job, pending.limits, answered, crowd)
 
     def _tell(self, pending: Pending, inbox: Inbox) -> None:
         """Let the worker hear how much of its reply has been passed on."""
@@ -263,9 +296,9 @@ class PendingTable:
 
         self._turns.enter(sequence, pending, send)
 
-    def _cancel(self, job: NewJob) -> None:
-        first, *later = job.models
-        self._see_to(self._queue.cancel(first, job.id, *later))
+    def _cancel(self, pending: Pending) -> None:
+        first, *later = pending.job.models
+        self._see_to(pending.door.cancel(first, pending.job.id, *later))
 
     def _see_to(self, command: Awaitable[object]) -> None:
         task = asyncio.create_task(_tried(command))
@@ -280,22 +313,22 @@ class PendingTable:
                 pending.answer.set_exception(
                     DeadlineExceeded("the deadline passed while the request was queued or computed")
                 )
-                self._cancel(pending.job)
+                self._cancel(pending)
 
     async def _ask(self) -> None:
         due = list(islice(self._due(), _MOST_QUESTIONS))
         if not due:
             return
-        states = await asyncio.gather(*(self._state(pending.job) for pending in due))
+        states = await asyncio.gather(*(self._state(pending) for pending in due))
         now_s = self._clock()
         for pending, state in zip(due, states, strict=True):
             pending.ask_s = now_s + ASK_AFTER_S
             if not pending.answer.done():
                 self._reconcile(pending, state)
 
-    async def _state(self, job: NewJob) -> str | None:
-        first, *later = job.models
-        return await self._queue.state(first, job.id, *later)
+    async def _state(self, pending: Pending) -> str | None:
+        first, *later = pending.job.models
+        return await pending.door.state(first, pending.job.id, *later)
 
     def _due(self) -> Iterator[Pending]:
         now_s = self._clock()

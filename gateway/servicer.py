@@ -16,6 +16,7 @@ import penstock
 from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
 from penstock.gateway.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.control import Control
+from penstock.gateway.idempotency import metadata_key, refuse_for_stream
 from penstock.gateway.inference import Inference
 from penstock.gateway.live_settings import LiveSettings
 from penstock.gateway.shared_memory import SharedMemory
@@ -114,7 +115,8 @@ class InferenceService:
 
     async def _model_infer(self, message: bytes, context: Context) -> bytes:
         try:
-            return await self._inference.infer(message, context.time_remaining())
+            key = metadata_key(context.invocation_metadata())
+            return await self._inference.infer(message, context.time_remaining(), key)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
@@ -124,6 +126,7 @@ class InferenceService:
         metadata = dict(context.invocation_metadata() or ())
         ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"
         try:
+            refuse_for_stream(metadata)
             await self._streams.run(
                 requests, context.write, StreamTerms(context.time_remaining, ends_on_error)
             )

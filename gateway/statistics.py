@@ -17,6 +17,13 @@ def model_statistics(model: str, version: int, counters: Mapping[str, int]) -> p
             count=counters.get(count or f"{name}_count", 0), ns=counters.get(f"{name}_ns", 0)
         )
 
+    hits = duration("cache_hit")
+
+    def answered(name: str, hit_ns: int) -> pb.StatisticDuration:
+        """As `duration`, with the requests that the cache answered: they queue for no time."""
+        own = duration(name)
+        return pb.StatisticDuration(count=own.count + hits.count, ns=own.ns + hit_ns)
+
     return pb.ModelStatistics(
         name=model,
         version=str(version),
@@ -24,12 +31,14 @@ def model_statistics(model: str, version: int, counters: Mapping[str, int]) -> p
         inference_count=counters.get("inference_count", 0),
         execution_count=counters.get("execution_count", 0),
         inference_stats=pb.InferStatistics(
-            success=duration("success"),
+            success=answered("success", hits.ns),
             fail=duration("fail"),
-            queue=duration("queue"),
+            queue=answered("queue", 0),
             compute_input=duration("compute_input", "compute_count"),
             compute_infer=duration("compute_infer", "compute_count"),
             compute_output=duration("compute_output", "compute_count"),
+            cache_hit=hits,
+            cache_miss=duration("cache_miss"),
         ),
         batch_stats=[_batch(size, counters) for size in _batch_sizes(counters)],
     )

@@ -311,18 +311,20 @@ class Gateway(_message.Message):
     def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., address: _Optional[str] = ..., draining: _Optional[bool] = ..., software: _Optional[str] = ..., left: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Scheduler(_message.Message):
-    __slots__ = ("id", "host", "pid", "software", "control_mode")
+    __slots__ = ("id", "host", "pid", "software", "control_mode", "response_cache_bytes")
     ID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     CONTROL_MODE_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
     id: str
     host: str
     pid: int
     software: str
     control_mode: str
-    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., software: _Optional[str] = ..., control_mode: _Optional[str] = ...) -> None: ...
+    response_cache_bytes: int
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., software: _Optional[str] = ..., control_mode: _Optional[str] = ..., response_cache_bytes: _Optional[int] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ("model",)

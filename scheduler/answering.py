@@ -21,6 +21,7 @@ from penstock.scheduler.overrides import lay_out, override_folder, scan_override
 from penstock.scheduler.readiness import VersionState
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.repository import NO_VERSION, generation_of, names, scan_model
+from penstock.scheduler.response_cache import allowed
 from penstock.scheduler.rollout import rollout
 from penstock.scheduler.snapshot import Snapshot, VersionId, empty_snapshot
 from penstock.scheduler.wishes import NEEDED, NOT_THERE, Wishes
@@ -29,15 +30,26 @@ log = structlog.get_logger()
 
 
 class Answerer:
-    """Answers wishes from the repositories *models*."""
+    """Answers wishes from the repositories *models*.
+
+    Args:
+        cache_bytes: that the cluster has for cached replies (`response_cache.allowed`).
+    """
 
     def __init__(
-        self, registry: Registry, wishes: Wishes, models: Sequence[Path], *, every_s: float
+        self,
+        registry: Registry,
+        wishes: Wishes,
+        models: Sequence[Path],
+        *,
+        every_s: float,
+        cache_bytes: int,
     ) -> None:
         self._registry = registry
         self._wishes = wishes
         self._models = models
         self._every_s = every_s
+        self._cache_bytes = cache_bytes
         self._last = empty_snapshot()
 
     async def begin(self, at_start: Sequence[str]) -> None:
@@ -131,7 +143,7 @@ class Answerer:
         """What the wish comes to; what is loaded stays when it cannot be had."""
         answer = pb.Answer(wish=wish.id)
         try:
-            found = await self._found(wish)
+            found = allowed(await self._found(wish), self._cache_bytes)
         except PenstockError as error:
             found, answer.error = [], f"{NOT_THERE}: {error}"
         if not found:

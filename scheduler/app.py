@@ -42,6 +42,7 @@ async def run(settings: SchedulerSettings) -> None:
             pid=os.getpid(),
             software=penstock.__version__,
             control_mode=settings.model_control_mode if settings.models else "",
+            response_cache_bytes=settings.response_cache_bytes,
         )
         on_demand = settings.model_control_mode == "on-demand"
         kept = frozenset(settings.load_model) if on_demand else None
@@ -65,13 +66,17 @@ async def _deployer(
     settings: SchedulerSettings, registry: Registry, wishes: Wishes
 ) -> Coroutine[Any, Any, None]:
     """What keeps the right versions published; it has begun already."""
-    every_s = settings.repository_poll_secs
+    every_s, cache_bytes = settings.repository_poll_secs, settings.response_cache_bytes
     if settings.model_control_mode in ("explicit", "on-demand"):
-        answerer = Answerer(registry, wishes, settings.models, every_s=every_s)
+        answerer = Answerer(
+            registry, wishes, settings.models, every_s=every_s, cache_bytes=cache_bytes
+        )
         await answerer.begin(settings.load_model)
         return answerer.run()
     follow = settings.model_control_mode == "poll"
-    publisher = Publisher(registry, settings.models, every_s=every_s, follow=follow)
+    publisher = Publisher(
+        registry, settings.models, every_s=every_s, follow=follow, cache_bytes=cache_bytes
+    )
     # Wishes are of no account here, and neither are those of an earlier mode.
     await wishes.offer([])
     await publisher.publish()

@@ -211,7 +211,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelTransactionPolicy.decoupled": _differs(
         "Python models only; one request at a time on each instance"
     ),
-    "ModelResponseCache.enable": _refused("cache in the client"),
+    "ModelResponseCache.enable": _differs("one cache for the whole cluster, in Redis"),
 }
 """Message and field -> how it is taken."""
 

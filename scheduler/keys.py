@@ -86,6 +86,10 @@ class PartitionKeys:
         self.claims = start + "claim:"
         self.letters = start + "letter:"
         self.tempos = start + "tempo:"
+        # Among the replies, so that whatever ends a job finds them there (lua/lib/share.lua).
+        self.shared = start + "reply:~"
+        self.kept = start + "reply:="
+        self.kept_bytes = start + "reply:#"
         self.sequences = start + "sequence:"
         self.steps = start + "steps:"
         self.slots = start + "slots:"

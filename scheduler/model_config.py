@@ -19,6 +19,7 @@ from penstock.protos import model_config_pb2 as pb
 from penstock.protos.pool import POOL
 from penstock.scheduler import ensembles, policies, reshape, warmup
 from penstock.scheduler.config_fields import CHOICES, Standing, field_of
+from penstock.scheduler.response_cache import cache_problems
 from penstock.scheduler.sequence_config import sequence_problems
 from penstock.tensors import DATATYPES
 
@@ -226,6 +227,7 @@ def _check_values(config: pb.ModelConfig, source: str) -> None:
         *_tag_problems(config),
         *warmup.problems(config),
         *_scheduling_problems(config),
+        *cache_problems(config),
     ):
         refuse(problem)
     for problem in ensembles.problems(config, config.name or source.partition("/")[0]):

@@ -14,21 +14,33 @@ from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.repository import scan
+from penstock.scheduler.response_cache import allowed
 from penstock.scheduler.wishes import SOURCE
 
 log = structlog.get_logger()
 
 
 class Publisher:
-    """Publishes the repositories *models*; when they are not *followed*, as they were at first."""
+    """Publishes the repositories *models*; when they are not *followed*, as they were at first.
+
+    Args:
+        cache_bytes: that the cluster has for cached replies (`response_cache.allowed`).
+    """
 
     def __init__(
-        self, registry: Registry, models: Sequence[Path], *, every_s: float, follow: bool
+        self,
+        registry: Registry,
+        models: Sequence[Path],
+        *,
+        every_s: float,
+        follow: bool,
+        cache_bytes: int,
     ) -> None:
         self._registry = registry
         self._models = models
         self._every_s = every_s
         self._follow = follow
+        self._cache_bytes = cache_bytes
         self._published: list[pb.ModelVersion] | None = None
 
     async def run(self) -> None:
@@ -52,7 +64,8 @@ class Publisher:
         """
         versions = self._published
         if versions is None or self._follow:
-            versions = await asyncio.to_thread(scan, *self._models)
+            found = await asyncio.to_thread(scan, *self._models)
+            versions = allowed(found, self._cache_bytes)
         changed = await self._registry.publish(SOURCE, versions)
         if changed and versions == self._published:
             log.warning(

@@ -127,6 +127,11 @@ class Snapshot:
         """What decides which models are loaded; None while no scheduler has a repository."""
         return next((s.control_mode for s in self.live_schedulers() if s.control_mode), None)
 
+    def response_cache_bytes(self) -> int | None:
+        """What the cluster may use for cached replies; None while no scheduler says."""
+        schedulers = (s for s in self.live_schedulers() if s.control_mode)
+        return next((s.response_cache_bytes for s in schedulers), None)
+
     def contents(self) -> list[pb.ModelVersion]:
         """All that a worker may be wanted for: what is published, and what retires."""
         return [*self.versions.values(), *(one.record for one in self.retiring)]

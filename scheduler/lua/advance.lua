@@ -9,6 +9,7 @@
 -- ->    for each job: 1 moved (now or by an earlier call with this token) | 2 it had been
 --       cancelled | 0 lease lost
 --@include version_of
+--@include share
 --@include end_job
 --@include ended_by
 --@include ring

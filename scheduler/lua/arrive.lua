@@ -6,6 +6,7 @@
 -- ARGV  1 .. 18 as outbox gave them (11: where its large payload is here)  19 payload
 -- ->    1 it is here, or has been | 0 its large payload is not beside it: carry it again
 --@include version_of
+--@include share
 --@include end_job
 --@include ring
 --@include score

@@ -8,6 +8,7 @@
 -- ->    1 gone | 2 marked | 0 unknown or final
 -- A job that is being carried to another partition is marked, and may be there already.
 --@include version_of
+--@include share
 --@include end_job
 --@include count
 --@include ring

@@ -15,6 +15,7 @@
 -- that has nothing else, and with nothing else. A guaranteed turn begins with a priority level that
 -- waits behind others, with each of them in turn (ADR 0011); without any it is as every other.
 --@include version_of
+--@include share
 --@include end_job
 --@include ring
 --@include count

@@ -11,6 +11,7 @@
 -- ->    for each job what enqueue answers, or -3 refused: it begins no sequence, and continues none
 -- No flags: a server whose memory is full refuses this before it starts.
 --@include version_of
+--@include share
 --@include end_job
 --@include ring
 --@include score

@@ -8,6 +8,7 @@
 -- ->    for each job: 1 given back (now or by an earlier call with this token) | 2 it was the last
 --       attempt, or cancelled: final | 0 lease lost
 --@include version_of
+--@include share
 --@include end_job
 --@include ended_by
 --@include ring

@@ -8,6 +8,7 @@
 --       3 boot id of a worker that is known to have died, '' for none
 -- ->    {requeued, dead, expired, retried, orphaned}
 --@include version_of
+--@include share
 --@include end_job
 --@include ring
 --@include score

@@ -9,6 +9,7 @@
 -- ->    for each job: 1 settled (now or by an earlier call with this token) | 2 it had been
 --       cancelled | 0 lease lost: another worker owns the job now
 --@include version_of
+--@include share
 --@include end_job
 --@include ended_by
 --@include totals

@@ -80,6 +80,12 @@ class Overloaded(PenstockError):
     code = Code.RESOURCE_EXHAUSTED
 
 
+class KeyReused(PenstockError):
+    """An idempotency key came with other content than before."""
+
+    code = Code.ALREADY_EXISTS
+
+
 class OutOfMemory(PenstockError):
     """Redis refused the write because its memory is full."""
 

@@ -20,9 +20,13 @@ PREFIX = "PENSTOCK_"
 LEASE_MS = 5000
 """How long a worker may be silent before others get its jobs."""
 
+CACHE_BYTES = 64 * 1024**2
+"""Of cached replies on the whole cluster."""
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+CacheBytes = Annotated[int, Field(ge=0)]
 LeaseMs = Annotated[int, Field(ge=200)]
 Level = Literal["debug", "info", "warning", "error"]
 ControlMode = Literal["none", "poll", "explicit", "on-demand"]
@@ -125,6 +129,8 @@ class GatewaySettings(GrpcSettings):
         metrics_file: is written, with the address, once metrics are served.
         trace_file: where traces are written, as JSON lines; None to trace nothing.
         allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
+        idempotency_ttl_s: how long the reply to an idempotency key is kept.
+        idempotency_bytes: that all these replies may have on the whole cluster.
     """
 
     host: str = "127.0.0.1"
@@ -144,6 +150,8 @@ class GatewaySettings(GrpcSettings):
     metrics_file: Path | None = None
     trace_file: Path | None = None
     allow_client_shm: bool = False
+    idempotency_ttl_s: Seconds = 600.0
+    idempotency_bytes: Count = 256 * 1024**2
 
 
 class SchedulerSettings(RoleSettings):
@@ -157,12 +165,15 @@ class SchedulerSettings(RoleSettings):
         repository_poll_secs: how often the repositories are looked at.
         load_model: models to load at the start, where clients do the rest; "*" for all. On
             demand, these are never unloaded to make room.
+        response_cache_bytes: that cached replies may have on the whole cluster; 0 for no cache:
+            models that ask for one are refused then.
     """
 
     models: Repositories = ()
     model_control_mode: ControlMode = "poll"
     repository_poll_secs: Seconds = 2.0
     load_model: Names = ()
+    response_cache_bytes: CacheBytes = CACHE_BYTES
 
 
 class NodeSettings(RoleSettings):
@@ -219,7 +230,8 @@ class UpSettings(BaseSettings):
     """Everything on one machine.
 
     Attributes:
-        models, model_control_mode, repository_poll_secs, load_model: as the scheduler has them.
+        models, model_control_mode, repository_poll_secs, load_model, response_cache_bytes: as the
+            scheduler has them.
         redis: URL of a Redis or Valkey that runs already; None to start an embedded one.
         port: 0 for any free one; the ready file says which.
         processes: gateway processes that share the port.
@@ -244,6 +256,7 @@ class UpSettings(BaseSettings):
     model_control_mode: ControlMode = "poll"
     repository_poll_secs: Seconds = 2.0
     load_model: Names = ()
+    response_cache_bytes: CacheBytes = CACHE_BYTES
     redis: str | None = None
     host: str = "127.0.0.1"
     port: Port = 8001

@@ -66,6 +66,7 @@ class TestRead:
         [
             "response_cache { enable: false }",
             "response_cache { }",
+            "response_cache { enable: true }",
             "model_transaction_policy { decoupled: false }",
             "optimization { graph { level: 0 } cuda { } }",
             "dynamic_batching { preserve_ordering: false }",
@@ -134,7 +135,6 @@ class TestUnsupported:
                 "sequence_batching { iterative_sequence: true }",
                 "sequence_batching.iterative_sequence",
             ),
-            ("response_cache { enable: true }", "response_cache.enable"),
             ("optimization { cuda { graphs: true } }", "optimization.cuda.graphs"),
             ("batch_input { kind: BATCH_ITEM_SHAPE }", "batch_input"),
             (

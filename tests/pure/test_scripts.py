@@ -12,7 +12,7 @@ LUA = resources.files("penstock.scheduler") / "lua"
 NAMES = sorted(path.name.removesuffix(".lua") for path in LUA.iterdir() if path.is_file())
 LIBRARY = sorted(path.name.removesuffix(".lua") for path in (LUA / "lib").iterdir())
 
-DRAIN = {"settle", "advance", "cancel", "nack", "reap", "renew", "claim"}
+DRAIN = {"settle", "advance", "cancel", "nack", "reap", "renew", "claim", "leave"}
 """What must run when memory is full, so that jobs can end."""
 
 
@@ -58,6 +58,14 @@ def test_a_shared_part_is_where_it_is_included(part):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_who_ends_jobs_ends_those_of_shared_replies(name):
+    source = load(name).source
+
+    if "local function end_job(" in source:
+        assert -1 < source.find("local function share(") < source.find("local function end_job(")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_keys_come_from_outside(name):
     assert "penstock:" not in load(name).source
 
@@ -67,7 +75,7 @@ def test_a_full_server_can_be_drained(name):
     assert flags(name) == {"allow-oom"}
 
 
-@pytest.mark.parametrize("name", ["enqueue", "registry_publish", "registry_place"])
+@pytest.mark.parametrize("name", ["enqueue", "join", "registry_publish", "registry_place"])
 def test_a_full_server_takes_nothing_more(name):
     assert flags(name) == set()
 

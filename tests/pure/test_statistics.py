@@ -59,6 +59,16 @@ class TestCounters:
 
 
 class TestTold:
+    def test_what_the_cache_answered_is_a_success_that_was_not_computed(self):
+        cache = {b"cache_hit_count": b"3", b"cache_hit_ns": b"60", b"cache_miss_count": b"5"}
+
+        told = model_statistics("m", 3, counters_of({b"totals": TOTALS} | cache)).inference_stats
+
+        assert told.success == duration(8, 560)
+        assert told.queue == duration(8, 50)
+        assert told.compute_infer == duration(5, 20)
+        assert (told.cache_hit, told.cache_miss) == (duration(3, 60), duration(5, 0))
+
     def test_each_duration_has_its_count(self):
         told = model_statistics("m", 3, counters_of({b"totals": TOTALS}))
 
@@ -72,6 +82,8 @@ class TestTold:
             compute_input=duration(5, 10),
             compute_infer=duration(5, 20),
             compute_output=duration(5, 30),
+            cache_hit=duration(0, 0),
+            cache_miss=duration(0, 0),
         )
 
     def test_batch_sizes_come_smallest_first(self):

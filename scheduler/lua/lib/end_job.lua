@@ -3,6 +3,7 @@
 -- jobs at once, by flush_ended, which a script must call before it returns.
 -- F: {lease, deadline, volume} keys; {jobs, ended, replies} families
 -- j: {gateway, queue, limited, beside, moved_by: the token that moved it to its last stage, or nil}
+-- The gateway may be a shared reply instead (share.lua).
 local ENDED_MS = 15000
 -- A stream whose gateway never reads it goes by itself.
 local REPLIES_MS = 120000
@@ -24,14 +25,20 @@ local function flush_ended(F)
   replies = {}
 end
 
+local function add_reply(F, gateway, id, code, message, body)
+  local stream = F.replies .. gateway
+  local fields = replies[stream] or {}
+  replies[stream] = fields
+  local n = #fields
+  fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = 'id', id, 'code', code
+  fields[n + 5], fields[n + 6], fields[n + 7], fields[n + 8] = 'message', message, 'body', body
+end
+
 local function end_job(F, id, j, state, token, code, message, body)
-  if code then
-    local stream = F.replies .. j.gateway
-    local fields = replies[stream] or {}
-    replies[stream] = fields
-    local n = #fields
-    fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = 'id', id, 'code', code
-    fields[n + 5], fields[n + 6], fields[n + 7], fields[n + 8] = 'message', message, 'body', body
+  if string.sub(j.gateway, 1, 1) == '~' then
+    share(F, id, j.gateway, code, message, body, add_reply)
+  elseif code then
+    add_reply(F, j.gateway, id, code, message, body)
   end
   if j.limited then
     redis.call('HINCRBY', F.volume, version_of(j.queue), -tonumber(j.limited))

@@ -50,6 +50,10 @@ local function flush_settled()
   if fenced > 0 then
     redis.call('HINCRBY', KEYS[4], 'fenced', fenced)
   end
+  if F.hits then
+    redis.call('HINCRBY', KEYS[4], 'cache_hit_count', F.hits)
+    redis.call('HINCRBY', KEYS[4], 'cache_hit_ns', string.format('%.0f', F.hit_us * 1000))
+  end
   if more[SUCCESS] + more[FAIL] > 0 then
     local rows = more[SUCCESS] > 0 and tonumber(ARGV[2]) or 0
     add_totals(KEYS[4], more, rows, now_us, input_ns, infer_ns, output_ns)

@@ -94,6 +94,7 @@ class LocalCluster:
             f"--model-control-mode={settings.model_control_mode}",
             f"--repository-poll-secs={settings.repository_poll_secs}",
             *(f"--load-model={name}" for name in settings.load_model),
+            f"--response-cache-bytes={settings.response_cache_bytes}",
         ]
         common = ["--redis", redis, "--log-level", settings.log_level]
         place = ["--host", settings.host, "--port", str(settings.port)]

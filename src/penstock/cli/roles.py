@@ -53,6 +53,14 @@ LoadModel = Annotated[
         "several times.",
     ),
 ]
+ResponseCacheBytes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BYTES",
+        help="Of cached replies on the whole cluster, for models with response_cache. 0: such "
+        "models are refused. (default: 64 MiB)",
+    ),
+]
 MemoryMib = Annotated[
     int | None, typer.Option(help="Of the CPU device. (default: what the machine has)")
 ]
@@ -166,6 +174,14 @@ def gateway(
         Path | None, typer.Option(help="Where traces go, as JSON lines.", metavar="FILE")
     ] = None,
     allow_client_shm: AllowClientShm = None,
+    idempotency_ttl_s: Annotated[
+        float | None,
+        typer.Option(help="How long replies to idempotency keys are kept. (default: 600)"),
+    ] = None,
+    idempotency_bytes: Annotated[
+        int | None,
+        typer.Option(help="Of these replies, on the whole cluster. (default: 256 MiB)"),
+    ] = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,
@@ -188,6 +204,7 @@ def scheduler(
     model_control_mode: ControlMode = None,
     repository_poll_secs: PollSecs = None,
     load_model: LoadModel = None,
+    response_cache_bytes: ResponseCacheBytes = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,

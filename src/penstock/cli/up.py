@@ -21,6 +21,7 @@ from penstock.cli.roles import (
     MetricsHost,
     MetricsPort,
     PollSecs,
+    ResponseCacheBytes,
 )
 from penstock.errors import InvalidConfiguration
 
@@ -44,6 +45,7 @@ def up(
     model_control_mode: ControlMode = None,
     repository_poll_secs: PollSecs = None,
     load_model: LoadModel = None,
+    response_cache_bytes: ResponseCacheBytes = None,
     redis: Annotated[
         str | None,
         typer.Option(

@@ -7,7 +7,14 @@ from typing import Any, Self
 
 import grpc
 
-from penstock.client.channel import DEFAULT_URL, OPTIONS, stubs_on, target_of
+from penstock.client.channel import (
+    DEFAULT_URL,
+    IDEMPOTENCY_KEY,
+    OPTIONS,
+    Metadata,
+    stubs_on,
+    target_of,
+)
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
 from penstock.client.failures import Failure
 from penstock.client.retry import RetryPolicy
@@ -67,6 +74,7 @@ class AsyncClient:
         priority: int | None = None,
         parameters: Mapping[str, ParameterValue] | None = None,
         deadline_s: float | None = None,
+        idempotency_key: str | None = None,
     ) -> InferResult:
         """Run *model* on *inputs*.
 
@@ -79,6 +87,8 @@ class AsyncClient:
             priority: 1 is the highest; None for the model's default.
             parameters: further parameters of the request.
             deadline_s: seconds that the answer is waited for, repetitions included.
+            idempotency_key: with the same key, the same request is executed once for some time
+                and has the same answer, whichever gateways it comes through.
         """
         request = infer_request(
             model,
@@ -88,7 +98,10 @@ class AsyncClient:
             request_id=request_id or "",
             parameters={**(parameters or {}), **({"priority": priority} if priority else {})},
         )
-        return InferResult(await self._call(self._inference.ModelInfer, request, deadline_s))
+        metadata = ((IDEMPOTENCY_KEY, idempotency_key),) if idempotency_key else None
+        return InferResult(
+            await self._call(self._inference.ModelInfer, request, deadline_s, metadata)
+        )
 
     async def live(self) -> bool:
         """Whether a gateway answers."""
@@ -161,7 +174,13 @@ class AsyncClient:
         answer: cluster_pb2.StatusResponse = await self._call(self._cluster.Status, request)
         return answer
 
-    async def _call(self, method: Any, request: Any, deadline_s: float | None = None) -> Any:
+    async def _call(
+        self,
+        method: Any,
+        request: Any,
+        deadline_s: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> Any:
         deadline = Deadline.after(self._deadline_s if deadline_s is None else deadline_s)
         attempt = 1
         while True:
@@ -169,7 +188,7 @@ class AsyncClient:
             if remaining_s <= 0:
                 raise DeadlineExceeded("Deadline Exceeded")
             try:
-                return await method(request, timeout=remaining_s)
+                return await method(request, timeout=remaining_s, metadata=metadata)
             except grpc.RpcError as error:
                 failure = Failure.of(error)
             delay_s = self._retry.delay_s(failure, attempt, deadline)

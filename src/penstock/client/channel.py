@@ -10,6 +10,11 @@ from penstock.protos.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
 DEFAULT_URL: Final = "127.0.0.1:8001"
 
+IDEMPOTENCY_KEY: Final = "idempotency-key"
+"""Metadata that names a request which may come more than once."""
+
+Metadata = tuple[tuple[str, str], ...]
+
 OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
     ("grpc.lb_policy_name", "round_robin"),
     # Replies may be as large as the server lets them be: it knows its limit, a client does not.

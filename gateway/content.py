@@ -1,0 +1,51 @@
+"""What a request asks, as a digest: equal for two requests exactly when their contents are.
+
+SHA-256 over every part with its length before it, so that parts cannot run into each other. Two
+contents with one digest are not to be found, by accident or on purpose (ADR 0016). Pure.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from penstock.protos import wire
+from penstock.protos.grpc_service_pb2 import ModelInferRequest
+
+KEY_PARAMETER: Final = "penstock_idempotency_key"
+"""A request that sets it is executed once, however often it comes (idempotency.py)."""
+
+# How a request is to be treated, not what it asks.
+_BESIDE: Final = frozenset(
+    {"priority", "timeout", "triton_enable_empty_final_response", KEY_PARAMETER}
+)
+
+
+def content_digest(request: ModelInferRequest, raws: Sequence[wire.Buffer] | None) -> str:
+    """The digest of all that the reply depends on, but for the model version that answers.
+
+    Inputs count by name, whatever their order; outputs, and what is wanted of each, in order.
+    The request's id, priority and timeout do not count.
+
+    Args:
+        request: with raw contents only (`contents.normalise`).
+        raws: its raw contents, in the order of its inputs; None when they are in it.
+    """
+    digest = hashlib.sha256()
+    for part in _parts(request, request.raw_input_contents if raws is None else raws):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(request: ModelInferRequest, raws: Sequence[wire.Buffer]) -> Iterator[wire.Buffer]:
+    named = {key for key in request.parameters if key not in _BESIDE}
+    for count in (len(named), len(request.inputs), len(request.outputs)):
+        yield count.to_bytes(8, "little")
+    for key in sorted(named):
+        yield key.encode()
+        yield request.parameters[key].SerializeToString(deterministic=True)
+    for index, tensor in sorted(enumerate(request.inputs), key=lambda pair: pair[1].name):
+        yield tensor.SerializeToString(deterministic=True)
+        yield raws[index]
+    for output in request.outputs:
+        yield output.SerializeToString(deterministic=True)

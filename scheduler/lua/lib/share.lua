@@ -1,0 +1,125 @@
+-- share: a job's reply that several requests wait for, or that is kept for those that come later.
+-- The job is owned by no gateway but by the shared reply, '~<kind>/<name>': a hash that lies
+-- among the replies under that name. While its job lives, it has the fields
+--   digest        of the content that it is the reply to
+--   job           the job that makes it
+--   leader        the waiter that was told to enqueue that job, and
+--   due           until when (ms) the job may be on its way
+--   life, most    ms that it will be kept, and bytes that all kept ones of its kind may have
+--   w:<waiter>    '<gateway> <microseconds at which it came>'
+-- and once it is kept: digest, code, message, body, member. The zset '=<kind>' holds what is kept:
+-- '<bytes> <shared reply>' -> when it goes; '#<kind>' is the sum of the bytes.
+-- Kinds: cache: successes, the longest unused goes first | key: all that the content decides.
+-- Failures that belong to one try, and say nothing of the content:
+-- CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE.
+local OF_ONE_TRY = {['1'] = true, ['4'] = true, ['8'] = true, ['14'] = true}
+-- ABORTED tells a waiter to join again: somebody must lead.
+local AGAIN = 10
+local KEPT_BESIDE_BYTES = 512
+local MOST_EVICTED = 1000
+
+local function kind_of(owner)
+  return string.match(owner, '^~(%a+)/')
+end
+
+local function forget_kept(F, kind, member)
+  local size, owner = string.match(member, '^(%d+) (.*)$')
+  redis.call('ZREM', F.replies .. '=' .. kind, member)
+  redis.call('DECRBY', F.replies .. '#' .. kind, size)
+  -- Its name may have been taken again since it expired.
+  if redis.call('HGET', F.replies .. owner, 'member') == member then
+    redis.call('UNLINK', F.replies .. owner)
+  end
+end
+
+local function keep(F, owner, kind, shared, code, message, body)
+  local key, all, sum = F.replies .. owner, F.replies .. '=' .. kind, F.replies .. '#' .. kind
+  local life, most = tonumber(shared.life), tonumber(shared.most)
+  local size = #body + #message + 2 * #owner + KEPT_BESIDE_BYTES
+  if kind == 'cache' and size > most then
+    return
+  end
+  local time = redis.call('TIME')
+  local goes_ms = time[1] * 1000 + math.floor(time[2] / 1000) + life
+  local member = size .. ' ' .. owner
+  redis.call('HSET', key, 'digest', shared.digest, 'code', code, 'message', message, 'body', body,
+    'member', member)
+  redis.call('PEXPIRE', key, life)
+  local outlives = math.max(life, redis.call('PTTL', all))
+  local new = redis.call('ZADD', all, goes_ms, member)
+  redis.call('PEXPIRE', all, outlives)
+  local bytes = redis.call('INCRBY', sum, new * size)
+  redis.call('PEXPIRE', sum, outlives)
+  for _ = 1, kind == 'cache' and MOST_EVICTED or 0 do
+    local oldest = redis.call('ZRANGE', all, 0, 0)[1]
+    if bytes <= most or not oldest then
+      break
+    end
+    forget_kept(F, kind, oldest)
+    bytes = tonumber(redis.call('GET', sum))
+  end
+end
+
+-- What is in the hash, and its waiters: {id, gateway, us} each.
+local function read_shared(key)
+  local flat, shared, waiters = redis.call('HGETALL', key), {}, {}
+  for i = 1, #flat, 2 do
+    local id = string.match(flat[i], '^w:(.*)$')
+    if id then
+      local gateway, us = string.match(flat[i + 1], '^(%S+) (%d+)$')
+      waiters[#waiters + 1] = {id = id, gateway = gateway, us = tonumber(us)}
+    else
+      shared[flat[i]] = flat[i + 1]
+    end
+  end
+  return shared, waiters
+end
+
+-- One entry for each gateway, whatever the number of its waiters.
+local function tell_all(F, waiters, tell, code, message, body)
+  local ids = {}
+  for _, waiter in ipairs(waiters) do
+    local before = ids[waiter.gateway]
+    ids[waiter.gateway] = before and before .. ' ' .. waiter.id or waiter.id
+  end
+  for gateway, waiting in pairs(ids) do
+    tell(F, gateway, waiting, code, message, body)
+  end
+end
+
+-- The job that makes a shared reply has ended; without a code it was cancelled.
+-- tell(F, gateway, ids, code, message, body) takes a reply.
+-- F.hits and F.hit_us grow by the waiters of a cached reply that did not lead, and by their time.
+local function share(F, id, owner, code, message, body, tell)
+  local key = F.replies .. owner
+  local shared, waiters = read_shared(key)
+  if shared.job ~= id then
+    return
+  end
+  redis.call('DEL', key)
+  local kind, success = kind_of(owner), tostring(code) == '0'
+  if not code or OF_ONE_TRY[tostring(code)] then
+    local others = {}
+    for _, waiter in ipairs(waiters) do
+      if code and waiter.id == shared.leader then
+        tell(F, waiter.gateway, waiter.id, code, message, body)
+      else
+        others[#others + 1] = waiter
+      end
+    end
+    return tell_all(F, others, tell, AGAIN, '', '')
+  end
+  tell_all(F, waiters, tell, code, message, body)
+  if success or kind == 'key' then
+    keep(F, owner, kind, shared, code, message, body)
+  end
+  if success and kind == 'cache' then
+    local time = redis.call('TIME')
+    for _, waiter in ipairs(waiters) do
+      if waiter.id ~= shared.leader then
+        F.hits = (F.hits or 0) + 1
+        F.hit_us = (F.hit_us or 0) + time[1] * 1000000 + time[2] - waiter.us
+      end
+    end
+  end
+end
