@@ -7,8 +7,7 @@ counted in the same scripts that make them true.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from penstock.errors import OutOfMemory, QueueFull
@@ -25,7 +24,6 @@ from penstock.scheduler.gathering import Answered, Entry, Gathering, Line
 from penstock.scheduler.jobs import (
     Claim,
     ClaimTerms,
-    Depth,
     Held,
     Lease,
     NewJob,
@@ -41,8 +39,8 @@ from penstock.scheduler.keys import (
     partition_of,
 )
 from penstock.scheduler.link import Link, Links
+from penstock.scheduler.queue_reader import QueueReader
 from penstock.scheduler.sequences import NOT_STARTED, SequenceNotStarted, enqueue_steps
-from penstock.scheduler.statistics import counters_of, summed
 from penstock.scheduler.steps import Steps
 
 _ENQUEUE = scripts.load("enqueue")
@@ -54,30 +52,20 @@ _SETTLE_STEPS = scripts.load("settle_steps")
 _CANCEL = scripts.load("cancel")
 _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
-_DEPTHS = scripts.load("depths")
 
-_GONE, _MOVED = 1, "moved"
+_GONE = 1
 
 BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
 
 
-class Queue:
+class Queue(QueueReader):
     """All queues of one keyspace."""
 
     def __init__(self, links: Links, partitions: int) -> None:
-        self._links = links
-        self.partitions = partitions
+        super().__init__(links, partitions)
         self.steps = Steps(links, partitions)
         self._gathering = Gathering(self._enqueue)
-
-    def keys_of(self, model: str) -> PartitionKeys:
-        """The keys of the partition that holds the model's jobs."""
-        return partition_keys(partition_of(model, self.partitions))
-
-    def link_of(self, model: str) -> Link:
-        """The shared link to that partition."""
-        return self._links.to(self.keys_of(model).tag)
 
     async def enqueue(self, job: NewJob, limits: QueueLimits) -> str | None:
         """Accept *job* once; None when it is new, else the state of the job that has its id.
@@ -329,7 +317,7 @@ class Queue:
         """
         if self._gathering.remove(job):
             return
-        for keys in self._along((model, *later)):
+        for keys in self.along((model, *later)):
             if await self._cancel(keys, job) == _GONE:
                 return
 
@@ -351,14 +339,6 @@ class Queue:
             (job,),
         )
         return int(answer)
-
-    def _along(self, models: Sequence[str]) -> Iterator[PartitionKeys]:
-        """The partitions of *models*, in order; the same one twice in a row is one.
-
-        A job only moves on: who asks for it in this order meets it, wherever it is.
-        """
-        partitions = (partition_of(model, self.partitions) for model in models)
-        return (partition_keys(partition) for partition, _ in groupby(partitions))
 
     def give_back(self, model: str, token: str, jobs: Sequence[str]) -> Awaitable[list[Held]]:
         """Return leased jobs that were not begun; it does not count as an attempt."""
@@ -430,60 +410,6 @@ class Queue:
     async def forsake(self, model: str, boot_id: str) -> Reaped:
         """A worker's process is known to have ended: others get its jobs now."""
         return await self.reap(partition_of(model, self.partitions), died=f"{boot_id}.")
-
-    async def state(self, model: str, job: str, *later: str) -> str | None:
-        """The job's state, that of one which ended lately too; None when Redis does not know it.
-
-        Args:
-            later: as for `cancel`.
-        """
-        for keys in self._along((model, *later)):
-            state = await self._state(keys, job)
-            if state not in (None, _MOVED):
-                return state
-        return None
-
-    async def _state(self, keys: PartitionKeys, job: str) -> str | None:
-        link = self._links.to(keys.tag)
-        live, ended = link.submit("HGET", keys.jobs + job, "state"), keys.ended + job
-        mark = await link.command("GET", ended)
-        state = await live
-        if state is not None:
-            return str(state.decode())
-        return None if mark is None else str(mark.decode().partition(" ")[0])
-
-    async def depths(self, refs: Sequence[StageRef]) -> dict[StageRef, Depth]:
-        """How much waits for each of these stages."""
-        by_partition: dict[int, list[StageRef]] = {}
-        for ref in refs:
-            by_partition.setdefault(partition_of(ref.model, self.partitions), []).append(ref)
-        found: dict[StageRef, Depth] = {}
-        for partition, group in by_partition.items():
-            keys = partition_keys(partition)
-            answer = await self._links.to(keys.tag).call(
-                _DEPTHS, (keys.jobs, *(keys.ready + ref.queue for ref in group)), ()
-            )
-            pairs = zip(answer[::2], answer[1::2], strict=True)
-            found.update({ref: Depth(*pair) for ref, pair in zip(group, pairs, strict=True)})
-        return found
-
-    async def statistics(
-        self, model: str, version: int, *, ensemble: bool = False
-    ) -> dict[str, int]:
-        """The counters of a model version, summed over the cluster; docs/redis.md names them.
-
-        Args:
-            ensemble: its jobs end in the partitions of other models.
-        """
-        own = partition_of(model, self.partitions)
-        partitions = range(self.partitions) if ensemble else (own,)
-        found = await asyncio.gather(*(self._counters(p, model, version) for p in partitions))
-        return summed(found)
-
-    async def _counters(self, partition: int, model: str, version: int) -> dict[str, int]:
-        keys = partition_keys(partition)
-        flat = await self._links.to(keys.tag).command("HGETALL", f"{keys.stats}{model}:{version}")
-        return counters_of(dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
 async def _held(answer: Awaitable[list[int]]) -> list[Held]:
