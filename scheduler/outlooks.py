@@ -19,13 +19,13 @@ MARKS: Final = 17
 
 _TEMPO_MS: Final = 60_000
 
-LEVEL: Final = 4398046511104
-LAST_LEVEL: Final = 2047
+PLACE: Final = 4398046511104
+LAST_LEVEL: Final = 1023
 
 
 def score_of(priority: int, deadline_ms: float) -> float:
-    """A job's place in the order of its queue; as in lua/lib/score.lua."""
-    return min(priority, LAST_LEVEL) * LEVEL + min(deadline_ms, LEVEL - 1)
+    """The place in its queue of a job that was not put off; as in lua/lib/score.lua."""
+    return 2 * min(priority, LAST_LEVEL) * PLACE + min(deadline_ms, PLACE - 1)
 
 
 @dataclass(frozen=True, slots=True)

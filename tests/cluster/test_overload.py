@@ -45,8 +45,8 @@ async def test_what_would_be_late_is_refused_at_once_and_the_rest_is_in_time(slo
     # Most cannot be answered, and hear it long before those that can.
     assert len(refused) > len(under_load) / 2
     assert median(took_s for _, took_s, *_ in refused) < median(answered_s) / 4
-    # Most of what was taken is answered in time, though the machine is busy with other things.
-    assert codes["DEADLINE_EXCEEDED"] < codes["OK"]
+    # Little was taken that is late all the same, though the machine is busy with other things.
+    assert codes["DEADLINE_EXCEEDED"] < len(refused) / 2
     for _, _, text, pushback in refused:
         assert "the queue is too long for the request's deadline" in text
         assert 100 <= int(pushback) <= 5000

@@ -111,13 +111,14 @@ async def test_an_unknown_field_of_the_configuration_is_named_with_its_line(clus
 
 async def test_a_field_that_is_not_implemented_is_refused_by_name(cluster, repository):
     other = shutil.copytree(repository / "digits", repository / "other")
-    (other / "config.pbtxt").write_text('name: "other"\nsequence_batching { direct {} }\n')
+    refused = 'model_operations { op_library_filename: "a.so" }'
+    (other / "config.pbtxt").write_text(f'name: "other"\n{refused}\n')
     running = cluster(repository)
 
     async with Asked(running.url) as asked:
         index = await asked.index()
 
-    assert "sequence_batching" in index["other", "1"].reason
+    assert "model_operations" in index["other", "1"].reason
     assert index["digits", "1"].state == "READY"
 
 

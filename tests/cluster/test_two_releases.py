@@ -26,7 +26,7 @@ PACKAGES = ("src", "gateway", "scheduler", "workers", "protos")
 # What a later release might keep beside: one more field of jobs, and of statistics.
 EDITS = {
     "scheduler/keyspace.py": (r"^SCHEMA = (\d+)$", lambda found: f"SCHEMA = {int(found[1]) + 1}"),
-    "scheduler/lua/enqueue.lua": (
+    "scheduler/lua/lib/new_job.lua": (
         r"\{'state', 'waiting', ",
         lambda found: found[0] + "'release', 'other', ",
     ),

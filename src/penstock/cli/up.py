@@ -159,8 +159,9 @@ class _Up:
                     show(status)
                     if settled(status, expected):
                         break
-        write_ready(self._settings.ready_file, address)
         self._report(address, cluster.metrics_address(), status)
+        # Whoever waits for the file may read what was written.
+        write_ready(self._settings.ready_file, address)
         await asyncio.Event().wait()
 
     @contextlib.contextmanager
