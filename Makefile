@@ -28,7 +28,7 @@ up: $(VENV)/run.stamp  ## Start a cluster with the digits, and leave it running 
 	$(BIN)/python -m penstock up --models $(MODELS)
 
 test: setup  ## Run the tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ONLY_FAILED)
 
 chaos: setup  ## Hurt real clusters for some minutes: kill, stop, cut off (ONLY=name, CHAOS_SEED=n)
 	$(CHAOS)

@@ -53,15 +53,6 @@ async def test_what_would_be_late_is_refused_at_once_and_the_rest_is_in_time(slo
     await eventually(lambda: counted(slow, reasons, len(refused)))
 
 
-async def test_a_model_that_nobody_has_measured_refuses_nothing(slow):
-    """A burst on a cold model, of twice as much as its deadline allows."""
-    told = await flooded(slow.url, [(2000, 0.05, DEADLINE_S)])
-
-    codes = Counter(code for _, code, *_ in told)
-    assert codes["OK"] > 0
-    assert codes["OK"] + codes["DEADLINE_EXCEEDED"] == 100
-
-
 async def test_a_full_queue_refuses_in_tritons_words(cluster, tmp_path):
     """Long deadlines, so that only the limit can refuse."""
     write_slow(tmp_path / "models")
