@@ -9,7 +9,7 @@ MODELS ?= examples/digits/models
 JOBS   ?= 2
 SHARE  ?= 1
 SEEDS  ?= 3
-CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist worksteal $(if $(ONLY),-k "$(ONLY)")
+CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist worksteal $(ONLY_FAILED) $(if $(ONLY),-k "$(ONLY)")
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
