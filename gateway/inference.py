@@ -160,10 +160,7 @@ class Inference:
         self, reply: bytes, admitted: Admitted, served: Served, places: Mapping[str, Place]
     ) -> bytes:
         """*reply* with classes in place of outputs, or without those that go into regions."""
-        if admitted.classes is not None:
-            deployment = served.deployment
-            batched = deployment.config.max_batch_size > 0
-            reply = classify(reply, admitted.classes, deployment.labels, batched=batched)
+        reply = _classified(reply, admitted, served)
         if places and self.regions is not None:
             reply = put(reply, places, self.regions)
         return reply
@@ -191,15 +188,8 @@ class Inference:
         parts = self._parts_of(job, served, request.id)
         async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
             async for part in followed:
-                if admitted.classes is None or part.final:
-                    yield part
-                    continue
-                deployment = served.deployment
-                batched = deployment.config.max_batch_size > 0
-                classes = admitted.classes
-                yield Part(
-                    classify(part.body, classes, deployment.labels, batched=batched), final=False
-                )
+                body = part.body if part.final else _classified(part.body, admitted, served)
+                yield Part(body, part.final)
 
     async def _once_loaded(
         self, missing: ModelUnloaded, request: ModelInferRequest, remaining_s: float
@@ -310,6 +300,15 @@ class Inference:
         if refused is not None:
             self.turned_away += self.draining
             raise refused
+
+
+def _classified(reply: bytes, admitted: Admitted, served: Served) -> bytes:
+    """*reply* with classes in place of the outputs for which the request asks for them."""
+    if admitted.classes is None:
+        return reply
+    deployment = served.deployment
+    batched = deployment.config.max_batch_size > 0
+    return classify(reply, admitted.classes, deployment.labels, batched=batched)
 
 
 def _placed(job: NewJob, served: Served, request: ModelInferRequest) -> NewJob:

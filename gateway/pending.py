@@ -142,32 +142,17 @@ class PendingTable:
         Raises:
             JobFailed, QueueFull, OutOfMemory, DeadlineExceeded: how it ended instead.
         """
-        now_s = self._clock()
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        ends_s = now_s + job.ttl_ms / 1000
-        ask_s = now_s + ASK_AFTER_S
-        pending = Pending(job, limits, ends_s, ask_s, answer, door or self._queue)
-        self._pending[job.id] = pending
-        self._crowds[job.ref] += 1
-        if job.later:
-            self._later.update(job.later)
-        self.payload_bytes += len(job.payload)
+        pending = self._opened(job, limits, door or self._queue)
         self._submit(pending, submit)
         try:
-            return await answer
+            return await pending.answer
         except asyncio.CancelledError:
             # A client's own deadline reaches its gateway as the client's going away.
-            self.overdue[job.ref] += self._clock() >= ends_s - _AT_THE_END_S
+            self.overdue[job.ref] += self._clock() >= pending.ends_s - _AT_THE_END_S
             self._cancel(pending)
             raise
         finally:
-            self._pending.pop(pending.job.id, None)
-            self._crowds[job.ref] -= 1
-            if job.later:
-                self._later.subtract(job.later)
-            self.payload_bytes -= len(job.payload)
-            if job.step is not None:
-                self._turns.leave(_sequence_of(job), pending)
+            self._closed(pending)
 
     async def parts_of(self, job: NewJob, limits: QueueLimits) -> AsyncGenerator[Part, None]:
         """As `answer_to`, for a reply in parts: each of them, and then its end without outputs.
@@ -175,16 +160,10 @@ class PendingTable:
         Raises:
             as `answer_to`; ReplyBroken: another worker went on, and not as the reply had begun.
         """
-        now_s = self._clock()
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        ends_s = now_s + job.ttl_ms / 1000
         inbox = Inbox()
+        pending = self._opened(job, limits, self._queue, inbox)
+        answer = pending.answer
         answer.add_done_callback(inbox.wake)
-        ask_s = now_s + ASK_AFTER_S
-        pending = Pending(job, limits, ends_s, ask_s, answer, self._queue, inbox=inbox)
-        self._pending[job.id] = pending
-        self._crowds[job.ref] += 1
-        self.payload_bytes += len(job.payload)
         self._submit(pending)
         try:
             while (body := await inbox.next(answer)) is not None:
@@ -198,9 +177,33 @@ class PendingTable:
         finally:
             if not answer.cancel() and not answer.cancelled():
                 answer.exception()  # told, or nobody is there to be told
-            self._pending.pop(pending.job.id, None)
-            self._crowds[job.ref] -= 1
-            self.payload_bytes -= len(job.payload)
+            self._closed(pending)
+
+    def _opened(
+        self, job: NewJob, limits: QueueLimits, door: Door, inbox: Inbox | None = None
+    ) -> Pending:
+        """A request that waits from now on, and counts as one."""
+        now_s = self._clock()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        ends_s, ask_s = now_s + job.ttl_ms / 1000, now_s + ASK_AFTER_S
+        pending = Pending(job, limits, ends_s, ask_s, answer, door, inbox=inbox)
+        self._pending[job.id] = pending
+        self._crowds[job.ref] += 1
+        if job.later:
+            self._later.update(job.later)
+        self.payload_bytes += len(job.payload)
+        return pending
+
+    def _closed(self, pending: Pending) -> None:
+        """It waits no more, however it ended."""
+        job = pending.job
+        self._pending.pop(job.id, None)
+        self._crowds[job.ref] -= 1
+        if job.later:
+            self._later.subtract(job.later)
+        self.payload_bytes -= len(job.payload)
+        if job.step is not None:
+            self._turns.leave(_sequence_of(job), pending)
 
     def deliver_chunk(self, chunk: Chunk) -> None:
         """Put a part of a reply where its request waits for it, if any does still."""

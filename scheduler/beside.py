@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from penstock.scheduler.jobs import Lease
+from penstock.scheduler.jobs import Lease, NewJob
 from penstock.scheduler.link import Link
 
 LARGE_BYTES: Final = 64 * 1024
@@ -23,6 +23,31 @@ ADVANCED_TTL_MS: Final = 3_600_000
 """Life of an activation whose job is not known to end sooner."""
 
 _GRACE_MS: Final = 60_000
+
+
+def first_words(link: Link, jobs: str, job: NewJob, *, once: bool = False) -> tuple[bytes, int]:
+    """What a script takes of a new job's payload: itself and 0, or nothing and its size.
+
+    Args:
+        jobs: the family of jobs' keys.
+        once: as for `set_beside`, where it goes that way.
+    """
+    if len(job.payload) < LARGE_BYTES:
+        return job.payload, 0
+    set_beside(link, jobs + job.id + BESIDE, job.payload, job.ttl_ms, once=once)
+    return b"", len(job.payload)
+
+
+def next_words(
+    link: Link, jobs: str, job: str, payload: bytes, token: str
+) -> tuple[bytes, int, str]:
+    """The same of the payload that *job* moves on with, and where it is after the job's key."""
+    if len(payload) < LARGE_BYTES:
+        return payload, 0, ""
+    # Another name than the last one's: an owner that lost the job must not change it.
+    where = f"{BESIDE}:{token}"
+    set_beside(link, jobs + job + where, payload, ADVANCED_TTL_MS)
+    return b"", len(payload), where
 
 
 def set_beside(link: Link, key: str, payload: bytes, ttl_ms: int, *, once: bool = False) -> None:

@@ -12,13 +12,7 @@ from typing import Any
 
 from penstock.errors import OutOfMemory, QueueFull
 from penstock.scheduler import scripts
-from penstock.scheduler.beside import (
-    ADVANCED_TTL_MS,
-    BESIDE,
-    LARGE_BYTES,
-    set_beside,
-    with_payloads,
-)
+from penstock.scheduler.beside import first_words, next_words, with_payloads
 from penstock.scheduler.conversation import Argument
 from penstock.scheduler.gathering import Answered, Entry, Gathering, Line
 from penstock.scheduler.jobs import (
@@ -41,7 +35,7 @@ from penstock.scheduler.keys import (
 from penstock.scheduler.link import Link, Links
 from penstock.scheduler.queue_reader import QueueReader
 from penstock.scheduler.sequences import NOT_STARTED, SequenceNotStarted, enqueue_steps
-from penstock.scheduler.steps import Steps
+from penstock.scheduler.steps import Steps, held_of
 
 _ENQUEUE = scripts.load("enqueue")
 _CLAIM = scripts.load("claim")
@@ -132,11 +126,7 @@ class Queue(QueueReader):
         ]
         for job, _ in entries:
             words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)
-            if len(job.payload) < LARGE_BYTES:
-                words += (job.payload, 0)
-            else:
-                set_beside(link, keys.jobs + job.id + BESIDE, job.payload, job.ttl_ms)
-                words += (b"", len(job.payload))
+            words += first_words(link, keys.jobs, job)
 
         link.start(_ENQUEUE, names, words, told)
         # Who else comes in this turn has been gathered already.
@@ -227,13 +217,7 @@ class Queue(QueueReader):
         link = self._links.to(keys.tag)
         words: list[Argument] = []
         for id_, payload in jobs:
-            if len(payload) < LARGE_BYTES:
-                words += (id_, payload, 0, "")
-            else:
-                # Another name than the last one's: an owner that lost the job must not change it.
-                where = f"{BESIDE}:{token}"
-                set_beside(link, keys.jobs + id_ + where, payload, ADVANCED_TTL_MS)
-                words += (id_, b"", len(payload), where)
+            words += (id_, *next_words(link, keys.jobs, id_, payload, token))
         answer = link.call(
             _ADVANCE,
             (
@@ -258,7 +242,7 @@ class Queue(QueueReader):
             ),
         )
         link.flush()
-        return _held(answer)
+        return held_of(answer)
 
     def settle(
         self,
@@ -281,14 +265,13 @@ class Queue(QueueReader):
         """
         keys = self.keys_of(ref.model)
         script, more = _SETTLE, tuple[str, ...]()
-        words: list[str | int | bytes] = []
-        if not outcomes or outcomes[0].state is None:
-            for outcome in outcomes:
-                words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
-        else:
+        in_sequences = bool(outcomes) and outcomes[0].state is not None
+        if in_sequences:
             script, more = _SETTLE_STEPS, keys.of_sequences
-            for outcome in outcomes:
-                words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
+        words: list[str | int | bytes] = []
+        for outcome in outcomes:
+            words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
+            if in_sequences:
                 words.append(outcome.state or b"")
         answer = (link or self._links.to(keys.tag)).call(
             script,
@@ -307,7 +290,7 @@ class Queue(QueueReader):
         )
         if link is None:
             self._links.to(keys.tag).flush()
-        return _held(answer)
+        return held_of(answer)
 
     async def cancel(self, model: str, job: str, *later: str) -> None:
         """The client is gone: a waiting job leaves the queue, a leased one is marked.
@@ -371,7 +354,7 @@ class Queue(QueueReader):
             ),
             (token, *how, *jobs),
         )
-        return _held(answer)
+        return held_of(answer)
 
     async def reap(
         self, partition: int, *, most: int = 100, gateway_ms: int = 10_000, died: str = ""
@@ -410,10 +393,6 @@ class Queue(QueueReader):
     async def forsake(self, model: str, boot_id: str) -> Reaped:
         """A worker's process is known to have ended: others get its jobs now."""
         return await self.reap(partition_of(model, self.partitions), died=f"{boot_id}.")
-
-
-async def _held(answer: Awaitable[list[int]]) -> list[Held]:
-    return [Held(value) for value in await answer]
 
 
 def _accepted(answer: int | bytes, job: NewJob) -> str | Exception | None:

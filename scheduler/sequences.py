@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from penstock.errors import InvalidRequest
 from penstock.scheduler import scripts
-from penstock.scheduler.beside import BESIDE, LARGE_BYTES, set_beside
+from penstock.scheduler.beside import first_words
 from penstock.scheduler.conversation import Argument
 from penstock.scheduler.gathering import Entry, Line
 from penstock.scheduler.jobs import Step
@@ -49,12 +49,8 @@ def enqueue_steps(
     for entry in entries:
         job, step = entry[0], _step(entry)
         words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)
-        if len(job.payload) < LARGE_BYTES:
-            words += (job.payload, 0)
-        else:
-            # Never twice: the state may be behind it already.
-            set_beside(link, keys.jobs + job.id + BESIDE, job.payload, job.ttl_ms, once=True)
-            words += (b"", len(job.payload))
+        # Never set beside twice: the state may be behind it already.
+        words += first_words(link, keys.jobs, job, once=True)
         words += (step.sequence, step.flag)
     link.start(_ENQUEUE, _enqueue_names(keys, ref), words, told)
 

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from penstock.scheduler import scripts
-from penstock.scheduler.beside import ADVANCED_TTL_MS, BESIDE, LARGE_BYTES, set_beside
+from penstock.scheduler.beside import (
+    ADVANCED_TTL_MS,
+    BESIDE,
+    LARGE_BYTES,
+    next_words,
+    set_beside,
+)
 from penstock.scheduler.conversation import Argument
 from penstock.scheduler.jobs import Held, Move, Timing
 from penstock.scheduler.keys import PartitionKeys, StageRef, partition_keys, partition_of
@@ -100,7 +106,7 @@ class Steps:
         )
         if own:
             link.flush()
-        return self._carried(answer, keys, moves) if away else _held(answer)
+        return self._carried(answer, keys, moves) if away else held_of(answer)
 
     async def carry_stranded(self, partition: int, *, older_ms: int = STRANDED_MS) -> int:
         """Carry on the jobs of a partition that move, and that nobody carries; returns how many."""
@@ -112,7 +118,7 @@ class Steps:
     async def _carried(
         self, answer: Awaitable[list[int]], keys: PartitionKeys, moves: Sequence[Move]
     ) -> list[Held]:
-        held = await _held(answer)
+        held = await held_of(answer)
         payloads = {
             move.job: move.payload
             for move, one in zip(moves, held, strict=True)
@@ -192,17 +198,12 @@ class Steps:
 
 def _words(keys: PartitionKeys, link: Link, token: str, moves: Sequence[Move]) -> list[Argument]:
     words: list[Argument] = []
-    # Another name than the last one's: an owner that lost the job must not change it.
-    where = f"{BESIDE}:{token}"
     for move in moves:
         words += (move.job, move.rows, move.priority, move.begin_within_ms)
-        if len(move.payload) < LARGE_BYTES:
-            words += (move.payload, 0, "")
-        else:
-            set_beside(link, keys.jobs + move.job + where, move.payload, ADVANCED_TTL_MS)
-            words += (b"", len(move.payload), where)
+        words += next_words(link, keys.jobs, move.job, move.payload, token)
     return words
 
 
-async def _held(answer: Awaitable[list[int]]) -> list[Held]:
+async def held_of(answer: Awaitable[list[int]]) -> list[Held]:
+    """What a script answered of each job, once it has."""
     return [Held(value) for value in await answer]

@@ -120,11 +120,8 @@ def digits_repository(tmp_path_factory):
 def digits_cluster(digits_repository, tmp_path_factory):
     """A cluster that serves all four; tests must leave it as they found it."""
     one = Cluster(tmp_path_factory.mktemp("digits-cluster"), digits_repository)
-    try:
-        yield one.start()
-        one.stop()
-    finally:
-        one.destroy()
+    with one.running():
+        yield one
 
 
 @pytest.fixture

@@ -99,11 +99,8 @@ def repository(tmp_path_factory):
 @pytest.fixture(scope="module")
 def running(repository, tmp_path_factory):
     one = Cluster(tmp_path_factory.mktemp("cluster"), repository, "--allow-python-models")
-    try:
-        yield one.start()
-        one.stop()
-    finally:
-        one.destroy()
+    with one.running():
+        yield one
 
 
 @pytest.fixture

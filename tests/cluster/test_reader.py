@@ -22,11 +22,8 @@ def running(tmp_path_factory):
         EXAMPLES / "digits" / "models",
         *("--models", str(EXAMPLES / "reader" / "models"), "--allow-python-models"),
     )
-    try:
-        yield one.start()
-        one.stop()
-    finally:
-        one.destroy()
+    with one.running():
+        yield one
 
 
 @pytest.fixture

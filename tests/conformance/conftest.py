@@ -32,11 +32,8 @@ def models_cluster(tmp_path_factory):
     write_add_sub(repository)
     write_slow(repository)
     one = Cluster(tmp_path_factory.mktemp("conformance-cluster"), repository)
-    try:
-        yield one.start()
-        one.stop()
-    finally:
-        one.destroy()
+    with one.running():
+        yield one
 
 
 @pytest.fixture(scope="session")

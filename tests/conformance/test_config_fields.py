@@ -18,11 +18,8 @@ def running(tmp_path_factory):
     write_picky(repository, "warmed", 95)
     write_picky(repository, "overheated", 5)
     one = Cluster(tmp_path_factory.mktemp("config-cluster"), repository)
-    try:
-        yield one.start()
-        one.stop()
-    finally:
-        one.destroy()
+    with one.running():
+        yield one
 
 
 @pytest.fixture

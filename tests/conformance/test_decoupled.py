@@ -29,11 +29,8 @@ def running(tmp_path_factory, notes):
     write_add_sub(repository)
     folder = tmp_path_factory.mktemp("decoupled-cluster")
     one = Cluster(folder, repository, "--allow-python-models")
-    try:
-        yield one.start()
-        one.stop()
-    finally:
-        one.destroy()
+    with one.running():
+        yield one
 
 
 @pytest.fixture

@@ -185,11 +185,8 @@ def running(tmp_path_factory):
         "--allow-client-shm=true",
         environment={"PENSTOCK_TRACE_FILE": str(folder / "traces")},
     )
-    try:
-        yield one.start()
-        one.stop()
-    finally:
-        one.destroy()
+    with one.running():
+        yield one
 
 
 def methods(kind):

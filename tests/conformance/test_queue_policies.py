@@ -44,11 +44,8 @@ def running(tmp_path_factory):
         )
         (entry / "config.pbtxt").write_text((entry / "config.pbtxt").read_text() + more)
     one = Cluster(tmp_path_factory.mktemp("policy-cluster"), models)
-    try:
-        yield one.start()
-        one.stop()
-    finally:
-        one.destroy()
+    with one.running():
+        yield one
 
 
 class Clients:

@@ -49,11 +49,8 @@ def cluster(tmp_path_factory):
     short = "oldest { max_candidate_sequences: 1 } max_sequence_idle_microseconds: 50000"
     write_accumulator(repository, "short", short)
     one = Cluster(tmp_path_factory.mktemp("sequences"), repository, "--processes", "2")
-    try:
-        yield one.start()
-        one.stop()
-    finally:
-        one.destroy()
+    with one.running():
+        yield one
 
 
 @pytest.fixture

@@ -33,11 +33,8 @@ def guarded(tmp_path_factory):
             "PENSTOCK_GRPC_KEEPALIVE_TIME": "60000",
         },
     )
-    try:
-        yield one.start()
-        one.stop()
-    finally:
-        one.destroy()
+    with one.running():
+        yield one
 
 
 @pytest.fixture

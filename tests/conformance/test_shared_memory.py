@@ -24,11 +24,8 @@ def sharing(tmp_path_factory):
     write_add_sub(models)
     folder = tmp_path_factory.mktemp("sharing-cluster")
     one = Cluster(folder, models, "--allow-client-shm=true")
-    try:
-        yield one.start()
-        one.stop()
-    finally:
-        one.destroy()
+    with one.running():
+        yield one
 
 
 @pytest.fixture

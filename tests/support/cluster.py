@@ -1,5 +1,6 @@
 """``penstock up`` as a real process: started, watched, hurt, and stopped."""
 
+import contextlib
 import os
 import re
 import signal
@@ -64,6 +65,15 @@ class Cluster:
         self.url = self._ready.read_text().split()[0]
         self.ready_after_s = time.monotonic() - began
         return self
+
+    @contextlib.contextmanager
+    def running(self):
+        """Started; at the end it must stop well, and whatever happened, nothing of it is left."""
+        try:
+            yield self.start()
+            self.stop()
+        finally:
+            self.destroy()
 
     def metrics_url(self):
         """Where the metrics are; what it said of them."""
