@@ -19,7 +19,7 @@ from penstock.scheduler.completion import Deployment
 from penstock.scheduler.ensembles import is_ensemble
 from penstock.scheduler.jobs import QueueLimits
 from penstock.scheduler.keys import StageRef
-from penstock.scheduler.policies import default_policy
+from penstock.scheduler.policies import COUNTED_BYTES, default_policy, within
 from penstock.scheduler.python_models import is_decoupled
 from penstock.scheduler.readiness import VersionState
 from penstock.scheduler.rollout import Rollout, Standing, rollout
@@ -27,11 +27,6 @@ from penstock.scheduler.snapshot import Snapshot, VersionId, empty_snapshot
 
 _MOST_DIGITS: Final = 19
 """Of a version, which is an int64; Python refuses to read thousands."""
-
-
-COUNTED_BYTES: Final = 4096
-"""From this size on a payload counts towards the limit of bytes: counting costs two commands, and
-the number of jobs bounds what smaller ones take."""
 
 _UNLIMITED: Final = QueueLimits()
 
@@ -81,12 +76,13 @@ class Served:
         return small if payload_bytes < COUNTED_BYTES else bulky
 
     def within(self, most: QueueLimits) -> "Served":
-        """The same, with no larger queue than *most*."""
-        limits, bulky = _within(self.limits, most)
+        """The same, with no larger queue than *most*, those of its later steps included."""
+        limits, bulky = within(self.limits, most)
         by_level = {
-            level: _within(policy.limits, most) for level, policy in self.rules.by_level.items()
+            level: within(policy.limits, most) for level, policy in self.rules.by_level.items()
         }
-        return replace(self, limits=limits, bulky_limits=bulky, by_level=by_level)
+        route = None if self.route is None else self.route.within(most)
+        return replace(self, limits=limits, bulky_limits=bulky, by_level=by_level, route=route)
 
     @classmethod
     def of(cls, ref: StageRef, deployment: Deployment) -> "Served":
@@ -102,6 +98,7 @@ class Served:
                 route.limits,
                 decoupled=False,
                 route=route,
+                order=Order() if route.ordered else None,
             )
         batching = deployment.config.dynamic_batching
         return cls(
@@ -122,19 +119,6 @@ class Served:
             # Made anew with each snapshot.
             return self.deployment == deployment
         return self.deployment is deployment and self.ref == ref
-
-
-def _within(limits: QueueLimits, most: QueueLimits) -> tuple[QueueLimits, QueueLimits]:
-    """*limits*, and no more than *most*, for small requests and for others.
-
-    A level without a limit of its own is bounded with all others together.
-    """
-    small = replace(
-        limits,
-        jobs=min(limits.jobs or most.jobs, most.jobs or limits.jobs),
-        level=limits.level if limits.jobs else 0,
-    )
-    return small, replace(small, payload_bytes=most.payload_bytes)
 
 
 class Catalog:

@@ -8,13 +8,13 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from penstock.errors import JobFailed, QueueFull
 from penstock.gateway.validation import Rules
 from penstock.protos import cluster_pb2
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.completion import Deployment
 from penstock.scheduler.jobs import ROUTE, QueueLimits
 from penstock.scheduler.keys import StageRef
+from penstock.scheduler.policies import noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,9 @@ class EnsembleRoute:
         name: of the ensemble.
         key: "<model>:<version>" of it.
         rules: what requests must be; how they queue is the first step's business.
-        limits: of the first step's queue.
+        limits: of the first step's queue, for requests that ask for no level.
         refs: where all steps run.
+        ordered: one of its models answers in the order of its requests; so does the ensemble.
         mark: behind a serialized request, it is the route.
         batch_input: the first step's rows are those of this input; None for a step without batches.
     """
@@ -36,6 +37,8 @@ class EnsembleRoute:
     rules: Rules
     limits: QueueLimits
     refs: tuple[StageRef, ...]
+    ordered: bool
+    route: cluster_pb2.Route
     mark: bytes
     batch_input: str | None
 
@@ -44,6 +47,7 @@ class EnsembleRoute:
         """Made once for each *route* of a *deployment*."""
         first = route.steps[0]
         rules = Rules.of(deployment.config, deployment.inputs, deployment.outputs)
+        policy = noted(first, first.default_level)
         refs = tuple(StageRef(s.model, s.version, 0, s.generation) for s in route.steps)
         return cls(
             name=route.ensemble,
@@ -52,14 +56,24 @@ class EnsembleRoute:
                 rules,
                 levels=first.levels,
                 default_level=first.default_level,
-                timeout_us=first.timeout_us,
-                may_shorten=first.may_shorten,
+                timeout_us=policy.timeout_us,
+                may_shorten=policy.may_shorten,
+                by_level={level: noted(first, level) for level in range(1, first.levels + 1)},
             ),
-            limits=QueueLimits(jobs=first.most_jobs),
+            limits=policy.limits,
             refs=refs,
+            ordered=any(step.ordered for step in route.steps),
+            route=route,
             mark=_mark(route),
             batch_input=min(first.inputs.values()) if first.batched else None,
         )
+
+    def within(self, most: QueueLimits) -> "EnsembleRoute":
+        """The same, with no larger queue than *most* on the way."""
+        route = cluster_pb2.Route()
+        route.CopyFrom(self.route)
+        route.most_jobs, route.most_bytes = most.jobs, most.payload_bytes
+        return replace(self, route=route, mark=_mark(route))
 
     @property
     def first(self) -> StageRef:
@@ -73,7 +87,7 @@ class EnsembleRoute:
         ]
         return shapes[0][0] if shapes and shapes[0] else 1
 
-    def told(self, error: JobFailed | QueueFull) -> str:
+    def told(self, error: str) -> str:
         """A step's failure, as the ensemble's clients are to read it."""
         return f"in ensemble '{self.name}', {error}"
 

@@ -41,7 +41,7 @@ from penstock.protos.contents import normalise
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs import NewJob
 from penstock.scheduler.keys import StageRef
-from penstock.scheduler.queue import Queue
+from penstock.scheduler.queue import FULL, Queue
 from penstock.scheduler.sharing import Shared
 
 _SPLIT_FROM_BYTES = 16_384
@@ -265,14 +265,17 @@ class Inference:
         self, error: QueueFull | JobFailed, served: Served, request_id: str
     ) -> PenstockError:
         """*error*, as the client is told of it."""
+        text = str(error)
+        if text == FULL:
+            text = f"[request id: {request_id or '<id_unknown>'}] {text}"
+        if served.route is not None:
+            text = served.route.told(text)
         if isinstance(error, QueueFull):
             self._pending.tally.count(served.ref, REFUSED_FULL)
-            full = QueueFull(f"[request id: {request_id or '<id_unknown>'}] {error}")
-            return full if served.route is None else QueueFull(served.route.told(full))
-        if served.route is not None:
-            error = JobFailed(error.code, served.route.told(error))
-        error.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
-        return error
+            return QueueFull(text)
+        failed = JobFailed(error.code, text)
+        failed.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
+        return failed
 
     def _join(
         self,

@@ -145,19 +145,23 @@ class Labels(_message.Message):
     def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("ensemble", "version", "steps", "outputs")
+    __slots__ = ("ensemble", "version", "steps", "outputs", "most_jobs", "most_bytes")
     ENSEMBLE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    MOST_JOBS_FIELD_NUMBER: _ClassVar[int]
+    MOST_BYTES_FIELD_NUMBER: _ClassVar[int]
     ensemble: str
     version: int
     steps: _containers.RepeatedCompositeFieldContainer[RouteStep]
     outputs: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, ensemble: _Optional[str] = ..., version: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[RouteStep, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ...) -> None: ...
+    most_jobs: int
+    most_bytes: int
+    def __init__(self, ensemble: _Optional[str] = ..., version: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[RouteStep, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., most_jobs: _Optional[int] = ..., most_bytes: _Optional[int] = ...) -> None: ...
 
 class RouteStep(_message.Message):
-    __slots__ = ("model", "version", "generation", "inputs", "outputs", "keeps", "batched", "levels", "default_level", "timeout_us", "may_shorten", "most_jobs", "within", "index")
+    __slots__ = ("model", "version", "generation", "inputs", "outputs", "keeps", "batched", "levels", "default_level", "timeout_us", "may_shorten", "most_jobs", "within", "index", "puts_off", "own_policies", "ordered")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +176,13 @@ class RouteStep(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class OwnPoliciesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: LevelPolicy
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[LevelPolicy, _Mapping]] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -186,6 +197,9 @@ class RouteStep(_message.Message):
     MOST_JOBS_FIELD_NUMBER: _ClassVar[int]
     WITHIN_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
+    PUTS_OFF_FIELD_NUMBER: _ClassVar[int]
+    OWN_POLICIES_FIELD_NUMBER: _ClassVar[int]
+    ORDERED_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     generation: str
@@ -200,7 +214,22 @@ class RouteStep(_message.Message):
     most_jobs: int
     within: _containers.RepeatedScalarFieldContainer[str]
     index: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., generation: _Optional[str] = ..., inputs: _Optional[_Mapping[str, str]] = ..., outputs: _Optional[_Mapping[str, str]] = ..., keeps: _Optional[_Iterable[str]] = ..., batched: _Optional[bool] = ..., levels: _Optional[int] = ..., default_level: _Optional[int] = ..., timeout_us: _Optional[int] = ..., may_shorten: _Optional[bool] = ..., most_jobs: _Optional[int] = ..., within: _Optional[_Iterable[str]] = ..., index: _Optional[int] = ...) -> None: ...
+    puts_off: bool
+    own_policies: _containers.MessageMap[int, LevelPolicy]
+    ordered: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., generation: _Optional[str] = ..., inputs: _Optional[_Mapping[str, str]] = ..., outputs: _Optional[_Mapping[str, str]] = ..., keeps: _Optional[_Iterable[str]] = ..., batched: _Optional[bool] = ..., levels: _Optional[int] = ..., default_level: _Optional[int] = ..., timeout_us: _Optional[int] = ..., may_shorten: _Optional[bool] = ..., most_jobs: _Optional[int] = ..., within: _Optional[_Iterable[str]] = ..., index: _Optional[int] = ..., puts_off: _Optional[bool] = ..., own_policies: _Optional[_Mapping[int, LevelPolicy]] = ..., ordered: _Optional[bool] = ...) -> None: ...
+
+class LevelPolicy(_message.Message):
+    __slots__ = ("timeout_us", "may_shorten", "most_jobs", "puts_off")
+    TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
+    MAY_SHORTEN_FIELD_NUMBER: _ClassVar[int]
+    MOST_JOBS_FIELD_NUMBER: _ClassVar[int]
+    PUTS_OFF_FIELD_NUMBER: _ClassVar[int]
+    timeout_us: int
+    may_shorten: bool
+    most_jobs: int
+    puts_off: bool
+    def __init__(self, timeout_us: _Optional[int] = ..., may_shorten: _Optional[bool] = ..., most_jobs: _Optional[int] = ..., puts_off: _Optional[bool] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("kind", "index", "memory_bytes", "name")

@@ -111,15 +111,13 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelDynamicBatching.preferred_batch_size": _differs("the largest is worth waiting for"),
     "ModelDynamicBatching.max_queue_delay_microseconds": _YES,
     "ModelDynamicBatching.preserve_ordering": _differs(
-        "within a gateway process; not for an ensemble's requests"
+        "within a gateway process; an ensemble with such a step answers in order"
     ),
     "ModelDynamicBatching.priority_levels": _YES,
     "ModelDynamicBatching.default_priority_level": _YES,
     "ModelDynamicBatching.default_queue_policy": _YES,
-    "ModelDynamicBatching.priority_queue_policy": _differs(
-        "an ensemble's requests go by the default policy"
-    ),
-    "ModelQueuePolicy.timeout_action": _differs("an ensemble's requests are rejected"),
+    "ModelDynamicBatching.priority_queue_policy": _YES,
+    "ModelQueuePolicy.timeout_action": _YES,
     "ModelQueuePolicy.default_timeout_microseconds": _YES,
     "ModelQueuePolicy.allow_timeout_override": _YES,
     "ModelQueuePolicy.max_queue_size": _differs("over the whole cluster, for each level"),
@@ -211,7 +209,9 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelTransactionPolicy.decoupled": _differs(
         "Python models only; one request at a time on each instance"
     ),
-    "ModelResponseCache.enable": _differs("one cache for the whole cluster, in Redis"),
+    "ModelResponseCache.enable": _differs(
+        "one cache for the whole cluster, in Redis; steps of ensembles are computed"
+    ),
 }
 """Message and field -> how it is taken."""
 

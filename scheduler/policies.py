@@ -1,14 +1,21 @@
 """Queue policies: how many requests of a priority level may wait, for how long, and then what.
 
 As in Triton each level has its own count of waiting requests and its own policy; the default one
-holds for levels that `priority_queue_policy` does not name, and for models without levels. Pure.
+holds for levels that `priority_queue_policy` does not name, and for models without levels. They are
+noted in the steps of ensembles, too: what has no gateway in between goes by them alike. Pure.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
+from penstock.protos import cluster_pb2
 from penstock.protos import model_config_pb2 as pb
 from penstock.scheduler.jobs import QueueLimits
+
+COUNTED_BYTES: Final = 4096
+"""From this size on a payload counts towards the limit of bytes: counting costs two commands, and
+the number of jobs bounds what smaller ones take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,51 @@ def by_level(batching: pb.ModelDynamicBatching) -> dict[int, QueuePolicy]:
         level: QueuePolicy.of(own.get(level, batching.default_queue_policy), level)
         for level in range(1, batching.priority_levels + 1)
     }
+
+
+def note(batching: pb.ModelDynamicBatching, step: cluster_pb2.RouteStep) -> None:
+    """Write into *step* how its model's requests queue; `noted` reads it."""
+    policy = batching.default_queue_policy
+    step.levels, step.default_level = batching.priority_levels, batching.default_priority_level
+    step.timeout_us = policy.default_timeout_microseconds
+    step.may_shorten = policy.allow_timeout_override
+    step.most_jobs = policy.max_queue_size
+    step.puts_off = policy.timeout_action == pb.ModelQueuePolicy.DELAY
+    step.ordered = batching.preserve_ordering
+    for level, own in batching.priority_queue_policy.items():
+        step.own_policies[level].CopyFrom(
+            cluster_pb2.LevelPolicy(
+                timeout_us=own.default_timeout_microseconds,
+                may_shorten=own.allow_timeout_override,
+                most_jobs=own.max_queue_size,
+                puts_off=own.timeout_action == pb.ModelQueuePolicy.DELAY,
+            )
+        )
+
+
+def noted(step: cluster_pb2.RouteStep, level: int) -> QueuePolicy:
+    """What holds in *step* for requests of *level*; 0 for a model without levels."""
+    policy: cluster_pb2.RouteStep | cluster_pb2.LevelPolicy = step
+    if level in step.own_policies:
+        policy = step.own_policies[level]
+    return QueuePolicy(
+        QueueLimits(jobs=policy.most_jobs, level=level, puts_off=policy.puts_off),
+        policy.timeout_us,
+        policy.may_shorten,
+    )
+
+
+def within(limits: QueueLimits, most: QueueLimits) -> tuple[QueueLimits, QueueLimits]:
+    """*limits*, and no more than *most*, for payloads below `COUNTED_BYTES` and for others.
+
+    A level without a limit of its own is bounded with all others together.
+    """
+    small = replace(
+        limits,
+        jobs=min(limits.jobs or most.jobs, most.jobs or limits.jobs),
+        level=limits.level if limits.jobs else 0,
+    )
+    return small, replace(small, payload_bytes=most.payload_bytes)
 
 
 def problems(batching: pb.ModelDynamicBatching) -> Iterator[str]:

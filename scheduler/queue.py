@@ -8,7 +8,7 @@ counted in the same scripts that make them true.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from penstock.errors import OutOfMemory, QueueFull
 from penstock.scheduler import scripts
@@ -48,6 +48,9 @@ _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
 
 _GONE = 1
+
+FULL: Final = "Exceeds maximum queue size"
+"""Of a request that a queue on its way has no room for (lua/lib/refuse_full.lua)."""
 
 BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
@@ -404,7 +407,7 @@ def _accepted(answer: int | bytes, job: NewJob) -> str | Exception | None:
         return OutOfMemory("there is no memory for the request in the queue; try again later")
     if answer == NOT_STARTED and job.step is not None:
         return SequenceNotStarted(job.ref.model, job.step)
-    return QueueFull("Exceeds maximum queue size")
+    return QueueFull(FULL)
 
 
 def _lease(token: str, fields: list[Any]) -> Lease:

@@ -17,6 +17,7 @@ from penstock.scheduler.dataflow import fits, shown
 from penstock.scheduler.ensembles import Step, in_order
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.model_config import datatype_of_config
+from penstock.scheduler.policies import note
 
 _INNER: Final = "/"
 
@@ -195,22 +196,17 @@ def _expanded(step: Step, at: int, found: Component) -> Iterator[pb.RouteStep]:
 
 def _plain(step: Step, at: int, found: Component) -> pb.RouteStep:
     config = found.deployment.config
-    batching = config.dynamic_batching
-    policy = batching.default_queue_policy
-    return pb.RouteStep(
+    made = pb.RouteStep(
         model=found.ref.model,
         version=found.ref.version,
         generation=found.ref.generation,
         inputs=step.input_map,
         outputs=step.output_map,
         batched=config.max_batch_size > 0,
-        levels=batching.priority_levels,
-        default_level=batching.default_priority_level,
-        timeout_us=policy.default_timeout_microseconds,
-        may_shorten=policy.allow_timeout_override,
-        most_jobs=policy.max_queue_size,
         index=at,
     )
+    note(config.dynamic_batching, made)
+    return made
 
 
 def _labels(

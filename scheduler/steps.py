@@ -21,7 +21,7 @@ from penstock.scheduler.beside import (
     set_beside,
 )
 from penstock.scheduler.conversation import Argument
-from penstock.scheduler.jobs import Held, Move, Timing
+from penstock.scheduler.jobs import Held, Move, QueueLimits, Timing
 from penstock.scheduler.keys import PartitionKeys, StageRef, partition_keys, partition_of
 from penstock.scheduler.link import Link, Links
 
@@ -37,10 +37,10 @@ _FORGET = scripts.load("forget")
 
 
 class Destination(NamedTuple):
-    """The queue of a step's model, and how many jobs may wait there; 0 for any."""
+    """The queue of a step's model, and what holds there for jobs of one priority level."""
 
     ref: StageRef
-    most_jobs: int
+    limits: QueueLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Steps:
         keys = self._keys_of(step.of.model)
         away = self._keys_of(step.to.ref.model) is not keys
         own, link = link is None, link or self._links.to(keys.tag)
-        timing, to = step.timing, step.to.ref
+        timing, to, limits = step.timing, step.to.ref, step.to.limits
         answer = link.call(
             _FORWARD,
             (
@@ -95,7 +95,10 @@ class Steps:
             (
                 token,
                 to.queue,
-                step.to.most_jobs,
+                limits.jobs,
+                limits.payload_bytes,
+                limits.level,
+                int(limits.puts_off),
                 step.rows,
                 timing.input_ns,
                 timing.infer_ns,

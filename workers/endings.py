@@ -57,20 +57,18 @@ class Endings:
             payloads: list[tuple[str, bytes]] = []
             onward: dict[Destination, list[tuple[Work, Move]]] = {}
             for work, result in group:
-                to = None if work.leg is None else work.leg.to
                 if isinstance(result, Failure) or work.revoked:
                     over.append(work)
                     outcomes.append(self._failure(work, result))
                 elif not self._duty.last:
                     advanced.append(work)
                     payloads.append((work.lease.id, self._next_stage(work, result)))
-                elif work.leg is None or to is None:
+                elif work.leg is None or work.leg.next_step is None:
                     over.append(work)
                     outcomes.append(self._success(work, result))
                 else:
-                    onward.setdefault(to, []).append(
-                        (work, self._next_step(work, work.leg, result))
-                    )
+                    to, move = self._next_step(work, work.leg, result)
+                    onward.setdefault(to, []).append((work, move))
             for to, moves in onward.items():
                 self._forward(token, to, rows, ran.timing, moves)
                 rows = 0
@@ -133,7 +131,7 @@ class Endings:
         tensors = leg.between(work.carried, result, work.tensors, duty.keeps)
         return codec.next_payload(work, tensors, tuple(tensors), self._step_of(leg))
 
-    def _next_step(self, work: Work, leg: Leg, result: Tensors) -> Move:
+    def _next_step(self, work: Work, leg: Leg, result: Tensors) -> tuple[Destination, Move]:
         tensors = leg.alight(work.carried, result, work.tensors)
         keeps, step = tuple(leg.step.keeps), self._step_of(leg)
         payload = codec.next_payload(work, tensors, keeps, step, leg.onward)

@@ -17,8 +17,9 @@ from penstock.errors import InvalidRequest
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
 from penstock.scheduler.dataflow import fits
-from penstock.scheduler.jobs import Move
+from penstock.scheduler.jobs import Move, QueueLimits
 from penstock.scheduler.keys import StageRef
+from penstock.scheduler.policies import COUNTED_BYTES, noted, within
 from penstock.scheduler.steps import Destination
 from penstock.scheduler.urgency import level_of, queue_timeout_us
 from penstock.workers.tensor import Tensor
@@ -38,6 +39,7 @@ class Leg:
     Attributes:
         onward: the rest of the route, as the next step's worker reads it; empty at the last step.
         outputs: the ensemble's, in order.
+        bounds: what no queue on the way may exceed.
     """
 
     step: pb.RouteStep
@@ -45,15 +47,7 @@ class Leg:
     onward: str
     version: int
     outputs: tuple[str, ...]
-
-    @property
-    def to(self) -> Destination | None:
-        """Where the job queues next; None after the last step."""
-        after = self.next_step
-        if after is None:
-            return None
-        ref = StageRef(after.model, after.version, 0, after.generation)
-        return Destination(ref, after.most_jobs)
+    bounds: QueueLimits
 
     def board(self, tensors: Tensors) -> dict[str, Tensor]:
         """The tensors that the job carries, as the model knows them."""
@@ -96,23 +90,30 @@ class Leg:
                 inside[_INSIDE + name] = results.get(name) or boarded[name]
         return {n: t for n, t in carried.items() if n in needed} | inside
 
-    def move(self, job: str, head: ModelInferRequest, tensors: Tensors, payload: bytes) -> Move:
-        """How the job queues for the next step, with *payload*."""
+    def move(
+        self, job: str, head: ModelInferRequest, tensors: Tensors, payload: bytes
+    ) -> tuple[Destination, Move]:
+        """Where the job queues for the next step, and how, with *payload*."""
         after = self.next_step
         if after is None:
             raise AssertionError("the last step has no next one")
         asked = head.parameters
-        level = asked.get("priority", _UNSAID)
+        wanted = asked.get("priority", _UNSAID)
+        level = level_of(
+            wanted.int64_param or wanted.uint64_param, after.levels, after.default_level
+        )
+        policy = noted(after, level)
         timeout_us = asked.get("timeout", _UNSAID).int64_param
-        wait_us = queue_timeout_us(timeout_us, after.timeout_us, may_shorten=after.may_shorten)
-        return Move(
+        wait_us = queue_timeout_us(timeout_us, policy.timeout_us, may_shorten=policy.may_shorten)
+        small, bulky = within(policy.limits, self.bounds)
+        to = Destination(
+            StageRef(after.model, after.version, 0, after.generation),
+            small if len(payload) < COUNTED_BYTES else bulky,
+        )
+        return to, Move(
             job=job,
             rows=_rows(after, tensors),
-            priority=level_of(
-                level.int64_param or level.uint64_param,
-                after.levels,
-                after.default_level,
-            ),
+            priority=level,
             begin_within_ms=-(-wait_us // 1000),
             payload=payload,
         )
@@ -171,6 +172,7 @@ def leg_of(text: str) -> Leg:
         onward=onward,
         version=route.version,
         outputs=tuple(route.outputs),
+        bounds=QueueLimits(route.most_jobs, route.most_bytes),
     )
 
 

@@ -6,6 +6,7 @@ import grpc
 import numpy as np
 import pytest
 from support.cluster import Cluster
+from support.ensembles import step, write_ensemble, write_scale
 from support.metrics import scrape
 from support.onnx_models import write_slow
 from support.waiting import until
@@ -24,9 +25,14 @@ POLICIES = {
     "strict": "default_queue_policy { default_timeout_microseconds: 50000 }",
     "patient": """default_queue_policy { timeout_action: DELAY
         default_timeout_microseconds: 60000000 allow_timeout_override: true }""",
+    "delaying": """default_queue_policy { timeout_action: DELAY
+        default_timeout_microseconds: 20000 }""",
     "levels": """priority_levels: 2 default_priority_level: 2
         priority_queue_policy { key: 1 value { max_queue_size: 1 } }""",
 }
+
+BEHIND = {f"behind-{name}": name for name in ("delaying", "levels", "ordered")}
+"""Ensembles, and the model with a policy that their last step runs."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +49,18 @@ def running(tmp_path_factory):
             "instance_group { kind: KIND_CPU count: 2 }\n"
         )
         (entry / "config.pbtxt").write_text((entry / "config.pbtxt").read_text() + more)
+    write_scale(models, "pass", 1, max_batch=1, width=1)
+    for name, model in BEHIND.items():
+        write_ensemble(
+            models,
+            name,
+            step("pass", {"x": "seconds"}, {"y": "passed"}),
+            step(model, {"seconds": "passed"}, {"done": "done"}),
+            inputs=("seconds",),
+            outputs=("done",),
+            max_batch=1,
+            dims=(1,),
+        )
     one = Cluster(tmp_path_factory.mktemp("policy-cluster"), models)
     with one.running():
         yield one
@@ -99,7 +117,7 @@ class Clients:
 
     async def _measured(self, name):
         found = await asyncio.to_thread(scrape, self._running.metrics_url())
-        labels = (("model", self._model), ("version", "1"))
+        labels = (("model", BEHIND.get(self._model, self._model)), ("version", "1"))
         return found.get((name, labels), 0)
 
 
@@ -199,3 +217,35 @@ async def test_answers_keep_the_order_of_their_requests_if_the_model_says_so(cli
     crowd.ask("short")
 
     assert list(await crowd.all()) == order
+
+
+class TestBehindAnotherStep:
+    """What a model's owner says holds for requests that come through an ensemble as well."""
+
+    async def test_who_is_late_is_served_all_the_same(self, clients):
+        crowd = clients("behind-delaying")
+        await crowd.busy()
+        crowd.ask("late")
+
+        assert await crowd.all() == {"busy": "answered", "late": "answered"}
+
+    async def test_levels_go_first_and_have_their_own_bounds(self, clients):
+        crowd = clients("behind-levels")
+        await crowd.busy()
+        for place in range(2):
+            crowd.ask(f"usual {place}")
+        crowd.ask("urgent", priority=1)
+        await crowd.waiting(3)
+        crowd.ask("too urgent", priority=1)
+        ended = await crowd.all()
+
+        assert list(ended)[:3] == ["too urgent", "busy", "urgent"]
+        told = "[request id: too urgent] Exceeds maximum queue size"
+        assert ended["too urgent"] == (UNAVAILABLE, f"in ensemble 'behind-levels', {told}")
+
+    async def test_answers_keep_the_order_of_their_requests(self, clients):
+        crowd = clients("behind-ordered")
+        await crowd.busy()
+        crowd.ask("short")
+
+        assert list(await crowd.all()) == ["busy", "short"]

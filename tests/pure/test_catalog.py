@@ -16,10 +16,11 @@ from support.records import (
 )
 
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
-from penstock.gateway.catalog import COUNTED_BYTES, Catalog, ModelUnloaded, Served, parse_version
+from penstock.gateway.catalog import Catalog, ModelUnloaded, Served, parse_version
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs import QueueLimits
 from penstock.scheduler.keys import StageRef
+from penstock.scheduler.policies import COUNTED_BYTES
 from penstock.scheduler.snapshot import VersionId
 
 WHOLE = signature([spec("x", "FP32", -1, 4)], [spec("y", "FP32", -1, 2)])

@@ -9,8 +9,9 @@ from support.jobs import inference, lease
 
 from penstock.errors import InvalidRequest
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.jobs import ROUTE
+from penstock.scheduler.jobs import ROUTE, QueueLimits
 from penstock.scheduler.keys import StageRef
+from penstock.scheduler.policies import COUNTED_BYTES
 from penstock.scheduler.routes import keep
 from penstock.tensors import from_raw
 from penstock.workers import codec
@@ -24,9 +25,9 @@ def route_step(model, inputs, outputs, **fields):
     return pb.RouteStep(model=model, inputs=inputs, outputs=outputs, **facts)
 
 
-def routed(*steps, outputs=("OUT",)):
+def routed(*steps, outputs=("OUT",), **bounds):
     keep(steps, list(outputs))
-    route = pb.Route(ensemble="e", version=3, steps=steps, outputs=outputs)
+    route = pb.Route(ensemble="e", version=3, steps=steps, outputs=outputs, **bounds)
     return b64encode(route.SerializeToString()).decode()
 
 
@@ -81,16 +82,48 @@ def test_the_next_step_gets_what_it_needs_and_the_rest_of_the_route():
 
     assert list(carried_in(payload)) == ["mid"]
     np.testing.assert_array_equal(after.tensors["x"].array(), ROWS * 2)
-    assert after.leg.to is None
-    assert work.leg.to.ref == StageRef("b", 1, 0, "g")
+    assert after.leg.next_step is None
+
+
+def moved(text, payload=b"", **asked):
+    """Where the job of a request goes after its first step, and how."""
+    work = boarded(text, {"IN": ROWS}, ["x"], **asked)
+    return work.leg.move("job", work.head, {"mid": tensor(ROWS)}, payload)
 
 
 def test_it_queues_with_the_priority_and_the_patience_of_the_next_model():
     for asked, level, wait_ms in (({}, 2, 5), ({"priority": 3}, 3, 5), ({"timeout": 2000}, 2, 5)):
-        work = boarded(TWO, {"IN": ROWS}, ["x"], **asked)
-        move = work.leg.move("job", work.head, {"mid": tensor(ROWS)}, b"")
+        to, move = moved(TWO, **asked)
 
+        assert to.ref == StageRef("b", 1, 0, "g")
         assert (move.priority, move.begin_within_ms, move.rows) == (level, wait_ms, 2)
+
+
+def test_a_level_has_the_policy_of_the_next_model_for_it():
+    own = pb.LevelPolicy(timeout_us=9000, may_shorten=True, most_jobs=4, puts_off=True)
+    after = {"levels": 3, "default_level": 2, "timeout_us": 5000, "most_jobs": 7}
+    text = routed(
+        route_step("a", {"x": "IN"}, {"y": "mid"}),
+        route_step("b", {"x": "mid"}, {"y": "OUT"}, own_policies={1: own}, **after),
+    )
+
+    usual, _ = moved(text)
+    urgent, move = moved(text, priority=1, timeout=2000)
+
+    assert usual.limits == QueueLimits(7, level=2)
+    assert urgent.limits == QueueLimits(4, level=1, puts_off=True)
+    assert move.begin_within_ms == 2
+
+
+def test_no_queue_on_the_way_exceeds_what_the_gateway_allows():
+    steps = (
+        route_step("a", {"x": "IN"}, {"y": "mid"}),
+        route_step("b", {"x": "mid"}, {"y": "OUT"}, levels=2, default_level=1),
+    )
+    text = routed(*steps, most_jobs=5, most_bytes=1 << 20)
+
+    assert moved(text)[0].limits == QueueLimits(5)
+    assert moved(text, b"x" * COUNTED_BYTES)[0].limits == QueueLimits(5, 1 << 20)
 
 
 def test_a_model_without_batches_gets_one_row():
@@ -100,7 +133,8 @@ def test_a_model_without_batches_gets_one_row():
     )
     work = boarded(text, {"IN": ROWS}, ["x"])
 
-    assert work.leg.move("job", work.head, {"mid": tensor(ROWS)}, b"").rows == 1
+    _, move = work.leg.move("job", work.head, {"mid": tensor(ROWS)}, b"")
+    assert move.rows == 1
 
 
 def test_between_two_stages_of_a_step_both_kinds_of_tensors_travel():

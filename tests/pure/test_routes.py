@@ -7,12 +7,14 @@ from support.ensembles import step
 from support.infer_requests import spec
 
 from penstock.errors import InvalidConfiguration
+from penstock.gateway.catalog import Served
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.completion import Deployment
-from penstock.scheduler.jobs import SequenceTerms
+from penstock.scheduler.jobs import QueueLimits, SequenceTerms
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.model_config import parse
+from penstock.scheduler.policies import QueuePolicy, noted
 from penstock.scheduler.routes import Component, compose
 from penstock.scheduler.sequencing import SequencePlan
 
@@ -102,12 +104,41 @@ class TestRoute:
             priority_levels=4,
             default_priority_level=2,
             default_queue_policy=config_pb.ModelQueuePolicy(**policy),
+            priority_queue_policy={
+                1: config_pb.ModelQueuePolicy(timeout_action=config_pb.ModelQueuePolicy.DELAY)
+            },
         )
         first, second = composed(version(*CHAIN), a=ONE, b=picky).route.steps
 
-        assert (first.levels, first.timeout_us, first.most_jobs) == (0, 0, 0)
+        assert (first.levels, noted(first, 0)) == (0, QueuePolicy(QueueLimits(), 0, False))
         assert (second.levels, second.default_level) == (4, 2)
-        assert (second.timeout_us, second.most_jobs) == (5, 9)
+        assert noted(second, 2) == QueuePolicy(QueueLimits(9, level=2), 5, False)
+        assert noted(second, 1).limits == QueueLimits(level=1, puts_off=True)
+
+    def test_the_first_step_queues_as_a_request_to_its_model_would(self):
+        own = config_pb.ModelQueuePolicy(
+            timeout_action=config_pb.ModelQueuePolicy.DELAY,
+            default_timeout_microseconds=70,
+            max_queue_size=3,
+        )
+        levels = {"priority_levels": 2, "default_priority_level": 1}
+        picky = model(["x"], ["y"], priority_queue_policy={1: own}, **levels)
+        deployment = composed(version(*CHAIN), a=picky, b=ONE)
+        served = Served.of(StageRef("e", 3, 0, "g"), deployment).within(QueueLimits(9, 1 << 20))
+
+        assert served.limits_for(0) == QueueLimits(3, level=1, puts_off=True)
+        assert served.limits_for(0, 2) == QueueLimits(9)
+        assert (served.rules.default_level, served.rules.timeout_us) == (1, 70)
+        assert served.rules.by_level[2].timeout_us == 0
+        assert (served.route.route.most_jobs, served.route.route.most_bytes) == (9, 1 << 20)
+
+    def test_an_ensemble_keeps_the_order_if_one_of_its_models_does(self):
+        strict = model(["x"], ["y"], preserve_ordering=True)
+        for later, ordered in ((strict, True), (ONE, False)):
+            deployment = composed(version(*CHAIN), a=ONE, b=later)
+            served = Served.of(StageRef("e", 3, 0, "g"), deployment)
+
+            assert (served.order is not None) == ordered
 
     def test_the_steps_of_an_inner_ensemble_take_its_place(self):
         inner = composed(version(*CHAIN, name="inner"), a=ONE, b=ONE)

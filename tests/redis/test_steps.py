@@ -31,6 +31,7 @@ def apart(count):
 
 
 TIMING = Timing(1, 20, 300)
+UNLIMITED = QueueLimits()
 
 
 class Way:
@@ -56,9 +57,11 @@ class Way:
         (lease,) = await self.claim(at)
         return lease
 
-    def forward(self, lease, at, payload=b"between", *, most_jobs=0, timing=TIMING):
-        step = Step(self.refs[at], Destination(self.refs[at + 1], most_jobs), lease.rows, timing)
-        return self.queue.steps.forward(lease.token, step, [Move(lease.id, 2, 0, 0, payload)])
+    def forward(self, lease, at, payload=b"between", *, limits=UNLIMITED, priority=0, within_ms=0):
+        to = Destination(self.refs[at + 1], limits)
+        step = Step(self.refs[at], to, lease.rows, TIMING)
+        move = Move(lease.id, 2, priority, within_ms, payload)
+        return self.queue.steps.forward(lease.token, step, [move])
 
     async def moved(self, at, payload=b"between", **fields):
         """Bring the job that waits at a step to the next one."""
@@ -94,6 +97,13 @@ class Way:
             found = await self.counters(model)
             ended = sum(found.get(name, 0) for name in ENDS)
             assert found.get("accepted", 0) == ended, (model, found)
+
+    async def score(self, at, id_):
+        """Its place in the order of a step's queue; None when it does not wait there."""
+        keys = self.queue.keys_of(self.refs[at].model)
+        return await self.links.to(keys.tag).command(
+            "ZSCORE", keys.ready + self.refs[at].queue, id_
+        )
 
     async def places(self, id_="job"):
         """The sets of all partitions that hold the job."""
@@ -178,14 +188,62 @@ class TestForward:
         assert await way.places() == []
         await way.conserved()
 
-    async def test_the_next_queue_may_be_full(self, way):
-        await way.enqueue("one")
-        await way.moved(0)
-        await way.enqueue("two")
-        await way.moved(0, most_jobs=1)
+    async def onward(self, way, id_, **how):
+        """Bring a new job to the second model's queue, or find it full."""
+        await way.enqueue(id_)
+        await way.moved(0, **how)
 
-        assert await way.replies() == [("two", 14, "Exceeds maximum queue size", b"")]
-        assert (await way.counters(way.refs[1].model))["fail_count"] == 1
+    async def refused(self, way):
+        assert {(code, text) for _, code, text, _ in await way.replies()} <= {
+            (14, "Exceeds maximum queue size")
+        }
+        return [job for job, *_ in await way.replies()]
+
+    async def test_the_next_queue_may_be_full(self, way):
+        await self.onward(way, "one")
+        await self.onward(way, "two", limits=QueueLimits(jobs=1))
+
+        assert await self.refused(way) == ["two"]
+        assert (await way.counters(way.refs[1].model))["refused_full"] == 1
+        assert (await way.counters("e"))["fail_count"] == 1
+
+    async def test_there_a_level_has_its_own_count(self, way):
+        one = [QueueLimits(jobs=1, level=level) for level in range(3)]
+        await self.onward(way, "one", priority=1, limits=one[1])
+        await self.onward(way, "two", priority=2, limits=one[2])
+        await self.onward(way, "three", priority=1, limits=one[1])
+
+        assert await self.refused(way) == ["three"]
+
+    async def test_there_bytes_are_counted_until_the_job_has_left(self, way):
+        limits = QueueLimits(payload_bytes=len(LARGE))
+        await self.onward(way, "one", payload=LARGE, limits=limits)
+        await self.onward(way, "two", payload=LARGE, limits=limits)
+        await way.moved(1)
+        await self.onward(way, "three", payload=LARGE, limits=limits)
+
+        assert await self.refused(way) == ["two"]
+
+    @pytest.mark.parametrize("puts_off", [True, False])
+    async def test_what_is_not_begun_there_in_time_is_put_off_or_expires(self, way, puts_off):
+        limits = QueueLimits(puts_off=puts_off)
+        await self.onward(way, "late", limits=limits, within_ms=1)
+        await self.onward(way, "in time", limits=limits)
+
+        async def claimed():
+            return [lease.id for lease in await way.claim(1)]
+
+        async def looked_after():
+            for partition in range(way.queue.partitions):
+                await way.queue.reap(partition)
+            scores = [await way.score(1, id_) for id_ in ("late", "in time")]
+            return scores[0] is None or scores[0] > scores[1]
+
+        await until(looked_after)
+
+        assert await claimed() == (["in time", "late"] if puts_off else ["in time"])
+        expired = [] if puts_off else [("late", 14, "Request timeout expired", b"")]
+        assert await way.replies() == expired
 
     async def test_a_waiting_job_is_found_and_cancelled_wherever_it_is(self, way):
         await way.enqueue()

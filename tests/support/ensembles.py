@@ -8,8 +8,8 @@ from support.onnx_models import MAX_BATCH, _config, _value, _write
 WIDTH = 4
 
 
-def write_scale(root, name, factor, *, max_batch=MAX_BATCH, extra=""):
-    """y = x * factor, FP32 [batch, 4]."""
+def write_scale(root, name, factor, *, max_batch=MAX_BATCH, width=WIDTH, extra=""):
+    """y = x * factor, FP32 [batch, width]."""
     from onnx import helper, numpy_helper
 
     by = numpy_helper.from_array(np.array(factor, dtype=np.float32), "by")
@@ -17,11 +17,11 @@ def write_scale(root, name, factor, *, max_batch=MAX_BATCH, extra=""):
     graph = helper.make_graph(
         [helper.make_node("Mul", ["x", "by"], ["y"])],
         name,
-        [_value("x", "FP32", [*lead, WIDTH])],
-        [_value("y", "FP32", [*lead, WIDTH])],
+        [_value("x", "FP32", [*lead, width])],
+        [_value("y", "FP32", [*lead, width])],
         initializer=[by],
     )
-    tensor = ("FP32", (WIDTH,))
+    tensor = ("FP32", (width,))
     config = _config(name, max_batch, {"x": tensor}, {"y": tensor})
     return _write(root, name, graph, f"{config}dynamic_batching {{ {extra} }}\n")
 
