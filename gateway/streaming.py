@@ -3,7 +3,8 @@
 The requests of a stream run at once, and are answered in the order in which they came, as Triton
 does for models that answer each request once. Responses of decoupled models are passed on as they
 come, beside the others. A failed request is answered in its turn, and the stream goes on, unless
-its client asked for the stream to end with the failure's status.
+its client asked for the stream to end with the failure's status, or the stream's own deadline is
+what the request failed of.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from penstock.errors import ShuttingDown
+from penstock.errors import Code, PenstockError, ShuttingDown
 from penstock.gateway import admission
 from penstock.gateway.decoupled import Asked, Decoupled, wants_final
 from penstock.gateway.inference import Inference
@@ -24,6 +25,9 @@ from penstock.protos import wire
 
 MOST_IN_FLIGHT: Final = 256
 """Requests of one stream that may be unanswered; no more are read until one is answered."""
+
+_EARLY_S: Final = 0.005
+"""A request's deadline may pass this much before its stream's: the store has whole milliseconds."""
 
 _INFER_RESPONSE = 2
 
@@ -50,6 +54,19 @@ class StreamTerms:
 
     remaining_s: Callable[[], float | None]
     ends_on_error: bool = False
+
+    def ends_with(self, error: Exception) -> bool:
+        """Whether *error*, one request's, ends the stream as well.
+
+        The stream's deadline does: the store, a worker, this gateway and gRPC may each notice it
+        first, and whoever does, its client is told DEADLINE_EXCEEDED as the stream's status.
+        """
+        if self.ends_on_error:
+            return True
+        if not isinstance(error, PenstockError) or error.code is not Code.DEADLINE_EXCEEDED:
+            return False
+        left_s = self.remaining_s()
+        return left_s is not None and left_s <= _EARLY_S
 
 
 class Streams:
@@ -82,7 +99,7 @@ class Streams:
 
         Raises:
             PenstockError: the status that the stream ends with: the first failure, where the
-                terms say so, or ShuttingDown.
+                terms say so (`StreamTerms.ends_with`), or ShuttingDown.
         """
         line = _Line(self._most_in_flight, respond)
         reader = asyncio.create_task(self._read(requests, line, terms))
@@ -121,7 +138,7 @@ class Streams:
             line.aside(asyncio.create_task(self._pass_on(error.asked, terms, line)))
             return None
         except Exception as error:
-            if terms.ends_on_error:
+            if terms.ends_with(error):
                 raise
             return failure(message, told(error).text)
         return success(body)
@@ -134,7 +151,7 @@ class Streams:
                     if not part.final or wants_final(asked.request):
                         await line.send(success(part.body, final=part.final))
         except Exception as error:
-            if terms.ends_on_error:
+            if terms.ends_with(error):
                 raise
             await line.send(failure(asked.message, told(error).text))
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from support.waiting import until
 
-from penstock.errors import InvalidRequest, ShuttingDown
+from penstock.errors import Code, DeadlineExceeded, InvalidRequest, JobFailed, ShuttingDown
 from penstock.gateway.streaming import Streams, StreamTerms
 from penstock.protos import grpc_service_pb2 as pb
 
@@ -38,11 +38,11 @@ class Requests:
 class Stream:
     """One stream, and what its client has got of it."""
 
-    def __init__(self, streams, **terms):
+    def __init__(self, streams, remaining_s=None, **terms):
         self.sent = asyncio.Queue()
         self.got = []
         self.task = asyncio.create_task(
-            streams.run(self._requests(), self._respond, StreamTerms(lambda: None, **terms))
+            streams.run(self._requests(), self._respond, StreamTerms(lambda: remaining_s, **terms))
         )
 
     def send(self, *ids):
@@ -132,6 +132,38 @@ async def test_a_failure_ends_the_stream_if_its_client_wants_it(streams, inferen
 
     assert stream.ids == ["a"]
     assert inference.cancelled == ["c"]
+
+
+@pytest.mark.parametrize(
+    "error", [DeadlineExceeded("too late"), JobFailed(Code.DEADLINE_EXCEEDED, "too late")]
+)
+async def test_its_own_deadline_ends_a_stream_whoever_notices_it_first(streams, inference, error):
+    stream = Stream(streams, remaining_s=0.001)
+    stream.send("a", "b")
+    await until(lambda: len(inference.open) == 2)
+
+    inference.fail("a", error)
+    with pytest.raises(type(error), match="too late"):
+        await stream.task
+
+    assert stream.ids == []
+    assert inference.cancelled == ["b"]
+
+
+@pytest.mark.parametrize("remaining_s", [None, 30.0])
+async def test_a_request_whose_own_time_is_over_is_told_in_the_stream(
+    streams, inference, remaining_s
+):
+    stream = Stream(streams, remaining_s)
+    stream.send("a", "b")
+    await until(lambda: len(inference.open) == 2)
+
+    inference.fail("a", DeadlineExceeded("too late"))
+    inference.answer("b")
+    stream.half_close()
+    await stream.task
+
+    assert [one.error_message for one in stream.got] == ["too late", ""]
 
 
 async def test_an_unforeseen_error_leaves_as_an_id(streams, inference):
