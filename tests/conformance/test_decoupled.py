@@ -1,8 +1,11 @@
-"""Decoupled models through Triton's own clients, unmodified: no response, one, or many."""
+"""Decoupled models through Triton's own clients, and Penstock's: no response, one, or many."""
 
 import asyncio
 import csv
 import json
+import subprocess
+import sys
+from contextlib import aclosing
 
 import numpy as np
 import pytest
@@ -13,6 +16,9 @@ from support.decoupled import Stream, counted, is_final, numbers, write_counter
 from support.onnx_models import write_add_sub
 from support.waiting import until
 from tritonclient.utils import InferenceServerException
+
+from penstock.client import AsyncClient, Client
+from penstock.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, PenstockError
 
 REFUSED = "ModelInfer RPC doesn't support models with decoupled transaction policy"
 
@@ -253,3 +259,119 @@ def test_perf_analyzer_streams(perf_analyzer, running, tmp_path, count):
         (row,) = list(csv.DictReader(file))
     assert float(row["Inferences/Second"]) > 0
     assert float(row["Server Compute Infer"]) > 0
+
+
+class TestPenstocksClient:
+    """The same through `penstock.client`, blocking and for asyncio, and `penstock infer`."""
+
+    @pytest.fixture(params=["blocking", "asyncio"])
+    def ask(self, request, running):
+        """All replies to one request, and the error that ended them."""
+
+        def blocking(found, model, inputs, **asked):
+            with Client(running.url) as client:
+                for reply in client.infer_stream(model, inputs, **asked):
+                    found.append(reply)
+
+        async def for_asyncio(found, model, inputs, **asked):
+            async with AsyncClient(running.url) as client:
+                async for reply in client.infer_stream(model, inputs, **asked):
+                    found.append(reply)
+
+        def all_of(*args, **asked):
+            found = []
+            try:
+                if request.param == "blocking":
+                    blocking(found, *args, **asked)
+                else:
+                    asyncio.run(for_asyncio(found, *args, **asked))
+            except PenstockError as error:
+                return found, error
+            return found, None
+
+        return all_of
+
+    @pytest.mark.parametrize("count", [0, 1, 100])
+    def test_every_reply_comes_once_and_in_order(self, ask, count):
+        found, error = ask("counter", {"count": np.array([count], np.int32)}, request_id="mine")
+
+        assert error is None
+        assert [int(reply["number"][0]) for reply in found] == list(range(count))
+        assert {reply.id for reply in found} <= {"mine"}
+        assert all("triton_final_response" not in reply.parameters for reply in found)
+
+    def test_a_model_that_answers_once_gives_one_reply(self, ask):
+        ones = np.ones((1, 16), np.int32)
+        found, error = ask("add_sub", {"INPUT0": ones, "INPUT1": ones}, outputs=["OUTPUT0"])
+
+        assert error is None
+        assert [(list(reply), int(reply["OUTPUT0"][0, 0])) for reply in found] == [(["OUTPUT0"], 2)]
+
+    def test_a_failure_is_raised_after_the_replies_before_it(self, ask):
+        found, error = ask("counter", {"count": np.array([9], np.int32)}, parameters={"fail_at": 2})
+
+        assert [int(reply["number"][0]) for reply in found] == [0, 1]
+        assert isinstance(error, InvalidRequest)
+        assert str(error) == "no more"
+
+    def test_a_refusal_has_its_own_class(self, ask):
+        assert isinstance(ask("nobody", {})[1], ModelNotFound)
+
+    def test_the_deadline_ends_the_replies(self, ask):
+        found, error = ask(
+            "counter",
+            {"count": np.array([100_000], np.int32)},
+            parameters={"pause": 0.05},
+            deadline_s=2,
+        )
+
+        assert found
+        assert isinstance(error, DeadlineExceeded)
+
+    async def test_replies_come_as_they_are_made_and_leaving_the_loop_ends_them(
+        self, running, notes
+    ):
+        inputs = {"count": np.array([100_000], np.int32)}
+
+        def asked(name):
+            return {"gate": f"{name}-gate", "gate_at": 3, "note": f"{name}-left", "pause": 0.01}
+
+        def blocking():
+            with Client(running.url) as client:
+                for reply in client.infer_stream("counter", inputs, parameters=asked("blocking")):
+                    if reply["number"][0] == 2:
+                        break
+
+        async def for_asyncio():
+            async with AsyncClient(running.url) as client:
+                replies = client.infer_stream("counter", inputs, parameters=asked("asyncio"))
+                async with aclosing(replies):
+                    async for reply in replies:
+                        if reply["number"][0] == 2:
+                            break
+
+        # The model waits at the gate: each loop ends with what came before.
+        await asyncio.gather(asyncio.to_thread(blocking), for_asyncio())
+        for name in ("blocking", "asyncio"):
+            (notes / f"{name}-gate").touch()
+
+            async def left(name=name):
+                return (notes / f"{name}-left").exists()
+
+            await until(left)
+            assert int((notes / f"{name}-left").read_text()) < 100_000
+
+    def test_the_command_prints_one_reply_after_the_other(self, running):
+        words = [sys.executable, "-m", "penstock", "infer", "counter", "--url", running.url]
+        words += ["--input", "count=[3]"]
+
+        def run(*options):
+            ended = subprocess.run(
+                [*words, *options], capture_output=True, text=True, timeout=60, check=False
+            )
+            assert ended.returncode == 0, ended.stderr
+            return ended.stdout
+
+        lines = [json.loads(line) for line in run("--json").splitlines()]
+        assert [line["outputs"]["number"]["data"] for line in lines] == [[0], [1], [2]]
+        assert run().count("counter version 1") == 3

@@ -6,13 +6,22 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncGenerator, Iterator
 
 import ml_dtypes
 import numpy as np
 import pytest
 from support.echo_server import running
 
-from penstock.client import AsyncClient, CallFailed, Client, RetryPolicy, Unavailable, bf16
+from penstock.client import (
+    AsyncClient,
+    CallFailed,
+    Client,
+    InferResult,
+    RetryPolicy,
+    Unavailable,
+    bf16,
+)
 from penstock.errors import (
     Cancelled,
     Code,
@@ -65,7 +74,15 @@ def test_the_two_clients_have_the_same_calls():
             if inspect.isfunction(member) and not name.startswith("_")
         }
 
-    assert calls(Client) == calls(AsyncClient)
+    blocking, for_asyncio = calls(Client), calls(AsyncClient)
+    streams = [one.pop("infer_stream") for one in (blocking, for_asyncio)]
+    assert blocking == for_asyncio
+    # They give the same, each in its own kind of loop.
+    assert streams[0].parameters == streams[1].parameters
+    assert [stream.return_annotation for stream in streams] == [
+        Iterator[InferResult],
+        AsyncGenerator[InferResult, None],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""``penstock infer``: one request from the command line, and its outputs for people or programs."""
+"""``penstock infer``: one request from the command line, and its outputs for people or programs.
+
+The replies of a decoupled model are printed one after the other, as they come.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import typer
 from penstock.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console, RenderableType
 
     from penstock.client import Client, InferResult
@@ -51,30 +56,34 @@ def infer(
     deadline_s: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Send one request and print the outputs.
+    """Send one request and print the outputs; of a decoupled model, reply after reply.
 
     penstock infer digits --input image=@7.png
     """
+    from rich.console import Console
+
     from penstock.client import Client, RetryPolicy, Unreachable
 
+    console, count = Console(), 0
     try:
         with Client(url, deadline_s=deadline_s, retry=RetryPolicy(attempts=2)) as client:
-            result = _ask(client, model, version, input_ or [], output)
+            for result in _ask(client, model, version, input_ or [], output):
+                count += 1
+                if as_json:
+                    typer.echo(json.dumps(_as_json(result)))
+                else:
+                    _show(result, console, separated=count > 1)
     except Unreachable:
         raise Unreachable(
             f"no Penstock gateway at {url}: start one with `penstock up`, or name it with --url"
         ) from None
-    if as_json:
-        typer.echo(json.dumps(_as_json(result)))
-        return
-    from rich.console import Console
-
-    _show(result, Console())
+    if not count and not as_json:
+        console.print("the model gave no reply")
 
 
 def _ask(
     client: Client, model: str, version: int | None, given: list[str], outputs: list[str] | None
-) -> InferResult:
+) -> Iterator[InferResult]:
     from penstock.cli.inputs import Wanted, read_inputs
 
     metadata = client.model_metadata(model, version)
@@ -85,9 +94,14 @@ def _ask(
     for name in outputs or ():
         if name not in known:
             raise InvalidRequest(f"the model has no output '{name}'; it has {', '.join(known)}")
-    return client.infer(
-        model, inputs, version=version, outputs=outputs, parameters={"penstock_path": True}
-    )
+    decoupled = client.model_config(model, version).model_transaction_policy.decoupled
+    path = {"penstock_path": True}
+    if decoupled:
+        yield from client.infer_stream(
+            model, inputs, version=version, outputs=outputs, parameters=path
+        )
+    else:
+        yield client.infer(model, inputs, version=version, outputs=outputs, parameters=path)
 
 
 def _as_json(result: InferResult) -> dict[str, Any]:
@@ -113,7 +127,9 @@ def _plain(value: Any) -> Any:
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
-def _show(result: InferResult, console: Console) -> None:
+def _show(result: InferResult, console: Console, *, separated: bool) -> None:
+    if separated:
+        console.rule(style="dim")
     console.print(f"[bold]{result.model_name}[/] version {result.model_version}")
     path = result.parameters.get("penstock_path")
     if isinstance(path, str):

@@ -1,7 +1,7 @@
 """The client for ordinary, blocking code; safe to use from several threads."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from penstock.client.channel import (
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
 from penstock.client.failures import Failure
 from penstock.client.retry import RetryPolicy
+from penstock.client.streaming import METADATA, Replies, streamed
 from penstock.clock import Deadline
 from penstock.errors import DeadlineExceeded
 from penstock.protos import cluster_pb2, model_config_pb2
@@ -101,6 +102,63 @@ class Client:
         metadata = ((IDEMPOTENCY_KEY, idempotency_key),) if idempotency_key else None
         return InferResult(self._call(self._inference.ModelInfer, request, deadline_s, metadata))
 
+    def infer_stream(  # noqa: PLR0913 - each is a field of the request
+        self,
+        model: str,
+        inputs: Mapping[str, Input],
+        *,
+        version: int | None = None,
+        outputs: Sequence[str] | None = None,
+        request_id: str | None = None,
+        priority: int | None = None,
+        parameters: Mapping[str, ParameterValue] | None = None,
+        deadline_s: float | None = None,
+    ) -> Iterator[InferResult]:
+        """Run *model* on *inputs*, and give each of its replies as it comes.
+
+        A decoupled model gives any number of them; any other gives one. Who leaves the loop
+        cancels the request. While nothing has come it is repeated like others; after that a
+        failure is raised.
+
+        Args:
+            model: its name; the other arguments are those of `infer`.
+            deadline_s: seconds that all replies together may take.
+        """
+        request = streamed(
+            infer_request(
+                model,
+                inputs,
+                version=version,
+                outputs=outputs,
+                request_id=request_id or "",
+                parameters={**(parameters or {}), **({"priority": priority} if priority else {})},
+            )
+        )
+        deadline = self._deadline_after(deadline_s)
+        attempt = 1
+        while True:
+            replies = Replies()
+            call = self._inference.ModelStreamInfer(
+                iter([request]), timeout=_remaining_s(deadline), metadata=METADATA
+            )
+            try:
+                for message in call:
+                    reply = replies.read(message)
+                    if reply is not None:
+                        yield reply
+                replies.check_complete()
+            except grpc.RpcError as error:
+                failure = Failure.of(error)
+            else:
+                return
+            finally:
+                call.cancel()
+            delay_s = None if replies.begun else self._retry.delay_s(failure, attempt, deadline)
+            if delay_s is None:
+                raise failure.error()
+            time.sleep(delay_s)
+            attempt += 1
+
     def live(self) -> bool:
         """Whether a gateway answers."""
         answer: pb.ServerLiveResponse = self._call(
@@ -160,6 +218,9 @@ class Client:
         answer: cluster_pb2.StatusResponse = self._call(self._cluster.Status, request)
         return answer
 
+    def _deadline_after(self, deadline_s: float | None) -> Deadline:
+        return Deadline.after(self._deadline_s if deadline_s is None else deadline_s)
+
     def _call(
         self,
         method: Any,
@@ -167,12 +228,10 @@ class Client:
         deadline_s: float | None = None,
         metadata: Metadata | None = None,
     ) -> Any:
-        deadline = Deadline.after(self._deadline_s if deadline_s is None else deadline_s)
+        deadline = self._deadline_after(deadline_s)
         attempt = 1
         while True:
-            remaining_s = deadline.remaining_s()
-            if remaining_s <= 0:
-                raise DeadlineExceeded("Deadline Exceeded")
+            remaining_s = _remaining_s(deadline)
             try:
                 return method(request, timeout=remaining_s, metadata=metadata)
             except grpc.RpcError as error:
@@ -182,6 +241,13 @@ class Client:
                 raise failure.error()
             time.sleep(delay_s)
             attempt += 1
+
+
+def _remaining_s(deadline: Deadline) -> float:
+    remaining_s = deadline.remaining_s()
+    if remaining_s <= 0:
+        raise DeadlineExceeded("Deadline Exceeded")
+    return remaining_s
 
 
 def _text(version: int | None) -> str:
