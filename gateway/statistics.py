@@ -41,6 +41,31 @@ def model_statistics(model: str, version: int, counters: Mapping[str, int]) -> p
             cache_miss=duration("cache_miss"),
         ),
         batch_stats=[_batch(size, counters) for size in _batch_sizes(counters)],
+        response_stats={str(at): _response(at, counters) for at in _places(counters)},
+    )
+
+
+def _places(counters: Mapping[str, int]) -> set[int]:
+    """Places of responses to one request, from 0, that a decoupled model has given or failed."""
+    return {int(name.split(":")[1]) for name in counters if name.startswith("response:")}
+
+
+def _response(at: int, counters: Mapping[str, int]) -> pb.InferResponseStatistics:
+    def number(name: str) -> int:
+        return counters.get(f"response:{at}:{name}", 0)
+
+    def ended(how: str) -> pb.StatisticDuration:
+        return pb.StatisticDuration(count=number(f"{how}_count"), ns=number(f"{how}_ns"))
+
+    count = number("success_count")
+    infer_ns, output_ns = number("compute_infer_ns"), number("compute_output_ns")
+    return pb.InferResponseStatistics(
+        compute_infer=pb.StatisticDuration(count=count, ns=infer_ns),
+        compute_output=pb.StatisticDuration(count=count, ns=output_ns),
+        success=pb.StatisticDuration(count=count, ns=infer_ns + output_ns),
+        fail=ended("fail"),
+        empty_response=ended("empty_response"),
+        cancel=ended("cancel"),
     )
 
 

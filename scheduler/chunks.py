@@ -6,14 +6,17 @@ wait while too much is on its way, so that a slow client fills nobody's memory.
 """
 
 from collections.abc import Awaitable
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 from penstock.scheduler import scripts
-from penstock.scheduler.jobs import Chunk
+from penstock.scheduler.jobs import Chunk, Timing
+from penstock.scheduler.keys import StageRef
+from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
 
 _CHUNK = scripts.load("chunk")
+_LAST_CHUNK = scripts.load("last_chunk")
 _TAKE = scripts.load("take")
 
 MOST_AHEAD: Final = 64
@@ -34,22 +37,33 @@ class Added(IntEnum):
     GAP = 5
 
 
+class Ended(StrEnum):
+    """How a reply in parts ended; as in the statistics."""
+
+    COMPLETE = "empty_response"
+    FAILED = "fail"
+    CANCELLED = "cancel"
+
+
 class Chunks:
     """The parts of all replies of one keyspace."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
 
-    async def add(self, model: str, token: str, chunk: Chunk) -> Added:
-        """Add *chunk* to the reply to its job; the same again changes nothing.
+    async def add(self, ref: StageRef, token: str, chunk: Chunk, timing: Timing) -> Added:
+        """Add *chunk* to the reply to its job, and count it; the same again changes nothing.
+
+        Args:
+            timing: of this part.
 
         Raises:
             OutOfMemory, StoreUnavailable: it was not added, or nobody knows: send it again.
         """
-        keys, link = self._queue.keys_of(model), self._queue.link_of(model)
+        keys, link = self._queue.keys_of(ref.model), self._queue.link_of(ref.model)
         adding = link.call(
             _CHUNK,
-            (keys.jobs + chunk.job, keys.replies),
+            (keys.jobs + chunk.job, keys.replies, f"{keys.stats}{ref.model}:{ref.version}"),
             (
                 token,
                 chunk.job,
@@ -58,12 +72,34 @@ class Chunks:
                 MOST_AHEAD,
                 MOST_BYTES_AHEAD,
                 chunk.body,
+                timing.infer_ns,
+                timing.output_ns,
             ),
         )
         link.flush()
         return Added(await adding)
 
+    def end(
+        self, ref: StageRef, token: str, job: str, count: int, how: Ended, took_ns: int, link: Link
+    ) -> None:
+        """Count how the reply to *job* ended after *count* parts; the job itself ends otherwise.
+
+        The call leaves with what is sent on *link* next, which must be what ends the job. Nobody
+        waits for its answer: a count that is lost with the store costs no reply.
+        """
+        keys = self._queue.keys_of(ref.model)
+        link.start(
+            _LAST_CHUNK,
+            (keys.jobs + job, f"{keys.stats}{ref.model}:{ref.version}"),
+            (token, count, how.value, took_ns),
+            _ignored,
+        )
+
     def taken(self, model: str, job: str, count: int, size: int) -> Awaitable[int]:
         """The first *count* parts, of *size* bytes in all, have been passed on."""
         keys = self._queue.keys_of(model)
         return self._queue.link_of(model).call(_TAKE, (keys.jobs + job,), (count, size))
+
+
+def _ignored(_: object) -> None:
+    pass

@@ -30,7 +30,9 @@ RPCS: Final = {
     "ModelInfer": "yes",
     "ModelStreamInfer": "yes",
     "ModelConfig": "yes",
-    "ModelStatistics": "yes, summed over the cluster; no `memory_usage`",
+    "ModelStatistics": (
+        "yes, summed over the cluster; `response_stats` of 256 responses; no `memory_usage`"
+    ),
     "RepositoryIndex": "yes; `repository_name` is refused, as in Triton",
     "RepositoryModelLoad": f"yes, {_CONTROL}",
     "RepositoryModelUnload": f"yes, {_CONTROL}",

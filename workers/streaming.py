@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from penstock.errors import Code, OutOfMemory, StoreUnavailable
-from penstock.scheduler.chunks import Added, Chunks
+from penstock.scheduler.chunks import Added, Chunks, Ended
 from penstock.scheduler.jobs import Chunk, Outcome, Timing
 from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
@@ -45,6 +45,7 @@ _REFUSALS: Final = {
     ),
     Added.GAP: Failure(Code.ABORTED, "the queue lost a part of the reply: send the request again"),
 }
+_ENDS: Final = {Code.OK: Ended.COMPLETE, Code.CANCELLED: Ended.CANCELLED}
 _TOO_LATE: Final = Failure(Code.DEADLINE_EXCEEDED, "the deadline passed")
 
 
@@ -65,6 +66,7 @@ class PartedReply:
 
     Attributes:
         count: parts so far.
+        made_ns: nanoseconds that the model took for the latest, or for finding that it has no more.
     """
 
     def __init__(self, chunks: Chunks, duty: Duty, work: Work, leaving: Callable[[], bool]) -> None:
@@ -75,6 +77,7 @@ class PartedReply:
         self._digest = b""
         self._adding: asyncio.Task[None] | None = None
         self.count = 0
+        self.made_ns = 0
 
     def check(self) -> None:
         """Raise what ends the reply, if anything does."""
@@ -89,11 +92,13 @@ class PartedReply:
         """Send a part on its way, once the one before it is there."""
         duty = self._duty
         self.count += 1
+        began_ns = time.perf_counter_ns()
         self._digest = _digest(self._digest, tensors)
         body = codec.reply(self._work, tensors, duty.keeps, duty.ref.version, duty.step)
+        timing = Timing(infer_ns=self.made_ns, output_ns=time.perf_counter_ns() - began_ns)
         chunk = Chunk(self._work.lease.id, self.count, self._digest, body)
         await self.there()
-        self._adding = asyncio.create_task(self._add(chunk))
+        self._adding = asyncio.create_task(self._add(chunk, timing))
 
     async def there(self) -> None:
         """Wait until all parts are there."""
@@ -105,11 +110,18 @@ class PartedReply:
         if self._adding is not None and not self._adding.cancel() and not self._adding.cancelled():
             self._adding.exception()  # it was told, or does not matter any more
 
-    async def _add(self, chunk: Chunk) -> None:
+    def end(self, code: Code, link: Link) -> None:
+        """Count how it ended; *link* is the one on which the job's end leaves next."""
+        lease, how = self._work.lease, _ENDS.get(code, Ended.FAILED)
+        ref, count, took_ns = self._duty.ref, self.count, self.made_ns
+        self._chunks.end(ref, lease.token, lease.id, count, how, took_ns, link)
+
+    async def _add(self, chunk: Chunk, timing: Timing) -> None:
         pause_s = _LEAST_PAUSE_S
+        token = self._work.lease.token
         while True:
             try:
-                added = await self._chunks.add(self._duty.ref.model, self._work.lease.token, chunk)
+                added = await self._chunks.add(self._duty.ref, token, chunk, timing)
             except (StoreUnavailable, OutOfMemory):
                 added = Added.FULL
             if added is Added.FINE:
@@ -173,6 +185,7 @@ class StreamingWorker(Worker):
         finally:
             reply.drop()
             await asyncio.get_running_loop().run_in_executor(self._device, responses.close)
+        reply.end(Code.OK if failure is None else failure.code, self._link)
         if failure is not None:
             return Outcome(work.lease.id, failure.code, failure.message, b"")
         end = codec.end_of_parts(work, self._duty.ref.version, self._duty.step, reply.count)
@@ -185,9 +198,11 @@ class StreamingWorker(Worker):
         while True:
             reply.check()
             self._renewal.batch_begins()
+            began_ns = time.perf_counter_ns()
             try:
                 tensors = await loop.run_in_executor(self._device, next, responses, None)
             finally:
+                reply.made_ns = time.perf_counter_ns() - began_ns
                 self._renewal.batch_ends()
             if tensors is None:
                 return

@@ -261,6 +261,33 @@ def test_perf_analyzer_streams(perf_analyzer, running, tmp_path, count):
     assert float(row["Server Compute Infer"]) > 0
 
 
+def test_each_response_counts_in_its_place(client):
+    def response_stats():
+        (found,) = client.get_inference_statistics("counter").model_stats
+        return found.response_stats
+
+    def counts(name):
+        found = response_stats()
+        return [getattr(found[str(place)], name).count for place in range(4)]
+
+    names = ("success", "compute_infer", "compute_output", "empty_response", "fail")
+    before = {name: counts(name) for name in names}
+    stream = Stream(client)
+    stream.ask(2, pause=0.01)
+    stream.all()
+    stream.ask(9, fail_at=3)
+    stream.all()
+
+    def more(name):
+        return [now - then for now, then in zip(counts(name), before[name], strict=True)]
+
+    for name in ("success", "compute_infer", "compute_output"):
+        assert more(name) == [2, 2, 1, 0]
+    assert more("empty_response") == [0, 0, 1, 0]
+    assert more("fail") == [0, 0, 0, 1]
+    assert response_stats()["1"].compute_infer.ns > 0
+
+
 class TestPenstocksClient:
     """The same through `penstock.client`, blocking and for asyncio, and `penstock infer`."""
 

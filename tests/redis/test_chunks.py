@@ -5,9 +5,12 @@ import asyncio
 import pytest
 from support.probe import FIRST, SECOND
 
-from penstock.scheduler.chunks import MOST_AHEAD, MOST_BYTES_AHEAD, Added, Chunks
-from penstock.scheduler.jobs import Chunk
+from penstock.gateway.statistics import model_statistics
+from penstock.scheduler.chunks import MOST_AHEAD, MOST_BYTES_AHEAD, Added, Chunks, Ended
+from penstock.scheduler.jobs import Chunk, Timing
 from penstock.scheduler.replies import ReplyReader
+
+TIMING = Timing(infer_ns=200, output_ns=3)
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def part(index, job="a", body=b"part", digest=None):
 
 async def add(chunks, lease, *indices, **changes):
     return [
-        await chunks.add(FIRST.model, lease.token, part(i, lease.id, **changes)) for i in indices
+        await chunks.add(FIRST, lease.token, part(i, lease.id, **changes), TIMING) for i in indices
     ]
 
 
@@ -185,5 +188,58 @@ async def test_an_advanced_job_s_next_worker_begins_no_new_reply(probe, chunks):
     await probe.advance(first)
     second = await probe.lease(ref=SECOND)
 
-    assert await chunks.add(FIRST.model, second.token, part(2)) == Added.FINE
+    assert await chunks.add(FIRST, second.token, part(2), TIMING) == Added.FINE
     assert await stream(probe) == [1, 2]
+
+
+class TestStatistics:
+    """Each response counts in its place; what a worker makes again, for another, does not."""
+
+    async def counted(self, probe):
+        found = await probe.queue.statistics(FIRST.model, FIRST.version)
+        return model_statistics(FIRST.model, FIRST.version, found).response_stats
+
+    async def test_each_part_counts_once_and_so_does_the_end(self, probe, chunks):
+        await add(chunks, await begun(probe), 1, 2)
+        lease = await taken_over(probe)
+        await add(chunks, lease, 1, 2, 3)
+        link = probe.queue.link_of(FIRST.model)
+        for _ in range(2):
+            chunks.end(FIRST, lease.token, "a", 3, Ended.COMPLETE, 70, link)
+        await probe.settle(lease)
+        found = await self.counted(probe)
+
+        assert sorted(found) == ["0", "1", "2", "3"]
+        for place in ("0", "1", "2"):
+            one = found[place]
+            assert (one.success.count, one.success.ns) == (1, 203)
+            assert (one.compute_infer.ns, one.compute_output.ns) == (200, 3)
+            assert one.empty_response.count == one.fail.count == one.cancel.count == 0
+        assert (found["3"].success.count, found["3"].empty_response.count) == (0, 1)
+        assert found["3"].empty_response.ns == 70
+
+    @pytest.mark.parametrize(("how", "name"), [(Ended.FAILED, "fail"), (Ended.CANCELLED, "cancel")])
+    async def test_a_failure_counts_where_the_response_would_have_been(
+        self, probe, chunks, how, name
+    ):
+        lease = await begun(probe)
+        await add(chunks, lease, 1)
+        chunks.end(FIRST, lease.token, "a", 1, how, 5, probe.queue.link_of(FIRST.model))
+        await probe.settle(lease)
+        found = await self.counted(probe)
+
+        assert (getattr(found["1"], name).count, getattr(found["1"], name).ns) == (1, 5)
+
+    async def test_who_lost_the_job_counts_nothing(self, probe, chunks):
+        old = await begun(probe)
+        await taken_over(probe)
+        chunks.end(FIRST, old.token, "a", 0, Ended.COMPLETE, 5, probe.queue.link_of(FIRST.model))
+
+        assert dict(await self.counted(probe)) == {}
+
+    async def test_far_places_are_left_out(self, probe, chunks):
+        lease = await begun(probe)
+        link = probe.queue.link_of(FIRST.model)
+        chunks.end(FIRST, lease.token, "a", 256, Ended.COMPLETE, 5, link)
+
+        assert dict(await self.counted(probe)) == {}

@@ -6,7 +6,7 @@ from support.stores import redis, valkey
 
 from penstock.errors import Code, OutOfMemory
 from penstock.scheduler.chunks import Chunks
-from penstock.scheduler.jobs import Chunk, Held, QueueLimits
+from penstock.scheduler.jobs import Chunk, Held, QueueLimits, Timing
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 from penstock.scheduler.replies import ReplyReader
@@ -62,7 +62,7 @@ async def test_a_part_of_a_reply_needs_memory_and_its_end_does_not(full):
     chunks = Chunks(full.queue)
 
     with pytest.raises(OutOfMemory):
-        await chunks.add(FIRST.model, lease.token, Chunk(lease.id, 1, b"digest", b"part"))
+        await chunks.add(FIRST, lease.token, Chunk(lease.id, 1, b"digest", b"part"), Timing())
 
     assert await chunks.taken(FIRST.model, lease.id, 1, 4) == 1
     assert await full.settle(lease) == [Held.FINE]

@@ -5,7 +5,7 @@ from support.probe import FIRST, LONG_MS, SECOND, Probe, job
 from support.proxy import Proxy
 
 from penstock.scheduler.chunks import Chunks
-from penstock.scheduler.jobs import Chunk, QueueLimits
+from penstock.scheduler.jobs import Chunk, QueueLimits, Timing
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 
@@ -54,7 +54,7 @@ async def _retried(probe, claim, delay_ms, most):
 async def _chunk(probe, claim):
     first = claim.leases[0]
     return await Chunks(probe.queue).add(
-        FIRST.model, first.token, Chunk(first.id, 1, b"digest", b"part")
+        FIRST, first.token, Chunk(first.id, 1, b"digest", b"part"), Timing(0, 1, 1)
     )
 
 

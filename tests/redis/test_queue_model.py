@@ -227,7 +227,7 @@ class QueueMachine(RuleBasedStateMachine):
             index = max(1, len(modelled.parts if modelled else []) + step)
             digest = b"other" if other else b"digest"
             part = Chunk(id_, index, digest, b"part")
-            answer = self._run(Chunks(self._queue).add(FIRST.model, token, part))
+            answer = self._run(Chunks(self._queue).add(FIRST, token, part, Timing()))
 
             assert answer == self._model.add_part(token, id_, index, digest)
 
