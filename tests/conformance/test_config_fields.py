@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from support.cluster import Cluster
-from support.config_models import write_optional, write_picky, write_reshaped
+from support.config_models import (
+    write_optional,
+    write_picky,
+    write_reshaped,
+    write_together,
+)
 from support.metrics import scrape
 
 
@@ -17,6 +22,7 @@ def running(tmp_path_factory):
     write_optional(repository)
     write_picky(repository, "warmed", 95)
     write_picky(repository, "overheated", 5)
+    write_together(repository)
     one = Cluster(tmp_path_factory.mktemp("config-cluster"), repository)
     with one.running():
         yield one
@@ -148,3 +154,23 @@ def test_tags_are_labels_of_the_metrics(client, running):
 
     labels = (("_team", "vision"), ("model", "reshaped"), ("version", "1"))
     assert found["nv_inference_request_success", labels] >= 1
+
+
+def test_what_a_models_fields_say_holds_where_it_is_a_step_of_an_ensemble(client, running):
+    """Reshaped, without its optional input, warmed up, and counted under its tags."""
+
+    def tagged():
+        labels = (("_team", "vision"), ("model", "reshaped"), ("version", "1"))
+        found = scrape(running.metrics_url())
+        return found.get(("nv_inference_request_success", labels), 0)
+
+    before = tagged()
+    given = [tensor("one", [[1], [2]]), tensor("two", [[1, 2], [3, 4]])]
+    answer = client.infer("together", [*given, tensor("hundred", [[97], [96]], "INT64")])
+
+    assert answer.as_numpy("six").tolist() == [
+        [row * factor for factor in range(1, 7)] for row in (1, 2)
+    ]
+    assert answer.as_numpy("biased").tolist() == [[11, 12], [13, 14]]
+    assert answer.as_numpy("element").tolist() == [[3], [4]]
+    assert tagged() == before + 1

@@ -86,6 +86,31 @@ def write_picky(root, name, sample):
     return entry
 
 
+def write_together(root, name="together"):
+    """An ensemble over the models above, each fed by an input of its own."""
+    (root / name / "1").mkdir(parents=True)
+    (root / name / "config.pbtxt").write_text(
+        """
+        platform: "ensemble"
+        max_batch_size: 8
+        input { name: "one" data_type: TYPE_FP32 dims: 1 }
+        input { name: "two" data_type: TYPE_FP32 dims: 2 }
+        input { name: "hundred" data_type: TYPE_INT64 dims: 1 }
+        output { name: "six" data_type: TYPE_FP32 dims: 6 }
+        output { name: "biased" data_type: TYPE_FP32 dims: 2 }
+        output { name: "element" data_type: TYPE_INT64 dims: 1 }
+        ensemble_scheduling {
+          step { model_name: "reshaped" model_version: -1
+            input_map { key: "x" value: "one" } output_map { key: "y" value: "six" } }
+          step { model_name: "optional" model_version: -1
+            input_map { key: "x" value: "two" } output_map { key: "y" value: "biased" } }
+          step { model_name: "warmed" model_version: -1
+            input_map { key: "x" value: "hundred" } output_map { key: "y" value: "element" } }
+        }
+        """
+    )
+
+
 def _write(root, name, graph, config):
     entry = root / name
     (entry / "1").mkdir(parents=True)
