@@ -42,7 +42,7 @@ chaos-long: setup  ## The same at its nightly sizes, or a SHARE of them, with ne
 	CHAOS=long CHAOS_SHARE=$(SHARE) CHAOS_SEEDS=$(SEEDS) $(CHAOS)
 
 chaos-mutants: setup  ## Plant known faults in a copy of the tree; the tests must notice each
-	$(BIN)/python tests/chaos/mutants.py $(ONLY)
+	PYTHONPATH=tests $(BIN)/python -m chaos.mutants $(ONLY)
 
 check: lint types imports protos-check  ## Run every check but the tests
 

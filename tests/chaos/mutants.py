@@ -1,8 +1,8 @@
 """Plants known faults one at a time in a copy of the tree; the suite must notice each.
 
 Prints a table: which fault, caught by which test. Before the first, all those tests run on the copy
-as it is: a test that fails anyway catches nothing. ``mutants.py WORD ...`` plants only those faults
-whose names have one of the words.
+as it is: a test that fails anyway catches nothing. ``make chaos-mutants ONLY="WORD ..."`` plants
+only those faults whose names have one of the words.
 """
 
 import os
@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+
+from chaos.planted import BESIDE_THE_QUEUE, Mutant
 
 ROOT = Path(__file__).parents[2]
 _LEFT_OUT = (
@@ -25,16 +26,6 @@ _LEFT_OUT = (
     "*.egg-info",
 )
 _LONGEST_S = 150
-
-
-class Mutant(NamedTuple):
-    """A fault: in *file*, *right* (which must be there once) becomes *wrong*; who must notice."""
-
-    name: str
-    file: str
-    right: str
-    wrong: str
-    catcher: str
 
 
 LUA = "scheduler/lua/"
@@ -294,6 +285,7 @@ MUTANTS = [
         "",
         "tests/chaos/test_queue_faults.py::test_t2_answers_and_requests_are_lost",
     ),
+    *BESIDE_THE_QUEUE,
 ]
 
 

@@ -119,6 +119,9 @@ class TestNames:
         assert keyed(REF.model, "k", "d", 1, 1).owner == keyed(newer.model, "k", "d", 1, 1).owner
         assert keyed(REF.model, "k", "d", 1, 1).owner != cached(REF, "k", 1, 1).owner
 
+    def test_keys_of_different_models_differ(self):
+        assert keyed("m", "k", "d", 1, 1).owner != keyed("n", "k", "d", 1, 1).owner
+
     def test_the_version_that_was_asked_for_is_content_of_a_key(self):
         assert keyed_digest("d", "1") != keyed_digest("d", "")
 

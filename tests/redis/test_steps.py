@@ -1,5 +1,6 @@
 """Jobs of ensembles move from model to model: in one script, or from partition to partition."""
 
+import asyncio
 import itertools
 
 import pytest
@@ -12,6 +13,7 @@ from penstock.scheduler.jobs import ClaimTerms, Held, Move, NewJob, Outcome, Que
 from penstock.scheduler.keys import StageRef, partition_keys, partition_of
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
+from penstock.scheduler.reaper import Reaper
 from penstock.scheduler.replies import replies_of
 from penstock.scheduler.steps import Destination, Step
 
@@ -356,6 +358,49 @@ class TestHandOver:
 
         assert await far.places() == ["ready"]
         assert len(await far.claim(2)) == 1
+
+    async def test_an_old_carrier_does_not_forget_a_later_hop(self, far):
+        """It had looked before the job went there, and back, and is on its way again."""
+        first, second, _ = (ref.model for ref in far.refs)
+        way = Way(far.links, far.queue, [first, second, first, second])
+        await way.enqueue()
+        await leave(way, await way.lease(0), 0)
+        home = partition_keys(partition_of(first, PARTITIONS))
+        parcels = await way.queue.steps._outbox(home, (), 0)
+        await carry(way, 0)
+        await way.moved(1)
+        await leave(way, await way.lease(2), 2)
+        await way.queue.steps._deliver(home, parcels, {"job": b"between"})
+
+        assert await way.places() == ["moving"]
+        await carry(way, 2)
+        assert len(await way.claim(3)) == 1
+
+    async def test_the_reaper_carries_on_what_nobody_carries(self, far):
+        await far.enqueue()
+        await leave(far, await far.lease(0), 0)
+        reaping = asyncio.create_task(Reaper(far.queue).run())
+
+        (lease,) = await until(lambda: far.claim(1))
+
+        reaping.cancel()
+        await asyncio.gather(reaping, return_exceptions=True)
+        assert lease.payload == b"between"
+
+    async def test_a_job_stays_until_its_large_payload_is_there(self, store):
+        """The server of the next step is full: it takes the job, which is no more, and not this."""
+        async with Links(store.url) as links:
+            way = Way(links, await open_queue(links, PARTITIONS), apart(2))
+            await way.enqueue()
+            await leave(way, await way.lease(0), 0, LARGE)
+            store.command("CONFIG SET maxmemory 1")
+            await carry(way, 0)
+            assert await way.places() == ["moving"]
+
+            store.command("CONFIG SET maxmemory 0")
+            await carry(way, 0)
+
+            assert (await way.lease(1)).payload == LARGE
 
     async def test_cancelled_on_its_way_it_ends_on_arrival(self, far):
         await far.enqueue()
