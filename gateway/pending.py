@@ -14,7 +14,14 @@ from typing import Protocol
 import structlog
 
 from penstock.clock import Clock, monotonic
-from penstock.errors import Code, DeadlineExceeded, JobFailed, PenstockError, StoreUnavailable
+from penstock.errors import (
+    Code,
+    DeadlineExceeded,
+    JobFailed,
+    PenstockError,
+    StepLost,
+    StoreUnavailable,
+)
 from penstock.gateway.decoupled import Part
 from penstock.gateway.inbox import Inbox, ReplyBroken
 from penstock.gateway.tally import RESUBMITTED, Tally
@@ -363,7 +370,7 @@ class PendingTable:
             if pending.strikes < 2:
                 return
             if pending.job.step is not None:
-                pending.answer.set_exception(StoreUnavailable(_STEP_LOST))
+                pending.answer.set_exception(StepLost(_STEP_LOST))
                 return
             del self._pending[pending.job.id]
             pending.job = replace(pending.job, id=self.next_id())

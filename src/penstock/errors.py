@@ -100,6 +100,12 @@ class StoreUnavailable(PenstockError):
     retry_after_ms = 1000
 
 
+class StepLost(PenstockError):
+    """What became of a request of a sequence cannot be known, so it must not be sent again."""
+
+    code = Code.ABORTED
+
+
 class StoreRefused(PenstockError):
     """Redis answered a command with an error: a defect of ours, or a server that lacks it."""
 

@@ -1,6 +1,7 @@
 """Both clients against a real server in another process: the same calls, the same answers."""
 
 import asyncio
+import contextlib
 import inspect
 import subprocess
 import sys
@@ -248,6 +249,33 @@ async def test_repetition_ends_after_the_policys_attempts(client):
 
     again = await client.infer("echo", {"x": [1]}, request_id=name)
     assert again.parameters["calls"] == QUICK.attempts + 1
+
+
+async def test_calls_that_the_server_asked_to_repeat_do_not_count_as_attempts(client):
+    """A gateway that drains sends its clients back many times, and is away for a moment then."""
+    asked = {"fail": 14, "text": "draining", "pushback": "0", "pushbacks": 2 * QUICK.attempts}
+    asked["times"] = asked["pushbacks"] + 2
+
+    answer = await client.infer(
+        "echo", {"x": [1]}, request_id=f"p{time.monotonic_ns()}", parameters=asked
+    )
+
+    assert answer.parameters["calls"] == asked["times"] + 1
+
+
+@pytest.mark.parametrize(("pushback", "calls"), [({}, 1), ({"pushback": "0"}, 2)])
+async def test_a_step_of_a_sequence_is_repeated_only_where_it_was_not_taken(
+    client, pushback, calls
+):
+    """Without the gateway's word that it can come again it may have been done."""
+    name = f"s{time.monotonic_ns()}"
+    asked = {"fail": 14, "text": "Socket closed", "times": 1, "sequence_id": 7, **pushback}
+
+    with contextlib.nullcontext() if pushback else pytest.raises(Unavailable, match="closed"):
+        await client.infer("echo", {"x": [1]}, request_id=name, parameters=asked)
+
+    again = await client.infer("echo", {"x": [1]}, request_id=name)
+    assert again.parameters["calls"] == calls + 1
 
 
 async def test_a_repetition_that_would_miss_the_deadline_is_not_waited_for(client):

@@ -5,11 +5,13 @@ name of a model can describe it: "x:FP32:-1,10;y:INT64:-1" has these inputs. Wha
 beyond echoing is asked for by parameters of the request:
 
 - ``fail``: status number of a refusal, with ``text`` and, if given, ``pushback`` in the trailers
+- ``pushbacks``: how many refusals of a request id have it; all if not given
 - ``times``: how many calls with this request id are refused before one is answered
 - ``wait_s``: seconds before the answer
 """
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -57,9 +59,10 @@ class Echo(rpc.GRPCInferenceServiceServicer):
             return
         if "times" in asked and self.calls[request.id] > asked["times"].int64_param:
             return
+        pushbacks = asked["pushbacks"].int64_param if "pushbacks" in asked else math.inf
         trailers = (
             (("grpc-retry-pushback-ms", asked["pushback"].string_param),)
-            if "pushback" in asked
+            if "pushback" in asked and self.calls[request.id] <= pushbacks
             else ()
         )
         await context.abort(

@@ -17,7 +17,7 @@ from penstock.client.channel import (
 )
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
 from penstock.client.failures import Failure
-from penstock.client.retry import RetryPolicy
+from penstock.client.retry import RetryPolicy, counts_once
 from penstock.client.streaming import METADATA, Replies, streamed
 from penstock.clock import Deadline
 from penstock.errors import DeadlineExceeded
@@ -153,11 +153,13 @@ class Client:
                 return
             finally:
                 call.cancel()
-            delay_s = None if replies.begun else self._retry.delay_s(failure, attempt, deadline)
+            delay_s = None
+            if not replies.begun:
+                delay_s = self._retry.delay_s(failure, attempt, deadline, once=counts_once(request))
             if delay_s is None:
                 raise failure.error()
             time.sleep(delay_s)
-            attempt += 1
+            attempt += failure.pushback_ms is None
 
     def live(self) -> bool:
         """Whether a gateway answers."""
@@ -236,11 +238,11 @@ class Client:
                 return method(request, timeout=remaining_s, metadata=metadata)
             except grpc.RpcError as error:
                 failure = Failure.of(error)
-            delay_s = self._retry.delay_s(failure, attempt, deadline)
+            delay_s = self._retry.delay_s(failure, attempt, deadline, once=counts_once(request))
             if delay_s is None:
                 raise failure.error()
             time.sleep(delay_s)
-            attempt += 1
+            attempt += failure.pushback_ms is None
 
 
 def _remaining_s(deadline: Deadline) -> float:

@@ -61,6 +61,7 @@ _CLASSES: Final[dict[Code, type[PenstockError]]] = {
 # A stopping gRPC server says so of calls that were on their way to it, and says no more. What is
 # cancelled on this side has a text of its own ("Locally cancelled ...", "Channel closed!").
 _TURNED_AWAY: Final = (Code.CANCELLED, ("", "CANCELLED"))
+_STOPPED: Final = "the gateway stopped before it took the request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,14 @@ class Failure:
             return cls(Code.UNKNOWN, str(error))
         code, text = Code(error.code().value[0]), error.details() or ""
         if code is _TURNED_AWAY[0] and text in _TURNED_AWAY[1]:
-            return cls(Code.UNAVAILABLE, "the gateway stopped before it took the request")
+            return cls(Code.UNAVAILABLE, _STOPPED)
         return cls(code, text, _pushback_ms(error.trailing_metadata() or ()))
+
+    @property
+    def not_taken(self) -> bool:
+        """Whether it is certain that the request was not begun: the server says so, or got none."""
+        told = self.pushback_ms is not None
+        return told or self.text == _STOPPED or self.text.startswith(_UNREACHABLE)
 
     def error(self) -> PenstockError:
         """The same as an error to raise."""

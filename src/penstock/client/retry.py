@@ -1,7 +1,8 @@
 """When a call is repeated, and after how long. Pure: a decision, no waiting.
 
-Only calls that are safe to repeat come here, and only UNAVAILABLE is repeated: the gateway says
-that it did not take the request, or it stopped, or the connection broke. The server's word on the
+Only UNAVAILABLE is repeated: the gateway says that it did not take the request, or it stopped, or
+the connection broke. A step of a sequence is repeated only where it is certain that it was not
+taken: done twice, it would count twice. The server's word on the
 delay (``grpc-retry-pushback-ms``) counts as in gRPC's proposal A6: negative or unreadable means
 never. A deadline that has passed is an answer, not a failure of the transport.
 """
@@ -9,10 +10,12 @@ never. A deadline that has passed is an answer, not a failure of the transport.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from penstock.client.failures import Failure
 from penstock.clock import Clock, Deadline, monotonic
 from penstock.errors import Code
+from penstock.protos.grpc_service_pb2 import ModelInferRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,21 @@ class RetryPolicy:
     fraction: Callable[[], float] = field(default=random.random)  # not for secrets
 
     def delay_s(
-        self, failure: Failure, attempt: int, deadline: Deadline, clock: Clock = monotonic
+        self,
+        failure: Failure,
+        attempt: int,
+        deadline: Deadline,
+        clock: Clock = monotonic,
+        *,
+        once: bool = False,
     ) -> float | None:
-        """Seconds to wait before attempt *attempt* + 1, None when there shall be none."""
-        if failure.code is not Code.UNAVAILABLE:
+        """Seconds to wait before the next attempt, None when there shall be none.
+
+        Args:
+            attempt: how many there were, but for those that the server asked to repeat.
+            once: the call must not be done twice (`counts_once`).
+        """
+        if failure.code is not Code.UNAVAILABLE or (once and not failure.not_taken):
             return None
         # A server that says when to come back has not begun: that is no failed attempt.
         if failure.pushback_ms is None and attempt >= self.attempts:
@@ -50,3 +64,8 @@ class RetryPolicy:
         else:
             return None
         return delay_s if delay_s < deadline.remaining_s(clock) else None
+
+
+def counts_once(request: Any) -> bool:
+    """Whether *request*, any of the protocol's, changes what later ones get: one of a sequence."""
+    return isinstance(request, ModelInferRequest) and "sequence_id" in request.parameters
