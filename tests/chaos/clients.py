@@ -24,11 +24,16 @@ _BROKEN = ("Socket closed", "recvmsg", "failed to connect", "Connection reset", 
 
 
 class Crowd:
-    """Some clients that ask in turn, each with a pause after an answer; see its subclasses."""
+    """Some clients that ask in turn, each with a pause after an answer; see its subclasses.
+
+    Attributes:
+        answered: how many calls were.
+    """
 
     def __init__(self, run, clients):
         self._run = run
         self._count = clients
+        self.answered = 0
         self._ids = itertools.count()
         self._stopping = False
         self._tasks = []
@@ -45,9 +50,8 @@ class Crowd:
 
     async def more(self, count, within_s=60.0):
         """Wait for so many more answers."""
-        told = self._run.recorder.told
-        wanted = told["infer", OK] + count
-        await eventually(lambda: told["infer", OK] >= wanted, within_s)
+        wanted = self.answered + count
+        await eventually(lambda: self.answered >= wanted, within_s)
 
     async def _ask(self, place):
         while not self._stopping:
@@ -56,7 +60,7 @@ class Crowd:
             await asyncio.sleep(PAUSE_S)
 
     async def ask(self, place, name="call", allowed=()):
-        """One call, from its beginning to its end."""
+        """One call, from its beginning to its end; whether it was answered."""
         id_ = f"{name}-{next(self._ids)}"
         write = self._run.recorder.write
         facts = {"allowed": allowed} if allowed else {}
@@ -76,6 +80,9 @@ class Crowd:
             write("infer", id_, FAIL, code=error.code.name, text=str(error))
         else:
             write("infer", id_, OK, answer=answer)
+            self.answered += 1
+            return True
+        return False
 
 
 class Callers(Crowd):
