@@ -1,5 +1,6 @@
 """Reads a history and says what should not have happened. Pure: events in, violations out."""
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
@@ -190,6 +191,33 @@ def replies_not_once(events):
         yield Violation("one reply", id_, "has a reply, but was never enqueued")
 
 
+def keys_without_one_reply(events):
+    """All who wait for the reply of one key have it, and it is the same one for all (I4)."""
+    for id_, own in _of(events, "key").items():
+        made = {event.facts["made"] for event in own if event.kind == OK}
+        if not made:
+            yield Violation("lost", id_, "was asked for, and nobody has its reply")
+        elif len(made) > 1:
+            yield Violation("doubled", id_, f"has {len(made)} different replies")
+
+
+def keys_run_twice(events):
+    """Requests of one key never run at the same time, nor once one has its reply (I4).
+
+    One that has no end was ended with its worker, and counts as over.
+    """
+    replies = _of(events, "key")
+    for id_, own in _of(events, "execute").items():
+        begun = {event.facts["made"]: event.at_s for event in own if event.kind == INVOKE}
+        ended = {event.facts["made"]: event.at_s for event in own if event.kind == OK}
+        for one, end_s in ended.items():
+            if any(begun[one] < start_s < end_s for start_s in begun.values()):
+                yield Violation("doubled", id_, "ran twice at the same time")
+        told_s = min((e.at_s for e in replies.get(id_, ()) if e.kind == OK), default=math.inf)
+        if any(start_s > told_s for start_s in begun.values()):
+            yield Violation("doubled", id_, "ran again after it had its reply")
+
+
 def begun_too_late(events):
     """No worker gets a job whose deadline has passed (I5)."""
     claims = _of(events, "claim")
@@ -253,6 +281,8 @@ RULES = (
     delivered_although_fenced,
     accepted_from_old_owners,
     replies_not_once,
+    keys_without_one_reply,
+    keys_run_twice,
     begun_too_late,
     not_conserved,
     left_behind,

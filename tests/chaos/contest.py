@@ -170,7 +170,7 @@ def _has_begun(history):
     return history.exists() and history.stat().st_size > 0
 
 
-async def write_rest(run, probe, *, model=MODEL, version=1):
+async def write_rest(run, probe, *, model=MODEL, version=1, ensemble=False):
     """What the store holds of a partition whose jobs have all ended."""
     start = probe.keys.jobs.removesuffix("job:")
     live = await until_empty(probe)
@@ -181,7 +181,7 @@ async def write_rest(run, probe, *, model=MODEL, version=1):
     keys = {name: life_ms for name, life_ms in keys.items() if life_ms != -2}
     flat = [part.decode() for part in await probe.command("HGETALL", probe.keys.volume)]
     volume = {name: int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
-    counters = await probe.queue.statistics(model, version)
+    counters = await probe.queue.statistics(model, version, ensemble=ensemble)
     run.recorder.write(
         "rest",
         f"{model}:{version}",
@@ -195,7 +195,7 @@ async def write_rest(run, probe, *, model=MODEL, version=1):
 
 async def until_empty(probe, within_s=20.0):
     """Wait until no job lives; those that still do."""
-    places = (probe.keys.deadline, probe.keys.lease, probe.keys.delay)
+    places = (probe.keys.deadline, probe.keys.lease, probe.keys.delay, probe.keys.moving)
 
     async def none():
         return not any([await probe.members(key) for key in places])

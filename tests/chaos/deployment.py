@@ -147,12 +147,12 @@ class Deployment:
 
         await eventually(all_of_them, 60)
 
-    async def rest(self, run, store_url=None, *, model=MODEL, version=VERSION):
-        """What the store holds once nobody asks any more."""
+    async def rest(self, run, store_url=None, *, model=MODEL, version=VERSION, ensemble=False):
+        """What the store holds once nobody asks any more; *ensemble*: the model is one."""
         async with Links(store_url or self._store_url) as links:
             probe = Probe(links, await open_queue(links))
             probe.keys = probe.queue.keys_of(model)
-            await write_rest(run, probe, model=model, version=version)
+            await write_rest(run, probe, model=model, version=version, ensemble=ensemble)
 
     def memory(self):
         """Megabytes of each process."""

@@ -12,6 +12,8 @@ fault       ``name``                                          the same, when it 
 infer       ``place``, ``deadline_s``, ``allowed``            ``answer``, or ``code`` and ``text``
 cancel                                                        (the client went away on purpose)
 chunk                                                         ``index``; id is its request's
+key         (a client wants its reply)                        ``made``: the execution it is from
+execute     ``made``; id is the key's                         ``made``
 enqueue     ``deadline_s``                                    nothing, or ``code``
 claim                                                         ``token``, ``attempts``
 settle      ``token``                                         ``held``

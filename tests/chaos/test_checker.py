@@ -52,6 +52,17 @@ def reply(body, code=0):
     return ("reply", "j", OK, {"code": code, "body": body})
 
 
+WANTED = ("key", "k", INVOKE)
+
+
+def kept(made):
+    return ("key", "k", OK, {"made": made})
+
+
+def executed(made, kind=OK):
+    return ("execute", "k", kind, {"made": made})
+
+
 def rest(**facts):
     return ("rest", "digits:1", OK, REST | facts)
 
@@ -103,6 +114,13 @@ GOOD = {
         *(claim("v.1"), *settle("v.1", "FINE"), reply("w.1 v.1")),
     ],
     "a refused job": [OFFERED, ("enqueue", "j", FAIL, {"code": "UNAVAILABLE"})],
+    "a key": [WANTED, WANTED, executed(1, INVOKE), executed(1), kept(1), kept(1)],
+    "a key whose first worker died": [
+        *(WANTED, executed(1, INVOKE), executed(2, INVOKE), executed(2), kept(2)),
+    ],
+    "a key whose first worker lost the job": [
+        *(WANTED, executed(1, INVOKE), executed(1), executed(2, INVOKE), executed(2), kept(2)),
+    ],
     "rest": [rest(counters={"accepted": 3, "success_count": 2, "expired": 1})],
     "keys that may stay": [
         rest(
@@ -172,6 +190,16 @@ BAD = {
     ),
     "an accepted job without a reply": ([OFFERED, ACCEPTED], "lost"),
     "two replies": ([OFFERED, ACCEPTED, reply("w.1"), reply("v.1")], "doubled"),
+    "a key that nobody has the reply of": ([WANTED, executed(1, INVOKE), executed(1)], "lost"),
+    "a key with two replies": ([WANTED, kept(1), kept(2)], "doubled"),
+    "a key that runs twice at the same time": (
+        [WANTED, executed(1, INVOKE), executed(2, INVOKE), executed(1), executed(2), kept(1)],
+        "doubled",
+    ),
+    "a key that runs again": (
+        [WANTED, executed(1, INVOKE), executed(1), kept(1), executed(2, INVOKE), executed(2)],
+        "doubled",
+    ),
     "a reply to nobody": ([reply("w.1")], "one reply"),
     "a job begun after its deadline": (
         [OFFERED, ACCEPTED, claim("w.1", asked_s=1.3), reply("w.1")],
