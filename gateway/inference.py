@@ -325,8 +325,8 @@ def _placed(job: NewJob, served: Served, request: ModelInferRequest) -> NewJob:
 
 def _in_sequence(job: NewJob, sequences: SequenceRules, request: ModelInferRequest) -> NewJob:
     """*job*, in its place in its sequence, with what its model is told of that."""
-    step = sequences.step(request, job.rows)
-    return replace(job, payload=job.payload + sequences.controls(step), step=step)
+    turn = sequences.turn(request, job.rows)
+    return replace(job, payload=job.payload + sequences.controls(turn), turn=turn)
 
 
 def _on_route(job: NewJob, route: EnsembleRoute, request: ModelInferRequest) -> NewJob:

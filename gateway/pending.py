@@ -40,7 +40,7 @@ ASK_AFTER_S = 1.0
 _MOST_QUESTIONS = 256
 _AT_THE_END_S = 0.05
 Submit = Callable[[NewJob, Answered], None]
-_STEP_LOST = (
+_TURN_LOST = (
     "the answer was lost with the store's memory, and the request cannot run twice: "
     "start the sequence again"
 )
@@ -209,7 +209,7 @@ class PendingTable:
         if job.later:
             self._later.subtract(job.later)
         self.payload_bytes -= len(job.payload)
-        if job.step is not None:
+        if job.turn is not None:
             self._turns.leave(_sequence_of(job), pending)
 
     def deliver_chunk(self, chunk: Chunk) -> None:
@@ -280,8 +280,8 @@ class PendingTable:
         if submit is not None:
             submit(pending.job, answered)
             return
-        if pending.job.step is not None:
-            self._submit_step(pending, answered)
+        if pending.job.turn is not None:
+            self._submit_in_turn(pending, answered)
             return
         crowd = self._crowds[pending.job.ref]
         pending.door.submit(pending.job, pending.limits, answered, crowd)
@@ -292,7 +292,7 @@ class PendingTable:
         telling = self._chunks.taken(model, job, inbox.passed_on, inbox.passed_bytes)
         self._see_to(telling)
 
-    def _submit_step(self, pending: Pending, answered: Answered) -> None:
+    def _submit_in_turn(self, pending: Pending, answered: Answered) -> None:
         sequence = _sequence_of(pending.job)
 
         def entered(outcome: str | Exception | None) -> None:
@@ -369,8 +369,8 @@ class PendingTable:
             pending.strikes += 1
             if pending.strikes < 2:
                 return
-            if pending.job.step is not None:
-                pending.answer.set_exception(StepLost(_STEP_LOST))
+            if pending.job.turn is not None:
+                pending.answer.set_exception(StepLost(_TURN_LOST))
                 return
             del self._pending[pending.job.id]
             pending.job = replace(pending.job, id=self.next_id())
@@ -392,6 +392,6 @@ async def _tried(command: Awaitable[object]) -> None:
 
 
 def _sequence_of(job: NewJob) -> tuple[str, int, str]:
-    if job.step is None:
+    if job.turn is None:
         raise AssertionError("only jobs of sequences have turns")
-    return job.ref.model, job.ref.version, job.step.sequence
+    return job.ref.model, job.ref.version, job.turn.sequence

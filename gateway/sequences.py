@@ -9,7 +9,7 @@ from typing import Final
 
 from penstock.gateway import refusals
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
-from penstock.scheduler.jobs import Step
+from penstock.scheduler.jobs import Turn
 from penstock.scheduler.sequencing import Control, SequencePlan, as_request
 
 LONGEST_ID: Final = 128
@@ -24,7 +24,7 @@ class SequenceRules:
 
     plan: SequencePlan
 
-    def step(self, request: ModelInferRequest, rows: int) -> Step:
+    def turn(self, request: ModelInferRequest, rows: int) -> Turn:
         """The place of *request*, which has *rows* rows, in its sequence.
 
         Raises:
@@ -37,7 +37,7 @@ class SequenceRules:
             raise refusals.no_sequence(request)
         if len(sequence.encode()) > LONGEST_ID + 1:
             raise refusals.long_sequence_id(LONGEST_ID)
-        return Step(
+        return Turn(
             sequence,
             starts="sequence_start" in request.parameters
             and request.parameters["sequence_start"].bool_param,
@@ -46,19 +46,19 @@ class SequenceRules:
             terms=self.plan.terms,
         )
 
-    def controls(self, step: Step) -> bytes:
-        """What goes behind the request of *step*: the inputs that tell the model about it.
+    def controls(self, turn: Turn) -> bytes:
+        """What goes behind the request of *turn*: the inputs that tell the model about it.
 
         Raises:
             InvalidRequest: the correlation id is not of the type that the model takes.
         """
         return as_request(
-            [(one.name, one.datatype, one.shape, _value(one, step)) for one in self.plan.controls]
+            [(one.name, one.datatype, one.shape, _value(one, turn)) for one in self.plan.controls]
         )
 
 
 def _sequence_of(request: ModelInferRequest) -> str | None:
-    """The correlation id as `Step.sequence`; 0 and "" are none."""
+    """The correlation id as `Turn.sequence`; 0 and "" are none."""
     if "sequence_id" not in request.parameters:
         return None
     given = request.parameters["sequence_id"]
@@ -69,23 +69,23 @@ def _sequence_of(request: ModelInferRequest) -> str | None:
     return f"i{number}" if number else None
 
 
-def _value(control: Control, step: Step) -> bytes:
+def _value(control: Control, turn: Turn) -> bytes:
     if control.kind == "CORRID":
-        return _correlation_id(control, step)
-    is_true = {"START": step.starts, "END": step.ends, "READY": True}[control.kind]
+        return _correlation_id(control, turn)
+    is_true = {"START": turn.starts, "END": turn.ends, "READY": True}[control.kind]
     return control.values[is_true]
 
 
-def _correlation_id(control: Control, step: Step) -> bytes:
+def _correlation_id(control: Control, turn: Turn) -> bytes:
     if control.datatype == "BYTES":
-        text = step.id.encode()
+        text = turn.id.encode()
         return struct.pack("<I", len(text)) + text
-    if step.sequence.startswith("s"):
-        raise refusals.sequence_id_type(step.id, control.datatype)
-    number = int(step.id)
+    if turn.sequence.startswith("s"):
+        raise refusals.sequence_id_type(turn.id, control.datatype)
+    number = int(turn.id)
     if control.datatype == "INT64" and number >= 1 << 63:
         number -= 1 << 64
     try:
         return struct.pack(_INTEGERS[control.datatype], number)
     except struct.error as error:
-        raise refusals.sequence_id_type(step.id, control.datatype) from error
+        raise refusals.sequence_id_type(turn.id, control.datatype) from error

@@ -102,7 +102,7 @@ class Sharing:
     def _check_keyed(self, served: Served) -> None:
         if served.sequences is not None:
             raise Unimplemented(
-                f"idempotency keys are not offered for '{served.id.model}': its requests are steps "
+                f"idempotency keys are not offered for '{served.id.model}': its requests are parts "
                 "of sequences, and each depends on those before"
             )
         refs = () if served.route is None else served.route.refs

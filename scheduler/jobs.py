@@ -36,7 +36,7 @@ class SequenceTerms:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Turn:
     """A request's place in its sequence.
 
     Attributes:
@@ -75,7 +75,7 @@ class NewJob:
         payload: a serialized ModelInferRequest.
         ensemble: "<model>:<version>" of the ensemble that it is for; empty for other models.
         later: where its other steps run; they are not to vanish meanwhile.
-        step: its place in a sequence; None for models without sequences.
+        turn: its place in a sequence; None for models without sequences.
     """
 
     id: str
@@ -88,7 +88,7 @@ class NewJob:
     payload: bytes
     ensemble: str = ""
     later: tuple[StageRef, ...] = ()
-    step: Step | None = None
+    turn: Turn | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -158,7 +158,7 @@ class ClaimTerms:
         enough_rows: rows worth waiting for.
         patience_us: the longest wait for them, counted from the first job's enqueue.
         idle: the worker has nothing else, so it may take a job that must run alone.
-        turn: 0 for the most urgent jobs first; otherwise the number of a guaranteed turn, which
+        guaranteed_turn: 0 for the most urgent jobs first; otherwise its number, and the claim
             begins with a priority level that waits behind others (ADR 0011).
     """
 
@@ -167,7 +167,7 @@ class ClaimTerms:
     enough_rows: int = 1
     patience_us: int = 0
     idle: bool = True
-    turn: int = 0
+    guaranteed_turn: int = 0
 
     def words(self) -> tuple[int, ...]:
         """As the script takes them."""
@@ -177,7 +177,7 @@ class ClaimTerms:
             self.enough_rows,
             self.patience_us,
             int(self.idle),
-            self.turn,
+            self.guaranteed_turn,
         )
 
 

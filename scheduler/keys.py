@@ -91,14 +91,14 @@ class PartitionKeys:
         self.kept = start + "reply:="
         self.kept_bytes = start + "reply:#"
         self.sequences = start + "sequence:"
-        self.steps = start + "steps:"
+        self.turns = start + "turns:"
         self.slots = start + "slots:"
         self.backlogs = start + "backlog:"
 
     @property
     def of_sequences(self) -> tuple[str, ...]:
         """All that a script needs in which a job of a sequence may end."""
-        return self.sequences, self.steps, self.slots, self.backlogs, self.idle
+        return self.sequences, self.turns, self.slots, self.backlogs, self.idle
 
     def __repr__(self) -> str:
         return f"PartitionKeys({self.tag})"

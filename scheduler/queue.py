@@ -34,7 +34,7 @@ from penstock.scheduler.keys import (
 )
 from penstock.scheduler.link import Link, Links
 from penstock.scheduler.queue_reader import QueueReader
-from penstock.scheduler.sequences import NOT_STARTED, SequenceNotStarted, enqueue_steps
+from penstock.scheduler.sequences import NOT_STARTED, SequenceNotStarted, enqueue_turns
 from penstock.scheduler.steps import Steps, held_of
 
 _ENQUEUE = scripts.load("enqueue")
@@ -42,7 +42,7 @@ _CLAIM = scripts.load("claim")
 _RENEW = scripts.load("renew")
 _ADVANCE = scripts.load("advance")
 _SETTLE = scripts.load("settle")
-_SETTLE_STEPS = scripts.load("settle_steps")
+_SETTLE_TURNS = scripts.load("settle_turns")
 _CANCEL = scripts.load("cancel")
 _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
@@ -104,8 +104,8 @@ class Queue(QueueReader):
             for (job, answered), one in zip(entries, answers, strict=True):
                 answered(one if failed else _accepted(one, job))
 
-        if entries[0][0].step is not None:
-            enqueue_steps(link, keys, line, entries, told)
+        if entries[0][0].turn is not None:
+            enqueue_turns(link, keys, line, entries, told)
             link.flush()
             return
         names = (
@@ -270,7 +270,7 @@ class Queue(QueueReader):
         script, more = _SETTLE, tuple[str, ...]()
         in_sequences = bool(outcomes) and outcomes[0].state is not None
         if in_sequences:
-            script, more = _SETTLE_STEPS, keys.of_sequences
+            script, more = _SETTLE_TURNS, keys.of_sequences
         words: list[str | int | bytes] = []
         for outcome in outcomes:
             words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
@@ -405,8 +405,8 @@ def _accepted(answer: int | bytes, job: NewJob) -> str | Exception | None:
         return answer.decode()
     if answer == -2:
         return OutOfMemory("there is no memory for the request in the queue; try again later")
-    if answer == NOT_STARTED and job.step is not None:
-        return SequenceNotStarted(job.ref.model, job.step)
+    if answer == NOT_STARTED and job.turn is not None:
+        return SequenceNotStarted(job.ref.model, job.turn)
     return QueueFull(FULL)
 
 

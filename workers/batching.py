@@ -126,7 +126,7 @@ def rows_to_claim(staged_rows: int, rules: BatchRules) -> int:
     return max(0, rules.most_rows - staged_rows)
 
 
-class Turns:
+class GuaranteedTurns:
     """Which claims begin with what waits behind others.
 
     Strict priorities let the lowest level wait for ever while more urgent work keeps coming in, so

@@ -21,7 +21,7 @@ from penstock.scheduler.jobs import Claim, ClaimTerms, Lease
 from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
 from penstock.workers import codec
-from penstock.workers.batching import Pace, Turns, choose_batch, rows_to_claim
+from penstock.workers.batching import GuaranteedTurns, Pace, choose_batch, rows_to_claim
 from penstock.workers.codec import PayloadLost, Work
 from penstock.workers.duty import Duty
 from penstock.workers.endings import NO_TIME, Endings
@@ -64,7 +64,7 @@ class Worker:
         self._device = device
         self._endings = Endings(duty, queue, link, renewal)
         self._pace = Pace()
-        self._turns = Turns()
+        self._turns = GuaranteedTurns()
         self.tempo = Tempo()
         self._staged: list[Work] = []
         self._running: asyncio.Task[None] | None = None
@@ -148,7 +148,7 @@ class Worker:
             enough_rows=duty.rules.enough_rows,
             patience_us=duty.rules.patience_us,
             idle=idle,
-            turn=self._turns.next(),
+            guaranteed_turn=self._turns.next(),
         )
         call = self._queue.claim if idle and may_sleep else self._queue.claim_now
         while True:

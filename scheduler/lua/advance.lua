@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- advance: end a stage of some jobs, and queue them for another.
 -- KEYS  1 lease zset  2 deadline zset  3 volume hash  4 ready zset and  5 bell of the next stage
---       families: 6 jobs  7 ended  8 replies  9 statistics  10 sequences  11 steps  12 slots
+--       families: 6 jobs  7 ended  8 replies  9 statistics  10 sequences  11 turns  12 slots
 --       13 backlogs  and 14 the idle zset
 -- ARGV  1 token  2 the next stage's queue  3 nanoseconds of input  4 of compute  5 of output
 --       then for each job: id, payload, bytes of a large payload that was set beside the job
@@ -19,7 +19,7 @@
 --@include drop_job
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[3], jobs = KEYS[6],
   ended = KEYS[7], replies = KEYS[8], stats = KEYS[9],
-  sequences = KEYS[10], steps = KEYS[11], slots = KEYS[12], backlogs = KEYS[13], idle = KEYS[14]}
+  sequences = KEYS[10], turns = KEYS[11], slots = KEYS[12], backlogs = KEYS[13], idle = KEYS[14]}
 local token, queue = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now_us = string.format('%.0f', time[1] * 1000000 + time[2])

@@ -2,7 +2,7 @@
 -- cancel: the client is gone. A waiting job goes now; a leased one is marked, and renew says so.
 -- An unknown id is left unknown.
 -- KEYS  1 lease zset  2 deadline zset  3 delay zset  4 volume hash
---       families: 5 jobs  6 ended  7 replies  8 ready  9 statistics  10 sequences  11 steps
+--       families: 5 jobs  6 ended  7 replies  8 ready  9 statistics  10 sequences  11 turns
 --       12 slots  13 backlogs  and 14 the idle zset
 -- ARGV  1 id
 -- ->    1 gone | 2 marked | 0 unknown or final
@@ -17,7 +17,7 @@
 --@include drop_job
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[5],
   ended = KEYS[6], replies = KEYS[7], stats = KEYS[9],
-  sequences = KEYS[10], steps = KEYS[11], slots = KEYS[12], backlogs = KEYS[13], idle = KEYS[14]}
+  sequences = KEYS[10], turns = KEYS[11], slots = KEYS[12], backlogs = KEYS[13], idle = KEYS[14]}
 local id = ARGV[1]
 local v = redis.call('HMGET', F.jobs .. id, 'state', 'queue', 'gateway', 'limited', 'beside',
   'ensemble')

@@ -2,7 +2,7 @@
 -- claim: give a worker up to so many rows of waiting jobs, most urgent first.
 -- KEYS  1 ready zset  2 the worker's own ready zset  3 lease zset  4 deadline zset  5 bell
 --       6 the worker's last claim  7 volume hash
---       families: 8 jobs  9 ended  10 replies  11 statistics  12 sequences  13 steps  14 slots
+--       families: 8 jobs  9 ended  10 replies  11 statistics  12 sequences  13 turns  14 slots
 --       15 backlogs  and 16 the idle zset
 -- ARGV  1 token (worker's boot id + nonce)  2 most rows  3 lease in ms  4 rows worth waiting for
 --       5 longest wait in microseconds  6 1 when the worker has nothing else to do
@@ -29,7 +29,7 @@ local RECORD_MS = 60000
 
 local F = {lease = KEYS[3], deadline = KEYS[4], volume = KEYS[7], jobs = KEYS[8],
   ended = KEYS[9], replies = KEYS[10], stats = KEYS[11],
-  sequences = KEYS[12], steps = KEYS[13], slots = KEYS[14], backlogs = KEYS[15], idle = KEYS[16]}
+  sequences = KEYS[12], turns = KEYS[13], slots = KEYS[14], backlogs = KEYS[15], idle = KEYS[16]}
 local token, idle = ARGV[1], ARGV[6] == '1'
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]

@@ -2,7 +2,7 @@
 -- nack: give leased jobs back: unbegun ones while draining, or for another try after a delay.
 -- KEYS  1 lease zset  2 deadline zset  3 delay zset  4 volume hash
 --       families: 5 jobs  6 ended  7 replies  8 ready  9 bells  10 statistics  11 sequences
---       12 steps  13 slots  14 backlogs  and 15 the idle zset
+--       12 turns  13 slots  14 backlogs  and 15 the idle zset
 -- ARGV  1 token  2 'unbegun' (does not count as an attempt) | 'again'  3 delay in ms
 --       4 most attempts  5 what went wrong  then the ids
 -- ->    for each job: 1 given back (now or by an earlier call with this token) | 2 it was the last
@@ -18,7 +18,7 @@
 --@include drop_job
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[5],
   ended = KEYS[6], replies = KEYS[7], stats = KEYS[10],
-  sequences = KEYS[11], steps = KEYS[12], slots = KEYS[13], backlogs = KEYS[14], idle = KEYS[15]}
+  sequences = KEYS[11], turns = KEYS[12], slots = KEYS[13], backlogs = KEYS[14], idle = KEYS[15]}
 local token, unbegun, delay_ms = ARGV[1], ARGV[2] == 'unbegun', tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now_us = string.format('%.0f', time[1] * 1000000 + time[2])

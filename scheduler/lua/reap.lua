@@ -3,7 +3,7 @@
 -- KEYS  1 lease zset  2 deadline zset  3 delay zset  4 volume hash  5 gateways zset
 --       6 dead letters  7 events
 --       families: 8 jobs  9 ended  10 replies  11 ready  12 bells  13 statistics  14 letters
---       15 sequences  16 steps  17 slots  18 backlogs  and 19 the idle zset
+--       15 sequences  16 turns  17 slots  18 backlogs  and 19 the idle zset
 -- ARGV  1 most jobs of each kind in this call  2 ms after which a silent gateway is gone
 --       3 boot id of a worker that is known to have died, '' for none
 -- ->    {requeued, dead, expired, retried, orphaned}
@@ -20,7 +20,7 @@
 local EVENTS_MOST, ORPHAN_SCAN = 1000, 4096
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[8],
   ended = KEYS[9], replies = KEYS[10], stats = KEYS[13],
-  sequences = KEYS[15], steps = KEYS[16], slots = KEYS[17], backlogs = KEYS[18], idle = KEYS[19]}
+  sequences = KEYS[15], turns = KEYS[16], slots = KEYS[17], backlogs = KEYS[18], idle = KEYS[19]}
 local most, gateway_ms, died = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local time = redis.call('TIME')
 local now_us = string.format('%.0f', time[1] * 1000000 + time[2])
@@ -86,11 +86,11 @@ local function waited_for_a_slot(id)
   if not name or redis.call('HGET', F.sequences .. name, 'active') ~= '0' then
     return false
   end
-  for _, entry in ipairs(redis.call('LRANGE', F.steps .. name, 0, -1)) do
-    local step = string.sub(entry, 2)
-    if is_alive(F, step) then
-      refuse_step(F, step, 'expired', 14, 'timeout of the corresponding sequence has been expired',
-        'expired')
+  for _, entry in ipairs(redis.call('LRANGE', F.turns .. name, 0, -1)) do
+    local waiting = string.sub(entry, 2)
+    if is_alive(F, waiting) then
+      refuse_turn(F, waiting, 'expired', 14,
+        'timeout of the corresponding sequence has been expired', 'expired')
     end
   end
   forget(F, name)
@@ -164,8 +164,8 @@ local function reap_gateways()
   end
 end
 
-local function any_alive(steps)
-  for _, entry in ipairs(redis.call('LRANGE', steps, 0, -1)) do
+local function any_alive(turns)
+  for _, entry in ipairs(redis.call('LRANGE', turns, 0, -1)) do
     if is_alive(F, string.sub(entry, 2)) then
       return true
     end
@@ -178,10 +178,10 @@ local function reap_sequences()
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', F.idle, '-inf', now_ms, 'LIMIT', 0, most)) do
     local v = redis.call('HMGET', F.sequences .. name, 'job', 'active')
     local lives = v[1] and v[1] ~= '' and is_alive(F, v[1])
-    if lives or (v[2] == '0' and any_alive(F.steps .. name)) then
+    if lives or (v[2] == '0' and any_alive(F.turns .. name)) then
       redis.call('ZADD', F.idle, now_ms + LOOK_MS, name)
     elseif v[1] and v[1] ~= '' then
-      step_ended(F, name, v[1], false, '')
+      turn_ended(F, name, v[1], false, '')
     else
       end_sequence(F, name)
     end

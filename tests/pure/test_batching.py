@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records import config
 
-from penstock.workers.batching import BatchRules, Pace, Turns, choose_batch, rows_to_claim
+from penstock.workers.batching import BatchRules, GuaranteedTurns, Pace, choose_batch, rows_to_claim
 
 
 @dataclass(frozen=True)
@@ -137,19 +137,19 @@ class TestPace:
 
 class TestTurns:
     def test_one_in_so_many_claims_that_gave_something_is_a_guaranteed_turn(self):
-        turns, found = Turns(), []
-        for _ in range(4 * Turns.SHARE):
+        turns, found = GuaranteedTurns(), []
+        for _ in range(4 * GuaranteedTurns.SHARE):
             found.append(turns.next())
             turns.took()
 
         assert [turn for turn in found if turn] == [1, 2, 3]
         assert [place for place, turn in enumerate(found) if turn] == [
-            Turns.SHARE * turn for turn in (1, 2, 3)
+            GuaranteedTurns.SHARE * turn for turn in (1, 2, 3)
         ]
 
     def test_a_turn_is_kept_until_a_claim_gives_something(self):
-        turns = Turns()
-        for _ in range(Turns.SHARE):
+        turns = GuaranteedTurns()
+        for _ in range(GuaranteedTurns.SHARE):
             turns.took()
 
         assert [turns.next() for _ in range(3)] == [1, 1, 1]

@@ -33,7 +33,7 @@ def request(sequence_id=None, **flags):
 
 
 def controls_of(some_rules, made):
-    sent = ModelInferRequest.FromString(some_rules.controls(some_rules.step(made, 1)))
+    sent = ModelInferRequest.FromString(some_rules.controls(some_rules.turn(made, 1)))
     names = [entry.name for entry in sent.inputs]
     return dict(zip(names, sent.raw_input_contents, strict=True))
 
@@ -49,31 +49,31 @@ def controls_of(some_rules, made):
     ],
 )
 def test_a_request_says_where_in_its_sequence_it_is(flags, letter):
-    assert rules().step(request(7, **flags), 1).flag == letter
+    assert rules().turn(request(7, **flags), 1).flag == letter
 
 
 @pytest.mark.parametrize(
     ("given", "sequence"), [(7, "i7"), (-1, f"i{(1 << 64) - 1}"), ("7", "s7"), ("ö x", "sö x")]
 )
 def test_integers_and_strings_are_told_apart(given, sequence):
-    assert rules().step(request(given), 1).sequence == sequence
+    assert rules().turn(request(given), 1).sequence == sequence
 
 
 @pytest.mark.parametrize("given", [None, 0, ""])
 def test_a_request_without_a_sequence_is_refused(given):
     with pytest.raises(InvalidRequest, match="non-zero or non-empty correlation ID"):
-        rules().step(request(given), 1)
+        rules().turn(request(given), 1)
 
 
 def test_a_long_string_is_refused():
-    assert rules().step(request("ö" * 64), 1).id == "ö" * 64
+    assert rules().turn(request("ö" * 64), 1).id == "ö" * 64
     with pytest.raises(InvalidRequest, match="at most 128 bytes"):
-        rules().step(request("ö" * 64 + "x"), 1)
+        rules().turn(request("ö" * 64 + "x"), 1)
 
 
 def test_several_rows_are_refused_first():
     with pytest.raises(InvalidRequest, match="must specify batch-size 1"):
-        rules().step(request(), 2)
+        rules().turn(request(), 2)
 
 
 def test_controls_say_it_in_the_models_own_values():

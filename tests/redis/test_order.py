@@ -7,7 +7,7 @@ import pytest
 from support.probe import FIRST, LONG_MS
 from support.waiting import until
 
-from penstock.workers.batching import Turns
+from penstock.workers.batching import GuaranteedTurns
 
 LAST_LEVEL = 1023
 
@@ -56,7 +56,7 @@ async def test_a_guaranteed_turn_begins_with_what_waits_behind(probe):
     await probe.enqueue("behind, later", priority=2, ttl_ms=LONG_MS)
     await probe.enqueue("behind, sooner", priority=2, ttl_ms=LONG_MS - 1000)
 
-    claim = await probe.claim(rows=3, turn=1)
+    claim = await probe.claim(rows=3, guaranteed_turn=1)
 
     assert ids(claim) == ["behind, sooner", "behind, later", "urgent 1"]
     assert await probe.waiting() == ["urgent 2", "urgent 3"]
@@ -66,7 +66,7 @@ async def test_each_level_that_waits_behind_has_its_turn(probe):
     for level in (1, 2, 3, 9):
         await probe.enqueue(*(f"{level}.{place}" for place in range(4)), priority=level)
 
-    turns = [ids(await probe.claim(rows=1, turn=turn)) for turn in range(1, 7)]
+    turns = [ids(await probe.claim(rows=1, guaranteed_turn=turn)) for turn in range(1, 7)]
 
     assert Counter(id_[0] for (id_,) in turns) == {"2": 2, "3": 2, "9": 2}
 
@@ -75,9 +75,9 @@ async def test_a_guaranteed_turn_changes_nothing_where_nobody_waits_behind(probe
     await probe.enqueue("b", priority=2, ttl_ms=LONG_MS)
     await probe.enqueue("a", priority=2, ttl_ms=LONG_MS - 1000)
 
-    assert ids(await probe.claim(rows=1, turn=1)) == ["a"]
-    assert ids(await probe.claim(rows=1, turn=2)) == ["b"]
-    assert ids(await probe.claim(rows=1, turn=3)) == []
+    assert ids(await probe.claim(rows=1, guaranteed_turn=1)) == ["a"]
+    assert ids(await probe.claim(rows=1, guaranteed_turn=2)) == ["b"]
+    assert ids(await probe.claim(rows=1, guaranteed_turn=3)) == []
 
 
 async def test_a_job_that_runs_alone_comes_before_a_guaranteed_turn(probe):
@@ -86,7 +86,7 @@ async def test_a_job_that_runs_alone_comes_before_a_guaranteed_turn(probe):
     await probe.queue.forsake(FIRST.model, "worker-1")
     await probe.enqueue("behind", priority=2)
 
-    claim = await probe.claim("worker-2", turn=1)
+    claim = await probe.claim("worker-2", guaranteed_turn=1)
 
     assert ids(claim) == ["crashed"]
 
@@ -95,17 +95,17 @@ async def test_the_lowest_level_is_served_while_more_urgent_work_never_ends(prob
     """Claims as a worker makes them, with a backlog of the first level that never shrinks."""
     await probe.enqueue(*(f"low {place}" for place in range(4)), priority=3)
     await probe.enqueue("urgent", "more urgent", priority=1)
-    turns, served = Turns(), []
-    for place in range(5 * Turns.SHARE):
+    turns, served = GuaranteedTurns(), []
+    for place in range(5 * GuaranteedTurns.SHARE):
         await probe.enqueue(f"urgent {place}", priority=1)
-        claim = await probe.claim(rows=1, turn=turns.next())
+        claim = await probe.claim(rows=1, guaranteed_turn=turns.next())
         turns.took()
         served += ids(claim)
         await probe.settle(*claim.leases)
 
     low = [place for place, id_ in enumerate(served) if id_.startswith("low")]
 
-    assert low == [Turns.SHARE * turn for turn in range(1, 5)]
+    assert low == [GuaranteedTurns.SHARE * turn for turn in range(1, 5)]
 
 
 async def test_a_delayed_job_that_runs_alone_comes_back_to_the_head(probe):

@@ -7,7 +7,7 @@ from support.probe import FIRST, LONG_MS, NO_TIME, UNLIMITED, job
 from support.waiting import until
 
 from penstock.errors import Code, InvalidRequest
-from penstock.scheduler.jobs import Held, Outcome, SequenceTerms, Step
+from penstock.scheduler.jobs import Held, Outcome, SequenceTerms, Turn
 
 TERMS = SequenceTerms(slots=100, idle_ms=LONG_MS, initial=b"+0")
 BUSY = SequenceTerms(slots=1, idle_ms=LONG_MS, initial=b"+0")
@@ -25,8 +25,8 @@ class Sequence:
     async def send(self, *, starts=False, ends=False, id_=None, **changes):
         """Enqueue the next request; its job's id."""
         id_ = id_ or f"{self.id}-{next(_ids)}"
-        step = Step(self.id, starts, ends, self.terms)
-        await self.probe.queue.enqueue(job(id_, step=step, priority=0, **changes), UNLIMITED)
+        turn = Turn(self.id, starts, ends, self.terms)
+        await self.probe.queue.enqueue(job(id_, turn=turn, priority=0, **changes), UNLIMITED)
         return id_
 
     async def send_all(self, count):
@@ -52,7 +52,7 @@ async def turns(probe, **terms):
 
 async def left(probe):
     """Keys that sequences have left behind."""
-    kept = ("sequence:", "steps:", "slots:", "backlog:", "idle")
+    kept = ("sequence:", "turns:", "slots:", "backlog:", "idle")
     return {name for name in await probe.names() if any(f"}}:{one}" in name for one in kept)}
 
 

@@ -4,6 +4,6 @@ local function drop_job(F, id, j, state, token, code, message, body)
   local sequence = redis.call('HGET', F.jobs .. id, 'sequence')
   end_job(F, id, j, state, token, code, message, body)
   if sequence then
-    step_ended(F, sequence, id, false, '')
+    turn_ended(F, sequence, id, false, '')
   end
 end

@@ -2,16 +2,16 @@
 -- The one whose turn it is carries the sequence's state behind its payload (both are serialized
 -- ModelInferRequests, and one after the other is one message), so whichever worker has it needs
 -- nothing else, and one that dies has changed nothing.
--- F: besides end_job's {stats, sequences, steps, slots, backlogs} families, {idle} zset
+-- F: besides end_job's {stats, sequences, turns, slots, backlogs} families, {idle} zset
 -- A sequence's name is '<model>:<version>/<kind><id>'. Fields of its hash: job (whose turn it is, or
--- ''), step (that job's flag), state, initial (the state it starts with), active (0 while it waits
+-- ''), flag (that job's), state, initial (the state it starts with), active (0 while it waits
 -- for a slot), open (0 when the last accepted job ends it), idle_ms, last (the last job that ended).
 -- A flag is f for a sequence's first request, l for its last, b for both, m for those between.
 local STARTS, ENDS = {f = true, b = true}, {l = true, b = true}
 -- A sequence is looked after this long after it should have gone on.
 local LOOK_MS, KEEP_MS = 2000, 60000
 
-local function step_now_ms()
+local function clock_ms()
   local now = redis.call('TIME')
   return now[1] * 1000 + math.floor(now[2] / 1000)
 end
@@ -30,7 +30,8 @@ local function is_alive(F, id)
   return redis.call('EXISTS', F.jobs .. id) == 1 and redis.call('EXISTS', F.ended .. id) == 0
 end
 
-local function keep(key, ms)
+-- A key lives for so many ms, at the least.
+local function prolong(key, ms)
   if redis.call('PTTL', key) < ms then
     redis.call('PEXPIRE', key, string.format('%.0f', ms))
   end
@@ -39,7 +40,7 @@ end
 -- Jobs that are refused for others' sake; until flush_ended their hashes are still there.
 local refused_now = {}
 
-local function refuse_step(F, id, state, code, message, counter)
+local function refuse_turn(F, id, state, code, message, counter)
   refused_now[id] = true
   local v = redis.call('HMGET', F.jobs .. id, 'gateway', 'queue', 'limited', 'beside')
   redis.call('HINCRBY', F.stats .. version_of(v[2]), counter, 1)
@@ -48,7 +49,7 @@ local function refuse_step(F, id, state, code, message, counter)
 end
 
 -- It is this job's turn.
-local function begin_step(F, name, id, flag, state)
+local function begin_turn(F, name, id, flag, state)
   local job = F.jobs .. id
   local v = redis.call('HMGET', job, 'ready', 'bell', 'deadline', 'beside', 'payload')
   if state ~= '' and (v[4] or '') == '' then
@@ -56,7 +57,7 @@ local function begin_step(F, name, id, flag, state)
   elseif state ~= '' and redis.call('EXISTS', job .. v[4]) == 1 then
     redis.call('APPEND', job .. v[4], state)
   end
-  redis.call('HSET', F.sequences .. name, 'job', id, 'step', flag)
+  redis.call('HSET', F.sequences .. name, 'job', id, 'flag', flag)
   redis.call('ZADD', F.idle, tonumber(v[3]) + LOOK_MS, name)
   redis.call('ZADD', v[1], score(0, v[3]), id)
   ring(v[2])
@@ -64,10 +65,10 @@ end
 
 -- The next job of a sequence begins; jobs that follow a first one that never succeeded are refused.
 -- over: nothing may follow but a new beginning.  -> false when the sequence is over
-local function next_step(F, name, over, state)
+local function next_turn(F, name, over, state)
   local one = F.sequences .. name
   while true do
-    local entry = redis.call('LPOP', F.steps .. name)
+    local entry = redis.call('LPOP', F.turns .. name)
     if not entry then
       break
     end
@@ -79,10 +80,10 @@ local function next_step(F, name, over, state)
         state = redis.call('HGET', one, 'initial')
         redis.call('HSET', one, 'state', state)
       end
-      begin_step(F, name, id, flag, state)
+      begin_turn(F, name, id, flag, state)
       return true
     else
-      refuse_step(F, id, 'failed', 3, not_started(name), 'fail_count')
+      refuse_turn(F, id, 'failed', 3, not_started(name), 'fail_count')
     end
   end
   if over then
@@ -90,20 +91,20 @@ local function next_step(F, name, over, state)
   end
   local idle_ms = tonumber(redis.call('HGET', one, 'idle_ms'))
   redis.call('HSET', one, 'job', '')
-  redis.call('ZADD', F.idle, step_now_ms() + idle_ms, name)
-  keep(one, idle_ms + KEEP_MS)
+  redis.call('ZADD', F.idle, clock_ms() + idle_ms, name)
+  prolong(one, idle_ms + KEEP_MS)
   return true
 end
 
 -- A sequence that waited for a slot has one now.
 local function activate(F, name)
   redis.call('HSET', F.sequences .. name, 'active', '1')
-  redis.call('ZADD', F.slots .. group_of(name), step_now_ms(), name)
-  return next_step(F, name, true, '')
+  redis.call('ZADD', F.slots .. group_of(name), clock_ms(), name)
+  return next_turn(F, name, true, '')
 end
 
 local function forget(F, name)
-  redis.call('UNLINK', F.sequences .. name, F.steps .. name)
+  redis.call('UNLINK', F.sequences .. name, F.turns .. name)
   redis.call('ZREM', F.idle, name)
   redis.call('ZREM', F.slots .. group_of(name), name)
 end
@@ -134,9 +135,9 @@ local function end_sequence(F, name)
 end
 
 -- A job of a sequence has ended; when it was its turn, the next one's has come.
-local function step_ended(F, name, id, succeeded, state)
+local function turn_ended(F, name, id, succeeded, state)
   local one = F.sequences .. name
-  local v = redis.call('HMGET', one, 'job', 'step', 'state')
+  local v = redis.call('HMGET', one, 'job', 'flag', 'state')
   if v[1] ~= id then
     return
   end
@@ -146,7 +147,7 @@ local function step_ended(F, name, id, succeeded, state)
   end
   redis.call('HSET', one, 'last', id)
   local over = ENDS[v[2]] or (STARTS[v[2]] and not succeeded) or false
-  if not next_step(F, name, over, v[3]) then
+  if not next_turn(F, name, over, v[3]) then
     end_sequence(F, name)
   end
 end

@@ -1,7 +1,7 @@
 #!lua
--- enqueue_steps: as enqueue, for requests of sequences: each runs when those before it have ended.
+-- enqueue_turns: as enqueue, for requests of sequences: each runs when those before it have ended.
 -- KEYS  1 ready zset  2 deadline zset  3 bell  4 volume hash  5 statistics of the model version
---       families: 6 jobs  7 ended  8 replies  9 statistics  10 sequences  11 steps  12 slots
+--       families: 6 jobs  7 ended  8 replies  9 statistics  10 sequences  11 turns  12 slots
 --       13 backlogs  and the zsets  14 idle  15 lease
 -- ARGV  1 gateway  2 queue  3 most jobs waiting, 0 for any  4 most bytes of payloads of the
 --       version, 0 for any  5 most sequences that run at once  6 ms that a sequence may be idle
@@ -20,7 +20,7 @@
 local FIRST, FIELDS = 8, 9
 
 local F = {lease = KEYS[15], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[6],
-  ended = KEYS[7], replies = KEYS[8], stats = KEYS[9], sequences = KEYS[10], steps = KEYS[11],
+  ended = KEYS[7], replies = KEYS[8], stats = KEYS[9], sequences = KEYS[10], turns = KEYS[11],
   slots = KEYS[12], backlogs = KEYS[13], idle = KEYS[14]}
 local most_active, idle_ms, initial = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local group = version_of(queue)
@@ -73,11 +73,11 @@ local function enter(id, name, flag, i)
   if STARTS[flag] then
     redis.call('HSET', one, 'initial', initial)
   end
-  redis.call('RPUSH', F.steps .. name, flag .. id)
-  keep(one, ttl_ms + idle_ms + KEEP_MS)
-  keep(F.steps .. name, ttl_ms + KEEP_MS)
+  redis.call('RPUSH', F.turns .. name, flag .. id)
+  prolong(one, ttl_ms + idle_ms + KEEP_MS)
+  prolong(F.turns .. name, ttl_ms + KEEP_MS)
   if head == '' and active then
-    next_step(F, name, false, redis.call('HGET', one, 'state'))
+    next_turn(F, name, false, redis.call('HGET', one, 'state'))
   end
   return 1
 end
