@@ -13,7 +13,7 @@ from typing import NamedTuple
 ROOT = "penstock"
 REGISTRY_TAG = "{registry}"
 
-_QUEUE = re.compile(r"(.+):(\d+):(\d+)(?:~([^@~]*))?(?:@.*)?")
+_QUEUE = re.compile(r"(.+):(\d+):(\d+)(?:~([^~]*))?")
 
 
 class StageRef(NamedTuple):
@@ -34,16 +34,12 @@ class StageRef(NamedTuple):
 
     @classmethod
     def of_queue(cls, queue: str) -> "StageRef":
-        """The stage whose queue has this name, or one that is pinned to a worker."""
+        """The stage whose queue has this name."""
         found = _QUEUE.fullmatch(queue)
         if found is None:
             raise ValueError(f"no queue has the name {queue!r}")
         model, version, stage, generation = found.groups("")
         return cls(model, int(version), int(stage), generation)
-
-    def pinned(self, worker: str) -> str:
-        """The name of the queue that only *worker* claims from."""
-        return f"{self.queue}@{worker}"
 
 
 def suffix(generation: str) -> str:

@@ -165,7 +165,6 @@ class Queue(QueueReader):
             _CLAIM,
             (
                 keys.ready + queue,
-                keys.ready + ref.pinned(worker),
                 keys.lease,
                 keys.deadline,
                 keys.bells + queue,

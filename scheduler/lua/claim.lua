@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- claim: give a worker up to so many rows of waiting jobs, most urgent first.
--- KEYS  1 ready zset  2 the worker's own ready zset  3 lease zset  4 deadline zset  5 bell
---       6 the worker's last claim  7 volume hash
---       families: 8 jobs  9 ended  10 replies  11 statistics  12 sequences  13 turns  14 slots
---       15 backlogs  and 16 the idle zset
+-- KEYS  1 ready zset  2 lease zset  3 deadline zset  4 bell  5 the worker's last claim
+--       6 volume hash
+--       families: 7 jobs  8 ended  9 replies  10 statistics  11 sequences  12 turns  13 slots
+--       14 backlogs  and 15 the idle zset
 -- ARGV  1 token (worker's boot id + nonce)  2 most rows  3 lease in ms  4 rows worth waiting for
 --       5 longest wait in microseconds  6 1 when the worker has nothing else to do
 --       7 0, or the number of a guaranteed turn
@@ -27,9 +27,9 @@
 local MOST_LOOKED, SPARE = 256, 8
 local RECORD_MS = 60000
 
-local F = {lease = KEYS[3], deadline = KEYS[4], volume = KEYS[7], jobs = KEYS[8],
-  ended = KEYS[9], replies = KEYS[10], stats = KEYS[11],
-  sequences = KEYS[12], turns = KEYS[13], slots = KEYS[14], backlogs = KEYS[15], idle = KEYS[16]}
+local F = {lease = KEYS[2], deadline = KEYS[3], volume = KEYS[6], jobs = KEYS[7],
+  ended = KEYS[8], replies = KEYS[9], stats = KEYS[10],
+  sequences = KEYS[11], turns = KEYS[12], slots = KEYS[13], backlogs = KEYS[14], idle = KEYS[15]}
 local token, idle = ARGV[1], ARGV[6] == '1'
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -53,7 +53,7 @@ local function shown(id, j)
 end
 
 local answer = {0}
-local last = redis.call('GET', KEYS[6])
+local last = redis.call('GET', KEYS[5])
 if last and string.sub(last, 1, #token + 1) == token .. ' ' then
   for id in string.gmatch(string.sub(last, #token + 2), '%S+') do
     local j = read(id)
@@ -72,7 +72,7 @@ local function late(id, j)
   else
     return false
   end
-  count(KEYS[11], j, 'expired')
+  count(KEYS[10], j, 'expired')
   return true
 end
 
@@ -185,8 +185,7 @@ end
 -- How long the batch may still grow: until enough rows wait, or one has waited long enough.
 local function patience_us()
   local enough, longest_us = tonumber(ARGV[4]), tonumber(ARGV[5])
-  if longest_us <= 0 or redis.call('EXISTS', KEYS[2]) == 1
-    or redis.call('ZCARD', KEYS[1]) >= enough then
+  if longest_us <= 0 or redis.call('ZCARD', KEYS[1]) >= enough then
     return 0
   end
   local rows, oldest_us = 0, now_us
@@ -208,7 +207,6 @@ local wait_us = patience_us()
 if wait_us > 0 then
   return {wait_us}
 end
-take_from(KEYS[2], '-inf')
 local turn = tonumber(ARGV[7] or 0)
 local least = turn > 0 and level_in_turn(KEYS[1], turn)
 if least then
@@ -217,13 +215,13 @@ end
 local left = take_from(KEYS[1], '-inf')
 flush_ended(F)
 if left then
-  ring(KEYS[5])
+  ring(KEYS[4])
 elseif #taken == 0 then
-  redis.call('DEL', KEYS[5])
+  redis.call('DEL', KEYS[4])
 end
 if #taken == 0 then
   return {unfit and -2 or -1}
 end
 redis.call('ZADD', F.lease, unpack(leases))
-redis.call('SET', KEYS[6], token .. ' ' .. table.concat(taken, ' '), 'PX', RECORD_MS)
+redis.call('SET', KEYS[5], token .. ' ' .. table.concat(taken, ' '), 'PX', RECORD_MS)
 return answer

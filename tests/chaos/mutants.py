@@ -281,7 +281,7 @@ MUTANTS = [
     Mutant(
         "claim keeps no record of what it gave",
         "scheduler/lua/claim.lua",
-        "redis.call('SET', KEYS[6], token .. ' ' .. table.concat(taken, ' '), 'PX', RECORD_MS)\n",
+        "redis.call('SET', KEYS[5], token .. ' ' .. table.concat(taken, ' '), 'PX', RECORD_MS)\n",
         "",
         "tests/chaos/test_queue_faults.py::test_t2_answers_and_requests_are_lost",
     ),

@@ -62,10 +62,8 @@ def test_models_are_spread_over_all_partitions():
 
 
 def test_a_stage_names_its_queues():
-    ref = StageRef("digits", 2, 1)
-
-    assert ref.queue == "digits:2:1"
-    assert ref.pinned("boot") == "digits:2:1@boot"
+    assert StageRef("digits", 2, 1).queue == "digits:2:1"
+    assert StageRef("digits", 2, 1, "abc").queue == "digits:2:1~abc"
 
 
 def test_a_partition_shows_its_tag():

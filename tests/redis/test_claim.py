@@ -9,7 +9,6 @@ from support.waiting import until
 
 from penstock.errors import Code
 from penstock.scheduler.jobs import ClaimTerms
-from penstock.scheduler.keys import StageRef
 
 TERMS = ClaimTerms(rows=8, lease_ms=LONG_MS)
 
@@ -207,43 +206,20 @@ async def test_nothing_to_do_is_not_a_reason_to_be_patient(probe):
     assert (ids(claim), claim.wait_us) == ([], None)
 
 
-async def test_a_pinned_job_goes_to_its_worker_only(probe):
-    pinned = StageRef(FIRST.model, FIRST.version, f"{FIRST.stage}@worker-1")
-    await probe.enqueue("shared", priority=0)
-    await probe.enqueue("pinned", ref=pinned)
-
-    other = await probe.claim("worker-2", rows=1)
-    nothing = await probe.claim("worker-2")
-    own = await probe.claim("worker-1")
-
-    assert ids(other) == ["shared"]
-    assert ids(nothing) == []
-    assert ids(own) == ["pinned"]
-    assert (await probe.settle(*own.leases))[0].name == "FINE"
-
-
-async def test_pinned_jobs_come_before_the_shared_ones(probe):
-    pinned = StageRef(FIRST.model, FIRST.version, f"{FIRST.stage}@worker-1")
-    await probe.enqueue("shared", priority=0)
-    await probe.enqueue("pinned", ref=pinned)
-
-    assert ids(await probe.claim("worker-1")) == ["pinned", "shared"]
-
-
 @pytest.mark.parametrize("end", ["cancel", "expire", "crash", "fail"])
-async def test_a_pinned_job_counts_for_its_version_however_it_ends(probe, end):
-    pinned = StageRef(FIRST.model, FIRST.version, f"{FIRST.stage}@worker-1")
-    await probe.enqueue("a", ref=pinned, ttl_ms=1 if end == "expire" else LONG_MS)
+async def test_a_job_counts_for_its_version_however_it_ends(probe, end):
+    ref = FIRST._replace(generation="g")
+    await probe.enqueue("a", ref=ref, ttl_ms=1 if end == "expire" else LONG_MS)
     if end == "cancel":
         await probe.queue.cancel(FIRST.model, "a")
     elif end == "expire":
         await probe.reaped(lambda reaped: reaped.expired)
     elif end == "crash":
         for _ in range(2):
-            await probe.lease("worker-1")
+            await probe.lease("worker-1", ref=ref)
             await probe.queue.forsake(FIRST.model, "worker-1")
     else:
-        lease = await probe.lease("worker-1")
+        lease = await probe.lease("worker-1", ref=ref)
         await probe.queue.retry(FIRST.model, lease.token, ["a"], delay_ms=0, most=1, why="broken")
 
     names = {"cancel": "cancelled", "expire": "expired", "crash": "dead", "fail": "fail_count"}

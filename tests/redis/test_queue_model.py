@@ -34,7 +34,7 @@ SIZE = settings() if NIGHTLY else settings(max_examples=200, stateful_step_count
 WORKERS = ["worker-0", "worker-1"]
 GATEWAYS = ["gateway-0", "gateway-1", "gateway-2"]
 STAGES = [FIRST, SECOND]
-QUEUES = [FIRST.queue, SECOND.queue, FIRST.pinned(WORKERS[0])]
+QUEUES = [FIRST.queue, SECOND.queue]
 LIMITS = [UNLIMITED, UNLIMITED, QueueLimits(jobs=3), QueueLimits(payload_bytes=80)]
 # Deadlines are so far apart that the time which a test takes does not change their order.
 APART_MS = 100_000
@@ -160,8 +160,7 @@ class QueueMachine(RuleBasedStateMachine):
 
         claim = self._run(self._probe.claim(worker, nonce, ref=ref, rows=rows, idle=idle))
 
-        queues = [ref.pinned(worker), ref.queue]
-        ids, unfit = self._model.claim(queues, worker, token, rows, idle=idle)
+        ids, unfit = self._model.claim(ref.queue, worker, token, rows, idle=idle)
         assert ([lease.id for lease in claim.leases], claim.unfit) == (ids, unfit)
         for lease in claim.leases:
             modelled = self._model.jobs[lease.id]

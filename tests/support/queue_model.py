@@ -89,14 +89,14 @@ class QueueModel:
         self.counts["accepted"] += 1
         return None
 
-    def claim(self, queues, worker, token, rows, *, idle):
+    def claim(self, queue, worker, token, rows, *, idle):
         """The ids that are leased, and whether something waits that does not fit."""
         last_token, last_ids = self._claims.get(worker, ("", ()))
         if last_token == token:
             held = self.held(token)
             return [id_ for id_ in last_ids if id_ in held], False
         taken, unfit, left = [], False, rows
-        for job in (self.jobs[id_] for queue in queues for id_ in self.waiting(queue)):
+        for job in (self.jobs[id_] for id_ in self.waiting(queue)):
             if left <= 0:
                 break
             first = idle and not taken
