@@ -243,7 +243,7 @@ def _duty(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Duty:
         ref=StageRef(settings.model, settings.version, settings.stage, record.generation),
         last=last,
         boot_id=record.boot_id,
-        step=f"stage {settings.stage} worker {record.node}:{record.pid}",
+        waypoint=f"stage {settings.stage} worker {record.node}:{record.pid}",
         consumes=tuple(plan.consumes),
         # Of a sequence's state only the next request is told.
         keeps=tuple(spec.name for spec in loaded.deployment.outputs) if last else tuple(plan.keeps),

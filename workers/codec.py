@@ -132,19 +132,25 @@ def decode(
     if missing:
         key = key, tuple(missing)
     if by_parameters:
-        given = custom_parameters(head).items()
-        key = key, tuple(sorted((name, type(value), value) for name, value in given))
+        key = key, _parameters_key(head)
     ends_s = now_s + lease.remaining_ms / 1000
     if leg is None:
         return Work(lease, head, tensors, key, ends_s)
     return Work(lease, head, tensors, key, ends_s, leg=leg, carried=carried)
 
 
+def _parameters_key(head: pb.ModelInferRequest) -> Hashable:
+    """Equal for requests whose own parameters are."""
+    given = custom_parameters(head).items()
+    # By type as well: 1, 1.0 and True are equal in Python, and not to a model.
+    return tuple(sorted((name, type(value).__name__, value) for name, value in given))
+
+
 def next_payload(
     work: Work,
     results: Mapping[str, Tensor],
     keeps: Sequence[str],
-    step: str,
+    waypoint: str,
     onward: str | None = None,
 ) -> bytes:
     """The request for the next stage: the tensors that *keeps* names, and the rest as it was.
@@ -156,9 +162,9 @@ def next_payload(
     tail.CopyFrom(work.head)
     del tail.inputs[:]
     if wants_path(work.head):
-        tail.parameters[PATH].string_param = path(work, step)
+        tail.parameters[PATH].string_param = path(work, waypoint)
     if TRACE in work.head.parameters:
-        tail.parameters[TRACE].string_param = timings(work, step)
+        tail.parameters[TRACE].string_param = timings(work, waypoint)
     if onward is not None:
         tail.parameters[ROUTE].string_param = onward
     keeps = [name for name in keeps if name in results or name in work.tensors]
@@ -172,7 +178,7 @@ def next_payload(
 
 
 def reply(
-    work: Work, results: Mapping[str, Tensor], outputs: Sequence[str], version: int, step: str
+    work: Work, results: Mapping[str, Tensor], outputs: Sequence[str], version: int, waypoint: str
 ) -> bytes:
     """The client's ModelInferResponse: raw outputs, those it asked for or else all."""
     head = work.head
@@ -184,24 +190,24 @@ def reply(
     if head.id or traced or wants_path(head):
         rest = pb.ModelInferResponse(id=head.id)
         if traced:
-            rest.parameters[TRACE].string_param = timings(work, step)
+            rest.parameters[TRACE].string_param = timings(work, waypoint)
         if wants_path(head):
-            rest.parameters[PATH].string_param = path(work, step)
+            rest.parameters[PATH].string_param = path(work, waypoint)
         parts.append(rest.SerializeToString())
     for tensor in tensors:
         parts += wire.raw_output_field(tensor.raw)
     return b"".join(parts)
 
 
-def end_of_parts(work: Work, version: int, step: str, parts: int) -> bytes:
+def end_of_parts(work: Work, version: int, waypoint: str, parts: int) -> bytes:
     """The end of a reply in *parts*: a ModelInferResponse without outputs that counts them."""
     head = work.head
     end = pb.ModelInferResponse(id=head.id, model_name=head.model_name, model_version=str(version))
     end.parameters[PARTS].int64_param = parts
     if TRACE in head.parameters:
-        end.parameters[TRACE].string_param = timings(work, step)
+        end.parameters[TRACE].string_param = timings(work, waypoint)
     if wants_path(head):
-        end.parameters[PATH].string_param = path(work, step)
+        end.parameters[PATH].string_param = path(work, waypoint)
     return end.SerializeToString()
 
 
@@ -236,19 +242,19 @@ def wants_path(head: pb.ModelInferRequest) -> bool:
     return asked.bool_param or bool(asked.string_param)
 
 
-def path(work: Work, step: str) -> str:
-    """The way so far, from the gateway to *step*."""
+def path(work: Work, waypoint: str) -> str:
+    """The way so far, from the gateway to *waypoint*."""
     so_far = work.head.parameters[PATH].string_param or work.lease.gateway
-    return f"{so_far} > {step}"
+    return f"{so_far} > {waypoint}"
 
 
-def timings(work: Work, step: str) -> str:
-    """What the workers of a traced request say so far, *step* included (`jobs.TRACE`)."""
+def timings(work: Work, waypoint: str) -> str:
+    """What the workers of a traced request say so far, *waypoint* included (`jobs.TRACE`)."""
     before = json.loads(work.head.parameters[TRACE].string_param or "[]")
     staged_s = work.ends_s - work.lease.remaining_ms / 1000
     waited_us = work.lease.wait_us - sum(entry["queue_us"] for entry in before)
     work_us = int((time.monotonic() - staged_s) * 1e6)
-    return json.dumps([*before, {"step": step, "queue_us": waited_us, "work_us": work_us}])
+    return json.dumps([*before, {"step": waypoint, "queue_us": waited_us, "work_us": work_us}])
 
 
 def split_results(

@@ -14,7 +14,7 @@ class Duty:
 
     Attributes:
         boot_id: new with each start; lease tokens begin with it.
-        step: how the worker calls itself in a request's path.
+        waypoint: how the worker calls itself in a request's path.
         consumes: names of the tensors that its shard reads.
         keeps: names of those that travel on; in the last stage the model's outputs.
         optional: names of those that a request may lack.
@@ -28,7 +28,7 @@ class Duty:
     ref: StageRef
     last: bool
     boot_id: str
-    step: str
+    waypoint: str
     consumes: tuple[str, ...]
     keeps: tuple[str, ...]
     rules: BatchRules

@@ -117,28 +117,28 @@ class Endings:
     def _success(self, work: Work, result: Tensors) -> Outcome:
         duty, leg = self._duty, work.leg
         if leg is None:
-            body = codec.reply(work, result, duty.keeps, duty.ref.version, duty.step)
+            body = codec.reply(work, result, duty.keeps, duty.ref.version, duty.waypoint)
         else:
             tensors = leg.alight(work.carried, result, work.tensors)
-            body = codec.reply(work, tensors, leg.outputs, leg.version, self._step_of(leg))
+            body = codec.reply(work, tensors, leg.outputs, leg.version, self._waypoint_of(leg))
         state = None if duty.states is None else codec.state_after(work, result, duty.states)
         return Outcome(work.lease.id, Code.OK, "", body, state)
 
     def _next_stage(self, work: Work, result: Tensors) -> bytes:
         duty, leg = self._duty, work.leg
         if leg is None:
-            return codec.next_payload(work, result, duty.keeps, duty.step)
+            return codec.next_payload(work, result, duty.keeps, duty.waypoint)
         tensors = leg.between(work.carried, result, work.tensors, duty.keeps)
-        return codec.next_payload(work, tensors, tuple(tensors), self._step_of(leg))
+        return codec.next_payload(work, tensors, tuple(tensors), self._waypoint_of(leg))
 
     def _next_step(self, work: Work, leg: Leg, result: Tensors) -> tuple[Destination, Move]:
         tensors = leg.alight(work.carried, result, work.tensors)
-        keeps, step = tuple(leg.step.keeps), self._step_of(leg)
-        payload = codec.next_payload(work, tensors, keeps, step, leg.onward)
+        keeps, waypoint = tuple(leg.step.keeps), self._waypoint_of(leg)
+        payload = codec.next_payload(work, tensors, keeps, waypoint, leg.onward)
         return leg.move(work.lease.id, work.head, tensors, payload)
 
-    def _step_of(self, leg: Leg) -> str:
-        return f"{leg.step.model} {self._duty.step}"
+    def _waypoint_of(self, leg: Leg) -> str:
+        return f"{leg.step.model} {self._duty.waypoint}"
 
     def _forward(
         self,

@@ -94,7 +94,7 @@ class PartedReply:
         self.count += 1
         began_ns = time.perf_counter_ns()
         self._digest = _digest(self._digest, tensors)
-        body = codec.reply(self._work, tensors, duty.keeps, duty.ref.version, duty.step)
+        body = codec.reply(self._work, tensors, duty.keeps, duty.ref.version, duty.waypoint)
         timing = Timing(infer_ns=self.made_ns, output_ns=time.perf_counter_ns() - began_ns)
         chunk = Chunk(self._work.lease.id, self.count, self._digest, body)
         await self.there()
@@ -188,7 +188,7 @@ class StreamingWorker(Worker):
         reply.end(Code.OK if failure is None else failure.code, self._link)
         if failure is not None:
             return Outcome(work.lease.id, failure.code, failure.message, b"")
-        end = codec.end_of_parts(work, self._duty.ref.version, self._duty.step, reply.count)
+        end = codec.end_of_parts(work, self._duty.ref.version, self._duty.waypoint, reply.count)
         return Outcome(work.lease.id, Code.OK, "", end)
 
     async def _pass_on(
