@@ -25,7 +25,6 @@ from penstock.gateway.classification import classify
 from penstock.gateway.decoupled import Asked, Decoupled, Part
 from penstock.gateway.demand import Demand
 from penstock.gateway.ensemble import EnsembleRoute
-from penstock.gateway.forecast import Forecast
 from penstock.gateway.idempotency import key_of, refuse_of_many
 from penstock.gateway.lookout import Lookout
 from penstock.gateway.pending import PendingTable
@@ -34,7 +33,7 @@ from penstock.gateway.sequences import SequenceRules
 from penstock.gateway.shared_tensors import Place, put, take, uses_regions
 from penstock.gateway.sharing import Sharing, with_id
 from penstock.gateway.tally import REFUSED_FULL, REFUSED_LATE
-from penstock.gateway.tracing import MARK, Tracing
+from penstock.gateway.tracing import MARK, Trace, Tracing
 from penstock.gateway.validation import Admitted, admit
 from penstock.protos import wire
 from penstock.protos.contents import normalise
@@ -138,16 +137,12 @@ class Inference:
         shared = None
         if key is not None or served.cached or request.parameters:
             shared = self._shared(served, admitted, request, raws, key)
-        forecast = self._lookout.forecasts.get(served.ref)
-        # A shared reply may be there already.
-        if forecast is not None and shared is None:
-            self._join(forecast, served.ref, request.id, admitted.priority, remaining_s)
-        payload = normalise(request).SerializeToString() if admitted.typed else message
         trace = None
-        if self.tracing.on and shared is None:
-            trace = self.tracing.begin(served.id, request.id, arrived_ns)
-        if trace is not None:
-            payload += MARK
+        # A shared reply may be there already, and its job is nobody's own.
+        if shared is None:
+            self._join(served.ref, request.id, admitted.priority, remaining_s)
+            trace = self._traced(served, request.id, arrived_ns)
+        payload = _payload(message, request, admitted, trace)
         job = self._job(served.ref, admitted, payload, remaining_s)
         job = _placed(job, served, request)
         answering = self._answer_to(job, served, request.id, shared)
@@ -178,12 +173,8 @@ class Inference:
         if asked.places:
             raise refusals.shared_memory_of_many()
         self._check_admission(served.ref.model, len(message), asked.remaining_s)
-        payload = normalise(request).SerializeToString() if admitted.typed else message
-        trace = None
-        if self.tracing.on:
-            trace = self.tracing.begin(served.id, request.id, asked.arrived_ns)
-        if trace is not None:
-            payload += MARK
+        trace = self._traced(served, request.id, asked.arrived_ns)
+        payload = _payload(message, request, admitted, trace)
         job = self._job(served.ref, admitted, payload, asked.remaining_s)
         parts = self._parts_of(job, served, request.id)
         async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
@@ -277,14 +268,16 @@ class Inference:
         failed.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
         return failed
 
-    def _join(
-        self,
-        forecast: Forecast,
-        ref: StageRef,
-        request_id: str,
-        priority: int,
-        remaining_s: float,
-    ) -> None:
+    def _traced(self, served: Served, request_id: str, arrived_ns: int) -> Trace | None:
+        if not self.tracing.on:
+            return None
+        return self.tracing.begin(served.id, request_id, arrived_ns)
+
+    def _join(self, ref: StageRef, request_id: str, priority: int, remaining_s: float) -> None:
+        """Count the request in its queue's forecast, where there is one."""
+        forecast = self._lookout.forecasts.get(ref)
+        if forecast is None:
+            return
         try:
             admission.join(forecast, request_id, priority, remaining_s, monotonic())
         except Overloaded:
@@ -303,6 +296,14 @@ class Inference:
         if refused is not None:
             self.turned_away += self.draining
             raise refused
+
+
+def _payload(
+    message: bytes, request: ModelInferRequest, admitted: Admitted, trace: Trace | None
+) -> bytes:
+    """What the workers read: the client's bytes, unless they had to be written anew."""
+    payload = normalise(request).SerializeToString() if admitted.typed else message
+    return payload if trace is None else payload + MARK
 
 
 def _classified(reply: bytes, admitted: Admitted, served: Served) -> bytes:
