@@ -6,7 +6,7 @@ from typing import Final
 from redis.exceptions import AuthenticationError, RedisError
 
 from penstock.errors import StoreUnavailable, StoreUnsuitable
-from penstock.scheduler.topology import Topology, ask
+from penstock.scheduler.topology import Topology, ask, reason_of
 
 _MINIMUM: Final = {"redis": (7, 0, 15), "valkey": (8, 0, 0)}
 
@@ -74,7 +74,7 @@ async def check_server(topology: Topology, url: str) -> None:
         raise StoreUnsuitable(f"Redis at {where} refuses the login: {error}") from error
     except (RedisError, OSError, TimeoutError) as error:
         raise StoreUnavailable(
-            f"Redis at {where} cannot be reached: {error}; start it, or correct --redis"
+            f"Redis at {where} cannot be reached: {reason_of(error)}; start it, or correct --redis"
         ) from error
     check_version(info, where)
     check_eviction(info, where)

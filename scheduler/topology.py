@@ -11,6 +11,8 @@
 """
 
 import asyncio
+import errno
+import os
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -23,7 +25,7 @@ from redis.asyncio.connection import (
     parse_url,
 )
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, RedisError
@@ -134,9 +136,15 @@ class SentinelGroup:
         """A new connection to the present primary."""
         try:
             host, port = await self._sentinel.discover_master(self._service)
+        except MasterNotFoundError as error:
+            # Its own text is a page of redis-py's objects.
+            raise StoreUnavailable(
+                f"no Sentinel names a primary for '{self._service}': none answers, or none knows "
+                "it; start them, or correct --redis"
+            ) from error
         except (RedisError, OSError) as error:
             raise StoreUnavailable(
-                f"no Sentinel names a primary for '{self._service}': {error}"
+                f"no Sentinel names a primary for '{self._service}': {reason_of(error)}"
             ) from error
         return self._type(host=host, port=port, **_options(self._extra))
 
@@ -182,7 +190,10 @@ class Cluster:
             for first, last, *primary in primaries:
                 if first <= slot <= last:
                     return self._to(*primary)
-        raise StoreUnavailable(f"the cluster has no primary for {tag}: {why or 'nobody has it'}")
+        told = reason_of(why) if why else "nobody has it"
+        raise StoreUnavailable(
+            f"the cluster has no primary for {tag}: {told}; start it, or correct --redis"
+        )
 
     def _to(self, host: str, port: int) -> AbstractConnection:
         return self._type(host=host, port=port, **_options(self._extra))
@@ -223,6 +234,20 @@ async def ask(connection: AbstractConnection, *words: str) -> Any:
             return await connection.read_response()
     finally:
         await connection.disconnect(nowait=True)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a server was not reached, in the system's words where it has any.
+
+    redis-py and asyncio write addresses and numbers around them.
+    """
+    origin: BaseException | None = error
+    while origin is not None and not isinstance(origin, OSError):
+        origin = origin.__cause__ or origin.__context__
+    if isinstance(origin, OSError) and origin.errno is not None and origin.errno in errno.errorcode:
+        return os.strerror(origin.errno)
+    told = origin.strerror if isinstance(origin, OSError) else None
+    return (told or str(error) or type(error).__name__).rstrip(". ")
 
 
 def _hosts(url: str, default_port: int) -> list[tuple[str, int]]:
