@@ -150,4 +150,4 @@ def test_a_missing_gateway_is_named():
     ended = CliRunner().invoke(build(words), words)
 
     assert ended.exit_code == 1
-    assert "no Penstock gateway at 127.0.0.1:1: start one with `penstock up`" in ended.stderr
+    assert "no gateway answers at 127.0.0.1:1: start one with 'penstock up'" in ended.stderr

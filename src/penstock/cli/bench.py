@@ -149,10 +149,15 @@ def bench(
 async def _measure(subject: _Subject, plan: Plan, wishes: Wishes) -> Outcome:
     from dataclasses import replace
 
+    from penstock.cli.channel import NoGateway
     from penstock.loadgen.fleet import run_load
+    from penstock.loadgen.generator import Unreachable
     from penstock.loadgen.requests import describe, first_answer, make_requests
 
-    model = await describe(subject.url, subject.model, subject.version)
+    try:
+        model = await describe(subject.url, subject.model, subject.version)
+    except Unreachable:
+        raise NoGateway(subject.url) from None
     requests = make_requests(model, wishes)
     await first_answer(subject.url, requests[0])
     return await _with_bar(plan, lambda told: run_load(replace(plan, requests=requests), told))

@@ -21,6 +21,17 @@ class CallFailed(PenstockError):
         self.code = code
 
 
+class NoGateway(PenstockError):
+    """Nobody answers at the address."""
+
+    code = Code.UNAVAILABLE
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"no gateway answers at {url}: start one with 'penstock up', or name another with --url"
+        )
+
+
 @contextlib.contextmanager
 def told(url: str) -> Iterator[None]:
     """Turn gRPC's errors into ones for people."""
@@ -31,9 +42,5 @@ def told(url: str) -> Iterator[None]:
     except grpc.RpcError as error:
         code, details = error.code(), error.details() or ""
         if code is grpc.StatusCode.UNAVAILABLE and "connect" in details.lower():
-            raise CallFailed(
-                Code.UNAVAILABLE,
-                f"no gateway answers at {url}: start one with 'penstock up', or name another "
-                "with --url",
-            ) from error
+            raise NoGateway(url) from error
         raise CallFailed(Code(code.value[0]), f"{details} ({code.name})") from error

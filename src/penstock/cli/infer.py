@@ -62,6 +62,7 @@ def infer(
     """
     from rich.console import Console
 
+    from penstock.cli.channel import NoGateway
     from penstock.client import Client, RetryPolicy, Unreachable
 
     console, count = Console(), 0
@@ -74,9 +75,7 @@ def infer(
                 else:
                     _show(result, console, separated=count > 1)
     except Unreachable:
-        raise Unreachable(
-            f"no Penstock gateway at {url}: start one with `penstock up`, or name it with --url"
-        ) from None
+        raise NoGateway(url) from None
     if not count and not as_json:
         console.print("the model gave no reply")
 

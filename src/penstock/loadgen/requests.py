@@ -114,7 +114,7 @@ def refusal(error: grpc.aio.AioRpcError, target: str) -> PenstockError:
     if code is Code.UNAVAILABLE and "connect" in text.lower():
         return Unreachable(target)
     if code is Code.DEADLINE_EXCEEDED:
-        return Unreachable(target)
+        text = f"the server at {target} has not answered in time"
     return JobFailed(code, text)
 
 
