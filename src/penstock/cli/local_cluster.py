@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import os
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Final, Self
 
 from penstock.cli.children import Child, Say
 from penstock.lifetime import adopt_orphans, children_of, kill_descendants, reap
+from penstock.scheduler import places
 from penstock.scheduler.embedded import EmbeddedStore
 from penstock.settings import UpSettings
 
@@ -35,7 +34,7 @@ class LocalCluster:
         adopt_orphans()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(kill_descendants, os.getpid())
-            run = Path(stack.enter_context(TemporaryDirectory(prefix="penstock-up-")))
+            run = stack.enter_context(places.temporary(places.runtime_home(), "penstock-up-")).path
             redis = self._settings.redis
             if redis is None:
                 store = EmbeddedStore(self._settings.data)
