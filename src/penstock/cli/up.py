@@ -68,7 +68,6 @@ def up(
         int | None,
         typer.Option(
             "--threads",
-            "--workers-threads",
             help="Threads of each CPU worker. (default: cores shared evenly)",
         ),
     ] = None,
