@@ -1,7 +1,8 @@
 """Prove the wheel: build the sdist, the wheel from it, install that elsewhere, and import it.
 
 The wheel must hold the four packages that the source tree only links to, and every data file; an
-editable install would hide their absence. Both are left in ``dist/``.
+editable install would hide their absence. It must go together with Triton's client. Both are left
+in ``dist/``.
 """
 
 import shutil
@@ -48,6 +49,10 @@ def main() -> None:
         _run(*pip, f"penstock[server] @ {wheel.as_uri()}", at=elsewhere)
         _run(python, "-c", _ROLES, at=elsewhere)
         _run(python, "-m", "penstock", "--version", at=elsewhere)
+        # As its users do: later, and beside what is there.
+        _run(*pip, "tritonclient[grpc]", at=elsewhere)
+        _run(python, "-m", "pip", "check", at=elsewhere)
+        _run(python, "-c", f"{_ROLES}import tritonclient.grpc", at=elsewhere)
     print(f"{wheel.name}: installed and imported from another directory")
 
 
