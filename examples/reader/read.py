@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from penstock.client import Client
+from penstock.errors import PenstockError
 
 
 def main() -> None:
@@ -17,9 +18,12 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--url", default="127.0.0.1:8001")
     options = parser.parse_args()
-    pictures = np.array([[file.read_bytes()] for file in options.files], dtype=object)
-    with Client(options.url) as client:
-        result = client.infer("reader", {"PICTURE": pictures}, deadline_s=20)
+    try:
+        pictures = np.array([[file.read_bytes()] for file in options.files], dtype=object)
+        with Client(options.url) as client:
+            result = client.infer("reader", {"PICTURE": pictures}, deadline_s=20)
+    except (OSError, PenstockError) as error:
+        raise SystemExit(f"read.py: {error}") from None
     for file, (answer,) in zip(options.files, result["ANSWER"], strict=True):
         print(f"{file.name}: {answer.decode()}")
 
