@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,11 @@ def digits_cluster(digits_repository, tmp_path_factory):
 def onnx_digits(tmp_path):
     """A copy of the committed repository: versions 1 and 2, which need no torch."""
     return Path(shutil.copytree(DIGITS / "models", tmp_path / "models"))
+
+
+@pytest.fixture
+def unused_port():
+    """A port of this machine at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

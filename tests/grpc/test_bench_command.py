@@ -234,15 +234,6 @@ def test_the_quantiles_of_a_picture_end_where_the_values_do():
     assert quantiles(1000)[-1] == pytest.approx(0.999)
 
 
-@pytest.fixture
-def unused_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def children():
     import psutil
 

@@ -37,10 +37,12 @@ def told(url: str) -> Iterator[None]:
     """Turn gRPC's errors into ones for people."""
     import grpc
 
+    from penstock.client.failures import nobody_answers
+
     try:
         yield
     except grpc.RpcError as error:
         code, details = error.code(), error.details() or ""
-        if code is grpc.StatusCode.UNAVAILABLE and "connect" in details.lower():
+        if code is grpc.StatusCode.UNAVAILABLE and nobody_answers(details):
             raise NoGateway(url) from error
         raise CallFailed(Code(code.value[0]), f"{details} ({code.name})") from error

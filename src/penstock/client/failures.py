@@ -46,6 +46,7 @@ _UNREACHABLE: Final = (
     "connections to all backends failing",
     "failed to connect to all addresses",
     "DNS resolution failed",
+    "errors resolving ",
 )
 
 _CLASSES: Final[dict[Code, type[PenstockError]]] = {
@@ -97,12 +98,20 @@ class Failure:
         kind = _CLASSES.get(self.code)
         if kind is None:
             return CallFailed(self.text or self.code.name, self.code)
-        if kind is Unavailable and self.text.startswith(_UNREACHABLE):
-            kind = Unreachable
+        if kind is Unavailable and nobody_answers(self.text):
+            return Unreachable(f"no gateway answers: {self.text.rpartition('last error: ')[2]}")
         error = kind(self.text or self.code.name)
         if self.pushback_ms is not None and self.pushback_ms >= 0:
             error.retry_after_ms = self.pushback_ms
         return error
+
+
+def nobody_answers(text: str) -> bool:
+    """Whether an UNAVAILABLE with this *text* is gRPC's own, since nothing answers at the address.
+
+    A gateway's has other words, in which connections may occur as well: Redis may be away.
+    """
+    return text.startswith(_UNREACHABLE)
 
 
 def _pushback_ms(trailers: Iterable[tuple[str, str | bytes]]) -> int | None:

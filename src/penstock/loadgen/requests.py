@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 
+from penstock.client.failures import nobody_answers
 from penstock.errors import Code, InvalidRequest, JobFailed, PenstockError
 from penstock.loadgen.generator import Call, Unreachable
 from penstock.loadgen.plan import METHOD
@@ -110,8 +111,7 @@ def refusal(error: grpc.aio.AioRpcError, target: str) -> PenstockError:
     """What the server answered, as an error for people."""
     code = Code(error.code().value[0])
     text = error.details() or code.name
-    # gRPC's own texts for a missing server; a server's UNAVAILABLE has a text of its own.
-    if code is Code.UNAVAILABLE and "connect" in text.lower():
+    if code is Code.UNAVAILABLE and nobody_answers(text):
         return Unreachable(target)
     if code is Code.DEADLINE_EXCEEDED:
         text = f"the server at {target} has not answered in time"
