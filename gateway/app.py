@@ -26,7 +26,7 @@ from penstock.gateway.lookout import Lookout
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
 from penstock.gateway.scraping import Scraper, serving_metrics
-from penstock.gateway.server import Health, bind, build_server
+from penstock.gateway.server import Health, bind, build_server, check_port
 from penstock.gateway.servicer import Administration, InferenceService
 from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.sharing import KeyTerms, Sharing
@@ -62,6 +62,8 @@ async def run(settings: GatewaySettings) -> None:
     if settings.processes > 1:
         await processes.run(settings)
         return
+    if settings.port and not settings.shared_port:
+        check_port(settings.host, settings.port)
     async with stop_signals() as stop, Links(settings.redis) as links:
         gateway = await _Gateway.build(settings, links)
         async with serving_metrics(settings, gateway.scraper.scrape):

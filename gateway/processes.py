@@ -18,7 +18,7 @@ from typing import Any, Final
 import structlog
 
 from penstock.errors import InvalidConfiguration, StoreUnavailable
-from penstock.gateway.server import PortBusy
+from penstock.gateway.server import PortBusy, check_port
 from penstock.lifetime import stop_signals, write_ready
 from penstock.settings import GatewaySettings
 
@@ -65,12 +65,10 @@ async def run(settings: GatewaySettings) -> None:
 def _held_port(settings: GatewaySettings) -> Iterator[int]:
     """Take the port without listening, so that nobody else gets it meanwhile."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    if settings.port:
+        check_port(settings.host, settings.port)
     with socket.socket(family, socket.SOCK_STREAM) as holder:
         try:
-            if settings.port:
-                with socket.socket(family, socket.SOCK_STREAM) as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind((settings.host, settings.port))
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             holder.bind((settings.host, settings.port))
         except OSError as error:

@@ -1,5 +1,6 @@
 """The gRPC server: its limits, its services, and the order in which it stops."""
 
+import socket
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -75,6 +76,24 @@ def build_server(
     names = (SERVICE, CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server, pool=_Pools())
     return server
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse a port at which somebody listens, before gRPC writes lines of its own about it.
+
+    Raises:
+        PortBusy: with what to do.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortBusy(
+                f"cannot serve at {host}:{port}: {error.strerror}; "
+                "choose another with --port or --host"
+            ) from error
 
 
 def bind(server: grpc.aio.Server, host: str, port: int) -> int:

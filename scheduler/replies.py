@@ -135,8 +135,9 @@ class _Reading:
 
     def _heard(self, answer: Any) -> None:
         if isinstance(answer, Exception):
-            log.warning("reading replies failed", error=str(answer))
-            asyncio.get_running_loop().call_later(_RETRY_S, self.ask)
+            if not self._stopped:
+                log.warning("reading replies failed", error=str(answer))
+                asyncio.get_running_loop().call_later(_RETRY_S, self.ask)
             return
         for _, entries in answer or ():
             for position, fields in entries:

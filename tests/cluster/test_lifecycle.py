@@ -33,6 +33,7 @@ async def test_the_end_answers_what_was_accepted(cluster, onnx_digits):
     assert running.process.returncode == 0
     assert {error.partition(":")[0] for error in load.answers.errors} <= {"UNAVAILABLE"}
     assert load.answers.wrong == 0
+    assert "failed" not in running.output()
 
 
 async def test_a_second_interrupt_ends_it_at_once(tmp_path, onnx_digits):
@@ -73,6 +74,7 @@ def test_a_busy_port_is_told_and_everything_ends(onnx_digits):
     assert done.returncode == 1
     assert f"127.0.0.1:{port}" in done.stderr
     assert "--port" in done.stderr
+    assert "add_port" not in done.stderr, "gRPC's own line is no help"
 
 
 def test_an_unreachable_redis_is_told(onnx_digits):

@@ -98,8 +98,10 @@ def _json_of(config: str) -> str:
     path = Path(config)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfiguration(f"--config {config}: cannot be read: {error}") from error
+    except OSError as error:
+        raise InvalidConfiguration(f"--config {config}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidConfiguration(f"--config {config} is no text: {error}") from error
     if path.suffix != ".pbtxt":
         return text
     from google.protobuf.json_format import MessageToJson
