@@ -126,11 +126,11 @@ class QueueModel:
             return self._ended_by(id_, token)
         if job.cancelled:
             self._end(job, "cancelled", token)
-            return CANCELLED
-        self._end(job, "succeeded" if code is Code.OK else "failed", token, code)
+        else:
+            self._end(job, "succeeded" if code is Code.OK else "failed", token, code)
         if job.moved_by:
             self.ended[id_] += (job.moved_by,)
-        return FINE
+        return CANCELLED if job.cancelled else FINE
 
     def advance(self, token, queue, ids):
         return [self._advance(token, queue, id_) for id_ in ids]
