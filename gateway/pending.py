@@ -19,7 +19,7 @@ from penstock.errors import (
     DeadlineExceeded,
     JobFailed,
     PenstockError,
-    StepLost,
+    TurnLost,
     StoreUnavailable,
 )
 from penstock.gateway.decoupled import Part
@@ -370,7 +370,7 @@ class PendingTable:
             if pending.strikes < 2:
                 return
             if pending.job.turn is not None:
-                pending.answer.set_exception(StepLost(_TURN_LOST))
+                pending.answer.set_exception(TurnLost(_TURN_LOST))
                 return
             del self._pending[pending.job.id]
             pending.job = replace(pending.job, id=self.next_id())

@@ -100,7 +100,7 @@ class StoreUnavailable(PenstockError):
     retry_after_ms = 1000
 
 
-class StepLost(PenstockError):
+class TurnLost(PenstockError):
     """What became of a request of a sequence cannot be known, so it must not be sent again."""
 
     code = Code.ABORTED

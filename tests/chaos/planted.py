@@ -106,19 +106,19 @@ SHARED_REPLIES = [
     ),
 ]
 
-SEQUENCE_STEPS = [
+SEQUENCE_TURNS = [
     Mutant(
         "a sequence: its next request does not wait for the one that runs",
-        LUA + "enqueue_steps.lua",
+        LUA + "enqueue_turns.lua",
         "if head == '' and active then",
         "if active then",
         SEQUENCES + "test_one_runs_at_a_time_in_the_order_of_the_requests",
     ),
     Mutant(
         "a sequence: the last that came is the next that runs",
-        LUA + "enqueue_steps.lua",
-        "redis.call('RPUSH', F.steps .. name,",
-        "redis.call('LPUSH', F.steps .. name,",
+        LUA + "enqueue_turns.lua",
+        "redis.call('RPUSH', F.turns .. name,",
+        "redis.call('LPUSH', F.turns .. name,",
         SEQUENCES + "test_one_runs_at_a_time_in_the_order_of_the_requests",
     ),
     Mutant(
@@ -129,15 +129,15 @@ SEQUENCE_STEPS = [
         SEQUENCES + "test_each_request_carries_the_state_that_the_one_before_left",
     ),
     Mutant(
-        "a sequence: a step that failed changes its state",
+        "a sequence: a turn that failed changes its state",
         LUA + "lib/sequence.lua",
         "if succeeded and state ~= '' then",
         "if state ~= '' then",
         SEQUENCES + "test_a_request_that_does_not_succeed_changes_no_state",
     ),
     Mutant(
-        "a sequence: a worker that lost its step moves it on",
-        LUA + "settle_steps.lua",
+        "a sequence: a worker that lost its turn moves it on",
+        LUA + "settle_turns.lua",
         "if sequence and settled > 0 then",
         "if sequence then",
         SEQUENCES + "test_a_dead_workers_request_runs_again_with_the_same_state",
@@ -210,4 +210,4 @@ ENSEMBLES = [
     ),
 ]
 
-BESIDE_THE_QUEUE = [*SHARED_REPLIES, *SEQUENCE_STEPS, *ENSEMBLES]
+BESIDE_THE_QUEUE = [*SHARED_REPLIES, *SEQUENCE_TURNS, *ENSEMBLES]
