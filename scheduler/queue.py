@@ -136,9 +136,15 @@ class Queue(QueueReader):
         link.flush()
 
     async def claim(
-        self, ref: StageRef, worker: str, nonce: str, terms: ClaimTerms, link: Link
+        self,
+        ref: StageRef,
+        worker: str,
+        nonce: str,
+        terms: ClaimTerms,
+        link: Link,
+        sleep_s: int = BELL_WAIT_S,
     ) -> Claim:
-        """Take up to so many rows of jobs, most urgent first; sleeps on the bell for a second.
+        """Take up to so many rows of jobs, most urgent first; sleeps on the bell until it rings.
 
         The jobs belong to the worker until their lease ends; nobody else can see them. The same
         *nonce* again gives the same jobs.
@@ -146,11 +152,12 @@ class Queue(QueueReader):
         Args:
             worker: the worker's boot id.
             link: a link of the worker's own, since the call blocks it.
+            sleep_s: it sleeps so long at most; less than the link's silence.
         """
         keys = self.keys_of(ref.model)
         bell = keys.bells + ref.queue
         # In one write: the claim runs in the server as soon as the bell rings, or is overdue.
-        link.submit("BLPOP", f"{bell}@{worker}", bell, BELL_WAIT_S)
+        link.submit("BLPOP", f"{bell}@{worker}", bell, sleep_s)
         return await self.claim_now(ref, worker, nonce, terms, link)
 
     async def claim_now(

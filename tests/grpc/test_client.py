@@ -283,9 +283,10 @@ async def test_a_repetition_that_would_miss_the_deadline_is_not_waited_for(clien
     began = time.monotonic()
 
     with pytest.raises(Unavailable) as caught:
-        await client.infer("echo", {"x": [1]}, parameters=asked, deadline_s=5)
+        await client.infer("echo", {"x": [1]}, parameters=asked, deadline_s=25)
 
-    assert time.monotonic() - began < 4
+    # Neither until it may come back nor until its deadline.
+    assert time.monotonic() - began < 20
     assert caught.value.retry_after_ms == 30000
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import pytest
 from support.stores import redis, valkey
@@ -65,14 +64,11 @@ async def test_a_port_where_nobody_listens_is_unavailable():
 
 async def test_a_store_that_says_nothing_is_not_waited_for_long(store):
     os.kill(store.process.pid, signal.SIGSTOP)
-    began = time.monotonic()
     try:
-        with pytest.raises(StoreUnavailable, match="no answer"):
+        with pytest.raises(StoreUnavailable, match="no answer for 2 s"):
             await opened(store.url)
     finally:
         os.kill(store.process.pid, signal.SIGCONT)
-
-    assert time.monotonic() - began < 6
 
 
 @pytest.mark.parametrize("kind", [valkey, redis])
