@@ -251,8 +251,7 @@ def test_perf_analyzer_streams(perf_analyzer, running, tmp_path, count):
     perf_analyzer(
         *("-m", "counter", "-i", "grpc", "-u", running.url, "--streaming"),
         *("--input-data", str(given), "--concurrency-range", "4"),
-        *("--measurement-interval", "500", "--stability-percentage", "999"),
-        *("--max-trials", "4", "-f", str(report)),
+        *("-f", str(report)),
     )
 
     with report.open() as file:

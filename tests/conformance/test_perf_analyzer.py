@@ -13,9 +13,7 @@ def test_it_measures_throughput(perf_analyzer, digits_cluster, tmp_path, version
 
     perf_analyzer(
         *("-m", "digits", "-x", version, "-i", "grpc", "-u", digits_cluster.url, mode),
-        *("--concurrency-range", "4", "--measurement-interval", "500"),
-        # Two windows of half a second that differ by any amount: a check, not a measurement.
-        *("--stability-percentage", "999", "--max-trials", "4", "-f", str(report)),
+        *("--concurrency-range", "4", "-f", str(report)),
     )
 
     with report.open() as file:
@@ -29,8 +27,7 @@ def test_it_sends_batches(perf_analyzer, digits_cluster, tmp_path):
 
     perf_analyzer(
         *("-m", "digits", "-x", "1", "-i", "grpc", "-u", digits_cluster.url, "-b", "8"),
-        *("--concurrency-range", "2", "--measurement-interval", "500"),
-        *("--stability-percentage", "999", "--max-trials", "4", "-f", str(report)),
+        *("--concurrency-range", "2", "-f", str(report)),
     )
 
     with report.open() as file:
@@ -42,8 +39,7 @@ def test_it_collects_metrics(perf_analyzer, digits_cluster):
     told = perf_analyzer(
         *("-m", "digits", "-x", "1", "-i", "grpc", "-u", digits_cluster.url, "--collect-metrics"),
         *("--metrics-url", digits_cluster.metrics_url().removeprefix("http://")),
-        *("--concurrency-range", "2", "--measurement-interval", "500"),
-        *("--stability-percentage", "999", "--max-trials", "4", "--metrics-interval", "100"),
+        *("--concurrency-range", "2", "--metrics-interval", "100"),
     )
 
     assert "Throughput" in told
@@ -52,11 +48,7 @@ def test_it_collects_metrics(perf_analyzer, digits_cluster):
 def measured(perf_analyzer, cluster, tmp_path, *options):
     """The rows of its report: one for each load that it tried."""
     report = tmp_path / "report.csv"
-    perf_analyzer(
-        *("-i", "grpc", "-u", cluster.url, "-f", str(report), "--measurement-interval", "500"),
-        *("--stability-percentage", "999", "--max-trials", "4"),
-        *options,
-    )
+    perf_analyzer("-i", "grpc", "-u", cluster.url, "-f", str(report), *options)
     with report.open() as file:
         return list(csv.DictReader(file))
 
@@ -150,8 +142,7 @@ def test_it_measures_an_ensemble_and_its_steps(perf_analyzer, cluster, tmp_path)
 
     told = perf_analyzer(
         *("-m", "diamond", "-i", "grpc", "-u", running.url, "-b", "4", "--async"),
-        *("--concurrency-range", "4", "--measurement-interval", "500"),
-        *("--stability-percentage", "999", "--max-trials", "4"),
+        *("--concurrency-range", "4"),
     )
 
     assert "Throughput" in told
