@@ -7,6 +7,8 @@ MODELS ?= examples/digits/models
 
 # Much of what tests do is waiting: two at a time take little more than half as long.
 JOBS   ?= 2
+# Tests start thousands of processes: each module is compiled once, whatever the machine prefers.
+unexport PYTHONDONTWRITEBYTECODE
 SHARE  ?= 1
 SEEDS  ?= 3
 CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist worksteal $(ONLY_FAILED) $(if $(ONLY),-k "$(ONLY)")

@@ -22,17 +22,14 @@ settings.register_profile("nightly", max_examples=NIGHTLY, stateful_step_count=5
 settings.load_profile("usual")
 
 
-_SHARED = {"digits_repository", "digits_cluster", "models_cluster"}
-"""What takes long to start, and is started once by each process that tests are run in."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With ``--dist loadgroup`` one process runs all tests that share a cluster."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from support.sharing_out import StartingOnce
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """With ``--dist loadgroup`` one process runs all tests of a file, or of a shared cluster."""
-    for item in items:
-        shared = _SHARED.intersection(getattr(item, "fixturenames", ()))
-        group = "shared clusters" if shared else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    return StartingOnce(config, log)
 
 
 @pytest.fixture(scope="session")
