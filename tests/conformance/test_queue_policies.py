@@ -1,6 +1,7 @@
 """Queue policies of dynamic_batching, as clients of a busy model meet them."""
 
 import asyncio
+import time
 
 import grpc
 import numpy as np
@@ -8,16 +9,37 @@ import pytest
 from support.cluster import Cluster
 from support.ensembles import step, write_ensemble, write_scale
 from support.metrics import scrape
-from support.onnx_models import write_slow
+from support.python_models import config, write_python
 from support.waiting import until
 
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
-BUSY_S, SHORT_S = 1.5, 0.02
 TIMEOUT = "Request timeout expired"
+LATE_S = 0.06
+"""After so long every timeout that is meant to pass has passed."""
 
+CODE = """
+import time
+from pathlib import Path
+
+
+class Model:
+    def load(self, context):
+        self.gate = Path(context.parameters["gate"])
+
+    def execute(self, inputs, parameters):
+        if inputs["waits"].any():
+            while not self.gate.exists():
+                time.sleep(0.005)
+            self.gate.unlink()
+        return {"done": inputs["waits"]}
+"""
+
+LEVELS = """priority_levels: 2 default_priority_level: 2
+    priority_queue_policy { key: 1 value { max_queue_size: 1 } }"""
+ORDER = {"ordered": "true", "inner-ordered": "true", "unordered": "false"}
 POLICIES = {
     "bounded": "default_queue_policy { max_queue_size: 1 }",
     "impatient": """default_queue_policy {
@@ -27,41 +49,64 @@ POLICIES = {
         default_timeout_microseconds: 60000000 allow_timeout_override: true }""",
     "delaying": """default_queue_policy { timeout_action: DELAY
         default_timeout_microseconds: 20000 }""",
-    "levels": """priority_levels: 2 default_priority_level: 2
-        priority_queue_policy { key: 1 value { max_queue_size: 1 } }""",
+    "levels": LEVELS,
+    "inner-levels": LEVELS,
 }
+"""Models, each for one test: a worker whose pace is known takes its next job before it is free."""
 
-BEHIND = {f"behind-{name}": name for name in ("delaying", "levels", "ordered")}
+ACCEPTED = "penstock_jobs_accepted_total"
+WAITING = "nv_inference_pending_request_count"
+ANSWERED = "nv_inference_request_success"
+
+BEHIND = {
+    "behind-delaying": "delaying",
+    "behind-levels": "inner-levels",
+    "behind-ordered": "inner-ordered",
+}
 """Ensembles, and the model with a policy that their last step runs."""
 
 
+def write_gated(models, gates, name, policy, *, count=1):
+    """A model whose worker is busy with a request that waits until its gate opens, once."""
+    tensor = "data_type: TYPE_FP32 dims: [ 1 ]"
+    settings = config(
+        {"waits": tensor},
+        {"done": tensor},
+        max_batch=1,
+        more=f"dynamic_batching {{ {policy} }}\n"
+        f'parameters {{ key: "gate" value {{ string_value: "{gates / name}" }} }}\n'
+        f"instance_group {{ kind: KIND_CPU count: {count} }}",
+    )
+    write_python(models, name, CODE, settings)
+
+
 @pytest.fixture(scope="module")
-def running(tmp_path_factory):
+def gates(tmp_path_factory):
+    """Where a file with the name of a model opens its gate."""
+    return tmp_path_factory.mktemp("gates")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, gates):
     models = tmp_path_factory.mktemp("policy-models")
     for name, policy in POLICIES.items():
-        entry = write_slow(models, name)
-        more = f"dynamic_batching {{ {policy} }}\n"
-        (entry / "config.pbtxt").write_text((entry / "config.pbtxt").read_text() + more)
-    for name, ordered in (("ordered", "true"), ("unordered", "false")):
-        entry = write_slow(models, name)
-        more = (
-            f"dynamic_batching {{ preserve_ordering: {ordered} }}\n"
-            "instance_group { kind: KIND_CPU count: 2 }\n"
-        )
-        (entry / "config.pbtxt").write_text((entry / "config.pbtxt").read_text() + more)
+        write_gated(models, gates, name, policy)
+    for name, ordered in ORDER.items():
+        write_gated(models, gates, name, f"preserve_ordering: {ordered}", count=2)
     write_scale(models, "pass", 1, max_batch=1, width=1)
     for name, model in BEHIND.items():
         write_ensemble(
             models,
             name,
-            step("pass", {"x": "seconds"}, {"y": "passed"}),
-            step(model, {"seconds": "passed"}, {"done": "done"}),
-            inputs=("seconds",),
+            step("pass", {"x": "waits"}, {"y": "passed"}),
+            step(model, {"waits": "passed"}, {"done": "done"}),
+            inputs=("waits",),
             outputs=("done",),
             max_batch=1,
             dims=(1,),
         )
-    one = Cluster(tmp_path_factory.mktemp("policy-cluster"), models)
+    folder = tmp_path_factory.mktemp("policy-cluster")
+    one = Cluster(folder, models, "--allow-python-models")
     with one.running():
         yield one
 
@@ -69,24 +114,26 @@ def running(tmp_path_factory):
 class Clients:
     """Requests to one model: what became of each, in the order in which they ended."""
 
-    def __init__(self, stub, running, model):
+    def __init__(self, stub, running, model, gates):
         self._stub, self._running, self._model = stub, running, model
+        self._gate = gates / BEHIND.get(model, model)
         self._tasks = []
+        self._before = {}
         self.ended = {}
 
     async def busy(self):
-        """Keep the model's worker busy; returns once it is."""
-        began = await self._begun()
-        self.ask("busy", BUSY_S)
-        await until(lambda: self._has_begun(began + 1))
+        """Keep the model's worker busy until `all`; returns once it is."""
+        self._before = {name: await self._measured(name) for name in (ACCEPTED, ANSWERED)}
+        self.ask("busy", waits=True)
+        await until(self._is_busy)
 
-    def ask(self, name, seconds=SHORT_S, **parameters):
-        self._tasks.append(asyncio.ensure_future(self._ask(name, seconds, parameters)))
+    def ask(self, name, *, waits=False, **parameters):
+        self._tasks.append(asyncio.ensure_future(self._ask(name, waits, parameters)))
 
-    async def _ask(self, name, seconds, parameters):
+    async def _ask(self, name, waits, parameters):
         request = pb.ModelInferRequest(model_name=self._model, id=name)
-        request.inputs.add(name="seconds", datatype="FP32", shape=[1, 1])
-        request.raw_input_contents.append(np.float32(seconds).tobytes())
+        request.inputs.add(name="waits", datatype="FP32", shape=[1, 1])
+        request.raw_input_contents.append(np.float32(waits).tobytes())
         for key, value in parameters.items():
             request.parameters[key].int64_param = value
         try:
@@ -97,23 +144,37 @@ class Clients:
             self.ended[name] = "answered"
 
     async def all(self):
+        """Let the worker go on; what became of all of them."""
+        self._gate.touch()
         await asyncio.gather(*self._tasks)
         return self.ended
+
+    async def told(self, *names):
+        """Until these have ended."""
+        await until(lambda: self.ended.keys() >= set(names))
 
     async def waiting(self, count):
         """Until so many wait in the queue."""
         await until(lambda: self._is_waiting(count))
 
+    async def late(self, count):
+        """Until so many have entered the queue since `busy`, and every timeout has passed."""
+        await until(lambda: self._more(ACCEPTED, 1 + count))
+        over_s = time.monotonic() + LATE_S
+        await until(lambda: time.monotonic() > over_s)
+
+    async def answered(self, count):
+        """Until workers have answered so many since `busy`."""
+        await until(lambda: self._more(ANSWERED, count))
+
+    async def _more(self, name, count):
+        return await self._measured(name) >= self._before[name] + count
+
     async def _is_waiting(self, count):
-        return await self._measured("nv_inference_pending_request_count") == count
+        return await self._measured(WAITING) == count
 
-    async def _has_begun(self, count):
-        return await self._begun() == count
-
-    async def _begun(self):
-        """Requests that were accepted and no longer wait."""
-        accepted = await self._measured("penstock_jobs_accepted_total")
-        return accepted - await self._measured("nv_inference_pending_request_count")
+    async def _is_busy(self):
+        return await self._more(ACCEPTED, 1) and await self._is_waiting(0)
 
     async def _measured(self, name):
         found = await asyncio.to_thread(scrape, self._running.metrics_url())
@@ -122,10 +183,10 @@ class Clients:
 
 
 @pytest.fixture
-async def clients(running):
+async def clients(running, gates):
     async with grpc.aio.insecure_channel(running.url) as channel:
         stub = GRPCInferenceServiceStub(channel)
-        yield lambda model: Clients(stub, running, model)
+        yield lambda model: Clients(stub, running, model, gates)
 
 
 async def test_a_full_queue_refuses(clients):
@@ -135,6 +196,7 @@ async def test_a_full_queue_refuses(clients):
     await crowd.waiting(1)
 
     crowd.ask("one too many")
+    await crowd.told("one too many")
 
     ended = await crowd.all()
     assert list(ended) == ["one too many", "busy", "waits"]
@@ -150,6 +212,7 @@ async def test_who_waits_longer_than_the_policy_says_is_rejected(clients):
     await crowd.busy()
     crowd.ask("late")
     crowd.ask("a longer wait is not to be had", timeout=60_000_000)
+    await crowd.late(2)
 
     ended = await crowd.all()
 
@@ -162,6 +225,7 @@ async def test_a_request_may_ask_for_a_shorter_wait_where_the_policy_allows_it(c
     await crowd.busy()
     crowd.ask("in a hurry", timeout=20_000)
     crowd.ask("has time")
+    await crowd.late(2)
 
     ended = await crowd.all()
 
@@ -179,6 +243,7 @@ async def test_who_is_late_is_served_after_the_others_where_the_policy_delays(cl
     await crowd.waiting(1)
     crowd.ask("in time")
     crowd.ask("in time too")
+    await crowd.late(3)
 
     ended = await crowd.all()
 
@@ -196,6 +261,7 @@ async def test_levels_go_first_and_have_their_own_bounds(clients):
     await crowd.waiting(3)
     crowd.ask("too urgent", priority=1)
     crowd.ask("usual 2", priority=2)
+    await crowd.told("too urgent")
 
     ended = await crowd.all()
 
@@ -215,6 +281,9 @@ async def test_answers_keep_the_order_of_their_requests_if_the_model_says_so(cli
     crowd = clients(model)
     await crowd.busy()
     crowd.ask("short")
+    await crowd.answered(1)
+    if model == "unordered":
+        await crowd.told("short")
 
     assert list(await crowd.all()) == order
 
@@ -226,6 +295,7 @@ class TestBehindAnotherStep:
         crowd = clients("behind-delaying")
         await crowd.busy()
         crowd.ask("late")
+        await crowd.late(1)
 
         assert await crowd.all() == {"busy": "answered", "late": "answered"}
 
@@ -237,6 +307,7 @@ class TestBehindAnotherStep:
         crowd.ask("urgent", priority=1)
         await crowd.waiting(3)
         crowd.ask("too urgent", priority=1)
+        await crowd.told("too urgent")
         ended = await crowd.all()
 
         assert list(ended)[:3] == ["too urgent", "busy", "urgent"]
@@ -247,5 +318,6 @@ class TestBehindAnotherStep:
         crowd = clients("behind-ordered")
         await crowd.busy()
         crowd.ask("short")
+        await crowd.answered(1)
 
         assert list(await crowd.all()) == ["busy", "short"]
