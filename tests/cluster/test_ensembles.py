@@ -5,11 +5,13 @@ import contextlib
 import os
 import shutil
 import signal
+from collections import Counter
 
 import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from support.cluster import Cluster
 from support.ensembles import step, write_diamond, write_ensemble, write_scale
 from support.load import eventually
 from tritonclient.utils import InferenceServerException
@@ -36,10 +38,14 @@ def arrays(reply):
     return {o.name: np.frombuffer(raw, np.float32).reshape(o.shape) for o, raw in pairs}
 
 
-@pytest.fixture
-def diamond(cluster, tmp_path):
-    write_diamond(tmp_path / "models")
-    return cluster(tmp_path / "models")
+@pytest.fixture(scope="module")
+def diamond(tmp_path_factory):
+    """Shared: each test leaves it with all of its workers at work."""
+    folder = tmp_path_factory.mktemp("diamond")
+    write_diamond(folder / "models")
+    one = Cluster(folder / "cluster", folder / "models")
+    with one.running():
+        yield one
 
 
 def test_an_ensemble_answers_what_its_steps_give(diamond):
@@ -56,10 +62,19 @@ def test_an_ensemble_answers_what_its_steps_give(diamond):
     assert list(arrays(part)) == ["scaled"]
 
 
-def counts(stub, *models):
-    """model -> its statistics."""
-    found = stub.ModelStatistics(pb.ModelStatisticsRequest(), timeout=10)
-    return {one.name: one for one in found.model_stats if one.name in models}
+COMPUTES = ("compute_input", "compute_infer", "compute_output")
+
+
+def counts(stub):
+    """model -> its statistics, as numbers that can be subtracted: name -> number."""
+    found = {}
+    for one in stub.ModelStatistics(pb.ModelStatisticsRequest(), timeout=10).model_stats:
+        numbers = Counter(inferences=one.inference_count, executions=one.execution_count)
+        for name in ("success", "queue", *COMPUTES):
+            part = getattr(one.inference_stats, name)
+            numbers[name], numbers[f"{name} ns"] = part.count, part.ns
+        found[one.name] = numbers
+    return found
 
 
 STEPS = ("triple", "five", "double", "join")
@@ -69,20 +84,19 @@ class TestAnswers:
     def test_each_step_counts_as_a_request_to_its_model(self, diamond):
         with grpc.insecure_channel(diamond.url) as channel:
             stub = pb_grpc.GRPCInferenceServiceStub(channel)
+            before = counts(stub)
             for _ in range(3):
                 stub.ModelInfer(request(np.ones((2, 4))), timeout=20)
-            found = counts(stub, "diamond", *STEPS)
+            found = {name: after - before[name] for name, after in counts(stub).items()}
 
+        assert found.keys() == {"diamond", *STEPS}
         for one in found.values():
-            stats = one.inference_stats
-            computes = (stats.compute_input, stats.compute_infer, stats.compute_output)
-            assert (one.inference_count, one.execution_count) == (6, 3)
-            assert {part.count for part in (stats.success, stats.queue, *computes)} == {3}
-            assert stats.success.ns >= stats.queue.ns + sum(part.ns for part in computes)
-        steps = [found[name].inference_stats for name in STEPS]
-        whole = found["diamond"].inference_stats
-        for part in ("queue", "compute_infer"):
-            assert getattr(whole, part).ns == sum(getattr(one, part).ns for one in steps)
+            assert (one["inferences"], one["executions"]) == (6, 3)
+            assert {one[part] for part in ("success", "queue", *COMPUTES)} == {3}
+            parts_ns = sum(one[f"{part} ns"] for part in ("queue", *COMPUTES))
+            assert one["success ns"] >= parts_ns
+        for part in ("queue ns", "compute_infer ns"):
+            assert found["diamond"][part] == sum(found[name][part] for name in STEPS)
 
     def test_it_describes_itself_and_its_steps(self, diamond):
         with grpc.insecure_channel(diamond.url) as channel:
@@ -111,10 +125,12 @@ class TestAnswers:
 
 
 class TestFailures:
-    @pytest.fixture
-    def strict(self, cluster, tmp_path):
-        """`second` takes one row at a time, and only so long to wait; `outer` holds `strict`."""
-        root = tmp_path / "models"
+    @pytest.fixture(scope="class")
+    @classmethod
+    def strict(cls, tmp_path_factory):
+        """`second` takes two rows at a time; `outer` holds `strict`."""
+        folder = tmp_path_factory.mktemp("strict")
+        root = folder / "models"
         write_scale(root, "first", 2)
         # Rows are not known before the request: an ensemble without batches hands over a batch.
         write_scale(root, "second", 3, max_batch=2)
@@ -125,7 +141,9 @@ class TestFailures:
         write_ensemble(root, "strict", *steps, max_batch=0, dims=(-1, 4))
         inner = (step("strict", {"IN": "IN"}, {"OUT": "OUT"}),)
         write_ensemble(root, "outer", *inner, max_batch=0, dims=(-1, 4))
-        return cluster(root)
+        one = Cluster(folder / "cluster", root)
+        with one.running():
+            yield one
 
     def test_a_failed_step_is_told_with_its_ensemble(self, strict):
         refused = "inference request batch-size must be <= 2 for 'second'"

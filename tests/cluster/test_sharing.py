@@ -1,6 +1,7 @@
 """The response cache and idempotency keys on a cluster of several gateways."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -12,7 +13,8 @@ import tritonclient.grpc as triton
 from support.asked import Asked
 from support.load import DIGITS, digit_request, eventually, expected, images
 from support.onnx_models import write_slow
-from support.roles import Role, all_ready, end_all
+from support.roles import Role, all_ready, end_all, two_gateways
+from support.stores import redis, valkey
 
 from penstock.client import AsyncClient, CallFailed
 from penstock.errors import Code, InvalidRequest, PenstockError
@@ -24,10 +26,8 @@ CROWD = 64
 CACHED = "\nresponse_cache { enable: true }\n"
 
 
-@pytest.fixture
-def models(tmp_path):
+def write_models(root):
     """`digits` version 1 and `slow`, both with a cache, and `plain`, slow without one."""
-    root = tmp_path / "models"
     shutil.copytree(DIGITS / "models" / "digits", root / "digits")
     shutil.rmtree(root / "digits" / "2")
     for name in ("slow", "plain"):
@@ -36,6 +36,11 @@ def models(tmp_path):
         with (root / name / "config.pbtxt").open("a") as file:
             file.write(CACHED)
     return root
+
+
+@pytest.fixture
+def models(tmp_path):
+    return write_models(tmp_path / "models")
 
 
 @pytest.fixture
@@ -53,34 +58,64 @@ def role(tmp_path, each_redis_url):
 
 @pytest.fixture
 async def gateways(role, models):
-    """Two gateways of one cluster: (role, address) each."""
-    place = ("--models", str(models))
-    role("scheduler", *place, "--repository-poll-secs", "0.2")
-    role("node", *place)
-    started = [role("gateway", "--port", "0") for _ in range(2)]
-    urls = [await gateway.up() for gateway in started]
-    for url in urls:
-        await eventually(lambda url=url: all_ready(url))
-    return list(zip(started, urls, strict=True))
+    """For a test that changes or hurts them."""
+    return await two_gateways(role, models)
+
+
+@pytest.fixture(scope="module", params=["valkey", "redis"])
+def shared(request, tmp_path_factory):
+    """Addresses of two gateways, and their store's; each test has keys and inputs of its own."""
+    made = {"valkey": valkey, "redis": redis}[request.param]()
+    if made is None:
+        pytest.skip("redis-server is not installed")
+    started = []
+    folder = tmp_path_factory.mktemp("shared")
+
+    def role(name, *options):
+        started.append(Role(folder, name, "--redis", made.url, *options))
+        return started[-1]
+
+    with made:
+        try:
+            found = asyncio.run(two_gateways(role, write_models(folder / "models")))
+            yield [url for _, url in found], made.url
+        finally:
+            end_all(started)
 
 
 @pytest.fixture
-async def accepted(each_redis_url):
-    """Waits until so many requests of `plain` are in the queue, or were."""
-    async with Links(each_redis_url) as links:
+def urls(shared):
+    return shared[0]
+
+
+@contextlib.asynccontextmanager
+async def accepting(store_url):
+    """Waits until so many more requests of `plain` have entered the queue."""
+    async with Links(store_url) as links:
         queue = await open_queue(links)
+
+        async def accepted():
+            return (await queue.statistics("plain", 1)).get("accepted", 0)
+
+        before = await accepted()
 
         async def wait(count=1):
             async def enough():
-                return (await queue.statistics("plain", 1)).get("accepted", 0) >= count
+                return await accepted() >= before + count
 
             await eventually(enough, every_s=0.005)
 
         yield wait
 
 
+@pytest.fixture
+async def accepted(each_redis_url):
+    async with accepting(each_redis_url) as wait:
+        yield wait
+
+
 async def counted(url, model):
-    """(executions, hits, misses, successes) of a model, on the whole cluster."""
+    """Executions, hits, misses and successes of a model, on the whole cluster."""
     async with Asked(url) as asked:
         answer = await asked.stub.ModelStatistics(pb.ModelStatisticsRequest(name=model))
     (one,) = answer.model_stats
@@ -88,7 +123,7 @@ async def counted(url, model):
     counts = (stats.cache_hit.count, stats.cache_miss.count, stats.success.count)
     assert stats.queue.count == stats.success.count
     assert stats.compute_infer.count == stats.success.count - stats.cache_hit.count
-    return one.execution_count, *counts
+    return np.array([one.execution_count, *counts])
 
 
 def slow_request(seconds, request_id=""):
@@ -99,8 +134,8 @@ def slow_request(seconds, request_id=""):
 
 
 class TestCache:
-    async def test_identical_requests_run_once_over_all_gateways(self, gateways):
-        urls = [url for _, url in gateways]
+    async def test_identical_requests_run_once_over_all_gateways(self, urls):
+        before = await counted(urls[0], "slow")
         async with Asked(urls[0]) as one, Asked(urls[1]) as other:
             calls = [
                 asked.stub.ModelInfer(slow_request(0.4, f"{place}"), timeout=30)
@@ -118,7 +153,8 @@ class TestCache:
         assert (late.id, late.model_version) == ("late", "1")
         assert another.raw_output_contents[0] == np.float32(0.1).tobytes()
         for url in urls:
-            assert await counted(url, "slow") == (2, CROWD, 2, CROWD + 2)
+            risen = await counted(url, "slow") - before
+            assert risen.tolist() == [2, CROWD, 2, CROWD + 2]
 
     async def test_a_reload_never_gives_an_old_answer(self, gateways, models):
         (_, url), (_, other) = gateways
@@ -136,11 +172,12 @@ class TestCache:
 
         assert np.allclose(_all(before), expected()[3], atol=1e-4)
 
-    async def test_who_gives_up_does_not_take_the_others_along(self, gateways):
-        (_, url), (_, other) = gateways
+    async def test_who_gives_up_does_not_take_the_others_along(self, urls):
+        url, other = urls
+        before = await counted(url, "slow")
         async with Asked(url) as one, Asked(other) as two:
             leader = one.stub.ModelInfer(slow_request(2.0, "leader"), timeout=30)
-            await eventually(lambda: _misses(url, 1))
+            await eventually(lambda: _another_miss(url, before))
             followers = [
                 asked.stub.ModelInfer(slow_request(2.0), timeout=30) for asked in (one, two)
             ]
@@ -153,16 +190,17 @@ class TestCache:
 
         assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert {reply.raw_output_contents[0] for reply in replies} == {np.float32(2.0).tobytes()}
-        assert (await counted(url, "slow"))[0] == 1
+        assert (await counted(url, "slow") - before)[0] == 1
 
-    async def test_a_leaders_deadline_is_its_own(self, gateways):
-        (_, url), (_, other) = gateways
+    async def test_a_leaders_deadline_is_its_own(self, urls):
+        url, other = urls
+        before = await counted(url, "slow")
         async with Asked(url) as one, Asked(other) as two:
             (worker,) = (await one.pids())["slow", 1]
             os.kill(worker, signal.SIGSTOP)
             try:
                 leader = one.stub.ModelInfer(slow_request(0.01), timeout=1.0)
-                await eventually(lambda: _misses(url, 1))
+                await eventually(lambda: _another_miss(url, before))
                 follower = two.stub.ModelInfer(slow_request(0.01), timeout=30)
                 with pytest.raises(grpc.aio.AioRpcError) as late:
                     await leader
@@ -172,9 +210,10 @@ class TestCache:
             assert (await follower).raw_output_contents[0] == np.float32(0.01).tobytes()
         assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
-    async def test_outputs_asked_for_and_classes_are_those_of_each_request(self, gateways):
+    async def test_outputs_asked_for_and_classes_are_those_of_each_request(self, urls):
         """With Triton's own client."""
-        (_, url), (_, other) = gateways
+        url, other = urls
+        before = await counted(url, "digits")
         image = triton.InferInput("image", [1, 1, 8, 8], "FP32")
         image.set_data_from_numpy(images()[5:6])
 
@@ -195,11 +234,12 @@ class TestCache:
             best = classes[0, 0].decode().split(":")
             assert int(best[1]) == int(expected()[5].argmax())
             assert np.array_equal(classes, classes_again)
-        executions, hits, misses, _ = await counted(url, "digits")
+        executions, hits, misses, _ = await counted(url, "digits") - before
         assert (executions, hits, misses) == (2, 10, 2)
 
-    async def test_a_failure_is_not_kept(self, gateways):
-        _, url = gateways[0]
+    async def test_a_failure_is_not_kept(self, urls):
+        url = urls[0]
+        before = await counted(url, "digits")
         async with Asked(url) as asked:
             request = digit_request(1, version="1")
             request.raw_input_contents[0] = b"short"
@@ -207,7 +247,7 @@ class TestCache:
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
                     await asked.stub.ModelInfer(request, timeout=30)
                 assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert (await counted(url, "digits"))[:3] == (0, 0, 0)
+        assert (await counted(url, "digits") - before)[:3].tolist() == [0, 0, 0]
 
 
 class TestSize:
@@ -248,28 +288,32 @@ class TestSize:
 
 
 class TestKeys:
-    async def test_a_key_runs_once_over_all_gateways(self, gateways):
-        urls = [url for _, url in gateways]
+    async def test_a_key_runs_once_over_all_gateways(self, urls):
+        before = await counted(urls[0], "plain")
         async with AsyncClient(urls[0]) as one, AsyncClient(urls[1]) as other:
-            asked = [_keyed(client, 0.3, "k") for client in (one, other) for _ in range(8)]
+            asked = [_keyed(client, 0.3, "once") for client in (one, other) for _ in range(8)]
             results = await asyncio.gather(*asked)
-            late = await _keyed(other, 0.3, "k", request_id="late")
+            late = await _keyed(other, 0.3, "once", request_id="late")
 
         assert {float(result["done"][0, 0]) for result in results} == {np.float32(0.3)}
         assert late.id == "late"
-        assert (await counted(urls[0], "plain"))[0] == 1
+        assert (await counted(urls[0], "plain") - before)[0] == 1
 
-    async def test_other_content_is_refused(self, gateways, accepted):
-        urls = [url for _, url in gateways]
-        async with AsyncClient(urls[0]) as one, AsyncClient(urls[1]) as other:
-            running = asyncio.create_task(_keyed(one, 0.3, "k"))
+    async def test_other_content_is_refused(self, shared):
+        urls, store_url = shared
+        async with (
+            AsyncClient(urls[0]) as one,
+            AsyncClient(urls[1]) as other,
+            accepting(store_url) as accepted,
+        ):
+            running = asyncio.create_task(_keyed(one, 0.3, "mine"))
             await accepted()
             for _ in range(2):
                 with pytest.raises(CallFailed, match="idempotency key") as refused:
-                    await _keyed(other, 0.2, "k")
+                    await _keyed(other, 0.2, "mine")
                 assert refused.value.code is Code.ALREADY_EXISTS
                 await running
-            assert float((await _keyed(other, 0.2, "l"))["done"][0, 0]) == np.float32(0.2)
+            assert float((await _keyed(other, 0.2, "yours"))["done"][0, 0]) == np.float32(0.2)
 
     async def test_a_retry_after_its_gateways_death_has_the_same_reply(self, gateways, accepted):
         """Executed once; meanwhile, and after it."""
@@ -302,8 +346,9 @@ class TestKeys:
             assert float((await _keyed(two, 0.1, "k"))["done"][0, 0]) == np.float32(0.1)
         assert (await counted(other, "plain"))[0] == 2
 
-    async def test_a_stream_names_its_requests_one_by_one(self, gateways):
-        _, url = gateways[0]
+    async def test_a_stream_names_its_requests_one_by_one(self, urls):
+        url = urls[0]
+        before = await counted(url, "plain")
         async with Asked(url) as asked:
             requests = [_named(0.1, "k"), _named(0.1, "k"), _named(0.2, "k"), _named(0.2, "l")]
             answers = [one async for one in asked.stub.ModelStreamInfer(iter(requests))]
@@ -314,11 +359,11 @@ class TestKeys:
 
         told = [bool(answer.error_message) for answer in answers]
         assert told == [False, False, True, False]
-        assert (await counted(url, "plain"))[0] == 2
+        assert (await counted(url, "plain") - before)[0] == 2
 
     @pytest.mark.parametrize("key", ["x" * 256, "with space"])
-    async def test_a_key_that_cannot_be_one_is_refused(self, gateways, key):
-        async with AsyncClient(gateways[0][1]) as client:
+    async def test_a_key_that_cannot_be_one_is_refused(self, urls, key):
+        async with AsyncClient(urls[0]) as client:
             with pytest.raises(InvalidRequest, match="1 to 255 printable"):
                 await _keyed(client, 0.1, key)
 
@@ -335,8 +380,8 @@ def _named(seconds, key):
     return request
 
 
-async def _misses(url, count):
-    return (await counted(url, "slow"))[2] >= count
+async def _another_miss(url, before):
+    return (await counted(url, "slow"))[2] > before[2]
 
 
 def _all(reply):

@@ -66,6 +66,18 @@ def end_all(roles):
             one.process.wait()
 
 
+async def two_gateways(role, models):
+    """Two gateways of one cluster, started with *role*: (role, address) each."""
+    place = ("--models", str(models))
+    role("scheduler", *place, "--repository-poll-secs", "0.2")
+    role("node", *place)
+    started = [role("gateway", "--port", "0") for _ in range(2)]
+    urls = [await gateway.up() for gateway in started]
+    for url in urls:
+        await eventually(lambda url=url: all_ready(url))
+    return list(zip(started, urls, strict=True))
+
+
 async def status_of(url):
     async with grpc.aio.insecure_channel(url) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)
