@@ -25,7 +25,7 @@ class Model:
 
     def execute(self, inputs, parameters):
         if inputs["x"].min() < 0 and not self.healed.exists():
-            os._exit(3)
+            os._exit(1)
         return {"y": inputs["x"] * 2}
 """
 
