@@ -119,7 +119,7 @@ async def test_a_worker_that_lost_its_lease_is_not_heard(stream, notes):
 
 
 async def test_a_worker_that_is_stopped_in_order_hands_the_reply_over(stream, running):
-    stream.ask(1200, pause=0.01)
+    stream.ask(700, pause=0.01)
     before = [stream.next()[0] for _ in range(5)]
     async with Asked(running.url) as asked:
         pids = (await asked.pids())["counter", 1]
@@ -129,7 +129,7 @@ async def test_a_worker_that_is_stopped_in_order_hands_the_reply_over(stream, ru
     after, error = stream.all()
 
     assert error is None
-    assert numbers([*before, *after]) == list(range(1200))
+    assert numbers([*before, *after]) == list(range(700))
 
 
 async def test_a_killed_store_costs_a_reply_nothing(stream, running):

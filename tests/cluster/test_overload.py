@@ -70,7 +70,7 @@ async def test_a_full_queue_refuses_in_tritons_words(cluster, tmp_path):
 async def test_what_is_urgent_is_taken_though_a_long_queue_waits(slow):
     """Only what is before a request counts: earlier deadlines overtake."""
     warm_up = (PER_S / 4, 3, 10.0)
-    patient = (10 * PER_S, 1, 60.0)
+    patient = (10 * PER_S, 0.6, 60.0)
     urgent = (PER_S / 10, 2, 2.0)
     told = await flooded(slow.url, [warm_up, patient, urgent])
 
