@@ -1,7 +1,7 @@
 """When a call is repeated, and after how long. Pure: a decision, no waiting.
 
 Only UNAVAILABLE is repeated: the gateway says that it did not take the request, or it stopped, or
-the connection broke. A step of a sequence is repeated only where it is certain that it was not
+the connection broke. A request of a sequence is repeated only where it is certain that it was not
 taken: done twice, it would count twice. The server's word on the
 delay (``grpc-retry-pushback-ms``) counts as in gRPC's proposal A6: negative or unreadable means
 never. A deadline that has passed is an answer, not a failure of the transport.
