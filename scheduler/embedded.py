@@ -10,6 +10,7 @@ run for its own sake.
 import asyncio
 import contextlib
 import importlib.util
+import os
 import platform
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from urllib.parse import quote
 
 import structlog
 
-from penstock import machine
+from penstock import heap, machine
 from penstock.errors import InvalidConfiguration, StoreUnavailable
 from penstock.lifetime import bound_command
 from penstock.scheduler import places
@@ -146,6 +147,7 @@ class _Server:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
+            env={**heap.VARIABLES, **os.environ},
             # Ctrl-C in the terminal is not for it: it ends last.
             process_group=0,
             # Its data is in use until it has ended, even if we end first.

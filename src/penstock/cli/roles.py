@@ -291,12 +291,14 @@ def worker(
 
 def _begin(role: str, kind: "type[S]", options: dict[str, Any]) -> "S":
     """Read the settings and take up the role's life; *options* are named like the settings."""
+    from penstock.heap import keep_freed_memory
     from penstock.lifetime import die_with_parent
     from penstock.settings import load
     from penstock.telemetry import configure_logging
 
     settings = load(kind, **options)
     die_with_parent(settings.parent_pid)
+    keep_freed_memory()
     configure_logging(role, level=settings.log_level, json_lines=settings.log_json)
     # Facts of this process alone: what it starts must not take them over.
     for name in ("PENSTOCK_READY_FILE", "PENSTOCK_PARENT_PID"):
