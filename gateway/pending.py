@@ -19,8 +19,8 @@ from penstock.errors import (
     DeadlineExceeded,
     JobFailed,
     PenstockError,
-    TurnLost,
     StoreUnavailable,
+    TurnLost,
 )
 from penstock.gateway.decoupled import Part
 from penstock.gateway.inbox import Inbox, ReplyBroken
