@@ -7,10 +7,22 @@ import sys
 
 import pytest
 from support.commands import invoke, too_wide
+from support.ensembles import step, write_ensemble, write_scale
 from support.onnx_models import write_add_sub
+from support.python_models import NUMBERS, config, write_python
 
 from penstock.cli import findings
 from penstock.machine import gpus
+
+ECHO = """
+    class Model:
+        def execute(self, inputs, parameters):
+            return {"y": inputs["x"]}
+"""
+
+
+def write_code(root, name, code):
+    write_python(root, name, code, config({"x": NUMBERS}, {"y": NUMBERS}, max_batch=8))
 
 
 @pytest.fixture
@@ -147,9 +159,68 @@ class TestRepository:
         (folder / "model.onnx").rename(folder / "shard-0.onnx")
         (models / "add_sub" / "config.pbtxt").unlink()
 
+        (found,) = findings.repository(models, load=False)
+
+        assert (found.verdict, found.detail) == ("ok", "2 stages: shard-0.onnx, shard-1.pt2")
+
+    def test_an_artifact_that_cannot_be_loaded(self, models):
+        (models / "add_sub" / "1" / "model.onnx").write_bytes(b"no graph")
+
         (found,) = findings.repository(models)
 
-        assert found.detail == "2 stages: shard-0.onnx, shard-1.pt2"
+        assert (found.verdict, found.detail) == ("wrong", "cannot be served")
+        assert "model.onnx" in found.remedy
+
+    def test_a_configuration_that_does_not_go_with_its_artifact(self, models):
+        (models / "add_sub" / "config.pbtxt").write_text(
+            'output { name: "nowhere" data_type: TYPE_FP32 dims: [ 16 ] }'
+        )
+
+        (found,) = findings.repository(models)
+
+        assert found.verdict == "wrong"
+        assert "nowhere" in found.remedy
+
+    def test_python_models_run_only_where_that_is_allowed(self, tmp_path):
+        write_code(tmp_path, "good", ECHO)
+        write_code(tmp_path, "bad", "class Nothing:\n    pass\n")
+
+        assert verdicts(findings.repository(tmp_path)) == {
+            "good version 1": "note",
+            "bad version 1": "note",
+        }
+        assert verdicts(findings.repository(tmp_path, python_models=True)) == {
+            "good version 1": "ok",
+            "bad version 1": "wrong",
+        }
+
+    def test_an_ensemble_is_held_against_its_models(self, tmp_path):
+        write_scale(tmp_path, "double", 2)
+        write_ensemble(tmp_path, "chain", step("double", {"x": "IN"}, {"y": "OUT"}))
+        write_ensemble(tmp_path, "lost", step("gone", {"x": "IN"}, {"y": "OUT"}))
+
+        found = {finding.subject: finding for finding in findings.repository(tmp_path)}
+
+        assert found["chain version 1"][1:] == ("ok", "an ensemble", "")
+        assert found["lost version 1"].verdict == "wrong"
+        assert "contains models that are not available: gone" in found["lost version 1"].remedy
+
+    def test_an_ensembles_models_may_be_in_another_repository(self, tmp_path):
+        write_scale(tmp_path / "parts", "double", 2)
+        write_ensemble(tmp_path / "whole", "chain", step("double", {"x": "IN"}, {"y": "OUT"}))
+
+        found = findings.repository(tmp_path / "whole", tmp_path / "parts")
+
+        assert set(verdicts(found).items()) == {
+            ("double version 1", "ok"),
+            ("chain version 1", "ok"),
+        }
+
+    def test_an_ensemble_of_code_is_not_judged(self, tmp_path):
+        write_code(tmp_path, "echo", ECHO)
+        write_ensemble(tmp_path, "chain", step("echo", {"x": "IN"}, {"y": "OUT"}))
+
+        assert verdicts(findings.repository(tmp_path))["chain version 1"] == "note"
 
     def test_a_model_without_versions(self, tmp_path):
         (tmp_path / "m").mkdir()

@@ -1,7 +1,8 @@
 """``penstock check``: what is wrong with this machine or a repository, and what to do."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +14,19 @@ if TYPE_CHECKING:
 
 def check(
     models: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DIR]", help="A model repository to look at as well."),
+        list[Path] | None,
+        typer.Argument(metavar="[DIR]...", help="Model repositories to look at as well."),
     ] = None,
     *,
     redis: Annotated[
         str | None, typer.Option(metavar="URL", help="A Redis or Valkey to try as well.")
     ] = None,
+    load: Annotated[
+        bool, typer.Option("--load/--no-load", help="Load each artifact, on the CPU.")
+    ] = True,
+    allow_python_models: Annotated[
+        bool, typer.Option("--allow-python-models", help="Run the code of Python models, too.")
+    ] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port for the gateway.")] = 8001,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -29,14 +36,26 @@ def check(
     found = list(findings.machine(port))
     if redis is not None:
         found.append(findings.store(redis))
-    if models is not None:
-        found += findings.repository(models)
+    if models:
+        with _progress() as about:
+            found += findings.repository(
+                *models, load=load, python_models=allow_python_models, about=about
+            )
     if as_json:
         print(json.dumps([finding._asdict() for finding in found], indent=2))
     else:
         _print(found)
     if any(finding.verdict == "wrong" for finding in found):
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show what is being done, where somebody looks on."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("reading") as status:
+        yield status.update
 
 
 def _print(found: "Sequence[Finding]") -> None:

@@ -8,13 +8,16 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from penstock.errors import PenstockError
 from penstock.machine import cores, gpus, memory_bytes
+
+if TYPE_CHECKING:
+    from penstock.protos import cluster_pb2 as pb
 
 Verdict = Literal["ok", "note", "wrong"]
 
@@ -171,27 +174,60 @@ def memory() -> Finding:
     return Finding("memory", "ok", text)
 
 
-def repository(models: Path) -> Iterator[Finding]:
-    """Each version of each model in a repository, as the scheduler reads it."""
+def repository(
+    *roots: Path,
+    load: bool = True,
+    python_models: bool = False,
+    about: Callable[[str], None] = lambda _: None,
+) -> Iterator[Finding]:
+    """Each version of each model in the repositories at *roots*, as a cluster would see it.
+
+    Args:
+        load: load the artifacts; else only files and configurations are looked at.
+        python_models: run those that are Python code, too.
+        about: told what is being loaded.
+    """
     from penstock.scheduler.repository import scan
+    from penstock.scheduler.snapshot import VersionId
 
     try:
-        versions = scan(models)
+        versions = scan(*roots)
     except PenstockError as error:
-        yield Finding(str(models), "wrong", "cannot be used", str(error))
+        yield Finding(_named(roots), "wrong", "cannot be used", str(error))
         return
     if not versions:
-        remedy = f"put a model at {models}/NAME/1/model.onnx"
-        yield Finding(str(models), "wrong", "holds no model", remedy)
+        remedy = f"put a model at {roots[0]}/NAME/1/model.onnx"
+        yield Finding(_named(roots), "wrong", "holds no model", remedy)
+    problems: Mapping[VersionId, PenstockError] = {}
+    if load:
+        from penstock.cli import trial
+
+        good = [version for version in versions if not version.error]
+        problems = trial.problems(roots, good, python_models=python_models, about=about)
     for version in versions:
-        number = f" version {version.version}" if version.version else ""
-        subject = f"{version.model}{number}"
-        if version.error:
-            yield Finding(subject, "wrong", "cannot be served", version.error)
-            continue
-        files = [stage.artifact.rpartition("/")[2] for stage in version.stages]
-        stages = "1 stage" if len(files) == 1 else f"{len(files)} stages"
-        yield Finding(subject, "ok", f"{stages}: {', '.join(files)}")
+        yield _version(version, problems.get(VersionId(version.model, version.version)))
+
+
+def _named(roots: Sequence[Path]) -> str:
+    return ", ".join(map(str, roots))
+
+
+def _version(version: "pb.ModelVersion", problem: PenstockError | None) -> Finding:
+    number = f" version {version.version}" if version.version else ""
+    subject = f"{version.model}{number}"
+    if version.error:
+        return Finding(subject, "wrong", "cannot be served", version.error)
+    files = [stage.artifact.rpartition("/")[2] for stage in version.stages]
+    stages = "1 stage" if len(files) == 1 else f"{len(files)} stages"
+    detail = f"{stages}: {', '.join(files)}" if files else "an ensemble"
+    if problem is None:
+        return Finding(subject, "ok", detail)
+    from penstock.cli.trial import NotTried
+
+    if isinstance(problem, NotTried):
+        remedy = "to try it, too: --allow-python-models"
+        return Finding(subject, "note", f"{detail}; {problem}", remedy)
+    return Finding(subject, "wrong", "cannot be served", str(problem))
 
 
 def store(url: str) -> Finding:
