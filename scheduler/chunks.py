@@ -88,11 +88,12 @@ class Chunks:
         waits for its answer: a count that is lost with the store costs no reply.
         """
         keys = self._queue.keys_of(ref.model)
-        link.start(
-            _LAST_CHUNK,
-            (keys.jobs + job, f"{keys.stats}{ref.model}:{ref.version}"),
-            (token, count, how.value, took_ns),
+        # Whole: where Redis did not know it by name, it would come again, after the job's end.
+        link.post(
             _ignored,
+            *("EVAL", _LAST_CHUNK.source),
+            *(2, keys.jobs + job, f"{keys.stats}{ref.model}:{ref.version}"),
+            *(token, count, how.value, took_ns),
         )
 
     def taken(self, model: str, job: str, count: int, size: int) -> Awaitable[int]:

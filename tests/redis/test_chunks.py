@@ -6,6 +6,7 @@ import pytest
 from support.probe import FIRST, SECOND
 
 from penstock.gateway.statistics import model_statistics
+from penstock.scheduler import scripts
 from penstock.scheduler.chunks import MOST_AHEAD, MOST_BYTES_AHEAD, Added, Chunks, Ended
 from penstock.scheduler.jobs import Chunk, Timing
 from penstock.scheduler.replies import ReplyReader
@@ -229,6 +230,17 @@ class TestStatistics:
         found = await self.counted(probe)
 
         assert (getattr(found["1"], name).count, getattr(found["1"], name).ns) == (1, 5)
+
+    async def test_a_store_that_never_saw_the_script_counts_as_well(self, probe, chunks):
+        lease = await begun(probe)
+        await add(chunks, lease, 1)
+        link = probe.queue.link_of(FIRST.model)
+        await link.command("SCRIPT", "FLUSH")
+        await link.command("SCRIPT", "LOAD", scripts.load("settle").source)
+        chunks.end(FIRST, lease.token, "a", 1, Ended.COMPLETE, 5, link)
+        await probe.settle(lease)
+
+        assert (await self.counted(probe))["1"].empty_response.count == 1
 
     async def test_who_lost_the_job_counts_nothing(self, probe, chunks):
         old = await begun(probe)
