@@ -283,7 +283,7 @@ MUTANTS = [
         "scheduler/lua/claim.lua",
         "redis.call('SET', KEYS[5], token .. ' ' .. table.concat(taken, ' '), 'PX', RECORD_MS)\n",
         "",
-        "tests/chaos/test_queue_faults.py::test_t2_answers_and_requests_are_lost",
+        "tests/redis/test_claim.py::test_the_same_nonce_gives_the_same_jobs",
     ),
     *BESIDE_THE_QUEUE,
 ]
