@@ -21,6 +21,7 @@ from penstock.gateway.dead_letters import DeadLetters
 from penstock.gateway.demand import Demand
 from penstock.gateway.inference import Extensions, Inference, InferenceLimits
 from penstock.gateway.leaving import Leaver
+from penstock.gateway.lending import Lender
 from penstock.gateway.live_settings import LiveSettings
 from penstock.gateway.lookout import Lookout
 from penstock.gateway.pending import PendingTable
@@ -83,6 +84,7 @@ class _Gateway:
     queue: Queue
     letters: Letters
     pending: PendingTable
+    lender: Lender
     inference: Inference
     lookout: Lookout
     streams: Streams
@@ -97,7 +99,8 @@ class _Gateway:
         queue, registry, catalog = await open_queue(links), Registry(links), _catalog(settings)
         id_ = f"{socket.gethostname()}/{os.getpid()}"
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        pending = PendingTable(queue, boot_id)
+        lender = Lender(settings.lent_payload_mib << 20)
+        pending = PendingTable(queue, boot_id, lender=lender)
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
         lookout = Lookout(queue, catalog, pending)
@@ -122,6 +125,7 @@ class _Gateway:
             queue,
             Letters(links, queue.partitions),
             pending,
+            lender,
             inference,
             lookout,
             Streams(inference),
@@ -162,6 +166,7 @@ class _Gateway:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self.lender.close()
         with contextlib.suppress(PenstockError):
             await self.replies.attach(leave=True)
         await leave(self.registry, self.record)
@@ -222,4 +227,5 @@ class _Gateway:
         async for snapshot in steady(self.registry.watch()):
             self.live_settings.update(snapshot)
             self.catalog.update(snapshot)
+            self.lender.update(snapshot)
             known.set()

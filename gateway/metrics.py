@@ -74,7 +74,10 @@ _PENSTOCK: Final = (
     ("cancelled", "Requests whose clients gave up"),
     ("expired", "Requests whose time was over"),
     ("fenced", "Results refused because their worker had lost its lease"),
-    ("resubmitted", "Requests queued again because Redis had forgotten them"),
+    (
+        "resubmitted",
+        "Requests queued again: Redis had forgotten them, or their worker could not read them",
+    ),
 )
 _LOADS: Final[Sequence[tuple[str, str, Callable[[Load], float]]]] = (
     ("queue_depth", "Jobs that wait", lambda load: load.waiting),

@@ -7,9 +7,8 @@ saw Redis come back, asks for the job's state, and queues it again where Redis f
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count, islice
-from typing import Protocol
 
 import structlog
 
@@ -24,8 +23,10 @@ from penstock.errors import (
 )
 from penstock.gateway.decoupled import Part
 from penstock.gateway.inbox import Inbox, ReplyBroken
+from penstock.gateway.lending import Lender, lent
 from penstock.gateway.tally import RESUBMITTED, Tally
 from penstock.gateway.turns import Turns
+from penstock.gateway.waiting import Door, Pending
 from penstock.scheduler.chunks import Chunks
 from penstock.scheduler.gathering import Answered
 from penstock.scheduler.jobs import Chunk, NewJob, QueueLimits
@@ -47,41 +48,6 @@ _TURN_LOST = (
 _ALIVE = frozenset({"waiting", "leased", "delayed", "moving"})
 
 
-class Door(Protocol):
-    """Where a request's job goes: the queue, or a reply that it shares with others (sharing.py)."""
-
-    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 2) -> None:
-        """As `Queue.submit`; again, when it is not known any more, or somebody must lead."""
-
-    async def state(self, model: str, job: str, *later: str) -> str | None:
-        """As `Queue.state`."""
-
-    async def cancel(self, model: str, job: str, *later: str) -> None:
-        """As `Queue.cancel`."""
-
-
-@dataclass(slots=True)
-class Pending:
-    """One request that waits.
-
-    Attributes:
-        door: where its job went.
-        ends_s: its deadline, on this process's clock.
-        ask_s: when its state should be asked for next.
-        strikes: how often its job was found to have ended, without a reply.
-        inbox: takes the parts of its reply; None where it comes in one piece.
-    """
-
-    job: NewJob
-    limits: QueueLimits
-    ends_s: float
-    ask_s: float
-    answer: "asyncio.Future[bytes]"
-    door: Door
-    strikes: int = 0
-    inbox: Inbox | None = None
-
-
 class PendingTable:
     """All pending requests of one gateway process.
 
@@ -91,7 +57,13 @@ class PendingTable:
         tally: what became of requests that only this process sees.
     """
 
-    def __init__(self, queue: Queue, gateway: str, clock: Clock = monotonic) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        gateway: str,
+        clock: Clock = monotonic,
+        lender: Lender | None = None,
+    ) -> None:
         """*gateway*: the boot id, to which replies are addressed."""
         self._queue = queue
         self._chunks = Chunks(queue)
@@ -104,6 +76,7 @@ class PendingTable:
         self._generations: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns = Turns()
+        self._lender = lender or Lender(0)
         self.payload_bytes = 0
         self.overdue: Counter[StageRef] = Counter()
         self.tally = Tally()
@@ -211,6 +184,8 @@ class PendingTable:
         self.payload_bytes -= len(job.payload)
         if job.turn is not None:
             self._turns.leave(_sequence_of(job), pending)
+        if pending.loan is not None:
+            self._lender.take_back(pending.loan)
 
     def deliver_chunk(self, chunk: Chunk) -> None:
         """Put a part of a reply where its request waits for it, if any does still."""
@@ -235,6 +210,8 @@ class PendingTable:
             pending.answer.set_result(reply.body)
         elif reply.code is Code.ABORTED and pending.door is not self._queue:
             self._submit(pending)
+        elif reply.code is Code.DATA_LOSS and pending.loan is not None:
+            self._send_payload(pending)
         else:
             pending.answer.set_exception(JobFailed(reply.code, reply.message))
 
@@ -255,6 +232,7 @@ class PendingTable:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             self._end_overdue()
+            self._lender.trim()
 
     async def _ask_regularly(self) -> None:
         while True:
@@ -283,8 +261,21 @@ class PendingTable:
         if pending.job.turn is not None:
             self._submit_in_turn(pending, answered)
             return
-        crowd = self._crowds[pending.job.ref]
-        pending.door.submit(pending.job, pending.limits, answered, crowd)
+        job, crowd = pending.job, self._crowds[pending.job.ref]
+        if pending.door is self._queue and not pending.travels:
+            pending.loan = pending.loan or self._lender.lend(job)
+            if pending.loan is not None:
+                job = lent(job, pending.loan)
+        pending.door.submit(job, pending.limits, answered, crowd)
+
+    def _send_payload(self, pending: Pending) -> None:
+        """Queue a request anew, with its payload: a worker could not read it in this process."""
+        self._lender.avoid(pending.job.ref)
+        if pending.loan is not None:
+            self._lender.take_back(pending.loan)
+        pending.loan, pending.travels = None, True
+        self._rename(pending)
+        self._submit_again(pending)
 
     def _tell(self, pending: Pending, inbox: Inbox) -> None:
         """Let the worker hear how much of its reply has been passed on."""
@@ -372,16 +363,26 @@ class PendingTable:
             if pending.job.turn is not None:
                 pending.answer.set_exception(TurnLost(_TURN_LOST))
                 return
-            del self._pending[pending.job.id]
-            pending.job = replace(pending.job, id=self.next_id())
-            self._pending[pending.job.id] = pending
-        left_ms = int((pending.ends_s - self._clock()) * 1000)
-        if left_ms > 0:
-            pending.job = replace(pending.job, ttl_ms=left_ms)
-            pending.strikes = 0
-            self.tally.count(pending.job.ref, RESUBMITTED)
+            self._rename(pending)
+        if self._submit_again(pending):
             log.info("queued again: Redis had forgotten it", job=pending.job.id)
-            self._submit(pending)
+
+    def _rename(self, pending: Pending) -> None:
+        """Wait for a job of another id: the one that there was has ended."""
+        del self._pending[pending.job.id]
+        pending.job = replace(pending.job, id=self.next_id())
+        self._pending[pending.job.id] = pending
+
+    def _submit_again(self, pending: Pending) -> bool:
+        """Queue it for what is left of its time, if anything is."""
+        left_ms = int((pending.ends_s - self._clock()) * 1000)
+        if left_ms <= 0:
+            return False
+        pending.job = replace(pending.job, ttl_ms=left_ms)
+        pending.strikes = 0
+        self.tally.count(pending.job.ref, RESUBMITTED)
+        self._submit(pending)
+        return True
 
 
 async def _tried(command: Awaitable[object]) -> None:

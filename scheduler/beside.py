@@ -1,8 +1,11 @@
-"""Large payloads: keys of their own beside their jobs, since each way through a script copies them.
+"""Large payloads: beside their jobs, since each way through a script copies them.
 
-A payload is set before the script that makes its job, on the same connection, and read after the
-one that claims it. Its key begins with the job's, so it lies in the same slot; the scripts remove
-it with the job (lua/lib/end_job.lua).
+In general they are keys of their own. A payload is set before the script that makes its job, on
+the same connection, and read after the one that claims it. Its key begins with the job's, so it
+lies in the same slot; the scripts remove it with the job (lua/lib/end_job.lua).
+
+Where all workers of a stage are neighbours of the gateway, the payload stays in the gateway's own
+memory, and the job carries a handle of it (`penstock.arena`, ADR 0017).
 """
 
 import asyncio
@@ -10,8 +13,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+import structlog
+
+from penstock.arena import ArenaReader, OutOfReach, is_handle
 from penstock.scheduler.jobs import Lease, NewJob
 from penstock.scheduler.link import Link
+
+log = structlog.get_logger()
 
 LARGE_BYTES: Final = 64 * 1024
 """From this size on."""
@@ -28,10 +36,14 @@ _GRACE_MS: Final = 60_000
 def first_words(link: Link, jobs: str, job: NewJob, *, once: bool = False) -> tuple[bytes, int]:
     """What a script takes of a new job's payload: itself and 0, or nothing and its size.
 
+    A handle comes with the size of what it stands for, negative: there is nothing beside the job.
+
     Args:
         jobs: the family of jobs' keys.
         once: as for `set_beside`, where it goes that way.
     """
+    if job.lent_bytes:
+        return job.payload, -job.lent_bytes
     if len(job.payload) < LARGE_BYTES:
         return job.payload, 0
     set_beside(link, jobs + job.id + BESIDE, job.payload, job.ttl_ms, once=once)
@@ -60,9 +72,9 @@ def set_beside(link: Link, key: str, payload: bytes, ttl_ms: int, *, once: bool 
 
 
 async def with_payloads(
-    link: Link, jobs: str, leases: Sequence[Lease], places: Sequence[bytes]
+    link: Link, jobs: str, leases: Sequence[Lease], places: Sequence[bytes], arenas: ArenaReader
 ) -> list[Lease]:
-    """*leases*, with the payloads that lie beside their jobs.
+    """*leases*, with the payloads that lie elsewhere; a handle that nobody can read stays one.
 
     Args:
         jobs: the family of jobs' keys.
@@ -71,6 +83,22 @@ async def with_payloads(
     names = [f"{jobs}{one.id}{at.decode()}" for one, at in zip(leases, places, strict=True) if at]
     payloads = iter(await asyncio.gather(*(link.submit("GET", name) for name in names)))
     return [
-        replace(one, payload=next(payloads)) if at else one
+        replace(one, payload=next(payloads)) if at else await _with_lent(link, jobs, one, arenas)
         for one, at in zip(leases, places, strict=True)
     ]
+
+
+async def _with_lent(link: Link, jobs: str, lease: Lease, arenas: ArenaReader) -> Lease:
+    """*lease*, with what its gateway has lent, if it has."""
+    if not is_handle(lease.payload):
+        return lease
+    try:
+        payload = arenas.read(lease.payload)
+    except OutOfReach as error:
+        log.warning("a payload is out of reach", job=lease.id, why=str(error))
+        return lease
+    if lease.alone:
+        # It may end its worker once more, and then belongs to its letter (set_aside.lua).
+        ttl_ms = max(1, lease.remaining_ms) + _GRACE_MS
+        await link.command("SET", jobs + lease.id + BESIDE, payload, "PX", ttl_ms)
+    return replace(lease, payload=payload)

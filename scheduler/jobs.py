@@ -72,7 +72,8 @@ class NewJob:
         rows: items along the batch dimension; 1 for models without one.
         ttl_ms: milliseconds to the deadline.
         begin_within_ms: milliseconds it may wait before it is begun; 0 for the deadline alone.
-        payload: a serialized ModelInferRequest.
+        payload: a serialized ModelInferRequest, or a handle of one (`penstock.arena`).
+        lent_bytes: of what that handle stands for; 0 without one.
         ensemble: "<model>:<version>" of the ensemble that it is for; empty for other models.
         later: where its other steps run; they are not to vanish meanwhile.
         turn: its place in a sequence; None for models without sequences.
@@ -89,6 +90,7 @@ class NewJob:
     ensemble: str = ""
     later: tuple[StageRef, ...] = ()
     turn: Turn | None = None
+    lent_bytes: int = 0
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -120,7 +122,8 @@ class Lease:
         remaining_ms: to the deadline, when it was claimed.
         alone: it was in a batch that ended its worker, and must run by itself.
         wait_us: microseconds in queues so far.
-        payload: a serialized ModelInferRequest; None when it was large and is lost.
+        payload: a serialized ModelInferRequest; None when it was large and is lost. A handle of
+            one (`penstock.arena`) where this process cannot read what it stands for.
     """
 
     id: str

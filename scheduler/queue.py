@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
+from penstock.arena import ArenaReader, is_handle
 from penstock.errors import OutOfMemory, QueueFull
 from penstock.scheduler import scripts
 from penstock.scheduler.beside import first_words, next_words, with_payloads
@@ -63,6 +64,7 @@ class Queue(QueueReader):
         super().__init__(links, partitions)
         self.steps = Steps(links, partitions)
         self._gathering = Gathering(self._enqueue)
+        self._arenas = ArenaReader()
 
     async def enqueue(self, job: NewJob, limits: QueueLimits) -> str | None:
         """Accept *job* once; None when it is new, else the state of the job that has its id.
@@ -190,8 +192,8 @@ class Queue(QueueReader):
         wait_us = int(answer[0])
         leases = [_lease(token, fields) for fields in answer[1:]]
         places = [fields[8] for fields in answer[1:]]
-        if any(places):
-            leases = await with_payloads(link, keys.jobs, leases, places)
+        if any(places) or any(is_handle(one.payload) for one in leases):
+            leases = await with_payloads(link, keys.jobs, leases, places, self._arenas)
         return Claim(leases, None if wait_us < 0 else wait_us, unfit=wait_us == -2)
 
     async def wake(self, ref: StageRef, worker: str) -> None:

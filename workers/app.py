@@ -15,6 +15,7 @@ import structlog
 
 import penstock
 from penstock import machine
+from penstock.arena import memory_domain
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
 from penstock.lifetime import rest_collector, stop_signals, write_ready
 from penstock.protos import cluster_pb2 as pb
@@ -274,4 +275,5 @@ def _record(settings: WorkerSettings) -> pb.Worker:
         fingerprint=settings.fingerprint or "",
         generation=settings.generation or "",
         software=penstock.__version__,
+        memory_domain=memory_domain(),
     )

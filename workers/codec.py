@@ -15,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from penstock.arena import is_handle
 from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
@@ -45,6 +46,12 @@ class PayloadLost(PenstockError):
     """The store has the job and no longer its data."""
 
     code = Code.UNAVAILABLE
+
+
+class PayloadOutOfReach(PenstockError):
+    """The job's data is in its gateway's memory, which this worker cannot read: see `Lender`."""
+
+    code = Code.DATA_LOSS
 
 
 _NOTHING: Mapping[str, Tensor] = MappingProxyType({})
@@ -102,13 +109,9 @@ def decode(
     Raises:
         InvalidRequest: the payload is damaged, or lacks a tensor that the stage consumes.
         PayloadLost: there is none.
+        PayloadOutOfReach: there is only a handle of one.
     """
-    if lease.payload is None:
-        raise PayloadLost("the request's data was lost in the queue; send it again")
-    try:
-        head, raws = _parse(lease.payload)
-    except (DecodeError, wire.Malformed) as error:
-        raise InvalidRequest(f"the request cannot be read: {error}") from error
+    head, raws = _read(lease.payload)
     if len(raws) != len(head.inputs):
         raise InvalidRequest(f"{len(head.inputs)} inputs, but data for {len(raws)}")
     tensors = {
@@ -277,6 +280,18 @@ def _tensor(array: Array, datatype: str) -> Tensor:
         # A view of the batch's results: copied when the reply is joined.
         return Tensor(datatype, array.shape, array.reshape(-1).view(np.uint8).data)
     return Tensor(datatype, array.shape, to_raw(array))
+
+
+def _read(payload: bytes | None) -> tuple[pb.ModelInferRequest, Sequence[wire.Buffer]]:
+    """The request without its tensors' bytes, and these."""
+    if payload is None:
+        raise PayloadLost("the request's data was lost in the queue; send it again")
+    if is_handle(payload):
+        raise PayloadOutOfReach("the request's data cannot be read from here")
+    try:
+        return _parse(payload)
+    except (DecodeError, wire.Malformed) as error:
+        raise InvalidRequest(f"the request cannot be read: {error}") from error
 
 
 def _parse(payload: bytes) -> tuple[pb.ModelInferRequest, Sequence[wire.Buffer]]:

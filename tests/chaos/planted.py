@@ -1,4 +1,4 @@
-"""Faults to plant in what lies beside the plain queue: shared replies, sequences, ensembles."""
+"""Faults to plant beside the plain queue: shared replies, sequences, ensembles, lent payloads."""
 
 from typing import NamedTuple
 
@@ -210,4 +210,63 @@ ENSEMBLES = [
     ),
 ]
 
-BESIDE_THE_QUEUE = [*SHARED_REPLIES, *SEQUENCE_TURNS, *ENSEMBLES]
+LENDING = "tests/redis/test_lending.py::"
+LARGE = "tests/redis/test_large_payloads.py::"
+
+LENT_PAYLOADS = [
+    Mutant(
+        "lending: a place that was used again is read for what was there before",
+        "src/penstock/arena.py",
+        "if not before == number == _NUMBER.unpack_from(memory, at)[0]:",
+        "if False:",
+        "tests/pure/test_arena.py::test_a_place_that_was_used_again_is_not_what_it_was",
+    ),
+    Mutant(
+        "lending: a process that came by a dead owner's number is read",
+        "src/penstock/arena.py",
+        "if memory[:_TOKEN_BYTES].hex().encode() != token:",
+        "if False:",
+        "tests/pure/test_arena.py::test_a_damaged_handle_gives_nothing",
+    ),
+    Mutant(
+        "lending: one neighbour is enough",
+        "gateway/lending.py",
+        "return frozenset(near - far)",
+        "return frozenset(near)",
+        LENDING + "test_nothing_is_lent_unless_all_ready_workers_are_neighbours",
+    ),
+    Mutant(
+        "lending: what a worker cannot read is told to the client",
+        "gateway/pending.py",
+        "elif reply.code is Code.DATA_LOSS and pending.loan is not None:",
+        "elif False:",
+        LENDING + "test_a_worker_that_cannot_read_has_the_request_sent",
+    ),
+    Mutant(
+        "lending: places are never free again",
+        "gateway/pending.py",
+        """        if pending.loan is not None:
+            self._lender.take_back(pending.loan)
+
+    def deliver_chunk""",
+        """
+    def deliver_chunk""",
+        LENDING + "test_a_large_request_is_lent_while_it_waits",
+    ),
+    Mutant(
+        "lending: limits see only the handle",
+        LUA + "lib/new_job.lua",
+        "local size = beside ~= 0 and math.abs(beside) or #payload",
+        "local size = beside > 0 and beside or #payload",
+        LARGE + "test_what_is_lent_counts_with_its_own_size",
+    ),
+    Mutant(
+        "lending: a dead letter holds a handle of what is gone",
+        LUA + "lib/set_aside.lua",
+        "if payload and string.byte(payload) == HANDLE then",
+        "if false then",
+        LARGE + "test_a_letter_holds_what_was_lent",
+    ),
+]
+
+BESIDE_THE_QUEUE = [*SHARED_REPLIES, *SEQUENCE_TURNS, *ENSEMBLES, *LENT_PAYLOADS]

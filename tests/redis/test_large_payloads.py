@@ -1,12 +1,16 @@
 """Large payloads lie beside their jobs, and share their fate."""
 
 import pytest
-from support.probe import FIRST, NO_TIME, SECOND, job
+from support.probe import FIRST, NO_TIME, SECOND, UNLIMITED, job
 
+from penstock.arena import Arena, is_handle
 from penstock.errors import QueueFull
 from penstock.scheduler import scripts
 from penstock.scheduler.beside import LARGE_BYTES
 from penstock.scheduler.jobs import Held, QueueLimits
+from penstock.scheduler.letters import Letters
+from penstock.workers import codec
+from penstock.workers.codec import PayloadOutOfReach
 
 LARGE = bytes(range(256)) * (LARGE_BYTES // 256)
 OTHER = LARGE[::-1]
@@ -95,3 +99,93 @@ async def test_a_lost_payload_is_told_to_the_worker(probe):
     await probe.command("DEL", probe.keys.jobs + "a:payload")
 
     assert (await probe.lease()).payload is None
+
+
+# in their gateway's memory
+
+
+@pytest.fixture
+def arena():
+    arena = Arena(1 << 20)
+    yield arena
+    arena.close()
+
+
+def lent_job(id_, arena, payload=LARGE, **changes):
+    loan = arena.lend(payload)
+    return job(id_, payload=loan.handle, lent_bytes=len(payload), **changes), loan
+
+
+async def test_what_is_lent_arrives_and_never_was_in_the_store(probe, arena):
+    lent, _ = lent_job("a", arena)
+    await probe.offer(lent, limits=UNLIMITED)
+    assert await beside(probe) == set()
+    record = await probe.record("a")
+
+    lease = await probe.lease()
+    await probe.settle(lease)
+
+    assert is_handle(record["payload"].encode())
+    assert lease.payload == LARGE
+
+
+async def test_what_is_lent_counts_with_its_own_size(probe, arena):
+    limits = QueueLimits(payload_bytes=len(LARGE) + len(LARGE) // 2)
+    first, _ = lent_job("a", arena)
+    second, _ = lent_job("b", arena)
+
+    answers = await probe.offer(first, second, limits=limits)
+
+    assert answers[0] is None
+    assert isinstance(answers[1], QueueFull)
+    await probe.settle(await probe.lease())
+    assert await probe.offer(second, limits=limits) == [None]
+
+
+async def test_a_repeated_claim_reads_what_is_lent_again(probe, arena):
+    lent, _ = lent_job("a", arena)
+    await probe.offer(lent, limits=UNLIMITED)
+
+    claims = [await probe.claim(nonce="same") for _ in range(2)]
+
+    assert [[one.payload for one in claim.leases] for claim in claims] == [[LARGE], [LARGE]]
+
+
+async def test_what_was_taken_back_stays_a_handle(probe, arena):
+    lent, loan = lent_job("a", arena)
+    await probe.offer(lent, limits=UNLIMITED)
+    arena.take_back(loan)
+    arena.lend(OTHER)
+
+    lease = await probe.lease()
+
+    assert is_handle(lease.payload)
+    with pytest.raises(PayloadOutOfReach):
+        codec.decode(lease, ("image",), batched=True, now_s=0.0)
+
+
+async def test_a_letter_holds_what_was_lent(probe, arena):
+    lent, loan = lent_job("bad", arena)
+    await probe.offer(lent, limits=UNLIMITED)
+    letters = Letters(probe.links, probe.queue.partitions)
+
+    for worker in ("first", "second"):
+        lease = await probe.lease(worker)
+        assert lease.payload == LARGE
+        await probe.queue.forsake(FIRST.model, worker)
+    arena.take_back(loan)
+
+    (letter,) = await letters.listed()
+    assert letter.payload_bytes == len(LARGE)
+    assert await letters.payload(letter) == LARGE
+    assert await beside(probe) == set()
+
+
+async def test_the_next_stage_gets_what_the_first_made_of_what_was_lent(probe, arena):
+    lent, _ = lent_job("a", arena)
+    await probe.offer(lent, limits=UNLIMITED)
+    first = await probe.lease()
+
+    await probe.queue.advance(first.token, SECOND, NO_TIME, [("a", OTHER)])
+
+    assert (await probe.lease(ref=SECOND)).payload == OTHER

@@ -47,6 +47,22 @@ def write_identity(root: Path, name: str, datatype: str, *, batch: bool) -> Path
     return _write(root, name, graph, config)
 
 
+def write_sum(root: Path, name: str = "sum") -> Path:
+    """`total` is the sum of each row of `values`: much goes in and little comes out; FP32."""
+    from onnx import helper
+
+    axes = helper.make_tensor("axes", 7, [1], [1])
+    graph = helper.make_graph(
+        [helper.make_node("ReduceSum", ["values", "axes"], ["total"])],
+        name,
+        [_value("values", "FP32", ["batch", "n"])],
+        [_value("total", "FP32", ["batch", 1])],
+        initializer=[axes],
+    )
+    tensors = {"values": ("FP32", (-1,))}, {"total": ("FP32", (1,))}
+    return _write(root, name, graph, _config(name, MAX_BATCH, *tensors))
+
+
 def write_identities(root: Path, name: str, datatypes: Sequence[str], *, batch: bool) -> Path:
     """Several in one worker: `out_fp32` is `in_fp32`, and so on, as in `write_identity`."""
     from onnx import helper

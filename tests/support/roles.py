@@ -16,14 +16,17 @@ from penstock.protos import cluster_pb2, cluster_pb2_grpc
 class Role:
     """One ``penstock <role>`` process."""
 
-    def __init__(self, folder, role, *options, environment=None):
+    def __init__(self, folder, role, *options, environment=None, within=()):
+        """*within*: a command that runs it in surroundings of its own."""
         self.ready = folder / f"{role}-{time.monotonic_ns()}"
         self.log = self.ready.with_suffix(".log")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "penstock", role, *options),
-                    *("--ready-file", str(self.ready), "--parent-pid", str(os.getpid())),
+                    *(*within, sys.executable, "-m", "penstock", role, *options),
+                    *("--ready-file", str(self.ready)),
+                    # Elsewhere this process may have no number.
+                    *(() if within else ("--parent-pid", str(os.getpid()))),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

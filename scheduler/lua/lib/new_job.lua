@@ -28,12 +28,14 @@ local function refused(answer, id, beside)
 end
 
 -- line: {counted: jobs that count against the most, late_field, ensemble: '' for none}
+-- beside: bytes of a payload that was set beside the job; negative when *payload* is a handle of
+-- so many bytes in its gateway's memory
 -- -> what enqueue answers for it, and its deadline when it is new
 local function new_job(line, id, priority, rows, ttl_ms, begin_ms, payload, beside)
   if redis.call('EXISTS', KEYS[6] .. id, KEYS[7] .. id) > 0 then
     return known_state(id)
   end
-  local size = beside > 0 and beside or #payload
+  local size = beside ~= 0 and math.abs(beside) or #payload
   if beside > 0 and redis.call('EXISTS', KEYS[6] .. id .. BESIDE) == 0 then
     return -2
   end

@@ -2,6 +2,8 @@
 -- dead: stream of letters; letters: family of their payloads; job: the job's key
 -- j: {queue, token, crashes, beside}
 -- A letter is replaced when its job was a retry of it, and the oldest make room for new ones.
+-- A payload that begins so is a handle of one in its gateway's memory; as in arena.py.
+local HANDLE, BESIDE = 0, ':payload'
 local LETTERS_MOST, LETTER_MS, LETTER_BYTES = 256, 7 * 86400000, 1048576
 
 local function drop_letters(dead, letters, entries)
@@ -12,6 +14,11 @@ local function drop_letters(dead, letters, entries)
 end
 
 local function keep_payload(letter, job, beside)
+  local payload = redis.call('HGET', job, 'payload')
+  if payload and string.byte(payload) == HANDLE then
+    -- Whoever had it alone has set beside it what it stands for.
+    beside = BESIDE
+  end
   if beside and beside ~= '' then
     local size = redis.call('STRLEN', job .. beside)
     if size > 0 and size <= LETTER_BYTES then
@@ -20,7 +27,6 @@ local function keep_payload(letter, job, beside)
     end
     return
   end
-  local payload = redis.call('HGET', job, 'payload')
   if payload and #payload <= LETTER_BYTES then
     redis.call('SET', letter, payload, 'PX', LETTER_MS)
   end

@@ -122,6 +122,13 @@ def gateway(
     max_queue_mib: Annotated[
         int | None, typer.Option(help="Most that a version's live requests take. (default: 1024)")
     ] = None,
+    lent_payload_mib: Annotated[
+        int | None,
+        typer.Option(
+            help="Most of large requests that workers on this machine read from the gateway's "
+            "memory; 0 sends all through Redis. (default: 256)"
+        ),
+    ] = None,
     default_timeout_s: Annotated[
         float | None, typer.Option(help="For requests without a deadline. (default: 60)")
     ] = None,
