@@ -1,4 +1,4 @@
-"""Faults under idempotency keys, sequences and ensembles, all at once on one cluster."""
+"""Faults under keys, sequences, ensembles and large requests, all at once on one cluster."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,16 @@ import signal
 
 import pytest
 from chaos.deployment import Deployment
-from chaos.workloads import CHAIN, MODELS, Chains, KeyHolders, Sequences, expected, write_models
+from chaos.workloads import (
+    CHAIN,
+    MODELS,
+    Bulk,
+    Chains,
+    KeyHolders,
+    Sequences,
+    expected,
+    write_models,
+)
 from support.stores import valkey
 
 from penstock.scheduler.keyspace import CLUSTER_PARTITIONS, open_queue
@@ -20,7 +29,7 @@ async def test_keys_sequences_and_ensembles_outlive_all_of_it(run, chance, size,
     """T3, T5, T6 and T13: workers, a gateway and the store are killed, all roles are restarted.
 
     The keyspace has the partitions of a Redis Cluster, so the ensemble's jobs go from slot to slot.
-    Clients of sequences and ensembles know the first gateway, which is restarted in order.
+    All clients but those with keys know the first gateway, which is restarted in order.
     """
     run.expected = expected
     with valkey("--appendfsync", "no") as store:
@@ -34,9 +43,10 @@ async def test_keys_sequences_and_ensembles_outlive_all_of_it(run, chance, size,
                 KeyHolders(run, [second, first], penstock.deadline_s),
                 Sequences(run, first, penstock.deadline_s),
                 Chains(run, first, penstock.deadline_s),
+                Bulk(run, first, penstock.deadline_s),
             ]
             faults = Faults(penstock, store, chance)
-            async with crowds[0], crowds[1], crowds[2]:
+            async with crowds[0], crowds[1], crowds[2], crowds[3]:
                 for number in range(size(len(faults.all), 60)):
                     # Each once, however few there are.
                     every = faults.all

@@ -1,6 +1,7 @@
-"""Clients of what lies beside the plain queue: idempotency keys, sequences, ensembles.
+"""Clients of what lies beside the plain queue: keys, sequences, ensembles, large requests.
 
-Their places tell them apart: ``("key", number)``, ``("sequence", id, at)``, ``("chain", number)``.
+Their places tell them apart: ``("key", number)``, ``("sequence", id, at)``, ``("chain", number)``,
+``("bulk", number)``.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import numpy as np
 from chaos.clients import Crowd
 from chaos.history import INVOKE, OK
 from support.ensembles import WIDTH, step, write_ensemble, write_scale
-from support.onnx_models import write_accumulator
+from support.onnx_models import write_accumulator, write_sum
 from support.python_models import config, write_python
 
 from penstock.client import AsyncClient, RetryPolicy
@@ -23,11 +24,14 @@ SET_ASIDE = "INTERNAL: job"
 LENGTH = 8
 """Requests of a sequence."""
 
-MODELS = ("once", "accumulator", "double", "triple")
+MODELS = ("once", "accumulator", "double", "triple", "sum")
 CHAIN = "chain"
 """Twice `double` with `triple` between: IN * 12."""
 
 _WORKERS = "instance_group [{ count: 2 kind: KIND_CPU }]\n"
+VALUES = 25_600
+"""Of a large request: 100 KB, which its gateway lends."""
+
 _TRIES = 200
 PAUSE_S = 0.05
 """The faults are to be slow, not the machine."""
@@ -72,6 +76,7 @@ def write_models(folder, history):
     write_accumulator(root, batching=batching)
     for name, factor in (("double", 2), ("triple", 3)):
         write_scale(root, name, factor)
+    write_sum(root)
     for name in MODELS[1:]:
         with (root / name / "config.pbtxt").open("a") as file:
             file.write(_WORKERS)
@@ -87,6 +92,8 @@ def expected(place):
         return [2 * number]
     if kind == "chain":
         return [12.0 * (number + column) for column in range(WIDTH)]
+    if kind == "bulk":
+        return [float(VALUES * _each(number))]
     (at,) = more
     done = range(at + 1) if at < LENGTH else [at]
     starts, ends = at in (0, LENGTH), at >= LENGTH - 1
@@ -96,6 +103,11 @@ def expected(place):
 def _addend(sequence, at):
     """What a request adds to its sequence; no two sums of one are equal."""
     return 1000 * sequence + (at + 1) ** 2
+
+
+def _each(number):
+    """What a large request is full of: sums of it are exact, and those of neighbours differ."""
+    return number % 100
 
 
 class KeyHolders(Crowd):
@@ -203,3 +215,19 @@ class Chains(Customers):
         values = number + np.arange(WIDTH, dtype=np.float32)
         result = await self._client.infer(CHAIN, {"IN": values[None]}, request_id=id_)
         return result["OUT"][0].tolist() if result.id == id_ else []
+
+
+class Bulk(Customers):
+    """Clients that send large requests."""
+
+    async def _ask(self, place):
+        del place
+        while not self._stopping:
+            await self.ask(("bulk", next(self._numbers)), "bulk", allowed=[SET_ASIDE])
+            await asyncio.sleep(PAUSE_S)
+
+    async def _answer(self, place, id_):
+        _, number = place
+        values = np.full((1, VALUES), _each(number), np.float32)
+        result = await self._client.infer("sum", {"values": values}, request_id=id_)
+        return result["total"][0].tolist() if result.id == id_ else []
