@@ -129,7 +129,7 @@ class _Gateway:
             inference,
             lookout,
             Streams(inference),
-            Scraper(catalog, queue, pending, id_),
+            Scraper(catalog, queue, pending, lender, id_),
             control,
             LiveSettings(ClusterSettings(links), inference.tracing),
             Usage(catalog, pending, demand, control, wishes),

@@ -45,6 +45,11 @@ class Lender:
     def __repr__(self) -> str:
         return f"Lender({self._arena}, {len(self._near)} stages near)"
 
+    @property
+    def lent_bytes(self) -> int:
+        """Of memory that hold what is lent now."""
+        return 0 if self._arena is None else self._arena.lent_bytes
+
     def update(self, snapshot: Snapshot) -> None:
         """Find out whose workers are all neighbours."""
         if not self._most_bytes or not self._domain:

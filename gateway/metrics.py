@@ -107,12 +107,14 @@ class GatewayFacts:
 
     Attributes:
         pending: its requests that wait for their replies, and the bytes of their payloads.
+        lent_bytes: of its memory that hold such payloads for workers on its machine.
         redis_up: whether it has a connection to Redis.
     """
 
     id: str
     pending: int
     pending_bytes: int
+    lent_bytes: int
     redis_up: bool
 
 
@@ -230,6 +232,7 @@ def _gateway(gateway: GatewayFacts) -> Iterator[Metric]:
     for name, text, value in (
         ("pending_requests", "Requests that wait for replies in this process", gateway.pending),
         ("pending_bytes", "Bytes of their payloads", gateway.pending_bytes),
+        ("lent_bytes", "Memory from which workers read payloads", gateway.lent_bytes),
         ("redis_up", "Whether this process has a connection to Redis", int(gateway.redis_up)),
     ):
         family = GaugeMetricFamily(f"penstock_gateway_{name}", text, labels=("gateway",))

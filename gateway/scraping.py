@@ -13,6 +13,7 @@ import structlog
 from penstock.errors import PenstockError
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.depths import loads_of
+from penstock.gateway.lending import Lender
 from penstock.gateway.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.server import PortBusy
@@ -36,10 +37,18 @@ Scrape = Callable[[], Awaitable[bytes]]
 class Scraper:
     """Reads the facts of the moment."""
 
-    def __init__(self, catalog: Catalog, queue: Queue, pending: PendingTable, gateway: str) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        queue: Queue,
+        pending: PendingTable,
+        lender: Lender,
+        gateway: str,
+    ) -> None:
         self._catalog = catalog
         self._queue = queue
         self._pending = pending
+        self._lender = lender
         self._gateway = gateway
 
     async def scrape(self) -> bytes:
@@ -66,8 +75,9 @@ class Scraper:
         )
 
     def _own(self, *, redis_up: bool) -> GatewayFacts:
+        pending = self._pending
         return GatewayFacts(
-            self._gateway, len(self._pending), self._pending.payload_bytes, redis_up
+            self._gateway, len(pending), pending.payload_bytes, self._lender.lent_bytes, redis_up
         )
 
 

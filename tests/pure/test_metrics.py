@@ -9,7 +9,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.snapshot import VersionId
 
-GATEWAY = GatewayFacts("host/1", pending=3, pending_bytes=300, redis_up=True)
+GATEWAY = GatewayFacts("host/1", pending=3, pending_bytes=300, lent_bytes=200, redis_up=True)
 M1 = VersionId("m", 1)
 COUNTERS = {
     "accepted": 20,
@@ -129,12 +129,13 @@ def test_jobs_that_have_not_ended_are_live():
 
 
 def test_a_gateway_speaks_of_itself_while_redis_is_away():
-    told = told_by(Facts(GatewayFacts("host/1", 3, 300, redis_up=False)))
+    told = told_by(Facts(GatewayFacts("host/1", 3, 300, 200, redis_up=False)))
 
     labels = (("gateway", "host/1"),)
     assert told == {
         ("penstock_gateway_pending_requests", labels): 3,
         ("penstock_gateway_pending_bytes", labels): 300,
+        ("penstock_gateway_lent_bytes", labels): 200,
         ("penstock_gateway_redis_up", labels): 0,
     }
 

@@ -98,9 +98,11 @@ async def test_a_large_request_is_lent_while_it_waits(waiting, lender):
     lease = await waiting.lease()
 
     assert is_handle(await waiting.stored("a"))
+    assert lender.lent_bytes > LARGE_BYTES
     assert lease.payload == LARGE
     await waiting.probe.settle(lease)
     assert await answer == LARGE + b"!"
+    assert lender.lent_bytes == 0
     # Its place is free again: the largest that there may be fits.
     assert lender.lend(job("b", payload=b"x" * ((1 << 20) - 8))) is not None
 
