@@ -8,6 +8,7 @@ import sys
 import time
 
 import grpc
+import psutil
 from support.load import eventually
 
 from penstock.protos import cluster_pb2, cluster_pb2_grpc
@@ -18,6 +19,7 @@ class Role:
 
     def __init__(self, folder, role, *options, environment=None, within=()):
         """*within*: a command that runs it in surroundings of its own."""
+        self._within = within
         self.ready = folder / f"{role}-{time.monotonic_ns()}"
         self.log = self.ready.with_suffix(".log")
         with self.log.open("wb") as log:
@@ -50,15 +52,23 @@ class Role:
 
     async def stop(self):
         """SIGTERM; its exit status."""
-        self.process.send_signal(signal.SIGTERM)
+        self.terminate()
         return await asyncio.to_thread(self.process.wait, 40)
+
+    def terminate(self):
+        """SIGTERM, to itself where it runs within another command."""
+        if self._within:
+            for child in psutil.Process(self.pid).children():
+                child.terminate()
+        else:
+            self.process.terminate()
 
 
 def end_all(roles):
     """End all of them in order, the last that was started first; kill what does not end."""
     for one in reversed(roles):
         if one.process.poll() is None:
-            one.process.terminate()
+            one.terminate()
             # One that is stopped would not hear it.
             one.process.send_signal(signal.SIGCONT)
     for one in roles:
