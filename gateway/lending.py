@@ -13,16 +13,14 @@ import structlog
 
 from penstock.arena import Arena, Loan, memory_domain
 from penstock.clock import Clock, monotonic
+from penstock.heap import KEPT_BYTES
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.beside import LARGE_BYTES
 from penstock.scheduler.jobs import NewJob
 from penstock.scheduler.keys import StageRef
-from penstock.scheduler.snapshot import Snapshot
+from penstock.scheduler.snapshot import Snapshot, stage_of
 
 log = structlog.get_logger()
-
-KEPT_BYTES: Final = 64 << 20
-"""So much of the memory stays when nothing is lent."""
 
 AVOIDED_S: Final = 60.0
 """How long nothing is lent to a stage after one of its workers could not read something."""
@@ -112,6 +110,5 @@ def _served_within(domain: str, workers: Iterable[pb.Worker]) -> frozenset[Stage
     far: set[StageRef] = set()
     for worker in workers:
         if worker.state == pb.WORKER_STATE_READY:
-            ref = StageRef(worker.model, worker.version, worker.stage, worker.generation)
-            (near if worker.memory_domain == domain else far).add(ref)
+            (near if worker.memory_domain == domain else far).add(stage_of(worker))
     return frozenset(near - far)

@@ -20,6 +20,7 @@ from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.outlooks import Waiting, tempos_of, waiting_in
 from penstock.scheduler.queue import Queue
+from penstock.scheduler.snapshot import stage_of
 
 log = structlog.get_logger()
 
@@ -103,6 +104,5 @@ def _claiming(ref: StageRef, workers: Iterable[pb.Worker]) -> Sequence[str]:
     return [
         worker.boot_id
         for worker in workers
-        if worker.state == pb.WORKER_STATE_READY
-        and (worker.model, worker.version, worker.stage, worker.generation) == ref
+        if worker.state == pb.WORKER_STATE_READY and stage_of(worker) == ref
     ]

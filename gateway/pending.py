@@ -262,7 +262,7 @@ class PendingTable:
             self._submit_in_turn(pending, answered)
             return
         job, crowd = pending.job, self._crowds[pending.job.ref]
-        if pending.door is self._queue and not pending.travels:
+        if pending.door is self._queue:
             pending.loan = pending.loan or self._lender.lend(job)
             if pending.loan is not None:
                 job = lent(job, pending.loan)
@@ -273,7 +273,7 @@ class PendingTable:
         self._lender.avoid(pending.job.ref)
         if pending.loan is not None:
             self._lender.take_back(pending.loan)
-        pending.loan, pending.travels = None, True
+        pending.loan = None
         self._rename(pending)
         self._submit_again(pending)
 

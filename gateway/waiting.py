@@ -34,7 +34,6 @@ class Pending:
         strikes: how often its job was found to have ended, without a reply.
         inbox: takes the parts of its reply; None where it comes in one piece.
         loan: its payload, while that stays in this process; None where it is in the store.
-        travels: its payload has to be in the store.
     """
 
     job: NewJob
@@ -46,4 +45,3 @@ class Pending:
     strikes: int = 0
     inbox: Inbox | None = None
     loan: Loan | None = None
-    travels: bool = False

@@ -14,7 +14,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.completion import Deployment, complete
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.placement import Plan, place
-from penstock.scheduler.snapshot import Snapshot, worker_id
+from penstock.scheduler.snapshot import Snapshot, stage_of, worker_id
 
 State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
 
@@ -151,8 +151,7 @@ def plan_for(snapshot: Snapshot) -> Plan:
 
 
 def _key(placed: pb.Placement | pb.Worker) -> tuple[StageRef, str]:
-    ref = StageRef(placed.model, placed.version, placed.stage, placed.generation)
-    return ref, placed.fingerprint
+    return stage_of(placed), placed.fingerprint
 
 
 def _key_of(version: pb.ModelVersion, stage: pb.Stage) -> tuple[StageRef, str]:

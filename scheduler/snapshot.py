@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.keys import suffix
+from penstock.scheduler.keys import StageRef, suffix
 
 LIVE_MS: Final = 3000
 """A process that was not seen for longer does not count. It announces itself every second."""
@@ -47,6 +47,11 @@ class Retiring(NamedTuple):
     def left(self) -> str:
         """How a gateway names it that has left it: this once, should it come back."""
         return f"{self.field}@{self.since_ms}"
+
+
+def stage_of(placed: pb.Placement | pb.Worker) -> StageRef:
+    """The stage that a placement asks for, or a worker runs."""
+    return StageRef(placed.model, placed.version, placed.stage, placed.generation)
 
 
 def placement_id(placement: pb.Placement) -> str:

@@ -48,7 +48,7 @@ class PayloadLost(PenstockError):
     code = Code.UNAVAILABLE
 
 
-class PayloadOutOfReach(PenstockError):
+class PayloadOutOfReach(PayloadLost):
     """The job's data is in its gateway's memory, which this worker cannot read: see `Lender`."""
 
     code = Code.DATA_LOSS
@@ -108,8 +108,7 @@ def decode(
 
     Raises:
         InvalidRequest: the payload is damaged, or lacks a tensor that the stage consumes.
-        PayloadLost: there is none.
-        PayloadOutOfReach: there is only a handle of one.
+        PayloadLost: there is none, or only a handle of one.
     """
     head, raws = _read(lease.payload)
     if len(raws) != len(head.inputs):

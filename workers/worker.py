@@ -22,7 +22,7 @@ from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
 from penstock.workers import codec
 from penstock.workers.batching import GuaranteedTurns, Pace, choose_batch, rows_to_claim
-from penstock.workers.codec import PayloadLost, PayloadOutOfReach, Work
+from penstock.workers.codec import PayloadLost, Work
 from penstock.workers.duty import Duty
 from penstock.workers.endings import NO_TIME, Endings
 from penstock.workers.execution import Execution, Failure, Ran
@@ -181,7 +181,7 @@ class Worker:
                 if work.leg is not None and duty.ref.stage == 0:
                     work.leg.check(work.tensors, duty.inputs, duty.rules.most_rows)
                 works.append(work)
-            except (InvalidRequest, PayloadLost, PayloadOutOfReach) as error:
+            except (InvalidRequest, PayloadLost) as error:
                 self._endings.refuse(lease, error)
         self._renewal.hold(works)
         self._staged += works

@@ -7,7 +7,7 @@
 --       goes behind the others of its level instead of being refused  7 the ensemble that they are
 --       for, '' for none  then for each job: id, priority, rows, ms to the deadline, ms it may
 --       wait to begin (0 for the deadline alone), payload, bytes of a large payload that was set
---       beside the job instead (0: it is the payload before)
+--       beside the job instead (0: it is the payload before; negative: that is a handle of so many)
 -- ->    for each job: 1 accepted | its state, if it is known already | 0 refused: too many jobs |
 --       -1 refused: too many bytes |
 --       -2 refused: its payload is not beside it, since there was no memory for it

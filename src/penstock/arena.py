@@ -199,12 +199,6 @@ class ArenaReader:
             raise OutOfReach("the bytes have been taken back")
         return payload
 
-    def close(self) -> None:
-        """Unmap all arenas."""
-        for mapping in self._mappings.values():
-            mapping.memory.close()
-        self._mappings.clear()
-
     def _forget_the_dead(self) -> None:
         for token, mapping in list(self._mappings.items()):
             if not mapping.owner_lives():

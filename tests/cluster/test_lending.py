@@ -1,15 +1,15 @@
 """Large requests between processes that share their memory, and processes that do not."""
 
-import asyncio
 import subprocess
 
 import numpy as np
 import pytest
-from support.load import eventually
+from support.load import Load, eventually
 from support.onnx_models import write_sum
-from support.roles import Role, all_ready, end_all, nodes_that_work
+from support.roles import all_ready, nodes_that_work, starting
 
 from penstock.client import AsyncClient
+from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.link import Links
 
 VALUES = 100_000
@@ -30,56 +30,25 @@ def models(tmp_path):
 
 @pytest.fixture
 def role(tmp_path, redis_url):
-    started = []
-
-    def start(name, *options, within=()):
-        started.append(Role(tmp_path, name, "--redis", redis_url, *options, within=within))
-        return started[-1]
-
-    yield start
-    end_all(started)
+    with starting(tmp_path, redis_url) as start:
+        yield start
 
 
 def values(number):
-    return np.full((1, VALUES), number % 7, np.float32)
+    return np.full((1, VALUES), number % 100, np.float32)
 
 
-class Callers:
-    """Clients that send large requests without pause, each checking its answers."""
+class Sums(Load):
+    """Clients that send large requests."""
 
-    def __init__(self, url, clients=8):
-        self._url, self._clients = url, clients
-        self.answered = 0
-        self._stopping = False
+    def _request(self, place):
+        request = pb.ModelInferRequest(model_name="sum", id=str(place))
+        request.inputs.add(name="values", datatype="FP32", shape=(1, VALUES))
+        request.raw_input_contents.append(values(place).tobytes())
+        return request
 
-    async def __aenter__(self):
-        self._client = AsyncClient(self._url, deadline_s=60.0)
-        self._tasks = [asyncio.create_task(self._ask(start)) for start in range(self._clients)]
-        await self.more(self._clients)
-        return self
-
-    async def __aexit__(self, *_):
-        self._stopping = True
-        await asyncio.gather(*self._tasks)
-        await self._client.close()
-
-    async def more(self, count):
-        wanted = self.answered + count
-
-        def enough():
-            for task in self._tasks:
-                assert not task.done() or task.result()
-            return self.answered >= wanted
-
-        await eventually(enough, within_s=60)
-
-    async def _ask(self, number):
-        while not self._stopping:
-            number += 1
-            answer = await self._client.infer("sum", {"values": values(number)})
-            assert answer["total"].tolist() == [[VALUES * (number % 7)]]
-            self.answered += 1
-        return True
+    def _expected(self, place):
+        return [VALUES * (place % 100)]
 
 
 async def test_on_one_machine_large_requests_stay_out_of_redis(role, models, redis_url):
@@ -94,7 +63,7 @@ async def test_on_one_machine_large_requests_stay_out_of_redis(role, models, red
             before = await received(links)
             for number in range(20):
                 answer = await client.infer("sum", {"values": values(number)})
-                assert answer["total"].tolist() == [[VALUES * (number % 7)]]
+                assert answer["total"].tolist() == [[VALUES * (number % 100)]]
             heard[most] = await received(links) - before
 
     assert heard["0"] > 20 * 4 * VALUES
@@ -103,7 +72,7 @@ async def test_on_one_machine_large_requests_stay_out_of_redis(role, models, red
 
 async def received(links):
     """Bytes that the store has had from its clients."""
-    (info,) = [await links.to("{registry}").command("INFO", "stats")]
+    info = await links.to("{registry}").command("INFO", "stats")
     told = dict(line.split(":") for line in info.decode().splitlines() if ":" in line)
     return int(told["total_net_input_bytes"])
 
@@ -119,11 +88,13 @@ async def test_who_cannot_read_what_was_lent_is_sent_it(role, models):
     await eventually(lambda: all_ready(url))
     await role("node", *place, "--node", "far", within=APART).up()
 
-    async with Callers(url) as callers:
+    async with Sums(url, clients=8) as load:
         assert await nodes_that_work(url) == {"near"}
         status = await near.stop()
-        await callers.more(100)
+        await load.more(100)
 
     assert status == 0, near.log.read_text()
     assert await nodes_that_work(url) == {"far"}
+    assert load.answers.failed == 0, load.answers.errors
+    assert load.answers.wrong == 0
     assert "a worker cannot read lent payloads" in gateway.log.read_text()

@@ -5,20 +5,13 @@ import contextlib
 
 import pytest
 from support.load import Load, eventually
-from support.roles import Role, all_ready, end_all, nodes_that_work, status_of
+from support.roles import all_ready, nodes_that_work, starting, status_of
 
 
 @pytest.fixture
 def role(tmp_path, each_redis_url):
-    """Starts roles: ``role("node", "--node", "a")``; all are gone at the end."""
-    started = []
-
-    def start(name, *options):
-        started.append(Role(tmp_path, name, "--redis", each_redis_url, *options))
-        return started[-1]
-
-    yield start
-    end_all(started)
+    with starting(tmp_path, each_redis_url) as start:
+        yield start
 
 
 async def test_a_node_that_drains_hands_its_work_to_another(role, onnx_digits):

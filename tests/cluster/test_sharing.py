@@ -13,7 +13,7 @@ import tritonclient.grpc as triton
 from support.asked import Asked
 from support.load import DIGITS, digit_request, eventually, expected, images
 from support.onnx_models import write_slow
-from support.roles import Role, all_ready, end_all, two_gateways
+from support.roles import all_ready, starting, two_gateways
 from support.stores import redis, valkey
 
 from penstock.client import AsyncClient, CallFailed
@@ -45,15 +45,8 @@ def models(tmp_path):
 
 @pytest.fixture
 def role(tmp_path, each_redis_url):
-    """Starts roles; all are gone at the end."""
-    started = []
-
-    def start(name, *options):
-        started.append(Role(tmp_path, name, "--redis", each_redis_url, *options))
-        return started[-1]
-
-    yield start
-    end_all(started)
+    with starting(tmp_path, each_redis_url) as start:
+        yield start
 
 
 @pytest.fixture
@@ -68,19 +61,10 @@ def shared(request, tmp_path_factory):
     made = {"valkey": valkey, "redis": redis}[request.param]()
     if made is None:
         pytest.skip("redis-server is not installed")
-    started = []
     folder = tmp_path_factory.mktemp("shared")
-
-    def role(name, *options):
-        started.append(Role(folder, name, "--redis", made.url, *options))
-        return started[-1]
-
-    with made:
-        try:
-            found = asyncio.run(two_gateways(role, write_models(folder / "models")))
-            yield [url for _, url in found], made.url
-        finally:
-            end_all(started)
+    with made, starting(folder, made.url) as role:
+        found = asyncio.run(two_gateways(role, write_models(folder / "models")))
+        yield [url for _, url in found], made.url
 
 
 @pytest.fixture

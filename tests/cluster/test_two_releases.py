@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.load import Load, eventually
-from support.roles import Role, all_ready, end_all, nodes_that_work
+from support.roles import all_ready, nodes_that_work, starting
 
 from penstock.scheduler.keys import RegistryKeys
 from penstock.scheduler.keyspace import SCHEMA
@@ -66,17 +66,13 @@ def other(tmp_path_factory):
 @pytest.fixture
 def role(tmp_path, each_redis_url):
     """Starts roles: ``role("node", "--node", "a", tree=other)``; all are gone at the end."""
-    started = []
+    with starting(tmp_path, each_redis_url) as start_role:
 
-    def start(name, *options, tree=None):
-        environment = {"PYTHONPATH": str(tree / "src")} if tree else {}
-        started.append(
-            Role(tmp_path, name, "--redis", each_redis_url, *options, environment=environment)
-        )
-        return started[-1]
+        def start(name, *options, tree=None):
+            environment = {"PYTHONPATH": str(tree / "src")} if tree else {}
+            return start_role(name, *options, environment=environment)
 
-    yield start
-    end_all(started)
+        yield start
 
 
 async def schemas(url):

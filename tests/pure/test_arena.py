@@ -39,9 +39,7 @@ def arena():
 
 @pytest.fixture
 def reader():
-    reader = ArenaReader()
-    yield reader
-    reader.close()
+    return ArenaReader()
 
 
 @pytest.fixture

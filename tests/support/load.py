@@ -63,7 +63,10 @@ class Answers:
 
 
 class Load:
-    """Sixteen clients that ask without pause until `stop`; after an error, with a short one."""
+    """Sixteen clients that ask without pause until `stop`; after an error, with a short one.
+
+    For other models, subclasses say what is asked, and what has to come.
+    """
 
     def __init__(
         self, url, *, version="2", deadline_s=30.0, clients=_CLIENTS, pause_s=0.01, model="digits"
@@ -108,9 +111,7 @@ class Load:
             place = (place + 7) % len(images())
             began = time.monotonic()
             try:
-                reply = await stub.ModelInfer(
-                    digit_request(place, self._version, self._model), timeout=self._deadline_s
-                )
+                reply = await stub.ModelInfer(self._request(place), timeout=self._deadline_s)
             except grpc.aio.AioRpcError as error:
                 self.answers.errors[f"{error.code().name}: {error.details()}"] += 1
                 # A server that is away would be asked thousands of times a second.
@@ -122,12 +123,17 @@ class Load:
                 self._moved.notify_all()
 
     def _judge(self, place, reply):
-        probabilities = np.frombuffer(reply.raw_output_contents[0], "<f4")
-        same = reply.id == str(place)
-        if same and np.allclose(probabilities, expected()[place], atol=1e-4):
+        found = np.frombuffer(reply.raw_output_contents[0], "<f4")
+        if reply.id == str(place) and np.allclose(found, self._expected(place), atol=1e-4):
             self.answers.right += 1
         else:
             self.answers.wrong += 1
+
+    def _request(self, place):
+        return digit_request(place, self._version, self._model)
+
+    def _expected(self, place):
+        return expected()[place]
 
 
 async def eventually(check, within_s=30.0, every_s=0.05):

@@ -1,6 +1,7 @@
 """The roles, each started by itself against one store, as on a cluster of machines."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -62,6 +63,21 @@ class Role:
                 child.terminate()
         else:
             self.process.terminate()
+
+
+@contextlib.contextmanager
+def starting(folder, url):
+    """Starts roles on one store: ``start("node", "--node", "a")``; all are gone at the end."""
+    started = []
+
+    def start(name, *options, **surroundings):
+        started.append(Role(folder, name, "--redis", url, *options, **surroundings))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        end_all(started)
 
 
 def end_all(roles):
