@@ -14,11 +14,13 @@ import penstock
 from penstock.clock import monotonic
 from penstock.errors import PenstockError
 from penstock.gateway import processes
+from penstock.gateway.begun import Begun, all_sent
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
 from penstock.gateway.control import Control
 from penstock.gateway.dead_letters import DeadLetters
 from penstock.gateway.demand import Demand
+from penstock.gateway.health import Health
 from penstock.gateway.inference import Extensions, Inference, InferenceLimits
 from penstock.gateway.leaving import Leaver
 from penstock.gateway.lending import Lender
@@ -27,14 +29,14 @@ from penstock.gateway.lookout import Lookout
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
 from penstock.gateway.scraping import Scraper, serving_metrics
-from penstock.gateway.server import Health, bind, build_server, check_port
-from penstock.gateway.servicer import Administration, InferenceService
+from penstock.gateway.server import CLUSTER, bind, build_server, check_port
+from penstock.gateway.servicer import SERVICE, Administration, InferenceService
 from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.sharing import KeyTerms, Sharing
 from penstock.gateway.streaming import Streams
 from penstock.gateway.tracing import Tracing
 from penstock.gateway.usage import Usage
-from penstock.lifetime import rest_collector, stop_signals, until_first, write_ready
+from penstock.lifetime import end_process, rest_collector, stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
 from penstock.scheduler.cluster_settings import ClusterSettings
 from penstock.scheduler.jobs import QueueLimits
@@ -51,7 +53,9 @@ from penstock.settings import GatewaySettings
 log = structlog.get_logger()
 
 _MOST_PENDING_BYTES = 2 * 1024**3
-_TURN_AWAY_S, _QUIET_S = 3.0, 0.2
+_TELL_S = 0.2
+_HEARD_AFTER_S = 0.5
+"""Whoever watches a gateway's health has heard by then that it is about to go."""
 
 
 async def run(settings: GatewaySettings) -> None:
@@ -68,7 +72,11 @@ async def run(settings: GatewaySettings) -> None:
     async with stop_signals() as stop, Links(settings.redis) as links:
         gateway = await _Gateway.build(settings, links)
         async with serving_metrics(settings, gateway.scraper.scrape):
-            await gateway.run(stop)
+            server = await gateway.run(stop)
+    # A gRPC server that is stopped, or dropped, ends calls on their way to it as CANCELLED, which
+    # tells no caller to ask elsewhere. This one refuses by name until its process ends; whoever
+    # finds its connection closed then has UNAVAILABLE.
+    end_process(server)
 
 
 def _catalog(settings: GatewaySettings) -> Catalog:
@@ -93,6 +101,7 @@ class _Gateway:
     live_settings: LiveSettings
     usage: Usage
     replies: ReplyReader
+    begun: Begun
 
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
@@ -134,10 +143,12 @@ class _Gateway:
             LiveSettings(ClusterSettings(links), inference.tracing),
             Usage(catalog, pending, demand, control, wishes),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk),
+            Begun(),
         )
 
-    async def run(self, stop: asyncio.Event) -> None:
-        health = Health()
+    async def run(self, stop: asyncio.Event) -> grpc.aio.Server:
+        """Serve until *stop*, then see to the end what has begun; the server refuses all else."""
+        health = Health(SERVICE, CLUSTER)
         server = self._server(health)
         port = bind(server, self.settings.host, self.settings.port)
         self.record.address = f"{self.settings.host}:{port}"
@@ -156,12 +167,12 @@ class _Gateway:
         try:
             await known.wait()
             await server.start()
-            await health.say(serving=True)
+            health.say(serving=True)
             log.info("serving", address=self.record.address)
             rest_collector()
             write_ready(self.settings.ready_file, self.record.address)
             await until_first(stop, *tasks)
-            await self._drain(server, health)
+            await self._drain(health)
         finally:
             for task in tasks:
                 task.cancel()
@@ -170,6 +181,7 @@ class _Gateway:
         with contextlib.suppress(PenstockError):
             await self.replies.attach(leave=True)
         await leave(self.registry, self.record)
+        return server
 
     def _server(self, health: Health) -> grpc.aio.Server:
         return build_server(
@@ -182,6 +194,7 @@ class _Gateway:
                 ),
                 self.queue,
                 self.settings.server_name,
+                self.begun,
             ),
             ClusterService(
                 self.catalog,
@@ -189,6 +202,7 @@ class _Gateway:
                 self.queue,
                 DeadLetters(self.letters, self.catalog, self.pending, self.record.boot_id),
                 self.settings.default_timeout_s,
+                self.begun,
             ),
             health,
             self.settings,
@@ -197,31 +211,26 @@ class _Gateway:
     def _leaver(self) -> Leaver:
         return Leaver(self.catalog, self.pending, self.registry, self.record)
 
-    async def _drain(self, server: grpc.aio.Server, health: Health) -> None:
-        """New requests go elsewhere, those in flight end."""
+    async def _drain(self, health: Health) -> None:
+        """New requests go elsewhere, those in flight end.
+
+        The server is not stopped: it goes on refusing by name until the process ends (`run`).
+        """
         log.info("draining", pending=len(self.pending))
+        told_s = monotonic()
         self.record.draining = True
-        await health.say(serving=False)
+        health.say(serving=False)
         self.inference.draining = True
         self.streams.drain()
-        await self._turn_away()
-        await server.stop(self.settings.drain_s)
+        if late := await self.begun.end(self.settings.drain_s):
+            log.warning("requests took longer than --drain-s and were cut off", requests=late)
+        if health.watchers:
+            await asyncio.sleep(told_s + _HEARD_AFTER_S - monotonic())
         await self.pending.close()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_QUIET_S):
+            async with asyncio.timeout(_TELL_S):
                 await self.pending.tally.tell(self.queue)
-
-    async def _turn_away(self) -> None:
-        """Refuse by name until callers have gone elsewhere.
-
-        Once gRPC's own server stops, a call that is on its way ends as CANCELLED, without a text.
-        Penstock's own client takes that for UNAVAILABLE; others have no reason to try again.
-        """
-        gives_up_s = monotonic() + min(_TURN_AWAY_S, self.settings.drain_s)
-        heard = -1
-        while monotonic() < gives_up_s and self.inference.turned_away != heard:
-            heard = self.inference.turned_away
-            await asyncio.sleep(_QUIET_S)
+        await all_sent(told_s + self.settings.drain_s - monotonic())
 
     async def _watch(self, known: asyncio.Event) -> None:
         async for snapshot in steady(self.registry.watch()):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
+from penstock.gateway.begun import Begun
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.dead_letters import DeadLetters
 from penstock.gateway.depths import Load, loads_of
@@ -31,12 +32,14 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         queue: Queue,
         letters: DeadLetters,
         default_timeout_s: float,
+        begun: Begun,
     ) -> None:
         self._catalog = catalog
         self._registry = registry
         self._queue = queue
         self._letters = letters
         self._default_timeout_s = default_timeout_s
+        self._begun = begun
 
     async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:  # noqa: N802
         """One consistent picture of the cluster."""
@@ -68,6 +71,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
 
     async def RetryDeadLetter(self, request: pb.RetryDeadLetterRequest, context: Any) -> Any:  # noqa: N802
         """One of them once more, and its reply."""
+        self._begun.add()
         try:
             remaining_s = context.time_remaining()
             if remaining_s is None:

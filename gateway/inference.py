@@ -75,7 +75,6 @@ class Inference:
 
     Attributes:
         draining: new requests are turned away, those in flight go on.
-        turned_away: how many were.
         tracing: decides which requests are traced.
         regions: shared memory of clients; None where they may not use it.
         demand: loads models that requests are for, where that is wanted.
@@ -97,7 +96,6 @@ class Inference:
         self._gateway = gateway
         self._limits = limits
         self.draining = False
-        self.turned_away = 0
         self.tracing = extensions.tracing
         self.regions = extensions.regions
         self._lookout = extensions.lookout
@@ -189,7 +187,6 @@ class Inference:
         ends_s = monotonic() + remaining_s
         while True:
             if self.draining:
-                self.turned_away += 1
                 raise ShuttingDown(admission.SHUTTING_DOWN)
             await self.demand.load(missing, ends_s)
             try:
@@ -294,7 +291,6 @@ class Inference:
             situation, payload_bytes, remaining_s, self._limits.most_pending_bytes
         )
         if refused is not None:
-            self.turned_away += self.draining
             raise refused
 
 

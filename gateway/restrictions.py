@@ -26,7 +26,7 @@ _SHARED_MEMORY: Final = tuple(
 PROTOCOLS: Final[Mapping[str, tuple[str, ...]]] = {
     "health": (
         *(f"{_INFERENCE}{name}" for name in ("ServerLive", "ServerReady", "ModelReady")),
-        "grpc.health.v1.Health/",
+        "grpc.health.v1.Health/Check",
     ),
     "metadata": (f"{_INFERENCE}ServerMetadata", f"{_INFERENCE}ModelMetadata"),
     "inference": (f"{_INFERENCE}ModelInfer", f"{_INFERENCE}ModelStreamInfer"),
@@ -38,7 +38,11 @@ PROTOCOLS: Final[Mapping[str, tuple[str, ...]]] = {
     "logging": (f"{_INFERENCE}LogSettings",),
     "cluster": ("penstock.v1.Cluster/",),
 }
-"""Group -> beginnings of the methods in it. Penstock's own service is the group "cluster"."""
+"""Group -> beginnings of the methods in it. Penstock's own service is the group "cluster".
+
+Health/Watch, which Triton does not have, is in none: gRPC's clients watch a server by themselves,
+can send no header there, and would take the refusal for a server that must not be asked.
+"""
 
 
 class Restricted(PenstockError):

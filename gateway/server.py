@@ -1,4 +1,4 @@
-"""The gRPC server: its limits, its services, and the order in which it stops."""
+"""The gRPC server: its limits, its services, and where it listens."""
 
 import socket
 from collections.abc import Iterable
@@ -6,11 +6,12 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf import descriptor_pool
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from penstock.errors import Code, PenstockError
 from penstock.gateway.cluster import ClusterService
+from penstock.gateway.health import Health
 from penstock.gateway.restrictions import Restrictions, parse_rules
 from penstock.gateway.servicer import SERVICE, InferenceService
 from penstock.protos.cluster_pb2_grpc import add_ClusterServicer_to_server
@@ -26,17 +27,6 @@ class PortBusy(PenstockError):
     """Another process serves there."""
 
     code = Code.UNAVAILABLE
-
-
-class Health(health.aio.HealthServicer):  # type: ignore[misc]
-    """grpc.health.v1, Check and Watch; it speaks of this process, never of Redis."""
-
-    async def say(self, *, serving: bool) -> None:
-        """Tell everybody who asks, and everybody who watches."""
-        status = health_pb2.HealthCheckResponse
-        word = status.SERVING if serving else status.NOT_SERVING
-        for service in ("", SERVICE, CLUSTER):
-            await self.set(service, word)
 
 
 class _Pools:
@@ -58,7 +48,7 @@ class _Pools:
 def build_server(
     inference: InferenceService,
     cluster: ClusterService,
-    health_service: Health,
+    watched: Health,
     settings: GatewaySettings,
 ) -> grpc.aio.Server:
     """A server with all services; it has no port yet.
@@ -72,7 +62,7 @@ def build_server(
     )
     server.add_generic_rpc_handlers((inference.handler(),))
     add_ClusterServicer_to_server(cluster, server)  # type: ignore[no-untyped-call]
-    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
+    health_pb2_grpc.add_HealthServicer_to_server(watched, server)
     names = (SERVICE, CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server, pool=_Pools())
     return server

@@ -14,6 +14,7 @@ import grpc
 
 import penstock
 from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
+from penstock.gateway.begun import Begun
 from penstock.gateway.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.control import Control
 from penstock.gateway.idempotency import metadata_key, refuse_for_stream
@@ -71,6 +72,7 @@ class InferenceService:
         administration: Administration,
         queue: Queue,
         server_name: str,
+        begun: Begun,
     ) -> None:
         self._catalog = catalog
         self._inference = inference
@@ -80,6 +82,7 @@ class InferenceService:
         self._control = administration.control
         self._settings = administration.settings
         self._server_name = server_name
+        self._begun = begun
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The service, to be added to a server."""
@@ -104,6 +107,7 @@ class InferenceService:
         answer = _METHODS[name]
 
         async def respond(request: Any, context: Context) -> Any:
+            self._begun.add()
             try:
                 return await answer(self, request)
             except asyncio.CancelledError:
@@ -114,6 +118,7 @@ class InferenceService:
         return respond
 
     async def _model_infer(self, message: bytes, context: Context) -> bytes:
+        self._begun.add()
         try:
             key = metadata_key(context.invocation_metadata())
             return await self._inference.infer(message, context.time_remaining(), key)
@@ -123,6 +128,7 @@ class InferenceService:
             await abort(context, error)
 
     async def _model_stream_infer(self, requests: AsyncIterable[bytes], context: Context) -> None:
+        self._begun.add()
         metadata = dict(context.invocation_metadata() or ())
         ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"
         try:

@@ -116,7 +116,6 @@ class Streams:
             if not reader.cancelled():
                 reader.result()
             elif self._draining:
-                self._inference.turned_away += 1
                 raise ShuttingDown(admission.SHUTTING_DOWN)
         finally:
             self._readers.discard(reader)

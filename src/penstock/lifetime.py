@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 INTERRUPTED = 130
 """Exit status of a process that was told twice to stop: 128 + SIGINT, as shells have it."""
@@ -119,6 +119,13 @@ def rest_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+def end_process(*_kept: object) -> NoReturn:
+    """End this process now, with status 0; what it is given is not let go of before."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def write_ready(path: Path | None, text: str) -> None:

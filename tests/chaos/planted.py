@@ -1,4 +1,4 @@
-"""Faults to plant beside the plain queue: shared replies, sequences, ensembles, lent payloads."""
+"""Faults to plant beside the plain queue: what requests share, are lent, and who leaves them."""
 
 from typing import NamedTuple
 
@@ -269,4 +269,38 @@ LENT_PAYLOADS = [
     ),
 ]
 
-BESIDE_THE_QUEUE = [*SHARED_REPLIES, *SEQUENCE_TURNS, *ENSEMBLES, *LENT_PAYLOADS]
+LEAVES = "tests/cluster/test_gateway_leaves.py::"
+
+LEAVING = [
+    Mutant(
+        "leaving: a gateway's server is stopped before its process",
+        "gateway/app.py",
+        "        return server\n",
+        "        await server.stop(1)\n        return server\n",
+        LEAVES + "test_callers_that_never_pause_hear_of_it",
+    ),
+    Mutant(
+        "leaving: what has begun is not waited for",
+        "gateway/begun.py",
+        "asyncio.wait(set(self._tasks), timeout=within_s)",
+        "asyncio.wait(set(self._tasks), timeout=0)",
+        "tests/conformance/test_semantics.py"
+        "::test_a_gateway_that_drains_refuses_new_requests_and_answers_those_it_has",
+    ),
+    Mutant(
+        "leaving: clients do not hear of it",
+        "gateway/app.py",
+        "        health.say(serving=False)\n",
+        "",
+        LEAVES + "test_steps_of_sequences_go_on_when_it_is_back",
+    ),
+    Mutant(
+        "leaving: clients call it all the same",
+        "src/penstock/client/channel.py",
+        '"grpc.service_config",',
+        '"grpc.nothing",',
+        "tests/grpc/test_client.py::TestAServerThatIsAboutToGo",
+    ),
+]
+
+BESIDE_THE_QUEUE = [*SHARED_REPLIES, *SEQUENCE_TURNS, *ENSEMBLES, *LENT_PAYLOADS, *LEAVING]

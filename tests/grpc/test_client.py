@@ -263,6 +263,29 @@ async def test_calls_that_the_server_asked_to_repeat_do_not_count_as_attempts(cl
     assert answer.parameters["calls"] == asked["times"] + 1
 
 
+class TestAServerThatIsAboutToGo:
+    """Its clients have no connection to another: their calls wait on their side."""
+
+    async def test_gets_no_more_calls_until_it_is_back(self, client):
+        await client.infer("echo", {"x": [1]}, parameters={"leaves_s": 1.0})
+        name = f"l{time.monotonic_ns()}"
+
+        # Of a sequence: it would not be repeated if it might have been taken.
+        answer = await client.infer(
+            "echo", {"x": [1]}, request_id=name, parameters={"sequence_id": 7}
+        )
+
+        assert answer.parameters["calls"] == 1
+
+    async def test_is_named_when_the_deadline_comes_first(self, client):
+        await client.infer("echo", {"x": [1]}, parameters={"leaves_s": 1.0})
+
+        with pytest.raises(Unavailable, match="shutting down, and there is no other") as caught:
+            await client.infer("echo", {"x": [1]}, deadline_s=0.5)
+
+        assert caught.value.retry_after_ms == 100
+
+
 @pytest.mark.parametrize(("pushback", "calls"), [({}, 1), ({"pushback": "0"}, 2)])
 async def test_a_step_of_a_sequence_is_repeated_only_where_it_was_not_taken(
     client, pushback, calls

@@ -4,10 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from penstock.cli.channel import CallFailed, NoGateway, told
 from penstock.client import Client, RetryPolicy, Unavailable, Unreachable
 from penstock.errors import JobFailed
+from penstock.gateway.servicer import SERVICE
 from penstock.loadgen.generator import Unreachable as NoServer
 from penstock.loadgen.requests import describe
 from penstock.protos import cluster_pb2, cluster_pb2_grpc
@@ -17,7 +19,9 @@ ONCE = RetryPolicy(attempts=1)
 
 
 class _Refusing(grpc.GenericRpcHandler):
-    def service(self, handler_call_details):  # noqa: ARG002 all calls alike
+    def service(self, handler_call_details):
+        if handler_call_details.method.startswith("/grpc.health.v1.Health/"):
+            return None  # A gateway's own health is none of Redis's.
         return grpc.unary_unary_rpc_method_handler(
             lambda _, context: context.abort(grpc.StatusCode.UNAVAILABLE, AWAY)
         )
@@ -27,6 +31,9 @@ class _Refusing(grpc.GenericRpcHandler):
 def storeless():
     """The address of a gateway that answers each call like one whose Redis is away."""
     server = grpc.server(ThreadPoolExecutor(2), handlers=[_Refusing()])
+    watched = health.HealthServicer()
+    watched.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(watched, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"

@@ -8,6 +8,7 @@ beyond echoing is asked for by parameters of the request:
 - ``pushbacks``: how many refusals of a request id have it; all if not given
 - ``times``: how many calls with this request id are refused before one is answered
 - ``wait_s``: seconds before the answer
+- ``leaves_s``: seconds for which the server then says that it takes no requests
 """
 
 import asyncio
@@ -17,9 +18,13 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 
 import grpc
+from grpc_health.v1 import health_pb2_grpc
 
+from penstock.gateway.health import Health
+from penstock.gateway.servicer import SERVICE
 from penstock.protos import cluster_pb2, cluster_pb2_grpc
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as rpc
@@ -28,8 +33,9 @@ _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
 
 class Echo(rpc.GRPCInferenceServiceServicer):
-    def __init__(self):
+    def __init__(self, health):
         self.calls = Counter()
+        self._health = health
 
     async def ModelInfer(self, request, context):  # noqa: N802
         self.calls[request.id] += 1
@@ -37,6 +43,10 @@ class Echo(rpc.GRPCInferenceServiceServicer):
         await self._refuse(request, context)
         if "wait_s" in asked:
             await asyncio.sleep(asked["wait_s"].double_param)
+        if "leaves_s" in asked:
+            self._health.say(serving=False)
+            back = partial(self._health.say, serving=True)
+            asyncio.get_running_loop().call_later(asked["leaves_s"].double_param, back)
         response = pb.ModelInferResponse(
             model_name=request.model_name,
             model_version=request.model_version or "1",
@@ -125,7 +135,10 @@ def running():
 
 async def serve():
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
-    rpc.add_GRPCInferenceServiceServicer_to_server(Echo(), server)
+    health = Health(SERVICE)
+    health.say(serving=True)
+    rpc.add_GRPCInferenceServiceServicer_to_server(Echo(health), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
     cluster_pb2_grpc.add_ClusterServicer_to_server(Cluster(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

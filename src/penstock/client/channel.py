@@ -24,6 +24,12 @@ OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
+    # A gateway that is about to go says so, and gets no more calls; one that does not tell, or is
+    # no gateway, counts as healthy (gRPC proposal A17).
+    (
+        "grpc.service_config",
+        '{"healthCheckConfig": {"serviceName": "inference.GRPCInferenceService"}}',
+    ),
 )
 """Options of every channel."""
 

@@ -49,6 +49,9 @@ _UNREACHABLE: Final = (
     "errors resolving ",
 )
 
+_DRAINING: Final = "backend unhealthy"
+"""How gRPC ends the text of a call that it kept back: each gateway said that it is about to go."""
+
 _CLASSES: Final[dict[Code, type[PenstockError]]] = {
     Code.INVALID_ARGUMENT: InvalidRequest,
     Code.NOT_FOUND: ModelNotFound,
@@ -63,6 +66,8 @@ _CLASSES: Final[dict[Code, type[PenstockError]]] = {
 # cancelled on this side has a text of its own ("Locally cancelled ...", "Channel closed!").
 _TURNED_AWAY: Final = (Code.CANCELLED, ("", "CANCELLED"))
 _STOPPED: Final = "the gateway stopped before it took the request"
+_LEAVING: Final = "the gateway is shutting down, and there is no other; try again later"
+_ASK_AGAIN_MS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class Failure:
         code, text = Code(error.code().value[0]), error.details() or ""
         if code is _TURNED_AWAY[0] and text in _TURNED_AWAY[1]:
             return cls(Code.UNAVAILABLE, _STOPPED)
+        if nobody_answers(text) and text.endswith(_DRAINING):
+            return cls(Code.UNAVAILABLE, _LEAVING, _ASK_AGAIN_MS)
         return cls(code, text, _pushback_ms(error.trailing_metadata() or ()))
 
     @property

@@ -1,0 +1,151 @@
+"""A gateway that is told to stop: nobody who calls it then is left without a word."""
+
+import asyncio
+import contextlib
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.load import Load, eventually
+from support.onnx_models import write_accumulator, write_slow
+from support.roles import all_ready, starting, status_of
+from support.waiting import until
+
+from penstock.client import AsyncClient, RetryPolicy
+from penstock.gateway.servicer import SERVICE
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos import grpc_service_pb2_grpc as pb_grpc
+
+SERVING, NOT_SERVING = (
+    health_pb2.HealthCheckResponse.SERVING,
+    health_pb2.HealthCheckResponse.NOT_SERVING,
+)
+GATEWAYS = 6
+LENGTH = 60
+
+
+@pytest.fixture
+def role(tmp_path, redis_url):
+    with starting(tmp_path, redis_url) as start:
+        yield start
+
+
+def serve(role, models):
+    """What a gateway needs to answer."""
+    role("scheduler", "--models", str(models))
+    role("node", "--models", str(models))
+
+
+async def gateway(role, *options, port=0):
+    """One that answers: (role, address)."""
+    started = role("gateway", "--port", str(port), *options)
+    url = await started.up()
+    await eventually(lambda: all_ready(url))
+    return started, url
+
+
+async def test_callers_that_never_pause_hear_of_it(role, onnx_digits):
+    """gRPC's own stop would end some of their calls as CANCELLED, which no caller repeats."""
+    serve(role, onnx_digits)
+    leaving = await asyncio.gather(*(gateway(role) for _ in range(GATEWAYS)))
+
+    async with contextlib.AsyncExitStack() as stack:
+        loads = [
+            await stack.enter_async_context(Load(url, clients=8, pause_s=0.002))
+            for _, url in leaving
+        ]
+        statuses = await asyncio.gather(*(one.stop() for one, _ in leaving))
+
+    assert statuses == [0] * GATEWAYS
+    for load in loads:
+        kinds = {error.partition(":")[0] for error in load.answers.errors}
+        assert kinds == {"UNAVAILABLE"}, load.answers.errors
+        assert load.answers.wrong == 0
+
+
+async def test_steps_of_sequences_go_on_when_it_is_back(role, tmp_path):
+    """A step is repeated only where it was certainly not taken, so none may be on its way then."""
+    patient = "oldest { max_candidate_sequences: 64 } max_sequence_idle_microseconds: 60000000"
+    write_accumulator(tmp_path / "models", batching=patient)
+    serve(role, tmp_path / "models")
+    leaving, url = await gateway(role)
+    done, sums = [], {}
+
+    async def run(sequence):
+        sums[sequence] = []
+        for place in range(LENGTH):
+            answer = await client.infer(
+                "accumulator",
+                {"INPUT": np.int32([[place]])},
+                parameters={
+                    "sequence_id": sequence,
+                    "sequence_start": place == 0,
+                    "sequence_end": place == LENGTH - 1,
+                },
+            )
+            sums[sequence].append(int(answer["OUTPUT"][0, 0]))
+            done.append(sequence)
+            # As they come from elsewhere: not all at once.
+            await asyncio.sleep(0.002 * sequence)
+
+    async with AsyncClient(url, retry=RetryPolicy(attempts=100, longest_delay_s=0.2)) as client:
+        running = asyncio.gather(*(run(sequence) for sequence in range(1, 17)))
+        for _ in range(3):
+            seen = len(done)
+            await until(lambda seen=seen: running.done() or len(done) > seen + 100, 30)
+            assert not running.done(), running.exception()
+            assert await leaving.stop() == 0
+            leaving, _ = await gateway(role, port=url.rpartition(":")[2])
+        await running
+
+    right = np.cumsum(range(LENGTH)).tolist()
+    assert sums == dict.fromkeys(range(1, 17), right)
+
+
+async def test_all_who_watch_its_health_hear_of_it(role, onnx_digits):
+    serve(role, onnx_digits)
+    leaving, url = await gateway(role)
+    async with grpc.aio.insecure_channel(url) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watching = [
+            stub.Watch(health_pb2.HealthCheckRequest(service=name), timeout=60)
+            for name in ("", SERVICE, SERVICE)
+        ]
+        assert [(await watch.read()).status for watch in watching] == [SERVING] * 3
+        # One that leaves takes nobody along.
+        watching.pop().cancel()
+        stopping = asyncio.create_task(leaving.stop())
+
+        assert [(await watch.read()).status for watch in watching] == [NOT_SERVING] * 2
+        assert await stopping == 0
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await watching[0].read()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_what_takes_longer_than_it_waits_is_cut_off_and_leaves_the_queue(role, tmp_path):
+    write_slow(tmp_path / "models")
+    serve(role, tmp_path / "models")
+    _, other = await gateway(role)
+    leaving, url = await gateway(role, "--drain-s", "0.5")
+    request = pb.ModelInferRequest(model_name="slow")
+    request.inputs.add(name="seconds", datatype="FP32", shape=[1, 1])
+    request.raw_input_contents.append(np.float32(3).tobytes())
+    async with grpc.aio.insecure_channel(url) as channel:
+        stub = pb_grpc.GRPCInferenceServiceStub(channel)
+        held = asyncio.ensure_future(stub.ModelInfer(request, timeout=60))
+        await eventually(lambda: _counted(other, "accepted"))
+        assert await leaving.stop() == 0
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await held
+
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "took longer than --drain-s and were cut off" in leaving.log.read_text()
+    await eventually(lambda: _counted(other, "cancelled"))
+
+
+async def _counted(url, what):
+    (version,) = (await status_of(url)).versions
+    return getattr(version.counts, what) == 1
