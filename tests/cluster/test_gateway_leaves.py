@@ -21,7 +21,7 @@ SERVING, NOT_SERVING = (
     health_pb2.HealthCheckResponse.SERVING,
     health_pb2.HealthCheckResponse.NOT_SERVING,
 )
-GATEWAYS = 6
+GATEWAYS = 4
 LENGTH = 60
 
 
@@ -91,7 +91,7 @@ async def test_steps_of_sequences_go_on_when_it_is_back(role, tmp_path):
 
     async with AsyncClient(url, retry=RetryPolicy(attempts=100, longest_delay_s=0.2)) as client:
         running = asyncio.gather(*(run(sequence) for sequence in range(1, 17)))
-        for _ in range(3):
+        for _ in range(2):
             seen = len(done)
             await until(lambda seen=seen: running.done() or len(done) > seen + 100, 30)
             assert not running.done(), running.exception()
@@ -128,10 +128,10 @@ async def test_what_takes_longer_than_it_waits_is_cut_off_and_leaves_the_queue(r
     write_slow(tmp_path / "models")
     serve(role, tmp_path / "models")
     _, other = await gateway(role)
-    leaving, url = await gateway(role, "--drain-s", "0.5")
+    leaving, url = await gateway(role, "--drain-s", "0.2")
     request = pb.ModelInferRequest(model_name="slow")
     request.inputs.add(name="seconds", datatype="FP32", shape=[1, 1])
-    request.raw_input_contents.append(np.float32(3).tobytes())
+    request.raw_input_contents.append(np.float32(1.5).tobytes())
     async with grpc.aio.insecure_channel(url) as channel:
         stub = pb_grpc.GRPCInferenceServiceStub(channel)
         held = asyncio.ensure_future(stub.ModelInfer(request, timeout=60))

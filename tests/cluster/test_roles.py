@@ -1,4 +1,4 @@
-"""The roles, each started by itself against one Redis, as on a cluster of machines."""
+"""The roles, each started by itself against one Redis, the oldest, as on a cluster of machines."""
 
 import asyncio
 import contextlib
@@ -9,8 +9,8 @@ from support.roles import all_ready, nodes_that_work, starting, status_of
 
 
 @pytest.fixture
-def role(tmp_path, each_redis_url):
-    with starting(tmp_path, each_redis_url) as start:
+def role(tmp_path, redis_server):
+    with starting(tmp_path, redis_server) as start:
         yield start
 
 

@@ -44,8 +44,8 @@ def models(tmp_path):
 
 
 @pytest.fixture
-def role(tmp_path, each_redis_url):
-    with starting(tmp_path, each_redis_url) as start:
+def role(tmp_path, redis_server):
+    with starting(tmp_path, redis_server) as start:
         yield start
 
 
@@ -93,8 +93,8 @@ async def accepting(store_url):
 
 
 @pytest.fixture
-async def accepted(each_redis_url):
-    async with accepting(each_redis_url) as wait:
+async def accepted(redis_server):
+    async with accepting(redis_server) as wait:
         yield wait
 
 

@@ -64,9 +64,9 @@ def other(tmp_path_factory):
 
 
 @pytest.fixture
-def role(tmp_path, each_redis_url):
+def role(tmp_path, redis_server):
     """Starts roles: ``role("node", "--node", "a", tree=other)``; all are gone at the end."""
-    with starting(tmp_path, each_redis_url) as start_role:
+    with starting(tmp_path, redis_server) as start_role:
 
         def start(name, *options, tree=None):
             environment = {"PYTHONPATH": str(tree / "src")} if tree else {}
@@ -81,7 +81,7 @@ async def schemas(url):
     return [int(schema) for schema in found]
 
 
-async def test_one_release_replaces_the_other_under_load(role, other, onnx_digits, each_redis_url):
+async def test_one_release_replaces_the_other_under_load(role, other, onnx_digits, redis_server):
     models = ("--models", str(onnx_digits))
     olds = [role("scheduler", *models), role("node", *models, "--node", "this")]
     gateways = [role("gateway", "--port", "0"), role("gateway", "--port", "0", tree=other)]
@@ -113,14 +113,14 @@ async def test_one_release_replaces_the_other_under_load(role, other, onnx_digit
     assert load.answers.wrong == others.answers.wrong == 0
     assert await nodes_that_work(urls[0]) == {"again"}
     if "PENSTOCK_TEST_REVISION" not in os.environ:
-        assert sorted(await schemas(each_redis_url)) == [SCHEMA, SCHEMA + 1]
+        assert sorted(await schemas(redis_server)) == [SCHEMA, SCHEMA + 1]
 
 
-async def test_a_release_that_is_too_far_away_does_not_begin(role, each_redis_url):
+async def test_a_release_that_is_too_far_away_does_not_begin(role, redis_server):
     """It says which release to use, and ends."""
     gateway = role("gateway", "--port", "0")
     await gateway.up()
-    async with Links(each_redis_url) as links:
+    async with Links(redis_server) as links:
         command = links.to(RegistryKeys.tag).command
         time_s, _ = await command("TIME")
         await command("ZADD", RegistryKeys.schemas, (int(time_s) + 60) * 1000, SCHEMA + 2)

@@ -8,7 +8,8 @@ beyond echoing is asked for by parameters of the request:
 - ``pushbacks``: how many refusals of a request id have it; all if not given
 - ``times``: how many calls with this request id are refused before one is answered
 - ``wait_s``: seconds before the answer
-- ``leaves_s``: seconds for which the server then says that it takes no requests
+- ``leaves_s``: seconds for which the server says from then on that it takes no requests; answers in
+  that time have the parameter ``away``
 """
 
 import asyncio
@@ -36,17 +37,18 @@ class Echo(rpc.GRPCInferenceServiceServicer):
     def __init__(self, health):
         self.calls = Counter()
         self._health = health
+        self._away = False
 
     async def ModelInfer(self, request, context):  # noqa: N802
         self.calls[request.id] += 1
         asked = request.parameters
         await self._refuse(request, context)
+        if "leaves_s" in asked:
+            self._leave(away=True)
+            back = partial(self._leave, away=False)
+            asyncio.get_running_loop().call_later(asked["leaves_s"].double_param, back)
         if "wait_s" in asked:
             await asyncio.sleep(asked["wait_s"].double_param)
-        if "leaves_s" in asked:
-            self._health.say(serving=False)
-            back = partial(self._health.say, serving=True)
-            asyncio.get_running_loop().call_later(asked["leaves_s"].double_param, back)
         response = pb.ModelInferResponse(
             model_name=request.model_name,
             model_version=request.model_version or "1",
@@ -59,9 +61,15 @@ class Echo(rpc.GRPCInferenceServiceServicer):
         response.parameters["calls"].int64_param = self.calls[request.id]
         response.parameters["wanted"].string_param = ",".join(wanted)
         response.parameters["server"].int64_param = os.getpid()
+        if self._away:
+            response.parameters["away"].bool_param = True
         for key in asked:
             response.parameters[key].CopyFrom(asked[key])
         return response
+
+    def _leave(self, *, away):
+        self._away = away
+        self._health.say(serving=not away)
 
     async def _refuse(self, request, context):
         asked = request.parameters
