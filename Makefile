@@ -5,8 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 MODELS ?= examples/digits/models
 
-# Much of what tests do is waiting: two at a time take little more than half as long.
+# Processes that run tests. Much of that is waiting, so they are more than there are cores; faults, whose
+# runs have deadlines to keep, have a core each.
 JOBS   ?= 2
+test: JOBS = 3
 # Tests start thousands of processes: each module is compiled once, whatever the machine prefers.
 unexport PYTHONDONTWRITEBYTECODE
 SHARE  ?= 1
