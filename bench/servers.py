@@ -74,6 +74,17 @@ def ceiling(reply: bytes) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def least(kind: str) -> Iterator[Server]:
+    """One of the two that `least` describes."""
+    command = [sys.executable, str(HERE / "least.py"), "--run", kind]
+    with (
+        tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
+        _serving(command, Path(folder)) as server,
+    ):
+        yield server
+
+
+@contextlib.contextmanager
 def _serving(command: list[str], folder: Path, tree: Path | None = None) -> Iterator[Server]:
     ready, log = folder / "ready", folder / "log"
     with log.open("wb") as output:

@@ -1,0 +1,230 @@
+"""The least queue: what W1-one's goal leaves, once a request has gone through a store and back.
+
+    python bench/least.py [--rounds N] [--seconds S]
+
+Serves W1 with grpc.aio, one Valkey and one worker process, for one caller at a time:
+
+lists    requests are pushed to a list, and their replies to another: no queue at all
+scripts  the commands without which there is no queue with leases, in three scripts: enqueue, claim
+         and settle. No deadline, priority, limit, cancellation, statistics or recovery; nothing is
+         validated, nothing waits for others, and the worker does one thing at a time.
+
+Prints by how many milliseconds the p50 of each is above the ceiling's, measured in turn.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import itertools
+import socket
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import grpc
+import hiredis
+import numpy as np
+import uvloop
+from cases import CASES, load_of
+from ceiling import default_reply
+from models import ensure
+from rich.console import Console
+from servers import ceiling, least
+
+from penstock.lifetime import bound_command, write_ready
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.embedded import EmbeddedStore
+
+KINDS: Final = ("lists", "scripts")
+_ID_BYTES: Final = 8
+
+_ENQUEUE = """#!lua
+redis.call('HSET', KEYS[2] .. ARGV[1], 'state', 'waiting', 'payload', ARGV[2])
+redis.call('ZADD', KEYS[1], 1, ARGV[1])
+redis.call('RPUSH', KEYS[3], '1')
+return 1
+"""
+_CLAIM = """#!lua
+local id = redis.call('ZPOPMIN', KEYS[1])[1]
+if not id then return {} end
+redis.call('HSET', KEYS[2] .. id, 'state', 'leased', 'token', ARGV[1])
+redis.call('ZADD', KEYS[3], 1, id)
+return {id, redis.call('HGET', KEYS[2] .. id, 'payload')}
+"""
+_SETTLE = """#!lua
+local v = redis.call('HMGET', KEYS[1] .. ARGV[1], 'state', 'token')
+if v[1] ~= 'leased' or v[2] ~= ARGV[2] then return 0 end
+redis.call('UNLINK', KEYS[1] .. ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('RPUSH', KEYS[3], ARGV[1] .. ARGV[3])
+return 1
+"""
+
+
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+def _command(*words: str | bytes) -> bytes:
+    given = [word.encode() if isinstance(word, str) else word for word in words]
+    return b"*%d\r\n" % len(given) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in given)
+
+
+class _Store(asyncio.Protocol):
+    """A connection whose answers *told* gets."""
+
+    def __init__(self, told: Callable[[Any], None]) -> None:
+        self._told = told
+        self._reader = hiredis.Reader()
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (answer := self._reader.gets()) is not False:
+            self._told(answer)
+
+
+async def run(kind: str, ready_file: Path) -> None:
+    """Run the store, a worker and a server until terminated; *ready_file* gets the address."""
+    async with EmbeddedStore() as store:
+        place = ["--socket", unquote(store.url.removeprefix("unix://"))]
+        roles = [["--work", kind], ["--serve", kind, "--ready-file", str(ready_file)]]
+        commands = [[sys.executable, __file__, *role, *place] for role in roles]
+        children = [
+            await asyncio.create_subprocess_exec(*bound_command(*words)) for words in commands
+        ]
+        await asyncio.gather(*(child.wait() for child in children))
+
+
+async def serve(kind: str, path: str, ready_file: Path) -> None:
+    """Take requests to the store, and replies from there."""
+    loop, ids = asyncio.get_running_loop(), itertools.count()
+    waiting: dict[bytes, asyncio.Future[bytes]] = {}
+    next_reply, enqueue = _command("BLPOP", "replies", "0"), _sha(_ENQUEUE)
+
+    def replied(answer: Any) -> None:
+        back.write(next_reply)
+        waiting.pop(answer[1][:_ID_BYTES]).set_result(answer[1][_ID_BYTES:])
+
+    async def infer(request: bytes, _: Any) -> bytes:
+        id_ = b"%0*d" % (_ID_BYTES, next(ids))
+        waiting[id_] = loop.create_future()
+        out.write(
+            _command("RPUSH", "requests", id_ + request)
+            if kind == "lists"
+            else _command("EVALSHA", enqueue, "3", "ready", "job:", "bell", id_, request)
+        )
+        return await waiting[id_]
+
+    out, _ = await loop.create_unix_connection(lambda: _Store(lambda _: None), path)
+    back, _ = await loop.create_unix_connection(lambda: _Store(replied), path)
+    out.write(_command("SCRIPT", "LOAD", _ENQUEUE))
+    back.write(next_reply)
+    method = {"ModelInfer": grpc.unary_unary_rpc_method_handler(infer)}
+    server = grpc.aio.server()
+    service = "inference.GRPCInferenceService"
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, method),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    write_ready(ready_file, f"127.0.0.1:{port}")
+    await server.wait_for_termination()
+
+
+def work(kind: str, path: str) -> None:
+    """Answer one request after the other."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    model = ensure("w1") / "1" / "model.onnx"
+    session = onnxruntime.InferenceSession(str(model), options)
+
+    def answer(message: bytes) -> bytes:
+        request = pb.ModelInferRequest.FromString(message)
+        given = np.frombuffer(request.raw_input_contents[0], "<f4").reshape(1, -1)
+        (output,) = session.run(["output"], {"input": given})
+        reply = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+        reply.outputs.add(name="output", datatype="FP32", shape=output.shape)
+        reply.raw_output_contents.append(output.tobytes())
+        return reply.SerializeToString()
+
+    reader = hiredis.Reader()
+    with socket.socket(socket.AF_UNIX) as store:
+        store.connect(path)
+
+        def next_answer() -> Any:
+            while (found := reader.gets()) is False:
+                reader.feed(store.recv(1 << 16))
+            return found
+
+        if kind == "lists":
+            sleep = _command("BLPOP", "requests", "0")
+            store.sendall(sleep)
+            while True:
+                _, job = next_answer()
+                reply = job[:_ID_BYTES] + answer(job[_ID_BYTES:])
+                store.sendall(_command("RPUSH", "replies", reply) + sleep)
+                next_answer()
+        claim, settle = _sha(_CLAIM), _sha(_SETTLE)
+        for script in (_CLAIM, _SETTLE):
+            store.sendall(_command("SCRIPT", "LOAD", script))
+            next_answer()
+        sleep = _command("BLPOP", "bell", "0")
+        sleep += _command("EVALSHA", claim, "3", "ready", "job:", "lease", "token")
+        store.sendall(sleep)
+        while True:
+            next_answer()
+            id_, message = next_answer()
+            place = ("3", "job:", "lease", "replies", id_, "token")
+            store.sendall(_command("EVALSHA", settle, *place, answer(message)) + sleep)
+            next_answer()
+
+
+def measure(rounds: int, seconds: float) -> None:
+    """Print by how much each is above the ceiling."""
+    case = next(case for case in CASES if case.name == "W1-one")
+    request = pb.ModelInferRequest(model_name="w1")
+    request.inputs.add(name="input", datatype="FP32", shape=[1, 64])
+    request.raw_input_contents.append(bytes(256))
+    requests = (request.SerializeToString(),)
+    with (
+        ceiling(default_reply().SerializeToString()) as nothing,
+        least(KINDS[0]) as lists,
+        least(KINDS[1]) as scripts,
+    ):
+        sides = [load_of(case, one.address, requests) for one in (nothing, lists, scripts)]
+        taken = [[once(seconds) for once in sides] for _ in range(rounds)]
+    console = Console(highlight=False)
+    for place, kind in enumerate(KINDS, 1):
+        above = [one[place] - one[0] for one in taken]
+        console.print(
+            f"{kind:8} {statistics.median(above):.3f} ms above the ceiling "
+            f"({min(above):.3f}..{max(above):.3f}); W1-one's goal is {case.goal} ms"
+        )
+
+
+def main() -> None:
+    """Measure, or be one of the processes that are measured."""
+    parser = argparse.ArgumentParser(description="What the least queue costs a lone request.")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--run", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--work", choices=KINDS, help=argparse.SUPPRESS)
+    parser.add_argument("--ready-file", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--socket", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        asyncio.run(run(options.run, options.ready_file))
+    elif options.serve:
+        uvloop.run(serve(options.serve, options.socket, options.ready_file))
+    elif options.work:
+        work(options.work, options.socket)
+    else:
+        measure(options.rounds, options.seconds)
+
+
+if __name__ == "__main__":
+    main()
