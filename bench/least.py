@@ -14,12 +14,10 @@ Prints by how many milliseconds the p50 of each is above the ceiling's, measured
 
 import argparse
 import asyncio
-import hashlib
 import itertools
 import socket
 import statistics
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -34,75 +32,69 @@ from models import ensure
 from rich.console import Console
 from servers import ceiling, least
 
-from penstock.lifetime import bound_command, write_ready
+from penstock.gateway.servicer import SERVICE
+from penstock.lifetime import bound_command, stop_signals, write_ready
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.conversation import Conversation
 from penstock.scheduler.embedded import EmbeddedStore
+from penstock.scheduler.scripts import Script
 
 KINDS: Final = ("lists", "scripts")
 _ID_BYTES: Final = 8
 
-_ENQUEUE = """#!lua
+_ENQUEUE: Final = Script.of(
+    "enqueue",
+    """#!lua
 redis.call('HSET', KEYS[2] .. ARGV[1], 'state', 'waiting', 'payload', ARGV[2])
 redis.call('ZADD', KEYS[1], 1, ARGV[1])
 redis.call('RPUSH', KEYS[3], '1')
 return 1
-"""
-_CLAIM = """#!lua
+""",
+)
+_CLAIM: Final = Script.of(
+    "claim",
+    """#!lua
 local id = redis.call('ZPOPMIN', KEYS[1])[1]
 if not id then return {} end
 redis.call('HSET', KEYS[2] .. id, 'state', 'leased', 'token', ARGV[1])
 redis.call('ZADD', KEYS[3], 1, id)
 return {id, redis.call('HGET', KEYS[2] .. id, 'payload')}
-"""
-_SETTLE = """#!lua
+""",
+)
+_SETTLE: Final = Script.of(
+    "settle",
+    """#!lua
 local v = redis.call('HMGET', KEYS[1] .. ARGV[1], 'state', 'token')
 if v[1] ~= 'leased' or v[2] ~= ARGV[2] then return 0 end
 redis.call('UNLINK', KEYS[1] .. ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('RPUSH', KEYS[3], ARGV[1] .. ARGV[3])
 return 1
-"""
-
-
-def _sha(script: str) -> str:
-    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+""",
+)
 
 
 def _command(*words: str | bytes) -> bytes:
-    given = [word.encode() if isinstance(word, str) else word for word in words]
-    return b"*%d\r\n" % len(given) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in given)
-
-
-class _Store(asyncio.Protocol):
-    """A connection whose answers *told* gets."""
-
-    def __init__(self, told: Callable[[Any], None]) -> None:
-        self._told = told
-        self._reader = hiredis.Reader()
-
-    def data_received(self, data: bytes) -> None:
-        self._reader.feed(data)
-        while (answer := self._reader.gets()) is not False:
-            self._told(answer)
+    return hiredis.pack_command(words)
 
 
 async def run(kind: str, ready_file: Path) -> None:
     """Run the store, a worker and a server until terminated; *ready_file* gets the address."""
-    async with EmbeddedStore() as store:
+    async with stop_signals() as stop, EmbeddedStore() as store:
         place = ["--socket", unquote(store.url.removeprefix("unix://"))]
         roles = [["--work", kind], ["--serve", kind, "--ready-file", str(ready_file)]]
         commands = [[sys.executable, __file__, *role, *place] for role in roles]
-        children = [
-            await asyncio.create_subprocess_exec(*bound_command(*words)) for words in commands
-        ]
-        await asyncio.gather(*(child.wait() for child in children))
+        for words in commands:
+            await asyncio.create_subprocess_exec(*bound_command(*words))
+        # They end together with this process.
+        await stop.wait()
 
 
 async def serve(kind: str, path: str, ready_file: Path) -> None:
     """Take requests to the store, and replies from there."""
     loop, ids = asyncio.get_running_loop(), itertools.count()
     waiting: dict[bytes, asyncio.Future[bytes]] = {}
-    next_reply, enqueue = _command("BLPOP", "replies", "0"), _sha(_ENQUEUE)
+    next_reply = _command("BLPOP", "replies", "0")
 
     def replied(answer: Any) -> None:
         back.write(next_reply)
@@ -114,18 +106,17 @@ async def serve(kind: str, path: str, ready_file: Path) -> None:
         out.write(
             _command("RPUSH", "requests", id_ + request)
             if kind == "lists"
-            else _command("EVALSHA", enqueue, "3", "ready", "job:", "bell", id_, request)
+            else _command("EVALSHA", _ENQUEUE.sha, "3", "ready", "job:", "bell", id_, request)
         )
         return await waiting[id_]
 
-    out, _ = await loop.create_unix_connection(lambda: _Store(lambda _: None), path)
-    back, _ = await loop.create_unix_connection(lambda: _Store(replied), path)
-    out.write(_command("SCRIPT", "LOAD", _ENQUEUE))
+    out, _ = await loop.create_unix_connection(lambda: Conversation(lambda _: None), path)
+    back, _ = await loop.create_unix_connection(lambda: Conversation(replied), path)
+    out.write(_command("SCRIPT", "LOAD", _ENQUEUE.source))
     back.write(next_reply)
     method = {"ModelInfer": grpc.unary_unary_rpc_method_handler(infer)}
     server = grpc.aio.server()
-    service = "inference.GRPCInferenceService"
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, method),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, method),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     write_ready(ready_file, f"127.0.0.1:{port}")
@@ -167,18 +158,17 @@ def work(kind: str, path: str) -> None:
                 reply = job[:_ID_BYTES] + answer(job[_ID_BYTES:])
                 store.sendall(_command("RPUSH", "replies", reply) + sleep)
                 next_answer()
-        claim, settle = _sha(_CLAIM), _sha(_SETTLE)
         for script in (_CLAIM, _SETTLE):
-            store.sendall(_command("SCRIPT", "LOAD", script))
+            store.sendall(_command("SCRIPT", "LOAD", script.source))
             next_answer()
         sleep = _command("BLPOP", "bell", "0")
-        sleep += _command("EVALSHA", claim, "3", "ready", "job:", "lease", "token")
+        sleep += _command("EVALSHA", _CLAIM.sha, "3", "ready", "job:", "lease", "token")
         store.sendall(sleep)
         while True:
             next_answer()
             id_, message = next_answer()
             place = ("3", "job:", "lease", "replies", id_, "token")
-            store.sendall(_command("EVALSHA", settle, *place, answer(message)) + sleep)
+            store.sendall(_command("EVALSHA", _SETTLE.sha, *place, answer(message)) + sleep)
             next_answer()
 
 

@@ -11,7 +11,7 @@ import grpc
 import structlog
 
 import penstock
-from penstock.clock import monotonic
+from penstock.clock import Deadline
 from penstock.errors import PenstockError
 from penstock.gateway import processes
 from penstock.gateway.begun import Begun, all_sent
@@ -217,20 +217,21 @@ class _Gateway:
         The server is not stopped: it goes on refusing by name until the process ends (`run`).
         """
         log.info("draining", pending=len(self.pending))
-        told_s = monotonic()
+        deadline = Deadline.after(self.settings.drain_s)
         self.record.draining = True
         health.say(serving=False)
+        heard = Deadline.after(_HEARD_AFTER_S)
         self.inference.draining = True
         self.streams.drain()
         if late := await self.begun.end(self.settings.drain_s):
             log.warning("requests took longer than --drain-s and were cut off", requests=late)
         if health.watchers:
-            await asyncio.sleep(told_s + _HEARD_AFTER_S - monotonic())
+            await asyncio.sleep(heard.remaining_s())
         await self.pending.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_TELL_S):
                 await self.pending.tally.tell(self.queue)
-        await all_sent(told_s + self.settings.drain_s - monotonic())
+        await all_sent(deadline)
 
     async def _watch(self, known: asyncio.Event) -> None:
         async for snapshot in steady(self.registry.watch()):

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from penstock.clock import Deadline
+
 _SIOCOUTQNSD: Final = 0x894B
 """Linux, linux/sockios.h: bytes that were written to a socket and have not left yet."""
 
@@ -21,9 +23,6 @@ class Begun:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-
-    def __len__(self) -> int:
-        return len(self._tasks)
 
     def add(self) -> None:
         """Count the RPC whose handler calls this: until its status has been written, or it fails.
@@ -51,12 +50,10 @@ class Begun:
         return len(late)
 
 
-async def all_sent(within_s: float) -> None:
+async def all_sent(deadline: Deadline) -> None:
     """Wait until what was written to this process's sockets is on its way (Linux)."""
     if sys.platform == "linux":
-        loop = asyncio.get_running_loop()
-        ends_s = loop.time() + within_s
-        while _unsent() and loop.time() < ends_s:  # noqa: ASYNC110 - the kernel tells nobody
+        while _unsent() and not deadline.passed():  # noqa: ASYNC110 - the kernel tells nobody
             await asyncio.sleep(_LOOK_EVERY_S)
 
 

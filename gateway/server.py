@@ -48,7 +48,7 @@ class _Pools:
 def build_server(
     inference: InferenceService,
     cluster: ClusterService,
-    watched: Health,
+    health_service: Health,
     settings: GatewaySettings,
 ) -> grpc.aio.Server:
     """A server with all services; it has no port yet.
@@ -62,7 +62,7 @@ def build_server(
     )
     server.add_generic_rpc_handlers((inference.handler(),))
     add_ClusterServicer_to_server(cluster, server)  # type: ignore[no-untyped-call]
-    health_pb2_grpc.add_HealthServicer_to_server(watched, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     names = (SERVICE, CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server, pool=_Pools())
     return server

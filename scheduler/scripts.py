@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Self
 
 _INCLUDE = "--@include "
 
@@ -20,13 +21,17 @@ class Script:
     source: str
     sha: str
 
+    @classmethod
+    def of(cls, name: str, source: str) -> Self:
+        """The script with this *source*."""
+        sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        return cls(name, source, sha)
+
 
 @cache
 def load(name: str) -> Script:
     """The script ``lua/<name>.lua``, with its includes in place."""
-    source = _with_includes(_read(f"{name}.lua"))
-    digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-    return Script(name, source, digest)
+    return Script.of(name, _with_includes(_read(f"{name}.lua")))
 
 
 def _with_includes(text: str) -> str:

@@ -10,10 +10,10 @@ from chaos.checker import HUNG
 from chaos.deployment import MODEL, VERSION
 from chaos.history import FAIL, INVOKE, OK, UNKNOWN
 from support.load import digit_request, eventually, images
+from support.onnx_models import slow_request
 
 from penstock.client import AsyncClient
 from penstock.errors import PenstockError
-from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
 PAUSE_S = 0.01
@@ -116,10 +116,7 @@ class Patients(Callers):
         run.expected = lambda seconds: np.float32([seconds]).tolist()
 
     async def _answer(self, place, id_):
-        request = pb.ModelInferRequest(model_name="slow", id=id_)
-        request.inputs.add(name="seconds", datatype="FP32", shape=[1, 1])
-        request.raw_input_contents.append(np.float32(place).tobytes())
-        reply = await self._stub.ModelInfer(request)
+        reply = await self._stub.ModelInfer(slow_request(place, id_))
         return _numbers(reply.raw_output_contents[0]) if reply.id == id_ else []
 
 

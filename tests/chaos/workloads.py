@@ -12,7 +12,7 @@ import numpy as np
 from chaos.clients import Crowd
 from chaos.history import INVOKE, OK
 from support.ensembles import WIDTH, step, write_ensemble, write_scale
-from support.onnx_models import write_accumulator, write_sum
+from support.onnx_models import PATIENT, write_accumulator, write_sum
 from support.python_models import config, write_python
 
 from penstock.client import AsyncClient, RetryPolicy
@@ -72,8 +72,7 @@ def write_models(folder, history):
     told = f'parameters {{ key: "history" value {{ string_value: "{history}" }} }}\n'
     outputs = {"twice": number, "made": number}
     write_python(root, "once", _ONCE, config({"number": number}, outputs, more=told + _WORKERS))
-    batching = "oldest { max_candidate_sequences: 64 } max_sequence_idle_microseconds: 60000000"
-    write_accumulator(root, batching=batching)
+    write_accumulator(root, batching=PATIENT)
     for name, factor in (("double", 2), ("triple", 3)):
         write_scale(root, name, factor)
     write_sum(root)

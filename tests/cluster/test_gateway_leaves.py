@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.load import digit_request, eventually
-from support.onnx_models import write_accumulator, write_slow
-from support.roles import all_ready, starting, status_of
+from support.onnx_models import PATIENT, slow_request, write_accumulator, write_slow
+from support.roles import gateway, serve, starting, status_of
 from support.waiting import until
 
 from penstock.client import AsyncClient, RetryPolicy
 from penstock.gateway.servicer import SERVICE
-from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
 SERVING, NOT_SERVING = (
@@ -29,20 +28,6 @@ LENGTH = 60
 def role(tmp_path, redis_url):
     with starting(tmp_path, redis_url) as start:
         yield start
-
-
-def serve(role, models):
-    """What a gateway needs to answer."""
-    role("scheduler", "--models", str(models))
-    role("node", "--models", str(models))
-
-
-async def gateway(role, *options, port=0):
-    """One that answers: (role, address)."""
-    started = role("gateway", "--port", str(port), *options)
-    url = await started.up()
-    await eventually(lambda: all_ready(url))
-    return started, url
 
 
 async def test_callers_that_never_pause_hear_of_it(role, onnx_digits):
@@ -76,8 +61,7 @@ async def test_callers_that_never_pause_hear_of_it(role, onnx_digits):
 
 async def test_steps_of_sequences_go_on_when_it_is_back(role, tmp_path):
     """A step is repeated only where it was certainly not taken, so none may be on its way then."""
-    patient = "oldest { max_candidate_sequences: 64 } max_sequence_idle_microseconds: 60000000"
-    write_accumulator(tmp_path / "models", batching=patient)
+    write_accumulator(tmp_path / "models", batching=PATIENT)
     serve(role, tmp_path / "models")
     leaving, url = await gateway(role)
     done, sums = [], {}
@@ -139,12 +123,9 @@ async def test_what_takes_longer_than_it_waits_is_cut_off_and_leaves_the_queue(r
     serve(role, tmp_path / "models")
     _, other = await gateway(role)
     leaving, url = await gateway(role, "--drain-s", "0.2")
-    request = pb.ModelInferRequest(model_name="slow")
-    request.inputs.add(name="seconds", datatype="FP32", shape=[1, 1])
-    request.raw_input_contents.append(np.float32(1.5).tobytes())
     async with grpc.aio.insecure_channel(url) as channel:
         stub = pb_grpc.GRPCInferenceServiceStub(channel)
-        held = asyncio.ensure_future(stub.ModelInfer(request, timeout=60))
+        held = asyncio.ensure_future(stub.ModelInfer(slow_request(1.5), timeout=60))
         await eventually(lambda: _counted(other, "accepted"))
         assert await leaving.stop() == 0
 

@@ -12,7 +12,7 @@ import pytest
 import tritonclient.grpc as triton
 from support.asked import Asked
 from support.load import DIGITS, digit_request, eventually, expected, images
-from support.onnx_models import write_slow
+from support.onnx_models import slow_request, write_slow
 from support.roles import all_ready, starting, two_gateways
 from support.stores import redis, valkey
 
@@ -108,13 +108,6 @@ async def counted(url, model):
     assert stats.queue.count == stats.success.count
     assert stats.compute_infer.count == stats.success.count - stats.cache_hit.count
     return np.array([one.execution_count, *counts])
-
-
-def slow_request(seconds, request_id=""):
-    request = pb.ModelInferRequest(model_name="slow", id=request_id)
-    request.inputs.add(name="seconds", datatype="FP32", shape=[1, 1])
-    request.raw_input_contents.append(np.float32(seconds).tobytes())
-    return request
 
 
 class TestCache:

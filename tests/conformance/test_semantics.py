@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from support.metrics import scrape
-from support.onnx_models import write_add_sub, write_slow
+from support.onnx_models import slow_request, write_add_sub, write_slow
 from support.waiting import until
 
 from penstock.protos import grpc_service_pb2 as pb
@@ -32,13 +32,6 @@ def addition(**fields):
     for name in ("INPUT0", "INPUT1"):
         request.inputs.add(name=name, datatype="INT32", shape=[1, 16])
         request.raw_input_contents.append(bytes(64))
-    return request
-
-
-def slow(seconds):
-    request = pb.ModelInferRequest(model_name="slow")
-    request.inputs.add(name="seconds", datatype="FP32", shape=[1, 1])
-    request.raw_input_contents.append(np.float32(seconds).tobytes())
     return request
 
 
@@ -172,7 +165,7 @@ async def test_a_gateway_that_drains_refuses_new_requests_and_answers_those_it_h
     running = cluster(repository)
     async with grpc.aio.insecure_channel(running.url) as channel:
         stub = GRPCInferenceServiceStub(channel)
-        held = asyncio.ensure_future(stub.ModelInfer(slow(3), timeout=30))
+        held = asyncio.ensure_future(stub.ModelInfer(slow_request(3), timeout=30))
         await until(lambda: asyncio.to_thread(_pending, running), seconds=30)
         os.kill(running.processes()["gateway"][0], signal.SIGTERM)
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from penstock.clock import Deadline
 from penstock.gateway.begun import Begun, all_sent
 
 
@@ -75,7 +76,7 @@ async def test_it_waits_for_what_the_other_end_has_no_room_for():
                     written += near.send(bytes(1 << 16))
             except BlockingIOError:
                 pass
-            waiting = asyncio.create_task(all_sent(60))
+            waiting = asyncio.create_task(all_sent(Deadline.after(60)))
             done, _ = await asyncio.wait({waiting}, timeout=0.05)
             assert not done
 

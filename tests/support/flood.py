@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import grpc
-import numpy as np
+from support.onnx_models import slow_request
 
-from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
 TAKES_S = 0.02
@@ -32,9 +31,7 @@ async def flood(url, phases):
 
 
 async def _ask(stub, deadline_s, phase, told):
-    request = pb.ModelInferRequest(model_name="slow", id=f"{phase}")
-    request.inputs.add(name="seconds", datatype="FP32", shape=[1, 1])
-    request.raw_input_contents.append(np.float32(TAKES_S).tobytes())
+    request = slow_request(TAKES_S, f"{phase}")
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     try:

@@ -1,14 +1,19 @@
 """Small ONNX models for tests, each written as an entry of a model repository.
 
-Every function writes ``<root>/<name>/config.pbtxt`` and ``<root>/<name>/1/model.onnx`` and returns
-the entry's directory.
+Every ``write_...`` writes ``<root>/<name>/config.pbtxt`` and ``<root>/<name>/1/model.onnx`` and
+returns the entry's directory.
 """
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from penstock.protos import grpc_service_pb2 as pb
+
 MAX_BATCH = 8
+
+PATIENT = "oldest { max_candidate_sequences: 64 } max_sequence_idle_microseconds: 60000000"
+"""The `sequence_batching` of sequences that may pause for a minute."""
 
 _ONNX_TYPES = {
     "BOOL": "BOOL",
@@ -209,6 +214,16 @@ def write_slow(root: Path, name: str = "slow", *, max_batch: int = 1) -> Path:
     rounds_per_s = _measure_rounds_per_s(graph)
     config = _config(name, max_batch, {"seconds": ("FP32", (1,))}, {"done": ("FP32", (1,))})
     return _write(root, name, _spinning_graph(name, rounds_per_s), config)
+
+
+def slow_request(seconds: float, request_id: str = "") -> pb.ModelInferRequest:
+    """A request for *seconds* of the model `write_slow`."""
+    import numpy as np
+
+    request = pb.ModelInferRequest(model_name="slow", id=request_id)
+    request.inputs.add(name="seconds", datatype="FP32", shape=[1, 1])
+    request.raw_input_contents.append(np.float32(seconds).tobytes())
+    return request
 
 
 def _spinning_graph(name, rounds_per_s):

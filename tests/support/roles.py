@@ -95,16 +95,24 @@ def end_all(roles):
             one.process.wait()
 
 
+def serve(role, models, *options):
+    """Start with *role* what a gateway needs to answer; *options* are the scheduler's."""
+    role("scheduler", "--models", str(models), *options)
+    role("node", "--models", str(models))
+
+
+async def gateway(role, *options, port=0):
+    """A gateway that answers, started with *role*: (role, address)."""
+    started = role("gateway", "--port", str(port), *options)
+    url = await started.up()
+    await eventually(lambda: all_ready(url))
+    return started, url
+
+
 async def two_gateways(role, models):
     """Two gateways of one cluster, started with *role*: (role, address) each."""
-    place = ("--models", str(models))
-    role("scheduler", *place, "--repository-poll-secs", "0.2")
-    role("node", *place)
-    started = [role("gateway", "--port", "0") for _ in range(2)]
-    urls = [await gateway.up() for gateway in started]
-    for url in urls:
-        await eventually(lambda url=url: all_ready(url))
-    return list(zip(started, urls, strict=True))
+    serve(role, models, "--repository-poll-secs", "0.2")
+    return await asyncio.gather(gateway(role), gateway(role))
 
 
 async def status_of(url):
