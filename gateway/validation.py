@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from penstock.datatypes import ITEM_BYTES
 from penstock.gateway import refusals
 from penstock.protos.cluster_pb2 import TensorSpec
 from penstock.protos.contents import FIELDS, filled_fields
@@ -22,7 +23,6 @@ from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs import ROUTE, TRACE
 from penstock.scheduler.policies import QueuePolicy, by_level, default_policy
 from penstock.scheduler.urgency import level_of, queue_timeout_us
-from penstock.tensors import ITEM_BYTES
 
 Tensor = ModelInferRequest.InferInputTensor
 Raw = Sequence[bytes | memoryview]

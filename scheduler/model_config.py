@@ -14,6 +14,7 @@ from typing import Final, NoReturn, cast
 from google.protobuf import json_format, text_format
 from google.protobuf.message import Message
 
+from penstock.datatypes import DATATYPES
 from penstock.errors import InvalidConfiguration
 from penstock.protos import model_config_pb2 as pb
 from penstock.protos.pool import POOL
@@ -21,7 +22,6 @@ from penstock.scheduler import ensembles, policies, reshape, warmup
 from penstock.scheduler.config_fields import CHOICES, Standing, field_of
 from penstock.scheduler.response_cache import cache_problems
 from penstock.scheduler.sequence_config import sequence_problems
-from penstock.tensors import DATATYPES
 
 PYTHON: Final = "python"
 """The runtime, and the `backend`, of models that are Python code."""

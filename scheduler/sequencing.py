@@ -6,12 +6,12 @@ and outputs that they are not sent unless config.pbtxt lists them.
 """
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
+from penstock.datatypes import ITEM_BYTES
 from penstock.errors import InvalidConfiguration
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
@@ -20,10 +20,12 @@ from penstock.scheduler.dataflow import fits, shown
 from penstock.scheduler.jobs import SequenceTerms
 from penstock.scheduler.model_config import datatype_of_config
 from penstock.scheduler.sequence_config import LISTS, Kind
-from penstock.tensors import ITEM_BYTES, NUMPY_TYPES
 
 DEFAULT_IDLE_US: Final = 1_000_000
 """As in Triton."""
+
+_CONTROL_FORMATS: Final = {"INT32": "<i", "FP32": "<f", "BOOL": "<?"}
+"""Datatype of a control's two values -> how `struct` packs one, of those in `LISTS`."""
 
 Specs = Mapping[str, pb.TensorSpec]
 
@@ -171,7 +173,7 @@ def _control(tensor: config_pb.ModelSequenceBatching.ControlInput, inputs: Specs
         kind=Kind.Name(control.kind).removeprefix("CONTROL_SEQUENCE_"),
         datatype=datatype,
         shape=(1,) * len(spec.shape),
-        values=tuple(NUMPY_TYPES[datatype].type(value).tobytes() for value in given),
+        values=tuple(struct.pack(_CONTROL_FORMATS[datatype], value) for value in given),
     )
 
 
@@ -215,5 +217,5 @@ def _initial(
     elif item_bytes is None:
         raw = bytes(4 * elements)  # so many strings, each of length 0
     else:
-        raw = np.zeros(elements, NUMPY_TYPES[datatype]).tobytes()
+        raw = bytes(item_bytes * elements)
     return state.input_name, datatype, [1] * lead + dims, raw

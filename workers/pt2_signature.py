@@ -17,8 +17,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from penstock.datatypes import DATATYPES
 from penstock.errors import ArtifactUnusable
-from penstock.tensors import DATATYPES
 
 EXTRA_FILE = "penstock.json"
 """The key of ``extra_files`` in `torch.export.save` and `torch.export.load`."""

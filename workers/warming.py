@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import structlog
 
+from penstock.datatypes import ITEM_BYTES
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.completion import Deployment
 from penstock.scheduler.model_config import datatype_of_config
 from penstock.tensors import (
-    ITEM_BYTES,
     NUMPY_TYPES,
     Array,
     MalformedBytes,

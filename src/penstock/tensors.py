@@ -1,4 +1,4 @@
-"""Tensors on the wire and in memory: datatypes, byte sizes, numpy views of raw bytes.
+"""Tensors on the wire and in memory: numpy views of raw bytes.
 
 The wire names are those of the Open Inference Protocol; raw bytes are little endian and row
 major. BYTES elements are a uint32 length followed by that many bytes. BF16 has no numpy type:
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock.datatypes import DATATYPES
 from penstock.errors import InvalidRequest
 
 Array = npt.NDArray[Any]
@@ -34,13 +35,6 @@ NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     "BYTES": np.dtype(np.object_),
 }
 """Wire datatype -> numpy dtype of its arrays."""
-
-DATATYPES = frozenset(NUMPY_TYPES)
-
-ITEM_BYTES: dict[str, int | None] = {
-    name: None if name == "BYTES" else dtype.itemsize for name, dtype in NUMPY_TYPES.items()
-}
-"""Wire datatype -> bytes of one element, None for BYTES, whose elements differ."""
 
 _WIRE_NAMES = {dtype: name for name, dtype in NUMPY_TYPES.items() if name not in ("BF16", "BYTES")}
 _LENGTH = struct.Struct("<I")

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from penstock.datatypes import DATATYPES
 from penstock.errors import InvalidRequest
 from penstock.protos.contents import FIELD_OF, normalise, raw_from_contents
 from penstock.protos.grpc_service_pb2 import InferTensorContents, ModelInferRequest
-from penstock.tensors import DATATYPES, NUMPY_TYPES, pack_bytes
+from penstock.tensors import NUMPY_TYPES, pack_bytes
 
 
 @pytest.mark.parametrize("datatype", sorted(FIELD_OF))

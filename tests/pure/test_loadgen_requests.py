@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
+from penstock.datatypes import DATATYPES
 from penstock.errors import InvalidRequest
 from penstock.loadgen.requests import Input, Model, Wishes, make_requests
 from penstock.protos import grpc_service_pb2 as pb
-from penstock.tensors import DATATYPES, from_raw
+from penstock.tensors import from_raw
 
 
 def model(*inputs, max_batch_size=8):

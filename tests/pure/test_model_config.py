@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records import config
 
+from penstock.datatypes import DATATYPES
 from penstock.errors import InvalidConfiguration
 from penstock.protos import model_config_pb2 as pb
 from penstock.scheduler.model_config import (
@@ -17,7 +18,6 @@ from penstock.scheduler.model_config import (
     instances,
     parse,
 )
-from penstock.tensors import DATATYPES
 
 SOURCE = "m/config.pbtxt"
 TRITON = """

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from penstock.tensors import DATATYPES, NUMPY_TYPES
+from penstock.datatypes import DATATYPES
+from penstock.tensors import NUMPY_TYPES
 from penstock.workers.sharding.errors import CannotShard
 from penstock.workers.sharding.samples import InputSpec, parse_inputs, reject_unknown, sample
 

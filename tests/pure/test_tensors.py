@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+from penstock.datatypes import DATATYPES, ITEM_BYTES
 from penstock.tensors import (
-    DATATYPES,
-    ITEM_BYTES,
     NUMPY_TYPES,
     MalformedBytes,
     UnknownDatatype,
@@ -24,6 +23,12 @@ from penstock.tensors import (
 
 NUMERIC = sorted(DATATYPES - {"BYTES", "BF16"})
 SHAPES = st_numpy.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
+
+
+def test_each_datatype_has_arrays_of_its_size():
+    sizes = {name: dtype.itemsize for name, dtype in NUMPY_TYPES.items()}
+
+    assert sizes | {"BYTES": None} == ITEM_BYTES
 
 
 @given(data=st.data(), datatype=st.sampled_from(NUMERIC))

@@ -5,10 +5,11 @@ import pytest
 from support.infer_requests import spec
 from support.records import config, signature, version
 
+from penstock.datatypes import DATATYPES
 from penstock.errors import ArtifactUnusable, InvalidConfiguration
 from penstock.scheduler.completion import complete
 from penstock.scheduler.model_config import parse
-from penstock.tensors import DATATYPES, to_raw
+from penstock.tensors import to_raw
 from penstock.workers.execution import Execution
 from penstock.workers.warming import read_samples, warm_up
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penstock.tensors import ITEM_BYTES
+from penstock.datatypes import ITEM_BYTES
 from penstock.workers.sharding.errors import CannotShard
 from penstock.workers.sharding.graph import Graph, Operation, Tensor, Weight
 from penstock.workers.sharding.onnx_sizes import Sizes, read_sizes

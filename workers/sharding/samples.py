@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from penstock.tensors import DATATYPES, NUMPY_TYPES, Array, bf16_from_float32, datatype_of
+from penstock.datatypes import DATATYPES
+from penstock.tensors import NUMPY_TYPES, Array, bf16_from_float32, datatype_of
 from penstock.workers.sharding.errors import CannotShard
 
 HOW = "write --input name=shape:datatype, such as image=-1,1,8,8:FP32, or name=@file.npy"

@@ -17,7 +17,8 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_leaves
 
-from penstock.tensors import ITEM_BYTES, Array
+from penstock.datatypes import ITEM_BYTES
+from penstock.tensors import Array
 from penstock.workers.pt2_signature import DATATYPE_NAMES, call_arguments, signature_of
 from penstock.workers.sharding.comparison import Tensors
 from penstock.workers.sharding.errors import CannotShard
