@@ -1,49 +1,30 @@
 """The life of a process: how it ends, together with whom, and how it says that it serves.
 
 Roles end in order at the first SIGTERM or SIGINT, at once at the second, and never outlive the
-process that started them. ``python -m penstock.lifetime PARENT_PID COMMAND ...`` becomes a program
-that ends with its parent as well, though it knows nothing of Penstock.
+process that started them (`penstock.bound`).
 """
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from penstock.bound import set_process_option
+
 INTERRUPTED = 130
 """Exit status of a process that was told twice to stop: 128 + SIGINT, as shells have it."""
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_POLL_S = 0.5
-
-
-def die_with_parent(parent_pid: int | None) -> None:
-    """Send this process SIGTERM when its parent ends; None to live by itself.
-
-    Raises:
-        SystemExit: *parent_pid* is not the parent any more: it has ended already.
-    """
-    if parent_pid is None:
-        return
-    if not _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM):
-        threading.Thread(target=_watch_parent, args=(parent_pid,), daemon=True).start()
-    # The kernel reports only deaths to come; the parent may have ended before the call above.
-    if os.getppid() != parent_pid:
-        raise SystemExit(f"penstock: the process that started this one ({parent_pid}) is gone")
 
 
 def adopt_orphans() -> None:
     """Become the parent of descendants whose parent dies, so that none can be lost (Linux)."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def children_of(pid: int) -> list[int]:
@@ -139,22 +120,4 @@ def write_ready(path: Path | None, text: str) -> None:
 
 def bound_command(*command: str) -> list[str]:
     """The command line of *command* as a child that ends together with this process."""
-    return [sys.executable, "-m", "penstock.lifetime", str(os.getpid()), *command]
-
-
-def _prctl(option: int, value: int) -> bool:
-    if sys.platform != "linux":
-        return False
-    failed: int = ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
-    return failed == 0
-
-
-def _watch_parent(parent_pid: int) -> None:
-    while os.getppid() == parent_pid:
-        time.sleep(_POLL_S)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    die_with_parent(int(sys.argv[1]))
-    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 the caller's own command line
+    return [sys.executable, "-m", "penstock.bound", str(os.getpid()), *command]

@@ -298,8 +298,8 @@ def worker(
 
 def _begin(role: str, kind: "type[S]", options: dict[str, Any]) -> "S":
     """Read the settings and take up the role's life; *options* are named like the settings."""
+    from penstock.bound import die_with_parent
     from penstock.heap import keep_freed_memory
-    from penstock.lifetime import die_with_parent
     from penstock.settings import load
     from penstock.telemetry import configure_logging
 
