@@ -2,11 +2,12 @@
 
 import sys
 
-from penstock.lifetime import INTERRUPTED
+from penstock.lifetime import INTERRUPTED, spare_collector
 
 
 def main() -> None:
     """Run the command line and end the process with its status."""
+    spare_collector()
     try:
         from penstock.cli.app import run
     except ModuleNotFoundError as error:

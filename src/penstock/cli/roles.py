@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from penstock.lifetime import end_process
+
 if TYPE_CHECKING:
     from penstock.settings import RoleSettings
 
@@ -202,6 +204,7 @@ def gateway(
     from penstock.gateway.app import run
 
     _run(run(settings))
+    end_process()
 
 
 def scheduler(
@@ -225,6 +228,7 @@ def scheduler(
     from penstock.scheduler.app import run
 
     _run(run(settings))
+    end_process()
 
 
 def node(
@@ -252,6 +256,7 @@ def node(
     from penstock.workers.node import run
 
     _run(run(settings))
+    end_process()
 
 
 def worker(
@@ -293,7 +298,11 @@ def worker(
     settings = _begin("worker", WorkerSettings, options)
     from penstock.workers.app import run
 
-    raise typer.Exit(_run(run(settings)))
+    status = _run(run(settings))
+    if settings.allow_python_models:
+        # Models' code may have left something for the interpreter's end.
+        raise typer.Exit(status)
+    end_process(status=status)
 
 
 def _begin(role: str, kind: "type[S]", options: dict[str, Any]) -> "S":

@@ -94,6 +94,7 @@ def up(
     Ctrl-C stops all of it in order and loses nothing; a second Ctrl-C stops it at once.
     """
     options = locals()
+    from penstock.lifetime import end_process
     from penstock.settings import UpSettings, load
     from penstock.telemetry import configure_logging
 
@@ -101,6 +102,7 @@ def up(
     _check_models(settings.models)
     configure_logging("up", level=settings.log_level)
     asyncio.run(_Up(settings).run())
+    end_process()
 
 
 def _check_models(models: Sequence[Path]) -> None:
