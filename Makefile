@@ -88,9 +88,10 @@ $(VENV)/run.stamp: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[server,onnx]'
 	@touch $@
 
+# What is imported is compiled then: most of torch and of the tools never is.
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Penstock and its development tools into $(VENV) ..."
-	$(PIP) -e '.[dev]'
+	$(PIP) --no-compile -e '.[dev]'
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/bin/python:
