@@ -11,12 +11,14 @@ import onnx
 import pytest
 import tritonclient.grpc as triton
 from support.asked import Asked
+from support.cluster import Cluster
 from support.control import image, index_of, refused, soon, sound
 from support.load import DIGITS, Load, eventually, expected
 
 from penstock.protos import grpc_service_pb2 as pb
 
 CROWD = 64
+EXPLICIT = ("--model-control-mode", "explicit")
 
 
 def touch(artifact):
@@ -114,13 +116,51 @@ def explicit(cluster):
     clients = []
 
     def start(models, *options):
-        running = cluster(models, "--model-control-mode", "explicit", *options)
+        running = cluster(models, *EXPLICIT, *options)
         clients.append(triton.InferenceServerClient(running.url))
         return running, clients[-1]
 
     yield start
     for client in clients:
         client.close()
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory):
+    """A cluster that loads nothing by itself; `broken` is one test's, which puts it right."""
+    root = tmp_path_factory.mktemp("waiting") / "models"
+    for name in ("digits", "broken"):
+        shutil.copytree(DIGITS / "models" / "digits", root / name)
+    config = root / "broken" / "config.pbtxt"
+    config.write_text(config.read_text().replace('name: "digits"', 'name: "broken"'))
+    (root / "broken" / "1" / "model.onnx").write_bytes(b"no model")
+    one = Cluster(root.parent / "cluster", root, *EXPLICIT)
+    with one.running():
+        yield one
+
+
+@pytest.fixture
+def waiting_client(waiting):
+    with triton.InferenceServerClient(waiting.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """A cluster that has loaded `digits` at its start, and not `other`; tests leave it so."""
+    root = tmp_path_factory.mktemp("loaded") / "models"
+    for name in ("digits", "other"):
+        shutil.copytree(DIGITS / "models" / "digits", root / name)
+    (root / "other" / "config.pbtxt").unlink()
+    one = Cluster(root.parent / "cluster", root, *EXPLICIT, "--load-model", "digits")
+    with one.running():
+        yield one
+
+
+@pytest.fixture
+def loaded_client(loaded):
+    with triton.InferenceServerClient(loaded.url) as client:
+        yield client
 
 
 class TestExplicit:
@@ -152,13 +192,9 @@ class TestExplicit:
             "Request for unknown model: 'digits' has no available versions",
         )
 
-    def test_models_to_load_at_the_start_are_loaded(self, explicit, onnx_digits):
-        shutil.copytree(onnx_digits / "digits", onnx_digits / "other", dirs_exist_ok=True)
-        (onnx_digits / "other" / "config.pbtxt").unlink()
-        _, client = explicit(onnx_digits, "--load-model", "digits")
-
-        assert client.is_model_ready("digits")
-        assert index_of(client)["other", ""] == ("", "")
+    def test_models_to_load_at_the_start_are_loaded(self, loaded_client):
+        assert loaded_client.is_model_ready("digits")
+        assert index_of(loaded_client)["other", ""] == ("", "")
 
     def test_what_changes_in_the_repository_counts_when_it_is_loaded_again(
         self, explicit, onnx_digits
@@ -176,8 +212,8 @@ class TestExplicit:
 
         assert client.is_model_ready("digits", "2")
 
-    def test_refusals_have_tritons_words(self, explicit, onnx_digits):
-        _, client = explicit(onnx_digits)
+    def test_refusals_have_tritons_words(self, waiting_client):
+        client = waiting_client
 
         assert refused(client.load_model, "nothing") == (
             "StatusCode.INTERNAL",
@@ -196,27 +232,25 @@ class TestExplicit:
         assert refused(client.load_model, "digits", config="no json")[0] == "StatusCode.INTERNAL"
 
     def test_a_load_fails_with_the_workers_reason_and_works_once_it_is_put_right(
-        self, explicit, onnx_digits
+        self, waiting, waiting_client
     ):
-        artifact = onnx_digits / "digits" / "1" / "model.onnx"
-        good = artifact.read_bytes()
-        artifact.write_bytes(b"no model")
-        _, client = explicit(onnx_digits)
+        client = waiting_client
 
-        status, text = refused(client.load_model, "digits")
+        status, text = refused(client.load_model, "broken")
 
         assert status == "StatusCode.INTERNAL"
-        assert text.startswith("failed to load 'digits', version 1: ")
+        assert text.startswith("failed to load 'broken', version 1: ")
         assert "model.onnx is not a model that ONNX Runtime" in text
-        assert index_of(client)["digits", "1"][0] == "UNAVAILABLE"
+        assert index_of(client)["broken", "1"][0] == "UNAVAILABLE"
 
-        artifact.write_bytes(good)
-        client.load_model("digits")
+        good = waiting.models / "digits" / "1" / "model.onnx"
+        shutil.copy(good, waiting.models / "broken" / "1")
+        client.load_model("broken")
 
-        assert client.is_model_ready("digits", "1")
+        assert client.is_model_ready("broken", "1")
 
-    def test_a_configuration_comes_with_the_load(self, explicit, onnx_digits):
-        _, client = explicit(onnx_digits, "--load-model", "digits")
+    def test_a_configuration_comes_with_the_load(self, loaded_client):
+        client = loaded_client
 
         client.load_model(
             "digits",
@@ -232,9 +266,9 @@ class TestExplicit:
         assert client.get_model_config("digits").config.max_batch_size == 64
         assert client.is_model_ready("digits", "2")
 
-    def test_files_come_with_the_load(self, explicit, onnx_digits):
-        content = (onnx_digits / "digits" / "1" / "model.onnx").read_bytes()
-        _, client = explicit(onnx_digits)
+    def test_files_come_with_the_load(self, waiting, waiting_client):
+        content = (waiting.models / "digits" / "1" / "model.onnx").read_bytes()
+        client = waiting_client
 
         status, text = refused(client.load_model, "sent", files={"file:3/model.onnx": content})
         client.load_model("sent", config="{}", files={"file:3/model.onnx": content})
@@ -249,13 +283,12 @@ class TestExplicit:
 
         assert index_of(client)["sent", "3"] == ("UNAVAILABLE", "unloaded")
 
-    def test_the_commands_do_the_same(self, explicit, onnx_digits):
-        running, client = explicit(onnx_digits)
-        artifact = onnx_digits / "digits" / "1" / "model.onnx"
+    def test_the_commands_do_the_same(self, waiting, waiting_client):
+        artifact = waiting.models / "digits" / "1" / "model.onnx"
 
         def penstock(*words):
             made = subprocess.run(
-                [sys.executable, "-m", "penstock", "models", *words, "--url", running.url],
+                [sys.executable, "-m", "penstock", "models", *words, "--url", waiting.url],
                 capture_output=True,
                 text=True,
                 timeout=60,
@@ -263,15 +296,15 @@ class TestExplicit:
             )
             return made.returncode, made.stdout + made.stderr
 
-        config = onnx_digits / "digits" / "config.pbtxt"
-        labels = onnx_digits / "digits" / "labels.txt"
+        config = waiting.models / "digits" / "config.pbtxt"
+        labels = waiting.models / "digits" / "labels.txt"
 
         assert penstock("load", "digits") == (0, "digits is loaded\n")
         assert penstock(
             *("load", "digits", "--config", str(config)),
             *("--file", f"7/model.onnx={artifact}", "--file", f"labels.txt={labels}"),
         ) == (0, "digits is loaded\n")
-        assert client.is_model_ready("digits", "7")
+        assert waiting_client.is_model_ready("digits", "7")
         assert penstock("unload", "digits") == (0, "digits is unloaded\n")
         status, text = penstock("load", "nothing")
         assert status == 1
@@ -308,9 +341,21 @@ class TestExplicit:
 
 
 class TestOtherModes:
-    def test_polling_refuses_loads_as_triton_does(self, cluster, onnx_digits):
-        running = cluster(onnx_digits)
-        with triton.InferenceServerClient(running.url) as client:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def polling(cls, tmp_path_factory):
+        """Two repositories, one model in each of them, and `both` in both."""
+        folder = tmp_path_factory.mktemp("polling")
+        one, other = folder / "models", folder / "more"
+        for place in (one / "digits", one / "both", other / "extra", other / "both"):
+            shutil.copytree(DIGITS / "models" / "digits", place)
+        (other / "extra" / "config.pbtxt").unlink()
+        running = Cluster(folder / "cluster", one, "--models", str(other))
+        with running.running():
+            yield running
+
+    def test_polling_refuses_loads_as_triton_does(self, polling):
+        with triton.InferenceServerClient(polling.url) as client:
             words = (
                 "StatusCode.UNAVAILABLE",
                 "explicit model load / unload is not allowed if polling is enabled",
@@ -329,14 +374,8 @@ class TestOtherModes:
             assert client.is_model_ready("digits", "2")
             assert refused(client.load_model, "digits")[0] == "StatusCode.UNAVAILABLE"
 
-    def test_several_repositories_are_served_as_one(self, cluster, onnx_digits, tmp_path):
-        other = tmp_path / "more"
-        shutil.copytree(onnx_digits / "digits", other / "extra")
-        (other / "extra" / "config.pbtxt").unlink()
-        shutil.copytree(onnx_digits / "digits", onnx_digits / "both")
-        shutil.copytree(onnx_digits / "digits", other / "both")
-        running = cluster(onnx_digits, "--models", str(other))
-        with triton.InferenceServerClient(running.url) as client:
+    def test_several_repositories_are_served_as_one(self, polling):
+        with triton.InferenceServerClient(polling.url) as client:
             index = index_of(client)
 
             assert client.is_model_ready("digits", "2")

@@ -5,6 +5,7 @@ import shutil
 import grpc
 import pytest
 from support.asked import Asked
+from support.cluster import Cluster
 from support.load import DIGITS, Load, digit_request, eventually
 
 
@@ -13,6 +14,29 @@ def repository(onnx_digits):
     """Version 1 of the digits only, beside whatever a test adds."""
     shutil.rmtree(onnx_digits / "digits" / "2")
     return onnx_digits
+
+
+NO_MODEL = b"this is no model at all"
+UNKNOWN = 'name: "unknown"\nmax_batch_sise: 8\n'
+REFUSED = 'name: "refused"\nmodel_operations { op_library_filename: "a.so" }\n'
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """A cluster whose repository has held faults from the start; each test has its own fault."""
+    root = tmp_path_factory.mktemp("faulty") / "models"
+    for name in ("digits", "unknown", "refused"):
+        shutil.copytree(DIGITS / "models" / "digits", root / name)
+        shutil.rmtree(root / name / "2")
+    for version in ("7", "8"):
+        (root / "digits" / version).mkdir()
+        (root / "digits" / version / "model.onnx").write_bytes(NO_MODEL)
+    (root / "digits" / "5").mkdir()
+    (root / "unknown" / "config.pbtxt").write_text(UNKNOWN)
+    (root / "refused" / "config.pbtxt").write_text(REFUSED)
+    one = Cluster(root.parent / "cluster", root)
+    with one.running():
+        yield one
 
 
 async def test_a_new_version_is_found_and_served(cluster, repository):
@@ -47,13 +71,8 @@ async def test_a_version_that_is_taken_away_is_no_longer_known(cluster, onnx_dig
     assert await eventually(lambda: len(running.processes()["worker"]) == 1)
 
 
-async def test_a_damaged_artifact_is_named_and_harms_nobody(cluster, repository):
-    broken = repository / "digits" / "7"
-    broken.mkdir()
-    (broken / "model.onnx").write_bytes(b"this is no model at all")
-    running = cluster(repository)
-
-    async with Asked(running.url) as asked:
+async def test_a_damaged_artifact_is_named_and_harms_nobody(faulty):
+    async with Asked(faulty.url) as asked:
         entry = (await asked.index())["digits", "7"]
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await asked.stub.ModelInfer(digit_request(0, "7"), timeout=10)
@@ -65,12 +84,11 @@ async def test_a_damaged_artifact_is_named_and_harms_nobody(cluster, repository)
     assert reply.model_version == "1"
 
 
-async def test_a_missing_artifact_is_named_and_served_once_it_is_there(cluster, repository):
-    (repository / "digits" / "5").mkdir()
-    running = cluster(repository)
-    async with Asked(running.url) as asked:
+async def test_a_missing_artifact_is_named_and_served_once_it_is_there(faulty):
+    digits = faulty.models / "digits"
+    async with Asked(faulty.url) as asked:
         entry = (await asked.index())["digits", "5"]
-        shutil.copy(repository / "digits" / "1" / "model.onnx", repository / "digits" / "5")
+        shutil.copy(digits / "1" / "model.onnx", digits / "5")
 
         async def served():
             return await asked.state("digits", "5") == "READY"
@@ -81,44 +99,33 @@ async def test_a_missing_artifact_is_named_and_served_once_it_is_there(cluster, 
     assert "digits/5 must hold model.onnx" in entry.reason
 
 
-async def test_a_damaged_artifact_is_served_once_it_is_put_right(cluster, repository):
-    broken = repository / "digits" / "7"
-    broken.mkdir()
-    (broken / "model.onnx").write_bytes(b"this is no model at all")
-    running = cluster(repository)
-    async with Asked(running.url) as asked:
-        shutil.copy(repository / "digits" / "1" / "model.onnx", broken / "model.onnx")
+async def test_a_damaged_artifact_is_served_once_it_is_put_right(faulty):
+    digits = faulty.models / "digits"
+    async with Asked(faulty.url) as asked:
+        assert await asked.state("digits", "8") == "UNAVAILABLE"
+        shutil.copy(digits / "1" / "model.onnx", digits / "8" / "model.onnx")
 
         async def served():
-            return await asked.state("digits", "7") == "READY"
+            return await asked.state("digits", "8") == "READY"
 
         await eventually(served)
 
 
-async def test_an_unknown_field_of_the_configuration_is_named_with_its_line(cluster, repository):
-    other = shutil.copytree(repository / "digits", repository / "other")
-    (other / "config.pbtxt").write_text('name: "other"\nmax_batch_sise: 8\n')
-    running = cluster(repository)
-
-    async with Asked(running.url) as asked:
+async def test_an_unknown_field_of_the_configuration_is_named_with_its_line(faulty):
+    async with Asked(faulty.url) as asked:
         index = await asked.index()
 
-    assert index["other", "1"].state == "UNAVAILABLE"
-    assert "other/config.pbtxt:2" in index["other", "1"].reason
-    assert "max_batch_sise" in index["other", "1"].reason
+    assert index["unknown", "1"].state == "UNAVAILABLE"
+    assert "unknown/config.pbtxt:2" in index["unknown", "1"].reason
+    assert "max_batch_sise" in index["unknown", "1"].reason
     assert index["digits", "1"].state == "READY"
 
 
-async def test_a_field_that_is_not_implemented_is_refused_by_name(cluster, repository):
-    other = shutil.copytree(repository / "digits", repository / "other")
-    refused = 'model_operations { op_library_filename: "a.so" }'
-    (other / "config.pbtxt").write_text(f'name: "other"\n{refused}\n')
-    running = cluster(repository)
-
-    async with Asked(running.url) as asked:
+async def test_a_field_that_is_not_implemented_is_refused_by_name(faulty):
+    async with Asked(faulty.url) as asked:
         index = await asked.index()
 
-    assert "model_operations" in index["other", "1"].reason
+    assert "model_operations" in index["refused", "1"].reason
     assert index["digits", "1"].state == "READY"
 
 

@@ -5,19 +5,32 @@ import json
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from support.cluster import Cluster
+from support.load import DIGITS
 from support.waiting import until
 from tritonclient.utils import InferenceServerException
 
 
-@pytest.fixture
-def running(cluster, onnx_digits, tmp_path):
-    environment = {"PENSTOCK_TRACE_FILE": str(tmp_path / "traces")}
-    return cluster(onnx_digits, environment=environment)
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory):
+    """Where the shared cluster writes traces; one test asks for some."""
+    return tmp_path_factory.mktemp("traces") / "traces"
+
+
+@pytest.fixture(scope="module")
+def shared(traces):
+    one = Cluster(
+        traces.parent / "cluster",
+        DIGITS / "models",
+        environment={"PENSTOCK_TRACE_FILE": str(traces)},
+    )
+    with one.running():
+        yield one
 
 
 @pytest.fixture
-def client(running):
-    with triton.InferenceServerClient(running.url) as client:
+def client(shared):
+    with triton.InferenceServerClient(shared.url) as client:
         yield client
 
 
@@ -27,7 +40,7 @@ def image():
     return one
 
 
-def test_a_trace_shows_every_stage(client, tmp_path):
+def test_a_trace_shows_every_stage(client, traces):
     settings = {"trace_level": ["TIMESTAMPS"], "trace_rate": "2", "trace_count": "1"}
 
     shown = client.update_trace_settings("digits", settings)
@@ -35,7 +48,7 @@ def test_a_trace_shows_every_stage(client, tmp_path):
 
     assert shown.settings["trace_level"].value == ["TIMESTAMPS"]
     assert client.get_trace_settings().settings["trace_level"].value == ["OFF"]
-    (trace,) = [json.loads(line) for line in (tmp_path / "traces").read_text().splitlines()]
+    (trace,) = [json.loads(line) for line in traces.read_text().splitlines()]
     assert (trace["model_name"], trace["model_version"], trace["request_id"]) == (
         "digits",
         "2",
@@ -73,10 +86,12 @@ def test_traces_of_an_unknown_model_are_refused(client):
     assert caught.value.status() == "StatusCode.NOT_FOUND"
 
 
-async def test_the_log_says_more_when_it_is_asked_to(running, client):
-    before = client.get_log_settings().settings
+async def test_the_log_says_more_when_it_is_asked_to(cluster, onnx_digits):
+    running = cluster(onnx_digits)
+    with triton.InferenceServerClient(running.url) as client:
+        before = client.get_log_settings().settings
 
-    after = client.update_log_settings({"log_info": True, "log_format": "ISO8601"}).settings
+        after = client.update_log_settings({"log_info": True, "log_format": "ISO8601"}).settings
     running.process.terminate()
     await until(lambda: running.process.poll() is not None, 40)
 
