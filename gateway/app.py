@@ -20,6 +20,7 @@ from penstock.gateway.cluster import ClusterService
 from penstock.gateway.control import Control
 from penstock.gateway.dead_letters import DeadLetters
 from penstock.gateway.demand import Demand
+from penstock.gateway.dispatch import Dispatch
 from penstock.gateway.health import Health
 from penstock.gateway.inference import Extensions, Inference, InferenceLimits
 from penstock.gateway.leaving import Leaver
@@ -92,6 +93,7 @@ class _Gateway:
     queue: Queue
     letters: Letters
     pending: PendingTable
+    dispatch: Dispatch
     lender: Lender
     inference: Inference
     lookout: Lookout
@@ -109,7 +111,9 @@ class _Gateway:
         id_ = f"{socket.gethostname()}/{os.getpid()}"
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         lender = Lender(settings.lent_payload_mib << 20)
-        pending = PendingTable(queue, boot_id, lender=lender)
+        dispatch = Dispatch(queue, boot_id, direct=settings.direct)
+        pending = PendingTable(queue, boot_id, lender=lender, door=dispatch)
+        dispatch.deliver = pending.deliver
         limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
         lookout = Lookout(queue, catalog, pending)
@@ -134,11 +138,12 @@ class _Gateway:
             queue,
             Letters(links, queue.partitions),
             pending,
+            dispatch,
             lender,
             inference,
             lookout,
             Streams(inference),
-            Scraper(catalog, queue, pending, lender, id_),
+            Scraper(catalog, queue, dispatch, pending, lender, id_),
             control,
             LiveSettings(ClusterSettings(links), inference.tracing),
             Usage(catalog, pending, demand, control, wishes),
@@ -157,6 +162,7 @@ class _Gateway:
         tasks = [
             asyncio.create_task(self.replies.run()),
             asyncio.create_task(self.pending.sweep_regularly()),
+            asyncio.create_task(self.dispatch.run()),
             asyncio.create_task(self._watch(known)),
             asyncio.create_task(self._leaver().run()),
             asyncio.create_task(self.usage.run()),
@@ -192,7 +198,7 @@ class _Gateway:
                 Administration(
                     self.control, self.live_settings, SharedMemory(self.inference.regions)
                 ),
-                self.queue,
+                self.dispatch,
                 self.settings.server_name,
                 self.begun,
             ),
@@ -200,6 +206,7 @@ class _Gateway:
                 self.catalog,
                 self.registry,
                 self.queue,
+                self.dispatch,
                 DeadLetters(self.letters, self.catalog, self.pending, self.record.boot_id),
                 self.settings.default_timeout_s,
                 self.begun,
@@ -238,4 +245,5 @@ class _Gateway:
             self.live_settings.update(snapshot)
             self.catalog.update(snapshot)
             self.lender.update(snapshot)
+            self.dispatch.update(snapshot)
             known.set()

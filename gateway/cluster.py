@@ -8,9 +8,11 @@ from penstock.gateway.begun import Begun
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.dead_letters import DeadLetters
 from penstock.gateway.depths import Load, loads_of
+from penstock.gateway.dispatch import Dispatch
 from penstock.gateway.status import Context, abort
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import cluster_pb2_grpc
+from penstock.scheduler.ensembles import is_ensemble
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.registry import Registry
@@ -30,6 +32,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         catalog: Catalog,
         registry: Registry,
         queue: Queue,
+        dispatch: Dispatch,
         letters: DeadLetters,
         default_timeout_s: float,
         begun: Begun,
@@ -37,6 +40,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self._catalog = catalog
         self._registry = registry
         self._queue = queue
+        self._dispatch = dispatch
         self._letters = letters
         self._default_timeout_s = default_timeout_s
         self._begun = begun
@@ -87,7 +91,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         wanted = [(i, v) for i, v in self._catalog.records() if model in ("", i.model)]
         contents = [v for v in snapshot.contents() if model in ("", v.model)]
         loads = await loads_of(self._queue, contents)
-        counters = await asyncio.gather(*(self._queue.statistics(*id_) for id_, _ in wanted))
+        counters = await self._dispatch.statistics((id_, is_ensemble(v)) for id_, v in wanted)
         return pb.StatusResponse(
             nodes=snapshot.live_nodes(),
             gateways=snapshot.live_gateways(),

@@ -67,7 +67,8 @@ _FAILURES: Final = {
     "OTHER": (),
 }
 _PENSTOCK: Final = (
-    ("accepted", "Requests that entered the queue"),
+    ("accepted", "Requests that were accepted"),
+    ("direct", "Requests that a gateway handed to a sleeping worker on its machine"),
     ("crashes", "Jobs that lost their worker while it had them"),
     ("requeued", "Jobs queued again because their worker died"),
     ("dead", "Jobs set aside because they ended their workers"),

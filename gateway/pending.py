@@ -63,9 +63,15 @@ class PendingTable:
         gateway: str,
         clock: Clock = monotonic,
         lender: Lender | None = None,
+        door: Door | None = None,
     ) -> None:
-        """*gateway*: the boot id, to which replies are addressed."""
+        """*gateway*: the boot id, to which replies are addressed.
+
+        Args:
+            door: where jobs go that have no other; None for the queue.
+        """
         self._queue = queue
+        self._door: Door = door or queue
         self._chunks = Chunks(queue)
         self._gateway = gateway
         self._clock = clock
@@ -117,12 +123,12 @@ class PendingTable:
 
         Args:
             submit: queues it, if that is done in a way of its own.
-            door: where the job goes; None for the queue.
+            door: where the job goes; None for where most go.
 
         Raises:
             JobFailed, QueueFull, OutOfMemory, DeadlineExceeded: how it ended instead.
         """
-        pending = self._opened(job, limits, door or self._queue)
+        pending = self._opened(job, limits, door or self._door)
         self._submit(pending, submit)
         try:
             return await pending.answer
@@ -208,7 +214,7 @@ class PendingTable:
             return
         elif reply.code == 0:
             pending.answer.set_result(reply.body)
-        elif reply.code is Code.ABORTED and pending.door is not self._queue:
+        elif reply.code is Code.ABORTED and not self._is_own(pending):
             self._submit(pending)
         elif reply.code is Code.DATA_LOSS and pending.loan is not None:
             self._send_payload(pending)
@@ -262,11 +268,15 @@ class PendingTable:
             self._submit_in_turn(pending, answered)
             return
         job, crowd = pending.job, self._crowds[pending.job.ref]
-        if pending.door is self._queue:
+        if self._is_own(pending):
             pending.loan = pending.loan or self._lender.lend(job)
             if pending.loan is not None:
                 job = lent(job, pending.loan)
         pending.door.submit(job, pending.limits, answered, crowd)
+
+    def _is_own(self, pending: Pending) -> bool:
+        """Whether its job is nobody else's."""
+        return pending.door in (self._door, self._queue)
 
     def _send_payload(self, pending: Pending) -> None:
         """Queue a request anew, with its payload: a worker could not read it in this process."""

@@ -26,7 +26,11 @@ log = structlog.get_logger()
 
 _RESTART_AFTER_S = 0.5
 _QUICK_END_S = 5.0
-_SWITCHES: Final = {"metrics": ("--no-metrics", "--metrics"), "log_json": ("", "--log-json")}
+_SWITCHES: Final = {
+    "metrics": ("--no-metrics", "--metrics"),
+    "direct": ("--no-direct", "--direct"),
+    "log_json": ("", "--log-json"),
+}
 """Options without a value: what says no, and what says yes."""
 
 

@@ -13,6 +13,7 @@ import structlog
 from penstock.errors import PenstockError
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.depths import loads_of
+from penstock.gateway.dispatch import Dispatch
 from penstock.gateway.lending import Lender
 from penstock.gateway.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
 from penstock.gateway.pending import PendingTable
@@ -41,12 +42,14 @@ class Scraper:
         self,
         catalog: Catalog,
         queue: Queue,
+        dispatch: Dispatch,
         pending: PendingTable,
         lender: Lender,
         gateway: str,
     ) -> None:
         self._catalog = catalog
         self._queue = queue
+        self._dispatch = dispatch
         self._pending = pending
         self._lender = lender
         self._gateway = gateway
@@ -62,9 +65,7 @@ class Scraper:
 
     async def _facts(self) -> Facts:
         records = list(self._catalog.records())
-        counters = await asyncio.gather(
-            *(self._queue.statistics(*i, ensemble=is_ensemble(r)) for i, r in records)
-        )
+        counters = await self._dispatch.statistics((id_, is_ensemble(r)) for id_, r in records)
         return Facts(
             self._own(redis_up=self._queue.link_of("").up),
             {id_: found for (id_, _), found in zip(records, counters, strict=True)},

@@ -17,6 +17,7 @@ from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
 from penstock.gateway.begun import Begun
 from penstock.gateway.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.control import Control
+from penstock.gateway.dispatch import Dispatch
 from penstock.gateway.idempotency import metadata_key, refuse_for_stream
 from penstock.gateway.inference import Inference
 from penstock.gateway.live_settings import LiveSettings
@@ -26,7 +27,6 @@ from penstock.gateway.status import Context, abort
 from penstock.gateway.streaming import Streams, StreamTerms
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.completion import Deployment
-from penstock.scheduler.queue import Queue
 from penstock.scheduler.snapshot import VersionId
 
 SERVICE: Final = "inference.GRPCInferenceService"
@@ -70,7 +70,7 @@ class InferenceService:
         inference: Inference,
         streams: Streams,
         administration: Administration,
-        queue: Queue,
+        dispatch: Dispatch,
         server_name: str,
         begun: Begun,
     ) -> None:
@@ -78,7 +78,7 @@ class InferenceService:
         self._inference = inference
         self._streams = streams
         self.shared_memory = administration.shared_memory
-        self._queue = queue
+        self._dispatch = dispatch
         self._control = administration.control
         self._settings = administration.settings
         self._server_name = server_name
@@ -200,9 +200,8 @@ class InferenceService:
     ) -> pb.ModelStatisticsResponse:
         """Statistics of the whole cluster, as of now."""
         ids = self._statistics_of(request.name, parse_version(request.version))
-        counters = await asyncio.gather(
-            *(self._queue.statistics(*i, ensemble=self._catalog.is_ensemble(i)) for i in ids)
-        )
+        wanted = [(id_, self._catalog.is_ensemble(id_)) for id_ in ids]
+        counters = await self._dispatch.statistics(wanted)
         return pb.ModelStatisticsResponse(
             model_stats=[
                 model_statistics(id_.model, id_.version, found)

@@ -35,12 +35,14 @@ class Line:
 
     Attributes:
         ensemble: that they are for; empty for none.
+        crashed: boot id of the worker that had them from their gateway, and died; empty for none.
     """
 
     ref: StageRef
     gateway: str
     limits: QueueLimits
     ensemble: str
+    crashed: str = ""
 
 
 @dataclass(slots=True)

@@ -72,7 +72,8 @@ class PartitionKeys:
         self.dead = start + "dead"
         self.events = start + "events"
         self.idle = start + "idle"
-        # Families: the last part is a job id, a gateway, a queue, a sequence or a model version.
+        # Families: the last part is a job id, a gateway, a worker, a queue, a sequence or a model
+        # version.
         self.jobs = start + "job:"
         self.replies = start + "reply:"
         self.ended = start + "ended:"
@@ -80,6 +81,7 @@ class PartitionKeys:
         self.bells = start + "bell:"
         self.stats = start + "stats:"
         self.claims = start + "claim:"
+        self.noted = start + "noted:"
         self.letters = start + "letter:"
         self.tempos = start + "tempo:"
         # Among the replies, so that whatever ends a job finds them there (lua/lib/share.lua).

@@ -63,7 +63,7 @@ class Queue(QueueReader):
     def __init__(self, links: Links, partitions: int) -> None:
         super().__init__(links, partitions)
         self.steps = Steps(links, partitions)
-        self._gathering = Gathering(self._enqueue)
+        self._gathering = Gathering(self.put)
         self._arenas = ArenaReader()
 
     async def enqueue(self, job: NewJob, limits: QueueLimits) -> str | None:
@@ -95,7 +95,8 @@ class Queue(QueueReader):
         """
         self._gathering.add(job, limits, answered, crowd)
 
-    def _enqueue(self, line: Line, entries: list[Entry]) -> None:
+    def put(self, line: Line, entries: list[Entry]) -> None:
+        """As `submit`, for jobs that have been gathered."""
         ref, limits = line.ref, line.limits
         keys, queue = self.keys_of(ref.model), ref.queue
         link = self._links.to(keys.tag)
@@ -128,6 +129,7 @@ class Queue(QueueReader):
             limits.level,
             int(limits.puts_off),
             line.ensemble,
+            line.crashed,
         ]
         for job, _ in entries:
             words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)

@@ -48,6 +48,9 @@ def counters_of(fields: Mapping[bytes, bytes]) -> dict[str, int]:
             numbers = _BATCH.unpack(packed)
             for name, number in zip(_BATCH_NAMES, numbers, strict=True):
                 found[f"{field.decode()}:{name}"] = int(number)
+    # Direct jobs are accepted and begun in one.
+    if direct := found.get("direct"):
+        found["accepted"] = found.get("accepted", 0) + direct
     found["queue_count"] = found["compute_count"] = found.get("success_count", 0)
     return found
 

@@ -22,6 +22,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler import warmup
 from penstock.scheduler.completion import Deployment, complete
+from penstock.scheduler.direct import Notes
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Link, Links
@@ -39,6 +40,7 @@ from penstock.workers.duty import Duty
 from penstock.workers.execution import Execution
 from penstock.workers.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.python_execution import PythonExecution
+from penstock.workers.reception import Reception
 from penstock.workers.renewal import Renewal
 from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
@@ -109,21 +111,24 @@ async def _load_and_work(
         settings.redis, settings.model, settings.lease_ms, hung_after_s=_HUNG_AFTER_S
     ) as renewal:
         worker = _worker(loaded, duty, queue, link, renewal, device)
-        await announcer.become(pb.WORKER_STATE_READY)
-        log.info("ready", shard=loaded.stage.artifact, device=settings.device)
-        rest_collector()
-        write_ready(settings.ready_file, announcer.record.id)
-        telling = asyncio.create_task(
-            tell_regularly(worker.tempo, queue, settings.model, duty.boot_id)
-        )
-        try:
-            await worker.run(stop)
-        except DeviceBroken as error:
-            log.error("the device no longer runs the shard", reason=str(error))  # noqa: TRY400
-            return BROKEN
-        finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+        reception = Reception(worker, Notes(queue, duty.ref, duty.boot_id))
+        async with reception.open(duty.boot_id):
+            announcer.record.lane = reception.name
+            await announcer.become(pb.WORKER_STATE_READY)
+            log.info("ready", shard=loaded.stage.artifact, device=settings.device)
+            rest_collector()
+            write_ready(settings.ready_file, announcer.record.id)
+            telling = asyncio.create_task(
+                tell_regularly(worker.tempo, queue, settings.model, duty.boot_id)
+            )
+            try:
+                await worker.run(stop)
+            except DeviceBroken as error:
+                log.error("the device no longer runs the shard", reason=str(error))  # noqa: TRY400
+                return BROKEN
+            finally:
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
     await asyncio.get_running_loop().run_in_executor(device, loaded.runtime.close)
     return DRAINED
 

@@ -170,6 +170,10 @@ class Pace:
         """How long a batch of *rows* rows will take; None while nothing is known."""
         return None if self._per_row_s is None else self._per_row_s * rows
 
+    def rows_within(self, seconds: float) -> int:
+        """How many rows will take no longer than that; 0 while nothing is known."""
+        return int(seconds / self._per_row_s) if self._per_row_s else 0
+
     def claim_after_s(self, rows: int) -> float | None:
         """Seconds from the start of a batch until the next should be claimed; None: at its end."""
         foreseen_s = self.foreseen_s(rows)

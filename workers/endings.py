@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -35,8 +35,23 @@ _PERSIST_S = 60.0
 Write = Callable[[], Awaitable[list[Held]]]
 
 
+class Recipient(Protocol):
+    """Who handed jobs to the worker, and hears what becomes of them."""
+
+    def settle(self, rows: int, timing: Timing, outcomes: Sequence[Outcome]) -> None:
+        """Jobs of a batch of *rows* rows have ended."""
+
+    def leave(self, jobs: Sequence[str]) -> None:
+        """Jobs were not begun, or need another try."""
+
+
 class Endings:
-    """Settles, passes on and gives back the jobs of one worker."""
+    """Settles, passes on and gives back the jobs of one worker.
+
+    Attributes:
+        recipients: by token, of jobs that did not come from the queue; None of those whose
+            recipient is gone.
+    """
 
     def __init__(self, duty: Duty, queue: Queue, link: Link, renewal: Renewal) -> None:
         """*link*: the one for claims; it is not blocked while anything runs."""
@@ -46,6 +61,7 @@ class Endings:
         self._renewal = renewal
         self._writing: set[asyncio.Task[None]] = set()
         self._no_state = None if duty.states is None else b""
+        self.recipients: dict[str, Recipient | None] = {}
 
     def finish(self, batch: Sequence[Work], ran: Ran, rows: int = 0) -> None:
         """Settle each job of a batch of *rows* rows, or pass it on."""
@@ -92,6 +108,9 @@ class Endings:
         """Return jobs that were not begun."""
         for token, group in _by_token(works):
             ids = [work.lease.id for work in group]
+            if token in self.recipients:
+                self._leave(token, ids)
+                continue
             write = partial(self._queue.give_back, self._duty.ref.model, token, ids)
             self._begin(write, group)
 
@@ -99,6 +118,9 @@ class Endings:
         """Return jobs for another try, elsewhere or later; the last of *most* fails them."""
         for token, group in _by_token(works):
             ids = [work.lease.id for work in group]
+            if token in self.recipients:
+                self._leave(token, ids)
+                continue
             again = partial(self._queue.retry, self._duty.ref.model, token, ids)
             write = partial(again, delay_ms=_RETRY_DELAY_MS, most=most, why=why)
             self._begin(write, group)
@@ -162,9 +184,19 @@ class Endings:
         outcomes: Sequence[Outcome],
         works: Sequence[Work],
     ) -> None:
+        if token in self.recipients:
+            recipient = self.recipients[token]
+            if recipient is not None:
+                recipient.settle(rows, timing, outcomes)
+            return
         settle = partial(self._queue.settle, token, self._duty.ref, rows, timing, outcomes)
         # The first try leaves together with the next claim.
         self._begin(settle, works, first=partial(settle, link=self._link))
+
+    def _leave(self, token: str, jobs: Sequence[str]) -> None:
+        recipient = self.recipients[token]
+        if recipient is not None:
+            recipient.leave(jobs)
 
     def _advance(
         self,

@@ -8,7 +8,7 @@ right where they are.
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Final
@@ -24,7 +24,7 @@ from penstock.workers import codec
 from penstock.workers.batching import GuaranteedTurns, Pace, choose_batch, rows_to_claim
 from penstock.workers.codec import PayloadLost, Work
 from penstock.workers.duty import Duty
-from penstock.workers.endings import NO_TIME, Endings
+from penstock.workers.endings import NO_TIME, Endings, Recipient
 from penstock.workers.execution import Execution, Failure, Ran
 from penstock.workers.renewal import Renewal
 from penstock.workers.tempo import Tempo
@@ -32,6 +32,11 @@ from penstock.workers.tempo import Tempo
 log = structlog.get_logger()
 
 _SHORT_S: Final = 0.001
+_LOT_S: Final = 0.004
+"""Who hands jobs over has to wait so long at most until they are done."""
+
+_ASLEEP_AFTER_S: Final = 0.0002
+"""What waits in the queue has woken a worker by then."""
 _TOO_LATE: Final = Failure(Code.DEADLINE_EXCEEDED, "the deadline passed before the work was begun")
 
 
@@ -44,7 +49,12 @@ class Worker:
 
     Attributes:
         tempo: how long its batches take.
+        takes_direct: whether gateways may hand it jobs while it sleeps.
+        on_sleep: is called when it goes to sleep.
     """
+
+    DIRECT: Final = "lane "
+    """Begins the tokens of jobs that gateways handed over."""
 
     def __init__(
         self,
@@ -71,6 +81,9 @@ class Worker:
         self._claim_due = True
         self._draining = False
         self._told = ""
+        self._sleeps_since_s: float | None = None
+        self.takes_direct = _takes_direct(duty, execution)
+        self.on_sleep: Callable[[], None] | None = None
         self._nonces = count()
         self._room = asyncio.Event()
 
@@ -131,7 +144,7 @@ class Worker:
                 self._turns.took()
                 if self._running is None:
                     self.tempo.claimed(time.perf_counter())
-                self._stage(claim.leases)
+                self._renewal.hold(self._stage(claim.leases))
                 self._begin()
             elif claim.wait_us:
                 # Looks before the time is over, since the batch may be full by then.
@@ -142,6 +155,7 @@ class Worker:
     async def _claim(self, room: int, *, may_sleep: bool) -> Claim:
         duty, nonce = self._duty, f"{next(self._nonces):x}"
         idle = self._running is None and not self._staged
+        sleeps = idle and may_sleep
         terms = ClaimTerms(
             rows=room,
             lease_ms=duty.lease_ms,
@@ -150,22 +164,27 @@ class Worker:
             idle=idle,
             guaranteed_turn=self._turns.next(),
         )
-        call = self._queue.claim if idle and may_sleep else self._queue.claim_now
+        call = self._queue.claim if sleeps else self._queue.claim_now
+        if sleeps:
+            self._fall_asleep()
         while True:
             try:
-                return await call(duty.ref, duty.boot_id, nonce, terms, self._link)
+                claim = await call(duty.ref, duty.boot_id, nonce, terms, self._link)
             except PenstockError as error:
                 # The same nonce again: the claim may have been made, its answer lost.
                 log.warning("claiming failed", error=str(error))
                 await asyncio.sleep(0.2)
                 if self._draining:
                     return Claim([], None)
+            else:
+                self._sleeps_since_s = None
+                return claim
 
     def _claim_ahead(self) -> None:
         self._claim_due = True
         self._room.set()
 
-    def _stage(self, leases: Sequence[Lease]) -> None:
+    def _stage(self, leases: Sequence[Lease]) -> list[Work]:
         duty, now_s = self._duty, time.monotonic()
         works: list[Work] = []
         for lease in leases:
@@ -183,8 +202,38 @@ class Worker:
                 works.append(work)
             except (InvalidRequest, PayloadLost) as error:
                 self._endings.refuse(lease, error)
-        self._renewal.hold(works)
         self._staged += works
+        return works
+
+    # direct jobs: those that gateways hand over while the worker sleeps
+
+    def is_asleep(self) -> bool:
+        """Whether it has nothing to do, and nothing waits in its queue."""
+        since_s, busy = self._sleeps_since_s, self._running is not None or bool(self._staged)
+        if since_s is None or busy or self._draining:
+            return False
+        return time.perf_counter() - since_s > _ASLEEP_AFTER_S
+
+    def direct_rows(self) -> int:
+        """How many rows at a time may be handed over; none where even one takes long."""
+        if self._draining or self._pace.rows_within(_SHORT_S) == 0:
+            return 0
+        return min(self._pace.rows_within(_LOT_S), self._duty.rules.most_rows)
+
+    def answer_directly(self, token: str, recipient: Recipient | None) -> None:
+        """Jobs with this *token*, which begins with `DIRECT`, are *recipient*'s."""
+        self._endings.recipients[token] = recipient
+
+    def take(self, leases: Sequence[Lease]) -> None:
+        """Begin jobs that were handed over while `is_asleep`."""
+        self.tempo.claimed(time.perf_counter())
+        self._stage(leases)
+        self._begin()
+
+    def _fall_asleep(self) -> None:
+        self._sleeps_since_s = time.perf_counter()
+        if self.on_sleep is not None:
+            self.on_sleep()
 
     # running
 
@@ -279,3 +328,9 @@ class Worker:
             self._endings.retry(batch, str(ran.error))
             raise DeviceBroken(str(error)) from error
         self._endings.finish(batch, ran, rows)
+
+
+def _takes_direct(duty: Duty, execution: Execution) -> bool:
+    """Whether it matters for no job of the shard which way it comes, but for the time."""
+    alone = duty.last and duty.ref.stage == 0 and duty.states is None
+    return alone and execution.any_thread and duty.rules.patience_us == 0

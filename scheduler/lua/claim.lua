@@ -26,6 +26,8 @@
 -- So many jobs are looked at in one call, and so many more than may be taken in one look.
 local MOST_LOOKED, SPARE = 256, 8
 local RECORD_MS = 60000
+-- A worker that has died may still have a claim on its way, for so long.
+local DYING_US = 1000000
 
 local F = {lease = KEYS[2], deadline = KEYS[3], volume = KEYS[6], jobs = KEYS[7],
   ended = KEYS[8], replies = KEYS[9], stats = KEYS[10],
@@ -38,13 +40,13 @@ local now_ms = math.floor(now_us / 1000)
 local function read(id)
   local v = redis.call('HMGET', F.jobs .. id, 'state', 'deadline', 'begin', 'rows', 'attempts',
     'alone', 'queued_us', 'wait_us', 'gateway', 'payload', 'token', 'queue', 'limited', 'beside',
-    'put_off', 'priority', 'ensemble')
+    'put_off', 'priority', 'ensemble', 'not_by')
   return {state = v[1], deadline = tonumber(v[2]), begin = tonumber(v[3] or 0),
     rows = tonumber(v[4]), attempts = tonumber(v[5] or 0), alone = v[6] == '1',
     queued_us = tonumber(v[7]), wait_us = tonumber(v[8] or 0), gateway = v[9], payload = v[10],
     token = v[11], queue = v[12], limited = v[13], beside = v[14],
     put_off = tonumber(v[15] or 0), priority = v[16] or 0,
-    ensemble = v[17]}
+    ensemble = v[17], not_by = v[18]}
 end
 
 local function shown(id, j)
@@ -96,6 +98,12 @@ local function take(id, j)
   answer[#answer + 1] = shown(id, j)
 end
 
+-- Whether this worker had the job, and is known to have died.
+local function died_of(j)
+  return j.not_by and now_us - j.queued_us < DYING_US
+    and string.sub(token, 1, #j.not_by + 1) == j.not_by .. '.'
+end
+
 local function is_to_be_put_off(j)
   return j.state == 'waiting' and j.put_off > 0 and j.put_off <= now_ms and j.attempts == 0
     and j.deadline > now_ms
@@ -127,7 +135,7 @@ local function take_some(ready, from, most)
     local fits = j.rows and (j.rows <= rows_left or (idle and #taken == 0))
     if j.state ~= 'waiting' or late(id, j) then
       gone[#gone + 1] = id
-    elseif fits and (not j.alone or (idle and #taken == 0)) then
+    elseif fits and (not j.alone or (idle and #taken == 0)) and not died_of(j) then
       take(id, j)
       gone[#gone + 1] = id
       if j.alone then

@@ -121,6 +121,7 @@ class GatewaySettings(GrpcSettings):
             those below 4 KiB.
         lent_payload_mib: most MiB of payloads that stay in this process's memory, where workers on
             the same machine read them; 0 to send each through Redis.
+        direct: whether small requests go straight to workers on the same machine that sleep.
         default_timeout_s: for requests whose client and model give no deadline.
         server_name: what ServerMetadata answers; Triton's examples insist on "triton".
         drain_s: how long requests in flight may take to end when the gateway stops.
@@ -143,6 +144,7 @@ class GatewaySettings(GrpcSettings):
     max_queue_jobs: Count = 100_000
     max_queue_mib: Count = 1024
     lent_payload_mib: Annotated[int, Field(ge=0)] = 256
+    direct: bool = True
     default_timeout_s: Seconds = 60.0
     server_name: str = "triton"
     drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0

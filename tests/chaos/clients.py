@@ -28,7 +28,10 @@ class Crowd:
 
     Attributes:
         answered: how many calls were.
+        name: its calls' ids begin with it.
     """
+
+    name = "call"
 
     def __init__(self, run, clients):
         self._run = run
@@ -59,9 +62,9 @@ class Crowd:
             await self.ask(place)
             await asyncio.sleep(PAUSE_S)
 
-    async def ask(self, place, name="call", allowed=()):
+    async def ask(self, place, name=None, allowed=()):
         """One call, from its beginning to its end; whether it was answered."""
-        id_ = f"{name}-{next(self._ids)}"
+        id_ = f"{name or self.name}-{next(self._ids)}"
         write = self._run.recorder.write
         facts = {"allowed": allowed} if allowed else {}
         write("infer", id_, INVOKE, place=place, deadline_s=self.deadline_s, **facts)
@@ -88,10 +91,11 @@ class Crowd:
 class Callers(Crowd):
     """Plain stubs of one gateway; no deadline but the gateway's own, and no retries."""
 
-    def __init__(self, run, url, deadline_s, *, clients=8):
+    def __init__(self, run, url, deadline_s, *, clients=8, version=VERSION):
         super().__init__(run, clients)
         self.deadline_s = deadline_s
         self._url = url
+        self._version = version
 
     async def __aenter__(self):
         self._channel = grpc.aio.insecure_channel(self._url)
@@ -99,7 +103,7 @@ class Callers(Crowd):
         return await super().__aenter__()
 
     async def _answer(self, place, id_):
-        request = digit_request(place, str(VERSION), MODEL)
+        request = digit_request(place, str(self._version), MODEL)
         request.id = id_
         reply = await self._stub.ModelInfer(request)
         return _numbers(reply.raw_output_contents[0]) if reply.id == id_ else []

@@ -171,7 +171,7 @@ def _has_begun(history):
 
 
 async def write_rest(run, probe, *, model=MODEL, version=1, ensemble=False):
-    """What the store holds of a partition whose jobs have all ended."""
+    """What the store holds of a partition whose jobs have all ended; the model's counters."""
     start = probe.keys.jobs.removesuffix("job:")
     live = await until_empty(probe)
     # What was written by a script and has no life time yet cannot be: scripts are atomic.
@@ -191,6 +191,7 @@ async def write_rest(run, probe, *, model=MODEL, version=1, ensemble=False):
         volume=volume,
         counters=counters,
     )
+    return counters
 
 
 async def until_empty(probe, within_s=20.0):

@@ -24,11 +24,11 @@ WORKING = cluster_pb2.WORKER_STATE_READY
 MODEL, VERSION = "digits", 2
 
 
-def digits(folder, *, replicas=2):
-    """A repository with one model of two stages, each with so many workers."""
+def digits(folder, *, replicas=2, version=VERSION):
+    """A repository with one model, of two stages in `VERSION`, each with so many workers."""
     models = Path(folder) / "models"
     source = DIGITS / "models" / MODEL
-    shutil.copytree(source / str(VERSION), models / MODEL / str(VERSION))
+    shutil.copytree(source / str(version), models / MODEL / str(version))
     shutil.copy(source / "labels.txt", models / MODEL)
     config = (source / "config.pbtxt").read_text()
     config += f"\ninstance_group [{{ count: {replicas} kind: KIND_CPU }}]\n"
@@ -148,11 +148,14 @@ class Deployment:
         await eventually(all_of_them, 60)
 
     async def rest(self, run, store_url=None, *, model=MODEL, version=VERSION, ensemble=False):
-        """What the store holds once nobody asks any more; *ensemble*: the model is one."""
+        """What the store holds once nobody asks any more; *ensemble*: the model is one.
+
+        Returns the model's counters.
+        """
         async with Links(store_url or self._store_url) as links:
             probe = Probe(links, await open_queue(links))
             probe.keys = probe.queue.keys_of(model)
-            await write_rest(run, probe, model=model, version=version, ensemble=ensemble)
+            return await write_rest(run, probe, model=model, version=version, ensemble=ensemble)
 
     def memory(self):
         """Megabytes of each process."""

@@ -219,3 +219,30 @@ async def test_t13_everything_is_restarted_in_turn(run, size, store, models, tmp
                     await penstock.all_work()
                     await customers.more(30)
         await penstock.rest(run)
+
+
+async def test_t14_workers_that_gateways_hand_jobs_to(run, chance, size, store, tmp_path):
+    """One stage, and workers that sleep between requests: little goes through the queue."""
+    run.may(SET_ASIDE)
+    models = digits(tmp_path, version=1)
+    async with Deployment(tmp_path, store.url, models, deadline_s=30.0) as penstock:
+        one, other = (
+            Callers(run, url, penstock.deadline_s, clients=4, version=1) for url in penstock.urls
+        )
+        other.name = "other"
+        async with one, other:
+            for _ in range(size(8, 60)):
+                await asyncio.sleep(chance.uniform(0.2, size.of(0.6, 2.0)))
+                pid = chance.choice(penstock.worker_pids() or [0])
+                how = chance.choice(["kill", "stop"])
+                with run.fault(f"{how} worker"), contextlib.suppress(ProcessLookupError):
+                    if pid and how == "kill":
+                        os.kill(pid, signal.SIGKILL)
+                    elif pid:
+                        os.kill(pid, signal.SIGSTOP)
+                        await asyncio.sleep(chance.uniform(0, 3))
+                        os.kill(pid, signal.SIGCONT)
+                await one.more(20)
+                await other.more(20)
+        counters = await penstock.rest(run, version=1)
+    assert counters["direct"] > 100

@@ -29,24 +29,35 @@ local function add_request(more, succeeded, so_far, took, rows, now_us)
   more[INFERENCES] = more[INFERENCES] + tonumber(rows)
 end
 
-local function add_totals(key, more, rows, now_us, input_ns, infer_ns, output_ns)
-  local batch = 'batch:' .. rows
-  local packed = redis.call('HMGET', key, 'totals', batch)
+-- batches: those that were computed, by their rows: {rows, how many, nanoseconds of input, compute,
+--          output}
+local function add_batches(key, more, batches, now_us)
+  local names = {'totals'}
+  for i, batch in ipairs(batches) do
+    names[i + 1] = 'batch:' .. batch[1]
+  end
+  local packed = redis.call('HMGET', key, unpack(names))
   local sum = packed[1] and {struct.unpack(TOTALS, packed[1])} or no_totals()
-  for i = SUCCESS, INFERENCES do
+  for i = SUCCESS, EXECUTIONS do
     sum[i] = sum[i] + more[i]
   end
-  sum[EXECUTIONS] = sum[EXECUTIONS] + more[EXECUTIONS] + (rows > 0 and 1 or 0)
   sum[LAST_MS] = math.floor(now_us / 1000)
   sum[LAST_MS + 1] = nil
-  if rows == 0 then
-    redis.call('HSET', key, 'totals', struct.pack(TOTALS, unpack(sum)))
-    return
+  local fields = {}
+  for i, batch in ipairs(batches) do
+    local c, a, b, d = 0, 0, 0, 0
+    if packed[i + 1] then
+      c, a, b, d = struct.unpack(BATCH, packed[i + 1])
+    end
+    sum[EXECUTIONS] = sum[EXECUTIONS] + batch[2]
+    fields[#fields + 1] = names[i + 1]
+    fields[#fields + 1] = struct.pack(BATCH, c + batch[2], a + batch[3], b + batch[4], d + batch[5])
   end
-  local c, a, b, d = 0, 0, 0, 0
-  if packed[2] then
-    c, a, b, d = struct.unpack(BATCH, packed[2])
-  end
-  redis.call('HSET', key, 'totals', struct.pack(TOTALS, unpack(sum)), batch,
-    struct.pack(BATCH, c + 1, a + input_ns, b + infer_ns, d + output_ns))
+  redis.call('HSET', key, 'totals', struct.pack(TOTALS, unpack(sum)), unpack(fields))
+end
+
+-- The same, of one batch; of none where it has no rows.
+local function add_totals(key, more, rows, now_us, input_ns, infer_ns, output_ns)
+  local batches = rows > 0 and {{rows, 1, input_ns, infer_ns, output_ns}} or {}
+  add_batches(key, more, batches, now_us)
 end

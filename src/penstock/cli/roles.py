@@ -131,6 +131,14 @@ def gateway(
             "memory; 0 sends all through Redis. (default: 256)"
         ),
     ] = None,
+    direct: Annotated[
+        bool | None,
+        typer.Option(
+            "--direct/--no-direct",
+            help="Small requests go straight to workers on this machine that sleep, or through "
+            "Redis as all others. (default: --direct)",
+        ),
+    ] = None,
     default_timeout_s: Annotated[
         float | None, typer.Option(help="For requests without a deadline. (default: 60)")
     ] = None,
