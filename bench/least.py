@@ -8,6 +8,7 @@ lists    requests are pushed to a list, and their replies to another: no queue a
 scripts  the commands without which there is no queue with leases, in three scripts: enqueue, claim
          and settle. No deadline, priority, limit, cancellation, statistics or recovery; nothing is
          validated, nothing waits for others, and the worker does one thing at a time.
+direct   requests go to the worker over a socket, and replies come back: no store at all
 
 Prints by how many milliseconds the p50 of each is above the ceiling's, measured in turn.
 """
@@ -18,6 +19,8 @@ import itertools
 import socket
 import statistics
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -33,14 +36,16 @@ from rich.console import Console
 from servers import ceiling, least
 
 from penstock.gateway.servicer import SERVICE
+from penstock.lane import Frames, Kind, frame, listen
 from penstock.lifetime import bound_command, stop_signals, write_ready
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.conversation import Conversation
 from penstock.scheduler.embedded import EmbeddedStore
 from penstock.scheduler.scripts import Script
 
-KINDS: Final = ("lists", "scripts")
+KINDS: Final = ("lists", "scripts", "direct")
 _ID_BYTES: Final = 8
+_LANE: Final = "penstock-least"
 
 _ENQUEUE: Final = Script.of(
     "enqueue",
@@ -90,28 +95,54 @@ async def run(kind: str, ready_file: Path) -> None:
         await stop.wait()
 
 
+class Lane(asyncio.Protocol):
+    """The worker's end of a socket: requests out, replies in, in frames."""
+
+    def __init__(self, replied: Callable[[bytes], None]) -> None:
+        self._replied, self._frames = replied, Frames()
+        self.transport: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """For the transport."""
+        self.transport.set_result(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """For the transport."""
+        for _, reply in self._frames.feed(data):
+            self._replied(reply)
+
+
 async def serve(kind: str, path: str, ready_file: Path) -> None:
-    """Take requests to the store, and replies from there."""
+    """Take requests to the store or the worker, and replies from there."""
     loop, ids = asyncio.get_running_loop(), itertools.count()
     waiting: dict[bytes, asyncio.Future[bytes]] = {}
     next_reply = _command("BLPOP", "replies", "0")
 
-    def replied(answer: Any) -> None:
+    def replied(reply: bytes) -> None:
+        waiting.pop(reply[:_ID_BYTES]).set_result(reply[_ID_BYTES:])
+
+    def popped(answer: Any) -> None:
         back.write(next_reply)
-        waiting.pop(answer[1][:_ID_BYTES]).set_result(answer[1][_ID_BYTES:])
+        replied(answer[1])
 
     async def infer(request: bytes, _: Any) -> bytes:
         id_ = b"%0*d" % (_ID_BYTES, next(ids))
         waiting[id_] = loop.create_future()
-        out.write(
-            _command("RPUSH", "requests", id_ + request)
-            if kind == "lists"
-            else _command("EVALSHA", _ENQUEUE.sha, "3", "ready", "job:", "bell", id_, request)
-        )
+        if kind == "direct":
+            worker.writelines(frame(Kind.JOBS, id_, request))
+        elif kind == "lists":
+            out.write(_command("RPUSH", "requests", id_ + request))
+        else:
+            out.write(_command("EVALSHA", _ENQUEUE.sha, "3", "ready", "job:", "bell", id_, request))
         return await waiting[id_]
 
     out, _ = await loop.create_unix_connection(lambda: Conversation(lambda _: None), path)
-    back, _ = await loop.create_unix_connection(lambda: Conversation(replied), path)
+    back, _ = await loop.create_unix_connection(lambda: Conversation(popped), path)
+    if kind == "direct":
+        lane = Lane(replied)
+        listening = await loop.create_unix_server(lambda: lane, sock=listen(_LANE))
+        worker = await lane.transport
+        listening.close()
     out.write(_command("SCRIPT", "LOAD", _ENQUEUE.source))
     back.write(next_reply)
     method = {"ModelInfer": grpc.unary_unary_rpc_method_handler(infer)}
@@ -141,6 +172,9 @@ def work(kind: str, path: str) -> None:
         reply.raw_output_contents.append(output.tobytes())
         return reply.SerializeToString()
 
+    if kind == "direct":
+        _work_directly(answer)
+        return
     reader = hiredis.Reader()
     with socket.socket(socket.AF_UNIX) as store:
         store.connect(path)
@@ -172,6 +206,18 @@ def work(kind: str, path: str) -> None:
             next_answer()
 
 
+def _work_directly(answer: Callable[[bytes], bytes]) -> None:
+    """Answer what comes over the lane, once its other end is there."""
+    frames = Frames()
+    with socket.socket(socket.AF_UNIX) as lane:
+        while lane.connect_ex(f"\0{_LANE}"):
+            time.sleep(0.05)
+        while data := lane.recv(1 << 16):
+            for _, body in frames.feed(data):
+                reply = answer(body[_ID_BYTES:])
+                lane.sendall(b"".join(frame(Kind.ENDED, body[:_ID_BYTES], reply)))
+
+
 def measure(rounds: int, seconds: float) -> None:
     """Print by how much each is above the ceiling."""
     case = next(case for case in CASES if case.name == "W1-one")
@@ -183,8 +229,9 @@ def measure(rounds: int, seconds: float) -> None:
         ceiling(default_reply().SerializeToString()) as nothing,
         least(KINDS[0]) as lists,
         least(KINDS[1]) as scripts,
+        least(KINDS[2]) as direct,
     ):
-        sides = [load_of(case, one.address, requests) for one in (nothing, lists, scripts)]
+        sides = [load_of(case, one.address, requests) for one in (nothing, lists, scripts, direct)]
         taken = [[once(seconds) for once in sides] for _ in range(rounds)]
     console = Console(highlight=False)
     for place, kind in enumerate(KINDS, 1):
