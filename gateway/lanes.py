@@ -97,6 +97,7 @@ class Lane(asyncio.Protocol):
         self.room = 0
         self._heard_s = 0.0
         self._asking: list[asyncio.Future[None]] = []
+        # The lane's end is not its worker's death.
         self._cut = False
         self._transport: asyncio.Transport | None = None
         self.lost = False
@@ -191,6 +192,8 @@ class Lane(asyncio.Protocol):
                 self.room = room_in(content)
             elif kind == Kind.NOTED:
                 self._tell_noted(1)
+            elif kind == Kind.BYE:
+                self.room, self._cut = 0, True
         self._free()
 
     def _hear(self, ends: Iterable[LaneEnd]) -> None:

@@ -4,7 +4,8 @@ They are in no queue; the store only counts them, a moment later.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -48,6 +49,8 @@ class Notes:
         self._link = queue.link_of(ref.model)
         self._keys = f"{keys.stats}{ref.model}:{ref.version}", f"{keys.noted}{worker}"
         self._told = 0
+        self._answered = 0
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._begin()
 
@@ -86,14 +89,25 @@ class Notes:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TELL_AFTER_S, self.tell)
 
-    def tell(self) -> None:
+    def tell(self, then: Callable[[], None] | None = None) -> None:
         """Tell the store what was counted; it is on its way when this returns.
 
-        What cannot be told for some seconds is not counted: nobody waits for it.
+        What cannot be told for some seconds is not counted.
+
+        Args:
+            then: is called once the store has it, or cannot be told.
         """
-        if self._timer is None:
+        if self._timer is not None:
+            self._send(self._timer)
+        if then is None:
             return
-        self._timer.cancel()
+        if self._answered == self._told:
+            then()
+        else:
+            self._waiting.append((self._told, then))
+
+    def _send(self, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
         self._timer = None
         self._told += 1
         words: list[Argument] = [self._told, self._jobs]
@@ -102,10 +116,12 @@ class Notes:
         for rows, batches in self._batches.items():
             words += rows, *batches
         self._begin()
-        self._link.start(_NOTE_DIRECT, self._keys, words, _heard)
+        self._link.start(_NOTE_DIRECT, self._keys, words, self._hear)
         self._link.flush()
 
-
-def _heard(answer: Any) -> None:
-    if isinstance(answer, Exception):
-        log.debug("direct jobs were not counted", error=str(answer))
+    def _hear(self, answer: Any) -> None:
+        if isinstance(answer, Exception):
+            log.debug("direct jobs were not counted", error=str(answer))
+        self._answered += 1
+        while self._waiting and self._waiting[0][0] <= self._answered:
+            self._waiting.popleft()[1]()

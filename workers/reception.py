@@ -139,11 +139,14 @@ class _Caller(asyncio.Protocol):
                 self._gateway = content.decode()
                 self.tell_room()
             elif kind == Kind.NOTED:
-                self._reception.notes.tell()
-                self._write(frame(Kind.NOTED))
+                self._reception.notes.tell(then=self._tell_noted)
+
+    def _tell_noted(self) -> None:
+        self._write(frame(Kind.NOTED))
 
     def hang_up(self) -> None:
-        """End the lane once everything is written."""
+        """Say so, and end the lane once everything is written."""
+        self._write(frame(Kind.BYE))
         if self._transport is not None:
             self._transport.close()
 

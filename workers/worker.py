@@ -222,7 +222,11 @@ class Worker:
 
     def answer_directly(self, token: str, recipient: Recipient | None) -> None:
         """Jobs with this *token*, which begins with `DIRECT`, are *recipient*'s."""
-        self._endings.recipients[token] = recipient
+        if recipient is None and self._running is None and not self._staged:
+            # None of them is left.
+            self._endings.recipients.pop(token, None)
+        else:
+            self._endings.recipients[token] = recipient
 
     def take(self, leases: Sequence[Lease]) -> None:
         """Begin jobs that were handed over while `is_asleep`."""

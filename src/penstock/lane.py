@@ -8,7 +8,8 @@ HELLO  to the worker: the boot id of the gateway
 JOBS   to the worker: jobs, each to be begun at once or to be left
 ENDED  to the gateway: what became of jobs
 ROOM   to the gateway: how many rows at a time the worker takes from now on
-NOTED  to the worker, and back: whatever it ended before is on its way into the statistics
+NOTED  to the worker, and back: the statistics count whatever it had ended before
+BYE    to the gateway: the worker ends in order; what it has not ended by now it has not begun
 
 Jobs have a number by which both sides call them. Times are of the machine's monotonic clock, which
 all of its processes share. All numbers are little-endian.
@@ -63,6 +64,7 @@ class Kind(IntEnum):
     ENDED = 3
     ROOM = 4
     NOTED = 5
+    BYE = 6
 
 
 class LaneJob(NamedTuple):

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from chaos.planted import BESIDE_THE_QUEUE, Mutant
+from chaos.planted_direct import HANDED_OVER
 
 ROOT = Path(__file__).parents[2]
 _LEFT_OUT = (
@@ -285,6 +286,7 @@ MUTANTS = [
         "tests/redis/test_claim.py::test_the_same_nonce_gives_the_same_jobs",
     ),
     *BESIDE_THE_QUEUE,
+    *HANDED_OVER,
 ]
 
 

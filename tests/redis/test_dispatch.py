@@ -98,6 +98,17 @@ async def test_a_worker_that_dies_leaves_its_jobs_to_others(gateway, neighbour):
     assert (found["requeued"], found["crashes"]) == (2, 3)
 
 
+async def test_a_worker_that_ends_in_order_has_not_died_of_what_came_too_late(gateway, neighbour):
+    answer = gateway.ask("a")
+    await neighbour.next_job()
+    neighbour.take_leave()
+
+    await gateway.queued("a")
+    assert "crashes" not in await gateway.probe.record("a")
+    await gateway.work_off()
+    assert await answer == b"input of a!"
+
+
 async def test_a_worker_that_is_silent_is_taken_for_dead(gateway, neighbour):
     answer = gateway.ask("a")
     one = await neighbour.next_job()

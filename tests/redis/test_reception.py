@@ -90,7 +90,7 @@ class Caller(asyncio.Protocol):
     """A gateway's end of a lane that sends what its test says."""
 
     def __init__(self):
-        self.room, self.ends, self.noted, self.lost = 0, {}, 0, False
+        self.room, self.ends, self.noted, self.lost, self.left = 0, {}, 0, False, False
         self._frames = Frames()
 
     def connection_made(self, transport):
@@ -106,6 +106,8 @@ class Caller(asyncio.Protocol):
                 self.room = room_in(content)
             elif kind == Kind.NOTED:
                 self.noted += 1
+            elif kind == Kind.BYE:
+                self.left = True
             else:
                 self.ends |= {end.number: end for end in ends_in(content)}
 
@@ -307,6 +309,7 @@ async def test_a_worker_that_ends_finishes_what_it_runs_and_nothing_more(redis_u
     await until(lambda: caller.lost)
 
     assert values(caller.ends[1].body) == [2 * BLOCKS]
+    assert caller.left
     with pytest.raises(ConnectionRefusedError):
         call(at_work.reception.name)
 

@@ -97,6 +97,10 @@ class Neighbour(asyncio.Protocol):
         body = one.payload + b"!" if code == Code.OK else b""
         self.transport.writelines(packed_ends([LaneEnd(one.number, code, message, body)]))
 
+    def take_leave(self):
+        self.transport.writelines(frame(Kind.BYE))
+        self.transport.close()
+
     def note(self):
         self.transport.writelines(frame(Kind.NOTED))
 

@@ -1,0 +1,128 @@
+"""Faults to plant where gateways hand jobs over to workers."""
+
+from chaos.planted import LUA, Mutant
+
+DISPATCH = "tests/redis/test_dispatch.py::"
+RECEPTION = "tests/redis/test_reception.py::"
+
+HANDED_OVER = [
+    Mutant(
+        "direct: what a dead worker had is forgotten",
+        "gateway/lanes.py",
+        "self._pass_on(list(self._handed), self._left if self._cut else self._broken)",
+        "self._handed.clear()",
+        DISPATCH + "test_a_worker_that_dies_leaves_its_jobs_to_others",
+    ),
+    Mutant(
+        "direct: a job that ended its worker shares a batch again",
+        LUA + "enqueue.lua",
+        "    if crashed ~= '' then\n      redis.call('HSET'",
+        "    if false then\n      redis.call('HSET'",
+        DISPATCH + "test_a_worker_that_dies_leaves_its_jobs_to_others",
+    ),
+    Mutant(
+        "direct: a dead worker's last claim counts as another death",
+        LUA + "claim.lua",
+        "and not died_of(j) then",
+        "then",
+        DISPATCH + "test_a_worker_that_dies_leaves_its_jobs_to_others",
+    ),
+    Mutant(
+        "direct: a worker that ends in order has died",
+        "gateway/lanes.py",
+        "self.room, self._cut = 0, True",
+        "self.room = 0",
+        DISPATCH + "test_a_worker_that_ends_in_order_has_not_died_of_what_came_too_late",
+    ),
+    Mutant(
+        "direct: a silent worker is waited for",
+        "gateway/dispatch.py",
+        "if lane.is_silent:",
+        "if False:",
+        DISPATCH + "test_a_worker_that_is_silent_is_taken_for_dead",
+    ),
+    Mutant(
+        "direct: a worker that has left something is handed more",
+        "gateway/lanes.py",
+        "            self.room = 0\n            self._pass_on",
+        "            self._pass_on",
+        DISPATCH + "test_what_the_worker_leaves_is_queued_until_it_has_room_again",
+    ),
+    Mutant(
+        "direct: what nobody waits for is queued",
+        "gateway/lanes.py",
+        "map(self._take_back, numbers) if direct.wanted]",
+        "map(self._take_back, numbers)]",
+        DISPATCH + "test_what_was_given_up_is_not_queued_when_the_worker_dies",
+    ),
+    Mutant(
+        "direct: a worker has as much as there is",
+        "gateway/lots.py",
+        "            if rows <= 0:\n",
+        "            if False:\n",
+        DISPATCH + "test_a_worker_has_as_much_at_a_time_as_it_has_room_for",
+    ),
+    Mutant(
+        "direct: a busy worker is waited for as long as it likes",
+        "gateway/lots.py",
+        "self._wait(PATIENCE_S - GATHERING_S, self._leave)",
+        "self._wait(PATIENCE_S - GATHERING_S, self._wait_anew)",
+        DISPATCH + "test_nobody_waits_long_for_a_busy_worker",
+    ),
+    Mutant(
+        "direct: steps of ensembles, too",
+        "gateway/dispatch.py",
+        "plain = not job.later and not job.ensemble",
+        "plain = not job.later",
+        DISPATCH + "test_all_that_is_more_than_a_request_is_queued",
+    ),
+    Mutant(
+        "direct: workers elsewhere, too",
+        "gateway/dispatch.py",
+        "and worker.memory_domain == self._domain",
+        "and True",
+        DISPATCH + "test_who_is_not_beside_the_gateway_has_the_queue",
+    ),
+    Mutant(
+        "direct: a worker at work takes more",
+        "workers/worker.py",
+        "if since_s is None or busy or self._draining:",
+        "if since_s is None or self._draining:",
+        RECEPTION + "test_one_that_runs_a_direct_job_leaves_the_next",
+    ),
+    Mutant(
+        "direct: a worker that was just woken begins with what it is handed",
+        "workers/worker.py",
+        "return time.perf_counter() - since_s > _ASLEEP_AFTER_S",
+        "return True",
+        RECEPTION + "test_what_is_handed_over_waits_for_a_look_into_the_queue",
+    ),
+    Mutant(
+        "direct: stateful shards, too",
+        "workers/worker.py",
+        "alone = duty.last and duty.ref.stage == 0 and duty.states is None",
+        "alone = duty.last and duty.ref.stage == 0",
+        RECEPTION + "test_shards_that_need_the_queue_take_nothing",
+    ),
+    Mutant(
+        "direct: a batch counts again when it is told again",
+        LUA + "note_direct.lua",
+        "if number <= tonumber(redis.call('GET', KEYS[2]) or 0) then",
+        "if false then",
+        RECEPTION + "test_a_batch_that_is_told_twice_counts_once",
+    ),
+    Mutant(
+        "direct: a worker says that all is counted before it is",
+        "workers/reception.py",
+        "self._reception.notes.tell(then=self._tell_noted)",
+        "self._tell_noted()",
+        RECEPTION + "test_it_tells_when_all_is_counted",
+    ),
+    Mutant(
+        "direct: statistics are read before they are there",
+        "gateway/dispatch.py",
+        "await asyncio.gather(*(lane.noted() for lane in self.lanes.values()))",
+        "pass",
+        DISPATCH + "test_statistics_wait_for_what_workers_have_ended",
+    ),
+]
