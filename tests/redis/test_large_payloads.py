@@ -85,7 +85,7 @@ async def test_a_payload_that_found_no_memory_refuses_its_job(probe):
     keys = probe.keys
     names = (keys.ready, keys.deadline, keys.bells, keys.volume, keys.stats, keys.jobs)
     names = (*names, keys.ended, keys.stats)
-    words = ("gateway-1", FIRST.queue, 0, 0, 0, 0, "", "a", 0, 1, 60_000, 0, b"", len(LARGE))
+    words = ("gateway-1", FIRST.queue, 0, 0, 0, 0, "", "", "a", 0, 1, 60_000, 0, b"", len(LARGE))
 
     # As `enqueue` calls it, after a server that was full has refused the payload.
     answer = await probe.links.to(keys.tag).call(scripts.load("enqueue"), names, words)
