@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from penstock.errors import InvalidConfiguration
 
@@ -21,9 +22,6 @@ LEASE_MS = 5000
 
 CACHE_BYTES = 64 * 1024**2
 """Of cached replies on the whole cluster."""
-
-# A process builds the one class that it uses, and not those of other roles.
-_CONFIG = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), defer_build=True)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
@@ -45,8 +43,8 @@ def _names(value: object) -> object:
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
-Repositories = Annotated[tuple[Path, ...], BeforeValidator(_paths)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Repositories = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 def _parted(value: Any) -> Any:
@@ -54,7 +52,7 @@ def _parted(value: Any) -> Any:
     return [part for part in value.split(";") if part] if isinstance(value, str) else value
 
 
-class RoleSettings(BaseModel):
+class RoleSettings(BaseSettings):
     """What every role has.
 
     Attributes:
@@ -65,7 +63,9 @@ class RoleSettings(BaseModel):
         parent_pid: the role ends when this process does; None to live by itself.
     """
 
-    model_config = _CONFIG
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=()
+    )
 
     redis: str
     log_level: Level = "info"
@@ -96,7 +96,7 @@ class GrpcSettings(RoleSettings):
     """
 
     grpc_infer_response_compression_level: Literal["none", "low", "medium", "high"] = "none"
-    grpc_restricted_protocol: Annotated[tuple[str, ...], BeforeValidator(_parted)] = ()
+    grpc_restricted_protocol: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)] = ()
     grpc_keepalive_time: Milliseconds = 7_200_000
     grpc_keepalive_timeout: Milliseconds = 20_000
     grpc_keepalive_permit_without_calls: bool = True
@@ -231,7 +231,7 @@ class WorkerSettings(RoleSettings):
     allow_python_models: bool = False
 
 
-class UpSettings(BaseModel):
+class UpSettings(BaseSettings):
     """Everything on one machine.
 
     Attributes:
@@ -253,7 +253,9 @@ class UpSettings(BaseModel):
         log_level: the least level that is shown of all roles.
     """
 
-    model_config = _CONFIG
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=()
+    )
 
     models: Annotated[Repositories, Field(min_length=1)] = (Path("models"),)
     model_control_mode: ControlMode = "poll"
@@ -277,7 +279,7 @@ class UpSettings(BaseModel):
     log_level: Level = "warning"
 
 
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S", bound=BaseSettings)
 
 
 def load(kind: type[S], **options: Any) -> S:
@@ -288,19 +290,12 @@ def load(kind: type[S], **options: Any) -> S:
     """
     given = {name: value for name, value in options.items() if value not in (None, [])}
     try:
-        return kind(**(_environment(kind) | given))
+        return kind(**given)
     except ValidationError as error:
         problems = "; ".join(
             f"{_option(problem['loc'])}: {_reason(problem)}" for problem in error.errors()
         )
         raise InvalidConfiguration(problems) from None
-
-
-def _environment(kind: type[BaseModel]) -> dict[str, str]:
-    """What variables say of the fields of *kind*; capitals or not is all the same."""
-    told = {name.upper(): value for name, value in os.environ.items()}
-    variables = {name: PREFIX + name.upper() for name in kind.model_fields}
-    return {name: told[variable] for name, variable in variables.items() if variable in told}
 
 
 def _option(location: tuple[int | str, ...]) -> str:
