@@ -7,7 +7,7 @@ its worker, one of them may have been the reason.
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -21,9 +21,9 @@ from penstock.lane import (
     LaneJob,
     ends_in,
     frame,
-    is_ours,
     packed_jobs,
     room_in,
+    stream_of,
 )
 from penstock.scheduler.gathering import Entry, Line
 from penstock.scheduler.jobs import NewJob
@@ -105,9 +105,6 @@ class Lane(asyncio.Protocol):
     def __repr__(self) -> str:
         return f"Lane(room for {self.room}, {len(self._handed)} jobs)"
 
-    def __len__(self) -> int:
-        return len(self._handed)
-
     def __contains__(self, job: str) -> bool:
         return job in self._numbers
 
@@ -164,14 +161,11 @@ class Lane(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """For the transport."""
-        # uvloop's are one in all but name.
-        stream = cast(asyncio.Transport, transport)
-        if not is_ours(stream):
+        self._transport = stream_of(transport)
+        if self._transport is None:
             log.warning("another user's process has a worker's name, and is not used")
-            stream.abort()
             return
-        self._transport = stream
-        stream.writelines(frame(Kind.HELLO, self._gateway.encode()))
+        self._transport.writelines(frame(Kind.HELLO, self._gateway.encode()))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """For the transport."""

@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from itertools import count
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -22,12 +22,12 @@ from penstock.lane import (
     LaneEnd,
     LaneJob,
     frame,
-    is_ours,
     jobs_in,
     lane_name,
     listen,
     packed_ends,
     packed_room,
+    stream_of,
 )
 from penstock.scheduler.direct import Noted, Notes
 from penstock.scheduler.jobs import Lease, Outcome, Timing
@@ -113,13 +113,10 @@ class _Caller(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """For the transport."""
-        # uvloop's are one in all but name.
-        stream = cast(asyncio.Transport, transport)
-        if not is_ours(stream):
+        self._transport = stream_of(transport)
+        if self._transport is None:
             log.warning("another user's process called, and was not heard")
-            stream.abort()
             return
-        self._transport = stream
         self._reception.callers.add(self)
         self._worker.answer_directly(self._token, self)
 

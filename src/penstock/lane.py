@@ -22,7 +22,7 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 __all__ = [
     "LEFT",
@@ -41,6 +41,7 @@ __all__ = [
     "packed_jobs",
     "packed_room",
     "room_in",
+    "stream_of",
 ]
 
 _START: Final = "penstock-lane-1-"
@@ -146,6 +147,16 @@ def is_ours(transport: asyncio.BaseTransport) -> bool:
     found = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     user: int = _CREDENTIALS.unpack(found)[1]
     return user == os.geteuid()
+
+
+def stream_of(transport: asyncio.BaseTransport) -> asyncio.Transport | None:
+    """*transport*, as what it is; None if another user's process is there: it is hung up on."""
+    # uvloop's are one in all but name.
+    stream = cast(asyncio.Transport, transport)
+    if is_ours(stream):
+        return stream
+    stream.abort()
+    return None
 
 
 def frame(kind: Kind, *parts: bytes) -> list[bytes]:
