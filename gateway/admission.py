@@ -3,7 +3,7 @@
 What only Redis knows, the limits of each queue, is checked where the job is queued.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from penstock.errors import (
     DeadlineExceeded,
@@ -24,8 +24,7 @@ _LEAST_PUSHBACK_MS, _LONGEST_PUSHBACK_MS = 100, 5000
 SHUTTING_DOWN = "GRPC server is shutting down and has stopped accepting new requests."
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """What admission decides on.
 
     Attributes:

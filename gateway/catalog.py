@@ -206,6 +206,13 @@ class Catalog:
         self.used_s[model] = monotonic()
         return found
 
+    def still_serves(self, model: str, version: str, served: Served) -> bool:
+        """Whether requests that name this version go to *served*, as they did before."""
+        if self._asked.get((model, version)) is not served:
+            return False
+        self.used_s[model] = monotonic()
+        return True
+
     def _find_served(self, model: str, version: str) -> Served:
         number = parse_version(version)
         if self.lacks(model, number):

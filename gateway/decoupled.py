@@ -1,6 +1,6 @@
 """Decoupled models: any number of responses to a request, which only a stream can carry."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ class Asked:
 
     Attributes:
         message: the request's bytes.
-        raws: its raw contents, where they were kept out of *request*.
+        request: the same without its raw contents, which are *raws*.
         places: outputs that shall go into shared memory.
         remaining_s: to its deadline.
         arrived_ns: when it came, where requests are traced.
@@ -25,7 +25,7 @@ class Asked:
 
     message: bytes
     request: ModelInferRequest
-    raws: list[wire.Buffer] | None
+    raws: Sequence[wire.Buffer]
     places: Mapping[str, Place]
     served: Served
     remaining_s: float

@@ -7,7 +7,6 @@ all others, and whatever a worker leaves, go into the queue as ever (ADR 0019).
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -74,8 +73,7 @@ class Dispatch:
         if lots is None or not lots.are_welcome or not _may_be_direct(job):
             self._queue.submit(job, limits, answered, crowd)
         else:
-            line = Line(job.ref, job.gateway, limits, job.ensemble)
-            lots.add(Direct(line, (job, answered)), crowd)
+            lots.add(Direct(job, limits, answered), crowd)
 
     async def state(self, model: str, job: str, *later: str) -> str | None:
         """As `Queue.state`."""
@@ -185,9 +183,9 @@ class Dispatch:
     def _put(self, jobs: Iterable[Direct], *, crashed: str = "") -> None:
         """Queue jobs after all; *crashed*: boot id of the worker that died while it had them."""
         lots: dict[Line, list[Entry]] = {}
-        for direct in jobs:
-            line = replace(direct.line, crashed=crashed) if crashed else direct.line
-            lots.setdefault(line, []).append(direct.entry)
+        for job, limits, answered, _ in jobs:
+            line = Line(job.ref, job.gateway, limits, job.ensemble, crashed)
+            lots.setdefault(line, []).append((job, answered))
         for line, entries in lots.items():
             self._queue.put(line, entries)
 

@@ -6,7 +6,8 @@ The request's bytes go into the queue as they came; only typed contents are rewr
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -25,6 +26,7 @@ from penstock.gateway.classification import classify
 from penstock.gateway.decoupled import Asked, Decoupled, Part
 from penstock.gateway.demand import Demand
 from penstock.gateway.ensemble import EnsembleRoute
+from penstock.gateway.familiar import Familiar
 from penstock.gateway.idempotency import key_of, refuse_of_many
 from penstock.gateway.lookout import Lookout
 from penstock.gateway.pending import PendingTable
@@ -43,7 +45,7 @@ from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import FULL, Queue
 from penstock.scheduler.sharing import Shared
 
-_SPLIT_FROM_BYTES = 16_384
+_DAMAGED: Final = "the message is not an inference.ModelInferRequest: it is damaged or cut off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,25 @@ class Extensions:
     lookout: Lookout
     sharing: Sharing
     regions: Regions | None = None
+
+
+class _Fine(NamedTuple):
+    """A request that its model may have.
+
+    Attributes:
+        message: its bytes, tensors out of shared memory included.
+        request: the same without raw contents, and without an id where it is known by another.
+        raws: its raw contents.
+        places: outputs that shall go into shared memory; None where none are asked for.
+    """
+
+    message: bytes
+    request: ModelInferRequest
+    raws: Sequence[wire.Buffer]
+    served: Served
+    admitted: Admitted
+    remaining_s: float
+    places: Mapping[str, Place] | None = None
 
 
 class Inference:
@@ -101,6 +122,7 @@ class Inference:
         self._lookout = extensions.lookout
         self._sharing = extensions.sharing
         self.demand = demand
+        self._familiar = Familiar(catalog)
 
     async def infer(
         self, message: bytes, remaining_s: float | None, key: str | None = None
@@ -117,20 +139,45 @@ class Inference:
             PenstockError: how it ended instead.
         """
         arrived_ns = time.time_ns() if self.tracing.on else 0
-        request, raws = _read(message)
-        places: Mapping[str, Place] = {}
+        if remaining_s is None:
+            remaining_s = self._limits.default_timeout_s
+        parts = _taken_apart(message)
+        known = self._familiar.find(parts)
+        if known is None:
+            fine = await self._check(message, parts, remaining_s, arrived_ns)
+        else:
+            request, served, admitted, _ = known
+            fine = _Fine(message, request, parts.raws, served, admitted, remaining_s)
+        return await self._answer(fine, parts.id, key, arrived_ns)
+
+    async def _check(
+        self, message: bytes, parts: wire.Apart, remaining_s: float, arrived_ns: int
+    ) -> "_Fine":
+        """What is asked, once its model is loaded.
+
+        Raises:
+            Decoupled, PenstockError: as `infer`.
+        """
+        request = _parsed(parts)
+        raws: Sequence[wire.Buffer] = parts.raws
+        places: Mapping[str, Place] | None = None
         if self.regions is not None and uses_regions(request):
             taken = take(request, raws, self.regions)
             message, raws, places = taken.message, taken.raws, taken.places
-        if remaining_s is None:
-            remaining_s = self._limits.default_timeout_s
         try:
             served = self._catalog.served(request.model_name, request.model_version)
         except ModelUnloaded as missing:
             served, remaining_s = await self._once_loaded(missing, request, remaining_s)
         if served.decoupled:
-            raise Decoupled(Asked(message, request, raws, places, served, remaining_s, arrived_ns))
+            asked = Asked(message, request, raws, places or {}, served, remaining_s, arrived_ns)
+            raise Decoupled(asked)
         admitted = admit(request, served.rules, raws)
+        if places is None:
+            self._familiar.meet(parts, served, admitted)
+        return _Fine(message, request, raws, served, admitted, remaining_s, places)
+
+    async def _answer(self, fine: "_Fine", id_: str, key: str | None, arrived_ns: int) -> bytes:
+        message, request, raws, served, admitted, remaining_s, places = fine
         self._check_admission(served.ref.model, len(message), remaining_s)
         shared = None
         if key is not None or served.cached or request.parameters:
@@ -138,15 +185,15 @@ class Inference:
         trace = None
         # A shared reply may be there already, and its job is nobody's own.
         if shared is None:
-            self._join(served.ref, request.id, admitted.priority, remaining_s)
-            trace = self._traced(served, request.id, arrived_ns)
+            self._join(served.ref, id_, admitted.priority, remaining_s)
+            trace = self._traced(served, id_, arrived_ns)
         payload = _payload(message, request, admitted, trace)
         job = self._job(served.ref, admitted, payload, remaining_s)
         job = _placed(job, served, request)
-        answering = self._answer_to(job, served, request.id, shared)
+        answering = self._answer_to(job, served, id_, shared)
         reply = await (answering if trace is None else trace.follow(answering))
         if admitted.classes is not None or places:
-            reply = self._as_asked(reply, admitted, served, places)
+            reply = self._as_asked(reply, admitted, served, places or {})
         return reply
 
     def _as_asked(
@@ -323,12 +370,11 @@ def _placed(job: NewJob, served: Served, request: ModelInferRequest) -> NewJob:
 def _in_sequence(job: NewJob, sequences: SequenceRules, request: ModelInferRequest) -> NewJob:
     """*job*, in its place in its sequence, with what its model is told of that."""
     turn = sequences.turn(request, job.rows)
-    return replace(job, payload=job.payload + sequences.controls(turn), turn=turn)
+    return job._replace(payload=job.payload + sequences.controls(turn), turn=turn)
 
 
 def _on_route(job: NewJob, route: EnsembleRoute, request: ModelInferRequest) -> NewJob:
-    return replace(
-        job,
+    return job._replace(
         rows=route.rows(request),
         payload=job.payload + route.mark,
         ensemble=route.key,
@@ -336,14 +382,18 @@ def _on_route(job: NewJob, route: EnsembleRoute, request: ModelInferRequest) -> 
     )
 
 
-def _read(message: bytes) -> tuple[ModelInferRequest, list[wire.Buffer] | None]:
-    """The request, and its raw contents apart from it when they are large enough to matter."""
+def _taken_apart(message: bytes) -> wire.Apart:
     try:
-        if len(message) < _SPLIT_FROM_BYTES:
-            return ModelInferRequest.FromString(message), None
-        head, raws = wire.split_request(message)
-        return ModelInferRequest.FromString(head), raws
-    except (DecodeError, wire.Malformed) as error:
-        raise InvalidRequest(
-            "the message is not an inference.ModelInferRequest: it is damaged or cut off"
-        ) from error
+        return wire.take_apart(message)
+    except wire.Malformed as error:
+        raise InvalidRequest(_DAMAGED) from error
+
+
+def _parsed(parts: wire.Apart) -> ModelInferRequest:
+    """The request without its raw contents."""
+    try:
+        request = ModelInferRequest.FromString(parts.head)
+    except DecodeError as error:
+        raise InvalidRequest(_DAMAGED) from error
+    request.id = parts.id
+    return request

@@ -25,8 +25,8 @@ from penstock.lane import (
     room_in,
     stream_of,
 )
-from penstock.scheduler.gathering import Entry, Line
-from penstock.scheduler.jobs import NewJob
+from penstock.scheduler.gathering import Answered
+from penstock.scheduler.jobs import NewJob, QueueLimits
 from penstock.scheduler.replies import Reply
 
 log = structlog.get_logger()
@@ -44,14 +44,10 @@ class Direct(NamedTuple):
         wanted: somebody waits for it still.
     """
 
-    line: Line
-    entry: Entry
+    job: NewJob
+    limits: QueueLimits
+    answered: Answered
     wanted: bool = True
-
-    @property
-    def job(self) -> NewJob:
-        """The job alone."""
-        return self.entry[0]
 
 
 Left = Callable[[list[Direct]], None]

@@ -6,7 +6,6 @@ a payload gives its job back with DATA_LOSS, and the request is queued again, pa
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -101,7 +100,7 @@ class Lender:
 
 def lent(job: NewJob, loan: Loan) -> NewJob:
     """*job*, as it goes into the queue."""
-    return replace(job, payload=loan.handle, lent_bytes=len(job.payload))
+    return job._replace(payload=loan.handle, lent_bytes=len(job.payload))
 
 
 def _served_within(domain: str, workers: Iterable[pb.Worker]) -> frozenset[StageRef]:

@@ -61,8 +61,13 @@ class Lots:
         Args:
             crowd: jobs of this stage that the gateway waits for, this one included.
         """
-        self._jobs[direct.job.id] = direct
         self._busyness.count()
+        if not self._jobs and not self._busyness.busy:
+            for lane in self.lanes:
+                if lane.is_free:
+                    lane.hand([direct])
+                    return
+        self._jobs[direct.job.id] = direct
         now_s = asyncio.get_running_loop().time()
         faded = self._most * 0.5 ** ((now_s - self._seen_s) / _HALF_LIFE_S)
         self._most, self._seen_s = max(faded, crowd), now_s
@@ -74,6 +79,9 @@ class Lots:
 
     def hand_out(self) -> None:
         """Give lots to the workers that are free, and all to the queue where none takes any."""
+        if not self._jobs:
+            self._wait_anew()
+            return
         for lane in self.lanes:
             if self._jobs and lane.is_free and self._are_enough():
                 lane.hand(list(self._next(lane.room)))

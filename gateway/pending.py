@@ -7,7 +7,6 @@ saw Redis come back, asks for the job's state, and queues it again where Redis f
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from dataclasses import replace
 from itertools import count, islice
 
 import structlog
@@ -225,7 +224,7 @@ class PendingTable:
         """A shared reply comes once for all who wait for it here; it names them in one word."""
         if " " in reply.job:
             for name in reply.job.split(" "):
-                self.deliver(replace(reply, job=name))
+                self.deliver(reply._replace(job=name))
 
     async def sweep_regularly(self) -> None:
         """End what is overdue, and ask for what has waited long; until cancelled."""
@@ -276,7 +275,7 @@ class PendingTable:
 
     def _is_own(self, pending: Pending) -> bool:
         """Whether its job is nobody else's."""
-        return pending.door in (self._door, self._queue)
+        return pending.door is self._door or pending.door is self._queue
 
     def _send_payload(self, pending: Pending) -> None:
         """Queue a request anew, with its payload: a worker could not read it in this process."""
@@ -380,7 +379,7 @@ class PendingTable:
     def _rename(self, pending: Pending) -> None:
         """Wait for a job of another id: the one that there was has ended."""
         del self._pending[pending.job.id]
-        pending.job = replace(pending.job, id=self.next_id())
+        pending.job = pending.job._replace(id=self.next_id())
         self._pending[pending.job.id] = pending
 
     def _submit_again(self, pending: Pending) -> bool:
@@ -388,7 +387,7 @@ class PendingTable:
         left_ms = int((pending.ends_s - self._clock()) * 1000)
         if left_ms <= 0:
             return False
-        pending.job = replace(pending.job, ttl_ms=left_ms)
+        pending.job = pending.job._replace(ttl_ms=left_ms)
         pending.strikes = 0
         self.tally.count(pending.job.ref, RESUBMITTED)
         self._submit(pending)

@@ -8,7 +8,7 @@ after Redis was away are those of every request.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from penstock.clock import Deadline
@@ -114,7 +114,7 @@ class Sharing:
 
     def opened(self, job: NewJob, shared: Shared) -> tuple[NewJob, "SharedJob"]:
         """*job* without the request's id, and the door that it goes through to *shared*."""
-        job = replace(job, payload=job.payload + NO_ID)
+        job = job._replace(payload=job.payload + NO_ID)
         return job, SharedJob(self, shared, job)
 
     def join(
@@ -170,7 +170,7 @@ class SharedJob:
     def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 2) -> None:
         """Join; enqueue the job where that is asked for."""
         del crowd
-        self._job = job = replace(job, id=self._job.id)
+        self._job = job = job._replace(id=self._job.id)
         self._limits, self._answered = limits, answered
         self._join(answered)
 
@@ -213,7 +213,7 @@ class SharedJob:
                 self._sharing.leave(self._shared, self._job.ref, self._job.id)
             answered(outcome)
 
-        job = replace(self._job, id=lead.job, gateway=self._shared.owner, ttl_ms=self._ttl_ms())
+        job = self._job._replace(id=lead.job, gateway=self._shared.owner, ttl_ms=self._ttl_ms())
         self._sharing.lead(job, self._limits, told)
 
     def _ttl_ms(self) -> int:

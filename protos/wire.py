@@ -5,8 +5,13 @@ copied: a serialized message is a sequence of fields, and serialized fields may 
 (https://protobuf.dev/programming-guides/encoding/).
 """
 
-_RAW_INPUT_TAG = 7 << 3 | 2
-_RAW_OUTPUT_TAG = 6 << 3 | 2
+from typing import Final, NamedTuple
+
+_REQUEST_ID_TAG: Final = 3 << 3 | 2
+_RAW_INPUT_TAG: Final = 7 << 3 | 2
+_RAW_OUTPUT_TAG: Final = 6 << 3 | 2
+_ONE_BYTE: Final = 0x7F
+"""The largest number that protobuf writes in one byte."""
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 
 Buffer = bytes | memoryview
@@ -41,67 +46,102 @@ def bytes_field(number: int, length: int) -> bytes:
     return varint(number << 3 | _LENGTH_DELIMITED) + varint(length)
 
 
-def split_request(serialized: bytes) -> tuple[bytes, list[Buffer]]:
-    """A serialized ModelInferRequest without its raw contents, and views of these.
+class Apart(NamedTuple):
+    """A serialized ModelInferRequest, taken apart.
+
+    Attributes:
+        head: all but the two others: another request that differs in these alone has the same.
+        id: the request's.
+        raws: views of its raw contents.
+    """
+
+    head: bytes
+    id: str
+    raws: list[memoryview]
+
+
+def take_apart(serialized: bytes) -> Apart:
+    """What a serialized ModelInferRequest consists of.
 
     Raises:
         Malformed: it is cut off, or no protobuf message at all.
     """
-    return _split(serialized, _RAW_INPUT_TAG)
+    head, raws, ids = _split(serialized, _RAW_INPUT_TAG, _REQUEST_ID_TAG)
+    if not ids:
+        return Apart(head, "", raws)
+    try:
+        # As in protobuf, the last one counts.
+        return Apart(head, [str(id_, "utf-8") for id_ in ids][-1], raws)
+    except UnicodeDecodeError as error:
+        raise Malformed("the id is not UTF-8") from error
 
 
-def split_response(serialized: bytes) -> tuple[bytes, list[Buffer]]:
+def split_response(serialized: bytes) -> tuple[bytes, list[memoryview]]:
     """A serialized ModelInferResponse without its raw contents, and views of these.
 
     Raises:
-        Malformed: as for `split_request`.
+        Malformed: as for `take_apart`.
     """
-    return _split(serialized, _RAW_OUTPUT_TAG)
+    head, raws, _ = _split(serialized, _RAW_OUTPUT_TAG)
+    return head, raws
 
 
-def _split(serialized: bytes, wanted: int) -> tuple[bytes, list[Buffer]]:
+def _split(
+    serialized: bytes, raw_tag: int, id_tag: int = -1
+) -> tuple[bytes, list[memoryview], list[memoryview]]:
+    """All other fields, and the data of those that have either tag."""
     view = memoryview(serialized)
-    raws: list[Buffer] = []
-    kept: list[memoryview] = []
-    at, end = 0, len(view)
+    raws: list[memoryview] = []
+    ids: list[memoryview] = []
+    kept: list[bytes] = []
+    kept_from = at = 0
+    end = len(serialized)
     while at < end:
         start = at
-        tag, at = _read_varint(view, at)
-        at, data = _skip(view, at, tag & 7)
-        if tag == wanted:
-            raws.append(view[data:at])
+        tag, at = serialized[at], at + 1
+        if tag > _ONE_BYTE:
+            tag, at = _read_varint(serialized, start)
+        data = at
+        if tag & 7 == _LENGTH_DELIMITED:
+            size, data = _read_varint(serialized, at)
+            at = data + size
         else:
-            kept.append(view[start:at])
-    return b"".join(kept), raws
+            at = _after_number(serialized, at, tag & 7)
+        if at > end:
+            raise Malformed("the last field is cut off")
+        if tag == raw_tag:
+            raws.append(view[data:at])
+        elif tag == id_tag:
+            ids.append(view[data:at])
+        else:
+            continue
+        if kept_from < start:
+            kept.append(serialized[kept_from:start])
+        kept_from = at
+    if kept_from < end:
+        kept.append(serialized[kept_from:])
+    return b"".join(kept), raws, ids
 
 
-def _skip(view: memoryview, at: int, kind: int) -> tuple[int, int]:
-    """The end of a field whose value begins at *at*, and where its data begins."""
-    start = at
-    if kind == _LENGTH_DELIMITED:
-        length, start = _read_varint(view, at)
-        at = start + length
-    elif kind == _VARINT:
-        _, at = _read_varint(view, at)
-    elif kind == _FIXED64:
-        at += 8
-    elif kind == _FIXED32:
-        at += 4
-    else:
-        raise Malformed(f"field of unknown kind {kind}")
-    if at > len(view):
-        raise Malformed("the last field is cut off")
-    return at, start
+def _after_number(serialized: bytes, at: int, kind: int) -> int:
+    """The end of a number of that *kind*, which begins at *at*."""
+    if kind == _VARINT:
+        return _read_varint(serialized, at)[1]
+    if kind == _FIXED64:
+        return at + 8
+    if kind == _FIXED32:
+        return at + 4
+    raise Malformed(f"field of unknown kind {kind}")
 
 
-def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
+def _read_varint(serialized: bytes, at: int) -> tuple[int, int]:
     number = shift = 0
     while True:
-        if at >= len(view) or shift > 63:
+        if at >= len(serialized) or shift > 63:
             raise Malformed("a number is cut off")
-        byte = view[at]
+        byte = serialized[at]
         at += 1
         number |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte <= _ONE_BYTE:
             return number, at
         shift += 7

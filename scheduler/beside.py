@@ -10,7 +10,6 @@ memory, and the job carries a handle of it (`penstock.arena`, ADR 0017).
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -83,7 +82,7 @@ async def with_payloads(
     names = [f"{jobs}{one.id}{at.decode()}" for one, at in zip(leases, places, strict=True) if at]
     payloads = iter(await asyncio.gather(*(link.submit("GET", name) for name in names)))
     return [
-        replace(one, payload=next(payloads)) if at else await _with_lent(link, jobs, one, arenas)
+        one._replace(payload=next(payloads)) if at else await _with_lent(link, jobs, one, arenas)
         for one, at in zip(leases, places, strict=True)
     ]
 
@@ -101,4 +100,4 @@ async def _with_lent(link: Link, jobs: str, lease: Lease, arenas: ArenaReader) -
         # It may end its worker once more, and then belongs to its letter (set_aside.lua).
         ttl_ms = max(1, lease.remaining_ms) + _GRACE_MS
         await link.command("SET", jobs + lease.id + BESIDE, payload, "PX", ttl_ms)
-    return replace(lease, payload=payload)
+    return lease._replace(payload=payload)

@@ -9,7 +9,7 @@ takes anyway.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from penstock.scheduler.jobs import NewJob, QueueLimits
 from penstock.scheduler.keys import StageRef
@@ -29,8 +29,7 @@ Answered = Callable[[str | Exception | None], None]
 Entry = tuple[NewJob, Answered]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """What one call can carry: jobs of one gateway, for one queue, under the same limits.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from penstock.errors import Code
 from penstock.scheduler.keys import StageRef
@@ -63,8 +64,7 @@ class Turn:
         return self.sequence[1:]
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """A request on its way into the queue.
 
     Attributes:
@@ -114,8 +114,7 @@ class QueueLimits:
     puts_off: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """A worker's time-bounded right to a job.
 
     Attributes:
@@ -184,8 +183,7 @@ class ClaimTerms:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """Nanoseconds that one batch took in a stage: copying in, computing, copying out."""
 
     input_ns: int = 0
@@ -210,8 +208,7 @@ class Move:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a job ended: a reply (a serialized ModelInferResponse), or a code and its text.
 
     Attributes:

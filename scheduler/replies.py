@@ -5,8 +5,7 @@ The stream keeps a reply until its gateway has read it, whatever happens to the 
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -29,8 +28,7 @@ _TRIM_FROM_BYTES = 256 * 1024
 _ENTRY_BYTES = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """How a job ended, as its gateway reads it."""
 
     job: str

@@ -6,10 +6,8 @@ cannot be written is not lost: the lease ends, and another worker has the job.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import Final, Protocol
 
 import structlog
@@ -19,12 +17,12 @@ from penstock.scheduler.jobs import Held, Lease, Move, Outcome, Timing
 from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.steps import Destination, Step
-from penstock.workers import codec
-from penstock.workers.codec import Work
+from penstock.workers import encoding
 from penstock.workers.duty import Duty
 from penstock.workers.execution import Failure, Ran, Result
 from penstock.workers.legs import Leg, Tensors
 from penstock.workers.renewal import Renewal
+from penstock.workers.work import Work
 
 log = structlog.get_logger()
 
@@ -65,8 +63,10 @@ class Endings:
 
     def finish(self, batch: Sequence[Work], ran: Ran, rows: int = 0) -> None:
         """Settle each job of a batch of *rows* rows, or pass it on."""
-        pairs = sorted(zip(batch, ran.results, strict=True), key=lambda p: p[0].lease.token)
-        for token, group in groupby(pairs, key=lambda pair: pair[0].lease.token):
+        claims: dict[str, list[tuple[Work, Result]]] = {}
+        for pair in zip(batch, ran.results, strict=True):
+            claims.setdefault(pair[0].lease.token, []).append(pair)
+        for token, group in claims.items():
             over: list[Work] = []
             outcomes: list[Outcome] = []
             advanced: list[Work] = []
@@ -139,24 +139,24 @@ class Endings:
     def _success(self, work: Work, result: Tensors) -> Outcome:
         duty, leg = self._duty, work.leg
         if leg is None:
-            body = codec.reply(work, result, duty.keeps, duty.ref.version, duty.waypoint)
+            body = encoding.reply(work, result, duty.keeps, duty.ref.version, duty.waypoint)
         else:
             tensors = leg.alight(work.carried, result, work.tensors)
-            body = codec.reply(work, tensors, leg.outputs, leg.version, self._waypoint_of(leg))
-        state = None if duty.states is None else codec.state_after(work, result, duty.states)
+            body = encoding.reply(work, tensors, leg.outputs, leg.version, self._waypoint_of(leg))
+        state = None if duty.states is None else encoding.state_after(work, result, duty.states)
         return Outcome(work.lease.id, Code.OK, "", body, state)
 
     def _next_stage(self, work: Work, result: Tensors) -> bytes:
         duty, leg = self._duty, work.leg
         if leg is None:
-            return codec.next_payload(work, result, duty.keeps, duty.waypoint)
+            return encoding.next_payload(work, result, duty.keeps, duty.waypoint)
         tensors = leg.between(work.carried, result, work.tensors, duty.keeps)
-        return codec.next_payload(work, tensors, tuple(tensors), self._waypoint_of(leg))
+        return encoding.next_payload(work, tensors, tuple(tensors), self._waypoint_of(leg))
 
     def _next_step(self, work: Work, leg: Leg, result: Tensors) -> tuple[Destination, Move]:
         tensors = leg.alight(work.carried, result, work.tensors)
         keeps, waypoint = tuple(leg.step.keeps), self._waypoint_of(leg)
-        payload = codec.next_payload(work, tensors, keeps, waypoint, leg.onward)
+        payload = encoding.next_payload(work, tensors, keeps, waypoint, leg.onward)
         return leg.move(work.lease.id, work.head, tensors, payload)
 
     def _waypoint_of(self, leg: Leg) -> str:
@@ -237,8 +237,9 @@ class Endings:
             self._renewal.release(works)
 
 
-def _by_token(works: Iterable[Work]) -> Iterator[tuple[str, list[Work]]]:
+def _by_token(works: Iterable[Work]) -> Iterable[tuple[str, list[Work]]]:
     """*works* by the claim that they came from."""
-    token_of = attrgetter("lease.token")
-    for token, group in groupby(sorted(works, key=token_of), key=token_of):
-        yield token, list(group)
+    claims: dict[str, list[Work]] = {}
+    for work in works:
+        claims.setdefault(work.lease.token, []).append(work)
+    return claims.items()

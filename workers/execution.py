@@ -6,17 +6,18 @@ A batch that fails is run again one job at a time, so that bad input harms only 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from penstock.errors import Code, PenstockError
 from penstock.scheduler.jobs import Timing
 from penstock.tensors import NUMPY_TYPES, Array
-from penstock.workers import codec
-from penstock.workers.codec import Work
+from penstock.workers import encoding
 from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes import Runtime
 from penstock.workers.tensor import Tensor
+from penstock.workers.work import Work
 
 Arrays = Mapping[str, Array]
 
@@ -32,8 +33,7 @@ class Failure:
 Result = dict[str, Tensor] | Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """A batch that ran.
 
     Attributes:
@@ -125,9 +125,10 @@ class Execution:
 
     def _run_together(self, batch: Sequence[Work]) -> Ran:
         started = time.perf_counter_ns()
-        # Requests that leave out different inputs do not share a batch (codec.decode).
+        # Requests that leave out different inputs do not share a batch (decoding.py).
         given = batch[0].tensors
-        inputs = {name: _joined(batch, name) for name in self._consumes if name in given}
+        join = _joined if len(batch) > 1 else _alone
+        inputs = {name: join(batch, name) for name in self._consumes if name in given}
         if self._reshaping is not None:
             inputs = self._reshaping.inward(inputs)
         ready = time.perf_counter_ns()
@@ -137,7 +138,7 @@ class Execution:
         computed = time.perf_counter_ns()
         results: list[Result] = []
         if len(batch) == 1:
-            results.append(codec.whole_results(arrays, self._datatypes))
+            results.append(encoding.whole_results(arrays, self._datatypes))
         else:
             results += self._split(arrays, batch)
         ended = time.perf_counter_ns()
@@ -148,7 +149,9 @@ class Execution:
         for name, array in arrays.items():
             if array.ndim == 0 or array.shape[0] != ends[-1]:
                 raise _RowsLost(name, ends[-1], array.shape)
-        return codec.split_results(arrays, self._datatypes, zip([0, *ends[:-1]], ends, strict=True))
+        return encoding.split_results(
+            arrays, self._datatypes, zip([0, *ends[:-1]], ends, strict=True)
+        )
 
 
 def _gathered(singles: Sequence[Ran], error: Exception) -> Ran:
@@ -166,8 +169,11 @@ def _gathered(singles: Sequence[Ran], error: Exception) -> Ran:
 
 
 def _joined(batch: Sequence[Work], name: str) -> Array:
-    arrays = [work.tensors[name].array() for work in batch]
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return np.concatenate([work.tensors[name].array() for work in batch])
+
+
+def _alone(batch: Sequence[Work], name: str) -> Array:
+    return batch[0].tensors[name].array()
 
 
 def _sample_shape(shape: Sequence[int], rows: int | None) -> list[int]:

@@ -3,12 +3,12 @@
 from collections.abc import Generator, Sequence
 
 from penstock.tensors import Array
-from penstock.workers import codec
-from penstock.workers.codec import Work, custom_parameters
+from penstock.workers import encoding
 from penstock.workers.execution import Arrays, Execution
 from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes.python_runtime import PythonRuntime
 from penstock.workers.tensor import Tensor
+from penstock.workers.work import Work, custom_parameters
 
 
 class PythonExecution(Execution):
@@ -39,7 +39,7 @@ class PythonExecution(Execution):
             self._model.run(inputs, self._produces)
 
     def _compute(self, inputs: Arrays, batch: Sequence[Work]) -> dict[str, Array]:
-        # A batch's requests have the same (codec.decode).
+        # A batch's requests have the same (decoding.py).
         return self._model.run(inputs, self._produces, custom_parameters(batch[0].head))
 
     def stream(self, work: Work) -> Generator[dict[str, Tensor], None, None]:
@@ -53,4 +53,4 @@ class PythonExecution(Execution):
             inputs = self._reshaping.inward(inputs)
         for arrays in self._model.stream(inputs, custom_parameters(work.head)):
             seen = arrays if self._reshaping is None else self._reshaping.outward(arrays)
-            yield codec.whole_results(seen, self._datatypes)
+            yield encoding.whole_results(seen, self._datatypes)

@@ -18,8 +18,8 @@ from penstock.errors import PenstockError
 from penstock.scheduler.jobs import Held
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
-from penstock.workers.codec import Work
 from penstock.workers.exits import HUNG
+from penstock.workers.work import Work
 
 log = structlog.get_logger()
 

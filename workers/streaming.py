@@ -18,13 +18,13 @@ from penstock.scheduler.chunks import Added, Chunks, Ended
 from penstock.scheduler.jobs import Chunk, Outcome, Timing
 from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
-from penstock.workers import codec
-from penstock.workers.codec import Work
+from penstock.workers import encoding
 from penstock.workers.duty import Duty
 from penstock.workers.execution import Failure, failure_of
 from penstock.workers.python_execution import PythonExecution
 from penstock.workers.renewal import Renewal
 from penstock.workers.tensor import Tensor
+from penstock.workers.work import Work
 from penstock.workers.worker import Worker
 
 _DIGEST_BYTES: Final = 16
@@ -94,7 +94,7 @@ class PartedReply:
         self.count += 1
         began_ns = time.perf_counter_ns()
         self._digest = _digest(self._digest, tensors)
-        body = codec.reply(self._work, tensors, duty.keeps, duty.ref.version, duty.waypoint)
+        body = encoding.reply(self._work, tensors, duty.keeps, duty.ref.version, duty.waypoint)
         timing = Timing(infer_ns=self.made_ns, output_ns=time.perf_counter_ns() - began_ns)
         chunk = Chunk(self._work.lease.id, self.count, self._digest, body)
         await self.there()
@@ -188,7 +188,7 @@ class StreamingWorker(Worker):
         reply.end(Code.OK if failure is None else failure.code, self._link)
         if failure is not None:
             return Outcome(work.lease.id, failure.code, failure.message, b"")
-        end = codec.end_of_parts(work, self._duty.ref.version, self._duty.waypoint, reply.count)
+        end = encoding.end_of_parts(work, self._duty.ref.version, self._duty.waypoint, reply.count)
         return Outcome(work.lease.id, Code.OK, "", end)
 
     async def _pass_on(

@@ -1,13 +1,12 @@
 """A tensor as it travels: its raw bytes, viewed in place."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from penstock.protos import wire
 from penstock.tensors import Array, from_raw
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A tensor as it travels."""
 
     datatype: str

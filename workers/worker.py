@@ -20,14 +20,14 @@ from penstock.lifetime import until_first
 from penstock.scheduler.jobs import Claim, ClaimTerms, Lease
 from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
-from penstock.workers import codec
 from penstock.workers.batching import GuaranteedTurns, Pace, choose_batch, rows_to_claim
-from penstock.workers.codec import PayloadLost, Work
+from penstock.workers.decoding import Decoder, PayloadLost
 from penstock.workers.duty import Duty
 from penstock.workers.endings import NO_TIME, Endings, Recipient
 from penstock.workers.execution import Execution, Failure, Ran
 from penstock.workers.renewal import Renewal
 from penstock.workers.tempo import Tempo
+from penstock.workers.work import Work
 
 log = structlog.get_logger()
 
@@ -72,6 +72,12 @@ class Worker:
         self._execution = execution
         self._renewal = renewal
         self._device = device
+        self._decoder = Decoder(
+            duty.consumes,
+            batched=duty.batched,
+            optional=duty.optional,
+            by_parameters=duty.by_parameters,
+        )
         self._endings = Endings(duty, queue, link, renewal)
         self._pace = Pace()
         self._turns = GuaranteedTurns()
@@ -189,14 +195,7 @@ class Worker:
         works: list[Work] = []
         for lease in leases:
             try:
-                work = codec.decode(
-                    lease,
-                    duty.consumes,
-                    batched=duty.batched,
-                    now_s=now_s,
-                    optional=duty.optional,
-                    by_parameters=duty.by_parameters,
-                )
+                work = self._decoder.decode(lease, now_s)
                 if work.leg is not None and duty.ref.stage == 0:
                     work.leg.check(work.tensors, duty.inputs, duty.rules.most_rows)
                 works.append(work)
@@ -216,7 +215,7 @@ class Worker:
 
     def direct_rows(self) -> int:
         """How many rows at a time may be handed over; none where even one takes long."""
-        if self._draining or self._pace.rows_within(_SHORT_S) == 0:
+        if self._draining or not self._pace.is_within(_SHORT_S):
             return 0
         return min(self._pace.rows_within(_LOT_S), self._duty.rules.most_rows)
 
@@ -259,8 +258,11 @@ class Worker:
     def _next_batch(self) -> list[Work]:
         """Take the next batch; jobs that nobody waits for any more are ended instead."""
         chosen = choose_batch(self._staged, self._duty.rules)
-        taken = {id(work) for work in chosen}
-        self._staged = [work for work in self._staged if id(work) not in taken]
+        if len(chosen) == len(self._staged):
+            self._staged = []
+        else:
+            taken = {id(work) for work in chosen}
+            self._staged = [work for work in self._staged if id(work) not in taken]
         now_s = time.monotonic()
         over = [work for work in chosen if work.revoked or work.ends_s <= now_s]
         if not over:

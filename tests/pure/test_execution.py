@@ -12,10 +12,10 @@ from penstock.errors import Code
 from penstock.scheduler.jobs import Timing
 from penstock.tensors import bf16_from_float32
 from penstock.workers.batching import BatchRules, choose_batch
-from penstock.workers.codec import Tensor
 from penstock.workers.execution import Execution, Failure
 from penstock.workers.reshaping import Reshaping
 from penstock.workers.runtimes import InputRejected
+from penstock.workers.tensor import Tensor
 
 DOUBLED = signature([spec("x", "FP32", -1, -1)], [spec("y", "FP32", -1, -1)])
 

@@ -5,16 +5,17 @@ from base64 import b64encode
 import numpy as np
 import pytest
 from support.infer_requests import spec
-from support.jobs import inference, lease
+from support.jobs import decoded, inference
 
 from penstock.errors import InvalidRequest
 from penstock.protos import cluster_pb2 as pb
+from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs import ROUTE, QueueLimits
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.policies import COUNTED_BYTES
 from penstock.scheduler.routes import keep
 from penstock.tensors import from_raw
-from penstock.workers import codec
+from penstock.workers.encoding import next_payload
 from penstock.workers.tensor import Tensor
 
 ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
@@ -37,9 +38,7 @@ def boarded(text, arrays, consumes, **parameters):
     request.parameters[ROUTE].string_param = text
     for name, value in parameters.items():
         request.parameters[name].int64_param = value
-    return codec.decode(
-        lease(request.SerializeToString(), rows=2), consumes, batched=True, now_s=0.0
-    )
+    return decoded(request.SerializeToString(), consumes, rows=2)
 
 
 def tensor(array):
@@ -47,7 +46,7 @@ def tensor(array):
 
 
 def carried_in(payload):
-    request = codec.pb.ModelInferRequest.FromString(payload)
+    request = ModelInferRequest.FromString(payload)
     pairs = zip(request.inputs, request.raw_input_contents, strict=True)
     return {one.name: from_raw(raw, one.datatype, one.shape) for one, raw in pairs}
 
@@ -66,9 +65,7 @@ def test_the_model_finds_its_inputs_among_the_ensembles_tensors():
 
 
 def test_a_job_of_an_ensemble_batches_with_direct_ones():
-    direct = codec.decode(
-        lease(inference({"x": ROWS}).SerializeToString()), ["x"], batched=True, now_s=0.0
-    )
+    direct = decoded(inference({"x": ROWS}).SerializeToString(), ["x"])
 
     assert boarded(TWO, {"IN": ROWS}, ["x"]).shape_key == direct.shape_key
 
@@ -77,8 +74,8 @@ def test_the_next_step_gets_what_it_needs_and_the_rest_of_the_route():
     work = boarded(TWO, {"IN": ROWS}, ["x"])
     tensors = work.leg.alight(work.carried, {"y": tensor(ROWS * 2)}, work.tensors)
     keeps = tuple(work.leg.step.keeps)
-    payload = codec.next_payload(work, tensors, keeps, "step", work.leg.onward)
-    after = codec.decode(lease(payload, rows=2), ["x"], batched=True, now_s=0.0)
+    payload = next_payload(work, tensors, keeps, "step", work.leg.onward)
+    after = decoded(payload, ["x"], rows=2)
 
     assert list(carried_in(payload)) == ["mid"]
     np.testing.assert_array_equal(after.tensors["x"].array(), ROWS * 2)
@@ -145,8 +142,8 @@ def test_between_two_stages_of_a_step_both_kinds_of_tensors_travel():
     work = boarded(text, {"IN": ROWS, "w": ROWS + 1, "unused": ROWS}, ["x"])
     inner = {"hidden": tensor(ROWS * 3)}
     tensors = work.leg.between(work.carried, inner, work.tensors, ["hidden", "w"])
-    payload = codec.next_payload(work, tensors, tuple(tensors), "step")
-    after = codec.decode(lease(payload, rows=2), ["hidden", "w"], batched=True, now_s=0.0)
+    payload = next_payload(work, tensors, tuple(tensors), "step")
+    after = decoded(payload, ["hidden", "w"], rows=2)
 
     assert set(after.carried) == {"IN", "w", "\x1fhidden"}
     np.testing.assert_array_equal(after.tensors["hidden"].array(), ROWS * 3)

@@ -50,7 +50,7 @@ class Asked:
     def add(self, count=1, *, crowd=None, rows=1):
         for place in range(count):
             one = job(f"{next(self._ids)}", rows=rows)
-            self.lots.add(Direct(None, (one, None)), crowd or place + 1)
+            self.lots.add(Direct(one, None, None), crowd or place + 1)
 
     def answer(self, lane):
         lane.handed = []

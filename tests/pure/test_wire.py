@@ -53,12 +53,35 @@ def split_and_parsed(split, message):
 
 
 @given(REQUESTS)
-def test_a_request_is_split_as_protobuf_reads_it(request_):
-    rest, raws = split_and_parsed(wire.split_request, request_)
+def test_a_request_is_taken_apart_as_protobuf_reads_it(request_):
+    head, id_, raws = wire.take_apart(request_.SerializeToString())
 
-    assert raws == list(request_.raw_input_contents)
+    assert [bytes(raw) for raw in raws] == list(request_.raw_input_contents)
+    assert id_ == request_.id
     request_.ClearField("raw_input_contents")
-    assert rest == request_
+    request_.ClearField("id")
+    assert ModelInferRequest.FromString(head) == request_
+
+
+@given(REQUESTS, NAMES, RAWS)
+def test_requests_that_differ_in_id_and_data_alone_have_one_head(request_, id_, raws):
+    head, _, _ = wire.take_apart(request_.SerializeToString())
+    request_.id = id_
+    request_.raw_input_contents[:] = raws
+
+    assert wire.take_apart(request_.SerializeToString()).head == head
+
+
+def test_the_last_of_several_ids_counts():
+    one = ModelInferRequest(id="one", model_name="m", raw_input_contents=[b"a"])
+    other = ModelInferRequest(id="other")
+    nothing = b"\x1a\x00"
+
+    both = one.SerializeToString() + other.SerializeToString()
+
+    assert wire.take_apart(both).id == "other"
+    assert wire.take_apart(both + nothing).id == ""
+    assert wire.take_apart(both).head == ModelInferRequest(model_name="m").SerializeToString()
 
 
 @given(RESPONSES)
@@ -87,8 +110,10 @@ def test_whatever_wire_reads_protobuf_reads_the_same(content):
 
 def read_by_wire(content):
     try:
-        rest, raws = wire.split_request(content)
-        return ModelInferRequest.FromString(rest), [bytes(raw) for raw in raws]
+        head, id_, raws = wire.take_apart(content)
+        found = ModelInferRequest.FromString(head)
+        found.id = id_
+        return found, [bytes(raw) for raw in raws]
     except (DecodeError, wire.Malformed):
         return None
 
@@ -116,11 +141,13 @@ def read_by_protobuf(content):
         (b"\x08" + b"\xff" * 11, "a number is cut off"),
         (b"\x0b", "field of unknown kind 3"),
         (b"\x0f", "field of unknown kind 7"),
+        (b"\x1a\x01\xff", "the id is not UTF-8"),
+        (b"\x1a\x01\xff\x1a\x00", "the id is not UTF-8"),
     ],
 )
 def test_damage_is_named(content, words):
     with pytest.raises(wire.Malformed) as caught:
-        wire.split_request(content)
+        wire.take_apart(content)
 
     assert str(caught.value) == words
 
@@ -129,7 +156,7 @@ def test_fields_of_every_kind_are_passed_over():
     number = b"\x98\x06" + wire.varint(2**64 - 1)
     eight, four = b"\x99\x06" + bytes(8), b"\x9d\x06" + bytes(4)
 
-    rest, raws = wire.split_request(number + b"\x3a\x01a" + eight + four + b"\x3a\x00")
+    rest, _, raws = wire.take_apart(number + b"\x3a\x01a" + eight + four + b"\x3a\x00")
 
     assert rest == number + eight + four
     assert [bytes(raw) for raw in raws] == [b"a", b""]
@@ -138,7 +165,7 @@ def test_fields_of_every_kind_are_passed_over():
 def test_raw_contents_are_views_of_the_message():
     serialized = ModelInferRequest(raw_input_contents=[b"abc"]).SerializeToString()
 
-    _, (raw,) = wire.split_request(serialized)
+    _, _, (raw,) = wire.take_apart(serialized)
 
     assert raw.obj is serialized
 

@@ -9,8 +9,7 @@ from penstock.scheduler import scripts
 from penstock.scheduler.beside import LARGE_BYTES
 from penstock.scheduler.jobs import Held, QueueLimits
 from penstock.scheduler.letters import Letters
-from penstock.workers import codec
-from penstock.workers.codec import PayloadOutOfReach
+from penstock.workers.decoding import Decoder, PayloadOutOfReach
 
 LARGE = bytes(range(256)) * (LARGE_BYTES // 256)
 OTHER = LARGE[::-1]
@@ -161,7 +160,7 @@ async def test_what_was_taken_back_stays_a_handle(probe, arena):
 
     assert is_handle(lease.payload)
     with pytest.raises(PayloadOutOfReach):
-        codec.decode(lease, ("image",), batched=True, now_s=0.0)
+        Decoder(("image",), batched=True).decode(lease, now_s=0.0)
 
 
 async def test_a_letter_holds_what_was_lent(probe, arena):

@@ -3,7 +3,8 @@
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs import Lease
 from penstock.tensors import datatype_of, to_raw
-from penstock.workers import codec
+from penstock.workers.decoding import Decoder
+from penstock.workers.work import PATH
 
 
 def inference(arrays, *, datatypes=None, outputs=(), request_id="", path=None):
@@ -16,7 +17,7 @@ def inference(arrays, *, datatypes=None, outputs=(), request_id="", path=None):
     for name in outputs:
         request.outputs.add(name=name)
     if path is not None:
-        request.parameters[codec.PATH].bool_param = path
+        request.parameters[PATH].bool_param = path
     return request
 
 
@@ -41,6 +42,9 @@ def work(arrays, consumes=None, *, batched=True, **asked):
     """The job of a request with these inputs, decoded."""
     rows = next(iter(arrays.values())).shape[0] if batched else 1
     content = inference(arrays, **asked).SerializeToString()
-    return codec.decode(
-        lease(content, rows=rows), consumes or tuple(arrays), batched=batched, now_s=0.0
-    )
+    return decoded(content, consumes or tuple(arrays), batched=batched, rows=rows)
+
+
+def decoded(payload, consumes, *, batched=True, now_s=0.0, **fields):
+    """The job of a serialized request, decoded; *fields* are its lease's."""
+    return Decoder(consumes, batched=batched).decode(lease(payload, **fields), now_s)

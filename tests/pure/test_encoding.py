@@ -1,18 +1,19 @@
-"""A job's bytes become arrays, and results become the next job's bytes or the reply."""
+"""Results become the next job's bytes, or the reply."""
 
 import json
 import time
 
 import numpy as np
 import pytest
-from support.jobs import inference, lease, work
+from support.jobs import decoded, inference, work
 
-from penstock.errors import InvalidRequest
 from penstock.protos.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from penstock.scheduler.jobs import TRACE
-from penstock.tensors import NUMPY_TYPES, bf16_from_float32, pack_bytes
-from penstock.workers import codec
-from penstock.workers.codec import Tensor, decode, next_payload, reply
+from penstock.tensors import NUMPY_TYPES, pack_bytes
+from penstock.workers import encoding
+from penstock.workers.encoding import next_payload, reply
+from penstock.workers.tensor import Tensor
+from penstock.workers.work import PATH, wants_path
 
 _MARKED = ModelInferRequest()
 _MARKED.parameters[TRACE].bool_param = True
@@ -23,20 +24,8 @@ ROWS = np.arange(6, dtype=np.float32).reshape(2, 3)
 LARGE = np.arange(12_000, dtype=np.float32).reshape(2, 6000)  # views begin at 16 KiB
 
 
-def decoded(request, consumes, *, batched=True, **fields):
-    return decode(
-        lease(request.SerializeToString(), **fields), consumes, batched=batched, now_s=100.0
-    )
-
-
-def refusal(payload, consumes=("x",)):
-    with pytest.raises(InvalidRequest) as caught:
-        decode(lease(payload), consumes, batched=True, now_s=0.0)
-    return str(caught.value)
-
-
 def results(**arrays):
-    return codec.whole_results(arrays, dict.fromkeys(arrays, "FP32"))
+    return encoding.whole_results(arrays, dict.fromkeys(arrays, "FP32"))
 
 
 def answered(*args):
@@ -49,94 +38,6 @@ def answered(*args):
     return message, arrays
 
 
-class TestDecode:
-    @pytest.mark.parametrize("array", [ROWS, LARGE], ids=["small", "large"])
-    def test_inputs_become_arrays(self, array):
-        request = inference({"x": array, "n": np.array([[7], [8]])}, request_id="7")
-
-        got = decoded(request, ("x", "n"), rows=2)
-
-        np.testing.assert_array_equal(got.tensors["x"].array(), array)
-        assert got.tensors["n"].array().tolist() == [[7], [8]]
-        assert (got.head.id, got.head.model_name, got.rows) == ("7", "m", 2)
-        assert len(got.head.raw_input_contents) == 0
-
-    def test_large_tensors_are_not_copied(self):
-        payload = inference({"x": LARGE}).SerializeToString()
-
-        got = decode(lease(payload), ("x",), batched=True, now_s=0.0)
-
-        assert got.tensors["x"].raw.obj is payload
-
-    def test_strings_become_bytes_objects(self):
-        words = np.array([[b"a", b""], [b"\xff", b"bc"]], dtype=object)
-
-        got = decoded(inference({"s": words}), ("s",))
-
-        assert got.tensors["s"].array().tolist() == words.tolist()
-
-    def test_bfloat16_is_its_sixteen_bits(self):
-        bits = bf16_from_float32(np.array([[1.0, -2.0]], np.float32))
-
-        got = decoded(inference({"x": bits}, datatypes={"x": "BF16"}), ("x",))
-
-        assert got.tensors["x"].datatype == "BF16"
-        assert got.tensors["x"].array().tolist() == [[0x3F80, 0xC000]]
-
-    def test_the_deadline_is_on_this_process_s_clock(self):
-        assert decoded(inference({"x": ROWS}), ("x",), remaining_ms=1500).ends_s == 101.5
-
-    def test_a_job_that_ran_into_a_crash_stays_alone(self):
-        assert decoded(inference({"x": ROWS}), ("x",), alone=True).alone
-        assert not decoded(inference({"x": ROWS}), ("x",)).alone
-
-    def test_somebody_waits_for_a_job_until_the_renewal_hears_otherwise(self):
-        assert not decoded(inference({"x": ROWS}), ("x",)).revoked
-
-    def test_a_tensor_that_only_passes_through_is_carried(self):
-        got = decoded(inference({"x": ROWS, "later": ROWS[:, :1]}), ("x",))
-
-        assert got.tensors["later"].array().tolist() == [[0.0], [3.0]]
-
-    def test_damage_is_told(self):
-        small = inference({"x": ROWS}).SerializeToString()[:-1]
-        large = inference({"x": LARGE}).SerializeToString()[:-1]
-
-        assert refusal(small).startswith("the request cannot be read: ")
-        assert refusal(large) == "the request cannot be read: the last field is cut off"
-
-    def test_inputs_without_data_are_told(self):
-        request = inference({"x": ROWS})
-        request.inputs.add(name="y", datatype="FP32", shape=[1])
-
-        assert refusal(request.SerializeToString()) == "2 inputs, but data for 1"
-
-    def test_a_tensor_that_the_stage_needs_is_missing(self):
-        payload = inference({"x": ROWS}).SerializeToString()
-
-        assert refusal(payload, ("x", "h")) == "the stage's inputs ['h'] are missing"
-
-
-class TestShapeKey:
-    def test_the_batch_dimension_does_not_matter(self):
-        assert work({"x": ROWS}).shape_key == work({"x": ROWS[:1]}).shape_key
-
-    @pytest.mark.parametrize("other", [ROWS[:, :2], ROWS.astype(np.float64), ROWS[:, :, None]])
-    def test_other_sizes_types_and_ranks_do(self, other):
-        assert work({"x": ROWS}).shape_key != work({"x": other}).shape_key
-
-    def test_without_a_batch_every_dimension_does(self):
-        one, two = (work({"x": array}, batched=False) for array in (ROWS, ROWS[:1]))
-
-        assert one.shape_key != two.shape_key
-
-    def test_only_what_the_stage_reads_does(self):
-        one = work({"x": ROWS, "later": ROWS}, ("x",))
-        two = work({"x": ROWS, "later": ROWS[:, :1]}, ("x",))
-
-        assert one.shape_key == two.shape_key
-
-
 class TestNextPayload:
     def test_the_next_stage_gets_what_travels_on(self):
         job = work({"x": ROWS, "later": ROWS[:, :1]}, ("x",), outputs=["y"], request_id="7")
@@ -144,11 +45,11 @@ class TestNextPayload:
 
         payload = next_payload(job, results(h=h, unused=h), ("later", "h"), "step")
 
-        got = decode(lease(payload), ("h", "later"), batched=True, now_s=0.0)
+        got = decoded(payload, ("h", "later"))
         assert list(got.tensors) == ["later", "h"]
         np.testing.assert_array_equal(got.tensors["h"].array(), h)
         np.testing.assert_array_equal(got.tensors["later"].array(), ROWS[:, :1])
-        assert (got.head.id, got.head.model_name) == ("7", "m")
+        assert (got.id, got.head.model_name) == ("7", "m")
         assert [output.name for output in got.head.outputs] == ["y"]
 
     def test_the_job_stays_as_it_is(self):
@@ -164,7 +65,7 @@ class TestNextPayload:
 
         payload = next_payload(job, results(h=LARGE + 1), ("x", "h"), "step")
 
-        got = decode(lease(payload), ("x", "h"), batched=True, now_s=0.0)
+        got = decoded(payload, ("x", "h"))
         np.testing.assert_array_equal(got.tensors["x"].array(), LARGE)
         np.testing.assert_array_equal(got.tensors["h"].array(), LARGE + 1)
 
@@ -199,7 +100,7 @@ class TestReply:
     def test_strings_and_bfloat16(self):
         words = np.array([[b"a"], [b"bc"]], dtype=object)
         bits = np.array([[1], [2]], np.uint16)
-        found = codec.whole_results({"s": words, "b": bits}, {"s": "BYTES", "b": "BF16"})
+        found = encoding.whole_results({"s": words, "b": bits}, {"s": "BYTES", "b": "BF16"})
 
         message, arrays = answered(work({"x": ROWS}), found, ("s", "b"), 1, "step")
 
@@ -227,7 +128,7 @@ class TestReply:
     @pytest.mark.parametrize("datatype", sorted(NUMPY_TYPES.keys() - {"BYTES"}))
     def test_every_datatype(self, datatype):
         array = np.array([0, 1, 1], NUMPY_TYPES[datatype])
-        found = codec.whole_results({"y": array}, {"y": datatype})
+        found = encoding.whole_results({"y": array}, {"y": datatype})
 
         message, arrays = answered(work({"x": ROWS}), found, ("y",), 1, "step")
 
@@ -239,11 +140,11 @@ class TestPath:
     def test_the_way_is_told_from_the_gateway_to_the_last_stage(self):
         first = work({"x": ROWS}, path=True)
         payload = next_payload(first, results(h=ROWS), ("h",), "node-a")
-        last = decode(lease(payload), ("h",), batched=True, now_s=0.0)
+        last = decoded(payload, ("h",))
 
         message, _ = answered(last, results(y=ROWS), ("y",), 1, "node-b")
 
-        told = message.parameters[codec.PATH].string_param
+        told = message.parameters[PATH].string_param
         assert told == "gateway > node-a > node-b"
 
     @pytest.mark.parametrize("asked", [None, False])
@@ -252,23 +153,18 @@ class TestPath:
 
         message, _ = answered(job, results(y=ROWS), ("y",), 1, "step")
 
-        following = decode(
-            lease(next_payload(job, results(h=ROWS), ("h",), "step")),
-            ("h",),
-            batched=True,
-            now_s=0.0,
-        )
+        following = decoded(next_payload(job, results(h=ROWS), ("h",), "step"), ("h",))
         assert len(message.parameters) == 0
-        assert not codec.wants_path(following.head)
+        assert not wants_path(following.head)
 
 
 class TestTrace:
     def test_each_worker_adds_its_own_times(self):
         content = inference({"x": ROWS}, request_id="i").SerializeToString() + MARK
         now_s = time.monotonic()
-        first = decode(lease(content, wait_us=30), ("x",), batched=True, now_s=now_s)
+        first = decoded(content, ("x",), now_s=now_s, wait_us=30)
         payload = next_payload(first, results(h=ROWS), ("h",), "node-a")
-        last = decode(lease(payload, wait_us=50), ("h",), batched=True, now_s=now_s - 2)
+        last = decoded(payload, ("h",), now_s=now_s - 2, wait_us=50)
 
         message, arrays = answered(last, results(y=ROWS), ("y",), 1, "node-b")
 
@@ -283,7 +179,7 @@ class TestTrace:
 def test_results_of_a_batch_are_cut_at_its_rows():
     arrays = {"y": np.arange(10, dtype=np.float32).reshape(5, 2), "s": np.array([b"a"] * 5, object)}
 
-    shares = codec.split_results(arrays, {"y": "FP32", "s": "BYTES"}, [(0, 2), (2, 5)])
+    shares = encoding.split_results(arrays, {"y": "FP32", "s": "BYTES"}, [(0, 2), (2, 5)])
 
     assert [share["y"].array().tolist() for share in shares] == [
         [[0, 1], [2, 3]],

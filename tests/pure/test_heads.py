@@ -1,0 +1,31 @@
+"""What heads told is kept, but not without end."""
+
+from penstock.protos.heads import LONGEST_HEAD, MOST_HEADS, Heads
+
+
+def test_what_came_first_is_forgotten_first():
+    heads = Heads()
+    for number in range(MOST_HEADS + 2):
+        heads.remember(b"%d" % number, number)
+
+    assert len(heads) == MOST_HEADS
+    assert next(iter(heads.values())) == 2
+
+
+def test_a_head_that_comes_again_takes_nobodys_place():
+    heads = Heads()
+    for number in range(MOST_HEADS):
+        heads.remember(b"%d" % number, number)
+
+    heads.remember(b"7", "new")
+
+    assert len(heads) == MOST_HEADS
+    assert heads[b"7"] == "new"
+    assert heads[b"0"] == 0
+
+
+def test_a_head_with_contents_of_its_own_is_not_kept():
+    heads = Heads()
+    heads.remember(bytes(LONGEST_HEAD + 1), 1)
+
+    assert not heads
