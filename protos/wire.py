@@ -60,7 +60,7 @@ class Apart(NamedTuple):
     raws: list[memoryview]
 
 
-def take_apart(serialized: bytes) -> Apart:
+def take_apart(serialized: Buffer) -> Apart:
     """What a serialized ModelInferRequest consists of.
 
     Raises:
@@ -87,13 +87,13 @@ def split_response(serialized: bytes) -> tuple[bytes, list[memoryview]]:
 
 
 def _split(
-    serialized: bytes, raw_tag: int, id_tag: int = -1
+    serialized: Buffer, raw_tag: int, id_tag: int = -1
 ) -> tuple[bytes, list[memoryview], list[memoryview]]:
     """All other fields, and the data of those that have either tag."""
     view = memoryview(serialized)
     raws: list[memoryview] = []
     ids: list[memoryview] = []
-    kept: list[bytes] = []
+    kept: list[Buffer] = []
     kept_from = at = 0
     end = len(serialized)
     while at < end:
@@ -123,7 +123,7 @@ def _split(
     return b"".join(kept), raws, ids
 
 
-def _after_number(serialized: bytes, at: int, kind: int) -> int:
+def _after_number(serialized: Buffer, at: int, kind: int) -> int:
     """The end of a number of that *kind*, which begins at *at*."""
     if kind == _VARINT:
         return _read_varint(serialized, at)[1]
@@ -134,7 +134,7 @@ def _after_number(serialized: bytes, at: int, kind: int) -> int:
     raise Malformed(f"field of unknown kind {kind}")
 
 
-def _read_varint(serialized: bytes, at: int) -> tuple[int, int]:
+def _read_varint(serialized: Buffer, at: int) -> tuple[int, int]:
     number = shift = 0
     while True:
         if at >= len(serialized) or shift > 63:

@@ -122,7 +122,8 @@ class Lease(NamedTuple):
         alone: it was in a batch that ended its worker, and must run by itself.
         wait_us: microseconds in queues so far.
         payload: a serialized ModelInferRequest; None when it was large and is lost. A handle of
-            one (`penstock.arena`) where this process cannot read what it stands for.
+            one (`penstock.arena`) where this process cannot read what it stands for; a view of one
+            where it lies in another's memory.
     """
 
     id: str
@@ -133,7 +134,7 @@ class Lease(NamedTuple):
     alone: bool
     wait_us: int
     gateway: str
-    payload: bytes | None
+    payload: bytes | memoryview | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ def _parameters_key(head: pb.ModelInferRequest) -> Hashable:
     return tuple(sorted((name, type(value).__name__, value) for name, value in given))
 
 
-def _taken_apart(payload: bytes | None) -> wire.Apart:
+def _taken_apart(payload: bytes | memoryview | None) -> wire.Apart:
     if payload is None:
         raise PayloadLost("the request's data was lost in the queue; send it again")
     if is_handle(payload):

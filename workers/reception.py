@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from penstock.arena import ArenaReader, OutOfReach, is_handle
+from penstock.arena import ArenaReader, Borrowed, OutOfReach, is_handle
+from penstock.errors import Code
 from penstock.lane import (
     LEFT,
     Frames,
@@ -96,6 +97,7 @@ class _Held(NamedTuple):
     rows: int
     since_us: int
     begun_us: int
+    borrowed: Borrowed | None
 
 
 class _Caller(asyncio.Protocol):
@@ -161,9 +163,11 @@ class _Caller(asyncio.Protocol):
         noted: list[Noted] = []
         for outcome in outcomes:
             job = self._jobs.pop(outcome.job)
-            ends.append(LaneEnd(job.number, int(outcome.code), outcome.message, outcome.reply))
+            right = job.borrowed is None or job.borrowed.is_intact()
+            _, code, message, reply, _ = outcome if right else _taken_back(outcome)
+            ends.append(LaneEnd(job.number, int(code), message, reply))
             waited_us, took_us = job.begun_us - job.since_us, now_us - job.since_us
-            noted.append(Noted(outcome.code, job.rows, waited_us, took_us))
+            noted.append(Noted(code, job.rows, waited_us, took_us))
         self._write(packed_ends(ends))
         self._reception.notes.add(rows, timing, noted)
         self.tell_room()
@@ -183,7 +187,8 @@ class _Caller(asyncio.Protocol):
         leases: list[Lease] = []
         for number, rows, remaining_ms, since_us, payload in jobs:
             id_ = f"{self._gateway}~{number}"
-            self._jobs[id_] = _Held(number, rows, since_us, now_us)
+            borrowed = self._borrow(payload) if is_handle(payload) else None
+            self._jobs[id_] = _Held(number, rows, since_us, now_us, borrowed)
             lease = Lease(
                 id_,
                 self._token,
@@ -193,24 +198,27 @@ class _Caller(asyncio.Protocol):
                 alone=False,
                 wait_us=now_us - since_us,
                 gateway=self._gateway,
-                payload=self._read(payload),
+                payload=payload if borrowed is None else borrowed.view,
             )
             leases.append(lease)
         self._worker.take(leases)
 
-    def _read(self, payload: bytes) -> bytes:
-        """*payload*, or what it is a handle of, if that can be read."""
-        if not is_handle(payload):
-            return payload
+    def _borrow(self, handle: bytes) -> Borrowed | None:
+        """What *handle* stands for, if that can be read from here."""
         try:
-            return self._reception.arenas.read(payload)
+            return self._reception.arenas.borrow(handle)
         except OutOfReach as error:
             log.warning("a payload is out of reach", why=str(error))
-            return payload
+            return None
 
     def _write(self, parts: list[bytes]) -> None:
         if self._transport is not None:
             self._transport.writelines(parts)
+
+
+def _taken_back(outcome: Outcome) -> Outcome:
+    """What becomes of a job whose payload changed while it ran: nobody waits for it any more."""
+    return Outcome(outcome.job, Code.DATA_LOSS, "the request's data was taken back", b"")
 
 
 def _left(number: int) -> LaneEnd:

@@ -7,7 +7,7 @@ with the last process that has it open.
 
 The owner may use a place again while somebody still reads there, since it does not know its
 readers. Each place therefore begins with a number that is never used twice, and that no payload
-holds by chance: a reader that does not find it before and after it has copied the bytes, has none.
+holds by chance: a reader that does not find it before and after it has used the bytes, has none.
 """
 
 import bisect
@@ -19,11 +19,11 @@ import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeGuard
+from typing import Final, NamedTuple, TypeGuard
 
 from penstock.errors import PenstockError
 
-__all__ = ["Arena", "ArenaReader", "Loan", "OutOfReach", "is_handle", "memory_domain"]
+__all__ = ["Arena", "ArenaReader", "Borrowed", "Loan", "OutOfReach", "is_handle", "memory_domain"]
 
 _MARK: Final = b"\0"
 """Begins a handle, and no protobuf message: there is no field 0."""
@@ -32,6 +32,7 @@ _NUMBER: Final = struct.Struct("<Q")
 _NAME: Final = "penstock-arena"
 _TOKEN_BYTES: Final = 16
 _PAGE: Final = 4096
+_TAKEN_BACK: Final = "the bytes have been taken back"
 
 
 class OutOfReach(PenstockError):
@@ -63,9 +64,9 @@ def memory_domain() -> str:
         return ""
 
 
-def is_handle(payload: bytes | None) -> TypeGuard[bytes]:
+def is_handle(payload: bytes | memoryview | None) -> TypeGuard[bytes]:
     """Whether *payload* only says where one is."""
-    return payload is not None and payload[:1] == _MARK
+    return isinstance(payload, bytes) and payload[:1] == _MARK
 
 
 class Arena:
@@ -152,6 +153,20 @@ class Arena:
         return None
 
 
+class Borrowed(NamedTuple):
+    """Bytes in a neighbour's arena, where they lie."""
+
+    view: memoryview
+    arena: mmap.mmap
+    at: int
+    number: int
+
+    def is_intact(self) -> bool:
+        """Whether nothing else can have been there until now: what was made of them is right."""
+        found: int = _NUMBER.unpack_from(self.arena, self.at)[0]
+        return found == self.number
+
+
 @dataclass(frozen=True, slots=True)
 class _Mapping:
     memory: mmap.mmap
@@ -175,7 +190,19 @@ class ArenaReader:
         return f"ArenaReader({len(self._mappings)} arenas)"
 
     def read(self, handle: bytes) -> bytes:
-        """The bytes that *handle* stands for.
+        """A copy of the bytes that *handle* stands for.
+
+        Raises:
+            OutOfReach: as `borrow`.
+        """
+        borrowed = self.borrow(handle)
+        payload = bytes(borrowed.view)
+        if not borrowed.is_intact():
+            raise OutOfReach(_TAKEN_BACK)
+        return payload
+
+    def borrow(self, handle: bytes) -> Borrowed:
+        """The bytes that *handle* stands for, which may change as soon as nobody needs them.
 
         Raises:
             OutOfReach: their owner is not a neighbour or has ended, or has taken them back.
@@ -193,17 +220,16 @@ class ArenaReader:
         memory = mapping.memory
         if at < _PAGE or size < 0 or start + size > len(memory):
             raise OutOfReach("the handle points beyond its arena")
-        before = _NUMBER.unpack_from(memory, at)[0]
-        payload = memory[start : start + size]
-        if not before == number == _NUMBER.unpack_from(memory, at)[0]:
-            raise OutOfReach("the bytes have been taken back")
-        return payload
+        borrowed = Borrowed(memoryview(memory)[start : start + size], memory, at, number)
+        if not borrowed.is_intact():
+            raise OutOfReach(_TAKEN_BACK)
+        return borrowed
 
     def _forget_the_dead(self) -> None:
         for token, mapping in list(self._mappings.items()):
             if not mapping.owner_lives():
+                # Unmapped with the last view of it.
                 del self._mappings[token]
-                mapping.memory.close()
 
 
 def _opened(process: int, file: int, token: bytes) -> _Mapping:

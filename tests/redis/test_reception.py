@@ -16,6 +16,7 @@ from support.probe import FIRST, LONG_MS, Probe
 from support.records import signature
 from support.waiting import until
 
+from penstock.arena import Arena
 from penstock.errors import Code
 from penstock.lane import (
     LEFT,
@@ -249,6 +250,47 @@ async def test_one_that_runs_a_direct_job_leaves_the_next(at_work):
     assert (await caller.end_of(2)).code == LEFT
     at_work.runtime.go_on.set()
     assert values((await caller.end_of(1)).body) == [2 * BLOCKS]
+
+
+@pytest.fixture
+def arena():
+    made = Arena(1 << 20)
+    yield made
+    made.close()
+
+
+async def test_what_a_gateway_lends_is_read_where_it_lies(at_work, arena):
+    caller = await at_work.call()
+    await at_work.asleep()
+    caller.hand((1, arena.lend(payload(3)).handle))
+
+    assert values((await caller.end_of(1)).body) == [6]
+
+
+async def test_what_changed_while_it_was_computed_has_no_result(at_work, arena):
+    caller = await at_work.call()
+    await at_work.asleep()
+    loan = arena.lend(payload(BLOCKS))
+    caller.hand((1, loan.handle))
+    await until(at_work.runtime.blocked.is_set)
+    arena.take_back(loan)
+    assert arena.lend(payload(4)).at == loan.at
+    at_work.runtime.go_on.set()
+
+    end = await caller.end_of(1)
+    assert (end.code, end.body) == (Code.DATA_LOSS, b"")
+
+
+async def test_what_cannot_be_read_is_said_to_be_lost(at_work, arena):
+    caller = await at_work.call()
+    await at_work.asleep()
+    loan = arena.lend(payload(3))
+    arena.take_back(loan)
+    arena.lend(payload(4))
+    caller.hand((1, loan.handle))
+
+    end = await caller.end_of(1)
+    assert (end.code, end.body) == (Code.DATA_LOSS, b"")
 
 
 async def test_what_is_handed_over_waits_for_a_look_into_the_queue(at_work):
