@@ -55,6 +55,7 @@ class Notes:
         self._begin()
 
     def _begin(self) -> None:
+        self._uncounted: list[tuple[int, Timing, Sequence[Noted]]] = []
         self._jobs = 0
         self._successes, self._success_us, self._failures, self._fail_us = 0, 0, 0, 0
         self._waited_us, self._rows = 0, 0
@@ -64,8 +65,14 @@ class Notes:
     def add(self, rows: int, timing: Timing, jobs: Sequence[Noted]) -> None:
         """Count jobs of a batch of *rows* rows, 0 if nothing was computed.
 
-        As in Triton, the batch's time is the time of each of its jobs.
+        As in Triton, the batch's time is the time of each of its jobs. It costs a lone caller no
+        time: they are counted when the store is told.
         """
+        self._uncounted.append((rows, timing, jobs))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TELL_AFTER_S, self.tell)
+
+    def _count(self, rows: int, timing: Timing, jobs: Sequence[Noted]) -> None:
         before = self._successes
         for code, rows_of_job, waited_us, took_us in jobs:
             if code is not Code.OK:
@@ -86,8 +93,6 @@ class Notes:
             batch[1] += timing.input_ns
             batch[2] += timing.infer_ns
             batch[3] += timing.output_ns
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TELL_AFTER_S, self.tell)
 
     def tell(self, then: Callable[[], None] | None = None) -> None:
         """Tell the store what was counted; it is on its way when this returns.
@@ -110,6 +115,8 @@ class Notes:
         timer.cancel()
         self._timer = None
         self._told += 1
+        for batch in self._uncounted:
+            self._count(*batch)
         words: list[Argument] = [self._told, self._jobs]
         words += self._successes, 1000 * self._success_us, self._failures, 1000 * self._fail_us
         words += 1000 * self._waited_us, self._input_ns, self._infer_ns, self._output_ns, self._rows

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from penstock.scheduler.jobs import PARTS, ROUTE, TRACE
 from penstock.tensors import Array, to_raw
 from penstock.workers.tensor import Tensor
 from penstock.workers.work import PATH, Work, wants_path
+
+_VIEWED_FROM_BYTES: Final = 4096
+"""A view costs as much as a copy of so much."""
 
 
 def next_payload(
@@ -126,10 +130,12 @@ def whole_results(arrays: Mapping[str, Array], datatypes: Mapping[str, str]) -> 
 
 
 def _tensor(array: Array, datatype: str) -> Tensor:
-    if datatype != "BYTES" and array.flags.c_contiguous and array.dtype.isnative and array.size:
-        # A view of the batch's results: copied when the reply is joined.
-        return Tensor(datatype, array.shape, array.reshape(-1).view(np.uint8).data)
-    return Tensor(datatype, array.shape, to_raw(array))
+    if datatype == "BYTES" or not array.dtype.isnative:
+        return Tensor(datatype, array.shape, to_raw(array))
+    if array.nbytes < _VIEWED_FROM_BYTES or not array.flags.c_contiguous:
+        return Tensor(datatype, array.shape, array.tobytes())
+    # A view of the batch's results: copied when the reply is joined.
+    return Tensor(datatype, array.shape, array.reshape(-1).view(np.uint8).data)
 
 
 Described = tuple[tuple[str, str, tuple[int, ...]], ...]

@@ -4,6 +4,7 @@ from chaos.planted import LUA, Mutant
 
 DISPATCH = "tests/redis/test_dispatch.py::"
 RECEPTION = "tests/redis/test_reception.py::"
+FAMILIAR = "tests/pure/test_familiar.py::"
 
 HANDED_OVER = [
     Mutant(
@@ -124,5 +125,40 @@ HANDED_OVER = [
         "await asyncio.gather(*(lane.noted() for lane in self.lanes.values()))",
         "pass",
         DISPATCH + "test_statistics_wait_for_what_workers_have_ended",
+    ),
+    Mutant(
+        "direct: what was computed on another request's bytes is delivered",
+        "workers/reception.py",
+        "right = job.borrowed is None or job.borrowed.is_intact()",
+        "right = True",
+        RECEPTION + "test_what_changed_while_it_was_computed_has_no_result",
+    ),
+    Mutant(
+        "familiar: whoever has a known head has data of the right size",
+        "gateway/familiar.py",
+        "if known is None or known.sizes != tuple(map(len, parts.raws)):",
+        "if known is None:",
+        FAMILIAR + "test_nor_one_whose_data_is_of_another_size",
+    ),
+    Mutant(
+        "familiar: a request goes to the version that it once was for",
+        "gateway/familiar.py",
+        "if not self._catalog.still_serves(asked.model_name, asked.model_version, known.served):",
+        "if asked is None:",
+        FAMILIAR + "test_nothing_is_known_of_a_model_that_was_published_anew",
+    ),
+    Mutant(
+        "familiar: text is looked at once",
+        "gateway/familiar.py",
+        'if request.parameters or any(tensor.datatype == "BYTES" for tensor in request.inputs):',
+        "if request.parameters:",
+        FAMILIAR + "test_text_is_checked_each_time",
+    ),
+    Mutant(
+        "familiar: a worker forgets what requests say of their own",
+        "workers/decoding.py",
+        "if all(name == ROUTE for name in head.parameters):",
+        "if head:",
+        "tests/pure/test_decoding.py::TestKnownHeads",
     ),
 ]
