@@ -69,11 +69,9 @@ class Dispatch:
 
     def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 2) -> None:
         """As `Queue.submit`; nobody is told of a job that was handed over."""
-        lots = self._lots.get(job.ref)
-        if lots is None or not lots.are_welcome or not _may_be_direct(job):
+        lots = self._lots.get(job.ref) if _may_be_direct(job) else None
+        if lots is None or not lots.add(Direct(job, limits, answered), crowd):
             self._queue.submit(job, limits, answered, crowd)
-        else:
-            lots.add(Direct(job, limits, answered), crowd)
 
     async def state(self, model: str, job: str, *later: str) -> str | None:
         """As `Queue.state`."""

@@ -34,6 +34,7 @@ log = structlog.get_logger()
 SILENCE_S: Final = 1.0
 """A worker that has said nothing of its jobs for so long is taken for dead: they are short."""
 
+_CODES: Final = {int(code): code for code in Code}
 _LAST_NUMBER: Final = (1 << 32) - 1
 
 
@@ -194,7 +195,7 @@ class Lane(asyncio.Protocol):
                 continue
             direct = self._take_back(number)
             if direct.wanted:
-                self._ended(Reply(direct.job.id, Code(code), message, body))
+                self._ended(Reply(direct.job.id, _CODES[code], message, body))
         if left:
             # It says so when it has room again.
             self.room = 0

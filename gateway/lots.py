@@ -55,23 +55,29 @@ class Lots:
         """Whether any of the workers takes jobs at present."""
         return any(lane.room for lane in self.lanes)
 
-    def add(self, direct: Direct, crowd: int) -> None:
+    def add(self, direct: Direct, crowd: int) -> bool:
         """Hand a job over as soon as a worker is free, with others if there are many.
 
         Args:
             crowd: jobs of this stage that the gateway waits for, this one included.
+
+        Returns:
+            False if none of the workers takes jobs at present: it has to go another way.
         """
         self._busyness.count()
         if not self._jobs and not self._busyness.busy:
             for lane in self.lanes:
                 if lane.is_free:
                     lane.hand([direct])
-                    return
+                    return True
+        if not self.are_welcome:
+            return False
         self._jobs[direct.job.id] = direct
         now_s = asyncio.get_running_loop().time()
         faded = self._most * 0.5 ** ((now_s - self._seen_s) / _HALF_LIFE_S)
         self._most, self._seen_s = max(faded, crowd), now_s
         self.hand_out()
+        return True
 
     def remove(self, job: str) -> bool:
         """Take back a job that has not left yet; whether there was one."""
@@ -80,7 +86,8 @@ class Lots:
     def hand_out(self) -> None:
         """Give lots to the workers that are free, and all to the queue where none takes any."""
         if not self._jobs:
-            self._wait_anew()
+            if self._timer is not None:
+                self._wait_anew()
             return
         for lane in self.lanes:
             if self._jobs and lane.is_free and self._are_enough():

@@ -103,8 +103,12 @@ def _split(
             tag, at = _read_varint(serialized, start)
         data = at
         if tag & 7 == _LENGTH_DELIMITED:
-            size, data = _read_varint(serialized, at)
-            at = data + size
+            if at < end and serialized[at] <= _ONE_BYTE:
+                data = at + 1
+                at = data + serialized[at]
+            else:
+                size, data = _read_varint(serialized, at)
+                at = data + size
         else:
             at = _after_number(serialized, at, tag & 7)
         if at > end:

@@ -88,6 +88,7 @@ class Worker:
         self._draining = False
         self._told = ""
         self._sleeps_since_s: float | None = None
+        self._any_thread = execution.any_thread
         self.takes_direct = _takes_direct(duty, execution)
         self.on_sleep: Callable[[], None] | None = None
         self._nonces = count()
@@ -244,9 +245,9 @@ class Worker:
         """Run what is staged, batch after batch, unless the device is busy."""
         while self._running is None and not self._draining and self._staged:
             batch = self._next_batch()
-            rows = sum(work.rows for work in batch)
             if not batch:
                 continue
+            rows = sum([work.lease.rows for work in batch])
             if self._is_short(rows):
                 # The way to the device's thread and back would take longer than the batch.
                 began_s = time.perf_counter()
@@ -271,8 +272,10 @@ class Worker:
         return [work for work in chosen if not work.revoked and work.ends_s > now_s]
 
     def _is_short(self, rows: int) -> bool:
+        if not self._any_thread:
+            return False
         foreseen_s = self._pace.foreseen_s(rows)
-        return self._execution.any_thread and foreseen_s is not None and foreseen_s < _SHORT_S
+        return foreseen_s is not None and foreseen_s < _SHORT_S
 
     def _run(self, work: "asyncio._CoroutineLike[None]") -> None:
         """Keep the device busy with *work*."""

@@ -217,8 +217,8 @@ LENT_PAYLOADS = [
     Mutant(
         "lending: a place that was used again is read for what was there before",
         "src/penstock/arena.py",
-        "if not before == number == _NUMBER.unpack_from(memory, at)[0]:",
-        "if False:",
+        "return found == self.number",
+        "return True",
         "tests/pure/test_arena.py::test_a_place_that_was_used_again_is_not_what_it_was",
     ),
     Mutant(
