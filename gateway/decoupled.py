@@ -1,7 +1,6 @@
 """Decoupled models: any number of responses to a request, which only a stream can carry."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from penstock.errors import Unimplemented
@@ -11,13 +10,13 @@ from penstock.protos import wire
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A request, read, and the version that it is for.
 
     Attributes:
         message: the request's bytes.
-        request: the same without its raw contents, which are *raws*.
+        request: the same without its raw contents, which are *raws*; without its id, too, where it
+            is known by an earlier one (familiar.py).
         places: outputs that shall go into shared memory.
         remaining_s: to its deadline.
         arrived_ns: when it came, where requests are traced.

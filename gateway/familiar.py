@@ -48,12 +48,14 @@ class Familiar:
             return None
         return known
 
-    def meet(self, parts: Apart, served: Served, admitted: Admitted) -> None:
+    def meet(
+        self, parts: Apart, request: ModelInferRequest, served: Served, admitted: Admitted
+    ) -> None:
         """Remember a request that was found to be fine, if another may be known by it."""
-        if admitted.typed or served.decoupled or served.sequences is not None:
+        if admitted.typed or served.sequences is not None:
             return
-        request = ModelInferRequest.FromString(parts.head)
         if request.parameters or any(tensor.datatype == "BYTES" for tensor in request.inputs):
             return
+        nobodys = ModelInferRequest.FromString(parts.head)
         sizes = tuple(map(len, parts.raws))
-        self._known.remember(parts.head, Known(request, served, admitted, sizes))
+        self._known.remember(parts.head, Known(nobodys, served, admitted, sizes))

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -72,25 +72,6 @@ class Extensions:
     regions: Regions | None = None
 
 
-class _Fine(NamedTuple):
-    """A request that its model may have.
-
-    Attributes:
-        message: its bytes, tensors out of shared memory included.
-        request: the same without raw contents, and without an id where it is known by another.
-        raws: its raw contents.
-        places: outputs that shall go into shared memory; None where none are asked for.
-    """
-
-    message: bytes
-    request: ModelInferRequest
-    raws: Sequence[wire.Buffer]
-    served: Served
-    admitted: Admitted
-    remaining_s: float
-    places: Mapping[str, Place] | None = None
-
-
 class Inference:
     """Answers inference requests through the queue.
 
@@ -144,15 +125,15 @@ class Inference:
         parts = _taken_apart(message)
         known = self._familiar.find(parts)
         if known is None:
-            fine = await self._check(message, parts, remaining_s, arrived_ns)
+            asked, admitted = await self._check(message, parts, remaining_s, arrived_ns)
         else:
             request, served, admitted, _ = known
-            fine = _Fine(message, request, parts.raws, served, admitted, remaining_s)
-        return await self._answer(fine, parts.id, key, arrived_ns)
+            asked = Asked(message, request, parts.raws, {}, served, remaining_s, arrived_ns)
+        return await self._answer(asked, admitted, parts.id, key)
 
     async def _check(
         self, message: bytes, parts: wire.Apart, remaining_s: float, arrived_ns: int
-    ) -> "_Fine":
+    ) -> tuple[Asked, Admitted]:
         """What is asked, once its model is loaded.
 
         Raises:
@@ -160,24 +141,25 @@ class Inference:
         """
         request = _parsed(parts)
         raws: Sequence[wire.Buffer] = parts.raws
-        places: Mapping[str, Place] | None = None
-        if self.regions is not None and uses_regions(request):
+        places: Mapping[str, Place] = {}
+        in_regions = uses_regions(request)
+        if self.regions is not None and in_regions:
             taken = take(request, raws, self.regions)
             message, raws, places = taken.message, taken.raws, taken.places
         try:
             served = self._catalog.served(request.model_name, request.model_version)
         except ModelUnloaded as missing:
             served, remaining_s = await self._once_loaded(missing, request, remaining_s)
+        asked = Asked(message, request, raws, places, served, remaining_s, arrived_ns)
         if served.decoupled:
-            asked = Asked(message, request, raws, places or {}, served, remaining_s, arrived_ns)
             raise Decoupled(asked)
         admitted = admit(request, served.rules, raws)
-        if places is None:
-            self._familiar.meet(parts, served, admitted)
-        return _Fine(message, request, raws, served, admitted, remaining_s, places)
+        if not in_regions:
+            self._familiar.meet(parts, request, served, admitted)
+        return asked, admitted
 
-    async def _answer(self, fine: "_Fine", id_: str, key: str | None, arrived_ns: int) -> bytes:
-        message, request, raws, served, admitted, remaining_s, places = fine
+    async def _answer(self, asked: Asked, admitted: Admitted, id_: str, key: str | None) -> bytes:
+        message, request, raws, places, served, remaining_s, arrived_ns = asked
         self._check_admission(served.ref.model, len(message), remaining_s)
         shared = None
         if key is not None or served.cached or request.parameters:
@@ -193,7 +175,7 @@ class Inference:
         answering = self._answer_to(job, served, id_, shared)
         reply = await (answering if trace is None else trace.follow(answering))
         if admitted.classes is not None or places:
-            reply = self._as_asked(reply, admitted, served, places or {})
+            reply = self._as_asked(reply, admitted, served, places)
         return reply
 
     def _as_asked(

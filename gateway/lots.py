@@ -85,10 +85,6 @@ class Lots:
 
     def hand_out(self) -> None:
         """Give lots to the workers that are free, and all to the queue where none takes any."""
-        if not self._jobs:
-            if self._timer is not None:
-                self._wait_anew()
-            return
         for lane in self.lanes:
             if self._jobs and lane.is_free and self._are_enough():
                 lane.hand(list(self._next(lane.room)))

@@ -170,10 +170,6 @@ class Pace:
         """How long a batch of *rows* rows will take; None while nothing is known."""
         return None if self._per_row_s is None else self._per_row_s * rows
 
-    def is_within(self, seconds: float) -> bool:
-        """Whether a row is known to take no longer than that."""
-        return self._per_row_s is not None and self._per_row_s <= seconds
-
     def rows_within(self, seconds: float) -> int:
         """How many rows will take no longer than that; 0 while nothing is known."""
         return int(seconds / self._per_row_s) if self._per_row_s else 0

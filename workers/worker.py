@@ -88,7 +88,6 @@ class Worker:
         self._draining = False
         self._told = ""
         self._sleeps_since_s: float | None = None
-        self._any_thread = execution.any_thread
         self.takes_direct = _takes_direct(duty, execution)
         self.on_sleep: Callable[[], None] | None = None
         self._nonces = count()
@@ -216,7 +215,7 @@ class Worker:
 
     def direct_rows(self) -> int:
         """How many rows at a time may be handed over; none where even one takes long."""
-        if self._draining or not self._pace.is_within(_SHORT_S):
+        if self._draining or self._pace.rows_within(_SHORT_S) == 0:
             return 0
         return min(self._pace.rows_within(_LOT_S), self._duty.rules.most_rows)
 
@@ -272,10 +271,8 @@ class Worker:
         return [work for work in chosen if not work.revoked and work.ends_s > now_s]
 
     def _is_short(self, rows: int) -> bool:
-        if not self._any_thread:
-            return False
         foreseen_s = self._pace.foreseen_s(rows)
-        return foreseen_s is not None and foreseen_s < _SHORT_S
+        return self._execution.any_thread and foreseen_s is not None and foreseen_s < _SHORT_S
 
     def _run(self, work: "asyncio._CoroutineLike[None]") -> None:
         """Keep the device busy with *work*."""

@@ -47,7 +47,7 @@ class Gateway:
         parts = wire.take_apart(request.SerializeToString())
         served = self.catalog.served(request.model_name, request.model_version)
         admitted = admit(request, served.rules)
-        self.familiar.meet(parts, served, admitted)
+        self.familiar.meet(parts, request, served, admitted)
         return served, admitted
 
     def find(self, request):
