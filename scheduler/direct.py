@@ -5,7 +5,7 @@ They are in no queue; the store only counts them, a moment later.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -40,6 +40,10 @@ class Noted(NamedTuple):
     took_us: int
 
 
+_Batch = tuple[int, Timing, Sequence[Noted]]
+"""Its rows, its time, and its jobs."""
+
+
 class Notes:
     """Counts the direct jobs of one worker in the statistics of its model version."""
 
@@ -52,15 +56,7 @@ class Notes:
         self._answered = 0
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._begin()
-
-    def _begin(self) -> None:
-        self._uncounted: list[tuple[int, Timing, Sequence[Noted]]] = []
-        self._jobs = 0
-        self._successes, self._success_us, self._failures, self._fail_us = 0, 0, 0, 0
-        self._waited_us, self._rows = 0, 0
-        self._input_ns, self._infer_ns, self._output_ns = 0, 0, 0
-        self._batches: dict[int, list[int]] = {}
+        self._uncounted: list[_Batch] = []
 
     def add(self, rows: int, timing: Timing, jobs: Sequence[Noted]) -> None:
         """Count jobs of a batch of *rows* rows, 0 if nothing was computed.
@@ -71,28 +67,6 @@ class Notes:
         self._uncounted.append((rows, timing, jobs))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TELL_AFTER_S, self.tell)
-
-    def _count(self, rows: int, timing: Timing, jobs: Sequence[Noted]) -> None:
-        before = self._successes
-        for code, rows_of_job, waited_us, took_us in jobs:
-            if code is not Code.OK:
-                self._failures += 1
-                self._fail_us += took_us
-                continue
-            self._successes += 1
-            self._success_us += took_us
-            self._waited_us += waited_us
-            self._rows += rows_of_job
-        self._jobs += len(jobs)
-        if (succeeded := self._successes - before) and rows:
-            self._input_ns += succeeded * timing.input_ns
-            self._infer_ns += succeeded * timing.infer_ns
-            self._output_ns += succeeded * timing.output_ns
-            batch = self._batches.setdefault(rows, [0, 0, 0, 0])
-            batch[0] += 1
-            batch[1] += timing.input_ns
-            batch[2] += timing.infer_ns
-            batch[3] += timing.output_ns
 
     def tell(self, then: Callable[[], None] | None = None) -> None:
         """Tell the store what was counted; it is on its way when this returns.
@@ -115,14 +89,8 @@ class Notes:
         timer.cancel()
         self._timer = None
         self._told += 1
-        for batch in self._uncounted:
-            self._count(*batch)
-        words: list[Argument] = [self._told, self._jobs]
-        words += self._successes, 1000 * self._success_us, self._failures, 1000 * self._fail_us
-        words += 1000 * self._waited_us, self._input_ns, self._infer_ns, self._output_ns, self._rows
-        for rows, batches in self._batches.items():
-            words += rows, *batches
-        self._begin()
+        batches, self._uncounted = self._uncounted, []
+        words: list[Argument] = [self._told, *_totals(batches)]
         self._link.start(_NOTE_DIRECT, self._keys, words, self._hear)
         self._link.flush()
 
@@ -132,3 +100,32 @@ class Notes:
         self._answered += 1
         while self._waiting and self._waiting[0][0] <= self._answered:
             self._waiting.popleft()[1]()
+
+
+def _totals(batches: Iterable[_Batch]) -> list[int]:
+    """What lua/note_direct.lua takes of *batches*."""
+    jobs = successes = success_us = failures = fail_us = waited_us = rows_of_all = 0
+    times = Timing()
+    sizes: dict[int, list[int]] = {}
+    for rows, timing, noted in batches:
+        jobs += len(noted)
+        succeeded = 0
+        for code, rows_of_job, job_waited_us, took_us in noted:
+            if code is not Code.OK:
+                failures += 1
+                fail_us += took_us
+                continue
+            succeeded += 1
+            success_us += took_us
+            waited_us += job_waited_us
+            rows_of_all += rows_of_job
+        successes += succeeded
+        if succeeded and rows:
+            times = Timing(*(a + succeeded * b for a, b in zip(times, timing, strict=True)))
+            size = sizes.get(rows, [0, 0, 0, 0])
+            sizes[rows] = [a + b for a, b in zip(size, (1, *timing), strict=True)]
+    words = [jobs, successes, 1000 * success_us, failures, 1000 * fail_us]
+    words += 1000 * waited_us, *times, rows_of_all
+    for rows, counted in sizes.items():
+        words += rows, *counted
+    return words
