@@ -25,6 +25,9 @@ _LEVELS: Final = {
     2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
 _MODES: Final = (ort.ExecutionMode.ORT_SEQUENTIAL, ort.ExecutionMode.ORT_PARALLEL)
+_SPIN_US: Final = "100"
+"""How long a thread looks for its share of the next operator, and sleeps then."""
+
 _SHRINKAGE: Final = "memory.enable_memory_arena_shrinkage"
 _INITIALIZERS: Final = "session.use_device_allocator_for_initializers"
 
@@ -71,8 +74,10 @@ def session_options(device: DeviceRef, config: ModelConfig) -> Any:
     options.intra_op_num_threads = _number(config, "intra_op_thread_count") or device.threads
     options.inter_op_num_threads = _number(config, "inter_op_thread_count") or 1
     options.log_severity_level = 3
-    # Spinning threads would burn the cores that other workers and the gateway compute on.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads that spin for longer, or between runs, burn the cores that other workers and the
+    # gateway compute on; those that never spin have to be woken for each operator.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     level = config.optimization.graph.level
     if level not in _LEVELS:
