@@ -46,7 +46,7 @@ class TestSession:
         assert (options(said).intra_op_num_threads, options(said).inter_op_num_threads) == (2, 4)
         assert options(parameter("intra_op_thread_count", 0)).intra_op_num_threads == 3
 
-    def test_threads_wait_awake_between_operators_for_a_moment_and_between_runs_not_at_all(self):
+    def test_threads_wait_awake_for_a_moment_and_are_told_to_stop_after_a_run(self):
         entry = options().get_session_config_entry
 
         assert entry("session.intra_op.spin_duration_us") == "100"
