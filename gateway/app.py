@@ -121,7 +121,8 @@ class _Gateway:
         sharing = Sharing(queue, pending, catalog, keys)
         extensions = Extensions(Tracing(settings.trace_file), lookout, sharing, regions)
         wishes = Wishes(links)
-        control = Control(catalog, wishes, settings.max_override_mib)
+        allow_code = settings.allow_code_overrides
+        control = Control(catalog, wishes, settings.max_override_mib, allow_code=allow_code)
         demand = Demand(catalog, wishes, settings.default_timeout_s)
         inference = Inference(catalog, queue, pending, boot_id, limits, extensions, demand)
         return cls(

@@ -43,10 +43,14 @@ class Control:
         waiting: how many loads are under way, by model.
     """
 
-    def __init__(self, catalog: Catalog, wishes: Wishes, most_file_mib: int) -> None:
+    def __init__(
+        self, catalog: Catalog, wishes: Wishes, most_file_mib: int, *, allow_code: bool = False
+    ) -> None:
+        """*allow_code*: files that come with a load may be code."""
         self._catalog = catalog
         self._wishes = wishes
         self._most_file_mib = most_file_mib
+        self._allow_code = allow_code
         self.waiting: Counter[str] = Counter()
 
     async def load(self, request: pb.RepositoryModelLoadRequest) -> None:
@@ -56,7 +60,7 @@ class Control:
             InvalidRequest, ControlRefused, LoadFailed: with Triton's words, where it has any.
         """
         self._check(request)
-        terms = read_terms(request, self._most_file_mib)
+        terms = read_terms(request, self._most_file_mib, allow_code=self._allow_code)
         self.waiting[request.model_name] += 1
         try:
             await self._loaded(await self._wish_for(request.model_name, terms))

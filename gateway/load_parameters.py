@@ -1,6 +1,5 @@
 """The parameters of RepositoryModelLoad: a configuration, and files, in place of a repository's."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,10 +8,10 @@ from penstock.errors import Code, InvalidConfiguration, InvalidRequest, Penstock
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.model_config import parse_json
+from penstock.scheduler.uploaded_files import check_uploaded, is_override_path
 from penstock.scheduler.wishes import NOT_THERE
 
 _FILE: Final = "file:"
-_PATH = re.compile(r"([1-9]\d{0,17}/)?[^/\\\0.][^/\\\0]*")
 _MIB: Final = 1 << 20
 
 
@@ -51,12 +50,17 @@ def check_name(model: str) -> None:
         )
 
 
-def read_terms(request: pb.RepositoryModelLoadRequest, most_file_mib: int) -> LoadTerms:
+def read_terms(
+    request: pb.RepositoryModelLoadRequest, most_file_mib: int, *, allow_code: bool = False
+) -> LoadTerms:
     """The terms of a load.
+
+    Args:
+        allow_code: whether its files may be code.
 
     Raises:
         InvalidRequest: a parameter that there is not, of the wrong type, or too large.
-        LoadFailed: the configuration cannot be.
+        LoadFailed: the configuration cannot be, or a file may be code.
     """
     config: config_pb.ModelConfig | None = None
     files: dict[str, bytes] = {}
@@ -74,6 +78,8 @@ def read_terms(request: pb.RepositoryModelLoadRequest, most_file_mib: int) -> Lo
             request.model_name, f"{NOT_THERE}: files of an override need the 'config' parameter"
         )
     _check_sizes(files, most_file_mib)
+    if config is not None and not allow_code:
+        _check_for_code(request.model_name, config, files)
     return LoadTerms(config, files)
 
 
@@ -89,9 +95,16 @@ def _config(model: str, text: str) -> config_pb.ModelConfig:
     return config
 
 
+def _check_for_code(model: str, config: config_pb.ModelConfig, files: Mapping[str, bytes]) -> None:
+    try:
+        check_uploaded(config, files)
+    except InvalidConfiguration as error:
+        raise LoadFailed(model, f"{NOT_THERE}: {error}") from error
+
+
 def _path(key: str) -> str:
     path = key.removeprefix(_FILE)
-    if _PATH.fullmatch(path) is None:
+    if not is_override_path(path):
         raise InvalidRequest(
             f"invalid load parameter '{key}': expected file:<version>/<name>, as in "
             "file:1/model.onnx"

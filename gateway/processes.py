@@ -30,6 +30,7 @@ _SWITCHES: Final = {
     "metrics": ("--no-metrics", "--metrics"),
     "direct": ("--no-direct", "--direct"),
     "log_json": ("", "--log-json"),
+    "allow_code_overrides": ("", "--allow-code-overrides"),
 }
 """Options without a value: what says no, and what says yes."""
 

@@ -86,6 +86,29 @@ def split_response(serialized: bytes) -> tuple[bytes, list[memoryview]]:
     return head, raws
 
 
+def field_numbers(serialized: Buffer, most: int) -> set[int]:
+    """The numbers of the fields that a serialized message, of any kind, consists of.
+
+    Raises:
+        Malformed: it is cut off, no protobuf message at all, or has more than *most* fields.
+    """
+    found: set[int] = set()
+    at, end = 0, len(serialized)
+    for _ in range(most):
+        if at == end:
+            return found
+        tag, at = _read_varint(serialized, at)
+        found.add(tag >> 3)
+        if tag & 7 == _LENGTH_DELIMITED:
+            size, at = _read_varint(serialized, at)
+            at += size
+        else:
+            at = _after_number(serialized, at, tag & 7)
+        if at > end:
+            raise Malformed("the last field is cut off")
+    raise Malformed(f"there are more than {most} fields")
+
+
 def _split(
     serialized: Buffer, raw_tag: int, id_tag: int = -1
 ) -> tuple[bytes, list[memoryview], list[memoryview]]:

@@ -5,12 +5,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from penstock.errors import InvalidConfiguration
+from penstock.errors import ArtifactUnusable, InvalidConfiguration
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler.artifacts import RUNTIMES
 from penstock.scheduler.model_config import PYTHON
 from penstock.scheduler.places import temporary
 from penstock.scheduler.repository import scan_model
+from penstock.scheduler.uploaded_files import check_uploaded, is_override_path
 from penstock.scheduler.wishes import Wishes
 
 
@@ -25,9 +27,13 @@ async def lay_out(wishes: Wishes, folder: Path, model: str, files: Iterable[pb.F
     """Write *files* of *model* below *folder*, as <model>/<version>/<file>.
 
     Raises:
-        ArtifactUnusable: the content of one is gone.
+        ArtifactUnusable: the content of one is gone, or its name leads elsewhere.
     """
     for file in files:
+        if not is_override_path(file.path) or Path(model).name != model:
+            raise ArtifactUnusable(
+                f"'{model}/{file.path}' cannot be the name of a file that came with a load"
+            )
         path = folder / model / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(await wishes.fetch(file))
@@ -50,3 +56,18 @@ def scan_override(
         start = f"{record.version}/"
         record.files.extend(file for file in files if file.path.startswith(start))
     return found
+
+
+def check_override(folder: Path, version: pb.ModelVersion) -> None:
+    """Refuse the files of *version*, laid out in *folder*, unless all of them are data.
+
+    Raises:
+        InvalidConfiguration: one may be code, or is to be run as something else than it is.
+    """
+    files = {file.path: (folder / version.model / file.path).read_bytes() for file in version.files}
+    check_uploaded(config_pb.ModelConfig.FromString(version.config), files)
+    for stage in version.stages:
+        if stage.runtime != RUNTIMES[".onnx"] or not stage.artifact.endswith(".onnx"):
+            raise InvalidConfiguration(
+                f"{stage.artifact} came over the network, and {stage.runtime} would run it as code"
+            )

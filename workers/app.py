@@ -27,7 +27,7 @@ from penstock.scheduler.keys import StageRef
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Link, Links
 from penstock.scheduler.model_config import PYTHON
-from penstock.scheduler.overrides import lay_out, override_folder
+from penstock.scheduler.overrides import check_override, lay_out, override_folder
 from penstock.scheduler.python_models import is_decoupled
 from penstock.scheduler.queue import Queue
 from penstock.scheduler.registry import Registry
@@ -207,6 +207,8 @@ async def _repository(
         return
     with override_folder() as folder:
         await lay_out(wishes, folder, version.model, version.files)
+        if not settings.allow_code_overrides:
+            await asyncio.to_thread(check_override, folder, version)
         yield folder
 
 

@@ -131,6 +131,8 @@ class _Agent:
             words.append("--log-json")
         if settings.allow_python_models:
             words.append("--allow-python-models")
+        if settings.allow_code_overrides:
+            words.append("--allow-code-overrides")
         return [sys.executable, "-m", "penstock", "worker", *words]
 
     def _threads(self) -> int:

@@ -132,6 +132,7 @@ class GatewaySettings(GrpcSettings):
         metrics_file: is written, with the address, once metrics are served.
         trace_file: where traces are written, as JSON lines; None to trace nothing.
         allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
+        allow_code_overrides: files that come with a load may be code, as a `.pt2` is.
         idempotency_ttl_s: how long the reply to an idempotency key is kept.
         idempotency_bytes: that all these replies may have on the whole cluster.
     """
@@ -155,6 +156,7 @@ class GatewaySettings(GrpcSettings):
     metrics_file: Path | None = None
     trace_file: Path | None = None
     allow_client_shm: bool = False
+    allow_code_overrides: bool = False
     idempotency_ttl_s: Seconds = 600.0
     idempotency_bytes: Count = 256 * 1024**2
 
@@ -191,6 +193,7 @@ class NodeSettings(RoleSettings):
         memory_mib: of the CPU device; None for what the machine has.
         lease_ms: length of its workers' leases.
         allow_python_models: Python models may be placed here: the repository's code is run.
+        allow_code_overrides: code that came over the network with a load is run here.
     """
 
     models: Annotated[Repositories, Field(min_length=1)]
@@ -199,6 +202,7 @@ class NodeSettings(RoleSettings):
     memory_mib: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
     allow_python_models: bool = False
+    allow_code_overrides: bool = False
 
 
 class WorkerSettings(RoleSettings):
@@ -213,6 +217,7 @@ class WorkerSettings(RoleSettings):
         threads: computing threads; None for the number of cores.
         lease_ms: length of its leases.
         allow_python_models: it may load a Python model: the repository's code is run.
+        allow_code_overrides: it may load code that came over the network with a load.
     """
 
     models: Annotated[Repositories, Field(min_length=1)]
@@ -229,6 +234,7 @@ class WorkerSettings(RoleSettings):
     threads: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
     allow_python_models: bool = False
+    allow_code_overrides: bool = False
 
 
 class UpSettings(BaseSettings):
@@ -245,6 +251,7 @@ class UpSettings(BaseSettings):
         metrics_port: 0 for any free one; None for 8002 if it is free.
         allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
         allow_python_models: the repository may hold Python models, whose code is run.
+        allow_code_overrides: code that comes over the network with a load is run.
         threads: computing threads of each CPU worker; None to share the cores evenly.
         lease_ms: length of the workers' leases.
         memory_mib: that workers on the CPU may use in all; None for what the machine has.
@@ -271,6 +278,7 @@ class UpSettings(BaseSettings):
     metrics_port: Port | None = None
     allow_client_shm: bool = False
     allow_python_models: bool = False
+    allow_code_overrides: bool = False
     threads: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
     memory_mib: Count | None = None

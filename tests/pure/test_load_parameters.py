@@ -1,17 +1,23 @@
 """What comes with a load is read strictly, and refused with Triton's words."""
 
 import pytest
+from onnx.helper import make_model
+from support.pipelines import node, onnx_graph, value
 
 from penstock.errors import InvalidRequest
 from penstock.gateway.load_parameters import LoadFailed, check_name, read_terms
 from penstock.protos import grpc_service_pb2 as pb
 
+ONNX = make_model(
+    onnx_graph([node("Relu", "x", "y")], [value("x")], [value("y")])
+).SerializeToString()
+
 
 def request(**parameters):
     made = pb.RepositoryModelLoadRequest(model_name="m")
-    for key, value in parameters.items():
-        field = {str: "string_param", bytes: "bytes_param", bool: "bool_param"}[type(value)]
-        setattr(made.parameters[key], field, value)
+    for key, given in parameters.items():
+        field = {str: "string_param", bytes: "bytes_param", bool: "bool_param"}[type(given)]
+        setattr(made.parameters[key], field, given)
     return made
 
 
@@ -35,9 +41,20 @@ def test_a_configuration_is_json_of_a_model_config():
 
 
 def test_files_are_named_by_their_path():
-    made = request(**{"config": "{}", "file:1/model.onnx": b"x", "file:labels.txt": b"y"})
+    made = request(**{"config": "{}", "file:1/model.onnx": ONNX, "file:labels.txt": b"y"})
 
-    assert read_terms(made, 1).files == {"1/model.onnx": b"x", "labels.txt": b"y"}
+    assert read_terms(made, 1).files == {"1/model.onnx": ONNX, "labels.txt": b"y"}
+
+
+@pytest.mark.parametrize("path", ["1/model.pt2", "1/model.py", "1/model.onnx", "1/op.so"])
+def test_files_that_may_be_code_need_the_operators_leave(path):
+    made = request(**{"config": "{}", f"file:{path}": b"\x80\x04"})
+
+    told = refusal(LoadFailed, made)
+
+    assert told.startswith("failed to load 'm', failed to poll from model repository: ")
+    assert "--allow-code-overrides" in told
+    assert read_terms(made, 1, allow_code=True).files == {path: b"\x80\x04"}
 
 
 @pytest.mark.parametrize(

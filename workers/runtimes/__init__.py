@@ -12,6 +12,7 @@ from typing import Protocol
 from penstock.errors import ArtifactUnusable, InvalidRequest
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.scheduler.artifacts import RUNTIMES
 from penstock.scheduler.model_config import PYTHON
 from penstock.tensors import Array
 
@@ -85,6 +86,7 @@ def open_runtime(
     """
     if not artifact.is_file():
         raise ArtifactUnusable(f"{artifact} is missing: put it back, or export it again")
+    _check_kind(artifact, runtime)
     config = config or ModelConfig()
     if runtime != ONNX:
         _check_for_onnx(artifact, config)
@@ -107,6 +109,15 @@ def open_runtime(
     raise ArtifactUnusable(
         f"{artifact.name}: unknown runtime '{runtime}', expected {ONNX}, {TORCH} or {PYTHON}"
     )
+
+
+def _check_kind(artifact: Path, runtime: str) -> None:
+    """Refuse to run a file as something that its name does not say: data would become code."""
+    suffixes = {suffix for suffix, of in (*RUNTIMES.items(), (".py", PYTHON)) if of == runtime}
+    if suffixes and artifact.suffix not in suffixes:
+        raise ArtifactUnusable(
+            f"{artifact.name} is not for {runtime}, which runs {', '.join(suffixes)}"
+        )
 
 
 def _check_for_onnx(artifact: Path, config: ModelConfig) -> None:

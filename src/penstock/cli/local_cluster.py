@@ -102,13 +102,14 @@ class LocalCluster:
         if settings.memory_mib is not None:
             threads += ["--memory-mib", str(settings.memory_mib)]
         code = ["--allow-python-models"] if settings.allow_python_models else []
+        uploads = ["--allow-code-overrides"] if settings.allow_code_overrides else []
         return {
             "scheduler": [*common, *models, *control],
-            "node": [*common, *models, *lease, *threads, *code],
+            "node": [*common, *models, *lease, *threads, *code, *uploads],
             "gateway": [
                 *(*common, *place, "--processes", str(settings.processes)),
                 *("--allow-client-shm", str(settings.allow_client_shm).lower()),
-                *self._metrics_options(),
+                *(*uploads, *self._metrics_options()),
             ],
         }
 

@@ -98,6 +98,13 @@ AllowPythonModels = Annotated[
         help="Run Python models: code that the model repository holds. (default: no)",
     ),
 ]
+AllowCodeOverrides = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-code-overrides",
+        help="Take code, such as .pt2, that comes over the network with a load. (default: no)",
+    ),
+]
 ParentPid = Annotated[int | None, typer.Option(help="End when this process does.", metavar="PID")]
 
 
@@ -191,6 +198,7 @@ def gateway(
         Path | None, typer.Option(help="Where traces go, as JSON lines.", metavar="FILE")
     ] = None,
     allow_client_shm: AllowClientShm = None,
+    allow_code_overrides: AllowCodeOverrides = None,
     idempotency_ttl_s: Annotated[
         float | None,
         typer.Option(help="How long replies to idempotency keys are kept. (default: 600)"),
@@ -251,6 +259,7 @@ def node(
     memory_mib: MemoryMib = None,
     lease_ms: LeaseMs = None,
     allow_python_models: AllowPythonModels = None,
+    allow_code_overrides: AllowCodeOverrides = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,
@@ -294,6 +303,7 @@ def worker(
     ] = None,
     lease_ms: LeaseMs = None,
     allow_python_models: AllowPythonModels = None,
+    allow_code_overrides: AllowCodeOverrides = None,
     log_level: LogLevel = None,
     log_json: LogJson = None,
     ready_file: ReadyFile = None,

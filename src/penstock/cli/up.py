@@ -13,6 +13,7 @@ import typer
 
 from penstock.cli.roles import (
     AllowClientShm,
+    AllowCodeOverrides,
     AllowPythonModels,
     ControlMode,
     LoadModel,
@@ -64,6 +65,7 @@ def up(
     metrics_port: MetricsPort = None,
     allow_client_shm: AllowClientShm = None,
     allow_python_models: AllowPythonModels = None,
+    allow_code_overrides: AllowCodeOverrides = None,
     threads: Annotated[
         int | None,
         typer.Option(

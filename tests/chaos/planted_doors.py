@@ -1,0 +1,22 @@
+"""Faults to plant where somebody could get in who should not."""
+
+from chaos.planted import Mutant
+
+UPLOADS = "tests/redis/test_code_by_upload.py::"
+
+WHO_GETS_IN = [
+    Mutant(
+        "doors: a worker believes that a gateway has looked at what came with a load",
+        "workers/app.py",
+        "if not settings.allow_code_overrides:",
+        "if False:",
+        UPLOADS + "test_a_worker_runs_no_code_that_came_over_the_network",
+    ),
+    Mutant(
+        "doors: a gateway takes code that comes with a load",
+        "gateway/load_parameters.py",
+        "if config is not None and not allow_code:",
+        "if False:",
+        "tests/pure/test_load_parameters.py::test_files_that_may_be_code_need_the_operators_leave",
+    ),
+]
