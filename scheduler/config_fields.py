@@ -195,7 +195,7 @@ FIELDS: Final[dict[str, Field]] = {
     ),
     "ModelOptimizationPolicy.ExecutionAccelerators.Accelerator.name": _YES,
     "ModelOptimizationPolicy.ExecutionAccelerators.Accelerator.parameters": _differs(
-        "Triton's; none that loads native code"
+        "numbers, switches and shapes from an allow-list; none that names a file"
     ),
     "ModelWarmup.name": _YES,
     "ModelWarmup.batch_size": _YES,

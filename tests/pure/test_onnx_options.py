@@ -105,6 +105,28 @@ class TestSession:
     def test_the_models_own_parameters_are_left_alone(self):
         assert options(parameter("anything", "at all")).intra_op_num_threads == 3
 
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "session.load_model_format",
+            "session.optimized_model_external_initializers_file_name",
+            "session.of_a_later_release",
+            "ep.context_file_path",
+            "trt_engine_decryption_lib_path",
+            "optimization.minimal_build_optimizations",
+        ],
+    )
+    def test_a_setting_of_onnx_runtime_that_is_not_on_the_list_is_refused(self, name):
+        told = refusal(options, parameter(name, "1"))
+
+        assert told.startswith(f"parameters: '{name}' is not among those that reach ONNX Runtime")
+        assert "intra_op_thread_count" in told
+
+    def test_memory_is_given_back_of_arenas_alone(self):
+        told = refusal(options, parameter("memory.enable_memory_arena_shrinkage", "all"))
+
+        assert "must be as in cpu:0" in told
+
     def test_a_session_runs_with_them(self, tmp_path):
         import numpy as np
 
@@ -184,6 +206,16 @@ class TestProviders:
                 accelerator("tensorrt", trt_extra_plugin_lib_paths="/tmp/x.so"),  # noqa: S108
                 "no parameter 'trt_extra_plugin_lib_paths",
             ),
+            (
+                GPU,
+                accelerator("tensorrt", trt_engine_decryption_lib_path="/tmp/x.so"),  # noqa: S108
+                "no parameter 'trt_engine_decryption_lib_path'; it has int8_calibration_table_name",
+            ),
+            (GPU, accelerator("tensorrt", trt_engine_cache_path="/dev/shm"), "_engine_cache_path'"),  # noqa: S108
+            (GPU, accelerator("tensorrt", trt_of_a_later_release=1), "'trt_of_a_later_release'"),
+            (GPU, accelerator("tensorrt", trt_fp16_enable="/x"), "'trt_fp16_enable: /x'"),
+            (GPU, accelerator("tensorrt", int8_calibration_table_name="../x"), "_name: ../x'"),
+            (GPU, accelerator("cuda", gpu_mem_limit="all"), "no parameter 'gpu_mem_limit: all'"),
             (CPU, accelerator("openvino", "cpu"), "this ONNX Runtime has no OpenVINOExecutionProv"),
             (
                 CPU,

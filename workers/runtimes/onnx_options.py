@@ -1,10 +1,11 @@
 """What config.pbtxt says to ONNX Runtime: its session's options and its providers.
 
-Names and values are those of Triton's ONNX Runtime backend. Keys of `parameters` that mean nothing
-to it are the owner's own, and are left alone.
+Names and values are those of Triton's ONNX Runtime backend. What reaches ONNX Runtime is an
+allow-list, since some of its settings load libraries and write files, and a configuration may come
+over the network. Other keys of `parameters` are the owner's own, and are left alone.
 """
 
-from collections.abc import Callable, Mapping
+import re
 from typing import Any, Final
 
 import onnxruntime as ort
@@ -12,6 +13,7 @@ import onnxruntime as ort
 from penstock.errors import ArtifactUnusable
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.runtimes import DeviceRef
+from penstock.workers.runtimes.accelerator_options import CUDA_PARAMETERS, accelerator_options
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
@@ -31,45 +33,26 @@ _SPIN_US: Final = "100"
 _SHRINKAGE: Final = "memory.enable_memory_arena_shrinkage"
 _INITIALIZERS: Final = "session.use_device_allocator_for_initializers"
 
-# Values that Triton writes as numbers.
-_CUDA_NUMBERS: Final[dict[str, tuple[str, ...]]] = {
-    "cudnn_conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
-    "arena_extend_strategy": ("kNextPowerOfTwo", "kSameAsRequested"),
-}
-_CUDA_PARAMETERS: Final = (*_CUDA_NUMBERS, "gpu_mem_limit", "do_copy_in_default_stream")
-_CUDA_OPTIONS: Final = frozenset(
+_PARAMETERS: Final = frozenset(
     {
-        *_CUDA_PARAMETERS,
-        "cudnn_conv_use_max_workspace",
-        "cudnn_conv1d_pad_to_nc1d",
-        "use_ep_level_unified_stream",
-        "use_tf32",
-        "prefer_nhwc",
-        "fuse_conv_bias",
-        "tunable_op_enable",
-        "tunable_op_tuning_enable",
-        "enable_skip_layer_norm_strict_mode",
+        *("intra_op_thread_count", "inter_op_thread_count", "execution_mode"),
+        *("enable_mem_arena", "enable_mem_pattern", _INITIALIZERS, _SHRINKAGE, *CUDA_PARAMETERS),
     }
 )
-_TENSORRT_NAMES: Final = {
-    "max_workspace_size_bytes": "trt_max_workspace_size",
-    "int8_calibration_table_name": "trt_int8_calibration_table_name",
-    "int8_use_native_calibration_table": "trt_int8_use_native_calibration_table",
-}
-_PRECISIONS: Final[dict[str, dict[str, str]]] = {
-    "FP32": {},
-    "FP16": {"trt_fp16_enable": "1"},
-    "INT8": {"trt_int8_enable": "1"},
-}
-_NATIVE_CODE: Final = "trt_extra_plugin_lib_paths"
+_RUNTIMES_OWN: Final = ("session.", "memory.", "ep.", "optimization.", "trt_")
+"""How the names begin that ONNX Runtime gives to its settings; some of these load code."""
+
+_ARENAS: Final = re.compile(r"(cpu|gpu):\d+(;(cpu|gpu):\d+)*")
 
 
 def session_options(device: DeviceRef, config: ModelConfig) -> Any:
     """How the session computes.
 
     Raises:
-        ArtifactUnusable: a parameter or a level has a value that it cannot have.
+        ArtifactUnusable: a parameter or a level has a value that it cannot have, or a parameter
+            is one of ONNX Runtime's own that is not taken.
     """
+    _check_parameters(config)
     options = ort.SessionOptions()
     options.intra_op_num_threads = _number(config, "intra_op_thread_count") or device.threads
     options.inter_op_num_threads = _number(config, "inter_op_thread_count") or 1
@@ -116,16 +99,17 @@ def providers(device: DeviceRef, config: ModelConfig) -> list[tuple[str, dict[st
     cuda = {"device_id": str(device.index)}
     if device.kind == "cuda":
         for one in accelerators.gpu_execution_accelerator:
-            options = _option_reader(one.name, _GPU)(one.parameters)
+            options = accelerator_options("gpu", one.name, one.parameters)
             if one.name == "tensorrt":
                 found.append((TENSORRT, {"device_id": str(device.index), **options}))
             cuda |= options if one.name == "cuda" else {}
-        deprecated = {name: _parameter(config, name) for name in _CUDA_PARAMETERS}
-        cuda |= _cuda({name: value for name, value in deprecated.items() if value})
+        deprecated = {name: _parameter(config, name) for name in CUDA_PARAMETERS}
+        given = {name: value for name, value in deprecated.items() if value}
+        cuda |= accelerator_options("gpu", "cuda", given)
         found.append((CUDA, cuda))
     else:
         found += [
-            (OPENVINO, _option_reader(one.name, _CPUS)(one.parameters))
+            (OPENVINO, accelerator_options("cpu", one.name, one.parameters))
             for one in accelerators.cpu_execution_accelerator
         ]
     available = ort.get_available_providers()
@@ -138,58 +122,18 @@ def providers(device: DeviceRef, config: ModelConfig) -> list[tuple[str, dict[st
     return [*found, (CPU, {})]
 
 
-def _cuda(parameters: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in parameters.items():
-        if name not in _CUDA_OPTIONS:
-            raise _unknown("cuda", name, _CUDA_OPTIONS)
-        numbered = _CUDA_NUMBERS.get(name, ())
-        number = int(value) if value.isdigit() else len(numbered)
-        found[name] = numbered[number] if number < len(numbered) else value
-    return found
-
-
-def _tensorrt(parameters: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in parameters.items():
-        if name == "precision_mode" and value in _PRECISIONS:
-            found |= _PRECISIONS[value]
-        elif name in _TENSORRT_NAMES:
-            found[_TENSORRT_NAMES[name]] = value
-        elif name.startswith("trt_") and name != _NATIVE_CODE:
-            found[name] = value
-        else:
-            raise _unknown("tensorrt", f"{name}: {value}", {"precision_mode", *_TENSORRT_NAMES})
-    return found
-
-
-def _openvino(parameters: Mapping[str, str]) -> dict[str, str]:
-    for name in parameters:
-        raise _unknown("openvino", name, ())
-    return {}
-
-
-_Reader = Callable[[Mapping[str, str]], dict[str, str]]
-_GPU: Final[dict[str, _Reader]] = {"cuda": _cuda, "tensorrt": _tensorrt}
-_CPUS: Final[dict[str, _Reader]] = {"openvino": _openvino}
-
-
-def _option_reader(name: str, known: Mapping[str, _Reader]) -> _Reader:
-    if name not in known:
+def _check_parameters(config: ModelConfig) -> None:
+    for name in sorted(config.parameters):
+        if name.startswith(_RUNTIMES_OWN) and name not in _PARAMETERS:
+            raise ArtifactUnusable(
+                f"parameters: '{name}' is not among those that reach ONNX Runtime; "
+                f"they are {', '.join(sorted(_PARAMETERS))}: remove it"
+            )
+    shrinkage = _parameter(config, _SHRINKAGE)
+    if shrinkage and _ARENAS.fullmatch(shrinkage) is None:
         raise ArtifactUnusable(
-            f"optimization.execution_accelerators: '{name}' is not supported; "
-            f"there is {' and '.join(known)}"
+            f"parameters.{_SHRINKAGE} must be as in cpu:0 or cpu:0;gpu:0, got '{shrinkage}'"
         )
-    return known[name]
-
-
-def _unknown(
-    accelerator: str, what: str, known: frozenset[str] | set[str] | tuple[()]
-) -> Exception:
-    there = f"it has {', '.join(sorted(known))}" if known else "it has none"
-    return ArtifactUnusable(
-        f"optimization.execution_accelerators: {accelerator} has no parameter '{what}'; {there}"
-    )
 
 
 def _parameter(config: ModelConfig, name: str) -> str:
