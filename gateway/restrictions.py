@@ -2,7 +2,8 @@
 
 A rule is written ``<protocols>:<key>=<value>``: calls of the named groups, parted by commas, must
 carry the header ``triton-grpc-protocol-<key>`` with that value. This is no authentication: the
-value travels as it is, so it keeps out only who does not know it.
+value travels as it is, so it keeps out only who does not know it. Once there is a rule, a method
+that belongs to no group is refused.
 """
 
 import hmac
@@ -37,11 +38,13 @@ PROTOCOLS: Final[Mapping[str, tuple[str, ...]]] = {
     "trace": (f"{_INFERENCE}TraceSetting",),
     "logging": (f"{_INFERENCE}LogSettings",),
     "cluster": ("penstock.v1.Cluster/",),
+    "reflection": ("grpc.reflection.",),
 }
-"""Group -> beginnings of the methods in it. Penstock's own service is the group "cluster".
+"""Group -> beginnings of the methods in it; "cluster" and "reflection" are Penstock's own."""
 
-Health/Watch, which Triton does not have, is in none: gRPC's clients watch a server by themselves,
-can send no header there, and would take the refusal for a server that must not be asked.
+OPEN: Final = ("grpc.health.v1.Health/Watch",)
+"""In no group. Triton does not have it; gRPC's clients watch a server by themselves, can send no
+header there, and would take the refusal for a server that must not be asked.
 """
 
 
@@ -63,15 +66,22 @@ def parse_rules(texts: Iterable[str]) -> dict[str, Rule]:
     """Group -> its rule.
 
     Raises:
-        InvalidConfiguration: a text is no rule, or two are for one group.
+        InvalidConfiguration: a text is no rule, its value is empty, or two are for one group.
+            What follows the equals sign is a secret, and in no error.
     """
     rules: dict[str, Rule] = {}
     for text in texts:
         names, colon, setting = text.partition(":")
         key, equals, value = setting.partition("=")
         if not (names and colon and key and equals):
+            shown = text.partition("=")[0] + ("=..." if "=" in text else "")
             raise InvalidConfiguration(
-                f"--grpc-restricted-protocol: '{text}' is not <protocols>:<key>=<value>"
+                f"--grpc-restricted-protocol: '{shown}' is not <protocols>:<key>=<value>"
+            )
+        if not value.strip():
+            raise InvalidConfiguration(
+                f"--grpc-restricted-protocol: '{names}:{key}=' has no value, so that everybody "
+                "would be let in: give it one (is a variable empty that it is taken from?)"
             )
         for name in names.split(","):
             if name not in PROTOCOLS:
@@ -92,41 +102,51 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 
 
 class Restrictions(grpc.aio.ServerInterceptor):
-    """Refuses calls without the header that their protocol needs."""
+    """Refuses calls without the header that their protocol needs.
 
-    def __init__(self, rules: Mapping[str, Rule]) -> None:
-        self._rules = rules
-        self._by_method: dict[str, Rule | None] = {}
+    Args:
+        rules: group -> its rule; groups without one are open.
+        methods: all that the server has, as in "inference.GRPCInferenceService/ModelInfer". One
+            that is not among them, or in no group, is refused.
+    """
+
+    def __init__(self, rules: Mapping[str, Rule], methods: Iterable[str]) -> None:
+        groups = {f"/{method}": group_of(method) for method in methods}
+        self._rules = {method: rules.get(group) for method, group in groups.items() if group}
+        self._rules |= {f"/{method}": None for method in OPEN}
 
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
     ) -> Handler:
         """The method's own handler, or one that refuses."""
         handler = await continuation(details)
-        rule = self._rule_of(details.method)
-        if handler is None or rule is None:
+        if handler is None:
+            return None
+        if details.method not in self._rules:
+            return _refusing(handler, "This method is in no protocol, and some are restricted")
+        rule = self._rules[details.method]
+        if rule is None:
             return handler
         sent = dict(details.invocation_metadata or ()).get(rule.header, "")
-        if hmac.compare_digest(str(sent).encode(), rule.value.encode()):
+        if hmac.compare_digest(_as_bytes(sent), rule.value.encode()):
             return handler
-        return _refusing(handler, rule)
-
-    def _rule_of(self, method: str) -> Rule | None:
-        if method not in self._by_method:
-            found = (
-                rule
-                for name, rule in self._rules.items()
-                if method.lstrip("/").startswith(PROTOCOLS[name])
-            )
-            self._by_method[method] = next(found, None)
-        return self._by_method[method]
+        return _refusing(handler, f"This protocol is restricted, expecting header '{rule.header}'")
 
 
-def _refusing(handler: Handler, rule: Rule) -> Handler:
+def group_of(method: str) -> str | None:
+    """The group that *method* belongs to; None for one that is in none."""
+    found = (name for name, starts in PROTOCOLS.items() if method.startswith(starts))
+    return None if method in OPEN else next(found, None)
+
+
+def _as_bytes(sent: str | bytes) -> bytes:
+    return sent if isinstance(sent, bytes) else sent.encode()
+
+
+def _refusing(handler: Handler, text: str) -> Handler:
     """A handler of the same kind as *handler*."""
 
     async def refuse(_: Any, context: Context) -> None:
-        text = f"This protocol is restricted, expecting header '{rule.header}'"
         await abort(context, Restricted(text))
 
     if handler.request_streaming and handler.response_streaming:

@@ -1,7 +1,7 @@
 """The gRPC server: its limits, its services, and where it listens."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import grpc
@@ -19,6 +19,7 @@ from penstock.protos.pool import POOL
 from penstock.settings import GatewaySettings
 
 CLUSTER = "penstock.v1.Cluster"
+_SERVICES: Final = (SERVICE, CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME)
 _MIB = 1024 * 1024
 _COMPRESSION_LEVELS: Final = ("none", "low", "medium", "high")
 
@@ -58,14 +59,22 @@ def build_server(
     """
     rules = parse_rules(settings.grpc_restricted_protocol)
     server = grpc.aio.server(
-        options=list(_options(settings)), interceptors=[Restrictions(rules)] if rules else None
+        options=list(_options(settings)),
+        interceptors=[Restrictions(rules, methods())] if rules else None,
     )
     server.add_generic_rpc_handlers((inference.handler(),))
     add_ClusterServicer_to_server(cluster, server)  # type: ignore[no-untyped-call]
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
-    names = (SERVICE, CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server, pool=_Pools())
+    reflection.enable_server_reflection(_SERVICES, server, pool=_Pools())
     return server
+
+
+def methods() -> Iterator[str]:
+    """All methods that the server has, each as "package.Service/Method"."""
+    pools = _Pools()
+    for service in _SERVICES:
+        for method in pools.FindServiceByName(service).methods:
+            yield f"{service}/{method.name}"
 
 
 def check_port(host: str, port: int) -> None:

@@ -26,4 +26,18 @@ WHO_GETS_IN = [
         'if name.startswith("trt_") or (pattern is not None and pattern.fullmatch(value)):',
         "tests/pure/test_onnx_options.py",
     ),
+    Mutant(
+        "doors: a rule without a value is a rule",
+        "gateway/restrictions.py",
+        "if not value.strip():",
+        "if False:",
+        "tests/pure/test_restrictions.py",
+    ),
+    Mutant(
+        "doors: a method that is in no group is open",
+        "gateway/restrictions.py",
+        'return _refusing(handler, "This method is in no protocol, and some are restricted")',
+        "return handler",
+        "tests/pure/test_restrictions.py",
+    ),
 ]
