@@ -9,14 +9,14 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from penstock.child_process import python_command, role_environment
 from penstock.errors import InvalidConfiguration, StoreUnavailable
 from penstock.gateway.server import PortBusy, check_port
 from penstock.lifetime import stop_signals, write_ready
@@ -33,6 +33,9 @@ _SWITCHES: Final = {
     "allow_code_overrides": ("", "--allow-code-overrides"),
 }
 """Options without a value: what says no, and what says yes."""
+
+_BY_ENVIRONMENT: Final = ("redis", "grpc_restricted_protocol")
+"""Secrets, which no command line has."""
 
 
 async def run(settings: GatewaySettings) -> None:
@@ -53,8 +56,10 @@ async def run(settings: GatewaySettings) -> None:
             ready = [Path(folder) / str(index) for index in range(settings.processes)]
             # One of them answers for metrics, which are the whole cluster's anyway.
             words = [_command(settings, port, path, metrics=not i) for i, path in enumerate(ready)]
+            environment = role_environment(settings.redis, settings.grpc_restricted_protocol)
+            environment["PENSTOCK_SHARED_PORT"] = "true"
             watchers = [
-                asyncio.create_task(_keep(command, path, stop))
+                asyncio.create_task(_keep(command, environment, path, stop))
                 for command, path in zip(words, ready, strict=True)
             ]
             announcing = asyncio.create_task(_announce(settings, port, ready))
@@ -84,14 +89,14 @@ def _held_port(settings: GatewaySettings) -> Iterator[int]:
         yield int(holder.getsockname()[1])
 
 
-async def _keep(command: Sequence[str], ready: Path, stop: asyncio.Event) -> None:
+async def _keep(
+    command: Sequence[str], environment: Mapping[str, str], ready: Path, stop: asyncio.Event
+) -> None:
     """Keep one gateway process running until *stop*, then end it in order."""
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         started = loop.time()
-        child = await asyncio.create_subprocess_exec(
-            *command, env={**os.environ, "PENSTOCK_SHARED_PORT": "true"}
-        )
+        child = await asyncio.create_subprocess_exec(*command, env=environment)
         ended = asyncio.create_task(child.wait())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -118,9 +123,9 @@ def _command(settings: GatewaySettings, port: int, ready: Path, *, metrics: bool
         "parent_pid": os.getpid(),
         "metrics": settings.metrics and metrics,
     }
-    given = settings.model_dump(exclude={*own, "shared_port"}) | own
+    given = settings.model_dump(exclude={*own, "shared_port", *_BY_ENVIRONMENT}) | own
     words = [word for name, value in given.items() for word in _option(name, value)]
-    return [sys.executable, "-m", "penstock", "gateway", *words]
+    return python_command("penstock", "gateway", *words)
 
 
 def _option(name: str, value: Any) -> list[str]:

@@ -6,14 +6,10 @@ from typing import Final
 from redis.exceptions import AuthenticationError, RedisError
 
 from penstock.errors import StoreUnavailable, StoreUnsuitable
+from penstock.redaction import redacted
 from penstock.scheduler.topology import Topology, ask, reason_of
 
 _MINIMUM: Final = {"redis": (7, 0, 15), "valkey": (8, 0, 0)}
-
-
-def shown(url: str) -> str:
-    """*url* without its password."""
-    return re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:***@", url)
 
 
 def check_version(info: str, where: str) -> None:
@@ -67,7 +63,7 @@ async def check_server(topology: Topology, url: str) -> None:
         StoreUnavailable: nobody answers.
         StoreUnsuitable: it refuses the login, is too old, or evicts keys.
     """
-    where = shown(url)
+    where = redacted(url)
     try:
         info = (await ask(await topology.connection("{registry}"), "INFO")).decode()
     except AuthenticationError as error:

@@ -13,6 +13,7 @@
 import asyncio
 import errno
 import os
+import re
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -60,7 +61,13 @@ def topology_of(url: str) -> Topology:
     Raises:
         InvalidConfiguration: the URL is none of the forms above.
     """
-    scheme = url.partition("://")[0]
+    scheme, _, rest = url.partition("://")
+    place = re.split("[/?#]", rest, maxsplit=1)[0]
+    if place and "@" in rest and "@" not in place:
+        # Parsers would take half of the password for a port, and say so.
+        raise InvalidConfiguration(
+            "--redis: write / ? # and @ in a password as %2F %3F %23 and %40"
+        )
     base, _, kind = scheme.partition("+")
     if kind == "sentinel" and base in ("redis", "rediss"):
         return SentinelGroup(url, tls=base == "rediss")

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import signal
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol, TypeVar
 
 import structlog
@@ -53,11 +53,19 @@ class Keeper:
     """Keeps the worker of *placement* running."""
 
     def __init__(
-        self, placement: pb.Placement, command: Command, office: Office, *, stop_s: float = STOP_S
+        self,
+        placement: pb.Placement,
+        command: Command,
+        office: Office,
+        *,
+        environment: Mapping[str, str] | None = None,
+        stop_s: float = STOP_S,
     ) -> None:
+        """*environment* is the worker's; None for this process's."""
         self.placement = placement
         self._command = command
         self._office = office
+        self._environment = environment
         self._stop_s = stop_s
         self._pause = _Pause()
         self._record = pb.Worker(
@@ -97,6 +105,7 @@ class Keeper:
         process = await asyncio.create_subprocess_exec(
             *self._command(self._record, self.placement),
             stdin=asyncio.subprocess.DEVNULL,
+            env=self._environment,
             # Ctrl-C in the terminal is for the node, which ends its workers in order.
             start_new_session=True,
         )

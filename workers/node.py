@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import sys
 import uuid
 from typing import Final
 
@@ -12,6 +11,7 @@ import structlog
 
 import penstock
 from penstock import machine
+from penstock.child_process import python_command, role_environment
 from penstock.errors import InvalidConfiguration
 from penstock.lifetime import kill_descendants, stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2 as pb
@@ -104,12 +104,12 @@ class _Agent:
         await self._crew.stop()
 
     def _keeper_of(self, placement: pb.Placement) -> Keeper:
-        return Keeper(placement, self._command, self)
+        environment = role_environment(self._settings.redis)
+        return Keeper(placement, self._command, self, environment=environment)
 
     def _command(self, worker: pb.Worker, placement: pb.Placement) -> list[str]:
         settings = self._settings
         options = {
-            "redis": settings.redis,
             "model": placement.model,
             "version": placement.version,
             "stage": placement.stage,
@@ -133,7 +133,7 @@ class _Agent:
             words.append("--allow-python-models")
         if settings.allow_code_overrides:
             words.append("--allow-code-overrides")
-        return [sys.executable, "-m", "penstock", "worker", *words]
+        return python_command("penstock", "worker", *words)
 
     def _threads(self) -> int:
         """Computing threads for one worker: those set, or an even share of the cores."""

@@ -2,11 +2,20 @@
 
 import sys
 
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # Python put the working directory there, for -m: a random.py in it would be run.
+    del sys.path[0]
+import traceback
+from types import TracebackType
+
 from penstock.lifetime import INTERRUPTED, spare_collector
+from penstock.redaction import hide_arguments, redacted
 
 
 def main() -> None:
     """Run the command line and end the process with its status."""
+    hide_arguments()
+    sys.excepthook = _tell
     spare_collector()
     try:
         from penstock.cli.app import run
@@ -20,6 +29,11 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     run(sys.argv[1:])
+
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Write what Python writes of an error that nobody caught, but for secrets."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from penstock.bound import set_process_option
+from penstock.child_process import python_command
 
 INTERRUPTED = 130
 """Exit status of a process that was told twice to stop: 128 + SIGINT, as shells have it."""
@@ -131,4 +132,4 @@ def write_ready(path: Path | None, text: str) -> None:
 
 def bound_command(*command: str) -> list[str]:
     """The command line of *command* as a child that ends together with this process."""
-    return [sys.executable, "-m", "penstock.bound", str(os.getpid()), *command]
+    return python_command("penstock.bound", str(os.getpid()), *command)

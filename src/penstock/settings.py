@@ -5,6 +5,7 @@ same name (``--default-timeout-s`` and ``PENSTOCK_DEFAULT_TIMEOUT_S``), which wi
 default. Nonsense is refused by the variable's name (`load`).
 """
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,6 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from penstock.errors import InvalidConfiguration
+from penstock.redaction import redacted
 
 PREFIX = "PENSTOCK_"
 
@@ -23,6 +25,7 @@ LEASE_MS = 5000
 CACHE_BYTES = 64 * 1024**2
 """Of cached replies on the whole cluster."""
 
+Secret = Annotated[str, Field(repr=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -49,7 +52,12 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 def _parted(value: Any) -> Any:
     """What a variable holds of an option that may be repeated."""
-    return [part for part in value.split(";") if part] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    # A list in JSON, as processes hand it on, may hold semicolons.
+    if value.startswith("["):
+        return json.loads(value)
+    return [part for part in value.split(";") if part]
 
 
 class RoleSettings(BaseSettings):
@@ -67,7 +75,7 @@ class RoleSettings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=()
     )
 
-    redis: str
+    redis: Secret
     log_level: Level = "info"
     log_json: bool = False
     ready_file: Path | None = None
@@ -96,7 +104,9 @@ class GrpcSettings(RoleSettings):
     """
 
     grpc_infer_response_compression_level: Literal["none", "low", "medium", "high"] = "none"
-    grpc_restricted_protocol: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)] = ()
+    grpc_restricted_protocol: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_parted), Field(repr=False)
+    ] = ()
     grpc_keepalive_time: Milliseconds = 7_200_000
     grpc_keepalive_timeout: Milliseconds = 20_000
     grpc_keepalive_permit_without_calls: bool = True
@@ -269,7 +279,7 @@ class UpSettings(BaseSettings):
     repository_poll_secs: Seconds = 2.0
     load_model: Names = ()
     response_cache_bytes: CacheBytes = CACHE_BYTES
-    redis: str | None = None
+    redis: Annotated[str | None, Field(repr=False)] = None
     host: str = "127.0.0.1"
     port: Port = 8001
     processes: Count = 1
@@ -314,4 +324,4 @@ def _option(location: tuple[int | str, ...]) -> str:
 def _reason(problem: ErrorDetails) -> str:
     if problem["type"] == "missing":
         return "is required"
-    return f"{problem['msg']}, not {problem['input']!r}"
+    return redacted(f"{problem['msg']}, not {problem['input']!r}")

@@ -11,6 +11,8 @@ from typing import Any, Final, Literal
 
 import structlog
 
+from penstock.redaction import redacted
+
 LEVELS = ("debug", "info", "warning", "error")
 
 Stamp = Literal["default", "ISO8601"]
@@ -71,6 +73,7 @@ def configure_logging(role: str, *, level: str = "info", json_lines: bool = Fals
             stamp,
             structlog.processors.format_exc_info,
             renderer,
+            _hide_secrets,
         ],
         # Everything reaches the processors, which know what is wanted at this moment.
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
@@ -78,6 +81,8 @@ def configure_logging(role: str, *, level: str = "info", json_lines: bool = Fals
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(role=role)
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Redacting())
 
 
 def current_logging() -> Logging:
@@ -88,6 +93,17 @@ def current_logging() -> Logging:
 def use_logging(logging: Logging) -> None:
     """Write what *logging* says from now on."""
     _Current.logging = logging
+
+
+def _hide_secrets(_: Any, __: str, line: Any) -> str:
+    return redacted(line)
+
+
+class _Redacting(logging.Formatter):
+    """For what libraries say by Python's own logging, as asyncio does of tasks that failed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 def _drop_unwanted(

@@ -2,6 +2,7 @@
 
 from chaos.planted import Mutant
 
+BYSTANDERS = "tests/cluster/test_bystanders.py::"
 UPLOADS = "tests/redis/test_code_by_upload.py::"
 
 WHO_GETS_IN = [
@@ -25,6 +26,27 @@ WHO_GETS_IN = [
         "if pattern is not None and pattern.fullmatch(value):",
         'if name.startswith("trt_") or (pattern is not None and pattern.fullmatch(value)):',
         "tests/pure/test_onnx_options.py",
+    ),
+    Mutant(
+        "doors: a worker's command line names the store",
+        "workers/node.py",
+        '            "model": placement.model,',
+        '            "redis": settings.redis,\n            "model": placement.model,',
+        BYSTANDERS + "test_secrets_are_in_no_command_line",
+    ),
+    Mutant(
+        "doors: the working directory is imported from",
+        "src/penstock/child_process.py",
+        '[sys.executable, "-P", "-m", module, *words]',
+        '[sys.executable, "-X", "utf8", "-m", module, *words]',
+        BYSTANDERS + "test_nothing_in_the_working_directory_is_run",
+    ),
+    Mutant(
+        "doors: logs tell passwords",
+        "src/penstock/telemetry.py",
+        "    return redacted(line)",
+        "    return str(line)",
+        "tests/pure/test_redaction.py::test_logs_hold_no_secret",
     ),
     Mutant(
         "doors: a rule without a value is a rule",

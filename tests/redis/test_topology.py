@@ -109,7 +109,15 @@ async def test_what_is_no_such_url_is_refused_with_the_reason(url, text):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://:secret@host", "redis+sentinel://:secret@h", "redis+cluster://:secret@h:x"]
+    "url",
+    [
+        "http://:secret@host",
+        "redis+sentinel://:secret@h",
+        "redis+cluster://:secret@h:x",
+        "redis://:secret/1@h",
+        "redis://me:1#secret@h",
+        "redis+cluster://:secret?@h",
+    ],
 )
 async def test_a_refused_url_does_not_tell_its_password(url):
     with pytest.raises(InvalidConfiguration) as raised:

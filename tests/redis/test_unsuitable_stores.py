@@ -7,8 +7,9 @@ import pytest
 from support.stores import redis, valkey
 
 from penstock.errors import Code, StoreUnavailable, StoreUnsuitable
+from penstock.redaction import redacted
 from penstock.scheduler.link import Links
-from penstock.scheduler.suitability import check_version, shown
+from penstock.scheduler.suitability import check_version
 
 VALKEY = "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:{}\r\n"
 REDIS = "redis_version:{}\r\nredis_mode:standalone\r\n"
@@ -137,4 +138,4 @@ def test_old_servers_are_refused_by_name(info, named):
     ],
 )
 def test_urls_are_shown_without_their_password(url, text):
-    assert shown(url) == text
+    assert redacted(url) == text

@@ -47,7 +47,8 @@ class Cluster:
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "penstock", "up", "--models", str(self.models)),
+                    *(sys.executable, "-P", "-m", "penstock", "up"),
+                    *("--models", str(self.models)),
                     *("--port", "0", "--metrics-port", "0"),
                     *("--ready-file", str(self._ready), *self._options),
                 ],
@@ -139,8 +140,8 @@ class Cluster:
 
 
 def _role(words):
-    if words[1:3] == ["-m", "penstock"] and len(words) > 3 and words[3] in ROLES:
-        return words[3]
+    if words[1:4] == ["-P", "-m", "penstock"] and len(words) > 4 and words[4] in ROLES:
+        return words[4]
     if any("valkey-server" in word for word in words[:1]):
         return STORE
     return None

@@ -15,6 +15,7 @@ import typer
 from penstock import __version__
 from penstock.errors import PenstockError
 from penstock.lifetime import INTERRUPTED
+from penstock.redaction import redacted
 
 
 class Entry(NamedTuple):
@@ -129,7 +130,7 @@ def _guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _complain(text: str) -> None:
     sys.stdout.flush()
-    typer.secho(f"penstock: {' '.join(text.split())}", fg="red", err=True)
+    typer.secho(f"penstock: {redacted(' '.join(text.split()))}", fg="red", err=True)
 
 
 def _show_version(wanted: bool) -> None:

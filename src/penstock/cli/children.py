@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from penstock.child_process import python_command
 from penstock.errors import Code, PenstockError
 
 Say = Callable[[str, str], None]
@@ -38,11 +38,19 @@ class Child:
         ready_file: exists once the role has served.
     """
 
-    def __init__(self, role: str, options: Sequence[str], ready_file: Path, say: Say) -> None:
+    def __init__(
+        self,
+        role: str,
+        options: Sequence[str],
+        ready_file: Path,
+        say: Say,
+        environment: Mapping[str, str],
+    ) -> None:
         self.role = role
         self.ready_file = ready_file
         self.options = list(options)
         self._say = say
+        self._environment = {k: v for k, v in environment.items() if k not in _NOT_INHERITED}
         self._process: asyncio.subprocess.Process | None = None
         self._error = ""
         self._relaying: asyncio.Task[None] | None = None
@@ -102,16 +110,14 @@ class Child:
             await asyncio.gather(self._relaying, return_exceptions=True)
 
     async def _live(self) -> int:
-        environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
         self._error = ""
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "penstock", self.role),
-            *self.options,
+            *python_command("penstock", self.role, *self.options),
             *("--ready-file", str(self.ready_file), "--parent-pid", str(os.getpid())),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=self._writing,
             stderr=self._writing,
-            env=environment,
+            env=self._environment,
             # Ctrl-C in the terminal is for us: we stop the roles in order.
             process_group=0,
         )

@@ -232,8 +232,8 @@ def _version(version: "pb.ModelVersion", problem: PenstockError | None) -> Findi
 
 def store(url: str) -> Finding:
     """Whether Redis answers at *url*, and is new enough."""
+    from penstock.redaction import redacted
     from penstock.scheduler.link import Links
-    from penstock.scheduler.suitability import shown
 
     async def reach() -> None:
         async with Links(url):
@@ -242,8 +242,8 @@ def store(url: str) -> Finding:
     try:
         asyncio.run(reach())
     except PenstockError as error:
-        return Finding("redis", "wrong", shown(url), str(error))
-    return Finding("redis", "ok", f"{shown(url)} answers and is new enough")
+        return Finding("redis", "wrong", redacted(url), str(error))
+    return Finding("redis", "ok", f"{redacted(url)} answers and is new enough")
 
 
 def _findable(module: str) -> bool:

@@ -6,6 +6,7 @@ import os
 from types import TracebackType
 from typing import Final, Self
 
+from penstock.child_process import RULES, role_environment
 from penstock.cli.children import Child, Say
 from penstock.lifetime import adopt_orphans, children_of, kill_descendants, reap
 from penstock.scheduler import places
@@ -42,8 +43,8 @@ class LocalCluster:
                 redis = store.url
             self._metrics_file = run / "metrics"
             self._children = {
-                role: Child(role, options, run / role, self._say)
-                for role, options in self._options(redis).items()
+                role: Child(role, options, run / role, self._say, self._environment(role, redis))
+                for role, options in self._options().items()
             }
             self._keeping = [asyncio.create_task(c.keep()) for c in self._children.values()]
             self._reaping = asyncio.create_task(self._reap_regularly())
@@ -86,7 +87,13 @@ class LocalCluster:
         """
         await asyncio.gather(*self._keeping)
 
-    def _options(self, redis: str) -> dict[str, list[str]]:
+    def _environment(self, role: str, redis: str) -> dict[str, str]:
+        made = role_environment(redis)
+        if role == "gateway" and RULES in os.environ:
+            made[RULES] = os.environ[RULES]
+        return made
+
+    def _options(self) -> dict[str, list[str]]:
         settings = self._settings
         models = [f"--models={repository.resolve()}" for repository in settings.models]
         control = [
@@ -95,7 +102,7 @@ class LocalCluster:
             *(f"--load-model={name}" for name in settings.load_model),
             f"--response-cache-bytes={settings.response_cache_bytes}",
         ]
-        common = ["--redis", redis, "--log-level", settings.log_level]
+        common = ["--log-level", settings.log_level]
         place = ["--host", settings.host, "--port", str(settings.port)]
         threads = [] if settings.threads is None else ["--threads", str(settings.threads)]
         lease = ["--lease-ms", str(settings.lease_ms)]

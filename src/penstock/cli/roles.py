@@ -214,9 +214,11 @@ def gateway(
 ) -> None:
     """Run a gateway: the gRPC server that clients talk to. Any number may run, all equal."""
     options = locals()
+    from penstock.redaction import keep_secret
     from penstock.settings import GatewaySettings
 
     settings = _begin("gateway", GatewaySettings, options)
+    keep_secret(*(rule.partition("=")[2] for rule in settings.grpc_restricted_protocol))
     from penstock.gateway.app import run
 
     _run(run(settings))
@@ -326,7 +328,9 @@ def worker(
 def _begin(role: str, kind: "type[S]", options: dict[str, Any]) -> "S":
     """Read the settings and take up the role's life; *options* are named like the settings."""
     from penstock.bound import die_with_parent
+    from penstock.child_process import forget_secrets
     from penstock.heap import keep_freed_memory
+    from penstock.redaction import keep_password
     from penstock.settings import load
     from penstock.telemetry import configure_logging
 
@@ -337,6 +341,8 @@ def _begin(role: str, kind: "type[S]", options: dict[str, Any]) -> "S":
     # Facts of this process alone: what it starts must not take them over.
     for name in ("PENSTOCK_READY_FILE", "PENSTOCK_PARENT_PID"):
         os.environ.pop(name, None)
+    forget_secrets()
+    keep_password(settings.redis)
     return settings
 
 

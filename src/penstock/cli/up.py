@@ -97,10 +97,12 @@ def up(
     """
     options = locals()
     from penstock.lifetime import end_process
+    from penstock.redaction import keep_password
     from penstock.settings import UpSettings, load
     from penstock.telemetry import configure_logging
 
     settings = load(UpSettings, **options)
+    keep_password(settings.redis)
     _check_models(settings.models)
     configure_logging("up", level=settings.log_level)
     asyncio.run(_Up(settings).run())

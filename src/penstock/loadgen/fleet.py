@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from penstock.child_process import python_command
 from penstock.errors import PenstockError
 from penstock.loadgen.outcome import Outcome
 from penstock.loadgen.plan import Plan
@@ -93,7 +93,7 @@ async def run_load(plan: Plan, on_progress: Progress | None = None) -> Outcome:
 @asynccontextmanager
 async def _started() -> AsyncIterator[_Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "penstock.loadgen", stdin=PIPE, stdout=PIPE, limit=_LINE_LIMIT
+        *python_command("penstock.loadgen"), stdin=PIPE, stdout=PIPE, limit=_LINE_LIMIT
     )
     try:
         yield _Process(process)

@@ -1,0 +1,44 @@
+"""How a role starts another one: nothing of the working directory, and no secret in sight.
+
+``python -m`` imports from the working directory before all else: a ``random.py`` that lies there
+would be run in the library's place. ``-P`` leaves it out. Secrets go in the environment, which only
+the same user can read.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+REDIS: Final = "PENSTOCK_REDIS"
+RULES: Final = "PENSTOCK_GRPC_RESTRICTED_PROTOCOL"
+SECRETS: Final = (REDIS, RULES)
+"""Variables that hold secrets. A role that has read its settings forgets them."""
+
+
+def python_command(module: str, *words: str) -> list[str]:
+    """The command line that runs *module* in a Python of its own."""
+    return [sys.executable, "-P", "-m", module, *words]
+
+
+def role_environment(
+    redis: str, rules: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The environment of a role on the store *redis*, with the restricted protocols *rules*.
+
+    Args:
+        environment: what it has besides; None for what this process has.
+    """
+    given = os.environ if environment is None else environment
+    made = {name: value for name, value in given.items() if name not in SECRETS}
+    made[REDIS] = redis
+    if rules:
+        made[RULES] = json.dumps(list(rules))
+    return made
+
+
+def forget_secrets() -> None:
+    """Take secrets out of this process's environment: what it starts does not inherit them."""
+    for name in SECRETS:
+        os.environ.pop(name, None)
