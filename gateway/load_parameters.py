@@ -15,6 +15,9 @@ _FILE: Final = "file:"
 _PATH = re.compile(r"([1-9]\d{0,17}/)?[^/\\\0.][^/\\\0]*")
 _MIB: Final = 1 << 20
 
+LONGEST_CONFIG: Final = 256 << 10
+"""Characters of a configuration that comes with a wish to load."""
+
 
 class LoadFailed(PenstockError):
     """The model cannot be loaded; its text says why, beginning with Triton's words."""
@@ -78,6 +81,11 @@ def read_terms(request: pb.RepositoryModelLoadRequest, most_file_mib: int) -> Lo
 
 
 def _config(model: str, text: str) -> config_pb.ModelConfig:
+    if len(text) > LONGEST_CONFIG:
+        raise InvalidRequest(
+            f"the parameter 'config' may have {LONGEST_CONFIG} characters, and this one has "
+            f"{len(text)}"
+        )
     try:
         config = parse_json(text, "config override")
     except InvalidConfiguration as error:
