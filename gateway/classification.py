@@ -8,14 +8,18 @@ extension_classification.md). Pure; only requests that ask for it come here.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from penstock.errors import InvalidRequest
 from penstock.protos import wire
 from penstock.protos.grpc_service_pb2 import ModelInferResponse
 from penstock.tensors import float32_from_bf16, from_raw, pack_bytes
+
+MOST_CLASSES: Final = 1 << 20
+"""Texts in the place of one output."""
 
 Labels = Mapping[str, Sequence[str]]
 
@@ -41,6 +45,11 @@ def classify(reply: bytes, classes: Mapping[str, int], labels: Labels, *, batche
         rows = lead[0] if lead else 1
         numbers = _numbers(raw, output.datatype, output.shape)
         count = min(most, math.prod(output.shape[len(lead) :]))
+        if rows * count > MOST_CLASSES:
+            raise InvalidRequest(
+                f"the classes of output '{output.name}' would be {rows * count} texts, and a reply "
+                f"may have {MOST_CLASSES}: ask for fewer than {count}, or for the output itself"
+            )
         names = labels.get(output.name, ())
         words = [word for row in numbers.reshape(rows, -1) for word in _top(row, count, names)]
         parts += wire.raw_output_field(pack_bytes(words))

@@ -8,14 +8,17 @@ import contextlib
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Final
 
 from penstock.clock import monotonic
 from penstock.errors import Code, InvalidRequest, PenstockError, Unimplemented
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.load_parameters import LoadFailed, LoadTerms, check_name, read_terms
+from penstock.gateway.offload import Offload
 from penstock.protos import cluster_pb2
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos.bounds import SHORT_BYTES
 from penstock.scheduler.ensembles import needs, users
 from penstock.scheduler.readiness import VersionState
 from penstock.scheduler.snapshot import Snapshot, VersionId
@@ -51,6 +54,7 @@ class Control:
         self._wishes = wishes
         self._most_file_mib = most_file_mib
         self._allow_code = allow_code
+        self._offload = Offload()
         self.waiting: Counter[str] = Counter()
 
     async def load(self, request: pb.RepositoryModelLoadRequest) -> None:
@@ -60,7 +64,7 @@ class Control:
             InvalidRequest, ControlRefused, LoadFailed: with Triton's words, where it has any.
         """
         self._check(request)
-        terms = read_terms(request, self._most_file_mib, allow_code=self._allow_code)
+        terms = await self._terms(request)
         self.waiting[request.model_name] += 1
         try:
             await self._loaded(await self._wish_for(request.model_name, terms))
@@ -95,6 +99,13 @@ class Control:
             await self._wishes.wish(wish)
         for wish in wishes:
             await self._unloaded(wish)
+
+    async def _terms(self, request: pb.RepositoryModelLoadRequest) -> LoadTerms:
+        """The terms of a load; what is long is read beside the event loop."""
+        read = partial(read_terms, request, self._most_file_mib, allow_code=self._allow_code)
+        if request.ByteSize() <= SHORT_BYTES:
+            return read()
+        return await self._offload.run(read)
 
     async def _loaded(self, wish: cluster_pb2.Wish) -> None:
         """Wait until the model of *wish* is loaded, as the latest wish for it has it."""

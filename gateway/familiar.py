@@ -10,7 +10,7 @@ from typing import NamedTuple
 from penstock.gateway.catalog import Catalog, Served
 from penstock.gateway.validation import Admitted
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
-from penstock.protos.heads import Heads
+from penstock.protos.heads import LONGEST_HEAD, Heads
 from penstock.protos.wire import Apart
 
 
@@ -55,6 +55,8 @@ class Familiar:
         if admitted.typed or served.sequences is not None:
             return
         if request.parameters or any(tensor.datatype == "BYTES" for tensor in request.inputs):
+            return
+        if len(parts.head) > LONGEST_HEAD:
             return
         nobodys = ModelInferRequest.FromString(parts.head)
         sizes = tuple(map(len, parts.raws))

@@ -7,13 +7,9 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
-
-from google.protobuf.message import DecodeError
 
 from penstock.clock import monotonic
 from penstock.errors import (
-    InvalidRequest,
     JobFailed,
     Overloaded,
     PenstockError,
@@ -22,30 +18,28 @@ from penstock.errors import (
 )
 from penstock.gateway import admission, refusals
 from penstock.gateway.catalog import Catalog, ModelUnloaded, Served
-from penstock.gateway.classification import classify
 from penstock.gateway.decoupled import Asked, Decoupled, Part
 from penstock.gateway.demand import Demand
 from penstock.gateway.ensemble import EnsembleRoute
 from penstock.gateway.familiar import Familiar
 from penstock.gateway.idempotency import key_of, refuse_of_many
 from penstock.gateway.lookout import Lookout
+from penstock.gateway.offload import Offload
 from penstock.gateway.pending import PendingTable
+from penstock.gateway.reading import Reading, taken_apart
 from penstock.gateway.regions import Regions
 from penstock.gateway.sequences import SequenceRules
-from penstock.gateway.shared_tensors import Place, put, take, uses_regions
+from penstock.gateway.shared_tensors import Place, put, uses_regions
 from penstock.gateway.sharing import Sharing, with_id
 from penstock.gateway.tally import REFUSED_FULL, REFUSED_LATE
 from penstock.gateway.tracing import MARK, Trace, Tracing
-from penstock.gateway.validation import Admitted, admit
+from penstock.gateway.validation import Admitted
 from penstock.protos import wire
-from penstock.protos.contents import normalise
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs import NewJob
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import FULL, Queue
 from penstock.scheduler.sharing import Shared
-
-_DAMAGED: Final = "the message is not an inference.ModelInferRequest: it is damaged or cut off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +98,7 @@ class Inference:
         self._sharing = extensions.sharing
         self.demand = demand
         self._familiar = Familiar(catalog)
+        self._reading = Reading(Offload())
 
     async def infer(
         self, message: bytes, remaining_s: float | None, key: str | None = None
@@ -122,7 +117,7 @@ class Inference:
         arrived_ns = time.time_ns() if self.tracing.on else 0
         if remaining_s is None:
             remaining_s = self._limits.default_timeout_s
-        parts = _taken_apart(message)
+        parts = taken_apart(message)
         known = self._familiar.find(parts)
         if known is None:
             asked, admitted = await self._check(message, parts, remaining_s, arrived_ns)
@@ -139,12 +134,12 @@ class Inference:
         Raises:
             Decoupled, PenstockError: as `infer`.
         """
-        request = _parsed(parts)
+        request = await self._reading.request(parts)
         raws: Sequence[wire.Buffer] = parts.raws
         places: Mapping[str, Place] = {}
         in_regions = uses_regions(request)
         if self.regions is not None and in_regions:
-            taken = take(request, raws, self.regions)
+            taken = await self._reading.taken(request, parts, self.regions)
             message, raws, places = taken.message, taken.raws, taken.places
         try:
             served = self._catalog.served(request.model_name, request.model_version)
@@ -153,7 +148,7 @@ class Inference:
         asked = Asked(message, request, raws, places, served, remaining_s, arrived_ns)
         if served.decoupled:
             raise Decoupled(asked)
-        admitted = admit(request, served.rules, raws)
+        asked, admitted = await self._reading.admitted(asked)
         if not in_regions:
             self._familiar.meet(parts, request, served, admitted)
         return asked, admitted
@@ -169,22 +164,20 @@ class Inference:
         if shared is None:
             self._join(served.ref, id_, admitted.priority, remaining_s)
             trace = self._traced(served, id_, arrived_ns)
-        payload = _payload(message, request, admitted, trace)
+        payload = message if trace is None else message + MARK
         job = self._job(served.ref, admitted, payload, remaining_s)
         job = _placed(job, served, request)
         answering = self._answer_to(job, served, id_, shared)
         reply = await (answering if trace is None else trace.follow(answering))
         if admitted.classes is not None or places:
-            reply = self._as_asked(reply, admitted, served, places)
+            reply = await self._as_asked(reply, asked, admitted)
         return reply
 
-    def _as_asked(
-        self, reply: bytes, admitted: Admitted, served: Served, places: Mapping[str, Place]
-    ) -> bytes:
+    async def _as_asked(self, reply: bytes, asked: Asked, admitted: Admitted) -> bytes:
         """*reply* with classes in place of outputs, or without those that go into regions."""
-        reply = _classified(reply, admitted, served)
-        if places and self.regions is not None:
-            reply = put(reply, places, self.regions)
+        reply = await self._reading.classified(reply, asked, admitted)
+        if asked.places and self.regions is not None:
+            reply = put(reply, asked.places, self.regions)
         return reply
 
     async def responses(self, asked: Asked) -> AsyncGenerator[Part, None]:
@@ -193,20 +186,23 @@ class Inference:
         Raises:
             PenstockError: how it ended instead, after the responses before.
         """
-        request, served, message = asked.request, asked.served, asked.message
+        request, served = asked.request, asked.served
         if request.parameters:
             refuse_of_many(request)
-        admitted = admit(request, served.rules, asked.raws)
+        asked, admitted = await self._reading.admitted(asked)
+        message = asked.message
         if asked.places:
             raise refusals.shared_memory_of_many()
         self._check_admission(served.ref.model, len(message), asked.remaining_s)
         trace = self._traced(served, request.id, asked.arrived_ns)
-        payload = _payload(message, request, admitted, trace)
+        payload = message if trace is None else message + MARK
         job = self._job(served.ref, admitted, payload, asked.remaining_s)
         parts = self._parts_of(job, served, request.id)
         async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
             async for part in followed:
-                body = part.body if part.final else _classified(part.body, admitted, served)
+                body = part.body
+                if not part.final:
+                    body = await self._reading.classified(body, asked, admitted)
                 yield Part(body, part.final)
 
     async def _once_loaded(
@@ -242,15 +238,13 @@ class Inference:
         served: Served,
         admitted: Admitted,
         request: ModelInferRequest,
-        raws: Sequence[wire.Buffer] | None,
+        raws: Sequence[wire.Buffer],
         key: str | None,
     ) -> Shared | None:
         """The reply that the request shares with others; None for one of its own."""
         key = key_of(request, key)
         if key is None and (not served.cached or admitted.wants_path):
             return None
-        if admitted.typed:
-            request, raws = normalise(request), None
         return self._sharing.of(served, request, raws, key)
 
     async def _answer_to(
@@ -323,23 +317,6 @@ class Inference:
             raise refused
 
 
-def _payload(
-    message: bytes, request: ModelInferRequest, admitted: Admitted, trace: Trace | None
-) -> bytes:
-    """What the workers read: the client's bytes, unless they had to be written anew."""
-    payload = normalise(request).SerializeToString() if admitted.typed else message
-    return payload if trace is None else payload + MARK
-
-
-def _classified(reply: bytes, admitted: Admitted, served: Served) -> bytes:
-    """*reply* with classes in place of the outputs for which the request asks for them."""
-    if admitted.classes is None:
-        return reply
-    deployment = served.deployment
-    batched = deployment.config.max_batch_size > 0
-    return classify(reply, admitted.classes, deployment.labels, batched=batched)
-
-
 def _placed(job: NewJob, served: Served, request: ModelInferRequest) -> NewJob:
     """*job*, in its sequence or on its ensemble's route, where the model has either."""
     if served.sequences is not None:
@@ -362,20 +339,3 @@ def _on_route(job: NewJob, route: EnsembleRoute, request: ModelInferRequest) -> 
         ensemble=route.key,
         later=route.refs[1:],
     )
-
-
-def _taken_apart(message: bytes) -> wire.Apart:
-    try:
-        return wire.take_apart(message)
-    except wire.Malformed as error:
-        raise InvalidRequest(_DAMAGED) from error
-
-
-def _parsed(parts: wire.Apart) -> ModelInferRequest:
-    """The request without its raw contents."""
-    try:
-        request = ModelInferRequest.FromString(parts.head)
-    except DecodeError as error:
-        raise InvalidRequest(_DAMAGED) from error
-    request.id = parts.id
-    return request

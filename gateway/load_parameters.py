@@ -14,6 +14,9 @@ from penstock.scheduler.wishes import NOT_THERE
 _FILE: Final = "file:"
 _MIB: Final = 1 << 20
 
+LONGEST_CONFIG: Final = 256 << 10
+"""Characters of a configuration that comes with a wish to load."""
+
 
 class LoadFailed(PenstockError):
     """The model cannot be loaded; its text says why, beginning with Triton's words."""
@@ -84,6 +87,11 @@ def read_terms(
 
 
 def _config(model: str, text: str) -> config_pb.ModelConfig:
+    if len(text) > LONGEST_CONFIG:
+        raise InvalidRequest(
+            f"the parameter 'config' may have {LONGEST_CONFIG} characters, and this one has "
+            f"{len(text)}"
+        )
     try:
         config = parse_json(text, "config override")
     except InvalidConfiguration as error:

@@ -218,6 +218,15 @@ def byte_size(request: ModelInferRequest, name: str, expected: int, got: int) ->
     )
 
 
+def many_strings(request: ModelInferRequest, name: str, most: int, got: int) -> InvalidRequest:
+    """More BYTES elements than one tensor may have, whatever the model takes."""
+    return _named(
+        request,
+        f"inference input '{name}' for model '{request.model_name}' has {got} string elements, and "
+        f"{most} is the most that one tensor may have",
+    )
+
+
 def too_few_strings(
     request: ModelInferRequest, name: str, expected: int, got: int
 ) -> InvalidRequest:

@@ -5,15 +5,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import grpc
-from google.protobuf import descriptor_pool
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from penstock.errors import Code, PenstockError
 from penstock.gateway.cluster import ClusterService
 from penstock.gateway.health import Health
 from penstock.gateway.restrictions import Restrictions, parse_rules
 from penstock.gateway.servicer import SERVICE, InferenceService
+from penstock.gateway.small_messages import SmallMessages
+from penstock.protos import cluster_pb2
 from penstock.protos.cluster_pb2_grpc import add_ClusterServicer_to_server
 from penstock.protos.pool import POOL
 from penstock.settings import GatewaySettings
@@ -63,9 +67,11 @@ def build_server(
         interceptors=[Restrictions(rules, methods())] if rules else None,
     )
     server.add_generic_rpc_handlers((inference.handler(),))
-    add_ClusterServicer_to_server(cluster, server)  # type: ignore[no-untyped-call]
-    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
-    reflection.enable_server_reflection(_SERVICES, server, pool=_Pools())
+    small = SmallMessages(server, _requests())
+    add_ClusterServicer_to_server(cluster, small)  # type: ignore[no-untyped-call]
+    health_pb2_grpc.add_HealthServicer_to_server(health_service, small)
+    reflecting = ReflectionServicer(_SERVICES, pool=_Pools())
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, small)
     return server
 
 
@@ -75,6 +81,17 @@ def methods() -> Iterator[str]:
     for service in _SERVICES:
         for method in pools.FindServiceByName(service).methods:
             yield f"{service}/{method.name}"
+
+
+def _requests() -> dict[str, type[Message]]:
+    """What the methods of all services but the inference service take, by "service/method"."""
+    files = (cluster_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
+    return {
+        f"{service.full_name}/{method.name}": message_factory.GetMessageClass(method.input_type)
+        for file in files
+        for service in file.services_by_name.values()
+        for method in service.methods
+    }
 
 
 def check_port(host: str, port: int) -> None:

@@ -52,11 +52,17 @@ def uses_regions(request: ModelInferRequest) -> bool:
     )
 
 
-def take(request: ModelInferRequest, raws: Sequence[wire.Buffer] | None, regions: Regions) -> Taken:
+def take(
+    request: ModelInferRequest,
+    raws: Sequence[wire.Buffer] | None,
+    regions: Regions,
+    typed: Mapping[str, bytes] | None = None,
+) -> Taken:
     """Copy the inputs of *request* out of their regions; it is changed.
 
     Args:
         raws: its raw contents, where they were kept out of it.
+        typed: the raw bytes of inputs with typed contents, by name, where they are known.
 
     Raises:
         RegionNotFound, InvalidRequest: a region, or a part of one, that there is not.
@@ -64,7 +70,7 @@ def take(request: ModelInferRequest, raws: Sequence[wire.Buffer] | None, regions
     """
     given = list(request.raw_input_contents if raws is None else raws)
     del request.raw_input_contents[:]
-    contents = list(_contents(request, given, regions))
+    contents = list(_contents(request, given, regions, typed or {}))
     places: dict[str, Place] = {}
     for output in request.outputs:
         if _REGION in output.parameters:
@@ -110,7 +116,10 @@ def put(reply: bytes, places: Mapping[str, Place], regions: Regions) -> bytes:
 
 
 def _contents(
-    request: ModelInferRequest, given: Sequence[wire.Buffer], regions: Regions
+    request: ModelInferRequest,
+    given: Sequence[wire.Buffer],
+    regions: Regions,
+    typed: Mapping[str, bytes],
 ) -> Iterator[wire.Buffer]:
     """The raw contents of each input, and what was given beyond."""
     rest, left = iter(given), regions.most_bytes
@@ -126,7 +135,8 @@ def _contents(
         elif tensor.HasField("contents"):
             if given:
                 raise refusals.mixed(request, tensor.name)
-            yield raw_from_contents(tensor.datatype, tensor.contents)
+            known = typed.get(tensor.name)
+            yield raw_from_contents(tensor.datatype, tensor.contents) if known is None else known
         else:
             raw = next(rest, None)
             if raw is None:

@@ -1,7 +1,7 @@
 """The one table that turns errors into gRPC's statuses."""
 
 import uuid
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import grpc
 import structlog
@@ -12,6 +12,9 @@ log = structlog.get_logger()
 
 _BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
 _PUSHBACK = "grpc-retry-pushback-ms"
+
+LONGEST_TEXT: Final = 2048
+"""Characters of a status's text: clients take no more than 8 KiB of metadata by default."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -43,7 +46,17 @@ def told(error: Exception) -> Told:
         log.error("the queue refused a command", error=str(error))
         return Told(Code.UNAVAILABLE, "the queue failed; try again later")
     if isinstance(error, PenstockError):
-        return Told(error.code, str(error), error.retry_after_ms)
+        return Told(error.code, _shortened(str(error)), error.retry_after_ms)
     incident = uuid.uuid4().hex[:12]
     log.error("unexpected error", incident=incident, exc_info=error)
     return Told(Code.INTERNAL, f"internal error {incident}")
+
+
+def _shortened(text: str) -> str:
+    """*text*, which may repeat whatever a client has sent, as long as clients can read it."""
+    # On the wire, each byte of another character than ASCII's takes three.
+    most = LONGEST_TEXT if text.isascii() else LONGEST_TEXT // 4
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half} characters) ... {text[-half:]}"

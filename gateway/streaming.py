@@ -13,8 +13,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf.message import DecodeError
-
 from penstock.errors import Code, PenstockError, ShuttingDown
 from penstock.gateway import admission
 from penstock.gateway.decoupled import Asked, Decoupled, wants_final
@@ -239,6 +237,6 @@ def failure(message: bytes, text: str) -> bytes:
 
 def _id_of(message: bytes) -> str:
     try:
-        return pb.ModelInferRequest.FromString(message).id
-    except DecodeError:
+        return wire.take_apart(message).id
+    except (wire.Malformed, PenstockError):
         return ""

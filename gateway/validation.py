@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from penstock.datatypes import ITEM_BYTES
 from penstock.gateway import refusals
+from penstock.protos.bounds import MOST_STRINGS
 from penstock.protos.cluster_pb2 import TensorSpec
 from penstock.protos.contents import FIELDS, filled_fields
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
@@ -356,17 +357,20 @@ def _check_strings(
     request: ModelInferRequest, name: str, raw: bytes | memoryview, elements: int
 ) -> None:
     """Walk a raw BYTES tensor from length to length, without touching its elements."""
+    if elements > MOST_STRINGS:
+        raise refusals.many_strings(request, name, MOST_STRINGS, elements)
     at, end, got = 0, len(raw), 0
+    last, length_at = end - _LENGTH.size, _LENGTH.unpack_from
     while at < end:
         if got == elements:
             raise refusals.too_many_strings(request, name, elements)
-        if end - at < _LENGTH.size:
+        if at > last:
             raise refusals.cut_length(request, name, end - at)
-        (length,) = _LENGTH.unpack_from(raw, at)
-        at += _LENGTH.size
-        if end - at < length:
-            raise refusals.cut_string(request, name, length, end - at)
-        at += length
+        after = at + _LENGTH.size + length_at(raw, at)[0]
+        if after > end:
+            at += _LENGTH.size
+            raise refusals.cut_string(request, name, length_at(raw, at - _LENGTH.size)[0], end - at)
+        at = after
         got += 1
     if got < elements:
         raise refusals.too_few_strings(request, name, elements, got)

@@ -7,6 +7,8 @@ copied: a serialized message is a sequence of fields, and serialized fields may 
 
 from typing import Final, NamedTuple
 
+from penstock.errors import InvalidRequest
+
 _REQUEST_ID_TAG: Final = 3 << 3 | 2
 _RAW_INPUT_TAG: Final = 7 << 3 | 2
 _RAW_OUTPUT_TAG: Final = 6 << 3 | 2
@@ -14,11 +16,36 @@ _ONE_BYTE: Final = 0x7F
 """The largest number that protobuf writes in one byte."""
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 
+MOST_FIELDS: Final = 8192
+"""Fields of a ModelInferRequest: its inputs, outputs, parameters and raw contents altogether."""
+
+LONGEST_ID: Final = 1024
+"""Bytes of a request's id."""
+
+_ANY: Final = 1 << 62
+
 Buffer = bytes | memoryview
 
 
 class Malformed(ValueError):
     """The bytes are not a sequence of protobuf fields."""
+
+
+class TooManyFields(InvalidRequest):
+    """A request consists of more than anybody reads one by one."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"a request may have {most} fields (inputs, outputs, parameters and "
+            "raw_input_contents altogether), and this one has more"
+        )
+
+
+class IdTooLong(InvalidRequest):
+    """A request's id would not fit into the answers that repeat it."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"a request's id may have {LONGEST_ID} bytes, and this one has {size}")
 
 
 def varint(number: int) -> bytes:
@@ -60,15 +87,20 @@ class Apart(NamedTuple):
     raws: list[memoryview]
 
 
-def take_apart(serialized: Buffer) -> Apart:
+def take_apart(serialized: Buffer, most_fields: int = MOST_FIELDS) -> Apart:
     """What a serialized ModelInferRequest consists of.
+
+    Costs no more than *most_fields* fields do, whatever it consists of.
 
     Raises:
         Malformed: it is cut off, or no protobuf message at all.
+        TooManyFields, IdTooLong: it has more than a request may.
     """
-    head, raws, ids = _split(serialized, _RAW_INPUT_TAG, _REQUEST_ID_TAG)
+    head, raws, ids = _split(serialized, _RAW_INPUT_TAG, _REQUEST_ID_TAG, most_fields)
     if not ids:
         return Apart(head, "", raws)
+    if len(ids[-1]) > LONGEST_ID:
+        raise IdTooLong(len(ids[-1]))
     try:
         # As in protobuf, the last one counts.
         return Apart(head, [str(id_, "utf-8") for id_ in ids][-1], raws)
@@ -110,16 +142,22 @@ def field_numbers(serialized: Buffer, most: int) -> set[int]:
 
 
 def _split(
-    serialized: Buffer, raw_tag: int, id_tag: int = -1
+    serialized: Buffer, raw_tag: int, id_tag: int = -1, most_fields: int = _ANY
 ) -> tuple[bytes, list[memoryview], list[memoryview]]:
-    """All other fields, and the data of those that have either tag."""
+    """All other fields, and the data of those that have either tag.
+
+    Raises:
+        TooManyFields: there are more than *most_fields*.
+    """
     view = memoryview(serialized)
     raws: list[memoryview] = []
     ids: list[memoryview] = []
     kept: list[Buffer] = []
     kept_from = at = 0
     end = len(serialized)
-    while at < end:
+    left = most_fields
+    while at < end and left:
+        left -= 1
         start = at
         tag, at = serialized[at], at + 1
         if tag > _ONE_BYTE:
@@ -145,9 +183,30 @@ def _split(
         if kept_from < start:
             kept.append(serialized[kept_from:start])
         kept_from = at
-    if kept_from < end:
-        kept.append(serialized[kept_from:])
+    if at < end:
+        raise TooManyFields(most_fields)
+    kept.append(serialized[kept_from:])
     return b"".join(kept), raws, ids
+
+
+def next_field(serialized: Buffer, at: int, end: int) -> tuple[int, int, int]:
+    """The field that begins at *at*: its tag, where it ends, and where its data begins.
+
+    Raises:
+        Malformed: it is none, or does not end by *end*.
+    """
+    tag = serialized[at]
+    data = at + 1
+    if tag > _ONE_BYTE:
+        tag, data = _read_varint(serialized, at)
+    if tag & 7 == _LENGTH_DELIMITED:
+        size, data = _read_varint(serialized, data)
+        after = data + size
+    else:
+        after = _after_number(serialized, data, tag & 7)
+    if after > end:
+        raise Malformed("the last field is cut off")
+    return tag, after, data
 
 
 def _after_number(serialized: Buffer, at: int, kind: int) -> int:

@@ -5,7 +5,7 @@ whose inputs are the tensors that later stages and the reply need. Raw tensors a
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -18,6 +18,9 @@ from penstock.scheduler.jobs import ROUTE, Lease
 from penstock.workers.legs import Leg, leg_of
 from penstock.workers.tensor import Tensor
 from penstock.workers.work import Work, custom_parameters
+
+_MOST_FIELDS: Final = 4 * wire.MOST_FIELDS
+"""A request's own, and what was put behind it on its way."""
 
 
 class PayloadLost(PenstockError):
@@ -134,7 +137,7 @@ def _taken_apart(payload: bytes | memoryview | None) -> wire.Apart:
     if is_handle(payload):
         raise PayloadOutOfReach("the request's data cannot be read from here")
     try:
-        return wire.take_apart(payload)
+        return wire.take_apart(payload, _MOST_FIELDS)
     except wire.Malformed as error:
         raise InvalidRequest(f"the request cannot be read: {error}") from error
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from chaos.planted import BESIDE_THE_QUEUE, Mutant
 from chaos.planted_direct import HANDED_OVER
 from chaos.planted_doors import WHO_GETS_IN
+from chaos.planted_messages import TOO_MUCH
 
 ROOT = Path(__file__).parents[2]
 _LEFT_OUT = (
@@ -289,6 +290,7 @@ MUTANTS = [
     *BESIDE_THE_QUEUE,
     *HANDED_OVER,
     *WHO_GETS_IN,
+    *TOO_MUCH,
 ]
 
 

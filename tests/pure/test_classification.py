@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from penstock.errors import InvalidRequest
 from penstock.gateway.classification import classify
 from penstock.protos import wire
 from penstock.protos.grpc_service_pb2 import ModelInferResponse
@@ -94,3 +95,12 @@ def test_other_outputs_stay_as_they_are():
     assert (response.model_name, response.model_version, response.id) == ("m", "1", "i")
     assert [one.datatype for one in response.outputs] == ["FP32", "BYTES"]
     assert bytes(raws[0]) == array([5]).tobytes()
+
+
+def test_more_classes_than_a_reply_may_have_are_refused_by_the_limit():
+    message = reply(y=(np.zeros((2, 600_000), np.float32), "FP32"))
+
+    with pytest.raises(
+        InvalidRequest, match="would be 1200000 texts, and a reply may have 1048576"
+    ):
+        classify(message, {"y": 2**40}, {}, batched=True)

@@ -126,3 +126,14 @@ def test_a_name_that_leads_elsewhere(name):
 def test_a_name_is_needed():
     with pytest.raises(InvalidRequest, match="Model name cannot be empty"):
         check_name("")
+
+
+def test_a_configuration_that_is_too_long_is_refused_by_the_limit():
+    text = refusal(InvalidRequest, request(config="[" * 262_145))
+
+    assert text == "the parameter 'config' may have 262144 characters, and this one has 262145"
+
+
+def test_a_configuration_that_is_nested_too_deep_is_refused():
+    for config in ("[" * 200_000, '{"parameters":' * 10_000):
+        assert "config override: " in refusal(LoadFailed, request(config=config))
