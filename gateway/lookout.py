@@ -44,22 +44,25 @@ class Lookout:
         self._cautions: dict[StageRef, Caution] = {}
 
     async def run(self) -> None:
-        """Look until cancelled; while Redis is away, nothing is foreseen."""
+        """Look until cancelled; of queues whose server is away, nothing is foreseen."""
         while True:
             await asyncio.sleep(_EVERY_BUSY_S if self.forecasts else _EVERY_S)
-            try:
-                async with asyncio.timeout(_NO_LONGER_S):
-                    self.forecasts = await self.look()
-            except (PenstockError, TimeoutError) as error:
-                self.forecasts = {}
-                log.debug("queues cannot be looked at", error=str(error))
+            self.forecasts = await self.look()
 
     async def look(self) -> dict[StageRef, Forecast]:
         """Forecasts as of now."""
         refs = self._pending.refs()
-        found = await asyncio.gather(*(self._look_at(ref) for ref in refs))
+        found = await asyncio.gather(*(self._tried(ref) for ref in refs))
         self._cautions = {ref: self._cautions[ref] for ref in refs if ref in self._cautions}
         return {ref: one for ref, one in zip(refs, found, strict=True) if one is not None}
+
+    async def _tried(self, ref: StageRef) -> Forecast | None:
+        try:
+            async with asyncio.timeout(_NO_LONGER_S):
+                return await self._look_at(ref)
+        except (PenstockError, TimeoutError) as error:
+            log.debug("a queue cannot be looked at", model=ref.model, error=str(error))
+            return None
 
     async def _look_at(self, ref: StageRef) -> Forecast | None:
         served = self._catalog.serving(ref)

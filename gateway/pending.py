@@ -6,8 +6,8 @@ saw Redis come back, asks for the job's state, and queues it again where Redis f
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from itertools import count, islice
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from itertools import count
 
 import structlog
 
@@ -23,6 +23,7 @@ from penstock.errors import (
 from penstock.gateway.decoupled import Part
 from penstock.gateway.inbox import Inbox, ReplyBroken
 from penstock.gateway.lending import Lender, lent
+from penstock.gateway.reconciliation import ASK_AFTER_S, Reconciliation
 from penstock.gateway.tally import RESUBMITTED, Tally
 from penstock.gateway.turns import Turns
 from penstock.gateway.waiting import Door, Pending
@@ -36,8 +37,6 @@ from penstock.scheduler.replies import Reply
 log = structlog.get_logger()
 
 SWEEP_EVERY_S = 0.25
-ASK_AFTER_S = 1.0
-_MOST_QUESTIONS = 256
 _AT_THE_END_S = 0.05
 Submit = Callable[[NewJob, Answered], None]
 _TURN_LOST = (
@@ -75,10 +74,10 @@ class PendingTable:
         self._gateway = gateway
         self._clock = clock
         self._pending: dict[str, Pending] = {}
+        self._reconciliation = Reconciliation(queue, self._pending, self._reconcile, clock)
         self._crowds: Counter[StageRef] = Counter()
         self._later: Counter[StageRef] = Counter()
         self._ids = count(1)
-        self._generations: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns = Turns()
         self._lender = lender or Lender(0)
@@ -231,21 +230,13 @@ class PendingTable:
         async with asyncio.TaskGroup() as tasks:
             # Apart: a store that is silent must not hold up a deadline.
             tasks.create_task(self._end_regularly())
-            tasks.create_task(self._ask_regularly())
+            tasks.create_task(self._reconciliation.run())
 
     async def _end_regularly(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             self._end_overdue()
             self._lender.trim()
-
-    async def _ask_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_EVERY_S)
-            try:
-                await self._ask()
-            except PenstockError as error:
-                log.warning("asking for jobs failed", error=str(error))
 
     async def close(self) -> None:
         """Wait for what is being told to the queue."""
@@ -325,56 +316,23 @@ class PendingTable:
                 )
                 self._cancel(pending)
 
-    async def _ask(self) -> None:
-        due = list(islice(self._due(), _MOST_QUESTIONS))
-        if not due:
-            return
-        states = await asyncio.gather(*(self._state(pending) for pending in due))
-        now_s = self._clock()
-        for pending, state in zip(due, states, strict=True):
-            pending.ask_s = now_s + ASK_AFTER_S
-            if not pending.answer.done():
-                self._reconcile(pending, state)
-
-    async def _state(self, pending: Pending) -> str | None:
-        first, *later = pending.job.models
-        return await pending.door.state(first, pending.job.id, *later)
-
-    def _due(self) -> Iterator[Pending]:
-        now_s = self._clock()
-        for pending in self._pending.values():
-            if pending.answer.done():
-                continue
-            link = self._queue.link_of(pending.job.ref.model)
-            if link.up and (pending.ask_s <= now_s or self._reconnected(pending.job.ref.model)):
-                yield pending
-
-    def _reconnected(self, model: str) -> bool:
-        """Whether Redis was away since the last question about this model's partition."""
-        link, tag = self._queue.link_of(model), self._queue.keys_of(model).tag
-        known = self._generations.setdefault(tag, link.generation)
-        if known == link.generation:
-            return False
-        self._generations[tag] = link.generation
-        for pending in self._pending.values():
-            pending.ask_s = 0.0
-        return True
-
-    def _reconcile(self, pending: Pending, state: str | None) -> None:
+    def _reconcile(self, pending: Pending, state: str | None) -> bool:
         if state in _ALIVE:
             pending.strikes = 0
-            return
+            return False
         if state is not None:
             # It has ended, and its reply is on its way; or it was lost with Redis's memory.
             pending.strikes += 1
             if pending.strikes < 2:
-                return
+                return False
             if pending.job.turn is not None:
                 pending.answer.set_exception(TurnLost(_TURN_LOST))
-                return
+                return False
             self._rename(pending)
-        if self._submit_again(pending):
-            log.info("queued again: Redis had forgotten it", job=pending.job.id)
+        if not self._submit_again(pending):
+            return False
+        log.info("queued again: Redis had forgotten it", job=pending.job.id)
+        return True
 
     def _rename(self, pending: Pending) -> None:
         """Wait for a job of another id: the one that there was has ended."""

@@ -43,9 +43,12 @@ class Tally:
     async def tell(self, queue: Queue) -> None:
         """Add what was counted since the last time; it is kept while Redis is away."""
         counts, self._counts = self._counts, defaultdict(Counter)
-        for (model, version), counted in counts.items():
-            try:
-                await add_counts(queue, model, version, counted)
-            except PenstockError as error:
-                log.debug("counts cannot be told yet", error=str(error))
-                self._counts[model, version] += counted
+        # At once: the servers of some models may be away.
+        await asyncio.gather(*(self._add(queue, *one, counted) for one, counted in counts.items()))
+
+    async def _add(self, queue: Queue, model: str, version: int, counted: Counter[str]) -> None:
+        try:
+            await add_counts(queue, model, version, counted)
+        except PenstockError as error:
+            log.debug("counts cannot be told yet", error=str(error))
+            self._counts[model, version] += counted

@@ -258,6 +258,15 @@ class Reaped:
     retried: int
     orphaned: int
 
+    def __add__(self, more: "Reaped") -> "Reaped":
+        return Reaped(
+            self.requeued + more.requeued,
+            self.dead + more.dead,
+            self.expired + more.expired,
+            self.retried + more.retried,
+            self.orphaned + more.orphaned,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Depth:

@@ -69,6 +69,7 @@ class PartitionKeys:
         self.moving = start + "moving"
         self.volume = start + "volume"
         self.gateways = start + "gateways"
+        self.grace = start + "grace"
         self.dead = start + "dead"
         self.events = start + "events"
         self.idle = start + "idle"

@@ -49,6 +49,10 @@ _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
 
 _GONE = 1
+_MOST_REAPED: Final = 100
+
+GATEWAY_MS: Final = 10_000
+"""A gateway that was silent for so long is gone."""
 
 FULL: Final = "Exceeds maximum queue size"
 """Of a request that a queue on its way has no room for (lua/lib/refuse_full.lua)."""
@@ -370,17 +374,30 @@ class Queue(QueueReader):
         return held_of(answer)
 
     async def reap(
-        self, partition: int, *, most: int = 100, gateway_ms: int = 10_000, died: str = ""
+        self,
+        partition: int,
+        *,
+        most: int = _MOST_REAPED,
+        gateway_ms: int = GATEWAY_MS,
+        died: str = "",
     ) -> Reaped:
-        """Put right what time has overtaken in one partition.
+        """Put right what time has overtaken in one partition; call it four times a second.
+
+        Whoever comes first after a silence gives all a grace, before leases and gateways are over.
 
         Args:
             most: jobs of each kind in this call; call again while it finds so many.
             gateway_ms: a gateway silent for this long is gone.
             died: boot id of a worker known to be dead: its leases end now.
         """
+        reaped, _ = await self._reap(partition, most, gateway_ms, died, b"0")
+        return reaped
+
+    async def _reap(
+        self, partition: int, most: int, gateway_ms: int, died: str, cursor: bytes
+    ) -> tuple[Reaped, bytes]:
         keys = partition_keys(partition)
-        answer = await self._links.to(keys.tag).call(
+        *counts, onward = await self._links.to(keys.tag).call(
             _REAP,
             (
                 keys.lease,
@@ -398,14 +415,20 @@ class Queue(QueueReader):
                 keys.stats,
                 keys.letters,
                 *keys.of_sequences,
+                keys.grace,
             ),
-            (most, gateway_ms, died),
+            (most, gateway_ms, died, cursor),
         )
-        return Reaped(*answer)
+        return Reaped(*counts), onward
 
     async def forsake(self, model: str, boot_id: str) -> Reaped:
         """A worker's process is known to have ended: others get its jobs now."""
-        return await self.reap(partition_of(model, self.partitions), died=f"{boot_id}.")
+        partition, died = partition_of(model, self.partitions), f"{boot_id}."
+        found, cursor = await self._reap(partition, _MOST_REAPED, GATEWAY_MS, died, b"0")
+        while cursor != b"0":
+            more, cursor = await self._reap(partition, _MOST_REAPED, GATEWAY_MS, died, cursor)
+            found += more
+        return found
 
 
 def _accepted(answer: int | bytes, job: NewJob) -> str | Exception | None:

@@ -64,15 +64,16 @@ class QueueReader:
         by_partition: dict[int, list[StageRef]] = {}
         for ref in refs:
             by_partition.setdefault(partition_of(ref.model, self.partitions), []).append(ref)
-        found: dict[StageRef, Depth] = {}
-        for partition, group in by_partition.items():
-            keys = partition_keys(partition)
-            answer = await self._links.to(keys.tag).call(
-                _DEPTHS, (keys.jobs, *(keys.ready + ref.queue for ref in group)), ()
-            )
-            pairs = zip(answer[::2], answer[1::2], strict=True)
-            found.update({ref: Depth(*pair) for ref, pair in zip(group, pairs, strict=True)})
-        return found
+        found = await asyncio.gather(*(self._depths(p, group) for p, group in by_partition.items()))
+        return {ref: depth for group in found for ref, depth in group.items()}
+
+    async def _depths(self, partition: int, refs: Sequence[StageRef]) -> dict[StageRef, Depth]:
+        keys = partition_keys(partition)
+        answer = await self._links.to(keys.tag).call(
+            _DEPTHS, (keys.jobs, *(keys.ready + ref.queue for ref in refs)), ()
+        )
+        pairs = zip(answer[::2], answer[1::2], strict=True)
+        return {ref: Depth(*pair) for ref, pair in zip(refs, pairs, strict=True)}
 
     async def statistics(
         self, model: str, version: int, *, ensemble: bool = False

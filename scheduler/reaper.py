@@ -2,10 +2,11 @@
 
 It also carries on jobs that got stuck on their way from one partition to another (`steps`). Any
 number of processes may do all of it, without a lock and without a leader: a move that was made is
-not made twice.
+not made twice. No partition waits for another one, whose server may be away.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -27,14 +28,18 @@ class Reaper:
 
     async def run(self) -> None:
         """Reap until cancelled; an outage of Redis is waited out."""
-        while True:
+        async with asyncio.TaskGroup() as tasks:
             for partition in range(self._queue.partitions):
-                try:
-                    await self._reap(partition)
-                    if self._queue.partitions > 1:
-                        await self._queue.steps.carry_stranded(partition)
-                except PenstockError as error:
-                    log.warning("reaping failed", partition=partition, error=str(error))
+                tasks.create_task(self._regularly(self._reap, partition))
+                if self._queue.partitions > 1:
+                    tasks.create_task(self._regularly(self._queue.steps.carry_stranded, partition))
+
+    async def _regularly(self, look: Callable[[int], Awaitable[object]], partition: int) -> None:
+        while True:
+            try:
+                await look(partition)
+            except PenstockError as error:
+                log.warning("reaping failed", partition=partition, error=str(error))
             await asyncio.sleep(self._interval_s)
 
     async def _reap(self, partition: int) -> None:

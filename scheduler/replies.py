@@ -61,32 +61,47 @@ class ReplyReader:
         self._deliver_chunk = deliver_chunk or _unasked
 
     async def run(self) -> None:
-        """Read until cancelled."""
+        """Read, and say that this gateway lives, until cancelled; each partition for itself."""
         readings = [self._reading(partition) for partition in self._partitions]
         for reading in readings:
             reading.ask()
         try:
-            await self._attach_regularly()
+            async with asyncio.TaskGroup() as tasks:
+                for partition in self._partitions:
+                    tasks.create_task(self._attach_regularly(partition))
         finally:
             for reading in readings:
                 reading.stop()
 
     async def attach(self, *, leave: bool = False) -> None:
-        """Say in every partition that this gateway lives, or that it leaves for good."""
-        for partition in self._partitions:
-            keys = partition_keys(partition)
-            await self._links.to(keys.tag).call(
-                _ATTACH,
-                (keys.gateways, keys.replies + self._gateway),
-                (self._gateway, STREAM_LIFE_MS, "1" if leave else ""),
-            )
+        """Say in every partition that this gateway lives, or that it leaves for good.
 
-    async def _attach_regularly(self) -> None:
+        Where a server cannot be reached, `run` says it later; a gateway that leaves is missed.
+
+        Raises:
+            StoreUnavailable: none can be.
+        """
+        saying = (self._attach(partition, leave=leave) for partition in self._partitions)
+        answers = await asyncio.gather(*saying, return_exceptions=True)
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        for failure in failures:
+            if len(failures) == len(answers) or not isinstance(failure, PenstockError):
+                raise failure
+
+    async def _attach(self, partition: int, *, leave: bool = False) -> None:
+        keys = partition_keys(partition)
+        await self._links.to(keys.tag).call(
+            _ATTACH,
+            (keys.gateways, keys.replies + self._gateway),
+            (self._gateway, STREAM_LIFE_MS, "1" if leave else ""),
+        )
+
+    async def _attach_regularly(self, partition: int) -> None:
         while True:
             try:
-                await self.attach()
+                await self._attach(partition)
             except PenstockError as error:
-                log.warning("gateway heartbeat failed", error=str(error))
+                log.warning("gateway heartbeat failed", partition=partition, error=str(error))
             await asyncio.sleep(ATTACH_EVERY_S)
 
     def _reading(self, partition: int) -> "_Reading":

@@ -75,4 +75,5 @@ def _enqueue_names(keys: PartitionKeys, ref: StageRef) -> tuple[str, ...]:
         keys.stats,
         *keys.of_sequences,
         keys.lease,
+        keys.grace,
     )

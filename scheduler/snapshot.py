@@ -15,6 +15,9 @@ from penstock.scheduler.keys import StageRef, suffix
 LIVE_MS: Final = 3000
 """A process that was not seen for longer does not count. It announces itself every second."""
 
+RETURN_MS: Final = 5000
+"""After an outage of Redis a process needs so long, at most, to find it again and be seen."""
+
 FORGIVEN_GAP_MS: Final = 60_000
 """Silence of everybody for up to this long was an outage of Redis, not everybody's death."""
 
@@ -170,7 +173,7 @@ def live(seen_ms: Mapping[str, float], now_ms: int) -> frozenset[str]:
     """Who of those in *seen_ms* counts as alive at *now_ms*.
 
     Alive is who was seen within `LIVE_MS`. While Redis is away nobody can be seen: such a gap,
-    and the first moments after it, are not held against anybody who was alive when it began.
+    and `RETURN_MS` after it, are not held against anybody who was alive when it began.
 
     Args:
         seen_ms: member -> when it was last seen, with the latest gap's ends under "gap/from" and
@@ -184,7 +187,7 @@ def live(seen_ms: Mapping[str, float], now_ms: int) -> frozenset[str]:
     since += [
         start - LIVE_MS
         for start, end in gaps
-        if end - start <= FORGIVEN_GAP_MS and now_ms - end <= LIVE_MS
+        if end - start <= FORGIVEN_GAP_MS and now_ms - end <= RETURN_MS
     ]
     return frozenset(member for member, at in members.items() if at >= min(since))
 

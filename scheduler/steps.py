@@ -29,6 +29,7 @@ STRANDED_MS: Final = 1000
 """A job that has moved for so long has lost whoever carried it."""
 
 _MOST_CARRIED: Final = 32
+_ARRIVING_S: Final = 1.0
 
 _FORWARD = scripts.load("forward")
 _OUTBOX = scripts.load("outbox")
@@ -142,16 +143,34 @@ class Steps:
     async def _deliver(
         self, keys: PartitionKeys, parcels: Sequence[list[Any]], payloads: dict[str, bytes]
     ) -> None:
-        """Queue jobs where they are to go, and forget them here."""
-        arrived = await asyncio.gather(*(self._arrive(keys, one, payloads) for one in parcels))
+        """Queue jobs where they are to go, and forget them here.
+
+        Raises:
+            StoreUnavailable: some could not be; the others were all the same.
+        """
+        arrivals = (self._arrive_soon(keys, one, payloads) for one in parcels)
+        arrived = await asyncio.gather(*arrivals, return_exceptions=True)
         words: list[Argument] = []
         for parcel, here in zip(parcels, arrived, strict=True):
-            if here:
+            if here is True:
                 words += (parcel[0], parcel[1])
         if words:
             await self._links.to(keys.tag).call(
                 _FORGET, (keys.moving, keys.jobs, keys.ended), words
             )
+        for failure in arrived:
+            if isinstance(failure, BaseException):
+                raise failure
+
+    async def _arrive_soon(
+        self, home: PartitionKeys, parcel: list[Any], payloads: dict[str, bytes]
+    ) -> bool:
+        """As `_arrive`; False, too, where the other server is silent: none waits for it."""
+        try:
+            async with asyncio.timeout(_ARRIVING_S):
+                return await self._arrive(home, parcel, payloads)
+        except TimeoutError:
+            return False
 
     async def _arrive(
         self, home: PartitionKeys, parcel: list[Any], payloads: dict[str, bytes]

@@ -10,18 +10,21 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from typing import Self
+from typing import Final, Self
 
 import structlog
 
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, StoreUnavailable
 from penstock.scheduler.jobs import Held
 from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
+from penstock.scheduler.queue import Queue
 from penstock.workers.exits import HUNG
 from penstock.workers.work import Work
 
 log = structlog.get_logger()
+
+_AGAIN_S: Final = 0.1
 
 
 class Renewal:
@@ -76,15 +79,30 @@ class Renewal:
                 async with Links(self._redis) as links:
                     queue = await open_queue(links)
                     while not await self._paused():
-                        self._check_progress()
-                        held = self._snapshot()
-                        if held:
-                            pairs = [(work.lease.id, work.lease.token) for work in held]
-                            answers = await queue.renew(self._model, pairs, self._lease_ms)
-                            _mark(held, answers)
+                        await self._renew(queue)
             except (PenstockError, OSError) as error:
                 log.warning("renewing leases failed", error=str(error))
                 await self._paused()
+
+    async def _renew(self, queue: Queue) -> None:
+        """Renew all that is held; where the store is away, as soon as it is back."""
+        away = False
+        while not self._stop.is_set():
+            self._check_progress()
+            held = self._snapshot()
+            if not held:
+                return
+            pairs = [(work.lease.id, work.lease.token) for work in held]
+            try:
+                answers = await queue.renew(self._model, pairs, self._lease_ms)
+            except StoreUnavailable as error:
+                if not away:
+                    log.warning("leases cannot be renewed, waiting", error=str(error))
+                away = True
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            _mark(held, answers)
+            return
 
     async def _paused(self) -> bool:
         """Wait for a third of a lease; whether it is time to stop."""

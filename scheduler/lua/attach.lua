@@ -5,8 +5,8 @@
 -- ->    1
 local time = redis.call('TIME')
 if ARGV[3] == '1' then
-  -- An age of one hour: the next reap drops its jobs and its stream.
-  redis.call('ZADD', KEYS[1], time[1] * 1000 - 3600000, ARGV[1])
+  -- Heard of last when time began: the next reap drops its jobs and its stream, also in a grace.
+  redis.call('ZADD', KEYS[1], 0, ARGV[1])
 else
   redis.call('ZADD', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
   redis.call('PEXPIRE', KEYS[2], ARGV[2])

@@ -2,7 +2,7 @@
 -- enqueue_turns: as enqueue, for requests of sequences: each runs when those before it have ended.
 -- KEYS  1 ready zset  2 deadline zset  3 bell  4 volume hash  5 statistics of the model version
 --       families: 6 jobs  7 ended  8 replies  9 statistics  10 sequences  11 turns  12 slots
---       13 backlogs  and the zsets  14 idle  15 lease
+--       13 backlogs  and the zsets  14 idle  15 lease  and 16 the grace hash
 -- ARGV  1 gateway  2 queue  3 most jobs waiting, 0 for any  4 most bytes of payloads of the
 --       version, 0 for any  5 most sequences that run at once  6 ms that a sequence may be idle
 --       7 the state that sequences start with  then for each job: id, priority, rows, ms to the
@@ -17,6 +17,7 @@
 --@include score
 --@include sequence
 --@include new_job
+--@include grace
 local FIRST, FIELDS = 8, 9
 
 local F = {lease = KEYS[15], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[6],
@@ -30,7 +31,8 @@ local line = {counted = redis.call('ZCARD', KEYS[1]), late_field = 'begin', ense
 -- a sequence that is not there, or has been idle for too long
 local function read(name)
   local v = redis.call('HMGET', F.sequences .. name, 'job', 'open', 'active', 'last')
-  if v[1] == '' and tonumber(redis.call('ZSCORE', F.idle, name) or 0) <= now_ms then
+  if v[1] == '' and tonumber(redis.call('ZSCORE', F.idle, name) or 0) <= now_ms
+    and not in_grace(KEYS[16], now_ms) then
     end_sequence(F, name)
     return nil
   end

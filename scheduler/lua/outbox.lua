@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- outbox: jobs that are to be carried to another partition, without their payloads.
 -- KEYS  1 zset of jobs that move  2 family of jobs
--- ARGV  1 most jobs  2 ms for which they have waited  then ids: of these alone, however long
+-- ARGV  1 most jobs  2 ms for which they have waited, or since they were last looked for so
+--       then ids: of these alone, however long
 -- ->    for each job: {id, hops, the next queue, most jobs waiting there, gateway, ensemble, items,
 --       rows, priority, cancelled, where a large payload is, ms to the deadline, ms it may wait to
 --       begin, microseconds since it was accepted, in queues, nanoseconds of input, compute, output,
@@ -26,7 +27,8 @@ local function parcel(id)
 end
 
 local ids = {unpack(ARGV, 3)}
-if #ids == 0 then
+local stranded = #ids == 0
+if stranded then
   ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms - tonumber(ARGV[2]), 'LIMIT', 0,
     tonumber(ARGV[1]))
 end
@@ -35,6 +37,10 @@ for _, id in ipairs(ids) do
   local found = parcel(id)
   if found then
     answer[#answer + 1] = found
+    if stranded then
+      -- Those whose next server is away must not stand before the others for ever.
+      redis.call('ZADD', KEYS[1], 'XX', now_ms, id)
+    end
   else
     redis.call('ZREM', KEYS[1], id)
   end

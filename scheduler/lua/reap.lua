@@ -3,10 +3,12 @@
 -- KEYS  1 lease zset  2 deadline zset  3 delay zset  4 volume hash  5 gateways zset
 --       6 dead letters  7 events
 --       families: 8 jobs  9 ended  10 replies  11 ready  12 bells  13 statistics  14 letters
---       15 sequences  16 turns  17 slots  18 backlogs  and 19 the idle zset
+--       15 sequences  16 turns  17 slots  18 backlogs  and 19 the idle zset  20 grace hash
 -- ARGV  1 most jobs of each kind in this call  2 ms after which a silent gateway is gone
---       3 boot id of a worker that is known to have died, '' for none
--- ->    {requeued, dead, expired, retried, orphaned}
+--       3 boot id of a worker that is known to have died, '' for none  4 where to go on with it
+-- ->    {requeued, dead, expired, retried, orphaned, where to go on with the worker: '0' when done}
+-- After an outage of the store, leases, gateways and idle sequences are given time to be heard of
+-- again (grace.lua); a worker that is known to have died, or a gateway that has left, needs none.
 --@include version_of
 --@include share
 --@include end_job
@@ -17,7 +19,10 @@
 --@include set_aside
 --@include sequence
 --@include drop_job
-local EVENTS_MOST, ORPHAN_SCAN = 1000, 4096
+--@include grace
+local EVENTS_MOST, ORPHAN_SCAN, MOST_GONE = 1000, 4096, 4
+-- Of a gateway that has left for good; as in attach.lua.
+local LEFT_MS = 0
 local F = {lease = KEYS[1], deadline = KEYS[2], volume = KEYS[4], jobs = KEYS[8],
   ended = KEYS[9], replies = KEYS[10], stats = KEYS[13],
   sequences = KEYS[15], turns = KEYS[16], slots = KEYS[17], backlogs = KEYS[18], idle = KEYS[19]}
@@ -38,6 +43,19 @@ local function read(id)
     deadline = tonumber(v[6]), crashes = tonumber(v[7] or 0), alone = v[8] == '1',
     cancelled = v[9], token = v[10], beside = v[11], put_off = tonumber(v[12] or 0),
     ensemble = v[13]}
+end
+
+-- About so many members of a zset, each once, and where to go on. Whoever begins at '0' and goes on
+-- until it is '0' again has met all that were there all the time.
+local function members_from(key, cursor, count)
+  local step, met, ids = redis.call('ZSCAN', key, cursor, 'COUNT', count), {}, {}
+  for i = 1, #step[2], 2 do
+    local id = step[2][i]
+    if not met[id] then
+      met[id], ids[#ids + 1] = true, id
+    end
+  end
+  return step[1], ids
 end
 
 local function leave_queue(id, j)
@@ -142,23 +160,49 @@ local function drop_orphan(id, j)
   orphaned = orphaned + 1
 end
 
--- Every live job is in the deadline zset; those that end last may be left to their deadline.
-local function reap_gateways()
-  local silent = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now_ms - gateway_ms, 'LIMIT', 0, 4)
-  if #silent == 0 then
+-- Every live job is in the deadline zset. It is gone through in steps, a call each; what it says of a
+-- gateway holds from its first step to its last, and one that is heard of meanwhile is left alone.
+local function reap_gateways(held)
+  local v = redis.call('HMGET', KEYS[20], 'orphans_of', 'orphans_at')
+  local latest_ms = held and LEFT_MS or now_ms - gateway_ms
+  local gone, names = {}, {}
+  local function miss(gateway)
+    local heard_ms = tonumber(redis.call('ZSCORE', KEYS[5], gateway) or '')
+    if heard_ms and heard_ms <= latest_ms then
+      gone[gateway], names[#names + 1] = true, gateway
+    end
+  end
+  for gateway in string.gmatch(v[1] or '', '%S+') do
+    miss(gateway)
+  end
+  local cursor = #names > 0 and v[2] or '0'
+  if cursor == '0' then
+    for _, gateway in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', latest_ms, 'LIMIT', 0,
+      MOST_GONE)) do
+      if not gone[gateway] then
+        miss(gateway)
+      end
+    end
+  end
+  if #names == 0 then
+    if v[1] then
+      redis.call('HDEL', KEYS[20], 'orphans_of', 'orphans_at')
+    end
     return
   end
-  local gone = {}
-  for _, gateway in ipairs(silent) do
-    gone[gateway] = true
-  end
-  for _, id in ipairs(redis.call('ZRANGE', F.deadline, 0, ORPHAN_SCAN - 1)) do
+  local onward, ids = members_from(F.deadline, cursor, ORPHAN_SCAN)
+  for _, id in ipairs(ids) do
     local j = read(id)
     if gone[j.gateway] and not j.cancelled then
       drop_orphan(id, j)
     end
   end
-  for _, gateway in ipairs(silent) do
+  if onward ~= '0' then
+    redis.call('HSET', KEYS[20], 'orphans_of', table.concat(names, ' '), 'orphans_at', onward)
+    return
+  end
+  redis.call('HDEL', KEYS[20], 'orphans_of', 'orphans_at')
+  for _, gateway in ipairs(names) do
     redis.call('ZREM', KEYS[5], gateway)
     redis.call('UNLINK', F.replies .. gateway)
   end
@@ -188,19 +232,27 @@ local function reap_sequences()
   end
 end
 
+local held, silent_ms = grace(KEYS[20], now_ms)
+local onward = '0'
 if died ~= '' then
-  reap_leases(redis.call('ZRANGE', F.lease, 0, 16 * most), died)
+  local ids
+  onward, ids = members_from(F.lease, ARGV[4], 16 * most)
+  reap_leases(ids, died)
   flush_ended(F)
 end
-reap_leases(redis.call('ZRANGEBYSCORE', F.lease, '-inf', now_ms, 'LIMIT', 0, most))
-flush_ended(F)
+if not held then
+  reap_leases(redis.call('ZRANGEBYSCORE', F.lease, '-inf', now_ms, 'LIMIT', 0, most))
+  flush_ended(F)
+end
 reap_deadlines()
 flush_ended(F)
 reap_delays()
-reap_gateways()
+reap_gateways(held)
 flush_ended(F)
-reap_sequences()
-flush_ended(F)
+if not held then
+  reap_sequences()
+  flush_ended(F)
+end
 if redis.call('ZCARD', F.deadline) == 0 then
   -- No job lives: what is still counted was of jobs that vanished while nobody reaped.
   redis.call('UNLINK', F.volume)
@@ -209,4 +261,7 @@ if requeued + dead + orphaned > 0 then
   redis.call('XADD', KEYS[7], 'MAXLEN', '~', EVENTS_MOST, '*', 'kind', 'reap', 'requeued', requeued,
     'dead', dead, 'orphaned', orphaned, 'worker', died)
 end
-return {requeued, dead, expired, retried, orphaned}
+if silent_ms > 0 then
+  redis.call('XADD', KEYS[7], 'MAXLEN', '~', EVENTS_MOST, '*', 'kind', 'grace', 'silent_ms', silent_ms)
+end
+return {requeued, dead, expired, retried, orphaned, onward}

@@ -7,15 +7,24 @@
 --       10 schema of its software
 -- ->    1 something changed: recorded, readers are told | 0 only the time it was seen
 --
--- When nobody was seen for longer than the silence, Redis was away rather than everybody dead:
--- the gap is remembered, and readers do not count it (registry.py, `live`).
+-- When nobody was seen for longer than half the silence, Redis was away rather than everybody dead:
+-- the gap is remembered, and readers do not count it (snapshot.py, `live`). Half of it: some had been
+-- seen a moment before the gap, others up to a second before. One that follows another at once is one
+-- with it: not all had come back between them.
+-- As in snapshot.py.
+local RETURN_MS, FORGIVEN_MS = 5000, 60000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local silence = tonumber(ARGV[4])
 
-local last = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-if last and now - tonumber(last) > silence then
-  redis.call('ZADD', KEYS[2], last, 'gap/from', now, 'gap/until')
+local last = tonumber(redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2])
+if last and now - last > silence / 2 then
+  local from = tonumber(redis.call('ZSCORE', KEYS[2], 'gap/from') or 0)
+  local ended = tonumber(redis.call('ZSCORE', KEYS[2], 'gap/until') or 0)
+  if last - ended > RETURN_MS or now - from > FORGIVEN_MS then
+    from = last
+  end
+  redis.call('ZADD', KEYS[2], from, 'gap/from', now, 'gap/until')
 end
 
 local seen = redis.call('ZSCORE', KEYS[2], ARGV[1])

@@ -14,7 +14,7 @@ TOLERANCE = 1e-4
 HUNG = "HUNG"
 """The code of a call that its client gave up long after its deadline."""
 
-PERMANENT = ("volume", "gateways", "dead", "events")
+PERMANENT = ("volume", "gateways", "grace", "dead", "events")
 """Keys of a partition that stay; `stats:` and the registry's do, too."""
 
 ENDS = ("success_count", "fail_count", "expired", "cancelled", "dead")

@@ -17,6 +17,7 @@ from chaos.planted import BESIDE_THE_QUEUE, Mutant
 from chaos.planted_direct import HANDED_OVER
 from chaos.planted_doors import WHO_GETS_IN
 from chaos.planted_messages import TOO_MUCH
+from chaos.planted_outages import AWAY
 
 ROOT = Path(__file__).parents[2]
 _LEFT_OUT = (
@@ -291,6 +292,7 @@ MUTANTS = [
     *HANDED_OVER,
     *WHO_GETS_IN,
     *TOO_MUCH,
+    *AWAY,
 ]
 
 

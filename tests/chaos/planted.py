@@ -197,7 +197,7 @@ ENSEMBLES = [
     Mutant(
         "an ensemble: nobody carries on what a dead worker left between two slots",
         "scheduler/reaper.py",
-        "await self._queue.steps.carry_stranded(partition)",
+        "tasks.create_task(self._regularly(self._queue.steps.carry_stranded, partition))",
         "pass",
         STEPS + "TestHandOver::test_the_reaper_carries_on_what_nobody_carries",
     ),

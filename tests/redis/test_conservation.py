@@ -10,7 +10,17 @@ from penstock.errors import Code
 from penstock.scheduler.jobs import QueueLimits
 
 # Keys whose fields or members are removed with what they are about.
-OWNED = {"lease", "deadline", "delay", "gateways", "volume", "stats:digits:1", "dead", "events"}
+OWNED = {
+    "lease",
+    "deadline",
+    "delay",
+    "gateways",
+    "volume",
+    "stats:digits:1",
+    "dead",
+    "events",
+    "grace",
+}
 LIMITS = QueueLimits(jobs=10_000, payload_bytes=1 << 30)
 
 

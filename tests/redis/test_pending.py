@@ -1,6 +1,7 @@
 """What a gateway makes of jobs whose end it never hears of."""
 
 import asyncio
+import contextlib
 
 import pytest
 from support.probe import LONG_MS, UNLIMITED, Probe, job
@@ -34,6 +35,51 @@ async def test_a_turn_whose_answer_is_lost_must_not_come_again(redis_url):
         sweeping.cancel()
         await asyncio.gather(sweeping, return_exceptions=True)
     assert told(lost.value)[::2] == (Code.ABORTED, None)
+
+
+CROWD = 1500
+"""More than are asked for in the second after which those asked first are due again."""
+
+
+async def test_the_youngest_of_a_crowd_is_asked_for_too(redis_url):
+    async with Links(redis_url) as links, crowd(links) as (probe, pending):
+        last = (await probe.members(probe.keys.deadline))[-1]
+        await probe.command("UNLINK", probe.keys.jobs + last)
+        await probe.command("ZREM", probe.keys.deadline, last)
+
+        await until(lambda: probe.command("EXISTS", probe.keys.jobs + last), 20)
+
+        assert pending.tally._counts["digits", 1]["resubmitted"] == 1
+
+
+async def test_all_of_a_crowd_is_queued_again_after_a_loss(redis_url):
+    async with Links(redis_url) as links, crowd(links) as (probe, _):
+        await probe.command("FLUSHALL")
+
+        await until(lambda: _all_wait(probe), 20)
+
+
+@contextlib.asynccontextmanager
+async def crowd(links):
+    """A gateway whose many requests wait, and nobody works."""
+    probe = Probe(links, await open_queue(links))
+    pending = PendingTable(probe.queue, "gateway-1")
+    sweeping = asyncio.create_task(pending.sweep_regularly())
+    # The latest deadline is the last one's.
+    jobs = [job(pending.next_id(), ttl_ms=LONG_MS + 100 * i) for i in range(CROWD)]
+    answers = [asyncio.create_task(pending.answer_to(one, UNLIMITED)) for one in jobs]
+    await until(lambda: _all_wait(probe))
+    try:
+        yield probe, pending
+    finally:
+        for task in (sweeping, *answers):
+            task.cancel()
+        await asyncio.gather(sweeping, *answers, return_exceptions=True)
+        await pending.close()
+
+
+async def _all_wait(probe):
+    return len(await probe.waiting()) == CROWD
 
 
 async def _claimed(probe):

@@ -38,7 +38,18 @@ QUEUES = [FIRST.queue, SECOND.queue]
 LIMITS = [UNLIMITED, UNLIMITED, QueueLimits(jobs=3), QueueLimits(payload_bytes=80)]
 # Deadlines are so far apart that the time which a test takes does not change their order.
 APART_MS = 100_000
-LASTING = {"lease", "deadline", "delay", "volume", "stats:digits:1", "dead", "events", "gateways"}
+OUTAGE_MS = 12_000
+LASTING = {
+    "lease",
+    "deadline",
+    "delay",
+    "volume",
+    "stats:digits:1",
+    "dead",
+    "events",
+    "gateways",
+    "grace",
+}
 
 # Which of the known jobs, or tokens, counted from the latest.
 places = st.integers(0, 7)
@@ -247,6 +258,22 @@ class QueueMachine(RuleBasedStateMachine):
 
         requeued, dead = self._model.forsake(worker)
         assert reaped == Reaped(requeued, dead, 0, 0, 0)
+
+    @precondition(lambda self: self._model.in_state("leased"))
+    @rule()
+    def outage(self):
+        """Nothing could be renewed meanwhile; then all of it is."""
+        self._run(self._queue.reap(0))
+        for id_ in self._model.in_state("leased"):
+            self._look.zadd(self._keys.lease, {id_: 1}, xx=True)
+        self._look.hincrby(self._keys.grace, "reaped", -OUTAGE_MS)
+
+        assert self._run(self._queue.reap(0)) == Reaped(0, 0, 0, 0, 0)
+        for token in filter(self._model.held, dict.fromkeys(self._tokens)):
+            ids = self._model.held(token)
+            pairs = [(id_, token) for id_ in ids]
+            answers = self._run(self._queue.renew(FIRST.model, pairs, LONG_MS))
+            assert answers == self._model.renew(token, ids)
 
     @precondition(lambda self: len(self._ids) % 4 == 3)
     @rule(gateway=st.sampled_from(GATEWAYS))

@@ -174,6 +174,33 @@ async def test_a_time_at_which_nobody_could_be_seen_is_held_against_nobody(links
     assert back.live == {"nodes/quick", "nodes/slow"}
 
 
+async def test_an_outage_shorter_than_the_silence_of_a_dead_process_makes_nobody_dead(
+    links, registry
+):
+    """The slow one would have spoken when the store had just gone away."""
+    await registry.announce(node("quick"))
+    await registry.announce(node("slow"))
+    await age(links, nodes__quick=2_500, nodes__slow=3_400)
+
+    await registry.announce(node("quick"))
+
+    assert (await registry.snapshot()).live == {"nodes/quick", "nodes/slow"}
+
+
+async def test_who_had_no_time_to_speak_between_two_outages_lives(links, registry):
+    await registry.announce(node("quick"))
+    await registry.announce(node("slow"))
+    await age(links, nodes__quick=12_000, nodes__slow=12_500)
+    await registry.announce(node("quick"))
+
+    # Back for so short a time that the quick one alone was seen.
+    marks = {"gap__from": 12_000, "gap__until": 12_000}
+    await age(links, nodes__quick=12_000, nodes__slow=12_000, **marks)
+    await registry.announce(node("quick"))
+
+    assert (await registry.snapshot()).live == {"nodes/quick", "nodes/slow"}
+
+
 async def test_who_died_before_that_time_is_dead_after_it(links, registry):
     await registry.announce(node("alive"))
     await registry.announce(node("dead"))

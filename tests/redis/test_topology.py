@@ -13,9 +13,10 @@ from support.waiting import until
 from penstock.errors import InvalidConfiguration, StoreUnavailable
 from penstock.scheduler import topology
 from penstock.scheduler.jobs import Held
-from penstock.scheduler.keys import StageRef, partition_tag
+from penstock.scheduler.keys import StageRef, partition_keys, partition_tag
 from penstock.scheduler.keyspace import CLUSTER_PARTITIONS, open_queue
 from penstock.scheduler.link import Link, Links
+from penstock.scheduler.reaper import Reaper
 from penstock.scheduler.replies import ReplyReader
 from penstock.scheduler.topology import topology_of
 
@@ -179,6 +180,52 @@ async def test_all_partitions_of_a_cluster_are_reaped(redis_cluster):
             return expired == len(MODELS)
 
         await until(all_expired)
+
+
+async def test_a_server_that_is_stopped_holds_up_nothing_on_the_others():
+    """Nobody misses it for 15 s, as on a Cluster that was set up as usual."""
+    with ClusterGroup(node_timeout_ms=15_000) as group:
+        async with Links(group.url) as links:
+            queue = await open_queue(links)
+            reader = ReplyReader(links, queue.partitions, "gateway-1", print)
+            tasks = [asyncio.create_task(reader.run()), asyncio.create_task(Reaper(queue).run())]
+            tags = [partition_tag(partition) for partition in range(queue.partitions)]
+            stopped = group.owner(tags[0])
+            others = [i for i, tag in enumerate(tags) if group.owner(tag) != stopped]
+            await until(lambda: all_heard(links, range(queue.partitions), {}))
+            os.kill(group.stores[stopped].process.pid, signal.SIGSTOP)
+            try:
+                for _ in range(2):
+                    # What was under way is not counted.
+                    before = await heard(links, others)
+                    await until(lambda b=before: all_heard(links, others, b), 4)
+            finally:
+                os.kill(group.stores[stopped].process.pid, signal.SIGCONT)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def heard(links, partitions):
+    """When a gateway, and a reaper, were last heard of in each partition."""
+
+    async def in_one(partition):
+        keys = partition_keys(partition)
+        link = links.to(keys.tag)
+        told = link.submit("ZSCORE", keys.gateways, "gateway-1")
+        return await told, await link.command("HGET", keys.grace, "reaped")
+
+    return dict(zip(partitions, await asyncio.gather(*map(in_one, partitions)), strict=True))
+
+
+async def all_heard(links, partitions, before):
+    """Whether both were heard of again, everywhere."""
+    now = await heard(links, partitions)
+    return all(
+        at is not None and at != was
+        for partition, both in now.items()
+        for at, was in zip(both, before.get(partition, (None, None)), strict=True)
+    )
 
 
 async def test_a_slot_that_moves_is_followed(redis_cluster):

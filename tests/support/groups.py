@@ -126,7 +126,8 @@ class ClusterGroup:
         url: what `Links` takes; the first server that it names is not there.
     """
 
-    def __init__(self, *, replicas=False):
+    def __init__(self, *, replicas=False, node_timeout_ms=2000):
+        """*node_timeout_ms*: after which the others miss a server; 15,000 unless one says so."""
         count = 2 * _PRIMARIES if replicas else _PRIMARIES
         nobody, *ports = free_ports(2 * count + 1)
         self._ports, self._buses = ports[:count], ports[count:]
@@ -134,7 +135,8 @@ class ClusterGroup:
             tcp_valkey(
                 port,
                 *("--cluster-enabled", "yes", "--cluster-port", str(bus)),
-                *("--cluster-node-timeout", "2000", "--cluster-config-file", "nodes.conf"),
+                *("--cluster-node-timeout", str(node_timeout_ms)),
+                *("--cluster-config-file", "nodes.conf"),
             )
             for port, bus in zip(self._ports, self._buses, strict=True)
         ]
