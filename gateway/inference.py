@@ -11,7 +11,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from penstock.clock import monotonic
+from penstock.clock import bounded_ms, bounded_ms_of_us, monotonic
 from penstock.errors import (
     InvalidRequest,
     JobFailed,
@@ -213,7 +213,7 @@ class Inference:
         self, missing: ModelUnloaded, request: ModelInferRequest, remaining_s: float
     ) -> tuple[Served, float]:
         """Wait until the model that *request* is for is loaded; what of *remaining_s* is left."""
-        ends_s = monotonic() + remaining_s
+        ends_s = self.demand.ends_s(remaining_s)
         while True:
             if self.draining:
                 raise ShuttingDown(admission.SHUTTING_DOWN)
@@ -232,8 +232,8 @@ class Inference:
             ref=ref,
             priority=admitted.priority,
             rows=admitted.rows,
-            ttl_ms=max(1, int(remaining_s * 1000)),
-            begin_within_ms=-(-admitted.timeout_us // 1000),
+            ttl_ms=bounded_ms(remaining_s),
+            begin_within_ms=bounded_ms_of_us(admitted.timeout_us),
             payload=payload,
         )
 
