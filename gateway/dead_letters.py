@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from penstock.clock import monotonic
+from penstock.clock import bounded_ms, monotonic
 from penstock.errors import Code, PenstockError
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.pending import PendingTable
@@ -101,7 +101,7 @@ class DeadLetters:
             ref=self._ref(letter),
             priority=0,
             rows=letter.rows,
-            ttl_ms=max(1, int(remaining_s * 1000)),
+            ttl_ms=bounded_ms(remaining_s),
             begin_within_ms=0,
             payload=await self._letters.payload(letter) or b"",
         )

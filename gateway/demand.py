@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.clock import monotonic
+from penstock.clock import Deadline, monotonic
 from penstock.errors import Code, DeadlineExceeded, PenstockError
 from penstock.gateway.catalog import Catalog, ModelUnloaded
 from penstock.gateway.control import new_id
@@ -62,7 +62,8 @@ class Demand:
 
     def ends_s(self, remaining_s: float | None) -> float:
         """When a request that begins now is late, on this process's clock."""
-        return monotonic() + (self._default_timeout_s if remaining_s is None else remaining_s)
+        lasting_s = self._default_timeout_s if remaining_s is None else remaining_s
+        return Deadline.after(lasting_s).at_s
 
     async def load(self, missing: ModelUnloaded, ends_s: float) -> None:
         """Wait until a version takes requests, or is known never to; wish for it if need be.

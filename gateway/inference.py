@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from penstock.clock import monotonic
+from penstock.clock import bounded_ms, bounded_ms_of_us, monotonic
 from penstock.errors import (
     JobFailed,
     Overloaded,
@@ -209,7 +209,7 @@ class Inference:
         self, missing: ModelUnloaded, request: ModelInferRequest, remaining_s: float
     ) -> tuple[Served, float]:
         """Wait until the model that *request* is for is loaded; what of *remaining_s* is left."""
-        ends_s = monotonic() + remaining_s
+        ends_s = self.demand.ends_s(remaining_s)
         while True:
             if self.draining:
                 raise ShuttingDown(admission.SHUTTING_DOWN)
@@ -228,8 +228,8 @@ class Inference:
             ref=ref,
             priority=admitted.priority,
             rows=admitted.rows,
-            ttl_ms=max(1, int(remaining_s * 1000)),
-            begin_within_ms=-(-admitted.timeout_us // 1000),
+            ttl_ms=bounded_ms(remaining_s),
+            begin_within_ms=bounded_ms_of_us(admitted.timeout_us),
             payload=payload,
         )
 

@@ -116,19 +116,21 @@ class Lane(asyncio.Protocol):
         return self.room > 0 and not self._handed and self._transport is not None
 
     def hand(self, jobs: Iterable[Direct]) -> None:
-        """Give the worker jobs, of no more rows than it has room for."""
+        """Give the worker jobs, of no more rows than it has room for; all of them, or none."""
         if self._transport is None:
             raise AssertionError("there is nobody to hand them to")
         taken: list[LaneJob] = []
+        handed: dict[int, Direct] = {}
         self._heard_s = self._clock()
         since_us = int(self._heard_s * 1e6)
         for direct in jobs:
             job = direct.job
             number = self._last_number = self._last_number % _LAST_NUMBER + 1
-            self._handed[number] = direct
-            self._numbers[job.id] = number
+            handed[number] = direct
             taken.append(LaneJob(number, job.rows, job.ttl_ms, since_us, job.payload))
         self._transport.writelines(packed_jobs(taken))
+        self._handed |= handed
+        self._numbers |= {direct.job.id: number for number, direct in handed.items()}
 
     def forget(self, job: str) -> bool:
         """Nobody waits for *job* any more; whether the worker has it."""

@@ -9,8 +9,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import structlog
+
 from penstock.gateway.busyness import Busyness
 from penstock.gateway.lanes import Direct, Lane
+
+log = structlog.get_logger()
 
 PATIENCE_S: Final = 0.01
 """How long a job waits for a worker beside its gateway before others may have it."""
@@ -87,7 +91,7 @@ class Lots:
         """Give lots to the workers that are free, and all to the queue where none takes any."""
         for lane in self.lanes:
             if self._jobs and lane.is_free and self._are_enough():
-                lane.hand(list(self._next(lane.room)))
+                self._hand(lane, list(self._next(lane.room)))
                 self._wait_anew()
         if not self._jobs:
             self._wait_anew()
@@ -95,6 +99,14 @@ class Lots:
             self._leave()
         elif self._timer is None:
             self._wait(GATHERING_S, self._become_due)
+
+    def _hand(self, lane: Lane, jobs: list[Direct]) -> None:
+        try:
+            lane.hand(jobs)
+        except Exception:
+            # The queue finds out which of them is not to be sent, and tells it alone.
+            log.exception("jobs cannot be handed over, they are queued", jobs=len(jobs))
+            self._queue_up(jobs)
 
     def _are_enough(self) -> bool:
         if self._due or not self._busyness.busy:

@@ -127,8 +127,8 @@ class PendingTable:
             JobFailed, QueueFull, OutOfMemory, DeadlineExceeded: how it ended instead.
         """
         pending = self._opened(job, limits, door or self._door)
-        self._submit(pending, submit)
         try:
+            self._submit(pending, submit)
             return await pending.answer
         except asyncio.CancelledError:
             # A client's own deadline reaches its gateway as the client's going away.
@@ -148,8 +148,8 @@ class PendingTable:
         pending = self._opened(job, limits, self._queue, inbox)
         answer = pending.answer
         answer.add_done_callback(inbox.wake)
-        self._submit(pending)
         try:
+            self._submit(pending)
             while (body := await inbox.next(answer)) is not None:
                 yield Part(body, final=False)
                 if inbox.passed(body):
@@ -186,10 +186,10 @@ class PendingTable:
         if job.later:
             self._later.subtract(job.later)
         self.payload_bytes -= len(job.payload)
-        if job.turn is not None:
-            self._turns.leave(_sequence_of(job), pending)
         if pending.loan is not None:
             self._lender.take_back(pending.loan)
+        if job.turn is not None:
+            self._turns.leave(_sequence_of(job), pending)
 
     def deliver_chunk(self, chunk: Chunk) -> None:
         """Put a part of a reply where its request waits for it, if any does still."""
@@ -244,6 +244,8 @@ class PendingTable:
             await asyncio.wait(self._tasks, timeout=1)
 
     def _submit(self, pending: Pending, submit: Submit | None = None) -> None:
+        """Send its job on its way; whatever is wrong with that is its answer, and nobody else's."""
+
         def answered(outcome: str | Exception | None) -> None:
             # While Redis is away the request waits on, and the sweep queues it again.
             if isinstance(outcome, StoreUnavailable) or pending.answer.done():
@@ -251,6 +253,12 @@ class PendingTable:
             if isinstance(outcome, Exception):
                 pending.answer.set_exception(outcome)
 
+        try:
+            self._send(pending, answered, submit)
+        except Exception as error:  # noqa: BLE001 - a sweep, or a neighbour, may have called
+            answered(error)
+
+    def _send(self, pending: Pending, answered: Answered, submit: Submit | None) -> None:
         if submit is not None:
             submit(pending.job, answered)
             return
@@ -293,7 +301,10 @@ class PendingTable:
 
         def send() -> None:
             # Those behind it wait for it: there is nobody to wait for.
-            self._queue.submit(pending.job, pending.limits, entered, len(self._turns))
+            try:
+                self._queue.submit(pending.job, pending.limits, entered, len(self._turns))
+            except Exception as error:  # noqa: BLE001 - whoever left before it may have called
+                entered(error)
 
         self._turns.enter(sequence, pending, send)
 

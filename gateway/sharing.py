@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.clock import Deadline
+from penstock.clock import Deadline, bounded_ms
 from penstock.errors import StoreUnavailable, Unimplemented
 from penstock.gateway.catalog import Catalog, Served
 from penstock.gateway.content import content_digest
@@ -91,7 +91,7 @@ class Sharing:
             content = content_digest(request, raws)
             digest = keyed_digest(content, request.model_version)
             most_bytes = max(1, self._terms.most_bytes // self._queue.partitions)
-            keep_ms = max(1, int(self._terms.keep_s * 1000))
+            keep_ms = bounded_ms(self._terms.keep_s)
             return keyed(served.id.model, key, digest, keep_ms, most_bytes)
         if not self._catalog.response_cache_bytes:
             return None
@@ -217,7 +217,7 @@ class SharedJob:
         self._sharing.lead(job, self._limits, told)
 
     def _ttl_ms(self) -> int:
-        return max(1, int(self._deadline.remaining_s() * 1000))
+        return bounded_ms(self._deadline.remaining_s())
 
 
 def share_of(cluster_bytes: int, partitions: set[int]) -> int:

@@ -44,6 +44,24 @@ class Line(NamedTuple):
     crashed: str = ""
 
 
+Send = Callable[[Line, list[Entry]], None]
+
+
+def put_apart(send: Send, line: Line, entries: list[Entry]) -> None:
+    """*send* entries together; where that fails each by itself, so that the culprit alone hears it.
+
+    *send* may come twice with the same job.
+    """
+    try:
+        send(line, entries)
+    except Exception as error:  # noqa: BLE001 - who waits for the job is told
+        if len(entries) == 1:
+            entries[0][1](error)
+            return
+        for entry in entries:
+            put_apart(send, line, [entry])
+
+
 @dataclass(slots=True)
 class _Lot:
     """Jobs of one line that have not left yet, and what will make them leave."""
@@ -56,7 +74,7 @@ class _Lot:
 class Gathering:
     """Jobs on their way into the queue."""
 
-    def __init__(self, send: Callable[[Line, list[Entry]], None]) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
         self._lots: dict[Line, _Lot] = {}
 

@@ -15,7 +15,7 @@ from penstock.errors import OutOfMemory, QueueFull
 from penstock.scheduler import scripts
 from penstock.scheduler.beside import first_words, next_words, with_payloads
 from penstock.scheduler.conversation import Argument
-from penstock.scheduler.gathering import Answered, Entry, Gathering, Line
+from penstock.scheduler.gathering import Answered, Entry, Gathering, Line, put_apart
 from penstock.scheduler.jobs import (
     Claim,
     ClaimTerms,
@@ -101,6 +101,9 @@ class Queue(QueueReader):
 
     def put(self, line: Line, entries: list[Entry]) -> None:
         """As `submit`, for jobs that have been gathered."""
+        put_apart(self._put, line, entries)
+
+    def _put(self, line: Line, entries: list[Entry]) -> None:
         ref, limits = line.ref, line.limits
         keys, queue = self.keys_of(ref.model), ref.queue
         link = self._links.to(keys.tag)

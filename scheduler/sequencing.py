@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from penstock.clock import bounded_ms_of_us
 from penstock.datatypes import ITEM_BYTES
 from penstock.errors import InvalidConfiguration
 from penstock.protos import cluster_pb2 as pb
@@ -117,7 +118,7 @@ def sequence_plan(
     return SequencePlan(
         terms=SequenceTerms(
             slots=max(1, version.replicas) * slots_of_worker(config),
-            idle_ms=-(-idle_us // 1000),
+            idle_ms=bounded_ms_of_us(idle_us),
             initial=as_request([_initial(state, version, lead) for state in batching.state]),
         ),
         controls=controls,

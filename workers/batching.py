@@ -9,6 +9,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
+from penstock.clock import LONGEST_MS
 from penstock.protos import model_config_pb2
 from penstock.scheduler.sequencing import slots_of_worker
 
@@ -49,7 +50,7 @@ class BatchRules:
             most_rows=most,
             together=True,
             enough_rows=min(most, max(batching.preferred_batch_size, default=most)),
-            patience_us=batching.max_queue_delay_microseconds,
+            patience_us=_patience_us(batching),
         )
 
     @classmethod
@@ -64,7 +65,7 @@ class BatchRules:
                 enough_rows=min(
                     candidates, max(batching.oldest.preferred_batch_size, default=most)
                 ),
-                patience_us=batching.oldest.max_queue_delay_microseconds,
+                patience_us=_patience_us(batching.oldest),
             )
         # As in Triton, the delay counts only where it is said how many slots are enough.
         utilization = batching.direct.minimum_slot_utilization
@@ -72,8 +73,19 @@ class BatchRules:
             most_rows=most,
             together=True,
             enough_rows=max(1, math.ceil(utilization * most)),
-            patience_us=batching.direct.max_queue_delay_microseconds if utilization else 0,
+            patience_us=_patience_us(batching.direct) if utilization else 0,
         )
+
+
+class _Delaying(Protocol):
+    """A part of a configuration that says how long a batch may wait."""
+
+    max_queue_delay_microseconds: int
+
+
+def _patience_us(batching: _Delaying) -> int:
+    """Its delay, as far as there are numbers for it."""
+    return min(batching.max_queue_delay_microseconds, LONGEST_MS * 1000)
 
 
 class Candidate(Protocol):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from penstock.clock import bounded_ms_of_us
 from penstock.errors import InvalidRequest
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
@@ -114,7 +115,7 @@ class Leg:
             job=job,
             rows=_rows(after, tensors),
             priority=level,
-            begin_within_ms=-(-wait_us // 1000),
+            begin_within_ms=bounded_ms_of_us(wait_us),
             payload=payload,
         )
 

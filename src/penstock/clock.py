@@ -3,11 +3,29 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 Clock = Callable[[], float]
 """Seconds from an arbitrary start, never going back."""
 
 monotonic: Clock = time.monotonic
+
+LONGEST_MS: Final = 30 * 24 * 3600 * 1000
+"""Nothing is waited for longer than thirty days.
+
+Whoever wants no deadline asks for years; a number of milliseconds has 32 bits on some of its ways,
+which are 49 days.
+"""
+
+
+def bounded_ms(seconds: float) -> int:
+    """*seconds* as whole milliseconds, from 1 to `LONGEST_MS`."""
+    return max(1, int(min(seconds * 1000, LONGEST_MS)))
+
+
+def bounded_ms_of_us(microseconds: int) -> int:
+    """*microseconds* as milliseconds, rounded up, and at most `LONGEST_MS`."""
+    return min(-(-microseconds // 1000), LONGEST_MS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +40,8 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float, clock: Clock = monotonic) -> "Deadline":
-        """The deadline that is *seconds* from now."""
-        return cls(clock() + seconds)
+        """The deadline that is *seconds* from now, or `LONGEST_MS` if they are more."""
+        return cls(clock() + min(seconds, LONGEST_MS / 1000))
 
     def remaining_s(self, clock: Clock = monotonic) -> float:
         """Seconds left; negative once it has passed."""

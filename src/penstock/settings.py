@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from penstock.clock import LONGEST_MS
 from penstock.errors import InvalidConfiguration
 from penstock.redaction import redacted
 
@@ -28,9 +29,9 @@ CACHE_BYTES = 64 * 1024**2
 Secret = Annotated[str, Field(repr=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_MS / 1000, allow_inf_nan=False)]
 CacheBytes = Annotated[int, Field(ge=0)]
-LeaseMs = Annotated[int, Field(ge=200)]
+LeaseMs = Annotated[int, Field(ge=200, le=LONGEST_MS)]
 Level = Literal["debug", "info", "warning", "error"]
 ControlMode = Literal["none", "poll", "explicit", "on-demand"]
 
@@ -158,7 +159,7 @@ class GatewaySettings(GrpcSettings):
     direct: bool = True
     default_timeout_s: Seconds = 60.0
     server_name: str = "triton"
-    drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    drain_s: Annotated[float, Field(ge=0, le=LONGEST_MS / 1000, allow_inf_nan=False)] = 10.0
     shared_port: bool = False
     metrics: bool = True
     metrics_host: str | None = None

@@ -18,6 +18,7 @@ from chaos.planted_direct import HANDED_OVER
 from chaos.planted_doors import WHO_GETS_IN
 from chaos.planted_messages import TOO_MUCH
 from chaos.planted_outages import AWAY
+from chaos.planted_retries import FAILURES
 
 ROOT = Path(__file__).parents[2]
 _LEFT_OUT = (
@@ -293,6 +294,7 @@ MUTANTS = [
     *WHO_GETS_IN,
     *TOO_MUCH,
     *AWAY,
+    *FAILURES,
 ]
 
 

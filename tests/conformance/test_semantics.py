@@ -71,6 +71,14 @@ class TestAnswers:
 
         assert answers == [max(versions, key=int), "1"]
 
+    @pytest.mark.parametrize("years_s", [5e6, 1e7, 3e8])
+    def test_a_deadline_in_the_far_future_is_as_good_as_none(self, stub, years_s):
+        for _ in range(3):  # straight to a worker that sleeps, and through the queue
+            request = addition()
+            assert len(stub.ModelInfer(request, timeout=years_s).outputs) == 2
+            request.parameters["timeout"].int64_param = (1 << 63) - 1
+            assert len(stub.ModelInfer(request, timeout=years_s).outputs) == 2
+
     def test_an_empty_output_has_its_raw_entry_all_the_same(self, stub):
         request = pb.ModelInferRequest(model_name="identity_text")
         request.inputs.add(name="input", datatype="BYTES", shape=[1, 0])

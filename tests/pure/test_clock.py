@@ -1,8 +1,10 @@
 """Deadlines are moments of a clock that is passed in."""
 
+import math
+
 import pytest
 
-from penstock.clock import Deadline, monotonic
+from penstock.clock import LONGEST_MS, Deadline, bounded_ms, bounded_ms_of_us, monotonic
 
 
 class Hands:
@@ -41,3 +43,18 @@ def test_what_is_left_is_negative_afterwards():
 def test_without_a_clock_time_is_the_process_s_own():
     assert Deadline(monotonic() - 1).passed()
     assert 59 < Deadline.after(60).remaining_s() <= 60
+
+
+@pytest.mark.parametrize("forever_s", [LONGEST_MS / 1000 + 1, 1e7, 1e300, math.inf])
+def test_nothing_is_waited_for_longer_than_thirty_days(forever_s):
+    assert Deadline.after(forever_s, Hands(5.0)).at_s == 5.0 + LONGEST_MS / 1000
+    assert bounded_ms(forever_s) == LONGEST_MS < 1 << 32
+
+
+def test_a_time_in_milliseconds_is_never_nothing():
+    assert [bounded_ms(s) for s in (-1.0, 0.0, 0.0001, 0.25)] == [1, 1, 1, 250]
+
+
+def test_microseconds_become_milliseconds_that_are_no_fewer():
+    assert [bounded_ms_of_us(us) for us in (0, 1, 1000, 1001)] == [0, 1, 1, 2]
+    assert bounded_ms_of_us((1 << 64) - 1) == LONGEST_MS

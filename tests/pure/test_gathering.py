@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from penstock.scheduler.gathering import LOT_BYTES, PATIENCE_S, SHARE, Gathering
+from penstock.scheduler.gathering import LOT_BYTES, PATIENCE_S, SHARE, Gathering, Line, put_apart
 from penstock.scheduler.jobs import NewJob, QueueLimits
 from penstock.scheduler.keys import StageRef
 
@@ -123,3 +123,23 @@ async def test_a_lot_that_is_emptied_makes_no_call(calls):
     await turn()
 
     assert calls.ids == [["b"]]
+
+
+def test_only_the_job_that_cannot_be_sent_is_told():
+    """Those that would have travelled with it have done nothing wrong."""
+    sent, told = [], []
+
+    def send(_, entries):
+        for one, _ in entries:
+            if one.id == "wrong":
+                raise ValueError("no room for its numbers")
+        sent.extend(one.id for one, _ in entries)
+
+    entries = [
+        (job(id_), lambda error, id_=id_: told.append((id_, str(error))))
+        for id_ in ("a", "wrong", "b")
+    ]
+    put_apart(send, Line(FIRST, "gateway", QueueLimits(), ""), entries)
+
+    assert sent == ["a", "b"]
+    assert told == [("wrong", "no room for its numbers")]

@@ -1,6 +1,7 @@
 """What goes straight to a worker beside its gateway, what goes into the queue, and when."""
 
 import asyncio
+import struct
 
 import pytest
 from support.direct import Neighbour, beside, serving
@@ -370,3 +371,44 @@ async def test_statistics_do_not_wait_for_a_worker_that_dies(gateway, neighbour)
     neighbour.transport.abort()
 
     await asyncio.wait_for(reading, 5)
+
+
+async def test_a_job_that_cannot_be_sent_leaves_nothing_behind(gateway, neighbour):
+    """Its numbers have no room on a lane, or its text cannot be written: a defect, told once."""
+    for wrong in ({"ttl_ms": 1 << 32}, {"gateway": "\udcff", "begin_within_ms": LONG_MS}):
+        with pytest.raises((struct.error, UnicodeError)):
+            await asyncio.wait_for(gateway.ask("wrong", **wrong), 20)
+
+        assert (len(gateway.pending), gateway.pending.payload_bytes) == (0, 0)
+        # A revision retires once nothing of it is waited for.
+        assert (gateway.pending.waiting_for(FIRST), gateway.pending.refs()) == (0, [])
+    answer = gateway.ask("right")
+    neighbour.end(await neighbour.next_job())
+    assert await answer == b"input of right!"
+
+
+@pytest.mark.usefixtures("neighbour")
+async def test_what_a_request_lent_comes_back_when_it_cannot_be_sent(gateway):
+    with pytest.raises(struct.error):
+        await asyncio.wait_for(gateway.ask("wrong", payload=LARGE, ttl_ms=1 << 32), 20)
+
+    assert gateway.lender.lent_bytes == 0
+    assert len(gateway.pending) == 0
+
+
+async def test_neighbours_of_a_job_that_cannot_be_sent_are_answered(gateway, neighbour):
+    first = gateway.ask("first")
+    busy = await neighbour.next_job()
+    wrong = gateway.ask("wrong", ttl_ms=1 << 32)
+    right = gateway.ask("right")
+    await until(lambda: len(gateway.pending) == 3)
+    neighbour.end(busy)
+
+    await gateway.queued("right", "wrong")
+    await gateway.work_off()
+    await gateway.work_off()
+    assert {await first, await right, await wrong} == {
+        b"input of first!",
+        b"input of right!",
+        b"input of wrong!",
+    }

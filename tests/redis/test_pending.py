@@ -82,5 +82,39 @@ async def _all_wait(probe):
     return len(await probe.waiting()) == CROWD
 
 
+class Faulty:
+    """A door that takes a job once, forgets it, and fails when it comes again."""
+
+    def __init__(self):
+        self.taken = 0
+
+    def submit(self, job, limits, answered, crowd=2):  # noqa: ARG002 - a door's
+        self.taken += 1
+        if self.taken > 1:
+            raise ValueError("it cannot be sent")
+        answered(None)
+
+    async def state(self, *_):
+        return None
+
+    async def cancel(self, *_):
+        pass
+
+
+async def test_a_request_that_cannot_be_sent_again_fails_alone(redis_url):
+    """The sweep that sends it goes on with the others."""
+    async with Links(redis_url) as links:
+        pending = PendingTable(await open_queue(links), "gateway-1")
+        sweeping = asyncio.create_task(pending.sweep_regularly())
+        asked = (pending.answer_to(job(id_), UNLIMITED, door=Faulty()) for id_ in ("a", "b"))
+        answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+
+        assert [str(answer) for answer in answers] == ["it cannot be sent"] * 2
+        assert (len(pending), pending.refs()) == (0, [])
+        assert not sweeping.done()
+        sweeping.cancel()
+        await asyncio.gather(sweeping, return_exceptions=True)
+
+
 async def _claimed(probe):
     return next(iter((await probe.claim()).leases), None)

@@ -1,0 +1,36 @@
+"""Faults to plant where requests fail: what they leave behind, and when they come again."""
+
+from chaos.planted import Mutant
+
+DISPATCH = "tests/redis/test_dispatch.py::"
+
+FAILURES = [
+    Mutant(
+        "failure: a deadline is as far away as its client says",
+        "src/penstock/clock.py",
+        "int(min(seconds * 1000, LONGEST_MS))",
+        "int(seconds * 1000)",
+        "tests/pure/test_clock.py::test_nothing_is_waited_for_longer_than_thirty_days",
+    ),
+    Mutant(
+        "failure: a job that cannot be sent is waited for",
+        "gateway/pending.py",
+        "            answered(error)\n\n    def _send",
+        "            raise\n\n    def _send",
+        "tests/redis/test_pending.py::test_a_request_that_cannot_be_sent_again_fails_alone",
+    ),
+    Mutant(
+        "failure: a lane has jobs that it could not take",
+        "gateway/lanes.py",
+        "        self._transport.writelines(packed_jobs(taken))\n        self._handed |= handed\n",
+        "        self._handed |= handed\n        self._transport.writelines(packed_jobs(taken))\n",
+        DISPATCH + "test_a_job_that_cannot_be_sent_leaves_nothing_behind",
+    ),
+    Mutant(
+        "failure: one job that cannot be sent fails those beside it",
+        "scheduler/gathering.py",
+        "if len(entries) == 1:",
+        "if True:",
+        "tests/pure/test_gathering.py::test_only_the_job_that_cannot_be_sent_is_told",
+    ),
+]
