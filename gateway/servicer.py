@@ -23,7 +23,7 @@ from penstock.gateway.inference import Inference
 from penstock.gateway.live_settings import LiveSettings
 from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.statistics import model_statistics
-from penstock.gateway.status import Context, abort
+from penstock.gateway.status import Context, end_with
 from penstock.gateway.streaming import Streams, StreamTerms
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.completion import Deployment
@@ -113,11 +113,11 @@ class InferenceService:
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - the table of statuses decides
-                await abort(context, error)
+                end_with(context, error)
 
         return respond
 
-    async def _model_infer(self, message: bytes, context: Context) -> bytes:
+    async def _model_infer(self, message: bytes, context: Context) -> bytes | None:
         self._begun.add()
         try:
             key = metadata_key(context.invocation_metadata())
@@ -125,7 +125,8 @@ class InferenceService:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            await abort(context, error)
+            end_with(context, error)
+            return None
 
     async def _model_stream_infer(self, requests: AsyncIterable[bytes], context: Context) -> None:
         self._begun.add()
@@ -139,7 +140,7 @@ class InferenceService:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            await abort(context, error)
+            end_with(context, error)
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Live: it answers."""
