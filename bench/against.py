@@ -3,7 +3,8 @@
     python bench/against.py REVISION [--only W1 W1-one] [--rounds N] [--seconds S]
 
 Both clusters run at once and are loaded in turn, as `cases` says, with the same packages installed.
-The exit status is 1 when a case has become slower by more than a twentieth.
+The exit status is 1 when a case has become slower by more than a twentieth. "memory" is what large
+requests that fail add to each side's gateway.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cases import CASES, Case, in_turn, load_of, named, requests_for, side
+from memory import measure_failed
 from models import needed
 from rich.console import Console
 from rich.table import Table
@@ -34,6 +36,8 @@ def main() -> None:
         table.add_column(name, justify="left" if name in ("case", "what") else "right")
     slower = False
     with _checked_out(options.revision) as tree:
+        if "memory" in options.only:
+            table.add_row(*_failed(tree))
         for case in CASES:
             if case.name not in options.only:
                 continue
@@ -58,12 +62,31 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure this tree beside an older revision.")
-    names = [case.name for case in CASES]
+    names = [case.name for case in CASES] + ["memory"]
     parser.add_argument("revision", help="anything that git knows: a commit, a tag, main~5")
-    parser.add_argument("--only", nargs="+", choices=names, default=["W1", "W1-one"])
+    parser.add_argument("--only", nargs="+", choices=names, default=["W1", "W1-one", "memory"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     return parser.parse_args()
+
+
+def _failed(tree: Path) -> list[str]:
+    """The row that says what large requests that fail leave in the gateways."""
+    with (
+        Console(stderr=True).status("memory"),
+        cluster("w1", tree=tree) as then,
+        cluster("w1") as now,
+    ):
+        then_mb, now_mb = measure_failed(then), measure_failed(now)
+    text = "growth over requests that fail"
+    return [
+        "memory",
+        text,
+        f"{then_mb:+.1f} MB",
+        f"{now_mb:+.1f} MB",
+        f"{now_mb - then_mb:+.1f} MB",
+        "",
+    ]
 
 
 @contextmanager

@@ -5,6 +5,8 @@
 W1 at 64 callers, in slices; after each slice the resident size of every gateway process of the
 cluster is read. Reached: below 150 MB at the end, and in the last two fifths of the requests, after
 every pool and cache has filled, no more growth than allocation noise.
+
+Then large requests that are refused or fail: they leave less than a few of them.
 """
 
 import argparse
@@ -14,12 +16,15 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import psutil
 from servers import Server, cluster
 
 from penstock.loadgen.fleet import run_load
 from penstock.loadgen.plan import Plan
 from penstock.loadgen.requests import Wishes, describe, make_requests
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
 _MB = 1_000_000
 _LIMIT_MB = 150.0
@@ -28,12 +33,22 @@ _SLICE_S = 2.0
 _SETTLED = 0.6
 """The share of the requests after which nothing may grow any more."""
 
+_FAILED_MB = 16
+_FAILED_FIRST, _FAILED = 5, 40
+_FAILED_LIMIT_MB = 8.0 * _FAILED_MB
+"""A gateway keeps freed memory (penstock.heap), and gRPC buffers of its own; all would be 560."""
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryResult:
-    """Requests so far, and the largest gateway process then, in MB."""
+    """Requests so far, and the largest gateway process then, in MB.
+
+    Attributes:
+        failed_mb: more than after the first few, after many large requests that failed.
+    """
 
     samples: tuple[tuple[int, float], ...]
+    failed_mb: float
 
     @property
     def growth_mb(self) -> float:
@@ -45,7 +60,8 @@ class MemoryResult:
     @property
     def reached(self) -> bool:
         """Small enough, and steady."""
-        return self.samples[-1][1] < _LIMIT_MB and self.growth_mb < _NOISE_MB
+        steady = self.samples[-1][1] < _LIMIT_MB and self.growth_mb < _NOISE_MB
+        return steady and self.failed_mb < _FAILED_LIMIT_MB
 
     def text(self) -> str:
         """One line for people."""
@@ -54,7 +70,8 @@ class MemoryResult:
         return (
             f"gateway memory: {first[1]:.0f} MB at first, {last[1]:.0f} MB after "
             f"{last[0]:,} (goal < {_LIMIT_MB:.0f}), {self.growth_mb:+.1f} MB over the last "
-            f"{1 - _SETTLED:.0%} of them (goal < {_NOISE_MB:g}): {verdict}"
+            f"{1 - _SETTLED:.0%} of them (goal < {_NOISE_MB:g}), {self.failed_mb:+.1f} MB over "
+            f"{_FAILED} of {_FAILED_MB} MB that fail (goal < {_FAILED_LIMIT_MB:g}): {verdict}"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -62,6 +79,7 @@ class MemoryResult:
         return {
             "samples": [{"requests": count, "rss_mb": size} for count, size in self.samples],
             "growth_mb": self.growth_mb,
+            "failed_mb": self.failed_mb,
             "reached": self.reached,
         }
 
@@ -69,10 +87,36 @@ class MemoryResult:
 def measure_memory(requests: int = 100_000) -> MemoryResult:
     """Send *requests* in all and watch the gateway."""
     with cluster("w1") as server:
-        return asyncio.run(_watch(server, requests))
+        samples = asyncio.run(_watch(server, requests))
+        return MemoryResult(samples, measure_failed(server))
 
 
-async def _watch(server: Server, wanted: int) -> MemoryResult:
+def measure_failed(server: Server) -> float:
+    """By how many MB the gateway grows over large requests that are refused or fail."""
+    options = [("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(server.address, options=options) as channel:
+        stub = GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        for count in range(_FAILED):
+            if count == _FAILED_FIRST:
+                before_mb = _largest_gateway_mb(server.pid)
+            try:
+                stub.ModelInfer(_failing(count), timeout=0.002 if count % 4 == 3 else 30)
+            except grpc.RpcError:
+                continue
+            raise RuntimeError("a request that cannot be right was answered")
+    return _largest_gateway_mb(server.pid) - before_mb
+
+
+def _failing(count: int) -> pb.ModelInferRequest:
+    """An unknown model, a wrong shape, a tensor that there is not, and one with hardly any time."""
+    request = pb.ModelInferRequest(model_name="nobody" if count % 4 == 0 else "w1")
+    name = "nothing" if count % 4 == 2 else "x"
+    request.inputs.add(name=name, datatype="FP32", shape=[1, _FAILED_MB * _MB // 4])
+    request.raw_input_contents.append(bytes(_FAILED_MB * _MB))
+    return request
+
+
+async def _watch(server: Server, wanted: int) -> tuple[tuple[int, float], ...]:
     model = await describe(server.address, "w1")
     plan = Plan(
         target=server.address,
@@ -87,7 +131,7 @@ async def _watch(server: Server, wanted: int) -> MemoryResult:
         # All answers, those that came after the slice's end included.
         count += (await run_load(plan)).latency.count
         samples.append((count, _largest_gateway_mb(server.pid)))
-    return MemoryResult(tuple(samples))
+    return tuple(samples)
 
 
 def _largest_gateway_mb(pid: int) -> float:

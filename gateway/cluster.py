@@ -9,7 +9,7 @@ from penstock.gateway.catalog import Catalog
 from penstock.gateway.dead_letters import DeadLetters
 from penstock.gateway.depths import Load, loads_of
 from penstock.gateway.dispatch import Dispatch
-from penstock.gateway.status import Context, abort
+from penstock.gateway.status import end_with
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import cluster_pb2_grpc
 from penstock.scheduler.ensembles import is_ensemble
@@ -45,14 +45,15 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self._default_timeout_s = default_timeout_s
         self._begun = begun
 
-    async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:  # noqa: N802
+    async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse | None:  # noqa: N802
         """One consistent picture of the cluster."""
         try:
             return await self._status(request.model)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            await abort(context, error)
+            end_with(context, error)
+            return None
 
     async def Events(self, request: pb.EventsRequest, context: Any) -> AsyncIterator[pb.Event]:  # noqa: N802
         """What happens, as it happens."""
@@ -62,7 +63,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            await _end(context, error)
+            end_with(context, error)
 
     async def DeadLetters(self, request: pb.DeadLettersRequest, context: Any) -> Any:  # noqa: N802
         """Jobs that were set aside."""
@@ -71,7 +72,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            await abort(context, error)
+            end_with(context, error)
 
     async def RetryDeadLetter(self, request: pb.RetryDeadLetterRequest, context: Any) -> Any:  # noqa: N802
         """One of them once more, and its reply."""
@@ -84,7 +85,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            await abort(context, error)
+            end_with(context, error)
 
     async def _status(self, model: str) -> pb.StatusResponse:
         snapshot = self._catalog.snapshot
@@ -148,7 +149,3 @@ def _counts(counted: Mapping[str, int]) -> pb.VersionCounts:
         failed=counted.get("fail_count", 0),
         **{name: counted.get(name, 0) for name in _SAME_NAMES},
     )
-
-
-async def _end(context: Context, error: Exception) -> None:
-    await abort(context, error)

@@ -217,7 +217,8 @@ class Inference:
             try:
                 served = self._catalog.served(request.model_name, request.model_version)
             except ModelUnloaded as error:
-                missing = error
+                # Without its way here, of which this frame is a part: they would keep each other.
+                missing = error.with_traceback(None)
             else:
                 return served, max(0.001, ends_s - monotonic())
 

@@ -182,6 +182,8 @@ class PendingTable:
         """It waits no more, however it ended."""
         job = pending.job
         self._pending.pop(job.id, None)
+        # A shared reply's door knows the request: they would keep each other, and the payload.
+        pending.door = self._door
         self._crowds[job.ref] -= 1
         if job.later:
             self._later.subtract(job.later)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import grpc
 
 from penstock.errors import Code, InvalidConfiguration, PenstockError
-from penstock.gateway.status import Context, abort
+from penstock.gateway.status import Context, end_with
 
 _HEADER: Final = "triton-grpc-protocol-"
 _INFERENCE: Final = "inference.GRPCInferenceService/"
@@ -147,7 +147,7 @@ def _refusing(handler: Handler, text: str) -> Handler:
     """A handler of the same kind as *handler*."""
 
     async def refuse(_: Any, context: Context) -> None:
-        await abort(context, Restricted(text))
+        end_with(context, Restricted(text))
 
     if handler.request_streaming and handler.response_streaming:
         return grpc.stream_stream_rpc_method_handler(refuse)

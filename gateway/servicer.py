@@ -25,7 +25,7 @@ from penstock.gateway.live_settings import LiveSettings
 from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.small_messages import SMALL_BYTES
 from penstock.gateway.statistics import model_statistics
-from penstock.gateway.status import Context, abort
+from penstock.gateway.status import Context, end_with
 from penstock.gateway.streaming import Streams, StreamTerms
 from penstock.protos import bounds
 from penstock.protos import grpc_service_pb2 as pb
@@ -117,11 +117,11 @@ class InferenceService:
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - the table of statuses decides
-                await abort(context, error)
+                end_with(context, error)
 
         return respond
 
-    async def _model_infer(self, message: bytes, context: Context) -> bytes:
+    async def _model_infer(self, message: bytes, context: Context) -> bytes | None:
         self._begun.add()
         try:
             key = metadata_key(context.invocation_metadata())
@@ -129,7 +129,8 @@ class InferenceService:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            await abort(context, error)
+            end_with(context, error)
+            return None
 
     async def _model_stream_infer(self, requests: AsyncIterable[bytes], context: Context) -> None:
         self._begun.add()
@@ -143,7 +144,7 @@ class InferenceService:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            await abort(context, error)
+            end_with(context, error)
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Live: it answers."""

@@ -1,12 +1,12 @@
 """The one table that turns errors into gRPC's statuses."""
 
 import uuid
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple
 
 import grpc
 import structlog
 
-from penstock.errors import Code, PenstockError, StoreRefused
+from penstock.errors import Code, PenstockError, StoreRefused, forget_frames
 
 log = structlog.get_logger()
 
@@ -27,29 +27,38 @@ class Told(NamedTuple):
     retry_after_ms: int | None = None
 
 
-async def abort(context: Context, error: Exception) -> NoReturn:
-    """End the RPC with the status of *error*."""
+def end_with(context: Context, error: Exception) -> None:
+    """End the RPC with the status of *error*, as soon as its handler returns.
+
+    Not by `context.abort`: that raises an error which gRPC keeps, and with it the frames that it
+    came through, in a circle that only a full garbage collection breaks; a request's payload is
+    among what they hold.
+    """
     code, text, retry_after_ms = told(error)
     trailing: tuple[tuple[str, str], ...] = ()
     if retry_after_ms is not None:
         trailing = ((_PUSHBACK, str(retry_after_ms)),)
-    await context.abort(_BY_NUMBER[int(code)], text, trailing)
-    raise AssertionError("abort raises")
+    context.set_trailing_metadata(trailing)
+    context.set_details(text)
+    context.set_code(_BY_NUMBER[int(code)])
 
 
 def told(error: Exception) -> Told:
-    """The status of *error*.
+    """The status of *error*, which forgets how it came about.
 
     An error that nobody foresaw leaves as an id; its text stays in the log.
     """
-    if isinstance(error, StoreRefused):
-        log.error("the queue refused a command", error=str(error))
-        return Told(Code.UNAVAILABLE, "the queue failed; try again later")
-    if isinstance(error, PenstockError):
-        return Told(error.code, _shortened(str(error)), error.retry_after_ms)
-    incident = uuid.uuid4().hex[:12]
-    log.error("unexpected error", incident=incident, exc_info=error)
-    return Told(Code.INTERNAL, f"internal error {incident}")
+    try:
+        if isinstance(error, StoreRefused):
+            log.error("the queue refused a command", error=str(error))
+            return Told(Code.UNAVAILABLE, "the queue failed; try again later")
+        if isinstance(error, PenstockError):
+            return Told(error.code, _shortened(str(error)), error.retry_after_ms)
+        incident = uuid.uuid4().hex[:12]
+        log.error("unexpected error", incident=incident, exc_info=error)
+        return Told(Code.INTERNAL, f"internal error {incident}")
+    finally:
+        forget_frames(error)
 
 
 def _shortened(text: str) -> str:

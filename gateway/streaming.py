@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.errors import Code, PenstockError, ShuttingDown
+from penstock.errors import Code, PenstockError, ShuttingDown, forget_frames
 from penstock.gateway import admission
 from penstock.gateway.decoupled import Asked, Decoupled, wants_final
 from penstock.gateway.inference import Inference
@@ -218,7 +218,11 @@ class _Line:
         left = {*self._all, *self._aside, reader}
         for task in left:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        for ended in await asyncio.gather(*left, return_exceptions=True):
+            if isinstance(ended, BaseException):
+                # It came through frames that know this line, which knows the task that has it.
+                forget_frames(ended)
+        self._all.clear()
 
 
 def success(body: bytes, *, final: bool = True) -> bytes:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from penstock.errors import Code, PenstockError
+from penstock.errors import Code, PenstockError, forget_frames
 from penstock.scheduler.jobs import Timing
 from penstock.tensors import NUMPY_TYPES, Array
 from penstock.workers import encoding
@@ -92,6 +92,8 @@ class Execution:
         try:
             return self._run_together(batch)
         except Exception as error:  # noqa: BLE001 - runtimes raise what they like
+            # Whoever holds the result would be held by it, and the batch's tensors with them.
+            forget_frames(error)
             if len(batch) == 1:
                 return Ran([failure_of(error)], Timing(), error)
             singles = [self.run([work]) for work in batch]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from penstock.errors import Code, OutOfMemory, StoreUnavailable
+from penstock.errors import Code, OutOfMemory, StoreUnavailable, forget_frames
 from penstock.scheduler.chunks import Added, Chunks, Ended
 from penstock.scheduler.jobs import Chunk, Outcome, Timing
 from penstock.scheduler.link import Link
@@ -176,6 +176,7 @@ class StreamingWorker(Worker):
                 raise
             except Exception as error:  # noqa: BLE001 - the model's code raises what it likes
                 failure = failure_of(error)
+                forget_frames(error)
             # Whatever was made before it failed comes before the failure.
             await reply.there()
         except _HandOver:

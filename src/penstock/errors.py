@@ -30,6 +30,20 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
+def forget_frames(error: BaseException | None) -> None:
+    """Let go of what *error*, and those it came from, hold through their tracebacks.
+
+    A frame on the way often has the error in one of its variables; together they keep each other,
+    and all else that those frames know, a request's payload included, until the garbage collector
+    looks at everything there is. To be called where an error ends.
+    """
+    if error is None or error.__traceback__ is None:
+        return
+    error.__traceback__ = None
+    forget_frames(error.__cause__)
+    forget_frames(error.__context__)
+
+
 class PenstockError(Exception):
     """Something that a caller can understand and act on.
 

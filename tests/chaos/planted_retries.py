@@ -27,6 +27,20 @@ FAILURES = [
         DISPATCH + "test_a_job_that_cannot_be_sent_leaves_nothing_behind",
     ),
     Mutant(
+        "failure: an error keeps the frames that it came through",
+        "src/penstock/errors.py",
+        "    error.__traceback__ = None\n",
+        "",
+        "tests/pure/test_execution.py::test_a_batch_that_failed_is_held_by_nobody",
+    ),
+    Mutant(
+        "failure: a shared reply's door keeps its request",
+        "gateway/pending.py",
+        "        pending.door = self._door\n",
+        "",
+        "tests/redis/test_failed_requests.py",
+    ),
+    Mutant(
         "failure: one job that cannot be sent fails those beside it",
         "scheduler/gathering.py",
         "if len(entries) == 1:",

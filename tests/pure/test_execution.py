@@ -1,5 +1,9 @@
 """Jobs of a batch run together, and each gets what it would have got alone."""
 
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -60,6 +64,40 @@ def outputs(ran, name="y"):
         result if isinstance(result, Failure) else result[name].array().tolist()
         for result in ran.results
     ]
+
+
+class Refusing:
+    """A shard that takes nothing, and knows of its inputs whether anybody holds them still."""
+
+    def __init__(self):
+        self.signature = DOUBLED
+        self.seen = []
+
+    def run(self, inputs, outputs):
+        self.seen += [weakref.ref(array) for array in inputs.values()]
+        raise ValueError(f"no {outputs[0]} of this")
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_batch_that_failed_is_held_by_nobody(threads):
+    """Not even by its error, before any garbage collection."""
+    runtime = Refusing()
+    execution = Execution(runtime, ["x"], ["y"], batched=True)
+    gc.disable()
+    try:
+        batch = [ask([1, 2]), ask([3, 4])]
+        if threads:
+            with ThreadPoolExecutor(threads) as device:
+                ran = device.submit(execution.run, batch).result()
+        else:
+            ran = execution.run(batch)
+        told = [result.message for result in ran.results]
+        del batch
+
+        assert told == ["no y of this"] * 2
+        assert [array() for array in runtime.seen] == [None] * 3
+    finally:
+        gc.enable()
 
 
 class TestTogether:
