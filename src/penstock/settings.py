@@ -20,6 +20,12 @@ PREFIX = "PENSTOCK_"
 LEASE_MS = 5000
 """How long a worker may be silent before others get its jobs."""
 
+RUN_LIMIT_S = 600.0
+"""How long a batch may run before its worker is taken for hung."""
+
+WORKER_SILENCE_S = 60.0
+"""How long a worker may give its node no sign of life: it may hold the interpreter meanwhile."""
+
 CACHE_BYTES = 64 * 1024**2
 """Of cached replies on the whole cluster."""
 
@@ -190,6 +196,8 @@ class NodeSettings(RoleSettings):
         threads: computing threads of each CPU worker; None to share the cores evenly.
         memory_mib: of the CPU device; None for what the machine has.
         lease_ms: length of its workers' leases.
+        run_limit_s: a batch that runs for longer ends its worker, which is started anew.
+        worker_silence_s: a worker without a sign of life for so long is killed, and started anew.
         allow_python_models: Python models may be placed here: the repository's code is run.
     """
 
@@ -198,6 +206,8 @@ class NodeSettings(RoleSettings):
     threads: Count | None = None
     memory_mib: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
+    run_limit_s: Seconds = RUN_LIMIT_S
+    worker_silence_s: Seconds = WORKER_SILENCE_S
     allow_python_models: bool = False
 
 
@@ -212,6 +222,8 @@ class WorkerSettings(RoleSettings):
         generation: of the version's content that it belongs to; None for the published one.
         threads: computing threads; None for the number of cores.
         lease_ms: length of its leases.
+        run_limit_s: a batch that runs for longer ends the process.
+        heartbeat_fd: file descriptor of a pipe that gets its signs of life; None for none.
         allow_python_models: it may load a Python model: the repository's code is run.
     """
 
@@ -228,6 +240,8 @@ class WorkerSettings(RoleSettings):
     generation: str | None = None
     threads: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
+    run_limit_s: Seconds = RUN_LIMIT_S
+    heartbeat_fd: Annotated[int, Field(ge=0)] | None = None
     allow_python_models: bool = False
 
 
@@ -247,6 +261,7 @@ class UpSettings(BaseSettings):
         allow_python_models: the repository may hold Python models, whose code is run.
         threads: computing threads of each CPU worker; None to share the cores evenly.
         lease_ms: length of the workers' leases.
+        run_limit_s, worker_silence_s: as the node has them.
         memory_mib: that workers on the CPU may use in all; None for what the machine has.
         data: where the embedded store keeps its data; None for a place that is removed at the end.
         ready_file: is written, with the gateway's address, once every model that can be ready is.
@@ -273,6 +288,8 @@ class UpSettings(BaseSettings):
     allow_python_models: bool = False
     threads: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
+    run_limit_s: Seconds = RUN_LIMIT_S
+    worker_silence_s: Seconds = WORKER_SILENCE_S
     memory_mib: Count | None = None
     data: Path | None = None
     ready_file: Path | None = None
