@@ -12,7 +12,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import Message
 
-from penstock.gateway.status import Context, abort
+from penstock.gateway.status import Context, end_with
 from penstock.protos import bounds
 
 SMALL_BYTES: Final = 1 << 16
@@ -60,24 +60,28 @@ def _bounded(handler: Handler, kind: type[Message]) -> Handler:
     )
 
 
-async def read(kind: type[Message], message: bytes, context: Context) -> Any:
-    """The request, parsed; one that is too large, or damaged, ends the call."""
+def read(kind: type[Message], message: bytes, context: Context) -> Any:
+    """The request, parsed; None for one that is too large, or damaged: its call ends so."""
     try:
         return bounds.parse(kind, message, SMALL_BYTES)
     except Exception as error:  # noqa: BLE001 - the table of statuses decides
-        await abort(context, error)
+        end_with(context, error)
+        return None
 
 
 def _unary_unary(answer: Any, kind: type[Message]) -> Any:
     async def respond(message: bytes, context: Context) -> Any:
-        return await answer(await read(kind, message, context), context)
+        request = read(kind, message, context)
+        return None if request is None else await answer(request, context)
 
     return respond
 
 
 def _unary_stream(answer: Any, kind: type[Message]) -> Any:
     async def respond(message: bytes, context: Context) -> None:
-        request = await read(kind, message, context)
+        request = read(kind, message, context)
+        if request is None:
+            return
         given = answer(request, context)
         if asyncio.iscoroutine(given):  # it writes by itself
             await given
@@ -92,7 +96,10 @@ def _stream_stream(answer: Any, kind: type[Message]) -> Any:
     async def respond(messages: AsyncIterator[bytes], context: Context) -> None:
         async def requests() -> AsyncIterator[Any]:
             async for message in messages:
-                yield await read(kind, message, context)
+                request = read(kind, message, context)
+                if request is None:
+                    return
+                yield request
 
         async for response in answer(requests(), context):
             await context.write(response)

@@ -18,6 +18,7 @@ class Announcer:
         self._registry = registry
         self._record = record
         self._signature: pb.Signature | None = None
+        self._left = False
 
     @property
     def record(self) -> pb.Worker:
@@ -25,8 +26,8 @@ class Announcer:
         return self._record
 
     async def run(self) -> None:
-        """Announce until cancelled; an outage of Redis is waited out."""
-        while True:
+        """Announce until cancelled, or gone; an outage of Redis is waited out."""
+        while not self._left:
             try:
                 await self._announce()
             except PenstockError as error:
@@ -50,6 +51,7 @@ class Announcer:
 
     async def leave(self) -> None:
         """Take the record out of the registry."""
+        self._left = True
         await self._registry.withdraw(self._record)
 
     async def _announce(self) -> None:

@@ -34,11 +34,11 @@ from penstock.scheduler.registry import Registry
 from penstock.scheduler.snapshot import Snapshot
 from penstock.scheduler.wishes import Wishes
 from penstock.settings import WorkerSettings
-from penstock.workers.announcer import Announcer
 from penstock.workers.batching import BatchRules
 from penstock.workers.duty import Duty
 from penstock.workers.execution import Execution
 from penstock.workers.exits import BROKEN, CANNOT_LOAD, DRAINED
+from penstock.workers.heartbeat import Heartbeat
 from penstock.workers.python_execution import PythonExecution
 from penstock.workers.reception import Reception
 from penstock.workers.renewal import Renewal
@@ -52,25 +52,25 @@ from penstock.workers.worker import DeviceBroken, Worker
 
 log = structlog.get_logger()
 
-_HUNG_AFTER_S = 600.0
-
 
 async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
     async with stop_signals() as stop, Links(settings.redis) as links:
-        announcer = Announcer(Registry(links), _record(settings))
-        announcing = asyncio.create_task(announcer.run())
-        try:
+        with _heartbeat(settings) as heartbeat:
             with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
-                status = await _load_and_work(settings, links, announcer, device, stop)
-        finally:
-            announcing.cancel()
-            await asyncio.gather(announcing, return_exceptions=True)
-        if status != CANNOT_LOAD:
-            # Who waits for this worker need not miss it first; a failure stays to be read.
-            with contextlib.suppress(PenstockError):
-                await announcer.leave()
+                status = await _load_and_work(settings, links, heartbeat, device, stop)
+            if status != CANNOT_LOAD:
+                # Who waits for this worker need not miss it first; a failure stays to be read.
+                with contextlib.suppress(PenstockError):
+                    await heartbeat.leave()
         return status
+
+
+def _heartbeat(settings: WorkerSettings) -> Heartbeat:
+    pipe, limit_s = settings.heartbeat_fd, settings.run_limit_s
+    if pipe is not None:
+        os.set_inheritable(pipe, False)
+    return Heartbeat(settings.redis, _record(settings), pipe=pipe, run_limit_s=limit_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,12 @@ class _Loaded:
 async def _load_and_work(
     settings: WorkerSettings,
     links: Links,
-    announcer: Announcer,
+    heartbeat: Heartbeat,
     device: ThreadPoolExecutor,
     stop: asyncio.Event,
 ) -> int:
     queue = await open_queue(links)
-    loading = asyncio.create_task(_load(settings, links, announcer, device))
+    loading = asyncio.create_task(_load(settings, links, heartbeat, device))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -103,21 +103,21 @@ async def _load_and_work(
         loaded = loading.result()
     except (ArtifactUnusable, InvalidConfiguration) as error:
         log.error("the shard cannot be loaded", reason=str(error))  # noqa: TRY400
-        await announcer.become(pb.WORKER_STATE_FAILED, reason=str(error))
+        await heartbeat.become(pb.WORKER_STATE_FAILED, reason=str(error))
         return CANNOT_LOAD
-    duty = _duty(settings, announcer.record, loaded)
+    duty = _duty(settings, heartbeat.record, loaded)
     link = links.blocking(queue.keys_of(settings.model).tag)
     with Renewal(
-        settings.redis, settings.model, settings.lease_ms, hung_after_s=_HUNG_AFTER_S
+        settings.redis, settings.model, settings.lease_ms, run_limit_s=settings.run_limit_s
     ) as renewal:
         worker = _worker(loaded, duty, queue, link, renewal, device)
         reception = Reception(worker, Notes(queue, duty.ref, duty.boot_id))
         async with reception.open(duty.boot_id):
-            announcer.record.lane = reception.name
-            await announcer.become(pb.WORKER_STATE_READY)
+            heartbeat.record.lane = reception.name
+            await heartbeat.become(pb.WORKER_STATE_READY)
             log.info("ready", shard=loaded.stage.artifact, device=settings.device)
             rest_collector()
-            write_ready(settings.ready_file, announcer.record.id)
+            write_ready(settings.ready_file, heartbeat.record.id)
             telling = asyncio.create_task(
                 tell_regularly(worker.tempo, queue, settings.model, duty.boot_id)
             )
@@ -134,13 +134,13 @@ async def _load_and_work(
 
 
 async def _load(
-    settings: WorkerSettings, links: Links, announcer: Announcer, device: ThreadPoolExecutor
+    settings: WorkerSettings, links: Links, heartbeat: Heartbeat, device: ThreadPoolExecutor
 ) -> _Loaded:
     loop = asyncio.get_running_loop()
     async with contextlib.aclosing(Registry(links).watch()) as snapshots:
         version, stage = await _stage_of(settings, snapshots)
-        announcer.record.fingerprint = stage.fingerprint
-        announcer.record.generation = version.generation
+        heartbeat.record.fingerprint = stage.fingerprint
+        heartbeat.record.generation = version.generation
         ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
         code_of = version if settings.allow_python_models else None
         config = ModelConfig.FromString(version.config)
@@ -158,7 +158,7 @@ async def _load(
                 ),
             )
             samples = read_samples(config, repository / version.model / warmup.FOLDER)
-        await announcer.become(pb.WORKER_STATE_LOADING, signature=runtime.signature)
+        await heartbeat.become(pb.WORKER_STATE_LOADING, signature=runtime.signature)
         deployment = await _deployment_of(version, snapshots)
     execution = _execution(runtime, deployment, stage)
     await loop.run_in_executor(device, partial(warm_up, execution, deployment, stage, samples))

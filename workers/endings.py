@@ -5,6 +5,7 @@ cannot be written is not lost: the lease ends, and another worker has the job.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
@@ -27,7 +28,7 @@ from penstock.workers.work import Work
 log = structlog.get_logger()
 
 NO_TIME: Final = Timing()
-_RETRY_DELAY_MS, _MOST_ATTEMPTS = 50, 3
+_RETRY_DELAY_MS: Final = 50
 _PERSIST_S = 60.0
 
 Write = Callable[[], Awaitable[list[Held]]]
@@ -41,6 +42,9 @@ class Recipient(Protocol):
 
     def leave(self, jobs: Sequence[str]) -> None:
         """Jobs were not begun, or need another try."""
+
+    def break_off(self) -> None:
+        """The device broke while it had the jobs that are left: one may have been the reason."""
 
 
 class Endings:
@@ -58,6 +62,7 @@ class Endings:
         self._queue = queue
         self._renewal = renewal
         self._writing: set[asyncio.Task[None]] = set()
+        self._abandoned: list[Work] = []
         self._no_state = None if duty.states is None else b""
         self.recipients: dict[str, Recipient | None] = {}
 
@@ -114,7 +119,7 @@ class Endings:
             write = partial(self._queue.give_back, self._duty.ref.model, token, ids)
             self._begin(write, group)
 
-    def retry(self, works: Iterable[Work], why: str, most: int = _MOST_ATTEMPTS) -> None:
+    def retry(self, works: Iterable[Work], why: str, most: int) -> None:
         """Return jobs for another try, elsewhere or later; the last of *most* fails them."""
         for token, group in _by_token(works):
             ids = [work.lease.id for work in group]
@@ -124,6 +129,25 @@ class Endings:
             again = partial(self._queue.retry, self._duty.ref.model, token, ids)
             write = partial(again, delay_ms=_RETRY_DELAY_MS, most=most, why=why)
             self._begin(write, group)
+
+    def abandon(self, works: Iterable[Work]) -> None:
+        """The device broke while it had *works*: `forsake` marks them, as a worker's death would.
+
+        Until then they stay this worker's.
+        """
+        self._abandoned += works
+
+    async def forsake(self) -> None:
+        """Let others have what is abandoned, each job alone; once all else is written."""
+        tokens = {work.lease.token for work in self._abandoned}
+        for token in tokens.intersection(self.recipients):
+            recipient = self.recipients[token]
+            if recipient is not None:
+                recipient.break_off()
+        if tokens.difference(self.recipients):
+            # If there is no store, the node does it, or the lease ends.
+            with contextlib.suppress(PenstockError):
+                await self._queue.forsake(self._duty.ref.model, self._duty.boot_id)
 
     async def written(self) -> None:
         """Wait until everything is written, or given up."""

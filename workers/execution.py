@@ -82,6 +82,11 @@ class Execution:
         return self._runtime.any_thread
 
     @property
+    def fixed_work(self) -> bool:
+        """Whether the shapes of its inputs tell how much a run computes."""
+        return self._runtime.fixed_work
+
+    @property
     def guesses(self) -> bool:
         """Whether warming up must guess sizes other than the batch's."""
         start = 1 if self._batched else 0

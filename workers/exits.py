@@ -11,9 +11,13 @@ BROKEN: Final = 71
 _REASONS: Final = {
     DRAINED: "it was told to stop by somebody else than its node",
     CANNOT_LOAD: "its shard cannot be loaded; its log says why",
-    HUNG: "a batch made no progress for too long",
+    HUNG: "it made no progress for longer than --run-limit-s",
     BROKEN: "its device no longer ran the shard",
 }
+
+
+SILENT: Final = "it was silent for longer than --worker-silence-s, and was killed"
+"""Of a worker whose node has heard nothing of it."""
 
 
 def reason_of(status: int) -> str:

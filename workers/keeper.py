@@ -2,6 +2,7 @@
 
 It starts the process, sees it end, hands its jobs to others at once, and starts it again after a
 pause that grows while it keeps failing. While no process runs, the keeper speaks for the worker.
+A process that runs and gives no sign of life is killed (`listening`).
 """
 
 import asyncio
@@ -17,7 +18,9 @@ import penstock
 from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.snapshot import worker_id
-from penstock.workers.exits import CANNOT_LOAD, reason_of
+from penstock.settings import WORKER_SILENCE_S
+from penstock.workers.exits import CANNOT_LOAD, SILENT, reason_of
+from penstock.workers.listening import listening, until_silent
 
 log = structlog.get_logger()
 
@@ -60,6 +63,7 @@ class Keeper:
         *,
         environment: Mapping[str, str] | None = None,
         stop_s: float = STOP_S,
+        silence_s: float = WORKER_SILENCE_S,
     ) -> None:
         """*environment* is the worker's; None for this process's."""
         self.placement = placement
@@ -67,6 +71,8 @@ class Keeper:
         self._office = office
         self._environment = environment
         self._stop_s = stop_s
+        self._silence_s = silence_s
+        self._was_silent = False
         self._pause = _Pause()
         self._record = pb.Worker(
             id=worker_id(placement),
@@ -102,21 +108,39 @@ class Keeper:
         """One life of the process, from its start to its exit status."""
         self._record.boot_id = uuid.uuid4().hex[:16]
         self._record.state, self._record.reason = pb.WORKER_STATE_LOADING, ""
-        process = await asyncio.create_subprocess_exec(
-            *self._command(self._record, self.placement),
-            stdin=asyncio.subprocess.DEVNULL,
-            env=self._environment,
-            # Ctrl-C in the terminal is for the node, which ends its workers in order.
-            start_new_session=True,
-        )
-        self._record.pid = process.pid
+        self._was_silent = False
+        with listening(self._environment) as (heard, environment, given):
+            process = await asyncio.create_subprocess_exec(
+                *self._command(self._record, self.placement),
+                stdin=asyncio.subprocess.DEVNULL,
+                # Ctrl-C in the terminal is for the node, which ends its workers in order.
+                start_new_session=True,
+                env=environment,
+                pass_fds=given,
+            )
+            self._record.pid = process.pid
+            silent = asyncio.create_task(until_silent(heard, self._silence_s))
+            try:
+                return await self._until_ended(process, silent, stop)
+            finally:
+                silent.cancel()
+
+    async def _until_ended(
+        self,
+        process: asyncio.subprocess.Process,
+        silent: "asyncio.Task[None]",
+        stop: asyncio.Event,
+    ) -> int:
         await self._announce()
         ended = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
+            await asyncio.wait({ended, stopping, silent}, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
                 await _end(process, ended, self._stop_s)
+            elif not ended.done():
+                self._was_silent = True
+                process.kill()
             return await ended
         finally:
             stopping.cancel()
@@ -132,7 +156,7 @@ class Keeper:
             self._record.reason = said.reason if said and said.reason else reason_of(status)
         else:
             self._record.state = pb.WORKER_STATE_RESTARTING
-            self._record.reason = reason_of(status)
+            self._record.reason = SILENT if self._was_silent else reason_of(status)
         self._record.pid = 0
         log.warning("worker ended", worker=self._record.id, reason=self._record.reason)
 

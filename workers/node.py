@@ -104,8 +104,13 @@ class _Agent:
         await self._crew.stop()
 
     def _keeper_of(self, placement: pb.Placement) -> Keeper:
-        environment = role_environment(self._settings.redis)
-        return Keeper(placement, self._command, self, environment=environment)
+        return Keeper(
+            placement,
+            self._command,
+            self,
+            environment=role_environment(self._settings.redis),
+            silence_s=self._settings.worker_silence_s,
+        )
 
     def _command(self, worker: pb.Worker, placement: pb.Placement) -> list[str]:
         settings = self._settings
@@ -122,6 +127,7 @@ class _Agent:
             "generation": placement.generation,
             "threads": self._threads(),
             "lease-ms": settings.lease_ms,
+            "run-limit-s": settings.run_limit_s,
             "log-level": settings.log_level,
             "parent-pid": os.getpid(),
         }

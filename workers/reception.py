@@ -149,6 +149,12 @@ class _Caller(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def break_off(self) -> None:
+        """End the lane as a worker's death does: what the gateway has there may be the reason."""
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
     def tell_room(self) -> None:
         """Say how much is welcome at a time, where that is news."""
         rows = self._worker.direct_rows()

@@ -1,16 +1,18 @@
 """Renewal: keeps a worker's leases alive, from a thread and a connection of its own.
 
-A long kernel, or a computation that holds the interpreter, cannot make a live worker lose its
-jobs. The thread also watches the running batch: one that makes no progress for too long ends the
-process, so that the jobs go to another worker and the node starts a new one.
+A long kernel, or a computation on the event loop, cannot make a live worker lose its jobs. The
+thread also watches the batch that runs: where it takes much longer than was foreseen, what the
+worker has behind it goes back to the queue, for others; where it makes no progress for too long,
+the process ends, so that its jobs go to another worker and the node starts a new one.
 """
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable
-from typing import Final, Self
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, Self
 
 import structlog
 
@@ -20,24 +22,46 @@ from penstock.scheduler.keyspace import open_queue
 from penstock.scheduler.link import Links
 from penstock.scheduler.queue import Queue
 from penstock.workers.exits import HUNG
+from penstock.workers.silence import Silence
 from penstock.workers.work import Work
 
 log = structlog.get_logger()
 
 _AGAIN_S: Final = 0.1
+_LATE_S: Final = 1.0
+_LATE_TIMES: Final = 4.0
+"""A batch is late when it takes a second and so many times as long as was foreseen."""
+
+_LONGEST_PAUSE_S: Final = 2.0
+
+
+class _Run(NamedTuple):
+    """The batch that runs."""
+
+    jobs: int
+    foreseen_s: float
+
+    @property
+    def late_after_s(self) -> float:
+        return _LATE_S + _LATE_TIMES * self.foreseen_s
 
 
 class Renewal:
     """The leases that a worker holds, renewed every third of their length."""
 
-    def __init__(self, redis: str, model: str, lease_ms: int, *, hung_after_s: float) -> None:
+    def __init__(self, redis: str, model: str, lease_ms: int, *, run_limit_s: float) -> None:
+        """*run_limit_s*: a batch that runs for longer ends the process."""
         self._redis = redis
         self._model = model
+        self._pause_s = min(lease_ms / 3000, _LONGEST_PAUSE_S)
         self._lease_ms = lease_ms
-        self._hung_after_s = hung_after_s
+        self._run_limit_s = run_limit_s
         self._lock = threading.Lock()
         self._held: dict[str, Work] = {}
-        self._running_since: float | None = None
+        self._current: _Run | None = None
+        self._told: _Run | None = None
+        self._silence = Silence(most_step_s=2 * self._pause_s)
+        self._running_s = 0.0
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._main, name="renewal", daemon=True)
@@ -61,13 +85,21 @@ class Renewal:
             for work in works:
                 self._held.pop(work.lease.id, None)
 
-    def batch_begins(self) -> None:
-        """The device starts a batch."""
-        self._running_since = time.monotonic()
+    def begin(self, works: Sequence[Work]) -> list[Work]:
+        """Take *works* for the next batch, but for those that were given back meanwhile."""
+        with self._lock:
+            begun = [work for work in works if not work.given_back]
+            for work in begun:
+                work.begun = True
+        return begun
+
+    def batch_begins(self, jobs: int = 1, foreseen_s: float | None = None) -> None:
+        """A batch starts, on whatever thread."""
+        self._current = _Run(jobs, foreseen_s or 0.0)
 
     def batch_ends(self) -> None:
-        """The device is done with it."""
-        self._running_since = None
+        """It is done."""
+        self._current = None
 
     def _main(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -79,6 +111,8 @@ class Renewal:
                 async with Links(self._redis) as links:
                     queue = await open_queue(links)
                     while not await self._paused():
+                        with contextlib.suppress(StoreUnavailable):
+                            await self._look_at_batch(queue)
                         await self._renew(queue)
             except (PenstockError, OSError) as error:
                 log.warning("renewing leases failed", error=str(error))
@@ -105,10 +139,11 @@ class Renewal:
             return
 
     async def _paused(self) -> bool:
-        """Wait for a third of a lease; whether it is time to stop."""
+        """Wait for a third of a lease, or less; whether it is time to stop."""
         try:
-            await asyncio.wait_for(self._stop.wait(), self._lease_ms / 3000)
+            await asyncio.wait_for(self._stop.wait(), self._pause_s)
         except TimeoutError:
+            self._check_progress()
             return False
         return True
 
@@ -117,10 +152,42 @@ class Renewal:
             return list(self._held.values())
 
     def _check_progress(self) -> None:
-        since = self._running_since
-        if since is not None and time.monotonic() - since > self._hung_after_s:
-            log.error("the batch makes no progress: ending", after_s=self._hung_after_s)
+        """End the process where the batch makes none, whether or not there is a store."""
+        run = self._current
+        seconds = self._silence.seconds(run, time.monotonic())
+        self._running_s = 0.0 if run is None else seconds
+        if self._running_s > self._run_limit_s:
+            log.error("the batch makes no progress: ending", after_s=self._run_limit_s)
             os._exit(HUNG)
+
+    async def _look_at_batch(self, queue: Queue) -> None:
+        """Give others what waits behind a batch that is late."""
+        run = self._current
+        if run is None or self._running_s <= run.late_after_s:
+            return
+        behind = self._behind()
+        if run is not self._told:
+            self._told = run
+            foreseen_s = round(run.foreseen_s, 3)
+            log.warning(
+                "a batch takes longer than was foreseen, others get what waits behind it",
+                seconds=round(self._running_s, 1),
+                foreseen_s=foreseen_s,
+                jobs=run.jobs,
+                behind=len(behind),
+            )
+        for token in {work.lease.token for work in behind}:
+            group = [work for work in behind if work.lease.token == token]
+            await queue.give_back(self._model, token, [work.lease.id for work in group])
+            self.release(group)
+
+    def _behind(self) -> list[Work]:
+        """What the worker has not begun, and will not begin any more."""
+        with self._lock:
+            behind = [work for work in self._held.values() if not work.begun]
+            for work in behind:
+                work.given_back = True
+        return behind
 
 
 def _mark(held: list[Work], answers: list[Held]) -> None:

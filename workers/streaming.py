@@ -150,7 +150,8 @@ class StreamingWorker(Worker):
         self._chunks = Chunks(queue)
         self._hand_over_s: float | None = None
 
-    async def _run_on_device(self, batch: list[Work], rows: int) -> None:
+    async def _run_on_device(self, batch: list[Work], rows: int, size: int) -> None:
+        del size  # a reply takes as long as its parts do
         # Nothing is claimed ahead: nobody knows how long this takes, and other workers may be idle.
         (work,) = batch
         began_ns = time.perf_counter_ns()

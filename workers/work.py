@@ -38,7 +38,10 @@ class Work:
         tensors: all that the job carries, by name.
         shape_key: equal for jobs that can run in one batch.
         ends_s: its deadline on this process's monotonic clock.
+        size: bytes of its tensors.
         revoked: it was cancelled, or its lease was lost; set by the renewal.
+        given_back: others may have it, for the batch before it takes too long; so, too.
+        begun: it is in a batch that runs or has run.
         leg: of a job of an ensemble; its tensors are those that the model knows.
         carried: the tensors that such a job came with, under the ensemble's names.
     """
@@ -49,7 +52,10 @@ class Work:
     tensors: dict[str, Tensor]
     shape_key: Hashable
     ends_s: float
+    size: int = 0
     revoked: bool = False
+    given_back: bool = False
+    begun: bool = False
     leg: Leg | None = None
     carried: Mapping[str, Tensor] = field(default_factory=lambda: _NOTHING)
 

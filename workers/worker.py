@@ -1,8 +1,8 @@
 """The worker: claims jobs of one stage, runs them in batches, and ends each.
 
 The claimer keeps at most one batch ahead, the device is kept busy, and what has ended is sent off
-(`endings`). One event loop owns all of it; long batches run on the device's own thread, short ones
-right where they are.
+(`endings`). One event loop owns all of it; batches run on the device's own thread, or right where
+they are if they are known to be short (`foresight`).
 """
 
 import asyncio
@@ -20,18 +20,18 @@ from penstock.lifetime import until_first
 from penstock.scheduler.jobs import Claim, ClaimTerms, Lease
 from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
-from penstock.workers.batching import GuaranteedTurns, Pace, choose_batch, rows_to_claim
+from penstock.workers.batching import GuaranteedTurns, choose_batch, rows_to_claim
 from penstock.workers.decoding import Decoder, PayloadLost
 from penstock.workers.duty import Duty
 from penstock.workers.endings import NO_TIME, Endings, Recipient
 from penstock.workers.execution import Execution, Failure, Ran
+from penstock.workers.foresight import SHORT_S, Foresight
 from penstock.workers.renewal import Renewal
 from penstock.workers.tempo import Tempo
 from penstock.workers.work import Work
 
 log = structlog.get_logger()
 
-_SHORT_S: Final = 0.001
 _LOT_S: Final = 0.004
 """Who hands jobs over has to wait so long at most until they are done."""
 
@@ -79,7 +79,10 @@ class Worker:
             by_parameters=duty.by_parameters,
         )
         self._endings = Endings(duty, queue, link, renewal)
-        self._pace = Pace()
+        self._foresight = Foresight(
+            inline=execution.any_thread and execution.fixed_work,
+            fixed_shapes=not execution.guesses,
+        )
         self._turns = GuaranteedTurns()
         self.tempo = Tempo()
         self._staged: list[Work] = []
@@ -88,7 +91,7 @@ class Worker:
         self._draining = False
         self._told = ""
         self._sleeps_since_s: float | None = None
-        self.takes_direct = _takes_direct(duty, execution)
+        self.takes_direct = self._foresight.inline and _needs_no_queue(duty)
         self.on_sleep: Callable[[], None] | None = None
         self._nonces = count()
         self._room = asyncio.Event()
@@ -109,6 +112,12 @@ class Worker:
             await until_first(stop, claimer, self._broken)
         except DeviceBroken:
             await self._drain(claimer)
+            # Only what the device had is left: it may have been the reason.
+            await self._endings.forsake()
+            raise
+        except Exception:
+            # A defect: what ran may have been the reason; what had not begun has not.
+            await self._drain(claimer)
             raise
         else:
             await self._drain(claimer)
@@ -128,7 +137,7 @@ class Worker:
                 await asyncio.wait({self._running})
         finally:
             unbegun, self._staged = self._staged, []
-            self._endings.give_back(unbegun)
+            self._endings.give_back(work for work in unbegun if not work.given_back)
             await self._endings.written()
 
     # claiming
@@ -215,9 +224,9 @@ class Worker:
 
     def direct_rows(self) -> int:
         """How many rows at a time may be handed over; none where even one takes long."""
-        if self._draining or self._pace.rows_within(_SHORT_S) == 0:
+        if self._draining or self._foresight.rows_within(SHORT_S) == 0:
             return 0
-        return min(self._pace.rows_within(_LOT_S), self._duty.rules.most_rows)
+        return min(self._foresight.rows_within(_LOT_S), self._duty.rules.most_rows)
 
     def answer_directly(self, token: str, recipient: Recipient | None) -> None:
         """Jobs with this *token*, which begins with `DIRECT`, are *recipient*'s."""
@@ -231,6 +240,13 @@ class Worker:
         """Begin jobs that were handed over while `is_asleep`."""
         self.tempo.claimed(time.perf_counter())
         self._stage(leases)
+        # One that is larger than those before it may take long, and then belongs into the queue.
+        fit: list[Work] = []
+        long: list[Work] = []
+        for work in self._staged:
+            (long if self._foresight.is_longer(work, _LOT_S) else fit).append(work)
+        self._staged = fit
+        self._endings.give_back(long)
         self._begin()
 
     def _fall_asleep(self) -> None:
@@ -247,13 +263,16 @@ class Worker:
             if not batch:
                 continue
             rows = sum([work.lease.rows for work in batch])
-            if self._is_short(rows):
-                # The way to the device's thread and back would take longer than the batch.
+            size = sum([work.size for work in batch])
+            if self._foresight.is_short(batch, size):
+                self._renewal.batch_begins(len(batch))
                 began_s = time.perf_counter()
                 ran = self._execution.run(batch)
-                self._end(batch, ran, rows, time.perf_counter() - began_s)
+                took_s = time.perf_counter() - began_s
+                self._renewal.batch_ends()
+                self._end(batch, ran, rows, size, took_s)
             else:
-                self._run(self._run_on_device(batch, rows))
+                self._run(self._run_on_device(batch, rows, size))
 
     def _next_batch(self) -> list[Work]:
         """Take the next batch; jobs that nobody waits for any more are ended instead."""
@@ -263,16 +282,13 @@ class Worker:
         else:
             taken = {id(work) for work in chosen}
             self._staged = [work for work in self._staged if id(work) not in taken]
+        chosen = self._renewal.begin(chosen)
         now_s = time.monotonic()
         over = [work for work in chosen if work.revoked or work.ends_s <= now_s]
         if not over:
             return chosen
         self._endings.finish(over, Ran([_TOO_LATE] * len(over), NO_TIME))
         return [work for work in chosen if not work.revoked and work.ends_s > now_s]
-
-    def _is_short(self, rows: int) -> bool:
-        foreseen_s = self._pace.foreseen_s(rows)
-        return self._execution.any_thread and foreseen_s is not None and foreseen_s < _SHORT_S
 
     def _run(self, work: "asyncio._CoroutineLike[None]") -> None:
         """Keep the device busy with *work*."""
@@ -289,11 +305,11 @@ class Worker:
             self._claim_ahead()
             self._begin()
 
-    async def _run_on_device(self, batch: list[Work], rows: int) -> None:
+    async def _run_on_device(self, batch: list[Work], rows: int, size: int) -> None:
         loop = asyncio.get_running_loop()
-        after_s = self._pace.claim_after_s(rows)
+        after_s = self._foresight.claim_after_s(size)
         timer = None if after_s is None else loop.call_later(after_s, self._claim_ahead)
-        self._renewal.batch_begins()
+        self._renewal.batch_begins(len(batch), self._foresight.foreseen_s(size))
         began_s = time.perf_counter()
         try:
             ran = await loop.run_in_executor(self._device, self._execution.run, batch)
@@ -302,12 +318,12 @@ class Worker:
             if timer is not None:
                 timer.cancel()
         self._running = None
-        self._end(batch, ran, rows, time.perf_counter() - began_s)
+        self._end(batch, ran, rows, size, time.perf_counter() - began_s)
         self._claim_ahead()
         self._begin()
 
-    def _end(self, batch: list[Work], ran: Ran, rows: int, took_s: float) -> None:
-        self._pace.observe(rows, took_s)
+    def _end(self, batch: list[Work], ran: Ran, rows: int, size: int, took_s: float) -> None:
+        self._foresight.observe(batch, rows, size, took_s)
         if ran.error is None:
             self.tempo.ended(rows, time.perf_counter())
         if ran.error is not None and self._is_suspect(batch, ran):
@@ -328,15 +344,18 @@ class Worker:
     async def _check_device(self, batch: list[Work], ran: Ran, rows: int) -> None:
         """End the batch as it ran if the device still does what it was warmed up with."""
         loop = asyncio.get_running_loop()
+        self._renewal.batch_begins()
         try:
             await loop.run_in_executor(self._device, self._execution.warm_up, 1)
         except Exception as error:
-            self._endings.retry(batch, str(ran.error))
+            self._endings.abandon(batch)
             raise DeviceBroken(str(error)) from error
+        finally:
+            self._renewal.batch_ends()
         self._endings.finish(batch, ran, rows)
 
 
-def _takes_direct(duty: Duty, execution: Execution) -> bool:
+def _needs_no_queue(duty: Duty) -> bool:
     """Whether it matters for no job of the shard which way it comes, but for the time."""
     alone = duty.last and duty.ref.stage == 0 and duty.states is None
-    return alone and execution.any_thread and duty.rules.patience_us == 0
+    return alone and duty.rules.patience_us == 0

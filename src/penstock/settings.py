@@ -23,6 +23,12 @@ PREFIX = "PENSTOCK_"
 LEASE_MS = 5000
 """How long a worker may be silent before others get its jobs."""
 
+RUN_LIMIT_S = 600.0
+"""How long a batch may run before its worker is taken for hung."""
+
+WORKER_SILENCE_S = 60.0
+"""How long a worker may give its node no sign of life: it may hold the interpreter meanwhile."""
+
 CACHE_BYTES = 64 * 1024**2
 """Of cached replies on the whole cluster."""
 
@@ -203,6 +209,8 @@ class NodeSettings(RoleSettings):
         threads: computing threads of each CPU worker; None to share the cores evenly.
         memory_mib: of the CPU device; None for what the machine has.
         lease_ms: length of its workers' leases.
+        run_limit_s: a batch that runs for longer ends its worker, which is started anew.
+        worker_silence_s: a worker without a sign of life for so long is killed, and started anew.
         allow_python_models: Python models may be placed here: the repository's code is run.
         allow_code_overrides: code that came over the network with a load is run here.
     """
@@ -212,6 +220,8 @@ class NodeSettings(RoleSettings):
     threads: Count | None = None
     memory_mib: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
+    run_limit_s: Seconds = RUN_LIMIT_S
+    worker_silence_s: Seconds = WORKER_SILENCE_S
     allow_python_models: bool = False
     allow_code_overrides: bool = False
 
@@ -227,6 +237,8 @@ class WorkerSettings(RoleSettings):
         generation: of the version's content that it belongs to; None for the published one.
         threads: computing threads; None for the number of cores.
         lease_ms: length of its leases.
+        run_limit_s: a batch that runs for longer ends the process.
+        heartbeat_fd: file descriptor of a pipe that gets its signs of life; None for none.
         allow_python_models: it may load a Python model: the repository's code is run.
         allow_code_overrides: it may load code that came over the network with a load.
     """
@@ -244,6 +256,8 @@ class WorkerSettings(RoleSettings):
     generation: str | None = None
     threads: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
+    run_limit_s: Seconds = RUN_LIMIT_S
+    heartbeat_fd: Annotated[int, Field(ge=0)] | None = None
     allow_python_models: bool = False
     allow_code_overrides: bool = False
 
@@ -265,6 +279,7 @@ class UpSettings(BaseSettings):
         allow_code_overrides: code that comes over the network with a load is run.
         threads: computing threads of each CPU worker; None to share the cores evenly.
         lease_ms: length of the workers' leases.
+        run_limit_s, worker_silence_s: as the node has them.
         memory_mib: that workers on the CPU may use in all; None for what the machine has.
         data: where the embedded store keeps its data; None for a place that is removed at the end.
         ready_file: is written, with the gateway's address, once every model that can be ready is.
@@ -292,6 +307,8 @@ class UpSettings(BaseSettings):
     allow_code_overrides: bool = False
     threads: Count | None = None
     lease_ms: LeaseMs = LEASE_MS
+    run_limit_s: Seconds = RUN_LIMIT_S
+    worker_silence_s: Seconds = WORKER_SILENCE_S
     memory_mib: Count | None = None
     data: Path | None = None
     ready_file: Path | None = None

@@ -19,6 +19,7 @@ from chaos.planted_doors import WHO_GETS_IN
 from chaos.planted_messages import TOO_MUCH
 from chaos.planted_outages import AWAY
 from chaos.planted_retries import FAILURES
+from chaos.planted_runtime import LONG_RUNS
 
 ROOT = Path(__file__).parents[2]
 _LEFT_OUT = (
@@ -295,6 +296,7 @@ MUTANTS = [
     *TOO_MUCH,
     *AWAY,
     *FAILURES,
+    *LONG_RUNS,
 ]
 
 

@@ -17,6 +17,17 @@ from penstock.workers.exits import CANNOT_LOAD, reason_of
 from penstock.workers.keeper import Keeper
 
 SLEEPS = "import time; time.sleep(60)"
+BEATS = """
+import os, time
+while True:
+    os.write(int(os.environ["PENSTOCK_HEARTBEAT_FD"]), b".")
+    time.sleep(0.05)
+"""
+FALLS_SILENT = """
+import os, time
+os.write(int(os.environ["PENSTOCK_HEARTBEAT_FD"]), b".")
+time.sleep(60)
+"""
 IGNORES = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 
 
@@ -91,6 +102,22 @@ async def test_a_worker_that_is_killed_is_mourned_and_started_again(keep):
     assert "SIGKILL" in next(record.reason for record in desk.told if record.reason)
     assert desk.told[-1].restarts == 1
     assert desk.told[-1].boot_id != first.boot_id
+
+
+async def test_a_worker_that_falls_silent_is_started_again(keep):
+    desk, other = Desk(), Desk()
+    keep(FALLS_SILENT, desk, silence_s=0.5)
+    keep(BEATS, other, silence_s=0.5)
+    await eventually(lambda: desk.pid and other.pid)
+    first, lives = desk.told[0], other.pid
+
+    await eventually(lambda: desk.pid != first.pid)
+
+    assert desk.forsaken == [("m", first.boot_id)]
+    assert "--worker-silence-s" in next(record.reason for record in desk.told if record.reason)
+    assert not _runs(first.pid)
+    assert other.pid == lives
+    assert other.forsaken == []
 
 
 async def test_a_shard_that_cannot_be_loaded_keeps_its_reason(keep):

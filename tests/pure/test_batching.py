@@ -107,7 +107,7 @@ class TestPace:
     def test_the_next_batch_is_claimed_just_before_this_one_ends(self):
         pace = Pace(lead_s=0.25)
 
-        pace.observe(rows=4, took_s=2.0)
+        pace.observe(size=4, took_s=2.0)
 
         assert pace.claim_after_s(8) == pytest.approx(4.0 - 0.25)
         assert pace.claim_after_s(1) == pytest.approx(0.5 - 0.25)
@@ -115,22 +115,22 @@ class TestPace:
     def test_short_batches_are_not_worth_it(self):
         pace = Pace(lead_s=0.25)
 
-        pace.observe(rows=4, took_s=1.0)
+        pace.observe(size=4, took_s=1.0)
 
         assert pace.claim_after_s(1) is None
 
     def test_a_fifth_of_each_new_batch_is_believed(self):
         pace = Pace(lead_s=0.0)
 
-        pace.observe(rows=1, took_s=1.0)
-        pace.observe(rows=2, took_s=4.0)
+        pace.observe(size=1, took_s=1.0)
+        pace.observe(size=2, took_s=4.0)
 
         assert pace.claim_after_s(1) == pytest.approx(1.2)
 
-    def test_a_batch_without_rows_counts_as_one(self):
+    def test_a_batch_without_bytes_counts_as_one(self):
         pace = Pace(lead_s=0.0)
 
-        pace.observe(rows=0, took_s=1.0)
+        pace.observe(size=0, took_s=1.0)
 
         assert pace.claim_after_s(2) == pytest.approx(2.0)
 

@@ -1,177 +1,18 @@
 """A worker that takes jobs straight from a gateway, and what it leaves to its queue."""
 
-import asyncio
-import contextlib
-import itertools
-import secrets
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
 import pytest
+from support.at_work import BLOCKS, DUTY, Caller, Doubling, payload, values, working
 from support.direct import beside, serving
-from support.infer_requests import spec
-from support.probe import FIRST, LONG_MS, Probe
-from support.records import signature
+from support.probe import FIRST
 from support.waiting import until
 
 from penstock.arena import Arena
 from penstock.errors import Code
-from penstock.lane import (
-    LEFT,
-    Frames,
-    Kind,
-    LaneJob,
-    call,
-    ends_in,
-    frame,
-    packed_jobs,
-    room_in,
-)
-from penstock.protos import grpc_service_pb2 as pb
+from penstock.lane import LEFT, Kind, call, frame
 from penstock.scheduler import scripts
-from penstock.scheduler.direct import Notes
-from penstock.scheduler.keyspace import open_queue
-from penstock.scheduler.link import Links
 from penstock.workers.batching import BatchRules
-from penstock.workers.duty import Duty
-from penstock.workers.execution import Execution
-from penstock.workers.reception import Reception
-from penstock.workers.renewal import Renewal
-from penstock.workers.worker import Worker
-
-BLOCKS = -7.0
-SIGNATURE = signature([spec("x", "FP32", -1, 1)], [spec("y", "FP32", -1, 1)])
-DUTY = Duty(
-    ref=FIRST,
-    last=True,
-    boot_id="",
-    waypoint="worker",
-    consumes=("x",),
-    keeps=("y",),
-    rules=BatchRules(most_rows=8, together=True),
-    batched=True,
-    optional=frozenset(),
-    by_parameters=False,
-    lease_ms=LONG_MS,
-)
-
-
-class Doubling:
-    """A shard; it blocks on `BLOCKS` until its test says so."""
-
-    any_thread = True
-
-    def __init__(self):
-        self.signature = SIGNATURE
-        self.blocked, self.go_on = threading.Event(), threading.Event()
-
-    def run(self, inputs, outputs):
-        (name,) = outputs
-        if (inputs["x"] == BLOCKS).any():
-            self.blocked.set()
-            assert self.go_on.wait(20)
-        return {name: 2 * inputs["x"]}
-
-
-def payload(*values, id_=""):
-    request = pb.ModelInferRequest(model_name=FIRST.model, id=id_)
-    request.inputs.add(name="x", datatype="FP32", shape=[len(values), 1])
-    request.raw_input_contents.append(np.float32(values).tobytes())
-    return request.SerializeToString()
-
-
-def values(body):
-    (raw,) = pb.ModelInferResponse.FromString(body).raw_output_contents
-    return np.frombuffer(raw, "<f4").tolist()
-
-
-class Caller(asyncio.Protocol):
-    """A gateway's end of a lane that sends what its test says."""
-
-    def __init__(self):
-        self.room, self.ends, self.noted, self.lost, self.left = 0, {}, 0, False, False
-        self._frames = Frames()
-
-    def connection_made(self, transport):
-        self.transport = transport
-        transport.writelines(frame(Kind.HELLO, b"gateway-1"))
-
-    def connection_lost(self, _):
-        self.lost = True
-
-    def data_received(self, data):
-        for kind, content in self._frames.feed(data):
-            if kind == Kind.ROOM:
-                self.room = room_in(content)
-            elif kind == Kind.NOTED:
-                self.noted += 1
-            elif kind == Kind.BYE:
-                self.left = True
-            else:
-                self.ends |= {end.number: end for end in ends_in(content)}
-
-    def hand(self, *jobs, ttl_ms=LONG_MS):
-        """Hand over jobs given as (number, payload)."""
-        self.transport.writelines(packed_jobs(LaneJob(n, 1, ttl_ms, 0, body) for n, body in jobs))
-
-    async def end_of(self, number):
-        return await until(lambda: self.ends.get(number))
-
-    async def told_of_room(self):
-        """Hand over small jobs until the worker has found out how quick it is."""
-        for number in itertools.count(1000):
-            self.hand((number, payload(1)))
-            await self.end_of(number)
-            if self.room:
-                return
-
-
-class Working:
-    """A worker, and a queue to fill for it."""
-
-    def __init__(self, probe, worker, reception, runtime, stop):
-        self.probe = probe
-        self.worker = worker
-        self.reception = reception
-        self.runtime = runtime
-        self.stop = stop
-
-    async def call(self):
-        caller = Caller()
-        loop = asyncio.get_running_loop()
-        await loop.create_unix_connection(lambda: caller, sock=call(self.reception.name))
-        return caller
-
-    async def asleep(self):
-        await until(self.worker.is_asleep)
-
-    async def statistics(self):
-        return await self.probe.queue.statistics(FIRST.model, FIRST.version)
-
-
-@contextlib.asynccontextmanager
-async def working(url, duty=DUTY, runtime=None):
-    runtime, boot_id = runtime or Doubling(), secrets.token_hex(8)
-    duty, stop = replace(duty, boot_id=boot_id), asyncio.Event()
-    names = [[one.name for one in some] for some in (SIGNATURE.inputs, SIGNATURE.outputs)]
-    execution = Execution(runtime, *names, batched=True)
-    async with Links(url) as links:
-        queue = await open_queue(links)
-        link = links.blocking(queue.keys_of(FIRST.model).tag)
-        with (
-            Renewal(url, FIRST.model, LONG_MS, hung_after_s=600) as renewal,
-            ThreadPoolExecutor(1) as device,
-        ):
-            worker = Worker(duty, queue, link, execution, renewal, device)
-            reception = Reception(worker, Notes(queue, FIRST, boot_id))
-            async with reception.open(boot_id):
-                running = asyncio.create_task(worker.run(stop))
-                yield Working(Probe(links, queue), worker, reception, runtime, stop)
-                runtime.go_on.set()
-                stop.set()
-                await running
 
 
 @pytest.fixture
@@ -206,7 +47,7 @@ async def test_requests_of_a_gateway_beside_it_come_straight_once_it_is_known_to
 
 
 async def test_a_worker_says_how_much_it_takes_once_it_knows(at_work):
-    caller = await at_work.call()
+    caller = await at_work.connected(Caller())
     await at_work.asleep()
     assert caller.room == 0
 
@@ -215,7 +56,7 @@ async def test_a_worker_says_how_much_it_takes_once_it_knows(at_work):
 
 
 async def test_a_worker_at_work_leaves_what_it_is_handed(at_work):
-    caller = await at_work.call()
+    caller = await at_work.connected(Caller())
     await at_work.probe.enqueue("a", payload=payload(BLOCKS))
     await until(at_work.runtime.blocked.is_set)
 
@@ -228,7 +69,7 @@ async def test_a_worker_at_work_leaves_what_it_is_handed(at_work):
 
 
 async def test_a_worker_that_left_something_says_when_it_sleeps_again(at_work, monkeypatch):
-    caller = await at_work.call()
+    caller = await at_work.connected(Caller())
     await at_work.asleep()
     await caller.told_of_room()
     with monkeypatch.context() as busy:
@@ -241,7 +82,7 @@ async def test_a_worker_that_left_something_says_when_it_sleeps_again(at_work, m
 
 
 async def test_one_that_runs_a_direct_job_leaves_the_next(at_work):
-    caller = await at_work.call()
+    caller = await at_work.connected(Caller())
     await at_work.asleep()
     caller.hand((1, payload(BLOCKS)))
     await until(at_work.runtime.blocked.is_set)
@@ -260,7 +101,7 @@ def arena():
 
 
 async def test_what_a_gateway_lends_is_read_where_it_lies(at_work, arena):
-    caller = await at_work.call()
+    caller = await at_work.connected(Caller())
     await at_work.asleep()
     caller.hand((1, arena.lend(payload(3)).handle))
 
@@ -268,7 +109,7 @@ async def test_what_a_gateway_lends_is_read_where_it_lies(at_work, arena):
 
 
 async def test_what_changed_while_it_was_computed_has_no_result(at_work, arena):
-    caller = await at_work.call()
+    caller = await at_work.connected(Caller())
     await at_work.asleep()
     loan = arena.lend(payload(BLOCKS))
     caller.hand((1, loan.handle))
@@ -282,7 +123,7 @@ async def test_what_changed_while_it_was_computed_has_no_result(at_work, arena):
 
 
 async def test_what_cannot_be_read_is_said_to_be_lost(at_work, arena):
-    caller = await at_work.call()
+    caller = await at_work.connected(Caller())
     await at_work.asleep()
     loan = arena.lend(payload(3))
     arena.take_back(loan)
@@ -304,7 +145,7 @@ async def test_what_is_handed_over_waits_for_a_look_into_the_queue(at_work):
 
 
 async def test_a_bad_request_harms_no_other(at_work):
-    caller = await at_work.call()
+    caller = await at_work.connected(Caller())
     await at_work.asleep()
     caller.hand((1, b"\xff"), (2, payload(2)), (3, payload()))
 
@@ -317,7 +158,7 @@ async def test_a_bad_request_harms_no_other(at_work):
 
 
 async def test_a_late_job_is_not_begun(at_work):
-    caller = await at_work.call()
+    caller = await at_work.connected(Caller())
     await at_work.asleep()
     caller.hand((1, payload(BLOCKS)), ttl_ms=0)
 
@@ -326,12 +167,12 @@ async def test_a_late_job_is_not_begun(at_work):
 
 
 async def test_a_gateway_that_goes_away_leaves_a_worker_that_works(at_work):
-    caller = await at_work.call()
+    caller = await at_work.connected(Caller())
     await at_work.asleep()
     caller.hand((1, payload(BLOCKS)))
     await until(at_work.runtime.blocked.is_set)
     caller.transport.abort()
-    other = await at_work.call()
+    other = await at_work.connected(Caller())
     at_work.runtime.go_on.set()
 
     await at_work.asleep()
@@ -341,7 +182,7 @@ async def test_a_gateway_that_goes_away_leaves_a_worker_that_works(at_work):
 
 async def test_a_worker_that_ends_finishes_what_it_runs_and_nothing_more(redis_url):
     async with working(redis_url) as at_work:
-        caller = await at_work.call()
+        caller = await at_work.connected(Caller())
         await at_work.asleep()
         caller.hand((1, payload(BLOCKS)))
         await until(at_work.runtime.blocked.is_set)
@@ -357,7 +198,7 @@ async def test_a_worker_that_ends_finishes_what_it_runs_and_nothing_more(redis_u
 
 
 async def test_it_tells_when_all_is_counted(at_work):
-    caller = await at_work.call()
+    caller = await at_work.connected(Caller())
     await at_work.asleep()
     caller.hand((1, payload(1)))
     assert (await caller.end_of(1)).code == Code.OK
@@ -402,6 +243,13 @@ async def test_shards_that_need_the_queue_take_nothing(redis_url, changes):
 async def test_a_shard_that_is_bound_to_its_thread_takes_nothing(redis_url):
     runtime = Doubling()
     runtime.any_thread = False
+    async with working(redis_url, runtime=runtime) as one:
+        assert one.reception.name == ""
+
+
+async def test_a_shard_that_computes_as_much_as_its_values_say_takes_nothing(redis_url):
+    runtime = Doubling()
+    runtime.fixed_work = False
     async with working(redis_url, runtime=runtime) as one:
         assert one.reception.name == ""
 

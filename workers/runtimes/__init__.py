@@ -52,6 +52,11 @@ class Runtime(Protocol):
         """Whether `run` may be called on another thread than the one that loaded it."""
         ...
 
+    @property
+    def fixed_work(self) -> bool:
+        """Whether the shapes of its inputs tell how much a run computes, whatever they hold."""
+        ...
+
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run once, on the calling thread.
 

@@ -15,6 +15,7 @@ from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.tensors import Array
 from penstock.workers.runtimes import DeviceRef, InputRejected
 from penstock.workers.runtimes.onnx_options import CUDA, providers, run_options, session_options
+from penstock.workers.runtimes.onnx_work import has_fixed_work
 
 DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -45,10 +46,16 @@ class OnnxRuntime:
     any_thread = True
 
     def __init__(
-        self, session: Any, signature: cluster_pb2.Signature, run_options: Any = None
+        self,
+        session: Any,
+        signature: cluster_pb2.Signature,
+        run_options: Any = None,
+        *,
+        fixed_work: bool = False,
     ) -> None:
         self._session = session
         self._run_options = run_options
+        self.fixed_work = fixed_work
         self.signature = signature
         self._text = {spec.name for spec in signature.inputs if spec.datatype == "BYTES"}
         self._text_outputs = {spec.name for spec in signature.outputs if spec.datatype == "BYTES"}
@@ -79,7 +86,7 @@ class OnnxRuntime:
             parameter_bytes=_bytes_on_disk(artifact),
         )
         _check_text_and_half(signature, artifact)
-        return cls(session, signature, run_options(config))
+        return cls(session, signature, run_options(config), fixed_work=has_fixed_work(artifact))
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run once; see `Runtime.run`."""

@@ -44,6 +44,7 @@ class PythonRuntime:
 
     # Its code may hold what belongs to the thread that loaded it.
     any_thread = False
+    fixed_work = False
 
     def __init__(
         self,

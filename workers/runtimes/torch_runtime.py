@@ -27,6 +27,7 @@ class TorchRuntime:
 
     # OpenMP has a number of threads for each thread that calls it.
     any_thread = False
+    fixed_work = False
 
     def __init__(
         self, program: Any, device: torch.device, signature: cluster_pb2.Signature

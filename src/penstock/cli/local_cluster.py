@@ -105,14 +105,16 @@ class LocalCluster:
         common = ["--log-level", settings.log_level]
         place = ["--host", settings.host, "--port", str(settings.port)]
         threads = [] if settings.threads is None else ["--threads", str(settings.threads)]
-        lease = ["--lease-ms", str(settings.lease_ms)]
+        limits = ["--lease-ms", str(settings.lease_ms)]
+        limits += ["--run-limit-s", str(settings.run_limit_s)]
+        limits += ["--worker-silence-s", str(settings.worker_silence_s)]
         if settings.memory_mib is not None:
             threads += ["--memory-mib", str(settings.memory_mib)]
         code = ["--allow-python-models"] if settings.allow_python_models else []
         uploads = ["--allow-code-overrides"] if settings.allow_code_overrides else []
         return {
             "scheduler": [*common, *models, *control],
-            "node": [*common, *models, *lease, *threads, *code, *uploads],
+            "node": [*common, *models, *limits, *threads, *code, *uploads],
             "gateway": [
                 *(*common, *place, "--processes", str(settings.processes)),
                 *("--allow-client-shm", str(settings.allow_client_shm).lower()),

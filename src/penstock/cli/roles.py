@@ -70,6 +70,19 @@ LeaseMs = Annotated[
     int | None,
     typer.Option(help="How long a silent worker keeps its jobs; 200 or more. (default: 5000)"),
 ]
+RunLimitS = Annotated[
+    float | None,
+    typer.Option(
+        help="A batch that runs for longer ends its worker, which is started again. (default: 600)"
+    ),
+]
+WorkerSilenceS = Annotated[
+    float | None,
+    typer.Option(
+        help="A worker that gives no sign of life for longer is killed and started again. "
+        "(default: 60)"
+    ),
+]
 LogLevel = Annotated[
     str | None, typer.Option(help="debug, info, warning or error. (default: info)")
 ]
@@ -260,6 +273,8 @@ def node(
     ] = None,
     memory_mib: MemoryMib = None,
     lease_ms: LeaseMs = None,
+    run_limit_s: RunLimitS = None,
+    worker_silence_s: WorkerSilenceS = None,
     allow_python_models: AllowPythonModels = None,
     allow_code_overrides: AllowCodeOverrides = None,
     log_level: LogLevel = None,
@@ -304,6 +319,10 @@ def worker(
         int | None, typer.Option(help="Computing threads. (default: one for each core)")
     ] = None,
     lease_ms: LeaseMs = None,
+    run_limit_s: RunLimitS = None,
+    heartbeat_fd: Annotated[
+        int | None, typer.Option(help="A pipe that gets a byte each second.", metavar="FD")
+    ] = None,
     allow_python_models: AllowPythonModels = None,
     allow_code_overrides: AllowCodeOverrides = None,
     log_level: LogLevel = None,
@@ -339,7 +358,7 @@ def _begin(role: str, kind: "type[S]", options: dict[str, Any]) -> "S":
     keep_freed_memory()
     configure_logging(role, level=settings.log_level, json_lines=settings.log_json)
     # Facts of this process alone: what it starts must not take them over.
-    for name in ("PENSTOCK_READY_FILE", "PENSTOCK_PARENT_PID"):
+    for name in ("PENSTOCK_READY_FILE", "PENSTOCK_PARENT_PID", "PENSTOCK_HEARTBEAT_FD"):
         os.environ.pop(name, None)
     forget_secrets()
     keep_password(settings.redis)

@@ -23,6 +23,8 @@ from penstock.cli.roles import (
     MetricsPort,
     PollSecs,
     ResponseCacheBytes,
+    RunLimitS,
+    WorkerSilenceS,
 )
 from penstock.errors import InvalidConfiguration
 
@@ -77,6 +79,8 @@ def up(
         int | None,
         typer.Option(help="How long a silent worker keeps its jobs; 200 or more. (default: 5000)"),
     ] = None,
+    run_limit_s: RunLimitS = None,
+    worker_silence_s: WorkerSilenceS = None,
     memory_mib: MemoryMib = None,
     data: Annotated[
         Path | None,

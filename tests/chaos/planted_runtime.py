@@ -1,0 +1,89 @@
+"""Faults to plant in how workers run batches, show that they live, and are cut out of models."""
+
+from chaos.planted import Mutant
+
+WORKER = "tests/redis/test_worker.py::"
+HEARTBEAT = "tests/redis/test_heartbeat.py::"
+FORESIGHT = "tests/pure/test_foresight.py::"
+KEEPER = "tests/cluster/test_keeper.py::"
+
+LONG_RUNS = [
+    Mutant(
+        "runs: a large request is foreseen like a small one",
+        "workers/decoding.py",
+        "known.leg, known.shape_key, sum(map(len, raws))",
+        "known.leg, known.shape_key, 1",
+        FORESIGHT + "test_a_request_of_unusual_size_is_not_foreseen_as_short",
+    ),
+    Mutant(
+        "runs: loops, too, run on the event loop",
+        "workers/worker.py",
+        "inline=execution.any_thread and execution.fixed_work",
+        "inline=execution.any_thread",
+        WORKER
+        + "test_a_shard_that_computes_as_long_as_its_values_say_never_runs_on_the_event_loop",
+    ),
+    Mutant(
+        "runs: sizes that were never run are believed to be short",
+        "workers/foresight.py",
+        "foreseen_s = self._seen.get(_shape_of(batch, size))",
+        "foreseen_s = self._pace.foreseen_s(size)",
+        FORESIGHT + "test_where_dims_are_free_only_what_was_run_before_is_known_to_be_short",
+    ),
+    Mutant(
+        "runs: a size out of the request's values is taken for fixed",
+        "workers/runtimes/onnx_work.py",
+        "return all(name in told for name in sizes if name)",
+        "return True",
+        "tests/pure/test_onnx_work.py::test_what_values_of_the_request_tell_is_not",
+    ),
+    Mutant(
+        "runs: what waits behind a late batch is run as well as given back",
+        "workers/renewal.py",
+        "begun = [work for work in works if not work.given_back]",
+        "begun = list(works)",
+        WORKER + "test_what_waits_behind_a_batch_that_is_late_is_given_to_others",
+    ),
+    Mutant(
+        "runs: what waits behind a late batch waits on",
+        "workers/renewal.py",
+        "await self._look_at_batch(queue)",
+        "pass",
+        WORKER + "test_what_waits_behind_a_batch_that_is_late_is_given_to_others",
+    ),
+    Mutant(
+        "runs: an event loop without progress is left alone",
+        "workers/heartbeat.py",
+        "self._check_loop(time.monotonic())",
+        "pass",
+        HEARTBEAT + "test_an_event_loop_without_progress_ends_the_process",
+    ),
+    Mutant(
+        "runs: a silent worker is waited for",
+        "workers/keeper.py",
+        "                self._was_silent = True\n                process.kill()\n",
+        "                pass\n",
+        KEEPER + "test_a_worker_that_falls_silent_is_started_again",
+    ),
+    Mutant(
+        "runs: time in which nobody listened counts as silence",
+        "workers/silence.py",
+        "min(now_s - self._looked_s, self._most_step_s)",
+        "now_s - self._looked_s",
+        "tests/pure/test_silence.py",
+    ),
+    Mutant(
+        "device: what it broke on is given back as if it were innocent",
+        "workers/worker.py",
+        "self._endings.abandon(batch)",
+        "self._endings.give_back(batch)",
+        WORKER + "test_what_a_device_broke_on_runs_alone_and_is_set_aside_when_it_breaks_another",
+    ),
+    Mutant(
+        "device: the gateway that handed over what it broke on hears an orderly end",
+        "workers/endings.py",
+        "                recipient.break_off()\n",
+        "                pass\n",
+        WORKER + "test_the_gateway_that_handed_it_over_hears_it_as_a_death",
+    ),
+]

@@ -1,0 +1,77 @@
+"""Foresight: how long a batch will take, by its bytes, and whether it may run on the event loop.
+
+On the loop runs only what is known to be short: a shard whose work follows from its inputs' shapes,
+on shapes that are fixed, or that were run before. All else has the device's thread, where a batch
+that takes longer than was thought holds up nobody (ADR 0023).
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import Final
+
+from penstock.workers.batching import Pace
+from penstock.workers.work import Work
+
+SHORT_S: Final = 0.001
+"""The way to the device's thread and back would take longer than such a batch."""
+
+_MOST_SHAPES: Final = 1024
+"""That are remembered, the latest; a batch of another one merely has the device's thread."""
+
+
+class Foresight:
+    """What is known of one shard's batches.
+
+    Attributes:
+        inline: whether any of them may run on the event loop.
+    """
+
+    def __init__(self, *, inline: bool, fixed_shapes: bool) -> None:
+        """*fixed_shapes*: the shard's inputs have no free dimension but the batch's."""
+        self.inline = inline
+        self._fixed_shapes = fixed_shapes
+        self._pace = Pace()
+        self._row_bytes = 1.0
+        self._seen: dict[Hashable, float] = {}
+
+    def is_short(self, batch: Sequence[Work], size: int) -> bool:
+        """Whether *batch*, of *size* bytes, is known to be done at once."""
+        if not self.inline:
+            return False
+        if self._fixed_shapes:
+            foreseen_s = self._pace.foreseen_s(size)
+        else:
+            foreseen_s = self._seen.get(_shape_of(batch, size))
+        return foreseen_s is not None and foreseen_s < SHORT_S
+
+    def foreseen_s(self, size: int) -> float | None:
+        """How long a batch of *size* bytes will take; None while nothing is known."""
+        return self._pace.foreseen_s(size)
+
+    def claim_after_s(self, size: int) -> float | None:
+        """As `Pace.claim_after_s`."""
+        return self._pace.claim_after_s(size)
+
+    def observe(self, batch: Sequence[Work], rows: int, size: int, took_s: float) -> None:
+        """*batch* ran for *took_s* seconds."""
+        self._pace.observe(size, took_s)
+        self._row_bytes = max(1, size) / max(1, rows)
+        if self.inline and not self._fixed_shapes:
+            shape = _shape_of(batch, size)
+            if shape not in self._seen and len(self._seen) >= _MOST_SHAPES:
+                del self._seen[next(iter(self._seen))]
+            self._seen[shape] = took_s
+
+    def rows_within(self, seconds: float) -> int:
+        """How many rows like the latest will take no longer; 0 while nothing is known."""
+        return int(self._pace.size_within(seconds) / self._row_bytes)
+
+    def is_longer(self, work: Work, seconds: float) -> bool:
+        """Whether *work* alone is foreseen to take longer than that, where sizes are free."""
+        if self._fixed_shapes:
+            return False
+        foreseen_s = self._pace.foreseen_s(work.size)
+        return foreseen_s is not None and foreseen_s > seconds
+
+
+def _shape_of(batch: Sequence[Work], size: int) -> Hashable:
+    return batch[0].shape_key, size, len(batch)
