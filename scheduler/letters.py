@@ -1,7 +1,8 @@
 """Dead letters: jobs that were set aside because they ended their workers.
 
 The newest 256 of each partition are kept, and what they carried for a week, if it was at most
-1 MiB (lua/lib/set_aside.lua). A letter leaves when its job is retried with success.
+1 MiB, and of all of a partition the newest 16 MiB (lua/lib/set_aside.lua). A letter leaves when its
+job is retried with success.
 """
 
 import asyncio
@@ -158,6 +159,7 @@ def _outcome(letter: Letter, answer: Any) -> str | Exception | None:
         return LetterGone(letter.job, "it has been removed, or retried by somebody else")
     return LetterGone(
         letter.job,
-        "what it carried is not kept for longer than a week, nor beyond 1 MiB; "
+        "what it carried is not kept for longer than a week, nor beyond 1 MiB "
+        "(16 MiB of all letters together); "
         "send the request again",
     )

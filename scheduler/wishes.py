@@ -33,6 +33,7 @@ UNWISHED_MS: Final = 600_000
 _STALE_MS: Final = 60_000
 _PIECE_BYTES: Final = 1 << 20
 
+_KEEP = scripts.load("registry_keep")
 _WISH = scripts.load("registry_wish")
 _ANSWER = scripts.load("registry_answer")
 _OFFER = scripts.load("registry_offer")
@@ -153,8 +154,8 @@ class Wishes:
         key = RegistryKeys.contents + digest
         # In pieces: others use the same connection, and must not wait long.
         for start in range(0, len(content), _PIECE_BYTES):
-            await self._link.command("SETRANGE", key, start, content[start : start + _PIECE_BYTES])
-        await self._link.command("PEXPIRE", key, UNWISHED_MS)
+            piece = content[start : start + _PIECE_BYTES]
+            await self._link.call(_KEEP, (key,), (start, piece, UNWISHED_MS))
         return digest
 
     async def fetch(self, file: pb.File) -> bytes:

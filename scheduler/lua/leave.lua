@@ -10,9 +10,10 @@ local kind = kind_of(ARGV[1])
 if redis.call('HDEL', KEYS[1], 'w:' .. ARGV[2]) == 0 then
   return ''
 end
-local shared, waiters = read_shared(KEYS[1])
+local v = redis.call('HMGET', KEYS[1], 'job', 'leader')
+local shared, waiter = {job = v[1], leader = v[2]}, any_waiter(KEYS[1])
 local there = redis.call('EXISTS', KEYS[2] .. shared.job) == 1
-if #waiters == 0 then
+if not waiter then
   if there and kind == 'key' then
     return ''
   end
@@ -21,8 +22,8 @@ if #waiters == 0 then
 end
 if shared.leader == ARGV[2] and not there then
   redis.call('HSET', KEYS[1], 'due', 0)
-  local stream = KEYS[3] .. waiters[1].gateway
-  redis.call('XADD', stream, '*', 'id', waiters[1].id, 'code', AGAIN, 'message', '', 'body', '')
+  local stream = KEYS[3] .. waiter.gateway
+  redis.call('XADD', stream, '*', 'id', waiter.id, 'code', AGAIN, 'message', '', 'body', '')
   redis.call('PEXPIRE', stream, REPLIES_MS)
 end
 return ''

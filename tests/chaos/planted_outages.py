@@ -6,6 +6,7 @@ OUTAGES = "tests/redis/test_outages.py::"
 PENDING = "tests/redis/test_pending.py::"
 TOPOLOGY = "tests/redis/test_topology.py::"
 REGISTRY = "tests/redis/test_registry.py::"
+WISHES = "tests/redis/test_wishes.py::TestFiles::"
 
 AWAY = [
     Mutant(
@@ -84,5 +85,33 @@ AWAY = [
         "  if last - ended > RETURN_MS or now - from > FORGIVEN_MS then\n    from = last\n  end\n",
         "  from = last\n",
         REGISTRY + "test_who_had_no_time_to_speak_between_two_outages_lives",
+    ),
+    Mutant(
+        "bounds: all that letters carry has no limit",
+        LUA + "lib/set_aside.lua",
+        "if bytes > LETTERS_BYTES then",
+        "if false then",
+        "tests/redis/test_letters.py::test_all_that_letters_carry_has_a_limit",
+    ),
+    Mutant(
+        "bounds: who leaves a shared reply reads all who wait",
+        LUA + "lib/share.lua",
+        "'MATCH', 'w:*', 'COUNT', 32)",
+        "'MATCH', 'w:*', 'COUNT', 1000000)",
+        "tests/redis/test_sharing.py::test_who_leaves_a_crowd_does_not_count_it",
+    ),
+    Mutant(
+        "bounds: what a gateway kept on its way to a wish stays for ever",
+        LUA + "registry_keep.lua",
+        "if not needed then",
+        "if false then",
+        WISHES + "test_a_gateway_that_dies_on_the_way_leaves_nothing_for_ever",
+    ),
+    Mutant(
+        "bounds: a content that is needed goes when it comes again",
+        LUA + "registry_keep.lua",
+        "if not needed then",
+        "if true then",
+        WISHES + "test_a_content_that_is_needed_stays_when_it_comes_again",
     ),
 ]

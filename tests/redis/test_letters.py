@@ -61,6 +61,16 @@ async def test_large_payloads_are_kept_up_to_a_mebibyte(probe, letters):
     assert await probe.names(f"{probe.keys.jobs}*") == set()
 
 
+async def test_all_that_letters_carry_has_a_limit(probe, letters):
+    for number in range(20):
+        await set_aside(probe, f"job-{number}", payload=bytes(MOST_BYTES))
+
+    found = await letters.listed()
+
+    assert len(found) == 20
+    assert [one.payload_bytes for one in found] == [MOST_BYTES] * 16 + [None] * 4
+
+
 async def test_letters_are_listed_by_model_the_newest_first(probe, letters):
     other = StageRef("letters:2", 3, 0, "abc")
     for id_, ref in (("one", FIRST), ("two", other), ("three", FIRST)):

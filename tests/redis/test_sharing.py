@@ -1,5 +1,7 @@
 """Shared replies: one job for all who ask the same, and its reply for those who come later."""
 
+import time
+
 import pytest
 from support.probe import FIRST, LONG_MS, Probe
 from support.proxy import Proxy
@@ -45,6 +47,65 @@ async def test_all_who_wait_are_told_once_for_each_gateway(probe, sharers, share
     assert first[1:] == (Code.OK, "", b"input of job-of-a!")
     assert await probe.replies("gateway-2") == [("c", *first[1:])]
     assert (await probe.statistics())["execution_count"] == 1
+
+
+async def crowded(probe, shared, count):
+    """So many more wait for a shared reply, all of one gateway."""
+    waiters, now_us = [f"waiter-{i}" for i in range(count)], int(time.time() * 1e6)
+    for start in range(0, count, 1000):
+        fields = [
+            word
+            for name in waiters[start : start + 1000]
+            for word in (f"w:{name}", f"gateway-1 {now_us}")
+        ]
+        await probe.command("HSET", probe.keys.replies + shared.owner, *fields)
+    return waiters
+
+
+async def microseconds(probe, calls):
+    """What all scripts took while the server ran *calls*."""
+    await probe.command("CONFIG", "RESETSTAT")
+    await calls
+    told = (await probe.command("INFO", "commandstats")).decode()
+    (line,) = (one for one in told.splitlines() if one.startswith("cmdstat_evalsha:"))
+    return int(line.partition("usec=")[2].partition(",")[0])
+
+
+FEW, MANY = 3_000, 24_000
+
+
+async def test_a_crowd_that_waits_for_one_reply_costs_no_more_for_each_of_them(probe, sharers):
+    each_us = {}
+    for count in (1, FEW, MANY):
+        shared = content(f"of {count}")
+        await sharers.lead(shared, f"first-{count}")
+        waiters = await crowded(probe, shared, count)
+        lease = await probe.lease()
+        if count == 1:
+            # The server is given the script.
+            await probe.settle(lease)
+            continue
+        each_us[count] = await microseconds(probe, probe.settle(lease)) / count
+        told = (await probe.replies())[-1][0].split()
+        assert set(waiters) <= set(told)
+
+    assert each_us[MANY] < 4 * each_us[FEW]
+
+
+async def test_who_leaves_a_crowd_does_not_count_it(probe, sharers):
+    async def leave(shared, waiters):
+        for waiter in waiters:
+            await sharers.leave(shared, waiter)
+
+    took_us = {}
+    for count in (FEW, MANY):
+        shared = content(f"of {count}")
+        await sharers.lead(shared, f"first-{count}")
+        waiters = await crowded(probe, shared, count)
+        await leave(shared, waiters[:5])
+        took_us[count] = await microseconds(probe, leave(shared, waiters[5:105]))
+
+    assert took_us[MANY] < 4 * took_us[FEW]
 
 
 @BOTH

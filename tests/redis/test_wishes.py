@@ -1,7 +1,11 @@
 """Wishes and their answers: the latest counts, and nothing is kept that nobody needs."""
 
+import asyncio
+import hashlib
+
 import pytest
 from support.records import version
+from support.waiting import until
 
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2 as pb
@@ -118,6 +122,26 @@ class TestFiles:
         await wishes.wish(wish("w", files=[file]))
 
         assert await link.command("PTTL", key) == -1
+
+    async def test_a_gateway_that_dies_on_the_way_leaves_nothing_for_ever(self, links, wishes):
+        content = bytes(32 << 20)
+        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        link, key = links.to(RegistryKeys.tag), RegistryKeys.contents + digest
+        keeping = asyncio.create_task(wishes.keep(content))
+        await until(lambda: link.command("EXISTS", key))
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+        assert await link.command("STRLEN", key) < len(content)
+        assert await link.command("PTTL", key) > 0
+
+    async def test_a_content_that_is_needed_stays_when_it_comes_again(self, links, wishes):
+        file = await self.kept(wishes)
+        await wishes.wish(wish("w", files=[file]))
+        await self.kept(wishes)
+
+        key = RegistryKeys.contents + file.digest
+        assert await links.to(RegistryKeys.tag).command("PTTL", key) == -1
 
     async def test_a_wish_for_a_content_that_is_gone_is_refused(self, wishes, registry):
         file = pb.File(path="1/model.onnx", digest="none", size=3)

@@ -75,15 +75,27 @@ local function read_shared(key)
   return shared, waiters
 end
 
+-- One of its waiters, {id, gateway}, without reading them all; nil when it has none.
+local function any_waiter(key)
+  local cursor = '0'
+  repeat
+    local step = redis.call('HSCAN', key, cursor, 'MATCH', 'w:*', 'COUNT', 32)
+    if step[2][1] then
+      return {id = string.sub(step[2][1], 3), gateway = string.match(step[2][2], '^(%S+)')}
+    end
+    cursor = step[1]
+  until cursor == '0'
+end
+
 -- One entry for each gateway, whatever the number of its waiters.
 local function tell_all(F, waiters, tell, code, message, body)
   local ids = {}
   for _, waiter in ipairs(waiters) do
-    local before = ids[waiter.gateway]
-    ids[waiter.gateway] = before and before .. ' ' .. waiter.id or waiter.id
+    local own = ids[waiter.gateway] or {}
+    ids[waiter.gateway], own[#own + 1] = own, waiter.id
   end
-  for gateway, waiting in pairs(ids) do
-    tell(F, gateway, waiting, code, message, body)
+  for gateway, own in pairs(ids) do
+    tell(F, gateway, table.concat(own, ' '), code, message, body)
   end
 end
 
