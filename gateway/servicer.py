@@ -108,6 +108,7 @@ class InferenceService:
 
         async def respond(request: Any, context: Context) -> Any:
             self._begun.add()
+            self.shared_memory.look_at(context)
             try:
                 return await answer(self, request)
             except asyncio.CancelledError:
@@ -119,6 +120,7 @@ class InferenceService:
 
     async def _model_infer(self, message: bytes, context: Context) -> bytes:
         self._begun.add()
+        self.shared_memory.look_at(context)
         try:
             key = metadata_key(context.invocation_metadata())
             return await self._inference.infer(message, context.time_remaining(), key)
@@ -129,6 +131,7 @@ class InferenceService:
 
     async def _model_stream_infer(self, requests: AsyncIterable[bytes], context: Context) -> None:
         self._begun.add()
+        self.shared_memory.look_at(context)
         metadata = dict(context.invocation_metadata() or ())
         ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"
         try:

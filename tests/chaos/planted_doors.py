@@ -49,6 +49,20 @@ WHO_GETS_IN = [
         "tests/pure/test_redaction.py::test_logs_hold_no_secret",
     ),
     Mutant(
+        "doors: whoever knows its name may use a region",
+        "gateway/regions.py",
+        "    if not here.get():",
+        "    if False:",
+        "tests/pure/test_regions.py::test_callers_elsewhere_use_no_regions",
+    ),
+    Mutant(
+        "doors: root registers what its owner shares with nobody",
+        "gateway/regions.py",
+        "    if not _shared_with_us(found):",
+        "    if False:",
+        "tests/pure/test_regions.py::test_another_users_segment_is_refused_unless_it_is_shared_with_all",
+    ),
+    Mutant(
         "doors: a rule without a value is a rule",
         "gateway/restrictions.py",
         "if not value.strip():",
