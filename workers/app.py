@@ -34,6 +34,7 @@ from penstock.scheduler.registry import Registry
 from penstock.scheduler.snapshot import Snapshot
 from penstock.scheduler.wishes import Wishes
 from penstock.settings import WorkerSettings
+from penstock.supervisor import supervise
 from penstock.workers.announcer import Announcer
 from penstock.workers.batching import BatchRules
 from penstock.workers.duty import Duty
@@ -59,7 +60,7 @@ async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
     async with stop_signals() as stop, Links(settings.redis) as links:
         announcer = Announcer(Registry(links), _record(settings))
-        announcing = asyncio.create_task(announcer.run())
+        announcing = asyncio.create_task(supervise("heartbeat", announcer.run))
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
                 status = await _load_and_work(settings, links, announcer, device, stop)
@@ -118,9 +119,8 @@ async def _load_and_work(
             log.info("ready", shard=loaded.stage.artifact, device=settings.device)
             rest_collector()
             write_ready(settings.ready_file, announcer.record.id)
-            telling = asyncio.create_task(
-                tell_regularly(worker.tempo, queue, settings.model, duty.boot_id)
-            )
+            tell = partial(tell_regularly, worker.tempo, queue, settings.model, duty.boot_id)
+            telling = asyncio.create_task(supervise("tempo", tell))
             try:
                 await worker.run(stop)
             except DeviceBroken as error:

@@ -63,6 +63,27 @@ WHO_GETS_IN = [
         "tests/pure/test_regions.py::test_another_users_segment_is_refused_unless_it_is_shared_with_all",
     ),
     Mutant(
+        "doors: one setting that is not understood takes all others with it",
+        "gateway/live_settings.py",
+        "except (PenstockError, ValueError, LookupError, TypeError, AttributeError) as error:",
+        "except MemoryError as error:",
+        "tests/redis/test_live_settings.py",
+    ),
+    Mutant(
+        "doors: one record that is not understood ends the gateway",
+        "scheduler/readiness.py",
+        "        except Exception as error:",
+        "        except MemoryError as error:",
+        "tests/pure/test_catalog.py::TestOfAnotherRelease",
+    ),
+    Mutant(
+        "doors: a helper that fails stays away",
+        "src/penstock/supervisor.py",
+        "            await sleep(pause_s)",
+        "            return",
+        "tests/pure/test_supervisor.py",
+    ),
+    Mutant(
         "doors: a rule without a value is a rule",
         "gateway/restrictions.py",
         "if not value.strip():",
