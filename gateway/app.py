@@ -5,7 +5,10 @@ import contextlib
 import os
 import socket
 import uuid
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import grpc
 import structlog
@@ -50,11 +53,13 @@ from penstock.scheduler.replies import ReplyReader
 from penstock.scheduler.steadiness import steady
 from penstock.scheduler.wishes import Wishes
 from penstock.settings import GatewaySettings
+from penstock.supervisor import supervise
 
 log = structlog.get_logger()
 
 _MOST_PENDING_BYTES = 2 * 1024**3
 _TELL_S = 0.2
+_SAY_AFTER_S = 5.0
 _HEARD_AFTER_S = 0.5
 """Whoever watches a gateway's health has heard by then that it is about to go."""
 
@@ -78,6 +83,33 @@ async def run(settings: GatewaySettings) -> None:
     # tells no caller to ask elsewhere. This one refuses by name until its process ends; whoever
     # finds its connection closed then has UNAVAILABLE.
     end_process(server)
+
+
+async def until_known(
+    known: asyncio.Event,
+    stop: asyncio.Event,
+    tasks: Sequence["asyncio.Task[None]"],
+    say_after_s: float = _SAY_AFTER_S,
+) -> None:
+    """Wait until the registry has been read, and say so while it takes long; or for *stop*.
+
+    Raises:
+        Exception: that one of *tasks* ended with.
+    """
+    knowing = asyncio.create_task(known.wait())
+    waited = {knowing, asyncio.create_task(stop.wait()), *tasks}
+    try:
+        while not (known.is_set() or stop.is_set()):
+            done, _ = await asyncio.wait(
+                waited, timeout=say_after_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+            if not done:
+                log.warning("the registry has not been read yet; see the lines above for a reason")
+    finally:
+        for task in waited - set(tasks):
+            task.cancel()
 
 
 def _catalog(settings: GatewaySettings) -> Catalog:
@@ -164,21 +196,17 @@ class _Gateway:
             asyncio.create_task(self.replies.run()),
             asyncio.create_task(self.pending.sweep_regularly()),
             asyncio.create_task(self.dispatch.run()),
-            asyncio.create_task(self._watch(known)),
-            asyncio.create_task(self._leaver().run()),
-            asyncio.create_task(self.usage.run()),
-            asyncio.create_task(self.pending.tally.run(self.queue)),
-            asyncio.create_task(self.lookout.run()),
-            asyncio.create_task(keep_announcing(self.registry, self.record)),
+            *(asyncio.create_task(supervise(*one)) for one in self._helpers(known)),
         ]
         try:
-            await known.wait()
-            await server.start()
-            health.say(serving=True)
-            log.info("serving", address=self.record.address)
-            rest_collector()
-            write_ready(self.settings.ready_file, self.record.address)
-            await until_first(stop, *tasks)
+            await until_known(known, stop, tasks)
+            if not stop.is_set():
+                await server.start()
+                health.say(serving=True)
+                log.info("serving", address=self.record.address)
+                rest_collector()
+                write_ready(self.settings.ready_file, self.record.address)
+                await until_first(stop, *tasks)
             await self._drain(health)
         finally:
             for task in tasks:
@@ -216,8 +244,17 @@ class _Gateway:
             self.settings,
         )
 
-    def _leaver(self) -> Leaver:
-        return Leaver(self.catalog, self.pending, self.registry, self.record)
+    def _helpers(
+        self, known: asyncio.Event
+    ) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+        """What a gateway answers requests without, for a while: by name, and how it is run."""
+        leaver = Leaver(self.catalog, self.pending, self.registry, self.record)
+        yield "registry watch", partial(self._watch, known)
+        yield "leaver", leaver.run
+        yield "usage", self.usage.run
+        yield "tally", partial(self.pending.tally.run, self.queue)
+        yield "lookout", self.lookout.run
+        yield "heartbeat", partial(keep_announcing, self.registry, self.record)
 
     async def _drain(self, health: Health) -> None:
         """New requests go elsewhere, those in flight end.

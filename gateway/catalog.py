@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import structlog
+
 from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.ensemble import EnsembleRoute
@@ -29,6 +31,9 @@ _MOST_DIGITS: Final = 19
 """Of a version, which is an int64; Python refuses to read thousands."""
 
 _UNLIMITED: Final = QueueLimits()
+_MOST_TOLD: Final = 1000
+
+log = structlog.get_logger()
 
 
 class ModelUnloaded(ModelNotReady):
@@ -149,6 +154,7 @@ class Catalog:
         self._settled = False
         self._served: dict[VersionId, Served] = {}
         self._asked: dict[tuple[str, str], Served] = {}
+        self._not_served: dict[StageRef, None] = {}
 
     def update(self, snapshot: Snapshot) -> None:
         """Take over a newer snapshot."""
@@ -190,7 +196,15 @@ class Catalog:
         served = self._served.get(id_)
         if served is not None and served.is_for(ref, deployment):
             return served
-        return Served.of(ref, deployment).within(self._limits)
+        try:
+            return Served.of(ref, deployment).within(self._limits)
+        except Exception:
+            if ref not in self._not_served:
+                log.exception("a version cannot be served", queue=ref.queue)
+            self._not_served[ref] = None
+            while len(self._not_served) > _MOST_TOLD:
+                del self._not_served[next(iter(self._not_served))]
+            return None
 
     def served(self, model: str, version: str) -> Served:
         """The version to send a request to; the highest that takes requests if none is named.

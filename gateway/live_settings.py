@@ -10,13 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from penstock.errors import StoreUnavailable
-from penstock.gateway.log_settings import log_changes, logging_with, shown_logging
-from penstock.gateway.tracing import Tracing
+import structlog
+
+from penstock.errors import PenstockError, StoreUnavailable
+from penstock.gateway.log_settings import check_kept_log, log_changes, logging_with, shown_logging
+from penstock.gateway.tracing import Tracing, check_kept
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.cluster_settings import ClusterSettings, Setting, Value, moment, setting
 from penstock.scheduler.snapshot import Snapshot
 from penstock.telemetry import current_logging, use_logging
+
+log = structlog.get_logger()
 
 _LOG, _TRACE = "log", "trace"
 _PATIENCE_S: Final = 5.0
@@ -30,6 +34,7 @@ class LiveSettings:
         self._tracing = tracing
         self._at_start = current_logging()
         self._texts: Mapping[str, str] = {}
+        self._ignored: set[str] = set()
         self._seen = (0, 0)
         self._turned = asyncio.Event()
 
@@ -37,7 +42,7 @@ class LiveSettings:
         """Act on what the registry says now."""
         if snapshot.settings != self._texts:
             self._texts = snapshot.settings
-            self._act({name: setting(text) for name, text in snapshot.settings.items()})
+            self._act(self._known(snapshot.settings))
         self._seen = moment(snapshot.change_id)
         self._turned.set()
         self._turned = asyncio.Event()
@@ -74,15 +79,50 @@ class LiveSettings:
                 "the settings were written, but this gateway cannot read them back; ask again"
             ) from None
 
+    def _known(self, texts: Mapping[str, str]) -> dict[str, Setting]:
+        """Those settings that this release can read; others are ignored, and said once each."""
+        found: dict[str, Setting] = {}
+        ignored: set[str] = set()
+        for name, text in texts.items():
+            try:
+                found[name] = _read(name, text)
+            except (PenstockError, ValueError, LookupError, TypeError, AttributeError) as error:
+                ignored.add(f"{name} {text}")
+                if f"{name} {text}" not in self._ignored:
+                    log.warning(
+                        "a setting that this release cannot read is ignored",
+                        setting=name,
+                        error=str(error),
+                    )
+        self._ignored = ignored
+        return found
+
     def _act(self, settings: Mapping[str, Setting]) -> None:
-        log: dict[str, Value] = {}
+        logged: dict[str, Value] = {}
         traces: dict[str, dict[str, Setting]] = defaultdict(dict)
         for name, kept in settings.items():
             kind, _, rest = name.partition("/")
             if kind == _LOG:
-                log[rest] = kept.values[0]
+                logged[rest] = kept.values[0]
             elif kind == _TRACE:
                 model, _, what = rest.rpartition("/")
                 traces[model][what] = kept
-        use_logging(replace(self._at_start, **logging_with(log)))
+        use_logging(replace(self._at_start, **logging_with(logged)))
         self._tracing.use(traces)
+
+
+def _read(name: str, text: str) -> Setting:
+    """The setting that *text* is, as a later release or a stranger may have written it.
+
+    Raises:
+        Exception: this release cannot read it.
+    """
+    kind, _, rest = name.partition("/")
+    kept = setting(text)
+    if kind == _LOG:
+        check_kept_log(rest, kept.values)
+    elif kind == _TRACE:
+        check_kept(rest.rpartition("/")[2], kept.values)
+    else:
+        raise LookupError(f"there is no kind of settings '{kind}'")
+    return kept

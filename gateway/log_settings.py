@@ -4,7 +4,7 @@
 process is started, not over the network. A setting without a value stays as it is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from penstock.errors import InvalidRequest, PenstockError, Unimplemented
@@ -45,6 +45,18 @@ def logging_with(settings: Mapping[str, bool | int | str]) -> dict[str, Any]:
     for name, value in settings.items():
         changes |= _CHANGES[name](value)
     return changes
+
+
+def check_kept_log(name: str, values: Sequence[bool | int | str]) -> None:
+    """Refuse a setting from the registry that is none, or cannot have its value.
+
+    Raises:
+        InvalidRequest: as `log_changes`.
+    """
+    (value,) = values
+    message = pb.LogSettingsRequest()
+    setattr(message.settings[name], _KINDS[name], value)
+    log_changes(message)
 
 
 def _given(name: str, setting: pb.LogSettingsRequest.SettingValue) -> bool | int | str | None:

@@ -3,14 +3,20 @@
 Segments are read and written with file operations rather than mapped: a client that shortens one
 while it is in use gets an error, where a mapping would end the process. Every access is checked
 against the region that was registered and against the segment as it is at that moment.
+
+Only callers on this machine may name regions: `here` says whether the call that runs is one's.
 """
 
 import os
+import resource
 import stat
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos.wire import Buffer
@@ -20,8 +26,14 @@ DISABLED: Final = (
 )
 
 _SEGMENTS: Final = Path("/dev/shm")  # noqa: S108 - where Linux has POSIX shared memory
-_OURS: Final = "penstock"
+_NOT_CLIENTS: Final = ("penstock", "sem.")
+"""How the names begin of what is Penstock's own, and of semaphores, which lie there as well."""
 _LONGEST_KEY: Final = 255
+_MOST_REGIONS: Final = 4096
+_OTHERS_MAY: Final = stat.S_IROTH | stat.S_IWOTH
+
+here: ContextVar[bool] = ContextVar("here", default=False)
+"""Whether the call that runs came from a client on this machine."""
 
 
 class RegionExists(PenstockError):
@@ -34,6 +46,18 @@ class RequestTooLarge(PenstockError):
     """With its tensors in regions, a request is larger than a message may be."""
 
     code = Code.RESOURCE_EXHAUSTED
+
+
+class TooManyRegions(PenstockError):
+    """Each region keeps a file open, and these are few."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class NotHere(PenstockError):
+    """Shared memory is for clients on the gateway's own machine."""
+
+    code = Code.PERMISSION_DENIED
 
 
 class RegionNotFound(PenstockError):
@@ -99,10 +123,14 @@ class Regions:
 
     Attributes:
         most_bytes: of the tensors that one request may have in regions.
+        most_regions: that there may be; None for a quarter of the files that this process may
+            have open, so that clients always find a connection.
     """
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, most_regions: int | None = None) -> None:
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.most_bytes = most_bytes
+        self.most_regions = most_regions or max(1, min(files // 4, _MOST_REGIONS))
         self._regions: dict[str, Region] = {}
 
     def __iter__(self) -> Iterator[Region]:
@@ -112,12 +140,17 @@ class Regions:
         """Give a part of the segment *key* the name *name*.
 
         Raises:
-            RegionExists, InvalidRequest: it cannot be.
+            RegionExists, InvalidRequest, TooManyRegions: it cannot be.
         """
         if not name:
             raise InvalidRequest("a shared memory region needs a name")
         if name in self._regions:
             raise RegionExists(f"shared memory region '{name}' already in manager")
+        if len(self._regions) >= self.most_regions:
+            raise TooManyRegions(
+                f"{len(self._regions)} shared memory regions are registered, and that is the most: "
+                "unregister some, or let one region hold several tensors at different offsets"
+            )
         handle = _open(key)
         size = os.fstat(handle).st_size
         if byte_size <= 0 or offset + byte_size > size:
@@ -140,7 +173,9 @@ class Regions:
 
         Raises:
             RegionNotFound: there is none.
+            NotHere: the call that runs came from another machine.
         """
+        refuse_strangers()
         region = self._regions.get(name)
         if region is None:
             raise RegionNotFound(f"Unable to find shared memory region: '{name}'")
@@ -157,8 +192,11 @@ def _open(key: str) -> int:
     unfit = not name or name in {".", ".."} or "/" in name or "\0" in name
     if unfit or len(name.encode()) > _LONGEST_KEY:
         raise InvalidRequest(f"'{key}' is no key of a shared memory segment")
-    if name.startswith(_OURS):
-        raise InvalidRequest(f"keys of clients must not begin with '{_OURS}', as '{key}' does")
+    if name.startswith(_NOT_CLIENTS):
+        raise InvalidRequest(
+            f"keys of clients must not begin with {' or '.join(map(repr, _NOT_CLIENTS))}, as "
+            f"'{key}' does"
+        )
     try:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         handle = os.open(_SEGMENTS / name, flags)
@@ -166,7 +204,45 @@ def _open(key: str) -> int:
         raise InvalidRequest(
             f"Unable to open shared memory region: '{key}': {error.strerror}"
         ) from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
         os.close(handle)
         raise InvalidRequest(f"'{key}' is no shared memory segment")
+    if not _shared_with_us(found):
+        os.close(handle)
+        raise InvalidRequest(
+            f"'{key}' is of another user, who shares it with nobody: let others read and write it "
+            "(mode 0666), or run the client as the gateway's user"
+        )
     return handle
+
+
+def _shared_with_us(found: os.stat_result) -> bool:
+    """Whether its owner lets us, also where we are root, whom the kernel lets do all."""
+    return found.st_uid == os.geteuid() or found.st_mode & _OTHERS_MAY == _OTHERS_MAY
+
+
+def is_here(peer: str) -> bool:
+    """Whether *peer*, as gRPC names it, is on this machine: on loopback, or a Unix socket."""
+    kind, _, address = unquote(peer).partition(":")
+    if kind in {"unix", "unix-abstract"}:
+        return True
+    try:
+        host = ip_address(address.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    mapped = host.ipv4_mapped if isinstance(host, IPv6Address) else None
+    return (mapped or host).is_loopback
+
+
+def refuse_strangers() -> None:
+    """Let only calls pass that came from this machine.
+
+    Raises:
+        NotHere: this one did not.
+    """
+    if not here.get():
+        raise NotHere(
+            "shared memory is for clients on the gateway's machine that connect to 127.0.0.1, "
+            "[::1] or a Unix socket: connect there, or send tensors in the message"
+        )

@@ -112,6 +112,7 @@ class InferenceService:
 
         async def respond(message: bytes, context: Context) -> Any:
             self._begun.add()
+            self.shared_memory.look_at(context)
             try:
                 return await answer(self, bounds.parse(kind, message, most_bytes))
             except asyncio.CancelledError:
@@ -123,6 +124,7 @@ class InferenceService:
 
     async def _model_infer(self, message: bytes, context: Context) -> bytes | None:
         self._begun.add()
+        self.shared_memory.look_at(context)
         try:
             key = metadata_key(context.invocation_metadata())
             return await self._inference.infer(message, context.time_remaining(), key)
@@ -134,6 +136,7 @@ class InferenceService:
 
     async def _model_stream_infer(self, requests: AsyncIterable[bytes], context: Context) -> None:
         self._begun.add()
+        self.shared_memory.look_at(context)
         metadata = dict(context.invocation_metadata() or ())
         ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"
         try:

@@ -1,7 +1,15 @@
 """The RPCs of the shared memory extensions: system regions if allowed, CUDA regions never."""
 
 from penstock.errors import Unimplemented
-from penstock.gateway.regions import DISABLED, RegionNotFound, Regions
+from penstock.gateway.regions import (
+    DISABLED,
+    RegionNotFound,
+    Regions,
+    here,
+    is_here,
+    refuse_strangers,
+)
+from penstock.gateway.status import Context
 from penstock.protos import grpc_service_pb2 as pb
 
 _NO_CUDA = (
@@ -20,6 +28,11 @@ class SharedMemory:
     def allowed(self) -> bool:
         """Whether clients may use it."""
         return self._regions is not None
+
+    def look_at(self, context: Context) -> None:
+        """Note for the call of *context* whether it came from this machine."""
+        if self._regions is not None:
+            here.set(is_here(context.peer()))
 
     def system_status(
         self, request: pb.SystemSharedMemoryStatusRequest
@@ -77,4 +90,5 @@ class SharedMemory:
     def _known(self) -> Regions:
         if self._regions is None:
             raise Unimplemented(DISABLED)
+        refuse_strangers()
         return self._regions

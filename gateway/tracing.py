@@ -223,6 +223,15 @@ class Tracing:
         return True
 
 
+def check_kept(name: str, values: Sequence[Any]) -> None:
+    """Refuse a setting from the registry that is none, or cannot have its values.
+
+    Raises:
+        LookupError, InvalidRequest, Unimplemented: it is so.
+    """
+    _field(name, list(map(str, values)))
+
+
 def _renewed(before: _Terms | None, after: _Terms) -> _Terms:
     return before if before is not None and before.set_by == after.set_by else after
 

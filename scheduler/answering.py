@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
@@ -94,6 +95,9 @@ class Answerer:
             await step
         except (PenstockError, OSError) as error:
             log.warning("following wishes failed, trying again", error=str(error))
+        except Exception:
+            # One wish that nobody foresaw holds up no other one.
+            log.exception("following wishes failed, trying again")
 
     async def _restore(self, snapshot: Snapshot) -> None:
         """Wish again for what was wished for, when the registry has lost its data."""
@@ -144,7 +148,7 @@ class Answerer:
         answer = pb.Answer(wish=wish.id)
         try:
             found = allowed(await self._found(wish), self._cache_bytes)
-        except PenstockError as error:
+        except (PenstockError, DecodeError) as error:
             found, answer.error = [], f"{NOT_THERE}: {error}"
         if not found:
             answer.error = answer.error or NOT_THERE

@@ -7,7 +7,8 @@ whoever makes it, or refused to whoever was slower (ADR 0005).
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ from penstock.scheduler.reaper import Reaper
 from penstock.scheduler.registry import Registry, keep_announcing, leave
 from penstock.scheduler.wishes import Wishes
 from penstock.settings import SchedulerSettings
+from penstock.supervisor import supervise
 
 log = structlog.get_logger()
 
@@ -47,10 +49,14 @@ async def run(settings: SchedulerSettings) -> None:
         on_demand = settings.model_control_mode == "on-demand"
         kept = frozenset(settings.load_model) if on_demand else None
         placer = Placer(registry, Wishes(links), kept=kept)
-        work = [keep_announcing(registry, record), placer.run(), Reaper(queue).run()]
+        helpers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "heartbeat": partial(keep_announcing, registry, record),
+            "placer": placer.run,
+        }
         if settings.models:
-            work.append(await _deployer(settings, registry, Wishes(links)))
-        tasks = [asyncio.create_task(part) for part in work]
+            helpers["deployer"] = await _deployer(settings, registry, Wishes(links))
+        tasks = [asyncio.create_task(supervise(*one)) for one in helpers.items()]
+        tasks.append(asyncio.create_task(Reaper(queue).run()))
         try:
             write_ready(settings.ready_file, record.id)
             log.info("scheduling", models=[str(repository) for repository in settings.models])
@@ -64,7 +70,7 @@ async def run(settings: SchedulerSettings) -> None:
 
 async def _deployer(
     settings: SchedulerSettings, registry: Registry, wishes: Wishes
-) -> Coroutine[Any, Any, None]:
+) -> Callable[[], Coroutine[Any, Any, None]]:
     """What keeps the right versions published; it has begun already."""
     every_s, cache_bytes = settings.repository_poll_secs, settings.response_cache_bytes
     if settings.model_control_mode in ("explicit", "on-demand"):
@@ -72,7 +78,7 @@ async def _deployer(
             registry, wishes, settings.models, every_s=every_s, cache_bytes=cache_bytes
         )
         await answerer.begin(settings.load_model)
-        return answerer.run()
+        return answerer.run
     follow = settings.model_control_mode == "poll"
     publisher = Publisher(
         registry, settings.models, every_s=every_s, follow=follow, cache_bytes=cache_bytes
@@ -80,4 +86,4 @@ async def _deployer(
     # Wishes are of no account here, and neither are those of an earlier mode.
     await wishes.offer([])
     await publisher.publish()
-    return publisher.run()
+    return publisher.run

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import penstock
 from penstock.errors import InvalidConfiguration
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.completion import Deployment, complete
@@ -72,6 +73,8 @@ class View:
             deployment = self._deployment(version)
         except InvalidConfiguration as error:
             return VersionState("UNAVAILABLE", str(error), accepting=False, deployment=None)
+        except Exception as error:  # noqa: BLE001 - a record of another release: others serve on
+            return unreadable(error)
         stages = [self._stage_state(version, stage) for stage in version.stages]
         hopeless = [stage for stage in stages if not stage.hope]
         waiting = [stage for stage in stages if not stage.ready]
@@ -138,6 +141,15 @@ class View:
             why = "it waits for a scheduler to place it, and none is running"
             return _StageState(ready=False, hope=True, reason=why)
         return _StageState(ready=False, hope=True, reason="it is about to be placed on a node")
+
+
+def unreadable(error: Exception) -> VersionState:
+    """The state of a version whose record says what this release does not understand."""
+    reason = (
+        f"this release ({penstock.__version__}) does not understand its record, which another one "
+        f"may have written: {type(error).__name__}: {error}"
+    )
+    return VersionState("UNAVAILABLE", reason, accepting=False, deployment=None)
 
 
 def plan_for(snapshot: Snapshot) -> Plan:

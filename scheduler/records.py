@@ -1,12 +1,18 @@
 """The registry's records as bytes, and back: what scripts take and give."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from google.protobuf.message import Message
+import structlog
+from google.protobuf.message import DecodeError, Message
 
 from penstock.protos import cluster_pb2 as pb
+from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.snapshot import Retiring, Snapshot, live, since_map, version_map
+
+log = structlog.get_logger()
+
+_MOST_TOLD: Final = 1000
 
 M = TypeVar("M", bound=Message)
 N = TypeVar("N", int, float)
@@ -18,6 +24,7 @@ class SnapshotReader:
     def __init__(self) -> None:
         # By hash and field, the bytes and the record they hold: most records seldom change.
         self._parsed: dict[tuple[type[Message], str], dict[bytes, tuple[bytes, Any]]] = {}
+        self._told: set[str] = set()
 
     def read(self, answer: list[Any]) -> Snapshot:
         """The snapshot that registry_snapshot.lua answered with."""
@@ -60,9 +67,41 @@ class SnapshotReader:
             if before is not None and before[0] == content:
                 parsed[field] = before
             else:
-                parsed[field] = content, kind.FromString(content)
+                record = self._parse(kind, field, content)
+                if record is not None:
+                    parsed[field] = content, record
         self._parsed[kind, place] = parsed
         return {field.decode(): record for field, (_, record) in parsed.items()}
+
+    def _parse(self, kind: type[M], field: bytes, content: bytes) -> M | None:
+        """The record; None, and said once, where this release cannot read it."""
+        try:
+            record = kind.FromString(content)
+        except DecodeError as error:
+            self._say(f"{kind.DESCRIPTOR.name} {field.decode(errors='replace')}", error)
+            return None
+        if isinstance(record, pb.ModelVersion):
+            _check_config(record)
+        return record
+
+    def _say(self, place: str, error: Exception) -> None:
+        if place in self._told:
+            return
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told.add(place)
+        log.warning(
+            "a record that this release cannot read is ignored", record=place, error=str(error)
+        )
+
+
+def _check_config(version: pb.ModelVersion) -> None:
+    """Turn a version whose configuration cannot be read into one that cannot be served."""
+    try:
+        config_pb.ModelConfig.FromString(version.config)
+    except DecodeError as error:
+        version.error = f"this release cannot read its configuration: {error}"
+        version.ClearField("config")
 
 
 def named(versions: Iterable[pb.ModelVersion]) -> list[str | bytes]:

@@ -34,6 +34,7 @@ from penstock.scheduler.registry import Registry
 from penstock.scheduler.snapshot import Snapshot
 from penstock.scheduler.wishes import Wishes
 from penstock.settings import WorkerSettings
+from penstock.supervisor import supervise
 from penstock.workers.batching import BatchRules
 from penstock.workers.duty import Duty
 from penstock.workers.execution import Execution
@@ -118,9 +119,8 @@ async def _load_and_work(
             log.info("ready", shard=loaded.stage.artifact, device=settings.device)
             rest_collector()
             write_ready(settings.ready_file, heartbeat.record.id)
-            telling = asyncio.create_task(
-                tell_regularly(worker.tempo, queue, settings.model, duty.boot_id)
-            )
+            tell = partial(tell_regularly, worker.tempo, queue, settings.model, duty.boot_id)
+            telling = asyncio.create_task(supervise("tempo", tell))
             try:
                 await worker.run(stop)
             except DeviceBroken as error:

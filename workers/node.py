@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import uuid
+from functools import partial
 from typing import Final
 
 import structlog
@@ -21,6 +22,7 @@ from penstock.scheduler.queue import Queue
 from penstock.scheduler.registry import ANNOUNCE_EVERY_S, Registry, keep_announcing, leave
 from penstock.scheduler.steadiness import steady
 from penstock.settings import NodeSettings
+from penstock.supervisor import supervise
 from penstock.workers.crew import Crew
 from penstock.workers.devices import devices_of_machine
 from penstock.workers.keeper import Keeper
@@ -65,8 +67,9 @@ class _Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         await self._registry.announce(self._record)
-        announcing = asyncio.create_task(keep_announcing(self._registry, self._record))
-        following = asyncio.create_task(self._follow())
+        announce = partial(keep_announcing, self._registry, self._record)
+        announcing = asyncio.create_task(supervise("heartbeat", announce))
+        following = asyncio.create_task(supervise("placements", self._follow))
         write_ready(self._settings.ready_file, self._record.id)
         log.info("node is up", node=self._record.id, devices=len(self._record.devices))
         try:

@@ -1,9 +1,11 @@
 """Tensors in system shared memory, through Triton's own client and its own segments."""
 
 import base64
+import socket
 import uuid
 
 import numpy as np
+import psutil
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.utils.shared_memory as shm
@@ -23,7 +25,8 @@ def sharing(tmp_path_factory):
     models = tmp_path_factory.mktemp("sharing-models")
     write_add_sub(models)
     folder = tmp_path_factory.mktemp("sharing-cluster")
-    one = Cluster(folder, models, "--allow-client-shm=true")
+    # At all addresses: not all of them are for clients on this machine.
+    one = Cluster(folder, models, "--allow-client-shm=true", "--host", "0.0.0.0")  # noqa: S104
     with one.running():
         yield one
 
@@ -83,6 +86,31 @@ def test_it_is_offered_where_it_is_allowed(client, models_cluster):
         "StatusCode.UNIMPLEMENTED",
         DISABLED,
     )
+
+
+@pytest.mark.usefixtures("segment")
+def test_clients_that_come_from_elsewhere_use_no_regions(sharing):
+    port = sharing.url.rpartition(":")[2]
+    with triton.InferenceServerClient(f"{elsewhere()}:{port}") as other:
+        registering = refusal(other.register_system_shared_memory, "mine", "/mine", 1)
+        asking = refusal(other.infer, "add_sub", [shared("INPUT0"), plain("INPUT1")])
+        listing = refusal(other.get_system_shared_memory_status)
+        answer = other.infer("add_sub", [plain("INPUT0"), plain("INPUT1")])
+
+    assert registering == asking == listing
+    assert registering[0] == "StatusCode.PERMISSION_DENIED"
+    assert "connect to 127.0.0.1" in registering[1]
+    assert answer.as_numpy("OUTPUT0").tolist() == (2 * NUMBERS).tolist()
+
+
+def elsewhere():
+    """An address of this machine at which it looks like another one."""
+    found = [one for ones in psutil.net_if_addrs().values() for one in ones]
+    v4 = [one.address for one in found if one.family is socket.AF_INET]
+    outside = [address for address in v4 if not address.startswith("127.")]
+    if not outside:
+        pytest.skip("this machine has no address but loopback")
+    return outside[0]
 
 
 @pytest.mark.usefixtures("segment")

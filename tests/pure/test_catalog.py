@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from support.infer_requests import spec
 from support.records import (
+    config,
     known,
     node,
     placement,
@@ -351,3 +352,20 @@ class TestLimits:
         assert served.limits_for(0, 1) == QueueLimits(3, level=1, puts_off=True)
         assert served.limits_for(COUNTED_BYTES, 1) == QueueLimits(3, 1 << 30, 1, puts_off=True)
         assert served.limits_for(0, 2) == QueueLimits(9)
+
+
+class TestOfAnotherRelease:
+    """A record that this release does not understand is its own version's trouble alone."""
+
+    def test_an_unknown_datatype_leaves_other_models_served(self):
+        said = config("max_batch_size: 8")
+        for tensors, name in ((said.input, "x"), (said.output, "y")):
+            tensors.add(name=name, dims=[4], data_type=99)
+        record, signatures, placed = ready(model="strange")
+        record.config = said.SerializeToString()
+
+        made = catalog(ready(), (record, signatures, placed))
+
+        assert made.served("m", "").id == VersionId("m", 1)
+        assert "does not understand its record" in made.states[VersionId("strange", 1)].reason
+        assert "not at ready state" in refusal(ModelNotReady, made.served, "strange", "1")

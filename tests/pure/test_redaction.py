@@ -9,7 +9,7 @@ import structlog
 
 from penstock.redaction import keep_password, redacted
 from penstock.settings import GatewaySettings, load
-from penstock.telemetry import configure_logging
+from penstock.telemetry import Logging, configure_logging, use_logging
 
 SECRET = "swordfish-1"  # noqa: S105 - it is none
 SLEEP = "import sys; from penstock.redaction import hide_arguments; hide_arguments(); "
@@ -50,6 +50,14 @@ def test_a_known_password_is_left_out_wherever_it_stands():
     assert redacted("pa@ss/word, pa%40ss%2Fword") == "***, ***"
 
 
+@pytest.fixture
+def _own_log():
+    yield
+    use_logging(Logging())
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("_own_log")
 def test_logs_hold_no_secret(capsys):
     configure_logging("test")
     try:

@@ -1,19 +1,32 @@
 """Shared memory of clients: what may be registered, and that nothing beyond it is touched."""
 
 import os
+import resource
 import uuid
+from contextvars import Context
 from pathlib import Path
 
 import pytest
 
 from penstock.errors import Code, InvalidRequest
-from penstock.gateway.regions import RegionExists, RegionNotFound, Regions
+from penstock.gateway.regions import (
+    NotHere,
+    RegionExists,
+    RegionNotFound,
+    Regions,
+    TooManyRegions,
+    here,
+    is_here,
+)
+from penstock.gateway.shared_memory import SharedMemory
+from penstock.protos import grpc_service_pb2 as pb
 
 SEGMENTS = Path("/dev/shm")  # noqa: S108 - where shared memory is
 
 
 @pytest.fixture
 def regions():
+    here.set(True)
     found = Regions(most_bytes=1024)
     yield found
     found.unregister("")
@@ -90,6 +103,86 @@ def test_what_is_no_key_is_refused(regions, key):
 def test_segments_of_penstock_itself_are_refused(regions):
     with pytest.raises(InvalidRequest, match="must not begin with 'penstock'"):
         regions.register("r", "/penstock-1", 0, 1)
+
+
+def test_semaphores_are_no_segments(regions):
+    with pytest.raises(InvalidRequest, match=r"must not begin with 'penstock' or 'sem\.'"):
+        regions.register("r", "/sem.lock", 0, 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the kernel refuses everybody else")
+def test_another_users_segment_is_refused_unless_it_is_shared_with_all(regions, segment):
+    os.chown(segment, 12345, 12345)
+    segment.chmod(0o600)
+    before = handles()
+
+    with pytest.raises(InvalidRequest, match="is of another user, who shares it with nobody"):
+        regions.register("r", segment.name, 0, 1)
+
+    assert handles() == before
+    segment.chmod(0o666)
+    regions.register("r", segment.name, 0, 1)
+
+
+def test_a_client_cannot_take_all_files_that_a_gateway_may_open(segment):
+    found = Regions(most_bytes=1024, most_regions=3)
+    for name in "abc":
+        found.register(name, segment.name, 0, 1)
+    before = handles()
+
+    with pytest.raises(TooManyRegions, match=r"3 shared memory regions .* unregister some"):
+        found.register("d", segment.name, 0, 1)
+
+    assert handles() == before
+    found.unregister("a")
+    found.register("d", segment.name, 0, 1)
+    found.unregister("")
+
+
+def test_most_files_are_left_for_connections():
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    assert Regions(most_bytes=1).most_regions <= files / 4
+
+
+@pytest.mark.parametrize(
+    ("peer", "local"),
+    [
+        ("ipv4:127.0.0.1:1", True),
+        ("ipv4:127.8.9.1:40000", True),
+        ("ipv6:[::1]:1", True),
+        ("ipv6:%5B::1%5D:1", True),
+        ("ipv6:[::ffff:127.0.0.1]:1", True),
+        ("unix:", True),
+        ("unix:/tmp/x", True),
+        ("unix-abstract:x", True),
+        ("ipv4:10.0.0.1:1", False),
+        ("ipv4:128.0.0.1:1", False),
+        ("ipv6:[::ffff:10.0.0.1]:1", False),
+        ("ipv6:%5Bfe80::1%25eth0%5D:1", False),
+        ("vsock:1:2", False),
+        ("ipv4:localhost:1", False),
+        ("", False),
+    ],
+)
+def test_who_is_on_this_machine(peer, local):
+    assert is_here(peer) is local
+
+
+@pytest.mark.parametrize("stranger", [None, "ipv4:10.0.0.1:1"])
+def test_callers_elsewhere_use_no_regions(regions, segment, stranger):
+    regions.register("r", segment.name, 0, 1)
+
+    def call():
+        if stranger is not None:
+            here.set(is_here(stranger))
+        with pytest.raises(NotHere, match=r"connect to 127\.0\.0\.1"):
+            regions.named("r")
+        with pytest.raises(NotHere):
+            SharedMemory(regions).system_status(pb.SystemSharedMemoryStatusRequest())
+
+    # A call of which nobody has said where it came from.
+    Context().run(call)
 
 
 def test_what_is_no_segment_is_refused(regions, segment):

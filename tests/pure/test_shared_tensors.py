@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.regions import RegionNotFound, Regions, RequestTooLarge
+from penstock.gateway.regions import RegionNotFound, Regions, RequestTooLarge, here
 from penstock.gateway.shared_tensors import Place, put, take, uses_regions
 from penstock.protos.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 
@@ -16,6 +16,7 @@ def regions():
     """One region, "r", of sixteen bytes from 0 to 15."""
     path = Path("/dev/shm") / f"test-{uuid.uuid4().hex}"  # noqa: S108 - where shared memory is
     path.write_bytes(bytes(range(16)))
+    here.set(True)
     found = Regions(most_bytes=12)
     found.register("r", path.name, 0, 16)
     yield found

@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 from support.waiting import until
 
 from penstock.errors import InvalidRequest, StoreUnavailable
@@ -54,6 +55,36 @@ async def links(each_redis_url):
 async def two(links, tmp_path):
     async with gateway(links, tmp_path / "a") as one, gateway(links, tmp_path / "b") as other:
         yield one, other
+
+
+STRANGE = {
+    "trace//trace_colour": '["s", "red"]',
+    "trace/m/trace_level": '["s", "TENSORS"]',
+    "trace/m/trace_rate": '["s", "0"]',
+    "log/log_of_a_later_release": '["s", true]',
+    "log/log_info": '["s", "yes"]',
+    "log/log_format": '["s"]',
+    "metrics/interval": '["s", 5]',
+    "log/log_error": "no json",
+    "log/log_warning": "{}",
+    "trace/m/trace_count": "[]",
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+async def test_a_setting_that_is_not_understood_is_ignored_and_said_once(links, two, name):
+    one, other = two
+    registry = links.to(RegistryKeys.tag)
+
+    with capture_logs() as written:
+        await registry.command("HSET", RegistryKeys.settings, name, STRANGE[name])
+        await trace(one, trace_rate="7")
+        await trace(other, trace_rate="8")
+        await trace(one, trace_rate="9")
+
+    told = [line["setting"] for line in written if "cannot read is ignored" in line["event"]]
+    # By each of the two.
+    assert told == [name, name]
 
 
 async def trace(settings, model="", **values):

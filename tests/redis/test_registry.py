@@ -5,6 +5,7 @@ import contextlib
 import itertools
 
 import pytest
+from structlog.testing import capture_logs
 from support.records import cpu, node, placement, signature, stage, version, worker
 from support.waiting import until
 
@@ -466,3 +467,26 @@ async def test_events_begin_now_unless_they_are_to_go_on(registry):
 async def test_what_is_no_events_id_is_refused(registry, id_):
     with pytest.raises(InvalidRequest, match="is not the id of an event"):
         await anext(registry.events(id_))
+
+
+async def test_what_this_release_cannot_read_is_said_once_and_hides_nothing_else(links, registry):
+    await registry.publish("repository", [version(), version(model="later")])
+    await registry.announce(node("n"))
+    link = links.to(RegistryKeys.tag)
+    unreadable = version(model="later")
+    unreadable.config = b"\xff"
+    for key, name, content in (
+        (RegistryKeys.versions, "repository/later/1/", unreadable.SerializeToString()),
+        (RegistryKeys.workers, "w", b"\xff"),
+        (RegistryKeys.placements, "p", b"\xff"),
+    ):
+        await link.command("HSET", key, name, content)
+
+    with capture_logs() as written:
+        seen = [await registry.snapshot() for _ in range(3)][-1]
+
+    assert seen.versions[VersionId("m", 1)] == version()
+    assert "cannot read its configuration" in seen.versions[VersionId("later", 1)].error
+    assert list(seen.nodes) == ["n"]
+    assert (seen.workers, seen.placements) == ({}, ())
+    assert sorted(line["record"] for line in written) == ["Placement p", "Worker w"]
