@@ -60,6 +60,7 @@ log = structlog.get_logger()
 _MOST_PENDING_BYTES = 2 * 1024**3
 _TELL_S = 0.2
 _SAY_AFTER_S = 5.0
+_LEAVE_S = 2.0
 _HEARD_AFTER_S = 0.5
 """Whoever watches a gateway's health has heard by then that it is about to go."""
 
@@ -213,8 +214,10 @@ class _Gateway:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.lender.close()
-        with contextlib.suppress(PenstockError):
-            await self.replies.attach(leave=True)
+        with contextlib.suppress(PenstockError, TimeoutError):
+            # Where a server is silent, this gateway is missed later.
+            async with asyncio.timeout(_LEAVE_S):
+                await self.replies.attach(leave=True)
         await leave(self.registry, self.record)
         return server
 

@@ -71,7 +71,7 @@ class Deployment:
             self.gateways += [self.start_gateway() for _ in range(self._most)]
             self.urls += [await gateway.up() for gateway in self.gateways]
             for url in self.urls:
-                await eventually(lambda url=url: all_ready(url), 60)
+                await eventually(lambda url=url: all_ready(url), 120)
             await self.all_work()
             self._stack = stack.pop_all()
         return self
@@ -145,7 +145,7 @@ class Deployment:
             wanted = sum(stage.replicas_wanted for v in status.versions for stage in v.stages)
             return len([w for w in workers if w.state == WORKING]) >= wanted > 0
 
-        await eventually(all_of_them, 60)
+        await eventually(all_of_them, 120)
 
     async def rest(self, run, store_url=None, *, model=MODEL, version=VERSION, ensemble=False):
         """What the store holds once nobody asks any more; *ensemble*: the model is one.

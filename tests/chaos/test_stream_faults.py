@@ -28,11 +28,16 @@ SET_ASIDE = "INTERNAL: job"
 class Readers(Crowd):
     """Clients that ask for so many parts as their place says, and write each of them down."""
 
+    pause_s = 0.005
+
     def __init__(self, run, url, deadline_s, *, clients=6):
         super().__init__(run, clients)
         self.deadline_s = deadline_s
         self._url = url
-        run.expected = lambda place: [_parts(place)]
+
+    def parts(self, place):
+        """How many parts the reply to a place has."""
+        return place % MOST_PARTS
 
     async def __aenter__(self):
         self._channel = grpc.aio.insecure_channel(self._url)
@@ -42,9 +47,9 @@ class Readers(Crowd):
     async def _answer(self, place, id_):
         request = pb.ModelInferRequest(model_name=MODEL, id=id_)
         request.inputs.add(name="count", datatype="INT32", shape=[1])
-        request.raw_input_contents.append(np.int32(_parts(place)).tobytes())
+        request.raw_input_contents.append(np.int32(self.parts(place)).tobytes())
         request.parameters["triton_enable_empty_final_response"].bool_param = True
-        request.parameters["pause"].double_param = 0.005
+        request.parameters["pause"].double_param = self.pause_s
         call = self._stub.ModelStreamInfer(
             iter([request]), metadata=(("triton_grpc_error", "true"),)
         )
@@ -62,10 +67,6 @@ class Readers(Crowd):
         await self._channel.close()
 
 
-def _parts(place):
-    return place % MOST_PARTS
-
-
 @pytest.fixture
 def models(tmp_path):
     write_counter(tmp_path / "models", tmp_path, count=3)
@@ -75,6 +76,7 @@ def models(tmp_path):
 async def test_replies_in_parts_outlive_all_of_it(run, chance, size, store, models, tmp_path):
     """Workers are killed, stopped in order, and stopped for longer than a lease; the store dies."""
     run.may(SET_ASIDE)
+    run.expected = lambda place: [place % MOST_PARTS]
 
     async def kill(pid):
         os.kill(pid, signal.SIGKILL)

@@ -48,7 +48,7 @@ class Role:
             assert self.process.poll() is None, self.log.read_text()
             return self.ready.exists()
 
-        await eventually(served)
+        await eventually(served, 150)
         return self.ready.read_text()
 
     async def stop(self):
