@@ -91,11 +91,11 @@ class Decoder:
             for (name, datatype, shape), raw in zip(known.tensors, raws, strict=True)
         }
         ends_s = now_s + lease.remaining_ms / 1000
-        leg, key, size = known.leg, known.shape_key, sum(map(len, raws))
+        leg, key = known.leg, known.shape_key
         if leg is None:
-            return Work(lease, known.head, id_, tensors, key, ends_s, size)
+            return Work(lease, known.head, id_, tensors, key, ends_s)
         boarded = leg.board(tensors)
-        return Work(lease, known.head, id_, boarded, key, ends_s, size, leg=leg, carried=tensors)
+        return Work(lease, known.head, id_, boarded, key, ends_s, leg=leg, carried=tensors)
 
     def _read(self, serialized: bytes) -> _Known:
         head = _parsed(serialized)

@@ -87,6 +87,12 @@ class Execution:
         return self._runtime.fixed_work
 
     @property
+    def fixed_rows(self) -> bool:
+        """Whether each row of a batch is as large as any other."""
+        text = any(spec.datatype == "BYTES" for spec in self._runtime.signature.inputs)
+        return not self.guesses and not text
+
+    @property
     def guesses(self) -> bool:
         """Whether warming up must guess sizes other than the batch's."""
         start = 1 if self._batched else 0

@@ -23,28 +23,33 @@ class Foresight:
 
     Attributes:
         inline: whether any of them may run on the event loop.
+        fixed: each row of a batch is as large as any other.
     """
 
-    def __init__(self, *, inline: bool, fixed_shapes: bool) -> None:
-        """*fixed_shapes*: the shard's inputs have no free dimension but the batch's."""
+    def __init__(self, *, inline: bool, fixed: bool) -> None:
+        """Know nothing yet."""
         self.inline = inline
-        self._fixed_shapes = fixed_shapes
+        self.fixed = fixed
         self._pace = Pace()
-        self._row_bytes = 1.0
+        self._row_size = 1.0
         self._seen: dict[Hashable, float] = {}
 
+    def size_of(self, batch: Sequence[Work], rows: int) -> int:
+        """By what the batch is foreseen: its bytes, or its rows where all are equally large."""
+        return rows if self.fixed else sum([work.size for work in batch])
+
     def is_short(self, batch: Sequence[Work], size: int) -> bool:
-        """Whether *batch*, of *size* bytes, is known to be done at once."""
+        """Whether *batch*, of that size, is known to be done at once."""
         if not self.inline:
             return False
-        if self._fixed_shapes:
+        if self.fixed:
             foreseen_s = self._pace.foreseen_s(size)
         else:
             foreseen_s = self._seen.get(_shape_of(batch, size))
         return foreseen_s is not None and foreseen_s < SHORT_S
 
     def foreseen_s(self, size: int) -> float | None:
-        """How long a batch of *size* bytes will take; None while nothing is known."""
+        """How long a batch of that size will take; None while nothing is known."""
         return self._pace.foreseen_s(size)
 
     def claim_after_s(self, size: int) -> float | None:
@@ -54,8 +59,10 @@ class Foresight:
     def observe(self, batch: Sequence[Work], rows: int, size: int, took_s: float) -> None:
         """*batch* ran for *took_s* seconds."""
         self._pace.observe(size, took_s)
-        self._row_bytes = max(1, size) / max(1, rows)
-        if self.inline and not self._fixed_shapes:
+        if self.fixed:
+            return
+        self._row_size = max(1, size) / max(1, rows)
+        if self.inline:
             shape = _shape_of(batch, size)
             if shape not in self._seen and len(self._seen) >= _MOST_SHAPES:
                 del self._seen[next(iter(self._seen))]
@@ -63,14 +70,16 @@ class Foresight:
 
     def rows_within(self, seconds: float) -> int:
         """How many rows like the latest will take no longer; 0 while nothing is known."""
-        return int(self._pace.size_within(seconds) / self._row_bytes)
+        return int(self._pace.size_within(seconds) / self._row_size)
 
-    def is_longer(self, work: Work, seconds: float) -> bool:
-        """Whether *work* alone is foreseen to take longer than that, where sizes are free."""
-        if self._fixed_shapes:
-            return False
-        foreseen_s = self._pace.foreseen_s(work.size)
-        return foreseen_s is not None and foreseen_s > seconds
+    def without_long(self, works: Sequence[Work], seconds: float) -> tuple[list[Work], list[Work]]:
+        """*works* that will take no longer each, and those that are of an unusual size."""
+        fit: list[Work] = []
+        long: list[Work] = []
+        for work in works:
+            foreseen_s = None if self.fixed else self._pace.foreseen_s(work.size)
+            (fit if foreseen_s is None or foreseen_s <= seconds else long).append(work)
+        return fit, long
 
 
 def _shape_of(batch: Sequence[Work], size: int) -> Hashable:

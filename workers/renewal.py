@@ -11,8 +11,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, Self
+from collections.abc import Iterable
+from typing import Final, Self
 
 import structlog
 
@@ -35,17 +35,6 @@ _LATE_TIMES: Final = 4.0
 _LONGEST_PAUSE_S: Final = 2.0
 
 
-class _Run(NamedTuple):
-    """The batch that runs."""
-
-    jobs: int
-    foreseen_s: float
-
-    @property
-    def late_after_s(self) -> float:
-        return _LATE_S + _LATE_TIMES * self.foreseen_s
-
-
 class Renewal:
     """The leases that a worker holds, renewed every third of their length."""
 
@@ -58,8 +47,9 @@ class Renewal:
         self._run_limit_s = run_limit_s
         self._lock = threading.Lock()
         self._held: dict[str, Work] = {}
-        self._current: _Run | None = None
-        self._told: _Run | None = None
+        self._current: object = None
+        self._told: object = None
+        self._foreseen_s = 0.0
         self._silence = Silence(most_step_s=2 * self._pause_s)
         self._running_s = 0.0
         self._loop = asyncio.new_event_loop()
@@ -85,17 +75,16 @@ class Renewal:
             for work in works:
                 self._held.pop(work.lease.id, None)
 
-    def begin(self, works: Sequence[Work]) -> list[Work]:
-        """Take *works* for the next batch, but for those that were given back meanwhile."""
+    def begin(self, works: Iterable[Work]) -> None:
+        """The next batch is of *works*: none of them is given back from now on."""
         with self._lock:
-            begun = [work for work in works if not work.given_back]
-            for work in begun:
+            for work in works:
                 work.begun = True
-        return begun
 
-    def batch_begins(self, jobs: int = 1, foreseen_s: float | None = None) -> None:
-        """A batch starts, on whatever thread."""
-        self._current = _Run(jobs, foreseen_s or 0.0)
+    def batch_begins(self, batch: object, foreseen_s: float | None = None) -> None:
+        """*batch*, another object each time, starts to run, on whatever thread."""
+        self._foreseen_s = foreseen_s or 0.0
+        self._current = batch
 
     def batch_ends(self) -> None:
         """It is done."""
@@ -162,18 +151,16 @@ class Renewal:
 
     async def _look_at_batch(self, queue: Queue) -> None:
         """Give others what waits behind a batch that is late."""
-        run = self._current
-        if run is None or self._running_s <= run.late_after_s:
+        run, foreseen_s = self._current, self._foreseen_s
+        if run is None or self._running_s <= _LATE_S + _LATE_TIMES * foreseen_s:
             return
         behind = self._behind()
         if run is not self._told:
             self._told = run
-            foreseen_s = round(run.foreseen_s, 3)
             log.warning(
                 "a batch takes longer than was foreseen, others get what waits behind it",
                 seconds=round(self._running_s, 1),
-                foreseen_s=foreseen_s,
-                jobs=run.jobs,
+                foreseen_s=round(foreseen_s, 3),
                 behind=len(behind),
             )
         for token in {work.lease.token for work in behind}:
@@ -184,7 +171,8 @@ class Renewal:
     def _behind(self) -> list[Work]:
         """What the worker has not begun, and will not begin any more."""
         with self._lock:
-            behind = [work for work in self._held.values() if not work.begun]
+            held = self._held.values()
+            behind = [work for work in held if work.given_back or not work.begun]
             for work in behind:
                 work.given_back = True
         return behind

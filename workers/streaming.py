@@ -199,7 +199,7 @@ class StreamingWorker(Worker):
         loop = asyncio.get_running_loop()
         while True:
             reply.check()
-            self._renewal.batch_begins()
+            self._renewal.batch_begins(responses)
             began_ns = time.perf_counter_ns()
             try:
                 tensors = await loop.run_in_executor(self._device, next, responses, None)

@@ -38,7 +38,6 @@ class Work:
         tensors: all that the job carries, by name.
         shape_key: equal for jobs that can run in one batch.
         ends_s: its deadline on this process's monotonic clock.
-        size: bytes of its tensors.
         revoked: it was cancelled, or its lease was lost; set by the renewal.
         given_back: others may have it, for the batch before it takes too long; so, too.
         begun: it is in a batch that runs or has run.
@@ -52,7 +51,6 @@ class Work:
     tensors: dict[str, Tensor]
     shape_key: Hashable
     ends_s: float
-    size: int = 0
     revoked: bool = False
     given_back: bool = False
     begun: bool = False
@@ -63,6 +61,11 @@ class Work:
     def rows(self) -> int:
         """Items along the batch dimension; 1 for models without one."""
         return self.lease.rows
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        return sum([len(tensor.raw) for tensor in self.tensors.values()])
 
     @property
     def alone(self) -> bool:

@@ -81,7 +81,7 @@ class Worker:
         self._endings = Endings(duty, queue, link, renewal)
         self._foresight = Foresight(
             inline=execution.any_thread and execution.fixed_work,
-            fixed_shapes=not execution.guesses,
+            fixed=execution.fixed_rows,
         )
         self._turns = GuaranteedTurns()
         self.tempo = Tempo()
@@ -240,13 +240,9 @@ class Worker:
         """Begin jobs that were handed over while `is_asleep`."""
         self.tempo.claimed(time.perf_counter())
         self._stage(leases)
-        # One that is larger than those before it may take long, and then belongs into the queue.
-        fit: list[Work] = []
-        long: list[Work] = []
-        for work in self._staged:
-            (long if self._foresight.is_longer(work, _LOT_S) else fit).append(work)
-        self._staged = fit
-        self._endings.give_back(long)
+        if not self._foresight.fixed:
+            self._staged, long = self._foresight.without_long(self._staged, _LOT_S)
+            self._endings.give_back(long)
         self._begin()
 
     def _fall_asleep(self) -> None:
@@ -263,9 +259,9 @@ class Worker:
             if not batch:
                 continue
             rows = sum([work.lease.rows for work in batch])
-            size = sum([work.size for work in batch])
+            size = self._foresight.size_of(batch, rows)
             if self._foresight.is_short(batch, size):
-                self._renewal.batch_begins(len(batch))
+                self._renewal.batch_begins(batch)
                 began_s = time.perf_counter()
                 ran = self._execution.run(batch)
                 took_s = time.perf_counter() - began_s
@@ -282,7 +278,8 @@ class Worker:
         else:
             taken = {id(work) for work in chosen}
             self._staged = [work for work in self._staged if id(work) not in taken]
-        chosen = self._renewal.begin(chosen)
+        self._renewal.begin(chosen)
+        chosen = [work for work in chosen if not work.given_back]
         now_s = time.monotonic()
         over = [work for work in chosen if work.revoked or work.ends_s <= now_s]
         if not over:
@@ -309,7 +306,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         after_s = self._foresight.claim_after_s(size)
         timer = None if after_s is None else loop.call_later(after_s, self._claim_ahead)
-        self._renewal.batch_begins(len(batch), self._foresight.foreseen_s(size))
+        self._renewal.batch_begins(batch, self._foresight.foreseen_s(size))
         began_s = time.perf_counter()
         try:
             ran = await loop.run_in_executor(self._device, self._execution.run, batch)
@@ -344,7 +341,7 @@ class Worker:
     async def _check_device(self, batch: list[Work], ran: Ran, rows: int) -> None:
         """End the batch as it ran if the device still does what it was warmed up with."""
         loop = asyncio.get_running_loop()
-        self._renewal.batch_begins()
+        self._renewal.batch_begins(batch)
         try:
             await loop.run_in_executor(self._device, self._execution.warm_up, 1)
         except Exception as error:

@@ -10,9 +10,9 @@ KEEPER = "tests/cluster/test_keeper.py::"
 LONG_RUNS = [
     Mutant(
         "runs: a large request is foreseen like a small one",
-        "workers/decoding.py",
-        "known.leg, known.shape_key, sum(map(len, raws))",
-        "known.leg, known.shape_key, 1",
+        "workers/foresight.py",
+        "return rows if self.fixed else sum([work.size for work in batch])",
+        "return rows",
         FORESIGHT + "test_a_request_of_unusual_size_is_not_foreseen_as_short",
     ),
     Mutant(
@@ -40,8 +40,8 @@ LONG_RUNS = [
     Mutant(
         "runs: what waits behind a late batch is run as well as given back",
         "workers/renewal.py",
-        "begun = [work for work in works if not work.given_back]",
-        "begun = list(works)",
+        "            for work in behind:\n                work.given_back = True\n",
+        "            pass\n",
         WORKER + "test_what_waits_behind_a_batch_that_is_late_is_given_to_others",
     ),
     Mutant(
