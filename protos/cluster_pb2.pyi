@@ -344,20 +344,22 @@ class Gateway(_message.Message):
     def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., address: _Optional[str] = ..., draining: _Optional[bool] = ..., software: _Optional[str] = ..., left: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Scheduler(_message.Message):
-    __slots__ = ("id", "host", "pid", "software", "control_mode", "response_cache_bytes")
+    __slots__ = ("id", "host", "pid", "software", "control_mode", "response_cache_bytes", "hashes_whole")
     ID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     CONTROL_MODE_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HASHES_WHOLE_FIELD_NUMBER: _ClassVar[int]
     id: str
     host: str
     pid: int
     software: str
     control_mode: str
     response_cache_bytes: int
-    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., software: _Optional[str] = ..., control_mode: _Optional[str] = ..., response_cache_bytes: _Optional[int] = ...) -> None: ...
+    hashes_whole: bool
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., software: _Optional[str] = ..., control_mode: _Optional[str] = ..., response_cache_bytes: _Optional[int] = ..., hashes_whole: _Optional[bool] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ("model",)

@@ -6,6 +6,8 @@ from the head of one (`wire.take_apart`) is true of all of them, and need not be
 
 from typing import Final, TypeVar
 
+from penstock.recent import Sloping
+
 V = TypeVar("V")
 
 MOST_HEADS: Final = 512
@@ -14,13 +16,13 @@ LONGEST_HEAD: Final = 2048
 """Bytes; longer ones carry something that is not the same each time, such as typed contents."""
 
 
-class Heads(dict[bytes, V]):
-    """Head -> what it told; of too many, those that came first are forgotten."""
+class Heads(Sloping[bytes, V]):
+    """Head -> what it told; of too many, any one is forgotten."""
+
+    def __init__(self) -> None:
+        super().__init__(MOST_HEADS)
 
     def remember(self, head: bytes, told: V) -> None:
         """Keep what *head* has told, unless it is too long to come again."""
-        if len(head) > LONGEST_HEAD:
-            return
-        if len(self) >= MOST_HEADS and head not in self:
-            del self[next(iter(self))]
-        self[head] = told
+        if len(head) <= LONGEST_HEAD:
+            self.keep(head, told)

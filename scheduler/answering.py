@@ -18,6 +18,7 @@ from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.ensembles import needs
+from penstock.scheduler.file_hashes import FileHashes, StillReading
 from penstock.scheduler.overrides import lay_out, override_folder, scan_override
 from penstock.scheduler.readiness import VersionState
 from penstock.scheduler.registry import Registry
@@ -52,6 +53,7 @@ class Answerer:
         self._every_s = every_s
         self._cache_bytes = cache_bytes
         self._last = empty_snapshot()
+        self._hashes: dict[str, FileHashes] = {}
 
     async def begin(self, at_start: Sequence[str]) -> None:
         """Offer what there is, and wish for the models *at_start* that are not loaded.
@@ -79,6 +81,8 @@ class Answerer:
                     for model in unanswered(snapshot):
                         await self._try(self._answer(model, snapshot))
         finally:
+            for hashes in self._hashes.values():
+                hashes.close()
             offering.cancel()
             await asyncio.gather(offering, return_exceptions=True)
 
@@ -88,11 +92,16 @@ class Answerer:
             await self._try(self._offer())
 
     async def _offer(self) -> None:
-        await self._wishes.offer(await asyncio.to_thread(names, *self._models))
+        offered = await asyncio.to_thread(names, *self._models)
+        await self._wishes.offer(offered)
+        for model in self._hashes.keys() - set(offered):
+            self._hashes.pop(model).close()
 
     async def _try(self, step: Coroutine[Any, Any, None]) -> None:
         try:
             await step
+        except StillReading as error:
+            log.debug("a wish waits", why=str(error))
         except (PenstockError, OSError) as error:
             log.warning("following wishes failed, trying again", error=str(error))
         except Exception:
@@ -148,6 +157,9 @@ class Answerer:
         answer = pb.Answer(wish=wish.id)
         try:
             found = allowed(await self._found(wish), self._cache_bytes)
+        except StillReading:
+            # The wish stays without an answer, and is looked at again with the next snapshot.
+            raise
         except (PenstockError, DecodeError) as error:
             found, answer.error = [], f"{NOT_THERE}: {error}"
         if not found:
@@ -160,7 +172,10 @@ class Answerer:
         if wish.HasField("config"):
             config = config_pb.ModelConfig.FromString(wish.config)
         if config is None or not wish.files:
-            return await asyncio.to_thread(scan_model, self._models, wish.model, config)
+            hashes = self._hashes.setdefault(wish.model, FileHashes(waits=False))
+            found = await asyncio.to_thread(scan_model, self._models, wish.model, config, hashes.of)
+            hashes.turn()
+            return found
         with override_folder() as folder:
             await lay_out(self._wishes, folder, wish.model, wish.files)
             return await asyncio.to_thread(scan_override, folder, wish.model, config, wish.files)

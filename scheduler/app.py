@@ -45,6 +45,7 @@ async def run(settings: SchedulerSettings) -> None:
             software=penstock.__version__,
             control_mode=settings.model_control_mode if settings.models else "",
             response_cache_bytes=settings.response_cache_bytes,
+            hashes_whole=True,
         )
         on_demand = settings.model_control_mode == "on-demand"
         kept = frozenset(settings.load_model) if on_demand else None

@@ -7,13 +7,13 @@ one repository on several machines agree, and touching a file restarts nothing.
 import hashlib
 import re
 from collections.abc import Collection, Iterator
-from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler.file_hashes import WHOLE, HashOf, whole_hash
 from penstock.scheduler.model_config import BACKEND_RUNTIMES, PLATFORM_RUNTIMES, PYTHON
 
 RUNTIMES: Final = {".onnx": "onnxruntime", ".pt2": "pytorch"}
@@ -25,15 +25,50 @@ PYTHON_FILE: Final = "model.py"
 DESCRIPTION: Final = "penstock.json"
 """Beside the shards: names and datatypes of their tensors, where the artifacts lack them."""
 
-WHOLE_HASH_BYTES: Final = 64 << 20
-"""Of a larger file this much is hashed: equal blocks, evenly spread, both ends among them."""
-
-_BLOCK = 1 << 16
 _SHARD = re.compile(r"shard-(\d+)\.\w+")
 
 
-def stages_of(base: Path, where: Path, config: config_pb.ModelConfig) -> list[pb.Stage]:
-    """The stages of the version whose directory is *where*.
+class StageFiles(NamedTuple):
+    """A stage as it lies in a repository.
+
+    Attributes:
+        artifact: the file that is loaded.
+        files: it, and all that belongs to it; they make its fingerprint.
+        below: what the names of *files* are taken from; None for their last parts.
+    """
+
+    artifact: Path
+    files: list[Path]
+    runtime: str
+    below: Path | None = None
+
+    def fingerprint(self, hash_of: HashOf = whole_hash) -> str:
+        """See `fingerprint`."""
+        return fingerprint(self.files, self.below, hash_of)
+
+
+def stages_of(
+    base: Path, where: Path, config: config_pb.ModelConfig, hash_of: HashOf = whole_hash
+) -> list[pb.Stage]:
+    """The stages of the version whose directory is *where*; arguments as for `stage_files`.
+
+    Raises:
+        ArtifactUnusable: see `stage_files`; or what *hash_of* raises.
+    """
+    return [
+        pb.Stage(
+            index=index,
+            artifact="/".join((*where.parts[-2:], found.artifact.name)),
+            artifact_bytes=sum(file.stat().st_size for file in found.files),
+            fingerprint=found.fingerprint(hash_of),
+            runtime=found.runtime,
+        )
+        for index, found in enumerate(stage_files(base, where, config))
+    ]
+
+
+def stage_files(base: Path, where: Path, config: config_pb.ModelConfig) -> list[StageFiles]:
+    """The files of each stage of the version whose directory is *where*.
 
     Args:
         base: the repository, resolved: all files must really be inside.
@@ -42,41 +77,35 @@ def stages_of(base: Path, where: Path, config: config_pb.ModelConfig) -> list[pb
         ArtifactUnusable: missing, empty, ambiguous, with a gap, or outside; says what to do.
     """
     if config.backend == PYTHON:
-        return [_python_stage(base, where, config)]
+        return [_python_files(base, where, config)]
     files = sorted(f for f in where.iterdir() if not f.name.startswith("."))
     artifacts = _artifacts(where, files, config)
     for artifact in artifacts:
         _check(base, artifact)
-    stages: list[pb.Stage] = []
-    for index, artifact in enumerate(artifacts):
+    found: list[StageFiles] = []
+    for artifact in artifacts:
         parts = [artifact, *_companions(artifact, files, alone=len(artifacts) == 1)]
         for part in parts:
             inside(base, part)
-        stages.append(
-            pb.Stage(
-                index=index,
-                artifact="/".join((*where.parts[-2:], artifact.name)),
-                artifact_bytes=sum(part.stat().st_size for part in parts),
-                fingerprint=fingerprint(parts),
-                runtime=RUNTIMES[artifact.suffix],
-            )
-        )
-    return stages
+        found.append(StageFiles(artifact, parts, RUNTIMES[artifact.suffix]))
+    return found
 
 
-def fingerprint(files: list[Path], below: Path | None = None) -> str:
+def fingerprint(files: list[Path], below: Path | None = None, hash_of: HashOf = whole_hash) -> str:
     """Changes when the name or the content of one of *files* does.
+
+    It begins with `WHOLE` where a release that takes samples of large files has another.
 
     Args:
         below: names are paths below this directory; plain file names without it.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    digest, whole = hashlib.blake2b(digest_size=16), False
     for file in files:
-        found = file.stat()
-        content = _content_hash(file, found.st_size, found.st_mtime_ns, found.st_ino)
+        content = hash_of(file)
+        whole = whole or content.startswith(WHOLE)
         name = file.name if below is None else file.relative_to(below).as_posix()
-        digest.update(f"{name}\0{found.st_size}\0{content}\0".encode())
-    return digest.hexdigest()
+        digest.update(f"{name}\0{file.stat().st_size}\0{content}\0".encode())
+    return (WHOLE if whole else "") + digest.hexdigest()
 
 
 def inside(base: Path, path: Path) -> None:
@@ -133,19 +162,14 @@ def _artifacts(where: Path, files: list[Path], config: config_pb.ModelConfig) ->
     return whole
 
 
-def _python_stage(base: Path, where: Path, config: config_pb.ModelConfig) -> pb.Stage:
+def _python_files(base: Path, where: Path, config: config_pb.ModelConfig) -> StageFiles:
     """A Python model: its file, and all that lies beside it, which it may import or read."""
     artifact = _default_file(where, config.default_model_filename or PYTHON_FILE, (".py",))
     _check(base, artifact)
     files = list(_all_below(where))
     for file in files:
         inside(base, file)
-    return pb.Stage(
-        artifact="/".join((*where.parts[-2:], artifact.name)),
-        artifact_bytes=sum(file.stat().st_size for file in files),
-        fingerprint=fingerprint(files, where),
-        runtime=PYTHON,
-    )
+    return StageFiles(artifact, files, PYTHON, where)
 
 
 def _all_below(folder: Path) -> Iterator[Path]:
@@ -217,18 +241,3 @@ def _check(base: Path, artifact: Path) -> None:
         raise ArtifactUnusable(f"{shown(artifact)} is not a file")
     if artifact.stat().st_size == 0:
         raise ArtifactUnusable(f"{shown(artifact)} is empty: copy or export it again")
-
-
-@lru_cache(maxsize=4096)
-def _content_hash(file: Path, size: int, mtime_ns: int, inode: int) -> str:  # noqa: ARG001 the cache's key
-    digest = hashlib.blake2b(digest_size=16)
-    with file.open("rb") as stream:
-        if size <= WHOLE_HASH_BYTES:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        else:
-            blocks = WHOLE_HASH_BYTES // _BLOCK
-            for number in range(blocks):
-                stream.seek((size - _BLOCK) * number // (blocks - 1))
-                digest.update(stream.read(_BLOCK))
-    return digest.hexdigest()

@@ -14,12 +14,12 @@ owner wrote it, or left `max_batch_size` open.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from penstock.errors import InvalidConfiguration
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
+from penstock.recent import Recent
 from penstock.scheduler import warmup
 from penstock.scheduler.dataflow import Flow, StagePlan, fits, flow, shown
 from penstock.scheduler.model_config import (
@@ -36,7 +36,7 @@ from penstock.scheduler.sequencing import (
     sequence_plan,
 )
 
-__all__ = ["DEFAULT_MAX_BATCH", "Deployment", "StagePlan", "complete"]
+__all__ = ["DEFAULT_MAX_BATCH", "Deployment", "StagePlan", "complete", "completed"]
 
 DEFAULT_MAX_BATCH: Final = 64
 
@@ -75,18 +75,23 @@ class Deployment:
 def complete(version: pb.ModelVersion, signatures: Sequence[pb.Signature]) -> Deployment:
     """Complete *version* from what its shards turned out to be, one signature for each stage.
 
-    The same arguments give the same object; nobody may change what is in it.
+    The same arguments give the same object for as long as they are asked for; nobody may change
+    what is in it.
 
     Raises:
         InvalidConfiguration: configuration and artifacts do not go together; says what to change.
     """
-    return _complete(
+    key = (
         version.SerializeToString(deterministic=True),
         tuple(signature.SerializeToString(deterministic=True) for signature in signatures),
     )
+    return completed.of(key, lambda: _complete(*key))
 
 
-@lru_cache(maxsize=1024)
+completed: Final[Recent[tuple[bytes, tuple[bytes, ...]], Deployment]] = Recent()
+"""What `complete` has made; whoever has asked for all that there is calls its `turn`."""
+
+
 def _complete(version_bytes: bytes, signature_bytes: tuple[bytes, ...]) -> Deployment:
     version = pb.ModelVersion.FromString(version_bytes)
     signatures = [pb.Signature.FromString(content) for content in signature_bytes]

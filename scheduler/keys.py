@@ -7,7 +7,7 @@ its data (a job id, a gateway, a queue name); it reaches Lua through KEYS like a
 
 import re
 import zlib
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 ROOT = "penstock"
@@ -103,7 +103,7 @@ class PartitionKeys:
         return f"PartitionKeys({self.tag})"
 
 
-@lru_cache(maxsize=1024)
+@cache
 def partition_keys(partition: int) -> PartitionKeys:
     """The keys of *partition*; built once."""
     return PartitionKeys(partition)

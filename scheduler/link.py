@@ -11,7 +11,6 @@ without an answer are sent again on the next one. Penstock's scripts are so by i
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -19,6 +18,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from penstock.errors import OutOfMemory, StoreRefused, StoreUnavailable
+from penstock.recent import kept
 from penstock.scheduler.conversation import Argument, Conversation, Opening, Refused, pack
 from penstock.scheduler.scripts import Script
 from penstock.scheduler.suitability import check_server
@@ -29,6 +29,9 @@ from penstock.scheduler.topology import (
 )
 
 log = structlog.get_logger()
+
+_MOST_OPENINGS: Final = 4096
+"""A command's first words, for each script and each model, or partition."""
 
 PATIENCE_S = 3.0
 """How long a command waits for a lost connection to come back before it fails."""
@@ -293,7 +296,7 @@ class Link:
                 command.told(StoreUnavailable(why))
 
 
-@lru_cache(maxsize=512)
+@kept(_MOST_OPENINGS)
 def _opening(sha: str, keys: tuple[str, ...]) -> Opening:
     return Opening(("EVALSHA", sha, len(keys), *keys))
 

@@ -15,27 +15,55 @@ the model.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler import ensembles, model_config, warmup
-from penstock.scheduler.artifacts import fingerprint, inside, shown, stages_of
+from penstock.scheduler import ensembles, model_config
+from penstock.scheduler.artifacts import (
+    StageFiles,
+    fingerprint,
+    stage_files,
+    stages_of,
+)
+from penstock.scheduler.file_hashes import WHOLE, HashOf, StillReading, whole_hash
+from penstock.scheduler.model_files import (
+    CONFIG,
+    configuration_of,
+    initial_states,
+    sample_files,
+)
 from penstock.scheduler.python_models import check_models_of_code
 
-CONFIG: Final = "config.pbtxt"
-
 _GENERATION_BYTES: Final = 4
-_MOST_STATE_BYTES: Final = 1 << 20
 
 NO_VERSION: Final = 0
 """Stands in records for "none": a model that has an error and no version to show it at."""
 
 
-def scan(*roots: Path) -> list[pb.ModelVersion]:
+_MOST_LOOKS: Final = 5
+"""A repository that is another one after that many looks in a row is read as it is."""
+
+
+class Unread(NamedTuple):
+    """A version whose files have not been read to their end."""
+
+    model: str
+    version: int
+    reason: str
+
+
+class Look(NamedTuple):
+    """What there is in repositories."""
+
+    versions: list[pb.ModelVersion]
+    unread: list[Unread]
+
+
+def scan(*roots: Path, hash_of: HashOf = whole_hash) -> list[pb.ModelVersion]:
     """The versions that the repositories at *roots* offer, those that cannot be served as well.
 
     A function of the files alone. Versions that `version_policy` leaves out are not in it.
@@ -43,48 +71,121 @@ def scan(*roots: Path) -> list[pb.ModelVersion]:
     Raises:
         InvalidConfiguration: one of *roots* is no directory, or cannot be read.
     """
-    found = sorted(_folders(roots).items())
-    return [version for name, folders in found for version in _of_model(name, folders)]
+    return look(roots, hash_of).versions
+
+
+def look(roots: Sequence[Path], hash_of: HashOf) -> Look:
+    """As `scan`, with what cannot be told yet because *hash_of* is still reading."""
+
+    def all_models(folders: _Folders) -> Iterator[pb.ModelVersion | Unread]:
+        for name, found in sorted(folders.items()):
+            yield from _of_model(name, found, hash_of)
+
+    return _looked(roots, all_models)
 
 
 def names(*roots: Path) -> list[str]:
     """The models that there are at *roots*; errors as for `scan`."""
-    return sorted(name for name in _folders(roots) if not _unusable(name))
+    return sorted(name for name in _folders(_resolved(roots)) if not _unusable(name))
 
 
 def scan_model(
-    roots: Sequence[Path], model: str, override: config_pb.ModelConfig | None = None
+    roots: Sequence[Path],
+    model: str,
+    override: config_pb.ModelConfig | None = None,
+    hash_of: HashOf = whole_hash,
 ) -> list[pb.ModelVersion]:
     """As `scan`, for one model; empty when there is no such model.
 
     Args:
         override: the model's configuration, in place of the one that is there.
+
+    Raises:
+        StillReading: *hash_of* does.
+        InvalidConfiguration: see `scan`.
     """
-    folders = _folders(roots).get(model, [])
-    return list(_of_model(model, folders, override)) if folders else []
+
+    def one_model(folders: _Folders) -> Iterator[pb.ModelVersion | Unread]:
+        if model in folders:
+            yield from _of_model(model, folders[model], hash_of, override)
+
+    found = _looked(roots, one_model)
+    if found.unread:
+        raise StillReading(found.unread[0].reason)
+    return found.versions
 
 
-def _folders(roots: Sequence[Path]) -> dict[str, list[Path]]:
-    """The directories of each model."""
-    found: dict[str, list[Path]] = {}
-    for root in dict.fromkeys(roots):
+_Folders = Mapping[str, Sequence[Path]]
+"""The directories of each model."""
+
+
+def _looked(
+    roots: Sequence[Path], read: Callable[[_Folders], Iterable[pb.ModelVersion | Unread]]
+) -> Look:
+    """What *read* finds in the directories behind *roots*, which may be links.
+
+    Where a link was led elsewhere meanwhile, nothing is known of either directory: the old one may
+    be half removed by now. It is looked at again.
+    """
+    for _ in range(_MOST_LOOKS):
+        bases = _resolved(roots)
         try:
-            for folder in root.iterdir():
+            found = list(read(_folders(bases)))
+        except (InvalidConfiguration, OSError):
+            if _resolved(roots) == bases:
+                raise
+            continue
+        if _resolved(roots) == bases:
+            break
+    else:
+        raise InvalidConfiguration(
+            f"the model repository {' or '.join(map(str, roots))} is another directory each time "
+            "that it is looked at: lead the link elsewhere only when the new directory is whole"
+        )
+    versions = [one for one in found if isinstance(one, pb.ModelVersion)]
+    return Look(versions, [one for one in found if isinstance(one, Unread)])
+
+
+def _resolved(roots: Sequence[Path]) -> list[Path]:
+    """Where the repositories are at this moment; each once."""
+    return list(dict.fromkeys(_real(root) for root in roots))
+
+
+def _real(root: Path) -> Path:
+    try:
+        return root.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise _unreadable(root, error) from error
+
+
+def _folders(bases: Sequence[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for base in bases:
+        try:
+            for folder in base.iterdir():
                 if folder.is_dir() and not folder.name.startswith("."):
                     found.setdefault(folder.name, []).append(folder)
         except OSError as error:
-            raise InvalidConfiguration(
-                f"the model repository {root} cannot be read: {error.strerror or error}; "
-                "name a directory that holds one directory for each model"
-            ) from error
+            raise _unreadable(base, error) from error
     return found
 
 
+def _unreadable(root: Path, error: Exception) -> InvalidConfiguration:
+    why = error.strerror if isinstance(error, OSError) else None
+    return InvalidConfiguration(
+        f"the model repository {root} cannot be read: {why or error}; "
+        "name a directory that holds one directory for each model"
+    )
+
+
 def _of_model(
-    name: str, folders: Sequence[Path], override: config_pb.ModelConfig | None = None
-) -> Iterator[pb.ModelVersion]:
+    name: str,
+    folders: Sequence[Path],
+    hash_of: HashOf,
+    override: config_pb.ModelConfig | None = None,
+) -> Iterator[pb.ModelVersion | Unread]:
     if len(folders) == 1:
-        yield from _versions(folders[0].parent.resolve(strict=True), folders[0], override)
+        yield from _versions(folders[0].parent, folders[0], hash_of, override)
         return
     where = " and ".join(str(folder.parent) for folder in folders)
     several = InvalidConfiguration(
@@ -99,16 +200,19 @@ def find(root: Path, model: str, version: int) -> pb.ModelVersion:
     Raises:
         PenstockError: it is not there, or cannot be served; says what to do.
     """
-    folder = root / model
+    base = root.resolve()
+    folder = base / model
     if not folder.is_dir():
         raise ArtifactUnusable(f"the model repository {root} has no model '{model}'")
-    base = root.resolve(strict=True)
-    return _version(base, folder, version, *_configuration(base, folder))
+    return _version(base, folder, version, *configuration_of(base, folder), whole_hash)
 
 
 def _versions(
-    base: Path, folder: Path, override: config_pb.ModelConfig | None = None
-) -> Iterator[pb.ModelVersion]:
+    base: Path,
+    folder: Path,
+    hash_of: HashOf,
+    override: config_pb.ModelConfig | None = None,
+) -> Iterator[pb.ModelVersion | Unread]:
     """The records of one model; its name is that of *folder*."""
     name = folder.name.encode("utf-8", "backslashreplace").decode()
     numbers: list[int] = []
@@ -116,7 +220,7 @@ def _versions(
         if _unusable(folder.name):
             raise InvalidConfiguration(f"'{name}' cannot name a model: rename the directory")
         numbers = _version_numbers(folder)
-        config, labels = _configuration(base, folder, override)
+        config, labels = configuration_of(base, folder, override)
         wanted = _wanted(numbers, config, folder)
     except (PenstockError, OSError) as error:
         for number in numbers or [NO_VERSION]:
@@ -124,7 +228,9 @@ def _versions(
         return
     for number in wanted:
         try:
-            yield _version(base, folder, number, config, labels)
+            yield _version(base, folder, number, config, labels, hash_of)
+        except StillReading as error:
+            yield Unread(name, number, str(error))
         except (PenstockError, OSError) as error:
             yield _broken(name, number, error, config)
 
@@ -142,88 +248,6 @@ def _version_numbers(folder: Path) -> list[int]:
         for name in names
         if name.isascii() and name.isdigit() and not name.startswith("0") and int(name) < 1 << 63
     )
-
-
-def _configuration(
-    base: Path, folder: Path, override: config_pb.ModelConfig | None = None
-) -> tuple[config_pb.ModelConfig, dict[str, pb.Labels]]:
-    path = folder / CONFIG
-    source = f"{folder.name}/{CONFIG}"
-    config = config_pb.ModelConfig()
-    checks_code = override is not None and override.backend == model_config.PYTHON
-    if (override is None or checks_code) and (path.exists() or path.is_symlink()):
-        config = model_config.parse(_text(base, path), source)
-    if override is not None:
-        _check_code(config, override, folder.name)
-        config = override
-    if config.name not in ("", folder.name):
-        raise InvalidConfiguration(
-            f"{source}: name is '{config.name}', but the directory is '{folder.name}': "
-            "make them equal, or remove name"
-        )
-    files = sorted({output.label_filename for output in config.output} - {""})
-    return config, {file: _labels(base, folder, file) for file in files}
-
-
-def _check_code(own: config_pb.ModelConfig, override: config_pb.ModelConfig, model: str) -> None:
-    """What is run as Python is the repository's to say, and nobody else's."""
-    python = model_config.PYTHON
-    same = (own.backend, own.default_model_filename) == (python, override.default_model_filename)
-    if override.backend == python and not same:
-        raise InvalidConfiguration(
-            f"an override cannot make '{model}' a Python model, or name another file of it: "
-            f"only {model}/{CONFIG} in the repository can"
-        )
-
-
-def _labels(base: Path, folder: Path, file: str) -> pb.Labels:
-    path = folder / file
-    if not path.is_file():
-        raise InvalidConfiguration(
-            f"{folder.name}/{CONFIG}: label_filename '{file}' is not in the model's directory"
-        )
-    return pb.Labels(values=[line.strip() for line in _text(base, path).splitlines()])
-
-
-def _samples(base: Path, folder: Path, config: config_pb.ModelConfig) -> str:
-    """Changes with the content of the files that `model_warmup` reads; empty without any."""
-    paths = [folder / warmup.FOLDER / file for file in warmup.files(config)]
-    for path in paths:
-        if not path.is_file():
-            raise InvalidConfiguration(
-                f"{folder.name}/{CONFIG}: model_warmup reads '{path.relative_to(folder)}', which "
-                "is not in the model's directory: put it there, or correct input_data_file"
-            )
-        inside(base, path)
-    return fingerprint(paths) if paths else ""
-
-
-def _initial_states(base: Path, folder: Path, config: config_pb.ModelConfig) -> dict[str, bytes]:
-    """The files that the states of sequences begin with."""
-    initials = [one for state in config.sequence_batching.state for one in state.initial_state]
-    found: dict[str, bytes] = {}
-    for file in sorted({one.data_file for one in initials} - {""}):
-        path = folder / "initial_state" / file
-        if not path.is_file():
-            raise InvalidConfiguration(
-                f"{folder.name}/{CONFIG}: data_file '{file}' is not in {folder.name}/initial_state"
-            )
-        inside(base, path)
-        if path.stat().st_size > _MOST_STATE_BYTES:
-            raise InvalidConfiguration(
-                f"{folder.name}/{CONFIG}: data_file '{file}' is larger than "
-                f"{_MOST_STATE_BYTES} bytes"
-            )
-        found[file] = path.read_bytes()
-    return found
-
-
-def _text(base: Path, path: Path) -> str:
-    inside(base, path)
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidConfiguration(f"{shown(path)} is not UTF-8 text: {error}") from None
 
 
 def _wanted(numbers: list[int], config: config_pb.ModelConfig, folder: Path) -> Iterable[int]:
@@ -253,6 +277,7 @@ def _version(
     number: int,
     config: config_pb.ModelConfig,
     labels: dict[str, pb.Labels],
+    hash_of: HashOf,
 ) -> pb.ModelVersion:
     where = folder / str(number)
     if not where.is_dir():
@@ -261,13 +286,13 @@ def _version(
             "there: add it, or correct version_policy"
         )
     ensemble = config.platform == ensembles.PLATFORM
-    stages = [] if ensemble else stages_of(base, where, config)
+    stages = [] if ensemble else stages_of(base, where, config, hash_of)
     runtimes, source = [stage.runtime for stage in stages], f"{folder.name}/{CONFIG}"
     model_config.check_runtimes(config, runtimes, source)
     check_models_of_code(config, runtimes, source)
-    samples = _samples(base, folder, config)
+    samples = sample_files(base, folder, config)
     for stage in stages:
-        stage.fingerprint = _digest(f"{stage.fingerprint}{samples}".encode() + _for_workers(config))
+        stage.fingerprint = _for_stage(stage.fingerprint, samples, config, hash_of)
     instances = model_config.instances(config)
     # Code that computes on a GPU says so; a tokenizer must not take up one.
     default_kind = "cpu" if config.backend == model_config.PYTHON else ""
@@ -279,12 +304,55 @@ def _version(
         replicas=instances.replicas,
         device_kind=instances.device_kind or default_kind,
         labels=labels,
-        initial_states=_initial_states(base, folder, config),
+        initial_states=initial_states(base, folder, config),
     )
     version.fingerprint = _digest(version.SerializeToString(deterministic=True))
     parts = [stage.fingerprint for stage in stages]
     version.generation = generation_of(parts or [_digest(_for_workers(config))])
     return version
+
+
+def files_of(base: Path, version: pb.ModelVersion, stage: int) -> list[Path]:
+    """The files that a worker of a stage of *version* reads, in the repository at *base*.
+
+    Raises:
+        PenstockError, OSError: some are missing, or outside.
+    """
+    config = config_pb.ModelConfig.FromString(version.config)
+    files = _stage_files(base, version, stage, config).files
+    return [*files, *sample_files(base, base / version.model, config)]
+
+
+def fingerprint_of(base: Path, version: pb.ModelVersion, stage: int, hash_of: HashOf) -> str:
+    """The fingerprint that the files at *base* give a stage, with the configuration of *version*.
+
+    Raises:
+        PenstockError, OSError: see `files_of`; or what *hash_of* raises.
+    """
+    config = config_pb.ModelConfig.FromString(version.config)
+    own = _stage_files(base, version, stage, config).fingerprint(hash_of)
+    return _for_stage(own, sample_files(base, base / version.model, config), config, hash_of)
+
+
+def _stage_files(
+    base: Path, version: pb.ModelVersion, stage: int, config: config_pb.ModelConfig
+) -> StageFiles:
+    where = base / version.model / str(version.version)
+    if not where.is_dir():
+        raise ArtifactUnusable(f"{version.model}/{version.version} is not there")
+    found = stage_files(base, where, config)
+    if stage >= len(found):
+        raise ArtifactUnusable(f"{version.model}/{version.version} has {len(found)} stage(s)")
+    return found[stage]
+
+
+def _for_stage(
+    own: str, samples: Sequence[Path], config: config_pb.ModelConfig, hash_of: HashOf
+) -> str:
+    """A stage's fingerprint, from that of its files, its samples and its configuration."""
+    read = fingerprint(list(samples), hash_of=hash_of) if samples else ""
+    digest = _digest(f"{own}{read}".encode() + _for_workers(config))
+    return (WHOLE if own.startswith(WHOLE) or read.startswith(WHOLE) else "") + digest
 
 
 def generation_of(parts: Iterable[str]) -> str:

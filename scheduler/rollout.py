@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.completion import completed
 from penstock.scheduler.composing import Composer, Content
 from penstock.scheduler.ensembles import is_ensemble
 from penstock.scheduler.readiness import State, VersionState, View
@@ -63,6 +64,7 @@ def rollout(snapshot: Snapshot, left: frozenset[str] = frozenset()) -> Rollout:
     composed = _decide(snapshot, left, composer.state_of, ensembles=True, others=plain.newest)
     standings |= plain.standings
     standings |= composed.standings
+    completed.turn()
     return Rollout(
         standings=dict(sorted(standings.items())),
         newest={**plain.newest, **composed.newest},

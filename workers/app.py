@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +48,7 @@ from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
 from penstock.workers.runtimes.python_runtime import PythonRuntime
 from penstock.workers.streaming import StreamingWorker
 from penstock.workers.tempo import tell_regularly
+from penstock.workers.verified import Copy, wait_for_copy
 from penstock.workers.warming import read_samples, warm_up
 from penstock.workers.worker import DeviceBroken, Worker
 
@@ -144,20 +145,22 @@ async def _load(
         ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
         code_of = version if settings.allow_python_models else None
         config = ModelConfig.FromString(version.config)
-        async with _repository(settings, version, stage, Wishes(links)) as repository:
-            artifact = _artifact(repository, stage)
-            runtime = await loop.run_in_executor(
-                device,
-                partial(
-                    open_runtime,
-                    artifact,
-                    stage.runtime,
-                    ref,
-                    code_of=code_of,
-                    config=config,
-                ),
+        async with _repositories(settings, version, Wishes(links)) as roots:
+            copy = await wait_for_copy(roots, version, stage, heartbeat)
+            opening = partial(
+                open_runtime,
+                _artifact(copy),
+                stage.runtime,
+                ref,
+                code_of=code_of,
+                config=config,
             )
-            samples = read_samples(config, repository / version.model / warmup.FOLDER)
+            try:
+                runtime = await loop.run_in_executor(device, opening)
+                samples = read_samples(config, copy.base / version.model / warmup.FOLDER)
+            finally:
+                # Also where it could not be loaded: half of a file may have been read.
+                copy.check_unchanged()
         await heartbeat.become(pb.WORKER_STATE_LOADING, signature=runtime.signature)
         deployment = await _deployment_of(version, snapshots)
     execution = _execution(runtime, deployment, stage)
@@ -197,25 +200,24 @@ async def _deployment_of(
 
 
 @contextlib.asynccontextmanager
-async def _repository(
-    settings: WorkerSettings, version: pb.ModelVersion, stage: pb.Stage, wishes: Wishes
-) -> AsyncIterator[Path]:
-    """Where the model's directory is: on this machine, or as it came with the wish to load it."""
+async def _repositories(
+    settings: WorkerSettings, version: pb.ModelVersion, wishes: Wishes
+) -> AsyncIterator[Sequence[Path]]:
+    """Where the model's directory may be: on this machine, or as it came with the wish for it."""
     if not version.files:
-        roots = [repository.resolve() for repository in settings.models]
-        yield next((root for root in roots if (root / stage.artifact).exists()), roots[0])
+        yield settings.models
         return
     with override_folder() as folder:
         await lay_out(wishes, folder, version.model, version.files)
         if not settings.allow_code_overrides:
             await asyncio.to_thread(check_override, folder, version)
-        yield folder
+        yield [folder]
 
 
-def _artifact(repository: Path, stage: pb.Stage) -> Path:
-    artifact = (repository / stage.artifact).resolve()
-    if not artifact.is_relative_to(repository.resolve()):
-        raise ArtifactUnusable(f"{stage.artifact} lies outside the model repository")
+def _artifact(copy: Copy) -> Path:
+    artifact = copy.artifact.resolve()
+    if not artifact.is_relative_to(copy.base):
+        raise ArtifactUnusable(f"{copy.artifact} lies outside the model repository")
     return artifact
 
 

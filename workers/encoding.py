@@ -6,13 +6,13 @@ A tensor is copied once on its way: when the message that carries it on is joine
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
+from penstock.recent import kept
 from penstock.scheduler.jobs import PARTS, ROUTE, TRACE
 from penstock.tensors import Array, to_raw
 from penstock.workers.tensor import Tensor
@@ -141,7 +141,7 @@ def _tensor(array: Array, datatype: str) -> Tensor:
 Described = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 
-@lru_cache(maxsize=512)
+@kept(512)
 def _reply_start(model: str, version: int, tensors: Described) -> bytes:
     return pb.ModelInferResponse(
         model_name=model,
@@ -153,7 +153,7 @@ def _reply_start(model: str, version: int, tensors: Described) -> bytes:
     ).SerializeToString()
 
 
-@lru_cache(maxsize=512)
+@kept(512)
 def _input_entries(tensors: Described) -> bytes:
     return pb.ModelInferRequest(
         inputs=[

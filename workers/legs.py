@@ -10,13 +10,13 @@ along under names of their own.
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from penstock.clock import bounded_ms_of_us
 from penstock.errors import InvalidRequest
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
+from penstock.recent import kept
 from penstock.scheduler.dataflow import fits
 from penstock.scheduler.jobs import Move, QueueLimits
 from penstock.scheduler.keys import StageRef
@@ -159,7 +159,7 @@ class Leg:
         return "".join(f"in ensemble '{name}', " for name in step.within) + named
 
 
-@lru_cache(maxsize=512)
+@kept(512)
 def leg_of(text: str) -> Leg:
     """The first step of a route, as it travels in a request's parameter."""
     route = pb.Route.FromString(b64decode(text))

@@ -135,7 +135,7 @@ class _Agent:
             "parent-pid": os.getpid(),
         }
         words = [f"--{name}={value}" for name, value in options.items()]
-        words += [f"--models={repository.resolve()}" for repository in settings.models]
+        words += [f"--models={repository.absolute()}" for repository in settings.models]
         if settings.log_json:
             words.append("--log-json")
         if settings.allow_python_models:

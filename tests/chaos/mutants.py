@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from chaos.planted import BESIDE_THE_QUEUE, Mutant
+from chaos.planted_content import CONTENT
 from chaos.planted_direct import HANDED_OVER
 from chaos.planted_doors import WHO_GETS_IN
 from chaos.planted_messages import TOO_MUCH
@@ -297,6 +298,7 @@ MUTANTS = [
     *AWAY,
     *FAILURES,
     *LONG_RUNS,
+    *CONTENT,
 ]
 
 

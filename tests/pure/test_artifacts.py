@@ -8,7 +8,8 @@ from support.records import config
 from support.repositories import artifacts, put
 
 from penstock.errors import ArtifactUnusable
-from penstock.scheduler.artifacts import WHOLE_HASH_BYTES, fingerprint, stages_of
+from penstock.scheduler.artifacts import fingerprint, stages_of
+from penstock.scheduler.file_hashes import PIECE_BYTES
 
 
 @pytest.fixture
@@ -258,7 +259,7 @@ class TestFingerprint:
         for path in paths:
             path.parent.mkdir()
             with path.open("wb") as file:
-                file.truncate(WHOLE_HASH_BYTES + 12_345)
+                file.truncate(PIECE_BYTES + 12_345)
         before = fingerprint(paths[:1])
 
         with paths[1].open("r+b") as file:

@@ -95,7 +95,7 @@ class LocalCluster:
 
     def _options(self) -> dict[str, list[str]]:
         settings = self._settings
-        models = [f"--models={repository.resolve()}" for repository in settings.models]
+        models = [f"--models={repository.absolute()}" for repository in settings.models]
         control = [
             f"--model-control-mode={settings.model_control_mode}",
             f"--repository-poll-secs={settings.repository_poll_secs}",

@@ -21,7 +21,8 @@ def expected_versions(settings: UpSettings) -> set[tuple[str, int]]:
     Raises:
         InvalidConfiguration: one cannot be read.
     """
-    found = {(version.model, version.version) for version in scan(*settings.models)}
+    scanned = scan(*settings.models, hash_of=lambda _: "")
+    found = {(version.model, version.version) for version in scanned}
     if settings.model_control_mode in ("none", "poll") or "*" in settings.load_model:
         return found
     return {(model, version) for model, version in found if model in settings.load_model}
