@@ -10,13 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from penstock.errors import StoreUnavailable
+import structlog
+
+from penstock.errors import InvalidConfiguration, StoreUnavailable
 from penstock.gateway.log_settings import log_changes, logging_with, shown_logging
 from penstock.gateway.tracing import Tracing
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.cluster_settings import ClusterSettings, Setting, Value, moment, setting
 from penstock.scheduler.snapshot import Snapshot
 from penstock.telemetry import current_logging, use_logging
+
+log = structlog.get_logger()
 
 _LOG, _TRACE = "log", "trace"
 _PATIENCE_S: Final = 5.0
@@ -37,7 +41,7 @@ class LiveSettings:
         """Act on what the registry says now."""
         if snapshot.settings != self._texts:
             self._texts = snapshot.settings
-            self._act({name: setting(text) for name, text in snapshot.settings.items()})
+            self._act(_readable(snapshot.settings))
         self._seen = moment(snapshot.change_id)
         self._turned.set()
         self._turned = asyncio.Event()
@@ -86,3 +90,14 @@ class LiveSettings:
                 traces[model][what] = kept
         use_logging(replace(self._at_start, **logging_with(log)))
         self._tracing.use(traces)
+
+
+def _readable(texts: Mapping[str, str]) -> dict[str, Setting]:
+    """The settings that these *texts* are; one that is damaged is as if it were not there."""
+    found: dict[str, Setting] = {}
+    for name, text in texts.items():
+        try:
+            found[name] = setting(text)
+        except InvalidConfiguration as error:
+            log.error("a setting is damaged", setting=name, why=str(error))  # noqa: TRY400
+    return found

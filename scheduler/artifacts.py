@@ -28,6 +28,9 @@ DESCRIPTION: Final = "penstock.json"
 WHOLE_HASH_BYTES: Final = 64 << 20
 """Of a larger file this much is hashed: equal blocks, evenly spread, both ends among them."""
 
+_LONGEST_NAME: Final = 255
+"""Bytes of a file's name, on every file system."""
+
 _BLOCK = 1 << 16
 _SHARD = re.compile(r"shard-(\d+)\.\w+")
 
@@ -165,7 +168,7 @@ def _all_below(folder: Path) -> Iterator[Path]:
 
 def _default_file(where: Path, filename: str, suffixes: Collection[str] = RUNTIMES) -> Path:
     name = f"{'/'.join(where.parts[-2:])}/{filename}"
-    if Path(filename).name != filename:
+    if Path(filename).name != filename or len(filename.encode()) > _LONGEST_NAME:
         raise ArtifactUnusable(f"default_model_filename '{filename}' must be a plain file name")
     if Path(filename).suffix not in suffixes:
         raise ArtifactUnusable(

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from google.protobuf.message import Message
+import structlog
+from google.protobuf.message import DecodeError, Message
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.snapshot import Retiring, Snapshot, live, since_map, version_map
+
+log = structlog.get_logger()
 
 M = TypeVar("M", bound=Message)
 N = TypeVar("N", int, float)
@@ -18,6 +21,7 @@ class SnapshotReader:
     def __init__(self) -> None:
         # By hash and field, the bytes and the record they hold: most records seldom change.
         self._parsed: dict[tuple[type[Message], str], dict[bytes, tuple[bytes, Any]]] = {}
+        self._damaged: set[bytes] = set()
 
     def read(self, answer: list[Any]) -> Snapshot:
         """The snapshot that registry_snapshot.lua answered with."""
@@ -59,10 +63,19 @@ class SnapshotReader:
             before = known.get(field)
             if before is not None and before[0] == content:
                 parsed[field] = before
-            else:
+                continue
+            try:
                 parsed[field] = content, kind.FromString(content)
+            except DecodeError:
+                # As if it were not there: one damaged record must not end whoever reads them all.
+                self._say_once(kind, field)
         self._parsed[kind, place] = parsed
         return {field.decode(): record for field, (_, record) in parsed.items()}
+
+    def _say_once(self, kind: type[Message], field: bytes) -> None:
+        if field not in self._damaged:
+            self._damaged.add(field)
+            log.error("a record is damaged", kind=kind.DESCRIPTOR.name, field=field.decode())
 
 
 def named(versions: Iterable[pb.ModelVersion]) -> list[str | bytes]:

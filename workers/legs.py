@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from penstock.errors import InvalidRequest
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
@@ -160,8 +162,17 @@ class Leg:
 
 @lru_cache(maxsize=512)
 def leg_of(text: str) -> Leg:
-    """The first step of a route, as it travels in a request's parameter."""
-    route = pb.Route.FromString(b64decode(text))
+    """The first step of a route, as it travels in a request's parameter.
+
+    Raises:
+        InvalidRequest: it is no route.
+    """
+    try:
+        route = pb.Route.FromString(b64decode(text))
+    except (ValueError, DecodeError) as error:
+        raise InvalidRequest(f"the request's route cannot be read: {error}") from error
+    if not route.steps:
+        raise InvalidRequest("the request's route has no steps")
     rest = pb.Route()
     rest.CopyFrom(route)
     del rest.steps[0]
