@@ -11,6 +11,7 @@ JOBS   ?= 2
 test: JOBS = 3
 # Tests start thousands of processes: each module is compiled once, whatever the machine prefers.
 unexport PYTHONDONTWRITEBYTECODE
+INPUTS ?= 1000000
 SHARE  ?= 1
 SEEDS  ?= 3
 CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist worksteal $(ONLY_FAILED) $(if $(ONLY),-k "$(ONLY)")
@@ -18,7 +19,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test check lint types imports protos protos-check compatibility bench bench-against build \
-	mixed chaos chaos-long chaos-mutants clean
+	mixed chaos chaos-long chaos-mutants fuzz clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ chaos-long: setup  ## The same at its nightly sizes, or a SHARE of them, with ne
 
 chaos-mutants: setup  ## Plant known faults in a copy of the tree; the tests must notice each
 	PYTHONPATH=tests $(BIN)/python -m chaos.mutants $(ONLY)
+
+fuzz: setup  ## Feed hostile input to all that parses: a table of what came of it (INPUTS=n, ONLY="messages ...")
+	PYTHONPATH=tests $(BIN)/python -m fuzz.run $(INPUTS) $(ONLY)
 
 check: lint types imports protos-check  ## Run every check but the tests
 

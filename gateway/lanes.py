@@ -19,6 +19,7 @@ from penstock.lane import (
     Kind,
     LaneEnd,
     LaneJob,
+    Malformed,
     ends_in,
     frame,
     packed_jobs,
@@ -178,26 +179,38 @@ class Lane(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """For the transport."""
         self._heard_s = self._clock()
-        for kind, content in self._frames.feed(data):
-            if kind == Kind.ENDED:
-                self._hear(ends_in(content))
-            elif kind == Kind.ROOM:
-                self.room = room_in(content)
-            elif kind == Kind.NOTED:
-                self._tell_noted(1)
-            elif kind == Kind.BYE:
-                self.room, self._cut = 0, True
+        try:
+            for kind, content in self._frames.feed(data):
+                self._take(kind, content)
+        except Malformed as error:
+            # None of its jobs is to blame: they are left, not broken.
+            log.warning("a worker is not understood, and is cut off", why=str(error))
+            self.room = 0
+            self.close()
         self._free()
+
+    def _take(self, kind: int, content: bytes) -> None:
+        if kind == Kind.ENDED:
+            self._hear(ends_in(content))
+        elif kind == Kind.ROOM:
+            self.room = room_in(content)
+        elif kind == Kind.NOTED:
+            self._tell_noted(1)
+        elif kind == Kind.BYE:
+            self.room, self._cut = 0, True
 
     def _hear(self, ends: Iterable[LaneEnd]) -> None:
         left: list[int] = []
         for number, code, message, body in ends:
+            if number not in self._handed or number in left:
+                raise Malformed(f"the worker has no job {number}")
             if code == LEFT:
                 left.append(number)
                 continue
             direct = self._take_back(number)
             if direct.wanted:
-                self._ended(Reply(direct.job.id, _CODES[code], message, body))
+                known = _CODES.get(code, Code.UNKNOWN)
+                self._ended(Reply(direct.job.id, known, message, body))
         if left:
             # It says so when it has room again.
             self.room = 0

@@ -25,6 +25,9 @@ PYTHON_FILE: Final = "model.py"
 DESCRIPTION: Final = "penstock.json"
 """Beside the shards: names and datatypes of their tensors, where the artifacts lack them."""
 
+_LONGEST_NAME: Final = 255
+"""Bytes of a file's name, on every file system."""
+
 _SHARD = re.compile(r"shard-(\d+)\.\w+")
 
 
@@ -189,7 +192,7 @@ def _all_below(folder: Path) -> Iterator[Path]:
 
 def _default_file(where: Path, filename: str, suffixes: Collection[str] = RUNTIMES) -> Path:
     name = f"{'/'.join(where.parts[-2:])}/{filename}"
-    if Path(filename).name != filename:
+    if Path(filename).name != filename or len(filename.encode()) > _LONGEST_NAME:
         raise ArtifactUnusable(f"default_model_filename '{filename}' must be a plain file name")
     if Path(filename).suffix not in suffixes:
         raise ArtifactUnusable(

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from penstock.errors import InvalidConfiguration
 from penstock.scheduler import scripts
 from penstock.scheduler.keys import RegistryKeys
 from penstock.scheduler.link import Links
@@ -57,6 +58,13 @@ def moment(change_id: str) -> tuple[int, int]:
 
 
 def setting(kept: str) -> Setting:
-    """The setting that *kept* is the text of."""
-    stamp, *values = json.loads(kept)
-    return Setting(stamp, tuple(values))
+    """The setting that *kept* is the text of.
+
+    Raises:
+        InvalidConfiguration: it is the text of none.
+    """
+    try:
+        stamp, *values = json.loads(kept)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidConfiguration(f"this is no setting of a cluster: {error}") from error
+    return Setting(str(stamp), tuple(values))

@@ -78,6 +78,9 @@ def parse(text: str, source: str) -> pb.ModelConfig:
         text_format.Parse(text, config)
     except text_format.ParseError as error:
         raise InvalidConfiguration(_syntax_error(error, source)) from None
+    except (ValueError, RecursionError) as error:
+        # A number that is no value of its enumeration, or a nesting without end.
+        raise InvalidConfiguration(f"{source}: {error}") from None
     return _checked(config, source)
 
 
@@ -86,7 +89,7 @@ def parse_json(text: str, source: str) -> pb.ModelConfig:
     config = pb.ModelConfig()
     try:
         json_format.Parse(text, config, descriptor_pool=POOL)
-    except json_format.ParseError as error:
+    except (json_format.ParseError, ValueError, RecursionError) as error:
         raise InvalidConfiguration(f"{source}: {error}") from None
     return _checked(config, source)
 

@@ -192,4 +192,14 @@ def replies_of(fields: Sequence[bytes]) -> Iterator[Reply]:
     """The replies that one entry of the stream carries; lua/lib/end_job.lua writes them."""
     for at in range(0, len(fields), 8):
         _, job, _, code, _, message, _, body = fields[at : at + 8]
-        yield Reply(job.decode(), Code(int(code)), message.decode(), body)
+        yield Reply(
+            job.decode(errors="replace"), _code(code), message.decode(errors="replace"), body
+        )
+
+
+def _code(number: bytes) -> Code:
+    """The status, or UNKNOWN for one that only another release has."""
+    try:
+        return Code(int(number))
+    except ValueError:
+        return Code.UNKNOWN

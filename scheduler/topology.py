@@ -61,6 +61,17 @@ def topology_of(url: str) -> Topology:
     Raises:
         InvalidConfiguration: the URL is none of the forms above.
     """
+    try:
+        return _topology_of(url)
+    except ValueError as error:
+        # Not its words: they may repeat a password.
+        raise InvalidConfiguration(
+            "--redis: this is no URL: write redis://host:port/db, unix:///path/to/socket, "
+            "redis+sentinel://h1,h2/service or redis+cluster://h1,h2"
+        ) from error
+
+
+def _topology_of(url: str) -> Topology:
     scheme, _, rest = url.partition("://")
     place = re.split("[/?#]", rest, maxsplit=1)[0]
     if place and "@" in rest and "@" not in place:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from penstock.clock import bounded_ms_of_us
 from penstock.errors import InvalidRequest
 from penstock.protos import cluster_pb2 as pb
@@ -161,8 +163,17 @@ class Leg:
 
 @kept(512)
 def leg_of(text: str) -> Leg:
-    """The first step of a route, as it travels in a request's parameter."""
-    route = pb.Route.FromString(b64decode(text))
+    """The first step of a route, as it travels in a request's parameter.
+
+    Raises:
+        InvalidRequest: it is no route.
+    """
+    try:
+        route = pb.Route.FromString(b64decode(text))
+    except (ValueError, DecodeError) as error:
+        raise InvalidRequest(f"the request's route cannot be read: {error}") from error
+    if not route.steps:
+        raise InvalidRequest("the request's route has no steps")
     rest = pb.Route()
     rest.CopyFrom(route)
     del rest.steps[0]

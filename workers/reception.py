@@ -22,6 +22,7 @@ from penstock.lane import (
     Kind,
     LaneEnd,
     LaneJob,
+    Malformed,
     frame,
     jobs_in,
     lane_name,
@@ -131,14 +132,22 @@ class _Caller(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """For the transport."""
-        for kind, content in self._frames.feed(data):
-            if kind == Kind.JOBS:
-                self._take(list(jobs_in(content)))
-            elif kind == Kind.HELLO:
-                self._gateway = content.decode()
-                self.tell_room()
-            elif kind == Kind.NOTED:
-                self._reception.notes.tell(then=self._tell_noted)
+        try:
+            for kind, content in self._frames.feed(data):
+                self._hear(kind, content)
+        except Malformed as error:
+            log.warning("a gateway is not understood, and is hung up on", why=str(error))
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _hear(self, kind: int, content: bytes) -> None:
+        if kind == Kind.JOBS:
+            self._take(list(jobs_in(content)))
+        elif kind == Kind.HELLO:
+            self._gateway = content.decode(errors="replace")
+            self.tell_room()
+        elif kind == Kind.NOTED:
+            self._reception.notes.tell(then=self._tell_noted)
 
     def _tell_noted(self) -> None:
         self._write(frame(Kind.NOTED))

@@ -24,12 +24,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple, cast
 
+from penstock.errors import PenstockError
+
 __all__ = [
     "LEFT",
     "Frames",
     "Kind",
     "LaneEnd",
     "LaneJob",
+    "Malformed",
     "call",
     "ends_in",
     "frame",
@@ -55,6 +58,10 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 LEFT: Final = 255
 """In the place of a code: the worker has not begun the job, and will not."""
+
+
+class Malformed(PenstockError):
+    """What came over a lane are not its frames."""
 
 
 class Kind(IntEnum):
@@ -173,11 +180,19 @@ def packed_jobs(jobs: Iterable[LaneJob]) -> list[bytes]:
 
 
 def jobs_in(content: bytes) -> Iterator[LaneJob]:
-    """The jobs of a frame."""
+    """The jobs of a frame.
+
+    Raises:
+        Malformed: it is cut off.
+    """
     at, end = 0, len(content)
     while at < end:
+        if end - at < _JOB.size:
+            raise Malformed("a job is cut off")
         number, rows, remaining_ms, since_us, size = _JOB.unpack_from(content, at)
         at += _JOB.size + size
+        if at > end:
+            raise Malformed("a job is cut off")
         yield LaneJob(number, rows, remaining_ms, since_us, content[at - size : at])
 
 
@@ -191,13 +206,21 @@ def packed_ends(ends: Iterable[LaneEnd]) -> list[bytes]:
 
 
 def ends_in(content: bytes) -> Iterator[LaneEnd]:
-    """What a frame says of jobs."""
+    """What a frame says of jobs.
+
+    Raises:
+        Malformed: it is cut off.
+    """
     at, end = 0, len(content)
     while at < end:
+        if end - at < _END.size:
+            raise Malformed("what became of a job is cut off")
         number, code, said, size = _END.unpack_from(content, at)
         at += _END.size
-        message = content[at : at + said].decode()
+        message = content[at : at + said].decode(errors="replace")
         at += said + size
+        if at > end:
+            raise Malformed("what became of a job is cut off")
         yield LaneEnd(number, code, message, content[at - size : at])
 
 
@@ -207,7 +230,13 @@ def packed_room(rows: int) -> list[bytes]:
 
 
 def room_in(content: bytes) -> int:
-    """How many rows at a time are welcome."""
+    """How many rows at a time are welcome.
+
+    Raises:
+        Malformed: it says nothing of the kind.
+    """
+    if len(content) != _ROOM.size:
+        raise Malformed(f"a room of {len(content)} bytes")
     rows: int = _ROOM.unpack(content)[0]
     return rows
 

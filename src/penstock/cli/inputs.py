@@ -3,9 +3,11 @@
 import io
 import json
 import math
+import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,9 @@ from penstock.errors import InvalidRequest
 from penstock.tensors import NUMPY_TYPES, Array
 
 _NPY_MAGIC = b"\x93NUMPY"
+_UNREADABLE = (OSError, SyntaxError, ValueError, OverflowError, struct.error, IndexError, EOFError)
+"""What Pillow raises for images that are cut off or damaged."""
+
 _IMAGE_MAGICS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
 
 
@@ -106,7 +111,7 @@ def _from_json(text: str, wanted: Wanted, source: str) -> Array:
 def _from_npy(data: bytes, source: str) -> Array:
     try:
         array: Array = np.load(io.BytesIO(data), allow_pickle=False)
-    except ValueError as error:
+    except (*_UNREADABLE, TypeError, MemoryError, RecursionError, TokenError) as error:
         raise InvalidRequest(f"cannot read '{source}': {error}") from None
     return array
 
@@ -124,7 +129,7 @@ def _from_image(data: bytes, source: str, wanted: Wanted) -> Array:
             if converted.size != size:
                 converted = converted.resize(size, Image.Resampling.BILINEAR)
             pixels: Array = np.asarray(converted)
-    except (UnidentifiedImageError, OSError) as error:
+    except (*_UNREADABLE, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise InvalidRequest(f"cannot read the image '{source}': {error}") from None
     if channels > 1 and planes_first:
         pixels = pixels.transpose(2, 0, 1)

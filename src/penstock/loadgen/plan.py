@@ -74,11 +74,18 @@ class Plan:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Plan":
-        """The plan that `to_bytes` wrote."""
+        """The plan that `to_bytes` wrote.
+
+        Raises:
+            InvalidRequest: it is another's, or cannot be.
+        """
         line, _, rest = data.partition(b"\n")
-        fields = json.loads(line)
-        requests, start = [], 0
-        for length in fields.pop("requests"):
-            requests.append(rest[start : start + length])
-            start += length
-        return cls(requests=tuple(requests), **fields)
+        try:
+            fields = json.loads(line)
+            requests, start = [], 0
+            for length in fields.pop("requests"):
+                requests.append(rest[start : start + length])
+                start += length
+            return cls(requests=tuple(requests), **fields)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise InvalidRequest(f"this is no plan of a load: {error}") from error
