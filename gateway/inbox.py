@@ -23,7 +23,7 @@ class ReplyBroken(PenstockError):
     """A reply in parts cannot be ended as it was begun."""
 
     code = Code.ABORTED
-    retry_after_ms = 0
+    retry_after_ms = 100
 
 
 class Inbox:

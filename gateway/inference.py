@@ -7,9 +7,11 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Final
 
 from penstock.clock import bounded_ms, bounded_ms_of_us, monotonic
 from penstock.errors import (
+    Code,
     JobFailed,
     Overloaded,
     PenstockError,
@@ -36,10 +38,13 @@ from penstock.gateway.tracing import MARK, Trace, Tracing
 from penstock.gateway.validation import Admitted
 from penstock.protos import wire
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
+from penstock.retry import Pushback
 from penstock.scheduler.jobs import NewJob
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import FULL, Queue
 from penstock.scheduler.sharing import Shared
+
+_LEAST_PUSHBACK_MS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ class Inference:
         self.demand = demand
         self._familiar = Familiar(catalog)
         self._reading = Reading(Offload())
+        self._pushback = Pushback(_LEAST_PUSHBACK_MS, admission.LONGEST_PUSHBACK_MS)
 
     async def infer(
         self, message: bytes, remaining_s: float | None, key: str | None = None
@@ -284,9 +290,13 @@ class Inference:
             text = served.route.told(text)
         if isinstance(error, QueueFull):
             self._pending.tally.count(served.ref, REFUSED_FULL)
-            return QueueFull(text)
+            full = QueueFull(text)
+            full.retry_after_ms = self._pushback.next_ms()
+            return full
         failed = JobFailed(error.code, text)
-        failed.retry_after_ms = 0 if error.code.name == "UNAVAILABLE" else None
+        if error.code is Code.UNAVAILABLE:
+            # Any gateway would have given it to the same workers.
+            failed.retry_after_ms = self._pushback.next_ms()
         return failed
 
     def _traced(self, served: Served, request_id: str, arrived_ns: int) -> Trace | None:
@@ -315,6 +325,8 @@ class Inference:
             situation, payload_bytes, remaining_s, self._limits.most_pending_bytes
         )
         if refused is not None:
+            if isinstance(refused, QueueFull):
+                refused.retry_after_ms = self._pushback.next_ms()
             raise refused
 
 

@@ -7,6 +7,7 @@ import grpc
 import structlog
 
 from penstock.errors import Code, PenstockError, StoreRefused, forget_frames
+from penstock.retry import scattered_ms
 
 log = structlog.get_logger()
 
@@ -37,7 +38,8 @@ def end_with(context: Context, error: Exception) -> None:
     code, text, retry_after_ms = told(error)
     trailing: tuple[tuple[str, str], ...] = ()
     if retry_after_ms is not None:
-        trailing = ((_PUSHBACK, str(retry_after_ms)),)
+        # Those who are refused together shall not come back together.
+        trailing = ((_PUSHBACK, str(scattered_ms(retry_after_ms))),)
     context.set_trailing_metadata(trailing)
     context.set_details(text)
     context.set_code(_BY_NUMBER[int(code)])

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from penstock.errors import OutOfMemory, StoreRefused, StoreUnavailable
 from penstock.recent import kept
+from penstock.retry import Backoff
 from penstock.scheduler.conversation import Argument, Conversation, Opening, Refused, pack
 from penstock.scheduler.scripts import Script
 from penstock.scheduler.suitability import check_server
@@ -39,7 +40,12 @@ PATIENCE_S = 3.0
 SILENCE_S = 5.0
 """A connection with unanswered commands and no answer for this long is taken for dead."""
 
-_RETRY_FIRST_S, _RETRY_MAX_S = 0.05, 1.0
+_BACKOFF: Final = Backoff(0.05, 1.0)
+_FIRST_WINDOW: Final = 64
+"""Commands that a new connection may have without an answer; each answer makes room for two more.
+
+A server that was silent may be overloaded, and is not to have all at once what it did not answer.
+"""
 # The server cannot do it now, another connection may: reconnect and send again.
 _MISPLACED: Final = frozenset(
     {"ASK", "MOVED", "READONLY", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}
@@ -86,6 +92,7 @@ class Link:
         self._conversation: Conversation | None = None
         self._leaving = False
         self._answers = 0
+        self._window = _FIRST_WINDOW
         self._down_since: float | None = self._loop.time()
         self._last_error: BaseException | None = None
         self.generation = 0
@@ -213,7 +220,7 @@ class Link:
             return
         parts: list[bytes] = []
         unsent, unanswered = self._unsent, self._unanswered
-        while unsent:
+        while unsent and len(unanswered) < self._window:
             command = unsent.popleft()
             if command.wanted:
                 parts += command.parts
@@ -230,12 +237,15 @@ class Link:
             return
         self._answers += 1
         command = self._unanswered.popleft()
+        if self._unsent:
+            self._window += 2
+            self._leave_soon()
         command.told(answer)
 
     # the connection
 
     async def _run(self) -> None:
-        pause_s = _RETRY_FIRST_S
+        attempt = 1
         while True:
             answers, down_since = self._answers, self._down_since
             try:
@@ -247,12 +257,13 @@ class Link:
                 self._last_error = error
                 log.exception("redis connection failed", tag=self._tag)
             if self._answers > answers:
-                pause_s = _RETRY_FIRST_S
-                continue
-            # As good as no connection: nobody there, or it loads its data, or is no primary.
-            self._down_since = down_since
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _RETRY_MAX_S)
+                # Others have lost the server in the same moment.
+                attempt = 1
+            else:
+                # As good as no connection: nobody there, or it loads its data, or is no primary.
+                self._down_since = down_since
+            await asyncio.sleep(_BACKOFF.delay_s(attempt))
+            attempt += 1
 
     async def _converse(self) -> None:
         """One life of the connection."""
@@ -264,6 +275,7 @@ class Link:
         self._unsent.extendleft(reversed(self._unanswered))
         self._unanswered.clear()
         self._conversation, self._down_since = conversation, None
+        self._window = _FIRST_WINDOW
         self._leave_soon()
         try:
             why = await asyncio.shield(conversation.lost)

@@ -24,6 +24,7 @@ from google.protobuf.message import Message
 
 from penstock.errors import InvalidRequest, PenstockError
 from penstock.protos import cluster_pb2 as pb
+from penstock.retry import Backoff
 from penstock.scheduler import scripts
 from penstock.scheduler.keys import RegistryKeys
 from penstock.scheduler.keyspace import SCHEMA
@@ -50,7 +51,7 @@ CHANGES_KEPT: Final = 5000
 
 _LOOK_EVERY_MS = 1000
 _COALESCE_S = 0.02
-_RETRY_S = 0.25
+_BACKOFF = Backoff(0.5, 2.0)
 _EVENT_ID = re.compile(r"\d+(-\d+)?")
 
 _ANNOUNCE = scripts.load("registry_announce")
@@ -178,7 +179,7 @@ class Registry:
         Changes that come together are seen together. An outage of Redis is waited out.
         """
         link = self._links.blocking(RegistryKeys.tag)
-        away = False
+        away, attempt = False, 0
         try:
             while True:
                 try:
@@ -187,11 +188,12 @@ class Registry:
                     if not away:
                         log.warning("registry cannot be read, waiting", error=str(error))
                     away = True
-                    await asyncio.sleep(_RETRY_S)
+                    attempt += 1
+                    await asyncio.sleep(_BACKOFF.delay_s(attempt))
                     continue
                 if away:
                     log.info("registry can be read again")
-                away = False
+                away, attempt = False, 0
                 yield snapshot
                 await _change_after(link, snapshot.change_id)
         finally:
@@ -350,7 +352,7 @@ async def _entries_after(
         )
     except PenstockError as error:
         log.debug("waiting for changes failed", error=str(error))
-        await asyncio.sleep(_RETRY_S)
+        await asyncio.sleep(_BACKOFF.delay_s(1))
         return []
     return list(answer[0][1]) if answer else []
 

@@ -17,6 +17,7 @@ import structlog
 
 from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.lifetime import until_first
+from penstock.retry import Backoff
 from penstock.scheduler.jobs import Claim, ClaimTerms, Lease
 from penstock.scheduler.link import Link
 from penstock.scheduler.queue import Queue
@@ -32,6 +33,7 @@ from penstock.workers.work import Work
 
 log = structlog.get_logger()
 
+_BACKOFF: Final = Backoff(0.2, 2.0)
 _LOT_S: Final = 0.004
 """Who hands jobs over has to wait so long at most until they are done."""
 
@@ -182,18 +184,19 @@ class Worker:
         call = self._queue.claim if sleeps else self._queue.claim_now
         if sleeps:
             self._fall_asleep()
-        while True:
+        for attempt in count(1):
             try:
                 claim = await call(duty.ref, duty.boot_id, nonce, terms, self._link)
             except PenstockError as error:
                 # The same nonce again: the claim may have been made, its answer lost.
                 log.warning("claiming failed", error=str(error))
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(_BACKOFF.delay_s(attempt))
                 if self._draining:
                     return Claim([], None)
             else:
                 self._sleeps_since_s = None
                 return claim
+        raise AssertionError("there is always another try")
 
     def _claim_ahead(self) -> None:
         self._claim_due = True

@@ -2,6 +2,7 @@
 
 from chaos.planted import Mutant
 
+RETRY = "tests/pure/test_retry.py::"
 DISPATCH = "tests/redis/test_dispatch.py::"
 
 FAILURES = [
@@ -39,6 +40,34 @@ FAILURES = [
         "        pending.door = self._door\n",
         "",
         "tests/redis/test_failed_requests.py",
+    ),
+    Mutant(
+        "retries: what the server asked for is no attempt",
+        "src/penstock/client/retry.py",
+        "if self._made >= max(policy.calls, policy.attempts):",
+        "if False:",
+        RETRY + "TestAttempts::test_those_that_the_server_asked_for_count_as_well",
+    ),
+    Mutant(
+        "retries: all come back together",
+        "src/penstock/retry.py",
+        "return self.bound_s(attempt) * self.fraction()",
+        "return self.bound_s(attempt)",
+        RETRY + "test_many_callers_that_fail_together_do_not_come_back_together",
+    ),
+    Mutant(
+        "retries: a spent budget slows nobody down",
+        "src/penstock/client/retry.py",
+        "if self._budget.spent:",
+        "if False:",
+        RETRY + "TestBudget::test_whoever_fails_often_comes_again_as_seldom_as_may_be",
+    ),
+    Mutant(
+        "retries: a silent server gets everything again at once",
+        "scheduler/link.py",
+        "while unsent and len(unanswered) < self._window:",
+        "while unsent:",
+        "tests/redis/test_link.py::test_a_server_that_was_silent_does_not_get_everything_at_once",
     ),
     Mutant(
         "failure: one job that cannot be sent fails those beside it",

@@ -219,7 +219,7 @@ async def test_the_server_says_how_long_to_wait(client):
     assert time.monotonic() - began >= 0.3
 
 
-async def test_being_asked_to_come_back_is_no_failed_attempt(client):
+async def test_being_asked_to_come_back_counts_apart_from_failed_attempts(client):
     asked = {"fail": 14, "text": "draining", "times": QUICK.attempts + 3, "pushback": "0"}
 
     result = await client.infer(
@@ -251,7 +251,7 @@ async def test_repetition_ends_after_the_policys_attempts(client):
     assert again.parameters["calls"] == QUICK.attempts + 1
 
 
-async def test_calls_that_the_server_asked_to_repeat_do_not_count_as_attempts(client):
+async def test_calls_that_the_server_asked_to_repeat_do_not_count_as_failed(client):
     """A gateway that drains sends its clients back many times, and is away for a moment then."""
     asked = {"fail": 14, "text": "draining", "pushback": "0", "pushbacks": 2 * QUICK.attempts}
     asked["times"] = asked["pushbacks"] + 2

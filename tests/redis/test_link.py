@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import time
@@ -232,3 +233,39 @@ async def test_closed_links_are_forgotten(redis_url):
 
 async def _blocked(link):
     return "blocked_clients:1" in (await link.command("INFO", "clients")).decode()
+
+
+class Unheard:
+    """A connection whose server takes commands, and answers when its test says so."""
+
+    def __init__(self):
+        self.said = 0
+
+    def say(self, parts):
+        self.said += len(parts)
+
+
+class Nowhere:
+    async def connection(self, _tag):
+        await asyncio.Event().wait()
+
+
+async def test_a_server_that_was_silent_does_not_get_everything_at_once():
+    """What it did not answer comes in lots that grow with its answers, in order."""
+    link = Link(Nowhere(), "{tag}")
+    waiting = [link.submit("PING", str(place)) for place in range(1000)]
+    server = link._conversation = Unheard()
+    link.flush()
+
+    sizes = []
+    while server.said < 1000:
+        sizes.append(server.said)
+        for place in range(sum(one.done() for one in waiting), server.said):
+            link._hear(str(place))
+        link.flush()
+
+    assert sizes[0] == 64
+    assert all(later <= 4 * before for before, later in itertools.pairwise(sizes))
+    assert [await one for one in waiting[:64]] == [str(place) for place in range(64)]
+    await link.close()
+    await asyncio.gather(*waiting, return_exceptions=True)

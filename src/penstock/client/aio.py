@@ -17,12 +17,13 @@ from penstock.client.channel import (
 )
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
 from penstock.client.failures import Failure
-from penstock.client.retry import RetryPolicy, counts_once
+from penstock.client.retry import Attempts, RetryPolicy, counts_once
 from penstock.client.streaming import METADATA, Replies, streamed
 from penstock.clock import Deadline
 from penstock.errors import DeadlineExceeded
 from penstock.protos import cluster_pb2, model_config_pb2
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.retry import RetryBudget
 
 
 class AsyncClient:
@@ -46,6 +47,7 @@ class AsyncClient:
     ) -> None:
         self._deadline_s = deadline_s
         self._retry = retry or RetryPolicy()
+        self._budget = RetryBudget()
         self._channel = grpc.aio.insecure_channel(target_of(urls), options=OPTIONS)
         self._inference, self._cluster = stubs_on(self._channel)
 
@@ -137,7 +139,7 @@ class AsyncClient:
             )
         )
         deadline = self._deadline_after(deadline_s)
-        attempt = 1
+        attempts = Attempts(self._retry, self._budget, deadline, once=counts_once(request))
         while True:
             replies = Replies()
             call = self._inference.ModelStreamInfer(
@@ -152,16 +154,13 @@ class AsyncClient:
             except grpc.RpcError as error:
                 failure = Failure.of(error)
             else:
+                attempts.succeeded()
                 return
             finally:
                 call.cancel()
-            delay_s = None
-            if not replies.begun:
-                delay_s = self._retry.delay_s(failure, attempt, deadline, once=counts_once(request))
-            if delay_s is None:
+            if replies.begun:
                 raise failure.error()
-            await asyncio.sleep(delay_s)
-            attempt += failure.pushback_ms is None
+            await asyncio.sleep(attempts.delay_s(failure))
 
     async def live(self) -> bool:
         """Whether a gateway answers."""
@@ -245,18 +244,17 @@ class AsyncClient:
         metadata: Metadata | None = None,
     ) -> Any:
         deadline = self._deadline_after(deadline_s)
-        attempt = 1
+        attempts = Attempts(self._retry, self._budget, deadline, once=counts_once(request))
         while True:
             remaining_s = _remaining_s(deadline)
             try:
-                return await method(request, timeout=remaining_s, metadata=metadata)
+                answer = await method(request, timeout=remaining_s, metadata=metadata)
             except grpc.RpcError as error:
                 failure = Failure.of(error)
-            delay_s = self._retry.delay_s(failure, attempt, deadline, once=counts_once(request))
-            if delay_s is None:
-                raise failure.error()
-            await asyncio.sleep(delay_s)
-            attempt += failure.pushback_ms is None
+            else:
+                attempts.succeeded()
+                return answer
+            await asyncio.sleep(attempts.delay_s(failure))
 
 
 def _remaining_s(deadline: Deadline) -> float:

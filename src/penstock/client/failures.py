@@ -100,14 +100,15 @@ class Failure:
         told = self.pushback_ms is not None
         return told or self.text == _STOPPED or self.text.startswith(_UNREACHABLE)
 
-    def error(self) -> PenstockError:
-        """The same as an error to raise."""
+    def error(self, told: str = "") -> PenstockError:
+        """The same as an error to raise; *told* goes behind its text."""
         kind = _CLASSES.get(self.code)
         if kind is None:
-            return CallFailed(self.text or self.code.name, self.code)
+            return CallFailed((self.text or self.code.name) + told, self.code)
         if kind is Unavailable and nobody_answers(self.text):
-            return Unreachable(f"no gateway answers: {self.text.rpartition('last error: ')[2]}")
-        error = kind(self.text or self.code.name)
+            why = self.text.rpartition("last error: ")[2]
+            return Unreachable(f"no gateway answers: {why}{told}")
+        error = kind((self.text or self.code.name) + told)
         if self.pushback_ms is not None and self.pushback_ms >= 0:
             error.retry_after_ms = self.pushback_ms
         return error
