@@ -109,3 +109,10 @@ def test_a_name_that_leads_elsewhere(name):
 def test_a_name_is_needed():
     with pytest.raises(InvalidRequest, match="Model name cannot be empty"):
         check_name("")
+
+
+def test_a_name_that_no_directory_can_have():
+    check_name("m" * 255)
+
+    with pytest.raises(InvalidRequest, match="must not be longer than 255 bytes"):
+        check_name("\u00e9" * 128)
