@@ -5,7 +5,7 @@ the wire, so that nothing is parsed or built twice.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -14,7 +14,7 @@ import grpc
 
 import penstock
 from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
-from penstock.gateway.begun import Begun
+from penstock.gateway.calls import Calls, parsed
 from penstock.gateway.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.control import Control
 from penstock.gateway.dispatch import Dispatch
@@ -49,6 +49,9 @@ EXTENSIONS: Final = (
 _ENDS_ON_ERROR: Final = "triton_grpc_error"
 """Metadata of a stream: "true" to end it with the status of its first failure."""
 
+_ALWAYS: Final = frozenset({"ServerLive", "ServerReady", "ModelReady"})
+"""They say how this gateway is, and are answered when nothing else is."""
+
 Method = Callable[[Any, Context], Awaitable[Any]]
 
 
@@ -72,7 +75,7 @@ class InferenceService:
         administration: Administration,
         dispatch: Dispatch,
         server_name: str,
-        begun: Begun,
+        calls: Calls,
     ) -> None:
         self._catalog = catalog
         self._inference = inference
@@ -82,7 +85,7 @@ class InferenceService:
         self._control = administration.control
         self._settings = administration.settings
         self._server_name = server_name
-        self._begun = begun
+        self._calls = calls
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The service, to be added to a server."""
@@ -92,24 +95,24 @@ class InferenceService:
 
     def _handler_of(self, method: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         if method.name == "ModelInfer":
-            return grpc.unary_unary_rpc_method_handler(self._model_infer)
+            # To gRPC all calls may send several messages: it reads none before it is asked to.
+            return grpc.stream_unary_rpc_method_handler(self._model_infer)
         if method.name == "ModelStreamInfer":
             return grpc.stream_stream_rpc_method_handler(self._model_stream_infer)
         request: Any = getattr(pb, method.input_type.name)
         response: Any = getattr(pb, method.output_type.name)
-        return grpc.unary_unary_rpc_method_handler(
-            self._answering(method.name),
-            request_deserializer=request.FromString,
+        return grpc.stream_unary_rpc_method_handler(
+            self._answering(method.name, request),
             response_serializer=response.SerializeToString,
         )
 
-    def _answering(self, name: str) -> Method:
-        answer = _METHODS[name]
+    def _answering(self, name: str, kind: Any) -> Method:
+        answer, always = _METHODS[name], name in _ALWAYS
 
-        async def respond(request: Any, context: Context) -> Any:
-            self._begun.add()
+        async def respond(_: Any, context: Context) -> Any:
             try:
-                return await answer(self, request)
+                read = self._calls.read(context, always=always)
+                return await answer(self, parsed(kind, await read))
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - the table of statuses decides
@@ -117,25 +120,29 @@ class InferenceService:
 
         return respond
 
-    async def _model_infer(self, message: bytes, context: Context) -> bytes:
-        self._begun.add()
+    async def _model_infer(self, _: Any, context: Context) -> bytes:
         try:
-            key = metadata_key(context.invocation_metadata())
-            return await self._inference.infer(message, context.time_remaining(), key)
+            return await self._answer(context)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
             await abort(context, error)
 
-    async def _model_stream_infer(self, requests: AsyncIterable[bytes], context: Context) -> None:
-        self._begun.add()
+    async def _answer(self, context: Context) -> bytes:
+        # Apart: gRPC keeps the frame that a call is refused in, and what is in it.
+        message = await self._calls.read(context)
+        key = metadata_key(context.invocation_metadata())
+        reply = await self._inference.infer(message, context.time_remaining(), key)
+        return self._calls.hand_over(context, reply)
+
+    async def _model_stream_infer(self, _: Any, context: Context) -> None:
+        self._calls.begun.add()
         metadata = dict(context.invocation_metadata() or ())
         ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"
         try:
             refuse_for_stream(metadata)
-            await self._streams.run(
-                requests, context.write, StreamTerms(context.time_remaining, ends_on_error)
-            )
+            terms = StreamTerms(context.time_remaining, ends_on_error, context.peer())
+            await self._streams.run(self._calls.messages(context), context.write, terms)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides

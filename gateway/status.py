@@ -35,10 +35,16 @@ async def abort(context: Context, error: Exception) -> NoReturn:
 
 
 def told(error: Exception) -> Told:
-    """The status of *error*.
+    """The status of *error*, which nobody looks into any more: it lets go of what it passed.
 
     An error that nobody foresaw leaves as an id; its text stays in the log.
     """
+    said = _told(error)
+    _let_go(error)
+    return said
+
+
+def _told(error: Exception) -> Told:
     if isinstance(error, StoreRefused):
         log.error("the queue refused a command", error=str(error))
         return Told(Code.UNAVAILABLE, "the queue failed; try again later")
@@ -47,3 +53,14 @@ def told(error: Exception) -> Told:
     incident = uuid.uuid4().hex[:12]
     log.error("unexpected error", incident=incident, exc_info=error)
     return Told(Code.INTERNAL, f"internal error {incident}")
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget where *error* and its causes came through.
+
+    gRPC keeps the error that ends a call with the call, and futures keep theirs: cycles, which
+    would hold the request's bytes until the collector comes round.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from chaos.planted import BESIDE_THE_QUEUE, Mutant
 from chaos.planted_direct import HANDED_OVER
+from chaos.planted_limits import LIMITED
 
 ROOT = Path(__file__).parents[2]
 _LEFT_OUT = (
@@ -287,6 +288,7 @@ MUTANTS = [
     ),
     *BESIDE_THE_QUEUE,
     *HANDED_OVER,
+    *LIMITED,
 ]
 
 
