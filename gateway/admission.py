@@ -1,6 +1,7 @@
 """Admission: whether a request that is fine may enter the queue now. Pure.
 
-What only Redis knows, the limits of each queue, is checked where the job is queued.
+What only Redis knows, the limits of each queue, is checked where the job is queued; the memory
+that requests take is counted from their arrival on (memory_limits.py).
 """
 
 from typing import NamedTuple
@@ -9,7 +10,6 @@ from penstock.errors import (
     DeadlineExceeded,
     Overloaded,
     PenstockError,
-    QueueFull,
     ShuttingDown,
     StoreUnavailable,
 )
@@ -29,12 +29,10 @@ class Situation(NamedTuple):
 
     Attributes:
         store_down_s: how long Redis has been away; 0 while it answers.
-        pending_bytes: payloads of this gateway's requests that wait for their replies.
     """
 
     draining: bool
     store_down_s: float
-    pending_bytes: int
 
 
 def join(
@@ -60,9 +58,7 @@ def join(
     raise error
 
 
-def refusal(
-    situation: Situation, payload_bytes: int, remaining_s: float, most_pending_bytes: int
-) -> PenstockError | None:
+def refusal(situation: Situation, remaining_s: float) -> PenstockError | None:
     """Why a request may not enter; None when it may."""
     if situation.draining:
         return ShuttingDown(SHUTTING_DOWN)
@@ -71,9 +67,5 @@ def refusal(
     if situation.store_down_s > STORE_PATIENCE_S:
         return StoreUnavailable(
             f"the queue cannot be reached for {situation.store_down_s:.0f} s; try again later"
-        )
-    if situation.pending_bytes + payload_bytes > most_pending_bytes:
-        return QueueFull(
-            "this gateway holds as many bytes of waiting requests as it may; try again later"
         )
     return None

@@ -14,10 +14,12 @@ import grpc
 import structlog
 
 import penstock
+from penstock import machine
 from penstock.clock import Deadline
 from penstock.errors import PenstockError
 from penstock.gateway import processes
 from penstock.gateway.begun import Begun, all_sent
+from penstock.gateway.calls import Calls
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.cluster import ClusterService
 from penstock.gateway.control import Control
@@ -30,15 +32,22 @@ from penstock.gateway.leaving import Leaver
 from penstock.gateway.lending import Lender
 from penstock.gateway.live_settings import LiveSettings
 from penstock.gateway.lookout import Lookout
+from penstock.gateway.memory_limits import (
+    MemoryLimits,
+    MemoryWatch,
+    pending_budget,
+    warn_if_tight,
+)
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.regions import Regions
-from penstock.gateway.scraping import Scraper, serving_metrics
+from penstock.gateway.scraping import Held, Scraper, serving_metrics
 from penstock.gateway.server import CLUSTER, bind, build_server, check_port
 from penstock.gateway.servicer import SERVICE, Administration, InferenceService
 from penstock.gateway.shared_memory import SharedMemory
 from penstock.gateway.sharing import KeyTerms, Sharing
 from penstock.gateway.streaming import Streams
 from penstock.gateway.tracing import Tracing
+from penstock.gateway.unread import UnreadReplies
 from penstock.gateway.usage import Usage
 from penstock.lifetime import end_process, rest_collector, stop_signals, until_first, write_ready
 from penstock.protos import cluster_pb2
@@ -57,7 +66,6 @@ from penstock.supervisor import supervise
 
 log = structlog.get_logger()
 
-_MOST_PENDING_BYTES = 2 * 1024**3
 _TELL_S = 0.2
 _SAY_AFTER_S = 5.0
 _LEAVE_S = 2.0
@@ -136,7 +144,8 @@ class _Gateway:
     live_settings: LiveSettings
     usage: Usage
     replies: ReplyReader
-    begun: Begun
+    calls: Calls
+    memory: MemoryWatch
 
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
@@ -147,7 +156,14 @@ class _Gateway:
         dispatch = Dispatch(queue, boot_id, direct=settings.direct)
         pending = PendingTable(queue, boot_id, lender=lender, door=dispatch)
         dispatch.deliver = pending.deliver
-        limits = InferenceLimits(settings.default_timeout_s, _MOST_PENDING_BYTES)
+        memory_limits = MemoryLimits.of(settings, machine.memory_bytes())
+        warn_if_tight(memory_limits, settings.max_message_mib)
+        memory = MemoryWatch(memory_limits.memory)
+        unread = UnreadReplies(memory_limits.unread)
+        calls = Calls(memory, Begun(), unread, settings.max_calls, settings.default_timeout_s)
+        memory.busy = calls.busy
+        held = pending_budget(memory_limits)
+        limits = InferenceLimits(settings.default_timeout_s, held)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
         lookout = Lookout(queue, catalog, pending)
         keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes)
@@ -176,13 +192,14 @@ class _Gateway:
             lender,
             inference,
             lookout,
-            Streams(inference),
-            Scraper(catalog, queue, dispatch, pending, lender, id_),
+            Streams(inference, most_unsent_bytes=memory_limits.stream, unread=unread),
+            Scraper(catalog, queue, dispatch, Held(pending, lender, held, calls, memory), id_),
             control,
             LiveSettings(ClusterSettings(links), inference.tracing),
             Usage(catalog, pending, demand, control, wishes),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk),
-            Begun(),
+            calls,
+            memory,
         )
 
     async def run(self, stop: asyncio.Event) -> grpc.aio.Server:
@@ -232,7 +249,7 @@ class _Gateway:
                 ),
                 self.dispatch,
                 self.settings.server_name,
-                self.begun,
+                self.calls,
             ),
             ClusterService(
                 self.catalog,
@@ -241,9 +258,10 @@ class _Gateway:
                 self.dispatch,
                 DeadLetters(self.letters, self.catalog, self.pending, self.record.boot_id),
                 self.settings.default_timeout_s,
-                self.begun,
+                self.calls.begun,
             ),
             health,
+            self.calls,
             self.settings,
         )
 
@@ -257,6 +275,7 @@ class _Gateway:
         yield "usage", self.usage.run
         yield "tally", partial(self.pending.tally.run, self.queue)
         yield "lookout", self.lookout.run
+        yield "memory watch", partial(self.memory.run, self.calls.shed)
         yield "heartbeat", partial(keep_announcing, self.registry, self.record)
 
     async def _drain(self, health: Health) -> None:
@@ -271,7 +290,7 @@ class _Gateway:
         heard = Deadline.after(_HEARD_AFTER_S)
         self.inference.draining = True
         self.streams.drain()
-        if late := await self.begun.end(self.settings.drain_s):
+        if late := await self.calls.begun.end(self.settings.drain_s):
             log.warning("requests took longer than --drain-s and were cut off", requests=late)
         if health.watchers:
             await asyncio.sleep(heard.remaining_s())

@@ -24,6 +24,9 @@ class Begun:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     def add(self) -> None:
         """Count the RPC whose handler calls this: until its status has been written, or it fails.
 

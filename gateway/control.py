@@ -27,6 +27,12 @@ from penstock.scheduler.wishes import NEEDED, Wishes
 BY_WISH: Final = frozenset({"explicit", "on-demand"})
 """Control modes in which clients say what is loaded."""
 
+MOST_UNKNOWN: Final = 1000
+"""Names at a time that clients want loaded and no repository has; a minute later they are gone."""
+
+MOST_FILE_SIZES: Final = 16
+"""So many times what one load's files may take, those of all models may take in Redis."""
+
 _STOPPING_S: Final = 30.0
 _LOST_S: Final = 5.0
 
@@ -64,12 +70,17 @@ class Control:
             InvalidRequest, ControlRefused, LoadFailed: with Triton's words, where it has any.
         """
         self._check(request)
+        model = request.model_name
         terms = await self._terms(request)
-        self.waiting[request.model_name] += 1
+        self._check_room(model, sum(map(len, terms.files.values())))
+        self.waiting[model] += 1
         try:
-            await self._loaded(await self._wish_for(request.model_name, terms))
+            await self._loaded(await self._wish_for(model, terms))
         finally:
-            self.waiting[request.model_name] -= 1
+            self.waiting[model] -= 1
+            if not self.waiting[model]:
+                # Clients make the names up.
+                del self.waiting[model]
 
     async def unload(self, request: pb.RepositoryModelUnloadRequest) -> None:
         """Unload; return when requests in work are answered and the workers are gone.
@@ -139,6 +150,31 @@ class Control:
             )
         check_name(request.model_name)
 
+    def _check_room(self, model: str, size: int) -> None:
+        """Refuse a load that would be one too many of what clients alone can make up.
+
+        Raises:
+            ControlRefused: there are enough names that no repository has, or bytes of files.
+        """
+        snapshot = self._catalog.snapshot
+        invented = (snapshot.wishes.keys() | self.waiting.keys()) - self._there()
+        if model not in invented and model not in self._there() and len(invented) >= MOST_UNKNOWN:
+            raise ControlRefused(
+                f"{len(invented)} models that no repository has were asked for within a minute; "
+                "try again later"
+            )
+        kept = sum(int(told.split()[0]) for told in snapshot.files.values())
+        if size and kept + size > MOST_FILE_SIZES * self._most_file_mib << 20:
+            raise ControlRefused(
+                f"the files of models that were loaded with files take {kept >> 20} MiB in Redis: "
+                "unload some of them, or raise --max-override-mib"
+            )
+
+    def _there(self) -> set[str]:
+        """Models that a repository has, or that run."""
+        snapshot = self._catalog.snapshot
+        return {content.model for content in snapshot.contents()} | set(snapshot.offers)
+
     def _check_schedulers(self) -> None:
         if self._catalog.snapshot.control_mode() is None:
             raise ControlRefused(
@@ -195,9 +231,7 @@ class Control:
         return f"version {id_.version}: {state.reason}" if id_.version else state.reason
 
     def _knows(self, model: str) -> bool:
-        snapshot = self._catalog.snapshot
-        there = {content.model for content in snapshot.contents()}
-        return model in there or model in snapshot.offers or model in snapshot.wishes
+        return model in self._there() or model in self._catalog.snapshot.wishes
 
     def _now_ms(self) -> int:
         return self._catalog.snapshot.now_ms

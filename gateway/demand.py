@@ -89,6 +89,8 @@ class Demand:
                     )
         finally:
             self.waiting[model] -= 1
+            if not self.waiting[model]:
+                del self.waiting[model]
 
     async def _look(self, model: str, wait: _Wait) -> None:
         snapshot = self._catalog.snapshot

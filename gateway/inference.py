@@ -26,6 +26,7 @@ from penstock.gateway.ensemble import EnsembleRoute
 from penstock.gateway.familiar import Familiar
 from penstock.gateway.idempotency import key_of, refuse_of_many
 from penstock.gateway.lookout import Lookout
+from penstock.gateway.memory_limits import ByteBudget
 from penstock.gateway.offload import Offload
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.reading import Reading, taken_apart
@@ -49,10 +50,14 @@ _LEAST_PUSHBACK_MS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class InferenceLimits:
-    """What a gateway allows."""
+    """What a gateway allows.
+
+    Attributes:
+        pending: bytes of requests, from their arrival to their end.
+    """
 
     default_timeout_s: float
-    most_pending_bytes: int
+    pending: ByteBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,14 @@ class Inference:
             Decoupled: its model answers through `responses` only.
             PenstockError: how it ended instead.
         """
+        size = len(message)
+        self._limits.pending.take(size)
+        try:
+            return await self._infer(message, remaining_s, key)
+        finally:
+            self._limits.pending.give(size)
+
+    async def _infer(self, message: bytes, remaining_s: float | None, key: str | None) -> bytes:
         arrived_ns = time.time_ns() if self.tracing.on else 0
         if remaining_s is None:
             remaining_s = self._limits.default_timeout_s
@@ -161,7 +174,7 @@ class Inference:
 
     async def _answer(self, asked: Asked, admitted: Admitted, id_: str, key: str | None) -> bytes:
         message, request, raws, places, served, remaining_s, arrived_ns = asked
-        self._check_admission(served.ref.model, len(message), remaining_s)
+        self._check_admission(served.ref.model, remaining_s)
         shared = None
         if key is not None or served.cached or request.parameters:
             shared = self._shared(served, admitted, request, raws, key)
@@ -199,17 +212,21 @@ class Inference:
         message = asked.message
         if asked.places:
             raise refusals.shared_memory_of_many()
-        self._check_admission(served.ref.model, len(message), asked.remaining_s)
+        self._check_admission(served.ref.model, asked.remaining_s)
         trace = self._traced(served, request.id, asked.arrived_ns)
         payload = message if trace is None else message + MARK
         job = self._job(served.ref, admitted, payload, asked.remaining_s)
         parts = self._parts_of(job, served, request.id)
-        async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
-            async for part in followed:
-                body = part.body
-                if not part.final:
-                    body = await self._reading.classified(body, asked, admitted)
-                yield Part(body, part.final)
+        self._limits.pending.take(len(message))
+        try:
+            async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
+                async for part in followed:
+                    body = part.body
+                    if not part.final:
+                        body = await self._reading.classified(body, asked, admitted)
+                    yield Part(body, part.final)
+        finally:
+            self._limits.pending.give(len(message))
 
     async def _once_loaded(
         self, missing: ModelUnloaded, request: ModelInferRequest, remaining_s: float
@@ -315,18 +332,10 @@ class Inference:
             self._pending.tally.count(ref, REFUSED_LATE)
             raise
 
-    def _check_admission(self, model: str, payload_bytes: int, remaining_s: float) -> None:
-        situation = admission.Situation(
-            self.draining,
-            self._queue.link_of(model).down_for_s(),
-            self._pending.payload_bytes,
-        )
-        refused: PenstockError | None = admission.refusal(
-            situation, payload_bytes, remaining_s, self._limits.most_pending_bytes
-        )
+    def _check_admission(self, model: str, remaining_s: float) -> None:
+        situation = admission.Situation(self.draining, self._queue.link_of(model).down_for_s())
+        refused: PenstockError | None = admission.refusal(situation, remaining_s)
         if refused is not None:
-            if isinstance(refused, QueueFull):
-                refused.retry_after_ms = self._pushback.next_ms()
             raise refused
 
 

@@ -39,6 +39,10 @@ class LoadTerms:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
+_LONGEST_NAME: Final = 255
+"""Bytes: a model's name is a directory's."""
+
+
 def check_name(model: str) -> None:
     """Refuse a name that cannot be a model's.
 
@@ -47,6 +51,11 @@ def check_name(model: str) -> None:
     """
     if not model:
         raise InvalidRequest("Model name cannot be empty. Please enter a valid name to deploy.")
+    if len(model.encode()) > _LONGEST_NAME:
+        raise InvalidRequest(
+            f"invalid model name '{model[:40]}...', model name must not be longer than "
+            f"{_LONGEST_NAME} bytes"
+        )
     if model in (".", "..") or any(character in model for character in "/\\\0"):
         raise InvalidRequest(
             f"invalid model name '{model}', model name must not contain path traversal characters"

@@ -110,6 +110,12 @@ class GatewayFacts:
         pending: its requests that wait for their replies, and the bytes of their payloads.
         lent_bytes: of its memory that hold such payloads for workers on its machine.
         redis_up: whether it has a connection to Redis.
+        memory_bytes: of the process.
+        calls: those that are open.
+        held_bytes: of requests, from their arrival to their end.
+        unread_bytes: of replies that clients have not taken.
+        refused: how often which limit refused something.
+        cut_off: connections that were ended because their replies were not read.
     """
 
     id: str
@@ -117,6 +123,12 @@ class GatewayFacts:
     pending_bytes: int
     lent_bytes: int
     redis_up: bool
+    memory_bytes: int = 0
+    calls: int = 0
+    held_bytes: int = 0
+    unread_bytes: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    cut_off: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +247,29 @@ def _gateway(gateway: GatewayFacts) -> Iterator[Metric]:
         ("pending_bytes", "Bytes of their payloads", gateway.pending_bytes),
         ("lent_bytes", "Memory from which workers read payloads", gateway.lent_bytes),
         ("redis_up", "Whether this process has a connection to Redis", int(gateway.redis_up)),
+        ("memory_bytes", "Memory that this process has", gateway.memory_bytes),
+        ("calls", "Calls that are open", gateway.calls),
+        ("held_bytes", "Requests from their arrival to their end", gateway.held_bytes),
+        ("unread_bytes", "Replies that clients have not taken", gateway.unread_bytes),
     ):
         family = GaugeMetricFamily(f"penstock_gateway_{name}", text, labels=("gateway",))
         family.add_metric([gateway.id], value)
         yield family
+    refused = CounterMetricFamily(
+        "penstock_gateway_refused",
+        "Calls and replies that this process had no room for, by limit",
+        labels=("gateway", "limit"),
+    )
+    for limit, count in gateway.refused.items():
+        refused.add_metric([gateway.id, limit], count)
+    yield refused
+    cut = CounterMetricFamily(
+        "penstock_gateway_cut_off",
+        "Connections that were ended because their replies were not read",
+        labels=("gateway",),
+    )
+    cut.add_metric([gateway.id], gateway.cut_off)
+    yield cut
 
 
 def _labels(id_: VersionId) -> dict[str, str]:

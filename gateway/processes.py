@@ -16,8 +16,10 @@ from typing import Any, Final
 
 import structlog
 
+from penstock import machine
 from penstock.child_process import python_command, role_environment
 from penstock.errors import InvalidConfiguration, StoreUnavailable
+from penstock.gateway.memory_limits import MemoryLimits
 from penstock.gateway.server import PortBusy, check_port
 from penstock.lifetime import stop_signals, write_ready
 from penstock.settings import GatewaySettings
@@ -122,6 +124,8 @@ def _command(settings: GatewaySettings, port: int, ready: Path, *, metrics: bool
         "ready_file": ready,
         "parent_pid": os.getpid(),
         "metrics": settings.metrics and metrics,
+        # Their shares of what this machine has: one alone would take all of it.
+        **MemoryLimits.of(settings, machine.memory_bytes()).options(),
     }
     given = settings.model_dump(exclude={*own, "shared_port", *_BY_ENVIRONMENT}) | own
     words = [word for name, value in given.items() for word in _option(name, value)]

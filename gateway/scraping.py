@@ -6,15 +6,17 @@ One process answers for the whole cluster; the numbers come from Redis with each
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from penstock.errors import PenstockError
+from penstock.gateway.calls import Calls
 from penstock.gateway.catalog import Catalog
 from penstock.gateway.depths import loads_of
 from penstock.gateway.dispatch import Dispatch
 from penstock.gateway.lending import Lender
+from penstock.gateway.memory_limits import ByteBudget, MemoryWatch
 from penstock.gateway.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
 from penstock.gateway.pending import PendingTable
 from penstock.gateway.server import PortBusy
@@ -35,6 +37,16 @@ _NOT_FOUND = "404 Not Found", "text/plain", b"metrics are at /metrics\n"
 Scrape = Callable[[], Awaitable[bytes]]
 
 
+class Held(NamedTuple):
+    """What this process holds for its clients."""
+
+    pending: PendingTable
+    lender: Lender
+    requests: ByteBudget
+    calls: Calls
+    memory: MemoryWatch
+
+
 class Scraper:
     """Reads the facts of the moment."""
 
@@ -43,15 +55,13 @@ class Scraper:
         catalog: Catalog,
         queue: Queue,
         dispatch: Dispatch,
-        pending: PendingTable,
-        lender: Lender,
+        held: Held,
         gateway: str,
     ) -> None:
         self._catalog = catalog
         self._queue = queue
         self._dispatch = dispatch
-        self._pending = pending
-        self._lender = lender
+        self._held = held
         self._gateway = gateway
 
     async def scrape(self) -> bytes:
@@ -76,9 +86,24 @@ class Scraper:
         )
 
     def _own(self, *, redis_up: bool) -> GatewayFacts:
-        pending = self._pending
+        pending, lender, requests, calls, memory = self._held
+        unread = calls.unread
         return GatewayFacts(
-            self._gateway, len(pending), pending.payload_bytes, self._lender.lent_bytes, redis_up
+            self._gateway,
+            len(pending),
+            pending.payload_bytes,
+            lender.lent_bytes,
+            redis_up,
+            memory_bytes=memory.resident_bytes,
+            calls=len(calls),
+            held_bytes=requests.held,
+            unread_bytes=unread.held,
+            refused={
+                "memory": calls.refused,
+                "pending": requests.refused,
+                "unread": unread.refused,
+            },
+            cut_off=unread.cut_off,
         )
 
 

@@ -12,11 +12,13 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from penstock.errors import Code, PenstockError
+from penstock.gateway.calls import Calls
 from penstock.gateway.cluster import ClusterService
+from penstock.gateway.connections import most_connections
+from penstock.gateway.guarded import GuardedServer
 from penstock.gateway.health import Health
 from penstock.gateway.restrictions import Restrictions, parse_rules
 from penstock.gateway.servicer import SERVICE, InferenceService
-from penstock.gateway.small_messages import SmallMessages
 from penstock.protos import cluster_pb2
 from penstock.protos.cluster_pb2_grpc import add_ClusterServicer_to_server
 from penstock.protos.pool import POOL
@@ -25,6 +27,9 @@ from penstock.settings import GatewaySettings
 CLUSTER = "penstock.v1.Cluster"
 _SERVICES: Final = (SERVICE, CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME)
 _MIB = 1024 * 1024
+_HANDSHAKE_MS: Final = 10_000
+"""Whoever connects and does not speak HTTP/2 by then is not waited for."""
+
 _COMPRESSION_LEVELS: Final = ("none", "low", "medium", "high")
 
 
@@ -54,6 +59,7 @@ def build_server(
     inference: InferenceService,
     cluster: ClusterService,
     health_service: Health,
+    calls: Calls,
     settings: GatewaySettings,
 ) -> grpc.aio.Server:
     """A server with all services; it has no port yet.
@@ -67,11 +73,12 @@ def build_server(
         interceptors=[Restrictions(rules, methods())] if rules else None,
     )
     server.add_generic_rpc_handlers((inference.handler(),))
-    small = SmallMessages(server, _requests())
-    add_ClusterServicer_to_server(cluster, small)  # type: ignore[no-untyped-call]
-    health_pb2_grpc.add_HealthServicer_to_server(health_service, small)
+    guarded = GuardedServer(server, calls, _requests())
+    add_ClusterServicer_to_server(cluster, guarded)  # type: ignore[no-untyped-call]
+    always = GuardedServer(server, calls, _requests(), always=True)
+    health_pb2_grpc.add_HealthServicer_to_server(health_service, always)
     reflecting = ReflectionServicer(_SERVICES, pool=_Pools())
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, small)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, guarded)
     return server
 
 
@@ -150,3 +157,19 @@ def _options(settings: GatewaySettings) -> Iterable[tuple[str, int]]:
         yield "grpc.max_connection_age_ms", settings.grpc_max_connection_age
     if settings.grpc_max_connection_age_grace is not None:
         yield "grpc.max_connection_age_grace_ms", settings.grpc_max_connection_age_grace
+    yield from _bounds(settings)
+
+
+def _bounds(settings: GatewaySettings) -> Iterable[tuple[str, int]]:
+    """What one client, and all together, may keep this server busy with (ADR 0026)."""
+    # Calls that a client takes back at once count until gRPC is done with them.
+    yield "grpc.max_concurrent_streams", settings.grpc_max_concurrent_streams
+    # It refuses the next call of a client whose last one it has not cleared away yet.
+    yield "grpc.http.overload_protection", 0
+    # From 1,000 calls on that come at once, gRPC would cancel some, and tell no reason.
+    yield "grpc.server.max_pending_requests", settings.max_calls
+    yield "grpc.server.max_pending_requests_hard_limit", 2 * settings.max_calls
+    yield "grpc.max_allowed_incoming_connections", most_connections(settings.max_connections)
+    yield "grpc.server_handshake_timeout_ms", _HANDSHAKE_MS
+    if settings.grpc_max_connection_idle is not None:
+        yield "grpc.max_connection_idle_ms", settings.grpc_max_connection_idle

@@ -5,7 +5,7 @@ the wire, so that nothing is parsed or built twice.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -15,15 +15,15 @@ from google.protobuf.message import Message
 
 import penstock
 from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
-from penstock.gateway.begun import Begun
+from penstock.gateway.calls import Calls
 from penstock.gateway.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.control import Control
 from penstock.gateway.dispatch import Dispatch
+from penstock.gateway.guarded import SMALL_BYTES
 from penstock.gateway.idempotency import metadata_key, refuse_for_stream
 from penstock.gateway.inference import Inference
 from penstock.gateway.live_settings import LiveSettings
 from penstock.gateway.shared_memory import SharedMemory
-from penstock.gateway.small_messages import SMALL_BYTES
 from penstock.gateway.statistics import model_statistics
 from penstock.gateway.status import Context, end_with
 from penstock.gateway.streaming import Streams, StreamTerms
@@ -52,6 +52,9 @@ EXTENSIONS: Final = (
 _ENDS_ON_ERROR: Final = "triton_grpc_error"
 """Metadata of a stream: "true" to end it with the status of its first failure."""
 
+_ALWAYS: Final = frozenset({"ServerLive", "ServerReady", "ModelReady"})
+"""They say how this gateway is, and are answered when nothing else is."""
+
 Method = Callable[[Any, Context], Awaitable[Any]]
 
 
@@ -75,7 +78,7 @@ class InferenceService:
         administration: Administration,
         dispatch: Dispatch,
         server_name: str,
-        begun: Begun,
+        calls: Calls,
     ) -> None:
         self._catalog = catalog
         self._inference = inference
@@ -85,7 +88,7 @@ class InferenceService:
         self._control = administration.control
         self._settings = administration.settings
         self._server_name = server_name
-        self._begun = begun
+        self._calls = calls
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The service, to be added to a server."""
@@ -95,25 +98,26 @@ class InferenceService:
 
     def _handler_of(self, method: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         if method.name == "ModelInfer":
-            return grpc.unary_unary_rpc_method_handler(self._model_infer)
+            # To gRPC all calls may send several messages: it reads none before it is asked to.
+            return grpc.stream_unary_rpc_method_handler(self._model_infer)
         if method.name == "ModelStreamInfer":
             return grpc.stream_stream_rpc_method_handler(self._model_stream_infer)
         request: Any = getattr(pb, method.input_type.name)
         response: Any = getattr(pb, method.output_type.name)
-        return grpc.unary_unary_rpc_method_handler(
+        return grpc.stream_unary_rpc_method_handler(
             self._answering(method.name, request),
             response_serializer=response.SerializeToString,
         )
 
     def _answering(self, name: str, kind: type[Message]) -> Method:
         # Files of an override are as large as they are: `read_terms` has a word for that.
-        answer = _METHODS[name]
+        answer, always = _METHODS[name], name in _ALWAYS
         most_bytes = None if name == "RepositoryModelLoad" else SMALL_BYTES
 
-        async def respond(message: bytes, context: Context) -> Any:
-            self._begun.add()
-            self.shared_memory.look_at(context)
+        async def respond(_: Any, context: Context) -> Any:
             try:
+                message = await self._calls.read(context, always=always)
+                self.shared_memory.look_at(context)
                 return await answer(self, bounds.parse(kind, message, most_bytes))
             except asyncio.CancelledError:
                 raise
@@ -122,28 +126,31 @@ class InferenceService:
 
         return respond
 
-    async def _model_infer(self, message: bytes, context: Context) -> bytes | None:
-        self._begun.add()
-        self.shared_memory.look_at(context)
+    async def _model_infer(self, _: Any, context: Context) -> bytes | None:
         try:
-            key = metadata_key(context.invocation_metadata())
-            return await self._inference.infer(message, context.time_remaining(), key)
+            return await self._answer(context)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides
             end_with(context, error)
             return None
 
-    async def _model_stream_infer(self, requests: AsyncIterable[bytes], context: Context) -> None:
-        self._begun.add()
+    async def _answer(self, context: Context) -> bytes:
+        message = await self._calls.read(context)
+        self.shared_memory.look_at(context)
+        key = metadata_key(context.invocation_metadata())
+        reply = await self._inference.infer(message, context.time_remaining(), key)
+        return self._calls.hand_over(context, reply)
+
+    async def _model_stream_infer(self, _: Any, context: Context) -> None:
+        self._calls.begun.add()
         self.shared_memory.look_at(context)
         metadata = dict(context.invocation_metadata() or ())
         ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"
         try:
             refuse_for_stream(metadata)
-            await self._streams.run(
-                requests, context.write, StreamTerms(context.time_remaining, ends_on_error)
-            )
+            terms = StreamTerms(context.time_remaining, ends_on_error, context.peer())
+            await self._streams.run(self._calls.messages(context), context.write, terms)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - the table of statuses decides

@@ -11,18 +11,25 @@ import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from penstock.errors import Code, PenstockError, ShuttingDown, forget_frames
 from penstock.gateway import admission
 from penstock.gateway.decoupled import Asked, Decoupled, wants_final
 from penstock.gateway.inference import Inference
+from penstock.gateway.memory_limits import RepliesUnread
 from penstock.gateway.status import told
+from penstock.gateway.stream_room import StreamRoom
+from penstock.gateway.unread import UnreadReplies
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 
 MOST_IN_FLIGHT: Final = 256
 """Requests of one stream that may be unanswered; no more are read until one is answered."""
+
+MOST_UNSENT_BYTES: Final = 256 << 20
+"""Of one stream's answers that are not sent; no more requests are read until some are."""
 
 _EARLY_S: Final = 0.005
 """A request's deadline may pass this much before its stream's: the store has whole milliseconds."""
@@ -48,10 +55,12 @@ class StreamTerms:
     Attributes:
         remaining_s: tells how long the stream has until its deadline; None without one.
         ends_on_error: the first failure ends the stream with its status.
+        peer: whose connection it is.
     """
 
     remaining_s: Callable[[], float | None]
     ends_on_error: bool = False
+    peer: str = ""
 
     def ends_with(self, error: Exception) -> bool:
         """Whether *error*, one request's, ends the stream as well.
@@ -70,9 +79,18 @@ class StreamTerms:
 class Streams:
     """All streams of one gateway process."""
 
-    def __init__(self, inference: Inference, most_in_flight: int = MOST_IN_FLIGHT) -> None:
+    def __init__(
+        self,
+        inference: Inference,
+        most_in_flight: int = MOST_IN_FLIGHT,
+        most_unsent_bytes: int = MOST_UNSENT_BYTES,
+        unread: UnreadReplies | None = None,
+    ) -> None:
+        """*unread*: where answers count that are not sent."""
         self._inference = inference
         self._most_in_flight = most_in_flight
+        self._most_unsent_bytes = most_unsent_bytes
+        self._unread = unread or UnreadReplies(most_unsent_bytes * 4)
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -99,7 +117,8 @@ class Streams:
             PenstockError: the status that the stream ends with: the first failure, where the
                 terms say so (`StreamTerms.ends_with`), or ShuttingDown.
         """
-        line = _Line(self._most_in_flight, respond)
+        room = StreamRoom(self._most_in_flight, self._most_unsent_bytes)
+        line = _Line(room, respond, partial(self._unread.give, terms.peer))
         reader = asyncio.create_task(self._read(requests, line, terms))
         reader.add_done_callback(line.end)
         self._readers.add(reader)
@@ -110,7 +129,7 @@ class Streams:
                 response = await answer
                 if response is not None:
                     await line.send(response)
-                line.answered(answer, sent=response is not None)
+                line.answered(answer, response)
             if not reader.cancelled():
                 reader.result()
             elif self._draining:
@@ -122,10 +141,10 @@ class Streams:
     async def _read(
         self, requests: AsyncIterable[bytes], line: "_Line", terms: StreamTerms
     ) -> None:
-        await line.room()
+        await line.room.enter()
         async for message in requests:
             line.add(asyncio.create_task(self._answer(message, terms, line)))
-            await line.room()
+            await line.room.enter()
 
     async def _answer(self, message: bytes, terms: StreamTerms, line: "_Line") -> bytes | None:
         """The answer to one request; None when its responses go their own way (`_Line.aside`)."""
@@ -137,14 +156,30 @@ class Streams:
         except Exception as error:
             if terms.ends_with(error):
                 raise
-            return failure(message, told(error).text)
-        return success(body)
+            return self._counted(failure(message, told(error).text), terms, line)
+        try:
+            return self._counted(success(body), terms, line)
+        except RepliesUnread as error:
+            if terms.ends_with(error):
+                raise
+            return self._counted(failure(message, told(error).text), terms, line)
+
+    def _counted(self, response: bytes, terms: StreamTerms, line: "_Line") -> bytes:
+        """*response*, which is unread from now on.
+
+        Raises:
+            RepliesUnread: its client holds too many already.
+        """
+        self._unread.take(terms.peer, len(response))
+        line.held(len(response))
+        return response
 
     async def _pass_on(self, asked: Asked, terms: StreamTerms, line: "_Line") -> None:
         """Send the responses of a decoupled model as they come."""
         try:
             async with aclosing(self._inference.responses(asked)) as parts:
                 async for part in parts:
+                    line.room.part(len(part.body))
                     if not part.final or wants_final(asked.request):
                         await line.send(success(part.body, final=part.final))
         except Exception as error:
@@ -156,20 +191,24 @@ class Streams:
 class _Line:
     """The unanswered requests of one stream, in order; beside them those of decoupled models."""
 
-    def __init__(self, most: int, respond: Respond) -> None:
+    def __init__(self, room: StreamRoom, respond: Respond, give: Callable[[int], None]) -> None:
+        """*give*: is told the size of each answer that is held no more."""
         self._waiting: asyncio.Queue[asyncio.Task[bytes | None] | asyncio.Task[None] | None] = (
             asyncio.Queue()
         )
         self._all: set[asyncio.Task[bytes | None] | asyncio.Task[None]] = set()
         self._aside: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(most)
+        self._held = 0
+        self.room = room
         self._respond = respond
+        self._give = give
         self._sending = asyncio.Lock()
         self._last_came = False
 
-    async def room(self) -> None:
-        """Wait until one more may be read."""
-        await self._room.acquire()
+    def held(self, size: int) -> None:
+        """An answer of *size* bytes is there."""
+        self._held += size
+        self.room.answered(size)
 
     def add(self, answer: "asyncio.Task[bytes | None]") -> None:
         """Put the latest request's answer at the end."""
@@ -179,11 +218,13 @@ class _Line:
     def aside(self, answering: "asyncio.Task[None]") -> None:
         """Let a request be answered beside the others, in the place of its turn."""
         self._aside.add(answering)
+        self.room.aside()
         answering.add_done_callback(self._came)
 
     def _came(self, answering: "asyncio.Task[None]") -> None:
         self._aside.discard(answering)
-        self._room.release()
+        self.room.aside(-1)
+        self.room.leave()
         # It may have failed, or be the last.
         self._waiting.put_nowait(answering)
 
@@ -206,12 +247,14 @@ class _Line:
             await self._respond(response)
 
     def answered(
-        self, answer: "asyncio.Task[bytes | None] | asyncio.Task[None]", *, sent: bool
+        self, answer: "asyncio.Task[bytes | None] | asyncio.Task[None]", response: bytes | None
     ) -> None:
-        """The one that `next` gave is done with: it has been *sent*, or came beside."""
+        """The one that `next` gave is done with: *response* has been sent, or it came beside."""
         self._all.discard(answer)
-        if sent:
-            self._room.release()
+        if response is not None:
+            self._held -= len(response)
+            self._give(len(response))
+            self.room.sent(len(response))
 
     async def cancel(self, reader: "asyncio.Task[None]") -> None:
         """End what still runs."""
@@ -223,6 +266,8 @@ class _Line:
                 # It came through frames that know this line, which knows the task that has it.
                 forget_frames(ended)
         self._all.clear()
+        self._give(self._held)
+        self._held = 0
 
 
 def success(body: bytes, *, final: bool = True) -> bytes:

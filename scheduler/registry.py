@@ -50,6 +50,7 @@ FORGET_MS: Final = 2 * FORGIVEN_GAP_MS
 CHANGES_KEPT: Final = 5000
 
 _LOOK_EVERY_MS = 1000
+_PAGE = 100
 _COALESCE_S = 0.02
 _BACKOFF = Backoff(0.5, 2.0)
 _EVENT_ID = re.compile(r"\d+(-\d+)?")
@@ -90,6 +91,7 @@ class Registry:
     def __init__(self, links: Links) -> None:
         self._links = links
         self._reader = SnapshotReader()
+        self._turned = asyncio.Event()
 
     async def announce(
         self,
@@ -194,6 +196,7 @@ class Registry:
                 if away:
                     log.info("registry can be read again")
                 away, attempt = False, 0
+                self._turn()
                 yield snapshot
                 await _change_after(link, snapshot.change_id)
         finally:
@@ -284,20 +287,31 @@ class Registry:
     async def events(self, after_id: str = "") -> AsyncIterator[pb.Event]:
         """What happens after the event *after_id*, or from now on; an outage is waited out.
 
+        However many follow, they share one connection: who watches the registry in this process
+        wakes them, and without one they look each second.
+
         Raises:
             InvalidRequest: *after_id* is no event's id.
         """
         if after_id and not _EVENT_ID.fullmatch(after_id):
             raise InvalidRequest(f"'{after_id}' is not the id of an event")
         position = after_id or (await self.snapshot()).change_id
-        link = self._links.blocking(RegistryKeys.tag)
-        try:
-            while True:
-                for id_, fields in await _entries_after(link, position, 100):
-                    position = id_.decode()
-                    yield _event(position, fields)
-        finally:
-            await link.close()
+        link = self._links.to(RegistryKeys.tag)
+        while True:
+            turned = self._turned
+            entries = await _entries_after(link, position, _PAGE, waits=False)
+            for id_, fields in entries:
+                position = id_.decode()
+                yield _event(position, fields)
+            if len(entries) < _PAGE:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_EVERY_MS / 1000):
+                        await turned.wait()
+
+    def _turn(self) -> None:
+        """Wake who follows events."""
+        turned, self._turned = self._turned, asyncio.Event()
+        turned.set()
 
 
 async def keep_announcing(registry: Registry, record: Process) -> None:
@@ -343,12 +357,13 @@ async def _change_after(link: Link, change_id: str) -> None:
 
 
 async def _entries_after(
-    link: Link, position: str, most: int
+    link: Link, position: str, most: int, *, waits: bool = True
 ) -> list[tuple[bytes, Sequence[bytes]]]:
+    """What came after *position*; *waits* a second for it, which needs a link of its own."""
+    blocks = ("BLOCK", _LOOK_EVERY_MS) if waits else ()
     try:
         answer = await link.command(
-            *("XREAD", "COUNT", most, "BLOCK", _LOOK_EVERY_MS),
-            *("STREAMS", RegistryKeys.changes, position),
+            "XREAD", "COUNT", most, *blocks, "STREAMS", RegistryKeys.changes, position
         )
     except PenstockError as error:
         log.debug("waiting for changes failed", error=str(error))

@@ -21,7 +21,8 @@ _ATTACH = scripts.load("attach")
 ATTACH_EVERY_S = 1.0
 STREAM_LIFE_MS = 120_000
 _BLOCK_MS = 1000
-_MOST = 256
+_FIRST, _MOST = 8, 256
+_READ_BYTES = 16 << 20
 _RETRY_S = 0.1
 # Trimming costs as much as reading, so it waits for an idle second or for so much.
 _TRIM_FROM_BYTES = 256 * 1024
@@ -128,6 +129,7 @@ class _Reading:
         self._position = b"0-0"
         self._generation = link.generation
         self._untrimmed = 0
+        self._count = _FIRST
         self._stopped = False
 
     def ask(self) -> None:
@@ -139,7 +141,7 @@ class _Reading:
             # and not trimmed comes again, and finds nobody waiting.
             self._position = b"0-0"
         self._generation = self._link.generation
-        words = ("XREAD", "COUNT", _MOST, "BLOCK", _BLOCK_MS, "STREAMS", self._stream)
+        words = ("XREAD", "COUNT", self._count, "BLOCK", _BLOCK_MS, "STREAMS", self._stream)
         self._link.post(self._heard, *words, self._position)
 
     def stop(self) -> None:
@@ -153,6 +155,7 @@ class _Reading:
                 asyncio.get_running_loop().call_later(_RETRY_S, self.ask)
             return
         for _, entries in answer or ():
+            self._count = next_count(self._count, [sum(map(len, fields)) for _, fields in entries])
             for position, fields in entries:
                 self._position = position
                 if fields[0] == b"chunk":
@@ -171,6 +174,14 @@ class _Reading:
         if self._link.generation == self._generation:
             self._link.submit("XTRIM", self._stream, "MINID", _after(self._position))
             self._untrimmed = 0
+
+
+def next_count(count: int, sizes: Sequence[int]) -> int:
+    """How many entries to read next: Redis counts them, and each may be many MiB.
+
+    The largest that came is what each of the next may be; while all are small, more are read.
+    """
+    return max(1, min(2 * count, _MOST, _READ_BYTES // max([1, *sizes])))
 
 
 def _after(position: bytes) -> bytes:

@@ -18,15 +18,24 @@ MAPPED_FROM_BYTES: Final = 16 << 20
 
 _ASIDE_BYTES: Final = 1 << 20
 
+MOST_HEAPS: Final = 2
+"""glibc would have eight for each core, each of which keeps its freed memory by itself."""
+
 VARIABLES: Final[Mapping[str, str]] = {
     "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
     "MALLOC_MMAP_THRESHOLD_": str(MAPPED_FROM_BYTES),
     "MALLOC_TOP_PAD_": str(_ASIDE_BYTES),
+    "MALLOC_ARENA_MAX": str(MOST_HEAPS),
 }
 """The same for a program that is about to be started, unless its environment says otherwise."""
 
-# malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD.
-_OPTIONS: Final = ((-1, KEPT_BYTES), (-2, _ASIDE_BYTES), (-3, MAPPED_FROM_BYTES))
+# malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX.
+_OPTIONS: Final = (
+    (-1, KEPT_BYTES),
+    (-2, _ASIDE_BYTES),
+    (-3, MAPPED_FROM_BYTES),
+    (-8, MOST_HEAPS),
+)
 
 
 def keep_freed_memory() -> None:
@@ -37,3 +46,10 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         for option, value in _OPTIONS:
             mallopt(option, value)
+
+
+def give_back_freed_memory() -> None:
+    """Give back all that is freed, for once; where the C library is not glibc, nothing is kept."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

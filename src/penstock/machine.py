@@ -4,14 +4,19 @@ import contextlib
 import os
 import shutil
 import subprocess
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 _MIB: Final = 1 << 20
 _ASK_S: Final = 30.0
-_CGROUP_LIMITS: Final = (
-    "/sys/fs/cgroup/memory.max",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+_ROOT: Final = Path("/")
+# Where the memory controller may be, and what its limit is called there: version 2, the hybrid
+# that systemd offers, and version 1.
+_CONTROLLERS: Final = (
+    ("", "sys/fs/cgroup", "memory.max"),
+    ("", "sys/fs/cgroup/unified", "memory.max"),
+    ("memory", "sys/fs/cgroup/memory", "memory.limit_in_bytes"),
 )
 
 
@@ -35,13 +40,32 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def memory_bytes() -> int:
-    """Bytes of memory that this process may use: the machine's, or its container's."""
+def memory_bytes(root: Path = _ROOT) -> int:
+    """Bytes of memory that this process may use: the machine's, or its control group's.
+
+    A group counts with all that it lies in: the smallest limit on the way up ends a process.
+    """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in _CGROUP_LIMITS:
+    for limit in _cgroup_limits(root):
         with contextlib.suppress(OSError, ValueError):  # "max", or another kind of system
-            total = min(total, int(Path(limit).read_text()))
+            total = min(total, int(limit.read_text()))
     return total
+
+
+def _cgroup_limits(root: Path) -> Iterator[Path]:
+    """The files that may limit this process, from its own control group up to the outermost."""
+    groups = {"": PurePosixPath("/"), "memory": PurePosixPath("/")}
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            for name in controllers.split(","):
+                groups[name] = PurePosixPath(path)
+    for controller, mount, name in _CONTROLLERS:
+        group = groups[controller]
+        # A path with ".." lies outside what this process can see: what it sees begins at the mount.
+        seen = PurePosixPath("/") if ".." in group.parts else group
+        for part in (seen, *seen.parents):
+            yield root / mount / part.relative_to("/") / name
 
 
 def gpus() -> list[Gpu]:

@@ -108,6 +108,12 @@ class GrpcSettings(RoleSettings):
         grpc_http2_max_ping_strikes: pings before their time that a client may send; 0 for any.
         grpc_max_connection_age: milliseconds until a connection is ended; None for never.
         grpc_max_connection_age_grace: milliseconds that its calls have then; None for any.
+        grpc_max_connection_idle: milliseconds without a call until a connection is ended; None
+            for never.
+        grpc_max_concurrent_streams: most calls of one connection at a time; more wait with their
+            client.
+        max_connections: most connections of clients; fewer, where the process may not have so many
+            descriptors.
     """
 
     grpc_infer_response_compression_level: Literal["none", "low", "medium", "high"] = "none"
@@ -122,6 +128,9 @@ class GrpcSettings(RoleSettings):
     grpc_http2_max_ping_strikes: Annotated[int, Field(ge=0)] = 0
     grpc_max_connection_age: Milliseconds | None = None
     grpc_max_connection_age_grace: Milliseconds | None = None
+    grpc_max_connection_idle: Milliseconds | None = None
+    grpc_max_concurrent_streams: Annotated[int, Field(ge=1, le=2**31 - 1)] = 256
+    max_connections: Annotated[int, Field(ge=1, le=2**31 - 1)] = 10_000
 
 
 class GatewaySettings(GrpcSettings):
@@ -131,6 +140,15 @@ class GatewaySettings(GrpcSettings):
         port: 0 for any free one; the ready file says which.
         processes: processes that share the port (SO_REUSEPORT).
         max_message_mib: largest request and reply, in MiB.
+        max_memory_mib: most MiB that the process may have before it refuses calls; None for half of
+            the machine's memory, or of its container's, shared by all `processes`.
+        max_pending_mib: most MiB of requests at one time, from their arrival to their end; None for
+            half of `max_memory_mib`.
+        max_unread_mib: most MiB of replies that clients have not taken; None for a quarter of
+            `max_memory_mib`.
+        max_stream_mib: most MiB of one stream's answers that are not sent; None for a quarter of
+            `max_unread_mib`, and at most 256.
+        max_calls: most calls at one time.
         max_override_mib: most that the files which come with a wish to load may hold, in MiB.
         max_queue_jobs: most jobs that may wait in one queue; a model's own limit counts if it is
             smaller.
@@ -158,6 +176,11 @@ class GatewaySettings(GrpcSettings):
     port: Port = 8001
     processes: Count = 1
     max_message_mib: Count = 64
+    max_memory_mib: Count | None = None
+    max_pending_mib: Count | None = None
+    max_unread_mib: Count | None = None
+    max_stream_mib: Count | None = None
+    max_calls: Count = 20_000
     max_override_mib: Count = 48
     max_queue_jobs: Count = 100_000
     max_queue_mib: Count = 1024

@@ -17,6 +17,7 @@ from chaos.planted import BESIDE_THE_QUEUE, Mutant
 from chaos.planted_content import CONTENT
 from chaos.planted_direct import HANDED_OVER
 from chaos.planted_doors import WHO_GETS_IN
+from chaos.planted_limits import LIMITED
 from chaos.planted_messages import TOO_MUCH
 from chaos.planted_outages import AWAY
 from chaos.planted_retries import FAILURES
@@ -299,6 +300,7 @@ MUTANTS = [
     *FAILURES,
     *LONG_RUNS,
     *CONTENT,
+    *LIMITED,
 ]
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from penstock.errors import Code, DeadlineExceeded, QueueFull, ShuttingDown, StoreUnavailable
+from penstock.errors import Code, DeadlineExceeded, ShuttingDown, StoreUnavailable
 from penstock.gateway.admission import STORE_PATIENCE_S, Situation, refusal
 
 
-def asked(*, draining=False, down_s=0.0, pending=0, size=10, remaining_s=1.0, most=100):
-    return refusal(Situation(draining, down_s, pending), size, remaining_s, most)
+def asked(*, draining=False, down_s=0.0, remaining_s=1.0):
+    return refusal(Situation(draining, down_s), remaining_s)
 
 
 @pytest.mark.parametrize(
@@ -16,8 +16,6 @@ def asked(*, draining=False, down_s=0.0, pending=0, size=10, remaining_s=1.0, mo
         {},
         {"remaining_s": 0.001},
         {"down_s": STORE_PATIENCE_S},
-        {"pending": 90},
-        {"size": 100},
     ],
 )
 def test_a_request_may_enter_up_to_every_limit(situation):
@@ -47,16 +45,8 @@ def test_a_store_that_is_away_for_long_is_not_waited_for():
     assert str(error) == "the queue cannot be reached for 7 s; try again later"
 
 
-@pytest.mark.parametrize(("pending", "size"), [(91, 10), (100, 1), (0, 101)])
-def test_a_gateway_holds_only_so_many_bytes(pending, size):
-    error = asked(pending=pending, size=size)
-
-    assert isinstance(error, QueueFull)
-    assert error.code == Code.UNAVAILABLE
-
-
 def test_what_lasts_longest_is_told_first():
-    everything = {"draining": True, "remaining_s": 0, "down_s": 9, "pending": 1000}
+    everything = {"draining": True, "remaining_s": 0, "down_s": 9}
 
     assert isinstance(asked(**everything), ShuttingDown)
     assert isinstance(asked(**everything | {"draining": False}), DeadlineExceeded)

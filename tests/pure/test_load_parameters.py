@@ -137,3 +137,10 @@ def test_a_configuration_that_is_too_long_is_refused_by_the_limit():
 def test_a_configuration_that_is_nested_too_deep_is_refused():
     for config in ("[" * 200_000, '{"parameters":' * 10_000):
         assert "config override: " in refusal(LoadFailed, request(config=config))
+
+
+def test_a_name_that_no_directory_can_have():
+    check_name("m" * 255)
+
+    with pytest.raises(InvalidRequest, match="must not be longer than 255 bytes"):
+        check_name("\u00e9" * 128)

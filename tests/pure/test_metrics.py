@@ -129,7 +129,17 @@ def test_jobs_that_have_not_ended_are_live():
 
 
 def test_a_gateway_speaks_of_itself_while_redis_is_away():
-    told = told_by(Facts(GatewayFacts("host/1", 3, 300, 200, redis_up=False)))
+    own = GatewayFacts(
+        *("host/1", 3, 300, 200),
+        redis_up=False,
+        memory_bytes=1000,
+        calls=4,
+        held_bytes=400,
+        unread_bytes=50,
+        refused={"memory": 5, "pending": 6, "unread": 7},
+        cut_off=8,
+    )
+    told = told_by(Facts(own))
 
     labels = (("gateway", "host/1"),)
     assert told == {
@@ -137,6 +147,14 @@ def test_a_gateway_speaks_of_itself_while_redis_is_away():
         ("penstock_gateway_pending_bytes", labels): 300,
         ("penstock_gateway_lent_bytes", labels): 200,
         ("penstock_gateway_redis_up", labels): 0,
+        ("penstock_gateway_memory_bytes", labels): 1000,
+        ("penstock_gateway_calls", labels): 4,
+        ("penstock_gateway_held_bytes", labels): 400,
+        ("penstock_gateway_unread_bytes", labels): 50,
+        ("penstock_gateway_refused_total", (*labels, ("limit", "memory"))): 5,
+        ("penstock_gateway_refused_total", (*labels, ("limit", "pending"))): 6,
+        ("penstock_gateway_refused_total", (*labels, ("limit", "unread"))): 7,
+        ("penstock_gateway_cut_off_total", labels): 8,
     }
 
 

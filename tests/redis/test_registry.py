@@ -463,6 +463,26 @@ async def test_events_begin_now_unless_they_are_to_go_on(registry):
     assert all(event.subject == "later" for event in events)
 
 
+async def _connections(links):
+    listed = await links.to(RegistryKeys.tag).command("CLIENT", "LIST")
+    return len(listed.splitlines())
+
+
+async def test_many_who_follow_events_share_one_connection(store):
+    async with Links(store.url) as links:
+        registry = Registry(links)
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(watching(registry))
+            before = await _connections(links)
+            followers = [
+                await stack.enter_async_context(following(registry.events("0"))) for _ in range(50)
+            ]
+            await registry.announce(node("n"))
+            await until(lambda: all(followers))
+
+            assert await _connections(links) == before
+
+
 @pytest.mark.parametrize("id_", ["yesterday", "1-", "-", "1-2-3", "$", "+"])
 async def test_what_is_no_events_id_is_refused(registry, id_):
     with pytest.raises(InvalidRequest, match="is not the id of an event"):

@@ -315,3 +315,20 @@ def _write(root, name, graph, config):
     (entry / "1" / "model.onnx").write_bytes(_model(graph).SerializeToString())
     (entry / "config.pbtxt").write_text(config)
     return entry
+
+
+def write_wide(root: Path, name: str = "wide", mib: int = 8) -> Path:
+    """`output` is `input` (one FP32) many times: little goes in, and *mib* MiB come out."""
+    from onnx import helper
+
+    count = (mib << 20) // 4
+    shape = helper.make_tensor("shape", 7, [1], [count])
+    graph = helper.make_graph(
+        [helper.make_node("Expand", ["input", "shape"], ["output"])],
+        name,
+        [_value("input", "FP32", [1])],
+        [_value("output", "FP32", [count])],
+        [shape],
+    )
+    config = _config(name, 0, {"input": ("FP32", (1,))}, {"output": ("FP32", (count,))})
+    return _write(root, name, graph, config)

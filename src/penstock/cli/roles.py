@@ -134,6 +134,38 @@ def gateway(
     max_message_mib: Annotated[
         int | None, typer.Option(help="Largest request and reply. (default: 64)")
     ] = None,
+    max_memory_mib: Annotated[
+        int | None,
+        typer.Option(
+            help="Memory from which on calls are refused. (default: half of the machine's or "
+            "container's, shared by all processes)"
+        ),
+    ] = None,
+    max_pending_mib: Annotated[
+        int | None,
+        typer.Option(help="Most of requests at one time. (default: half of --max-memory-mib)"),
+    ] = None,
+    max_unread_mib: Annotated[
+        int | None,
+        typer.Option(
+            help="Most of replies that clients have not taken. (default: a quarter of "
+            "--max-memory-mib)"
+        ),
+    ] = None,
+    max_stream_mib: Annotated[
+        int | None,
+        typer.Option(
+            help="Most of one stream's unsent answers. (default: a quarter of --max-unread-mib, "
+            "at most 256)"
+        ),
+    ] = None,
+    max_calls: Annotated[
+        int | None, typer.Option(help="Most calls at one time. (default: 20000)")
+    ] = None,
+    max_connections: Annotated[
+        int | None,
+        typer.Option(help="Most connections, if descriptors suffice. (default: 10000)"),
+    ] = None,
     max_override_mib: Annotated[
         int | None,
         typer.Option(help="Most that files given to load a model may hold. (default: 48)"),
@@ -200,6 +232,12 @@ def gateway(
     grpc_max_connection_age: Annotated[int | None, typer.Option(help="ms. (default: any)")] = None,
     grpc_max_connection_age_grace: Annotated[
         int | None, typer.Option(help="ms for its calls. (default: any)")
+    ] = None,
+    grpc_max_connection_idle: Annotated[
+        int | None, typer.Option(help="ms without a call. (default: any)")
+    ] = None,
+    grpc_max_concurrent_streams: Annotated[
+        int | None, typer.Option(help="Most calls of a connection at a time. (default: 256)")
     ] = None,
     metrics: Metrics = None,
     metrics_host: MetricsHost = None,

@@ -1,0 +1,76 @@
+"""Connections of clients: how many there may be, and how one is cut off.
+
+grpc.aio has no call that ends a connection, nor one that ends a call whose reply it has been given.
+So a connection is ended where it is the kernel's: its socket is shut down, and gRPC sees its client
+go (Linux; ADR 0026).
+"""
+
+import contextlib
+import os
+import resource
+import socket
+import stat
+import sys
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+_OWN_DESCRIPTORS: Final = 256
+"""Of a gateway: its connections with Redis and workers, files, pipes."""
+
+_MAPPED: Final = "::ffff:"
+
+
+def most_connections(wanted: int) -> int:
+    """*wanted*, or as many as this process may have descriptors for: all that it may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    return max(1, min(wanted, soft - _OWN_DESCRIPTORS))
+
+
+def cut_off(peer: str) -> bool:
+    """End the connection with *peer*, as gRPC writes it; whether there was one.
+
+    All its calls end, and what is held for them is freed.
+    """
+    wanted = _address(peer)
+    if wanted is None or sys.platform != "linux":
+        return False
+    for path in Path("/proc/self/fd").iterdir():
+        # One that is closed meanwhile may be another when it is looked at: hence the copy, which
+        # is one socket for good.
+        with contextlib.suppress(OSError):
+            copy = os.dup(int(path.name))
+            try:
+                if _ends(copy, wanted):
+                    return True
+            finally:
+                os.close(copy)
+    return False
+
+
+def _ends(descriptor: int, wanted: tuple[str, int]) -> bool:
+    """Shut the socket down, if it is one with *wanted* at its other end."""
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return False
+    with socket.socket(fileno=os.dup(descriptor)) as found:
+        if found.family not in (socket.AF_INET, socket.AF_INET6):
+            return False
+        host, port = found.getpeername()[:2]
+        if (host.removeprefix(_MAPPED), port) != wanted:
+            return False
+        found.shutdown(socket.SHUT_RDWR)
+    return True
+
+
+def _address(peer: str) -> tuple[str, int] | None:
+    """Host and port of "ipv4:127.0.0.1:5" or "ipv6:%5B::1%5D:5"; None for anything else."""
+    family, _, rest = unquote(peer).partition(":")
+    host, _, port = rest.rpartition(":")
+    if family not in ("ipv4", "ipv6") or not port.isdigit():
+        return None
+    return host.strip("[]").removeprefix(_MAPPED), int(port)
