@@ -134,7 +134,7 @@ class Execution:
         join = _joined if len(batch) > 1 else _alone
         inputs = {name: join(batch, name) for name in self._consumes if name in given}
         if len(batch) > 1:
-            _check_rows(inputs, sum(work.rows for work in batch))
+            _check_rows(inputs, batch)
         if self._reshaping is not None:
             inputs = self._reshaping.inward(inputs)
         ready = time.perf_counter_ns()
@@ -171,13 +171,16 @@ class Execution:
         )
 
 
-def _check_rows(inputs: Arrays, rows: int) -> None:
+def _check_rows(inputs: Arrays, batch: Sequence[Work]) -> None:
     """Whoever queued the requests may have counted other rows: such a batch cannot be split."""
-    strange = next(_with_other_rows(inputs, rows), None)
+    rows = [work.rows for work in batch]
+    strange = next(_with_other_rows(inputs, sum(rows)), None)
+    first = next(iter(inputs), None)
+    if strange is None and first is not None:
+        given = [work.tensors[first].shape[0] for work in batch]
+        strange = first if given != rows else None
     if strange is not None:
-        raise ValueError(
-            f"'{strange}' has shape {list(inputs[strange].shape)} in requests of {rows} rows"
-        )
+        raise ValueError(f"'{strange}' has other rows than were counted: {rows}")
 
 
 def _with_other_rows(arrays: Arrays, rows: int) -> Iterator[str]:

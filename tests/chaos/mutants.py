@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from chaos.planted import BESIDE_THE_QUEUE, Mutant
+from chaos.planted_batching import SHARED_RUNS
 from chaos.planted_direct import HANDED_OVER
 
 ROOT = Path(__file__).parents[2]
@@ -287,6 +288,7 @@ MUTANTS = [
     ),
     *BESIDE_THE_QUEUE,
     *HANDED_OVER,
+    *SHARED_RUNS,
 ]
 
 

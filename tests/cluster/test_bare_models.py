@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(500)
 
 CALLERS = 12
 ANSWERS = int(os.environ.get("PENSTOCK_TEST_ANSWERS", "2000"))
-"""In all; `make bare-models` asks for more of them."""
+"""In all; 10,000 take half a minute."""
 
 
 @pytest.fixture(scope="module")
