@@ -12,9 +12,11 @@ from penstock.gateway.dispatch import Dispatch
 from penstock.gateway.status import end_with
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import cluster_pb2_grpc
+from penstock.scheduler.batch_guess import stopped
 from penstock.scheduler.ensembles import is_ensemble
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import Queue
+from penstock.scheduler.readiness import VersionState
 from penstock.scheduler.registry import Registry
 from penstock.scheduler.snapshot import VersionId
 
@@ -121,7 +123,15 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
                 for stage in record.stages
             ],
             counts=_counts(counted),
+            batching=self._batching(record, state),
         )
+
+    def _batching(self, record: pb.ModelVersion, state: VersionState) -> str:
+        """Whether requests share runs, as `penstock status` shows it."""
+        why = self._catalog.snapshot.unsplittable_of(record)
+        if why:
+            return stopped(why)
+        return state.deployment.batching if state.deployment is not None else ""
 
     def _stage_status(self, record: pb.ModelVersion, stage: pb.Stage, load: Load) -> pb.StageStatus:
         place = (record.model, record.version, stage.index)

@@ -44,6 +44,14 @@ class Signature(_message.Message):
     parameter_bytes: int
     def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., parameter_bytes: _Optional[int] = ...) -> None: ...
 
+class BatchProof(_message.Message):
+    __slots__ = ("proved", "why")
+    PROVED_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    proved: bool
+    why: str
+    def __init__(self, proved: _Optional[bool] = ..., why: _Optional[str] = ...) -> None: ...
+
 class Stage(_message.Message):
     __slots__ = ("index", "artifact", "artifact_bytes", "fingerprint", "runtime")
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -380,20 +388,22 @@ class StatusResponse(_message.Message):
     def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., gateways: _Optional[_Iterable[_Union[Gateway, _Mapping]]] = ..., schedulers: _Optional[_Iterable[_Union[Scheduler, _Mapping]]] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ...) -> None: ...
 
 class VersionStatus(_message.Message):
-    __slots__ = ("model", "version", "state", "reason", "stages", "counts")
+    __slots__ = ("model", "version", "state", "reason", "stages", "counts", "batching")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
+    BATCHING_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     state: str
     reason: str
     stages: _containers.RepeatedCompositeFieldContainer[StageStatus]
     counts: VersionCounts
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[StageStatus, _Mapping]]] = ..., counts: _Optional[_Union[VersionCounts, _Mapping]] = ...) -> None: ...
+    batching: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[StageStatus, _Mapping]]] = ..., counts: _Optional[_Union[VersionCounts, _Mapping]] = ..., batching: _Optional[str] = ...) -> None: ...
 
 class StageStatus(_message.Message):
     __slots__ = ("index", "artifact", "artifact_bytes", "workers", "replicas_wanted", "waiting", "oldest_waiting_ms", "leases", "oldest_lease_ms")

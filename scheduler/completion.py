@@ -1,15 +1,11 @@
 """Completion: what the owner's configuration leaves open, taken from the artifacts.
 
-As Triton does it for ONNX models: absent inputs and outputs are those of the artifacts. When the
-configuration gives no `max_batch_size`, and every tensor has a leading dimension of any size,
-requests are batched, up to `DEFAULT_MAX_BATCH` rows (Triton's default is 4, set by a server
-option; one number that suits small and large models alike is not to be had, and rows cost memory
-only when they come). To serve such a model without batching, list its tensors with their full
-dims.
+As Triton does it for ONNX models: absent inputs and outputs are those of the artifacts. Where it
+gives no `max_batch_size`, `batch_guess` decides whether there is a batch dimension.
 
 What the configuration does say is held against the artifacts; whatever disagrees is refused.
 Requests are batched with each other when the completed configuration has `dynamic_batching`: the
-owner wrote it, or left `max_batch_size` open.
+owner wrote it, or left `max_batch_size` open and it is proved that they may be.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,6 +17,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.recent import Recent
 from penstock.scheduler import warmup
+from penstock.scheduler.batch_guess import DEFAULT_MAX_BATCH, BatchProofs, guess, is_open, said
 from penstock.scheduler.dataflow import Flow, StagePlan, fits, flow, shown
 from penstock.scheduler.model_config import (
     PYTHON,
@@ -37,8 +34,6 @@ from penstock.scheduler.sequencing import (
 )
 
 __all__ = ["DEFAULT_MAX_BATCH", "Deployment", "StagePlan", "complete", "completed"]
-
-DEFAULT_MAX_BATCH: Final = 64
 
 _PLATFORMS: Final = {
     "onnxruntime": ("onnxruntime_onnx", "onnxruntime"),
@@ -61,6 +56,7 @@ class Deployment:
         labels: output -> its labels by index, for outputs that have a label file.
         route: of an ensemble, which has no stages of its own; None for other models.
         sequences: how its sequences are run; None for a stateless model.
+        batching: whether its requests share runs, and why; for people, empty for an ensemble.
     """
 
     config: config_pb.ModelConfig
@@ -70,13 +66,20 @@ class Deployment:
     labels: Mapping[str, tuple[str, ...]]
     route: pb.Route | None = None
     sequences: SequencePlan | None = None
+    batching: str = ""
 
 
-def complete(version: pb.ModelVersion, signatures: Sequence[pb.Signature]) -> Deployment:
+def complete(
+    version: pb.ModelVersion, signatures: Sequence[pb.Signature], proofs: BatchProofs = ()
+) -> Deployment:
     """Complete *version* from what its shards turned out to be, one signature for each stage.
 
     The same arguments give the same object for as long as they are asked for; nobody may change
     what is in it.
+
+    Args:
+        proofs: whether rows may run together, for each stage as well; nothing is batched without
+            them that the owner does not say is.
 
     Raises:
         InvalidConfiguration: configuration and artifacts do not go together; says what to change.
@@ -84,15 +87,25 @@ def complete(version: pb.ModelVersion, signatures: Sequence[pb.Signature]) -> De
     key = (
         version.SerializeToString(deterministic=True),
         tuple(signature.SerializeToString(deterministic=True) for signature in signatures),
+        tuple(
+            None if proof is None else proof.SerializeToString(deterministic=True)
+            for proof in proofs
+        ),
     )
     return completed.of(key, lambda: _complete(*key))
 
 
-completed: Final[Recent[tuple[bytes, tuple[bytes, ...]], Deployment]] = Recent()
+completed: Final[Recent[tuple[bytes, tuple[bytes, ...], tuple[bytes | None, ...]], Deployment]] = (
+    Recent()
+)
 """What `complete` has made; whoever has asked for all that there is calls its `turn`."""
 
 
-def _complete(version_bytes: bytes, signature_bytes: tuple[bytes, ...]) -> Deployment:
+def _complete(
+    version_bytes: bytes,
+    signature_bytes: tuple[bytes, ...],
+    proof_bytes: tuple[bytes | None, ...],
+) -> Deployment:
     version = pb.ModelVersion.FromString(version_bytes)
     signatures = [pb.Signature.FromString(content) for content in signature_bytes]
     if not version.stages or len(signatures) != len(version.stages):
@@ -112,8 +125,9 @@ def _complete(version_bytes: bytes, signature_bytes: tuple[bytes, ...]) -> Deplo
     between = [spec for _, spec in tensors.crossing(stages)]
     hidden = [spec for name, spec in tensors.inputs.items() if name in hidden_inputs(config)]
     hidden += [spec for name, spec in tensors.products.items() if name in hidden_outputs(config)]
-    _complete_batching(config, inputs, outputs, [*between, *hidden])
-    _check_preferred_sizes(config)
+    proofs = [None if it is None else pb.BatchProof.FromString(it) for it in proof_bytes]
+    batching = _complete_batching(config, [*inputs, *outputs, *between, *hidden], proofs)
+    _check_preferred_sizes(config, batching)
     sequences = sequence_plan(version, config, tensors.inputs, tensors.products)
     lead = 1 if config.max_batch_size else 0
     inputs = [_checked("input", config.input, spec, lead) for spec in inputs]
@@ -126,7 +140,11 @@ def _complete(version_bytes: bytes, signature_bytes: tuple[bytes, ...]) -> Deplo
         for output in config.output
         if output.label_filename in version.labels
     }
-    return Deployment(config, tuple(inputs), tuple(outputs), stages, labels, sequences=sequences)
+    return Deployment(
+        *(config, tuple(inputs), tuple(outputs), stages, labels),
+        sequences=sequences,
+        batching=batching,
+    )
 
 
 def _without(
@@ -178,28 +196,21 @@ def _has(kind: str, found: Mapping[str, pb.TensorSpec]) -> str:
 
 
 def _complete_batching(
-    config: config_pb.ModelConfig,
-    inputs: Sequence[pb.TensorSpec],
-    outputs: Sequence[pb.TensorSpec],
-    between: Sequence[pb.TensorSpec],
-) -> None:
-    everything = (*inputs, *outputs, *between)
+    config: config_pb.ModelConfig, tensors: Sequence[pb.TensorSpec], proofs: BatchProofs
+) -> str:
     if config.max_batch_size == 0:
-        if _asks_for_no_batch(config, everything) or not all(map(_is_open, everything)):
-            return
-        config.max_batch_size = DEFAULT_MAX_BATCH
-        if not config.HasField("sequence_batching"):
-            config.dynamic_batching.SetInParent()
-    for spec in everything:
-        if not _is_open(spec):
+        return guess(config, tensors, proofs)
+    for spec in tensors:
+        if not is_open(spec):
             raise InvalidConfiguration(
                 f"config.pbtxt: max_batch_size is {config.max_batch_size}, but the first dimension "
                 f"of '{spec.name}' is not of any size: it is {shown(spec)}; export the model with "
                 "a dynamic batch dimension, or set max_batch_size to 0 and list the full dims"
             )
+    return said(config)
 
 
-def _check_preferred_sizes(config: config_pb.ModelConfig) -> None:
+def _check_preferred_sizes(config: config_pb.ModelConfig, batching: str) -> None:
     scheduling = {
         "dynamic_batching": config.dynamic_batching.preferred_batch_size,
         "sequence_batching.oldest": config.sequence_batching.oldest.preferred_batch_size,
@@ -210,18 +221,8 @@ def _check_preferred_sizes(config: config_pb.ModelConfig) -> None:
                 raise InvalidConfiguration(
                     f"config.pbtxt: {where}.preferred_batch_size {size} is more than "
                     f"max_batch_size, which is {config.max_batch_size}"
+                    + ("" if config.max_batch_size else f" (Penstock {batching})")
                 )
-
-
-def _is_open(spec: pb.TensorSpec) -> bool:
-    return bool(spec.shape) and spec.shape[0] == -1
-
-
-def _asks_for_no_batch(config: config_pb.ModelConfig, specs: Iterable[pb.TensorSpec]) -> bool:
-    """Whether the owner lists tensors with all their dimensions: none is left for a batch."""
-    ranks = {spec.name: len(spec.shape) for spec in specs}
-    listed: list[ConfigTensor] = [*config.input, *config.output]
-    return any(len(artifact_dims(tensor)) == ranks[tensor.name] for tensor in listed)
 
 
 def _checked(

@@ -56,7 +56,9 @@ FIELDS: Final[dict[str, Field]] = {
     ),
     "ModelConfig.runtime": _refused("runtimes come with Penstock, not as a library's file"),
     "ModelConfig.version_policy": _YES,
-    "ModelConfig.max_batch_size": _YES,
+    "ModelConfig.max_batch_size": _differs(
+        "without it batches of up to 64, if rows are proved at load to stay apart, else none"
+    ),
     "ModelConfig.input": _YES,
     "ModelConfig.output": _YES,
     "ModelConfig.batch_input": _PADDED,

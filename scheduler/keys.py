@@ -135,5 +135,7 @@ class RegistryKeys:
     seen = f"{ROOT}:{REGISTRY_TAG}:seen"
     schemas = f"{ROOT}:{REGISTRY_TAG}:schemas"
     signatures = f"{ROOT}:{REGISTRY_TAG}:signatures"
+    batch_proofs = f"{ROOT}:{REGISTRY_TAG}:batch_proofs"
+    unsplittable = f"{ROOT}:{REGISTRY_TAG}:unsplittable"
     settings = f"{ROOT}:{REGISTRY_TAG}:settings"
     changes = f"{ROOT}:{REGISTRY_TAG}:changes"

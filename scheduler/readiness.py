@@ -98,7 +98,8 @@ class View:
             if signature is None:
                 return None
             signatures.append(signature)
-        return complete(version, signatures)
+        proofs = [self._snapshot.batch_proof_of(version, stage) for stage in version.stages]
+        return complete(version, signatures, proofs)
 
     def _stage_state(self, version: pb.ModelVersion, stage: pb.Stage) -> _StageState:
         key = _key_of(version, stage)

@@ -29,7 +29,8 @@ class SnapshotReader:
     def read(self, answer: list[Any]) -> Snapshot:
         """The snapshot that registry_snapshot.lua answered with."""
         now_ms, revision, change_id, *hashes, offers, used, seen = answer
-        versions, placements, nodes, workers, gateways, schedulers, signatures, *control = hashes
+        versions, placements, nodes, workers, gateways, schedulers, *known = hashes
+        signatures, batch_proofs, unsplittable, *control = known
         retiring, since, wishes, answers, files, settings = control
         published = self._records(versions, pb.ModelVersion)
         retired = self._records(retiring, pb.ModelVersion, "retiring")
@@ -46,6 +47,8 @@ class SnapshotReader:
             gateways=self._records(gateways, pb.Gateway),
             schedulers=self._records(schedulers, pb.Scheduler),
             signatures=self._records(signatures, pb.Signature),
+            batch_proofs=self._records(batch_proofs, pb.BatchProof),
+            unsplittable=_texts(unsplittable),
             live=live(seen_ms, int(now_ms)),
             seen_ms=seen_ms,
             retiring=tuple(Retiring(f, since_ms.get(f, 0), r) for f, r in retired.items()),

@@ -26,6 +26,7 @@ from penstock.errors import InvalidRequest, PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.retry import Backoff
 from penstock.scheduler import scripts
+from penstock.scheduler.artifact_facts import ArtifactFacts, StandingFacts, as_words
 from penstock.scheduler.keys import RegistryKeys
 from penstock.scheduler.keyspace import SCHEMA
 from penstock.scheduler.link import Link, Links
@@ -99,23 +100,23 @@ class Registry:
         *,
         event: str = "",
         detail: str = "",
-        signature: pb.Signature | None = None,
-    ) -> None:
+        facts: ArtifactFacts | None = None,
+    ) -> StandingFacts:
         """Say that the record's process lives, and what it is; call it every second.
 
         Args:
             event: kind of the event when something changed; by default made from the record.
-            signature: what the worker of *record* found in its artifact.
+            facts: what the worker of *record* found in its artifact.
+
+        Returns:
+            what stands of that, whoever found it.
 
         Raises:
             StoreUnavailable: Redis cannot be reached; the next call puts it right.
         """
         kind = _KINDS[type(record)]
-        field, content = "", b""
-        if signature is not None and isinstance(record, pb.Worker):
-            field = signature_id(record.model, record.version, record.stage, record.fingerprint)
-            content = as_bytes(signature)
-        await self._links.to(RegistryKeys.tag).call(
+        artifact, signature, proof, unsplittable = as_words(record, facts)
+        answer = await self._links.to(RegistryKeys.tag).call(
             _ANNOUNCE,
             (
                 kind.key,
@@ -123,6 +124,8 @@ class Registry:
                 RegistryKeys.changes,
                 RegistryKeys.signatures,
                 RegistryKeys.schemas,
+                RegistryKeys.batch_proofs,
+                RegistryKeys.unsplittable,
             ),
             (
                 f"{kind.name}/{record.id}",
@@ -132,11 +135,14 @@ class Registry:
                 CHANGES_KEPT,
                 event or _event_of(record, kind),
                 detail or (record.reason if isinstance(record, pb.Worker) else ""),
-                field,
-                content,
+                artifact,
+                signature,
                 SCHEMA,
+                proof,
+                unsplittable,
             ),
         )
+        return StandingFacts.read(answer)
 
     async def withdraw(self, record: Process, *, event: str = "") -> None:
         """Take the record's process out: it leaves in order, and need not be missed first."""
@@ -159,6 +165,8 @@ class Registry:
                 RegistryKeys.gateways,
                 RegistryKeys.schedulers,
                 RegistryKeys.signatures,
+                RegistryKeys.batch_proofs,
+                RegistryKeys.unsplittable,
                 RegistryKeys.retiring,
                 RegistryKeys.since,
                 RegistryKeys.wishes,
@@ -279,6 +287,8 @@ class Registry:
                 RegistryKeys.workers,
                 RegistryKeys.gateways,
                 RegistryKeys.schedulers,
+                RegistryKeys.batch_proofs,
+                RegistryKeys.unsplittable,
             ),
             (CHANGES_KEPT, len(gone) // 5, *gone, *stale),
         )
@@ -347,7 +357,8 @@ def stale_signatures(snapshot: Snapshot) -> list[str]:
     needed |= {
         signature_id(w.model, w.version, w.stage, w.fingerprint) for w in snapshot.live_workers()
     }
-    return sorted(set(snapshot.signatures) - needed)
+    known = {*snapshot.signatures, *snapshot.batch_proofs, *snapshot.unsplittable}
+    return sorted(known - needed)
 
 
 async def _change_after(link: Link, change_id: str) -> None:

@@ -73,6 +73,10 @@ def signature_id(model: str, version: int, stage: int, fingerprint: str) -> str:
     return f"{model}/{version}/{stage}/{fingerprint}"
 
 
+def _artifact_id(version: pb.ModelVersion, stage: pb.Stage) -> str:
+    return signature_id(version.model, version.version, stage.index, stage.fingerprint)
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything in the registry, read in one step.
@@ -83,6 +87,9 @@ class Snapshot:
         change_id: the latest entry of the stream of changes that it contains.
         nodes, workers, gateways, schedulers: records by id, live or not.
         signatures: by `signature_id`.
+        batch_proofs: by `signature_id`: whether requests may share a run where the owner does not
+            say; absent where nobody tried.
+        unsplittable: by `signature_id`: why a batch of that artifact could not be split.
         retiring: contents that versions had before, or that are no longer wanted.
         since_ms: when each version's present content was published, on Redis's clock.
         wishes, answers: by model: what is wished for it, and what a scheduler found for that.
@@ -114,6 +121,8 @@ class Snapshot:
     files: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     used_ms: Mapping[str, float] = field(default_factory=dict)
+    batch_proofs: Mapping[str, pb.BatchProof] = field(default_factory=dict)
+    unsplittable: Mapping[str, str] = field(default_factory=dict)
 
     def live_nodes(self) -> list[pb.Node]:
         """The nodes that are alive, by id; those that drain as well."""
@@ -159,9 +168,16 @@ class Snapshot:
 
     def signature_of(self, version: pb.ModelVersion, stage: pb.Stage) -> pb.Signature | None:
         """What a worker found in the stage's artifact; None until one has loaded it."""
-        return self.signatures.get(
-            signature_id(version.model, version.version, stage.index, stage.fingerprint)
-        )
+        return self.signatures.get(_artifact_id(version, stage))
+
+    def batch_proof_of(self, version: pb.ModelVersion, stage: pb.Stage) -> pb.BatchProof | None:
+        """Whether rows of the stage's artifact may run together; None where nobody tried it."""
+        return self.batch_proofs.get(_artifact_id(version, stage))
+
+    def unsplittable_of(self, version: pb.ModelVersion) -> str:
+        """Why requests to *version* no longer share runs, whatever was said; empty: they may."""
+        whys = (self.unsplittable.get(_artifact_id(version, one), "") for one in version.stages)
+        return next(filter(None, whys), "")
 
 
 def empty_snapshot() -> Snapshot:

@@ -21,6 +21,7 @@ from penstock.lifetime import rest_collector, stop_signals, write_ready
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler import warmup
+from penstock.scheduler.artifact_facts import ArtifactFacts
 from penstock.scheduler.completion import Deployment, complete
 from penstock.scheduler.direct import Notes
 from penstock.scheduler.keys import StageRef
@@ -35,6 +36,7 @@ from penstock.scheduler.snapshot import Snapshot
 from penstock.scheduler.wishes import Wishes
 from penstock.settings import WorkerSettings
 from penstock.supervisor import supervise
+from penstock.workers.batch_proof import needs_proof, prove
 from penstock.workers.batching import BatchRules
 from penstock.workers.duty import Duty
 from penstock.workers.execution import Execution
@@ -115,6 +117,7 @@ async def _load_and_work(
         worker = _worker(loaded, duty, queue, link, renewal, device)
         reception = Reception(worker, Notes(queue, duty.ref, duty.boot_id))
         async with reception.open(duty.boot_id):
+            _heed_unsplittable(heartbeat, worker)
             heartbeat.record.lane = reception.name
             await heartbeat.become(pb.WORKER_STATE_READY)
             log.info("ready", shard=loaded.stage.artifact, device=settings.device)
@@ -161,11 +164,24 @@ async def _load(
             finally:
                 # Also where it could not be loaded: half of a file may have been read.
                 copy.check_unchanged()
-        await heartbeat.become(pb.WORKER_STATE_LOADING, signature=runtime.signature)
+        proof = None
+        if needs_proof(config, stage.runtime):
+            proof = await loop.run_in_executor(device, prove, runtime, ref.kind)
+        facts = ArtifactFacts(runtime.signature, proof)
+        await heartbeat.become(pb.WORKER_STATE_LOADING, facts=facts)
         deployment = await _deployment_of(version, snapshots)
     execution = _execution(runtime, deployment, stage)
-    await loop.run_in_executor(device, partial(warm_up, execution, deployment, stage, samples))
+    warming = partial(warm_up, execution, deployment, stage, samples)
+    unsplittable = await loop.run_in_executor(device, warming)
+    if unsplittable:
+        heartbeat.found_unsplittable(unsplittable)
     return _Loaded(stage, deployment, runtime, execution)
+
+
+def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:
+    """A batch that could not be split, here or elsewhere, is the last that requests share."""
+    worker.on_unsplittable = heartbeat.found_unsplittable
+    heartbeat.heed_unsplittable(worker.stop_sharing)
 
 
 async def _stage_of(
@@ -195,7 +211,8 @@ async def _deployment_of(
         known = [snapshot.signature_of(version, stage) for stage in version.stages]
         signatures = [signature for signature in known if signature is not None]
         if len(signatures) == len(version.stages):
-            return complete(version, signatures)
+            proofs = [snapshot.batch_proof_of(version, stage) for stage in version.stages]
+            return complete(version, signatures, proofs)
     raise AssertionError("watching the registry does not end")
 
 

@@ -4,7 +4,7 @@ A batch that fails is run again one job at a time, so that bad input harms only 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,11 +39,13 @@ class Ran(NamedTuple):
     Attributes:
         results: one for each job, in order.
         error: what a job of it raised, or else the batch as a whole; None if nothing.
+        unsplittable: why requests must not share a run; empty if nothing speaks against it.
     """
 
     results: list[Result]
     timing: Timing
     error: Exception | None = None
+    unsplittable: str = ""
 
 
 class _RowsLost(Exception):
@@ -110,18 +112,20 @@ class Execution:
             singles = [self.run([work]) for work in batch]
             return _gathered(singles, error)
 
-    def warm_up_on(self, sample: Arrays) -> None:
+    def warm_up_on(self, sample: Arrays) -> str:
         """Run on a request's inputs; from then on `warm_up` runs on them as well."""
         self._sample = dict(sample)
-        self.warm_up(0)
+        return self.warm_up(0)
 
-    def warm_up(self, rows: int) -> None:
-        """Run on zeros; sizes that are not fixed are 1."""
+    def warm_up(self, rows: int) -> str:
+        """Run on zeros; sizes that are not fixed are 1.
+
+        Returns why requests must not share a run, should it be seen; else an empty text.
+        """
         if self._sample is not None:
             reshaping = self._reshaping
             inputs = reshaping.inward(self._sample) if reshaping else self._sample
-            self._runtime.run(inputs, list(self._produces))
-            return
+            return self._rows_lost(inputs, self._runtime.run(inputs, list(self._produces)))
         inputs = {
             spec.name: _zeros(
                 spec.datatype, _sample_shape(spec.shape, rows if self._batched else None)
@@ -129,7 +133,7 @@ class Execution:
             for spec in self._runtime.signature.inputs
             if not spec.optional
         }
-        self._runtime.run(inputs, list(self._produces))
+        return self._rows_lost(inputs, self._runtime.run(inputs, list(self._produces)))
 
     def _compute(self, inputs: Arrays, batch: Sequence[Work]) -> dict[str, Array]:
         """What the runtime makes of *inputs*, which those of *batch* were joined to."""
@@ -142,6 +146,8 @@ class Execution:
         given = batch[0].tensors
         join = _joined if len(batch) > 1 else _alone
         inputs = {name: join(batch, name) for name in self._consumes if name in given}
+        if len(batch) > 1:
+            _check_rows(inputs, batch)
         if self._reshaping is not None:
             inputs = self._reshaping.inward(inputs)
         ready = time.perf_counter_ns()
@@ -150,26 +156,58 @@ class Execution:
             arrays = self._reshaping.outward(arrays)
         computed = time.perf_counter_ns()
         results: list[Result] = []
+        unsplittable = ""
         if len(batch) == 1:
             results.append(encoding.whole_results(arrays, self._datatypes))
+            unsplittable = self._rows_lost(inputs, arrays)
         else:
             results += self._split(arrays, batch)
         ended = time.perf_counter_ns()
-        return Ran(results, Timing(ready - started, computed - ready, ended - computed))
+        timing = Timing(ready - started, computed - ready, ended - computed)
+        return Ran(results, timing, unsplittable=unsplittable)
+
+    def _rows_lost(self, inputs: Arrays, arrays: Arrays) -> str:
+        """Why requests must not share a run, as one request alone shows; empty if it does not."""
+        if not (self._batched and inputs) or any(one.ndim == 0 for one in inputs.values()):
+            return ""
+        rows = next(iter(inputs.values())).shape[0]
+        lost = next(_with_other_rows(arrays, rows), None)
+        return "" if lost is None else str(_RowsLost(lost, rows, arrays[lost].shape))
 
     def _split(self, arrays: Arrays, batch: Sequence[Work]) -> list[dict[str, Tensor]]:
         ends = np.cumsum([work.rows for work in batch]).tolist()
-        for name, array in arrays.items():
-            if array.ndim == 0 or array.shape[0] != ends[-1]:
-                raise _RowsLost(name, ends[-1], array.shape)
+        lost = next(_with_other_rows(arrays, ends[-1]), None)
+        if lost is not None:
+            raise _RowsLost(lost, ends[-1], arrays[lost].shape)
         return encoding.split_results(
             arrays, self._datatypes, zip([0, *ends[:-1]], ends, strict=True)
         )
 
 
+def _check_rows(inputs: Arrays, batch: Sequence[Work]) -> None:
+    """Whoever queued the requests may have counted other rows: such a batch cannot be split."""
+    rows = [work.rows for work in batch]
+    strange = next(_with_other_rows(inputs, sum(rows)), None)
+    first = next(iter(inputs), None)
+    if strange is None and first is not None:
+        given = [work.tensors[first].shape[0] for work in batch]
+        strange = first if given != rows else None
+    if strange is not None:
+        raise ValueError(f"'{strange}' has other rows than were counted: {rows}")
+
+
+def _with_other_rows(arrays: Arrays, rows: int) -> Iterator[str]:
+    """The arrays whose first dimension is not *rows*."""
+    for name, array in arrays.items():
+        if array.ndim == 0 or array.shape[0] != rows:
+            yield name
+
+
 def _gathered(singles: Sequence[Ran], error: Exception) -> Ran:
     """The jobs of a batch that failed as a whole with *error*, after each ran by itself."""
     timings = [single.timing for single in singles]
+    whys = [str(error)] if isinstance(error, _RowsLost) else []
+    whys += [single.unsplittable for single in singles]
     return Ran(
         [result for single in singles for result in single.results],
         Timing(
@@ -178,6 +216,7 @@ def _gathered(singles: Sequence[Ran], error: Exception) -> Ran:
             sum(timing.output_ns for timing in timings),
         ),
         next((single.error for single in singles if single.error), error),
+        next(filter(None, whys), ""),
     )
 
 

@@ -18,6 +18,7 @@ import structlog
 
 from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.artifact_facts import ArtifactFacts
 from penstock.scheduler.link import Links
 from penstock.scheduler.registry import Registry
 from penstock.workers.announcer import Announcer
@@ -78,14 +79,37 @@ class Heartbeat:
         state: pb.WorkerState,
         *,
         reason: str = "",
-        signature: pb.Signature | None = None,
+        facts: ArtifactFacts | None = None,
     ) -> None:
         """Announce a new state now."""
 
         async def announce(announcer: Announcer) -> None:
-            await announcer.become(state, reason=reason, signature=signature)
+            await announcer.become(state, reason=reason, facts=facts)
 
         await self._there(announce)
+
+    def found_unsplittable(self, why: str) -> None:
+        """Say with the next announcement that requests must not share a run of the artifact."""
+        self._loop.call_soon_threadsafe(lambda: self._announcer.result().found_unsplittable(why))
+
+    def heed_unsplittable(self, heed: Callable[[str], None]) -> None:
+        """Have *heed* called, on this loop, with why requests must not share a run of the artifact.
+
+        Before the next state is announced if that is known, else once the cluster says so; maybe
+        more than once.
+        """
+        loop = asyncio.get_running_loop()
+
+        def tell(why: str) -> None:
+            loop.call_soon_threadsafe(heed, why)
+
+        def begin() -> None:
+            announcer = self._announcer.result()
+            announcer.on_unsplittable = tell
+            if announcer.unsplittable:
+                tell(announcer.unsplittable)
+
+        self._loop.call_soon_threadsafe(begin)
 
     async def leave(self) -> None:
         """Take the record out of the registry; nothing is announced any more."""

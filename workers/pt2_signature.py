@@ -85,6 +85,17 @@ def signature_of(program: Any, extra_text: str | bytes | None) -> tuple[Signatur
     )
 
 
+def dimensions_of(program: Any) -> list[tuple[str, ...]]:
+    """What *program* calls the sizes of its inputs, then of its outputs, in its flat order.
+
+    A number as text, or an expression of the export's own symbols: "s0", "s0*s1".
+    """
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    names = [spec.arg.name for spec in _user_inputs(program) if not _is_constant(spec.arg)]
+    names += [spec.arg.name for spec in _user_outputs(program)]
+    return [tuple(map(str, values[name].shape)) for name in names]
+
+
 def call_arguments(program: Any, tensors: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments that call *program* with *tensors*.
 

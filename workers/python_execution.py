@@ -26,17 +26,20 @@ class PythonExecution(Execution):
         super().__init__(runtime, consumes, produces, batched=batched, reshaping=reshaping)
         self._model = runtime
 
-    def warm_up(self, rows: int) -> None:
+    def warm_up(self, rows: int) -> str:
         """Nothing: nobody knows what its code would make of zeros."""
+        del rows
+        return ""
 
-    def warm_up_on(self, sample: Arrays) -> None:
-        """Answer a request with the inputs *sample*."""
+    def warm_up_on(self, sample: Arrays) -> str:
+        """Answer a request with the inputs *sample*; its outputs are held against them."""
         inputs = self._reshaping.inward(sample) if self._reshaping else sample
         if self._model.decoupled:
             for _ in self._model.stream(inputs):
                 pass
         else:
             self._model.run(inputs, self._produces)
+        return ""
 
     def _compute(self, inputs: Arrays, batch: Sequence[Work]) -> dict[str, Array]:
         # A batch's requests have the same (decoding.py).

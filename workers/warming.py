@@ -67,10 +67,12 @@ def read_samples(config: config_pb.ModelConfig, folder: Path) -> list[Sample]:
 
 def warm_up(
     execution: Execution, deployment: Deployment, stage: pb.Stage, samples: list[Sample]
-) -> None:
+) -> str:
     """Run the shard of *stage*.
 
     Samples are requests: a stage that reads what an earlier one writes warms up on zeros.
+
+    Returns why requests must not share a run of it, as far as that is seen; else an empty text.
 
     Raises:
         ArtifactUnusable: it does not run.
@@ -79,21 +81,22 @@ def warm_up(
     given = [*deployment.inputs, *(deployment.sequences.inputs if deployment.sequences else ())]
     reads_requests = set(plan.consumes) <= {spec.name for spec in given}
     if not samples or not reads_requests:
-        _on_zeros(execution, deployment, stage)
-        return
+        return _on_zeros(execution, deployment, stage)
+    unsplittable = ""
     for sample in samples:
         inputs = {name: sample.inputs[name] for name in plan.consumes if name in sample.inputs}
         try:
             for _ in range(sample.count):
-                execution.warm_up_on(inputs)
+                unsplittable = execution.warm_up_on(inputs) or unsplittable
         except Exception as error:
             raise ArtifactUnusable(
                 f"{stage.artifact} does not run on model_warmup '{sample.name}': {_said(error)}"
             ) from error
     log.info("warmed up", samples=len(samples))
+    return unsplittable
 
 
-def _on_zeros(execution: Execution, deployment: Deployment, stage: pb.Stage) -> None:
+def _on_zeros(execution: Execution, deployment: Deployment, stage: pb.Stage) -> str:
     """Run at both ends of the batch sizes.
 
     Sizes other than the batch's are guessed where they are not fixed; such a guess may be one that
@@ -101,14 +104,15 @@ def _on_zeros(execution: Execution, deployment: Deployment, stage: pb.Stage) -> 
     """
     most = max(1, deployment.config.max_batch_size)
     try:
-        execution.warm_up(1)
-        execution.warm_up(most)
+        seen = execution.warm_up(1), execution.warm_up(most)
     except Exception as error:
         if not execution.guesses:
             raise ArtifactUnusable(
                 f"{stage.artifact} loads, but does not run: {_said(error)}"
             ) from error
         log.info("not warmed up: sizes must be guessed", reason=str(error))
+        return ""
+    return next(filter(None, seen), "")
 
 
 def _tensor(tensor: config_pb.ModelWarmup.Input, folder: Path) -> Array:

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from typing import Final
 
@@ -53,6 +54,7 @@ class Worker:
         tempo: how long its batches take.
         takes_direct: whether gateways may hand it jobs while it sleeps.
         on_sleep: is called when it goes to sleep.
+        on_unsplittable: is called with the reason when a batch could not be split.
     """
 
     DIRECT: Final = "lane "
@@ -69,6 +71,7 @@ class Worker:
     ) -> None:
         """*link* is for its claims alone; *device* is the one thread that runs the shard."""
         self._duty = duty
+        self._rules = duty.rules
         self._queue = queue
         self._link = link
         self._execution = execution
@@ -95,6 +98,7 @@ class Worker:
         self._sleeps_since_s: float | None = None
         self.takes_direct = self._foresight.inline and _needs_no_queue(duty)
         self.on_sleep: Callable[[], None] | None = None
+        self.on_unsplittable: Callable[[str], None] | None = None
         self._nonces = count()
         self._room = asyncio.Event()
 
@@ -142,12 +146,21 @@ class Worker:
             self._endings.give_back(work for work in unbegun if not work.given_back)
             await self._endings.written()
 
+    def stop_sharing(self, why: str) -> None:
+        """From now on no two requests share a run: of *why*, for good."""
+        if not self._rules.together:
+            return
+        log.warning("requests run one at a time from now on", reason=why)
+        self._rules = replace(self._rules, together=False, enough_rows=1, patience_us=0)
+        if self.on_unsplittable is not None:
+            self.on_unsplittable(why)
+
     # claiming
 
     async def _claim_jobs(self) -> None:
         some_wait = False
         while not self._draining:
-            room = rows_to_claim(sum(work.rows for work in self._staged), self._duty.rules)
+            room = rows_to_claim(sum(work.rows for work in self._staged), self._rules)
             busy = self._running is not None or bool(self._staged)
             if room == 0 or (busy and not self._claim_due):
                 self._room.clear()
@@ -176,8 +189,8 @@ class Worker:
         terms = ClaimTerms(
             rows=room,
             lease_ms=duty.lease_ms,
-            enough_rows=duty.rules.enough_rows,
-            patience_us=duty.rules.patience_us,
+            enough_rows=self._rules.enough_rows,
+            patience_us=self._rules.patience_us,
             idle=idle,
             guaranteed_turn=self._turns.next(),
         )
@@ -275,7 +288,7 @@ class Worker:
 
     def _next_batch(self) -> list[Work]:
         """Take the next batch; jobs that nobody waits for any more are ended instead."""
-        chosen = choose_batch(self._staged, self._duty.rules)
+        chosen = choose_batch(self._staged, self._rules)
         if len(chosen) == len(self._staged):
             self._staged = []
         else:
@@ -324,6 +337,8 @@ class Worker:
 
     def _end(self, batch: list[Work], ran: Ran, rows: int, size: int, took_s: float) -> None:
         self._foresight.observe(batch, rows, size, took_s)
+        if ran.unsplittable:
+            self.stop_sharing(ran.unsplittable)
         if ran.error is None:
             self.tempo.ended(rows, time.perf_counter())
         if ran.error is not None and self._is_suspect(batch, ran):

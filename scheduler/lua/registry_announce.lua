@@ -1,12 +1,16 @@
 #!lua
 -- registry_announce: a process says that it lives, and what it is.
 -- KEYS  1 records of its kind (hash)   2 seen (zset)   3 changes (stream)   4 signatures (hash)
---       5 schemas (zset)
+--       5 schemas (zset)   6 batch proofs   7 unsplittable (hashes)
 -- ARGV  1 member of seen, "<records>/<id>"   2 id   3 record   4 silence (ms)   5 changes kept
 --       6 event kind   7 event detail   8 signature's field, or ""   9 signature
---       10 schema of its software
--- ->    1 something changed: recorded, readers are told | 0 only the time it was seen
+--       10 schema of its software   11 batch proof, or ""   12 why its batches cannot be split,
+--       or ""
+-- ->    {1 something changed: recorded, readers are told | 0 only the time it was seen,
+--        the batch proof that stands or "", why batches of the artifact cannot be split or ""}
 --
+-- Of a batch proof the first one stands, and so does the first batch that could not be split: all
+-- who complete a model's configuration come to the same one, and it does not change to and fro.
 -- When nobody was seen for longer than half the silence, Redis was away rather than everybody dead:
 -- the gap is remembered, and readers do not count it (snapshot.py, `live`). Half of it: some had been
 -- seen a moment before the gap, others up to a second before. One that follows another at once is one
@@ -39,9 +43,17 @@ if ARGV[8] ~= '' and redis.call('HGET', KEYS[4], ARGV[8]) ~= ARGV[9] then
   redis.call('HSET', KEYS[4], ARGV[8], ARGV[9])
   changed = true
 end
+local stand = {'', ''}
+if ARGV[8] ~= '' then
+  for at = 1, 2 do
+    if ARGV[10 + at] ~= '' and redis.call('HSETNX', KEYS[5 + at], ARGV[8], ARGV[10 + at]) == 1 then
+      changed = true
+    end
+    stand[at] = redis.call('HGET', KEYS[5 + at], ARGV[8]) or ''
+  end
+end
 if changed then
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*',
     'kind', ARGV[6], 'subject', ARGV[2], 'detail', ARGV[7])
-  return 1
 end
-return 0
+return {changed and 1 or 0, stand[1], stand[2]}

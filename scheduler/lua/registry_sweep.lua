@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
--- registry_sweep: forget processes that were not seen for long, and signatures of nothing.
+-- registry_sweep: forget processes that were not seen for long, and what is known of artifacts
+-- that nobody has any more.
 -- KEYS  1 seen (zset)   2 changes (stream)   3 signatures (hash)   4 nodes   5 workers
---       6 gateways   7 schedulers (hashes)
+--       6 gateways   7 schedulers   8 batch proofs   9 unsplittable (hashes)
 -- ARGV  1 changes kept   2 number n of processes
 --       3.. n times: member of seen, when the caller knew it was last seen (ms), index in KEYS,
---       id, event kind; after that the fields of stale signatures
+--       id, event kind; after that the fields of such artifacts in 3, 8 and 9
 -- ->    number of processes forgotten
 --
 -- A process that was seen again since the caller looked stays.
@@ -20,5 +21,7 @@ for i = 3, 2 + 5 * n, 5 do
 end
 for i = 3 + 5 * n, #ARGV do
   redis.call('HDEL', KEYS[3], ARGV[i])
+  redis.call('HDEL', KEYS[8], ARGV[i])
+  redis.call('HDEL', KEYS[9], ARGV[i])
 end
 return gone

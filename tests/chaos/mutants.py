@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from chaos.planted import BESIDE_THE_QUEUE, Mutant
+from chaos.planted_batching import SHARED_RUNS
 from chaos.planted_content import CONTENT
 from chaos.planted_direct import HANDED_OVER
 from chaos.planted_doors import WHO_GETS_IN
@@ -301,6 +302,7 @@ MUTANTS = [
     *LONG_RUNS,
     *CONTENT,
     *LIMITED,
+    *SHARED_RUNS,
 ]
 
 

@@ -80,7 +80,8 @@ class TestCommand:
         assert found["add_sub version 1"] == {
             "subject": "add_sub version 1",
             "verdict": "ok",
-            "detail": "1 stage: model.onnx",
+            "detail": "1 stage: model.onnx; runs requests of up to 8 rows one at a time: "
+            "config.pbtxt has no dynamic_batching",
             "remedy": "",
         }
         assert {"python", "extra server", "extra onnx", "memory", "open files"} <= found.keys()

@@ -2,7 +2,7 @@
 
 import pytest
 from support.infer_requests import spec
-from support.records import config, signature, stage, version
+from support.records import PROVED, config, signature, stage, version
 
 from penstock.errors import InvalidConfiguration
 from penstock.protos import cluster_pb2 as pb
@@ -12,6 +12,7 @@ from penstock.scheduler.dataflow import StagePlan
 X, Y = spec("x", "FP32", -1, 4), spec("y", "FP32", -1, 2)
 H = spec("h", "FP32", -1, 8)
 WHOLE = signature([X], [Y])
+FULL_DIMS = "runs requests one at a time: config.pbtxt lists all dimensions and no max_batch_size"
 LISTED = (
     'input { name: "x" data_type: TYPE_FP32 dims: 4 } '
     'output { name: "y" data_type: TYPE_FP32 dims: 2 }'
@@ -21,8 +22,9 @@ LISTED = (
 def completed(text="", *signatures, **fields):
     signatures = signatures or (WHOLE,)
     runtimes = fields.pop("runtimes", ["onnxruntime"] * len(signatures))
+    proofs = fields.pop("proofs", [PROVED] * len(signatures))
     stages = [stage(runtime=runtime) for runtime in runtimes]
-    return complete(version(*stages, text=text, **fields), signatures)
+    return complete(version(*stages, text=text, **fields), signatures, proofs)
 
 
 def refusal(text="", *signatures, **fields):
@@ -208,6 +210,51 @@ class TestBatching:
     def test_a_scalar_has_no_batch(self):
         assert completed("", signature([X], [spec("y", "FP32")])).config.max_batch_size == 0
 
+    @pytest.mark.parametrize(
+        ("proofs", "why"),
+        [
+            ([pb.BatchProof(why="rows mix")], "rows mix"),
+            ([None], "no worker has tried whether its rows may run together"),
+            ([], "no worker has tried whether its rows may run together"),
+        ],
+    )
+    def test_without_a_proof_there_is_none(self, proofs, why):
+        """Requests of any size are taken then, and none shares a run."""
+        deployment = completed(proofs=proofs)
+
+        assert deployment.config.max_batch_size == 0
+        assert not deployment.config.HasField("dynamic_batching")
+        assert (deployment.inputs, deployment.outputs) == ((X,), (Y,))
+        assert deployment.batching == f"runs requests one at a time: {why}"
+
+    def test_each_stage_of_a_pipeline_must_be_proved(self):
+        pair = signature([X], [H]), signature([H], [Y])
+        mixes = pb.BatchProof(why="rows mix")
+
+        assert completed("", *pair).config.max_batch_size == 64
+        assert completed("", *pair, proofs=[PROVED, mixes]).batching == (
+            "runs requests one at a time: stage 1: rows mix"
+        )
+        assert completed("", *pair, proofs=[PROVED, None]).config.max_batch_size == 0
+
+    @pytest.mark.parametrize("proofs", [[None], [pb.BatchProof(why="rows mix")]])
+    def test_what_the_owner_says_needs_no_proof(self, proofs):
+        deployment = completed("max_batch_size: 8 dynamic_batching { }", proofs=proofs)
+
+        assert deployment.config.max_batch_size == 8
+        assert deployment.config.HasField("dynamic_batching")
+        assert deployment.batching == "batches up to 8: config.pbtxt says so"
+
+    def test_dims_without_the_batch_and_no_proof_keep_requests_apart(self):
+        deployment = completed(LISTED, proofs=[pb.BatchProof(why="rows mix")])
+
+        assert deployment.config.max_batch_size == 64
+        assert not deployment.config.HasField("dynamic_batching")
+        assert deployment.batching == ("runs requests of up to 64 rows one at a time: rows mix")
+
+    def test_it_is_said_what_was_assumed_and_why(self):
+        assert completed().batching == "batches up to 64: seen in a test"
+
     def test_full_dims_ask_for_none(self):
         text = 'input { name: "x" data_type: TYPE_FP32 dims: [ -1, 4 ] }'
 
@@ -262,22 +309,23 @@ class TestBatching:
         )
 
     @pytest.mark.parametrize(
-        ("text", "size", "most"),
+        ("text", "size", "most", "why"),
         [
-            ("max_batch_size: 4 dynamic_batching { preferred_batch_size: [ 4, 8 ] }", 8, 4),
-            ("dynamic_batching { preferred_batch_size: 65 }", 65, 64),
+            ("max_batch_size: 4 dynamic_batching { preferred_batch_size: [ 4, 8 ] }", 8, 4, ""),
+            ("dynamic_batching { preferred_batch_size: 65 }", 65, 64, ""),
             (
                 """dynamic_batching { preferred_batch_size: 2 }
                 input { name: "x" data_type: TYPE_FP32 dims: [ -1, 4 ] }""",
                 2,
                 0,
+                f" (Penstock {FULL_DIMS})",
             ),
         ],
     )
-    def test_a_preferred_size_above_the_largest_is_refused(self, text, size, most):
+    def test_a_preferred_size_above_the_largest_is_refused(self, text, size, most, why):
         assert refusal(text) == (
             f"config.pbtxt: dynamic_batching.preferred_batch_size {size} is more than "
-            f"max_batch_size, which is {most}"
+            f"max_batch_size, which is {most}{why}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from support.at_work import BLOCKS, DUTY, Caller, Doubling, payload, values, working
 from support.direct import beside, serving
@@ -257,3 +258,52 @@ async def test_a_shard_that_computes_as_much_as_its_values_say_takes_nothing(red
 async def _counted(at_work, jobs):
     found = await at_work.statistics()
     return found if found.get("direct") == jobs else None
+
+
+# batches that cannot be split
+
+
+class Repeating(Doubling):
+    """A shard whose output has two rows more than its input where it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def run(self, inputs, outputs):
+        found = super().run(inputs, outputs)
+        self.rows.append(len(inputs["x"]))
+        if (inputs["x"] == 13).any() and len(inputs["x"]) > 1:
+            return {name: np.repeat(array, 2, axis=0) for name, array in found.items()}
+        return found
+
+
+async def in_one_claim(at_work, *numbers):
+    """Requests that wait while the worker is busy with another."""
+    runtime, begun = at_work.runtime, len(at_work.runtime.rows)
+    runtime.blocked.clear()
+    runtime.go_on.clear()
+    await at_work.probe.enqueue(f"busy-{begun}", payload=payload(BLOCKS))
+    await until(runtime.blocked.is_set)
+    await at_work.probe.enqueue(
+        *(f"{begun}-{number}" for number in numbers), payload=payload(numbers[0])
+    )
+    runtime.go_on.set()
+    await until(lambda: len(runtime.rows) > begun + len(numbers))
+    await at_work.asleep()
+
+
+async def test_no_two_requests_share_a_run_after_a_batch_that_could_not_be_split(redis_url):
+    """Those that were in it run alone, and each is answered."""
+    async with working(redis_url, runtime=Repeating()) as at_work:
+        told, rows = [], at_work.runtime.rows
+        at_work.worker.on_unsplittable = told.append
+
+        await in_one_claim(at_work, 13, 14, 15)
+        assert rows == [1, 3, 1, 1, 1]
+        await in_one_claim(at_work, 16, 17)
+
+        assert rows[5:] == [1, 1, 1]
+        assert len(told) == 1
+        found = await at_work.statistics()
+        assert found["success_count"] == 7

@@ -11,6 +11,7 @@ from support.waiting import until
 
 from penstock.errors import InvalidRequest
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.artifact_facts import ArtifactFacts
 from penstock.scheduler.keys import RegistryKeys
 from penstock.scheduler.link import Links
 from penstock.scheduler.registry import FORGET_MS, Registry, keep_announcing
@@ -287,7 +288,7 @@ async def test_who_is_silent_for_less_is_kept(links, registry):
 async def test_a_signature_outlives_the_worker_that_found_it(registry):
     found, placed = signature([pb.TensorSpec(name="x", datatype="FP32")], []), placement()
     await registry.publish("repository", [version(stage(fingerprint="f"), model="m")])
-    await registry.announce(worker(placed), signature=found)
+    await registry.announce(worker(placed), facts=ArtifactFacts(found))
     await registry.withdraw(worker(placed))
     snapshot = await registry.snapshot()
     await registry.sweep(snapshot)
@@ -300,7 +301,7 @@ async def test_a_signature_outlives_the_worker_that_found_it(registry):
 async def test_a_signature_goes_with_the_artifact(registry):
     found = signature([], [])
     await registry.publish("repository", [version(stage(fingerprint="old"), model="m")])
-    await registry.announce(worker(placement(fingerprint="old")), signature=found)
+    await registry.announce(worker(placement(fingerprint="old")), facts=ArtifactFacts(found))
     await registry.withdraw(worker(placement(fingerprint="old")))
     await registry.publish("repository", [version(stage(fingerprint="new"), model="m")])
     before = await registry.snapshot()
@@ -308,6 +309,61 @@ async def test_a_signature_goes_with_the_artifact(registry):
 
     assert list(before.signatures) == [signature_id("m", 1, 0, "old")]
     assert not (await registry.snapshot()).signatures
+
+
+# batch proofs
+
+
+async def found(registry, node_id, proof=None, unsplittable=""):
+    """What stands after a worker on that node has said what it found."""
+    facts = ArtifactFacts(signature([], []), proof, unsplittable)
+    return await registry.announce(worker(placement(node_id)), facts=facts)
+
+
+async def test_of_two_batch_proofs_the_first_stands(links, registry):
+    """A configuration that is completed from them must not change to and fro."""
+    proved, refuted = pb.BatchProof(proved=True, why="equal"), pb.BatchProof(why="they differ")
+    record = version(model="m")
+    await registry.publish("repository", [record])
+
+    first = [await found(registry, "a", proved), await found(registry, "b", refuted)]
+    events = len(await kinds(links))
+    again = [await found(registry, "a", proved), await found(registry, "b", refuted)]
+
+    assert [one.proof for one in (*first, *again)] == [proved] * 4
+    assert (await registry.snapshot()).batch_proof_of(record, record.stages[0]) == proved
+    assert len(await kinds(links)) == events
+
+
+async def test_a_worker_that_tried_nothing_says_nothing(registry):
+    """As one of an older release."""
+    record = version(model="m")
+
+    assert (await found(registry, "a")).proof is None
+    assert (await registry.snapshot()).batch_proof_of(record, record.stages[0]) is None
+
+
+async def test_a_batch_that_could_not_be_split_is_told_to_all_who_have_the_artifact(registry):
+    record = version(model="m")
+    await registry.publish("repository", [record])
+
+    before = await found(registry, "a")
+    await found(registry, "b", unsplittable="no rows")
+
+    assert before.unsplittable == ""
+    assert (await found(registry, "a")).unsplittable == "no rows"
+    assert (await registry.snapshot()).unsplittable_of(record) == "no rows"
+
+
+async def test_what_is_known_of_batches_goes_with_the_artifact(registry):
+    await found(registry, "a", pb.BatchProof(proved=True), "no rows")
+    await registry.withdraw(worker(placement("a")))
+    before = await registry.snapshot()
+    await registry.sweep(before)
+    after = await registry.snapshot()
+
+    assert (len(before.batch_proofs), len(before.unsplittable)) == (1, 1)
+    assert (after.batch_proofs, after.unsplittable) == ({}, {})
 
 
 # versions

@@ -7,6 +7,7 @@ import numpy as np
 
 from penstock.scheduler.completion import complete
 from penstock.scheduler.repository import scan
+from penstock.workers.batch_proof import prove
 from penstock.workers.runtimes import DeviceRef, open_runtime
 from penstock.workers.sharding.pipeline import Order, shard_onnx, shard_torch
 from penstock.workers.sharding.samples import parse_inputs
@@ -97,7 +98,9 @@ class Served:
         self._runtimes = [
             open_runtime(repository / one.artifact, one.runtime, CPU) for one in self.version.stages
         ]
-        self.deployment = complete(self.version, [one.signature for one in self._runtimes])
+        signatures = [one.signature for one in self._runtimes]
+        proofs = [prove(one, "cpu") for one in self._runtimes]
+        self.deployment = complete(self.version, signatures, proofs)
 
     @property
     def inputs(self):

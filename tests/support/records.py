@@ -37,6 +37,10 @@ def signature(inputs, outputs):
     return pb.Signature(inputs=inputs, outputs=outputs)
 
 
+PROVED = pb.BatchProof(proved=True, why="seen in a test")
+"""Rows of an artifact run together equal rows run apart."""
+
+
 def cpu(mib=100_000, index=0):
     return pb.Device(kind="cpu", index=index, memory_bytes=mib * MIB)
 
@@ -84,9 +88,20 @@ def known(record, *signatures):
 
 
 def snapshot(
-    versions=(), *, placements=(), nodes=(), workers=(), schedulers=("s",), signatures=(), dead=()
+    versions=(),
+    *,
+    placements=(),
+    nodes=(),
+    workers=(),
+    schedulers=("s",),
+    signatures=(),
+    dead=(),
+    proofs=None,
 ):
-    """A snapshot in which all live but those that *dead* names, as in "nodes/n"."""
+    """A snapshot in which all live but those that *dead* names, as in "nodes/n".
+
+    Rows of every artifact may run together, where *proofs* does not say otherwise.
+    """
     records = {
         "nodes": {one.id: one for one in nodes},
         "workers": {one.id: one for one in workers},
@@ -101,6 +116,7 @@ def snapshot(
         placements=tuple(placements),
         gateways={},
         signatures=dict(signatures),
+        batch_proofs=dict.fromkeys(dict(signatures), PROVED) if proofs is None else proofs,
         live=frozenset(everybody - set(dead)),
         **records,
     )

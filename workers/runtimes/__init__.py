@@ -20,6 +20,10 @@ ONNX = "onnxruntime"
 TORCH = "pytorch"
 
 
+Dimensions = tuple[str, ...]
+"""Of one tensor: a number as text, the name or expression of a free size, "" where it has none."""
+
+
 class InputRejected(InvalidRequest):
     """The shard refuses these inputs: a shape or a value that only it could know to be wrong."""
 
@@ -45,6 +49,11 @@ class Runtime(Protocol):
     @property
     def signature(self) -> cluster_pb2.Signature:
         """What it reads and writes; shapes have -1 where any size will do."""
+        ...
+
+    @property
+    def dimensions(self) -> Mapping[str, Dimensions]:
+        """What the artifact calls the sizes of each input and output."""
         ...
 
     @property

@@ -13,7 +13,7 @@ from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.tensors import Array
-from penstock.workers.runtimes import DeviceRef, InputRejected
+from penstock.workers.runtimes import DeviceRef, Dimensions, InputRejected
 from penstock.workers.runtimes.onnx_options import CUDA, providers, run_options, session_options
 from penstock.workers.runtimes.onnx_work import has_fixed_work
 
@@ -57,6 +57,15 @@ class OnnxRuntime:
         self._run_options = run_options
         self.fixed_work = fixed_work
         self.signature = signature
+        entries = (
+            *session.get_inputs(),
+            *session.get_overridable_initializers(),
+            *session.get_outputs(),
+        )
+        self.dimensions: Mapping[str, Dimensions] = {
+            entry.name: tuple("" if size is None else str(size) for size in entry.shape)
+            for entry in entries
+        }
         self._text = {spec.name for spec in signature.inputs if spec.datatype == "BYTES"}
         self._text_outputs = {spec.name for spec in signature.outputs if spec.datatype == "BYTES"}
         # numpy has no bfloat16, so these go in and out as ONNX Runtime's own values.

@@ -20,7 +20,7 @@ from penstock.scheduler.python_models import is_decoupled
 from penstock.scheduler.reshape import artifact_dims
 from penstock.scheduler.sequencing import hidden_specs
 from penstock.tensors import Array
-from penstock.workers.runtimes import DeviceRef
+from penstock.workers.runtimes import DeviceRef, Dimensions
 from penstock.workers.runtimes.python_code import CLASS, model_of, raised
 from penstock.workers.runtimes.python_results import WrongResult, checked
 
@@ -45,6 +45,7 @@ class PythonRuntime:
     # Its code may hold what belongs to the thread that loaded it.
     any_thread = False
     fixed_work = False
+    dimensions: Mapping[str, Dimensions] = MappingProxyType({})
 
     def __init__(
         self,

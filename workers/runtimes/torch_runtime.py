@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_leaves
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2
 from penstock.tensors import NUMPY_TYPES, Array
-from penstock.workers.pt2_signature import EXTRA_FILE, call_arguments, signature_of
-from penstock.workers.runtimes import DeviceRef, InputRejected
+from penstock.workers.pt2_signature import EXTRA_FILE, call_arguments, dimensions_of, signature_of
+from penstock.workers.runtimes import DeviceRef, Dimensions, InputRejected
 
 # numpy cannot hold bfloat16: its bits travel as int16.
 _HALF = {"BF16"}
@@ -36,6 +36,11 @@ class TorchRuntime:
         self._module = program.module()
         self._device = device
         self.signature = signature
+        specs = (*signature.inputs, *signature.outputs)
+        names = (spec.name for spec in specs)
+        self.dimensions: Mapping[str, Dimensions] = dict(
+            zip(names, dimensions_of(program), strict=True)
+        )
         self._order = [spec.name for spec in signature.inputs]
         self._datatypes = {s.name: s.datatype for s in (*signature.inputs, *signature.outputs)}
         self._outputs = [spec.name for spec in signature.outputs]

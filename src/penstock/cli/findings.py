@@ -199,20 +199,24 @@ def repository(
         remedy = f"put a model at {roots[0]}/NAME/1/model.onnx"
         yield Finding(_named(roots), "wrong", "holds no model", remedy)
     problems: Mapping[VersionId, PenstockError] = {}
+    batching: Mapping[VersionId, str] = {}
     if load:
         from penstock.cli import trial
 
         good = [version for version in versions if not version.error]
-        problems = trial.problems(roots, good, python_models=python_models, about=about)
+        problems, batching = trial.try_versions(
+            roots, good, python_models=python_models, about=about
+        )
     for version in versions:
-        yield _version(version, problems.get(VersionId(version.model, version.version)))
+        id_ = VersionId(version.model, version.version)
+        yield _version(version, problems.get(id_), batching.get(id_, ""))
 
 
 def _named(roots: Sequence[Path]) -> str:
     return ", ".join(map(str, roots))
 
 
-def _version(version: "pb.ModelVersion", problem: PenstockError | None) -> Finding:
+def _version(version: "pb.ModelVersion", problem: PenstockError | None, batching: str) -> Finding:
     number = f" version {version.version}" if version.version else ""
     subject = f"{version.model}{number}"
     if version.error:
@@ -221,7 +225,7 @@ def _version(version: "pb.ModelVersion", problem: PenstockError | None) -> Findi
     stages = "1 stage" if len(files) == 1 else f"{len(files)} stages"
     detail = f"{stages}: {', '.join(files)}" if files else "an ensemble"
     if problem is None:
-        return Finding(subject, "ok", detail)
+        return Finding(subject, "ok", f"{detail}; {batching}" if batching else detail)
     from penstock.cli.trial import NotTried
 
     if isinstance(problem, NotTried):

@@ -1,6 +1,7 @@
 """``penstock models``: what the repository holds, what can answer, and what shall."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,10 +34,11 @@ def ls(
     from penstock.protos import grpc_service_pb2 as pb
 
     answer = _call(url, "RepositoryIndex", pb.RepositoryIndexRequest(ready=ready))
+    batching = _batching(url)
     if as_json:
-        print(json.dumps([_as_dict(entry) for entry in answer.models], indent=2))
+        print(json.dumps([_as_dict(entry, batching) for entry in answer.models], indent=2))
         return
-    _print(answer.models)
+    _print(answer.models, batching)
 
 
 @models.command("load")
@@ -132,16 +134,35 @@ def _call(url: str, method: str, request: Any, timeout_s: float | None = TIMEOUT
         return getattr(stub, method)(request, timeout=timeout_s)
 
 
-def _as_dict(entry: "grpc_service_pb2.RepositoryIndexResponse.ModelIndex") -> dict[str, str]:
+def _batching(url: str) -> dict[tuple[str, str], str]:
+    """Of each version by name and number, whether its requests share runs, and why."""
+    import grpc
+
+    from penstock.protos import cluster_pb2, cluster_pb2_grpc
+
+    with grpc.insecure_channel(url) as channel:
+        stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
+        try:
+            status = stub.Status(cluster_pb2.StatusRequest(), timeout=TIMEOUT_S)
+        except grpc.RpcError:
+            return {}  # another server than Penstock's has no such thing
+    return {(one.model, str(one.version)): one.batching for one in status.versions}
+
+
+def _as_dict(
+    entry: "grpc_service_pb2.RepositoryIndexResponse.ModelIndex",
+    batching: Mapping[tuple[str, str], str],
+) -> dict[str, str]:
     return {
         "name": entry.name,
         "version": entry.version,
         "state": entry.state,
         "reason": entry.reason,
+        "batching": batching.get((entry.name, entry.version), ""),
     }
 
 
-def _print(entries: Any) -> None:
+def _print(entries: Any, batching: Mapping[tuple[str, str], str]) -> None:
     from rich.console import Console
 
     from penstock.cli.tables import plain_table, state_text
@@ -150,8 +171,9 @@ def _print(entries: Any) -> None:
     if not entries:
         out.print("The repository holds no model.")
         return
-    table = plain_table("model", "version", "state", "reason")
+    table = plain_table("model", "version", "state", "reason or batching")
     table.columns[-1].ratio = 1
     for entry in entries:
-        table.add_row(entry.name, entry.version, state_text(entry.state), entry.reason)
+        what = entry.reason or batching.get((entry.name, entry.version), "")
+        table.add_row(entry.name, entry.version, state_text(entry.state), what)
     out.print(table)

@@ -61,6 +61,16 @@ def models_table(status: pb.StatusResponse) -> Table:
     return table
 
 
+def batching_table(versions: Iterable[pb.VersionStatus]) -> Table:
+    """One line for each version: whether its requests share runs, and why."""
+    table = plain_table("version", "batching")
+    table.columns[-1].ratio = 1
+    for version in versions:
+        if version.batching:
+            table.add_row(f"{version.model} {version.version}", version.batching)
+    return table
+
+
 def stages_table(status: pb.StatusResponse) -> Table:
     """One line for each stage: what it runs, who runs it, and its jobs, with the oldest's age."""
     table = plain_table("stage", "artifact", "size", "workers", "waiting", "in work")
@@ -191,6 +201,7 @@ def all_tables(status: pb.StatusResponse) -> "Iterable[RenderableType]":
     """The whole status."""
     yield from titled("Processes", processes_table(status))
     yield from titled("Models", models_table(status))
+    yield from titled("Batching", batching_table(status.versions))
     yield from titled("Stages", stages_table(status))
     yield from titled("Workers", workers_table(status))
     yield from titled("Disturbances", counts_table(status))

@@ -1,12 +1,13 @@
 """A trial: what a cluster would make of a repository's versions, on this machine's CPU.
 
-Each artifact is loaded as a worker loads it, and let go of again; the configuration is held
-against what it turned out to be, and ensembles against the models that they are made of.
+Each artifact is loaded as a worker loads it, tried on rows together and apart where its owner does
+not say whether requests may share a run, and let go of again; the configuration is held against
+what it turned out to be, and ensembles against the models that they are made of.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from penstock import machine
 from penstock.errors import InvalidConfiguration, PenstockError
@@ -19,6 +20,7 @@ from penstock.scheduler.ensembles import is_ensemble, users
 from penstock.scheduler.model_config import PYTHON
 from penstock.scheduler.readiness import VersionState
 from penstock.scheduler.snapshot import Snapshot, VersionId
+from penstock.workers.batch_proof import needs_proof, prove
 from penstock.workers.runtimes import DeviceRef, open_runtime
 from penstock.workers.warming import read_samples
 
@@ -29,14 +31,26 @@ class NotTried(PenstockError):
     """It is Python code, or made of models that are, and may not be run here."""
 
 
-def problems(
+class Trial(NamedTuple):
+    """What was seen.
+
+    Attributes:
+        problems: what keeps versions from being served; those that can be are not in it.
+        batching: of versions that can be, whether their requests share runs, and why.
+    """
+
+    problems: dict[VersionId, PenstockError]
+    batching: dict[VersionId, str]
+
+
+def try_versions(
     roots: Sequence[Path],
     versions: Sequence[pb.ModelVersion],
     *,
     python_models: bool,
     about: Callable[[str], None],
-) -> dict[VersionId, PenstockError]:
-    """What keeps each of *versions* from being served; those that can be are not in it.
+) -> Trial:
+    """Load *versions* and complete them.
 
     Args:
         roots: the repositories that they are in.
@@ -46,6 +60,7 @@ def problems(
     """
     found: dict[VersionId, PenstockError] = {}
     contents: dict[VersionId, Content] = {}
+    batching: dict[VersionId, str] = {}
     untried: set[str] = set()
     for version in versions:
         if is_ensemble(version):
@@ -55,6 +70,7 @@ def problems(
         try:
             deployment = _load(roots, version, python_models=python_models)
             state = VersionState("READY", "", accepting=True, deployment=deployment)
+            batching[id_] = deployment.batching
         except NotTried as error:
             untried.add(version.model)
             found[id_] = error
@@ -63,7 +79,7 @@ def problems(
             state = VersionState("UNAVAILABLE", str(error), accepting=False, deployment=None)
             found[id_] = error
         contents[id_] = Content(state, version)
-    return found | _composed(versions, contents, untried)
+    return Trial(found | _composed(versions, contents, untried), batching)
 
 
 def _load(roots: Sequence[Path], version: pb.ModelVersion, *, python_models: bool) -> Deployment:
@@ -74,12 +90,15 @@ def _load(roots: Sequence[Path], version: pb.ModelVersion, *, python_models: boo
     # No model is in two of them.
     root = next(root for root in roots if (root / version.model).is_dir())
     signatures: list[pb.Signature] = []
+    proofs: list[pb.BatchProof | None] = []
     for stage in version.stages:
         runtime = open_runtime(root / stage.artifact, stage.runtime, device, version, config)
         signatures.append(runtime.signature)
+        wanted = needs_proof(config, stage.runtime)
+        proofs.append(prove(runtime, device.kind) if wanted else None)
         runtime.close()
     read_samples(config, root / version.model / warmup.FOLDER)
-    return complete(version, signatures)
+    return complete(version, signatures, proofs)
 
 
 def _composed(
