@@ -90,7 +90,8 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
             end_with(context, error)
 
     async def _status(self, model: str) -> pb.StatusResponse:
-        snapshot = self._catalog.snapshot
+        # Of this moment: what is unloaded while the counters are read was there.
+        snapshot, states = self._catalog.snapshot, self._catalog.states
         wanted = [(i, v) for i, v in self._catalog.records() if model in ("", i.model)]
         contents = [v for v in snapshot.contents() if model in ("", v.model)]
         loads = await loads_of(self._queue, contents)
@@ -100,19 +101,19 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
             gateways=snapshot.live_gateways(),
             schedulers=snapshot.live_schedulers(),
             versions=[
-                self._version_status(id_, record, loads, counted)
+                self._version_status(record, states[id_], loads, counted)
                 for (id_, record), counted in zip(wanted, counters, strict=True)
             ],
         )
 
     def _version_status(
         self,
-        id_: VersionId,
         record: pb.ModelVersion,
+        state: VersionState,
         loads: Mapping[StageRef, Load],
         counted: Mapping[str, int],
     ) -> pb.VersionStatus:
-        state = self._catalog.states[id_]
+        id_ = VersionId(record.model, record.version)
         return pb.VersionStatus(
             model=id_.model,
             version=id_.version,

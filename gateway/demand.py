@@ -57,7 +57,7 @@ class Demand:
         self._catalog = catalog
         self._wishes = wishes
         self._default_timeout_s = default_timeout_s
-        self._replaced: dict[str, str] = {}
+        self._replaced: dict[str, tuple[str, float]] = {}
         self.waiting: Counter[str] = Counter()
 
     def ends_s(self, remaining_s: float | None) -> float:
@@ -118,9 +118,11 @@ class Demand:
     async def _wish(self, latest: cluster_pb2.Wish | None, model: str, wait: _Wait) -> None:
         """Wish for *model*, unless another request has done so already."""
         replaced = latest.id if latest is not None else ""
-        if self._replaced.get(model) == replaced:
+        before, until_s = self._replaced.get(model, (None, 0.0))
+        if before == replaced and monotonic() < until_s:
             return
-        self._replaced[model] = replaced
+        # For a while: that wish may get lost, or be forgotten, and then somebody must wish again.
+        self._replaced[model] = replaced, monotonic() + _LOST_S
         wish = cluster_pb2.Wish(
             model=model, id=new_id(), time_ms=self._catalog.snapshot.now_ms, reason="asked for"
         )
@@ -132,8 +134,9 @@ class Demand:
         try:
             if await self._wishes.wish_instead(latest, wish):
                 wait.follow(wish.id, seen=False)
-        except PenstockError:
-            del self._replaced[model]
+        except BaseException:
+            # Its client may have given up in the middle.
+            self._replaced.pop(model, None)
             raise
 
     def _reason(self, model: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.clock import bounded_ms, bounded_ms_of_us, monotonic
+from penstock.clock import Deadline, bounded_ms, bounded_ms_of_us, monotonic
 from penstock.errors import (
     Code,
     JobFailed,
@@ -280,7 +280,9 @@ class Inference:
             if shared is not None:
                 job, door = self._sharing.opened(job, shared)
             answering = self._pending.answer_to(job, limits, door=door)
-            reply = await (answering if served.order is None else served.order.keep(answering))
+            if served.order is not None:
+                answering = served.order.keep(answering, Deadline.after(job.ttl_ms / 1000))
+            reply = await answering
             return reply if shared is None else with_id(reply, request_id)
         except (QueueFull, JobFailed) as error:
             raise self._ended(error, served, request_id) from error

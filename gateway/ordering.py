@@ -8,6 +8,9 @@ before it are.
 import asyncio
 from collections.abc import Awaitable
 
+from penstock.clock import Deadline
+from penstock.errors import DeadlineExceeded
+
 
 class Order:
     """The requests of one model version in one gateway process."""
@@ -15,25 +18,34 @@ class Order:
     def __init__(self) -> None:
         self._last: asyncio.Future[None] | None = None
 
-    async def keep(self, answering: Awaitable[bytes]) -> bytes:
-        """The answer, or what is raised instead of it, once all earlier ones have been given."""
+    async def keep(self, answering: Awaitable[bytes], deadline: Deadline | None = None) -> bytes:
+        """The answer, or what is raised instead of it, once all earlier ones have been given.
+
+        Raises:
+            DeadlineExceeded: earlier ones have not been given by *deadline*.
+        """
         before, turn = self._last, asyncio.get_running_loop().create_future()
         self._last = turn
         try:
             try:
                 answer = await answering
             except Exception:
-                await _given(before)
+                await _given(before, deadline)
                 raise
-            await _given(before)
+            if not await _given(before, deadline):
+                raise DeadlineExceeded("the deadline passed while earlier requests were computed")
             return answer
         finally:
             _after(before, turn)
 
 
-async def _given(before: "asyncio.Future[None] | None") -> None:
-    if before is not None:
-        await asyncio.wait({before})
+async def _given(before: "asyncio.Future[None] | None", deadline: Deadline | None) -> bool:
+    """Wait for *before*, until the deadline at most; whether it has come."""
+    if before is None:
+        return True
+    left_s = None if deadline is None else max(0.0, deadline.remaining_s())
+    done, _ = await asyncio.wait({before}, timeout=left_s)
+    return bool(done)
 
 
 def _after(before: "asyncio.Future[None] | None", turn: "asyncio.Future[None]") -> None:

@@ -42,6 +42,20 @@ FAILURES = [
         "tests/redis/test_failed_requests.py",
     ),
     Mutant(
+        "failure: a lost wish is never wished again",
+        "gateway/demand.py",
+        "if before == replaced and monotonic() < until_s:",
+        "if before == replaced:",
+        "tests/redis/test_demand.py::test_a_wish_that_was_forgotten_is_wished_again",
+    ),
+    Mutant(
+        "failure: who is in order waits for ever",
+        "gateway/ordering.py",
+        "left_s = None if deadline is None else max(0.0, deadline.remaining_s())",
+        "left_s = None",
+        "tests/pure/test_ordering.py::test_nobody_waits_for_those_before_beyond_its_own_deadline",
+    ),
+    Mutant(
         "retries: what the server asked for is no attempt",
         "src/penstock/client/retry.py",
         "if self._made >= max(policy.calls, policy.attempts):",

@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from penstock.clock import Deadline
+from penstock.errors import DeadlineExceeded
 from penstock.gateway.ordering import Order
 
 
@@ -88,3 +90,17 @@ async def test_who_leaves_while_its_answer_waits_lets_nobody_overtake_either(lin
     line.answers[0].set_result(b"0")
 
     assert await line.settle() == [1, 0, 2]
+
+
+async def test_nobody_waits_for_those_before_beyond_its_own_deadline():
+    order, loop = Order(), asyncio.get_running_loop()
+    slow, quick = loop.create_future(), loop.create_future()
+    first = asyncio.create_task(order.keep(slow, Deadline.after(600)))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(order.keep(quick, Deadline.after(0.05)))
+    quick.set_result(b"2")
+
+    with pytest.raises(DeadlineExceeded, match="while earlier requests"):
+        await asyncio.wait_for(second, 20)
+    slow.set_result(b"1")
+    assert await first == b"1"

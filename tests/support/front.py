@@ -34,6 +34,7 @@ class Front:
     def __init__(self, gateway, probe, channel):
         self.gateway = gateway
         self.probe = probe
+        self.channel = channel
         self.infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
         self.stream = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
 

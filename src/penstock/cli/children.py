@@ -131,13 +131,20 @@ class Child:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         self._say(self.role, f"{how}, starting it again")
 
+    async def _next_line(self, reader: asyncio.StreamReader) -> bytes:
+        while True:
+            try:
+                return await reader.readline()
+            except ValueError:
+                self._say(self.role, f"a line of more than {_LONGEST_LINE >> 10} KiB is left out")
+
     async def _relay(self) -> None:
         reader = asyncio.StreamReader(limit=_LONGEST_LINE)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(self._reading, "rb")
         )
         try:
-            while line := await reader.readline():
+            while line := await self._next_line(reader):
                 text = line.decode(errors="replace").rstrip()
                 if text.startswith(_ERROR_PREFIX):
                     # Shown once it is known whether it is the end.
