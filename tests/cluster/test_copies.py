@@ -45,9 +45,9 @@ async def test_a_node_whose_copy_lags_serves_once_it_has_come(role, repository, 
     model = onnx.load(copy / artifact)
     model.doc_string += "the release before"
     onnx.save(model, copy / artifact)
+    url = await role("gateway", "--port", "0").up()
     role("scheduler", "--models", str(repository))
     role("node", "--models", str(copy), "--node", "late")
-    url = await role("gateway", "--port", "0").up()
 
     async def told():
         workers = workers_in(await status_of(url))
