@@ -35,11 +35,15 @@ class Reaper:
                     tasks.create_task(self._regularly(self._queue.steps.carry_stranded, partition))
 
     async def _regularly(self, look: Callable[[int], Awaitable[object]], partition: int) -> None:
+        away = False
         while True:
             try:
                 await look(partition)
+                away = False
             except PenstockError as error:
-                log.warning("reaping failed", partition=partition, error=str(error))
+                if not away:
+                    log.warning("reaping failed", partition=partition, error=str(error))
+                away = True
             await asyncio.sleep(self._interval_s)
 
     async def _reap(self, partition: int) -> None:

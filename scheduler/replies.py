@@ -98,11 +98,15 @@ class ReplyReader:
         )
 
     async def _attach_regularly(self, partition: int) -> None:
+        away = False
         while True:
             try:
                 await self._attach(partition)
+                away = False
             except PenstockError as error:
-                log.warning("gateway heartbeat failed", partition=partition, error=str(error))
+                if not away:
+                    log.warning("gateway heartbeat failed", partition=partition, error=str(error))
+                away = True
             await asyncio.sleep(ATTACH_EVERY_S)
 
     def _reading(self, partition: int) -> "_Reading":
