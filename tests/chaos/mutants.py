@@ -15,7 +15,7 @@ from pathlib import Path
 
 from chaos.planted import BESIDE_THE_QUEUE, Mutant
 from chaos.planted_direct import HANDED_OVER
-from chaos.planted_runtime import LONG_RUNS
+from chaos.planted_runtime import CUTS, LONG_RUNS
 
 ROOT = Path(__file__).parents[2]
 _LEFT_OUT = (
@@ -289,6 +289,7 @@ MUTANTS = [
     *BESIDE_THE_QUEUE,
     *HANDED_OVER,
     *LONG_RUNS,
+    *CUTS,
 ]
 
 
