@@ -23,6 +23,7 @@ from chaos.planted_messages import TOO_MUCH
 from chaos.planted_outages import AWAY
 from chaos.planted_retries import FAILURES
 from chaos.planted_runtime import LONG_RUNS
+from chaos.planted_runtime import CUTS, LONG_RUNS
 
 ROOT = Path(__file__).parents[2]
 _LEFT_OUT = (
@@ -303,6 +304,7 @@ MUTANTS = [
     *CONTENT,
     *LIMITED,
     *SHARED_RUNS,
+    *CUTS,
 ]
 
 

@@ -87,3 +87,29 @@ LONG_RUNS = [
         WORKER + "test_the_gateway_that_handed_it_over_hears_it_as_a_death",
     ),
 ]
+
+FREE_SIZES = "tests/pure/test_sharding_free_sizes.py::"
+
+CUTS = [
+    Mutant(
+        "cuts: a size behind a stride is taken for fixed",
+        "workers/sharding/free_sizes.py",
+        "yield from (2 * size, 3 * size, size + 32, size + 1, size - 1)",
+        "yield from (size + 1, 2 * size, 3 * size, size + 32, size - 1)",
+        FREE_SIZES + "test_a_free_width_stays_free_behind_strides",
+    ),
+    Mutant(
+        "cuts: free sizes are proved at one value",
+        "workers/sharding/pipeline.py",
+        "free_sizes=prove(whole.run, stages, datatypes, whole.free)",
+        "free_sizes={}",
+        FREE_SIZES + "test_a_free_width_stays_free_behind_strides",
+    ),
+    Mutant(
+        "cuts: a size that was fixed by hand is promised to be free",
+        "workers/sharding/onnx_sizes.py",
+        "_fix_given(proto, infos[name], given.get(name), batch)",
+        "pass",
+        FREE_SIZES + "test_a_size_that_the_command_line_fixes_is_promised_to_nobody_else",
+    ),
+]

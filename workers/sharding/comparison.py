@@ -1,7 +1,7 @@
 """The proof: the stages in a row answer as the whole model does, at several batch sizes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,10 +20,17 @@ Run = Callable[[Mapping[str, Array]], Tensors]
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """That the outputs agreed: at which batch sizes, and by how much they differed at most."""
+    """That the outputs agreed.
+
+    Attributes:
+        batch_sizes: at which they did.
+        largest_difference: by how much they differed at most.
+        free_sizes: other sizes that follow the request -> values at which they agreed, too.
+    """
 
     batch_sizes: tuple[int, ...]
     largest_difference: float
+    free_sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

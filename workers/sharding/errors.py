@@ -65,5 +65,30 @@ class AnswersVary(CannotShard):
         self.output, self.batch = output, batch
 
 
+class OneSizeOnly(CannotShard):
+    """A size that is free by the model's own words has one value at which the model runs."""
+
+    def __init__(self, place: str, size: int) -> None:
+        super().__init__(
+            f"{place} is free, but the model runs at size {size} and at none of the others that "
+            "were tried, so that no cut can be proved: say its size with --input, as in "
+            "image=-1,3,48,320:FP32"
+        )
+        self.place, self.size = place, size
+
+
+class FrozenSize(CannotShard):
+    """The stages hold at one value of a size that is free in the model."""
+
+    code = Code.INTERNAL
+
+    def __init__(self, place: str, size: int, why: str) -> None:
+        super().__init__(
+            f"{place} is free in the model, and its stages do not hold at size {size} ({why}); "
+            "nothing was written: try another number of --stages, or fix that size with --input"
+        )
+        self.place, self.size = place, size
+
+
 def _at(batch: int | None) -> str:
     return "" if batch is None else f" at batch size {batch}"

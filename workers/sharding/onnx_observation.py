@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from penstock.tensors import Array, UnknownDatatype, datatype_of
-from penstock.workers.sharding.errors import CannotShard
+from penstock.workers.sharding.errors import CannotShard, OneSizeOnly
+from penstock.workers.sharding.free_sizes import others_of
 from penstock.workers.sharding.onnx_sizes import Dims, Sizes
 from penstock.workers.sharding.samples import HOW
 
@@ -16,51 +17,58 @@ Look = tuple[str, tuple[int, ...]]
 
 
 def observe(proto: Any, folder: Path, sizes: Sizes, names: list[str]) -> None:
-    """Run the model twice, with other sizes of the request, and add what *names* look like.
+    """Run the model once for each size of the request, changed alone; add what *names* look like.
 
     What is no tensor that can travel (sequences, datatypes narrower than 8 bits) stays unknown.
 
     Raises:
-        CannotShard: the model does not run on the samples.
+        CannotShard: the model does not run on the samples, or at one value of a free size only.
     """
     session = _session_that_shows(proto, folder, names)
-    first = sizes.sample
-    seen = _run(session, sizes, first)
+    seen = _run(session, sizes, sizes.sample)
     if isinstance(seen, str):
         raise CannotShard(
             f"the model does not run on the sample ({seen}); describe its inputs: {HOW}"
         )
-    second = {name: size + (name not in sizes.pinned) for name, size in first.items()}
-    again = _run(session, sizes, second)
-    if isinstance(again, str):
-        # Some sizes may not be free (multiples of a stride, say): change the batch alone.
-        second = {name: size + (name == sizes.batch) for name, size in first.items()}
-        again = _run(session, sizes, second)
-    if isinstance(again, str):
-        raise CannotShard(f"the model runs at batch size 2, but not at 3 ({again})")
+    changed = {symbol: _changed(session, sizes, symbol) for symbol in sizes.sample}
     for name in names:
-        if name in seen and name in again:
+        if name in seen and all(name in looks for _, looks in changed.values()):
             sizes.datatypes[name], sizes.observed[name] = seen[name]
-            sizes.dims[name] = _dims(name, seen[name][1], again[name][1], first, second)
+            shapes = {symbol: (other, looks[name][1]) for symbol, (other, looks) in changed.items()}
+            sizes.dims[name] = _dims(name, seen[name][1], sizes.sample, shapes)
+
+
+def _changed(session: Any, sizes: Sizes, symbol: str) -> tuple[int, dict[str, Look]]:
+    """Another value of a size at which the model runs, and what is seen then."""
+    size = sizes.sample[symbol]
+    is_batch = symbol == sizes.batch
+    again: dict[str, Look] | str = ""
+    for other in (size + 1,) if is_batch else others_of(size):
+        again = _run(session, sizes, {**sizes.sample, symbol: other})
+        if not isinstance(again, str):
+            return other, again
+    if is_batch:
+        raise CannotShard(f"the model runs at batch size {size}, but not at {size + 1} ({again})")
+    raise OneSizeOnly(sizes.place_of(symbol), size)
 
 
 def _dims(
     name: str,
     shape: tuple[int, ...],
-    again: tuple[int, ...],
-    first: Mapping[str, int],
-    second: Mapping[str, int],
+    sample: Mapping[str, int],
+    changed: Mapping[str, tuple[int, tuple[int, ...]]],
 ) -> Dims:
-    if len(shape) != len(again):
+    """A number for each size that stays whatever changes, a symbol for one that is the same."""
+    if any(len(again) != len(shape) for _, again in changed.values()):
         return tuple(f"{name}:{axis}" for axis in range(len(shape)))
-    unchanged = {size for symbol, size in first.items() if second[symbol] == size}
     dims: list[int | str] = []
-    for axis, pair in enumerate(zip(shape, again, strict=True)):
-        symbols = [symbol for symbol in first if (first[symbol], second[symbol]) == pair]
-        if pair[0] == pair[1] and pair[0] not in unchanged:
-            dims.append(pair[0])
-        elif pair[0] != pair[1] and len(symbols) == 1:
-            dims.append(symbols[0])
+    for axis, size in enumerate(shape):
+        moved = {s: pair for s, pair in changed.items() if pair[1][axis] != size}
+        (symbol, (other, again)), *_ = [*moved.items(), ("", (0, shape))]
+        if not moved:
+            dims.append(size)
+        elif len(moved) == 1 and (size, again[axis]) == (sample[symbol], other):
+            dims.append(symbol)
         else:
             dims.append(f"{name}:{axis}")
     return tuple(dims)

@@ -11,6 +11,7 @@ from typing import Any
 
 from penstock.tensors import Array
 from penstock.workers.sharding.errors import CannotShard
+from penstock.workers.sharding.free_sizes import FreeSizes
 from penstock.workers.sharding.samples import InputSpec, sample
 
 Dims = tuple[int | str, ...]
@@ -21,6 +22,7 @@ _DATATYPES = {
     "UINT8": "UINT8", "UINT16": "UINT16", "UINT32": "UINT32", "UINT64": "UINT64",
     "BFLOAT16": "BF16",
 }  # fmt: skip
+_UNKNOWN = frozenset({"?", "-1", "None", "unk", "unknown"})
 _FIRST_SAMPLE_SIZE = 16  # for a size that follows the request; the next symbol gets one more
 
 
@@ -32,7 +34,6 @@ class Sizes:
         batch: the symbol of the batch dimension, None without one.
         inputs: the model's inputs, with the samples given for them.
         sample: the size that each symbol has in a sample; the batch has 2.
-        pinned: symbols whose sample size cannot be changed.
         datatypes, dims: by tensor.
         observed: the sizes seen in a run, for those that no symbol tells.
     """
@@ -40,7 +41,6 @@ class Sizes:
     batch: str | None
     inputs: dict[str, InputSpec]
     sample: dict[str, int]
-    pinned: set[str]
     datatypes: dict[str, str] = field(default_factory=dict)
     dims: dict[str, Dims] = field(default_factory=dict)
     observed: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -64,6 +64,18 @@ class Sizes:
         """Sample inputs of a batch of that size."""
         return self.request({**self.sample, **({self.batch: batch} if self.batch else {})})
 
+    def place_of(self, symbol: str) -> str:
+        """Where a symbol is among the inputs, for people."""
+        found = ((name, self.dims[name]) for name in self.inputs if symbol in self.dims[name])
+        name, dims = next(found)
+        return f"dimension {dims.index(symbol)} of input '{name}'"
+
+    def free(self) -> FreeSizes:
+        """All symbols but the batch."""
+        sample = {name: size for name, size in self.sample.items() if name != self.batch}
+        places = {name: self.place_of(name) for name in sample}
+        return FreeSizes(sample, places, lambda values: self.request({**self.sample, **values}))
+
 
 def _size(dim: int | str, values: Mapping[str, int]) -> int:
     return dim if isinstance(dim, int) else values[dim]
@@ -76,9 +88,12 @@ def read_sizes(
 
     Changes *proto*: every dynamic dimension of an input has a name, the batch the same in all.
     """
+    _forget_unknown(proto)
     infos = {info.name: info for info in proto.graph.input if info.name in inputs}
     batch = _name_dimensions(proto, [infos[name] for name in inputs])
-    sizes = Sizes(batch, {}, {} if batch is None else {batch: 2}, set())
+    for name in inputs:
+        _fix_given(proto, infos[name], given.get(name), batch)
+    sizes = Sizes(batch, {}, {} if batch is None else {batch: 2})
     for name in inputs:
         _add_input(sizes, infos[name], given.get(name))
     unknown = _infer(proto, sizes)
@@ -87,6 +102,34 @@ def read_sizes(
 
         observe(proto, folder, sizes, unknown)
     return sizes
+
+
+def _forget_unknown(proto: Any) -> None:
+    """Leave open what some exporters write for sizes that they do not know: -1, or one "?"."""
+    for info in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_value < 0 or dim.dim_param in _UNKNOWN:
+                dim.ClearField("dim_value")
+                dim.ClearField("dim_param")
+
+
+def _fix_given(proto: Any, info: Any, given: InputSpec | None, batch: str | None) -> None:
+    """Fix the sizes of an input that the command line fixes, wherever they are in the model.
+
+    The stages are proved for these alone, and so must not promise others.
+    """
+    dims = info.type.tensor_type.shape.dim
+    if given is None or given.array is not None or len(given.shape) != len(dims):
+        return
+    fixed = {
+        str(dim.dim_param): size
+        for dim, size in zip(dims, given.shape, strict=True)
+        if size is not None and dim.dim_param not in ("", batch)
+    }
+    for other in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dim in other.type.tensor_type.shape.dim:
+            if dim.dim_param in fixed:
+                dim.dim_value = fixed[dim.dim_param]
 
 
 def _name_dimensions(proto: Any, infos: list[Any]) -> str | None:
@@ -130,7 +173,6 @@ def _add_input(sizes: Sizes, info: Any, given: InputSpec | None) -> None:
         if isinstance(dim, str) and dim != sizes.batch:
             size = None if given is None else given.shape[axis]
             sizes.sample.setdefault(dim, size or _FIRST_SAMPLE_SIZE + len(sizes.sample))
-            sizes.pinned.update([dim] if size else [])
     array = None if given is None else given.array
     shape = tuple(None if isinstance(dim, str) else dim for dim in dims)
     sizes.inputs[info.name] = InputSpec(info.name, datatype, shape, array)

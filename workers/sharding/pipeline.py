@@ -1,7 +1,7 @@
 """From one model to a folder of stages: read, cut, write, compare, and only then keep."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from penstock.workers.sharding.comparison import (
 )
 from penstock.workers.sharding.cuts import TOLERANCE, choose_cuts
 from penstock.workers.sharding.files import written_whole
+from penstock.workers.sharding.free_sizes import FreeSizes, prove
 from penstock.workers.sharding.graph import Graph, Sequenced, Stage
 from penstock.workers.sharding.report import ShardReport, report_stages
 from penstock.workers.sharding.samples import InputSpec
@@ -41,7 +42,8 @@ class Whole:
     """A model of either kind, as far as the shared work needs it.
 
     ``runtime`` runs its stages, ``write`` makes a stage's file, ``samples`` are requests by
-    batch size, ``batched`` says whether these sizes mean anything.
+    batch size, ``batched`` says whether these sizes mean anything; ``free`` are other sizes that
+    follow the request.
     """
 
     graph: Graph
@@ -50,6 +52,7 @@ class Whole:
     run: Run
     samples: Mapping[int, Tensors]
     batched: bool
+    free: FreeSizes
     write: Callable[[Stage, Path], None]
 
 
@@ -74,6 +77,7 @@ def shard_onnx(
         run=_runnable(path, ONNX).run,
         samples={batch: model.sizes.request_of(batch) for batch in _batch_sizes(batched=batched)},
         batched=batched,
+        free=model.sizes.free(),
         write=lambda stage, target: write_stage(model, stage, target),
     )
     return _shard(whole, order, progress)
@@ -100,6 +104,7 @@ def shard_torch(
         run=model.run,
         samples={batch: model.request_of(batch) for batch in _batch_sizes(batched=model.batched)},
         batched=model.batched,
+        free=model.free(),
         write=lambda stage, target: write_stage(model, stage, target),
     )
     return _shard(whole, order, progress)
@@ -139,10 +144,6 @@ def _shard(whole: Whole, order: Order, progress: Progress) -> ShardReport:
 
 def _verify(whole: Whole, files: Sequence[Path]) -> Verification:
     datatypes = {name: whole.graph.tensors[name].datatype for name in whole.graph.outputs}
-    return compare(
-        whole.run,
-        [_runnable(file, whole.runtime) for file in files],
-        whole.samples,
-        datatypes,
-        batched=whole.batched,
-    )
+    stages = [_runnable(file, whole.runtime) for file in files]
+    found = compare(whole.run, stages, whole.samples, datatypes, batched=whole.batched)
+    return replace(found, free_sizes=prove(whole.run, stages, datatypes, whole.free))

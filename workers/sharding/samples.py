@@ -64,11 +64,11 @@ def _load(path: Path) -> Array:
 def sample(spec: InputSpec, shape: tuple[int, ...]) -> Array:
     """An array of that shape for *spec*: its given sample if there is one, else made up.
 
-    A given sample is repeated along the first dimension. Made-up numbers come from a fixed seed;
-    integers and texts are 0 or 1, because they may be indexes into a table of any length.
+    A given sample is repeated, or cut, along each dimension. Made-up numbers come from a fixed
+    seed; integers and texts are 0 or 1, because they may be indexes into a table of any length.
     """
     if spec.array is not None:
-        return _repeated(spec.array, shape)
+        return _repeated(spec, spec.array, shape)
     chance = np.random.default_rng(len(shape) + sum(map(ord, spec.name)))
     dtype = NUMPY_TYPES[spec.datatype]
     if spec.datatype == "BYTES":
@@ -80,13 +80,16 @@ def sample(spec: InputSpec, shape: tuple[int, ...]) -> Array:
     return chance.integers(0, 2, shape).astype(dtype)
 
 
-def _repeated(array: Array, shape: tuple[int, ...]) -> Array:
+def _repeated(spec: InputSpec, array: Array, shape: tuple[int, ...]) -> Array:
     if array.shape == shape:
         return array
-    if array.ndim == 0 or array.shape[1:] != shape[1:] or not len(array):
+    sizes = zip(spec.shape, array.shape, shape, strict=False)
+    fits = all(fixed is None or own == size for fixed, own, size in sizes)
+    if array.ndim != len(shape) or not array.size or not fits:
         raise CannotShard(f"a sample of shape {list(array.shape)} does not fit {list(shape)}")
-    times = -(-shape[0] // len(array))
-    return np.concatenate([array] * times)[: shape[0]]
+    for axis, size in enumerate(shape):
+        array = np.take(array, range(size), axis=axis, mode="wrap")
+    return array
 
 
 def reject_unknown(given: Mapping[str, InputSpec], names: Iterable[str]) -> None:

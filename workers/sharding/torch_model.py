@@ -8,7 +8,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from penstock.tensors import Array
 from penstock.workers.pt2_signature import DATATYPE_NAMES, call_arguments, signature_of
 from penstock.workers.sharding.comparison import Tensors
 from penstock.workers.sharding.errors import CannotShard
+from penstock.workers.sharding.free_sizes import FreeSizes
 from penstock.workers.sharding.graph import Graph, Operation, Tensor, Weight
 from penstock.workers.sharding.samples import InputSpec, sample
 from penstock.workers.sharding.torch_factory import to_array, to_tensor
@@ -51,6 +52,29 @@ class TorchModel:
     def request_of(self, batch: int) -> Tensors:
         """Sample inputs of a batch of that size."""
         return {spec.name: sample(spec, _sizes(self.specs, spec, batch)) for spec in self.specs}
+
+    def free(self) -> FreeSizes:
+        """The sizes that follow the request, but for the batch's."""
+        places = {
+            f"{spec.name}:{axis}": f"dimension {axis} of input '{spec.name}'"
+            for spec in self.specs
+            for axis, size in enumerate(spec.shape)
+            if size is None and axis
+        }
+        traced = self.request_of(_TRACED_BATCH)
+        sizes: dict[str, int] = {}
+        for place in places:
+            name, _, axis = place.rpartition(":")
+            sizes[place] = traced[name].shape[int(axis)]
+        return FreeSizes(sizes, places, self._request_at)
+
+    def _request_at(self, values: Mapping[str, int]) -> Tensors:
+        request = {}
+        for spec in self.specs:
+            sizes = _sizes(self.specs, spec, _TRACED_BATCH)
+            others = (values.get(f"{spec.name}:{axis}", n) for axis, n in enumerate(sizes))
+            request[spec.name] = sample(spec, tuple(others))
+        return request
 
     def run(self, request: Any) -> Tensors:
         """The whole module's answer.

@@ -73,8 +73,8 @@ def shard(
 ) -> None:
     """Cut a model into pipeline stages, balanced by the bytes of their parameters.
 
-    The stages are run in a row, at several batch sizes, and written only if they
-    answer as the whole model does.
+    The stages are run in a row, at several values of each size that follows the
+    request, and written only if they answer as the whole model does.
     """  # fmt: skip
     from penstock.workers.sharding.pipeline import Order
 
@@ -182,8 +182,9 @@ def _row(stage: StageReport) -> tuple[str, ...]:
 
 def _verdict(report: ShardReport) -> str:
     proof = report.verification
-    sizes = ", ".join(map(str, proof.batch_sizes))
-    where = f" (batch sizes {sizes})" if sizes else ""
+    at = [f"batch sizes {', '.join(map(str, proof.batch_sizes))}"] if proof.batch_sizes else []
+    at += [f"{place} {size} and {other}" for place, (size, other) in proof.free_sizes.items()]
+    where = f" ({'; '.join(at)})" if at else ""
     if proof.largest_difference == 0.0:
         return f"The stages answer exactly as the whole model does{where}."
     within = f"{proof.largest_difference:.1e}"
