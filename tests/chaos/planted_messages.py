@@ -3,6 +3,7 @@
 from chaos.planted import Mutant
 
 BOUNDS = "tests/pure/test_bounds.py::"
+DAMAGED = "tests/pure/test_damaged_input.py::"
 READING = "tests/pure/test_reading.py::"
 
 TOO_MUCH = [
@@ -40,6 +41,27 @@ TOO_MUCH = [
         "            return await self._offload.run(_admitted, asked)\n",
         "            return _admitted(asked)\n",
         READING + "test_others_have_their_turn_while_a_large_request_is_read",
+    ),
+    Mutant(
+        "messages: jobs of a worker that is not understood have ended it",
+        "gateway/lanes.py",
+        "            self.room = 0\n            self.close()",
+        "            self.room = 0\n            self._transport.abort()",
+        DAMAGED + "test_a_worker_that_is_not_understood_is_cut_off_and_its_jobs_are_nobodys_fault",
+    ),
+    Mutant(
+        "messages: a frame that is cut off is read as a shorter one",
+        "src/penstock/lane.py",
+        '            raise Malformed("a job is cut off")\n        yield',
+        "            pass\n        yield",
+        DAMAGED + "test_no_frame_that_is_cut_off_is_read_as_a_shorter_one",
+    ),
+    Mutant(
+        "messages: a damaged record ends who reads it",
+        "scheduler/records.py",
+        "except DecodeError:",
+        "except KeyError:",
+        DAMAGED + "test_a_damaged_record_is_as_if_it_were_not_there",
     ),
     Mutant(
         "messages: all typed strings become objects at once",

@@ -39,6 +39,7 @@ class Target(NamedTuple):
         run: does with them what Penstock does.
         told: the errors that it may end with.
         mutate: changes an input by its structure; bytes change anyway.
+        unpacks: how many times more a byte may cost, where it stands for many: compressed images.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Target(NamedTuple):
     run: Callable[[bytes], object]
     told: tuple[type[Exception], ...] = (PenstockError,)
     mutate: Mutate | None = None
+    unpacks: int = 1
 
 
 @dataclass
@@ -83,9 +85,10 @@ class Watch:
         took_s = self._timed(data)
         grown = _most_memory() - before
         tally.grown_bytes += grown
-        if grown > FREE_BYTES + BYTES_PER_BYTE * len(data):
+        if grown > self.target.unpacks * (FREE_BYTES + BYTES_PER_BYTE * len(data)):
             tally.note(f"memory: {grown >> 20} MiB for one input", data)
         allowed_s = max(LEAST_S, RATIO * self._seed_s * max(1.0, len(data) / self._seed_bytes))
+        allowed_s *= self.target.unpacks
         if took_s > allowed_s:
             took_s = min(took_s, *(self._timed(data) for _ in range(3)))
             if took_s > allowed_s:

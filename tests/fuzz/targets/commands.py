@@ -77,7 +77,7 @@ PLANS = [Plan("h:1", (b"request", b"other"), concurrency=2).to_bytes(),
 TARGETS = [
     Target("value", "--input NAME=JSON", JSONS, value, mutate=mutations.text),
     Target("file", "--input NAME=@file, .npy or image", [npy(), image("PNG"), image("JPEG"),
-           image("BMP"), image("GIF")], file, mutate=mutations.numbers),
+           image("BMP"), image("GIF")], file, mutate=mutations.numbers, unpacks=50),
     Target("redis", "--redis URL", URLS, redis_url,
            mutate=partial(mutations.text, words=(b"redis", b"+", b"sentinel", b"cluster", b"@"))),
     Target("restriction", "--grpc-restricted-protocol", [b"health,inference:key=value",
