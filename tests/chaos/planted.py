@@ -247,10 +247,8 @@ LENT_PAYLOADS = [
         "gateway/pending.py",
         """        if pending.loan is not None:
             self._lender.take_back(pending.loan)
-
-    def deliver_chunk""",
-        """
-    def deliver_chunk""",
+        if job.turn""",
+        "        if job.turn",
         LENDING + "test_a_large_request_is_lent_while_it_waits",
     ),
     Mutant(

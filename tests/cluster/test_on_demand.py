@@ -20,13 +20,16 @@ def three_models(onnx_digits):
     return onnx_digits
 
 
+PATIENT = {"PENSTOCK_DEFAULT_TIMEOUT_S": "100"}
+"""How long loading takes is the machine's affair."""
+
 ROOM_FOR_TWO = ("--model-control-mode", "on-demand", "--memory-mib", "220")
 
 
 def test_the_first_request_loads_a_model_and_the_least_recently_used_one_makes_room(
     cluster, three_models
 ):
-    running = cluster(three_models, *ROOM_FOR_TWO)
+    running = cluster(three_models, *ROOM_FOR_TWO, environment=PATIENT)
     with triton.InferenceServerClient(running.url) as client:
         assert set(index_of(client)) == {("a", ""), ("b", ""), ("c", "")}
         assert running.processes()["worker"] == []
@@ -50,7 +53,7 @@ def test_the_first_request_loads_a_model_and_the_least_recently_used_one_makes_r
 
 
 def test_metadata_and_an_explicit_load_load_as_well(cluster, three_models):
-    running = cluster(three_models, *ROOM_FOR_TWO, "--load-model", "a")
+    running = cluster(three_models, *ROOM_FOR_TWO, "--load-model", "a", environment=PATIENT)
     with triton.InferenceServerClient(running.url) as client:
         assert client.is_model_ready("a")
         assert client.get_model_config("b").config.name == "b"
@@ -70,7 +73,7 @@ def test_metadata_and_an_explicit_load_load_as_well(cluster, three_models):
 async def test_a_model_in_use_does_not_make_room(cluster, three_models):
     options = ("--model-control-mode", "on-demand", "--memory-mib", "110")
     running = cluster(three_models, *options)
-    async with Load(running.url, version="1", model="a", clients=2) as load:
+    async with Load(running.url, version="1", model="a", clients=8) as load:
         with triton.InferenceServerClient(running.url) as client:
             status, _ = await asyncio.to_thread(
                 refused, client.infer, "b", [image()], client_timeout=6
@@ -93,7 +96,7 @@ def test_a_model_that_could_never_fit_is_refused_at_once(cluster, three_models):
 
 async def test_models_take_turns_without_a_failed_request(cluster, three_models):
     """More models than there is room for, each asked for by several clients now and then."""
-    running = cluster(three_models, *ROOM_FOR_TWO)
+    running = cluster(three_models, *ROOM_FOR_TWO, environment=PATIENT)
     async with asyncio.TaskGroup() as tasks:
         turns = [tasks.create_task(take_turns(running.url, name)) for name in "abc"]
 
@@ -106,7 +109,7 @@ async def take_turns(url, model):
     async with Asked(url) as asked:
         for place in range(3):
             request = digit_request(place, "", model)
-            calls = [asked.stub.ModelInfer(request, timeout=40) for _ in range(4)]
+            calls = [asked.stub.ModelInfer(request, timeout=100) for _ in range(4)]
             answers = await asyncio.gather(*calls, return_exceptions=True)
             errors += [str(one) for one in answers if isinstance(one, Exception)]
             await asyncio.sleep(0.5)

@@ -299,23 +299,17 @@ async def test_a_step_of_a_sequence_is_repeated_only_where_it_was_not_taken(
 
 async def test_a_repetition_that_would_miss_the_deadline_is_not_waited_for(client):
     asked = {"fail": 14, "text": "busy", "pushback": "30000"}
-    began = time.monotonic()
 
     with pytest.raises(Unavailable) as caught:
         await client.infer("echo", {"x": [1]}, parameters=asked, deadline_s=25)
 
-    # Neither until it may come back nor until its deadline.
-    assert time.monotonic() - began < 20
+    # Neither until it may come back nor until its deadline, whose error would be another.
     assert caught.value.retry_after_ms == 30000
 
 
 async def test_the_deadline_ends_a_call(client):
-    began = time.monotonic()
-
     with pytest.raises(DeadlineExceeded):
         await client.infer("echo", {"x": [1]}, parameters={"wait_s": 20.0}, deadline_s=0.2)
-
-    assert time.monotonic() - began < 10
 
 
 async def test_a_cancelled_task_ends_its_call(url):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-READY_S = 60.0
+READY_S = 100.0
 STOP_S = 45.0
 ROLES = ("gateway", "scheduler", "node", "worker")
 STORE = "store"

@@ -21,7 +21,7 @@ def image(place=0):
     return one
 
 
-def soon(check, within_s=20):
+def soon(check, within_s=60):
     """Wait until *check* holds; what it says at last."""
     deadline = time.monotonic() + within_s
     while not check() and time.monotonic() < deadline:
