@@ -147,8 +147,12 @@ async def test_an_older_releases_name_is_waited_for_in_its_way(published):
     with path.open("r+b") as file:
         file.truncate(PIECE_BYTES + 12_345)
     (older,) = scan(published, hash_of=sampled_hash)
-    announcer = Announcer(Desk(), pb.Worker())
+    desk = Desk()
+    waiting = asyncio.create_task(
+        wait_for_copy([published], older, older.stages[0], Announcer(desk, pb.Worker()))
+    )
+    await until(lambda: waiting.done() or desk.reasons, 30)
+    waiting.cancel()
 
-    copy = await asyncio.wait_for(wait_for_copy([published], older, older.stages[0], announcer), 30)
-
-    assert copy.artifact == path
+    assert desk.reasons == []
+    assert (await waiting).artifact == path
