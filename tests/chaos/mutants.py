@@ -22,7 +22,6 @@ from chaos.planted_limits import LIMITED
 from chaos.planted_messages import TOO_MUCH
 from chaos.planted_outages import AWAY
 from chaos.planted_retries import FAILURES
-from chaos.planted_runtime import LONG_RUNS
 from chaos.planted_runtime import CUTS, LONG_RUNS
 
 ROOT = Path(__file__).parents[2]
