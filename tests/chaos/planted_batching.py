@@ -39,13 +39,6 @@ SHARED_RUNS = [
         PROOF + "TestValues::test_an_output_that_tells_nothing_proves_nothing",
     ),
     Mutant(
-        "batching: small differences are none",
-        "workers/batch_proof.py",
-        "return self._relative[datatype] * largest",
-        "return self._relative[datatype] * max(1.0, largest)",
-        PROOF + "TestValues::test_rows_that_change_with_others_are_seen",
-    ),
-    Mutant(
         "batching: inputs with rows of their own are joined",
         "workers/batch_proof.py",
         "        trial.check_rows_go_together(dimension)\n",
