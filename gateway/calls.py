@@ -145,7 +145,8 @@ class Calls:
             task.uncancel()
             raise error from None
         finally:
-            del among[task]
+            # A cancelled task keeps its error, which knows this frame: it must not know the task.
+            del among[task], task
         return None if message is grpc.aio.EOF else bytes(message)
 
     def _in_the_way(self, now_s: float) -> list[asyncio.Task[Any]]:

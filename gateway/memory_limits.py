@@ -204,9 +204,13 @@ class MemoryWatch:
         held = self._resident()
         if self._may_give_back(held):
             self._gave_back_s = asyncio.get_running_loop().time()
+            at_rest = not self.busy()
             # Where much was freed, this takes some hundredths of a second.
             await asyncio.to_thread(self._give_back)
-            held = self._least = self._resident()
+            held = self._resident()
+            if at_rest:
+                # All that is left is in use.
+                self._least = held
         self.resident_bytes = held
         # With nothing to wait for, refusing would be for ever.
         used = held / self._most if self.busy() else 0.0

@@ -199,6 +199,7 @@ class _Line:
         self._all: set[asyncio.Task[bytes | None] | asyncio.Task[None]] = set()
         self._aside: set[asyncio.Task[None]] = set()
         self._held = 0
+        self._closed = False
         self.room = room
         self._respond = respond
         self._give = give
@@ -207,6 +208,9 @@ class _Line:
 
     def held(self, size: int) -> None:
         """An answer of *size* bytes is there."""
+        if self._closed:
+            self._give(size)
+            return
         self._held += size
         self.room.answered(size)
 
@@ -258,6 +262,9 @@ class _Line:
 
     async def cancel(self, reader: "asyncio.Task[None]") -> None:
         """End what still runs."""
+        # At once: whoever waits below may be cancelled in its turn.
+        self._closed = True
+        self._give(self._held)
         left = {*self._all, *self._aside, reader}
         for task in left:
             task.cancel()
@@ -266,8 +273,6 @@ class _Line:
                 # It came through frames that know this line, which knows the task that has it.
                 forget_frames(ended)
         self._all.clear()
-        self._give(self._held)
-        self._held = 0
 
 
 def success(body: bytes, *, final: bool = True) -> bytes:

@@ -59,8 +59,8 @@ TOO_MUCH = [
     Mutant(
         "messages: a damaged record ends who reads it",
         "scheduler/records.py",
-        "except DecodeError:",
-        "except KeyError:",
+        "        except DecodeError as error:\n            self._say(",
+        "        except KeyError as error:\n            self._say(",
         DAMAGED + "test_a_damaged_record_is_as_if_it_were_not_there",
     ),
     Mutant(

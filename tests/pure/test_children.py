@@ -10,7 +10,7 @@ from penstock.cli.children import Child
 
 async def test_a_line_that_is_too_long_does_not_silence_its_role(tmp_path):
     said = []
-    child = Child("gateway", [], tmp_path / "ready", lambda _, text: said.append(text))
+    child = Child("gateway", [], tmp_path / "ready", lambda _, text: said.append(text), {})
     relaying = asyncio.create_task(child._relay())
 
     def write():

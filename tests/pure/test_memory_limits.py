@@ -60,7 +60,8 @@ def test_a_budget_is_refused_beyond_its_limit_and_given_back():
     with pytest.raises(GatewayFull, match="full") as refused:
         budget.take(1)
 
-    assert (refused.value.code, refused.value.retry_after_ms) == (Code.UNAVAILABLE, 200)
+    assert refused.value.code is Code.UNAVAILABLE
+    assert 100 <= refused.value.retry_after_ms <= 150
     assert (budget.held, budget.refused) == (100, 1)
     budget.give(60)
     budget.take(50)

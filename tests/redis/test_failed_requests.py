@@ -15,6 +15,7 @@ from support.waiting import until
 from penstock.clock import monotonic
 from penstock.errors import Code
 from penstock.gateway.forecast import Forecast, Speed, StageOutlook
+from penstock.gateway.memory_limits import ByteBudget
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.outlooks import Waiting
 
@@ -122,7 +123,7 @@ class Kinds:
 
     async def refused_by_admission_14(self, front):
         inference = front.gateway.inference
-        inference._limits = replace(inference._limits, most_pending_bytes=MIB)
+        inference._limits = replace(inference._limits, pending=ByteBudget(MIB, "full"))
         return await status(front.infer(message()))
 
     async def foreseen_to_be_late_8(self, front):

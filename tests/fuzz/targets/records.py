@@ -9,15 +9,15 @@ from penstock.scheduler.records import SnapshotReader
 from penstock.scheduler.replies import replies_of
 
 KINDS = (pb.ModelVersion, pb.Placement, pb.Node, pb.Worker, pb.Gateway, pb.Scheduler, pb.Signature)
-HASHES = 13
-RETIRING, SINCE, WISHES, ANSWERS, FILES, SETTINGS = 7, 8, 9, 10, 11, 12
+HASHES = 15
+UNSPLITTABLE, RETIRING, SINCE, WISHES, ANSWERS, FILES, SETTINGS = range(8, 15)
 
 
 def snapshot(data):
     """A registry in which one hash has a field with these bytes."""
     place = data[0] % HASHES if data else 0
     hashes = [[] for _ in range(HASHES)]
-    text = place in (SINCE, FILES, SETTINGS)
+    text = place in (UNSPLITTABLE, SINCE, FILES, SETTINGS)
     kept = b"5" if place == SINCE else b'["s", 1]' if text else data[1:]
     hashes[place] = [b"s/m/1/g", kept]
     SnapshotReader().read([1, 2, b"1-0", *hashes, [], [], []])
@@ -34,10 +34,10 @@ def records():
         pb.Gateway(id="g", boot_id="b"),
         pb.Scheduler(id="s"),
         pb.Signature(inputs=[pb.TensorSpec(name="x", datatype="FP32", shape=[-1])]),
-        version,
-        pb.Wish(model="m", id="w"),
+        pb.BatchProof(proved=True, why="it was tried"),
     ]
-    return [bytes([place]) + one.SerializeToString() for place, one in enumerate(content)]
+    placed = {**dict(enumerate(content)), RETIRING: version, WISHES: pb.Wish(model="m", id="w")}
+    return [bytes([place]) + one.SerializeToString() for place, one in placed.items()]
 
 
 def reply(data):
