@@ -129,7 +129,7 @@ class GrpcSettings(RoleSettings):
     grpc_max_connection_age: Milliseconds | None = None
     grpc_max_connection_age_grace: Milliseconds | None = None
     grpc_max_connection_idle: Milliseconds | None = None
-    grpc_max_concurrent_streams: Annotated[int, Field(ge=1, le=2**31 - 1)] = 256
+    grpc_max_concurrent_streams: Annotated[int, Field(ge=1, le=2**31 - 1)] = 512
     max_connections: Annotated[int, Field(ge=1, le=2**31 - 1)] = 10_000
 
 

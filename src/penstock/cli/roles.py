@@ -237,7 +237,7 @@ def gateway(
         int | None, typer.Option(help="ms without a call. (default: any)")
     ] = None,
     grpc_max_concurrent_streams: Annotated[
-        int | None, typer.Option(help="Most calls of a connection at a time. (default: 256)")
+        int | None, typer.Option(help="Most calls of a connection at a time. (default: 512)")
     ] = None,
     metrics: Metrics = None,
     metrics_host: MetricsHost = None,
