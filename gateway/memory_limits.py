@@ -212,6 +212,7 @@ class MemoryWatch:
                 # All that is left is in use.
                 self._least = held
         self.resident_bytes = held
+        self._least = min(self._least, held)
         # With nothing to wait for, refusing would be for ever.
         used = held / self._most if self.busy() else 0.0
         if used > 1 >= self.used:

@@ -233,3 +233,15 @@ def test_a_file_that_is_damaged_or_a_bomb_is_refused(tmp_path, content):
 
     with pytest.raises(InvalidRequest, match="cannot read"):
         read_inputs([f"@{file}"], [Wanted("x", "FP32", (-1, 3, 4, 4))])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("sequence_batching { control_input { name: 's' control { kind: 128 } } }", "kind: 128"),
+        ("input { name: 'x' data_type: 99 dims: 1 }", "data_type: 99"),
+    ],
+)
+def test_a_number_that_is_no_value_of_its_enumeration_is_named(text, told):
+    with pytest.raises(InvalidConfiguration, match=told):
+        parse(text, "config.pbtxt")
