@@ -25,8 +25,8 @@ LIMITED = [
     Mutant(
         "limits: freed memory counts as used",
         "gateway/memory_limits.py",
-        "held = self._least = self._resident()",
-        "self._least = self._resident()",
+        "            held = self._resident()\n            if at_rest:",
+        "            self._resident()\n            if at_rest:",
         LIMITS + "test_freed_memory_is_given_back_before_anybody_is_refused",
     ),
     Mutant(
