@@ -19,7 +19,7 @@ STORE_PATIENCE_S = 2.0
 """Redis may be away this long before new requests are refused rather than held."""
 
 
-_LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS = 100, 5000
+LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS = 100, 5000
 
 SHUTTING_DOWN = "GRPC server is shutting down and has stopped accepting new requests."
 
@@ -54,7 +54,7 @@ def join(
         f"deadline: {forecast.ahead(score)} requests before it take about {after_s:.2f} s, and it "
         f"has {remaining_s:.2f} s; try again later, or allow more time"
     )
-    error.retry_after_ms = min(LONGEST_PUSHBACK_MS, max(_LEAST_PUSHBACK_MS, int(late_s * 1000)))
+    error.retry_after_ms = min(LONGEST_PUSHBACK_MS, max(LEAST_PUSHBACK_MS, int(late_s * 1000)))
     raise error
 
 

@@ -13,10 +13,10 @@ import grpc
 
 from penstock.clock import monotonic
 from penstock.errors import DeadlineExceeded, PenstockError
+from penstock.gateway.admission import LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS
 from penstock.gateway.begun import Begun
 from penstock.gateway.memory_limits import (
     LOOK_EVERY_S,
-    PUSHBACK_MS,
     SCARCE,
     TIGHT,
     GatewayFull,
@@ -52,7 +52,7 @@ class Calls:
         """*patience_s*: how long a call's only message may take to arrive."""
         self._memory = memory
         self._most = most
-        self._pushback = Pushback(*PUSHBACK_MS)
+        self._pushback = Pushback(LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS)
         self._patience_s = patience_s
         self._reading: _Reading = {}
         self._waiting: _Reading = {}

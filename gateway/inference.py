@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
 
 from penstock.clock import Deadline, bounded_ms, bounded_ms_of_us, monotonic
 from penstock.errors import (
@@ -44,8 +43,6 @@ from penstock.scheduler.jobs import NewJob
 from penstock.scheduler.keys import StageRef
 from penstock.scheduler.queue import FULL, Queue
 from penstock.scheduler.sharing import Shared
-
-_LEAST_PUSHBACK_MS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ class Inference:
         self.demand = demand
         self._familiar = Familiar(catalog)
         self._reading = Reading(Offload())
-        self._pushback = Pushback(_LEAST_PUSHBACK_MS, admission.LONGEST_PUSHBACK_MS)
+        self._pushback = Pushback(admission.LEAST_PUSHBACK_MS, admission.LONGEST_PUSHBACK_MS)
 
     async def infer(
         self, message: bytes, remaining_s: float | None, key: str | None = None

@@ -16,6 +16,7 @@ from typing import Any, Final
 import structlog
 
 from penstock.errors import Code, InvalidConfiguration, PenstockError, QueueFull
+from penstock.gateway.admission import LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS
 from penstock.heap import give_back_freed_memory
 from penstock.retry import Pushback
 from penstock.settings import GatewaySettings
@@ -33,10 +34,6 @@ _MIB: Final = 1 << 20
 _TRIM_EVERY_S: Final = 0.5
 _WORTH_TRIMMING: Final = 128 * _MIB
 _STREAM_MIB: Final = 256
-
-
-PUSHBACK_MS: Final = (100, 5000)
-"""For those who are refused: from the first to the last of a long row."""
 
 
 class GatewayFull(QueueFull):
@@ -130,7 +127,7 @@ class ByteBudget:
         """*full*: what a client is told when there is no room."""
         self._most = most
         self._full = full
-        self._pushback = Pushback(*PUSHBACK_MS)
+        self._pushback = Pushback(LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS)
         self.held = 0
         self.refused = 0
 

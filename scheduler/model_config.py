@@ -7,7 +7,7 @@ is completed from the artifacts later, in `completion`.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NoReturn, cast
 
@@ -111,18 +111,13 @@ def _checked(config: pb.ModelConfig, source: str) -> pb.ModelConfig:
 def _unknown_numbers(message: Message) -> Iterator[str]:
     """Numbers that are no value of their enumeration: protobuf takes any."""
     for field, value in message.ListFields():
-        several = (
-            value if hasattr(value, "__len__") and not isinstance(value, str | bytes) else [value]
-        )
-        parts = several.values() if isinstance(several, Mapping) else several
         if field.enum_type is not None:
             known = field.enum_type.values_by_number
-            for number in parts:
+            for number in [value] if isinstance(value, int) else value:
                 if number not in known:
                     yield f"{field.name}: {number} is no {field.enum_type.name}"
-        for part in parts:
-            if isinstance(part, Message):
-                yield from _unknown_numbers(part)
+        for child in _messages_in(value):
+            yield from _unknown_numbers(child)
 
 
 def unsupported_fields(message: Message, path: str = "") -> Iterator[tuple[str, str]]:
