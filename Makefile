@@ -18,7 +18,7 @@ CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist workste
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint types imports protos protos-check compatibility bench bench-against build \
+.PHONY: help setup demo up test check lint types imports protos protos-check docs bench bench-against build \
 	mixed chaos chaos-long chaos-mutants fuzz clean
 
 help:  ## Show this list
@@ -39,11 +39,11 @@ chaos: setup  ## Hurt real clusters for some minutes: kill, stop, cut off (ONLY=
 	$(CHAOS)
 
 mixed: setup  ## Run processes of an older revision beside this tree's, under load (REV=revision)
-	PENSTOCK_TEST_REVISION=$(REV) $(BIN)/python -m pytest tests/cluster/test_two_releases.py
+	PENSTOCK_TEST_REVISION=$(REV) $(BIN)/python -m pytest tests/cluster/faults/test_two_releases.py
 
 chaos-long: setup  ## The same at its nightly sizes, or a SHARE of them, with new seeds, into chaos-report/
 	CHAOS_SHARE=$(SHARE) $(BIN)/python -m pytest --hypothesis-profile nightly \
-		tests/redis/test_queue_model.py tests/redis/test_lost_calls.py
+		tests/redis/jobs/test_queue_model.py tests/redis/store/test_lost_calls.py
 	CHAOS=long CHAOS_SHARE=$(SHARE) CHAOS_SEEDS=$(SEEDS) $(CHAOS)
 
 chaos-mutants: setup  ## Plant known faults in a copy of the tree; the tests must notice each
@@ -70,8 +70,9 @@ protos: setup  ## Generate the stubs from protos/*.proto
 protos-check: setup  ## Check that the committed stubs are the generated ones
 	$(BIN)/python tools/generate_protos.py --check
 
-compatibility: setup  ## Write docs/compatibility.md from the code's tables
+docs: setup  ## Write the pages that follow from the code: compatibility.md, tables of architecture.md
 	$(BIN)/python tools/compatibility.py
+	$(BIN)/python tools/architecture.py
 
 bench: setup  ## Measure throughput and latency against in-process ceilings
 	$(BIN)/python bench/run.py

@@ -35,13 +35,13 @@ from models import ensure
 from rich.console import Console
 from servers import ceiling, least
 
-from penstock.gateway.servicer import SERVICE
-from penstock.lane import Frames, Kind, frame, listen
-from penstock.lifetime import bound_command, stop_signals, write_ready
+from penstock.gateway.fronts.grpc.inference_service import SERVICE
+from penstock.process.lifetime import bound_command, stop_signals, write_ready
 from penstock.protos import grpc_service_pb2 as pb
-from penstock.scheduler.conversation import Conversation
-from penstock.scheduler.embedded import EmbeddedStore
-from penstock.scheduler.scripts import Script
+from penstock.scheduler.store.conversation import Conversation
+from penstock.scheduler.store.embedded import EmbeddedStore
+from penstock.scheduler.store.scripts import Script
+from penstock.transport.lane import Frames, Kind, frame, listen
 
 KINDS: Final = ("lists", "scripts", "direct")
 _ID_BYTES: Final = 8

@@ -36,7 +36,7 @@ _SETTLED = 0.6
 _FAILED_MB = 16
 _FAILED_FIRST, _FAILED = 5, 40
 _FAILED_LIMIT_MB = 8.0 * _FAILED_MB
-"""A gateway keeps freed memory (penstock.heap), and gRPC buffers of its own; all would be 560."""
+"""A gateway keeps freed memory (process/heap.py), and gRPC buffers of its own; all would be 560."""
 
 
 @dataclass(frozen=True, slots=True)

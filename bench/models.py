@@ -93,7 +93,7 @@ def write_w2(directory: Path) -> None:
 
 def write_w2_stages(directory: Path) -> None:
     """The encoder, cut in two where the fewest bytes cross."""
-    from penstock.workers.sharding.pipeline import Order, shard_onnx
+    from penstock.sharding.pipeline import Order, shard_onnx
 
     with tempfile.TemporaryDirectory() as workplace:
         write_w2(Path(workplace))

@@ -14,55 +14,61 @@ import grpc
 import structlog
 
 import penstock
-from penstock import machine
 from penstock.clock import Deadline
 from penstock.errors import PenstockError
-from penstock.gateway import processes
-from penstock.gateway.begun import Begun, all_sent
-from penstock.gateway.calls import Calls
-from penstock.gateway.catalog import Catalog
-from penstock.gateway.cluster import ClusterService
-from penstock.gateway.control import Control
-from penstock.gateway.dead_letters import DeadLetters
-from penstock.gateway.demand import Demand
-from penstock.gateway.dispatch import Dispatch
-from penstock.gateway.health import Health
-from penstock.gateway.inference import Extensions, Inference, InferenceLimits
-from penstock.gateway.leaving import Leaver
-from penstock.gateway.lending import Lender
-from penstock.gateway.live_settings import LiveSettings
-from penstock.gateway.lookout import Lookout
-from penstock.gateway.memory_limits import (
+from penstock.gateway import supervisor
+from penstock.gateway.delivery.direct.router import Dispatch
+from penstock.gateway.delivery.lending import Lender
+from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.fronts.grpc.calls import Calls
+from penstock.gateway.fronts.grpc.cluster_service import ClusterService
+from penstock.gateway.fronts.grpc.health import Health
+from penstock.gateway.fronts.grpc.inference_service import SERVICE, Administration, InferenceService
+from penstock.gateway.fronts.grpc.server import CLUSTER, bind, build_server, check_port
+from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
+from penstock.gateway.fronts.grpc.unread import UnreadReplies
+from penstock.gateway.fronts.http.metrics_endpoint import Held, Scraper, serving_metrics
+from penstock.gateway.in_flight import Begun, all_sent
+from penstock.gateway.limits.memory import (
     MemoryLimits,
     MemoryWatch,
     pending_budget,
     warn_if_tight,
 )
-from penstock.gateway.pending import PendingTable
-from penstock.gateway.regions import Regions
-from penstock.gateway.scraping import Held, Scraper, serving_metrics
-from penstock.gateway.server import CLUSTER, bind, build_server, check_port
-from penstock.gateway.servicer import SERVICE, Administration, InferenceService
-from penstock.gateway.shared_memory import SharedMemory
-from penstock.gateway.sharing import KeyTerms, Sharing
-from penstock.gateway.streaming import Streams
-from penstock.gateway.tracing import Tracing
-from penstock.gateway.unread import UnreadReplies
-from penstock.gateway.usage import Usage
-from penstock.lifetime import end_process, rest_collector, stop_signals, until_first, write_ready
+from penstock.gateway.limits.queue_watch import Lookout
+from penstock.gateway.models.catalog import Catalog
+from penstock.gateway.models.control import Control
+from penstock.gateway.models.on_demand import Demand
+from penstock.gateway.models.retirement import Leaver
+from penstock.gateway.models.usage import Usage
+from penstock.gateway.operations.dead_letters import DeadLetters
+from penstock.gateway.operations.live_settings import LiveSettings
+from penstock.gateway.operations.tracing import Tracing
+from penstock.gateway.replies.shared import KeyTerms, Sharing
+from penstock.gateway.requests.infer import Extensions, Inference, InferenceLimits
+from penstock.gateway.requests.shared_memory.regions import Regions
+from penstock.gateway.requests.streams import Streams
+from penstock.process import machine
+from penstock.process.lifetime import (
+    end_process,
+    rest_collector,
+    stop_signals,
+    until_first,
+    write_ready,
+)
+from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2
-from penstock.scheduler.cluster_settings import ClusterSettings
-from penstock.scheduler.jobs import QueueLimits
-from penstock.scheduler.keyspace import open_queue
-from penstock.scheduler.letters import Letters
-from penstock.scheduler.link import Links
-from penstock.scheduler.queue import Queue
-from penstock.scheduler.registry import Registry, keep_announcing, leave
-from penstock.scheduler.replies import ReplyReader
-from penstock.scheduler.steadiness import steady
-from penstock.scheduler.wishes import Wishes
+from penstock.scheduler.jobs.dead_letters import Letters
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.types import QueueLimits
+from penstock.scheduler.registry.cluster_settings import ClusterSettings
+from penstock.scheduler.registry.load_requests import Wishes
+from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
+from penstock.scheduler.registry.steadiness import steady
+from penstock.scheduler.replies.reader import ReplyReader
+from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.store.link import Links
 from penstock.settings import GatewaySettings
-from penstock.supervisor import supervise
 
 log = structlog.get_logger()
 
@@ -80,7 +86,7 @@ async def run(settings: GatewaySettings) -> None:
         PortBusy, StoreUnavailable, StoreUnsuitable: it could not begin.
     """
     if settings.processes > 1:
-        await processes.run(settings)
+        await supervisor.run(settings)
         return
     if settings.port and not settings.shared_port:
         check_port(settings.host, settings.port)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support.cluster import Cluster
-from support.stores import redis, valkey
+from support.processes.cluster import Cluster
+from support.processes.stores import redis, valkey
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "examples" / "digits"

@@ -18,7 +18,7 @@ DIST = ROOT / "dist"
 _LIGHT = "import penstock.client"
 _ROLES = """
 import penstock.gateway.app, penstock.scheduler.app, penstock.client
-import penstock.workers.app, penstock.workers.node
+import penstock.workers.app, penstock.workers.node.agent
 from importlib import resources
 from penstock.scheduler import scripts
 found = sorted(p.name for p in (resources.files("penstock.scheduler") / "lua").iterdir())

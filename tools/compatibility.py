@@ -1,7 +1,7 @@
 """Write docs/compatibility.md from the code's own tables, or check that it is what they say.
 
 RPCs come from the service's descriptor, extensions from what ServerMetadata may name, and fields of
-config.pbtxt from `penstock.scheduler.config_fields`. What each is like, where it is not exactly as
+config.pbtxt from `penstock.models.config.fields`. What each is like, where it is not exactly as
 in Triton, is said here in one line for RPCs and extensions, and beside the field for fields.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from penstock.gateway.servicer import EXTENSIONS, SERVICE
+from penstock.gateway.fronts.grpc.inference_service import EXTENSIONS, SERVICE
+from penstock.models.config.fields import FIELDS, Field, Standing
 from penstock.protos import grpc_service_pb2, model_config_pb2
-from penstock.scheduler.config_fields import FIELDS, Field, Standing
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
 
@@ -127,7 +127,7 @@ def main() -> None:
     if not parser.parse_args().check:
         PAGE.write_text(page())
     elif PAGE.read_text() != page():
-        sys.exit(f"{PAGE.name} has drifted: run `make compatibility`")
+        sys.exit(f"{PAGE.name} has drifted: run `make docs`")
 
 
 if __name__ == "__main__":

@@ -14,45 +14,45 @@ from pathlib import Path
 import structlog
 
 import penstock
-from penstock import machine
-from penstock.arena import memory_domain
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
-from penstock.lifetime import rest_collector, stop_signals, write_ready
+from penstock.models.completion import Deployment, complete
+from penstock.models.config import warmup
+from penstock.models.config.model_config import PYTHON
+from penstock.models.config.python_models import is_decoupled
+from penstock.models.files.overrides import check_override, lay_out, override_folder
+from penstock.process import machine
+from penstock.process.lifetime import rest_collector, stop_signals, write_ready
+from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.scheduler import warmup
-from penstock.scheduler.artifact_facts import ArtifactFacts
-from penstock.scheduler.completion import Deployment, complete
-from penstock.scheduler.direct import Notes
-from penstock.scheduler.keys import StageRef
-from penstock.scheduler.keyspace import open_queue
-from penstock.scheduler.link import Link, Links
-from penstock.scheduler.model_config import PYTHON
-from penstock.scheduler.overrides import check_override, lay_out, override_folder
-from penstock.scheduler.python_models import is_decoupled
-from penstock.scheduler.queue import Queue
-from penstock.scheduler.registry import Registry
-from penstock.scheduler.snapshot import Snapshot
-from penstock.scheduler.wishes import Wishes
+from penstock.scheduler.jobs.direct import Notes
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.registry.artifact_facts import ArtifactFacts
+from penstock.scheduler.registry.load_requests import Wishes
+from penstock.scheduler.registry.registry import Registry
+from penstock.scheduler.registry.snapshot import Snapshot
+from penstock.scheduler.store.keys import StageRef
+from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
-from penstock.supervisor import supervise
-from penstock.workers.batch_proof import needs_proof, prove
-from penstock.workers.batching import BatchRules
-from penstock.workers.duty import Duty
-from penstock.workers.execution import Execution
-from penstock.workers.exits import BROKEN, CANNOT_LOAD, DRAINED
-from penstock.workers.heartbeat import Heartbeat
-from penstock.workers.python_execution import PythonExecution
-from penstock.workers.reception import Reception
-from penstock.workers.renewal import Renewal
-from penstock.workers.reshaping import Reshaping
+from penstock.transport.arena import memory_domain
+from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
+from penstock.workers.liveness.heartbeat import Heartbeat
+from penstock.workers.liveness.renewal import Renewal
+from penstock.workers.loading.batch_proof import needs_proof, prove
+from penstock.workers.loading.verified import Copy, wait_for_copy
+from penstock.workers.loading.warming import read_samples, warm_up
+from penstock.workers.run.execution import Execution
+from penstock.workers.run.python_execution import PythonExecution
+from penstock.workers.run.reshaping import Reshaping
 from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
 from penstock.workers.runtimes.python_runtime import PythonRuntime
-from penstock.workers.streaming import StreamingWorker
-from penstock.workers.tempo import tell_regularly
-from penstock.workers.verified import Copy, wait_for_copy
-from penstock.workers.warming import read_samples, warm_up
-from penstock.workers.worker import DeviceBroken, Worker
+from penstock.workers.serve.batch_times import tell_regularly
+from penstock.workers.serve.batching import BatchRules
+from penstock.workers.serve.direct_server import Reception
+from penstock.workers.serve.spec import Duty
+from penstock.workers.serve.streaming import StreamingWorker
+from penstock.workers.serve.worker import DeviceBroken, Worker
 
 log = structlog.get_logger()
 

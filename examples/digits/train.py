@@ -22,9 +22,9 @@ import torch
 from network import Digits, trained
 from torch import Tensor, nn
 
-from penstock.workers.pt2_signature import EXTRA_FILE, TensorSignature, write_extra
-from penstock.workers.sharding.pipeline import Order, shard_onnx, shard_torch
-from penstock.workers.sharding.samples import parse_inputs
+from penstock.sharding.pipeline import Order, shard_onnx, shard_torch
+from penstock.sharding.samples import parse_inputs
+from penstock.workers.runtimes.pt2_signature import EXTRA_FILE, TensorSignature, write_extra
 
 HERE = Path(__file__).parent
 MODEL = HERE / "models" / "digits"

@@ -8,8 +8,8 @@ if __name__ == "__main__" and not sys.flags.safe_path:
 import traceback
 from types import TracebackType
 
-from penstock.lifetime import INTERRUPTED, spare_collector
-from penstock.redaction import hide_arguments, redacted
+from penstock.process.lifetime import INTERRUPTED, spare_collector
+from penstock.process.redaction import hide_arguments, redacted
 
 
 def main() -> None:

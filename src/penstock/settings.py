@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from penstock.clock import LONGEST_MS
 from penstock.errors import InvalidConfiguration
-from penstock.redaction import redacted
+from penstock.process.redaction import redacted
 
 PREFIX = "PENSTOCK_"
 
@@ -98,7 +98,7 @@ class GrpcSettings(RoleSettings):
     Attributes:
         grpc_infer_response_compression_level: of replies to clients that take compressed ones.
         grpc_restricted_protocol: "<protocols>:<key>=<value>", each a rule of
-            `penstock.gateway.restrictions`; in the environment they are parted by semicolons.
+            `penstock.gateway.fronts.grpc.access`; in the environment they are parted by semicolons.
         grpc_keepalive_time: milliseconds of silence after which the server pings.
         grpc_keepalive_timeout: milliseconds that it waits for the answer to a ping.
         grpc_keepalive_permit_without_calls: it pings connections without calls, too.

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import structlog
 
-from penstock.redaction import redacted
+from penstock.process.redaction import redacted
 
 LEVELS = ("debug", "info", "warning", "error")
 

@@ -6,11 +6,11 @@ import secrets
 from pathlib import Path
 
 import pytest
-from chaos.measures import row_of
-from chaos.picture import draw
-from chaos.report import Report
-from chaos.run import Run
-from support.stores import redis, valkey
+from chaos.engine.measures import row_of
+from chaos.engine.picture import draw
+from chaos.engine.report import Report
+from chaos.engine.run import Run
+from support.processes.stores import redis, valkey
 
 LONG = os.environ.get("CHAOS") == "long"
 SHARE = float(os.environ.get("CHAOS_SHARE", "1"))

@@ -13,16 +13,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from chaos.planted import BESIDE_THE_QUEUE, Mutant
-from chaos.planted_batching import SHARED_RUNS
-from chaos.planted_content import CONTENT
-from chaos.planted_direct import HANDED_OVER
-from chaos.planted_doors import WHO_GETS_IN
-from chaos.planted_limits import LIMITED
-from chaos.planted_messages import TOO_MUCH
-from chaos.planted_outages import AWAY
-from chaos.planted_retries import FAILURES
-from chaos.planted_runtime import CUTS, LONG_RUNS
+from chaos.planted.batching import SHARED_RUNS
+from chaos.planted.content import CONTENT
+from chaos.planted.direct import HANDED_OVER
+from chaos.planted.doors import WHO_GETS_IN
+from chaos.planted.fault import BESIDE_THE_QUEUE, Mutant
+from chaos.planted.limits import LIMITED
+from chaos.planted.messages import TOO_MUCH
+from chaos.planted.outages import AWAY
+from chaos.planted.retries import FAILURES
+from chaos.planted.runtime import CUTS, LONG_RUNS
 
 ROOT = Path(__file__).parents[2]
 _LEFT_OUT = (
@@ -45,56 +45,56 @@ MUTANTS = [
         LUA + "lib/settle_job.lua",
         "if v[1] ~= 'leased' or v[2] ~= token then",
         "if v[1] ~= 'leased' then",
-        "tests/redis/test_leases.py::test_only_the_tokens_owner_settles",
+        "tests/redis/jobs/test_leases.py::test_only_the_tokens_owner_settles",
     ),
     Mutant(
         "advance does not look at the token",
         LUA + "advance.lua",
         "if v[1] ~= 'leased' or v[2] ~= token then",
         "if v[1] ~= 'leased' then",
-        "tests/redis/test_leases.py::test_only_the_tokens_owner_advances",
+        "tests/redis/jobs/test_leases.py::test_only_the_tokens_owner_advances",
     ),
     Mutant(
         "a part of a reply is taken from whoever sends it",
         LUA + "chunk.lua",
         "if v[1] ~= 'leased' or v[2] ~= ARGV[1] then",
         "if v[1] ~= 'leased' then",
-        "tests/redis/test_chunks.py::test_a_worker_that_lost_the_job_adds_nothing",
+        "tests/redis/delivery/test_chunks.py::test_a_worker_that_lost_the_job_adds_nothing",
     ),
     Mutant(
         "a part of a reply may be left out",
         LUA + "chunk.lua",
         "elseif index > there + 1 then",
         "elseif false then",
-        "tests/redis/test_chunks.py::test_no_part_is_left_out",
+        "tests/redis/delivery/test_chunks.py::test_no_part_is_left_out",
     ),
     Mutant(
         "two workers' answers are spliced",
         LUA + "chunk.lua",
         "return v[6] == ARGV[4] and 1 or 4",
         "return 1",
-        "tests/cluster/test_decoupled.py::test_a_reply_that_comes_out_otherwise_is_broken_off",
+        "tests/cluster/features/test_decoupled.py::test_a_reply_that_comes_out_otherwise_is_broken_off",
     ),
     Mutant(
         "a slow client fills the memory",
         LUA + "chunk.lua",
         "if ahead >= tonumber(ARGV[5]) or (ahead > 0 and ahead_bytes >= tonumber(ARGV[6])) then",
         "if false then",
-        "tests/cluster/test_decoupled.py::test_a_client_that_does_not_read_holds_up_the_model",
+        "tests/cluster/features/test_decoupled.py::test_a_client_that_does_not_read_holds_up_the_model",
     ),
     Mutant(
         "the gateway passes on again what comes again",
-        "gateway/inbox.py",
+        "gateway/delivery/parts.py",
         "self._waiting.append(chunk.body)\n",
         "self._waiting.extend([chunk.body] * 2)\n",
-        "tests/pure/test_inbox.py::test_parts_are_passed_on_once_in_order",
+        "tests/pure/gateway/delivery/test_parts.py::test_parts_are_passed_on_once_in_order",
     ),
     Mutant(
         "nobody reaps",
-        "scheduler/reaper.py",
+        "scheduler/roles/reaper.py",
         "reaped = await self._queue.reap(partition, most=_MOST)",
         "reaped = Reaped(0, 0, 0, 0, 0)",
-        "tests/redis/test_reap.py::test_the_reaper_does_all_of_it_by_itself_and_outlives_an_outage",
+        "tests/redis/jobs/test_reap.py::test_the_reaper_does_all_of_it_by_itself_and_outlives_an_outage",
     ),
     Mutant(
         "the reply goes out before it is known who may end the job",
@@ -103,11 +103,11 @@ MUTANTS = [
         "  redis.call('XADD', F.replies .. (v[4] or ''), '*', 'id', id, 'code', code, 'message',\n"
         "    message, 'body', reply)\n"
         "  if v[1] ~= 'leased' or v[2] ~= token then",
-        "tests/redis/test_leases.py::test_only_the_tokens_owner_settles",
+        "tests/redis/jobs/test_leases.py::test_only_the_tokens_owner_settles",
     ),
     Mutant(
         "whoever recovers takes a lock that never expires",
-        "scheduler/reaper.py",
+        "scheduler/roles/reaper.py",
         "            reaped = await self._queue.reap(partition, most=_MOST)\n",
         "            link = self._queue._links.to('{p00}')\n"
         "            if not await link.command('SET', '{p00}:lock', '1', 'NX'):\n"
@@ -121,11 +121,11 @@ MUTANTS = [
         LUA + "renew.lua",
         "redis.call('ZADD', KEYS[1], 'XX', ends_ms, ARGV[i])",
         "if i > 2 then redis.call('ZADD', KEYS[1], 'XX', ends_ms, ARGV[i]) end",
-        "tests/redis/test_leases.py::test_renewing_moves_the_end_of_the_lease",
+        "tests/redis/jobs/test_leases.py::test_renewing_moves_the_end_of_the_lease",
     ),
     Mutant(
         "the worker renews nothing",
-        "workers/renewal.py",
+        "workers/liveness/renewal.py",
         "held = self._snapshot()",
         "held = []",
         "tests/chaos/test_hard_requests.py::test_a_job_longer_than_its_lease_is_run_once",
@@ -135,84 +135,84 @@ MUTANTS = [
         LUA + "advance.lua",
         "if v[3] then",
         "if false then",
-        "tests/redis/test_one_place.py::test_a_cancelled_job_goes_to_no_further_stage",
+        "tests/redis/store/test_one_place.py::test_a_cancelled_job_goes_to_no_further_stage",
     ),
     Mutant(
         "nack loses the attempts",
         LUA + "nack.lua",
         "  redis.call('ZREM', F.lease, id)\n",
         "  redis.call('ZREM', F.lease, id)\n  redis.call('HSET', job, 'attempts', 0)\n",
-        "tests/redis/test_giving_up.py::test_the_last_attempt_fails_the_job_with_what_went_wrong",
+        "tests/redis/jobs/test_giving_up.py::test_the_last_attempt_fails_the_job_with_what_went_wrong",
     ),
     Mutant(
         "nack forgets whose lease it is",
         LUA + "nack.lua",
         "if v[1] ~= 'leased' or v[2] ~= token then",
         "if v[1] ~= 'leased' then",
-        "tests/redis/test_giving_up.py::test_only_the_tokens_owner_gives_back",
+        "tests/redis/jobs/test_giving_up.py::test_only_the_tokens_owner_gives_back",
     ),
     Mutant(
         "the gateway does not queue again what the store forgot",
-        "gateway/pending.py",
+        "gateway/delivery/pending.py",
         "        self.tally.count(pending.job.ref, RESUBMITTED)\n        self._submit(pending)\n",
         "        self.tally.count(pending.job.ref, RESUBMITTED)\n",
-        "tests/cluster/test_outage.py::test_a_store_that_lost_everything_serves_again",
+        "tests/cluster/faults/test_outage.py::test_a_store_that_lost_everything_serves_again",
     ),
     Mutant(
         "the gateway does not end what is overdue",
-        "gateway/pending.py",
+        "gateway/delivery/pending.py",
         "if pending.ends_s <= now_s and not",
         "if pending.ends_s < 0 and not",
         "tests/chaos/test_cluster_faults.py::test_t6_an_outage_longer_than_any_deadline[1-killed]",
     ),
     Mutant(
         "the reader skips an entry",
-        "scheduler/replies.py",
+        "scheduler/replies/reader.py",
         "for position, fields in entries:",
         "for position, fields in entries[1:] or entries:",
-        "tests/redis/test_replies.py::test_replies_arrive_in_the_order_in_which_the_jobs_ended",
+        "tests/redis/delivery/test_replies.py::test_replies_arrive_in_the_order_in_which_the_jobs_ended",
     ),
     Mutant(
         "claim ignores the deadline",
         LUA + "claim.lua",
         "if j.deadline <= now_ms then",
         "if false then",
-        "tests/redis/test_claim.py::test_what_is_late_is_ended_with_a_reply_instead_of_begun",
+        "tests/redis/jobs/test_claim.py::test_what_is_late_is_ended_with_a_reply_instead_of_begun",
     ),
     Mutant(
         "claim leaves the job in its queue",
         LUA + "claim.lua",
         "      take(id, j)\n      gone[#gone + 1] = id\n",
         "      take(id, j)\n",
-        "tests/redis/test_one_place.py",
+        "tests/redis/store/test_one_place.py",
     ),
     Mutant(
         "a repeated claim takes other jobs",
         LUA + "claim.lua",
         "if last and string.sub(last, 1, #token + 1) == token .. ' ' then",
         "if false then",
-        "tests/redis/test_claim.py::test_the_same_nonce_gives_the_same_jobs",
+        "tests/redis/jobs/test_claim.py::test_the_same_nonce_gives_the_same_jobs",
     ),
     Mutant(
         "the token is a counter",
-        "scheduler/queue.py",
+        "scheduler/jobs/queue.py",
         'token = f"{worker}.{nonce}"',
         'token = f".{nonce}"',
-        "tests/redis/test_queue_model.py",
+        "tests/redis/jobs/test_queue_model.py",
     ),
     Mutant(
         "a failure spreads to its batch-mates",
-        "workers/execution.py",
+        "workers/run/execution.py",
         "singles = [self.run([work]) for work in batch]",
         "singles = [Ran([_failure(error)], Timing(), error) for _ in batch]",
-        "tests/pure/test_execution.py",
+        "tests/pure/workers/run/test_execution.py",
     ),
     Mutant(
         "a repeated advance is a lost lease once the next stage has settled",
         LUA + "advance.lua",
         "return moved_on and 1 or (ended == 2 and 2 or 0)",
         "return ended == 2 and 2 or 0",
-        "tests/redis/test_leases.py::"
+        "tests/redis/jobs/test_leases.py::"
         "test_advancing_again_is_fine_though_the_next_stage_has_settled",
     ),
     Mutant(
@@ -220,49 +220,49 @@ MUTANTS = [
         LUA + "lib/settle_job.lua",
         "local ended = ended_by(F, id, token)",
         "local ended = 0",
-        "tests/redis/test_leases.py::test_settling_again_is_fine_and_changes_nothing",
+        "tests/redis/jobs/test_leases.py::test_settling_again_is_fine_and_changes_nothing",
     ),
     Mutant(
         "a job is settled and stays",
         LUA + "lib/end_job.lua",
         "    redis.call('UNLINK', unpack(ended_jobs))\n",
         "",
-        "tests/redis/test_conservation.py",
+        "tests/redis/jobs/test_conservation.py",
     ),
     Mutant(
         "what is left of a job has no life time",
         LUA + "lib/end_job.lua",
         "mark, 'PX', ENDED_MS)",
         "mark)",
-        "tests/redis/test_conservation.py",
+        "tests/redis/jobs/test_conservation.py",
     ),
     Mutant(
         "bytes of ended jobs stay counted",
         LUA + "lib/end_job.lua",
         "-tonumber(j.limited))",
         "-0)",
-        "tests/redis/test_enqueue.py::test_bytes_count_until_the_job_has_ended",
+        "tests/redis/jobs/test_enqueue.py::test_bytes_count_until_the_job_has_ended",
     ),
     Mutant(
         "crashes are not counted",
         LUA + "reap.lua",
         "  j.crashes = j.crashes + 1\n",
         "",
-        "tests/redis/test_reap.py::test_two_crashes_the_last_one_alone_set_a_job_aside",
+        "tests/redis/jobs/test_reap.py::test_two_crashes_the_last_one_alone_set_a_job_aside",
     ),
     Mutant(
         "a crashed job goes back into a batch",
         LUA + "reap.lua",
         "'alone', '1', 'crashes',",
         "'crashes',",
-        "tests/redis/test_reap.py::test_a_job_whose_lease_is_over_goes_back_to_run_alone",
+        "tests/redis/jobs/test_reap.py::test_a_job_whose_lease_is_over_goes_back_to_run_alone",
     ),
     Mutant(
         "the same job is accepted twice",
         LUA + "lib/new_job.lua",
         "if redis.call('EXISTS', KEYS[6] .. id, KEYS[7] .. id) > 0 then",
         "if false then",
-        "tests/redis/test_enqueue.py::test_a_job_is_accepted_once",
+        "tests/redis/jobs/test_enqueue.py::test_a_job_is_accepted_once",
     ),
     Mutant(
         "a cancelled id stays cancelled before there is a job of that name",
@@ -270,28 +270,28 @@ MUTANTS = [
         "if v[1] ~= 'waiting' and v[1] ~= 'delayed' then",
         "if not v[1] then redis.call('SET', KEYS[6] .. id, 'cancelled ', 'PX', 15000) end\n"
         "if v[1] ~= 'waiting' and v[1] ~= 'delayed' then",
-        "tests/redis/test_giving_up.py::test_an_unknown_id_stays_unknown",
+        "tests/redis/jobs/test_giving_up.py::test_an_unknown_id_stays_unknown",
     ),
     Mutant(
         "the jobs of a dead gateway stay",
         LUA + "reap.lua",
         "if gone[j.gateway] and not j.cancelled then",
         "if false then",
-        "tests/redis/test_reap.py::test_a_gateway_that_has_left_takes_its_jobs_and_its_stream_along",
+        "tests/redis/jobs/test_reap.py::test_a_gateway_that_has_left_takes_its_jobs_and_its_stream_along",
     ),
     Mutant(
         "a node does not give away what its dead worker held",
-        "workers/keeper.py",
+        "workers/node/supervisor.py",
         "        await _tried(self._office.forsake(self._record.model, self._record.boot_id))\n",
         "",
-        "tests/cluster/test_keeper.py::test_a_worker_that_is_killed_is_mourned_and_started_again",
+        "tests/cluster/faults/test_worker_supervisor.py::test_a_worker_that_is_killed_is_mourned_and_started_again",
     ),
     Mutant(
         "claim keeps no record of what it gave",
         "scheduler/lua/claim.lua",
         "redis.call('SET', KEYS[5], token .. ' ' .. table.concat(taken, ' '), 'PX', RECORD_MS)\n",
         "",
-        "tests/redis/test_claim.py::test_the_same_nonce_gives_the_same_jobs",
+        "tests/redis/jobs/test_claim.py::test_the_same_nonce_gives_the_same_jobs",
     ),
     *BESIDE_THE_QUEUE,
     *HANDED_OVER,

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from chaos.checker import HUNG, check
-from chaos.history import FAIL, INVOKE, OK, UNKNOWN, Event, Recorder, read
+from chaos.engine.checker import HUNG, check
+from chaos.engine.history import FAIL, INVOKE, OK, UNKNOWN, Event, Recorder, read
 
 
 def history(*lines):

@@ -9,12 +9,12 @@ import os
 import signal
 
 import pytest
-from chaos.checker import GRACE_S
-from chaos.clients import Callers, Customers, cancelled_at_random
-from chaos.deployment import LEASE_MS, Deployment, digits, recovered
-from support.load import eventually
-from support.proxy import Proxy
-from support.stores import valkey
+from chaos.engine.checker import GRACE_S
+from chaos.engine.clients import Callers, Customers, cancelled_at_random
+from chaos.engine.deployment import LEASE_MS, Deployment, digits, recovered
+from support.clients.load import eventually
+from support.processes.proxy import Proxy
+from support.processes.stores import valkey
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

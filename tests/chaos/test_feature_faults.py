@@ -6,8 +6,8 @@ import os
 import signal
 
 import pytest
-from chaos.deployment import Deployment
-from chaos.workloads import (
+from chaos.engine.deployment import Deployment
+from chaos.engine.workloads import (
     CHAIN,
     MODELS,
     Bulk,
@@ -17,10 +17,10 @@ from chaos.workloads import (
     expected,
     write_models,
 )
-from support.stores import valkey
+from support.processes.stores import valkey
 
-from penstock.scheduler.keyspace import CLUSTER_PARTITIONS, open_queue
-from penstock.scheduler.link import Links
+from penstock.scheduler.store.keyspace import CLUSTER_PARTITIONS, open_queue
+from penstock.scheduler.store.link import Links
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

@@ -6,15 +6,15 @@ import os
 import signal
 
 import pytest
-from chaos.clients import Patients
-from chaos.deployment import Deployment
-from chaos.history import OK
-from support.onnx_models import write_slow
+from chaos.engine.clients import Patients
+from chaos.engine.deployment import Deployment
+from chaos.engine.history import OK
+from support.models.onnx_models import write_slow
 from support.probe import Probe
 
-from penstock.scheduler.keyspace import open_queue
-from penstock.scheduler.link import Links
-from penstock.scheduler.registry import Registry
+from penstock.scheduler.registry.registry import Registry
+from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.store.link import Links
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

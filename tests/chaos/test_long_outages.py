@@ -13,24 +13,24 @@ import signal
 import grpc
 import numpy as np
 import pytest
-from chaos.clients import Crowd
-from chaos.deployment import Deployment
+from chaos.engine.clients import Crowd
+from chaos.engine.deployment import Deployment
+from chaos.engine.workloads import CHAIN, Chains, Sequences, expected
 from chaos.test_stream_faults import Readers
-from chaos.workloads import CHAIN, Chains, Sequences, expected
-from support.decoupled import write_counter
-from support.ensembles import step, write_ensemble, write_scale
-from support.groups import ClusterGroup, SentinelGroup
-from support.onnx_models import write_accumulator
+from support.models.decoupled import write_counter
+from support.models.ensembles import step, write_ensemble, write_scale
+from support.models.onnx_models import write_accumulator
+from support.models.python_models import config, write_python
 from support.probe import Probe
-from support.proxy import Proxy
-from support.python_models import config, write_python
+from support.processes.groups import ClusterGroup, SentinelGroup
+from support.processes.proxy import Proxy
 
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
-from penstock.scheduler.keys import partition_keys, partition_of
-from penstock.scheduler.keyspace import CLUSTER_PARTITIONS, open_queue
-from penstock.scheduler.link import Links
-from penstock.scheduler.registry import Registry
+from penstock.scheduler.registry.registry import Registry
+from penstock.scheduler.store.keys import partition_keys, partition_of
+from penstock.scheduler.store.keyspace import CLUSTER_PARTITIONS, open_queue
+from penstock.scheduler.store.link import Links
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 

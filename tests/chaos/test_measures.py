@@ -3,10 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
-from chaos.checker import Violation
-from chaos.history import FAIL, INVOKE, OK, Event
-from chaos.measures import faults_of, quantile, recoveries_of, requests_of, row_of
-from chaos.report import Report
+from chaos.engine.checker import Violation
+from chaos.engine.history import FAIL, INVOKE, OK, Event
+from chaos.engine.measures import faults_of, quantile, recoveries_of, requests_of, row_of
+from chaos.engine.report import Report
 
 
 def event(at_s, operation, id_, kind, **facts):

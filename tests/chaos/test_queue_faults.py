@@ -11,15 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
-from chaos.contender import MODEL
-from chaos.contest import Contest
+from chaos.engine.contender import MODEL
+from chaos.engine.contest import Contest
 from support.probe import Probe
-from support.proxy import Proxy
+from support.processes.proxy import Proxy
 from support.waiting import until
 
-from penstock.scheduler.keyspace import open_queue
-from penstock.scheduler.link import Links
-from penstock.scheduler.reaper import Reaper
+from penstock.scheduler.roles.reaper import Reaper
+from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.store.link import Links
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -137,7 +137,7 @@ async def test_killed_reapers_stop_nobody(chance, size, store):
 
 
 def reap_and_be_killed(url, after_s):
-    program = Path(__file__).with_name("reaping.py")
+    program = Path(__file__).with_name("engine") / "reaping.py"
     with subprocess.Popen([sys.executable, str(program), url], stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         time.sleep(after_s)

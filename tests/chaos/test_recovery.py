@@ -12,15 +12,15 @@ import signal
 from statistics import median
 
 import pytest
-from chaos.clients import Patients
-from chaos.deployment import Deployment
-from support.onnx_models import write_slow
+from chaos.engine.clients import Patients
+from chaos.engine.deployment import Deployment
+from support.models.onnx_models import write_slow
 from support.probe import Probe
 from support.waiting import until
 
-from penstock.scheduler.keyspace import open_queue
-from penstock.scheduler.link import Links
-from penstock.scheduler.registry import Registry
+from penstock.scheduler.registry.registry import Registry
+from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.store.link import Links
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 

@@ -5,13 +5,13 @@ import os
 import signal
 
 import pytest
-from chaos.clients import Callers
-from chaos.deployment import MODEL, Deployment, digits, recovered
-from support.groups import ClusterGroup, SentinelGroup
-from support.load import eventually
+from chaos.engine.clients import Callers
+from chaos.engine.deployment import MODEL, Deployment, digits, recovered
+from support.clients.load import eventually
+from support.processes.groups import ClusterGroup, SentinelGroup
 
-from penstock.scheduler.keys import RegistryKeys, partition_of, partition_tag
-from penstock.scheduler.keyspace import CLUSTER_PARTITIONS
+from penstock.scheduler.store.keys import RegistryKeys, partition_of, partition_tag
+from penstock.scheduler.store.keyspace import CLUSTER_PARTITIONS
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

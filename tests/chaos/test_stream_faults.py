@@ -9,10 +9,10 @@ import signal
 import grpc
 import numpy as np
 import pytest
-from chaos.clients import Crowd
-from chaos.deployment import LEASE_MS, Deployment
-from chaos.history import OK
-from support.decoupled import write_counter
+from chaos.engine.clients import Crowd
+from chaos.engine.deployment import LEASE_MS, Deployment
+from chaos.engine.history import OK
+from support.models.decoupled import write_counter
 
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc

@@ -6,14 +6,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.cluster import Cluster
-from support.onnx_models import (
+from support.models.onnx_models import (
     DATATYPES,
     write_add_sub,
     write_identities,
     write_identity,
     write_slow,
 )
+from support.processes.cluster import Cluster
 
 CHECK = (
     *("--measurement-mode", "count_windows", "--measurement-request-count", "10"),

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterator
 import ml_dtypes
 import numpy as np
 import pytest
-from support.echo_server import running
+from support.processes.echo_server import running
 
 from penstock.client import (
     AsyncClient,

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.http2_abuse import KINDS
+from support.clients.http2_abuse import KINDS
 from support.memory import memory_of
-from support.roles import starting
-from support.stores import valkey
+from support.processes.roles import starting
+from support.processes.stores import valkey
 
 SECONDS = float(os.environ.get("HTTP2_ABUSE_S", "1.5"))
 CONNECTIONS = int(os.environ.get("HTTP2_ABUSE_CONNECTIONS", "2000"))
@@ -127,7 +127,7 @@ def neighbour(gateway):
 async def _abuse(kind, address):
     more = [str(CONNECTIONS)] if kind == "connections" else []
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "support.http2_abuse", kind, address, str(SECONDS), *more),
+        *(sys.executable, "-m", "support.clients.http2_abuse", kind, address, str(SECONDS), *more),
         stdout=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[1],
     )
@@ -167,7 +167,7 @@ async def test_abuse_holds_up_nobody_else(
 async def test_no_more_connections_are_held_than_the_limit_says(gateway):
     role, address = gateway
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "support.http2_abuse", "connections", address, "3"),
+        *(sys.executable, "-m", "support.clients.http2_abuse", "connections", address, "3"),
         str(SERVED * 3),
         stdout=asyncio.subprocess.DEVNULL,
         cwd=Path(__file__).parents[1],

@@ -6,10 +6,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from penstock.cli.channel import CallFailed, NoGateway, told
+from penstock.cli.ask.channel import CallFailed, NoGateway, told
 from penstock.client import Client, RetryPolicy, Unavailable, Unreachable
 from penstock.errors import JobFailed
-from penstock.gateway.servicer import SERVICE
+from penstock.gateway.fronts.grpc.inference_service import SERVICE
 from penstock.loadgen.generator import Unreachable as NoServer
 from penstock.loadgen.requests import describe
 from penstock.protos import cluster_pb2, cluster_pb2_grpc

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from penstock.errors import PenstockError
-from penstock.gateway.scraping import DEFAULT_PORT, serving_metrics
+from penstock.gateway.fronts.http.metrics_endpoint import DEFAULT_PORT, serving_metrics
 from penstock.settings import GatewaySettings
 
 

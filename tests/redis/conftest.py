@@ -3,8 +3,8 @@
 import pytest
 from support.probe import Probe
 
-from penstock.scheduler.keyspace import open_queue
-from penstock.scheduler.link import Links
+from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.store.link import Links
 
 
 @pytest.fixture

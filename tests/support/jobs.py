@@ -1,10 +1,10 @@
 """Claimed jobs, as a worker gets them from the queue."""
 
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
-from penstock.scheduler.jobs import Lease
+from penstock.scheduler.jobs.types import Lease
 from penstock.tensors import datatype_of, to_raw
-from penstock.workers.decoding import Decoder
-from penstock.workers.work import PATH
+from penstock.workers.run.decoding import Decoder
+from penstock.workers.run.work import PATH
 
 
 def inference(arrays, *, datatypes=None, outputs=(), request_id="", path=None):

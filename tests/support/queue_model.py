@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from penstock.errors import Code
-from penstock.scheduler.chunks import Added
-from penstock.scheduler.jobs import Held
+from penstock.scheduler.jobs.types import Held
+from penstock.scheduler.replies.chunks import Added
 
 FINE, CANCELLED, LOST = Held.FINE, Held.CANCELLED, Held.LOST
 FULL = "full"

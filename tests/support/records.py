@@ -4,7 +4,7 @@ from google.protobuf import text_format
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.scheduler.snapshot import Snapshot, VersionId, signature_id, worker_id
+from penstock.scheduler.registry.snapshot import Snapshot, VersionId, signature_id, worker_id
 
 MIB = 1 << 20
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from penstock.errors import ArtifactUnusable, InvalidRequest
+from penstock.models.config.model_config import PYTHON
+from penstock.models.files.artifacts import RUNTIMES
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.scheduler.artifacts import RUNTIMES
-from penstock.scheduler.model_config import PYTHON
 from penstock.tensors import Array
 
 ONNX = "onnxruntime"

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from penstock.errors import PenstockError
+from penstock.models.config.dataflow import fits
 from penstock.protos.cluster_pb2 import TensorSpec
-from penstock.scheduler.dataflow import fits
 from penstock.tensors import NUMPY_TYPES, Array
 
 

@@ -12,13 +12,13 @@ from typing import Any, Final, NoReturn, Self
 import structlog
 
 from penstock.errors import ArtifactUnusable, PenstockError
+from penstock.models.config.model_config import datatype_of_config
+from penstock.models.config.python_models import is_decoupled
+from penstock.models.config.reshape import artifact_dims
+from penstock.models.sequencing import hidden_specs
 from penstock.protos import cluster_pb2
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.python_model import Context, Parameters
-from penstock.scheduler.model_config import datatype_of_config
-from penstock.scheduler.python_models import is_decoupled
-from penstock.scheduler.reshape import artifact_dims
-from penstock.scheduler.sequencing import hidden_specs
 from penstock.tensors import Array
 from penstock.workers.runtimes import DeviceRef, Dimensions
 from penstock.workers.runtimes.python_code import CLASS, model_of, raised

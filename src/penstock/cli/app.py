@@ -14,8 +14,8 @@ import typer
 
 from penstock import __version__
 from penstock.errors import PenstockError
-from penstock.lifetime import INTERRUPTED
-from penstock.redaction import redacted
+from penstock.process.lifetime import INTERRUPTED
+from penstock.process.redaction import redacted
 
 
 class Entry(NamedTuple):
@@ -34,18 +34,32 @@ class Entry(NamedTuple):
 _USE, _RUN = "Use a cluster", "Run a cluster"
 
 COMMANDS = (
-    Entry("up", "up:up", _RUN, "Run everything on this machine, until Ctrl-C"),
-    Entry("gateway", "roles:gateway", _RUN, "Run a gateway: the gRPC server that clients talk to"),
-    Entry("scheduler", "roles:scheduler", _RUN, "Run a scheduler: it publishes and places models"),
-    Entry("node", "roles:node", _RUN, "Run this machine's agent: it starts and watches workers"),
-    Entry("worker", "roles:worker", _RUN, "Run one worker: one shard on one device"),
-    Entry("status", "status:status", _USE, "Show nodes, models, stages, workers and queues"),
-    Entry("models", "models:models", _USE, "List, load and unload models"),
-    Entry("jobs", "jobs:jobs", _USE, "See and retry jobs that were set aside"),
-    Entry("infer", "infer:infer", _USE, "Send one request and print the outputs"),
-    Entry("bench", "bench:bench", _USE, "Measure throughput and latency"),
-    Entry("shard", "shard:shard", _USE, "Cut a model into pipeline stages"),
-    Entry("check", "check:check", _USE, "Say what is wrong with this machine, or a repository"),
+    Entry("up", "serve.up:up", _RUN, "Run everything on this machine, until Ctrl-C"),
+    Entry(
+        "gateway",
+        "serve.roles:gateway",
+        _RUN,
+        "Run a gateway: the gRPC server that clients talk to",
+    ),
+    Entry(
+        "scheduler",
+        "serve.roles:scheduler",
+        _RUN,
+        "Run a scheduler: it publishes and places models",
+    ),
+    Entry(
+        "node", "serve.roles:node", _RUN, "Run this machine's agent: it starts and watches workers"
+    ),
+    Entry("worker", "serve.roles:worker", _RUN, "Run one worker: one shard on one device"),
+    Entry("status", "ask.status:status", _USE, "Show nodes, models, stages, workers and queues"),
+    Entry("models", "ask.models:models", _USE, "List, load and unload models"),
+    Entry("jobs", "ask.jobs:jobs", _USE, "See and retry jobs that were set aside"),
+    Entry("infer", "ask.infer:infer", _USE, "Send one request and print the outputs"),
+    Entry("bench", "ask.bench:bench", _USE, "Measure throughput and latency"),
+    Entry("shard", "offline.shard:shard", _USE, "Cut a model into pipeline stages"),
+    Entry(
+        "check", "offline.check:check", _USE, "Say what is wrong with this machine, or a repository"
+    ),
 )
 
 _REMEDIES = {

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from penstock.child_process import python_command
 from penstock.errors import PenstockError
 from penstock.loadgen.outcome import Outcome
 from penstock.loadgen.plan import Plan
+from penstock.process.child_process import python_command
 
 Progress = Callable[[int], None]
 """Told from time to time how many good answers have been counted so far."""

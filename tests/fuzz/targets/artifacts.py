@@ -9,9 +9,9 @@ from fuzz import mutations
 from fuzz.engine import Target
 
 from penstock.errors import ArtifactUnusable, InvalidConfiguration
+from penstock.models.files import artifacts
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.scheduler import artifacts
-from penstock.workers import pt2_signature
+from penstock.workers.runtimes import pt2_signature
 
 BASE = Path(tempfile.mkdtemp(prefix="fuzz-artifacts-")).resolve()
 

@@ -9,12 +9,12 @@ from fuzz import mutations
 from fuzz.engine import Target
 from PIL import Image
 
-from penstock.cli import inputs
-from penstock.cli.inputs import Wanted, read_inputs
+from penstock.cli.ask import inputs
+from penstock.cli.ask.inputs import Wanted, read_inputs
 from penstock.errors import PenstockError
-from penstock.gateway.restrictions import parse_rules
+from penstock.gateway.fronts.grpc.access import parse_rules
 from penstock.loadgen.plan import Plan
-from penstock.scheduler.topology import topology_of
+from penstock.scheduler.store.topology import topology_of
 
 WANTED = (
     Wanted("x", "FP32", (-1, 3)),

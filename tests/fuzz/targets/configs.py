@@ -7,7 +7,7 @@ from fuzz import mutations
 from fuzz.engine import Target
 
 from penstock.errors import InvalidConfiguration
-from penstock.scheduler import model_config
+from penstock.models.config import model_config
 
 DIGITS = Path(__file__).parents[3] / "examples"
 WORDS = (

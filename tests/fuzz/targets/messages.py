@@ -9,20 +9,20 @@ from fuzz.engine import Target
 from google.protobuf import text_format
 
 from penstock.errors import PenstockError
-from penstock.gateway import reading
-from penstock.gateway.content import content_digest
-from penstock.gateway.decoupled import Asked, wants_final
-from penstock.gateway.idempotency import key_of
-from penstock.gateway.sequences import SequenceRules
-from penstock.gateway.streaming import failure
-from penstock.gateway.validation import Rules, admit
+from penstock.gateway.replies.content_digest import content_digest
+from penstock.gateway.replies.idempotency import key_of
+from penstock.gateway.requests import reading
+from penstock.gateway.requests.checks import Rules, admit
+from penstock.gateway.requests.kinds.decoupled import Asked, wants_final
+from penstock.gateway.requests.kinds.sequences import SequenceRules
+from penstock.gateway.requests.streams import failure
+from penstock.models.sequencing import sequence_plan
 from penstock.protos import bounds, cluster_pb2, wire
 from penstock.protos.grpc_service_pb2 import ModelInferRequest, ModelStreamInferResponse
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.scheduler.jobs import ROUTE, Lease
-from penstock.scheduler.sequencing import sequence_plan
+from penstock.scheduler.jobs.types import ROUTE, Lease
 from penstock.tensors import from_raw, pack_bytes
-from penstock.workers.decoding import Decoder
+from penstock.workers.run.decoding import Decoder
 
 CONFIG = text_format.Parse(
     "max_batch_size: 8 dynamic_batching { priority_levels: 2 default_priority_level: 1 }",

@@ -5,14 +5,14 @@ from fuzz.engine import Target
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from penstock.gateway.catalog import parse_version
-from penstock.gateway.guarded import SMALL_BYTES
-from penstock.gateway.load_parameters import check_name, read_terms
-from penstock.gateway.log_settings import log_changes, logging_with
-from penstock.gateway.regions import Regions
-from penstock.gateway.shared_memory import SharedMemory
-from penstock.gateway.shared_tensors import take, uses_regions
-from penstock.gateway.tracing import Tracing
+from penstock.gateway.fronts.grpc.guarded import SMALL_BYTES
+from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
+from penstock.gateway.models.catalog import parse_version
+from penstock.gateway.models.load_parameters import check_name, read_terms
+from penstock.gateway.operations.log_settings import log_changes, logging_with
+from penstock.gateway.operations.tracing import Tracing
+from penstock.gateway.requests.shared_memory.regions import Regions
+from penstock.gateway.requests.shared_memory.tensors import take, uses_regions
 from penstock.protos import bounds, cluster_pb2
 from penstock.protos import grpc_service_pb2 as pb
 

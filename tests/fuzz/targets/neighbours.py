@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from fuzz import mutations
 from fuzz.engine import Target
 
-from penstock.arena import Arena, ArenaReader, is_handle
-from penstock.gateway.lanes import Direct, Lane
-from penstock.lane import (
+from penstock.gateway.delivery.direct.worker_connections import Direct, Lane
+from penstock.scheduler.jobs.types import NewJob, QueueLimits
+from penstock.scheduler.store.keys import StageRef
+from penstock.transport.arena import Arena, ArenaReader, is_handle
+from penstock.transport.lane import (
     Frames,
     Kind,
     LaneEnd,
@@ -18,9 +20,7 @@ from penstock.lane import (
     packed_jobs,
     packed_room,
 )
-from penstock.scheduler.jobs import NewJob, QueueLimits
-from penstock.scheduler.keys import StageRef
-from penstock.workers import reception
+from penstock.workers.serve import direct_server
 
 
 class Transport(asyncio.Transport):
@@ -86,7 +86,7 @@ def worker(data):
         takes_direct=True,
     )
     notes = SimpleNamespace(tell=lambda then=None: then and then(), add=lambda *_: None)
-    caller = reception._Caller(reception.Reception(held, notes), 1)
+    caller = direct_server._Caller(direct_server.Reception(held, notes), 1)
     caller._transport = Transport()
     fed(caller, data)
     caller.connection_lost(None)

@@ -4,9 +4,9 @@ from fuzz import mutations
 from fuzz.engine import Target
 
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.cluster_settings import setting
-from penstock.scheduler.records import SnapshotReader
-from penstock.scheduler.replies import replies_of
+from penstock.scheduler.registry.cluster_settings import setting
+from penstock.scheduler.registry.records import SnapshotReader
+from penstock.scheduler.replies.reader import replies_of
 
 KINDS = (pb.ModelVersion, pb.Placement, pb.Node, pb.Worker, pb.Gateway, pb.Scheduler, pb.Signature)
 HASHES = 15

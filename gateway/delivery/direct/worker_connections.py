@@ -1,0 +1,233 @@
+"""Lanes: this gateway's connections with workers on its machine, each with the jobs that it took.
+
+A lane that ends, or is silent for too long, leaves all of its jobs: none is lost. If it ended with
+its worker, one of them may have been the reason.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+import structlog
+
+from penstock.clock import Clock, monotonic
+from penstock.errors import Code
+from penstock.scheduler.jobs.enqueue_batches import Answered
+from penstock.scheduler.jobs.types import NewJob, QueueLimits
+from penstock.scheduler.replies.reader import Reply
+from penstock.transport.lane import (
+    LEFT,
+    Frames,
+    Kind,
+    LaneEnd,
+    LaneJob,
+    Malformed,
+    ends_in,
+    frame,
+    packed_jobs,
+    room_in,
+    stream_of,
+)
+
+log = structlog.get_logger()
+
+SILENCE_S: Final = 1.0
+"""A worker that has said nothing of its jobs for so long is taken for dead: they are short."""
+
+_CODES: Final = {int(code): code for code in Code}
+_LAST_NUMBER: Final = (1 << 32) - 1
+
+
+class Direct(NamedTuple):
+    """A job that may be handed over, with all that the queue needs to know if it is not.
+
+    Attributes:
+        wanted: somebody waits for it still.
+    """
+
+    job: NewJob
+    limits: QueueLimits
+    answered: Answered
+    wanted: bool = True
+
+
+Left = Callable[[list[Direct]], None]
+"""Gets jobs that a worker will not end."""
+
+
+class Lane(asyncio.Protocol):
+    """The connection with one worker.
+
+    Attributes:
+        room: rows that the worker takes at a time; 0 while it takes none.
+        lost: it has ended.
+    """
+
+    def __init__(
+        self,
+        gateway: str,
+        ended: Callable[[Reply], None],
+        left: Left,
+        broken: Left,
+        free: Callable[[], None],
+        clock: Clock = monotonic,
+    ) -> None:
+        """Make one that is not connected yet.
+
+        Args:
+            gateway: the boot id of this one.
+            ended: gets what became of jobs.
+            left: gets those that the worker has not begun, or says nothing of.
+            broken: gets those that it had when it died.
+            free: is called when the worker has become free, or takes no more.
+        """
+        self._gateway = gateway
+        self._ended = ended
+        self._left = left
+        self._broken = broken
+        self._free = free
+        self._clock = clock
+        self._frames = Frames()
+        self._handed: dict[int, Direct] = {}
+        self._numbers: dict[str, int] = {}
+        self._last_number = 0
+        self.room = 0
+        self._heard_s = 0.0
+        self._asking: list[asyncio.Future[None]] = []
+        # The lane's end is not its worker's death.
+        self._cut = False
+        self._transport: asyncio.Transport | None = None
+        self.lost = False
+
+    def __repr__(self) -> str:
+        return f"Lane(room for {self.room}, {len(self._handed)} jobs)"
+
+    def __contains__(self, job: str) -> bool:
+        return job in self._numbers
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the worker should have said something of its jobs by now."""
+        return bool(self._handed) and self._clock() - self._heard_s > SILENCE_S
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the worker has room, and nothing of this gateway's."""
+        return self.room > 0 and not self._handed and self._transport is not None
+
+    def hand(self, jobs: Iterable[Direct]) -> None:
+        """Give the worker jobs, of no more rows than it has room for; all of them, or none."""
+        if self._transport is None:
+            raise AssertionError("there is nobody to hand them to")
+        taken: list[LaneJob] = []
+        handed: dict[int, Direct] = {}
+        self._heard_s = self._clock()
+        since_us = int(self._heard_s * 1e6)
+        for direct in jobs:
+            job = direct.job
+            number = self._last_number = self._last_number % _LAST_NUMBER + 1
+            handed[number] = direct
+            taken.append(LaneJob(number, job.rows, job.ttl_ms, since_us, job.payload))
+        self._transport.writelines(packed_jobs(taken))
+        self._handed |= handed
+        self._numbers |= {direct.job.id: number for number, direct in handed.items()}
+
+    def forget(self, job: str) -> bool:
+        """Nobody waits for *job* any more; whether the worker has it."""
+        number = self._numbers.pop(job, None)
+        if number is None:
+            return False
+        self._handed[number] = self._handed[number]._replace(wanted=False)
+        return True
+
+    async def noted(self) -> None:
+        """Wait until all that the worker has ended so far is counted, or it is gone."""
+        if self._transport is None:
+            return
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asking.append(told)
+        self._transport.writelines(frame(Kind.NOTED))
+        # A worker that is silent need not be waited for: it ends nothing, either.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SILENCE_S):
+                await told
+
+    def close(self) -> None:
+        """End the connection; what the worker has is left."""
+        self._cut = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """For the transport."""
+        self._transport = stream_of(transport)
+        if self._transport is None:
+            log.warning("another user's process has a worker's name, and is not used")
+            return
+        self._transport.writelines(frame(Kind.HELLO, self._gateway.encode()))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """For the transport."""
+        self.lost, self.room, self._transport = True, 0, None
+        self._tell_noted(len(self._asking))
+        if self._handed:
+            log.info("a lane has ended, its jobs are queued", jobs=len(self._handed), why=str(exc))
+            self._pass_on(list(self._handed), self._left if self._cut else self._broken)
+        self._free()
+
+    def data_received(self, data: bytes) -> None:
+        """For the transport."""
+        self._heard_s = self._clock()
+        try:
+            for kind, content in self._frames.feed(data):
+                self._take(kind, content)
+        except Malformed as error:
+            # None of its jobs is to blame: they are left, not broken.
+            log.warning("a worker is not understood, and is cut off", why=str(error))
+            self.room = 0
+            self.close()
+        self._free()
+
+    def _take(self, kind: int, content: bytes) -> None:
+        if kind == Kind.ENDED:
+            self._hear(ends_in(content))
+        elif kind == Kind.ROOM:
+            self.room = room_in(content)
+        elif kind == Kind.NOTED:
+            self._tell_noted(1)
+        elif kind == Kind.BYE:
+            self.room, self._cut = 0, True
+
+    def _hear(self, ends: Iterable[LaneEnd]) -> None:
+        left: list[int] = []
+        for number, code, message, body in ends:
+            if number not in self._handed or number in left:
+                raise Malformed(f"the worker has no job {number}")
+            if code == LEFT:
+                left.append(number)
+                continue
+            direct = self._take_back(number)
+            if direct.wanted:
+                known = _CODES.get(code, Code.UNKNOWN)
+                self._ended(Reply(direct.job.id, known, message, body))
+        if left:
+            # It says so when it has room again.
+            self.room = 0
+            self._pass_on(left, self._left)
+
+    def _pass_on(self, numbers: Iterable[int], to: Left) -> None:
+        jobs = [direct for direct in map(self._take_back, numbers) if direct.wanted]
+        if jobs:
+            to(jobs)
+
+    def _take_back(self, number: int) -> Direct:
+        direct = self._handed.pop(number)
+        self._numbers.pop(direct.job.id, None)
+        return direct
+
+    def _tell_noted(self, count: int) -> None:
+        for told in self._asking[:count]:
+            if not told.done():
+                told.set_result(None)
+        del self._asking[:count]

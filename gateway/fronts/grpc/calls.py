@@ -1,0 +1,193 @@
+"""Calls: their messages are taken off gRPC as long as there is memory for them.
+
+gRPC reads a call's message only when it is asked to, so what is not asked for stays with its
+client. A message that is not there at once is large, or its client is slow: such calls are refused
+first when the memory becomes scarce, the latest of them first.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+
+from penstock.clock import monotonic
+from penstock.errors import DeadlineExceeded, PenstockError
+from penstock.gateway.fronts.grpc.statuses import Context
+from penstock.gateway.fronts.grpc.unread import SMALL_BYTES, UnreadReplies
+from penstock.gateway.in_flight import Begun
+from penstock.gateway.limits.admission import LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS
+from penstock.gateway.limits.memory import (
+    LOOK_EVERY_S,
+    SCARCE,
+    TIGHT,
+    GatewayFull,
+    MemoryWatch,
+)
+from penstock.retry import Pushback
+
+_SLOW_S: Final = 0.1
+
+_Reading = dict[asyncio.Task[Any], tuple[float, Context]]
+
+
+class Calls:
+    """The calls of one gateway.
+
+    Attributes:
+        begun: those whose messages have been read.
+        unread: their replies that clients have not taken.
+        followers: calls that hear of changes until they leave.
+        refused: how many were refused for want of room.
+    """
+
+    def __init__(
+        self,
+        memory: MemoryWatch,
+        begun: Begun,
+        unread: UnreadReplies,
+        most: int,
+        patience_s: float,
+    ) -> None:
+        """*patience_s*: how long a call's only message may take to arrive."""
+        self._memory = memory
+        self._most = most
+        self._pushback = Pushback(LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS)
+        self._patience_s = patience_s
+        self._reading: _Reading = {}
+        self._waiting: _Reading = {}
+        self._errors: dict[asyncio.Task[Any], PenstockError] = {}
+        self.begun = begun
+        self.unread = unread
+        self.followers = self.refused = 0
+
+    def __repr__(self) -> str:
+        return f"Calls({len(self)} open, {len(self._reading)} being read)"
+
+    def __len__(self) -> int:
+        return len(self._reading) + len(self.begun) + self.followers
+
+    async def read(self, context: Context, *, always: bool = False, begins: bool = True) -> bytes:
+        """The only message of a call.
+
+        Args:
+            always: it says how this gateway is, and is taken whatever else there is.
+            begins: a gateway that stops must see it to its end.
+
+        Raises:
+            GatewayFull: there is no memory for it.
+            DeadlineExceeded: it did not arrive.
+        """
+        if not always:
+            self._check_room()
+        message = await self._read(context, self._reading)
+        if message is None:
+            # Its client has gone, before it sent anything: nobody hears a status.
+            raise asyncio.CancelledError
+        if begins:
+            self.begun.add()
+        return message
+
+    async def messages(self, context: Context) -> AsyncIterator[bytes]:
+        """The messages of a stream; while the memory is full they stay with the client.
+
+        Raises:
+            GatewayFull: there is no memory for one that has begun to arrive.
+        """
+        while True:
+            await self._memory.room()
+            message = await self._read(context, self._waiting)
+            if message is None:
+                return
+            yield message
+
+    def hand_over(self, context: Context, reply: bytes) -> bytes:
+        """*reply*, counted until gRPC has sent it; its call's handler returns it next.
+
+        Raises:
+            RepliesUnread: its client does not read.
+        """
+        size = len(reply)
+        task = asyncio.current_task()
+        if size >= SMALL_BYTES and task is not None:
+            peer = context.peer()
+            self.unread.take(peer, size)
+            task.add_done_callback(lambda _: self.unread.give(peer, size))
+        return reply
+
+    def shed(self) -> None:
+        """End what takes too long to arrive, and, as memory becomes scarce, what is large."""
+        now_s = monotonic()
+        for task, (began_s, context) in self._reading.items():
+            if now_s - began_s > self._patience_s and context.time_remaining() is None:
+                late = DeadlineExceeded("the request did not arrive within the time it had")
+                self._end(task, late)
+        for task in self._in_the_way(now_s):
+            self.refused += 1
+            self._end(task, self._full())
+
+    def busy(self) -> bool:
+        """Whether messages are being read or answered, or replies are unread."""
+        return bool(self._reading or self.unread.held or len(self.begun))
+
+    async def _read(self, context: Context, among: "_Reading") -> bytes | None:
+        """The next message; None when there is no more."""
+        task = asyncio.current_task()
+        if task is None:
+            raise AssertionError("calls have tasks")
+        among[task] = monotonic(), context
+        try:
+            message: Any = await context.read()
+        except asyncio.CancelledError:
+            error = self._errors.pop(task, None)
+            if error is None:
+                raise
+            task.uncancel()
+            raise error from None
+        finally:
+            # A cancelled task keeps its error, which knows this frame: it must not know the task.
+            del among[task], task
+        return None if message is grpc.aio.EOF else bytes(message)
+
+    def _in_the_way(self, now_s: float) -> list[asyncio.Task[Any]]:
+        """Calls to be refused now, so that the memory suffices for the others."""
+        if self._memory.used <= SCARCE:
+            return []
+        if self._memory.used <= TIGHT:
+            # Half of them: the others may fit then.
+            slow = _older(self._reading, now_s - _SLOW_S)
+            return slow[len(slow) // 2 :]
+        # A stream may wait for its next message, and hold nothing: one at a time.
+        return (
+            _older(self._reading, now_s - LOOK_EVERY_S)
+            or _older(self._waiting, now_s - _SLOW_S)[-1:]
+        )
+
+    def _check_room(self) -> None:
+        if self._memory.used > 1:
+            self.refused += 1
+            raise self._full()
+        if len(self) >= self._most:
+            self.refused += 1
+            raise GatewayFull(
+                f"this gateway has as many calls as it may (--max-calls {self._most}); "
+                "try again later",
+                self._pushback.next_ms(),
+            )
+
+    def _full(self) -> GatewayFull:
+        return GatewayFull(
+            "this gateway has as much memory as it may (--max-memory-mib "
+            f"{self._memory.most_mib}); try again later",
+            self._pushback.next_ms(),
+        )
+
+    def _end(self, task: asyncio.Task[Any], error: PenstockError) -> None:
+        if task not in self._errors:
+            self._errors[task] = error
+            task.cancel()
+
+
+def _older(reading: _Reading, than_s: float) -> list[asyncio.Task[Any]]:
+    """Those that began earlier, in the order in which they came."""
+    return [task for task, (began_s, _) in reading.items() if began_s < than_s]

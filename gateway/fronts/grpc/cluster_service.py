@@ -1,0 +1,162 @@
+"""penstock.v1.Cluster: what is running, what has happened, and what was set aside."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+from penstock.gateway.delivery.direct.router import Dispatch
+from penstock.gateway.fronts.grpc.statuses import end_with
+from penstock.gateway.in_flight import Begun
+from penstock.gateway.models.catalog import Catalog
+from penstock.gateway.operations.dead_letters import DeadLetters
+from penstock.gateway.operations.loads import Load, loads_of
+from penstock.models.batch_guess import stopped
+from penstock.models.config.ensembles import is_ensemble
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos import cluster_pb2_grpc
+from penstock.scheduler.decisions.readiness import VersionState
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.registry.registry import Registry
+from penstock.scheduler.registry.snapshot import VersionId
+from penstock.scheduler.store.keys import StageRef
+
+_SAME_NAMES: Final = (
+    *("accepted", "expired", "cancelled", "dead", "crashes", "requeued", "fenced"),
+    *("resubmitted", "refused_full", "refused_late"),
+)
+
+
+class ClusterService(cluster_pb2_grpc.ClusterServicer):
+    """Answers from the catalog, with what the queues hold read anew."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        registry: Registry,
+        queue: Queue,
+        dispatch: Dispatch,
+        letters: DeadLetters,
+        default_timeout_s: float,
+        begun: Begun,
+    ) -> None:
+        self._catalog = catalog
+        self._registry = registry
+        self._queue = queue
+        self._dispatch = dispatch
+        self._letters = letters
+        self._default_timeout_s = default_timeout_s
+        self._begun = begun
+
+    async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse | None:  # noqa: N802
+        """One consistent picture of the cluster."""
+        try:
+            return await self._status(request.model)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the table of statuses decides
+            end_with(context, error)
+            return None
+
+    async def Events(self, request: pb.EventsRequest, context: Any) -> AsyncIterator[pb.Event]:  # noqa: N802
+        """What happens, as it happens."""
+        try:
+            async for event in self._registry.events(request.after_id):
+                yield event
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the table of statuses decides
+            end_with(context, error)
+
+    async def DeadLetters(self, request: pb.DeadLettersRequest, context: Any) -> Any:  # noqa: N802
+        """Jobs that were set aside."""
+        try:
+            return await self._letters.listed(request)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the table of statuses decides
+            end_with(context, error)
+
+    async def RetryDeadLetter(self, request: pb.RetryDeadLetterRequest, context: Any) -> Any:  # noqa: N802
+        """One of them once more, and its reply."""
+        self._begun.add()
+        try:
+            remaining_s = context.time_remaining()
+            if remaining_s is None:
+                remaining_s = self._default_timeout_s
+            return await self._letters.retry(request.job, remaining_s)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the table of statuses decides
+            end_with(context, error)
+
+    async def _status(self, model: str) -> pb.StatusResponse:
+        # Of this moment: what is unloaded while the counters are read was there.
+        snapshot, states = self._catalog.snapshot, self._catalog.states
+        wanted = [(i, v) for i, v in self._catalog.records() if model in ("", i.model)]
+        contents = [v for v in snapshot.contents() if model in ("", v.model)]
+        loads = await loads_of(self._queue, contents)
+        counters = await self._dispatch.statistics((id_, is_ensemble(v)) for id_, v in wanted)
+        return pb.StatusResponse(
+            nodes=snapshot.live_nodes(),
+            gateways=snapshot.live_gateways(),
+            schedulers=snapshot.live_schedulers(),
+            versions=[
+                self._version_status(record, states[id_], loads, counted)
+                for (id_, record), counted in zip(wanted, counters, strict=True)
+            ],
+        )
+
+    def _version_status(
+        self,
+        record: pb.ModelVersion,
+        state: VersionState,
+        loads: Mapping[StageRef, Load],
+        counted: Mapping[str, int],
+    ) -> pb.VersionStatus:
+        id_ = VersionId(record.model, record.version)
+        return pb.VersionStatus(
+            model=id_.model,
+            version=id_.version,
+            state=state.state,
+            reason=state.reason,
+            stages=[
+                self._stage_status(record, stage, loads.get(StageRef(*id_, stage.index), Load()))
+                for stage in record.stages
+            ],
+            counts=_counts(counted),
+            batching=self._batching(record, state),
+        )
+
+    def _batching(self, record: pb.ModelVersion, state: VersionState) -> str:
+        """Whether requests share runs, as `penstock status` shows it."""
+        why = self._catalog.snapshot.unsplittable_of(record)
+        if why:
+            return stopped(why)
+        return state.deployment.batching if state.deployment is not None else ""
+
+    def _stage_status(self, record: pb.ModelVersion, stage: pb.Stage, load: Load) -> pb.StageStatus:
+        place = (record.model, record.version, stage.index)
+        return pb.StageStatus(
+            index=stage.index,
+            artifact=stage.artifact,
+            artifact_bytes=stage.artifact_bytes,
+            workers=[
+                worker
+                for worker in self._catalog.snapshot.live_workers()
+                if (worker.model, worker.version, worker.stage) == place
+            ],
+            replicas_wanted=record.replicas,
+            waiting=load.waiting,
+            oldest_waiting_ms=load.oldest_waiting_ms,
+            leases=load.leases,
+            oldest_lease_ms=load.oldest_lease_ms,
+        )
+
+
+def _counts(counted: Mapping[str, int]) -> pb.VersionCounts:
+    """Those of the statistics that say what became of requests."""
+    return pb.VersionCounts(
+        succeeded=counted.get("success_count", 0),
+        failed=counted.get("fail_count", 0),
+        **{name: counted.get(name, 0) for name in _SAME_NAMES},
+    )

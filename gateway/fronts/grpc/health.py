@@ -1,0 +1,64 @@
+"""grpc.health.v1: whether this process takes requests. It speaks of itself, never of Redis.
+
+The servicer that comes with grpcio-health-checking forgets all who watch a service when one of
+them leaves; here each hears of every change.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from penstock.gateway.fronts.grpc.statuses import Context
+
+_Status = health_pb2.HealthCheckResponse
+
+
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """Check and Watch; not serving until told so.
+
+    Args:
+        services: names that may be asked for; all of them serve, or none does.
+
+    Attributes:
+        watchers: how many hear of changes.
+    """
+
+    def __init__(self, *services: str) -> None:
+        self._services: Final = frozenset({"", *services})
+        self._serving = False
+        self._changed = asyncio.Event()
+        self.watchers = 0
+
+    def say(self, *, serving: bool) -> None:
+        """Tell everybody who asks, and everybody who watches."""
+        self._serving = serving
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def Check(self, request: Any, context: Context) -> Any:  # noqa: N802
+        """The status now; NOT_FOUND for a name that is no service."""
+        if request.service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service '{request.service}'")
+        return _Status(status=self._status_of(request.service))
+
+    async def Watch(self, request: Any, context: Context) -> None:  # noqa: N802
+        """The status now and whenever it changes, until the caller leaves."""
+        told = None
+        self.watchers += 1
+        try:
+            while True:
+                changed, status = self._changed, self._status_of(request.service)
+                if status != told:
+                    await context.write(_Status(status=status))
+                    told = status
+                await changed.wait()
+        finally:
+            self.watchers -= 1
+
+    def _status_of(self, service: str) -> int:
+        status: int = _Status.SERVICE_UNKNOWN
+        if service in self._services:
+            status = _Status.SERVING if self._serving else _Status.NOT_SERVING
+        return status

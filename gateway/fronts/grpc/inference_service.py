@@ -1,0 +1,315 @@
+"""inference.GRPCInferenceService: each RPC of the Open Inference Protocol and of Triton.
+
+Only this module and `server` know gRPC's types. ModelInfer takes and gives bytes as they are on
+the wire, so that nothing is parsed or built twice.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import Message
+
+import penstock
+from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
+from penstock.gateway.delivery.direct.router import Dispatch
+from penstock.gateway.fronts.grpc.calls import Calls
+from penstock.gateway.fronts.grpc.guarded import SMALL_BYTES
+from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
+from penstock.gateway.fronts.grpc.statuses import Context, end_with
+from penstock.gateway.models.catalog import Catalog, ModelUnloaded, parse_version
+from penstock.gateway.models.control import Control
+from penstock.gateway.operations.live_settings import LiveSettings
+from penstock.gateway.operations.statistics import model_statistics
+from penstock.gateway.replies.idempotency import metadata_key, refuse_for_stream
+from penstock.gateway.requests.infer import Inference
+from penstock.gateway.requests.streams import Streams, StreamTerms
+from penstock.models.completion import Deployment
+from penstock.protos import bounds
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.registry.snapshot import VersionId
+
+SERVICE: Final = "inference.GRPCInferenceService"
+
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "classification",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "parameters",
+    "schedule_policy",
+    "sequence",
+    "statistics",
+    "trace",
+)
+"""Triton's extensions of the protocol that are implemented."""
+
+_ENDS_ON_ERROR: Final = "triton_grpc_error"
+"""Metadata of a stream: "true" to end it with the status of its first failure."""
+
+_ALWAYS: Final = frozenset({"ServerLive", "ServerReady", "ModelReady"})
+"""They say how this gateway is, and are answered when nothing else is."""
+
+Method = Callable[[Any, Context], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """What clients manage beside inference."""
+
+    control: Control
+    settings: LiveSettings
+    shared_memory: SharedMemory
+
+
+class InferenceService:
+    """Answers the RPCs from the catalog and through the queue."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        inference: Inference,
+        streams: Streams,
+        administration: Administration,
+        dispatch: Dispatch,
+        server_name: str,
+        calls: Calls,
+    ) -> None:
+        self._catalog = catalog
+        self._inference = inference
+        self._streams = streams
+        self.shared_memory = administration.shared_memory
+        self._dispatch = dispatch
+        self._control = administration.control
+        self._settings = administration.settings
+        self._server_name = server_name
+        self._calls = calls
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """The service, to be added to a server."""
+        service = pb.DESCRIPTOR.services_by_name[SERVICE.rpartition(".")[2]]
+        handlers = {method.name: self._handler_of(method) for method in service.methods}
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    def _handler_of(self, method: Any) -> "grpc.RpcMethodHandler[Any, Any]":
+        if method.name == "ModelInfer":
+            # To gRPC all calls may send several messages: it reads none before it is asked to.
+            return grpc.stream_unary_rpc_method_handler(self._model_infer)
+        if method.name == "ModelStreamInfer":
+            return grpc.stream_stream_rpc_method_handler(self._model_stream_infer)
+        request: Any = getattr(pb, method.input_type.name)
+        response: Any = getattr(pb, method.output_type.name)
+        return grpc.stream_unary_rpc_method_handler(
+            self._answering(method.name, request),
+            response_serializer=response.SerializeToString,
+        )
+
+    def _answering(self, name: str, kind: type[Message]) -> Method:
+        # Files of an override are as large as they are: `read_terms` has a word for that.
+        answer, always = _METHODS[name], name in _ALWAYS
+        most_bytes = None if name == "RepositoryModelLoad" else SMALL_BYTES
+
+        async def respond(_: Any, context: Context) -> Any:
+            try:
+                message = await self._calls.read(context, always=always)
+                self.shared_memory.look_at(context)
+                return await answer(self, bounds.parse(kind, message, most_bytes))
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the table of statuses decides
+                end_with(context, error)
+
+        return respond
+
+    async def _model_infer(self, _: Any, context: Context) -> bytes | None:
+        try:
+            return await self._answer(context)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the table of statuses decides
+            end_with(context, error)
+            return None
+
+    async def _answer(self, context: Context) -> bytes:
+        message = await self._calls.read(context)
+        self.shared_memory.look_at(context)
+        key = metadata_key(context.invocation_metadata())
+        reply = await self._inference.infer(message, context.time_remaining(), key)
+        return self._calls.hand_over(context, reply)
+
+    async def _model_stream_infer(self, _: Any, context: Context) -> None:
+        self._calls.begun.add()
+        self.shared_memory.look_at(context)
+        metadata = dict(context.invocation_metadata() or ())
+        ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"
+        try:
+            refuse_for_stream(metadata)
+            terms = StreamTerms(context.time_remaining, ends_on_error, context.peer())
+            await self._streams.run(self._calls.messages(context), context.write, terms)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the table of statuses decides
+            end_with(context, error)
+
+    async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        """Live: it answers."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        """Ready: it takes requests, and no model is still being loaded."""
+        return pb.ServerReadyResponse(
+            ready=self._catalog.all_settled() and not self._inference.draining
+        )
+
+    async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        """Ready: each stage has a worker. An unknown model is not ready, which is no error."""
+        return pb.ModelReadyResponse(ready=self._catalog.ready(request.name, request.version))
+
+    async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        """Name, version, and the extensions that are implemented."""
+        offered = (
+            (*EXTENSIONS, "system_shared_memory") if self.shared_memory.allowed else EXTENSIONS
+        )
+        return pb.ServerMetadataResponse(
+            name=self._server_name, version=penstock.__version__, extensions=offered
+        )
+
+    async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        """Versions, and inputs and outputs with their full shapes."""
+        id_, deployment = await self._described(request.name, request.version)
+        named = [id_.version] if request.version else self._catalog.versions_of(id_.model)
+        tensor = pb.ModelMetadataResponse.TensorMetadata
+        return pb.ModelMetadataResponse(
+            name=id_.model,
+            versions=[str(version) for version in named],
+            platform=deployment.config.platform,
+            inputs=[
+                tensor(name=s.name, datatype=s.datatype, shape=s.shape) for s in deployment.inputs
+            ],
+            outputs=[
+                tensor(name=s.name, datatype=s.datatype, shape=s.shape) for s in deployment.outputs
+            ],
+        )
+
+    async def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+        """The configuration, completed."""
+        _, deployment = await self._described(request.name, request.version)
+        return pb.ModelConfigResponse(config=deployment.config)
+
+    async def _described(self, model: str, version: str) -> tuple[VersionId, Deployment]:
+        """What the catalog knows of the version; where models are loaded on demand, this loads."""
+        ends_s = self._inference.demand.ends_s(None)
+        while True:
+            try:
+                return self._catalog.described(model, version)
+            except ModelUnloaded as missing:
+                await self._inference.demand.load(missing, ends_s)
+
+    async def model_statistics(
+        self, request: pb.ModelStatisticsRequest
+    ) -> pb.ModelStatisticsResponse:
+        """Statistics of the whole cluster, as of now."""
+        ids = self._statistics_of(request.name, parse_version(request.version))
+        wanted = [(id_, self._catalog.is_ensemble(id_)) for id_ in ids]
+        counters = await self._dispatch.statistics(wanted)
+        return pb.ModelStatisticsResponse(
+            model_stats=[
+                model_statistics(id_.model, id_.version, found)
+                for id_, found in zip(ids, counters, strict=True)
+            ]
+        )
+
+    def _statistics_of(self, model: str, version: int) -> list[VersionId]:
+        ids = sorted(self._catalog.states)
+        if not model:
+            return ids
+        ids = [id_ for id_ in ids if id_.model == model]
+        if not ids:
+            raise InvalidRequest(f"requested model '{model}' is not available")
+        ids = [id_ for id_ in ids if version in (0, id_.version)]
+        if not ids:
+            raise InvalidRequest(f"requested model version is not available for model '{model}'")
+        return ids
+
+    async def repository_index(
+        self, request: pb.RepositoryIndexRequest
+    ) -> pb.RepositoryIndexResponse:
+        """Every version with its state and the reason, and the name of what was never loaded."""
+        if request.repository_name:
+            raise Unimplemented("'repository_name' specification is not supported")
+        entry = pb.RepositoryIndexResponse.ModelIndex
+        found = [
+            entry(
+                name=id_.model,
+                version=str(id_.version) if id_.version else "",
+                state=state.state,
+                reason=state.reason,
+            )
+            for id_, state in self._catalog.states.items()
+            if state.state == "READY" or not request.ready
+        ]
+        if not request.ready:
+            known = {id_.model for id_ in self._catalog.states}
+            found += [entry(name=name) for name in self._catalog.snapshot.offers - known]
+        return pb.RepositoryIndexResponse(models=sorted(found, key=attrgetter("name")))
+
+    async def repository_model_load(
+        self, request: pb.RepositoryModelLoadRequest
+    ) -> pb.RepositoryModelLoadResponse:
+        """Load a model on the whole cluster."""
+        await self._control.load(request)
+        return pb.RepositoryModelLoadResponse()
+
+    async def repository_model_unload(
+        self, request: pb.RepositoryModelUnloadRequest
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Unload a model from the whole cluster."""
+        await self._control.unload(request)
+        return pb.RepositoryModelUnloadResponse()
+
+    async def log_settings(self, request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
+        """What the gateways write to their logs; changed where the request says so."""
+        return await self._settings.change_log(request)
+
+    async def trace_setting(self, request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
+        """Which requests the gateways trace; changed where the request says so."""
+        model = request.model_name
+        if model and not self._catalog.versions_of(model):
+            raise ModelNotFound(f"Request for unknown model: '{model}' is not found")
+        return await self._settings.change_trace(request)
+
+
+def _sharing(
+    answer: Callable[[SharedMemory, Any], Any],
+) -> Callable[[InferenceService, Any], Awaitable[Any]]:
+    async def respond(service: InferenceService, request: Any) -> Any:
+        return answer(service.shared_memory, request)
+
+    return respond
+
+
+_METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = {
+    "ServerLive": InferenceService.server_live,
+    "ServerReady": InferenceService.server_ready,
+    "ModelReady": InferenceService.model_ready,
+    "ServerMetadata": InferenceService.server_metadata,
+    "ModelMetadata": InferenceService.model_metadata,
+    "ModelConfig": InferenceService.model_config,
+    "ModelStatistics": InferenceService.model_statistics,
+    "RepositoryIndex": InferenceService.repository_index,
+    "LogSettings": InferenceService.log_settings,
+    "TraceSetting": InferenceService.trace_setting,
+    "SystemSharedMemoryStatus": _sharing(SharedMemory.system_status),
+    "SystemSharedMemoryRegister": _sharing(SharedMemory.system_register),
+    "SystemSharedMemoryUnregister": _sharing(SharedMemory.system_unregister),
+    "CudaSharedMemoryStatus": _sharing(SharedMemory.cuda_status),
+    "CudaSharedMemoryRegister": _sharing(SharedMemory.cuda_register),
+    "CudaSharedMemoryUnregister": _sharing(SharedMemory.cuda_unregister),
+    "RepositoryModelLoad": InferenceService.repository_model_load,
+    "RepositoryModelUnload": InferenceService.repository_model_unload,
+}

@@ -1,0 +1,94 @@
+"""The RPCs of the shared memory extensions: system regions if allowed, CUDA regions never."""
+
+from penstock.errors import Unimplemented
+from penstock.gateway.fronts.grpc.statuses import Context
+from penstock.gateway.requests.shared_memory.regions import (
+    DISABLED,
+    RegionNotFound,
+    Regions,
+    here,
+    is_here,
+    refuse_strangers,
+)
+from penstock.protos import grpc_service_pb2 as pb
+
+_NO_CUDA = (
+    "CUDA shared memory is not offered: a gateway holds no device; use system shared memory, "
+    "or send tensors in the message"
+)
+
+
+class SharedMemory:
+    """Answers the six RPCs; *regions* is None where clients may not use shared memory."""
+
+    def __init__(self, regions: Regions | None) -> None:
+        self._regions = regions
+
+    @property
+    def allowed(self) -> bool:
+        """Whether clients may use it."""
+        return self._regions is not None
+
+    def look_at(self, context: Context) -> None:
+        """Note for the call of *context* whether it came from this machine."""
+        if self._regions is not None:
+            here.set(is_here(context.peer()))
+
+    def system_status(
+        self, request: pb.SystemSharedMemoryStatusRequest
+    ) -> pb.SystemSharedMemoryStatusResponse:
+        """One region, or all."""
+        regions = self._known()
+        found = [regions.named(request.name)] if request.name else list(regions)
+        status = pb.SystemSharedMemoryStatusResponse.RegionStatus
+        return pb.SystemSharedMemoryStatusResponse(
+            regions={
+                one.name: status(
+                    name=one.name, key=one.key, offset=one.offset, byte_size=one.byte_size
+                )
+                for one in found
+            }
+        )
+
+    def system_register(
+        self, request: pb.SystemSharedMemoryRegisterRequest
+    ) -> pb.SystemSharedMemoryRegisterResponse:
+        """Name a part of a segment."""
+        self._known().register(request.name, request.key, request.offset, request.byte_size)
+        return pb.SystemSharedMemoryRegisterResponse()
+
+    def system_unregister(
+        self, request: pb.SystemSharedMemoryUnregisterRequest
+    ) -> pb.SystemSharedMemoryUnregisterResponse:
+        """Forget one region, or all."""
+        self._known().unregister(request.name)
+        return pb.SystemSharedMemoryUnregisterResponse()
+
+    def cuda_status(
+        self, request: pb.CudaSharedMemoryStatusRequest
+    ) -> pb.CudaSharedMemoryStatusResponse:
+        """There are none."""
+        self._known()
+        if request.name:
+            raise RegionNotFound(f"Unable to find shared memory region: '{request.name}'")
+        return pb.CudaSharedMemoryStatusResponse()
+
+    def cuda_register(
+        self, _: pb.CudaSharedMemoryRegisterRequest
+    ) -> pb.CudaSharedMemoryRegisterResponse:
+        """Refuse: there can be none."""
+        self._known()
+        raise Unimplemented(_NO_CUDA)
+
+    def cuda_unregister(
+        self, _: pb.CudaSharedMemoryUnregisterRequest
+    ) -> pb.CudaSharedMemoryUnregisterResponse:
+        """Nothing to forget: clients tidy up both kinds before they use one."""
+        self._known()
+        return pb.CudaSharedMemoryUnregisterResponse()
+
+    def _known(self) -> Regions:
+        if self._regions is None:
+            raise Unimplemented(DISABLED)
+        refuse_strangers()
+        return self._regions

@@ -1,0 +1,1 @@
+"""The HTTP front: where Prometheus reads metrics."""

@@ -1,0 +1,178 @@
+"""Where metrics are read: a small HTTP server beside the gateway, and the facts that it shows.
+
+One process answers for the whole cluster; the numbers come from Redis with each request.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, NamedTuple
+
+import structlog
+
+from penstock.errors import PenstockError
+from penstock.gateway.delivery.direct.router import Dispatch
+from penstock.gateway.delivery.lending import Lender
+from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.fronts.grpc.calls import Calls
+from penstock.gateway.fronts.grpc.server import PortBusy
+from penstock.gateway.limits.memory import ByteBudget, MemoryWatch
+from penstock.gateway.models.catalog import Catalog
+from penstock.gateway.operations.loads import loads_of
+from penstock.gateway.operations.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
+from penstock.models.config.ensembles import is_ensemble
+from penstock.process.lifetime import write_ready
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.scheduler.jobs.queue import Queue
+from penstock.settings import GatewaySettings
+
+log = structlog.get_logger()
+
+DEFAULT_PORT: Final = 8002
+_ASKING_S: Final = 5.0
+_READING_S: Final = 3.0
+_NOT_FOUND = "404 Not Found", "text/plain", b"metrics are at /metrics\n"
+
+Scrape = Callable[[], Awaitable[bytes]]
+
+
+class Held(NamedTuple):
+    """What this process holds for its clients."""
+
+    pending: PendingTable
+    lender: Lender
+    requests: ByteBudget
+    calls: Calls
+    memory: MemoryWatch
+
+
+class Scraper:
+    """Reads the facts of the moment."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        queue: Queue,
+        dispatch: Dispatch,
+        held: Held,
+        gateway: str,
+    ) -> None:
+        self._catalog = catalog
+        self._queue = queue
+        self._dispatch = dispatch
+        self._held = held
+        self._gateway = gateway
+
+    async def scrape(self) -> bytes:
+        """Metrics as text; only this process's own while Redis is away."""
+        try:
+            async with asyncio.timeout(_READING_S):
+                return render(await self._facts())
+        except (PenstockError, TimeoutError) as error:
+            log.warning("metrics of the cluster cannot be read", error=str(error))
+            return render(Facts(self._own(redis_up=False)))
+
+    async def _facts(self) -> Facts:
+        records = list(self._catalog.records())
+        counters = await self._dispatch.statistics((id_, is_ensemble(r)) for id_, r in records)
+        return Facts(
+            self._own(redis_up=self._queue.link_of("").up),
+            {id_: found for (id_, _), found in zip(records, counters, strict=True)},
+            await loads_of(self._queue, self._catalog.snapshot.contents()),
+            self._catalog.snapshot.live_workers(),
+            {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
+            {id_: _tags(record) for id_, record in records},
+        )
+
+    def _own(self, *, redis_up: bool) -> GatewayFacts:
+        pending, lender, requests, calls, memory = self._held
+        unread = calls.unread
+        return GatewayFacts(
+            self._gateway,
+            len(pending),
+            pending.payload_bytes,
+            lender.lent_bytes,
+            redis_up,
+            memory_bytes=memory.resident_bytes,
+            calls=len(calls),
+            held_bytes=requests.held,
+            unread_bytes=unread.held,
+            refused={
+                "memory": calls.refused,
+                "pending": requests.refused,
+                "unread": unread.refused,
+            },
+            cut_off=unread.cut_off,
+        )
+
+
+def _tags(record: pb.ModelVersion) -> dict[str, str]:
+    return dict(ModelConfig.FromString(record.config).metric_tags)
+
+
+@contextlib.asynccontextmanager
+async def serving_metrics(settings: GatewaySettings, scrape: Scrape) -> AsyncIterator[None]:
+    """Answer HTTP requests for ``/metrics``, where the settings say so.
+
+    Raises:
+        PortBusy: the port that was asked for is in use. If only the default one is, a warning
+            says so, and there are no metrics.
+    """
+    if not settings.metrics:
+        yield
+        return
+    host = settings.metrics_host or settings.host
+    port = DEFAULT_PORT if settings.metrics_port is None else settings.metrics_port
+    try:
+        server = await asyncio.start_server(_Answering(scrape).serve, host, port)
+    except OSError as error:
+        if settings.metrics_port is not None:
+            raise PortBusy(
+                f"cannot serve metrics at {host}:{port}: {error.strerror}; choose another port "
+                "with --metrics-port, or none with --no-metrics"
+            ) from error
+        log.warning("no metrics: the port is in use; choose one with --metrics-port", port=port)
+        yield
+        return
+    async with server:
+        shown = f"[{host}]" if ":" in host else host
+        address = f"{shown}:{server.sockets[0].getsockname()[1]}"
+        log.info("serving metrics", address=address)
+        write_ready(settings.metrics_file, address)
+        yield
+
+
+class _Answering:
+    """HTTP as far as scrapers need it: one request on each connection."""
+
+    def __init__(self, scrape: Scrape) -> None:
+        self._scrape = scrape
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+            try:
+                async with asyncio.timeout(_ASKING_S):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                method, _, rest = head.decode("latin-1").partition(" ")
+                status, kind, body = await self._answer(method, rest.split(" ", 1)[0])
+                lines = (
+                    f"HTTP/1.1 {status}",
+                    f"Content-Type: {kind}",
+                    f"Content-Length: {len(body)}",
+                    "Connection: close",
+                )
+                writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+                writer.write(b"" if method == "HEAD" else body)
+                await writer.drain()
+            except asyncio.LimitOverrunError:
+                log.debug("a request for metrics was too long")
+            finally:
+                writer.close()
+
+    async def _answer(self, method: str, target: str) -> tuple[str, str, bytes]:
+        if method not in {"GET", "HEAD"}:
+            return "405 Method Not Allowed", "text/plain", b"metrics can only be read\n"
+        if target.partition("?")[0] != "/metrics":
+            return _NOT_FOUND
+        return "200 OK", CONTENT_TYPE, await self._scrape()

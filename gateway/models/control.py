@@ -1,0 +1,270 @@
+"""Control: clients load and unload models, and hear when the whole cluster has done it.
+
+What a client wants becomes a wish in the registry; a scheduler answers it, nodes start or stop
+workers, and this gateway watches the snapshots until all of it is true.
+"""
+
+import contextlib
+import uuid
+from collections import Counter
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Final
+
+from penstock.clock import monotonic
+from penstock.errors import Code, InvalidRequest, PenstockError, Unimplemented
+from penstock.gateway.models.catalog import Catalog
+from penstock.gateway.models.load_parameters import LoadFailed, LoadTerms, check_name, read_terms
+from penstock.gateway.offload import Offload
+from penstock.models.config.ensembles import needs, users
+from penstock.protos import cluster_pb2
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos.bounds import SHORT_BYTES
+from penstock.scheduler.decisions.readiness import VersionState
+from penstock.scheduler.registry.load_requests import NEEDED, Wishes
+from penstock.scheduler.registry.snapshot import Snapshot, VersionId
+
+BY_WISH: Final = frozenset({"explicit", "on-demand"})
+"""Control modes in which clients say what is loaded."""
+
+MOST_UNKNOWN: Final = 1000
+"""Names at a time that clients want loaded and no repository has; a minute later they are gone."""
+
+MOST_FILE_SIZES: Final = 16
+"""So many times what one load's files may take, those of all models may take in Redis."""
+
+_STOPPING_S: Final = 30.0
+_LOST_S: Final = 5.0
+
+Answered = pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
+
+
+class ControlRefused(PenstockError):
+    """This cluster does not load and unload models at its clients' wish, or cannot now."""
+
+    code = Code.UNAVAILABLE
+
+
+class Control:
+    """Loads and unloads models through the registry.
+
+    Attributes:
+        waiting: how many loads are under way, by model.
+    """
+
+    def __init__(
+        self, catalog: Catalog, wishes: Wishes, most_file_mib: int, *, allow_code: bool = False
+    ) -> None:
+        """*allow_code*: files that come with a load may be code."""
+        self._catalog = catalog
+        self._wishes = wishes
+        self._most_file_mib = most_file_mib
+        self._allow_code = allow_code
+        self._offload = Offload()
+        self.waiting: Counter[str] = Counter()
+
+    async def load(self, request: pb.RepositoryModelLoadRequest) -> None:
+        """Load, or load anew; return when each stage of each version has its replicas ready.
+
+        Raises:
+            InvalidRequest, ControlRefused, LoadFailed: with Triton's words, where it has any.
+        """
+        self._check(request)
+        model = request.model_name
+        terms = await self._terms(request)
+        self._check_room(model, sum(map(len, terms.files.values())))
+        self.waiting[model] += 1
+        try:
+            await self._loaded(await self._wish_for(model, terms))
+        finally:
+            self.waiting[model] -= 1
+            if not self.waiting[model]:
+                # Clients make the names up.
+                del self.waiting[model]
+
+    async def unload(self, request: pb.RepositoryModelUnloadRequest) -> None:
+        """Unload; return when requests in work are answered and the workers are gone.
+
+        A model that nobody knows is unloaded. With `unload_dependents`, the models that an ensemble
+        is made of are unloaded as well, but for those that a client loaded by name and those that
+        another ensemble needs.
+
+        Raises:
+            InvalidRequest, ControlRefused: with Triton's words.
+        """
+        self._check(request)
+        dependents = request.parameters.get("unload_dependents")
+        if dependents is not None and dependents.WhichOneof("parameter_choice") != "bool_param":
+            raise InvalidRequest(
+                "invalid value type for 'unload_dependents' parameter, expected bool_param."
+            )
+        model = request.model_name
+        if not self._knows(model):
+            return
+        others = _dependents(model, self._catalog.snapshot) if _is_true(dependents) else []
+        wishes = [
+            cluster_pb2.Wish(model=name, id=new_id(), unload=True, time_ms=self._now_ms())
+            for name in (model, *others)
+        ]
+        for wish in wishes:
+            await self._wishes.wish(wish)
+        for wish in wishes:
+            await self._unloaded(wish)
+
+    async def _terms(self, request: pb.RepositoryModelLoadRequest) -> LoadTerms:
+        """The terms of a load; what is long is read beside the event loop."""
+        read = partial(read_terms, request, self._most_file_mib, allow_code=self._allow_code)
+        if request.ByteSize() <= SHORT_BYTES:
+            return read()
+        return await self._offload.run(read)
+
+    async def _loaded(self, wish: cluster_pb2.Wish) -> None:
+        """Wait until the model of *wish* is loaded, as the latest wish for it has it."""
+        async with contextlib.aclosing(self._latest(wish)) as wishes:
+            async for latest in wishes:
+                if self._is_loaded(latest, self._catalog.snapshot):
+                    return
+
+    async def _latest(self, wish: cluster_pb2.Wish) -> AsyncGenerator[cluster_pb2.Wish, None]:
+        """The wish that counts for the model, with each snapshot from *wish* on."""
+        seen, late_s = False, monotonic() + _LOST_S
+        while True:
+            latest = self._catalog.snapshot.wishes.get(wish.model)
+            seen = seen or (latest is not None and latest.id == wish.id)
+            if latest is not None and (seen or monotonic() > late_s):
+                yield latest
+            elif monotonic() > late_s:
+                # Redis forgot it.
+                await self._wishes.wish(wish)
+                late_s = monotonic() + _LOST_S
+            self._check_schedulers()
+            await self._catalog.turn()
+
+    def _check(self, request: Answered) -> None:
+        if request.repository_name:
+            raise Unimplemented("'repository_name' specification is not supported")
+        self._check_schedulers()
+        if self._catalog.mode not in BY_WISH:
+            raise ControlRefused(
+                "explicit model load / unload is not allowed if polling is enabled"
+            )
+        check_name(request.model_name)
+
+    def _check_room(self, model: str, size: int) -> None:
+        """Refuse a load that would be one too many of what clients alone can make up.
+
+        Raises:
+            ControlRefused: there are enough names that no repository has, or bytes of files.
+        """
+        snapshot = self._catalog.snapshot
+        invented = (snapshot.wishes.keys() | self.waiting.keys()) - self._there()
+        if model not in invented and model not in self._there() and len(invented) >= MOST_UNKNOWN:
+            raise ControlRefused(
+                f"{len(invented)} models that no repository has were asked for within a minute; "
+                "try again later"
+            )
+        kept = sum(int(told.split()[0]) for told in snapshot.files.values())
+        if size and kept + size > MOST_FILE_SIZES * self._most_file_mib << 20:
+            raise ControlRefused(
+                f"the files of models that were loaded with files take {kept >> 20} MiB in Redis: "
+                "unload some of them, or raise --max-override-mib"
+            )
+
+    def _there(self) -> set[str]:
+        """Models that a repository has, or that run."""
+        snapshot = self._catalog.snapshot
+        return {content.model for content in snapshot.contents()} | set(snapshot.offers)
+
+    def _check_schedulers(self) -> None:
+        if self._catalog.snapshot.control_mode() is None:
+            raise ControlRefused(
+                "no scheduler with a model repository is running: start one with "
+                "'penstock scheduler --models DIR'"
+            )
+
+    async def _wish_for(self, model: str, terms: LoadTerms) -> cluster_pb2.Wish:
+        wish = cluster_pb2.Wish(model=model, id=new_id(), time_ms=self._now_ms())
+        if terms.config is not None:
+            wish.config = terms.config.SerializeToString(deterministic=True)
+        for path, content in sorted(terms.files.items()):
+            digest = await self._wishes.keep(content)
+            wish.files.add(path=path, digest=digest, size=len(content))
+        await self._wishes.wish(wish)
+        return wish
+
+    def _is_loaded(self, wish: cluster_pb2.Wish, snapshot: Snapshot) -> bool:
+        if wish.unload:
+            raise LoadFailed(wish.model, wish.reason or "it was unloaded meanwhile")
+        answer = snapshot.answers.get(wish.model)
+        if answer is None or answer.wish != wish.id:
+            return False
+        if answer.error:
+            raise LoadFailed(wish.model, answer.error)
+        states = {
+            id_: state
+            for id_, state in self._catalog.rollout.newest.items()
+            if id_.model == wish.model
+        }
+        if not states:
+            raise LoadFailed(wish.model, "no version is available")
+        failures = [self._failure(id_, state) for id_, state in states.items()]
+        told = "; ".join(failure for failure in failures if failure)
+        if told:
+            raise LoadFailed(wish.model, told)
+        return all(state.complete for state in states.values())
+
+    async def _unloaded(self, wish: cluster_pb2.Wish) -> None:
+        give_up_s = monotonic() + _STOPPING_S
+        async with contextlib.aclosing(self._latest(wish)) as wishes:
+            async for latest in wishes:
+                # Another one counts by now: then somebody else decides.
+                late = monotonic() > give_up_s
+                if latest.id != wish.id or _is_gone(wish, self._catalog.snapshot, late=late):
+                    return
+
+    def _failure(self, id_: VersionId, state: VersionState) -> str:
+        if state.state != "UNAVAILABLE":
+            return ""
+        if state.crowded and self._catalog.mode == "on-demand":
+            # A scheduler makes room, or gives up.
+            return ""
+        return f"version {id_.version}: {state.reason}" if id_.version else state.reason
+
+    def _knows(self, model: str) -> bool:
+        return model in self._there() or model in self._catalog.snapshot.wishes
+
+    def _now_ms(self) -> int:
+        return self._catalog.snapshot.now_ms
+
+
+def _is_gone(wish: cluster_pb2.Wish, snapshot: Snapshot, *, late: bool) -> bool:
+    """Whether the model takes no requests, and its workers have ended unless it is *late*."""
+    answer = snapshot.answers.get(wish.model)
+    if answer is None or answer.wish != wish.id:
+        return False
+    if any(one.record.model == wish.model for one in snapshot.retiring):
+        return False
+    return late or not any(worker.model == wish.model for worker in snapshot.live_workers())
+
+
+def _is_true(parameter: pb.ModelRepositoryParameter | None) -> bool:
+    return parameter is not None and parameter.bool_param
+
+
+def _dependents(ensemble: str, snapshot: Snapshot) -> list[str]:
+    """Models that were loaded for *ensemble*, or for one in it, and that no other one needs."""
+    used_by = users(snapshot.versions.values())
+    going = [ensemble]
+    for model in going:
+        for record in snapshot.versions_of(model):
+            for needed in needs(record):
+                wish = snapshot.wishes.get(needed)
+                loaded_for_it = wish is not None and wish.reason.startswith(NEEDED)
+                if loaded_for_it and needed not in going and used_by[needed] <= set(going):
+                    going.append(needed)
+    return going[1:]
+
+
+def new_id() -> str:
+    """The id of a new wish."""
+    return uuid.uuid4().hex[:16]

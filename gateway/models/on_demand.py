@@ -1,0 +1,145 @@
+"""Demand: where models are loaded on demand, the first request for one loads it, and waits.
+
+The request waits here and not in the queue: until a worker has seen the model, nobody knows what
+its inputs are. Requests for models that are loaded never come here.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from penstock.clock import Deadline, monotonic
+from penstock.errors import Code, DeadlineExceeded, PenstockError
+from penstock.gateway.models.catalog import Catalog, ModelUnloaded
+from penstock.gateway.models.control import new_id
+from penstock.protos import cluster_pb2
+from penstock.scheduler.registry.load_requests import Wishes
+
+_LOST_S: Final = 5.0
+
+
+class DemandFailed(PenstockError):
+    """The model that a request is for cannot be loaded now."""
+
+    code = Code.UNAVAILABLE
+
+    def __init__(self, model: str, why: str) -> None:
+        super().__init__(f"failed to load '{model}', {why}")
+
+
+@dataclass(slots=True)
+class _Wait:
+    """One request that waits.
+
+    Attributes:
+        wish: the id of the wish that it waits for; None while it knows of none.
+        seen: it was seen in the registry.
+        late_s: when a wish that was not seen counts as lost.
+    """
+
+    wish: str | None = None
+    seen: bool = False
+    late_s: float = 0.0
+
+    def follow(self, wish: str, *, seen: bool) -> None:
+        self.wish, self.seen, self.late_s = wish, seen, monotonic() + _LOST_S
+
+
+class Demand:
+    """Loads models that requests are for.
+
+    Attributes:
+        waiting: how many requests wait, by model.
+    """
+
+    def __init__(self, catalog: Catalog, wishes: Wishes, default_timeout_s: float) -> None:
+        """*default_timeout_s*: for requests without a deadline."""
+        self._catalog = catalog
+        self._wishes = wishes
+        self._default_timeout_s = default_timeout_s
+        self._replaced: dict[str, tuple[str, float]] = {}
+        self.waiting: Counter[str] = Counter()
+
+    def ends_s(self, remaining_s: float | None) -> float:
+        """When a request that begins now is late, on this process's clock."""
+        lasting_s = self._default_timeout_s if remaining_s is None else remaining_s
+        return Deadline.after(lasting_s).at_s
+
+    async def load(self, missing: ModelUnloaded, ends_s: float) -> None:
+        """Wait until a version takes requests, or is known never to; wish for it if need be.
+
+        Args:
+            ends_s: the request's deadline, on this process's clock.
+
+        Raises:
+            DemandFailed: why it cannot be loaded.
+            DeadlineExceeded: it took too long.
+        """
+        model = missing.model
+        self.waiting[model] += 1
+        wait = _Wait()
+        try:
+            while self._catalog.lacks(model, missing.number):
+                await self._look(model, wait)
+                left_s = ends_s - monotonic()
+                if left_s <= 0 or not await self._catalog.turn(left_s):
+                    raise DeadlineExceeded(
+                        f"the deadline passed while '{model}' was being loaded: "
+                        f"{self._reason(model)}"
+                    )
+        finally:
+            self.waiting[model] -= 1
+            if not self.waiting[model]:
+                del self.waiting[model]
+
+    async def _look(self, model: str, wait: _Wait) -> None:
+        snapshot = self._catalog.snapshot
+        latest, answer = snapshot.wishes.get(model), snapshot.answers.get(model)
+        failed = (
+            latest is not None
+            and answer is not None
+            and answer.wish == latest.id
+            and answer.error != ""
+        )
+        if wait.wish is None:
+            if latest is None or latest.unload or failed:
+                await self._wish(latest, model, wait)
+            else:
+                wait.follow(latest.id, seen=True)
+        elif latest is not None and latest.id == wait.wish:
+            wait.seen = True
+            if failed and answer is not None:
+                raise DemandFailed(model, answer.error)
+        elif wait.seen and latest is not None and latest.unload:
+            raise DemandFailed(model, latest.reason or "it was unloaded meanwhile")
+        elif wait.seen or monotonic() > wait.late_s:
+            wait.wish = None
+
+    async def _wish(self, latest: cluster_pb2.Wish | None, model: str, wait: _Wait) -> None:
+        """Wish for *model*, unless another request has done so already."""
+        replaced = latest.id if latest is not None else ""
+        before, until_s = self._replaced.get(model, (None, 0.0))
+        if before == replaced and monotonic() < until_s:
+            return
+        # For a while: that wish may get lost, or be forgotten, and then somebody must wish again.
+        self._replaced[model] = replaced, monotonic() + _LOST_S
+        wish = cluster_pb2.Wish(
+            model=model, id=new_id(), time_ms=self._catalog.snapshot.now_ms, reason="asked for"
+        )
+        if latest is not None and latest.unload and latest.reason:
+            # It made room: what came with the load before comes with this one.
+            wish.files.extend(latest.files)
+            if latest.HasField("config"):
+                wish.config = latest.config
+        try:
+            if await self._wishes.wish_instead(latest, wish):
+                wait.follow(wish.id, seen=False)
+        except BaseException:
+            # Its client may have given up in the middle.
+            self._replaced.pop(model, None)
+            raise
+
+    def _reason(self, model: str) -> str:
+        newest = self._catalog.rollout.newest.items()
+        told = [state.reason for id_, state in newest if id_.model == model and state.reason]
+        return "; ".join(told) or "it waits for a scheduler"

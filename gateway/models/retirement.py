@@ -1,0 +1,65 @@
+"""Leaving: this gateway tells the cluster which retiring contents it needs no more.
+
+A content's workers are stopped when every gateway has left it. A gateway leaves one once it sends
+nothing there any more, and nothing that it sent is unanswered; then it never goes back.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from penstock.errors import PenstockError
+from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.models.catalog import Catalog
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.registry.registry import Registry
+from penstock.scheduler.registry.snapshot import Retiring
+from penstock.scheduler.store.keys import StageRef
+
+log = structlog.get_logger()
+
+_LOOK_EVERY_S: Final = 0.05
+
+
+class Leaver:
+    """Keeps the contents that this gateway has left in its *record*."""
+
+    def __init__(
+        self, catalog: Catalog, pending: PendingTable, registry: Registry, record: pb.Gateway
+    ) -> None:
+        self._catalog = catalog
+        self._pending = pending
+        self._registry = registry
+        self._record = record
+
+    async def run(self) -> None:
+        """Look, and tell, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if not self.look():
+                continue
+            try:
+                await self._registry.announce(self._record)
+            except PenstockError as error:
+                # The gateway's next word in a second says it as well.
+                log.warning("announcing failed", error=str(error))
+
+    def look(self) -> bool:
+        """Bring the record up to date; returns whether it changed."""
+        retiring = self._catalog.snapshot.retiring
+        leaving = {one.left for one in self._catalog.rollout.leaving if self._is_quiet(one)}
+        left = frozenset(
+            one.left for one in retiring if one.left in leaving or one.left in self._catalog.left
+        )
+        if left == self._catalog.left:
+            return False
+        self._catalog.left = left
+        self._record.left[:] = sorted(left)
+        return True
+
+    def _is_quiet(self, one: Retiring) -> bool:
+        record = one.record
+        return not self._pending.waiting_for(
+            StageRef(record.model, record.version, 0, record.generation)
+        )

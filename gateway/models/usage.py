@@ -1,0 +1,65 @@
+"""Usage: this gateway tells the cluster which models it has requests for, once a second.
+
+Only where models are loaded on demand: who is used is not unloaded to make room. One call a
+second for all of them, and none while there are no requests.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from penstock.clock import monotonic
+from penstock.errors import PenstockError
+from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.models.catalog import Catalog
+from penstock.gateway.models.control import Control
+from penstock.gateway.models.on_demand import Demand
+from penstock.scheduler.registry.load_requests import Wishes
+
+log = structlog.get_logger()
+
+_TELL_EVERY_S: Final = 1.0
+
+
+class Usage:
+    """Collects what is used, and tells it."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        pending: PendingTable,
+        demand: Demand,
+        control: Control,
+        wishes: Wishes,
+    ) -> None:
+        self._catalog = catalog
+        self._pending = pending
+        self._demand = demand
+        self._control = control
+        self._wishes = wishes
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        while True:
+            await asyncio.sleep(_TELL_EVERY_S)
+            ago_ms = self.take()
+            if not ago_ms or self._catalog.mode != "on-demand":
+                continue
+            try:
+                await self._wishes.use(ago_ms)
+            except PenstockError as error:
+                log.warning("telling what is used failed", error=str(error))
+
+    def take(self) -> dict[str, int]:
+        """How long ago each model was used, in ms, of those that were since the last call.
+
+        A model that requests wait for is used now.
+        """
+        now_s = monotonic()
+        used_s, self._catalog.used_s = self._catalog.used_s, {}
+        ago_ms = {model: int((now_s - at_s) * 1000) for model, at_s in used_s.items()}
+        now = self._pending.models()
+        for waiting in (self._demand.waiting, self._control.waiting):
+            now |= {model for model, count in waiting.items() if count}
+        return ago_ms | dict.fromkeys(now, 0)

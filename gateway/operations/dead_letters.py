@@ -1,0 +1,144 @@
+"""Dead letters as operators see them: what was set aside, and one more try."""
+
+from functools import partial
+
+from penstock.clock import bounded_ms, monotonic
+from penstock.errors import Code, PenstockError
+from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.models.catalog import Catalog
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos.grpc_service_pb2 import ModelInferRequest
+from penstock.scheduler.jobs.dead_letters import Letter, Letters
+from penstock.scheduler.jobs.types import NewJob, QueueLimits
+from penstock.scheduler.store.keys import StageRef
+
+_NO_LIMITS = QueueLimits()
+
+
+class NoLetter(PenstockError):
+    """No dead letter is about this job."""
+
+    code = Code.NOT_FOUND
+
+    def __init__(self, job: str) -> None:
+        super().__init__(
+            f"there is no dead letter of job '{job}'; 'penstock jobs dead ls' lists those there are"
+        )
+        self.job = job
+
+
+class ContentReplaced(PenstockError):
+    """The job died in a later stage of a content that is no longer served."""
+
+    code = Code.FAILED_PRECONDITION
+
+    def __init__(self, letter: Letter) -> None:
+        super().__init__(
+            f"job {letter.job} was set aside in stage {letter.ref.stage} of a content of "
+            f"'{letter.ref.model}' version {letter.ref.version} that has been replaced since, and "
+            "what it carries are that content's tensors; send the request again"
+        )
+
+
+class RetryNeedsStream(PenstockError):
+    """The job was for a model whose responses nobody would be there to take."""
+
+    code = Code.FAILED_PRECONDITION
+
+    def __init__(self, letter: Letter) -> None:
+        super().__init__(
+            f"'{letter.ref.model}' is decoupled: any number of responses would come to job "
+            f"{letter.job}, and only a stream carries them; send the request again"
+        )
+
+
+class DeadLetters:
+    """Lists dead letters, and retries them on behalf of whoever asks."""
+
+    def __init__(
+        self, letters: Letters, catalog: Catalog, pending: PendingTable, gateway: str
+    ) -> None:
+        self._letters = letters
+        self._catalog = catalog
+        self._pending = pending
+        self._gateway = gateway
+
+    async def listed(self, request: pb.DeadLettersRequest) -> pb.DeadLettersResponse:
+        """Those of a model, or of all; one job's with its inputs.
+
+        Raises:
+            NoLetter: one job was asked for, and there is none of it.
+        """
+        if not request.job:
+            found = await self._letters.listed(request.model)
+            return pb.DeadLettersResponse(letters=[_message(letter) for letter in found])
+        letter = await self._of_job(request.job)
+        message = _message(letter)
+        payload = await self._letters.payload(letter)
+        if payload is not None:
+            carried = ModelInferRequest.FromString(payload)
+            message.request_id = carried.id
+            message.inputs.extend(
+                pb.TensorSpec(name=one.name, datatype=one.datatype, shape=one.shape)
+                for one in carried.inputs
+            )
+        return pb.DeadLettersResponse(letters=[message])
+
+    async def retry(self, job: str, remaining_s: float) -> pb.RetryDeadLetterResponse:
+        """Run the letter's job once more, alone, and wait for its reply.
+
+        The job is a new one: its first caller has had an error. It runs on the version's present
+        content, which may be the one that does better.
+
+        Raises:
+            NoLetter, LetterGone, ContentReplaced, RetryNeedsStream: it cannot be retried.
+            PenstockError: how it ended; the letter is still there, or a new one in its place.
+        """
+        letter = await self._of_job(job)
+        again = NewJob(
+            id=self._pending.next_id(),
+            gateway=self._gateway,
+            ref=self._ref(letter),
+            priority=0,
+            rows=letter.rows,
+            ttl_ms=bounded_ms(remaining_s),
+            begin_within_ms=0,
+            payload=await self._letters.payload(letter) or b"",
+        )
+
+        began_s = monotonic()
+        submit = partial(self._letters.retry, letter)
+        reply = await self._pending.answer_to(again, _NO_LIMITS, submit)
+        took_ms = int((monotonic() - began_s) * 1000)
+        await self._letters.forget(letter)
+        return pb.RetryDeadLetterResponse(reply=reply, job=again.id, took_ms=took_ms)
+
+    def _ref(self, letter: Letter) -> StageRef:
+        served = self._catalog.served(letter.ref.model, str(letter.ref.version))
+        if served.decoupled:
+            raise RetryNeedsStream(letter)
+        present = served.ref
+        if letter.ref.stage > 0 and letter.ref.generation != present.generation:
+            raise ContentReplaced(letter)
+        return present._replace(stage=letter.ref.stage)
+
+    async def _of_job(self, job: str) -> Letter:
+        for letter in await self._letters.listed():
+            if letter.job == job:
+                return letter
+        raise NoLetter(job)
+
+
+def _message(letter: Letter) -> pb.DeadLetter:
+    return pb.DeadLetter(
+        job=letter.job,
+        model=letter.ref.model,
+        version=letter.ref.version,
+        stage=letter.ref.stage,
+        generation=letter.ref.generation,
+        worker=letter.worker.partition(".")[0],
+        crashes=letter.crashes,
+        accepted_ms=letter.accepted_ms,
+        time_ms=letter.time_ms,
+        payload_bytes=letter.payload_bytes,
+    )

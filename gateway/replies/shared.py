@@ -1,0 +1,238 @@
+"""Shared replies: the requests of this gateway that have part in one job's reply.
+
+scheduler/jobs/shared_replies.py is their other half. To the table of pending requests a `SharedJob`
+looks like the queue: what it submits joins a shared reply, and enqueues a job only where it leads.
+So deadlines, cancellation, and asking again after Redis was away are those of every request.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from penstock.clock import Deadline, bounded_ms
+from penstock.errors import StoreUnavailable, Unimplemented
+from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.models.catalog import Catalog, Served
+from penstock.gateway.replies.content_digest import content_digest
+from penstock.gateway.replies.idempotency import keyed_digest
+from penstock.protos import wire
+from penstock.protos.grpc_service_pb2 import ModelInferRequest
+from penstock.scheduler.jobs.enqueue_batches import Answered
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.shared_replies import (
+    Joined,
+    Lead,
+    Shared,
+    SharedReplies,
+    Spent,
+    Waiter,
+    cached,
+    keyed,
+)
+from penstock.scheduler.jobs.types import NewJob, QueueLimits
+from penstock.scheduler.replies.reader import Reply
+from penstock.scheduler.store.keys import StageRef, partition_of
+
+UNUSED_MS: Final = 3_600_000
+"""A cached reply that nobody asks for goes after this time."""
+
+_ID_FIELD: Final = 3
+"""Of a request, and of a reply."""
+
+NO_ID: Final = wire.bytes_field(_ID_FIELD, 0)
+"""Behind a serialized request: it has no id. Of a field that comes twice the last one counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTerms:
+    """How long replies to idempotency keys are kept, and how many bytes of them on the cluster."""
+
+    keep_s: float
+    most_bytes: int
+
+
+class Sharing:
+    """What is shared, and on which terms."""
+
+    def __init__(
+        self, queue: Queue, pending: PendingTable, catalog: Catalog, terms: KeyTerms
+    ) -> None:
+        self._queue = queue
+        self._pending = pending
+        self._catalog = catalog
+        self._terms = terms
+        self._replies = SharedReplies(queue)
+        self._spent: dict[StageRef, Spent] = {}
+
+    def of(
+        self,
+        served: Served,
+        request: ModelInferRequest,
+        raws: Sequence[wire.Buffer] | None,
+        key: str | None,
+    ) -> Shared | None:
+        """The reply that *request* shares: by its *key*, or else by its content if it is cached.
+
+        None while the cluster has no cache, and no key was given.
+
+        Args:
+            request: with raw contents only.
+            raws: its raw contents; None when they are in it.
+            key: its idempotency key.
+
+        Raises:
+            Unimplemented: it has a key, and is one of a sequence, or for an ensemble that no script
+                sees as a whole.
+        """
+        if key is not None:
+            self._check_keyed(served)
+            content = content_digest(request, raws)
+            digest = keyed_digest(content, request.model_version)
+            most_bytes = max(1, self._terms.most_bytes // self._queue.partitions)
+            keep_ms = bounded_ms(self._terms.keep_s)
+            return keyed(served.id.model, key, digest, keep_ms, most_bytes)
+        if not self._catalog.response_cache_bytes:
+            return None
+        partitions = {partition_of(name, self._queue.partitions) for name in self._catalog.caching}
+        most_bytes = share_of(self._catalog.response_cache_bytes, partitions)
+        return cached(served.ref, content_digest(request, raws), UNUSED_MS, most_bytes)
+
+    def _check_keyed(self, served: Served) -> None:
+        if served.sequences is not None:
+            raise Unimplemented(
+                f"idempotency keys are not offered for '{served.id.model}': its requests are parts "
+                "of sequences, and each depends on those before"
+            )
+        refs = () if served.route is None else served.route.refs
+        if len({partition_of(ref.model, self._queue.partitions) for ref in refs}) > 1:
+            raise Unimplemented(
+                f"idempotency keys are not offered for ensemble '{served.id.model}': on a Redis "
+                "Cluster the models that it is made of may be on different servers"
+            )
+
+    def opened(self, job: NewJob, shared: Shared) -> tuple[NewJob, "SharedJob"]:
+        """*job* without the request's id, and the door that it goes through to *shared*."""
+        job = job._replace(payload=job.payload + NO_ID)
+        return job, SharedJob(self, shared, job)
+
+    def join(
+        self, shared: Shared, job: NewJob, ttl_ms: int, told: Callable[[Joined], None]
+    ) -> None:
+        """As `SharedReplies.join`, and note how long a look-up took."""
+        began_ns = time.perf_counter_ns()
+
+        def joined(outcome: Joined) -> None:
+            took_ns = time.perf_counter_ns() - began_ns
+            hits_ns, misses_ns = self._spent.get(job.ref, Spent())
+            if isinstance(outcome, Reply):
+                self._spent[job.ref] = Spent(hits_ns + took_ns, misses_ns)
+            elif isinstance(outcome, Lead):
+                self._spent[job.ref] = Spent(hits_ns, misses_ns + took_ns)
+            told(outcome)
+
+        waiter = Waiter(job.id, job.gateway, ttl_ms)
+        # The durations of look-ups travel with the next one: a command of their own would be dear.
+        spent = self._spent.pop(job.ref, Spent())
+        new_job = self._pending.next_id()
+        self._replies.join(job.ref, shared, waiter, new_job, joined, spent)
+
+    def lead(self, job: NewJob, limits: QueueLimits, answered: Answered) -> None:
+        """Enqueue the job of a shared reply; it leaves at once, since it travels alone."""
+        self._queue.submit(job, limits, answered, 1)
+
+    def leave(self, shared: Shared, ref: StageRef, waiter: str) -> "asyncio.Future[bytes]":
+        """As `SharedReplies.leave`."""
+        return self._replies.leave(ref, shared, waiter)
+
+    async def cancel(self, model: str, job: str, *later: str) -> None:
+        """Take a job out of the queue; as `Queue.cancel`."""
+        await self._queue.cancel(model, job, *later)
+
+    def deliver(self, reply: Reply) -> None:
+        """A reply that was kept."""
+        self._pending.deliver(reply)
+
+
+class SharedJob:
+    """One request's part in a shared reply, in the queue's place (`pending.Door`)."""
+
+    def __init__(self, sharing: Sharing, shared: Shared, job: NewJob) -> None:
+        """*job*: the request; its id is the waiter's."""
+        self._sharing = sharing
+        self._shared = shared
+        self._job = job
+        self._deadline = Deadline.after(job.ttl_ms / 1000)
+        self._limits = QueueLimits()
+        self._answered: Answered = _ignored
+
+    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 2) -> None:
+        """Join; enqueue the job where that is asked for."""
+        del crowd
+        self._job = job = job._replace(id=self._job.id)
+        self._limits, self._answered = limits, answered
+        self._join(answered)
+
+    async def state(self, model: str, job: str, *later: str) -> str | None:
+        """Join again, which changes nothing unless somebody must lead; "waiting" then."""
+        del model, job, later
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def answered(outcome: str | Exception | None) -> None:
+            self._answered(outcome)
+            if not answer.done():
+                answer.set_result(None)
+
+        self._join(answered)
+        await answer
+        return "waiting"
+
+    async def cancel(self, model: str, job: str, *later: str) -> None:
+        """Wait no more; a job that nobody waits for any more is cancelled."""
+        unwanted = await self._sharing.leave(self._shared, self._job.ref, job)
+        if unwanted:
+            await self._sharing.cancel(model, unwanted.decode(), *later)
+
+    def _join(self, answered: Answered) -> None:
+        def told(outcome: Joined) -> None:
+            if isinstance(outcome, Lead):
+                self._lead(outcome, answered)
+            elif isinstance(outcome, Reply):
+                self._sharing.deliver(outcome)
+                answered(None)
+            else:
+                answered(outcome)
+
+        self._sharing.join(self._shared, self._job, self._ttl_ms(), told)
+
+    def _lead(self, lead: Lead, answered: Answered) -> None:
+        def told(outcome: str | Exception | None) -> None:
+            if isinstance(outcome, Exception) and not isinstance(outcome, StoreUnavailable):
+                # Somebody else may have more luck.
+                self._sharing.leave(self._shared, self._job.ref, self._job.id)
+            answered(outcome)
+
+        job = self._job._replace(id=lead.job, gateway=self._shared.owner, ttl_ms=self._ttl_ms())
+        self._sharing.lead(job, self._limits, told)
+
+    def _ttl_ms(self) -> int:
+        return bounded_ms(self._deadline.remaining_s())
+
+
+def share_of(cluster_bytes: int, partitions: set[int]) -> int:
+    """What one of the *partitions* that hold models with a cache may use of the cluster's bytes.
+
+    No script sees two partitions, so each has its own limit; together they are the cluster's.
+    """
+    return cluster_bytes // max(1, len(partitions))
+
+
+def with_id(reply: bytes, request_id: str) -> bytes:
+    """A serialized ModelInferResponse that has no id, with this one."""
+    encoded = request_id.encode()
+    return reply + wire.bytes_field(_ID_FIELD, len(encoded)) + encoded if encoded else reply
+
+
+def _ignored(_: str | Exception | None) -> None:
+    pass

@@ -1,0 +1,153 @@
+"""Several gateway processes on one port: the kernel spreads connections over them.
+
+One event loop uses one core; `--processes N` uses N. Each is a whole gateway with its own name;
+this process only holds the port, and starts a new one for each that ends.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from penstock.errors import InvalidConfiguration, StoreUnavailable
+from penstock.gateway.fronts.grpc.server import PortBusy, check_port
+from penstock.gateway.limits.memory import MemoryLimits
+from penstock.process import machine
+from penstock.process.child_process import python_command, role_environment
+from penstock.process.lifetime import stop_signals, write_ready
+from penstock.settings import GatewaySettings
+
+log = structlog.get_logger()
+
+_RESTART_AFTER_S = 0.5
+_QUICK_END_S = 5.0
+_SWITCHES: Final = {
+    "metrics": ("--no-metrics", "--metrics"),
+    "direct": ("--no-direct", "--direct"),
+    "log_json": ("", "--log-json"),
+    "allow_code_overrides": ("", "--allow-code-overrides"),
+}
+"""Options without a value: what says no, and what says yes."""
+
+_BY_ENVIRONMENT: Final = ("redis", "grpc_restricted_protocol")
+"""Secrets, which no command line has."""
+
+
+async def run(settings: GatewaySettings) -> None:
+    """Run `settings.processes` gateways until told to stop.
+
+    Raises:
+        InvalidConfiguration: clients' shared memory belongs to one process.
+        PortBusy: somebody else serves there.
+        StoreUnavailable: a gateway ended before it served; its own words are on standard error.
+    """
+    if settings.allow_client_shm:
+        raise InvalidConfiguration(
+            "--allow-client-shm needs --processes 1: a region is known to the process that "
+            "registered it, and connections go to any"
+        )
+    async with stop_signals() as stop:
+        with _held_port(settings) as port, tempfile.TemporaryDirectory() as folder:
+            ready = [Path(folder) / str(index) for index in range(settings.processes)]
+            # One of them answers for metrics, which are the whole cluster's anyway.
+            words = [_command(settings, port, path, metrics=not i) for i, path in enumerate(ready)]
+            environment = role_environment(settings.redis, settings.grpc_restricted_protocol)
+            environment["PENSTOCK_SHARED_PORT"] = "true"
+            watchers = [
+                asyncio.create_task(_keep(command, environment, path, stop))
+                for command, path in zip(words, ready, strict=True)
+            ]
+            announcing = asyncio.create_task(_announce(settings, port, ready))
+            try:
+                await asyncio.gather(*watchers)
+            finally:
+                for task in (*watchers, announcing):
+                    task.cancel()
+                await asyncio.gather(*watchers, announcing, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _held_port(settings: GatewaySettings) -> Iterator[int]:
+    """Take the port without listening, so that nobody else gets it meanwhile."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    if settings.port:
+        check_port(settings.host, settings.port)
+    with socket.socket(family, socket.SOCK_STREAM) as holder:
+        try:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            holder.bind((settings.host, settings.port))
+        except OSError as error:
+            raise PortBusy(
+                f"cannot serve at {settings.host}:{settings.port}: {error.strerror}; "
+                "choose another with --port or --host"
+            ) from error
+        yield int(holder.getsockname()[1])
+
+
+async def _keep(
+    command: Sequence[str], environment: Mapping[str, str], ready: Path, stop: asyncio.Event
+) -> None:
+    """Keep one gateway process running until *stop*, then end it in order."""
+    loop = asyncio.get_running_loop()
+    while not stop.is_set():
+        started = loop.time()
+        child = await asyncio.create_subprocess_exec(*command, env=environment)
+        ended = asyncio.create_task(child.wait())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not ended.done():
+                with contextlib.suppress(ProcessLookupError):
+                    child.send_signal(signal.SIGTERM)
+                await ended
+        if stop.is_set():
+            return
+        if not _served(ready) and loop.time() - started < _QUICK_END_S:
+            raise StoreUnavailable("a gateway process ended before it served; see the lines above")
+        log.warning("a gateway process ended, starting another", status=child.returncode)
+        await asyncio.sleep(_RESTART_AFTER_S)
+
+
+def _command(settings: GatewaySettings, port: int, ready: Path, *, metrics: bool) -> list[str]:
+    own: dict[str, Any] = {
+        "port": port,
+        "processes": 1,
+        "ready_file": ready,
+        "parent_pid": os.getpid(),
+        "metrics": settings.metrics and metrics,
+        # Their shares of what this machine has: one alone would take all of it.
+        **MemoryLimits.of(settings, machine.memory_bytes()).options(),
+    }
+    given = settings.model_dump(exclude={*own, "shared_port", *_BY_ENVIRONMENT}) | own
+    words = [word for name, value in given.items() for word in _option(name, value)]
+    return python_command("penstock", "gateway", *words)
+
+
+def _option(name: str, value: Any) -> list[str]:
+    """A setting as the command line has it; tuples are options that may be repeated."""
+    option = f"--{name.replace('_', '-')}"
+    if name in _SWITCHES:
+        return [_SWITCHES[name][value]] if _SWITCHES[name][value] else []
+    if value is None:
+        return []
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"{option}={one}" for one in values]
+
+
+def _served(ready: Path) -> bool:
+    return ready.exists()
+
+
+async def _announce(settings: GatewaySettings, port: int, ready: list[Path]) -> None:
+    while not all(map(_served, ready)):  # noqa: ASYNC110 - other processes write the files
+        await asyncio.sleep(0.02)
+    write_ready(settings.ready_file, f"{settings.host}:{port}")

@@ -1,0 +1,130 @@
+"""Composing: which ensembles can answer, from the states of the models that they are made of.
+
+An ensemble has no workers; it is ready when each step finds a content of its model that is. As for
+other models, why it is not is told in words.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from penstock.errors import InvalidConfiguration
+from penstock.models.routes import Component, compose
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler.decisions.readiness import VersionState
+from penstock.scheduler.registry.snapshot import Snapshot, VersionId
+from penstock.scheduler.store.keys import StageRef
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What requests to a version go to now, if to any, and what may be expected of it."""
+
+    state: VersionState
+    record: pb.ModelVersion | None
+
+
+class Composer:
+    """Derives ensembles' states from *contents*, those of all other models."""
+
+    def __init__(self, snapshot: Snapshot, contents: Mapping[VersionId, Content]) -> None:
+        self._snapshot = snapshot
+        self._contents = dict(contents)
+        self._above: list[str] = []
+
+    def state_of(self, version: pb.ModelVersion) -> VersionState:
+        """The state of one content of an ensemble."""
+        if version.model in self._above:
+            circle = " -> ".join([*self._above, version.model])
+            return _unavailable(f"circular dependency between ensembles: {circle}")
+        self._above.append(version.model)
+        try:
+            return self._state_of(version)
+        finally:
+            self._above.pop()
+
+    def _state_of(self, version: pb.ModelVersion) -> VersionState:
+        config = config_pb.ModelConfig.FromString(version.config)
+        found: dict[tuple[str, int], Content] = {}
+        for step in config.ensemble_scheduling.step:
+            wanted = (step.model_name, max(0, step.model_version))
+            if wanted not in found:
+                found[wanted] = self._content(version.model, *wanted)
+        states = {wanted: content.state for wanted, content in found.items()}
+        bad = {wanted: one for wanted, one in states.items() if one.state == "UNAVAILABLE"}
+        if bad:
+            crowded = all(one.crowded for one in bad.values())
+            return replace(_unavailable(_told(bad)), crowded=crowded)
+        if not all(one.accepting for one in states.values()):
+            return replace(_unavailable(_told(states)), state="LOADING")
+
+        def component(model: str, number: int) -> Component:
+            content = found[model, number]
+            return _component(content)
+
+        try:
+            deployment = compose(version, component)
+        except InvalidConfiguration as error:
+            return _unavailable(str(error))
+        if all(one.state == "READY" for one in states.values()):
+            whole = all(one.complete for one in states.values())
+            return VersionState("READY", "", accepting=True, deployment=deployment, complete=whole)
+        return VersionState("LOADING", _told(states), accepting=True, deployment=deployment)
+
+    def _content(self, ensemble: str, model: str, number: int) -> Content:
+        """What a step gets: the highest version that takes requests, if none is named."""
+        ids = sorted(self._ids(model, number), reverse=True)
+        known = [self._of(id_) for id_ in ids]
+        taking = [content for content in known if content.state.accepting]
+        coming = [content for content in known if content.state.state == "LOADING"]
+        if taking or coming:
+            return (taking or coming)[0]
+        if model in self._coming():
+            waiting = VersionState("LOADING", "it is about to be loaded", False, None)
+            return Content(waiting, None)
+        if known:
+            return known[0]
+        answer = self._snapshot.answers.get(model)
+        why = f": {answer.error}" if answer is not None and answer.error else ""
+        named = f"{model} version {number}" if number else model
+        reason = f"ensemble {ensemble} contains models that are not available: {named}{why}"
+        return Content(_unavailable(reason), None)
+
+    def _ids(self, model: str, number: int) -> Iterator[VersionId]:
+        there = self._contents.keys() | self._snapshot.versions.keys()
+        return (id_ for id_ in there if id_.model == model and number in (0, id_.version))
+
+    def _of(self, id_: VersionId) -> Content:
+        if id_ not in self._contents:
+            record = self._snapshot.versions[id_]
+            self._contents[id_] = Content(self.state_of(record), record)
+        return self._contents[id_]
+
+    def _coming(self) -> set[str]:
+        """Models that are wished for, where no scheduler has looked yet."""
+        answers = self._snapshot.answers
+        return {
+            model
+            for model, wish in self._snapshot.wishes.items()
+            if not wish.unload and (model not in answers or answers[model].wish != wish.id)
+        }
+
+
+def _component(content: Content) -> Component:
+    record, deployment = content.record, content.state.deployment
+    if record is None or deployment is None:
+        raise InvalidConfiguration("a step's model is not known yet")
+    return Component(StageRef(record.model, record.version, 0, record.generation), deployment)
+
+
+def _unavailable(reason: str) -> VersionState:
+    return VersionState("UNAVAILABLE", reason, accepting=False, deployment=None)
+
+
+def _told(states: Mapping[tuple[str, int], VersionState]) -> str:
+    told = [
+        one.reason if one.reason.startswith("ensemble ") else f"model '{model}': {one.reason}"
+        for (model, _), one in states.items()
+        if one.reason
+    ]
+    return "; ".join(told)

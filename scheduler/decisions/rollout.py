@@ -1,0 +1,165 @@
+"""Rollout: which content of a version requests go to, and which is done for. Pure.
+
+A version's content changes while requests are under way: its artifact or its configuration was
+replaced, another version takes its place, or it is unloaded. The old content retires: its workers
+stay, and requests go to it until all that was published in its place is ready. Then each gateway
+leaves it, once nothing that it sent there is unanswered; and when all have left, it is forgotten
+and its workers are stopped. What cannot become ready never takes over.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from penstock.models.completion import completed
+from penstock.models.config.ensembles import is_ensemble
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.decisions.composing import Composer, Content
+from penstock.scheduler.decisions.readiness import State, VersionState, View
+from penstock.scheduler.registry.snapshot import Retiring, Snapshot, VersionId
+
+UNLOADED: Final = "unloaded"
+"""The reason of a version that was unloaded because somebody asked for it, as Triton words it."""
+
+_NONE: Final[Mapping[VersionId, VersionState]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A version as requests meet it.
+
+    Attributes:
+        record: the content that requests go to; None when all of its workers are to stop.
+    """
+
+    state: VersionState
+    record: pb.ModelVersion | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """The decision.
+
+    Attributes:
+        standings: of all versions that are published, retire, or were unloaded; in order.
+        newest: the state of what is published, whether or not requests go to it yet.
+        leaving: contents to which nothing may be sent any more.
+    """
+
+    standings: Mapping[VersionId, Standing]
+    newest: Mapping[VersionId, VersionState]
+    leaving: tuple[Retiring, ...]
+
+
+def rollout(snapshot: Snapshot, left: frozenset[str] = frozenset()) -> Rollout:
+    """Decide what requests go to.
+
+    Args:
+        left: contents that this process has left, by `Retiring.left`: it does not go back.
+    """
+    standings = _going(snapshot)
+    plain = _decide(snapshot, left, View(snapshot).state_of, ensembles=False)
+    contents = {id_: Content(one.state, one.record) for id_, one in plain.standings.items()}
+    composer = Composer(snapshot, contents)
+    composed = _decide(snapshot, left, composer.state_of, ensembles=True, others=plain.newest)
+    standings |= plain.standings
+    standings |= composed.standings
+    completed.turn()
+    return Rollout(
+        standings=dict(sorted(standings.items())),
+        newest={**plain.newest, **composed.newest},
+        leaving=(*plain.leaving, *composed.leaving),
+    )
+
+
+def _decide(
+    snapshot: Snapshot,
+    left: frozenset[str],
+    state_of: Callable[[pb.ModelVersion], VersionState],
+    *,
+    ensembles: bool,
+    others: Mapping[VersionId, VersionState] = _NONE,
+) -> Rollout:
+    """The decision for ensembles, or for all other models.
+
+    Args:
+        others: the states of what is published of the other kind: a content that is broken counts
+            as no ensemble.
+    """
+    published = {
+        id_: record for id_, record in snapshot.versions.items() if is_ensemble(record) == ensembles
+    }
+    retiring = [one for one in snapshot.retiring if is_ensemble(one.record) == ensembles]
+    newest = {id_: state_of(record) for id_, record in published.items()}
+    known = {**others, **newest}
+    serving = _best(
+        (one, state)
+        for one in retiring
+        if one.left not in left and _is_needed(one, known, snapshot)
+        if (state := state_of(one.record)).accepting
+    )
+    standings = {id_: Standing(newest[id_], record) for id_, record in published.items()}
+    for id_, (one, state) in serving.items():
+        standings[id_] = Standing(_told(state, known.get(id_)), one.record)
+    kept = {one.left for one, _ in serving.values()}
+    return Rollout(
+        standings=standings,
+        newest=newest,
+        leaving=tuple(one for one in retiring if one.left not in kept),
+    )
+
+
+def retired(snapshot: Snapshot) -> list[Retiring]:
+    """The contents whose workers may stop: no gateway sends to them, or waits for them."""
+    if not snapshot.retiring:
+        return []
+    gateways = snapshot.live_gateways()
+    if not gateways:
+        return list(rollout(snapshot).leaving)
+    left = set.intersection(*(set(gateway.left) for gateway in gateways))
+    return [one for one in snapshot.retiring if one.left in left]
+
+
+def _is_needed(one: Retiring, newest: Mapping[VersionId, VersionState], snapshot: Snapshot) -> bool:
+    """Whether something was published in its place that is not ready yet."""
+    if one.id in newest and newest[one.id].state == "READY":
+        return False
+    return any(
+        state.state != "READY"
+        for id_, state in newest.items()
+        if id_.model == one.id.model and snapshot.since_ms.get(id_, 0) >= one.since_ms
+    )
+
+
+def _best(
+    old: Iterable[tuple[Retiring, VersionState]],
+) -> dict[VersionId, tuple[Retiring, VersionState]]:
+    """One content for each version: the latest that is ready, or else that comes back."""
+    ranked = sorted(old, key=lambda o: (o[1].state == "READY", o[0].since_ms, o[0].field))
+    return {one.id: (one, state) for one, state in ranked}
+
+
+def _told(state: VersionState, newer: VersionState | None) -> VersionState:
+    if newer is None or state.reason:
+        return state
+    doing = "is being loaded" if newer.state == "LOADING" else "cannot be served"
+    return replace(state, reason=f"its newer content {doing}: {newer.reason}")
+
+
+def _going(snapshot: Snapshot) -> dict[VersionId, Standing]:
+    """Versions of which nothing but some workers, or the memory, is left."""
+    found: dict[VersionId, Standing] = {}
+    for model, answer in snapshot.answers.items():
+        wish = snapshot.wishes.get(model)
+        if wish is not None and wish.unload and wish.id == answer.wish:
+            for version in answer.unloaded:
+                state = _gone("UNAVAILABLE", wish.reason or UNLOADED)
+                found[VersionId(model, version)] = Standing(state, None)
+    ids = {one.id for one in snapshot.retiring}
+    ids |= {VersionId(w.model, w.version) for w in snapshot.live_workers()}
+    going = _gone("UNLOADING", "requests in work are answered first")
+    return found | dict.fromkeys(ids, Standing(going, None))
+
+
+def _gone(state: State, reason: str) -> VersionState:
+    return VersionState(state, reason, accepting=False, deployment=None)

@@ -1,0 +1,165 @@
+"""Dead letters: jobs that were set aside because they ended their workers.
+
+The newest 256 of each partition are kept, and what they carried for a week, if it was at most
+1 MiB, and of all of a partition the newest 16 MiB (lua/lib/set_aside.lua). A letter leaves when its
+job is retried with success.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.errors import Code, PenstockError
+from penstock.scheduler.jobs.enqueue_batches import Answered
+from penstock.scheduler.jobs.types import NewJob
+from penstock.scheduler.store import scripts
+from penstock.scheduler.store.conversation import Argument
+from penstock.scheduler.store.keys import PartitionKeys, StageRef, partition_keys, partition_of
+from penstock.scheduler.store.link import Link, Links
+
+_RETRY_LETTER = scripts.load("retry_letter")
+
+
+class LetterGone(PenstockError):
+    """The letter, or the request that it carried, is no longer there."""
+
+    code = Code.FAILED_PRECONDITION
+
+    def __init__(self, job: str, what: str) -> None:
+        super().__init__(f"the dead letter of job {job} cannot be retried: {what}")
+        self.job = job
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One job that was set aside.
+
+    Attributes:
+        entry: its place in the stream; begins with when it was set aside, in ms.
+        worker: token of the worker that it ended last.
+        payload_bytes: of what it carried; None when that is not kept.
+    """
+
+    entry: str
+    job: str
+    ref: StageRef
+    worker: str
+    crashes: int
+    rows: int
+    accepted_ms: int
+    payload_bytes: int | None
+
+    @property
+    def time_ms(self) -> int:
+        """When it was set aside, by Redis's clock."""
+        return int(self.entry.partition("-")[0])
+
+
+class Letters:
+    """The dead letters of all partitions."""
+
+    def __init__(self, links: Links, partitions: int) -> None:
+        self._links = links
+        self._partitions = partitions
+
+    async def listed(self, model: str = "") -> list[Letter]:
+        """All letters, or those of one model; the newest first."""
+        partitions = [partition_of(model, self._partitions)] if model else range(self._partitions)
+        groups = await asyncio.gather(*(self._listed(partition) for partition in partitions))
+        letters = [letter for group in groups for letter in group]
+        return sorted(
+            (letter for letter in letters if model in ("", letter.ref.model)),
+            key=lambda letter: tuple(map(int, letter.entry.split("-"))),
+            reverse=True,
+        )
+
+    async def payload(self, letter: Letter) -> bytes | None:
+        """What the job carried; None when it is not kept."""
+        keys, link = self._place(letter)
+        found: bytes | None = await link.command("GET", keys.letters + letter.job)
+        return found
+
+    def retry(self, letter: Letter, job: NewJob, answered: Answered) -> None:
+        """Queue *job* in place of the letter's, alone and at the head; as `Queue.submit`.
+
+        The letter stays until `forget`, or until *job* has become a letter itself.
+        """
+        keys, link = self._place(letter)
+        queue = job.ref.queue
+
+        def told(answer: Any) -> None:
+            answered(_outcome(letter, answer))
+
+        names = (
+            keys.dead,
+            keys.ready + queue,
+            keys.deadline,
+            keys.bells + queue,
+            f"{keys.stats}{job.ref.model}:{job.ref.version}",
+            keys.jobs,
+            keys.ended,
+            keys.letters,
+        )
+        words: list[Argument] = [letter.entry, letter.job, job.id, job.gateway, queue, job.ttl_ms]
+        link.start(_RETRY_LETTER, names, words, told)
+
+    async def forget(self, letter: Letter) -> None:
+        """Its job has succeeded."""
+        keys, link = self._place(letter)
+        await asyncio.gather(
+            link.submit("UNLINK", keys.letters + letter.job),
+            link.submit("XDEL", keys.dead, letter.entry),
+        )
+
+    def _place(self, letter: Letter) -> tuple[PartitionKeys, Link]:
+        keys = partition_keys(partition_of(letter.ref.model, self._partitions))
+        return keys, self._links.to(keys.tag)
+
+    async def _listed(self, partition: int) -> list[Letter]:
+        keys = partition_keys(partition)
+        link = self._links.to(keys.tag)
+        entries = await link.command("XRANGE", keys.dead, "-", "+")
+        named = [(entry.decode(), _named(fields)) for entry, fields in entries]
+        sizes = await asyncio.gather(
+            *(link.submit("STRLEN", keys.letters + fields["id"]) for _, fields in named)
+        )
+        return [
+            _letter(entry, fields, size) for (entry, fields), size in zip(named, sizes, strict=True)
+        ]
+
+
+def _named(fields: Sequence[bytes]) -> dict[str, str]:
+    words = [word.decode() for word in fields]
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _letter(entry: str, fields: dict[str, str], size: int) -> Letter:
+    return Letter(
+        entry=entry,
+        job=fields["id"],
+        ref=StageRef.of_queue(fields["queue"]),
+        worker=fields["worker"],
+        crashes=int(fields["crashes"]),
+        # Letters of earlier releases say less of their jobs, and carry nothing.
+        rows=int(fields.get("rows", 1)),
+        accepted_ms=int(fields.get("accepted_us", 0)) // 1000,
+        payload_bytes=size or None,
+    )
+
+
+def _outcome(letter: Letter, answer: Any) -> str | Exception | None:
+    if isinstance(answer, Exception):
+        return answer
+    if isinstance(answer, bytes):
+        return answer.decode()
+    if answer == 1:
+        return None
+    if answer == 0:
+        return LetterGone(letter.job, "it has been removed, or retried by somebody else")
+    return LetterGone(
+        letter.job,
+        "what it carried is not kept for longer than a week, nor beyond 1 MiB "
+        "(16 MiB of all letters together); "
+        "send the request again",
+    )

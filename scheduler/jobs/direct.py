@@ -1,0 +1,131 @@
+"""Direct jobs: those that a gateway hands to a sleeping worker beside it (ADR 0019).
+
+They are in no queue; the store only counts them, a moment later.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from penstock.errors import Code
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.types import Timing
+from penstock.scheduler.store import scripts
+from penstock.scheduler.store.conversation import Argument
+from penstock.scheduler.store.keys import StageRef
+
+log = structlog.get_logger()
+
+_NOTE_DIRECT = scripts.load("note_direct")
+
+TELL_AFTER_S: Final = 0.02
+"""How much later the store hears of jobs that have ended, unless somebody asks."""
+
+
+class Noted(NamedTuple):
+    """A direct job that has ended.
+
+    Attributes:
+        rows: items along the batch dimension; 1 for models without one.
+        waited_us: microseconds from its gateway until it was begun.
+        took_us: microseconds from its gateway until it ended.
+    """
+
+    code: Code
+    rows: int
+    waited_us: int
+    took_us: int
+
+
+_Batch = tuple[int, Timing, Sequence[Noted]]
+"""Its rows, its time, and its jobs."""
+
+
+class Notes:
+    """Counts the direct jobs of one worker in the statistics of its model version."""
+
+    def __init__(self, queue: Queue, ref: StageRef, worker: str) -> None:
+        """*worker*: its boot id."""
+        keys = queue.keys_of(ref.model)
+        self._link = queue.link_of(ref.model)
+        self._keys = f"{keys.stats}{ref.model}:{ref.version}", f"{keys.noted}{worker}"
+        self._told = 0
+        self._answered = 0
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._uncounted: list[_Batch] = []
+
+    def add(self, rows: int, timing: Timing, jobs: Sequence[Noted]) -> None:
+        """Count jobs of a batch of *rows* rows, 0 if nothing was computed.
+
+        As in Triton, the batch's time is the time of each of its jobs. It costs a lone caller no
+        time: they are counted when the store is told.
+        """
+        self._uncounted.append((rows, timing, jobs))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TELL_AFTER_S, self.tell)
+
+    def tell(self, then: Callable[[], None] | None = None) -> None:
+        """Tell the store what was counted; it is on its way when this returns.
+
+        What cannot be told for some seconds is not counted.
+
+        Args:
+            then: is called once the store has it, or cannot be told.
+        """
+        if self._timer is not None:
+            self._send(self._timer)
+        if then is None:
+            return
+        if self._answered == self._told:
+            then()
+        else:
+            self._waiting.append((self._told, then))
+
+    def _send(self, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
+        self._timer = None
+        self._told += 1
+        batches, self._uncounted = self._uncounted, []
+        words: list[Argument] = [self._told, *_totals(batches)]
+        self._link.start(_NOTE_DIRECT, self._keys, words, self._hear)
+        self._link.flush()
+
+    def _hear(self, answer: Any) -> None:
+        if isinstance(answer, Exception):
+            log.debug("direct jobs were not counted", error=str(answer))
+        self._answered += 1
+        while self._waiting and self._waiting[0][0] <= self._answered:
+            self._waiting.popleft()[1]()
+
+
+def _totals(batches: Iterable[_Batch]) -> list[int]:
+    """What lua/note_direct.lua takes of *batches*."""
+    jobs = successes = success_us = failures = fail_us = waited_us = rows_of_all = 0
+    times = Timing()
+    sizes: dict[int, list[int]] = {}
+    for rows, timing, noted in batches:
+        jobs += len(noted)
+        succeeded = 0
+        for code, rows_of_job, job_waited_us, took_us in noted:
+            if code is not Code.OK:
+                failures += 1
+                fail_us += took_us
+                continue
+            succeeded += 1
+            success_us += took_us
+            waited_us += job_waited_us
+            rows_of_all += rows_of_job
+        successes += succeeded
+        if succeeded and rows:
+            times = Timing(*(a + succeeded * b for a, b in zip(times, timing, strict=True)))
+            size = sizes.get(rows, [0, 0, 0, 0])
+            sizes[rows] = [a + b for a, b in zip(size, (1, *timing), strict=True)]
+    words = [jobs, successes, 1000 * success_us, failures, 1000 * fail_us]
+    words += 1000 * waited_us, *times, rows_of_all
+    for rows, counted in sizes.items():
+        words += rows, *counted
+    return words

@@ -1,0 +1,231 @@
+"""Steps: jobs of ensembles on their way from one model's queue to another's.
+
+What ends a step, counts it for its model, and queues the job for the next one, is one script where
+both queues are in one partition. Else it takes three: one ends the step and sets the job down as
+one that moves, one queues it in the other partition, one forgets it here (ADR 0012). Whoever gets
+stuck between them, the reaper carries on; each is idempotent, and in each state the job has one
+place from which it can run.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from penstock.scheduler.jobs.payloads import (
+    ADVANCED_TTL_MS,
+    BESIDE,
+    LARGE_BYTES,
+    next_words,
+    set_beside,
+)
+from penstock.scheduler.jobs.types import Held, Move, QueueLimits, Timing
+from penstock.scheduler.store import scripts
+from penstock.scheduler.store.conversation import Argument
+from penstock.scheduler.store.keys import PartitionKeys, StageRef, partition_keys, partition_of
+from penstock.scheduler.store.link import Link, Links
+
+STRANDED_MS: Final = 1000
+"""A job that has moved for so long has lost whoever carried it."""
+
+_MOST_CARRIED: Final = 32
+_ARRIVING_S: Final = 1.0
+
+_FORWARD = scripts.load("forward")
+_OUTBOX = scripts.load("outbox")
+_ARRIVE = scripts.load("arrive")
+_FORGET = scripts.load("forget")
+
+
+class Destination(NamedTuple):
+    """The queue of a step's model, and what holds there for jobs of one priority level."""
+
+    ref: StageRef
+    limits: QueueLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a batch was, and where its jobs go.
+
+    Attributes:
+        of: the stage whose worker ran it.
+        rows: of the batch; 0 when it has been counted.
+    """
+
+    of: StageRef
+    to: Destination
+    rows: int
+    timing: Timing
+
+
+class Steps:
+    """Moves jobs between the queues of models."""
+
+    def __init__(self, links: Links, partitions: int) -> None:
+        self._links = links
+        self._partitions = partitions
+
+    def forward(
+        self, token: str, step: Step, moves: Sequence[Move], link: Link | None = None
+    ) -> Awaitable[list[Held]]:
+        """End a step of jobs, and queue them for the next; says for each what became of it.
+
+        The call is on its way when this returns; its answer may be awaited later.
+
+        Args:
+            link: as for `Queue.settle`.
+        """
+        keys = self._keys_of(step.of.model)
+        away = self._keys_of(step.to.ref.model) is not keys
+        own, link = link is None, link or self._links.to(keys.tag)
+        timing, to, limits = step.timing, step.to.ref, step.to.limits
+        answer = link.call(
+            _FORWARD,
+            (
+                keys.lease,
+                keys.deadline,
+                keys.volume,
+                *((keys.moving,) * 2 if away else (keys.ready + to.queue, keys.bells + to.queue)),
+                f"{keys.stats}{step.of.model}:{step.of.version}",
+                keys.jobs,
+                keys.ended,
+                keys.replies,
+                keys.stats,
+            ),
+            (
+                token,
+                to.queue,
+                limits.jobs,
+                limits.payload_bytes,
+                limits.level,
+                int(limits.puts_off),
+                step.rows,
+                timing.input_ns,
+                timing.infer_ns,
+                timing.output_ns,
+                int(away),
+                *_words(keys, link, token, moves),
+            ),
+        )
+        if own:
+            link.flush()
+        return self._carried(answer, keys, moves) if away else held_of(answer)
+
+    async def carry_stranded(self, partition: int, *, older_ms: int = STRANDED_MS) -> int:
+        """Carry on the jobs of a partition that move, and that nobody carries; returns how many."""
+        keys = partition_keys(partition)
+        parcels = await self._outbox(keys, (), older_ms)
+        await self._deliver(keys, parcels, {})
+        return len(parcels)
+
+    async def _carried(
+        self, answer: Awaitable[list[int]], keys: PartitionKeys, moves: Sequence[Move]
+    ) -> list[Held]:
+        held = await held_of(answer)
+        payloads = {
+            move.job: move.payload
+            for move, one in zip(moves, held, strict=True)
+            if one is Held.FINE
+        }
+        if payloads:
+            await self._deliver(keys, await self._outbox(keys, payloads, 0), payloads)
+        return held
+
+    async def _outbox(
+        self, keys: PartitionKeys, ids: "Sequence[str] | dict[str, bytes]", older_ms: int
+    ) -> list[list[Any]]:
+        answer = await self._links.to(keys.tag).call(
+            _OUTBOX, (keys.moving, keys.jobs), (_MOST_CARRIED, older_ms, *ids)
+        )
+        return list(answer)
+
+    async def _deliver(
+        self, keys: PartitionKeys, parcels: Sequence[list[Any]], payloads: dict[str, bytes]
+    ) -> None:
+        """Queue jobs where they are to go, and forget them here.
+
+        Raises:
+            StoreUnavailable: some could not be; the others were all the same.
+        """
+        arrivals = (self._arrive_soon(keys, one, payloads) for one in parcels)
+        arrived = await asyncio.gather(*arrivals, return_exceptions=True)
+        words: list[Argument] = []
+        for parcel, here in zip(parcels, arrived, strict=True):
+            if here is True:
+                words += (parcel[0], parcel[1])
+        if words:
+            await self._links.to(keys.tag).call(
+                _FORGET, (keys.moving, keys.jobs, keys.ended), words
+            )
+        for failure in arrived:
+            if isinstance(failure, BaseException):
+                raise failure
+
+    async def _arrive_soon(
+        self, home: PartitionKeys, parcel: list[Any], payloads: dict[str, bytes]
+    ) -> bool:
+        """As `_arrive`; False, too, where the other server is silent: none waits for it."""
+        try:
+            async with asyncio.timeout(_ARRIVING_S):
+                return await self._arrive(home, parcel, payloads)
+        except TimeoutError:
+            return False
+
+    async def _arrive(
+        self, home: PartitionKeys, parcel: list[Any], payloads: dict[str, bytes]
+    ) -> bool:
+        """Queue one job; False when its payload was lost on the way, or is."""
+        id_, hops, queue, where = (parcel[at].decode() for at in (0, 1, 2, 10))
+        keys = self._keys_of(StageRef.of_queue(queue).model)
+        link = self._links.to(keys.tag)
+        payload = payloads.get(id_)
+        if payload is None:
+            payload = await self._payload(home, id_, where)
+        if payload is None:
+            # Redis lost it alone; its gateway asks, and queues the request anew.
+            return True
+        words = [*parcel[:10], "", *parcel[11:], payload]
+        if len(payload) >= LARGE_BYTES:
+            words[10], words[-1] = f"{BESIDE}:{hops}", b""
+            set_beside(link, f"{keys.jobs}{id_}{words[10]}", payload, ADVANCED_TTL_MS)
+        answer = await link.call(
+            _ARRIVE,
+            (
+                keys.ready + queue,
+                keys.bells + queue,
+                keys.lease,
+                keys.deadline,
+                keys.volume,
+                keys.moving,
+                keys.jobs,
+                keys.ended,
+                keys.replies,
+                keys.stats,
+            ),
+            words,
+        )
+        return bool(answer)
+
+    async def _payload(self, keys: PartitionKeys, id_: str, where: str) -> bytes | None:
+        link, job = self._links.to(keys.tag), keys.jobs + id_
+        found = await (
+            link.command("GET", job + where) if where else link.command("HGET", job, "payload")
+        )
+        return None if found is None else bytes(found)
+
+    def _keys_of(self, model: str) -> PartitionKeys:
+        return partition_keys(partition_of(model, self._partitions))
+
+
+def _words(keys: PartitionKeys, link: Link, token: str, moves: Sequence[Move]) -> list[Argument]:
+    words: list[Argument] = []
+    for move in moves:
+        words += (move.job, move.rows, move.priority, move.begin_within_ms)
+        words += next_words(link, keys.jobs, move.job, move.payload, token)
+    return words
+
+
+async def held_of(answer: Awaitable[list[int]]) -> list[Held]:
+    """What a script answered of each job, once it has."""
+    return [Held(value) for value in await answer]

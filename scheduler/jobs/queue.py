@@ -1,0 +1,461 @@
+"""The queue: what the Lua scripts do, with types around it.
+
+A job moves enqueue -> claim -> (advance -> claim)* -> settle; cancel, nack and reap are the other
+ways on. Each call is one script, atomic and idempotent by job id, token or nonce. Statistics are
+counted in the same scripts that make them true.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final
+
+from penstock.errors import OutOfMemory, QueueFull
+from penstock.scheduler.jobs.enqueue_batches import Answered, Entry, Gathering, Line, put_apart
+from penstock.scheduler.jobs.handoff import Steps, held_of
+from penstock.scheduler.jobs.payloads import first_words, next_words, with_payloads
+from penstock.scheduler.jobs.sequences import NOT_STARTED, SequenceNotStarted, enqueue_turns
+from penstock.scheduler.jobs.types import (
+    Claim,
+    ClaimTerms,
+    Held,
+    Lease,
+    NewJob,
+    Outcome,
+    QueueLimits,
+    Reaped,
+    Timing,
+)
+from penstock.scheduler.observe.job_state import QueueReader
+from penstock.scheduler.store import scripts
+from penstock.scheduler.store.conversation import Argument
+from penstock.scheduler.store.keys import (
+    PartitionKeys,
+    StageRef,
+    partition_keys,
+    partition_of,
+)
+from penstock.scheduler.store.link import Link, Links
+from penstock.transport.arena import ArenaReader, is_handle
+
+_ENQUEUE = scripts.load("enqueue")
+_CLAIM = scripts.load("claim")
+_RENEW = scripts.load("renew")
+_ADVANCE = scripts.load("advance")
+_SETTLE = scripts.load("settle")
+_SETTLE_TURNS = scripts.load("settle_turns")
+_CANCEL = scripts.load("cancel")
+_NACK = scripts.load("nack")
+_REAP = scripts.load("reap")
+
+_GONE = 1
+_MOST_REAPED: Final = 100
+
+GATEWAY_MS: Final = 10_000
+"""A gateway that was silent for so long is gone."""
+
+FULL: Final = "Exceeds maximum queue size"
+"""Of a request that a queue on its way has no room for (lua/lib/refuse_full.lua)."""
+
+BELL_WAIT_S = 1
+"""How long a worker sleeps on the bell before it looks anyway."""
+
+
+class Queue(QueueReader):
+    """All queues of one keyspace."""
+
+    def __init__(self, links: Links, partitions: int) -> None:
+        super().__init__(links, partitions)
+        self.steps = Steps(links, partitions)
+        self._gathering = Gathering(self.put)
+        self._arenas = ArenaReader()
+
+    async def enqueue(self, job: NewJob, limits: QueueLimits) -> str | None:
+        """Accept *job* once; None when it is new, else the state of the job that has its id.
+
+        Raises:
+            QueueFull: the limits are reached; nothing was kept.
+            OutOfMemory: Redis is full; nothing was kept.
+            StoreUnavailable: Redis cannot be reached; it may or may not have been accepted.
+        """
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+        def answered(outcome: str | Exception | None) -> None:
+            if answer.done():
+                return
+            if isinstance(outcome, Exception):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
+
+        self.submit(job, limits, answered)
+        return await answer
+
+    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 2) -> None:
+        """As `enqueue`, without waiting: *answered* gets what it would return or raise.
+
+        Jobs that go into one queue travel together (`gathering`); *crowd* is how many of its jobs
+        the caller waits for, if it knows: one that is alone leaves before this returns.
+        """
+        self._gathering.add(job, limits, answered, crowd)
+
+    def put(self, line: Line, entries: list[Entry]) -> None:
+        """As `submit`, for jobs that have been gathered."""
+        put_apart(self._put, line, entries)
+
+    def _put(self, line: Line, entries: list[Entry]) -> None:
+        ref, limits = line.ref, line.limits
+        keys, queue = self.keys_of(ref.model), ref.queue
+        link = self._links.to(keys.tag)
+
+        def told(answer: Any) -> None:
+            failed = isinstance(answer, Exception)
+            answers = [answer] * len(entries) if failed else answer
+            for (job, answered), one in zip(entries, answers, strict=True):
+                answered(one if failed else _accepted(one, job))
+
+        if entries[0][0].turn is not None:
+            enqueue_turns(link, keys, line, entries, told)
+            link.flush()
+            return
+        names = (
+            keys.ready + queue,
+            keys.deadline,
+            keys.bells + queue,
+            keys.volume,
+            f"{keys.stats}{ref.model}:{ref.version}",
+            keys.jobs,
+            keys.ended,
+            keys.stats,
+        )
+        words: list[Argument] = [
+            line.gateway,
+            queue,
+            limits.jobs,
+            limits.payload_bytes,
+            limits.level,
+            int(limits.puts_off),
+            line.ensemble,
+            line.crashed,
+        ]
+        for job, _ in entries:
+            words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)
+            words += first_words(link, keys.jobs, job)
+
+        link.start(_ENQUEUE, names, words, told)
+        # Who else comes in this turn has been gathered already.
+        link.flush()
+
+    async def claim(
+        self,
+        ref: StageRef,
+        worker: str,
+        nonce: str,
+        terms: ClaimTerms,
+        link: Link,
+        sleep_s: int = BELL_WAIT_S,
+    ) -> Claim:
+        """Take up to so many rows of jobs, most urgent first; sleeps on the bell until it rings.
+
+        The jobs belong to the worker until their lease ends; nobody else can see them. The same
+        *nonce* again gives the same jobs.
+
+        Args:
+            worker: the worker's boot id.
+            link: a link of the worker's own, since the call blocks it.
+            sleep_s: it sleeps so long at most; less than the link's silence.
+        """
+        keys = self.keys_of(ref.model)
+        bell = keys.bells + ref.queue
+        # In one write: the claim runs in the server as soon as the bell rings, or is overdue.
+        link.submit("BLPOP", f"{bell}@{worker}", bell, sleep_s)
+        return await self.claim_now(ref, worker, nonce, terms, link)
+
+    async def claim_now(
+        self, ref: StageRef, worker: str, nonce: str, terms: ClaimTerms, link: Link | None = None
+    ) -> Claim:
+        """As `claim`, without sleeping."""
+        keys = self.keys_of(ref.model)
+        queue = ref.queue
+        token = f"{worker}.{nonce}"
+        link = link or self._links.to(keys.tag)
+        claiming = link.call(
+            _CLAIM,
+            (
+                keys.ready + queue,
+                keys.lease,
+                keys.deadline,
+                keys.bells + queue,
+                keys.claims + worker,
+                keys.volume,
+                keys.jobs,
+                keys.ended,
+                keys.replies,
+                keys.stats,
+                *keys.of_sequences,
+            ),
+            (token, *terms.words()),
+        )
+        link.flush()
+        answer = await claiming
+        wait_us = int(answer[0])
+        leases = [_lease(token, fields) for fields in answer[1:]]
+        places = [fields[8] for fields in answer[1:]]
+        if any(places) or any(is_handle(one.payload) for one in leases):
+            leases = await with_payloads(link, keys.jobs, leases, places, self._arenas)
+        return Claim(leases, None if wait_us < 0 else wait_us, unfit=wait_us == -2)
+
+    async def wake(self, ref: StageRef, worker: str) -> None:
+        """End the sleep of one worker's `claim`."""
+        keys = self.keys_of(ref.model)
+        bell, link = f"{keys.bells}{ref.queue}@{worker}", self._links.to(keys.tag)
+        rung = link.submit("RPUSH", bell, "1")
+        await link.command("PEXPIRE", bell, 1000 * BELL_WAIT_S)
+        # A full server takes no ring; the sleep ends by itself.
+        with contextlib.suppress(OutOfMemory):
+            await rung
+
+    async def renew(
+        self, model: str, held: Sequence[tuple[str, str]], lease_ms: int, link: Link | None = None
+    ) -> list[Held]:
+        """Lengthen leases, given as (job id, token); says for each what became of it."""
+        keys = self.keys_of(model)
+        words = [word for pair in held for word in pair]
+        answer = await (link or self._links.to(keys.tag)).call(
+            _RENEW, (keys.lease, keys.jobs), (lease_ms, *words)
+        )
+        return [Held(value) for value in answer]
+
+    def advance(
+        self, token: str, to: StageRef, timing: Timing, jobs: Sequence[tuple[str, bytes]]
+    ) -> Awaitable[list[Held]]:
+        """End a stage of *jobs*, given as (id, next payload), and queue them for the stage *to*.
+
+        The call is on its way when this returns; its answer may be awaited later.
+        """
+        keys = self.keys_of(to.model)
+        link = self._links.to(keys.tag)
+        words: list[Argument] = []
+        for id_, payload in jobs:
+            words += (id_, *next_words(link, keys.jobs, id_, payload, token))
+        answer = link.call(
+            _ADVANCE,
+            (
+                keys.lease,
+                keys.deadline,
+                keys.volume,
+                keys.ready + to.queue,
+                keys.bells + to.queue,
+                keys.jobs,
+                keys.ended,
+                keys.replies,
+                keys.stats,
+                *keys.of_sequences,
+            ),
+            (
+                token,
+                to.queue,
+                timing.input_ns,
+                timing.infer_ns,
+                timing.output_ns,
+                *words,
+            ),
+        )
+        link.flush()
+        return held_of(answer)
+
+    def settle(
+        self,
+        token: str,
+        ref: StageRef,
+        rows: int,
+        timing: Timing,
+        outcomes: Sequence[Outcome],
+        link: Link | None = None,
+    ) -> Awaitable[list[Held]]:
+        """End jobs of one batch of *rows* rows, each exactly once and each on its own.
+
+        What a job made of its sequence's state is kept in the same step.
+
+        The call is on its way when this returns; its answer may be awaited later.
+
+        Args:
+            link: one that is not blocked; the call leaves with what is sent there next, or at
+                the end of the event-loop turn.
+        """
+        keys = self.keys_of(ref.model)
+        script, more = _SETTLE, tuple[str, ...]()
+        in_sequences = bool(outcomes) and outcomes[0].state is not None
+        if in_sequences:
+            script, more = _SETTLE_TURNS, keys.of_sequences
+        words: list[str | int | bytes] = []
+        for outcome in outcomes:
+            words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
+            if in_sequences:
+                words.append(outcome.state or b"")
+        answer = (link or self._links.to(keys.tag)).call(
+            script,
+            (
+                keys.lease,
+                keys.deadline,
+                keys.volume,
+                f"{keys.stats}{ref.model}:{ref.version}",
+                keys.jobs,
+                keys.ended,
+                keys.replies,
+                keys.stats,
+                *more,
+            ),
+            (token, rows, timing.input_ns, timing.infer_ns, timing.output_ns, *words),
+        )
+        if link is None:
+            self._links.to(keys.tag).flush()
+        return held_of(answer)
+
+    async def cancel(self, model: str, job: str, *later: str) -> None:
+        """The client is gone: a waiting job leaves the queue, a leased one is marked.
+
+        Args:
+            later: models in whose queues the job may be by now, in the order of its way.
+        """
+        if self._gathering.remove(job):
+            return
+        for keys in self.along((model, *later)):
+            if await self._cancel(keys, job) == _GONE:
+                return
+
+    async def _cancel(self, keys: PartitionKeys, job: str) -> int:
+        answer = await self._links.to(keys.tag).call(
+            _CANCEL,
+            (
+                keys.lease,
+                keys.deadline,
+                keys.delay,
+                keys.volume,
+                keys.jobs,
+                keys.ended,
+                keys.replies,
+                keys.ready,
+                keys.stats,
+                *keys.of_sequences,
+            ),
+            (job,),
+        )
+        return int(answer)
+
+    def give_back(self, model: str, token: str, jobs: Sequence[str]) -> Awaitable[list[Held]]:
+        """Return leased jobs that were not begun; it does not count as an attempt."""
+        return self._nack(model, token, ("unbegun", 0, 0, ""), jobs)
+
+    def retry(
+        self, model: str, token: str, jobs: Sequence[str], *, delay_ms: int, most: int, why: str
+    ) -> Awaitable[list[Held]]:
+        """Return jobs for another try after *delay_ms*; the last of *most* attempts fails them."""
+        return self._nack(model, token, ("again", delay_ms, most, why), jobs)
+
+    def _nack(
+        self, model: str, token: str, how: tuple[str, int, int, str], jobs: Sequence[str]
+    ) -> Awaitable[list[Held]]:
+        keys = self.keys_of(model)
+        answer = self._links.to(keys.tag).call(
+            _NACK,
+            (
+                keys.lease,
+                keys.deadline,
+                keys.delay,
+                keys.volume,
+                keys.jobs,
+                keys.ended,
+                keys.replies,
+                keys.ready,
+                keys.bells,
+                keys.stats,
+                *keys.of_sequences,
+            ),
+            (token, *how, *jobs),
+        )
+        return held_of(answer)
+
+    async def reap(
+        self,
+        partition: int,
+        *,
+        most: int = _MOST_REAPED,
+        gateway_ms: int = GATEWAY_MS,
+        died: str = "",
+    ) -> Reaped:
+        """Put right what time has overtaken in one partition; call it four times a second.
+
+        Whoever comes first after a silence gives all a grace, before leases and gateways are over.
+
+        Args:
+            most: jobs of each kind in this call; call again while it finds so many.
+            gateway_ms: a gateway silent for this long is gone.
+            died: boot id of a worker known to be dead: its leases end now.
+        """
+        reaped, _ = await self._reap(partition, most, gateway_ms, died, b"0")
+        return reaped
+
+    async def _reap(
+        self, partition: int, most: int, gateway_ms: int, died: str, cursor: bytes
+    ) -> tuple[Reaped, bytes]:
+        keys = partition_keys(partition)
+        *counts, onward = await self._links.to(keys.tag).call(
+            _REAP,
+            (
+                keys.lease,
+                keys.deadline,
+                keys.delay,
+                keys.volume,
+                keys.gateways,
+                keys.dead,
+                keys.events,
+                keys.jobs,
+                keys.ended,
+                keys.replies,
+                keys.ready,
+                keys.bells,
+                keys.stats,
+                keys.letters,
+                *keys.of_sequences,
+                keys.grace,
+            ),
+            (most, gateway_ms, died, cursor),
+        )
+        return Reaped(*counts), onward
+
+    async def forsake(self, model: str, boot_id: str) -> Reaped:
+        """A worker's process is known to have ended: others get its jobs now."""
+        partition, died = partition_of(model, self.partitions), f"{boot_id}."
+        found, cursor = await self._reap(partition, _MOST_REAPED, GATEWAY_MS, died, b"0")
+        while cursor != b"0":
+            more, cursor = await self._reap(partition, _MOST_REAPED, GATEWAY_MS, died, cursor)
+            found += more
+        return found
+
+
+def _accepted(answer: int | bytes, job: NewJob) -> str | Exception | None:
+    if answer == 1:
+        return None
+    if isinstance(answer, bytes):
+        return answer.decode()
+    if answer == -2:
+        return OutOfMemory("there is no memory for the request in the queue; try again later")
+    if answer == NOT_STARTED and job.turn is not None:
+        return SequenceNotStarted(job.ref.model, job.turn)
+    return QueueFull(FULL)
+
+
+def _lease(token: str, fields: list[Any]) -> Lease:
+    job, remaining_ms, rows, attempts, alone, wait_us, gateway, payload, _ = fields
+    return Lease(
+        job.decode(),
+        token,
+        remaining_ms,
+        rows,
+        attempts,
+        alone == 1,
+        wait_us,
+        gateway.decode(),
+        payload or b"",
+    )

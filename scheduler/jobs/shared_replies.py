@@ -1,0 +1,190 @@
+"""Shared replies: several requests have the reply of one job, and later ones while it is kept.
+
+Two kinds of requests share: those of a model with a response cache, by their content, and those
+with an idempotency key, by the key. A request *joins* the shared reply of its name: it has the
+reply, or waits for it, or leads and enqueues the job, under an id that the join gave it. The job
+belongs to the shared reply instead of a gateway, so it outlives them all; whatever ends it tells
+every waiter, and keeps the reply (lua/lib/share.lua).
+
+Nothing is held locked: a waiter asks again from time to time, and when the leader went before
+its job came, whoever asks next leads, with the same job.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from penstock.errors import Code, KeyReused, OutOfMemory
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.replies.reader import Reply
+from penstock.scheduler.store import scripts
+from penstock.scheduler.store.keys import StageRef, suffix
+
+_JOIN = scripts.load("join")
+_LEAVE = scripts.load("leave")
+
+OWNED_BY_SHARED: Final = "~"
+"""How the name of a shared reply begins: a job has it in its gateway's place."""
+
+
+class Kind(StrEnum):
+    """What a shared reply is kept for."""
+
+    CACHE = "cache"
+    KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A shared reply, as one request asks for it.
+
+    Attributes:
+        name: of those of its kind and model.
+        digest: of the content that it must be the reply to.
+        keep_ms: how long it is kept; from its last use, if it is cached.
+        most_bytes: that all kept ones of its kind may have in its partition.
+    """
+
+    kind: Kind
+    name: str
+    digest: str
+    keep_ms: int
+    most_bytes: int
+
+    @property
+    def owner(self) -> str:
+        """What owns its job."""
+        return f"{OWNED_BY_SHARED}{self.kind}/{self.name}"
+
+
+def cached(ref: StageRef, digest: str, keep_ms: int, most_bytes: int) -> Shared:
+    """The cached reply to a content; another one for each content of the model version."""
+    name = f"{ref.model}:{ref.version}{suffix(ref.generation)}/{digest}"
+    return Shared(Kind.CACHE, name, digest, keep_ms, most_bytes)
+
+
+def keyed(model: str, key: str, digest: str, keep_ms: int, most_bytes: int) -> Shared:
+    """The reply that an idempotency key stands for; keys of different models differ."""
+    return Shared(Kind.KEY, f"{model}/{key}", digest, keep_ms, most_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A request that joins.
+
+    Attributes:
+        gateway: boot id of the gateway that is to be told.
+        ttl_ms: milliseconds to its deadline.
+    """
+
+    id: str
+    gateway: str
+    ttl_ms: int
+
+
+class Lead(NamedTuple):
+    """Enqueue the job, under this id, with the shared reply as its owner."""
+
+    job: str
+
+
+class Spent(NamedTuple):
+    """Nanoseconds that look-ups took which have not been told yet, by how they ended."""
+
+    hits_ns: int = 0
+    misses_ns: int = 0
+
+
+Joined = Lead | Reply | Exception | None
+"""What joining came to: lead, have the reply, or wait (None)."""
+
+
+class SharedReplies:
+    """All shared replies of one keyspace."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def join(
+        self,
+        ref: StageRef,
+        shared: Shared,
+        waiter: Waiter,
+        new_job: str,
+        told: Callable[[Joined], None],
+        spent: Spent = Spent(),  # noqa: B008 - immutable
+    ) -> None:
+        """Take part in *shared*; *told* gets what that came to.
+
+        A waiter hears of the end as a `Reply` to its id in its gateway's stream; the code ABORTED
+        there asks it to join again.
+
+        Args:
+            new_job: id for the job, if this request is the first.
+
+        Errors that *told* may get:
+            KeyReused: the key stands for other content.
+            OutOfMemory: no more keys can be kept, or Redis is full.
+            StoreUnavailable: Redis cannot be reached; the waiter may or may not be known there.
+        """
+        keys = self._queue.keys_of(ref.model)
+        link = self._queue.link_of(ref.model)
+
+        def answered(answer: Any) -> None:
+            told(answer if isinstance(answer, Exception) else _joined(answer, waiter.id))
+
+        link.start(
+            _JOIN,
+            (
+                keys.replies + shared.owner,
+                keys.kept + shared.kind,
+                keys.kept_bytes + shared.kind,
+                f"{keys.stats}{ref.model}:{ref.version}",
+                keys.jobs,
+                keys.ended,
+                keys.replies,
+            ),
+            (
+                shared.owner,
+                shared.digest,
+                waiter.id,
+                waiter.gateway,
+                new_job,
+                waiter.ttl_ms,
+                shared.keep_ms,
+                shared.most_bytes,
+                *spent,
+            ),
+            answered,
+        )
+        link.flush()
+
+    def leave(self, ref: StageRef, shared: Shared, waiter: str) -> "asyncio.Future[bytes]":
+        """Wait no more; the call is on its way when this returns.
+
+        Its answer is the job that nobody wants any more, to be cancelled; empty for none.
+        """
+        keys = self._queue.keys_of(ref.model)
+        names = (keys.replies + shared.owner, keys.jobs, keys.replies)
+        return self._queue.link_of(ref.model).call(_LEAVE, names, (shared.owner, waiter))
+
+
+def _joined(answer: list[bytes], waiter: str) -> Joined:
+    match answer:
+        case [b"done", code, message, body]:
+            return Reply(waiter, Code(int(code)), message.decode(), body)
+        case [b"lead", job]:
+            return Lead(job.decode())
+        case [b"other"]:
+            return KeyReused(
+                "the idempotency key was used for a request with other content: "
+                "each request needs a key of its own"
+            )
+        case [b"full"]:
+            return OutOfMemory(
+                "no more idempotency keys can be kept (--idempotency-bytes); try again later"
+            )
+        case _:
+            return None

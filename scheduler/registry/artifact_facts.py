@@ -1,0 +1,52 @@
+"""What a worker found in its artifact, and what the whole cluster goes by.
+
+Of a signature the latest counts: it follows from the file. Whether rows may run together is seen by
+running them, which two workers may see differently: there the first finding stands, so that
+everybody completes a model's configuration alike, and a batch that could not be split is never
+forgotten while somebody has the artifact.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.registry.snapshot import signature_id
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFacts:
+    """One worker's findings.
+
+    Attributes:
+        proof: whether rows run together equal rows run apart; None where nobody asks.
+        unsplittable: why requests must not share a run, whatever is said elsewhere; "" if they may.
+    """
+
+    signature: pb.Signature
+    proof: pb.BatchProof | None = None
+    unsplittable: str = ""
+
+
+class StandingFacts(NamedTuple):
+    """The same, as the whole cluster goes by it."""
+
+    proof: pb.BatchProof | None
+    unsplittable: str
+
+    @classmethod
+    def read(cls, answer: list[Any]) -> Self:
+        """What registry_announce.lua answered with."""
+        _, proof, unsplittable = answer
+        return cls(pb.BatchProof.FromString(proof) if proof else None, unsplittable.decode())
+
+
+def as_words(record: object, facts: ArtifactFacts | None) -> tuple[str, bytes, bytes, str]:
+    """The artifact's name and *facts* as registry_announce.lua takes them; empty for nothing."""
+    if facts is None or not isinstance(record, pb.Worker):
+        return "", b"", b"", ""
+    return (
+        signature_id(record.model, record.version, record.stage, record.fingerprint),
+        facts.signature.SerializeToString(deterministic=True),
+        b"" if facts.proof is None else facts.proof.SerializeToString(deterministic=True),
+        facts.unsplittable,
+    )

@@ -1,0 +1,133 @@
+"""The registry's records as bytes, and back: what scripts take and give."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
+
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler.registry.snapshot import Retiring, Snapshot, live, since_map, version_map
+
+log = structlog.get_logger()
+
+_MOST_TOLD: Final = 1000
+
+M = TypeVar("M", bound=Message)
+N = TypeVar("N", int, float)
+
+
+class SnapshotReader:
+    """Makes snapshots, of the same records where they did not change."""
+
+    def __init__(self) -> None:
+        # By hash and field, the bytes and the record they hold: most records seldom change.
+        self._parsed: dict[tuple[type[Message], str], dict[bytes, tuple[bytes, Any]]] = {}
+        self._told: set[str] = set()
+
+    def read(self, answer: list[Any]) -> Snapshot:
+        """The snapshot that registry_snapshot.lua answered with."""
+        now_ms, revision, change_id, *hashes, offers, used, seen = answer
+        versions, placements, nodes, workers, gateways, schedulers, *known = hashes
+        signatures, batch_proofs, unsplittable, *control = known
+        retiring, since, wishes, answers, files, settings = control
+        published = self._records(versions, pb.ModelVersion)
+        retired = self._records(retiring, pb.ModelVersion, "retiring")
+        since_ms = _numbers(since, int)
+        seen_ms = _numbers(seen, float)
+        return Snapshot(
+            now_ms=int(now_ms),
+            revision=int(revision),
+            change_id=change_id.decode(),
+            versions=version_map(published.items()),
+            placements=tuple(self._records(placements, pb.Placement).values()),
+            nodes=self._records(nodes, pb.Node),
+            workers=self._records(workers, pb.Worker),
+            gateways=self._records(gateways, pb.Gateway),
+            schedulers=self._records(schedulers, pb.Scheduler),
+            signatures=self._records(signatures, pb.Signature),
+            batch_proofs=self._records(batch_proofs, pb.BatchProof),
+            unsplittable=_texts(unsplittable),
+            live=live(seen_ms, int(now_ms)),
+            seen_ms=seen_ms,
+            retiring=tuple(Retiring(f, since_ms.get(f, 0), r) for f, r in retired.items()),
+            since_ms=since_map(since_ms, published),
+            wishes=self._records(wishes, pb.Wish),
+            answers=self._records(answers, pb.Answer),
+            offers=frozenset(name.decode() for name in offers),
+            files=_texts(files),
+            settings=_texts(settings),
+            used_ms=_numbers(used, float),
+        )
+
+    def _records(self, flat: list[bytes], kind: type[M], place: str = "") -> dict[str, M]:
+        """The records of one hash by field, in the fields' order; *place* names it if need be."""
+        known = self._parsed.get((kind, place), {})
+        parsed: dict[bytes, tuple[bytes, M]] = {}
+        for field, content in sorted(zip(flat[::2], flat[1::2], strict=True)):
+            before = known.get(field)
+            if before is not None and before[0] == content:
+                parsed[field] = before
+            else:
+                record = self._parse(kind, field, content)
+                if record is not None:
+                    parsed[field] = content, record
+        self._parsed[kind, place] = parsed
+        return {field.decode(): record for field, (_, record) in parsed.items()}
+
+    def _parse(self, kind: type[M], field: bytes, content: bytes) -> M | None:
+        """The record; None, and said once, where this release cannot read it."""
+        try:
+            record = kind.FromString(content)
+        except DecodeError as error:
+            self._say(f"{kind.DESCRIPTOR.name} {field.decode(errors='replace')}", error)
+            return None
+        if isinstance(record, pb.ModelVersion):
+            _check_config(record)
+        return record
+
+    def _say(self, place: str, error: Exception) -> None:
+        if place in self._told:
+            return
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told.add(place)
+        log.warning(
+            "a record that this release cannot read is ignored", record=place, error=str(error)
+        )
+
+
+def _check_config(version: pb.ModelVersion) -> None:
+    """Turn a version whose configuration cannot be read into one that cannot be served."""
+    try:
+        config_pb.ModelConfig.FromString(version.config)
+    except DecodeError as error:
+        version.error = f"this release cannot read its configuration: {error}"
+        version.ClearField("config")
+
+
+def named(versions: Iterable[pb.ModelVersion]) -> list[str | bytes]:
+    """*versions* as the scripts take them that publish: name, record, name, record ..."""
+    words: list[str | bytes] = []
+    for version in versions:
+        name = f"{version.model}/{version.version}/{version.generation}"
+        words += (name, as_bytes(version))
+    return words
+
+
+def as_bytes(record: Message) -> bytes:
+    """*record* serialized."""
+    # Maps have no order of their own; equal records must have equal bytes.
+    return record.SerializeToString(deterministic=True)
+
+
+def _texts(flat: list[bytes]) -> dict[str, str]:
+    """Field -> text, of a flat list."""
+    return {k.decode(): v.decode() for k, v in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _numbers(flat: list[bytes], number: Callable[[bytes], N]) -> dict[str, N]:
+    """Member -> number, of a flat list."""
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return {member.decode(): number(value) for member, value in pairs}

@@ -1,0 +1,398 @@
+"""The registry: what is deployed and what is running, in one hash slot of Redis.
+
+Each process announces itself every second; who is silent for `snapshot.LIVE_MS` no longer counts,
+and is forgotten some time later. Nothing that can be derived is stored (ADR 0005): readers take a
+`Snapshot` and derive. Every change is also an entry of a bounded stream, which wakes readers and
+is the cluster's log of events.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from google.protobuf.message import Message
+
+from penstock.errors import InvalidRequest, PenstockError
+from penstock.protos import cluster_pb2 as pb
+from penstock.retry import Backoff
+from penstock.scheduler.registry.artifact_facts import ArtifactFacts, StandingFacts, as_words
+from penstock.scheduler.registry.records import SnapshotReader, as_bytes, named
+from penstock.scheduler.registry.snapshot import (
+    FORGIVEN_GAP_MS,
+    LIVE_MS,
+    Retiring,
+    Snapshot,
+    placement_id,
+    signature_id,
+)
+from penstock.scheduler.store import scripts
+from penstock.scheduler.store.keys import RegistryKeys
+from penstock.scheduler.store.keyspace import SCHEMA
+from penstock.scheduler.store.link import Link, Links
+
+log = structlog.get_logger()
+
+ANNOUNCE_EVERY_S: Final = 1.0
+"""How often a process says that it lives; three misses, and it no longer counts."""
+
+FORGET_MS: Final = 2 * FORGIVEN_GAP_MS
+"""A process that was not seen for longer leaves the registry."""
+
+CHANGES_KEPT: Final = 5000
+
+_LOOK_EVERY_MS = 1000
+_PAGE = 100
+_COALESCE_S = 0.02
+_BACKOFF = Backoff(0.5, 2.0)
+_EVENT_ID = re.compile(r"\d+(-\d+)?")
+
+_ANNOUNCE = scripts.load("registry_announce")
+_WITHDRAW = scripts.load("registry_withdraw")
+_SNAPSHOT = scripts.load("registry_snapshot")
+_PUBLISH = scripts.load("registry_publish")
+_RETIRE = scripts.load("registry_retire")
+_PLACE = scripts.load("registry_place")
+_SWEEP = scripts.load("registry_sweep")
+
+Process = pb.Node | pb.Worker | pb.Gateway | pb.Scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind of process: its name in `seen` and in events, and where its records are."""
+
+    name: str
+    event: str
+    key: str
+
+
+_KINDS: Final[dict[type[Message], _Kind]] = {
+    pb.Node: _Kind("nodes", "node", RegistryKeys.nodes),
+    pb.Worker: _Kind("workers", "worker", RegistryKeys.workers),
+    pb.Gateway: _Kind("gateways", "gateway", RegistryKeys.gateways),
+    pb.Scheduler: _Kind("schedulers", "scheduler", RegistryKeys.schedulers),
+}
+# Where registry_sweep.lua expects the records of each kind among its KEYS.
+_SWEEP_KEYS: Final = {"nodes": 4, "workers": 5, "gateways": 6, "schedulers": 7}
+
+
+class Registry:
+    """The registry behind *links*."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        self._reader = SnapshotReader()
+        self._turned = asyncio.Event()
+
+    async def announce(
+        self,
+        record: Process,
+        *,
+        event: str = "",
+        detail: str = "",
+        facts: ArtifactFacts | None = None,
+    ) -> StandingFacts:
+        """Say that the record's process lives, and what it is; call it every second.
+
+        Args:
+            event: kind of the event when something changed; by default made from the record.
+            facts: what the worker of *record* found in its artifact.
+
+        Returns:
+            what stands of that, whoever found it.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached; the next call puts it right.
+        """
+        kind = _KINDS[type(record)]
+        artifact, signature, proof, unsplittable = as_words(record, facts)
+        answer = await self._links.to(RegistryKeys.tag).call(
+            _ANNOUNCE,
+            (
+                kind.key,
+                RegistryKeys.seen,
+                RegistryKeys.changes,
+                RegistryKeys.signatures,
+                RegistryKeys.schemas,
+                RegistryKeys.batch_proofs,
+                RegistryKeys.unsplittable,
+            ),
+            (
+                f"{kind.name}/{record.id}",
+                record.id,
+                as_bytes(record),
+                LIVE_MS,
+                CHANGES_KEPT,
+                event or _event_of(record, kind),
+                detail or (record.reason if isinstance(record, pb.Worker) else ""),
+                artifact,
+                signature,
+                SCHEMA,
+                proof,
+                unsplittable,
+            ),
+        )
+        return StandingFacts.read(answer)
+
+    async def withdraw(self, record: Process, *, event: str = "") -> None:
+        """Take the record's process out: it leaves in order, and need not be missed first."""
+        kind = _KINDS[type(record)]
+        await self._links.to(RegistryKeys.tag).call(
+            _WITHDRAW,
+            (kind.key, RegistryKeys.seen, RegistryKeys.changes),
+            (f"{kind.name}/{record.id}", record.id, CHANGES_KEPT, event or f"{kind.event}.left"),
+        )
+
+    async def snapshot(self) -> Snapshot:
+        """Everything, read in one step; records that did not change are the same objects."""
+        answer = await self._links.to(RegistryKeys.tag).call(
+            _SNAPSHOT,
+            (
+                RegistryKeys.versions,
+                RegistryKeys.placements,
+                RegistryKeys.nodes,
+                RegistryKeys.workers,
+                RegistryKeys.gateways,
+                RegistryKeys.schedulers,
+                RegistryKeys.signatures,
+                RegistryKeys.batch_proofs,
+                RegistryKeys.unsplittable,
+                RegistryKeys.retiring,
+                RegistryKeys.since,
+                RegistryKeys.wishes,
+                RegistryKeys.answers,
+                RegistryKeys.files,
+                RegistryKeys.settings,
+                RegistryKeys.offers,
+                RegistryKeys.used,
+                RegistryKeys.seen,
+                RegistryKeys.revision,
+                RegistryKeys.changes,
+            ),
+            (),
+        )
+        return self._reader.read(answer)
+
+    async def watch(self) -> AsyncGenerator[Snapshot, None]:
+        """Snapshots: one at once, then after every change and at least each second.
+
+        Changes that come together are seen together. An outage of Redis is waited out.
+        """
+        link = self._links.blocking(RegistryKeys.tag)
+        away, attempt = False, 0
+        try:
+            while True:
+                try:
+                    snapshot = await self.snapshot()
+                except PenstockError as error:
+                    if not away:
+                        log.warning("registry cannot be read, waiting", error=str(error))
+                    away = True
+                    attempt += 1
+                    await asyncio.sleep(_BACKOFF.delay_s(attempt))
+                    continue
+                if away:
+                    log.info("registry can be read again")
+                away, attempt = False, 0
+                self._turn()
+                yield snapshot
+                await _change_after(link, snapshot.change_id)
+        finally:
+            await link.close()
+
+    async def publish(self, source: str, versions: Sequence[pb.ModelVersion]) -> int:
+        """Make *versions* all that *source* offers; returns how many were new, changed or gone.
+
+        Args:
+            source: the repository's name, without a slash.
+        """
+        if "/" in source:
+            raise ValueError(f"a source's name has no slash: {source}")
+        answer = await self._links.to(RegistryKeys.tag).call(
+            _PUBLISH,
+            (
+                RegistryKeys.versions,
+                RegistryKeys.retiring,
+                RegistryKeys.since,
+                RegistryKeys.changes,
+            ),
+            (source, CHANGES_KEPT, *named(versions)),
+        )
+        return int(answer)
+
+    async def retire(self, contents: Iterable[Retiring]) -> int:
+        """Forget *contents* that retired and did not come back; their workers are then stopped."""
+        words: list[str | int] = []
+        for content in contents:
+            words += (content.field, content.since_ms)
+        answer = await self._links.to(RegistryKeys.tag).call(
+            _RETIRE,
+            (RegistryKeys.retiring, RegistryKeys.since, RegistryKeys.changes),
+            (CHANGES_KEPT, *words),
+        )
+        return int(answer)
+
+    async def place(
+        self, revision: int, placements: Iterable[pb.Placement], detail: str = ""
+    ) -> int | None:
+        """Replace all placements; None when they are no longer of *revision*: look again."""
+        words: list[str | bytes] = []
+        for placement in placements:
+            words += (placement_id(placement), as_bytes(placement))
+        answer = await self._links.to(RegistryKeys.tag).call(
+            _PLACE,
+            (RegistryKeys.placements, RegistryKeys.revision, RegistryKeys.changes),
+            (revision, CHANGES_KEPT, detail, *words),
+        )
+        return None if answer is None else int(answer)
+
+    async def sweep(self, snapshot: Snapshot) -> int:
+        """Forget processes that were silent for `FORGET_MS`, and signatures of nothing.
+
+        Returns how many processes were forgotten. Any scheduler may do it at any time.
+        """
+        gone: list[str | int] = []
+        for kind, records in (
+            (_KINDS[pb.Node], snapshot.nodes),
+            (_KINDS[pb.Worker], snapshot.workers),
+            (_KINDS[pb.Gateway], snapshot.gateways),
+            (_KINDS[pb.Scheduler], snapshot.schedulers),
+        ):
+            for id_ in records:
+                member = f"{kind.name}/{id_}"
+                seen_ms = int(snapshot.seen_ms.get(member, 0))
+                if member not in snapshot.live and snapshot.now_ms - seen_ms > FORGET_MS:
+                    index = _SWEEP_KEYS[kind.name]
+                    gone += (member, seen_ms, index, id_, f"{kind.event}.forgotten")
+        stale = stale_signatures(snapshot)
+        if not gone and not stale:
+            return 0
+        answer = await self._links.to(RegistryKeys.tag).call(
+            _SWEEP,
+            (
+                RegistryKeys.seen,
+                RegistryKeys.changes,
+                RegistryKeys.signatures,
+                RegistryKeys.nodes,
+                RegistryKeys.workers,
+                RegistryKeys.gateways,
+                RegistryKeys.schedulers,
+                RegistryKeys.batch_proofs,
+                RegistryKeys.unsplittable,
+            ),
+            (CHANGES_KEPT, len(gone) // 5, *gone, *stale),
+        )
+        return int(answer)
+
+    async def events(self, after_id: str = "") -> AsyncIterator[pb.Event]:
+        """What happens after the event *after_id*, or from now on; an outage is waited out.
+
+        However many follow, they share one connection: who watches the registry in this process
+        wakes them, and without one they look each second.
+
+        Raises:
+            InvalidRequest: *after_id* is no event's id.
+        """
+        if after_id and not _EVENT_ID.fullmatch(after_id):
+            raise InvalidRequest(f"'{after_id}' is not the id of an event")
+        position = after_id or (await self.snapshot()).change_id
+        link = self._links.to(RegistryKeys.tag)
+        while True:
+            turned = self._turned
+            entries = await _entries_after(link, position, _PAGE, waits=False)
+            for id_, fields in entries:
+                position = id_.decode()
+                yield _event(position, fields)
+            if len(entries) < _PAGE:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_EVERY_MS / 1000):
+                        await turned.wait()
+
+    def _turn(self) -> None:
+        """Wake who follows events."""
+        turned, self._turned = self._turned, asyncio.Event()
+        turned.set()
+
+
+async def keep_announcing(registry: Registry, record: Process) -> None:
+    """Announce *record* every second until cancelled, as it is at that moment.
+
+    An outage of Redis is waited out: the process goes on with its work.
+    """
+    away = False
+    while True:
+        try:
+            await registry.announce(record)
+            away = False
+        except PenstockError as error:
+            if not away:
+                log.warning("announcing failed", id=record.id, error=str(error))
+            away = True
+        await asyncio.sleep(ANNOUNCE_EVERY_S)
+
+
+async def leave(registry: Registry, record: Process) -> None:
+    """Withdraw *record*, if Redis can be reached; else its process is missed soon."""
+    with contextlib.suppress(PenstockError):
+        await registry.withdraw(record)
+
+
+def stale_signatures(snapshot: Snapshot) -> list[str]:
+    """Signatures of artifacts that are neither published nor held by a live worker."""
+    needed = {
+        signature_id(version.model, version.version, stage.index, stage.fingerprint)
+        for version in snapshot.contents()
+        for stage in version.stages
+    }
+    needed |= {
+        signature_id(w.model, w.version, w.stage, w.fingerprint) for w in snapshot.live_workers()
+    }
+    known = {*snapshot.signatures, *snapshot.batch_proofs, *snapshot.unsplittable}
+    return sorted(known - needed)
+
+
+async def _change_after(link: Link, change_id: str) -> None:
+    """Return when something changed, or after a second; what comes together counts as one."""
+    if await _entries_after(link, change_id, 1):
+        await asyncio.sleep(_COALESCE_S)
+
+
+async def _entries_after(
+    link: Link, position: str, most: int, *, waits: bool = True
+) -> list[tuple[bytes, Sequence[bytes]]]:
+    """What came after *position*; *waits* a second for it, which needs a link of its own."""
+    blocks = ("BLOCK", _LOOK_EVERY_MS) if waits else ()
+    try:
+        answer = await link.command(
+            "XREAD", "COUNT", most, *blocks, "STREAMS", RegistryKeys.changes, position
+        )
+    except PenstockError as error:
+        log.debug("waiting for changes failed", error=str(error))
+        await asyncio.sleep(_BACKOFF.delay_s(1))
+        return []
+    return list(answer[0][1]) if answer else []
+
+
+def _event(id_: str, fields: Sequence[bytes]) -> pb.Event:
+    texts = [field.decode() for field in fields]
+    named: Mapping[str, str] = dict(zip(texts[::2], texts[1::2], strict=True))
+    return pb.Event(id=id_, time_ms=int(id_.partition("-")[0]), **named)
+
+
+def _event_of(record: Process, kind: _Kind) -> str:
+    if isinstance(record, pb.Worker):
+        state = pb.WorkerState.Name(record.state).removeprefix("WORKER_STATE_").lower()
+        return f"worker.{state}"
+    if isinstance(record, pb.Node | pb.Gateway) and record.draining:
+        return f"{kind.event}.draining"
+    return f"{kind.event}.seen"

@@ -1,0 +1,228 @@
+"""What the registry knew at one moment, as values that decisions are made from.
+
+The records are facts, written by the process that they are about. Whether a version is ready, or
+a worker missing, is derived from them by whoever asks (ADR 0005).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.store.keys import StageRef, suffix
+
+LIVE_MS: Final = 3000
+"""A process that was not seen for longer does not count. It announces itself every second."""
+
+RETURN_MS: Final = 5000
+"""After an outage of Redis a process needs so long, at most, to find it again and be seen."""
+
+FORGIVEN_GAP_MS: Final = 60_000
+"""Silence of everybody for up to this long was an outage of Redis, not everybody's death."""
+
+
+class VersionId(NamedTuple):
+    """A model version's name in the registry."""
+
+    model: str
+    version: int
+
+
+class Retiring(NamedTuple):
+    """A content that is no longer published, and whose workers have not been told to stop.
+
+    Attributes:
+        field: its name in the registry.
+        since_ms: when it stopped being published, on Redis's clock.
+    """
+
+    field: str
+    since_ms: int
+    record: pb.ModelVersion
+
+    @property
+    def id(self) -> VersionId:
+        """The version that it was the content of."""
+        return VersionId(self.record.model, self.record.version)
+
+    @property
+    def left(self) -> str:
+        """How a gateway names it that has left it: this once, should it come back."""
+        return f"{self.field}@{self.since_ms}"
+
+
+def stage_of(placed: pb.Placement | pb.Worker) -> StageRef:
+    """The stage that a placement asks for, or a worker runs."""
+    return StageRef(placed.model, placed.version, placed.stage, placed.generation)
+
+
+def placement_id(placement: pb.Placement) -> str:
+    """The placement's name: which replica of which stage, of which content."""
+    place = f"{placement.model}/{placement.version}/{placement.stage}.{placement.replica}"
+    return place + suffix(placement.generation)
+
+
+def worker_id(placement: pb.Placement) -> str:
+    """The name of the worker that the placement asks for; stable over its restarts."""
+    return f"{placement.node}/{placement_id(placement)}"
+
+
+def signature_id(model: str, version: int, stage: int, fingerprint: str) -> str:
+    """Where the signature of one artifact's content is kept."""
+    return f"{model}/{version}/{stage}/{fingerprint}"
+
+
+def _artifact_id(version: pb.ModelVersion, stage: pb.Stage) -> str:
+    return signature_id(version.model, version.version, stage.index, stage.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything in the registry, read in one step.
+
+    Attributes:
+        now_ms: Redis's clock when it was read.
+        revision: of the placements; they are replaced only by who knows it.
+        change_id: the latest entry of the stream of changes that it contains.
+        nodes, workers, gateways, schedulers: records by id, live or not.
+        signatures: by `signature_id`.
+        batch_proofs: by `signature_id`: whether requests may share a run where the owner does not
+            say; absent where nobody tried.
+        unsplittable: by `signature_id`: why a batch of that artifact could not be split.
+        retiring: contents that versions had before, or that are no longer wanted.
+        since_ms: when each version's present content was published, on Redis's clock.
+        wishes, answers: by model: what is wished for it, and what a scheduler found for that.
+        offers: names of models that can be wished for.
+        files: digest -> bytes, and when it was last wished for, of contents that came with wishes.
+        settings: what clients changed for the whole cluster, by name; see `cluster_settings`.
+        used_ms: by model: when a gateway last had a request for it.
+        live: "<kind>/<id>" of every process that counts as alive, kind as above.
+        seen_ms: the same names -> when each process was last seen, alive or not.
+    """
+
+    now_ms: int
+    revision: int
+    change_id: str
+    versions: Mapping[VersionId, pb.ModelVersion]
+    placements: tuple[pb.Placement, ...]
+    nodes: Mapping[str, pb.Node]
+    workers: Mapping[str, pb.Worker]
+    gateways: Mapping[str, pb.Gateway]
+    schedulers: Mapping[str, pb.Scheduler]
+    signatures: Mapping[str, pb.Signature]
+    live: frozenset[str]
+    seen_ms: Mapping[str, float] = field(default_factory=dict)
+    retiring: tuple[Retiring, ...] = ()
+    since_ms: Mapping[VersionId, int] = field(default_factory=dict)
+    wishes: Mapping[str, pb.Wish] = field(default_factory=dict)
+    answers: Mapping[str, pb.Answer] = field(default_factory=dict)
+    offers: frozenset[str] = frozenset()
+    files: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    used_ms: Mapping[str, float] = field(default_factory=dict)
+    batch_proofs: Mapping[str, pb.BatchProof] = field(default_factory=dict)
+    unsplittable: Mapping[str, str] = field(default_factory=dict)
+
+    def live_nodes(self) -> list[pb.Node]:
+        """The nodes that are alive, by id; those that drain as well."""
+        return [node for id_, node in sorted(self.nodes.items()) if f"nodes/{id_}" in self.live]
+
+    def live_workers(self) -> list[pb.Worker]:
+        """The workers whose process, or whose node in its place, was seen lately, by id."""
+        return [w for id_, w in sorted(self.workers.items()) if f"workers/{id_}" in self.live]
+
+    def live_gateways(self) -> list[pb.Gateway]:
+        """The gateway processes that are alive, by id; those that drain as well."""
+        return [g for id_, g in sorted(self.gateways.items()) if f"gateways/{id_}" in self.live]
+
+    def live_schedulers(self) -> list[pb.Scheduler]:
+        """The schedulers that are alive, by id."""
+        return [s for id_, s in sorted(self.schedulers.items()) if f"schedulers/{id_}" in self.live]
+
+    def control_mode(self) -> str | None:
+        """What decides which models are loaded; None while no scheduler has a repository."""
+        return next((s.control_mode for s in self.live_schedulers() if s.control_mode), None)
+
+    def response_cache_bytes(self) -> int | None:
+        """What the cluster may use for cached replies; None while no scheduler says."""
+        schedulers = (s for s in self.live_schedulers() if s.control_mode)
+        return next((s.response_cache_bytes for s in schedulers), None)
+
+    def contents(self) -> list[pb.ModelVersion]:
+        """All that a worker may be wanted for: what is published, and what retires."""
+        return [*self.versions.values(), *(one.record for one in self.retiring)]
+
+    def content(self, model: str, version: int, generation: str | None) -> pb.ModelVersion | None:
+        """A version's content of that generation; the published one when it does not matter."""
+        if generation is None:
+            return self.versions.get(VersionId(model, version))
+        wanted = (model, version, generation)
+        return next(
+            (c for c in self.contents() if (c.model, c.version, c.generation) == wanted), None
+        )
+
+    def versions_of(self, model: str) -> list[pb.ModelVersion]:
+        """The published versions of *model*, lowest first; empty when there is no such model."""
+        return [record for id_, record in sorted(self.versions.items()) if id_.model == model]
+
+    def signature_of(self, version: pb.ModelVersion, stage: pb.Stage) -> pb.Signature | None:
+        """What a worker found in the stage's artifact; None until one has loaded it."""
+        return self.signatures.get(_artifact_id(version, stage))
+
+    def batch_proof_of(self, version: pb.ModelVersion, stage: pb.Stage) -> pb.BatchProof | None:
+        """Whether rows of the stage's artifact may run together; None where nobody tried it."""
+        return self.batch_proofs.get(_artifact_id(version, stage))
+
+    def unsplittable_of(self, version: pb.ModelVersion) -> str:
+        """Why requests to *version* no longer share runs, whatever was said; empty: they may."""
+        whys = (self.unsplittable.get(_artifact_id(version, one), "") for one in version.stages)
+        return next(filter(None, whys), "")
+
+
+def empty_snapshot() -> Snapshot:
+    """The snapshot of a registry that holds nothing."""
+    return Snapshot(0, 0, "0-0", {}, (), {}, {}, {}, {}, {}, frozenset())
+
+
+def live(seen_ms: Mapping[str, float], now_ms: int) -> frozenset[str]:
+    """Who of those in *seen_ms* counts as alive at *now_ms*.
+
+    Alive is who was seen within `LIVE_MS`. While Redis is away nobody can be seen: such a gap,
+    and `RETURN_MS` after it, are not held against anybody who was alive when it began.
+
+    Args:
+        seen_ms: member -> when it was last seen, with the latest gap's ends under "gap/from" and
+            "gap/until" (registry_announce.lua).
+        now_ms: Redis's clock.
+    """
+    members = {m: at for m, at in seen_ms.items() if not m.startswith("gap/")}
+    latest = max(members.values(), default=0.0)
+    gaps = [(seen_ms.get("gap/from", 0.0), seen_ms.get("gap/until", 0.0)), (latest, float(now_ms))]
+    since = [float(now_ms - LIVE_MS)]
+    since += [
+        start - LIVE_MS
+        for start, end in gaps
+        if end - start <= FORGIVEN_GAP_MS and now_ms - end <= RETURN_MS
+    ]
+    return frozenset(member for member, at in members.items() if at >= min(since))
+
+
+def version_map(fields: Iterable[tuple[str, pb.ModelVersion]]) -> dict[VersionId, pb.ModelVersion]:
+    """Versions by id, from (source-qualified name, record) pairs.
+
+    Where two sources publish one version, the source whose name sorts first has it.
+    """
+    versions: dict[VersionId, pb.ModelVersion] = {}
+    for _, record in sorted(fields, key=itemgetter(0)):
+        versions.setdefault(VersionId(record.model, record.version), record)
+    return versions
+
+
+def since_map(since_ms: Mapping[str, int], fields: Iterable[str]) -> dict[VersionId, int]:
+    """When each version's content was published, from the *fields* that hold them."""
+    found: dict[VersionId, int] = {}
+    for name in sorted(fields):
+        _, model, version, *_ = name.split("/")
+        found.setdefault(VersionId(model, int(version)), since_ms.get(name, 0))
+    return found

@@ -1,0 +1,1 @@
+"""Replies: from workers back to the gateway that asks."""

@@ -1,0 +1,106 @@
+"""Chunks: replies in several parts, on their way through the store.
+
+A worker adds one part after the other to its gateway's stream of replies while it holds the job;
+the job's end comes behind them. The gateway says what it has passed on, and the worker is told to
+wait while too much is on its way, so that a slow client fills nobody's memory.
+"""
+
+from collections.abc import Awaitable
+from enum import IntEnum, StrEnum
+from typing import Final
+
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.types import Chunk, Timing
+from penstock.scheduler.store import scripts
+from penstock.scheduler.store.keys import StageRef
+from penstock.scheduler.store.link import Link
+
+_CHUNK = scripts.load("chunk")
+_LAST_CHUNK = scripts.load("last_chunk")
+_TAKE = scripts.load("take")
+
+MOST_AHEAD: Final = 64
+"""Parts of one reply that may be on their way to a client."""
+
+MOST_BYTES_AHEAD: Final = 4 << 20
+"""Bytes of them; one part of more than that travels by itself."""
+
+
+class Added(IntEnum):
+    """What became of a part."""
+
+    LOST = 0
+    FINE = 1
+    CANCELLED = 2
+    FULL = 3
+    DIFFERENT = 4
+    GAP = 5
+
+
+class Ended(StrEnum):
+    """How a reply in parts ended; as in the statistics."""
+
+    COMPLETE = "empty_response"
+    FAILED = "fail"
+    CANCELLED = "cancel"
+
+
+class Chunks:
+    """The parts of all replies of one keyspace."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    async def add(self, ref: StageRef, token: str, chunk: Chunk, timing: Timing) -> Added:
+        """Add *chunk* to the reply to its job, and count it; the same again changes nothing.
+
+        Args:
+            timing: of this part.
+
+        Raises:
+            OutOfMemory, StoreUnavailable: it was not added, or nobody knows: send it again.
+        """
+        keys, link = self._queue.keys_of(ref.model), self._queue.link_of(ref.model)
+        adding = link.call(
+            _CHUNK,
+            (keys.jobs + chunk.job, keys.replies, f"{keys.stats}{ref.model}:{ref.version}"),
+            (
+                token,
+                chunk.job,
+                chunk.index,
+                chunk.digest,
+                MOST_AHEAD,
+                MOST_BYTES_AHEAD,
+                chunk.body,
+                timing.infer_ns,
+                timing.output_ns,
+            ),
+        )
+        link.flush()
+        return Added(await adding)
+
+    def end(
+        self, ref: StageRef, token: str, job: str, count: int, how: Ended, took_ns: int, link: Link
+    ) -> None:
+        """Count how the reply to *job* ended after *count* parts; the job itself ends otherwise.
+
+        The call leaves with what is sent on *link* next, which must be what ends the job. Nobody
+        waits for its answer: a count that is lost with the store costs no reply.
+        """
+        keys = self._queue.keys_of(ref.model)
+        # Whole: where Redis did not know it by name, it would come again, after the job's end.
+        link.post(
+            _ignored,
+            *("EVAL", _LAST_CHUNK.source),
+            *(2, keys.jobs + job, f"{keys.stats}{ref.model}:{ref.version}"),
+            *(token, count, how.value, took_ns),
+        )
+
+    def taken(self, model: str, job: str, count: int, size: int) -> Awaitable[int]:
+        """The first *count* parts, of *size* bytes in all, have been passed on."""
+        keys = self._queue.keys_of(model)
+        return self._queue.link_of(model).call(_TAKE, (keys.jobs + job,), (count, size))
+
+
+def _ignored(_: object) -> None:
+    pass

@@ -1,0 +1,220 @@
+"""Replies on their way back: one stream for each gateway process and partition.
+
+The stream keeps a reply until its gateway has read it, whatever happens to the connection.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+
+from penstock.errors import Code, PenstockError
+from penstock.scheduler.jobs.types import Chunk
+from penstock.scheduler.store import scripts
+from penstock.scheduler.store.keys import partition_keys
+from penstock.scheduler.store.link import Link, Links
+
+log = structlog.get_logger()
+
+_ATTACH = scripts.load("attach")
+ATTACH_EVERY_S = 1.0
+STREAM_LIFE_MS = 120_000
+_BLOCK_MS = 1000
+_FIRST, _MOST = 8, 256
+_READ_BYTES = 16 << 20
+_RETRY_S = 0.1
+# Trimming costs as much as reading, so it waits for an idle second or for so much.
+_TRIM_FROM_BYTES = 256 * 1024
+_ENTRY_BYTES = 512
+
+
+class Reply(NamedTuple):
+    """How a job ended, as its gateway reads it."""
+
+    job: str
+    code: Code
+    message: str
+    body: bytes
+
+
+class ReplyReader:
+    """Reads all replies for one gateway process, and says for it that it lives."""
+
+    def __init__(
+        self,
+        links: Links,
+        partitions: int,
+        gateway: str,
+        deliver: Callable[[Reply], None],
+        deliver_chunk: Callable[[Chunk], None] | None = None,
+    ) -> None:
+        """*deliver* gets each reply at least once, in the order of its partition.
+
+        Args:
+            deliver_chunk: gets the parts of replies that come in several, in the same order; None
+                where nobody asks for any.
+        """
+        self._links = links
+        self._partitions = range(partitions)
+        self._gateway = gateway
+        self._deliver = deliver
+        self._deliver_chunk = deliver_chunk or _unasked
+
+    async def run(self) -> None:
+        """Read, and say that this gateway lives, until cancelled; each partition for itself."""
+        readings = [self._reading(partition) for partition in self._partitions]
+        for reading in readings:
+            reading.ask()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for partition in self._partitions:
+                    tasks.create_task(self._attach_regularly(partition))
+        finally:
+            for reading in readings:
+                reading.stop()
+
+    async def attach(self, *, leave: bool = False) -> None:
+        """Say in every partition that this gateway lives, or that it leaves for good.
+
+        Where a server cannot be reached, `run` says it later; a gateway that leaves is missed.
+
+        Raises:
+            StoreUnavailable: none can be.
+        """
+        saying = (self._attach(partition, leave=leave) for partition in self._partitions)
+        answers = await asyncio.gather(*saying, return_exceptions=True)
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        for failure in failures:
+            if len(failures) == len(answers) or not isinstance(failure, PenstockError):
+                raise failure
+
+    async def _attach(self, partition: int, *, leave: bool = False) -> None:
+        keys = partition_keys(partition)
+        await self._links.to(keys.tag).call(
+            _ATTACH,
+            (keys.gateways, keys.replies + self._gateway),
+            (self._gateway, STREAM_LIFE_MS, "1" if leave else ""),
+        )
+
+    async def _attach_regularly(self, partition: int) -> None:
+        away = False
+        while True:
+            try:
+                await self._attach(partition)
+                away = False
+            except PenstockError as error:
+                if not away:
+                    log.warning("gateway heartbeat failed", partition=partition, error=str(error))
+                away = True
+            await asyncio.sleep(ATTACH_EVERY_S)
+
+    def _reading(self, partition: int) -> "_Reading":
+        keys = partition_keys(partition)
+        link = self._links.blocking(keys.tag)
+        stream = keys.replies + self._gateway
+        return _Reading(link, stream, self._deliver, self._deliver_chunk)
+
+
+class _Reading:
+    """The replies of one stream. Each is delivered in the event-loop turn in which it comes."""
+
+    def __init__(
+        self,
+        link: Link,
+        stream: str,
+        deliver: Callable[[Reply], None],
+        deliver_chunk: Callable[[Chunk], None],
+    ) -> None:
+        self._link = link
+        self._stream = stream
+        self._deliver = deliver
+        self._deliver_chunk = deliver_chunk
+        self._position = b"0-0"
+        self._generation = link.generation
+        self._untrimmed = 0
+        self._count = _FIRST
+        self._stopped = False
+
+    def ask(self) -> None:
+        """Ask for what comes after the last reply that was read."""
+        if self._stopped:
+            return
+        if self._generation not in (0, self._link.generation):
+            # Another server may answer now, whose stream is behind: begin anew. What was read
+            # and not trimmed comes again, and finds nobody waiting.
+            self._position = b"0-0"
+        self._generation = self._link.generation
+        words = ("XREAD", "COUNT", self._count, "BLOCK", _BLOCK_MS, "STREAMS", self._stream)
+        self._link.post(self._heard, *words, self._position)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopped = True
+
+    def _heard(self, answer: Any) -> None:
+        if isinstance(answer, Exception):
+            if not self._stopped:
+                log.warning("reading replies failed", error=str(answer))
+                asyncio.get_running_loop().call_later(_RETRY_S, self.ask)
+            return
+        for _, entries in answer or ():
+            self._count = next_count(self._count, [sum(map(len, fields)) for _, fields in entries])
+            for position, fields in entries:
+                self._position = position
+                if fields[0] == b"chunk":
+                    self._untrimmed += _ENTRY_BYTES + len(fields[7])
+                    self._deliver_chunk(_chunk(fields))
+                    continue
+                for reply in replies_of(fields):
+                    self._untrimmed += _ENTRY_BYTES + len(reply.body)
+                    self._deliver(reply)
+        if self._untrimmed > (_TRIM_FROM_BYTES if answer else 0):
+            self._trim()
+        self.ask()
+
+    def _trim(self) -> None:
+        # A stream of another server is not known to have been read.
+        if self._link.generation == self._generation:
+            self._link.submit("XTRIM", self._stream, "MINID", _after(self._position))
+            self._untrimmed = 0
+
+
+def next_count(count: int, sizes: Sequence[int]) -> int:
+    """How many entries to read next: Redis counts them, and each may be many MiB.
+
+    The largest that came is what each of the next may be; while all are small, more are read.
+    """
+    return max(1, min(2 * count, _MOST, _READ_BYTES // max([1, *sizes])))
+
+
+def _after(position: bytes) -> bytes:
+    milliseconds, _, sequence = position.partition(b"-")
+    return b"%b-%d" % (milliseconds, int(sequence) + 1)
+
+
+def _chunk(fields: Sequence[bytes]) -> Chunk:
+    """The part of a reply that an entry of the stream carries; lua/chunk.lua writes it."""
+    _, job, _, index, _, digest, _, body = fields
+    return Chunk(job.decode(), int(index), digest, body)
+
+
+def _unasked(chunk: Chunk) -> None:
+    log.warning("a part of a reply that nobody asked for", job=chunk.job)
+
+
+def replies_of(fields: Sequence[bytes]) -> Iterator[Reply]:
+    """The replies that one entry of the stream carries; lua/lib/end_job.lua writes them."""
+    for at in range(0, len(fields), 8):
+        _, job, _, code, _, message, _, body = fields[at : at + 8]
+        yield Reply(
+            job.decode(errors="replace"), _code(code), message.decode(errors="replace"), body
+        )
+
+
+def _code(number: bytes) -> Code:
+    """The status, or UNKNOWN for one that only another release has."""
+    try:
+        return Code(int(number))
+    except ValueError:
+        return Code.UNKNOWN

@@ -1,0 +1,1 @@
+"""Roles: the loops that one scheduler process runs, each on its own."""

@@ -1,0 +1,92 @@
+"""The placer: turns each new picture of the cluster into placements, where they must change."""
+
+import contextlib
+import time
+import uuid
+from typing import Final
+
+import structlog
+
+from penstock.errors import PenstockError
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.decisions.eviction import evictions
+from penstock.scheduler.decisions.placement import Plan
+from penstock.scheduler.decisions.readiness import plan_for
+from penstock.scheduler.decisions.rollout import retired
+from penstock.scheduler.registry.load_requests import Wishes
+from penstock.scheduler.registry.registry import Registry
+from penstock.scheduler.registry.snapshot import Snapshot
+
+log = structlog.get_logger()
+
+_SWEEP_EVERY_S: Final = 10.0
+
+
+class Placer:
+    """Places what is published on the nodes that live."""
+
+    def __init__(
+        self, registry: Registry, wishes: Wishes, *, kept: frozenset[str] | None = None
+    ) -> None:
+        """*kept*: models that never make room for others; None where none ever does."""
+        self._registry = registry
+        self._wishes = wishes
+        self._kept = kept
+        self._told: frozenset[str] = frozenset()
+        self._swept_at_s = time.monotonic()
+
+    async def run(self) -> None:
+        """Place, and forget what was silent for long, until cancelled."""
+        async with contextlib.aclosing(self._registry.watch()) as snapshots:
+            async for snapshot in snapshots:
+                try:
+                    await self._retire(snapshot)
+                    await self._place(snapshot)
+                    await self._sweep(snapshot)
+                except PenstockError as error:
+                    log.warning("placing failed, looking again", error=str(error))
+
+    async def _retire(self, snapshot: Snapshot) -> None:
+        done = retired(snapshot)
+        if done and await self._registry.retire(done):
+            log.info("retired", contents=[one.field for one in done])
+
+    async def _place(self, snapshot: Snapshot) -> None:
+        plan = plan_for(snapshot)
+        self._tell(plan)
+        if plan.refusals and self._kept is not None:
+            await self._make_room(snapshot, plan, self._kept)
+        if not plan.moves:
+            return
+        moves = f"{plan.moves} placement(s) changed"
+        revision = await self._registry.place(snapshot.revision, plan.placements, moves)
+        if revision is not None:
+            log.info("placed", moves=plan.moves, workers=len(plan.placements), revision=revision)
+
+    async def _make_room(self, snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> None:
+        for model, reason in evictions(snapshot, plan, kept):
+            before = snapshot.wishes.get(model)
+            # What came with the last wish comes back with the next request.
+            wish = pb.Wish()
+            if before is not None:
+                wish.CopyFrom(before)
+            wish.model, wish.id, wish.unload = model, uuid.uuid4().hex[:16], True
+            wish.reason, wish.time_ms = reason, snapshot.now_ms
+            if await self._wishes.wish_instead(before, wish):
+                log.info("unloading", model=model, reason=reason)
+
+    def _tell(self, plan: Plan) -> None:
+        """Log each refusal once, when it is new."""
+        refusals = frozenset(f"{ref.queue}: {why}" for ref, why in plan.refusals.items())
+        for refusal in sorted(refusals - self._told):
+            log.info("cannot be placed", stage=refusal)
+        self._told = refusals
+
+    async def _sweep(self, snapshot: Snapshot) -> None:
+        if time.monotonic() - self._swept_at_s < _SWEEP_EVERY_S:
+            return
+        self._swept_at_s = time.monotonic()
+        forgotten = await self._registry.sweep(snapshot)
+        await self._wishes.tidy(snapshot)
+        if forgotten:
+            log.info("forgot silent processes", count=forgotten)

@@ -1,0 +1,381 @@
+"""Links: pipelined connections to Redis that survive its restarts.
+
+A link is one connection that many callers share. Commands of one event-loop turn leave in one
+write; answers come back in order. A caller that is cancelled leaves the connection alone: its
+answer arrives and is dropped (redis-py #2665 is what happens otherwise).
+
+**Every command sent through a link must be idempotent**: when the connection is lost, commands
+without an answer are sent again on the next one. Penstock's scripts are so by id, token or nonce.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import structlog
+from redis.exceptions import RedisError
+
+from penstock.errors import OutOfMemory, StoreRefused, StoreUnavailable
+from penstock.recent import kept
+from penstock.retry import Backoff
+from penstock.scheduler.store.conversation import Argument, Conversation, Opening, Refused, pack
+from penstock.scheduler.store.scripts import Script
+from penstock.scheduler.store.suitability import check_server
+from penstock.scheduler.store.topology import (
+    Topology,
+    connect,
+    topology_of,
+)
+
+log = structlog.get_logger()
+
+_MOST_OPENINGS: Final = 4096
+"""A command's first words, for each script and each model, or partition."""
+
+PATIENCE_S = 3.0
+"""How long a command waits for a lost connection to come back before it fails."""
+
+SILENCE_S = 5.0
+"""A connection with unanswered commands and no answer for this long is taken for dead."""
+
+_BACKOFF: Final = Backoff(0.05, 1.0)
+_FIRST_WINDOW: Final = 64
+"""Commands that a new connection may have without an answer; each answer makes room for two more.
+
+A server that was silent may be overloaded, and is not to have all at once what it did not answer.
+"""
+# The server cannot do it now, another connection may: reconnect and send again.
+_MISPLACED: Final = frozenset(
+    {"ASK", "MOVED", "READONLY", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}
+)
+
+Told = Callable[[Any], None]
+"""Gets a command's answer, or the exception that there is instead."""
+
+
+class _Command:
+    __slots__ = ("parts", "told", "waiting")
+
+    def __init__(
+        self, parts: Sequence[bytes], told: Told, waiting: "asyncio.Future[Any] | None"
+    ) -> None:
+        self.parts = parts
+        self.told = told
+        self.waiting = waiting
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for its answer."""
+        return self.waiting is None or not self.waiting.done()
+
+
+class Link:
+    """One connection to the primary that holds a hash tag; see the module's text."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        tag: str,
+        *,
+        silence_s: float = SILENCE_S,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._topology = topology
+        self._tag = tag
+        self._silence_s = silence_s
+        self._patience_s = patience_s
+        self._loop = asyncio.get_running_loop()
+        self._unsent: deque[_Command] = deque()
+        self._unanswered: deque[_Command] = deque()
+        self._conversation: Conversation | None = None
+        self._leaving = False
+        self._answers = 0
+        self._window = _FIRST_WINDOW
+        self._down_since: float | None = self._loop.time()
+        self._last_error: BaseException | None = None
+        self.generation = 0
+        self._tasks = [
+            asyncio.create_task(self._run(), name=f"link {tag}"),
+            asyncio.create_task(self._watch(), name=f"link watch {tag}"),
+        ]
+
+    def __repr__(self) -> str:
+        state = "up" if self.up else "down"
+        return f"Link({self._tag}, {state}, {len(self._unanswered)} unanswered)"
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return all(task.done() for task in self._tasks)
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection now."""
+        return self._down_since is None
+
+    def down_for_s(self) -> float:
+        """Seconds since the connection was lost; 0 while there is one."""
+        return 0.0 if self._down_since is None else self._loop.time() - self._down_since
+
+    def submit(self, *words: Argument) -> "asyncio.Future[Any]":
+        """Send one idempotent command; the future holds its answer, or what `command` raises."""
+        waiting, told = self._waiting()
+        self._send(_Command(pack(words), told, waiting))
+        return waiting
+
+    def post(self, told: Told, *words: Argument) -> None:
+        """As `submit`; *told* gets the answer, or the error as an exception, as it comes."""
+        self._send(_Command(pack(words), lambda answer: told(understood(answer)), None))
+
+    async def command(self, *words: Argument) -> Any:
+        """Send one idempotent command and wait for its answer.
+
+        Raises:
+            StoreUnavailable: no answer, and no connection for some seconds.
+            OutOfMemory: Redis is full and refuses writes.
+            StoreRefused: Redis answered with another error.
+        """
+        return await self.submit(*words)
+
+    def call(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument]
+    ) -> "asyncio.Future[Any]":
+        """Run *script*, loading it where Redis has forgotten it; as for `submit`."""
+        waiting, told = self._waiting()
+        self._run_script(script, keys, args, told, waiting)
+        return waiting
+
+    def start(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], told: Told
+    ) -> None:
+        """As `call`, without waiting: *told* gets the answer, or the error as an exception."""
+        self._run_script(script, keys, args, lambda answer: told(understood(answer)), None)
+
+    def flush(self) -> None:
+        """Send now what would leave at the end of this event-loop turn."""
+        self._leave()
+
+    async def close(self) -> None:
+        """Close the connection; whatever has no answer fails."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._fail_all("the link was closed")
+
+    def _waiting(self) -> tuple["asyncio.Future[Any]", Told]:
+        """A future, and what gives it its answer."""
+        waiting: asyncio.Future[Any] = self._loop.create_future()
+
+        def told(answer: Any) -> None:
+            if waiting.done():
+                return
+            answer = understood(answer)
+            if isinstance(answer, Exception):
+                waiting.set_exception(answer)
+                # Whoever does not look at it has a reason.
+                waiting.exception()
+            else:
+                waiting.set_result(answer)
+
+        return waiting, told
+
+    def _run_script(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Argument],
+        told: Told,
+        waiting: "asyncio.Future[Any] | None",
+    ) -> None:
+        def answered(answer: Any) -> None:
+            if isinstance(answer, Refused) and answer.kind == "NOSCRIPT":
+                words = ("EVAL", script.source, len(keys), *keys, *args)
+                self._send(_Command(pack(words), told, waiting))
+            else:
+                told(answer)
+
+        parts = _opening(script.sha, tuple(keys)).followed_by(args)
+        self._send(_Command(parts, answered, waiting))
+
+    # out
+
+    def _send(self, command: _Command) -> None:
+        self._unsent.append(command)
+        self._leave_soon()
+
+    def _leave_soon(self) -> None:
+        """Commands of one event-loop turn leave in one write."""
+        if not self._leaving and self._conversation is not None:
+            self._leaving = True
+            self._loop.call_soon(self._leave_at_last)
+
+    def _leave_at_last(self) -> None:
+        self._leaving = False
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._conversation is None:
+            return
+        parts: list[bytes] = []
+        unsent, unanswered = self._unsent, self._unanswered
+        while unsent and len(unanswered) < self._window:
+            command = unsent.popleft()
+            if command.wanted:
+                parts += command.parts
+                unanswered.append(command)
+        if parts:
+            self._conversation.say(parts)
+
+    # in
+
+    def _hear(self, answer: Any) -> None:
+        if isinstance(answer, Refused) and answer.kind in _MISPLACED:
+            if self._conversation is not None:
+                self._conversation.end(answer)
+            return
+        self._answers += 1
+        command = self._unanswered.popleft()
+        if self._unsent:
+            self._window += 2
+            self._leave_soon()
+        command.told(answer)
+
+    # the connection
+
+    async def _run(self) -> None:
+        attempt = 1
+        while True:
+            answers, down_since = self._answers, self._down_since
+            try:
+                await self._converse()
+            except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
+                self._last_error = error
+            except Exception as error:
+                # A defect; but whoever sends through a link must not wait for ever.
+                self._last_error = error
+                log.exception("redis connection failed", tag=self._tag)
+            if self._answers > answers:
+                # Others have lost the server in the same moment.
+                attempt = 1
+            else:
+                # As good as no connection: nobody there, or it loads its data, or is no primary.
+                self._down_since = down_since
+            await asyncio.sleep(_BACKOFF.delay_s(attempt))
+            attempt += 1
+
+    async def _converse(self) -> None:
+        """One life of the connection."""
+        connection = await self._topology.connection(self._tag)
+        await connect(connection)
+        self.generation += 1
+        conversation = Conversation.take_over(connection, self._hear)
+        # What the last connection did not answer goes first, in its old order.
+        self._unsent.extendleft(reversed(self._unanswered))
+        self._unanswered.clear()
+        self._conversation, self._down_since = conversation, None
+        self._window = _FIRST_WINDOW
+        self._leave_soon()
+        try:
+            why = await asyncio.shield(conversation.lost)
+            self._last_error = why or ConnectionError("the connection was closed")
+        finally:
+            self._conversation, self._down_since = None, self._loop.time()
+            conversation.end()
+            await connection.disconnect(nowait=True)
+        log.debug("redis connection lost", tag=self._tag, error=str(self._last_error))
+
+    async def _watch(self) -> None:
+        seen, since = -1, self._loop.time()
+        while True:
+            await asyncio.sleep(0.25)
+            if not self.up:
+                since = self._loop.time()
+                if self.down_for_s() > self._patience_s:
+                    self._fail_all(f"Redis cannot be reached: {self._last_error}")
+            elif self._answers != seen or not self._unanswered:
+                seen, since = self._answers, self._loop.time()
+            elif self._loop.time() - since > self._silence_s and self._conversation is not None:
+                self._conversation.end(TimeoutError(f"no answer for {self._silence_s:g} s"))
+
+    def _fail_all(self, why: str) -> None:
+        commands = [*self._unanswered, *self._unsent]
+        self._unanswered.clear()
+        self._unsent.clear()
+        for command in commands:
+            if command.wanted:
+                command.told(StoreUnavailable(why))
+
+
+@kept(_MOST_OPENINGS)
+def _opening(sha: str, keys: tuple[str, ...]) -> Opening:
+    return Opening(("EVALSHA", sha, len(keys), *keys))
+
+
+def understood(answer: Any) -> Any:
+    """*answer*, with Redis's own errors as Penstock's."""
+    if not isinstance(answer, Refused):
+        return answer
+    # Valkey prefixes what a script raised; a full server refuses it before it starts.
+    if "OOM" in str(answer):
+        return OutOfMemory("the queue's memory is full (Redis maxmemory); try again later")
+    return StoreRefused(f"Redis refused a command: {answer}")
+
+
+class Links:
+    """All links of one process to one Redis.
+
+    Attributes:
+        clustered: whether hash tags may live on different servers.
+    """
+
+    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
+        self._url = url
+        self._patience_s = patience_s
+        self._topology = topology_of(url)
+        self._shared: dict[str, Link] = {}
+        self._own: list[Link] = []
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the keyspace is spread over several servers."""
+        return self._topology.clustered
+
+    async def __aenter__(self) -> Self:
+        try:
+            await check_server(self._topology, self._url)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    def to(self, tag: str) -> Link:
+        """The shared link to the server that holds *tag*; never block on it."""
+        name = tag if self.clustered else ""
+        link = self._shared.get(name)
+        if link is None:
+            link = self._shared[name] = Link(self._topology, tag, patience_s=self._patience_s)
+        return link
+
+    def blocking(self, tag: str) -> Link:
+        """A link of one's own, for blocking reads of at most a few seconds."""
+        link = Link(self._topology, tag, silence_s=2 * SILENCE_S, patience_s=self._patience_s)
+        self._own = [own for own in self._own if not own.closed]
+        self._own.append(link)
+        return link
+
+    async def _close(self) -> None:
+        for link in (*self._shared.values(), *self._own):
+            await link.close()
+        self._shared.clear()
+        self._own.clear()
+        await self._topology.close()

@@ -1,0 +1,76 @@
+"""Whether a server will do: it answers, lets us in, is new enough, and evicts nothing."""
+
+import re
+from typing import Final
+
+from redis.exceptions import AuthenticationError, RedisError
+
+from penstock.errors import StoreUnavailable, StoreUnsuitable
+from penstock.process.redaction import redacted
+from penstock.scheduler.store.topology import Topology, ask, reason_of
+
+_MINIMUM: Final = {"redis": (7, 0, 15), "valkey": (8, 0, 0)}
+
+
+def check_version(info: str, where: str) -> None:
+    """Refuse servers that lack what the scripts need.
+
+    Args:
+        info: the answer to ``INFO server``.
+        where: the server, for the error's text.
+
+    Raises:
+        StoreUnsuitable: older than Redis 7.0.15 or Valkey 8.0.
+    """
+    fields = _fields(info)
+    kind = "valkey" if "valkey_version" in fields else "redis"
+    text = fields.get(f"{kind}_version", "0")
+    version = tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+    if version < _MINIMUM[kind]:
+        raise StoreUnsuitable(
+            f"{where} runs {kind} {text}; Penstock needs Redis 7.0.15 or newer, "
+            "or Valkey 8.0 or newer"
+        )
+
+
+def check_eviction(info: str, where: str) -> None:
+    """Refuse servers that throw jobs away to make room, where others say that they are full.
+
+    Args:
+        info: the answer to ``INFO memory``.
+        where: the server, for the error's text.
+
+    Raises:
+        StoreUnsuitable: it has a limit, and evicts keys when that is reached.
+    """
+    fields = _fields(info)
+    policy = fields.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction" and fields.get("maxmemory", "0") != "0":
+        raise StoreUnsuitable(
+            f"{where} evicts keys when it is full (maxmemory-policy {policy}), and would lose "
+            "accepted requests: set maxmemory-policy to noeviction"
+        )
+
+
+def _fields(info: str) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+
+
+async def check_server(topology: Topology, url: str) -> None:
+    """Refuse a server that will not do. Once: a wrong password should be told, not retried.
+
+    Raises:
+        StoreUnavailable: nobody answers.
+        StoreUnsuitable: it refuses the login, is too old, or evicts keys.
+    """
+    where = redacted(url)
+    try:
+        info = (await ask(await topology.connection("{registry}"), "INFO")).decode()
+    except AuthenticationError as error:
+        raise StoreUnsuitable(f"Redis at {where} refuses the login: {error}") from error
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StoreUnavailable(
+            f"Redis at {where} cannot be reached: {reason_of(error)}; start it, or correct --redis"
+        ) from error
+    check_version(info, where)
+    check_eviction(info, where)

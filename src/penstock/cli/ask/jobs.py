@@ -1,0 +1,167 @@
+"""``penstock jobs dead``: jobs that were set aside because they ended their workers."""
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, told
+from penstock.errors import InvalidConfiguration, PenstockError
+
+if TYPE_CHECKING:
+    from penstock.protos import cluster_pb2
+
+jobs = typer.Typer(no_args_is_help=True)
+dead = typer.Typer(no_args_is_help=True)
+jobs.add_typer(dead, name="dead", help="Jobs that ended their worker twice, the second time alone.")
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Filter = Annotated[
+    str | None, typer.Option("--model", metavar="MODEL", help="Only those of this model.")
+]
+
+
+class RetriesFailed(PenstockError):
+    """Some of the jobs did not succeed this time either."""
+
+
+@dead.command("ls")
+def ls(*, model: _Filter = None, url: Url = DEFAULT_URL, as_json: _Json = False) -> None:
+    """List the jobs that were set aside, the newest first."""
+    letters = _listed(url, model=model or "")
+    if as_json:
+        print(json.dumps([_as_dict(letter) for letter in letters], indent=2))
+        return
+    _print_list(letters, model)
+
+
+@dead.command("show")
+def show(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="As 'ls' names it.")],
+    *,
+    url: Url = DEFAULT_URL,
+    as_json: _Json = False,
+) -> None:
+    """Show what is known of one job, and the inputs that it carries."""
+    (letter,) = _listed(url, job=job)
+    if as_json:
+        print(json.dumps(_as_dict(letter), indent=2))
+        return
+    _print_letter(letter)
+
+
+@dead.command("retry")
+def retry(
+    job: Annotated[
+        list[str] | None, typer.Argument(metavar="JOB...", help="As 'ls' names them.")
+    ] = None,
+    *,
+    model: _Filter = None,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that each may take.")] = 60.0,
+    url: Url = DEFAULT_URL,
+    as_json: _Json = False,
+) -> None:
+    """Run jobs once more, alone, one after the other, and say how each ended.
+
+    Whoever sent them has had an error and is gone: the reply comes here. A job that succeeds is a
+    dead letter no more; one that ends its worker again becomes a new one.
+    """
+    if bool(job) == (model is not None):
+        raise InvalidConfiguration(
+            "name the jobs to retry, or all those of a model with --model; "
+            "'penstock jobs dead ls' lists them"
+        )
+    names = job or [letter.job for letter in reversed(_listed(url, model=model or ""))]
+    ended = []
+    for name in names:
+        ended.append(_retried(url, name, timeout))
+        if not as_json:
+            _print_end(ended[-1])
+    if as_json:
+        print(json.dumps(ended, indent=2))
+    elif not names:
+        print(f"No job of {model} was set aside.")
+    failed = sum("error" in one for one in ended)
+    if failed:
+        raise RetriesFailed(f"{failed} of {len(ended)} failed again")
+
+
+def _listed(url: str, *, model: str = "", job: str = "") -> "list[cluster_pb2.DeadLetter]":
+    import grpc
+
+    from penstock.protos import cluster_pb2 as pb
+    from penstock.protos import cluster_pb2_grpc
+
+    with told(url), grpc.insecure_channel(url) as channel:
+        stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
+        request = pb.DeadLettersRequest(model=model, job=job)
+        return list(stub.DeadLetters(request, timeout=TIMEOUT_S).letters)
+
+
+def _retried(url: str, job: str, timeout_s: float) -> dict[str, Any]:
+    """How a retry ended: with outputs, or with an error."""
+    import grpc
+
+    from penstock.cli.ask.channel import CallFailed
+    from penstock.protos import cluster_pb2 as pb
+    from penstock.protos import cluster_pb2_grpc
+    from penstock.protos.grpc_service_pb2 import ModelInferResponse
+
+    options = (("grpc.max_receive_message_length", -1),)
+    try:
+        with told(url), grpc.insecure_channel(url, options) as channel:
+            stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
+            answer = stub.RetryDeadLetter(pb.RetryDeadLetterRequest(job=job), timeout=timeout_s)
+    except CallFailed as error:
+        return {"job": job, "error": str(error)}
+    reply = ModelInferResponse.FromString(answer.reply)
+    return {
+        "job": job,
+        "retried_as": answer.job,
+        "took_ms": answer.took_ms,
+        "outputs": [
+            {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)}
+            for one in reply.outputs
+        ],
+    }
+
+
+def _as_dict(letter: "cluster_pb2.DeadLetter") -> dict[str, Any]:
+    from google.protobuf.json_format import MessageToDict
+
+    fields: dict[str, Any] = MessageToDict(
+        letter, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return fields
+
+
+def _print_list(letters: "list[cluster_pb2.DeadLetter]", model: str | None) -> None:
+    from rich.console import Console
+
+    from penstock.cli.tables import letters_table
+
+    out = Console(highlight=False)
+    if not letters:
+        out.print(f"No job of {model} was set aside." if model else "No job was set aside.")
+        return
+    out.print(letters_table(letters, time.time() * 1000))
+    out.print("'penstock jobs dead show JOB' says more; 'retry JOB' runs it once more, alone.")
+
+
+def _print_letter(letter: "cluster_pb2.DeadLetter") -> None:
+    from rich.console import Console
+
+    from penstock.cli.tables import letter_table
+
+    Console(highlight=False).print(letter_table(letter))
+
+
+def _print_end(ended: dict[str, Any]) -> None:
+    if "error" in ended:
+        print(f"{ended['job']}: {ended['error']}")
+        return
+    outputs = ", ".join(
+        f"{one['name']} {one['datatype']} {one['shape']}" for one in ended["outputs"]
+    )
+    print(f"{ended['job']}: answered after {ended['took_ms']} ms: {outputs}")

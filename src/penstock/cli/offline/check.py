@@ -1,0 +1,80 @@
+"""``penstock check``: what is wrong with this machine or a repository, and what to do."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from penstock.cli.offline.findings import Finding
+
+
+def check(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DIR]...", help="Model repositories to look at as well."),
+    ] = None,
+    *,
+    redis: Annotated[
+        str | None, typer.Option(metavar="URL", help="A Redis or Valkey to try as well.")
+    ] = None,
+    load: Annotated[
+        bool, typer.Option("--load/--no-load", help="Load each artifact, on the CPU.")
+    ] = True,
+    allow_python_models: Annotated[
+        bool, typer.Option("--allow-python-models", help="Run the code of Python models, too.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port for the gateway.")] = 8001,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is wrong here and what to do about it. Exit status 1: something is."""
+    from penstock.cli.offline import findings
+
+    found = list(findings.machine(port))
+    if redis is not None:
+        found.append(findings.store(redis))
+    if models:
+        with _progress() as about:
+            found += findings.repository(
+                *models, load=load, python_models=allow_python_models, about=about
+            )
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in found], indent=2))
+    else:
+        _print(found)
+    if any(finding.verdict == "wrong" for finding in found):
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show what is being done, where somebody looks on."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("reading") as status:
+        yield status.update
+
+
+def _print(found: "Sequence[Finding]") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from penstock.cli.tables import plain_table
+
+    colours = {"ok": "green", "note": "yellow", "wrong": "red"}
+    table = plain_table("what", "", "found")
+    table.columns[-1].ratio = 1
+    for finding in found:
+        verdict = Text(finding.verdict, style=colours[finding.verdict])
+        text = Text(finding.detail)
+        if finding.remedy:
+            text.append(f"\n-> {finding.remedy}", style="bold")
+        table.add_row(finding.subject, verdict, text)
+    out = Console(highlight=False)
+    out.print(table)
+    wrong = sum(finding.verdict == "wrong" for finding in found)
+    things = "1 thing" if wrong == 1 else f"{wrong} things"
+    out.print(f"\n{things} to put right." if wrong else "\nNothing is wrong.")

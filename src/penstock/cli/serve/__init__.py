@@ -1,0 +1,1 @@
+"""Commands that run Penstock: one role each, or all of them on this machine."""

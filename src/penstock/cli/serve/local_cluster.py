@@ -1,0 +1,154 @@
+"""All roles on this machine, as processes that begin together and end in order."""
+
+import asyncio
+import contextlib
+import os
+from types import TracebackType
+from typing import Final, Self
+
+from penstock.cli.serve.children import Child, Say
+from penstock.process.child_process import RULES, role_environment
+from penstock.process.lifetime import adopt_orphans, children_of, kill_descendants, reap
+from penstock.scheduler.store import places
+from penstock.scheduler.store.embedded import EmbeddedStore
+from penstock.settings import UpSettings
+
+# What each may take to end what it has begun; the gateway's own drain takes up to 10 s.
+_PATIENCE_S: Final = {"gateway": 15.0, "node": 20.0, "scheduler": 5.0}
+_REAP_EVERY_S: Final = 5.0
+
+
+class LocalCluster:
+    """Store, scheduler, node and gateway, all started at once while the context is entered.
+
+    Leaving it ends the gateway first, which answers what it has accepted; then the node with its
+    workers, the scheduler, and the store last. No process is left.
+    """
+
+    def __init__(self, settings: UpSettings, say: Say) -> None:
+        self._settings = settings
+        self._say = say
+        self._store: EmbeddedStore | None = None
+        self._children: dict[str, Child] = {}
+
+    async def __aenter__(self) -> Self:
+        adopt_orphans()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(kill_descendants, os.getpid())
+            run = stack.enter_context(places.temporary(places.runtime_home(), "penstock-up-")).path
+            redis = self._settings.redis
+            if redis is None:
+                store = EmbeddedStore(self._settings.data)
+                self._store = await stack.enter_async_context(store)
+                redis = store.url
+            self._metrics_file = run / "metrics"
+            self._children = {
+                role: Child(role, options, run / role, self._say, self._environment(role, redis))
+                for role, options in self._options().items()
+            }
+            self._keeping = [asyncio.create_task(c.keep()) for c in self._children.values()]
+            self._reaping = asyncio.create_task(self._reap_regularly())
+            stack.push_async_callback(self._end)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def address(self) -> str:
+        """Where the gateway serves, once it does."""
+        gateway = self._children["gateway"]
+        while not gateway.ready_file.exists():  # noqa: ASYNC110 another process writes it
+            await asyncio.sleep(0.02)
+        address = gateway.ready_file.read_text().strip()
+        # Its next lives serve where clients know it, if the port was any free one.
+        gateway.options += ["--port", address.rpartition(":")[2]]
+        return address
+
+    def metrics_address(self) -> str | None:
+        """Where metrics are served; None if they are not."""
+        if not self._metrics_file.exists():
+            return None
+        address = self._metrics_file.read_text().strip()
+        if self._settings.metrics_port == 0:
+            self._children["gateway"].options += ["--metrics-port", address.rpartition(":")[2]]
+        return address
+
+    async def failed(self) -> None:
+        """Wait until a role refuses to begin.
+
+        Raises:
+            RoleFailed: it does.
+        """
+        await asyncio.gather(*self._keeping)
+
+    def _environment(self, role: str, redis: str) -> dict[str, str]:
+        made = role_environment(redis)
+        if role == "gateway" and RULES in os.environ:
+            made[RULES] = os.environ[RULES]
+        return made
+
+    def _options(self) -> dict[str, list[str]]:
+        settings = self._settings
+        models = [f"--models={repository.absolute()}" for repository in settings.models]
+        control = [
+            f"--model-control-mode={settings.model_control_mode}",
+            f"--repository-poll-secs={settings.repository_poll_secs}",
+            *(f"--load-model={name}" for name in settings.load_model),
+            f"--response-cache-bytes={settings.response_cache_bytes}",
+        ]
+        common = ["--log-level", settings.log_level]
+        place = ["--host", settings.host, "--port", str(settings.port)]
+        threads = [] if settings.threads is None else ["--threads", str(settings.threads)]
+        limits = ["--lease-ms", str(settings.lease_ms)]
+        limits += ["--run-limit-s", str(settings.run_limit_s)]
+        limits += ["--worker-silence-s", str(settings.worker_silence_s)]
+        if settings.memory_mib is not None:
+            threads += ["--memory-mib", str(settings.memory_mib)]
+        code = ["--allow-python-models"] if settings.allow_python_models else []
+        uploads = ["--allow-code-overrides"] if settings.allow_code_overrides else []
+        return {
+            "scheduler": [*common, *models, *control],
+            "node": [*common, *models, *limits, *threads, *code, *uploads],
+            "gateway": [
+                *(*common, *place, "--processes", str(settings.processes)),
+                *("--allow-client-shm", str(settings.allow_client_shm).lower()),
+                *(*uploads, *self._metrics_options()),
+            ],
+        }
+
+    def _metrics_options(self) -> list[str]:
+        settings = self._settings
+        if not settings.metrics:
+            return ["--no-metrics"]
+        words = ["--metrics-file", str(self._metrics_file)]
+        if settings.metrics_host is not None:
+            words += ["--metrics-host", settings.metrics_host]
+        if settings.metrics_port is not None:
+            words += ["--metrics-port", str(settings.metrics_port)]
+        return words
+
+    async def _end(self) -> None:
+        for task in (*self._keeping, self._reaping):
+            task.cancel()
+        # First stop watching all of them: none may be started again meanwhile.
+        await asyncio.gather(*self._keeping, self._reaping, return_exceptions=True)
+        for role, patience_s in _PATIENCE_S.items():
+            await self._children[role].end(patience_s)
+
+    async def _reap_regularly(self) -> None:
+        """Let go of workers whose node died: they became our children."""
+        seen: set[int] = set()
+        while True:
+            await asyncio.sleep(_REAP_EVERY_S)
+            own = {child.pid for child in self._children.values()}
+            own.add(self._store.pid if self._store else None)
+            strangers = set(children_of(os.getpid())) - own
+            # Twice seen: a child that is just being started is not known yet.
+            reap(seen & strangers)
+            seen = strangers

@@ -1,0 +1,4 @@
+"""The files of a model repository: found, known by their bytes, checked.
+
+Start with repository.py.
+"""

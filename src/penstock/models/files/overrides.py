@@ -1,0 +1,73 @@
+"""Overrides: a model's files that came with a wish, laid out as a repository would have them."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from penstock.errors import ArtifactUnusable, InvalidConfiguration
+from penstock.models.config.model_config import PYTHON
+from penstock.models.files.artifacts import RUNTIMES
+from penstock.models.files.repository import scan_model
+from penstock.models.files.uploaded_files import check_uploaded, is_override_path
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos import model_config_pb2 as config_pb
+from penstock.scheduler.registry.load_requests import Wishes
+from penstock.scheduler.store.places import temporary
+
+
+@contextlib.contextmanager
+def override_folder() -> Iterator[Path]:
+    """A directory for files that are needed for a moment; what a killed run left goes as well."""
+    with temporary(Path(tempfile.gettempdir()), "penstock-override-") as place:
+        yield place.path
+
+
+async def lay_out(wishes: Wishes, folder: Path, model: str, files: Iterable[pb.File]) -> None:
+    """Write *files* of *model* below *folder*, as <model>/<version>/<file>.
+
+    Raises:
+        ArtifactUnusable: the content of one is gone, or its name leads elsewhere.
+    """
+    for file in files:
+        if not is_override_path(file.path) or Path(model).name != model:
+            raise ArtifactUnusable(
+                f"'{model}/{file.path}' cannot be the name of a file that came with a load"
+            )
+        path = folder / model / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(await wishes.fetch(file))
+
+
+def scan_override(
+    folder: Path, model: str, config: config_pb.ModelConfig, files: Iterable[pb.File]
+) -> list[pb.ModelVersion]:
+    """The versions that the *files*, laid out in *folder*, make; each has its own files noted.
+
+    Raises:
+        InvalidConfiguration: they are code, which never comes over the network.
+    """
+    if config.backend == PYTHON:
+        raise InvalidConfiguration(
+            "a Python model is never loaded from files of an override: put it into a repository"
+        )
+    found = scan_model([folder], model, config)
+    for record in found:
+        start = f"{record.version}/"
+        record.files.extend(file for file in files if file.path.startswith(start))
+    return found
+
+
+def check_override(folder: Path, version: pb.ModelVersion) -> None:
+    """Refuse the files of *version*, laid out in *folder*, unless all of them are data.
+
+    Raises:
+        InvalidConfiguration: one may be code, or is to be run as something else than it is.
+    """
+    files = {file.path: (folder / version.model / file.path).read_bytes() for file in version.files}
+    check_uploaded(config_pb.ModelConfig.FromString(version.config), files)
+    for stage in version.stages:
+        if stage.runtime != RUNTIMES[".onnx"] or not stage.artifact.endswith(".onnx"):
+            raise InvalidConfiguration(
+                f"{stage.artifact} came over the network, and {stage.runtime} would run it as code"
+            )

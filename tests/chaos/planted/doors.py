@@ -1,0 +1,100 @@
+"""Faults to plant where somebody could get in who should not."""
+
+from chaos.planted.fault import Mutant
+
+BYSTANDERS = "tests/cluster/faults/test_bystanders.py::"
+UPLOADS = "tests/redis/registry/test_code_by_upload.py::"
+
+WHO_GETS_IN = [
+    Mutant(
+        "doors: a worker believes that a gateway has looked at what came with a load",
+        "workers/app.py",
+        "if not settings.allow_code_overrides:",
+        "if False:",
+        UPLOADS + "test_a_worker_runs_no_code_that_came_over_the_network",
+    ),
+    Mutant(
+        "doors: a gateway takes code that comes with a load",
+        "gateway/models/load_parameters.py",
+        "if config is not None and not allow_code:",
+        "if False:",
+        "tests/pure/gateway/models/test_load_parameters.py::test_files_that_may_be_code_need_the_operators_leave",
+    ),
+    Mutant(
+        "doors: whatever TensorRT calls its own reaches it",
+        "workers/runtimes/accelerator_options.py",
+        "if pattern is not None and pattern.fullmatch(value):",
+        'if name.startswith("trt_") or (pattern is not None and pattern.fullmatch(value)):',
+        "tests/pure/workers/runtimes/test_onnx_options.py",
+    ),
+    Mutant(
+        "doors: a worker's command line names the store",
+        "workers/node/agent.py",
+        '            "model": placement.model,',
+        '            "redis": settings.redis,\n            "model": placement.model,',
+        BYSTANDERS + "test_secrets_are_in_no_command_line",
+    ),
+    Mutant(
+        "doors: the working directory is imported from",
+        "src/penstock/process/child_process.py",
+        '[sys.executable, "-P", "-m", module, *words]',
+        '[sys.executable, "-X", "utf8", "-m", module, *words]',
+        BYSTANDERS + "test_nothing_in_the_working_directory_is_run",
+    ),
+    Mutant(
+        "doors: logs tell passwords",
+        "src/penstock/telemetry.py",
+        "    return redacted(line)",
+        "    return str(line)",
+        "tests/pure/kernel/test_redaction.py::test_logs_hold_no_secret",
+    ),
+    Mutant(
+        "doors: whoever knows its name may use a region",
+        "gateway/requests/shared_memory/regions.py",
+        "    if not here.get():",
+        "    if False:",
+        "tests/pure/gateway/requests/test_regions.py::test_callers_elsewhere_use_no_regions",
+    ),
+    Mutant(
+        "doors: root registers what its owner shares with nobody",
+        "gateway/requests/shared_memory/regions.py",
+        "    if not _shared_with_us(found):",
+        "    if False:",
+        "tests/pure/gateway/requests/test_regions.py::test_another_users_segment_is_refused_unless_it_is_shared_with_all",
+    ),
+    Mutant(
+        "doors: one setting that is not understood takes all others with it",
+        "gateway/operations/live_settings.py",
+        "except (PenstockError, ValueError, LookupError, TypeError, AttributeError) as error:",
+        "except MemoryError as error:",
+        "tests/redis/registry/test_live_settings.py",
+    ),
+    Mutant(
+        "doors: one record that is not understood ends the gateway",
+        "scheduler/decisions/readiness.py",
+        "        except Exception as error:",
+        "        except MemoryError as error:",
+        "tests/pure/gateway/models/test_catalog.py::TestOfAnotherRelease",
+    ),
+    Mutant(
+        "doors: a helper that fails stays away",
+        "src/penstock/process/supervised.py",
+        "            await sleep(pause_s)",
+        "            return",
+        "tests/pure/kernel/test_supervised.py",
+    ),
+    Mutant(
+        "doors: a rule without a value is a rule",
+        "gateway/fronts/grpc/access.py",
+        "if not value.strip():",
+        "if False:",
+        "tests/pure/gateway/fronts/test_access.py",
+    ),
+    Mutant(
+        "doors: a method that is in no group is open",
+        "gateway/fronts/grpc/access.py",
+        'return _refusing(handler, "This method is in no protocol, and some are restricted")',
+        "return handler",
+        "tests/pure/gateway/fronts/test_access.py",
+    ),
+]

@@ -1,0 +1,117 @@
+"""Faults to plant where an outage of the store must not be held against anybody."""
+
+from chaos.planted.fault import LUA, Mutant
+
+OUTAGES = "tests/redis/store/test_outages.py::"
+PENDING = "tests/redis/delivery/test_pending.py::"
+TOPOLOGY = "tests/redis/store/test_topology.py::"
+REGISTRY = "tests/redis/registry/test_registry.py::"
+WISHES = "tests/redis/registry/test_load_requests.py::TestFiles::"
+
+AWAY = [
+    Mutant(
+        "outage: leases are over at once",
+        LUA + "reap.lua",
+        "if not held then\n  reap_leases(",
+        "if true then\n  reap_leases(",
+        OUTAGES + "test_an_outage_is_no_crash_of_whoever_works_on",
+    ),
+    Mutant(
+        "outage: gateways are gone at once",
+        LUA + "reap.lua",
+        "held and LEFT_MS or now_ms - gateway_ms",
+        "now_ms - gateway_ms",
+        OUTAGES + "test_an_outage_leaves_the_jobs_of_gateways_that_live",
+    ),
+    Mutant(
+        "outage: a gateway that leaves is waited for",
+        LUA + "reap.lua",
+        "held and LEFT_MS or now_ms - gateway_ms",
+        "held and -1 or now_ms - gateway_ms",
+        OUTAGES + "test_a_gateway_that_has_left_has_no_grace",
+    ),
+    Mutant(
+        "outage: a request for a sequence finds it idle for too long",
+        LUA + "enqueue_turns.lua",
+        "\n    and not in_grace(KEYS[16], now_ms) then",
+        " then",
+        OUTAGES + "test_an_idle_sequence_outlives_an_outage",
+    ),
+    Mutant(
+        "outage: graces have no end",
+        LUA + "lib/grace.lua",
+        "if begins and given_ms < GIVEN_MOST_MS then",
+        "if begins then",
+        OUTAGES + "test_reapers_that_are_always_slow_reap_all_the_same",
+    ),
+    Mutant(
+        "outage: the first jobs of a dead gateway are all",
+        LUA + "reap.lua",
+        "if onward ~= '0' then\n    redis.call('HSET'",
+        "if false then\n    redis.call('HSET'",
+        OUTAGES + "test_all_jobs_of_a_dead_gateway_are_dropped_however_many_come_before_them",
+    ),
+    Mutant(
+        "outage: what was said of a gateway holds though it speaks again",
+        LUA + "reap.lua",
+        "if heard_ms and heard_ms <= latest_ms then",
+        "if heard_ms then",
+        OUTAGES + "test_a_gateway_that_is_heard_of_between_two_steps_keeps_the_rest",
+    ),
+    Mutant(
+        "outage: the first leases of a dead worker are all",
+        "scheduler/jobs/queue.py",
+        'while cursor != b"0":',
+        "while False:",
+        OUTAGES + "test_a_dead_workers_job_is_found_behind_a_crowd_of_leases",
+    ),
+    Mutant(
+        "outage: those asked for first are asked for again and again",
+        "gateway/delivery/reconcile.py",
+        '        due.sort(key=attrgetter("ask_s"))\n',
+        "",
+        PENDING + "test_the_youngest_of_a_crowd_is_asked_for_too",
+    ),
+    Mutant(
+        "outage: a heartbeat waits for its neighbour",
+        "scheduler/replies/reader.py",
+        "                await self._attach(partition)\n",
+        "                await self.attach()\n",
+        TOPOLOGY + "test_a_server_that_is_stopped_holds_up_nothing_on_the_others",
+    ),
+    Mutant(
+        "outage: two short ones leave a living process dead",
+        LUA + "registry_announce.lua",
+        "  if last - ended > RETURN_MS or now - from > FORGIVEN_MS then\n    from = last\n  end\n",
+        "  from = last\n",
+        REGISTRY + "test_who_had_no_time_to_speak_between_two_outages_lives",
+    ),
+    Mutant(
+        "bounds: all that letters carry has no limit",
+        LUA + "lib/set_aside.lua",
+        "if bytes > LETTERS_BYTES then",
+        "if false then",
+        "tests/redis/jobs/test_dead_letters.py::test_all_that_letters_carry_has_a_limit",
+    ),
+    Mutant(
+        "bounds: who leaves a shared reply reads all who wait",
+        LUA + "lib/share.lua",
+        "'MATCH', 'w:*', 'COUNT', 32)",
+        "'MATCH', 'w:*', 'COUNT', 1000000)",
+        "tests/redis/delivery/test_shared_replies.py::test_who_leaves_a_crowd_does_not_count_it",
+    ),
+    Mutant(
+        "bounds: what a gateway kept on its way to a wish stays for ever",
+        LUA + "registry_keep.lua",
+        "if not needed then",
+        "if false then",
+        WISHES + "test_a_gateway_that_dies_on_the_way_leaves_nothing_for_ever",
+    ),
+    Mutant(
+        "bounds: a content that is needed goes when it comes again",
+        LUA + "registry_keep.lua",
+        "if not needed then",
+        "if true then",
+        WISHES + "test_a_content_that_is_needed_stays_when_it_comes_again",
+    ),
+]

@@ -1,0 +1,207 @@
+"""A node's keepers and crew, with small programs in the place of workers."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from support.clients.load import eventually
+
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.registry.snapshot import worker_id
+from penstock.workers.liveness.exits import CANNOT_LOAD, reason_of
+from penstock.workers.node.supervisor import Keeper
+from penstock.workers.node.worker_set import Crew
+
+SLEEPS = "import time; time.sleep(60)"
+BEATS = """
+import os, time
+while True:
+    os.write(int(os.environ["PENSTOCK_HEARTBEAT_FD"]), b".")
+    time.sleep(0.05)
+"""
+FALLS_SILENT = """
+import os, time
+os.write(int(os.environ["PENSTOCK_HEARTBEAT_FD"]), b".")
+time.sleep(60)
+"""
+IGNORES = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+
+
+class Desk:
+    """Writes down what keepers tell the cluster."""
+
+    def __init__(self, reason=""):
+        self.told = []
+        self.forsaken = []
+        self._reason = reason
+
+    async def announce(self, record):
+        copy = pb.Worker()
+        copy.CopyFrom(record)
+        self.told.append(copy)
+
+    async def recorded(self, id_):
+        return pb.Worker(id=id_, reason=self._reason)
+
+    async def forsake(self, model, boot_id):
+        self.forsaken.append((model, boot_id))
+
+    def states(self):
+        names = (pb.WorkerState.Name(record.state) for record in self.told)
+        return [name.removeprefix("WORKER_STATE_") for name in names]
+
+    @property
+    def pid(self):
+        """Of the process that was started last."""
+        return next((record.pid for record in reversed(self.told) if record.pid), 0)
+
+
+def placement(stage=0, fingerprint="f"):
+    return pb.Placement(
+        model="m", version=1, stage=stage, node="n", device="cpu:0", fingerprint=fingerprint
+    )
+
+
+def runs(program):
+    return lambda *_: [sys.executable, "-c", program]
+
+
+@pytest.fixture
+async def keep():
+    """Runs a keeper in the background: ``keep(program, desk)``; it is stopped at the end."""
+    stops, tasks = [], []
+
+    def start(program, desk, **options):
+        stop = asyncio.Event()
+        task = asyncio.create_task(Keeper(placement(), runs(program), desk, **options).run(stop))
+        stops.append(stop)
+        tasks.append(task)
+        return stop, task
+
+    yield start
+    for stop in stops:
+        stop.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_worker_that_is_killed_is_mourned_and_started_again(keep):
+    desk = Desk()
+    keep(SLEEPS, desk)
+    await eventually(lambda: desk.pid)
+    first = desk.told[0]
+    _kill(first.pid)
+
+    await eventually(lambda: desk.pid != first.pid)
+
+    assert desk.forsaken == [("m", first.boot_id)]
+    assert "RESTARTING" in desk.states()
+    assert "SIGKILL" in next(record.reason for record in desk.told if record.reason)
+    assert desk.told[-1].restarts == 1
+    assert desk.told[-1].boot_id != first.boot_id
+
+
+async def test_a_worker_that_falls_silent_is_started_again(keep):
+    desk, other = Desk(), Desk()
+    keep(FALLS_SILENT, desk, silence_s=0.5)
+    keep(BEATS, other, silence_s=0.5)
+    await eventually(lambda: desk.pid and other.pid)
+    first, lives = desk.told[0], other.pid
+
+    await eventually(lambda: desk.pid != first.pid)
+
+    assert desk.forsaken == [("m", first.boot_id)]
+    assert "--worker-silence-s" in next(record.reason for record in desk.told if record.reason)
+    assert not _runs(first.pid)
+    assert other.pid == lives
+    assert other.forsaken == []
+
+
+async def test_a_shard_that_cannot_be_loaded_keeps_its_reason(keep):
+    desk = Desk(reason="model.onnx is damaged")
+    keep(f"raise SystemExit({CANNOT_LOAD})", desk)
+
+    await eventually(lambda: desk.states().count("FAILED") >= 2)
+
+    assert desk.told[-1].reason == "model.onnx is damaged"
+    assert desk.states().count("LOADING") == 1
+
+
+async def test_a_stopped_worker_is_told_to_end_and_not_started_again(keep):
+    desk = Desk()
+    stop, task = keep(SLEEPS, desk)
+    await eventually(lambda: desk.pid)
+    stop.set()
+
+    await asyncio.wait_for(task, 10)
+
+    assert desk.forsaken == []
+    assert desk.states() == ["LOADING"]
+
+
+async def test_a_worker_that_ignores_the_end_is_killed(keep):
+    desk = Desk()
+    stop, task = keep(IGNORES, desk, stop_s=0.5)
+    await eventually(lambda: desk.pid and _ignores_the_end(desk.pid))
+    stop.set()
+
+    await asyncio.wait_for(task, 10)
+
+    assert not _runs(desk.pid)
+
+
+async def test_a_crew_follows_its_placements():
+    desk = Desk()
+    crew = Crew(lambda placed: Keeper(placed, runs(SLEEPS), desk))
+    crew.follow([placement(0), placement(1)])
+    await eventually(lambda: len(desk.told) == 2)
+    before = {record.id: record.pid for record in desk.told}
+
+    crew.follow([placement(1), placement(2, "new")])
+    await eventually(lambda: len(crew) == 2 and len(desk.told) == 3)
+
+    running = {record.id for record in desk.told if _runs(record.pid)}
+    assert running == {worker_id(placement(1)), worker_id(placement(2))}
+    assert not _runs(before[worker_id(placement(0))])
+    await crew.stop()
+    assert not any(_runs(record.pid) for record in desk.told)
+
+
+async def test_a_changed_placement_ends_the_old_worker_before_the_new_one_starts():
+    desk = Desk()
+    crew = Crew(lambda placed: Keeper(placed, runs(SLEEPS), desk))
+    crew.follow([placement(fingerprint="old")])
+    await eventually(lambda: desk.pid)
+    old = desk.pid
+
+    crew.follow([placement(fingerprint="new")])
+    await eventually(lambda: desk.told[-1].fingerprint == "new")
+
+    assert not _runs(old)
+    assert len(crew) == 1
+    await crew.stop()
+
+
+def test_an_exit_status_is_explained():
+    assert "SIGKILL" in reason_of(-signal.SIGKILL)
+    assert "memory" in reason_of(-signal.SIGKILL)
+    assert "SIGSEGV" in reason_of(-signal.SIGSEGV)
+    assert "status 9" in reason_of(9)
+    assert "cannot be loaded" in reason_of(CANNOT_LOAD)
+
+
+def _kill(pid):
+    os.kill(pid, signal.SIGKILL)
+
+
+def _runs(pid):
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def _ignores_the_end(pid):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(int(line.split()[1], 16) for line in lines if line.startswith("SigIgn"))
+    return mask >> (signal.SIGTERM - 1) & 1

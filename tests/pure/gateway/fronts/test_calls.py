@@ -1,0 +1,181 @@
+"""Messages are taken off gRPC as long as there is memory, and large ones give way to small ones."""
+
+import asyncio
+
+import grpc
+import pytest
+from support.waiting import until
+
+from penstock.errors import DeadlineExceeded
+from penstock.gateway.fronts.grpc.calls import Calls
+from penstock.gateway.fronts.grpc.unread import UnreadReplies
+from penstock.gateway.in_flight import Begun
+from penstock.gateway.limits.memory import GatewayFull
+
+
+class Memory:
+    """What `Calls` asks of the memory's watch."""
+
+    most_mib = 64
+
+    def __init__(self):
+        self.used = 0.0
+
+    async def room(self):
+        await until(lambda: self.used <= 0.9)
+
+
+class Call:
+    """A call whose client the test is."""
+
+    def __init__(self, remaining_s=None):
+        self._messages = asyncio.Queue()
+        self._remaining_s = remaining_s
+
+    def send(self, *messages):
+        for message in messages:
+            self._messages.put_nowait(message)
+
+    async def read(self):
+        return await self._messages.get()
+
+    def time_remaining(self):
+        return self._remaining_s
+
+    def peer(self):
+        return "ipv4:127.0.0.1:1"
+
+
+@pytest.fixture
+def memory():
+    return Memory()
+
+
+@pytest.fixture
+def calls(memory):
+    return Calls(memory, Begun(), UnreadReplies(1 << 20), most=3, patience_s=0.3)
+
+
+async def reading(calls, *, many=1, **how):
+    """Calls that are being read, and their tasks."""
+    opened = [Call(**how) for _ in range(many)]
+    tasks = [asyncio.create_task(calls.read(one)) for one in opened]
+    await asyncio.sleep(0)
+    return opened, tasks
+
+
+async def test_a_message_is_taken_and_its_call_has_begun(calls):
+    (call,), (task,) = await reading(calls)
+    call.send(b"x")
+
+    assert await task == b"x"
+
+
+async def test_a_client_that_goes_before_it_sends_is_told_nothing(calls):
+    (call,), (task,) = await reading(calls)
+    call.send(grpc.aio.EOF)
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_when_the_memory_is_full_nothing_is_taken_but_questions_about_the_gateway(
+    calls, memory
+):
+    memory.used = 1.1
+    with pytest.raises(GatewayFull, match="--max-memory-mib 64"):
+        await calls.read(Call())
+    asking = Call()
+    asking.send(b"well?")
+
+    assert await calls.read(asking, always=True) == b"well?"
+    assert calls.refused == 1
+
+
+async def test_when_the_memory_is_scarce_the_latest_of_what_is_slow_gives_way(calls, memory):
+    _, (first, second) = await reading(calls, many=2)
+    await asyncio.sleep(0.15)
+    memory.used = 0.85
+
+    calls.shed()
+
+    with pytest.raises(GatewayFull):
+        await second
+    assert not first.done()
+    first.cancel()
+
+
+async def test_when_the_memory_is_tight_a_message_that_is_there_is_taken_still(calls, memory):
+    memory.used = 0.95
+    (quick, _), (taken, slow) = await reading(calls, many=2)
+    quick.send(b"x")
+    await asyncio.sleep(0.1)
+
+    calls.shed()
+
+    assert await taken == b"x"
+    with pytest.raises(GatewayFull):
+        await slow
+
+
+async def test_a_call_that_does_not_arrive_is_not_waited_for(calls):
+    _, (late,) = await reading(calls)
+    _, (own,) = await reading(calls, remaining_s=100)
+    await asyncio.sleep(0.35)
+
+    calls.shed()
+
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert not own.done()
+    own.cancel()
+
+
+async def test_a_client_that_gives_up_is_not_told_of_memory(calls):
+    _, (task,) = await reading(calls)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_there_are_only_so_many_calls(calls):
+    _, tasks = await reading(calls, many=3)
+
+    with pytest.raises(GatewayFull, match="--max-calls 3"):
+        await calls.read(Call())
+
+    for task in tasks:
+        task.cancel()
+
+
+async def test_a_streams_next_message_waits_for_room(calls, memory):
+    memory.used = 1.1
+    call = Call()
+    call.send(b"x", grpc.aio.EOF)
+    got = []
+
+    async def follow():
+        got.extend([message async for message in calls.messages(call)])
+
+    task = asyncio.create_task(follow())
+    await asyncio.sleep(0.05)
+    assert not got
+    memory.used = 0.5
+    await task
+
+    assert got == [b"x"]
+
+
+async def test_a_reply_is_unread_until_its_call_has_ended(calls):
+    held = []
+
+    async def handler():
+        calls.hand_over(Call(), bytes(1 << 17))
+        held.append(calls.unread.held)
+
+    await asyncio.create_task(handler())
+    await asyncio.sleep(0)
+
+    assert held == [1 << 17]
+    assert calls.unread.held == 0

@@ -1,0 +1,139 @@
+"""How many bytes a gateway holds follows the memory it may use, and what it holds is given back."""
+
+import pytest
+
+from penstock.errors import Code, InvalidConfiguration
+from penstock.gateway.limits.memory import (
+    ByteBudget,
+    GatewayFull,
+    MemoryLimits,
+    MemoryWatch,
+    pending_budget,
+)
+from penstock.settings import GatewaySettings
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+def limits(machine=4 * GIB, **given):
+    return MemoryLimits.of(GatewaySettings(redis="redis://h", **given), machine)
+
+
+def test_limits_are_shares_of_the_memory_that_the_process_may_use():
+    assert limits(4 * GIB) == MemoryLimits(2 * GIB, 1 * GIB, GIB // 2, GIB // 8)
+    assert limits(1 * GIB) == MemoryLimits(GIB // 2, GIB // 4, GIB // 8, GIB // 32)
+
+
+def test_processes_on_one_machine_share_its_memory():
+    assert limits(4 * GIB, processes=4).memory == GIB // 2
+
+
+def test_each_limit_can_be_given():
+    given = {
+        "max_memory_mib": 1000,
+        "max_pending_mib": 300,
+        "max_unread_mib": 200,
+        "max_stream_mib": 10,
+    }
+
+    assert limits(**given) == MemoryLimits(1000 * MIB, 300 * MIB, 200 * MIB, 10 * MIB)
+    assert limits(**given).options() == given
+
+
+def test_a_process_is_given_the_share_that_its_parent_found():
+    found = limits(8 * GIB, processes=4)
+
+    assert limits(8 * GIB, **found.options()) == found
+
+
+def test_a_message_that_does_not_fit_into_the_memory_is_refused_at_the_start():
+    with pytest.raises(InvalidConfiguration, match=r"--max-message-mib 64 .* --max-memory-mib 50"):
+        limits(100 * MIB)
+
+
+def test_a_budget_is_refused_beyond_its_limit_and_given_back():
+    budget = ByteBudget(100, "full")
+    budget.take(60)
+    budget.take(40)
+
+    with pytest.raises(GatewayFull, match="full") as refused:
+        budget.take(1)
+
+    assert refused.value.code is Code.UNAVAILABLE
+    assert 100 <= refused.value.retry_after_ms <= 150
+    assert (budget.held, budget.refused) == (100, 1)
+    budget.give(60)
+    budget.take(50)
+    assert budget.held == 90
+
+
+def test_whoever_is_refused_hears_which_option_decides():
+    budget = pending_budget(limits(max_pending_mib=1))
+
+    with pytest.raises(GatewayFull, match="--max-pending-mib 1"):
+        budget.take(2 * MIB)
+
+
+class Process:
+    """A process's memory, as the test has it."""
+
+    def __init__(self, held):
+        self.held = held
+        self.freed = self.given_back = 0
+
+    def resident(self):
+        return self.held
+
+    def give_back(self):
+        self.given_back += 1
+        self.held -= self.freed
+        self.freed = 0
+
+
+@pytest.fixture
+def process():
+    return Process(100 * MIB)
+
+
+def watch(process, *, busy=True):
+    one = MemoryWatch(1000 * MIB, process.resident, process.give_back)
+    one.busy = lambda: busy
+    return one
+
+
+async def test_freed_memory_is_given_back_before_anybody_is_refused(process):
+    one = watch(process)
+    process.held, process.freed = 1200 * MIB, 1000 * MIB
+
+    await one.look()
+
+    assert one.used == pytest.approx(0.2)
+    assert one.resident_bytes == 200 * MIB
+
+
+async def test_freed_memory_is_given_back_at_rest(process):
+    one = watch(process, busy=False)
+    process.held, process.freed = 400 * MIB, 300 * MIB
+
+    await one.look()
+
+    assert process.held == 100 * MIB
+
+
+async def test_freed_memory_is_kept_while_messages_come_and_go(process):
+    one = watch(process)
+    process.held, process.freed = 400 * MIB, 300 * MIB
+
+    await one.look()
+
+    assert process.given_back == 0
+
+
+async def test_a_process_that_is_large_by_itself_goes_on_serving(process):
+    one = watch(process, busy=False)
+    process.held = 2000 * MIB
+
+    await one.look()
+
+    assert one.used == 0

@@ -1,0 +1,24 @@
+"""Jobs for the old and the new content of a version wait for the same stage."""
+
+from penstock.gateway.operations.loads import Load, summed
+from penstock.scheduler.jobs.types import Depth
+from penstock.scheduler.observe.in_work import InWork
+from penstock.scheduler.store.keys import StageRef
+
+
+def test_jobs_of_all_contents_are_counted_and_the_oldest_of_any():
+    depths = {
+        StageRef("m", 1, 0, "old"): Depth(4, 1500),
+        StageRef("m", 1, 0, "new"): Depth(2, 10),
+        StageRef("m", 1, 1, "new"): Depth(1, 5),
+    }
+
+    in_work = {
+        StageRef("m", 1, 0, "old"): InWork(1, 700),
+        StageRef("m", 1, 0, "new"): InWork(2, 30),
+    }
+
+    assert summed(depths, in_work) == {
+        StageRef("m", 1, 0): Load(6, 1500, 3, 700),
+        StageRef("m", 1, 1): Load(1, 5, 0, 0),
+    }

@@ -1,0 +1,164 @@
+"""Metrics as Prometheus reads them: names, labels and values."""
+
+from support.metrics import samples
+from support.records import placement, worker
+
+from penstock.gateway.operations.loads import Load
+from penstock.gateway.operations.metrics import Facts, GatewayFacts, render
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.registry.snapshot import VersionId
+from penstock.scheduler.store.keys import StageRef
+
+GATEWAY = GatewayFacts("host/1", pending=3, pending_bytes=300, lent_bytes=200, redis_up=True)
+M1 = VersionId("m", 1)
+COUNTERS = {
+    "accepted": 20,
+    "success_count": 8,
+    "fail_count": 2,
+    "cancelled": 3,
+    "expired": 4,
+    "dead": 1,
+    "requeued": 5,
+    "inference_count": 16,
+    "execution_count": 7,
+    "success_ns": 9_000_500,
+    "queue_ns": 1000,
+    "compute_input_ns": 2000,
+    "compute_infer_ns": 3000,
+    "compute_output_ns": 4999,
+}
+
+
+def told_by(facts):
+    return samples(render(facts).decode())
+
+
+def value(facts, name, **labels):
+    return told_by(facts)[name, tuple(sorted(labels.items()))]
+
+
+def test_counters_have_tritons_names_and_units():
+    facts = Facts(GATEWAY, {M1: COUNTERS})
+
+    def told(name, **labels):
+        return value(facts, f"nv_inference_{name}", model="m", version="1", **labels)
+
+    assert told("request_success") == 8
+    assert (told("count"), told("exec_count")) == (16, 7)
+    assert told("request_duration_us") == 9000
+    assert told("queue_duration_us") == 1
+    assert told("compute_input_duration_us") == 2
+    assert told("compute_infer_duration_us") == 3
+    assert told("compute_output_duration_us") == 4
+    assert told("request_failure", reason="REJECTED") == 4
+    assert told("request_failure", reason="CANCELED") == 3
+    assert told("request_failure", reason="BACKEND") == 3
+    assert told("request_failure", reason="OTHER") == 0
+
+
+def test_owners_tags_are_labels_of_tritons_families_only():
+    loads = {StageRef("m", 1, 0): Load(4)}
+    facts = Facts(GATEWAY, {M1: COUNTERS}, loads, tags={M1: {"team": 'a "b"'}})
+    labels = {"model": "m", "version": "1", "_team": 'a "b"'}
+
+    assert value(facts, "nv_inference_count", **labels) == 16
+    assert value(facts, "nv_inference_request_failure", reason="BACKEND", **labels) == 3
+    assert value(facts, "nv_inference_pending_request_count", **labels) == 4
+    assert value(facts, "penstock_jobs_dead_total", model="m", version="1") == 1
+
+
+def test_headers_say_what_tritons_samples_are():
+    lines = render(Facts(GATEWAY, {M1: COUNTERS})).decode().splitlines()
+
+    assert "# TYPE nv_inference_request_success counter" in lines
+    assert 'nv_inference_request_success{model="m",version="1"} 8.0' in lines
+    assert "# TYPE penstock_jobs_dead_total counter" in lines
+
+
+def test_what_waits_is_summed_over_stages_and_shown_for_each():
+    loads = {StageRef("m", 1, 0): Load(4, 1500, 3, 250), StageRef("m", 1, 1): Load(2)}
+    facts = Facts(GATEWAY, {M1: {}}, loads)
+
+    pending = value(facts, "nv_inference_pending_request_count", model="m", version="1")
+    stage = {"model": "m", "version": "1", "stage": "0"}
+
+    assert pending == 6
+    assert value(facts, "penstock_queue_depth", **stage) == 4
+    assert value(facts, "penstock_queue_oldest_age_seconds", **stage) == 1.5
+    assert value(facts, "penstock_leases", **stage) == 3
+    assert value(facts, "penstock_lease_oldest_age_seconds", **stage) == 0.25
+
+
+def test_what_went_wrong_is_counted_by_name():
+    counters = {"crashes": 4, "fenced": 3, "resubmitted": 2, "refused_full": 5, "refused_late": 6}
+    facts = Facts(GATEWAY, {M1: counters})
+
+    def told(name, **labels):
+        return value(facts, name, model="m", version="1", **labels)
+
+    assert told("penstock_jobs_crashes_total") == 4
+    assert told("penstock_jobs_fenced_total") == 3
+    assert told("penstock_jobs_resubmitted_total") == 2
+    assert told("penstock_requests_refused_total", reason="full") == 5
+    assert told("penstock_requests_refused_total", reason="late") == 6
+    # For Triton's dashboards, all of these were rejected.
+    assert told("nv_inference_request_failure", reason="REJECTED") == 11
+
+
+def test_workers_are_counted_by_state():
+    workers = [
+        worker(placement(replica=0)),
+        worker(placement(replica=1)),
+        worker(placement(replica=2), pb.WORKER_STATE_FAILED),
+    ]
+    facts = Facts(GATEWAY, workers=workers)
+
+    def counted(state):
+        labels = {"model": "m", "version": "1", "stage": "0", "state": state}
+        return value(facts, "penstock_workers", **labels)
+
+    assert (counted("ready"), counted("failed"), counted("loading")) == (2, 1, 0)
+
+
+def test_jobs_that_have_not_ended_are_live():
+    facts = Facts(GATEWAY, {M1: COUNTERS}, ready={M1: True})
+
+    assert value(facts, "penstock_jobs_live", model="m", version="1") == 2
+    assert value(facts, "penstock_jobs_requeued_total", model="m", version="1") == 5
+    assert value(facts, "penstock_version_ready", model="m", version="1") == 1
+
+
+def test_a_gateway_speaks_of_itself_while_redis_is_away():
+    own = GatewayFacts(
+        *("host/1", 3, 300, 200),
+        redis_up=False,
+        memory_bytes=1000,
+        calls=4,
+        held_bytes=400,
+        unread_bytes=50,
+        refused={"memory": 5, "pending": 6, "unread": 7},
+        cut_off=8,
+    )
+    told = told_by(Facts(own))
+
+    labels = (("gateway", "host/1"),)
+    assert told == {
+        ("penstock_gateway_pending_requests", labels): 3,
+        ("penstock_gateway_pending_bytes", labels): 300,
+        ("penstock_gateway_lent_bytes", labels): 200,
+        ("penstock_gateway_redis_up", labels): 0,
+        ("penstock_gateway_memory_bytes", labels): 1000,
+        ("penstock_gateway_calls", labels): 4,
+        ("penstock_gateway_held_bytes", labels): 400,
+        ("penstock_gateway_unread_bytes", labels): 50,
+        ("penstock_gateway_refused_total", (*labels, ("limit", "memory"))): 5,
+        ("penstock_gateway_refused_total", (*labels, ("limit", "pending"))): 6,
+        ("penstock_gateway_refused_total", (*labels, ("limit", "unread"))): 7,
+        ("penstock_gateway_cut_off_total", labels): 8,
+    }
+
+
+def test_a_name_with_a_quote_does_not_break_the_format():
+    facts = Facts(GATEWAY, {VersionId('a"b\\c', 1): COUNTERS})
+
+    assert value(facts, "nv_inference_count", model='a"b\\c', version="1") == 16

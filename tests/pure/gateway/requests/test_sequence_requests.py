@@ -1,0 +1,168 @@
+"""Requests of sequences at the gateway: what each is part of, and in which order they go in."""
+
+import struct
+from collections import defaultdict
+
+import pytest
+from support.clients.infer_requests import ask, zeros
+
+from penstock.errors import InvalidRequest
+from penstock.gateway.delivery.sequence_order import Turns
+from penstock.gateway.requests.kinds.sequences import SequenceRules
+from penstock.models.sequencing import Control, SequencePlan
+from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
+from penstock.scheduler.jobs.types import SequenceTerms
+
+TERMS = SequenceTerms(4, 1000, b"")
+
+
+def rules(*controls):
+    return SequenceRules(SequencePlan(TERMS, controls, {}, (), ()))
+
+
+def corrid(datatype):
+    return Control("ID", "CORRID", datatype, (1, 1), ())
+
+
+def request(sequence_id=None, **flags):
+    parameters = {key: InferParameter(bool_param=value) for key, value in flags.items()}
+    if sequence_id is not None:
+        kind = "string_param" if isinstance(sequence_id, str) else "int64_param"
+        parameters["sequence_id"] = InferParameter(**{kind: sequence_id})
+    return ask(("x", zeros(1, 16)), **parameters)
+
+
+def controls_of(some_rules, made):
+    sent = ModelInferRequest.FromString(some_rules.controls(some_rules.turn(made, 1)))
+    names = [entry.name for entry in sent.inputs]
+    return dict(zip(names, sent.raw_input_contents, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("flags", "letter"),
+    [
+        ({}, "m"),
+        ({"sequence_start": True}, "f"),
+        ({"sequence_end": True}, "l"),
+        ({"sequence_start": True, "sequence_end": True}, "b"),
+        ({"sequence_start": False, "sequence_end": False}, "m"),
+    ],
+)
+def test_a_request_says_where_in_its_sequence_it_is(flags, letter):
+    assert rules().turn(request(7, **flags), 1).flag == letter
+
+
+@pytest.mark.parametrize(
+    ("given", "sequence"), [(7, "i7"), (-1, f"i{(1 << 64) - 1}"), ("7", "s7"), ("ö x", "sö x")]
+)
+def test_integers_and_strings_are_told_apart(given, sequence):
+    assert rules().turn(request(given), 1).sequence == sequence
+
+
+@pytest.mark.parametrize("given", [None, 0, ""])
+def test_a_request_without_a_sequence_is_refused(given):
+    with pytest.raises(InvalidRequest, match="non-zero or non-empty correlation ID"):
+        rules().turn(request(given), 1)
+
+
+def test_a_long_string_is_refused():
+    assert rules().turn(request("ö" * 64), 1).id == "ö" * 64
+    with pytest.raises(InvalidRequest, match="at most 128 bytes"):
+        rules().turn(request("ö" * 64 + "x"), 1)
+
+
+def test_several_rows_are_refused_first():
+    with pytest.raises(InvalidRequest, match="must specify batch-size 1"):
+        rules().turn(request(), 2)
+
+
+def test_controls_say_it_in_the_models_own_values():
+    some = rules(
+        Control("S", "START", "INT32", (1, 1), (b"no", b"yes")),
+        Control("E", "END", "FP32", (1, 1), (b"no", b"yes")),
+        Control("R", "READY", "BOOL", (1, 1), (b"no", b"yes")),
+    )
+
+    assert controls_of(some, request(1, sequence_start=True)) == {
+        "S": b"yes",
+        "E": b"no",
+        "R": b"yes",
+    }
+
+
+@pytest.mark.parametrize(
+    ("datatype", "given", "raw"),
+    [
+        ("UINT64", -1, struct.pack("<Q", (1 << 64) - 1)),
+        ("INT64", -5, struct.pack("<q", -5)),
+        ("UINT32", 5, struct.pack("<I", 5)),
+        ("INT32", 5, struct.pack("<i", 5)),
+        ("BYTES", "ab", b"\2\0\0\0ab"),
+        ("BYTES", 12, b"\2\0\0\x0012"),
+    ],
+)
+def test_the_correlation_id_has_the_models_datatype(datatype, given, raw):
+    assert controls_of(rules(corrid(datatype)), request(given)) == {"ID": raw}
+
+
+@pytest.mark.parametrize(("datatype", "given"), [("UINT64", "a"), ("INT32", 1 << 31)])
+def test_an_id_that_the_model_cannot_hold_is_refused(datatype, given):
+    with pytest.raises(InvalidRequest, match=f"is no {datatype}, which the model takes"):
+        controls_of(rules(corrid(datatype)), request(given))
+
+
+class Entrance:
+    """Turns, and what was sent."""
+
+    def __init__(self):
+        self.turns = Turns()
+        self.sent = []
+        self._people = defaultdict(object)
+
+    def enter(self, who, sequence="s"):
+        self.turns.enter(sequence, self._people[who], lambda: self.sent.append(who))
+
+    def leave(self, who, sequence="s"):
+        self.turns.leave(sequence, self._people[who])
+
+
+def test_each_waits_until_the_one_before_it_is_in():
+    door = Entrance()
+    for who in "abc":
+        door.enter(who)
+    assert door.sent == ["a"]
+
+    door.leave("a")
+    assert door.sent == ["a", "b"]
+    door.leave("b")
+    door.leave("c")
+    assert door.sent == ["a", "b", "c"]
+    assert len(door.turns) == 0
+
+
+def test_only_the_first_is_sent_again():
+    door = Entrance()
+    for who in "aba":
+        door.enter(who)
+    door.enter("b")
+
+    assert door.sent == ["a", "a"]
+
+
+def test_one_that_gives_up_lets_the_others_go_on():
+    door = Entrance()
+    for who in "abc":
+        door.enter(who)
+    door.leave("b")
+    door.leave("a")
+    door.leave("a")
+
+    assert door.sent == ["a", "c"]
+
+
+def test_sequences_do_not_wait_for_each_other():
+    door = Entrance()
+    door.enter("a", "one")
+    door.enter("b", "other")
+
+    assert door.sent == ["a", "b"]

@@ -1,0 +1,104 @@
+"""GPUs are those that CUDA shows to this process, with CUDA's numbers."""
+
+import os
+
+import pytest
+
+from penstock.process.machine import Gpu, cores, memory_bytes, visible_gpus
+
+GIB = 1 << 30
+TOLD = """\
+0, GPU-aaaa, NVIDIA A10, 23028 MiB
+1, GPU-bbbb, NVIDIA H100 80GB HBM3, 81559 MiB
+2, GPU-cccc, NVIDIA L4, 1024 MiB
+"""
+A10 = ("NVIDIA A10", 23028 << 20)
+H100 = ("NVIDIA H100 80GB HBM3", 81559 << 20)
+L4 = ("NVIDIA L4", GIB)
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (None, [A10, H100, L4]),
+        ("0,1,2", [A10, H100, L4]),
+        ("2", [L4]),
+        ("2, 0", [L4, A10]),
+        ("GPU-bbbb", [H100]),
+        ("GPU-cccc,0", [L4, A10]),
+        ("", []),
+        ("-1", []),
+        ("0,-1,1", [A10]),
+        ("1,7,0", [H100]),
+        ("MIG-1234", []),
+    ],
+)
+def test_gpus_are_numbered_as_they_are_made_visible(visible, expected):
+    assert visible_gpus(TOLD, visible) == [
+        Gpu(number, *facts) for number, facts in enumerate(expected)
+    ]
+
+
+@pytest.mark.parametrize("told", ["", "\n", "No devices were found\n", "a, b\n"])
+def test_what_is_no_gpu_is_none(told):
+    assert visible_gpus(told, None) == []
+
+
+@pytest.mark.parametrize("memory", ["[N/A]", "[Not Supported]", ""])
+def test_a_gpu_that_shares_the_machine_s_memory_has_none_of_its_own(memory):
+    assert visible_gpus(f"0, GPU-dddd, NVIDIA GB10, {memory}\n", None) == [Gpu(0, "NVIDIA GB10", 0)]
+
+
+def test_this_machine_has_cores_and_memory():
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+    assert 0 < memory_bytes() <= total
+
+
+@pytest.fixture
+def groups(tmp_path):
+    """A file system with control groups: what each file holds, by its path."""
+
+    def make(**files):
+        for path, text in files.pop("files", files).items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize("smallest", ["pod/container", "pod", "."])
+def test_the_smallest_limit_of_all_groups_around_the_process_counts(groups, smallest):
+    limits = {f"sys/fs/cgroup/{group}/memory.max": "max" for group in ("pod/container", "pod", ".")}
+    limits[f"sys/fs/cgroup/{smallest}/memory.max"] = "300000000\n"
+    root = groups(files={"proc/self/cgroup": "0::/pod/container\n", **limits})
+
+    assert memory_bytes(root) == 300_000_000
+
+
+def test_the_older_control_groups_count_as_well(groups):
+    root = groups(
+        files={
+            "proc/self/cgroup": "5:cpu,cpuacct:/a\n4:memory:/a/b\n0::/\n",
+            "sys/fs/cgroup/memory/a/b/memory.limit_in_bytes": "9223372036854771712",
+            "sys/fs/cgroup/memory/a/memory.limit_in_bytes": "200000000",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+        }
+    )
+
+    assert memory_bytes(root) == 200_000_000
+
+
+@pytest.mark.parametrize("told", ["0::/../outside\n", "0::/\n", "0::/not/mounted/here\n"])
+def test_a_container_that_sees_only_its_own_group_finds_its_limit(groups, told):
+    root = groups(files={"proc/self/cgroup": told, "sys/fs/cgroup/memory.max": "100000000"})
+
+    assert memory_bytes(root) == 100_000_000
+
+
+def test_without_a_limit_the_memory_is_the_machines(groups):
+    machines = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    assert memory_bytes(groups(files={"proc/self/cgroup": "0::/a\n"})) == machines

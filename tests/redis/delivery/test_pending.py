@@ -1,0 +1,120 @@
+"""What a gateway makes of jobs whose end it never hears of."""
+
+import asyncio
+import contextlib
+
+import pytest
+from support.probe import LONG_MS, UNLIMITED, Probe, job
+from support.waiting import until
+
+from penstock.errors import Code, TurnLost
+from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.fronts.grpc.statuses import told
+from penstock.scheduler.jobs.types import SequenceTerms, Turn
+from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.store.link import Links
+
+TERMS = SequenceTerms(slots=9, idle_ms=LONG_MS, initial=b"")
+
+
+async def test_a_turn_whose_answer_is_lost_must_not_come_again(redis_url):
+    """It changed its sequence's state: run again, it would count twice."""
+    async with Links(redis_url) as links:
+        probe = Probe(links, await open_queue(links))
+        # Nobody reads its replies, as if they had gone with the store's memory.
+        pending = PendingTable(probe.queue, "gateway-1")
+        sweeping = asyncio.create_task(pending.sweep_regularly())
+        turn = Turn("i7", starts=True, ends=False, terms=TERMS)
+        answer = asyncio.create_task(pending.answer_to(job("turn", turn=turn), UNLIMITED))
+        lease = await until(lambda: _claimed(probe))
+        await probe.settle(lease)
+
+        with pytest.raises(TurnLost, match="start the sequence again") as lost:
+            await asyncio.wait_for(answer, 20)
+
+        sweeping.cancel()
+        await asyncio.gather(sweeping, return_exceptions=True)
+    assert told(lost.value)[::2] == (Code.ABORTED, None)
+
+
+CROWD = 1500
+"""More than are asked for in the second after which those asked first are due again."""
+
+
+async def test_the_youngest_of_a_crowd_is_asked_for_too(redis_url):
+    async with Links(redis_url) as links, crowd(links) as (probe, pending):
+        last = (await probe.members(probe.keys.deadline))[-1]
+        await probe.command("UNLINK", probe.keys.jobs + last)
+        await probe.command("ZREM", probe.keys.deadline, last)
+
+        await until(lambda: probe.command("EXISTS", probe.keys.jobs + last), 20)
+
+        assert pending.tally._counts["digits", 1]["resubmitted"] == 1
+
+
+async def test_all_of_a_crowd_is_queued_again_after_a_loss(redis_url):
+    async with Links(redis_url) as links, crowd(links) as (probe, _):
+        await probe.command("FLUSHALL")
+
+        await until(lambda: _all_wait(probe), 20)
+
+
+@contextlib.asynccontextmanager
+async def crowd(links):
+    """A gateway whose many requests wait, and nobody works."""
+    probe = Probe(links, await open_queue(links))
+    pending = PendingTable(probe.queue, "gateway-1")
+    sweeping = asyncio.create_task(pending.sweep_regularly())
+    # The latest deadline is the last one's.
+    jobs = [job(pending.next_id(), ttl_ms=LONG_MS + 100 * i) for i in range(CROWD)]
+    answers = [asyncio.create_task(pending.answer_to(one, UNLIMITED)) for one in jobs]
+    await until(lambda: _all_wait(probe))
+    try:
+        yield probe, pending
+    finally:
+        for task in (sweeping, *answers):
+            task.cancel()
+        await asyncio.gather(sweeping, *answers, return_exceptions=True)
+        await pending.close()
+
+
+async def _all_wait(probe):
+    return len(await probe.waiting()) == CROWD
+
+
+class Faulty:
+    """A door that takes a job once, forgets it, and fails when it comes again."""
+
+    def __init__(self):
+        self.taken = 0
+
+    def submit(self, job, limits, answered, crowd=2):  # noqa: ARG002 - a door's
+        self.taken += 1
+        if self.taken > 1:
+            raise ValueError("it cannot be sent")
+        answered(None)
+
+    async def state(self, *_):
+        return None
+
+    async def cancel(self, *_):
+        pass
+
+
+async def test_a_request_that_cannot_be_sent_again_fails_alone(redis_url):
+    """The sweep that sends it goes on with the others."""
+    async with Links(redis_url) as links:
+        pending = PendingTable(await open_queue(links), "gateway-1")
+        sweeping = asyncio.create_task(pending.sweep_regularly())
+        asked = (pending.answer_to(job(id_), UNLIMITED, door=Faulty()) for id_ in ("a", "b"))
+        answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+
+        assert [str(answer) for answer in answers] == ["it cannot be sent"] * 2
+        assert (len(pending), pending.refs()) == (0, [])
+        assert not sweeping.done()
+        sweeping.cancel()
+        await asyncio.gather(sweeping, return_exceptions=True)
+
+
+async def _claimed(probe):
+    return next(iter((await probe.claim()).leases), None)

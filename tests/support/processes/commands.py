@@ -1,0 +1,44 @@
+"""Command lines, run in this process or in one of their own, at 80 columns."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from penstock.cli.app import build
+
+ROOT = Path(__file__).parents[3]
+WIDTH = 80
+SCREEN = {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "TERM": "dumb"}
+
+
+def invoke(*arguments):
+    """``invoke("check", "--json")`` in this process."""
+    return CliRunner().invoke(
+        build(arguments),
+        list(map(str, arguments)),
+        prog_name="penstock",
+        env=SCREEN,
+    )
+
+
+def spawn(*arguments, cwd=ROOT, without=()):
+    """In a process of its own, in which *without* are not installed."""
+    hide = "".join(f"sys.modules[{name!r}] = None; " for name in without)
+    program = f"import sys; {hide}from penstock.__main__ import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, **SCREEN},
+    )
+
+
+def too_wide(text):
+    """The lines that do not fit."""
+    return [line for line in text.splitlines() if len(line) > WIDTH]

@@ -1,0 +1,81 @@
+"""A gateway's front in the test's own process: gRPC, admission, and a real queue behind it."""
+
+import asyncio
+import contextlib
+
+import grpc
+from support.clients.infer_requests import spec
+from support.probe import FIRST, Probe
+from support.records import known, node, placement, signature, snapshot, version, worker
+
+from penstock.gateway.app import _Gateway
+from penstock.gateway.fronts.grpc.health import Health
+from penstock.gateway.fronts.grpc.inference_service import SERVICE
+from penstock.gateway.fronts.grpc.server import CLUSTER, bind
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.store.link import Links
+from penstock.settings import GatewaySettings
+
+VALUES = 1 << 18
+"""Of a request: a MiB of payload."""
+
+_ALL = signature([spec("x", "FP32", -1, VALUES)], [spec("y", "FP32", -1, 2)])
+
+
+class Front:
+    """Serves `digits`, which one row of `VALUES` numbers goes to; its jobs are the test's to end.
+
+    Attributes:
+        gateway: its parts.
+        probe: the queue, as a worker has it.
+        infer, stream: the methods, which take and give bytes.
+    """
+
+    def __init__(self, gateway, probe, channel):
+        self.gateway = gateway
+        self.probe = probe
+        self.channel = channel
+        self.infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        self.stream = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
+
+
+def message(*, model="digits", shape=(1, VALUES), id_="", **parameters):
+    """A request with a MiB of zeros."""
+    request = pb.ModelInferRequest(model_name=model, id=id_)
+    request.inputs.add(name="x", datatype="FP32", shape=shape)
+    request.raw_input_contents.append(bytes(4 * VALUES))
+    for name, value in parameters.items():
+        request.parameters[name].string_param = value
+    return request.SerializeToString()
+
+
+@contextlib.asynccontextmanager
+async def serving(url, *, text="max_batch_size: 8", **settings):
+    """The front of a gateway on this store."""
+    record = version(model=FIRST.model, text=text)
+    placed = placement(model=FIRST.model, fingerprint=record.stages[0].fingerprint)
+    async with Links(url) as links:
+        gateway = await _Gateway.build(GatewaySettings(redis=url, port=0, **settings), links)
+        gateway.catalog.update(
+            snapshot(
+                [record],
+                workers=[worker(placed)],
+                signatures=known(record, _ALL),
+                nodes=[node("n")],
+            )
+        )
+        server = gateway._server(Health(SERVICE, CLUSTER))
+        port = bind(server, "127.0.0.1", 0)
+        await server.start()
+        await gateway.replies.attach()
+        runs = (gateway.replies.run(), gateway.pending.sweep_regularly())
+        tasks = [asyncio.create_task(run) for run in runs]
+        async with grpc.aio.insecure_channel(
+            f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1)]
+        ) as channel:
+            yield Front(gateway, Probe(links, gateway.queue), channel)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.stop(None)
+        await gateway.pending.close()

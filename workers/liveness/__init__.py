@@ -1,0 +1,1 @@
+"""Signs of life of a worker: its record, its heartbeat, its leases."""

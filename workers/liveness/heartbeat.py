@@ -1,0 +1,169 @@
+"""Heartbeat: a worker's signs of life, from a thread and a connection of their own.
+
+The worker's record is announced from here, so that a long computation cannot make a live worker
+look dead. The node that started the worker hears each beat over a pipe, and starts anew one that is
+silent: stopped, or with an interpreter that never comes free. The thread listens, too: to the
+worker's event loop, and ends the process when that makes no progress for too long.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Self, TypeVar
+
+import structlog
+
+from penstock.errors import PenstockError
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.registry.artifact_facts import ArtifactFacts
+from penstock.scheduler.registry.registry import Registry
+from penstock.scheduler.store.link import Links
+from penstock.workers.liveness.announcer import Announcer
+from penstock.workers.liveness.exits import HUNG
+from penstock.workers.liveness.silence import Silence
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+BEAT_S: Final = 1.0
+"""How often a worker gives a sign of life."""
+
+_RETRY_S: Final = 0.5
+
+
+class Heartbeat:
+    """The signs of life of one worker.
+
+    Attributes:
+        record: what is announced at present.
+    """
+
+    def __init__(
+        self, redis: str, record: pb.Worker, *, pipe: int | None, run_limit_s: float
+    ) -> None:
+        """Make one that is still.
+
+        Args:
+            pipe: file descriptor of the node's pipe; None for a worker without a node.
+            run_limit_s: an event loop that is silent for longer ends the process.
+        """
+        self.record = record
+        self._redis = redis
+        self._pipe = pipe
+        self._run_limit_s = run_limit_s
+        self._silence = Silence(most_step_s=2 * BEAT_S)
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._announcer: asyncio.Future[Announcer] = self._loop.create_future()
+        self._tick: object = None
+        self._ticking: asyncio.TimerHandle | None = None
+        self._thread = threading.Thread(target=self._main, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._tick_on(asyncio.get_running_loop())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    async def become(
+        self,
+        state: pb.WorkerState,
+        *,
+        reason: str = "",
+        facts: ArtifactFacts | None = None,
+    ) -> None:
+        """Announce a new state now."""
+
+        async def announce(announcer: Announcer) -> None:
+            await announcer.become(state, reason=reason, facts=facts)
+
+        await self._there(announce)
+
+    def found_unsplittable(self, why: str) -> None:
+        """Say with the next announcement that requests must not share a run of the artifact."""
+        self._loop.call_soon_threadsafe(lambda: self._announcer.result().found_unsplittable(why))
+
+    def heed_unsplittable(self, heed: Callable[[str], None]) -> None:
+        """Have *heed* called, on this loop, with why requests must not share a run of the artifact.
+
+        Before the next state is announced if that is known, else once the cluster says so; maybe
+        more than once.
+        """
+        loop = asyncio.get_running_loop()
+
+        def tell(why: str) -> None:
+            loop.call_soon_threadsafe(heed, why)
+
+        def begin() -> None:
+            announcer = self._announcer.result()
+            announcer.on_unsplittable = tell
+            if announcer.unsplittable:
+                tell(announcer.unsplittable)
+
+        self._loop.call_soon_threadsafe(begin)
+
+    async def leave(self) -> None:
+        """Take the record out of the registry; nothing is announced any more."""
+        if self._announcer.done():
+            await self._there(Announcer.leave)
+
+    async def _there(self, call: Callable[[Announcer], Awaitable[T]]) -> T:
+        """What *call* returns on the thread, in the order of its announcements."""
+
+        async def called() -> T:
+            return await call(await asyncio.shield(self._announcer))
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(called(), self._loop))
+
+    def _tick_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A sign of life of the worker's event loop, each second."""
+        self._tick = object()
+        self._ticking = loop.call_later(BEAT_S, self._tick_on, loop)
+
+    def _main(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._run())
+
+    async def _run(self) -> None:
+        announcing = asyncio.create_task(self._announce())
+        try:
+            while not self._stop.is_set():
+                self._beat()
+                self._check_loop(time.monotonic())
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), BEAT_S)
+        finally:
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
+
+    def _beat(self) -> None:
+        if self._pipe is None:
+            return
+        # A node that is too busy to read hears earlier beats yet; one that is gone hears none.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._pipe, b".")
+
+    def _check_loop(self, now_s: float) -> None:
+        if self._silence.seconds(self._tick, now_s) > self._run_limit_s:
+            log.error("the event loop makes no progress: ending", after_s=self._run_limit_s)
+            os._exit(HUNG)
+
+    async def _announce(self) -> None:
+        while not self._announcer.done():
+            try:
+                async with Links(self._redis) as links:
+                    announcer = Announcer(Registry(links), self.record)
+                    self._announcer.set_result(announcer)
+                    await announcer.run()
+            except (PenstockError, OSError) as error:
+                log.warning("announcing failed", error=str(error))
+                await asyncio.sleep(_RETRY_S)

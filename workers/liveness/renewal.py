@@ -1,0 +1,184 @@
+"""Renewal: keeps a worker's leases alive, from a thread and a connection of its own.
+
+A long kernel, or a computation on the event loop, cannot make a live worker lose its jobs. The
+thread also watches the batch that runs: where it takes much longer than was foreseen, what the
+worker has behind it goes back to the queue, for others; where it makes no progress for too long,
+the process ends, so that its jobs go to another worker and the node starts a new one.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterable
+from typing import Final, Self
+
+import structlog
+
+from penstock.errors import PenstockError, StoreUnavailable
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.types import Held
+from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.store.link import Links
+from penstock.workers.liveness.exits import HUNG
+from penstock.workers.liveness.silence import Silence
+from penstock.workers.run.work import Work
+
+log = structlog.get_logger()
+
+_AGAIN_S: Final = 0.1
+_LATE_S: Final = 1.0
+_LATE_TIMES: Final = 4.0
+"""A batch is late when it takes a second and so many times as long as was foreseen."""
+
+_LONGEST_PAUSE_S: Final = 2.0
+
+
+class Renewal:
+    """The leases that a worker holds, renewed every third of their length."""
+
+    def __init__(self, redis: str, model: str, lease_ms: int, *, run_limit_s: float) -> None:
+        """*run_limit_s*: a batch that runs for longer ends the process."""
+        self._redis = redis
+        self._model = model
+        self._pause_s = min(lease_ms / 3000, _LONGEST_PAUSE_S)
+        self._lease_ms = lease_ms
+        self._run_limit_s = run_limit_s
+        self._lock = threading.Lock()
+        self._held: dict[str, Work] = {}
+        self._current: object = None
+        self._told: object = None
+        self._foreseen_s = 0.0
+        self._silence = Silence(most_step_s=2 * self._pause_s)
+        self._running_s = 0.0
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._main, name="renewal", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def hold(self, works: Iterable[Work]) -> None:
+        """Renew the leases of *works* from now on; marks those that are revoked."""
+        with self._lock:
+            self._held.update((work.lease.id, work) for work in works)
+
+    def release(self, works: Iterable[Work]) -> None:
+        """Their leases have ended, or are about to."""
+        with self._lock:
+            for work in works:
+                self._held.pop(work.lease.id, None)
+
+    def begin(self, works: Iterable[Work]) -> None:
+        """The next batch is of *works*: none of them is given back from now on."""
+        with self._lock:
+            for work in works:
+                work.begun = True
+
+    def batch_begins(self, batch: object, foreseen_s: float | None = None) -> None:
+        """*batch*, another object each time, starts to run, on whatever thread."""
+        self._foreseen_s = foreseen_s or 0.0
+        self._current = batch
+
+    def batch_ends(self) -> None:
+        """It is done."""
+        self._current = None
+
+    def _main(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._run())
+
+    async def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                async with Links(self._redis) as links:
+                    queue = await open_queue(links)
+                    while not await self._paused():
+                        with contextlib.suppress(StoreUnavailable):
+                            await self._look_at_batch(queue)
+                        await self._renew(queue)
+            except (PenstockError, OSError) as error:
+                log.warning("renewing leases failed", error=str(error))
+                await self._paused()
+
+    async def _renew(self, queue: Queue) -> None:
+        """Renew all that is held; where the store is away, as soon as it is back."""
+        away = False
+        while not self._stop.is_set():
+            self._check_progress()
+            held = self._snapshot()
+            if not held:
+                return
+            pairs = [(work.lease.id, work.lease.token) for work in held]
+            try:
+                answers = await queue.renew(self._model, pairs, self._lease_ms)
+            except StoreUnavailable as error:
+                if not away:
+                    log.warning("leases cannot be renewed, waiting", error=str(error))
+                away = True
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            _mark(held, answers)
+            return
+
+    async def _paused(self) -> bool:
+        """Wait for a third of a lease, or less; whether it is time to stop."""
+        try:
+            await asyncio.wait_for(self._stop.wait(), self._pause_s)
+        except TimeoutError:
+            self._check_progress()
+            return False
+        return True
+
+    def _snapshot(self) -> list[Work]:
+        with self._lock:
+            return list(self._held.values())
+
+    def _check_progress(self) -> None:
+        """End the process where the batch makes none, whether or not there is a store."""
+        run = self._current
+        seconds = self._silence.seconds(run, time.monotonic())
+        self._running_s = 0.0 if run is None else seconds
+        if self._running_s > self._run_limit_s:
+            log.error("the batch makes no progress: ending", after_s=self._run_limit_s)
+            os._exit(HUNG)
+
+    async def _look_at_batch(self, queue: Queue) -> None:
+        """Give others what waits behind a batch that is late."""
+        run, foreseen_s = self._current, self._foreseen_s
+        if run is None or self._running_s <= _LATE_S + _LATE_TIMES * foreseen_s:
+            return
+        behind = self._behind()
+        if run is not self._told:
+            self._told = run
+            log.warning(
+                "a batch takes longer than was foreseen, others get what waits behind it",
+                seconds=round(self._running_s, 1),
+                foreseen_s=round(foreseen_s, 3),
+                behind=len(behind),
+            )
+        for token in {work.lease.token for work in behind}:
+            group = [work for work in behind if work.lease.token == token]
+            await queue.give_back(self._model, token, [work.lease.id for work in group])
+            self.release(group)
+
+    def _behind(self) -> list[Work]:
+        """What the worker has not begun, and will not begin any more."""
+        with self._lock:
+            held = self._held.values()
+            behind = [work for work in held if work.given_back or not work.begun]
+            for work in behind:
+                work.given_back = True
+        return behind
+
+
+def _mark(held: list[Work], answers: list[Held]) -> None:
+    for work, answer in zip(held, answers, strict=True):
+        if answer is not Held.FINE:
+            work.revoked = True

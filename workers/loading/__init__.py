@@ -1,0 +1,1 @@
+"""What a worker does before it takes requests: verify files, prove batching, warm up."""

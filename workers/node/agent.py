@@ -1,0 +1,194 @@
+"""The node agent: registers this machine, and runs the workers that are placed on it."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import uuid
+from functools import partial
+from typing import Final
+
+import structlog
+
+import penstock
+from penstock.errors import InvalidConfiguration
+from penstock.process import machine
+from penstock.process.child_process import python_command, role_environment
+from penstock.process.lifetime import kill_descendants, stop_signals, until_first, write_ready
+from penstock.process.supervised import supervise
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.registry.registry import ANNOUNCE_EVERY_S, Registry, keep_announcing, leave
+from penstock.scheduler.registry.steadiness import steady
+from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.store.link import Links
+from penstock.settings import NodeSettings
+from penstock.workers.node.devices import devices_of_machine
+from penstock.workers.node.supervisor import Keeper
+from penstock.workers.node.worker_set import Crew
+
+log = structlog.get_logger()
+
+_NAME_CHECK_S: Final = 1.5 * ANNOUNCE_EVERY_S
+
+
+async def run(settings: NodeSettings) -> None:
+    """Run this machine's agent until told to stop.
+
+    Raises:
+        InvalidConfiguration: another agent has the name, or there is no model repository.
+        StoreUnavailable, StoreUnsuitable: it could not begin.
+    """
+    for repository in settings.models:
+        if not repository.is_dir():
+            raise InvalidConfiguration(f"--models {repository}: there is no such directory here")
+    async with (
+        stop_signals(lambda: kill_descendants(os.getpid())) as stop,
+        Links(settings.redis) as links,
+    ):
+        registry = Registry(links)
+        record = await asyncio.to_thread(_record, settings)
+        await _check_name(registry, record)
+        agent = _Agent(settings, record, registry, await open_queue(links))
+        await agent.run(stop)
+
+
+class _Agent:
+    """One run of the agent; what its keepers tell the cluster goes through it."""
+
+    def __init__(
+        self, settings: NodeSettings, record: pb.Node, registry: Registry, queue: Queue
+    ) -> None:
+        self._settings = settings
+        self._record = record
+        self._registry = registry
+        self._queue = queue
+        self._crew = Crew(self._keeper_of)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        await self._registry.announce(self._record)
+        announce = partial(keep_announcing, self._registry, self._record)
+        announcing = asyncio.create_task(supervise("heartbeat", announce))
+        following = asyncio.create_task(supervise("placements", self._follow))
+        write_ready(self._settings.ready_file, self._record.id)
+        log.info("node is up", node=self._record.id, devices=len(self._record.devices))
+        try:
+            await until_first(stop, announcing, following, self._crew.broken)
+        finally:
+            following.cancel()
+            await self._drain()
+            announcing.cancel()
+            await asyncio.gather(announcing, following, return_exceptions=True)
+        await leave(self._registry, self._record)
+
+    async def announce(self, record: pb.Worker) -> None:
+        """For a keeper."""
+        await self._registry.announce(record)
+
+    async def recorded(self, id_: str) -> pb.Worker | None:
+        """For a keeper."""
+        return (await self._registry.snapshot()).workers.get(id_)
+
+    async def forsake(self, model: str, boot_id: str) -> None:
+        """For a keeper."""
+        await self._queue.forsake(model, boot_id)
+
+    async def _follow(self) -> None:
+        async with contextlib.aclosing(steady(self._registry.watch())) as snapshots:
+            async for snapshot in snapshots:
+                own = [p for p in snapshot.placements if p.node == self._record.id]
+                self._crew.follow(own)
+
+    async def _drain(self) -> None:
+        """Workers end what they have begun; what they have not goes to other nodes."""
+        log.info("draining", workers=len(self._crew))
+        # Announced within a second; the scheduler then places the workers elsewhere.
+        self._record.draining = True
+        await self._crew.stop()
+
+    def _keeper_of(self, placement: pb.Placement) -> Keeper:
+        return Keeper(
+            placement,
+            self._command,
+            self,
+            environment=role_environment(self._settings.redis),
+            silence_s=self._settings.worker_silence_s,
+        )
+
+    def _command(self, worker: pb.Worker, placement: pb.Placement) -> list[str]:
+        settings = self._settings
+        options = {
+            "model": placement.model,
+            "version": placement.version,
+            "stage": placement.stage,
+            "device": placement.device,
+            "worker-id": worker.id,
+            "boot-id": worker.boot_id,
+            "restarts": worker.restarts,
+            "node": placement.node,
+            "fingerprint": placement.fingerprint,
+            "generation": placement.generation,
+            "threads": self._threads(),
+            "lease-ms": settings.lease_ms,
+            "run-limit-s": settings.run_limit_s,
+            "log-level": settings.log_level,
+            "parent-pid": os.getpid(),
+        }
+        words = [f"--{name}={value}" for name, value in options.items()]
+        words += [f"--models={repository.absolute()}" for repository in settings.models]
+        if settings.log_json:
+            words.append("--log-json")
+        if settings.allow_python_models:
+            words.append("--allow-python-models")
+        if settings.allow_code_overrides:
+            words.append("--allow-code-overrides")
+        return python_command("penstock", "worker", *words)
+
+    def _threads(self) -> int:
+        """Computing threads for one worker: those set, or an even share of the cores."""
+        if self._settings.threads is not None:
+            return self._settings.threads
+        return max(1, machine.cores() // max(1, self._crew.wanted_on_cpu))
+
+
+def _record(settings: NodeSettings) -> pb.Node:
+    return pb.Node(
+        id=settings.node or socket.gethostname(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        boot_id=uuid.uuid4().hex[:16],
+        devices=devices_of_machine(settings.memory_mib),
+        cores=machine.cores(),
+        software=penstock.__version__,
+        runs_python=settings.allow_python_models,
+    )
+
+
+async def _check_name(registry: Registry, record: pb.Node) -> None:
+    """Refuse the name of an agent that lives; one that has just died may be succeeded."""
+    snapshot = await registry.snapshot()
+    other, member = snapshot.nodes.get(record.id), f"nodes/{record.id}"
+    if other is None or member not in snapshot.live:
+        return
+    if other.host == record.host and not _lives(other.pid):
+        return
+    await asyncio.sleep(_NAME_CHECK_S)
+    if (await registry.snapshot()).seen_ms.get(member) == snapshot.seen_ms.get(member):
+        return
+    raise InvalidConfiguration(
+        f"another node '{record.id}' is running (process {other.pid} on {other.host}): "
+        "stop it, or give this one a name with --node"
+    )
+
+
+def _lives(pid: int) -> bool:
+    """Whether another process of this machine has this number."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

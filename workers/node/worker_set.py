@@ -1,0 +1,86 @@
+"""The crew: the workers of one node, kept equal to what is placed there."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.registry.snapshot import worker_id
+from penstock.workers.node.supervisor import Keeper
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Post:
+    keeper: Keeper
+    task: "asyncio.Task[None]"
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Crew:
+    """The workers of one node.
+
+    Attributes:
+        broken: fails when a keeper does, which is a defect.
+    """
+
+    def __init__(self, keeper_of: Callable[[pb.Placement], Keeper]) -> None:
+        """*keeper_of* makes the keeper of a placement; the crew runs it."""
+        self._keeper_of = keeper_of
+        self._posts: dict[str, _Post] = {}
+        self._wanted: dict[str, pb.Placement] = {}
+        self._closed = False
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def __len__(self) -> int:
+        return len(self._posts)
+
+    def __repr__(self) -> str:
+        return f"Crew({len(self)} workers, {len(self._wanted)} wanted)"
+
+    @property
+    def wanted_on_cpu(self) -> int:
+        """How many workers shall compute on the CPU."""
+        return sum(placement.device.startswith("cpu") for placement in self._wanted.values())
+
+    def follow(self, placements: Iterable[pb.Placement]) -> None:
+        """Start what is new among *placements*, and stop what is no longer there.
+
+        A worker whose placement changed is stopped first, and started anew once it has ended.
+        """
+        self._wanted = {worker_id(placement): placement for placement in placements}
+        for id_, post in self._posts.items():
+            if post.keeper.placement != self._wanted.get(id_):
+                post.stop.set()
+        self._start_missing()
+
+    async def stop(self) -> None:
+        """Stop all workers in order, and wait for their ends."""
+        self._closed = True
+        for post in self._posts.values():
+            post.stop.set()
+        tasks = [post.task for post in self._posts.values()]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start_missing(self) -> None:
+        if self._closed:
+            return
+        for id_, placement in self._wanted.items():
+            if id_ not in self._posts:
+                self._start(id_, self._keeper_of(placement))
+
+    def _start(self, id_: str, keeper: Keeper) -> None:
+        stop = asyncio.Event()
+        task = asyncio.create_task(keeper.run(stop), name=f"keeper {id_}")
+        self._posts[id_] = _Post(keeper, task, stop)
+        task.add_done_callback(lambda task: self._ended(id_, task))
+
+    def _ended(self, id_: str, task: "asyncio.Task[None]") -> None:
+        del self._posts[id_]
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.broken.done():
+            self.broken.set_exception(error)
+        self._start_missing()

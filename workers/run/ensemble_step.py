@@ -1,0 +1,199 @@
+"""Legs: one step of an ensemble, as the worker of that step's model has it.
+
+A request for an ensemble carries the ensemble's tensors under the ensemble's names. Here the
+model's inputs are found among them, so that the worker runs the job together with all others; at
+its end the model's outputs get the ensemble's names, and what no later step needs is left behind.
+Between the stages of a pipeline that is one step, tensors that only the pipeline knows travel
+along under names of their own.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from penstock.clock import bounded_ms_of_us
+from penstock.errors import InvalidRequest
+from penstock.models.config.dataflow import fits
+from penstock.models.config.policies import COUNTED_BYTES, noted, within
+from penstock.protos import cluster_pb2 as pb
+from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
+from penstock.recent import kept
+from penstock.scheduler.decisions.urgency import level_of, queue_timeout_us
+from penstock.scheduler.jobs.handoff import Destination
+from penstock.scheduler.jobs.types import Move, QueueLimits
+from penstock.scheduler.store.keys import StageRef
+from penstock.workers.run.tensor import Tensor
+
+_INSIDE: Final = "\x1f"
+"""Before the name of a tensor between two stages of one step; no client can send such a name."""
+
+_UNSAID: Final = InferParameter()
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A step, and the way from there.
+
+    Attributes:
+        onward: the rest of the route, as the next step's worker reads it; empty at the last step.
+        outputs: the ensemble's, in order.
+        bounds: what no queue on the way may exceed.
+    """
+
+    step: pb.RouteStep
+    next_step: pb.RouteStep | None
+    onward: str
+    version: int
+    outputs: tuple[str, ...]
+    bounds: QueueLimits
+
+    def board(self, tensors: Tensors) -> dict[str, Tensor]:
+        """The tensors that the job carries, as the model knows them."""
+        found = {
+            name: tensors[tensor] for name, tensor in self.step.inputs.items() if tensor in tensors
+        }
+        for name, tensor in tensors.items():
+            if name.startswith(_INSIDE):
+                found[name.removeprefix(_INSIDE)] = tensor
+        return found
+
+    def alight(self, carried: Tensors, results: Tensors, boarded: Tensors) -> dict[str, Tensor]:
+        """The ensemble's tensors once the step is done.
+
+        Args:
+            carried: the tensors that came with the job.
+            results: what the model's last stage wrote.
+            boarded: what it read, and what came with it from earlier stages.
+        """
+        written = {
+            tensor: results.get(name) or boarded[name] for name, tensor in self.step.outputs.items()
+        }
+        return {**carried, **written}
+
+    def between(
+        self, carried: Tensors, results: Tensors, boarded: Tensors, keeps: Iterable[str]
+    ) -> dict[str, Tensor]:
+        """What travels from one stage of the step to the next.
+
+        Args:
+            keeps: the model's tensors that its later stages need.
+        """
+        written = set(self.step.outputs.values())
+        needed = {tensor for tensor in self.step.keeps if tensor not in written}
+        inside: dict[str, Tensor] = {}
+        for name in keeps:
+            if name in self.step.inputs:
+                needed.add(self.step.inputs[name])
+            else:
+                inside[_INSIDE + name] = results.get(name) or boarded[name]
+        return {n: t for n, t in carried.items() if n in needed} | inside
+
+    def move(
+        self, job: str, head: ModelInferRequest, tensors: Tensors, payload: bytes
+    ) -> tuple[Destination, Move]:
+        """Where the job queues for the next step, and how, with *payload*."""
+        after = self.next_step
+        if after is None:
+            raise AssertionError("the last step has no next one")
+        asked = head.parameters
+        wanted = asked.get("priority", _UNSAID)
+        level = level_of(
+            wanted.int64_param or wanted.uint64_param, after.levels, after.default_level
+        )
+        policy = noted(after, level)
+        timeout_us = asked.get("timeout", _UNSAID).int64_param
+        wait_us = queue_timeout_us(timeout_us, policy.timeout_us, may_shorten=policy.may_shorten)
+        small, bulky = within(policy.limits, self.bounds)
+        to = Destination(
+            StageRef(after.model, after.version, 0, after.generation),
+            small if len(payload) < COUNTED_BYTES else bulky,
+        )
+        return to, Move(
+            job=job,
+            rows=_rows(after, tensors),
+            priority=level,
+            begin_within_ms=bounded_ms_of_us(wait_us),
+            payload=payload,
+        )
+
+    def check(self, boarded: Tensors, inputs: Iterable[pb.TensorSpec], most_rows: int) -> None:
+        """Refuse what an earlier step wrote and this one cannot take, in Triton's words.
+
+        Args:
+            boarded: the step's inputs.
+            inputs: what its model takes, with full shapes.
+            most_rows: of one request.
+        """
+        model, rows = self.step.model, set[int]()
+        for spec in inputs:
+            tensor = boarded.get(spec.name)
+            if tensor is None:
+                continue
+            if not fits(tensor.shape, spec.shape):
+                expected, got = _shape(spec.shape), _shape(tensor.shape)
+                raise self._refusal(
+                    f"unexpected shape for input '{spec.name}' for model '{model}'. Expected "
+                    f"{expected}, got {got}"
+                )
+            if self.step.batched:
+                rows.add(tensor.shape[0])
+            if len(rows) > 1:
+                raise self._refusal(
+                    f"input '{spec.name}' batch size does not match other inputs for '{model}'"
+                )
+        if max(rows, default=0) > most_rows:
+            raise self._refusal(
+                f"inference request batch-size must be <= {most_rows} for '{model}'"
+            )
+
+    def _refusal(self, text: str) -> InvalidRequest:
+        return InvalidRequest(self.told(text))
+
+    def told(self, message: str) -> str:
+        """A failure in this step, in words that name it."""
+        step = self.step
+        named = message if f"'{step.model}'" in message else f"{message} (step '{step.model}')"
+        return "".join(f"in ensemble '{name}', " for name in step.within) + named
+
+
+@kept(512)
+def leg_of(text: str) -> Leg:
+    """The first step of a route, as it travels in a request's parameter.
+
+    Raises:
+        InvalidRequest: it is no route.
+    """
+    try:
+        route = pb.Route.FromString(b64decode(text))
+    except (ValueError, DecodeError) as error:
+        raise InvalidRequest(f"the request's route cannot be read: {error}") from error
+    if not route.steps:
+        raise InvalidRequest("the request's route has no steps")
+    rest = pb.Route()
+    rest.CopyFrom(route)
+    del rest.steps[0]
+    onward = b64encode(rest.SerializeToString(deterministic=True)).decode() if rest.steps else ""
+    return Leg(
+        step=route.steps[0],
+        next_step=rest.steps[0] if rest.steps else None,
+        onward=onward,
+        version=route.version,
+        outputs=tuple(route.outputs),
+        bounds=QueueLimits(route.most_jobs, route.most_bytes),
+    )
+
+
+def _rows(step: pb.RouteStep, tensors: Tensors) -> int:
+    if not step.batched:
+        return 1
+    shape: Sequence[int] = tensors[min(step.inputs.values())].shape
+    return shape[0] if shape else 1
+
+
+def _shape(dims: Iterable[int]) -> str:
+    return f"[{','.join(map(str, dims))}]"

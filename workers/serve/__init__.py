@@ -1,0 +1,4 @@
+"""Serving: claim jobs of one stage, decide what runs next, and end each job.
+
+Start with worker.py.
+"""

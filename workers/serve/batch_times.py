@@ -1,0 +1,70 @@
+"""Tempo: how long a worker takes for a batch of each size, while it has enough to do.
+
+Measured from one batch's end to the next one's, so that what lies between them counts; a worker
+that slept in between is measured from the claim that woke it.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from penstock.errors import PenstockError
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.observe.queue_samples import tell_tempo
+
+log = structlog.get_logger()
+
+_COLD: Final = 3
+"""The first batches of a size are not measured: memory is allocated, kernels are chosen."""
+
+_SLOWER, _FASTER = 0.3, 0.5
+_MOST_SIZES: Final = 64
+_TELL_EVERY_S: Final = 0.25
+
+
+class Tempo:
+    """Seconds by rows of a batch, smoothed; what got faster is believed sooner.
+
+    Attributes:
+        fresh: something was measured since `take`.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}
+        self._batches: dict[int, int] = {}
+        self._since_s = 0.0
+        self.fresh = False
+
+    def claimed(self, now_s: float) -> None:
+        """Jobs came while the worker had none."""
+        self._since_s = now_s
+
+    def ended(self, rows: int, now_s: float) -> None:
+        """A batch of *rows* rows has ended."""
+        took_s, self._since_s = now_s - self._since_s, now_s
+        seen = self._batches.get(rows, 0)
+        self._batches[rows] = seen + 1
+        if seen < _COLD:
+            return
+        known_s = self._seconds.get(rows, took_s)
+        weight = _SLOWER if took_s > known_s else _FASTER
+        self._seconds[rows] = known_s + weight * (took_s - known_s)
+        self.fresh = True
+
+    def take(self) -> dict[int, float]:
+        """Rows of a batch -> seconds; the largest sizes, if there are many."""
+        self.fresh = False
+        return dict(sorted(self._seconds.items())[-_MOST_SIZES:])
+
+
+async def tell_regularly(tempo: Tempo, queue: Queue, model: str, boot_id: str) -> None:
+    """Write down what was measured four times a second, until cancelled, for gateways to read."""
+    while True:
+        await asyncio.sleep(_TELL_EVERY_S)
+        if not tempo.fresh:
+            continue
+        try:
+            await tell_tempo(queue, model, boot_id, tempo.take())
+        except PenstockError as error:
+            log.debug("the tempo cannot be told", error=str(error))

@@ -1,0 +1,195 @@
+"""What runs next: pure decisions over what a worker has staged.
+
+Requests are batched along dimension 0, and only with others whose inputs have the same names,
+datatypes and remaining dimensions.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from penstock.clock import LONGEST_MS
+from penstock.models.sequencing import slots_of_worker
+from penstock.protos import model_config_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRules:
+    """How a model's requests may be batched.
+
+    Attributes:
+        most_rows: in one run.
+        together: whether different requests may share a run at all.
+        enough_rows: worth waiting for, for at most patience_us.
+    """
+
+    most_rows: int = 1
+    together: bool = False
+    enough_rows: int = 1
+    patience_us: int = 0
+
+    @classmethod
+    def of(cls, config: model_config_pb2.ModelConfig) -> "BatchRules":
+        """What *config* asks for.
+
+        As in Triton, requests share a run only where `dynamic_batching` is there, and a batch is
+        held back for `max_queue_delay_microseconds` unless it reaches the largest preferred size.
+        Requests to a decoupled model never share one: each has responses of its own.
+        """
+        if config.max_batch_size <= 0:
+            return cls()
+        most = config.max_batch_size
+        if config.HasField("sequence_batching"):
+            return cls._of_sequences(config)
+        decoupled = config.model_transaction_policy.decoupled
+        if decoupled or not config.HasField("dynamic_batching"):
+            return cls(most_rows=most)
+        batching = config.dynamic_batching
+        return cls(
+            most_rows=most,
+            together=True,
+            enough_rows=min(most, max(batching.preferred_batch_size, default=most)),
+            patience_us=_patience_us(batching),
+        )
+
+    @classmethod
+    def _of_sequences(cls, config: model_config_pb2.ModelConfig) -> "BatchRules":
+        """Requests of different sequences share a run: of each, only one is there at a time."""
+        most, batching = config.max_batch_size, config.sequence_batching
+        if batching.HasField("oldest"):
+            candidates = min(most, slots_of_worker(config))
+            return cls(
+                most_rows=most,
+                together=True,
+                enough_rows=min(
+                    candidates, max(batching.oldest.preferred_batch_size, default=most)
+                ),
+                patience_us=_patience_us(batching.oldest),
+            )
+        # As in Triton, the delay counts only where it is said how many slots are enough.
+        utilization = batching.direct.minimum_slot_utilization
+        return cls(
+            most_rows=most,
+            together=True,
+            enough_rows=max(1, math.ceil(utilization * most)),
+            patience_us=_patience_us(batching.direct) if utilization else 0,
+        )
+
+
+class _Delaying(Protocol):
+    """A part of a configuration that says how long a batch may wait."""
+
+    max_queue_delay_microseconds: int
+
+
+def _patience_us(batching: _Delaying) -> int:
+    """Its delay, as far as there are numbers for it."""
+    return min(batching.max_queue_delay_microseconds, LONGEST_MS * 1000)
+
+
+class Candidate(Protocol):
+    """What a decision needs to know of staged work."""
+
+    @property
+    def rows(self) -> int:
+        """Items along the batch dimension."""
+        ...
+
+    @property
+    def shape_key(self) -> Hashable:
+        """Equal for requests that can be concatenated."""
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """It was in a batch that ended its worker."""
+        ...
+
+
+C = TypeVar("C", bound=Candidate)
+
+
+def choose_batch(staged: Sequence[C], rules: BatchRules) -> list[C]:
+    """The next batch from *staged*, most urgent first; empty only when nothing is staged.
+
+    The most urgent one always runs; others join it in their order, while they fit.
+    """
+    if not staged:
+        return []
+    first = staged[0]
+    batch, rows = [first], first.rows
+    if first.alone or not rules.together:
+        return batch
+    for other in staged[1:]:
+        if rows >= rules.most_rows:
+            break
+        fits = rows + other.rows <= rules.most_rows
+        if fits and not other.alone and other.shape_key == first.shape_key:
+            batch.append(other)
+            rows += other.rows
+    return batch
+
+
+def rows_to_claim(staged_rows: int, rules: BatchRules) -> int:
+    """Rows that a worker may still stage: one batch ahead of the one that runs, and no more."""
+    if not rules.together:
+        return 1 if staged_rows == 0 else 0
+    return max(0, rules.most_rows - staged_rows)
+
+
+class GuaranteedTurns:
+    """Which claims begin with what waits behind others.
+
+    Strict priorities let the lowest level wait for ever while more urgent work keeps coming in, so
+    one in `SHARE` of the claims that found work is a guaranteed turn (ADR 0011).
+    """
+
+    SHARE: Final = 8
+
+    def __init__(self) -> None:
+        self._claims = 0
+
+    def next(self) -> int:
+        """The number of the guaranteed turn that the next claim is; 0 when it is none."""
+        turn, rest = divmod(self._claims, self.SHARE)
+        return turn if rest == 0 else 0
+
+    def took(self) -> None:
+        """A claim gave jobs."""
+        self._claims += 1
+
+
+class Pace:
+    """Foresees when the running batch ends, so that the next one is claimed just before.
+
+    Claiming earlier would keep jobs from idle replicas, claiming later would let the device wait.
+    A batch's size is that of its inputs in bytes: a request for a wide image is one row, too.
+    """
+
+    def __init__(self, *, lead_s: float = 0.003) -> None:
+        """*lead_s*: how long before the end to claim; shorter batches are not worth it."""
+        self._lead_s = lead_s
+        self._per_byte_s: float | None = None
+
+    def observe(self, size: int, took_s: float) -> None:
+        """A batch of *size* bytes ran for *took_s* seconds."""
+        measured = took_s / max(1, size)
+        if self._per_byte_s is None:
+            self._per_byte_s = measured
+        self._per_byte_s += 0.2 * (measured - self._per_byte_s)
+
+    def foreseen_s(self, size: int) -> float | None:
+        """How long a batch of *size* bytes will take; None while nothing is known."""
+        return None if self._per_byte_s is None else self._per_byte_s * max(1, size)
+
+    def size_within(self, seconds: float) -> float:
+        """How many bytes will take no longer than that; 0 while nothing is known."""
+        return seconds / self._per_byte_s if self._per_byte_s else 0.0
+
+    def claim_after_s(self, size: int) -> float | None:
+        """Seconds from the start of a batch until the next should be claimed; None: at its end."""
+        foreseen_s = self.foreseen_s(size)
+        if foreseen_s is None or foreseen_s <= self._lead_s:
+            return None
+        return foreseen_s - self._lead_s

@@ -1,0 +1,240 @@
+"""Reception: takes jobs straight from gateways on the same machine, while its worker sleeps.
+
+Such a job is in no queue and has no lease: its gateway keeps it, and queues it as soon as it is
+left, or its worker gone (ADR 0019). A worker that is not asleep leaves it at once, so that nobody
+gets ahead of what waits in the queue.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from itertools import count
+from typing import Final, NamedTuple
+
+import structlog
+
+from penstock.errors import Code
+from penstock.scheduler.jobs.direct import Noted, Notes
+from penstock.scheduler.jobs.types import Lease, Outcome, Timing
+from penstock.transport.arena import ArenaReader, Borrowed, OutOfReach, is_handle
+from penstock.transport.lane import (
+    LEFT,
+    Frames,
+    Kind,
+    LaneEnd,
+    LaneJob,
+    Malformed,
+    frame,
+    jobs_in,
+    lane_name,
+    listen,
+    packed_ends,
+    packed_room,
+    stream_of,
+)
+from penstock.workers.serve.worker import Worker
+
+log = structlog.get_logger()
+
+_NEWS: Final = 2
+"""A gateway hears of a room that has become so many times larger or smaller."""
+
+
+class Reception:
+    """Where gateways beside a worker come to.
+
+    Attributes:
+        name: under which it listens; empty where it does not.
+        callers: the gateways that came.
+    """
+
+    def __init__(self, worker: Worker, notes: Notes) -> None:
+        self.worker = worker
+        self.notes = notes
+        self.arenas = ArenaReader()
+        self.callers: set[_Caller] = set()
+        self._tokens = count(1)
+        self.name = ""
+
+    def __repr__(self) -> str:
+        return f"Reception({self.name}, {len(self.callers)} gateways)"
+
+    @contextlib.asynccontextmanager
+    async def open(self, boot_id: str) -> AsyncIterator[None]:
+        """Listen, where this worker and this system can."""
+        name = lane_name(boot_id) if self.worker.takes_direct else ""
+        try:
+            listening = listen(name) if name else None
+        except OSError as error:
+            log.warning("gateways cannot hand jobs over, all come from the queue", why=str(error))
+            listening = None
+        if listening is None:
+            yield
+            return
+        server = await asyncio.get_running_loop().create_unix_server(self._called, sock=listening)
+        self.name = name
+        self.worker.on_sleep = self._tell_all
+        try:
+            yield
+        finally:
+            self.notes.tell()
+            server.close()
+            for caller in list(self.callers):
+                caller.hang_up()
+
+    def _called(self) -> "_Caller":
+        return _Caller(self, next(self._tokens))
+
+    def _tell_all(self) -> None:
+        for caller in self.callers:
+            caller.tell_room()
+
+
+class _Held(NamedTuple):
+    """What is to be known of a job until it has ended."""
+
+    number: int
+    rows: int
+    since_us: int
+    begun_us: int
+    borrowed: Borrowed | None
+
+
+class _Caller(asyncio.Protocol):
+    """One gateway, on its lane."""
+
+    def __init__(self, reception: Reception, number: int) -> None:
+        self._reception = reception
+        self._worker = reception.worker
+        self._token = f"{Worker.DIRECT}{number}"
+        self._frames = Frames()
+        self._jobs: dict[str, _Held] = {}
+        self._gateway = ""
+        self._told = 0
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """For the transport."""
+        self._transport = stream_of(transport)
+        if self._transport is None:
+            log.warning("another user's process called, and was not heard")
+            return
+        self._reception.callers.add(self)
+        self._worker.answer_directly(self._token, self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """For the transport."""
+        del exc  # whatever it was: the gateway hears nothing more
+        self._transport = None
+        self._reception.callers.discard(self)
+        self._worker.answer_directly(self._token, None)
+
+    def data_received(self, data: bytes) -> None:
+        """For the transport."""
+        try:
+            for kind, content in self._frames.feed(data):
+                self._hear(kind, content)
+        except Malformed as error:
+            log.warning("a gateway is not understood, and is hung up on", why=str(error))
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _hear(self, kind: int, content: bytes) -> None:
+        if kind == Kind.JOBS:
+            self._take(list(jobs_in(content)))
+        elif kind == Kind.HELLO:
+            self._gateway = content.decode(errors="replace")
+            self.tell_room()
+        elif kind == Kind.NOTED:
+            self._reception.notes.tell(then=self._tell_noted)
+
+    def _tell_noted(self) -> None:
+        self._write(frame(Kind.NOTED))
+
+    def hang_up(self) -> None:
+        """Say so, and end the lane once everything is written."""
+        self._write(frame(Kind.BYE))
+        if self._transport is not None:
+            self._transport.close()
+
+    def break_off(self) -> None:
+        """End the lane as a worker's death does: what the gateway has there may be the reason."""
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def tell_room(self) -> None:
+        """Say how much is welcome at a time, where that is news."""
+        rows = self._worker.direct_rows()
+        if rows != self._told and not rows < self._told * _NEWS < rows * _NEWS * _NEWS:
+            self._told = rows
+            self._write(packed_room(rows))
+
+    def settle(self, rows: int, timing: Timing, outcomes: Sequence[Outcome]) -> None:
+        """Tell the gateway how jobs of a batch of *rows* rows have ended."""
+        now_us = time.monotonic_ns() // 1000
+        ends: list[LaneEnd] = []
+        noted: list[Noted] = []
+        for outcome in outcomes:
+            job = self._jobs.pop(outcome.job)
+            right = job.borrowed is None or job.borrowed.is_intact()
+            _, code, message, reply, _ = outcome if right else _taken_back(outcome)
+            ends.append(LaneEnd(job.number, int(code), message, reply))
+            waited_us, took_us = job.begun_us - job.since_us, now_us - job.since_us
+            noted.append(Noted(code, job.rows, waited_us, took_us))
+        self._write(packed_ends(ends))
+        self._reception.notes.add(rows, timing, noted)
+        self.tell_room()
+
+    def leave(self, jobs: Sequence[str]) -> None:
+        """Tell the gateway that jobs were not begun, or need another try."""
+        self._told = 0
+        self._write(packed_ends([_left(self._jobs.pop(job).number) for job in jobs]))
+
+    def _take(self, jobs: list[LaneJob]) -> None:
+        if not self._worker.is_asleep():
+            # It is told of room again when the worker sleeps.
+            self._told = 0
+            self._write(packed_ends([_left(job.number) for job in jobs]))
+            return
+        now_us = time.monotonic_ns() // 1000
+        leases: list[Lease] = []
+        for number, rows, remaining_ms, since_us, payload in jobs:
+            id_ = f"{self._gateway}~{number}"
+            borrowed = self._borrow(payload) if is_handle(payload) else None
+            self._jobs[id_] = _Held(number, rows, since_us, now_us, borrowed)
+            lease = Lease(
+                id_,
+                self._token,
+                remaining_ms,
+                rows,
+                attempts=1,
+                alone=False,
+                wait_us=now_us - since_us,
+                gateway=self._gateway,
+                payload=payload if borrowed is None else borrowed.view,
+            )
+            leases.append(lease)
+        self._worker.take(leases)
+
+    def _borrow(self, handle: bytes) -> Borrowed | None:
+        """What *handle* stands for, if that can be read from here."""
+        try:
+            return self._reception.arenas.borrow(handle)
+        except OutOfReach as error:
+            log.warning("a payload is out of reach", why=str(error))
+            return None
+
+    def _write(self, parts: list[bytes]) -> None:
+        if self._transport is not None:
+            self._transport.writelines(parts)
+
+
+def _taken_back(outcome: Outcome) -> Outcome:
+    """What becomes of a job whose payload changed while it ran: nobody waits for it any more."""
+    return Outcome(outcome.job, Code.DATA_LOSS, "the request's data was taken back", b"")
+
+
+def _left(number: int) -> LaneEnd:
+    return LaneEnd(number, LEFT, "", b"")

@@ -1,0 +1,86 @@
+"""Foresight: how long a batch will take, by its bytes, and whether it may run on the event loop.
+
+On the loop runs only what is known to be short: a shard whose work follows from its inputs' shapes,
+on shapes that are fixed, or that were run before. All else has the device's thread, where a batch
+that takes longer than was thought holds up nobody (ADR 0023).
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import Final
+
+from penstock.workers.run.work import Work
+from penstock.workers.serve.batching import Pace
+
+SHORT_S: Final = 0.001
+"""The way to the device's thread and back would take longer than such a batch."""
+
+_MOST_SHAPES: Final = 1024
+"""That are remembered, the latest; a batch of another one merely has the device's thread."""
+
+
+class Foresight:
+    """What is known of one shard's batches.
+
+    Attributes:
+        inline: whether any of them may run on the event loop.
+        fixed: each row of a batch is as large as any other.
+    """
+
+    def __init__(self, *, inline: bool, fixed: bool) -> None:
+        """Know nothing yet."""
+        self.inline = inline
+        self.fixed = fixed
+        self._pace = Pace()
+        self._row_size = 1.0
+        self._seen: dict[Hashable, float] = {}
+
+    def size_of(self, batch: Sequence[Work], rows: int) -> int:
+        """By what the batch is foreseen: its bytes, or its rows where all are equally large."""
+        return rows if self.fixed else sum([work.size for work in batch])
+
+    def is_short(self, batch: Sequence[Work], size: int) -> bool:
+        """Whether *batch*, of that size, is known to be done at once."""
+        if not self.inline:
+            return False
+        if self.fixed:
+            foreseen_s = self._pace.foreseen_s(size)
+        else:
+            foreseen_s = self._seen.get(_shape_of(batch, size))
+        return foreseen_s is not None and foreseen_s < SHORT_S
+
+    def foreseen_s(self, size: int) -> float | None:
+        """How long a batch of that size will take; None while nothing is known."""
+        return self._pace.foreseen_s(size)
+
+    def claim_after_s(self, size: int) -> float | None:
+        """As `Pace.claim_after_s`."""
+        return self._pace.claim_after_s(size)
+
+    def observe(self, batch: Sequence[Work], rows: int, size: int, took_s: float) -> None:
+        """*batch* ran for *took_s* seconds."""
+        self._pace.observe(size, took_s)
+        if self.fixed:
+            return
+        self._row_size = max(1, size) / max(1, rows)
+        if self.inline:
+            shape = _shape_of(batch, size)
+            if shape not in self._seen and len(self._seen) >= _MOST_SHAPES:
+                del self._seen[next(iter(self._seen))]
+            self._seen[shape] = took_s
+
+    def rows_within(self, seconds: float) -> int:
+        """How many rows like the latest will take no longer; 0 while nothing is known."""
+        return int(self._pace.size_within(seconds) / self._row_size)
+
+    def without_long(self, works: Sequence[Work], seconds: float) -> tuple[list[Work], list[Work]]:
+        """*works* that will take no longer each, and those that are of an unusual size."""
+        fit: list[Work] = []
+        long: list[Work] = []
+        for work in works:
+            foreseen_s = None if self.fixed else self._pace.foreseen_s(work.size)
+            (fit if foreseen_s is None or foreseen_s <= seconds else long).append(work)
+        return fit, long
+
+
+def _shape_of(batch: Sequence[Work], size: int) -> Hashable:
+    return batch[0].shape_key, size, len(batch)

@@ -1,0 +1,40 @@
+"""A worker's duty: which stage it serves, and how."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.store.keys import StageRef
+from penstock.workers.serve.batching import BatchRules
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What a worker is there for.
+
+    Attributes:
+        boot_id: new with each start; lease tokens begin with it.
+        waypoint: how the worker calls itself in a request's path.
+        consumes: names of the tensors that its shard reads.
+        keeps: names of those that travel on; in the last stage the model's outputs.
+        optional: names of those that a request may lack.
+        batched: tensors have a batch dimension in front.
+        by_parameters: requests that differ in their own parameters must not share a batch.
+        inputs: the model's, with full shapes; what an ensemble hands it is held against them.
+        states: output -> input, of what a sequence hands from one request to the next; None for
+            stateless models.
+    """
+
+    ref: StageRef
+    last: bool
+    boot_id: str
+    waypoint: str
+    consumes: tuple[str, ...]
+    keeps: tuple[str, ...]
+    rules: BatchRules
+    batched: bool
+    optional: frozenset[str]
+    by_parameters: bool
+    lease_ms: int
+    inputs: tuple[pb.TensorSpec, ...] = ()
+    states: Mapping[str, str] | None = None

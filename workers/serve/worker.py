@@ -1,0 +1,376 @@
+"""The worker: claims jobs of one stage, runs them in batches, and ends each.
+
+The claimer keeps at most one batch ahead, the device is kept busy, and what has ended is sent off
+(`endings`). One event loop owns all of it; batches run on the device's own thread, or right where
+they are if they are known to be short (`foresight`).
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import count
+from typing import Final
+
+import structlog
+
+from penstock.errors import Code, InvalidRequest, PenstockError
+from penstock.process.lifetime import until_first
+from penstock.retry import Backoff
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease
+from penstock.scheduler.store.link import Link
+from penstock.workers.liveness.renewal import Renewal
+from penstock.workers.run.decoding import Decoder, PayloadLost
+from penstock.workers.run.execution import Execution, Failure, Ran
+from penstock.workers.run.work import Work
+from penstock.workers.serve.batch_times import Tempo
+from penstock.workers.serve.batching import GuaranteedTurns, choose_batch, rows_to_claim
+from penstock.workers.serve.foresight import SHORT_S, Foresight
+from penstock.workers.serve.results import NO_TIME, Endings, Recipient
+from penstock.workers.serve.spec import Duty
+
+log = structlog.get_logger()
+
+_BACKOFF: Final = Backoff(0.2, 2.0)
+_LOT_S: Final = 0.004
+"""Who hands jobs over has to wait so long at most until they are done."""
+
+_ASLEEP_AFTER_S: Final = 0.0002
+"""What waits in the queue has woken a worker by then."""
+_TOO_LATE: Final = Failure(Code.DEADLINE_EXCEEDED, "the deadline passed before the work was begun")
+
+
+class DeviceBroken(Exception):
+    """The shard no longer runs even on what it was warmed up with."""
+
+
+class Worker:
+    """One stage on one device.
+
+    Attributes:
+        tempo: how long its batches take.
+        takes_direct: whether gateways may hand it jobs while it sleeps.
+        on_sleep: is called when it goes to sleep.
+        on_unsplittable: is called with the reason when a batch could not be split.
+    """
+
+    DIRECT: Final = "lane "
+    """Begins the tokens of jobs that gateways handed over."""
+
+    def __init__(
+        self,
+        duty: Duty,
+        queue: Queue,
+        link: Link,
+        execution: Execution,
+        renewal: Renewal,
+        device: ThreadPoolExecutor,
+    ) -> None:
+        """*link* is for its claims alone; *device* is the one thread that runs the shard."""
+        self._duty = duty
+        self._rules = duty.rules
+        self._queue = queue
+        self._link = link
+        self._execution = execution
+        self._renewal = renewal
+        self._device = device
+        self._decoder = Decoder(
+            duty.consumes,
+            batched=duty.batched,
+            optional=duty.optional,
+            by_parameters=duty.by_parameters,
+        )
+        self._endings = Endings(duty, queue, link, renewal)
+        self._foresight = Foresight(
+            inline=execution.any_thread and execution.fixed_work,
+            fixed=execution.fixed_rows,
+        )
+        self._turns = GuaranteedTurns()
+        self.tempo = Tempo()
+        self._staged: list[Work] = []
+        self._running: asyncio.Task[None] | None = None
+        self._claim_due = True
+        self._draining = False
+        self._told = ""
+        self._sleeps_since_s: float | None = None
+        self.takes_direct = self._foresight.inline and _needs_no_queue(duty)
+        self.on_sleep: Callable[[], None] | None = None
+        self.on_unsplittable: Callable[[str], None] | None = None
+        self._nonces = count()
+        self._room = asyncio.Event()
+
+    def __repr__(self) -> str:
+        state = "running" if self._running else "idle"
+        return f"Worker({self._duty.ref.queue}, {state}, {len(self._staged)} staged)"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until *stop*; then end the batch that runs and give back what was not begun.
+
+        Raises:
+            DeviceBroken: the process should end and be started anew.
+        """
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        claimer = asyncio.create_task(self._claim_jobs())
+        try:
+            await until_first(stop, claimer, self._broken)
+        except DeviceBroken:
+            await self._drain(claimer)
+            # Only what the device had is left: it may have been the reason.
+            await self._endings.forsake()
+            raise
+        except Exception:
+            # A defect: what ran may have been the reason; what had not begun has not.
+            await self._drain(claimer)
+            raise
+        else:
+            await self._drain(claimer)
+        finally:
+            claimer.cancel()
+            await asyncio.gather(claimer, return_exceptions=True)
+
+    async def _drain(self, claimer: "asyncio.Task[None]") -> None:
+        self._draining = True
+        self._room.set()
+        try:
+            # A hint: without Redis the sleep ends by itself.
+            with contextlib.suppress(PenstockError):
+                await self._queue.wake(self._duty.ref, self._duty.boot_id)
+            await claimer
+            if self._running is not None:
+                await asyncio.wait({self._running})
+        finally:
+            unbegun, self._staged = self._staged, []
+            self._endings.give_back(work for work in unbegun if not work.given_back)
+            await self._endings.written()
+
+    def stop_sharing(self, why: str) -> None:
+        """From now on no two requests share a run: of *why*, for good."""
+        if not self._rules.together:
+            return
+        log.warning("requests run one at a time from now on", reason=why)
+        self._rules = replace(self._rules, together=False, enough_rows=1, patience_us=0)
+        if self.on_unsplittable is not None:
+            self.on_unsplittable(why)
+
+    # claiming
+
+    async def _claim_jobs(self) -> None:
+        some_wait = False
+        while not self._draining:
+            room = rows_to_claim(sum(work.rows for work in self._staged), self._rules)
+            busy = self._running is not None or bool(self._staged)
+            if room == 0 or (busy and not self._claim_due):
+                self._room.clear()
+                await self._room.wait()
+                continue
+            self._claim_due = False
+            # Nobody rings again for a job that waits for others to share its batch.
+            claim = await self._claim(room, may_sleep=not some_wait)
+            some_wait = bool(claim.wait_us)
+            if claim.leases:
+                self._turns.took()
+                if self._running is None:
+                    self.tempo.claimed(time.perf_counter())
+                self._renewal.hold(self._stage(claim.leases))
+                self._begin()
+            elif claim.wait_us:
+                # Looks before the time is over, since the batch may be full by then.
+                wait_s = claim.wait_us / 1e6
+                self._claim_due = True
+                await asyncio.sleep(min(wait_s, max(0.001, wait_s / 10)))
+
+    async def _claim(self, room: int, *, may_sleep: bool) -> Claim:
+        duty, nonce = self._duty, f"{next(self._nonces):x}"
+        idle = self._running is None and not self._staged
+        sleeps = idle and may_sleep
+        terms = ClaimTerms(
+            rows=room,
+            lease_ms=duty.lease_ms,
+            enough_rows=self._rules.enough_rows,
+            patience_us=self._rules.patience_us,
+            idle=idle,
+            guaranteed_turn=self._turns.next(),
+        )
+        call = self._queue.claim if sleeps else self._queue.claim_now
+        if sleeps:
+            self._fall_asleep()
+        for attempt in count(1):
+            try:
+                claim = await call(duty.ref, duty.boot_id, nonce, terms, self._link)
+            except PenstockError as error:
+                # The same nonce again: the claim may have been made, its answer lost.
+                log.warning("claiming failed", error=str(error))
+                await asyncio.sleep(_BACKOFF.delay_s(attempt))
+                if self._draining:
+                    return Claim([], None)
+            else:
+                self._sleeps_since_s = None
+                return claim
+        raise AssertionError("there is always another try")
+
+    def _claim_ahead(self) -> None:
+        self._claim_due = True
+        self._room.set()
+
+    def _stage(self, leases: Sequence[Lease]) -> list[Work]:
+        duty, now_s = self._duty, time.monotonic()
+        works: list[Work] = []
+        for lease in leases:
+            try:
+                work = self._decoder.decode(lease, now_s)
+                if work.leg is not None and duty.ref.stage == 0:
+                    work.leg.check(work.tensors, duty.inputs, duty.rules.most_rows)
+                works.append(work)
+            except (InvalidRequest, PayloadLost) as error:
+                self._endings.refuse(lease, error)
+        self._staged += works
+        return works
+
+    # direct jobs: those that gateways hand over while the worker sleeps
+
+    def is_asleep(self) -> bool:
+        """Whether it has nothing to do, and nothing waits in its queue."""
+        since_s, busy = self._sleeps_since_s, self._running is not None or bool(self._staged)
+        if since_s is None or busy or self._draining:
+            return False
+        return time.perf_counter() - since_s > _ASLEEP_AFTER_S
+
+    def direct_rows(self) -> int:
+        """How many rows at a time may be handed over; none where even one takes long."""
+        if self._draining or self._foresight.rows_within(SHORT_S) == 0:
+            return 0
+        return min(self._foresight.rows_within(_LOT_S), self._duty.rules.most_rows)
+
+    def answer_directly(self, token: str, recipient: Recipient | None) -> None:
+        """Jobs with this *token*, which begins with `DIRECT`, are *recipient*'s."""
+        if recipient is None and self._running is None and not self._staged:
+            # None of them is left.
+            self._endings.recipients.pop(token, None)
+        else:
+            self._endings.recipients[token] = recipient
+
+    def take(self, leases: Sequence[Lease]) -> None:
+        """Begin jobs that were handed over while `is_asleep`."""
+        self.tempo.claimed(time.perf_counter())
+        self._stage(leases)
+        if not self._foresight.fixed:
+            self._staged, long = self._foresight.without_long(self._staged, _LOT_S)
+            self._endings.give_back(long)
+        self._begin()
+
+    def _fall_asleep(self) -> None:
+        self._sleeps_since_s = time.perf_counter()
+        if self.on_sleep is not None:
+            self.on_sleep()
+
+    # running
+
+    def _begin(self) -> None:
+        """Run what is staged, batch after batch, unless the device is busy."""
+        while self._running is None and not self._draining and self._staged:
+            batch = self._next_batch()
+            if not batch:
+                continue
+            rows = sum([work.lease.rows for work in batch])
+            size = self._foresight.size_of(batch, rows)
+            if self._foresight.is_short(batch, size):
+                self._renewal.batch_begins(batch)
+                began_s = time.perf_counter()
+                ran = self._execution.run(batch)
+                took_s = time.perf_counter() - began_s
+                self._renewal.batch_ends()
+                self._end(batch, ran, rows, size, took_s)
+            else:
+                self._run(self._run_on_device(batch, rows, size))
+
+    def _next_batch(self) -> list[Work]:
+        """Take the next batch; jobs that nobody waits for any more are ended instead."""
+        chosen = choose_batch(self._staged, self._rules)
+        if len(chosen) == len(self._staged):
+            self._staged = []
+        else:
+            taken = {id(work) for work in chosen}
+            self._staged = [work for work in self._staged if id(work) not in taken]
+        self._renewal.begin(chosen)
+        chosen = [work for work in chosen if not work.given_back]
+        now_s = time.monotonic()
+        over = [work for work in chosen if work.revoked or work.ends_s <= now_s]
+        if not over:
+            return chosen
+        self._endings.finish(over, Ran([_TOO_LATE] * len(over), NO_TIME))
+        return [work for work in chosen if not work.revoked and work.ends_s > now_s]
+
+    def _run(self, work: "asyncio._CoroutineLike[None]") -> None:
+        """Keep the device busy with *work*."""
+        self._running = asyncio.create_task(work)
+        self._running.add_done_callback(self._free)
+
+    def _free(self, task: "asyncio.Task[None]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._broken.done():
+            self._draining = True
+            self._broken.set_exception(error)
+        if self._running is task:
+            self._running = None
+            self._claim_ahead()
+            self._begin()
+
+    async def _run_on_device(self, batch: list[Work], rows: int, size: int) -> None:
+        loop = asyncio.get_running_loop()
+        after_s = self._foresight.claim_after_s(size)
+        timer = None if after_s is None else loop.call_later(after_s, self._claim_ahead)
+        self._renewal.batch_begins(batch, self._foresight.foreseen_s(size))
+        began_s = time.perf_counter()
+        try:
+            ran = await loop.run_in_executor(self._device, self._execution.run, batch)
+        finally:
+            self._renewal.batch_ends()
+            if timer is not None:
+                timer.cancel()
+        self._running = None
+        self._end(batch, ran, rows, size, time.perf_counter() - began_s)
+        self._claim_ahead()
+        self._begin()
+
+    def _end(self, batch: list[Work], ran: Ran, rows: int, size: int, took_s: float) -> None:
+        self._foresight.observe(batch, rows, size, took_s)
+        if ran.unsplittable:
+            self.stop_sharing(ran.unsplittable)
+        if ran.error is None:
+            self.tempo.ended(rows, time.perf_counter())
+        if ran.error is not None and self._is_suspect(batch, ran):
+            self._run(self._check_device(batch, ran, rows))
+        else:
+            self._endings.finish(batch, ran, rows)
+
+    # the device
+
+    def _is_suspect(self, batch: Sequence[Work], ran: Ran) -> bool:
+        """Whether the device, rather than its jobs, may be at fault."""
+        if str(ran.error) != self._told:
+            self._told = str(ran.error)
+            log.warning("a batch failed", error=self._told, jobs=len(batch))
+        failed = any(isinstance(result, Failure) for result in ran.results)
+        return failed and not isinstance(ran.error, PenstockError)
+
+    async def _check_device(self, batch: list[Work], ran: Ran, rows: int) -> None:
+        """End the batch as it ran if the device still does what it was warmed up with."""
+        loop = asyncio.get_running_loop()
+        self._renewal.batch_begins(batch)
+        try:
+            await loop.run_in_executor(self._device, self._execution.warm_up, 1)
+        except Exception as error:
+            self._endings.abandon(batch)
+            raise DeviceBroken(str(error)) from error
+        finally:
+            self._renewal.batch_ends()
+        self._endings.finish(batch, ran, rows)
+
+
+def _needs_no_queue(duty: Duty) -> bool:
+    """Whether it matters for no job of the shard which way it comes, but for the time."""
+    alone = duty.last and duty.ref.stage == 0 and duty.states is None
+    return alone and duty.rules.patience_us == 0
