@@ -225,7 +225,7 @@ async def _repositories(
         yield settings.models
         return
     with override_folder() as folder:
-        await lay_out(wishes, folder, version.model, version.files)
+        await lay_out(wishes.fetch, folder, version.model, version.files)
         if not settings.allow_code_overrides:
             await asyncio.to_thread(check_override, folder, version)
         yield [folder]

@@ -177,7 +177,7 @@ class Answerer:
             hashes.turn()
             return found
         with override_folder() as folder:
-            await lay_out(self._wishes, folder, wish.model, wish.files)
+            await lay_out(self._wishes.fetch, folder, wish.model, wish.files)
             return await asyncio.to_thread(scan_override, folder, wish.model, config, wish.files)
 
 

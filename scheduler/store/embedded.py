@@ -22,8 +22,13 @@ import structlog
 from penstock.errors import InvalidConfiguration, StoreUnavailable
 from penstock.process import heap, machine
 from penstock.process.lifetime import bound_command
-from penstock.scheduler.store import places
-from penstock.scheduler.store.places import Place
+from penstock.process.private_directories import (
+    PrivateDirectory,
+    kept_directory,
+    runtime_home,
+    state_home,
+    temporary_directory,
+)
 
 log = structlog.get_logger()
 
@@ -53,7 +58,7 @@ class EmbeddedStore:
         """Store what to run.
 
         Args:
-            directory: keeps the data from one run to the next; None for a place that is
+            directory: keeps the data from one run to the next; None for one that is
                 removed at the end.
             memory_bytes: limit of the data; None for half of the machine's memory.
         """
@@ -65,11 +70,11 @@ class EmbeddedStore:
         binary = valkey_binary()
         async with contextlib.AsyncExitStack() as stack:
             data = stack.enter_context(
-                places.temporary(places.state_home(), "store-")
+                temporary_directory(state_home(), "store-")
                 if self._wanted is None
-                else places.kept(self._wanted)
+                else kept_directory(self._wanted)
             )
-            run = stack.enter_context(places.temporary(places.runtime_home(), "penstock-socket-"))
+            run = stack.enter_context(temporary_directory(runtime_home(), "penstock-socket-"))
             socket = run.path / "valkey.sock"
             memory_bytes = self._memory_bytes or machine.memory_bytes() // 2
             durable = self._wanted is not None
@@ -99,7 +104,7 @@ class EmbeddedStore:
 class _Server:
     """The server's process, and the task that starts it again."""
 
-    def __init__(self, command: list[str], data: Place, socket: Path) -> None:
+    def __init__(self, command: list[str], data: PrivateDirectory, socket: Path) -> None:
         self._command = bound_command(*command)
         self._data = data
         self._socket = socket

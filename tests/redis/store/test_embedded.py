@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 
 from penstock.errors import InvalidConfiguration
-from penstock.scheduler.store import places
+from penstock.process import private_directories
 from penstock.scheduler.store.embedded import EmbeddedStore
 
 
@@ -85,7 +85,7 @@ async def test_a_directory_that_was_asked_for_is_kept(tmp_path):
 
 
 async def test_two_runs_do_not_share_a_directory(tmp_path, monkeypatch):
-    monkeypatch.setattr(places, "LOCK_S", 0.1)
+    monkeypatch.setattr(private_directories, "LOCK_S", 0.1)
     async with EmbeddedStore(tmp_path / "data"):
         with pytest.raises(InvalidConfiguration, match="in use by another run"):
             async with EmbeddedStore(tmp_path / "data"):
@@ -131,10 +131,10 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
     (left / "lock").touch()
     for folder in (left, mine):
         os.utime(folder, (0, 0))
-    with places.temporary(tmp_path, "store-") as used:
+    with private_directories.temporary_directory(tmp_path, "store-") as used:
         os.utime(used.path, (0, 0))
 
-        with places.temporary(tmp_path, "store-"):
+        with private_directories.temporary_directory(tmp_path, "store-"):
             assert not left.exists()
             assert used.path.exists()
             assert mine.exists(), "it only has a name like ours"

@@ -9,7 +9,7 @@ from typing import Final, Self
 from penstock.cli.serve.children import Child, Say
 from penstock.process.child_process import RULES, role_environment
 from penstock.process.lifetime import adopt_orphans, children_of, kill_descendants, reap
-from penstock.scheduler.store import places
+from penstock.process.private_directories import runtime_home, temporary_directory
 from penstock.scheduler.store.embedded import EmbeddedStore
 from penstock.settings import UpSettings
 
@@ -35,7 +35,7 @@ class LocalCluster:
         adopt_orphans()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(kill_descendants, os.getpid())
-            run = stack.enter_context(places.temporary(places.runtime_home(), "penstock-up-")).path
+            run = stack.enter_context(temporary_directory(runtime_home(), "penstock-up-")).path
             redis = self._settings.redis
             if redis is None:
                 store = EmbeddedStore(self._settings.data)

@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 
 from penstock.errors import ArtifactUnusable, InvalidConfiguration
@@ -10,20 +10,22 @@ from penstock.models.config.model_config import PYTHON
 from penstock.models.files.artifacts import RUNTIMES
 from penstock.models.files.repository import scan_model
 from penstock.models.files.uploaded_files import check_uploaded, is_override_path
+from penstock.process.private_directories import temporary_directory
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler.registry.load_requests import Wishes
-from penstock.scheduler.store.places import temporary
+
+Fetch = Callable[[pb.File], Awaitable[bytes]]
+"""Gets what a file holds; raises ArtifactUnusable where that is gone."""
 
 
 @contextlib.contextmanager
 def override_folder() -> Iterator[Path]:
     """A directory for files that are needed for a moment; what a killed run left goes as well."""
-    with temporary(Path(tempfile.gettempdir()), "penstock-override-") as place:
-        yield place.path
+    with temporary_directory(Path(tempfile.gettempdir()), "penstock-override-") as directory:
+        yield directory.path
 
 
-async def lay_out(wishes: Wishes, folder: Path, model: str, files: Iterable[pb.File]) -> None:
+async def lay_out(fetch: Fetch, folder: Path, model: str, files: Iterable[pb.File]) -> None:
     """Write *files* of *model* below *folder*, as <model>/<version>/<file>.
 
     Raises:
@@ -36,7 +38,7 @@ async def lay_out(wishes: Wishes, folder: Path, model: str, files: Iterable[pb.F
             )
         path = folder / model / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(await wishes.fetch(file))
+        path.write_bytes(await fetch(file))
 
 
 def scan_override(

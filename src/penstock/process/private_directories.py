@@ -27,11 +27,11 @@ _SETTLED_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PrivateDirectory:
     """A directory that is ours.
 
     Attributes:
-        lock: file descriptor; a child that inherits it keeps the place ours until it ends, too.
+        lock: file descriptor; a child that inherits it keeps the directory ours until it ends, too.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def kept(path: Path) -> Iterator[Place]:
+def kept_directory(path: Path) -> Iterator[PrivateDirectory]:
     """The directory *path*, made if need be, with whatever an earlier run left in it.
 
     Raises:
@@ -58,20 +58,20 @@ def kept(path: Path) -> Iterator[Place]:
                     f"{path} is in use by another run: stop that, or choose another directory"
                 )
             time.sleep(_POLL_S)
-        yield Place(path.resolve(), lock)
+        yield PrivateDirectory(path.resolve(), lock)
     finally:
         os.close(lock)
 
 
 @contextlib.contextmanager
-def temporary(base: Path, prefix: str) -> Iterator[Place]:
+def temporary_directory(base: Path, prefix: str) -> Iterator[PrivateDirectory]:
     """A new directory below *base*, removed at the end."""
     _sweep(base, prefix)
     path = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
     lock = _open_lock(path)
     try:
         _locked(lock)
-        yield Place(path, lock)
+        yield PrivateDirectory(path, lock)
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
