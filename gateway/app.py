@@ -48,6 +48,7 @@ from penstock.gateway.replies.shared import KeyTerms, Sharing
 from penstock.gateway.requests.infer import Extensions, Inference, InferenceLimits
 from penstock.gateway.requests.shared_memory.regions import Regions
 from penstock.gateway.requests.streams import Streams
+from penstock.models.config.policies import QueueLimits
 from penstock.process import machine
 from penstock.process.lifetime import (
     end_process,
@@ -60,7 +61,6 @@ from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2
 from penstock.scheduler.jobs.dead_letters import Letters
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.jobs.types import QueueLimits
 from penstock.scheduler.registry.cluster_settings import ClusterSettings
 from penstock.scheduler.registry.load_requests import Wishes
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave

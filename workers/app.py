@@ -20,6 +20,7 @@ from penstock.models.config import warmup
 from penstock.models.config.model_config import PYTHON
 from penstock.models.config.python_models import is_decoupled
 from penstock.models.files.overrides import check_override, lay_out, override_folder
+from penstock.models.refs import StageRef
 from penstock.process import machine
 from penstock.process.lifetime import rest_collector, stop_signals, write_ready
 from penstock.process.supervised import supervise
@@ -31,7 +32,6 @@ from penstock.scheduler.registry.artifact_facts import ArtifactFacts
 from penstock.scheduler.registry.load_requests import Wishes
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot
-from penstock.scheduler.store.keys import StageRef
 from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings

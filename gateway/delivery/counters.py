@@ -11,9 +11,9 @@ from typing import Final
 import structlog
 
 from penstock.errors import PenstockError
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.observe.in_work import add_counts
-from penstock.scheduler.store.keys import StageRef
 
 log = structlog.get_logger()
 

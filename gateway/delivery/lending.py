@@ -12,12 +12,12 @@ from typing import Final
 import structlog
 
 from penstock.clock import Clock, monotonic
+from penstock.models.refs import StageRef
 from penstock.process.heap import KEPT_BYTES
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.registry.snapshot import Snapshot, stage_of
-from penstock.scheduler.store.keys import StageRef
 from penstock.transport.arena import Arena, Loan, memory_domain
 
 log = structlog.get_logger()

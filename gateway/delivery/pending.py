@@ -27,12 +27,13 @@ from penstock.gateway.delivery.reconcile import ASK_AFTER_S, Reconciliation
 from penstock.gateway.delivery.sequence_order import Turns
 from penstock.gateway.delivery.waiting import Door, Pending
 from penstock.gateway.requests.kinds.decoupled import Part
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.enqueue_batches import Answered
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.jobs.types import Chunk, NewJob, QueueLimits
+from penstock.scheduler.jobs.types import Chunk, NewJob
 from penstock.scheduler.replies.chunks import Chunks
 from penstock.scheduler.replies.reader import Reply
-from penstock.scheduler.store.keys import StageRef
 
 log = structlog.get_logger()
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from penstock.gateway.delivery.parts import Inbox
+from penstock.models.config.policies import QueueLimits
 from penstock.scheduler.jobs.enqueue_batches import Answered
-from penstock.scheduler.jobs.types import NewJob, QueueLimits
+from penstock.scheduler.jobs.types import NewJob
 from penstock.transport.arena import Loan
 
 

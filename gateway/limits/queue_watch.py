@@ -15,12 +15,12 @@ from penstock.errors import PenstockError
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.limits.forecast import Caution, Forecast, Speed, StageOutlook, speed_of
 from penstock.gateway.models.catalog import Catalog
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.observe.queue_samples import Waiting, tempos_of, waiting_in
 from penstock.scheduler.registry.snapshot import stage_of
-from penstock.scheduler.store.keys import StageRef
 
 log = structlog.get_logger()
 

@@ -18,14 +18,13 @@ from penstock.gateway.requests.kinds.ensembles import EnsembleRoute
 from penstock.gateway.requests.kinds.sequences import SequenceRules
 from penstock.models.completion import Deployment
 from penstock.models.config.ensembles import is_ensemble
-from penstock.models.config.policies import COUNTED_BYTES, default_policy, within
+from penstock.models.config.policies import COUNTED_BYTES, QueueLimits, default_policy, within
 from penstock.models.config.python_models import is_decoupled
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.decisions.rollout import Rollout, Standing, rollout
-from penstock.scheduler.jobs.types import QueueLimits
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId, empty_snapshot
-from penstock.scheduler.store.keys import StageRef
 
 _MOST_DIGITS: Final = 19
 """Of a version, which is an int64; Python refuses to read thousands."""

@@ -12,10 +12,10 @@ import structlog
 from penstock.errors import PenstockError
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Retiring
-from penstock.scheduler.store.keys import StageRef
 
 log = structlog.get_logger()
 

@@ -6,11 +6,12 @@ from penstock.clock import bounded_ms, monotonic
 from penstock.errors import Code, PenstockError
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs.dead_letters import Letter, Letters
-from penstock.scheduler.jobs.types import NewJob, QueueLimits
-from penstock.scheduler.store.keys import StageRef
+from penstock.scheduler.jobs.types import NewJob
 
 _NO_LIMITS = QueueLimits()
 

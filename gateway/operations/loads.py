@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Depth
 from penstock.scheduler.observe.in_work import InWork, leases_of
-from penstock.scheduler.store.keys import StageRef
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from penstock.gateway.operations.loads import Load
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
 from penstock.scheduler.registry.snapshot import VersionId
-from penstock.scheduler.store.keys import StageRef
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

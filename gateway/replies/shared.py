@@ -17,6 +17,8 @@ from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog, Served
 from penstock.gateway.replies.content_digest import content_digest
 from penstock.gateway.replies.idempotency import keyed_digest
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
 from penstock.protos import wire
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs.enqueue_batches import Answered
@@ -31,9 +33,9 @@ from penstock.scheduler.jobs.shared_replies import (
     cached,
     keyed,
 )
-from penstock.scheduler.jobs.types import NewJob, QueueLimits
+from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.replies.reader import Reply
-from penstock.scheduler.store.keys import StageRef, partition_of
+from penstock.scheduler.store.keys import partition_of
 
 UNUSED_MS: Final = 3_600_000
 """A cached reply that nobody asks for goes after this time."""

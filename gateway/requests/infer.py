@@ -37,13 +37,13 @@ from penstock.gateway.requests.kinds.sequences import SequenceRules
 from penstock.gateway.requests.reading import Reading, taken_apart
 from penstock.gateway.requests.shared_memory.regions import Regions
 from penstock.gateway.requests.shared_memory.tensors import Place, put, uses_regions
+from penstock.models.refs import StageRef
 from penstock.protos import wire
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.retry import Pushback
 from penstock.scheduler.jobs.queue import FULL, Queue
 from penstock.scheduler.jobs.shared_replies import Shared
 from penstock.scheduler.jobs.types import NewJob
-from penstock.scheduler.store.keys import StageRef
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from penstock.errors import InvalidConfiguration
+from penstock.models.refs import StageRef
 from penstock.models.routes import Component, compose
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
-from penstock.scheduler.store.keys import StageRef
 
 
 @dataclass(frozen=True, slots=True)

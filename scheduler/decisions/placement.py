@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from penstock.models.config.model_config import PYTHON
+from penstock.models.refs import StageRef, suffix
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.registry.snapshot import placement_id
-from penstock.scheduler.store.keys import StageRef, suffix
 
 MIB: Final = 1 << 20
 

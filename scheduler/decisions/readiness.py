@@ -12,10 +12,10 @@ from typing import Literal
 import penstock
 from penstock.errors import InvalidConfiguration
 from penstock.models.completion import Deployment, complete
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.decisions.placement import Plan, place
 from penstock.scheduler.registry.snapshot import Snapshot, stage_of, worker_id
-from penstock.scheduler.store.keys import StageRef
 
 State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
 

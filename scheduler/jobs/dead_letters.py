@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.errors import Code, PenstockError
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.enqueue_batches import Answered
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
-from penstock.scheduler.store.keys import PartitionKeys, StageRef, partition_keys, partition_of
+from penstock.scheduler.store.keys import PartitionKeys, partition_keys, partition_of
 from penstock.scheduler.store.link import Link, Links
 
 _RETRY_LETTER = scripts.load("retry_letter")

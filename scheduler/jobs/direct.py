@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from penstock.errors import Code
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Timing
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
-from penstock.scheduler.store.keys import StageRef
 
 log = structlog.get_logger()
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from penstock.scheduler.jobs.types import NewJob, QueueLimits
-from penstock.scheduler.store.keys import StageRef
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
+from penstock.scheduler.jobs.types import NewJob
 
 SHARE: Final = 6
 """A lot leaves when it holds one of so many of the jobs that its gateway waits for."""

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.payloads import (
     ADVANCED_TTL_MS,
     BESIDE,
@@ -19,10 +21,10 @@ from penstock.scheduler.jobs.payloads import (
     next_words,
     set_beside,
 )
-from penstock.scheduler.jobs.types import Held, Move, QueueLimits, Timing
+from penstock.scheduler.jobs.types import Held, Move, Timing
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
-from penstock.scheduler.store.keys import PartitionKeys, StageRef, partition_keys, partition_of
+from penstock.scheduler.store.keys import PartitionKeys, partition_keys, partition_of
 from penstock.scheduler.store.link import Link, Links
 
 STRANDED_MS: Final = 1000

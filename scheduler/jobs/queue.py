@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 from penstock.errors import OutOfMemory, QueueFull
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.enqueue_batches import Answered, Entry, Gathering, Line, put_apart
 from penstock.scheduler.jobs.handoff import Steps, held_of
 from penstock.scheduler.jobs.payloads import first_words, next_words, with_payloads
@@ -22,19 +24,13 @@ from penstock.scheduler.jobs.types import (
     Lease,
     NewJob,
     Outcome,
-    QueueLimits,
     Reaped,
     Timing,
 )
 from penstock.scheduler.observe.job_state import QueueReader
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
-from penstock.scheduler.store.keys import (
-    PartitionKeys,
-    StageRef,
-    partition_keys,
-    partition_of,
-)
+from penstock.scheduler.store.keys import PartitionKeys, partition_keys, partition_of
 from penstock.scheduler.store.link import Link, Links
 from penstock.transport.arena import ArenaReader, is_handle
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from penstock.errors import InvalidRequest
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.enqueue_batches import Entry, Line
 from penstock.scheduler.jobs.payloads import first_words
 from penstock.scheduler.jobs.types import Turn
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
-from penstock.scheduler.store.keys import PartitionKeys, StageRef
+from penstock.scheduler.store.keys import PartitionKeys
 from penstock.scheduler.store.link import Link
 
 _ENQUEUE = scripts.load("enqueue_turns")

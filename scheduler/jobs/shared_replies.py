@@ -17,10 +17,10 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import Code, KeyReused, OutOfMemory
+from penstock.models.refs import StageRef, suffix
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.replies.reader import Reply
 from penstock.scheduler.store import scripts
-from penstock.scheduler.store.keys import StageRef, suffix
 
 _JOIN = scripts.load("join")
 _LEAVE = scripts.load("leave")

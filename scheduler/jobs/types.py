@@ -5,7 +5,8 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from penstock.errors import Code
-from penstock.scheduler.store.keys import StageRef
+from penstock.models.refs import StageRef
+from penstock.models.sequencing import SequenceTerms
 
 TRACE = "penstock_trace"
 """A parameter that a gateway adds to a request that is traced (bool). Each stage, and the reply,
@@ -18,22 +19,6 @@ PARTS = "penstock_parts"
 ROUTE = "penstock_route"
 """A parameter that a gateway adds to a request for an ensemble: what is still to be done for it,
 a serialized `Route`, as base64. Clients may not set it."""
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceTerms:
-    """What a model's sequences have in common.
-
-    Attributes:
-        slots: most sequences that run at once; others wait for one of them to end.
-        idle_ms: a sequence that has no request for so long is over.
-        initial: the state that each begins with: a serialized ModelInferRequest with nothing but
-            the tensors that its first request is given; empty for models without state.
-    """
-
-    slots: int
-    idle_ms: int
-    initial: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +81,6 @@ class NewJob(NamedTuple):
     def models(self) -> tuple[str, ...]:
         """The models in whose queues it may be, in the order of its way."""
         return (self.ref.model, *(ref.model for ref in self.later))
-
-
-@dataclass(frozen=True, slots=True)
-class QueueLimits:
-    """Most waiting jobs, and most bytes of live payloads, of one model version; 0 for any.
-
-    Attributes:
-        level: the priority level whose waiting jobs count; 0 for those of all.
-        puts_off: a job that is not begun in time goes behind the others of its level; without it,
-            it is refused.
-    """
-
-    jobs: int = 0
-    payload_bytes: int = 0
-    level: int = 0
-    puts_off: bool = False
 
 
 class Lease(NamedTuple):

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.store import scripts
-from penstock.scheduler.store.keys import PartitionKeys, StageRef
+from penstock.scheduler.store.keys import PartitionKeys
 
 _LEASES = scripts.load("leases")
 

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.types import Depth
 from penstock.scheduler.observe.counters import counters_of, summed
 from penstock.scheduler.store import scripts
-from penstock.scheduler.store.keys import PartitionKeys, StageRef, partition_keys, partition_of
+from penstock.scheduler.store.keys import PartitionKeys, partition_keys, partition_of
 from penstock.scheduler.store.link import Link, Links
 
 _DEPTHS = scripts.load("depths")

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.store import scripts
-from penstock.scheduler.store.keys import StageRef
 
 _OUTLOOK = scripts.load("outlook")
 

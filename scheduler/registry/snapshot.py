@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+from penstock.models.refs import StageRef, suffix
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.store.keys import StageRef, suffix
 
 LIVE_MS: Final = 3000
 """A process that was not seen for longer does not count. It announces itself every second."""

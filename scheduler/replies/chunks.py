@@ -9,10 +9,10 @@ from collections.abc import Awaitable
 from enum import IntEnum, StrEnum
 from typing import Final
 
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Chunk, Timing
 from penstock.scheduler.store import scripts
-from penstock.scheduler.store.keys import StageRef
 from penstock.scheduler.store.link import Link
 
 _CHUNK = scripts.load("chunk")

@@ -7,9 +7,10 @@ from dataclasses import astuple
 from support.waiting import until
 
 from penstock.errors import Code
-from penstock.scheduler.jobs.types import ClaimTerms, NewJob, Outcome, QueueLimits, Reaped, Timing
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
+from penstock.scheduler.jobs.types import ClaimTerms, NewJob, Outcome, Reaped, Timing
 from penstock.scheduler.replies.reader import replies_of
-from penstock.scheduler.store.keys import StageRef
 
 FIRST = StageRef("digits", 1, 0)
 SECOND = StageRef("digits", 1, 1)

@@ -17,14 +17,14 @@ from google.protobuf.message import DecodeError
 from penstock.clock import bounded_ms_of_us
 from penstock.errors import InvalidRequest
 from penstock.models.config.dataflow import fits
-from penstock.models.config.policies import COUNTED_BYTES, noted, within
+from penstock.models.config.policies import COUNTED_BYTES, QueueLimits, noted, within
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
 from penstock.recent import kept
 from penstock.scheduler.decisions.urgency import level_of, queue_timeout_us
 from penstock.scheduler.jobs.handoff import Destination
-from penstock.scheduler.jobs.types import Move, QueueLimits
-from penstock.scheduler.store.keys import StageRef
+from penstock.scheduler.jobs.types import Move
 from penstock.workers.run.tensor import Tensor
 
 _INSIDE: Final = "\x1f"

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.store.keys import StageRef
 from penstock.workers.serve.batching import BatchRules
 
 

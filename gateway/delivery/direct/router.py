@@ -15,14 +15,15 @@ from penstock.clock import Clock, monotonic
 from penstock.gateway.delivery.direct.batches import Lots
 from penstock.gateway.delivery.direct.busyness import Busyness
 from penstock.gateway.delivery.direct.worker_connections import Direct, Lane
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.enqueue_batches import Answered, Entry, Line
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.jobs.types import NewJob, QueueLimits
+from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId, stage_of
 from penstock.scheduler.replies.reader import Reply
-from penstock.scheduler.store.keys import StageRef
 from penstock.transport.arena import memory_domain
 from penstock.transport.lane import call
 

@@ -12,13 +12,13 @@ from penstock.gateway.operations.dead_letters import DeadLetters
 from penstock.gateway.operations.loads import Load, loads_of
 from penstock.models.batch_guess import stopped
 from penstock.models.config.ensembles import is_ensemble
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import cluster_pb2_grpc
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import VersionId
-from penstock.scheduler.store.keys import StageRef
 
 _SAME_NAMES: Final = (
     *("accepted", "expired", "cancelled", "dead", "crashes", "requeued", "fenced"),

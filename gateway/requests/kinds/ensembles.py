@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from penstock.gateway.requests.checks import Rules
 from penstock.models.completion import Deployment
-from penstock.models.config.policies import noted
+from penstock.models.config.policies import QueueLimits, noted
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
-from penstock.scheduler.jobs.types import ROUTE, QueueLimits
-from penstock.scheduler.store.keys import StageRef
+from penstock.scheduler.jobs.types import ROUTE
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from penstock.models.config.dataflow import fits, shown
 from penstock.models.config.ensembles import Step, in_order
 from penstock.models.config.model_config import datatype_of_config
 from penstock.models.config.policies import note
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler.store.keys import StageRef
 
 _INNER: Final = "/"
 

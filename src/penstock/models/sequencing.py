@@ -20,7 +20,6 @@ from penstock.models.config.sequence_config import LISTS, Kind
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
-from penstock.scheduler.jobs.types import SequenceTerms
 
 DEFAULT_IDLE_US: Final = 1_000_000
 """As in Triton."""
@@ -46,6 +45,22 @@ class Control:
     datatype: str
     shape: tuple[int, ...]
     values: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceTerms:
+    """What a model's sequences have in common.
+
+    Attributes:
+        slots: most sequences that run at once; others wait for one of them to end.
+        idle_ms: a sequence that has no request for so long is over.
+        initial: the state that each begins with: a serialized ModelInferRequest with nothing but
+            the tensors that its first request is given; empty for models without state.
+    """
+
+    slots: int
+    idle_ms: int
+    initial: bytes
 
 
 @dataclass(frozen=True, slots=True)

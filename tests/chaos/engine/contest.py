@@ -17,7 +17,8 @@ from support.probe import Probe
 from support.waiting import until
 
 from penstock.errors import PenstockError
-from penstock.scheduler.jobs.types import NewJob, QueueLimits
+from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.roles.reaper import Reaper
 from penstock.scheduler.store.keyspace import open_queue

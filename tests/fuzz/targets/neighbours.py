@@ -7,8 +7,9 @@ from fuzz import mutations
 from fuzz.engine import Target
 
 from penstock.gateway.delivery.direct.worker_connections import Direct, Lane
-from penstock.scheduler.jobs.types import NewJob, QueueLimits
-from penstock.scheduler.store.keys import StageRef
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
+from penstock.scheduler.jobs.types import NewJob
 from penstock.transport.arena import Arena, ArenaReader, is_handle
 from penstock.transport.lane import (
     Frames,

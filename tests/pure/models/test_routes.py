@@ -10,13 +10,12 @@ from penstock.errors import InvalidConfiguration
 from penstock.gateway.models.catalog import Served
 from penstock.models.completion import Deployment
 from penstock.models.config.model_config import parse
-from penstock.models.config.policies import QueuePolicy, noted
+from penstock.models.config.policies import QueueLimits, QueuePolicy, noted
+from penstock.models.refs import StageRef
 from penstock.models.routes import Component, compose
-from penstock.models.sequencing import SequencePlan
+from penstock.models.sequencing import SequencePlan, SequenceTerms
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler.jobs.types import QueueLimits, SequenceTerms
-from penstock.scheduler.store.keys import StageRef
 
 WIDE = (-1, 4)
 

@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.enqueue_batches import (
     LOT_BYTES,
     PATIENCE_S,
@@ -12,8 +14,7 @@ from penstock.scheduler.jobs.enqueue_batches import (
     Line,
     put_apart,
 )
-from penstock.scheduler.jobs.types import NewJob, QueueLimits
-from penstock.scheduler.store.keys import StageRef
+from penstock.scheduler.jobs.types import NewJob
 
 FIRST, OTHER = StageRef("m", 1, 0), StageRef("m", 2, 0)
 

@@ -4,13 +4,8 @@ import re
 
 import pytest
 
-from penstock.scheduler.store.keys import (
-    RegistryKeys,
-    StageRef,
-    partition_keys,
-    partition_of,
-    partition_tag,
-)
+from penstock.models.refs import StageRef
+from penstock.scheduler.store.keys import RegistryKeys, partition_keys, partition_of, partition_tag
 
 
 def hash_tag(key):
@@ -59,11 +54,6 @@ def test_a_model_keeps_its_partition_over_releases(model, partition):
 
 def test_models_are_spread_over_all_partitions():
     assert {partition_of(f"model-{number}", 16) for number in range(200)} == set(range(16))
-
-
-def test_a_stage_names_its_queues():
-    assert StageRef("digits", 2, 1).queue == "digits:2:1"
-    assert StageRef("digits", 2, 1, "abc").queue == "digits:2:1~abc"
 
 
 def test_a_partition_shows_its_tag():

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.records import MIB, cpu, cuda, node, placement, stage, version
 
+from penstock.models.refs import StageRef
 from penstock.scheduler.decisions.placement import Plan, place, worker_bytes
 from penstock.scheduler.registry.snapshot import placement_id
-from penstock.scheduler.store.keys import StageRef
 
 SMALL = 96  # MiB that an ONNX worker without weights needs on a cpu
 LARGE = 96 + 150  # and one with 100 MiB of weights

@@ -2,8 +2,8 @@
 
 from support.records import cpu, node, placement, stage, version
 
+from penstock.models.refs import StageRef
 from penstock.scheduler.decisions.placement import MIB, PROCESS_BYTES, place
-from penstock.scheduler.store.keys import StageRef
 
 ROOM = PROCESS_BYTES["cpu", "onnxruntime"] // MIB
 

@@ -5,9 +5,9 @@ import time
 from support.probe import FIRST, SECOND
 from support.waiting import until
 
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.types import Held
 from penstock.scheduler.observe.in_work import InWork, add_counts, leases_of
-from penstock.scheduler.store.keys import StageRef
 
 
 async def test_the_age_of_a_lease_counts_from_the_claim_however_often_it_is_renewed(probe):

@@ -10,7 +10,8 @@ from support.waiting import until
 from penstock.errors import Code, TurnLost
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.fronts.grpc.statuses import told
-from penstock.scheduler.jobs.types import SequenceTerms, Turn
+from penstock.models.sequencing import SequenceTerms
+from penstock.scheduler.jobs.types import Turn
 from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 

@@ -13,9 +13,9 @@ from penstock.clock import monotonic
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.limits.queue_watch import Lookout
 from penstock.gateway.models.catalog import Catalog
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.observe.queue_samples import tell_tempo
-from penstock.scheduler.store.keys import StageRef
 
 RECORD = version()
 REF = StageRef("m", 1, 0, RECORD.generation)

@@ -8,8 +8,9 @@ from support.probe import FIRST, Probe
 from support.waiting import until
 
 from penstock.errors import Code
+from penstock.models.refs import StageRef
 from penstock.scheduler.replies.reader import Reply, ReplyReader
-from penstock.scheduler.store.keys import StageRef, partition_keys
+from penstock.scheduler.store.keys import partition_keys
 from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 

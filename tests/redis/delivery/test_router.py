@@ -11,9 +11,10 @@ from support.waiting import until
 from penstock.errors import Code, JobFailed
 from penstock.gateway.delivery.direct import batches
 from penstock.gateway.delivery.direct.worker_connections import SILENCE_S
+from penstock.models.sequencing import SequenceTerms
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
-from penstock.scheduler.jobs.types import SequenceTerms, Turn
+from penstock.scheduler.jobs.types import Turn
 from penstock.transport.arena import is_handle
 from penstock.transport.lane import LEFT, lane_name
 

@@ -14,9 +14,10 @@ from support.waiting import until
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.replies.shared import KeyTerms, Sharing
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.shared_replies import cached, keyed
 from penstock.scheduler.replies.reader import ReplyReader
-from penstock.scheduler.store.keys import StageRef, partition_of
+from penstock.scheduler.store.keys import partition_of
 from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 

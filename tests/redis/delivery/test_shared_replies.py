@@ -9,9 +9,9 @@ from support.processes.proxy import Proxy
 from support.waiting import until
 
 from penstock.errors import Code, KeyReused, OutOfMemory
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.shared_replies import Lead, Spent, cached, keyed
 from penstock.scheduler.replies.reader import Reply
-from penstock.scheduler.store.keys import StageRef
 from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 

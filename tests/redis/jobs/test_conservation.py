@@ -7,7 +7,7 @@ from support.probe import FIRST, LONG_MS, SECOND
 from support.waiting import until
 
 from penstock.errors import Code
-from penstock.scheduler.jobs.types import QueueLimits
+from penstock.models.config.policies import QueueLimits
 
 # Keys whose fields or members are removed with what they are about.
 OWNED = {

@@ -7,9 +7,9 @@ from support.probe import FIRST, LONG_MS, SECOND, job
 from support.waiting import until
 
 from penstock.errors import Code
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.dead_letters import LetterGone, Letters
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
-from penstock.scheduler.store.keys import StageRef
 
 KEPT = 256
 MOST_BYTES = 1 << 20

@@ -4,8 +4,8 @@ import pytest
 from support.probe import FIRST, LONG_MS, job
 
 from penstock.errors import QueueFull
-from penstock.scheduler.jobs.types import QueueLimits
-from penstock.scheduler.store.keys import StageRef
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
 
 
 async def test_a_job_is_accepted_once(probe):

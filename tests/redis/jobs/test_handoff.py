@@ -9,19 +9,13 @@ from support.processes.groups import ClusterGroup
 from support.waiting import until
 
 from penstock.errors import Code
+from penstock.models.config.policies import QueueLimits
+from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.handoff import Destination, Step
-from penstock.scheduler.jobs.types import (
-    ClaimTerms,
-    Held,
-    Move,
-    NewJob,
-    Outcome,
-    QueueLimits,
-    Timing,
-)
+from penstock.scheduler.jobs.types import ClaimTerms, Held, Move, NewJob, Outcome, Timing
 from penstock.scheduler.replies.reader import replies_of
 from penstock.scheduler.roles.reaper import Reaper
-from penstock.scheduler.store.keys import StageRef, partition_keys, partition_of
+from penstock.scheduler.store.keys import partition_keys, partition_of
 from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 

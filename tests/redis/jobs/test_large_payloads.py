@@ -4,9 +4,10 @@ import pytest
 from support.probe import FIRST, NO_TIME, SECOND, UNLIMITED, job
 
 from penstock.errors import QueueFull
+from penstock.models.config.policies import QueueLimits
 from penstock.scheduler.jobs.dead_letters import Letters
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
-from penstock.scheduler.jobs.types import Held, QueueLimits
+from penstock.scheduler.jobs.types import Held
 from penstock.scheduler.store import scripts
 from penstock.transport.arena import Arena, is_handle
 from penstock.workers.run.decoding import Decoder, PayloadOutOfReach

@@ -6,7 +6,8 @@ import pytest
 from support.probe import FIRST, LONG_MS, SECOND
 
 from penstock.errors import Code
-from penstock.scheduler.jobs.types import Held, Outcome, QueueLimits, Timing
+from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.jobs.types import Held, Outcome, Timing
 
 FINE, CANCELLED, LOST = Held.FINE, Held.CANCELLED, Held.LOST
 

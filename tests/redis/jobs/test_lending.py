@@ -9,9 +9,10 @@ from support.waiting import until
 from penstock.errors import Code, JobFailed
 from penstock.gateway.delivery.lending import AVOIDED_S, Lender
 from penstock.gateway.delivery.pending import PendingTable
+from penstock.models.sequencing import SequenceTerms
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
-from penstock.scheduler.jobs.types import Outcome, SequenceTerms, Turn
+from penstock.scheduler.jobs.types import Outcome, Turn
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.store.keyspace import open_queue

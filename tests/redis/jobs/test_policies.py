@@ -4,7 +4,7 @@ from support.probe import LONG_MS, job
 from support.waiting import until
 
 from penstock.errors import Code, QueueFull
-from penstock.scheduler.jobs.types import QueueLimits
+from penstock.models.config.policies import QueueLimits
 
 PUTS_OFF = QueueLimits(puts_off=True)
 SOON_MS = 1

@@ -7,7 +7,8 @@ from support.probe import FIRST, LONG_MS
 from support.waiting import until
 
 from penstock.errors import Code
-from penstock.scheduler.jobs.types import Held, QueueLimits, Reaped
+from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.jobs.types import Held, Reaped
 from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.roles.reaper import Reaper
 

@@ -7,7 +7,8 @@ from support.probe import FIRST, LONG_MS, NO_TIME, UNLIMITED, job
 from support.waiting import until
 
 from penstock.errors import Code, InvalidRequest
-from penstock.scheduler.jobs.types import Held, Outcome, SequenceTerms, Turn
+from penstock.models.sequencing import SequenceTerms
+from penstock.scheduler.jobs.types import Held, Outcome, Turn
 
 TERMS = SequenceTerms(slots=100, idle_ms=LONG_MS, initial=b"+0")
 BUSY = SequenceTerms(slots=1, idle_ms=LONG_MS, initial=b"+0")

@@ -2,7 +2,7 @@
 
 from support.probe import FIRST, job
 
-from penstock.scheduler.jobs.types import QueueLimits
+from penstock.models.config.policies import QueueLimits
 
 OLD, NEW = FIRST._replace(generation="aa11"), FIRST._replace(generation="bb22")
 

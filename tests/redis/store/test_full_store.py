@@ -5,7 +5,8 @@ from support.probe import FIRST, LONG_MS, SECOND, Probe, job
 from support.processes.stores import redis, valkey
 
 from penstock.errors import Code, OutOfMemory
-from penstock.scheduler.jobs.types import Chunk, Held, QueueLimits, Timing
+from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.jobs.types import Chunk, Held, Timing
 from penstock.scheduler.replies.chunks import Chunks
 from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.store.keyspace import open_queue

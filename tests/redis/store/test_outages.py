@@ -9,7 +9,8 @@ from support.probe import FIRST, LONG_MS, UNLIMITED, job
 from support.waiting import until
 
 from penstock.errors import Code
-from penstock.scheduler.jobs.types import Held, Outcome, Reaped, SequenceTerms, Timing, Turn
+from penstock.models.sequencing import SequenceTerms
+from penstock.scheduler.jobs.types import Held, Outcome, Reaped, Timing, Turn
 from penstock.scheduler.replies.reader import ReplyReader
 
 NOTHING = Reaped(0, 0, 0, 0, 0)

@@ -11,11 +11,26 @@ from typing import Final
 
 from penstock.protos import cluster_pb2
 from penstock.protos import model_config_pb2 as pb
-from penstock.scheduler.jobs.types import QueueLimits
 
 COUNTED_BYTES: Final = 4096
 """From this size on a payload counts towards the limit of bytes: counting costs two commands, and
 the number of jobs bounds what smaller ones take."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """Most waiting jobs, and most bytes of live payloads, of one model version; 0 for any.
+
+    Attributes:
+        level: the priority level whose waiting jobs count; 0 for those of all.
+        puts_off: a job that is not begun in time goes behind the others of its level; without it,
+            it is refused.
+    """
+
+    jobs: int = 0
+    payload_bytes: int = 0
+    level: int = 0
+    puts_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from penstock.gateway.replies.idempotency import (
     refuse_for_stream,
 )
 from penstock.gateway.replies.shared import NO_ID, share_of, with_id
+from penstock.models.refs import StageRef
 from penstock.protos.grpc_service_pb2 import (
     InferParameter,
     ModelInferRequest,
     ModelInferResponse,
 )
 from penstock.scheduler.jobs.shared_replies import cached, keyed
-from penstock.scheduler.store.keys import StageRef
 
 ONE, TWO = np.float32([[1, 2]]), np.float32([[3, 4]])
 REF = StageRef("m", 1, 0, "abc")

@@ -18,11 +18,10 @@ from support.records import (
 
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded, Served, parse_version
-from penstock.models.config.policies import COUNTED_BYTES
+from penstock.models.config.policies import COUNTED_BYTES, QueueLimits
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.jobs.types import QueueLimits
 from penstock.scheduler.registry.snapshot import VersionId
-from penstock.scheduler.store.keys import StageRef
 
 WHOLE = signature([spec("x", "FP32", -1, 4)], [spec("y", "FP32", -1, 2)])
 

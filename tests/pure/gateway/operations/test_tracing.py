@@ -8,10 +8,10 @@ import pytest
 
 from penstock.errors import InvalidRequest, JobFailed, PenstockError, Unimplemented
 from penstock.gateway.operations.tracing import Tracing
+from penstock.models.refs import StageRef
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.types import TRACE
 from penstock.scheduler.registry.cluster_settings import Setting
-from penstock.scheduler.store.keys import StageRef
 
 REF, OTHER = StageRef("m", 1, 0), StageRef("other", 1, 0)
 

@@ -9,9 +9,8 @@ from support.clients.infer_requests import ask, zeros
 from penstock.errors import InvalidRequest
 from penstock.gateway.delivery.sequence_order import Turns
 from penstock.gateway.requests.kinds.sequences import SequenceRules
-from penstock.models.sequencing import Control, SequencePlan
+from penstock.models.sequencing import Control, SequencePlan, SequenceTerms
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
-from penstock.scheduler.jobs.types import SequenceTerms
 
 TERMS = SequenceTerms(4, 1000, b"")
 

@@ -17,14 +17,15 @@ from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.tracing import Tracing
 from penstock.loadgen.plan import Plan
 from penstock.models.config.model_config import parse
+from penstock.models.config.policies import QueueLimits
 from penstock.models.files.artifacts import stages_of
+from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.scheduler.jobs.types import NewJob, QueueLimits
+from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.registry.cluster_settings import setting
 from penstock.scheduler.registry.records import SnapshotReader
 from penstock.scheduler.replies.reader import replies_of
-from penstock.scheduler.store.keys import StageRef
 from penstock.scheduler.store.topology import topology_of
 from penstock.transport.lane import (
     LaneEnd,

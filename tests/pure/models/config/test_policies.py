@@ -4,9 +4,8 @@ from support.clients.infer_requests import admit, ask, spec, zeros
 from support.records import config
 
 from penstock.gateway.requests.checks import Rules
-from penstock.models.config.policies import QueuePolicy, by_level, default_policy
+from penstock.models.config.policies import QueueLimits, QueuePolicy, by_level, default_policy
 from penstock.protos.grpc_service_pb2 import InferParameter
-from penstock.scheduler.jobs.types import QueueLimits
 
 LEVELS = """
     priority_levels: 3 default_priority_level: 2

@@ -8,12 +8,12 @@ from support.clients.infer_requests import spec
 from support.jobs import decoded, inference
 
 from penstock.errors import InvalidRequest
-from penstock.models.config.policies import COUNTED_BYTES
+from penstock.models.config.policies import COUNTED_BYTES, QueueLimits
+from penstock.models.refs import StageRef
 from penstock.models.routes import keep
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
-from penstock.scheduler.jobs.types import ROUTE, QueueLimits
-from penstock.scheduler.store.keys import StageRef
+from penstock.scheduler.jobs.types import ROUTE
 from penstock.tensors import from_raw
 from penstock.workers.run.encoding import next_payload
 from penstock.workers.run.tensor import Tensor
