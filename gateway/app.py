@@ -60,13 +60,12 @@ from penstock.process.lifetime import (
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2
 from penstock.scheduler.jobs.dead_letters import Letters
-from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.cluster_settings import ClusterSettings
 from penstock.scheduler.registry.load_requests import Wishes
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
 from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.replies.reader import ReplyReader
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 from penstock.settings import GatewaySettings
 

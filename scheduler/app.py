@@ -17,13 +17,13 @@ import penstock
 from penstock.process.lifetime import stop_signals, until_first, write_ready
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.registry.load_requests import Wishes
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
 from penstock.scheduler.roles.answering import Answerer
 from penstock.scheduler.roles.placer import Placer
 from penstock.scheduler.roles.publisher import Publisher
 from penstock.scheduler.roles.reaper import Reaper
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 from penstock.settings import SchedulerSettings
 

@@ -27,12 +27,11 @@ from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.direct import Notes
-from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.artifact_facts import ArtifactFacts
 from penstock.scheduler.registry.load_requests import Wishes
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
 from penstock.transport.arena import memory_domain

@@ -13,7 +13,7 @@ import structlog
 from penstock.errors import PenstockError
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.observe.in_work import add_counts
+from penstock.scheduler.observe.counters import add_counts
 
 log = structlog.get_logger()
 

@@ -31,9 +31,8 @@ from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.enqueue_batches import Answered
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.jobs.types import Chunk, NewJob
+from penstock.scheduler.jobs.types import Chunk, NewJob, Reply
 from penstock.scheduler.replies.chunks import Chunks
-from penstock.scheduler.replies.reader import Reply
 
 log = structlog.get_logger()
 

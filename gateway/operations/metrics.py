@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from penstock.gateway.operations.loads import Load
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
+from penstock.scheduler.observe.loads import Load
 from penstock.scheduler.registry.snapshot import VersionId
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

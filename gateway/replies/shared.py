@@ -33,8 +33,7 @@ from penstock.scheduler.jobs.shared_replies import (
     cached,
     keyed,
 )
-from penstock.scheduler.jobs.types import NewJob
-from penstock.scheduler.replies.reader import Reply
+from penstock.scheduler.jobs.types import NewJob, Reply
 from penstock.scheduler.store.keys import partition_of
 
 UNUSED_MS: Final = 3_600_000

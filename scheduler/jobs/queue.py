@@ -15,6 +15,7 @@ from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.enqueue_batches import Answered, Entry, Gathering, Line, put_apart
 from penstock.scheduler.jobs.handoff import Steps, held_of
+from penstock.scheduler.jobs.job_state import JobLookup
 from penstock.scheduler.jobs.payloads import first_words, next_words, with_payloads
 from penstock.scheduler.jobs.sequences import NOT_STARTED, SequenceNotStarted, enqueue_turns
 from penstock.scheduler.jobs.types import (
@@ -27,10 +28,10 @@ from penstock.scheduler.jobs.types import (
     Reaped,
     Timing,
 )
-from penstock.scheduler.observe.job_state import QueueReader
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
 from penstock.scheduler.store.keys import PartitionKeys, partition_keys, partition_of
+from penstock.scheduler.store.keyspace import open_keyspace
 from penstock.scheduler.store.link import Link, Links
 from penstock.transport.arena import ArenaReader, is_handle
 
@@ -57,7 +58,7 @@ BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
 
 
-class Queue(QueueReader):
+class Queue(JobLookup):
     """All queues of one keyspace."""
 
     def __init__(self, links: Links, partitions: int) -> None:
@@ -428,6 +429,11 @@ class Queue(QueueReader):
             more, cursor = await self._reap(partition, _MOST_REAPED, GATEWAY_MS, died, cursor)
             found += more
         return found
+
+
+async def open_queue(links: Links, partitions: int | None = None) -> Queue:
+    """The queue of the keyspace behind *links*; arguments and errors as for `open_keyspace`."""
+    return Queue(links, await open_keyspace(links, partitions))
 
 
 def _accepted(answer: int | bytes, job: NewJob) -> str | Exception | None:

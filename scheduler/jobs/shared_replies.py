@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from penstock.errors import Code, KeyReused, OutOfMemory
 from penstock.models.refs import StageRef, suffix
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.replies.reader import Reply
+from penstock.scheduler.jobs.types import Reply
 from penstock.scheduler.store import scripts
 
 _JOIN = scripts.load("join")

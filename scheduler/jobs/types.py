@@ -193,6 +193,15 @@ class Outcome(NamedTuple):
     state: bytes | None = None
 
 
+class Reply(NamedTuple):
+    """How a job ended, as its gateway reads it."""
+
+    job: str
+    code: Code
+    message: str
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """One part of a reply that comes in several, which its end follows.
@@ -235,11 +244,3 @@ class Reaped:
             self.retried + more.retried,
             self.orphaned + more.orphaned,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """Waiting jobs of a stage, and how long the oldest of them has waited."""
-
-    waiting: int
-    oldest_ms: int

@@ -1,10 +1,15 @@
-"""The counters of a model version, as the scripts keep them.
+"""The counters of a model version: read, added to, and summed over the cluster.
 
-What every batch adds to is packed (lua/lib/totals.lua); rare events are plain integers.
+The scripts keep them: what every batch adds to is packed (lua/lib/totals.lua), rare events are
+plain integers. What processes count themselves is added to these.
 """
 
+import asyncio
 import struct
 from collections.abc import Mapping, Sequence
+
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.store.keys import partition_keys
 
 _TOTALS = struct.Struct("<11d")
 _BATCH = struct.Struct("<4d")
@@ -64,3 +69,28 @@ def summed(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     if _LATEST in found:
         found[_LATEST] = max(part.get(_LATEST, 0) for part in parts)
     return found
+
+
+async def statistics_of(
+    queue: Queue, model: str, version: int, *, ensemble: bool = False
+) -> dict[str, int]:
+    """The counters of a model version, summed over the cluster; docs/redis.md names them.
+
+    Args:
+        ensemble: its jobs end in the partitions of other models.
+    """
+    numbers = range(queue.partitions) if ensemble else ()
+    partitions = [partition_keys(number) for number in numbers] or [queue.keys_of(model)]
+    hashes = await asyncio.gather(
+        *(queue.link_to(p).command("HGETALL", f"{p.stats}{model}:{version}") for p in partitions)
+    )
+    return summed([counters_of(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in hashes])
+
+
+async def add_counts(queue: Queue, model: str, version: int, counts: Mapping[str, int]) -> None:
+    """Add to the statistics of a model version; twice where an answer is lost."""
+    key = f"{queue.keys_of(model).stats}{model}:{version}"
+    link = queue.link_of(model)
+    await asyncio.gather(
+        *(link.submit("HINCRBY", key, name, count) for name, count in counts.items())
+    )

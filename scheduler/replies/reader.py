@@ -5,12 +5,12 @@ The stream keeps a reply until its gateway has read it, whatever happens to the 
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
 from penstock.errors import Code, PenstockError
-from penstock.scheduler.jobs.types import Chunk
+from penstock.scheduler.jobs.types import Chunk, Reply
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.keys import partition_keys
 from penstock.scheduler.store.link import Link, Links
@@ -27,15 +27,6 @@ _RETRY_S = 0.1
 # Trimming costs as much as reading, so it waits for an idle second or for so much.
 _TRIM_FROM_BYTES = 256 * 1024
 _ENTRY_BYTES = 512
-
-
-class Reply(NamedTuple):
-    """How a job ended, as its gateway reads it."""
-
-    job: str
-    code: Code
-    message: str
-    body: bytes
 
 
 class ReplyReader:

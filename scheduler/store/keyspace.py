@@ -6,7 +6,6 @@ differ by one, go together; any other does not begin (ADR 0014).
 """
 
 from penstock.errors import StoreRefused, StoreUnsuitable
-from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.link import Links
@@ -25,8 +24,8 @@ CLUSTER_PARTITIONS = 16
 _KEYSPACE = scripts.load("keyspace")
 
 
-async def open_queue(links: Links, partitions: int | None = None) -> Queue:
-    """The queue of the keyspace behind *links*; its partitions are fixed by whoever comes first.
+async def open_keyspace(links: Links, partitions: int | None = None) -> int:
+    """How many partitions the keyspace behind *links* has: fixed by whoever comes first.
 
     Args:
         partitions: wanted for a new keyspace; None for 16 on a cluster and 1 elsewhere.
@@ -46,7 +45,7 @@ async def open_queue(links: Links, partitions: int | None = None) -> Queue:
         raise StoreUnsuitable(f"Penstock's scripts do not run here: {error}") from error
     if int(schema) != SCHEMA:
         raise StoreUnsuitable(_refusal(int(schema), live=live == 1))
-    return Queue(links, int(found))
+    return int(found)
 
 
 def _refusal(schema: int, *, live: bool) -> str:

@@ -19,7 +19,8 @@ from chaos.engine.workloads import (
 )
 from support.processes.stores import valkey
 
-from penstock.scheduler.store.keyspace import CLUSTER_PARTITIONS, open_queue
+from penstock.scheduler.jobs.queue import open_queue
+from penstock.scheduler.store.keyspace import CLUSTER_PARTITIONS
 from penstock.scheduler.store.link import Links
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]

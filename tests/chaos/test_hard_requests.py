@@ -12,8 +12,9 @@ from chaos.engine.history import OK
 from support.models.onnx_models import write_slow
 from support.probe import Probe
 
+from penstock.scheduler.jobs.queue import open_queue
+from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.registry.registry import Registry
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
@@ -120,7 +121,7 @@ async def test_a_job_longer_than_its_lease_is_run_once(run, store, tmp_path):
         await asyncio.gather(*(patients.ask(1.5) for _ in range(3)))
         await penstock.rest(run, **SLOW)
         async with Links(store.url) as links:
-            counted = await (await open_queue(links)).statistics("slow", 1)
+            counted = await statistics_of(await open_queue(links), "slow", 1)
 
     assert counted.get("requeued", 0) == 0
 

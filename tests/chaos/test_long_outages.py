@@ -27,9 +27,10 @@ from support.processes.proxy import Proxy
 
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.keys import partition_keys, partition_of
-from penstock.scheduler.store.keyspace import CLUSTER_PARTITIONS, open_queue
+from penstock.scheduler.store.keyspace import CLUSTER_PARTITIONS
 from penstock.scheduler.store.link import Links
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]

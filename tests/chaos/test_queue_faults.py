@@ -17,8 +17,9 @@ from support.probe import Probe
 from support.processes.proxy import Proxy
 from support.waiting import until
 
+from penstock.scheduler.jobs.queue import open_queue
+from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.roles.reaper import Reaper
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -79,7 +80,7 @@ async def test_t2_answers_and_requests_are_lost(run, chance, size, each_store):
         ) as contest,
     ):
         await hurt(contest, lost())
-        counted = await contest.queue.statistics(MODEL, 1)
+        counted = await statistics_of(contest.queue, MODEL, 1)
 
     assert counted.get("requeued", 0) == 0
 

@@ -18,8 +18,8 @@ from support.models.onnx_models import write_slow
 from support.probe import Probe
 from support.waiting import until
 
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.registry.registry import Registry
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]

@@ -3,7 +3,7 @@
 import pytest
 from support.probe import Probe
 
-from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.store.link import Links
 
 

@@ -10,6 +10,7 @@ from penstock.errors import Code
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.types import ClaimTerms, NewJob, Outcome, Reaped, Timing
+from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.replies.reader import replies_of
 
 FIRST = StageRef("digits", 1, 0)
@@ -132,7 +133,7 @@ class Probe:
         return {name: counted[name] for name in ENDS if counted.get(name)}
 
     async def statistics(self):
-        return await self.queue.statistics(FIRST.model, FIRST.version)
+        return await statistics_of(self.queue, FIRST.model, FIRST.version)
 
     async def names(self, pattern="penstock:*"):
         return {name.decode() for name in await self.command("KEYS", pattern)}

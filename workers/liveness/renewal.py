@@ -17,9 +17,8 @@ from typing import Final, Self
 import structlog
 
 from penstock.errors import PenstockError, StoreUnavailable
-from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.jobs.types import Held
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 from penstock.workers.liveness.exits import HUNG
 from penstock.workers.liveness.silence import Silence

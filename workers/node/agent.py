@@ -17,10 +17,9 @@ from penstock.process.child_process import python_command, role_environment
 from penstock.process.lifetime import kill_descendants, stop_signals, until_first, write_ready
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.registry import ANNOUNCE_EVERY_S, Registry, keep_announcing, leave
 from penstock.scheduler.registry.steadiness import steady
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 from penstock.settings import NodeSettings
 from penstock.workers.node.devices import devices_of_machine

@@ -21,9 +21,9 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.enqueue_batches import Answered, Entry, Line
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.jobs.types import NewJob
+from penstock.scheduler.jobs.types import NewJob, Reply
+from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId, stage_of
-from penstock.scheduler.replies.reader import Reply
 from penstock.transport.arena import memory_domain
 from penstock.transport.lane import call
 
@@ -96,7 +96,7 @@ class Dispatch:
         """
         await asyncio.gather(*(lane.noted() for lane in self.lanes.values()))
         return await asyncio.gather(
-            *(self._queue.statistics(*id_, ensemble=ensemble) for id_, ensemble in wanted)
+            *(statistics_of(self._queue, *id_, ensemble=ensemble) for id_, ensemble in wanted)
         )
 
     # lanes

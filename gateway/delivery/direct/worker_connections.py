@@ -15,8 +15,7 @@ from penstock.clock import Clock, monotonic
 from penstock.errors import Code
 from penstock.models.config.policies import QueueLimits
 from penstock.scheduler.jobs.enqueue_batches import Answered
-from penstock.scheduler.jobs.types import NewJob
-from penstock.scheduler.replies.reader import Reply
+from penstock.scheduler.jobs.types import NewJob, Reply
 from penstock.transport.lane import (
     LEFT,
     Frames,

@@ -9,7 +9,6 @@ from penstock.gateway.fronts.grpc.statuses import end_with
 from penstock.gateway.in_flight import Begun
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.dead_letters import DeadLetters
-from penstock.gateway.operations.loads import Load, loads_of
 from penstock.models.batch_guess import stopped
 from penstock.models.config.ensembles import is_ensemble
 from penstock.models.refs import StageRef
@@ -17,6 +16,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.protos import cluster_pb2_grpc
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.observe.loads import Load, loads_of
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import VersionId
 

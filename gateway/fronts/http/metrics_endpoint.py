@@ -18,13 +18,13 @@ from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.server import PortBusy
 from penstock.gateway.limits.memory import ByteBudget, MemoryWatch
 from penstock.gateway.models.catalog import Catalog
-from penstock.gateway.operations.loads import loads_of
 from penstock.gateway.operations.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
 from penstock.models.config.ensembles import is_ensemble
 from penstock.process.lifetime import write_ready
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.observe.loads import loads_of
 from penstock.settings import GatewaySettings
 
 log = structlog.get_logger()

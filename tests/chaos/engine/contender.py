@@ -14,8 +14,8 @@ from chaos.engine.history import INVOKE, OK, Recorder
 
 from penstock.errors import Code, PenstockError
 from penstock.models.refs import StageRef
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import ClaimTerms, Held, Outcome, Timing
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 MODEL = "digits"

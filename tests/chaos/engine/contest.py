@@ -18,10 +18,11 @@ from support.waiting import until
 
 from penstock.errors import PenstockError
 from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import NewJob
+from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.roles.reaper import Reaper
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 GATEWAY = "gateway-of-the-test"
@@ -182,7 +183,7 @@ async def write_rest(run, probe, *, model=MODEL, version=1, ensemble=False):
     keys = {name: life_ms for name, life_ms in keys.items() if life_ms != -2}
     flat = [part.decode() for part in await probe.command("HGETALL", probe.keys.volume)]
     volume = {name: int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
-    counters = await probe.queue.statistics(model, version, ensemble=ensemble)
+    counters = await statistics_of(probe.queue, model, version, ensemble=ensemble)
     run.recorder.write(
         "rest",
         f"{model}:{version}",

@@ -15,7 +15,7 @@ from support.probe import Probe
 from support.processes.roles import Role, all_ready, end_all, status_of, workers_in
 
 from penstock.protos import cluster_pb2
-from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.store.link import Links
 
 LEASE_MS = 1000

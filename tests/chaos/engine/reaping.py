@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.roles.reaper import Reaper
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 

@@ -203,7 +203,7 @@ ENSEMBLES = [
     ),
     Mutant(
         "an ensemble: a gateway looks for a job only where it began",
-        "scheduler/observe/job_state.py",
+        "scheduler/jobs/job_state.py",
         "for keys in self.along((model, *later)):",
         "for keys in self.along((model,)):",
         STEPS + "TestForward::test_a_waiting_job_is_found_and_cancelled_wherever_it_is",

@@ -19,7 +19,8 @@ from support.processes.stores import redis, valkey
 from penstock.client import AsyncClient, CallFailed
 from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
-from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.jobs.queue import open_queue
+from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.store.link import Links
 
 CROWD = 64
@@ -79,7 +80,7 @@ async def accepting(store_url):
         queue = await open_queue(links)
 
         async def accepted():
-            return (await queue.statistics("plain", 1)).get("accepted", 0)
+            return (await statistics_of(queue, "plain", 1)).get("accepted", 0)
 
         before = await accepted()
 

@@ -7,6 +7,7 @@ from support.probe import FIRST, SECOND
 
 from penstock.gateway.operations.statistics import model_statistics
 from penstock.scheduler.jobs.types import Chunk, Timing
+from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.replies.chunks import MOST_AHEAD, MOST_BYTES_AHEAD, Added, Chunks, Ended
 from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.store import scripts
@@ -197,7 +198,7 @@ class TestStatistics:
     """Each response counts in its place; what a worker makes again, for another, does not."""
 
     async def counted(self, probe):
-        found = await probe.queue.statistics(FIRST.model, FIRST.version)
+        found = await statistics_of(probe.queue, FIRST.model, FIRST.version)
         return model_statistics(FIRST.model, FIRST.version, found).response_stats
 
     async def test_each_part_counts_once_and_so_does_the_end(self, probe, chunks):

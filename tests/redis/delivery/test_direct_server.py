@@ -10,6 +10,7 @@ from support.processes.at_work import BLOCKS, DUTY, Caller, Doubling, payload, v
 from support.waiting import until
 
 from penstock.errors import Code
+from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.store import scripts
 from penstock.transport.arena import Arena
 from penstock.transport.lane import LEFT, Kind, call, frame
@@ -216,7 +217,7 @@ async def test_a_batch_that_is_told_twice_counts_once(probe):
     answers = [await link.call(script, keys, (number, *words)) for number in (1, 1, 2, 1)]
 
     assert answers == [1, 0, 1, 0]
-    found = await probe.queue.statistics("m", 1)
+    found = await statistics_of(probe.queue, "m", 1)
     assert found["accepted"] == found["direct"] == 6
     assert (found["success_count"], found["success_ns"]) == (4, 1200)
     assert (found["fail_count"], found["fail_ns"]) == (2, 1000)

@@ -11,8 +11,8 @@ from penstock.errors import Code, TurnLost
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.fronts.grpc.statuses import told
 from penstock.models.sequencing import SequenceTerms
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import Turn
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 TERMS = SequenceTerms(slots=9, idle_ms=LONG_MS, initial=b"")

@@ -9,9 +9,10 @@ from support.waiting import until
 
 from penstock.errors import Code
 from penstock.models.refs import StageRef
-from penstock.scheduler.replies.reader import Reply, ReplyReader
+from penstock.scheduler.jobs.queue import open_queue
+from penstock.scheduler.jobs.types import Reply
+from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.store.keys import partition_keys
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 

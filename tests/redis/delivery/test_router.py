@@ -15,6 +15,7 @@ from penstock.models.sequencing import SequenceTerms
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
 from penstock.scheduler.jobs.types import Turn
+from penstock.scheduler.observe.counters import statistics_of
 from penstock.transport.arena import is_handle
 from penstock.transport.lane import LEFT, lane_name
 
@@ -96,7 +97,7 @@ async def test_a_worker_that_dies_leaves_its_jobs_to_others(gateway, neighbour):
     with pytest.raises(JobFailed, match="set aside"):
         await answers[0]
     assert await answers[1] == b"input of b!"
-    found = await gateway.probe.queue.statistics(FIRST.model, FIRST.version)
+    found = await statistics_of(gateway.probe.queue, FIRST.model, FIRST.version)
     assert (found["requeued"], found["crashes"]) == (2, 3)
 
 

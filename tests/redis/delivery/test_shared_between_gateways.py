@@ -15,10 +15,10 @@ from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.replies.shared import KeyTerms, Sharing
 from penstock.models.refs import StageRef
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.shared_replies import cached, keyed
 from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.store.keys import partition_of
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 MIB = 1 << 20

@@ -10,9 +10,9 @@ from support.waiting import until
 
 from penstock.errors import Code, KeyReused, OutOfMemory
 from penstock.models.refs import StageRef
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.shared_replies import Lead, Spent, cached, keyed
-from penstock.scheduler.replies.reader import Reply
-from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.jobs.types import Reply
 from penstock.scheduler.store.link import Links
 
 MIB = 1 << 20

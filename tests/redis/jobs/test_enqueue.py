@@ -6,6 +6,7 @@ from support.probe import FIRST, LONG_MS, job
 from penstock.errors import QueueFull
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
+from penstock.scheduler.observe.loads import depths_of
 
 
 async def test_a_job_is_accepted_once(probe):
@@ -127,7 +128,7 @@ async def test_depths_tell_how_much_waits_and_how_long_the_oldest_has(probe):
     await probe.enqueue("a", "b")
     await probe.command("HINCRBY", probe.keys.jobs + "a", "queued_us", -7_000_000)
 
-    depths = await probe.queue.depths([FIRST, empty])
+    depths = await depths_of(probe.queue, [FIRST, empty])
 
     assert depths[FIRST].waiting == 2
     assert 7000 <= depths[FIRST].oldest_ms < 7000 + LONG_MS

@@ -12,11 +12,12 @@ from penstock.errors import Code
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.handoff import Destination, Step
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import ClaimTerms, Held, Move, NewJob, Outcome, Timing
+from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.replies.reader import replies_of
 from penstock.scheduler.roles.reaper import Reaper
 from penstock.scheduler.store.keys import partition_keys, partition_of
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 LARGE = b"x" * 100_000
@@ -93,7 +94,7 @@ class Way:
         await self.queue.cancel(first, id_, *later)
 
     async def counters(self, model):
-        return await self.queue.statistics(model, 1, ensemble=model == "e")
+        return await statistics_of(self.queue, model, 1, ensemble=model == "e")
 
     async def conserved(self):
         """What was accepted has ended, for the ensemble and each model."""

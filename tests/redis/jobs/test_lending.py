@@ -12,10 +12,10 @@ from penstock.gateway.delivery.pending import PendingTable
 from penstock.models.sequencing import SequenceTerms
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import Outcome, Turn
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.replies.reader import ReplyReader
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 from penstock.transport.arena import is_handle, memory_domain
 

@@ -22,11 +22,11 @@ from support.queue_model import FULL, ModelJob, QueueModel
 from penstock.errors import Code, QueueFull
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import Chunk, Outcome, Reaped, Timing
 from penstock.scheduler.observe.counters import counters_of
 from penstock.scheduler.replies.chunks import Chunks
 from penstock.scheduler.replies.reader import ReplyReader, replies_of
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"

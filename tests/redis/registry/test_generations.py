@@ -3,6 +3,8 @@
 from support.probe import FIRST, job
 
 from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.observe.counters import statistics_of
+from penstock.scheduler.observe.loads import depths_of
 
 OLD, NEW = FIRST._replace(generation="aa11"), FIRST._replace(generation="bb22")
 
@@ -14,7 +16,7 @@ async def test_a_worker_gets_jobs_of_its_own_content_alone(probe):
     new = await probe.claim(ref=NEW)
 
     assert [lease.id for lease in new.leases] == ["for-new"]
-    assert (await probe.queue.depths([OLD, NEW]))[OLD].waiting == 1
+    assert (await depths_of(probe.queue, [OLD, NEW]))[OLD].waiting == 1
 
 
 async def test_statistics_are_those_of_the_version(probe):
@@ -22,7 +24,7 @@ async def test_statistics_are_those_of_the_version(probe):
         await probe.enqueue(f"job-{ref.generation}", ref=ref)
         await probe.queue.cancel(ref.model, f"job-{ref.generation}")
 
-    counters = await probe.queue.statistics(FIRST.model, FIRST.version)
+    counters = await statistics_of(probe.queue, FIRST.model, FIRST.version)
     assert (counters["accepted"], counters["cancelled"]) == (2, 2)
 
 

@@ -6,10 +6,10 @@ from support.processes.stores import redis, valkey
 
 from penstock.errors import Code, OutOfMemory
 from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import Chunk, Held, Timing
 from penstock.scheduler.replies.chunks import Chunks
 from penstock.scheduler.replies.reader import ReplyReader
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 

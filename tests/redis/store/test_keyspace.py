@@ -6,9 +6,10 @@ import pytest
 
 from penstock.errors import StoreUnsuitable
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.keys import RegistryKeys, partition_of
-from penstock.scheduler.store.keyspace import SCHEMA, SCHEMA_SILENT_MS, open_queue
+from penstock.scheduler.store.keyspace import SCHEMA, SCHEMA_SILENT_MS
 from penstock.scheduler.store.link import Links
 
 

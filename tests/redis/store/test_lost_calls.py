@@ -5,9 +5,9 @@ from support.probe import FIRST, LONG_MS, SECOND, Probe, job
 from support.processes.proxy import Proxy
 
 from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import Chunk, Timing
 from penstock.scheduler.replies.chunks import Chunks
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 
 

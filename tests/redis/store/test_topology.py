@@ -12,12 +12,13 @@ from support.waiting import until
 
 from penstock.errors import InvalidConfiguration, StoreUnavailable
 from penstock.models.refs import StageRef
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import Held
 from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.roles.reaper import Reaper
 from penstock.scheduler.store import topology
 from penstock.scheduler.store.keys import partition_keys, partition_tag
-from penstock.scheduler.store.keyspace import CLUSTER_PARTITIONS, open_queue
+from penstock.scheduler.store.keyspace import CLUSTER_PARTITIONS
 from penstock.scheduler.store.link import Link, Links
 from penstock.scheduler.store.topology import topology_of
 

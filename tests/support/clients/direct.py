@@ -12,9 +12,9 @@ from penstock.gateway.delivery.direct.router import Dispatch
 from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.replies.reader import ReplyReader
-from penstock.scheduler.store.keyspace import open_queue
 from penstock.scheduler.store.link import Links
 from penstock.transport.arena import memory_domain
 from penstock.transport.lane import (

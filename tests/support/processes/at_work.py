@@ -16,7 +16,8 @@ from support.waiting import until
 
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.direct import Notes
-from penstock.scheduler.store.keyspace import open_queue
+from penstock.scheduler.jobs.queue import open_queue
+from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.store.link import Links
 from penstock.transport.lane import (
     Frames,
@@ -144,7 +145,7 @@ class Working:
         await until(self.worker.is_asleep)
 
     async def statistics(self):
-        return await self.probe.queue.statistics(FIRST.model, FIRST.version)
+        return await statistics_of(self.probe.queue, FIRST.model, FIRST.version)
 
 
 @contextlib.asynccontextmanager

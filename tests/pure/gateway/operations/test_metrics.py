@@ -3,10 +3,10 @@
 from support.metrics import samples
 from support.records import placement, worker
 
-from penstock.gateway.operations.loads import Load
 from penstock.gateway.operations.metrics import Facts, GatewayFacts, render
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.observe.loads import Load
 from penstock.scheduler.registry.snapshot import VersionId
 
 GATEWAY = GatewayFacts("host/1", pending=3, pending_bytes=300, lent_bytes=200, redis_up=True)

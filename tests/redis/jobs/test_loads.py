@@ -7,7 +7,8 @@ from support.waiting import until
 
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.types import Held
-from penstock.scheduler.observe.in_work import InWork, add_counts, leases_of
+from penstock.scheduler.observe.counters import add_counts
+from penstock.scheduler.observe.loads import InWork, leases_of
 
 
 async def test_the_age_of_a_lease_counts_from_the_claim_however_often_it_is_renewed(probe):

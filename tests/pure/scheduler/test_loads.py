@@ -1,9 +1,7 @@
 """Jobs for the old and the new content of a version wait for the same stage."""
 
-from penstock.gateway.operations.loads import Load, summed
 from penstock.models.refs import StageRef
-from penstock.scheduler.jobs.types import Depth
-from penstock.scheduler.observe.in_work import InWork
+from penstock.scheduler.observe.loads import Depth, InWork, Load, summed
 
 
 def test_jobs_of_all_contents_are_counted_and_the_oldest_of_any():
