@@ -107,7 +107,7 @@ CUTS = [
     ),
     Mutant(
         "cuts: a size that was fixed by hand is promised to be free",
-        "src/penstock/sharding/onnx/sizes.py",
+        "src/penstock/sharding/onnx/size_inference.py",
         "_fix_given(proto, infos[name], given.get(name), batch)",
         "pass",
         FREE_SIZES + "test_a_size_that_the_command_line_fixes_is_promised_to_nobody_else",

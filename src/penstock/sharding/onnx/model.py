@@ -13,7 +13,8 @@ from typing import Any
 from penstock.datatypes import ITEM_BYTES
 from penstock.sharding.errors import CannotShard
 from penstock.sharding.graph import Graph, Operation, Tensor, Weight
-from penstock.sharding.onnx.sizes import Sizes, read_sizes
+from penstock.sharding.onnx.size_inference import read_sizes
+from penstock.sharding.onnx.sizes import Sizes
 from penstock.sharding.samples import InputSpec, reject_unknown
 
 _TEXT_BYTES = 4  # a BYTES element is at least its length
