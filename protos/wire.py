@@ -144,18 +144,12 @@ def field_numbers(serialized: Buffer, most: int) -> set[int]:
 def _split(
     serialized: Buffer, raw_tag: int, id_tag: int = -1, most_fields: int = _ANY
 ) -> tuple[bytes, list[memoryview], list[memoryview]]:
-    """All other fields, and the data of those that have either tag.
-
-    Raises:
-        TooManyFields: there are more than *most_fields*.
-    """
-    view = memoryview(serialized)
+    """All other fields, and the data of those that have either tag; errors as for `take_apart`."""
+    view, end, left = memoryview(serialized), len(serialized), most_fields
     raws: list[memoryview] = []
     ids: list[memoryview] = []
     kept: list[Buffer] = []
     kept_from = at = 0
-    end = len(serialized)
-    left = most_fields
     while at < end and left:
         left -= 1
         start = at
@@ -172,8 +166,6 @@ def _split(
                 at = data + size
         else:
             at = _after_number(serialized, at, tag & 7)
-        if at > end:
-            raise Malformed("the last field is cut off")
         if tag == raw_tag:
             raws.append(view[data:at])
         elif tag == id_tag:
@@ -183,8 +175,8 @@ def _split(
         if kept_from < start:
             kept.append(serialized[kept_from:start])
         kept_from = at
-    if at < end:
-        raise TooManyFields(most_fields)
+    if at != end:
+        raise TooManyFields(most_fields) if at < end else Malformed("the last field is cut off")
     kept.append(serialized[kept_from:])
     return b"".join(kept), raws, ids
 

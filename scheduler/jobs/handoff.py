@@ -45,6 +45,12 @@ class Destination(NamedTuple):
     ref: StageRef
     limits: QueueLimits
 
+    def words(self) -> tuple[str | int, ...]:
+        """As lua/forward.lua takes it."""
+        limits = self.limits
+        bounds = limits.jobs, limits.payload_bytes, limits.level, int(limits.puts_off)
+        return self.ref.queue, *bounds
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -79,16 +85,15 @@ class Steps:
             link: as for `Queue.settle`.
         """
         keys = self._keys_of(step.of.model)
-        away = self._keys_of(step.to.ref.model) is not keys
+        queue, away = step.to.ref.queue, self._keys_of(step.to.ref.model) is not keys
         own, link = link is None, link or self._links.to(keys.tag)
-        timing, to, limits = step.timing, step.to.ref, step.to.limits
         answer = link.call(
             _FORWARD,
             (
                 keys.lease,
                 keys.deadline,
                 keys.volume,
-                *((keys.moving,) * 2 if away else (keys.ready + to.queue, keys.bells + to.queue)),
+                *((keys.moving,) * 2 if away else (keys.ready + queue, keys.bells + queue)),
                 f"{keys.stats}{step.of.model}:{step.of.version}",
                 keys.jobs,
                 keys.ended,
@@ -97,15 +102,9 @@ class Steps:
             ),
             (
                 token,
-                to.queue,
-                limits.jobs,
-                limits.payload_bytes,
-                limits.level,
-                int(limits.puts_off),
+                *step.to.words(),
                 step.rows,
-                timing.input_ns,
-                timing.infer_ns,
-                timing.output_ns,
+                *step.timing,
                 int(away),
                 *_words(keys, link, token, moves),
             ),

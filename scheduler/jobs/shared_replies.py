@@ -14,13 +14,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from penstock.errors import Code, KeyReused, OutOfMemory
 from penstock.models.refs import StageRef, suffix
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Reply
 from penstock.scheduler.store import scripts
+from penstock.scheduler.store.keys import PartitionKeys
 
 _JOIN = scripts.load("join")
 _LEAVE = scripts.load("leave")
@@ -129,23 +130,10 @@ class SharedReplies:
             OutOfMemory: no more keys can be kept, or Redis is full.
             StoreUnavailable: Redis cannot be reached; the waiter may or may not be known there.
         """
-        keys = self._queue.keys_of(ref.model)
         link = self._queue.link_of(ref.model)
-
-        def answered(answer: Any) -> None:
-            told(answer if isinstance(answer, Exception) else _joined(answer, waiter.id))
-
         link.start(
             _JOIN,
-            (
-                keys.replies + shared.owner,
-                keys.kept + shared.kind,
-                keys.kept_bytes + shared.kind,
-                f"{keys.stats}{ref.model}:{ref.version}",
-                keys.jobs,
-                keys.ended,
-                keys.replies,
-            ),
+            _join_keys(self._queue.keys_of(ref.model), ref, shared),
             (
                 shared.owner,
                 shared.digest,
@@ -157,7 +145,7 @@ class SharedReplies:
                 shared.most_bytes,
                 *spent,
             ),
-            answered,
+            lambda answer: told(_joined(answer, waiter.id)),
         )
         link.flush()
 
@@ -171,8 +159,22 @@ class SharedReplies:
         return self._queue.link_of(ref.model).call(_LEAVE, names, (shared.owner, waiter))
 
 
-def _joined(answer: list[bytes], waiter: str) -> Joined:
+def _join_keys(keys: PartitionKeys, ref: StageRef, shared: Shared) -> tuple[str, ...]:
+    return (
+        keys.replies + shared.owner,
+        keys.kept + shared.kind,
+        keys.kept_bytes + shared.kind,
+        f"{keys.stats}{ref.model}:{ref.version}",
+        keys.jobs,
+        keys.ended,
+        keys.replies,
+    )
+
+
+def _joined(answer: list[bytes] | Exception, waiter: str) -> Joined:
     match answer:
+        case Exception():
+            return answer
         case [b"done", code, message, body]:
             return Reply(waiter, Code(int(code)), message.decode(), body)
         case [b"lead", job]:

@@ -82,6 +82,14 @@ _KINDS: Final[dict[type[Message], _Kind]] = {
     pb.Gateway: _Kind("gateways", "gateway", RegistryKeys.gateways),
     pb.Scheduler: _Kind("schedulers", "scheduler", RegistryKeys.schedulers),
 }
+_ANNOUNCE_KEYS: Final = (
+    RegistryKeys.seen,
+    RegistryKeys.changes,
+    RegistryKeys.signatures,
+    RegistryKeys.schemas,
+    RegistryKeys.batch_proofs,
+    RegistryKeys.unsplittable,
+)
 # Where registry_sweep.lua expects the records of each kind among its KEYS.
 _SWEEP_KEYS: Final = {"nodes": 4, "workers": 5, "gateways": 6, "schedulers": 7}
 
@@ -104,12 +112,11 @@ class Registry:
     ) -> StandingFacts:
         """Say that the record's process lives, and what it is; call it every second.
 
+        Returns what stands of the findings in the worker's artifact, whoever made them.
+
         Args:
             event: kind of the event when something changed; by default made from the record.
             facts: what the worker of *record* found in its artifact.
-
-        Returns:
-            what stands of that, whoever found it.
 
         Raises:
             StoreUnavailable: Redis cannot be reached; the next call puts it right.
@@ -118,15 +125,7 @@ class Registry:
         artifact, signature, proof, unsplittable = as_words(record, facts)
         answer = await self._links.to(RegistryKeys.tag).call(
             _ANNOUNCE,
-            (
-                kind.key,
-                RegistryKeys.seen,
-                RegistryKeys.changes,
-                RegistryKeys.signatures,
-                RegistryKeys.schemas,
-                RegistryKeys.batch_proofs,
-                RegistryKeys.unsplittable,
-            ),
+            (kind.key, *_ANNOUNCE_KEYS),
             (
                 f"{kind.name}/{record.id}",
                 record.id,

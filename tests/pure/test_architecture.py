@@ -24,11 +24,7 @@ SOURCES = [
 LONG_FILES = {"scheduler/jobs/queue.py", "src/penstock/cli/serve/roles.py"}
 LONG_FUNCTIONS = {
     "gateway/app.py": {"build"},
-    "protos/wire.py": {"_split"},
-    "scheduler/jobs/handoff.py": {"forward"},
     "scheduler/jobs/queue.py": {"_put", "settle"},
-    "scheduler/jobs/shared_replies.py": {"join"},
-    "scheduler/registry/registry.py": {"announce"},
     "src/penstock/cli/ask/bench.py": {"bench"},
     "src/penstock/cli/ask/infer.py": {"infer"},
     "src/penstock/cli/offline/shard.py": {"shard"},
@@ -36,7 +32,6 @@ LONG_FUNCTIONS = {
     "src/penstock/cli/serve/up.py": {"up"},
     "src/penstock/client/aio.py": {"infer_stream"},
     "src/penstock/client/blocking.py": {"infer_stream"},
-    "src/penstock/models/completion.py": {"_complete"},
     "workers/app.py": {"_load_and_work"},
     "workers/runtimes/__init__.py": {"open_runtime"},
     "workers/serve/worker.py": {"__init__"},

@@ -135,16 +135,22 @@ def _complete(
     _complete_tensors(config, inputs, outputs, lead)
     warmup.check(config, [*inputs, *(sequences.inputs if sequences else ())])
     _complete_platform(config, version)
-    labels = {
+    return Deployment(
+        *(config, tuple(inputs), tuple(outputs), stages, labels_of(version, config)),
+        sequences=sequences,
+        batching=batching,
+    )
+
+
+def labels_of(
+    version: pb.ModelVersion, config: config_pb.ModelConfig
+) -> dict[str, tuple[str, ...]]:
+    """Output -> its labels, where the configuration names a file of them."""
+    return {
         output.name: tuple(version.labels[output.label_filename].values)
         for output in config.output
         if output.label_filename in version.labels
     }
-    return Deployment(
-        *(config, tuple(inputs), tuple(outputs), stages, labels),
-        sequences=sequences,
-        batching=batching,
-    )
 
 
 def _without(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from penstock.errors import InvalidConfiguration
-from penstock.models.completion import ConfigTensor, Deployment
+from penstock.models.completion import ConfigTensor, Deployment, labels_of
 from penstock.models.config.dataflow import fits, shown
 from penstock.models.config.ensembles import Step, in_order
 from penstock.models.config.model_config import datatype_of_config
@@ -221,7 +221,4 @@ def _labels(
         theirs = component.deployment.labels
         found |= {t: theirs[n] for n, t in listed[at].output_map.items() if n in theirs}
     found = {o.name: found[o.name] for o in config.output if o.name in found}
-    for output in config.output:
-        if output.label_filename in version.labels:
-            found[output.name] = tuple(version.labels[output.label_filename].values)
-    return found
+    return found | labels_of(version, config)
