@@ -1,1 +1,4 @@
-"""What can be seen of queues and jobs while they run. Nothing here changes them."""
+"""What can be seen of queues while they run: loads, counters, and samples for forecasts.
+
+Start with loads.py. Nothing here changes a job.
+"""
