@@ -15,7 +15,7 @@ from penstock.protos import wire
 from penstock.protos.heads import Heads
 from penstock.scheduler.jobs.types import ROUTE, Lease
 from penstock.transport.arena import is_handle
-from penstock.workers.run.ensemble_step import Leg, leg_of
+from penstock.workers.run.ensemble_step import EnsembleStep, ensemble_step_of
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work, custom_parameters
 
@@ -42,13 +42,13 @@ class _Known(NamedTuple):
         head: the request without its id and its tensors' bytes.
         tensors: name, datatype and shape of each.
         shape_key: equal for jobs that can run in one batch.
-        leg: of a job of an ensemble.
+        ensemble_step: of a job of an ensemble.
     """
 
     head: pb.ModelInferRequest
     tensors: list[tuple[str, str, tuple[int, ...]]]
     shape_key: Hashable
-    leg: Leg | None
+    ensemble_step: EnsembleStep | None
 
 
 class Decoder:
@@ -91,19 +91,32 @@ class Decoder:
             for (name, datatype, shape), raw in zip(known.tensors, raws, strict=True)
         }
         ends_s = now_s + lease.remaining_ms / 1000
-        leg, key = known.leg, known.shape_key
-        if leg is None:
+        step, key = known.ensemble_step, known.shape_key
+        if step is None:
             return Work(lease, known.head, id_, tensors, key, ends_s)
-        boarded = leg.board(tensors)
-        return Work(lease, known.head, id_, boarded, key, ends_s, leg=leg, carried=tensors)
+        model_inputs = step.map_inputs(tensors)
+        return Work(
+            lease,
+            known.head,
+            id_,
+            model_inputs,
+            key,
+            ends_s,
+            ensemble_step=step,
+            ensemble_tensors=tensors,
+        )
 
     def _read(self, serialized: bytes) -> _Known:
         head = _parsed(serialized)
         told = [(entry.name, entry.datatype, tuple(entry.shape)) for entry in head.inputs]
-        leg = leg_of(head.parameters[ROUTE].string_param) if ROUTE in head.parameters else None
+        step = (
+            ensemble_step_of(head.parameters[ROUTE].string_param)
+            if ROUTE in head.parameters
+            else None
+        )
         tensors = {name: Tensor(datatype, shape, b"") for name, datatype, shape in told}
-        key = self._shape_key(head, tensors if leg is None else leg.board(tensors))
-        known = _Known(head, told, key, leg)
+        key = self._shape_key(head, tensors if step is None else step.map_inputs(tensors))
+        known = _Known(head, told, key, step)
         if all(name == ROUTE for name in head.parameters):
             self._known.remember(serialized, known)
         return known

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.types import Lease
-from penstock.workers.run.ensemble_step import Leg
+from penstock.workers.run.ensemble_step import EnsembleStep
 from penstock.workers.run.tensor import Tensor
 
 PATH = "penstock_path"
@@ -41,8 +41,8 @@ class Work:
         revoked: it was cancelled, or its lease was lost; set by the renewal.
         given_back: others may have it, for the batch before it takes too long; so, too.
         begun: it is in a batch that runs or has run.
-        leg: of a job of an ensemble; its tensors are those that the model knows.
-        carried: the tensors that such a job came with, under the ensemble's names.
+        ensemble_step: of a job of an ensemble; its tensors are those that the model knows.
+        ensemble_tensors: the tensors that such a job came with, under the ensemble's names.
     """
 
     lease: Lease
@@ -54,8 +54,8 @@ class Work:
     revoked: bool = False
     given_back: bool = False
     begun: bool = False
-    leg: Leg | None = None
-    carried: Mapping[str, Tensor] = field(default_factory=lambda: _NOTHING)
+    ensemble_step: EnsembleStep | None = None
+    ensemble_tensors: Mapping[str, Tensor] = field(default_factory=lambda: _NOTHING)
 
     @property
     def rows(self) -> int:

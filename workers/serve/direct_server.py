@@ -1,4 +1,4 @@
-"""Reception: takes jobs straight from gateways on the same machine, while its worker sleeps.
+"""The direct server: takes jobs from gateways on the same machine while its worker sleeps.
 
 Such a job is in no queue and has no lease: its gateway keeps it, and queues it as soon as it is
 left, or its worker gone (ADR 0019). A worker that is not asleep leaves it at once, so that nobody
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from penstock.errors import Code
-from penstock.scheduler.jobs.direct import Noted, Notes
+from penstock.scheduler.jobs.direct import DirectCounters, EndedJob
 from penstock.scheduler.jobs.types import Lease, Outcome, Timing
 from penstock.transport.arena import ArenaReader, Borrowed, OutOfReach, is_handle
 from penstock.transport.lane import (
@@ -41,7 +41,7 @@ _NEWS: Final = 2
 """A gateway hears of a room that has become so many times larger or smaller."""
 
 
-class Reception:
+class DirectServer:
     """Where gateways beside a worker come to.
 
     Attributes:
@@ -49,16 +49,16 @@ class Reception:
         callers: the gateways that came.
     """
 
-    def __init__(self, worker: Worker, notes: Notes) -> None:
+    def __init__(self, worker: Worker, counters: DirectCounters) -> None:
         self.worker = worker
-        self.notes = notes
+        self.counters = counters
         self.arenas = ArenaReader()
         self.callers: set[_Caller] = set()
         self._tokens = count(1)
         self.name = ""
 
     def __repr__(self) -> str:
-        return f"Reception({self.name}, {len(self.callers)} gateways)"
+        return f"DirectServer({self.name}, {len(self.callers)} gateways)"
 
     @contextlib.asynccontextmanager
     async def open(self, boot_id: str) -> AsyncIterator[None]:
@@ -78,7 +78,7 @@ class Reception:
         try:
             yield
         finally:
-            self.notes.tell()
+            self.counters.tell()
             server.close()
             for caller in list(self.callers):
                 caller.hang_up()
@@ -104,9 +104,9 @@ class _Held(NamedTuple):
 class _Caller(asyncio.Protocol):
     """One gateway, on its lane."""
 
-    def __init__(self, reception: Reception, number: int) -> None:
-        self._reception = reception
-        self._worker = reception.worker
+    def __init__(self, server: DirectServer, number: int) -> None:
+        self._server = server
+        self._worker = server.worker
         self._token = f"{Worker.DIRECT}{number}"
         self._frames = Frames()
         self._jobs: dict[str, _Held] = {}
@@ -120,14 +120,14 @@ class _Caller(asyncio.Protocol):
         if self._transport is None:
             log.warning("another user's process called, and was not heard")
             return
-        self._reception.callers.add(self)
+        self._server.callers.add(self)
         self._worker.answer_directly(self._token, self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """For the transport."""
         del exc  # whatever it was: the gateway hears nothing more
         self._transport = None
-        self._reception.callers.discard(self)
+        self._server.callers.discard(self)
         self._worker.answer_directly(self._token, None)
 
     def data_received(self, data: bytes) -> None:
@@ -147,7 +147,7 @@ class _Caller(asyncio.Protocol):
             self._gateway = content.decode(errors="replace")
             self.tell_room()
         elif kind == Kind.NOTED:
-            self._reception.notes.tell(then=self._tell_noted)
+            self._server.counters.tell(then=self._tell_noted)
 
     def _tell_noted(self) -> None:
         self._write(frame(Kind.NOTED))
@@ -175,16 +175,16 @@ class _Caller(asyncio.Protocol):
         """Tell the gateway how jobs of a batch of *rows* rows have ended."""
         now_us = time.monotonic_ns() // 1000
         ends: list[LaneEnd] = []
-        noted: list[Noted] = []
+        ended: list[EndedJob] = []
         for outcome in outcomes:
             job = self._jobs.pop(outcome.job)
             right = job.borrowed is None or job.borrowed.is_intact()
             _, code, message, reply, _ = outcome if right else _taken_back(outcome)
             ends.append(LaneEnd(job.number, int(code), message, reply))
             waited_us, took_us = job.begun_us - job.since_us, now_us - job.since_us
-            noted.append(Noted(code, job.rows, waited_us, took_us))
+            ended.append(EndedJob(code, job.rows, waited_us, took_us))
         self._write(packed_ends(ends))
-        self._reception.notes.add(rows, timing, noted)
+        self._server.counters.add(rows, timing, ended)
         self.tell_room()
 
     def leave(self, jobs: Sequence[str]) -> None:
@@ -221,7 +221,7 @@ class _Caller(asyncio.Protocol):
     def _borrow(self, handle: bytes) -> Borrowed | None:
         """What *handle* stands for, if that can be read from here."""
         try:
-            return self._reception.arenas.borrow(handle)
+            return self._server.arenas.borrow(handle)
         except OutOfReach as error:
             log.warning("a payload is out of reach", why=str(error))
             return None

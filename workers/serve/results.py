@@ -1,4 +1,4 @@
-"""Endings: what becomes of jobs is written to the queue, however long Redis is away.
+"""Results of jobs: written to the queue, however long Redis is away.
 
 The write leaves in the same event-loop turn in which the batch ended, before the next claim. What
 cannot be written is not lost: the lease ends, and another worker has the job.
@@ -20,10 +20,10 @@ from penstock.scheduler.jobs.types import Held, Lease, Move, Outcome, Timing
 from penstock.scheduler.store.link import Link
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.run import encoding
-from penstock.workers.run.ensemble_step import Leg, Tensors
+from penstock.workers.run.ensemble_step import EnsembleStep, Tensors
 from penstock.workers.run.execution import Failure, Ran, Result
 from penstock.workers.run.work import Work
-from penstock.workers.serve.spec import Duty
+from penstock.workers.serve.spec import WorkerSpec
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ _PERSIST_S = 60.0
 Write = Callable[[], Awaitable[list[Held]]]
 
 
-class Recipient(Protocol):
+class ResultSink(Protocol):
     """Who handed jobs to the worker, and hears what becomes of them."""
 
     def settle(self, rows: int, timing: Timing, outcomes: Sequence[Outcome]) -> None:
@@ -47,24 +47,24 @@ class Recipient(Protocol):
         """The device broke while it had the jobs that are left: one may have been the reason."""
 
 
-class Endings:
+class JobResults:
     """Settles, passes on and gives back the jobs of one worker.
 
     Attributes:
-        recipients: by token, of jobs that did not come from the queue; None of those whose
-            recipient is gone.
+        sinks: by token, of jobs that did not come from the queue; None of those whose
+            sink is gone.
     """
 
-    def __init__(self, duty: Duty, queue: Queue, link: Link, renewal: Renewal) -> None:
+    def __init__(self, spec: WorkerSpec, queue: Queue, link: Link, renewal: Renewal) -> None:
         """*link*: the one for claims; it is not blocked while anything runs."""
-        self._duty = duty
+        self._spec = spec
         self._link = link
         self._queue = queue
         self._renewal = renewal
         self._writing: set[asyncio.Task[None]] = set()
         self._abandoned: list[Work] = []
-        self._no_state = None if duty.states is None else b""
-        self.recipients: dict[str, Recipient | None] = {}
+        self._no_state = None if spec.states is None else b""
+        self.sinks: dict[str, ResultSink | None] = {}
 
     def finish(self, batch: Sequence[Work], ran: Ran, rows: int = 0) -> None:
         """Settle each job of a batch of *rows* rows, or pass it on."""
@@ -76,21 +76,21 @@ class Endings:
             outcomes: list[Outcome] = []
             advanced: list[Work] = []
             payloads: list[tuple[str, bytes]] = []
-            onward: dict[Destination, list[tuple[Work, Move]]] = {}
+            forwarded: dict[Destination, list[tuple[Work, Move]]] = {}
             for work, result in group:
                 if isinstance(result, Failure) or work.revoked:
                     over.append(work)
                     outcomes.append(self._failure(work, result))
-                elif not self._duty.last:
+                elif not self._spec.last:
                     advanced.append(work)
                     payloads.append((work.lease.id, self._next_stage(work, result)))
-                elif work.leg is None or work.leg.next_step is None:
+                elif work.ensemble_step is None or work.ensemble_step.next_step is None:
                     over.append(work)
                     outcomes.append(self._success(work, result))
                 else:
-                    to, move = self._next_step(work, work.leg, result)
-                    onward.setdefault(to, []).append((work, move))
-            for to, moves in onward.items():
+                    to, move = self._next_step(work, work.ensemble_step, result)
+                    forwarded.setdefault(to, []).append((work, move))
+            for to, moves in forwarded.items():
                 self._forward(token, to, rows, ran.timing, moves)
                 rows = 0
             if payloads:
@@ -113,41 +113,41 @@ class Endings:
         """Return jobs that were not begun."""
         for token, group in _by_token(works):
             ids = [work.lease.id for work in group]
-            if token in self.recipients:
+            if token in self.sinks:
                 self._leave(token, ids)
                 continue
-            write = partial(self._queue.give_back, self._duty.ref.model, token, ids)
+            write = partial(self._queue.give_back, self._spec.ref.model, token, ids)
             self._begin(write, group)
 
     def retry(self, works: Iterable[Work], why: str, most: int) -> None:
         """Return jobs for another try, elsewhere or later; the last of *most* fails them."""
         for token, group in _by_token(works):
             ids = [work.lease.id for work in group]
-            if token in self.recipients:
+            if token in self.sinks:
                 self._leave(token, ids)
                 continue
-            again = partial(self._queue.retry, self._duty.ref.model, token, ids)
+            again = partial(self._queue.retry, self._spec.ref.model, token, ids)
             write = partial(again, delay_ms=_RETRY_DELAY_MS, most=most, why=why)
             self._begin(write, group)
 
     def abandon(self, works: Iterable[Work]) -> None:
-        """The device broke while it had *works*: `forsake` marks them, as a worker's death would.
+        """The device broke while it had *works*, its own until `release_abandoned`.
 
-        Until then they stay this worker's.
+        That marks them, as a worker's death would.
         """
         self._abandoned += works
 
-    async def forsake(self) -> None:
+    async def release_abandoned(self) -> None:
         """Let others have what is abandoned, each job alone; once all else is written."""
         tokens = {work.lease.token for work in self._abandoned}
-        for token in tokens.intersection(self.recipients):
-            recipient = self.recipients[token]
-            if recipient is not None:
-                recipient.break_off()
-        if tokens.difference(self.recipients):
+        for token in tokens.intersection(self.sinks):
+            sink = self.sinks[token]
+            if sink is not None:
+                sink.break_off()
+        if tokens.difference(self.sinks):
             # If there is no store, the node does it, or the lease ends.
             with contextlib.suppress(PenstockError):
-                await self._queue.forsake(self._duty.ref.model, self._duty.boot_id)
+                await self._queue.release_leases_of(self._spec.ref.model, self._spec.boot_id)
 
     async def written(self) -> None:
         """Wait until everything is written, or given up."""
@@ -157,34 +157,42 @@ class Endings:
     def _failure(self, work: Work, result: Result) -> Outcome:
         if work.revoked or not isinstance(result, Failure):
             return Outcome(work.lease.id, Code.CANCELLED, "", b"", self._no_state)
-        message = result.message if work.leg is None else work.leg.told(result.message)
+        message = (
+            result.message
+            if work.ensemble_step is None
+            else work.ensemble_step.told(result.message)
+        )
         return Outcome(work.lease.id, result.code, message, b"", self._no_state)
 
     def _success(self, work: Work, result: Tensors) -> Outcome:
-        duty, leg = self._duty, work.leg
-        if leg is None:
-            body = encoding.reply(work, result, duty.keeps, duty.ref.version, duty.waypoint)
+        spec, step = self._spec, work.ensemble_step
+        if step is None:
+            body = encoding.reply(work, result, spec.keeps, spec.ref.version, spec.hop_name)
         else:
-            tensors = leg.alight(work.carried, result, work.tensors)
-            body = encoding.reply(work, tensors, leg.outputs, leg.version, self._waypoint_of(leg))
-        state = None if duty.states is None else encoding.state_after(work, result, duty.states)
+            tensors = step.map_outputs(work.ensemble_tensors, result, work.tensors)
+            body = encoding.reply(
+                work, tensors, step.outputs, step.version, self._hop_name_of(step)
+            )
+        state = None if spec.states is None else encoding.state_after(work, result, spec.states)
         return Outcome(work.lease.id, Code.OK, "", body, state)
 
     def _next_stage(self, work: Work, result: Tensors) -> bytes:
-        duty, leg = self._duty, work.leg
-        if leg is None:
-            return encoding.next_payload(work, result, duty.keeps, duty.waypoint)
-        tensors = leg.between(work.carried, result, work.tensors, duty.keeps)
-        return encoding.next_payload(work, tensors, tuple(tensors), self._waypoint_of(leg))
+        spec, step = self._spec, work.ensemble_step
+        if step is None:
+            return encoding.next_payload(work, result, spec.keeps, spec.hop_name)
+        tensors = step.between(work.ensemble_tensors, result, work.tensors, spec.keeps)
+        return encoding.next_payload(work, tensors, tuple(tensors), self._hop_name_of(step))
 
-    def _next_step(self, work: Work, leg: Leg, result: Tensors) -> tuple[Destination, Move]:
-        tensors = leg.alight(work.carried, result, work.tensors)
-        keeps, waypoint = tuple(leg.step.keeps), self._waypoint_of(leg)
-        payload = encoding.next_payload(work, tensors, keeps, waypoint, leg.onward)
-        return leg.move(work.lease.id, work.head, tensors, payload)
+    def _next_step(
+        self, work: Work, step: EnsembleStep, result: Tensors
+    ) -> tuple[Destination, Move]:
+        tensors = step.map_outputs(work.ensemble_tensors, result, work.tensors)
+        keeps, hop_name = tuple(step.route_step.keeps), self._hop_name_of(step)
+        payload = encoding.next_payload(work, tensors, keeps, hop_name, step.rest_of_route)
+        return step.move(work.lease.id, work.head, tensors, payload)
 
-    def _waypoint_of(self, leg: Leg) -> str:
-        return f"{leg.step.model} {self._duty.waypoint}"
+    def _hop_name_of(self, step: EnsembleStep) -> str:
+        return f"{step.route_step.model} {self._spec.hop_name}"
 
     def _forward(
         self,
@@ -195,7 +203,7 @@ class Endings:
         moves: Sequence[tuple[Work, Move]],
     ) -> None:
         works = [work for work, _ in moves]
-        step = Step(self._duty.ref, to, rows, timing)
+        step = Step(self._spec.ref, to, rows, timing)
         forward = partial(self._queue.steps.forward, token, step, [move for _, move in moves])
         # The first try leaves together with the next claim.
         self._begin(forward, works, first=partial(forward, link=self._link))
@@ -208,19 +216,19 @@ class Endings:
         outcomes: Sequence[Outcome],
         works: Sequence[Work],
     ) -> None:
-        if token in self.recipients:
-            recipient = self.recipients[token]
-            if recipient is not None:
-                recipient.settle(rows, timing, outcomes)
+        if token in self.sinks:
+            sink = self.sinks[token]
+            if sink is not None:
+                sink.settle(rows, timing, outcomes)
             return
-        settle = partial(self._queue.settle, token, self._duty.ref, rows, timing, outcomes)
+        settle = partial(self._queue.settle, token, self._spec.ref, rows, timing, outcomes)
         # The first try leaves together with the next claim.
         self._begin(settle, works, first=partial(settle, link=self._link))
 
     def _leave(self, token: str, jobs: Sequence[str]) -> None:
-        recipient = self.recipients[token]
-        if recipient is not None:
-            recipient.leave(jobs)
+        sink = self.sinks[token]
+        if sink is not None:
+            sink.leave(jobs)
 
     def _advance(
         self,
@@ -229,7 +237,7 @@ class Endings:
         moves: Sequence[tuple[str, bytes]],
         works: Sequence[Work],
     ) -> None:
-        following = self._duty.ref._replace(stage=self._duty.ref.stage + 1)
+        following = self._spec.ref._replace(stage=self._spec.ref.stage + 1)
         self._begin(partial(self._queue.advance, token, following, timing, moves), works)
 
     def _begin(self, write: Write, works: Sequence[Work], first: Write | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A worker's duty: which stage it serves, and how."""
+"""The spec of a worker: which stage it serves, and how."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from penstock.workers.serve.batching import BatchRules
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
-    """What a worker is there for.
+class WorkerSpec:
+    """Which stage a worker serves, and how.
 
     Attributes:
         boot_id: new with each start; lease tokens begin with it.
-        waypoint: how the worker calls itself in a request's path.
+        hop_name: how the worker calls itself in a request's path.
         consumes: names of the tensors that its shard reads.
         keeps: names of those that travel on; in the last stage the model's outputs.
         optional: names of those that a request may lack.
@@ -28,7 +28,7 @@ class Duty:
     ref: StageRef
     last: bool
     boot_id: str
-    waypoint: str
+    hop_name: str
     consumes: tuple[str, ...]
     keeps: tuple[str, ...]
     rules: BatchRules

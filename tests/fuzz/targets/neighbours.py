@@ -85,8 +85,8 @@ def worker(data):
         answer_directly=lambda *_: None,
         takes_direct=True,
     )
-    notes = SimpleNamespace(tell=lambda then=None: then and then(), add=lambda *_: None)
-    caller = direct_server._Caller(direct_server.Reception(held, notes), 1)
+    counters = SimpleNamespace(tell=lambda then=None: then and then(), add=lambda *_: None)
+    caller = direct_server._Caller(direct_server.DirectServer(held, counters), 1)
     caller._transport = Transport()
     fed(caller, data)
     caller.connection_lost(None)
@@ -132,6 +132,7 @@ TARGETS = [
     Target("frames", "a lane's bytes, in pieces", TO_GATEWAY + TO_WORKER, cut,
            mutate=mutations.numbers),
     Target("lane", "a gateway's end of a lane", TO_GATEWAY, gateway, mutate=mutations.numbers),
-    Target("reception", "a worker's end of a lane", TO_WORKER, worker, mutate=mutations.numbers),
+    Target("direct server", "a worker's end of a lane", TO_WORKER, worker,
+           mutate=mutations.numbers),
     Target("handle", "handles of lent payloads", handles(), handle, mutate=in_handle),
 ]  # fmt: skip

@@ -171,7 +171,7 @@ async def test_a_letter_holds_what_was_lent(probe, arena):
     for worker in ("first", "second"):
         lease = await probe.lease(worker)
         assert lease.payload == LARGE
-        await probe.queue.forsake(FIRST.model, worker)
+        await probe.queue.release_leases_of(FIRST.model, worker)
     arena.take_back(loan)
 
     (letter,) = await letters.listed()

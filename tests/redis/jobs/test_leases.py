@@ -15,7 +15,7 @@ async def lost(probe, id_="a"):
     """A lease that its worker no longer has, and the lease of the job's present owner."""
     await probe.enqueue(id_)
     old = await probe.lease("worker-1")
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
     return old, await probe.lease("worker-2")
 
 

@@ -51,9 +51,9 @@ async def test_a_full_store_can_be_drained(full):
     assert await full.queue.give_back(FIRST.model, third.token, [third.id]) == [Held.FINE]
     await full.queue.cancel(FIRST.model, third.id)
     await full.lease("worker-2")
-    assert (await full.queue.forsake(FIRST.model, "worker-2")).requeued == 1
+    assert (await full.queue.release_leases_of(FIRST.model, "worker-2")).requeued == 1
     await full.lease("worker-2")
-    assert (await full.queue.forsake(FIRST.model, "worker-2")).dead == 1
+    assert (await full.queue.release_leases_of(FIRST.model, "worker-2")).dead == 1
     assert await full.ends() == {"success_count": 2, "cancelled": 1, "dead": 1}
 
 
