@@ -45,8 +45,9 @@ from penstock.workers.loading.warming import read_samples, warm_up
 from penstock.workers.run.execution import Execution
 from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.reshaping import Reshaping
-from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
+from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.python_runtime import PythonRuntime
+from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 from penstock.workers.serve.batch_times import write_regularly
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.direct_server import DirectServer
