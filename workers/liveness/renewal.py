@@ -69,11 +69,11 @@ class Renewal:
         with self._lock:
             self._held.update((work.lease.id, work) for work in works)
 
-    def release(self, works: Iterable[Work]) -> None:
+    def release(self, jobs: Iterable[str]) -> None:
         """Their leases have ended, or are about to."""
         with self._lock:
-            for work in works:
-                self._held.pop(work.lease.id, None)
+            for job in jobs:
+                self._held.pop(job, None)
 
     def begin(self, works: Iterable[Work]) -> None:
         """The next batch is of *works*: none of them is given back from now on."""
@@ -164,9 +164,9 @@ class Renewal:
                 behind=len(behind),
             )
         for token in {work.lease.token for work in behind}:
-            group = [work for work in behind if work.lease.token == token]
-            await queue.give_back(self._model, token, [work.lease.id for work in group])
-            self.release(group)
+            jobs = [work.lease.id for work in behind if work.lease.token == token]
+            await queue.give_back(self._model, token, jobs)
+            self.release(jobs)
 
     def _behind(self) -> list[Work]:
         """What the worker has not begun, and will not begin any more."""

@@ -13,8 +13,7 @@ from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.protos.heads import Heads
-from penstock.scheduler.jobs.types import ROUTE, Lease
-from penstock.transport.arena import is_handle
+from penstock.scheduler.jobs.types import ROUTE, Lease, Missing
 from penstock.workers.run.ensemble_step import EnsembleStep, ensemble_step_of
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work, custom_parameters
@@ -24,7 +23,7 @@ _MOST_FIELDS: Final = 4 * wire.MOST_FIELDS
 
 
 class PayloadLost(PenstockError):
-    """The store has the job and no longer its data."""
+    """The store no longer has the job's data."""
 
     code = Code.UNAVAILABLE
 
@@ -80,7 +79,7 @@ class Decoder:
 
         Raises:
             InvalidRequest: the payload is damaged, or lacks a tensor that the stage consumes.
-            PayloadLost: there is none, or only a handle of one.
+            PayloadLost: it is missing.
         """
         head, id_, raws = _taken_apart(lease.payload)
         known = self._known.get(head) or self._read(head)
@@ -144,11 +143,11 @@ def _parameters_key(head: pb.ModelInferRequest) -> Hashable:
     return tuple(sorted((name, type(value).__name__, value) for name, value in given))
 
 
-def _taken_apart(payload: bytes | memoryview | None) -> wire.Apart:
-    if payload is None:
-        raise PayloadLost("the request's data was lost in the queue; send it again")
-    if is_handle(payload):
-        raise PayloadOutOfReach("the request's data cannot be read from here")
+def _taken_apart(payload: bytes | memoryview | Missing) -> wire.Apart:
+    if payload is Missing.LOST:
+        raise PayloadLost(payload.value)
+    if payload is Missing.OUT_OF_REACH:
+        raise PayloadOutOfReach(payload.value)
     try:
         return wire.take_apart(payload, _MOST_FIELDS)
     except wire.Malformed as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.store.keys import StageRef
+from penstock.workers.run.decoding import Decoder
 from penstock.workers.serve.batching import BatchRules
 
 
@@ -38,3 +39,12 @@ class WorkerSpec:
     lease_ms: int
     inputs: tuple[pb.TensorSpec, ...] = ()
     states: Mapping[str, str] | None = None
+
+    def decoder(self) -> Decoder:
+        """What reads the stage's jobs."""
+        return Decoder(
+            self.consumes,
+            batched=self.batched,
+            optional=self.optional,
+            by_parameters=self.by_parameters,
+        )

@@ -161,9 +161,10 @@ class StreamingWorker(Worker):
         timing = Timing(infer_ns=time.perf_counter_ns() - began_ns)
         self._running = None
         if outcome is None:
-            self._results.retry([work], "its workers were stopped", _MOST_HAND_OVERS)
+            lease = work.lease
+            self._sink.retry(lease.token, [lease.id], "its workers were stopped", _MOST_HAND_OVERS)
         else:
-            self._results.end(work, outcome, rows, timing)
+            work.sink.settle(work.lease.token, rows, timing, [outcome])
         self._claim_ahead()
         self._begin()
 

@@ -23,20 +23,21 @@ from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease
 from penstock.scheduler.store.link import Link
 from penstock.workers.liveness.renewal import Renewal
-from penstock.workers.run.decoding import Decoder, PayloadLost
+from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.run.execution import Execution, Failure, Ran
-from penstock.workers.run.work import Work
+from penstock.workers.run.work import ResultSink, Work
 from penstock.workers.serve.batch_times import BatchTimes
 from penstock.workers.serve.batching import GuaranteedTurns, choose_batch, rows_to_claim
-from penstock.workers.serve.results import NO_TIME, JobResults, ResultSink
+from penstock.workers.serve.queue_sink import QueueSink
+from penstock.workers.serve.results import NO_TIME, JobResults
 from penstock.workers.serve.run_estimate import SHORT_S, RunEstimate
 from penstock.workers.serve.spec import WorkerSpec
 
 log = structlog.get_logger()
 
 _BACKOFF: Final = Backoff(0.2, 2.0)
-_LOT_S: Final = 0.004
-"""Who hands jobs over has to wait so long at most until they are done."""
+_MOST_HANDED_S: Final = 0.004
+"""All that is handed over at a time is done within this."""
 
 _ASLEEP_AFTER_S: Final = 0.0002
 """What waits in the queue has woken a worker by then."""
@@ -52,13 +53,10 @@ class Worker:
 
     Attributes:
         batch_times: how long its batches take.
-        takes_direct: whether gateways may hand it jobs while it sleeps.
+        may_be_handed: whether it takes jobs past the queue while it sleeps.
         on_sleep: is called when it goes to sleep.
         on_unsplittable: is called with the reason when a batch could not be split.
     """
-
-    DIRECT: Final = "lane "
-    """Begins the tokens of jobs that gateways handed over."""
 
     def __init__(
         self,
@@ -77,13 +75,9 @@ class Worker:
         self._execution = execution
         self._renewal = renewal
         self._device = device
-        self._decoder = Decoder(
-            spec.consumes,
-            batched=spec.batched,
-            optional=spec.optional,
-            by_parameters=spec.by_parameters,
-        )
-        self._results = JobResults(spec, queue, link, renewal)
+        self._decoder = spec.decoder()
+        self._sink = QueueSink(spec, queue, link, renewal)
+        self._results = JobResults(spec, self._sink)
         self._estimate = RunEstimate(
             inline=execution.any_thread and execution.fixed_work,
             fixed=execution.fixed_rows,
@@ -96,7 +90,7 @@ class Worker:
         self._draining = False
         self._told = ""
         self._sleeps_since_s: float | None = None
-        self.takes_direct = self._estimate.inline and _needs_no_queue(spec)
+        self.may_be_handed = self._estimate.inline and _needs_no_queue(spec)
         self.on_sleep: Callable[[], None] | None = None
         self.on_unsplittable: Callable[[str], None] | None = None
         self._nonces = count()
@@ -144,7 +138,7 @@ class Worker:
         finally:
             unbegun, self._staged = self._staged, []
             self._results.give_back(work for work in unbegun if not work.given_back)
-            await self._results.written()
+            await self._sink.written()
 
     def stop_sharing(self, why: str) -> None:
         """From now on no two requests share a run: of *why*, for good."""
@@ -174,7 +168,7 @@ class Worker:
                 self._turns.took()
                 if self._running is None:
                     self.batch_times.claimed(time.perf_counter())
-                self._renewal.hold(self._stage(claim.leases))
+                self._renewal.hold(self._stage(claim.leases, self._sink))
                 self._begin()
             elif claim.wait_us:
                 # Looks before the time is over, since the batch may be full by then.
@@ -215,7 +209,7 @@ class Worker:
         self._claim_due = True
         self._room.set()
 
-    def _stage(self, leases: Sequence[Lease]) -> list[Work]:
+    def _stage(self, leases: Sequence[Lease], sink: ResultSink) -> list[Work]:
         spec, now_s = self._spec, time.monotonic()
         works: list[Work] = []
         for lease in leases:
@@ -223,13 +217,14 @@ class Worker:
                 work = self._decoder.decode(lease, now_s)
                 if work.ensemble_step is not None and spec.ref.stage == 0:
                     work.ensemble_step.check(work.tensors, spec.inputs, spec.rules.most_rows)
+                work.sink = sink
                 works.append(work)
             except (InvalidRequest, PayloadLost) as error:
-                self._results.refuse(lease, error)
+                self._results.refuse(lease, error, sink)
         self._staged += works
         return works
 
-    # direct jobs: those that gateways hand over while the worker sleeps
+    # jobs that somebody hands over while the worker sleeps
 
     def is_asleep(self) -> bool:
         """Whether it has nothing to do, and nothing waits in its queue."""
@@ -238,28 +233,23 @@ class Worker:
             return False
         return time.perf_counter() - since_s > _ASLEEP_AFTER_S
 
-    def direct_rows(self) -> int:
+    def rows_at_once(self) -> int:
         """How many rows at a time may be handed over; none where even one takes long."""
         if self._draining or self._estimate.rows_within(SHORT_S) == 0:
             return 0
-        return min(self._estimate.rows_within(_LOT_S), self._spec.rules.most_rows)
+        return min(self._estimate.rows_within(_MOST_HANDED_S), self._spec.rules.most_rows)
 
-    def answer_directly(self, token: str, sink: ResultSink | None) -> None:
-        """Jobs with this *token*, which begins with `DIRECT`, are *sink*'s."""
-        if sink is None and self._running is None and not self._staged:
-            # None of them is left.
-            self._results.sinks.pop(token, None)
-        else:
-            self._results.sinks[token] = sink
-
-    def take(self, leases: Sequence[Lease]) -> None:
-        """Begin jobs that were handed over while `is_asleep`."""
+    def take(self, leases: Sequence[Lease], sink: ResultSink) -> bool:
+        """Begin jobs whose results *sink* hears; or leave them, unless `is_asleep`."""
+        if not self.is_asleep():
+            return False
         self.batch_times.claimed(time.perf_counter())
-        self._stage(leases)
+        self._stage(leases, sink)
         if not self._estimate.fixed:
-            self._staged, long = self._estimate.without_long(self._staged, _LOT_S)
+            self._staged, long = self._estimate.without_long(self._staged, _MOST_HANDED_S)
             self._results.give_back(long)
         self._begin()
+        return True
 
     def _fall_asleep(self) -> None:
         self._sleeps_since_s = time.perf_counter()

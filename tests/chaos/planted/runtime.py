@@ -81,9 +81,9 @@ LONG_RUNS = [
     ),
     Mutant(
         "device: the gateway that handed over what it broke on hears an orderly end",
-        "workers/serve/results.py",
-        "                sink.break_off()\n",
-        "                pass\n",
+        "workers/serve/direct_server.py",
+        "            self._transport.close()\n            self._transport = None\n",
+        "            pass\n",
         WORKER + "test_the_gateway_that_handed_it_over_hears_it_as_a_death",
     ),
 ]

@@ -77,13 +77,10 @@ def gateway(data):
 
 
 def worker(data):
-    taken = []
     held = SimpleNamespace(
-        is_asleep=lambda: True,
-        take=taken.extend,
-        direct_rows=lambda: 8,
-        answer_directly=lambda *_: None,
-        takes_direct=True,
+        take=lambda leases, _: len(leases) % 2 == 0,
+        rows_at_once=lambda: 8,
+        may_be_handed=True,
     )
     counters = SimpleNamespace(tell=lambda then=None: then and then(), add=lambda *_: None)
     caller = direct_server._Caller(direct_server.DirectServer(held, counters), 1)

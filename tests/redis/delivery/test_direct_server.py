@@ -198,6 +198,14 @@ async def test_a_worker_that_ends_finishes_what_it_runs_and_nothing_more(redis_u
         call(at_work.direct_server.name)
 
 
+async def test_a_gateway_that_gives_a_number_twice_is_hung_up_on(at_work):
+    caller = await at_work.connected(Caller())
+    await at_work.asleep()
+    caller.hand((1, payload(1)), (1, payload(2)))
+
+    await until(lambda: caller.lost)
+
+
 async def test_it_tells_when_all_is_counted(at_work):
     caller = await at_work.connected(Caller())
     await at_work.asleep()

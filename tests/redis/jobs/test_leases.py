@@ -287,9 +287,9 @@ async def test_the_limit_of_waiting_is_for_the_first_stage_alone(probe):
 
 async def test_activations_count_in_place_of_the_input(probe):
     limits = QueueLimits(payload_bytes=100)
-    await probe.enqueue("a", payload=bytes(100), limits=limits)
+    await probe.enqueue("a", payload=b"x" * 100, limits=limits)
     lease = await probe.lease()
-    await probe.queue.advance(lease.token, SECOND, Timing(), [("a", bytes(30))])
+    await probe.queue.advance(lease.token, SECOND, Timing(), [("a", b"x" * 30)])
     volume = f"{FIRST.model}:{FIRST.version}"
 
     assert await probe.command("HGET", probe.keys.volume, volume) == b"30"

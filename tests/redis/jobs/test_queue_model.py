@@ -144,7 +144,7 @@ class QueueMachine(RuleBasedStateMachine):
                 "priority": want["priority"],
                 "rows": want["rows"],
                 "ttl_ms": LONG_MS + APART_MS * (want["urgency"] * 1000 + len(self._ids)),
-                "payload": bytes(want["size"]),
+                "payload": b"x" * want["size"],
             }
             ours.append(job(id_, ref=as_ref(queue), **facts))
             limited = limits.payload_bytes > 0
