@@ -26,7 +26,7 @@ from penstock.process.lifetime import rest_collector, stop_signals, write_ready
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.scheduler.jobs.direct import Notes
+from penstock.scheduler.jobs.direct import DirectCounters
 from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.artifact_facts import ArtifactFacts
 from penstock.scheduler.registry.load_requests import Wishes
@@ -39,17 +39,18 @@ from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.loading.batch_proof import needs_proof, prove
-from penstock.workers.loading.verified import Copy, wait_for_copy
+from penstock.workers.loading.verify import Copy, wait_for_copy
 from penstock.workers.loading.warming import read_samples, warm_up
 from penstock.workers.run.execution import Execution
 from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.reshaping import Reshaping
-from penstock.workers.runtimes import DeviceRef, Runtime, open_runtime
+from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.python_runtime import PythonRuntime
-from penstock.workers.serve.batch_times import tell_regularly
+from penstock.workers.runtimes.runtime import DeviceRef, Runtime
+from penstock.workers.serve.batch_times import write_regularly
 from penstock.workers.serve.batching import BatchRules
-from penstock.workers.serve.direct_server import Reception
-from penstock.workers.serve.spec import Duty
+from penstock.workers.serve.direct_server import DirectServer
+from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.streaming import StreamingWorker
 from penstock.workers.serve.worker import DeviceBroken, Worker
 
@@ -108,30 +109,32 @@ async def _load_and_work(
         log.error("the shard cannot be loaded", reason=str(error))  # noqa: TRY400
         await heartbeat.become(pb.WORKER_STATE_FAILED, reason=str(error))
         return CANNOT_LOAD
-    duty = _duty(settings, heartbeat.record, loaded)
+    spec = _spec(settings, heartbeat.record, loaded)
     link = links.blocking(queue.keys_of(settings.model).tag)
     with Renewal(
         settings.redis, settings.model, settings.lease_ms, run_limit_s=settings.run_limit_s
     ) as renewal:
-        worker = _worker(loaded, duty, queue, link, renewal, device)
-        reception = Reception(worker, Notes(queue, duty.ref, duty.boot_id))
-        async with reception.open(duty.boot_id):
+        worker = _worker(loaded, spec, queue, link, renewal, device)
+        direct_server = DirectServer(worker, DirectCounters(queue, spec.ref, spec.boot_id))
+        async with direct_server.open(spec.boot_id):
             _heed_unsplittable(heartbeat, worker)
-            heartbeat.record.lane = reception.name
+            heartbeat.record.lane = direct_server.name
             await heartbeat.become(pb.WORKER_STATE_READY)
             log.info("ready", shard=loaded.stage.artifact, device=settings.device)
             rest_collector()
             write_ready(settings.ready_file, heartbeat.record.id)
-            tell = partial(tell_regularly, worker.tempo, queue, settings.model, duty.boot_id)
-            telling = asyncio.create_task(supervise("tempo", tell))
+            write = partial(
+                write_regularly, worker.batch_times, queue, settings.model, spec.boot_id
+            )
+            writing = asyncio.create_task(supervise("batch times", write))
             try:
                 await worker.run(stop)
             except DeviceBroken as error:
                 log.error("the device no longer runs the shard", reason=str(error))  # noqa: TRY400
                 return BROKEN
             finally:
-                telling.cancel()
-                await asyncio.gather(telling, return_exceptions=True)
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
     await asyncio.get_running_loop().run_in_executor(device, loaded.runtime.close)
     return DRAINED
 
@@ -249,7 +252,7 @@ def _execution(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Exe
 
 def _worker(
     loaded: _Loaded,
-    duty: Duty,
+    spec: WorkerSpec,
     queue: Queue,
     link: Link,
     renewal: Renewal,
@@ -257,19 +260,19 @@ def _worker(
 ) -> Worker:
     execution = loaded.execution
     if isinstance(execution, PythonExecution) and is_decoupled(loaded.deployment.config):
-        return StreamingWorker(duty, queue, link, execution, renewal, device)
-    return Worker(duty, queue, link, execution, renewal, device)
+        return StreamingWorker(spec, queue, link, execution, renewal, device)
+    return Worker(spec, queue, link, execution, renewal, device)
 
 
-def _duty(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Duty:
+def _spec(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> WorkerSpec:
     plan, config = loaded.deployment.stages[settings.stage], loaded.deployment.config
     last = settings.stage == len(loaded.deployment.stages) - 1
     sequences = loaded.deployment.sequences
-    return Duty(
+    return WorkerSpec(
         ref=StageRef(settings.model, settings.version, settings.stage, record.generation),
         last=last,
         boot_id=record.boot_id,
-        waypoint=f"stage {settings.stage} worker {record.node}:{record.pid}",
+        hop_name=f"stage {settings.stage} worker {record.node}:{record.pid}",
         consumes=tuple(plan.consumes),
         # Of a sequence's state only the next request is told.
         keeps=tuple(spec.name for spec in loaded.deployment.outputs) if last else tuple(plan.keeps),

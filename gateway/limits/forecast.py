@@ -27,29 +27,31 @@ class Speed:
     batch_s: float
 
 
-def speed_of(tempos: Sequence[Mapping[int, float]], most_rows: int, rows: float) -> Speed | None:
+def speed_of(
+    batch_times: Sequence[Mapping[int, float]], most_rows: int, rows: float
+) -> Speed | None:
     """The speed of a stage's live workers together; None while none of them is measured.
 
     Args:
-        tempos: of each worker: rows of a batch -> seconds; empty where it is not known, which
+        batch_times: of each worker: rows of a batch -> seconds; empty where it is not known, which
             is then taken for the fastest that is.
         most_rows: that share a batch; 0 where jobs run one by one.
         rows: of a job, on the average.
     """
     wanted = most_rows or rows
-    known = [_batch_s(tempo, wanted) for tempo in tempos if tempo]
+    known = [_batch_s(times, wanted) for times in batch_times if times]
     if not known:
         return None
     fastest_s = min(known)
-    times_s = known + [fastest_s] * (len(tempos) - len(known))
+    times_s = known + [fastest_s] * (len(batch_times) - len(known))
     jobs = max(1.0, most_rows / max(rows, 1.0))
     return Speed(sum(jobs / took_s for took_s in times_s), fastest_s)
 
 
-def _batch_s(tempo: Mapping[int, float], rows: float) -> float:
+def _batch_s(times: Mapping[int, float], rows: float) -> float:
     """What a batch of so many rows takes at least: as long as the largest that is no larger."""
-    smaller = [size for size in tempo if size <= rows]
-    return max(1e-6, tempo[max(smaller)] if smaller else min(tempo.values()))
+    smaller = [size for size in times if size <= rows]
+    return max(1e-6, times[max(smaller)] if smaller else min(times.values()))
 
 
 @dataclass(frozen=True, slots=True)

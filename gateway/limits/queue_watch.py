@@ -19,7 +19,7 @@ from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.observe.queue_samples import Waiting, tempos_of, waiting_in
+from penstock.scheduler.observe.queue_samples import Waiting, batch_times_of, waiting_in
 from penstock.scheduler.registry.snapshot import stage_of
 
 log = structlog.get_logger()
@@ -94,10 +94,12 @@ class Lookout:
         if not ids:
             return [None] * len(waiting)
         (first, *_) = waiting
-        tempos = dict(zip(ids, await tempos_of(self._queue, first.model, ids), strict=True))
+        batch_times = dict(
+            zip(ids, await batch_times_of(self._queue, first.model, ids), strict=True)
+        )
         most_rows = config.max_batch_size if config.HasField("dynamic_batching") else 0
         return [
-            speed_of([tempos[id_] for id_ in group], most_rows, one.rows)
+            speed_of([batch_times[id_] for id_ in group], most_rows, one.rows)
             for group, one in zip(workers, waiting.values(), strict=True)
         ]
 

@@ -25,7 +25,7 @@ TELL_AFTER_S: Final = 0.02
 """How much later the store hears of jobs that have ended, unless somebody asks."""
 
 
-class Noted(NamedTuple):
+class EndedJob(NamedTuple):
     """A direct job that has ended.
 
     Attributes:
@@ -40,11 +40,11 @@ class Noted(NamedTuple):
     took_us: int
 
 
-_Batch = tuple[int, Timing, Sequence[Noted]]
+_Batch = tuple[int, Timing, Sequence[EndedJob]]
 """Its rows, its time, and its jobs."""
 
 
-class Notes:
+class DirectCounters:
     """Counts the direct jobs of one worker in the statistics of its model version."""
 
     def __init__(self, queue: Queue, ref: StageRef, worker: str) -> None:
@@ -58,7 +58,7 @@ class Notes:
         self._timer: asyncio.TimerHandle | None = None
         self._uncounted: list[_Batch] = []
 
-    def add(self, rows: int, timing: Timing, jobs: Sequence[Noted]) -> None:
+    def add(self, rows: int, timing: Timing, jobs: Sequence[EndedJob]) -> None:
         """Count jobs of a batch of *rows* rows, 0 if nothing was computed.
 
         As in Triton, the batch's time is the time of each of its jobs. It costs a lone caller no
@@ -107,10 +107,10 @@ def _totals(batches: Iterable[_Batch]) -> list[int]:
     jobs = successes = success_us = failures = fail_us = waited_us = rows_of_all = 0
     times = Timing()
     sizes: dict[int, list[int]] = {}
-    for rows, timing, noted in batches:
-        jobs += len(noted)
+    for rows, timing, ended in batches:
+        jobs += len(ended)
         succeeded = 0
-        for code, rows_of_job, job_waited_us, took_us in noted:
+        for code, rows_of_job, job_waited_us, took_us in ended:
             if code is not Code.OK:
                 failures += 1
                 fail_us += took_us

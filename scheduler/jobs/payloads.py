@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from penstock.scheduler.jobs.types import Lease, NewJob
+from penstock.scheduler.jobs.types import Lease, Missing, NewJob
 from penstock.scheduler.store.link import Link
 from penstock.transport.arena import ArenaReader, OutOfReach, is_handle
 
@@ -73,7 +73,7 @@ def set_beside(link: Link, key: str, payload: bytes, ttl_ms: int, *, once: bool 
 async def with_payloads(
     link: Link, jobs: str, leases: Sequence[Lease], places: Sequence[bytes], arenas: ArenaReader
 ) -> list[Lease]:
-    """*leases*, with the payloads that lie elsewhere; a handle that nobody can read stays one.
+    """*leases*, with the payloads that lie elsewhere.
 
     Args:
         jobs: the family of jobs' keys.
@@ -82,7 +82,9 @@ async def with_payloads(
     names = [f"{jobs}{one.id}{at.decode()}" for one, at in zip(leases, places, strict=True) if at]
     payloads = iter(await asyncio.gather(*(link.submit("GET", name) for name in names)))
     return [
-        one._replace(payload=next(payloads)) if at else await _with_lent(link, jobs, one, arenas)
+        one._replace(payload=next(payloads) or Missing.LOST)
+        if at
+        else await _with_lent(link, jobs, one, arenas)
         for one, at in zip(leases, places, strict=True)
     ]
 
@@ -95,7 +97,7 @@ async def _with_lent(link: Link, jobs: str, lease: Lease, arenas: ArenaReader) -
         payload = arenas.read(lease.payload)
     except OutOfReach as error:
         log.warning("a payload is out of reach", job=lease.id, why=str(error))
-        return lease
+        return lease._replace(payload=Missing.OUT_OF_REACH)
     if lease.alone:
         # It may end its worker once more, and then belongs to its letter (set_aside.lua).
         ttl_ms = max(1, lease.remaining_ms) + _GRACE_MS

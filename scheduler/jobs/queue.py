@@ -421,7 +421,7 @@ class Queue(JobLookup):
         )
         return Reaped(*counts), onward
 
-    async def forsake(self, model: str, boot_id: str) -> Reaped:
+    async def release_leases_of(self, model: str, boot_id: str) -> Reaped:
         """A worker's process is known to have ended: others get its jobs now."""
         partition, died = partition_of(model, self.partitions), f"{boot_id}."
         found, cursor = await self._reap(partition, _MOST_REAPED, GATEWAY_MS, died, b"0")

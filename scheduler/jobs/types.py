@@ -1,7 +1,7 @@
 """Jobs as they travel: into the queue, to a worker, and out again. Values only."""
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import NamedTuple
 
 from penstock.errors import Code
@@ -83,6 +83,13 @@ class NewJob(NamedTuple):
         return (self.ref.model, *(ref.model for ref in self.later))
 
 
+class Missing(Enum):
+    """Why a worker that has a job does not have its payload."""
+
+    LOST = "the request's data was lost in the queue; send it again"
+    OUT_OF_REACH = "the request's data cannot be read from here"
+
+
 class Lease(NamedTuple):
     """A worker's time-bounded right to a job.
 
@@ -90,9 +97,7 @@ class Lease(NamedTuple):
         remaining_ms: to the deadline, when it was claimed.
         alone: it was in a batch that ended its worker, and must run by itself.
         wait_us: microseconds in queues so far.
-        payload: a serialized ModelInferRequest; None when it was large and is lost. A handle of
-            one (`penstock.transport.arena`) where this process cannot read what it stands for; a
-            view of one where it lies in another's memory.
+        payload: a serialized ModelInferRequest, or a view of one in another process's memory.
     """
 
     id: str
@@ -103,7 +108,7 @@ class Lease(NamedTuple):
     alone: bool
     wait_us: int
     gateway: str
-    payload: bytes | memoryview | None
+    payload: bytes | memoryview | Missing
 
 
 @dataclass(frozen=True, slots=True)

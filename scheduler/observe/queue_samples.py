@@ -17,7 +17,7 @@ _OUTLOOK = scripts.load("outlook")
 MARKS: Final = 17
 """Jobs of a queue whose place in the order is read, evenly spaced, first and last included."""
 
-_TEMPO_MS: Final = 60_000
+_BATCH_TIMES_MS: Final = 60_000
 
 PLACE: Final = 4398046511104
 LAST_LEVEL: Final = 1023
@@ -55,16 +55,20 @@ async def waiting_in(queue: Queue, refs: Sequence[StageRef]) -> dict[StageRef, W
     }
 
 
-async def tell_tempo(queue: Queue, model: str, boot_id: str, seconds: Mapping[int, float]) -> None:
+async def write_batch_times(
+    queue: Queue, model: str, boot_id: str, seconds: Mapping[int, float]
+) -> None:
     """Write down what a worker measured: rows of a batch -> seconds."""
     text = " ".join(f"{rows}:{took_s * 1e6:.0f}" for rows, took_s in seconds.items())
-    key = queue.keys_of(model).tempos + boot_id
-    await queue.link_of(model).command("SET", key, text, "PX", _TEMPO_MS)
+    key = queue.keys_of(model).batch_times + boot_id
+    await queue.link_of(model).command("SET", key, text, "PX", _BATCH_TIMES_MS)
 
 
-async def tempos_of(queue: Queue, model: str, boot_ids: Sequence[str]) -> list[dict[int, float]]:
+async def batch_times_of(
+    queue: Queue, model: str, boot_ids: Sequence[str]
+) -> list[dict[int, float]]:
     """What each of these workers measured; empty where it is not known."""
-    start = queue.keys_of(model).tempos
+    start = queue.keys_of(model).batch_times
     found = await queue.link_of(model).command("MGET", *(start + id_ for id_ in boot_ids))
     return [_seconds(text or b"") for text in found]
 

@@ -49,7 +49,7 @@ class PartitionKeys:
         self.claims = start + "claim:"
         self.noted = start + "noted:"
         self.letters = start + "letter:"
-        self.tempos = start + "tempo:"
+        self.batch_times = start + "tempo:"
         # Among the replies, so that whatever ends a job finds them there (lua/lib/share.lua).
         self.shared = start + "reply:~"
         self.kept = start + "reply:="

@@ -282,9 +282,9 @@ MUTANTS = [
     Mutant(
         "a node does not give away what its dead worker held",
         "workers/node/supervisor.py",
-        "        await _tried(self._office.forsake(self._record.model, self._record.boot_id))\n",
+        "        await _tried(self._cluster.release_leases_of(record.model, record.boot_id))\n",
         "",
-        "tests/cluster/faults/test_worker_supervisor.py::test_a_worker_that_is_killed_is_mourned_and_started_again",
+        "tests/cluster/faults/test_worker_supervisor.py::test_a_worker_that_is_killed_gives_up_its_jobs_and_is_started_again",
     ),
     Mutant(
         "claim keeps no record of what it gave",

@@ -202,7 +202,7 @@ class QueueModel:
             job.state = "delayed"
         return FINE
 
-    def forsake(self, worker):
+    def release_leases_of(self, worker):
         """How many of the worker's jobs were queued again, and how many set aside."""
         before = self.counts["requeued"], self.counts["dead"]
         for job in list(self.jobs.values()):

@@ -1,7 +1,7 @@
 """Renewal: keeps a worker's leases alive, from a thread and a connection of its own.
 
 A long kernel, or a computation on the event loop, cannot make a live worker lose its jobs. The
-thread also watches the batch that runs: where it takes much longer than was foreseen, what the
+thread also watches the batch that runs: where it takes much longer than expected, what the
 worker has behind it goes back to the queue, for others; where it makes no progress for too long,
 the process ends, so that its jobs go to another worker and the node starts a new one.
 """
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 _AGAIN_S: Final = 0.1
 _LATE_S: Final = 1.0
 _LATE_TIMES: Final = 4.0
-"""A batch is late when it takes a second and so many times as long as was foreseen."""
+"""A batch is late when it takes a second and so many times as long as expected."""
 
 _LONGEST_PAUSE_S: Final = 2.0
 
@@ -48,7 +48,7 @@ class Renewal:
         self._held: dict[str, Work] = {}
         self._current: object = None
         self._told: object = None
-        self._foreseen_s = 0.0
+        self._expected_s = 0.0
         self._silence = Silence(most_step_s=2 * self._pause_s)
         self._running_s = 0.0
         self._loop = asyncio.new_event_loop()
@@ -68,11 +68,11 @@ class Renewal:
         with self._lock:
             self._held.update((work.lease.id, work) for work in works)
 
-    def release(self, works: Iterable[Work]) -> None:
+    def release(self, jobs: Iterable[str]) -> None:
         """Their leases have ended, or are about to."""
         with self._lock:
-            for work in works:
-                self._held.pop(work.lease.id, None)
+            for job in jobs:
+                self._held.pop(job, None)
 
     def begin(self, works: Iterable[Work]) -> None:
         """The next batch is of *works*: none of them is given back from now on."""
@@ -80,9 +80,9 @@ class Renewal:
             for work in works:
                 work.begun = True
 
-    def batch_begins(self, batch: object, foreseen_s: float | None = None) -> None:
+    def batch_begins(self, batch: object, expected_s: float | None = None) -> None:
         """*batch*, another object each time, starts to run, on whatever thread."""
-        self._foreseen_s = foreseen_s or 0.0
+        self._expected_s = expected_s or 0.0
         self._current = batch
 
     def batch_ends(self) -> None:
@@ -150,22 +150,22 @@ class Renewal:
 
     async def _look_at_batch(self, queue: Queue) -> None:
         """Give others what waits behind a batch that is late."""
-        run, foreseen_s = self._current, self._foreseen_s
-        if run is None or self._running_s <= _LATE_S + _LATE_TIMES * foreseen_s:
+        run, expected_s = self._current, self._expected_s
+        if run is None or self._running_s <= _LATE_S + _LATE_TIMES * expected_s:
             return
         behind = self._behind()
         if run is not self._told:
             self._told = run
             log.warning(
-                "a batch takes longer than was foreseen, others get what waits behind it",
+                "a batch takes longer than expected, others get what waits behind it",
                 seconds=round(self._running_s, 1),
-                foreseen_s=round(foreseen_s, 3),
+                expected_s=round(expected_s, 3),
                 behind=len(behind),
             )
         for token in {work.lease.token for work in behind}:
-            group = [work for work in behind if work.lease.token == token]
-            await queue.give_back(self._model, token, [work.lease.id for work in group])
-            self.release(group)
+            jobs = [work.lease.id for work in behind if work.lease.token == token]
+            await queue.give_back(self._model, token, jobs)
+            self.release(jobs)
 
     def _behind(self) -> list[Work]:
         """What the worker has not begun, and will not begin any more."""

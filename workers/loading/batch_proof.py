@@ -15,8 +15,8 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.tensors import Array, float32_from_bf16
 from penstock.workers.loading.batch_dimension import BatchDimension, NotProved, batch_dimension
-from penstock.workers.loading.made_up import ROUNDS, ROWS, picked, row_elements, rows_for
-from penstock.workers.runtimes import Runtime
+from penstock.workers.loading.trial_rows import ROUNDS, ROWS, picked, row_elements, rows_for
+from penstock.workers.runtimes.runtime import Runtime
 
 TOGETHER: Final = ((0, 1), (2, 1, 0))
 """The rows of each run that must equal runs of one row: two sizes, and two orders."""

@@ -23,8 +23,8 @@ from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.store.link import Links
 from penstock.settings import NodeSettings
 from penstock.workers.node.devices import devices_of_machine
-from penstock.workers.node.supervisor import Keeper
-from penstock.workers.node.worker_set import Crew
+from penstock.workers.node.supervisor import WorkerSupervisor
+from penstock.workers.node.worker_set import WorkerSet
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ async def run(settings: NodeSettings) -> None:
 
 
 class _Agent:
-    """One run of the agent; what its keepers tell the cluster goes through it."""
+    """One run of the agent; what its supervisors tell the cluster goes through it."""
 
     def __init__(
         self, settings: NodeSettings, record: pb.Node, registry: Registry, queue: Queue
@@ -62,7 +62,7 @@ class _Agent:
         self._record = record
         self._registry = registry
         self._queue = queue
-        self._crew = Crew(self._keeper_of)
+        self._workers = WorkerSet(self._supervisor_of)
 
     async def run(self, stop: asyncio.Event) -> None:
         await self._registry.announce(self._record)
@@ -72,7 +72,7 @@ class _Agent:
         write_ready(self._settings.ready_file, self._record.id)
         log.info("node is up", node=self._record.id, devices=len(self._record.devices))
         try:
-            await until_first(stop, announcing, following, self._crew.broken)
+            await until_first(stop, announcing, following, self._workers.broken)
         finally:
             following.cancel()
             await self._drain()
@@ -81,32 +81,32 @@ class _Agent:
         await leave(self._registry, self._record)
 
     async def announce(self, record: pb.Worker) -> None:
-        """For a keeper."""
+        """For a supervisor."""
         await self._registry.announce(record)
 
     async def recorded(self, id_: str) -> pb.Worker | None:
-        """For a keeper."""
+        """For a supervisor."""
         return (await self._registry.snapshot()).workers.get(id_)
 
-    async def forsake(self, model: str, boot_id: str) -> None:
-        """For a keeper."""
-        await self._queue.forsake(model, boot_id)
+    async def release_leases_of(self, model: str, boot_id: str) -> None:
+        """For a supervisor."""
+        await self._queue.release_leases_of(model, boot_id)
 
     async def _follow(self) -> None:
         async with contextlib.aclosing(steady(self._registry.watch())) as snapshots:
             async for snapshot in snapshots:
                 own = [p for p in snapshot.placements if p.node == self._record.id]
-                self._crew.follow(own)
+                self._workers.follow(own)
 
     async def _drain(self) -> None:
         """Workers end what they have begun; what they have not goes to other nodes."""
-        log.info("draining", workers=len(self._crew))
+        log.info("draining", workers=len(self._workers))
         # Announced within a second; the scheduler then places the workers elsewhere.
         self._record.draining = True
-        await self._crew.stop()
+        await self._workers.stop()
 
-    def _keeper_of(self, placement: pb.Placement) -> Keeper:
-        return Keeper(
+    def _supervisor_of(self, placement: pb.Placement) -> WorkerSupervisor:
+        return WorkerSupervisor(
             placement,
             self._command,
             self,
@@ -147,7 +147,7 @@ class _Agent:
         """Computing threads for one worker: those set, or an even share of the cores."""
         if self._settings.threads is not None:
             return self._settings.threads
-        return max(1, machine.cores() // max(1, self._crew.wanted_on_cpu))
+        return max(1, machine.cores() // max(1, self._workers.wanted_on_cpu))
 
 
 def _record(settings: NodeSettings) -> pb.Node:

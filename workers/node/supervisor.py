@@ -1,8 +1,8 @@
-"""The keeper: one placed worker over all its lives.
+"""The supervisor of one placed worker: starts it, watches it, and starts it again when it ends.
 
 It starts the process, sees it end, hands its jobs to others at once, and starts it again after a
-pause that grows while it keeps failing. While no process runs, the keeper speaks for the worker.
-A process that runs and gives no sign of life is killed (`listening`).
+pause that grows while it keeps failing. While no process runs, it announces the worker instead. A
+process that runs and gives no sign of life is killed (`heartbeat_pipe`).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import worker_id
 from penstock.settings import WORKER_SILENCE_S
 from penstock.workers.liveness.exits import CANNOT_LOAD, SILENT, reason_of
-from penstock.workers.liveness.listening import listening, until_silent
+from penstock.workers.liveness.heartbeat_pipe import heartbeat_pipe, until_silent
 
 log = structlog.get_logger()
 
@@ -30,13 +30,13 @@ STOP_S: Final = 15.0
 """How long a worker may take to end what it has begun, before it is killed."""
 
 STEADY_S: Final = 10.0
-"""Who lived longer than this before it ended is started again without a long pause."""
+"""A worker that lived longer than this before it ended is started again without a long pause."""
 
-_SPEAK_EVERY_S: Final = 1.0
+_ANNOUNCE_EVERY_S: Final = 1.0
 
 
-class Office(Protocol):
-    """What a keeper tells the cluster."""
+class ClusterPort(Protocol):
+    """What a supervisor tells the cluster."""
 
     async def announce(self, record: pb.Worker) -> None:
         """Say what becomes of the worker, in its place."""
@@ -44,7 +44,7 @@ class Office(Protocol):
     async def recorded(self, id_: str) -> pb.Worker | None:
         """What the worker said of itself last."""
 
-    async def forsake(self, model: str, boot_id: str) -> None:
+    async def release_leases_of(self, model: str, boot_id: str) -> None:
         """The process with this boot id has ended: others get its jobs now."""
 
 
@@ -52,14 +52,14 @@ Command = Callable[[pb.Worker, pb.Placement], list[str]]
 """The command line that runs a worker."""
 
 
-class Keeper:
+class WorkerSupervisor:
     """Keeps the worker of *placement* running."""
 
     def __init__(
         self,
         placement: pb.Placement,
         command: Command,
-        office: Office,
+        cluster: ClusterPort,
         *,
         environment: Mapping[str, str] | None = None,
         stop_s: float = STOP_S,
@@ -68,7 +68,7 @@ class Keeper:
         """*environment* is the worker's; None for this process's."""
         self.placement = placement
         self._command = command
-        self._office = office
+        self._cluster = cluster
         self._environment = environment
         self._stop_s = stop_s
         self._silence_s = silence_s
@@ -87,9 +87,8 @@ class Keeper:
         )
 
     def __repr__(self) -> str:
-        return (
-            f"Keeper({self._record.id}, pid {self._record.pid}, {self._record.restarts} restarts)"
-        )
+        record = self._record
+        return f"WorkerSupervisor({record.id}, pid {record.pid}, {record.restarts} restarts)"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep it running until *stop*, and then end it in order."""
@@ -100,8 +99,8 @@ class Keeper:
             if stop.is_set():
                 return
             pause_s = self._pause.after(status, loop.time() - started)
-            await self._mourn(status)
-            await self._speak_for(pause_s, stop)
+            await self._on_exit(status)
+            await self._announce_while_down(pause_s, stop)
             self._record.restarts += 1
 
     async def _live(self, stop: asyncio.Event) -> int:
@@ -109,17 +108,17 @@ class Keeper:
         self._record.boot_id = uuid.uuid4().hex[:16]
         self._record.state, self._record.reason = pb.WORKER_STATE_LOADING, ""
         self._was_silent = False
-        with listening(self._environment) as (heard, environment, given):
+        with heartbeat_pipe(self._environment) as (read_end, environment, inherited):
             process = await asyncio.create_subprocess_exec(
                 *self._command(self._record, self.placement),
                 stdin=asyncio.subprocess.DEVNULL,
                 # Ctrl-C in the terminal is for the node, which ends its workers in order.
                 start_new_session=True,
                 env=environment,
-                pass_fds=given,
+                pass_fds=inherited,
             )
             self._record.pid = process.pid
-            silent = asyncio.create_task(until_silent(heard, self._silence_s))
+            silent = asyncio.create_task(until_silent(read_end, self._silence_s))
             try:
                 return await self._until_ended(process, silent, stop)
             finally:
@@ -147,11 +146,12 @@ class Keeper:
             if process.returncode is None:
                 process.kill()
 
-    async def _mourn(self, status: int) -> None:
+    async def _on_exit(self, status: int) -> None:
         """Give the dead process's jobs to others, and say why it ended."""
-        await _tried(self._office.forsake(self._record.model, self._record.boot_id))
+        record = self._record
+        await _tried(self._cluster.release_leases_of(record.model, record.boot_id))
         if status == CANNOT_LOAD:
-            said = await _tried(self._office.recorded(self._record.id))
+            said = await _tried(self._cluster.recorded(self._record.id))
             self._record.state = pb.WORKER_STATE_FAILED
             self._record.reason = said.reason if said and said.reason else reason_of(status)
         else:
@@ -160,17 +160,17 @@ class Keeper:
         self._record.pid = 0
         log.warning("worker ended", worker=self._record.id, reason=self._record.reason)
 
-    async def _speak_for(self, seconds: float, stop: asyncio.Event) -> None:
+    async def _announce_while_down(self, seconds: float, stop: asyncio.Event) -> None:
         """Announce the record in the worker's place for so long, or until *stop*."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while not stop.is_set() and (left_s := until - loop.time()) > 0:
             await self._announce()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), min(left_s, _SPEAK_EVERY_S))
+                await asyncio.wait_for(stop.wait(), min(left_s, _ANNOUNCE_EVERY_S))
 
     async def _announce(self) -> None:
-        await _tried(self._office.announce(self._record))
+        await _tried(self._cluster.announce(self._record))
 
 
 class _Pause:

@@ -1,4 +1,4 @@
-"""The crew: the workers of one node, kept equal to what is placed there."""
+"""The workers of one node, kept equal to what is placed there."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -8,38 +8,38 @@ import structlog
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import worker_id
-from penstock.workers.node.supervisor import Keeper
+from penstock.workers.node.supervisor import WorkerSupervisor
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Post:
-    keeper: Keeper
+class _Entry:
+    supervisor: WorkerSupervisor
     task: "asyncio.Task[None]"
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Crew:
+class WorkerSet:
     """The workers of one node.
 
     Attributes:
-        broken: fails when a keeper does, which is a defect.
+        broken: fails when a supervisor does, which is a defect.
     """
 
-    def __init__(self, keeper_of: Callable[[pb.Placement], Keeper]) -> None:
-        """*keeper_of* makes the keeper of a placement; the crew runs it."""
-        self._keeper_of = keeper_of
-        self._posts: dict[str, _Post] = {}
+    def __init__(self, supervisor_of: Callable[[pb.Placement], WorkerSupervisor]) -> None:
+        """*supervisor_of* makes the supervisor of a placement; the set runs it."""
+        self._supervisor_of = supervisor_of
+        self._entries: dict[str, _Entry] = {}
         self._wanted: dict[str, pb.Placement] = {}
         self._closed = False
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def __len__(self) -> int:
-        return len(self._posts)
+        return len(self._entries)
 
     def __repr__(self) -> str:
-        return f"Crew({len(self)} workers, {len(self._wanted)} wanted)"
+        return f"WorkerSet({len(self)} workers, {len(self._wanted)} wanted)"
 
     @property
     def wanted_on_cpu(self) -> int:
@@ -52,34 +52,34 @@ class Crew:
         A worker whose placement changed is stopped first, and started anew once it has ended.
         """
         self._wanted = {worker_id(placement): placement for placement in placements}
-        for id_, post in self._posts.items():
-            if post.keeper.placement != self._wanted.get(id_):
-                post.stop.set()
+        for id_, entry in self._entries.items():
+            if entry.supervisor.placement != self._wanted.get(id_):
+                entry.stop.set()
         self._start_missing()
 
     async def stop(self) -> None:
         """Stop all workers in order, and wait for their ends."""
         self._closed = True
-        for post in self._posts.values():
-            post.stop.set()
-        tasks = [post.task for post in self._posts.values()]
+        for entry in self._entries.values():
+            entry.stop.set()
+        tasks = [entry.task for entry in self._entries.values()]
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _start_missing(self) -> None:
         if self._closed:
             return
         for id_, placement in self._wanted.items():
-            if id_ not in self._posts:
-                self._start(id_, self._keeper_of(placement))
+            if id_ not in self._entries:
+                self._start(id_, self._supervisor_of(placement))
 
-    def _start(self, id_: str, keeper: Keeper) -> None:
+    def _start(self, id_: str, supervisor: WorkerSupervisor) -> None:
         stop = asyncio.Event()
-        task = asyncio.create_task(keeper.run(stop), name=f"keeper {id_}")
-        self._posts[id_] = _Post(keeper, task, stop)
+        task = asyncio.create_task(supervisor.run(stop), name=f"supervisor {id_}")
+        self._entries[id_] = _Entry(supervisor, task, stop)
         task.add_done_callback(lambda task: self._ended(id_, task))
 
     def _ended(self, id_: str, task: "asyncio.Task[None]") -> None:
-        del self._posts[id_]
+        del self._entries[id_]
         error = None if task.cancelled() else task.exception()
         if error is not None and not self.broken.done():
             self.broken.set_exception(error)

@@ -13,9 +13,8 @@ from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.protos.heads import Heads
-from penstock.scheduler.jobs.types import ROUTE, Lease
-from penstock.transport.arena import is_handle
-from penstock.workers.run.ensemble_step import Leg, leg_of
+from penstock.scheduler.jobs.types import ROUTE, Lease, Missing
+from penstock.workers.run.ensemble_step import EnsembleStep, ensemble_step_of
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work, custom_parameters
 
@@ -24,7 +23,7 @@ _MOST_FIELDS: Final = 4 * wire.MOST_FIELDS
 
 
 class PayloadLost(PenstockError):
-    """The store has the job and no longer its data."""
+    """The store no longer has the job's data."""
 
     code = Code.UNAVAILABLE
 
@@ -42,13 +41,13 @@ class _Known(NamedTuple):
         head: the request without its id and its tensors' bytes.
         tensors: name, datatype and shape of each.
         shape_key: equal for jobs that can run in one batch.
-        leg: of a job of an ensemble.
+        ensemble_step: of a job of an ensemble.
     """
 
     head: pb.ModelInferRequest
     tensors: list[tuple[str, str, tuple[int, ...]]]
     shape_key: Hashable
-    leg: Leg | None
+    ensemble_step: EnsembleStep | None
 
 
 class Decoder:
@@ -80,7 +79,7 @@ class Decoder:
 
         Raises:
             InvalidRequest: the payload is damaged, or lacks a tensor that the stage consumes.
-            PayloadLost: there is none, or only a handle of one.
+            PayloadLost: it is missing.
         """
         head, id_, raws = _taken_apart(lease.payload)
         known = self._known.get(head) or self._read(head)
@@ -91,19 +90,32 @@ class Decoder:
             for (name, datatype, shape), raw in zip(known.tensors, raws, strict=True)
         }
         ends_s = now_s + lease.remaining_ms / 1000
-        leg, key = known.leg, known.shape_key
-        if leg is None:
+        step, key = known.ensemble_step, known.shape_key
+        if step is None:
             return Work(lease, known.head, id_, tensors, key, ends_s)
-        boarded = leg.board(tensors)
-        return Work(lease, known.head, id_, boarded, key, ends_s, leg=leg, carried=tensors)
+        model_inputs = step.map_inputs(tensors)
+        return Work(
+            lease,
+            known.head,
+            id_,
+            model_inputs,
+            key,
+            ends_s,
+            ensemble_step=step,
+            ensemble_tensors=tensors,
+        )
 
     def _read(self, serialized: bytes) -> _Known:
         head = _parsed(serialized)
         told = [(entry.name, entry.datatype, tuple(entry.shape)) for entry in head.inputs]
-        leg = leg_of(head.parameters[ROUTE].string_param) if ROUTE in head.parameters else None
+        step = (
+            ensemble_step_of(head.parameters[ROUTE].string_param)
+            if ROUTE in head.parameters
+            else None
+        )
         tensors = {name: Tensor(datatype, shape, b"") for name, datatype, shape in told}
-        key = self._shape_key(head, tensors if leg is None else leg.board(tensors))
-        known = _Known(head, told, key, leg)
+        key = self._shape_key(head, tensors if step is None else step.map_inputs(tensors))
+        known = _Known(head, told, key, step)
         if all(name == ROUTE for name in head.parameters):
             self._known.remember(serialized, known)
         return known
@@ -131,11 +143,11 @@ def _parameters_key(head: pb.ModelInferRequest) -> Hashable:
     return tuple(sorted((name, type(value).__name__, value) for name, value in given))
 
 
-def _taken_apart(payload: bytes | memoryview | None) -> wire.Apart:
-    if payload is None:
-        raise PayloadLost("the request's data was lost in the queue; send it again")
-    if is_handle(payload):
-        raise PayloadOutOfReach("the request's data cannot be read from here")
+def _taken_apart(payload: bytes | memoryview | Missing) -> wire.Apart:
+    if payload is Missing.LOST:
+        raise PayloadLost(payload.value)
+    if payload is Missing.OUT_OF_REACH:
+        raise PayloadOutOfReach(payload.value)
     try:
         return wire.take_apart(payload, _MOST_FIELDS)
     except wire.Malformed as error:

@@ -26,24 +26,24 @@ def next_payload(
     work: Work,
     results: Mapping[str, Tensor],
     keeps: Sequence[str],
-    waypoint: str,
-    onward: str | None = None,
+    hop_name: str,
+    rest_of_route: str | None = None,
 ) -> bytes:
     """The request for the next stage: the tensors that *keeps* names, and the rest as it was.
 
     Args:
-        onward: the route from there, where an ensemble's next step begins.
+        rest_of_route: the route from there, where an ensemble's next step begins.
     """
     tail = pb.ModelInferRequest()
     tail.CopyFrom(work.head)
     tail.id = work.id
     del tail.inputs[:]
     if wants_path(work.head):
-        tail.parameters[PATH].string_param = path(work, waypoint)
+        tail.parameters[PATH].string_param = path(work, hop_name)
     if TRACE in work.head.parameters:
-        tail.parameters[TRACE].string_param = timings(work, waypoint)
-    if onward is not None:
-        tail.parameters[ROUTE].string_param = onward
+        tail.parameters[TRACE].string_param = timings(work, hop_name)
+    if rest_of_route is not None:
+        tail.parameters[ROUTE].string_param = rest_of_route
     keeps = [name for name in keeps if name in results or name in work.tensors]
     tensors = [results.get(name) or work.tensors[name] for name in keeps]
     parts: list[wire.Buffer] = [tail.SerializeToString()]
@@ -55,7 +55,7 @@ def next_payload(
 
 
 def reply(
-    work: Work, results: Mapping[str, Tensor], outputs: Sequence[str], version: int, waypoint: str
+    work: Work, results: Mapping[str, Tensor], outputs: Sequence[str], version: int, hop_name: str
 ) -> bytes:
     """The client's ModelInferResponse: raw outputs, those it asked for or else all."""
     head = work.head
@@ -66,24 +66,24 @@ def reply(
     if work.id or head.parameters:
         rest = pb.ModelInferResponse(id=work.id)
         if TRACE in head.parameters:
-            rest.parameters[TRACE].string_param = timings(work, waypoint)
+            rest.parameters[TRACE].string_param = timings(work, hop_name)
         if wants_path(head):
-            rest.parameters[PATH].string_param = path(work, waypoint)
+            rest.parameters[PATH].string_param = path(work, hop_name)
         parts.append(rest.SerializeToString())
     for tensor in tensors:
         parts += wire.raw_output_field(tensor.raw)
     return b"".join(parts)
 
 
-def end_of_parts(work: Work, version: int, waypoint: str, parts: int) -> bytes:
+def end_of_parts(work: Work, version: int, hop_name: str, parts: int) -> bytes:
     """The end of a reply in *parts*: a ModelInferResponse without outputs that counts them."""
     head = work.head
     end = pb.ModelInferResponse(id=work.id, model_name=head.model_name, model_version=str(version))
     end.parameters[PARTS].int64_param = parts
     if TRACE in head.parameters:
-        end.parameters[TRACE].string_param = timings(work, waypoint)
+        end.parameters[TRACE].string_param = timings(work, hop_name)
     if wants_path(head):
-        end.parameters[PATH].string_param = path(work, waypoint)
+        end.parameters[PATH].string_param = path(work, hop_name)
     return end.SerializeToString()
 
 
@@ -99,19 +99,19 @@ def state_after(work: Work, results: Mapping[str, Tensor], states: Mapping[str, 
     return b"".join(parts)
 
 
-def path(work: Work, waypoint: str) -> str:
-    """The way so far, from the gateway to *waypoint*."""
+def path(work: Work, hop_name: str) -> str:
+    """The way so far, from the gateway to *hop_name*."""
     so_far = work.head.parameters[PATH].string_param or work.lease.gateway
-    return f"{so_far} > {waypoint}"
+    return f"{so_far} > {hop_name}"
 
 
-def timings(work: Work, waypoint: str) -> str:
-    """What the workers of a traced request say so far, *waypoint* included (`jobs.TRACE`)."""
+def timings(work: Work, hop_name: str) -> str:
+    """What the workers of a traced request say so far, *hop_name* included (`jobs.TRACE`)."""
     before = json.loads(work.head.parameters[TRACE].string_param or "[]")
     staged_s = work.ends_s - work.lease.remaining_ms / 1000
     waited_us = work.lease.wait_us - sum(entry["queue_us"] for entry in before)
     work_us = int((time.monotonic() - staged_s) * 1e6)
-    return json.dumps([*before, {"step": waypoint, "queue_us": waited_us, "work_us": work_us}])
+    return json.dumps([*before, {"step": hop_name, "queue_us": waited_us, "work_us": work_us}])
 
 
 def split_results(

@@ -1,4 +1,4 @@
-"""Legs: one step of an ensemble, as the worker of that step's model has it.
+"""One step of an ensemble, as the worker of that step's model has it.
 
 A request for an ensemble carries the ensemble's tensors under the ensemble's names. Here the
 model's inputs are found among them, so that the worker runs the job together with all others; at
@@ -36,62 +36,71 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class EnsembleStep:
     """A step, and the way from there.
 
     Attributes:
-        onward: the rest of the route, as the next step's worker reads it; empty at the last step.
+        rest_of_route: as the next step's worker reads it; empty at the last step.
         outputs: the ensemble's, in order.
         bounds: what no queue on the way may exceed.
     """
 
-    step: pb.RouteStep
+    route_step: pb.RouteStep
     next_step: pb.RouteStep | None
-    onward: str
+    rest_of_route: str
     version: int
     outputs: tuple[str, ...]
     bounds: QueueLimits
 
-    def board(self, tensors: Tensors) -> dict[str, Tensor]:
+    def map_inputs(self, tensors: Tensors) -> dict[str, Tensor]:
         """The tensors that the job carries, as the model knows them."""
         found = {
-            name: tensors[tensor] for name, tensor in self.step.inputs.items() if tensor in tensors
+            name: tensors[tensor]
+            for name, tensor in self.route_step.inputs.items()
+            if tensor in tensors
         }
         for name, tensor in tensors.items():
             if name.startswith(_INSIDE):
                 found[name.removeprefix(_INSIDE)] = tensor
         return found
 
-    def alight(self, carried: Tensors, results: Tensors, boarded: Tensors) -> dict[str, Tensor]:
+    def map_outputs(
+        self, ensemble_tensors: Tensors, results: Tensors, model_inputs: Tensors
+    ) -> dict[str, Tensor]:
         """The ensemble's tensors once the step is done.
 
         Args:
-            carried: the tensors that came with the job.
+            ensemble_tensors: the tensors that came with the job.
             results: what the model's last stage wrote.
-            boarded: what it read, and what came with it from earlier stages.
+            model_inputs: what it read, and what came with it from earlier stages.
         """
         written = {
-            tensor: results.get(name) or boarded[name] for name, tensor in self.step.outputs.items()
+            tensor: results.get(name) or model_inputs[name]
+            for name, tensor in self.route_step.outputs.items()
         }
-        return {**carried, **written}
+        return {**ensemble_tensors, **written}
 
     def between(
-        self, carried: Tensors, results: Tensors, boarded: Tensors, keeps: Iterable[str]
+        self,
+        ensemble_tensors: Tensors,
+        results: Tensors,
+        model_inputs: Tensors,
+        keeps: Iterable[str],
     ) -> dict[str, Tensor]:
         """What travels from one stage of the step to the next.
 
         Args:
             keeps: the model's tensors that its later stages need.
         """
-        written = set(self.step.outputs.values())
-        needed = {tensor for tensor in self.step.keeps if tensor not in written}
+        written = set(self.route_step.outputs.values())
+        needed = {tensor for tensor in self.route_step.keeps if tensor not in written}
         inside: dict[str, Tensor] = {}
         for name in keeps:
-            if name in self.step.inputs:
-                needed.add(self.step.inputs[name])
+            if name in self.route_step.inputs:
+                needed.add(self.route_step.inputs[name])
             else:
-                inside[_INSIDE + name] = results.get(name) or boarded[name]
-        return {n: t for n, t in carried.items() if n in needed} | inside
+                inside[_INSIDE + name] = results.get(name) or model_inputs[name]
+        return {n: t for n, t in ensemble_tensors.items() if n in needed} | inside
 
     def move(
         self, job: str, head: ModelInferRequest, tensors: Tensors, payload: bytes
@@ -121,17 +130,17 @@ class Leg:
             payload=payload,
         )
 
-    def check(self, boarded: Tensors, inputs: Iterable[pb.TensorSpec], most_rows: int) -> None:
+    def check(self, model_inputs: Tensors, inputs: Iterable[pb.TensorSpec], most_rows: int) -> None:
         """Refuse what an earlier step wrote and this one cannot take, in Triton's words.
 
         Args:
-            boarded: the step's inputs.
+            model_inputs: what the step's model would read.
             inputs: what its model takes, with full shapes.
             most_rows: of one request.
         """
-        model, rows = self.step.model, set[int]()
+        model, rows = self.route_step.model, set[int]()
         for spec in inputs:
-            tensor = boarded.get(spec.name)
+            tensor = model_inputs.get(spec.name)
             if tensor is None:
                 continue
             if not fits(tensor.shape, spec.shape):
@@ -140,7 +149,7 @@ class Leg:
                     f"unexpected shape for input '{spec.name}' for model '{model}'. Expected "
                     f"{expected}, got {got}"
                 )
-            if self.step.batched:
+            if self.route_step.batched:
                 rows.add(tensor.shape[0])
             if len(rows) > 1:
                 raise self._refusal(
@@ -156,13 +165,13 @@ class Leg:
 
     def told(self, message: str) -> str:
         """A failure in this step, in words that name it."""
-        step = self.step
+        step = self.route_step
         named = message if f"'{step.model}'" in message else f"{message} (step '{step.model}')"
         return "".join(f"in ensemble '{name}', " for name in step.within) + named
 
 
 @kept(512)
-def leg_of(text: str) -> Leg:
+def ensemble_step_of(text: str) -> EnsembleStep:
     """The first step of a route, as it travels in a request's parameter.
 
     Raises:
@@ -177,11 +186,13 @@ def leg_of(text: str) -> Leg:
     rest = pb.Route()
     rest.CopyFrom(route)
     del rest.steps[0]
-    onward = b64encode(rest.SerializeToString(deterministic=True)).decode() if rest.steps else ""
-    return Leg(
-        step=route.steps[0],
+    rest_of_route = (
+        b64encode(rest.SerializeToString(deterministic=True)).decode() if rest.steps else ""
+    )
+    return EnsembleStep(
+        route_step=route.steps[0],
         next_step=rest.steps[0] if rest.steps else None,
-        onward=onward,
+        rest_of_route=rest_of_route,
         version=route.version,
         outputs=tuple(route.outputs),
         bounds=QueueLimits(route.most_jobs, route.most_bytes),

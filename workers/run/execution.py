@@ -17,7 +17,7 @@ from penstock.workers.run import encoding
 from penstock.workers.run.reshaping import Reshaping
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work
-from penstock.workers.runtimes import Runtime
+from penstock.workers.runtimes.runtime import Runtime
 
 Arrays = Mapping[str, Array]
 

@@ -1,12 +1,13 @@
 """Work: a claimed job, decoded, and what its request's parameters say."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Protocol
 
 from penstock.protos import grpc_service_pb2 as pb
-from penstock.scheduler.jobs.types import Lease
-from penstock.workers.run.ensemble_step import Leg
+from penstock.scheduler.jobs.types import Lease, Outcome, Timing
+from penstock.workers.run.ensemble_step import EnsembleStep
 from penstock.workers.run.tensor import Tensor
 
 PATH = "penstock_path"
@@ -28,6 +29,19 @@ _RESERVED_STARTS = ("triton_", "penstock_")
 _NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
 
+class ResultSink(Protocol):
+    """Where jobs came from, which hears what becomes of them; each call is about one claim."""
+
+    def settle(self, token: str, rows: int, timing: Timing, outcomes: Sequence[Outcome]) -> None:
+        """Jobs of a batch of *rows* rows have ended; 0 where nothing was computed."""
+
+    def give_back(self, token: str, jobs: Sequence[str]) -> None:
+        """Jobs were not begun."""
+
+    async def break_off(self) -> None:
+        """The device broke while it had the jobs that are left: one may have been the reason."""
+
+
 @dataclass(slots=True)
 class Work:
     """A claimed job, decoded.
@@ -41,8 +55,9 @@ class Work:
         revoked: it was cancelled, or its lease was lost; set by the renewal.
         given_back: others may have it, for the batch before it takes too long; so, too.
         begun: it is in a batch that runs or has run.
-        leg: of a job of an ensemble; its tensors are those that the model knows.
-        carried: the tensors that such a job came with, under the ensemble's names.
+        ensemble_step: of a job of an ensemble; its tensors are those that the model knows.
+        ensemble_tensors: the tensors that such a job came with, under the ensemble's names.
+        sink: hears what becomes of it; set by the worker that takes it.
     """
 
     lease: Lease
@@ -54,8 +69,9 @@ class Work:
     revoked: bool = False
     given_back: bool = False
     begun: bool = False
-    leg: Leg | None = None
-    carried: Mapping[str, Tensor] = field(default_factory=lambda: _NOTHING)
+    ensemble_step: EnsembleStep | None = None
+    ensemble_tensors: Mapping[str, Tensor] = field(default_factory=lambda: _NOTHING)
+    sink: ResultSink = field(init=False, repr=False, compare=False)
 
     @property
     def rows(self) -> int:

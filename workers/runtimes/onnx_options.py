@@ -12,8 +12,8 @@ import onnxruntime as ort
 
 from penstock.errors import ArtifactUnusable
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.workers.runtimes import DeviceRef
 from penstock.workers.runtimes.accelerator_options import CUDA_PARAMETERS, accelerator_options
+from penstock.workers.runtimes.runtime import DeviceRef
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"

@@ -13,9 +13,9 @@ from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.tensors import Array
-from penstock.workers.runtimes import DeviceRef, Dimensions, InputRejected
 from penstock.workers.runtimes.onnx_options import CUDA, providers, run_options, session_options
 from penstock.workers.runtimes.onnx_work import has_fixed_work
+from penstock.workers.runtimes.runtime import DeviceRef, Dimensions, InputRejected
 
 DATATYPES = {
     "tensor(bool)": "BOOL",

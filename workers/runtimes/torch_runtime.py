@@ -15,13 +15,13 @@ from torch.utils._pytree import tree_leaves
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2
 from penstock.tensors import NUMPY_TYPES, Array
-from penstock.workers.runtimes import DeviceRef, Dimensions, InputRejected
 from penstock.workers.runtimes.pt2_signature import (
     EXTRA_FILE,
     call_arguments,
     dimensions_of,
     signature_of,
 )
+from penstock.workers.runtimes.runtime import DeviceRef, Dimensions, InputRejected
 
 # numpy cannot hold bfloat16: its bits travel as int16.
 _HALF = {"BF16"}

@@ -1,4 +1,4 @@
-"""Tempo: how long a worker takes for a batch of each size, while it has enough to do.
+"""Batch times: how long a worker takes for a batch of each size, while it has enough to do.
 
 Measured from one batch's end to the next one's, so that what lies between them counts; a worker
 that slept in between is measured from the claim that woke it.
@@ -11,7 +11,7 @@ import structlog
 
 from penstock.errors import PenstockError
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.observe.queue_samples import tell_tempo
+from penstock.scheduler.observe.queue_samples import write_batch_times
 
 log = structlog.get_logger()
 
@@ -23,7 +23,7 @@ _MOST_SIZES: Final = 64
 _TELL_EVERY_S: Final = 0.25
 
 
-class Tempo:
+class BatchTimes:
     """Seconds by rows of a batch, smoothed; what got faster is believed sooner.
 
     Attributes:
@@ -58,13 +58,13 @@ class Tempo:
         return dict(sorted(self._seconds.items())[-_MOST_SIZES:])
 
 
-async def tell_regularly(tempo: Tempo, queue: Queue, model: str, boot_id: str) -> None:
+async def write_regularly(times: BatchTimes, queue: Queue, model: str, boot_id: str) -> None:
     """Write down what was measured four times a second, until cancelled, for gateways to read."""
     while True:
         await asyncio.sleep(_TELL_EVERY_S)
-        if not tempo.fresh:
+        if not times.fresh:
             continue
         try:
-            await tell_tempo(queue, model, boot_id, tempo.take())
+            await write_batch_times(queue, model, boot_id, times.take())
         except PenstockError as error:
-            log.debug("the tempo cannot be told", error=str(error))
+            log.debug("the batch times cannot be written", error=str(error))

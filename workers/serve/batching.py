@@ -160,8 +160,8 @@ class GuaranteedTurns:
         self._claims += 1
 
 
-class Pace:
-    """Foresees when the running batch ends, so that the next one is claimed just before.
+class BatchTimeEstimate:
+    """Estimates when the running batch ends, so that the next one is claimed just before.
 
     Claiming earlier would keep jobs from idle replicas, claiming later would let the device wait.
     A batch's size is that of its inputs in bytes: a request for a wide image is one row, too.
@@ -179,7 +179,7 @@ class Pace:
             self._per_byte_s = measured
         self._per_byte_s += 0.2 * (measured - self._per_byte_s)
 
-    def foreseen_s(self, size: int) -> float | None:
+    def expected_s(self, size: int) -> float | None:
         """How long a batch of *size* bytes will take; None while nothing is known."""
         return None if self._per_byte_s is None else self._per_byte_s * max(1, size)
 
@@ -189,7 +189,7 @@ class Pace:
 
     def claim_after_s(self, size: int) -> float | None:
         """Seconds from the start of a batch until the next should be claimed; None: at its end."""
-        foreseen_s = self.foreseen_s(size)
-        if foreseen_s is None or foreseen_s <= self._lead_s:
+        expected_s = self.expected_s(size)
+        if expected_s is None or expected_s <= self._lead_s:
             return None
-        return foreseen_s - self._lead_s
+        return expected_s - self._lead_s

@@ -1,4 +1,4 @@
-"""Reception: takes jobs straight from gateways on the same machine, while its worker sleeps.
+"""The direct server: takes jobs from gateways on the same machine while its worker sleeps.
 
 Such a job is in no queue and has no lease: its gateway keeps it, and queues it as soon as it is
 left, or its worker gone (ADR 0019). A worker that is not asleep leaves it at once, so that nobody
@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 import structlog
 
 from penstock.errors import Code
-from penstock.scheduler.jobs.direct import Noted, Notes
-from penstock.scheduler.jobs.types import Lease, Outcome, Timing
+from penstock.scheduler.jobs.direct import DirectCounters, EndedJob
+from penstock.scheduler.jobs.types import Lease, Missing, Outcome, Timing
 from penstock.transport.arena import ArenaReader, Borrowed, OutOfReach, is_handle
 from penstock.transport.lane import (
     LEFT,
@@ -41,7 +41,7 @@ _NEWS: Final = 2
 """A gateway hears of a room that has become so many times larger or smaller."""
 
 
-class Reception:
+class DirectServer:
     """Where gateways beside a worker come to.
 
     Attributes:
@@ -49,21 +49,21 @@ class Reception:
         callers: the gateways that came.
     """
 
-    def __init__(self, worker: Worker, notes: Notes) -> None:
+    def __init__(self, worker: Worker, counters: DirectCounters) -> None:
         self.worker = worker
-        self.notes = notes
+        self.counters = counters
         self.arenas = ArenaReader()
         self.callers: set[_Caller] = set()
         self._tokens = count(1)
         self.name = ""
 
     def __repr__(self) -> str:
-        return f"Reception({self.name}, {len(self.callers)} gateways)"
+        return f"DirectServer({self.name}, {len(self.callers)} gateways)"
 
     @contextlib.asynccontextmanager
     async def open(self, boot_id: str) -> AsyncIterator[None]:
         """Listen, where this worker and this system can."""
-        name = lane_name(boot_id) if self.worker.takes_direct else ""
+        name = lane_name(boot_id) if self.worker.may_be_handed else ""
         try:
             listening = listen(name) if name else None
         except OSError as error:
@@ -78,7 +78,7 @@ class Reception:
         try:
             yield
         finally:
-            self.notes.tell()
+            self.counters.tell()
             server.close()
             for caller in list(self.callers):
                 caller.hang_up()
@@ -104,10 +104,10 @@ class _Held(NamedTuple):
 class _Caller(asyncio.Protocol):
     """One gateway, on its lane."""
 
-    def __init__(self, reception: Reception, number: int) -> None:
-        self._reception = reception
-        self._worker = reception.worker
-        self._token = f"{Worker.DIRECT}{number}"
+    def __init__(self, server: DirectServer, number: int) -> None:
+        self._server = server
+        self._worker = server.worker
+        self._token = f"lane {number}"
         self._frames = Frames()
         self._jobs: dict[str, _Held] = {}
         self._gateway = ""
@@ -120,15 +120,13 @@ class _Caller(asyncio.Protocol):
         if self._transport is None:
             log.warning("another user's process called, and was not heard")
             return
-        self._reception.callers.add(self)
-        self._worker.answer_directly(self._token, self)
+        self._server.callers.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """For the transport."""
         del exc  # whatever it was: the gateway hears nothing more
         self._transport = None
-        self._reception.callers.discard(self)
-        self._worker.answer_directly(self._token, None)
+        self._server.callers.discard(self)
 
     def data_received(self, data: bytes) -> None:
         """For the transport."""
@@ -147,7 +145,7 @@ class _Caller(asyncio.Protocol):
             self._gateway = content.decode(errors="replace")
             self.tell_room()
         elif kind == Kind.NOTED:
-            self._reception.notes.tell(then=self._tell_noted)
+            self._server.counters.tell(then=self._tell_noted)
 
     def _tell_noted(self) -> None:
         self._write(frame(Kind.NOTED))
@@ -158,73 +156,77 @@ class _Caller(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def break_off(self) -> None:
-        """End the lane as a worker's death does: what the gateway has there may be the reason."""
+    async def break_off(self) -> None:
+        """See `ResultSink.break_off`: the lane ends as with a worker's death."""
         if self._transport is not None:
             self._transport.close()
             self._transport = None
 
     def tell_room(self) -> None:
         """Say how much is welcome at a time, where that is news."""
-        rows = self._worker.direct_rows()
+        rows = self._worker.rows_at_once()
         if rows != self._told and not rows < self._told * _NEWS < rows * _NEWS * _NEWS:
             self._told = rows
             self._write(packed_room(rows))
 
-    def settle(self, rows: int, timing: Timing, outcomes: Sequence[Outcome]) -> None:
-        """Tell the gateway how jobs of a batch of *rows* rows have ended."""
+    def settle(self, token: str, rows: int, timing: Timing, outcomes: Sequence[Outcome]) -> None:
+        """See `ResultSink.settle`; a gateway that is gone has queued its jobs."""
+        del token  # all are this gateway's
+        if self._transport is None:
+            return
         now_us = time.monotonic_ns() // 1000
         ends: list[LaneEnd] = []
-        noted: list[Noted] = []
+        ended: list[EndedJob] = []
         for outcome in outcomes:
             job = self._jobs.pop(outcome.job)
             right = job.borrowed is None or job.borrowed.is_intact()
             _, code, message, reply, _ = outcome if right else _taken_back(outcome)
             ends.append(LaneEnd(job.number, int(code), message, reply))
             waited_us, took_us = job.begun_us - job.since_us, now_us - job.since_us
-            noted.append(Noted(code, job.rows, waited_us, took_us))
+            ended.append(EndedJob(code, job.rows, waited_us, took_us))
         self._write(packed_ends(ends))
-        self._reception.notes.add(rows, timing, noted)
+        self._server.counters.add(rows, timing, ended)
         self.tell_room()
 
-    def leave(self, jobs: Sequence[str]) -> None:
-        """Tell the gateway that jobs were not begun, or need another try."""
+    def give_back(self, token: str, jobs: Sequence[str]) -> None:
+        """See `ResultSink.give_back`."""
+        del token  # all are this gateway's
+        # It is told of room again when the worker sleeps.
         self._told = 0
-        self._write(packed_ends([_left(self._jobs.pop(job).number) for job in jobs]))
+        self._write(
+            packed_ends([LaneEnd(self._jobs.pop(job).number, LEFT, "", b"") for job in jobs])
+        )
 
     def _take(self, jobs: list[LaneJob]) -> None:
-        if not self._worker.is_asleep():
-            # It is told of room again when the worker sleeps.
-            self._told = 0
-            self._write(packed_ends([_left(job.number) for job in jobs]))
-            return
         now_us = time.monotonic_ns() // 1000
-        leases: list[Lease] = []
-        for number, rows, remaining_ms, since_us, payload in jobs:
-            id_ = f"{self._gateway}~{number}"
-            borrowed = self._borrow(payload) if is_handle(payload) else None
-            self._jobs[id_] = _Held(number, rows, since_us, now_us, borrowed)
-            lease = Lease(
-                id_,
-                self._token,
-                remaining_ms,
-                rows,
-                attempts=1,
-                alone=False,
-                wait_us=now_us - since_us,
-                gateway=self._gateway,
-                payload=payload if borrowed is None else borrowed.view,
-            )
-            leases.append(lease)
-        self._worker.take(leases)
+        leases = [self._lease(job, now_us) for job in jobs]
+        if not self._worker.take(leases, self):
+            self.give_back(self._token, [lease.id for lease in leases])
 
-    def _borrow(self, handle: bytes) -> Borrowed | None:
-        """What *handle* stands for, if that can be read from here."""
-        try:
-            return self._reception.arenas.borrow(handle)
-        except OutOfReach as error:
-            log.warning("a payload is out of reach", why=str(error))
-            return None
+    def _lease(self, job: LaneJob, now_us: int) -> Lease:
+        id_, borrowed = f"{self._gateway}~{job.number}", None
+        if id_ in self._jobs:
+            raise Malformed(f"job {job.number} comes twice")
+        payload: bytes | memoryview | Missing = job.payload
+        if is_handle(payload):
+            try:
+                borrowed = self._server.arenas.borrow(payload)
+                payload = borrowed.view
+            except OutOfReach as error:
+                log.warning("a payload is out of reach", why=str(error))
+                payload = Missing.OUT_OF_REACH
+        self._jobs[id_] = _Held(job.number, job.rows, job.since_us, now_us, borrowed)
+        return Lease(
+            id_,
+            self._token,
+            job.remaining_ms,
+            job.rows,
+            attempts=1,
+            alone=False,
+            wait_us=now_us - job.since_us,
+            gateway=self._gateway,
+            payload=payload,
+        )
 
     def _write(self, parts: list[bytes]) -> None:
         if self._transport is not None:
@@ -234,7 +236,3 @@ class _Caller(asyncio.Protocol):
 def _taken_back(outcome: Outcome) -> Outcome:
     """What becomes of a job whose payload changed while it ran: nobody waits for it any more."""
     return Outcome(outcome.job, Code.DATA_LOSS, "the request's data was taken back", b"")
-
-
-def _left(number: int) -> LaneEnd:
-    return LaneEnd(number, LEFT, "", b"")

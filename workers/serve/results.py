@@ -1,70 +1,29 @@
-"""Endings: what becomes of jobs is written to the queue, however long Redis is away.
+"""What becomes of jobs: each is settled, passed on or given back, to where it came from."""
 
-The write leaves in the same event-loop turn in which the batch ended, before the next claim. What
-cannot be written is not lost: the lease ends, and another worker has the job.
-"""
+from collections.abc import Iterable, Sequence
+from typing import Final
 
-import asyncio
-import contextlib
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
-from typing import Final, Protocol
-
-import structlog
-
-from penstock.errors import Code, PenstockError, StoreUnavailable
-from penstock.scheduler.jobs.handoff import Destination, Step
-from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.jobs.types import Held, Lease, Move, Outcome, Timing
-from penstock.scheduler.store.link import Link
-from penstock.workers.liveness.renewal import Renewal
+from penstock.errors import Code, PenstockError
+from penstock.scheduler.jobs.handoff import Destination
+from penstock.scheduler.jobs.types import Lease, Move, Outcome, Timing
 from penstock.workers.run import encoding
-from penstock.workers.run.ensemble_step import Leg, Tensors
+from penstock.workers.run.ensemble_step import EnsembleStep, Tensors
 from penstock.workers.run.execution import Failure, Ran, Result
-from penstock.workers.run.work import Work
-from penstock.workers.serve.spec import Duty
-
-log = structlog.get_logger()
+from penstock.workers.run.work import ResultSink, Work
+from penstock.workers.serve.queue_sink import QueueSink
+from penstock.workers.serve.spec import WorkerSpec
 
 NO_TIME: Final = Timing()
-_RETRY_DELAY_MS: Final = 50
-_PERSIST_S = 60.0
-
-Write = Callable[[], Awaitable[list[Held]]]
 
 
-class Recipient(Protocol):
-    """Who handed jobs to the worker, and hears what becomes of them."""
+class JobResults:
+    """Settles, passes on and gives back the jobs of one worker."""
 
-    def settle(self, rows: int, timing: Timing, outcomes: Sequence[Outcome]) -> None:
-        """Jobs of a batch of *rows* rows have ended."""
-
-    def leave(self, jobs: Sequence[str]) -> None:
-        """Jobs were not begun, or need another try."""
-
-    def break_off(self) -> None:
-        """The device broke while it had the jobs that are left: one may have been the reason."""
-
-
-class Endings:
-    """Settles, passes on and gives back the jobs of one worker.
-
-    Attributes:
-        recipients: by token, of jobs that did not come from the queue; None of those whose
-            recipient is gone.
-    """
-
-    def __init__(self, duty: Duty, queue: Queue, link: Link, renewal: Renewal) -> None:
-        """*link*: the one for claims; it is not blocked while anything runs."""
-        self._duty = duty
-        self._link = link
+    def __init__(self, spec: WorkerSpec, queue: QueueSink) -> None:
+        self._spec = spec
         self._queue = queue
-        self._renewal = renewal
-        self._writing: set[asyncio.Task[None]] = set()
         self._abandoned: list[Work] = []
-        self._no_state = None if duty.states is None else b""
-        self.recipients: dict[str, Recipient | None] = {}
+        self._no_state = None if spec.states is None else b""
 
     def finish(self, batch: Sequence[Work], ran: Ran, rows: int = 0) -> None:
         """Settle each job of a batch of *rows* rows, or pass it on."""
@@ -72,198 +31,96 @@ class Endings:
         for pair in zip(batch, ran.results, strict=True):
             claims.setdefault(pair[0].lease.token, []).append(pair)
         for token, group in claims.items():
-            over: list[Work] = []
-            outcomes: list[Outcome] = []
-            advanced: list[Work] = []
-            payloads: list[tuple[str, bytes]] = []
-            onward: dict[Destination, list[tuple[Work, Move]]] = {}
-            for work, result in group:
-                if isinstance(result, Failure) or work.revoked:
-                    over.append(work)
-                    outcomes.append(self._failure(work, result))
-                elif not self._duty.last:
-                    advanced.append(work)
-                    payloads.append((work.lease.id, self._next_stage(work, result)))
-                elif work.leg is None or work.leg.next_step is None:
-                    over.append(work)
-                    outcomes.append(self._success(work, result))
-                else:
-                    to, move = self._next_step(work, work.leg, result)
-                    onward.setdefault(to, []).append((work, move))
-            for to, moves in onward.items():
-                self._forward(token, to, rows, ran.timing, moves)
-                rows = 0
-            if payloads:
-                self._advance(token, ran.timing, payloads, advanced)
-            if outcomes:
-                self._settle(token, rows, ran.timing, outcomes, over)
+            self._finish_claim(token, group, rows, ran.timing)
             # The batch is counted once, whatever claims its jobs came from.
             rows = 0
 
-    def refuse(self, lease: Lease, error: PenstockError) -> None:
+    def refuse(self, lease: Lease, error: PenstockError, sink: ResultSink) -> None:
         """End a job that cannot even be read."""
         outcome = Outcome(lease.id, error.code, str(error), b"", self._no_state)
-        self._settle(lease.token, 0, NO_TIME, [outcome], ())
-
-    def end(self, work: Work, outcome: Outcome, rows: int, timing: Timing) -> None:
-        """Settle the only job of a batch of *rows* rows."""
-        self._settle(work.lease.token, rows, timing, [outcome], [work])
+        sink.settle(lease.token, 0, NO_TIME, [outcome])
 
     def give_back(self, works: Iterable[Work]) -> None:
         """Return jobs that were not begun."""
-        for token, group in _by_token(works):
-            ids = [work.lease.id for work in group]
-            if token in self.recipients:
-                self._leave(token, ids)
-                continue
-            write = partial(self._queue.give_back, self._duty.ref.model, token, ids)
-            self._begin(write, group)
-
-    def retry(self, works: Iterable[Work], why: str, most: int) -> None:
-        """Return jobs for another try, elsewhere or later; the last of *most* fails them."""
-        for token, group in _by_token(works):
-            ids = [work.lease.id for work in group]
-            if token in self.recipients:
-                self._leave(token, ids)
-                continue
-            again = partial(self._queue.retry, self._duty.ref.model, token, ids)
-            write = partial(again, delay_ms=_RETRY_DELAY_MS, most=most, why=why)
-            self._begin(write, group)
+        claims: dict[str, list[Work]] = {}
+        for work in works:
+            claims.setdefault(work.lease.token, []).append(work)
+        for token, group in claims.items():
+            group[0].sink.give_back(token, [work.lease.id for work in group])
 
     def abandon(self, works: Iterable[Work]) -> None:
-        """The device broke while it had *works*: `forsake` marks them, as a worker's death would.
+        """The device broke while it had *works*, its own until `release_abandoned`.
 
-        Until then they stay this worker's.
+        That marks them, as a worker's death would.
         """
         self._abandoned += works
 
-    async def forsake(self) -> None:
+    async def release_abandoned(self) -> None:
         """Let others have what is abandoned, each job alone; once all else is written."""
-        tokens = {work.lease.token for work in self._abandoned}
-        for token in tokens.intersection(self.recipients):
-            recipient = self.recipients[token]
-            if recipient is not None:
-                recipient.break_off()
-        if tokens.difference(self.recipients):
-            # If there is no store, the node does it, or the lease ends.
-            with contextlib.suppress(PenstockError):
-                await self._queue.forsake(self._duty.ref.model, self._duty.boot_id)
+        for sink in dict.fromkeys(work.sink for work in self._abandoned):
+            await sink.break_off()
 
-    async def written(self) -> None:
-        """Wait until everything is written, or given up."""
-        if self._writing:
-            await asyncio.wait(self._writing)
+    def _finish_claim(
+        self, token: str, group: Sequence[tuple[Work, Result]], rows: int, timing: Timing
+    ) -> None:
+        outcomes: list[Outcome] = []
+        advanced: list[tuple[str, bytes]] = []
+        forwarded: dict[Destination, list[Move]] = {}
+        for work, result in group:
+            step = work.ensemble_step
+            if isinstance(result, Failure) or work.revoked:
+                outcomes.append(self._failure(work, result))
+            elif not self._spec.last:
+                advanced.append((work.lease.id, self._next_stage(work, result)))
+            elif step is None or step.next_step is None:
+                outcomes.append(self._success(work, result))
+            else:
+                to, move = self._next_step(work, step, result)
+                forwarded.setdefault(to, []).append(move)
+        for to, moves in forwarded.items():
+            self._queue.forward(token, to, rows, timing, moves)
+            rows = 0
+        if advanced:
+            self._queue.advance(token, timing, advanced)
+        if outcomes:
+            group[0][0].sink.settle(token, rows, timing, outcomes)
 
     def _failure(self, work: Work, result: Result) -> Outcome:
         if work.revoked or not isinstance(result, Failure):
             return Outcome(work.lease.id, Code.CANCELLED, "", b"", self._no_state)
-        message = result.message if work.leg is None else work.leg.told(result.message)
+        message = (
+            result.message
+            if work.ensemble_step is None
+            else work.ensemble_step.told(result.message)
+        )
         return Outcome(work.lease.id, result.code, message, b"", self._no_state)
 
     def _success(self, work: Work, result: Tensors) -> Outcome:
-        duty, leg = self._duty, work.leg
-        if leg is None:
-            body = encoding.reply(work, result, duty.keeps, duty.ref.version, duty.waypoint)
+        spec, step = self._spec, work.ensemble_step
+        if step is None:
+            body = encoding.reply(work, result, spec.keeps, spec.ref.version, spec.hop_name)
         else:
-            tensors = leg.alight(work.carried, result, work.tensors)
-            body = encoding.reply(work, tensors, leg.outputs, leg.version, self._waypoint_of(leg))
-        state = None if duty.states is None else encoding.state_after(work, result, duty.states)
+            tensors = step.map_outputs(work.ensemble_tensors, result, work.tensors)
+            body = encoding.reply(
+                work, tensors, step.outputs, step.version, self._hop_name_of(step)
+            )
+        state = None if spec.states is None else encoding.state_after(work, result, spec.states)
         return Outcome(work.lease.id, Code.OK, "", body, state)
 
     def _next_stage(self, work: Work, result: Tensors) -> bytes:
-        duty, leg = self._duty, work.leg
-        if leg is None:
-            return encoding.next_payload(work, result, duty.keeps, duty.waypoint)
-        tensors = leg.between(work.carried, result, work.tensors, duty.keeps)
-        return encoding.next_payload(work, tensors, tuple(tensors), self._waypoint_of(leg))
+        spec, step = self._spec, work.ensemble_step
+        if step is None:
+            return encoding.next_payload(work, result, spec.keeps, spec.hop_name)
+        tensors = step.between(work.ensemble_tensors, result, work.tensors, spec.keeps)
+        return encoding.next_payload(work, tensors, tuple(tensors), self._hop_name_of(step))
 
-    def _next_step(self, work: Work, leg: Leg, result: Tensors) -> tuple[Destination, Move]:
-        tensors = leg.alight(work.carried, result, work.tensors)
-        keeps, waypoint = tuple(leg.step.keeps), self._waypoint_of(leg)
-        payload = encoding.next_payload(work, tensors, keeps, waypoint, leg.onward)
-        return leg.move(work.lease.id, work.head, tensors, payload)
+    def _next_step(
+        self, work: Work, step: EnsembleStep, result: Tensors
+    ) -> tuple[Destination, Move]:
+        tensors = step.map_outputs(work.ensemble_tensors, result, work.tensors)
+        keeps, hop_name = tuple(step.route_step.keeps), self._hop_name_of(step)
+        payload = encoding.next_payload(work, tensors, keeps, hop_name, step.rest_of_route)
+        return step.move(work.lease.id, work.head, tensors, payload)
 
-    def _waypoint_of(self, leg: Leg) -> str:
-        return f"{leg.step.model} {self._duty.waypoint}"
-
-    def _forward(
-        self,
-        token: str,
-        to: Destination,
-        rows: int,
-        timing: Timing,
-        moves: Sequence[tuple[Work, Move]],
-    ) -> None:
-        works = [work for work, _ in moves]
-        step = Step(self._duty.ref, to, rows, timing)
-        forward = partial(self._queue.steps.forward, token, step, [move for _, move in moves])
-        # The first try leaves together with the next claim.
-        self._begin(forward, works, first=partial(forward, link=self._link))
-
-    def _settle(
-        self,
-        token: str,
-        rows: int,
-        timing: Timing,
-        outcomes: Sequence[Outcome],
-        works: Sequence[Work],
-    ) -> None:
-        if token in self.recipients:
-            recipient = self.recipients[token]
-            if recipient is not None:
-                recipient.settle(rows, timing, outcomes)
-            return
-        settle = partial(self._queue.settle, token, self._duty.ref, rows, timing, outcomes)
-        # The first try leaves together with the next claim.
-        self._begin(settle, works, first=partial(settle, link=self._link))
-
-    def _leave(self, token: str, jobs: Sequence[str]) -> None:
-        recipient = self.recipients[token]
-        if recipient is not None:
-            recipient.leave(jobs)
-
-    def _advance(
-        self,
-        token: str,
-        timing: Timing,
-        moves: Sequence[tuple[str, bytes]],
-        works: Sequence[Work],
-    ) -> None:
-        following = self._duty.ref._replace(stage=self._duty.ref.stage + 1)
-        self._begin(partial(self._queue.advance, token, following, timing, moves), works)
-
-    def _begin(self, write: Write, works: Sequence[Work], first: Write | None = None) -> None:
-        task = asyncio.create_task(self._persist((first or write)(), write, works))
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
-
-    async def _persist(
-        self, first: Awaitable[list[Held]], write: Write, works: Sequence[Work]
-    ) -> None:
-        """Write until it is done; *first* is the first try, which is under way."""
-        give_up_s = time.monotonic() + _PERSIST_S
-        try:
-            trying = first
-            while True:
-                try:
-                    await trying
-                except StoreUnavailable as error:
-                    log.warning("Redis is away, the result waits", error=str(error))
-                    if time.monotonic() > give_up_s:
-                        return
-                    trying = write()
-                except PenstockError as error:
-                    log.error("the queue refused a result", error=str(error))  # noqa: TRY400
-                    return
-                else:
-                    return
-        finally:
-            self._renewal.release(works)
-
-
-def _by_token(works: Iterable[Work]) -> Iterable[tuple[str, list[Work]]]:
-    """*works* by the claim that they came from."""
-    claims: dict[str, list[Work]] = {}
-    for work in works:
-        claims.setdefault(work.lease.token, []).append(work)
-    return claims.items()
+    def _hop_name_of(self, step: EnsembleStep) -> str:
+        return f"{step.route_step.model} {self._spec.hop_name}"

@@ -1,20 +1,21 @@
-"""A worker's duty: which stage it serves, and how."""
+"""The spec of a worker: which stage it serves, and how."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
+from penstock.workers.run.decoding import Decoder
 from penstock.workers.serve.batching import BatchRules
 
 
 @dataclass(frozen=True, slots=True)
-class Duty:
-    """What a worker is there for.
+class WorkerSpec:
+    """Which stage a worker serves, and how.
 
     Attributes:
         boot_id: new with each start; lease tokens begin with it.
-        waypoint: how the worker calls itself in a request's path.
+        hop_name: how the worker calls itself in a request's path.
         consumes: names of the tensors that its shard reads.
         keeps: names of those that travel on; in the last stage the model's outputs.
         optional: names of those that a request may lack.
@@ -28,7 +29,7 @@ class Duty:
     ref: StageRef
     last: bool
     boot_id: str
-    waypoint: str
+    hop_name: str
     consumes: tuple[str, ...]
     keeps: tuple[str, ...]
     rules: BatchRules
@@ -38,3 +39,12 @@ class Duty:
     lease_ms: int
     inputs: tuple[pb.TensorSpec, ...] = ()
     states: Mapping[str, str] | None = None
+
+    def decoder(self) -> Decoder:
+        """What reads the stage's jobs."""
+        return Decoder(
+            self.consumes,
+            batched=self.batched,
+            optional=self.optional,
+            by_parameters=self.by_parameters,
+        )

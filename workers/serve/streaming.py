@@ -24,7 +24,7 @@ from penstock.workers.run.execution import Failure, failure_of
 from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work
-from penstock.workers.serve.spec import Duty
+from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.worker import Worker
 
 _DIGEST_BYTES: Final = 16
@@ -69,9 +69,11 @@ class PartedReply:
         made_ns: nanoseconds that the model took for the latest, or for finding that it has no more.
     """
 
-    def __init__(self, chunks: Chunks, duty: Duty, work: Work, leaving: Callable[[], bool]) -> None:
+    def __init__(
+        self, chunks: Chunks, spec: WorkerSpec, work: Work, leaving: Callable[[], bool]
+    ) -> None:
         self._chunks = chunks
-        self._duty = duty
+        self._spec = spec
         self._work = work
         self._leaving = leaving
         self._digest = b""
@@ -90,11 +92,11 @@ class PartedReply:
 
     async def add(self, tensors: Mapping[str, Tensor]) -> None:
         """Send a part on its way, once the one before it is there."""
-        duty = self._duty
+        spec = self._spec
         self.count += 1
         began_ns = time.perf_counter_ns()
         self._digest = _digest(self._digest, tensors)
-        body = encoding.reply(self._work, tensors, duty.keeps, duty.ref.version, duty.waypoint)
+        body = encoding.reply(self._work, tensors, spec.keeps, spec.ref.version, spec.hop_name)
         timing = Timing(infer_ns=self.made_ns, output_ns=time.perf_counter_ns() - began_ns)
         chunk = Chunk(self._work.lease.id, self.count, self._digest, body)
         await self.there()
@@ -113,7 +115,7 @@ class PartedReply:
     def end(self, code: Code, link: Link) -> None:
         """Count how it ended; *link* is the one on which the job's end leaves next."""
         lease, how = self._work.lease, _ENDS.get(code, Ended.FAILED)
-        ref, count, took_ns = self._duty.ref, self.count, self.made_ns
+        ref, count, took_ns = self._spec.ref, self.count, self.made_ns
         self._chunks.end(ref, lease.token, lease.id, count, how, took_ns, link)
 
     async def _add(self, chunk: Chunk, timing: Timing) -> None:
@@ -121,7 +123,7 @@ class PartedReply:
         token = self._work.lease.token
         while True:
             try:
-                added = await self._chunks.add(self._duty.ref, token, chunk, timing)
+                added = await self._chunks.add(self._spec.ref, token, chunk, timing)
             except (StoreUnavailable, OutOfMemory):
                 added = Added.FULL
             if added is Added.FINE:
@@ -138,14 +140,14 @@ class StreamingWorker(Worker):
 
     def __init__(
         self,
-        duty: Duty,
+        spec: WorkerSpec,
         queue: Queue,
         link: Link,
         execution: PythonExecution,
         renewal: Renewal,
         device: ThreadPoolExecutor,
     ) -> None:
-        super().__init__(duty, queue, link, execution, renewal, device)
+        super().__init__(spec, queue, link, execution, renewal, device)
         self._model = execution
         self._chunks = Chunks(queue)
         self._hand_over_s: float | None = None
@@ -159,15 +161,16 @@ class StreamingWorker(Worker):
         timing = Timing(infer_ns=time.perf_counter_ns() - began_ns)
         self._running = None
         if outcome is None:
-            self._endings.retry([work], "its workers were stopped", _MOST_HAND_OVERS)
+            lease = work.lease
+            self._sink.retry(lease.token, [lease.id], "its workers were stopped", _MOST_HAND_OVERS)
         else:
-            self._endings.end(work, outcome, rows, timing)
+            work.sink.settle(work.lease.token, rows, timing, [outcome])
         self._claim_ahead()
         self._begin()
 
     async def _answer(self, work: Work) -> Outcome | None:
         """Make and send the whole reply; its end, or None when another worker must go on."""
-        reply = PartedReply(self._chunks, self._duty, work, self._must_leave)
+        reply = PartedReply(self._chunks, self._spec, work, self._must_leave)
         responses = self._model.stream(work)
         failure: Failure | None = None
         try:
@@ -190,7 +193,7 @@ class StreamingWorker(Worker):
         reply.end(Code.OK if failure is None else failure.code, self._link)
         if failure is not None:
             return Outcome(work.lease.id, failure.code, failure.message, b"")
-        end = encoding.end_of_parts(work, self._duty.ref.version, self._duty.waypoint, reply.count)
+        end = encoding.end_of_parts(work, self._spec.ref.version, self._spec.hop_name, reply.count)
         return Outcome(work.lease.id, Code.OK, "", end)
 
     async def _pass_on(

@@ -1,8 +1,8 @@
 """The worker: claims jobs of one stage, runs them in batches, and ends each.
 
 The claimer keeps at most one batch ahead, the device is kept busy, and what has ended is sent off
-(`endings`). One event loop owns all of it; batches run on the device's own thread, or right where
-they are if they are known to be short (`foresight`).
+(`results`). One event loop owns all of it; batches run on the device's own thread, or right where
+they are if they are known to be short (`run_estimate`).
 """
 
 import asyncio
@@ -23,20 +23,21 @@ from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease
 from penstock.scheduler.store.link import Link
 from penstock.workers.liveness.renewal import Renewal
-from penstock.workers.run.decoding import Decoder, PayloadLost
+from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.run.execution import Execution, Failure, Ran
-from penstock.workers.run.work import Work
-from penstock.workers.serve.batch_times import Tempo
+from penstock.workers.run.work import ResultSink, Work
+from penstock.workers.serve.batch_times import BatchTimes
 from penstock.workers.serve.batching import GuaranteedTurns, choose_batch, rows_to_claim
-from penstock.workers.serve.foresight import SHORT_S, Foresight
-from penstock.workers.serve.results import NO_TIME, Endings, Recipient
-from penstock.workers.serve.spec import Duty
+from penstock.workers.serve.queue_sink import QueueSink
+from penstock.workers.serve.results import NO_TIME, JobResults
+from penstock.workers.serve.run_estimate import SHORT_S, RunEstimate
+from penstock.workers.serve.spec import WorkerSpec
 
 log = structlog.get_logger()
 
 _BACKOFF: Final = Backoff(0.2, 2.0)
-_LOT_S: Final = 0.004
-"""Who hands jobs over has to wait so long at most until they are done."""
+_MOST_HANDED_S: Final = 0.004
+"""All that is handed over at a time is done within this."""
 
 _ASLEEP_AFTER_S: Final = 0.0002
 """What waits in the queue has woken a worker by then."""
@@ -51,18 +52,15 @@ class Worker:
     """One stage on one device.
 
     Attributes:
-        tempo: how long its batches take.
-        takes_direct: whether gateways may hand it jobs while it sleeps.
+        batch_times: how long its batches take.
+        may_be_handed: whether it takes jobs past the queue while it sleeps.
         on_sleep: is called when it goes to sleep.
         on_unsplittable: is called with the reason when a batch could not be split.
     """
 
-    DIRECT: Final = "lane "
-    """Begins the tokens of jobs that gateways handed over."""
-
     def __init__(
         self,
-        duty: Duty,
+        spec: WorkerSpec,
         queue: Queue,
         link: Link,
         execution: Execution,
@@ -70,33 +68,29 @@ class Worker:
         device: ThreadPoolExecutor,
     ) -> None:
         """*link* is for its claims alone; *device* is the one thread that runs the shard."""
-        self._duty = duty
-        self._rules = duty.rules
+        self._spec = spec
+        self._rules = spec.rules
         self._queue = queue
         self._link = link
         self._execution = execution
         self._renewal = renewal
         self._device = device
-        self._decoder = Decoder(
-            duty.consumes,
-            batched=duty.batched,
-            optional=duty.optional,
-            by_parameters=duty.by_parameters,
-        )
-        self._endings = Endings(duty, queue, link, renewal)
-        self._foresight = Foresight(
+        self._decoder = spec.decoder()
+        self._sink = QueueSink(spec, queue, link, renewal)
+        self._results = JobResults(spec, self._sink)
+        self._estimate = RunEstimate(
             inline=execution.any_thread and execution.fixed_work,
             fixed=execution.fixed_rows,
         )
         self._turns = GuaranteedTurns()
-        self.tempo = Tempo()
+        self.batch_times = BatchTimes()
         self._staged: list[Work] = []
         self._running: asyncio.Task[None] | None = None
         self._claim_due = True
         self._draining = False
         self._told = ""
         self._sleeps_since_s: float | None = None
-        self.takes_direct = self._foresight.inline and _needs_no_queue(duty)
+        self.may_be_handed = self._estimate.inline and _needs_no_queue(spec)
         self.on_sleep: Callable[[], None] | None = None
         self.on_unsplittable: Callable[[str], None] | None = None
         self._nonces = count()
@@ -104,7 +98,7 @@ class Worker:
 
     def __repr__(self) -> str:
         state = "running" if self._running else "idle"
-        return f"Worker({self._duty.ref.queue}, {state}, {len(self._staged)} staged)"
+        return f"Worker({self._spec.ref.queue}, {state}, {len(self._staged)} staged)"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until *stop*; then end the batch that runs and give back what was not begun.
@@ -119,7 +113,7 @@ class Worker:
         except DeviceBroken:
             await self._drain(claimer)
             # Only what the device had is left: it may have been the reason.
-            await self._endings.forsake()
+            await self._results.release_abandoned()
             raise
         except Exception:
             # A defect: what ran may have been the reason; what had not begun has not.
@@ -137,14 +131,14 @@ class Worker:
         try:
             # A hint: without Redis the sleep ends by itself.
             with contextlib.suppress(PenstockError):
-                await self._queue.wake(self._duty.ref, self._duty.boot_id)
+                await self._queue.wake(self._spec.ref, self._spec.boot_id)
             await claimer
             if self._running is not None:
                 await asyncio.wait({self._running})
         finally:
             unbegun, self._staged = self._staged, []
-            self._endings.give_back(work for work in unbegun if not work.given_back)
-            await self._endings.written()
+            self._results.give_back(work for work in unbegun if not work.given_back)
+            await self._sink.written()
 
     def stop_sharing(self, why: str) -> None:
         """From now on no two requests share a run: of *why*, for good."""
@@ -173,8 +167,8 @@ class Worker:
             if claim.leases:
                 self._turns.took()
                 if self._running is None:
-                    self.tempo.claimed(time.perf_counter())
-                self._renewal.hold(self._stage(claim.leases))
+                    self.batch_times.claimed(time.perf_counter())
+                self._renewal.hold(self._stage(claim.leases, self._sink))
                 self._begin()
             elif claim.wait_us:
                 # Looks before the time is over, since the batch may be full by then.
@@ -183,12 +177,12 @@ class Worker:
                 await asyncio.sleep(min(wait_s, max(0.001, wait_s / 10)))
 
     async def _claim(self, room: int, *, may_sleep: bool) -> Claim:
-        duty, nonce = self._duty, f"{next(self._nonces):x}"
+        spec, nonce = self._spec, f"{next(self._nonces):x}"
         idle = self._running is None and not self._staged
         sleeps = idle and may_sleep
         terms = ClaimTerms(
             rows=room,
-            lease_ms=duty.lease_ms,
+            lease_ms=spec.lease_ms,
             enough_rows=self._rules.enough_rows,
             patience_us=self._rules.patience_us,
             idle=idle,
@@ -199,7 +193,7 @@ class Worker:
             self._fall_asleep()
         for attempt in count(1):
             try:
-                claim = await call(duty.ref, duty.boot_id, nonce, terms, self._link)
+                claim = await call(spec.ref, spec.boot_id, nonce, terms, self._link)
             except PenstockError as error:
                 # The same nonce again: the claim may have been made, its answer lost.
                 log.warning("claiming failed", error=str(error))
@@ -215,21 +209,22 @@ class Worker:
         self._claim_due = True
         self._room.set()
 
-    def _stage(self, leases: Sequence[Lease]) -> list[Work]:
-        duty, now_s = self._duty, time.monotonic()
+    def _stage(self, leases: Sequence[Lease], sink: ResultSink) -> list[Work]:
+        spec, now_s = self._spec, time.monotonic()
         works: list[Work] = []
         for lease in leases:
             try:
                 work = self._decoder.decode(lease, now_s)
-                if work.leg is not None and duty.ref.stage == 0:
-                    work.leg.check(work.tensors, duty.inputs, duty.rules.most_rows)
+                if work.ensemble_step is not None and spec.ref.stage == 0:
+                    work.ensemble_step.check(work.tensors, spec.inputs, spec.rules.most_rows)
+                work.sink = sink
                 works.append(work)
             except (InvalidRequest, PayloadLost) as error:
-                self._endings.refuse(lease, error)
+                self._results.refuse(lease, error, sink)
         self._staged += works
         return works
 
-    # direct jobs: those that gateways hand over while the worker sleeps
+    # jobs that somebody hands over while the worker sleeps
 
     def is_asleep(self) -> bool:
         """Whether it has nothing to do, and nothing waits in its queue."""
@@ -238,28 +233,23 @@ class Worker:
             return False
         return time.perf_counter() - since_s > _ASLEEP_AFTER_S
 
-    def direct_rows(self) -> int:
+    def rows_at_once(self) -> int:
         """How many rows at a time may be handed over; none where even one takes long."""
-        if self._draining or self._foresight.rows_within(SHORT_S) == 0:
+        if self._draining or self._estimate.rows_within(SHORT_S) == 0:
             return 0
-        return min(self._foresight.rows_within(_LOT_S), self._duty.rules.most_rows)
+        return min(self._estimate.rows_within(_MOST_HANDED_S), self._spec.rules.most_rows)
 
-    def answer_directly(self, token: str, recipient: Recipient | None) -> None:
-        """Jobs with this *token*, which begins with `DIRECT`, are *recipient*'s."""
-        if recipient is None and self._running is None and not self._staged:
-            # None of them is left.
-            self._endings.recipients.pop(token, None)
-        else:
-            self._endings.recipients[token] = recipient
-
-    def take(self, leases: Sequence[Lease]) -> None:
-        """Begin jobs that were handed over while `is_asleep`."""
-        self.tempo.claimed(time.perf_counter())
-        self._stage(leases)
-        if not self._foresight.fixed:
-            self._staged, long = self._foresight.without_long(self._staged, _LOT_S)
-            self._endings.give_back(long)
+    def take(self, leases: Sequence[Lease], sink: ResultSink) -> bool:
+        """Begin jobs whose results *sink* hears; or leave them, unless `is_asleep`."""
+        if not self.is_asleep():
+            return False
+        self.batch_times.claimed(time.perf_counter())
+        self._stage(leases, sink)
+        if not self._estimate.fixed:
+            self._staged, long = self._estimate.without_long(self._staged, _MOST_HANDED_S)
+            self._results.give_back(long)
         self._begin()
+        return True
 
     def _fall_asleep(self) -> None:
         self._sleeps_since_s = time.perf_counter()
@@ -275,8 +265,8 @@ class Worker:
             if not batch:
                 continue
             rows = sum([work.lease.rows for work in batch])
-            size = self._foresight.size_of(batch, rows)
-            if self._foresight.is_short(batch, size):
+            size = self._estimate.size_of(batch, rows)
+            if self._estimate.is_short(batch, size):
                 self._renewal.batch_begins(batch)
                 began_s = time.perf_counter()
                 ran = self._execution.run(batch)
@@ -300,7 +290,7 @@ class Worker:
         over = [work for work in chosen if work.revoked or work.ends_s <= now_s]
         if not over:
             return chosen
-        self._endings.finish(over, Ran([_TOO_LATE] * len(over), NO_TIME))
+        self._results.finish(over, Ran([_TOO_LATE] * len(over), NO_TIME))
         return [work for work in chosen if not work.revoked and work.ends_s > now_s]
 
     def _run(self, work: "asyncio._CoroutineLike[None]") -> None:
@@ -320,9 +310,9 @@ class Worker:
 
     async def _run_on_device(self, batch: list[Work], rows: int, size: int) -> None:
         loop = asyncio.get_running_loop()
-        after_s = self._foresight.claim_after_s(size)
+        after_s = self._estimate.claim_after_s(size)
         timer = None if after_s is None else loop.call_later(after_s, self._claim_ahead)
-        self._renewal.batch_begins(batch, self._foresight.foreseen_s(size))
+        self._renewal.batch_begins(batch, self._estimate.expected_s(size))
         began_s = time.perf_counter()
         try:
             ran = await loop.run_in_executor(self._device, self._execution.run, batch)
@@ -336,15 +326,15 @@ class Worker:
         self._begin()
 
     def _end(self, batch: list[Work], ran: Ran, rows: int, size: int, took_s: float) -> None:
-        self._foresight.observe(batch, rows, size, took_s)
+        self._estimate.observe(batch, rows, size, took_s)
         if ran.unsplittable:
             self.stop_sharing(ran.unsplittable)
         if ran.error is None:
-            self.tempo.ended(rows, time.perf_counter())
+            self.batch_times.ended(rows, time.perf_counter())
         if ran.error is not None and self._is_suspect(batch, ran):
             self._run(self._check_device(batch, ran, rows))
         else:
-            self._endings.finish(batch, ran, rows)
+            self._results.finish(batch, ran, rows)
 
     # the device
 
@@ -363,14 +353,14 @@ class Worker:
         try:
             await loop.run_in_executor(self._device, self._execution.warm_up, 1)
         except Exception as error:
-            self._endings.abandon(batch)
+            self._results.abandon(batch)
             raise DeviceBroken(str(error)) from error
         finally:
             self._renewal.batch_ends()
-        self._endings.finish(batch, ran, rows)
+        self._results.finish(batch, ran, rows)
 
 
-def _needs_no_queue(duty: Duty) -> bool:
+def _needs_no_queue(spec: WorkerSpec) -> bool:
     """Whether it matters for no job of the shard which way it comes, but for the time."""
-    alone = duty.last and duty.ref.stage == 0 and duty.states is None
-    return alone and duty.rules.patience_us == 0
+    alone = spec.last and spec.ref.stage == 0 and spec.states is None
+    return alone and spec.rules.patience_us == 0

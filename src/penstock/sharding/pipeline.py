@@ -19,7 +19,8 @@ from penstock.sharding.free_sizes import FreeSizes, prove
 from penstock.sharding.graph import Graph, Sequenced, Stage
 from penstock.sharding.report import ShardReport, report_stages
 from penstock.sharding.samples import InputSpec
-from penstock.workers.runtimes import ONNX, TORCH, DeviceRef, open_runtime
+from penstock.workers.runtimes.opening import ONNX, TORCH, open_runtime
+from penstock.workers.runtimes.runtime import DeviceRef
 
 Progress = Callable[[str, float], None]
 """Told what is being done now, and the share that is done."""

@@ -64,7 +64,7 @@ def memory_domain() -> str:
         return ""
 
 
-def is_handle(payload: bytes | memoryview | None) -> TypeGuard[bytes]:
+def is_handle(payload: object) -> TypeGuard[bytes]:
     """Whether *payload* only says where one is."""
     return isinstance(payload, bytes) and payload[:1] == _MARK
 

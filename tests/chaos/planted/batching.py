@@ -7,7 +7,7 @@ COMPLETION = "tests/pure/models/test_completion.py::TestBatching::"
 EXECUTION = "tests/pure/workers/run/test_execution.py::TestOutputsThatCannotBeSplit::"
 REGISTRY = "tests/redis/registry/test_registry.py::"
 UNSPLITTABLE = "tests/redis/delivery/test_unsplittable.py::"
-RECEPTION = "tests/redis/delivery/test_direct_server.py::"
+DIRECT_SERVER = "tests/redis/delivery/test_direct_server.py::"
 
 SHARED_RUNS = [
     Mutant(
@@ -71,7 +71,7 @@ SHARED_RUNS = [
         "workers/serve/worker.py",
         "            self.stop_sharing(ran.unsplittable)\n",
         "            pass\n",
-        RECEPTION + "test_no_two_requests_share_a_run_after_a_batch_that_could_not_be_split",
+        DIRECT_SERVER + "test_no_two_requests_share_a_run_after_a_batch_that_could_not_be_split",
     ),
     Mutant(
         "batching: the latest proof stands",

@@ -3,7 +3,7 @@
 from chaos.planted.fault import Mutant
 
 HASHES = "tests/pure/models/files/test_file_hashes.py::"
-VERIFIED = "tests/pure/workers/loading/test_verified.py::"
+VERIFY = "tests/pure/workers/loading/test_verify.py::"
 SWAPPED = "tests/pure/models/files/test_swapped_repositories.py::"
 PUBLISHING = "tests/redis/registry/test_publishing.py::"
 RECENT = "tests/pure/kernel/test_recent.py::"
@@ -39,24 +39,24 @@ CONTENT = [
     ),
     Mutant(
         "content: a worker loads whatever is there",
-        "workers/loading/verified.py",
+        "workers/loading/verify.py",
         "if found != stage.fingerprint:",
         "if False:",
-        VERIFIED + "test_another_content_of_any_file_is_refused",
+        VERIFY + "test_another_content_of_any_file_is_refused",
     ),
     Mutant(
         "content: a file replaced while it is loaded goes unnoticed",
-        "workers/loading/verified.py",
+        "workers/loading/verify.py",
         "if Stand.of(file) == stand:",
         "if True:",
-        VERIFIED + "test_a_file_replaced_while_it_was_loaded_is_noticed",
+        VERIFY + "test_a_file_replaced_while_it_was_loaded_is_noticed",
     ),
     Mutant(
         "content: an older release's name is compared with all bytes",
-        "workers/loading/verified.py",
+        "workers/loading/verify.py",
         "hashes.sampled = not stage.fingerprint.startswith(WHOLE)",
         "hashes.sampled = False",
-        VERIFIED + "test_an_older_releases_name_is_waited_for_in_its_way",
+        VERIFY + "test_an_older_releases_name_is_waited_for_in_its_way",
     ),
     Mutant(
         "content: a link that moves during a look breaks what is whole",

@@ -3,7 +3,7 @@
 from chaos.planted.fault import LUA, Mutant
 
 DISPATCH = "tests/redis/delivery/test_router.py::"
-RECEPTION = "tests/redis/delivery/test_direct_server.py::"
+DIRECT_SERVER = "tests/redis/delivery/test_direct_server.py::"
 FAMILIAR = "tests/pure/gateway/requests/test_check_cache.py::"
 
 HANDED_OVER = [
@@ -89,35 +89,35 @@ HANDED_OVER = [
         "workers/serve/worker.py",
         "if since_s is None or busy or self._draining:",
         "if since_s is None or self._draining:",
-        RECEPTION + "test_one_that_runs_a_direct_job_leaves_the_next",
+        DIRECT_SERVER + "test_one_that_runs_a_direct_job_leaves_the_next",
     ),
     Mutant(
         "direct: a worker that was just woken begins with what it is handed",
         "workers/serve/worker.py",
         "return time.perf_counter() - since_s > _ASLEEP_AFTER_S",
         "return True",
-        RECEPTION + "test_what_is_handed_over_waits_for_a_look_into_the_queue",
+        DIRECT_SERVER + "test_what_is_handed_over_waits_for_a_look_into_the_queue",
     ),
     Mutant(
         "direct: stateful shards, too",
         "workers/serve/worker.py",
-        "alone = duty.last and duty.ref.stage == 0 and duty.states is None",
-        "alone = duty.last and duty.ref.stage == 0",
-        RECEPTION + "test_shards_that_need_the_queue_take_nothing",
+        "alone = spec.last and spec.ref.stage == 0 and spec.states is None",
+        "alone = spec.last and spec.ref.stage == 0",
+        DIRECT_SERVER + "test_shards_that_need_the_queue_take_nothing",
     ),
     Mutant(
         "direct: a batch counts again when it is told again",
         LUA + "note_direct.lua",
         "if number <= tonumber(redis.call('GET', KEYS[2]) or 0) then",
         "if false then",
-        RECEPTION + "test_a_batch_that_is_told_twice_counts_once",
+        DIRECT_SERVER + "test_a_batch_that_is_told_twice_counts_once",
     ),
     Mutant(
         "direct: a worker says that all is counted before it is",
         "workers/serve/direct_server.py",
-        "self._reception.notes.tell(then=self._tell_noted)",
+        "self._server.counters.tell(then=self._tell_noted)",
         "self._tell_noted()",
-        RECEPTION + "test_it_tells_when_all_is_counted",
+        DIRECT_SERVER + "test_it_tells_when_all_is_counted",
     ),
     Mutant(
         "direct: statistics are read before they are there",
@@ -131,7 +131,7 @@ HANDED_OVER = [
         "workers/serve/direct_server.py",
         "right = job.borrowed is None or job.borrowed.is_intact()",
         "right = True",
-        RECEPTION + "test_what_changed_while_it_was_computed_has_no_result",
+        DIRECT_SERVER + "test_what_changed_while_it_was_computed_has_no_result",
     ),
     Mutant(
         "familiar: whoever has a known head has data of the right size",

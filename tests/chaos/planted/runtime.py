@@ -4,16 +4,16 @@ from chaos.planted.fault import Mutant
 
 WORKER = "tests/redis/delivery/test_worker.py::"
 HEARTBEAT = "tests/redis/registry/test_heartbeat.py::"
-FORESIGHT = "tests/pure/workers/serve/test_foresight.py::"
-KEEPER = "tests/cluster/faults/test_worker_supervisor.py::"
+ESTIMATE = "tests/pure/workers/serve/test_run_estimate.py::"
+SUPERVISOR = "tests/cluster/faults/test_worker_supervisor.py::"
 
 LONG_RUNS = [
     Mutant(
-        "runs: a large request is foreseen like a small one",
-        "workers/serve/foresight.py",
+        "runs: a large request is estimated like a small one",
+        "workers/serve/run_estimate.py",
         "return rows if self.fixed else sum([work.size for work in batch])",
         "return rows",
-        FORESIGHT + "test_a_request_of_unusual_size_is_not_foreseen_as_short",
+        ESTIMATE + "test_a_request_of_unusual_size_is_not_expected_to_be_short",
     ),
     Mutant(
         "runs: loops, too, run on the event loop",
@@ -25,10 +25,10 @@ LONG_RUNS = [
     ),
     Mutant(
         "runs: sizes that were never run are believed to be short",
-        "workers/serve/foresight.py",
-        "foreseen_s = self._seen.get(_shape_of(batch, size))",
-        "foreseen_s = self._pace.foreseen_s(size)",
-        FORESIGHT + "test_where_dims_are_free_only_what_was_run_before_is_known_to_be_short",
+        "workers/serve/run_estimate.py",
+        "expected_s = self._seen.get(_shape_of(batch, size))",
+        "expected_s = self._batch_time.expected_s(size)",
+        ESTIMATE + "test_where_dims_are_free_only_what_was_run_before_is_known_to_be_short",
     ),
     Mutant(
         "runs: a size out of the request's values is taken for fixed",
@@ -63,27 +63,27 @@ LONG_RUNS = [
         "workers/node/supervisor.py",
         "                self._was_silent = True\n                process.kill()\n",
         "                pass\n",
-        KEEPER + "test_a_worker_that_falls_silent_is_started_again",
+        SUPERVISOR + "test_a_worker_that_falls_silent_is_started_again",
     ),
     Mutant(
         "runs: time in which nobody listened counts as silence",
         "workers/liveness/silence.py",
         "min(now_s - self._looked_s, self._most_step_s)",
         "now_s - self._looked_s",
-        "tests/pure/workers/serve/test_silence.py",
+        "tests/pure/workers/liveness/test_silence.py",
     ),
     Mutant(
         "device: what it broke on is given back as if it were innocent",
         "workers/serve/worker.py",
-        "self._endings.abandon(batch)",
-        "self._endings.give_back(batch)",
+        "self._results.abandon(batch)",
+        "self._results.give_back(batch)",
         WORKER + "test_what_a_device_broke_on_runs_alone_and_is_set_aside_when_it_breaks_another",
     ),
     Mutant(
         "device: the gateway that handed over what it broke on hears an orderly end",
-        "workers/serve/results.py",
-        "                recipient.break_off()\n",
-        "                pass\n",
+        "workers/serve/direct_server.py",
+        "            self._transport.close()\n            self._transport = None\n",
+        "            pass\n",
         WORKER + "test_the_gateway_that_handed_it_over_hears_it_as_a_death",
     ),
 ]

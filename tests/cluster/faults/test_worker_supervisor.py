@@ -1,4 +1,4 @@
-"""A node's keepers and crew, with small programs in the place of workers."""
+"""A node's supervisors and worker set, with small programs in the place of workers."""
 
 import asyncio
 import os
@@ -13,8 +13,8 @@ from support.clients.load import eventually
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import worker_id
 from penstock.workers.liveness.exits import CANNOT_LOAD, reason_of
-from penstock.workers.node.supervisor import Keeper
-from penstock.workers.node.worker_set import Crew
+from penstock.workers.node.supervisor import WorkerSupervisor
+from penstock.workers.node.worker_set import WorkerSet
 
 SLEEPS = "import time; time.sleep(60)"
 BEATS = """
@@ -31,12 +31,12 @@ time.sleep(60)
 IGNORES = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 
 
-class Desk:
-    """Writes down what keepers tell the cluster."""
+class RecordingPort:
+    """Writes down what supervisors tell the cluster."""
 
     def __init__(self, reason=""):
         self.told = []
-        self.forsaken = []
+        self.released = []
         self._reason = reason
 
     async def announce(self, record):
@@ -47,8 +47,8 @@ class Desk:
     async def recorded(self, id_):
         return pb.Worker(id=id_, reason=self._reason)
 
-    async def forsake(self, model, boot_id):
-        self.forsaken.append((model, boot_id))
+    async def release_leases_of(self, model, boot_id):
+        self.released.append((model, boot_id))
 
     def states(self):
         names = (pb.WorkerState.Name(record.state) for record in self.told)
@@ -72,12 +72,14 @@ def runs(program):
 
 @pytest.fixture
 async def keep():
-    """Runs a keeper in the background: ``keep(program, desk)``; it is stopped at the end."""
+    """Runs a supervisor in the background: ``keep(program, port)``; it is stopped at the end."""
     stops, tasks = [], []
 
-    def start(program, desk, **options):
+    def start(program, port, **options):
         stop = asyncio.Event()
-        task = asyncio.create_task(Keeper(placement(), runs(program), desk, **options).run(stop))
+        task = asyncio.create_task(
+            WorkerSupervisor(placement(), runs(program), port, **options).run(stop)
+        )
         stops.append(stop)
         tasks.append(task)
         return stop, task
@@ -88,101 +90,101 @@ async def keep():
     await asyncio.gather(*tasks)
 
 
-async def test_a_worker_that_is_killed_is_mourned_and_started_again(keep):
-    desk = Desk()
-    keep(SLEEPS, desk)
-    await eventually(lambda: desk.pid)
-    first = desk.told[0]
+async def test_a_worker_that_is_killed_gives_up_its_jobs_and_is_started_again(keep):
+    port = RecordingPort()
+    keep(SLEEPS, port)
+    await eventually(lambda: port.pid)
+    first = port.told[0]
     _kill(first.pid)
 
-    await eventually(lambda: desk.pid != first.pid)
+    await eventually(lambda: port.pid != first.pid)
 
-    assert desk.forsaken == [("m", first.boot_id)]
-    assert "RESTARTING" in desk.states()
-    assert "SIGKILL" in next(record.reason for record in desk.told if record.reason)
-    assert desk.told[-1].restarts == 1
-    assert desk.told[-1].boot_id != first.boot_id
+    assert port.released == [("m", first.boot_id)]
+    assert "RESTARTING" in port.states()
+    assert "SIGKILL" in next(record.reason for record in port.told if record.reason)
+    assert port.told[-1].restarts == 1
+    assert port.told[-1].boot_id != first.boot_id
 
 
 async def test_a_worker_that_falls_silent_is_started_again(keep):
-    desk, other = Desk(), Desk()
-    keep(FALLS_SILENT, desk, silence_s=0.5)
+    port, other = RecordingPort(), RecordingPort()
+    keep(FALLS_SILENT, port, silence_s=0.5)
     keep(BEATS, other, silence_s=0.5)
-    await eventually(lambda: desk.pid and other.pid)
-    first, lives = desk.told[0], other.pid
+    await eventually(lambda: port.pid and other.pid)
+    first, lives = port.told[0], other.pid
 
-    await eventually(lambda: desk.pid != first.pid)
+    await eventually(lambda: port.pid != first.pid)
 
-    assert desk.forsaken == [("m", first.boot_id)]
-    assert "--worker-silence-s" in next(record.reason for record in desk.told if record.reason)
+    assert port.released == [("m", first.boot_id)]
+    assert "--worker-silence-s" in next(record.reason for record in port.told if record.reason)
     assert not _runs(first.pid)
     assert other.pid == lives
-    assert other.forsaken == []
+    assert other.released == []
 
 
 async def test_a_shard_that_cannot_be_loaded_keeps_its_reason(keep):
-    desk = Desk(reason="model.onnx is damaged")
-    keep(f"raise SystemExit({CANNOT_LOAD})", desk)
+    port = RecordingPort(reason="model.onnx is damaged")
+    keep(f"raise SystemExit({CANNOT_LOAD})", port)
 
-    await eventually(lambda: desk.states().count("FAILED") >= 2)
+    await eventually(lambda: port.states().count("FAILED") >= 2)
 
-    assert desk.told[-1].reason == "model.onnx is damaged"
-    assert desk.states().count("LOADING") == 1
+    assert port.told[-1].reason == "model.onnx is damaged"
+    assert port.states().count("LOADING") == 1
 
 
 async def test_a_stopped_worker_is_told_to_end_and_not_started_again(keep):
-    desk = Desk()
-    stop, task = keep(SLEEPS, desk)
-    await eventually(lambda: desk.pid)
+    port = RecordingPort()
+    stop, task = keep(SLEEPS, port)
+    await eventually(lambda: port.pid)
     stop.set()
 
     await asyncio.wait_for(task, 10)
 
-    assert desk.forsaken == []
-    assert desk.states() == ["LOADING"]
+    assert port.released == []
+    assert port.states() == ["LOADING"]
 
 
 async def test_a_worker_that_ignores_the_end_is_killed(keep):
-    desk = Desk()
-    stop, task = keep(IGNORES, desk, stop_s=0.5)
-    await eventually(lambda: desk.pid and _ignores_the_end(desk.pid))
+    port = RecordingPort()
+    stop, task = keep(IGNORES, port, stop_s=0.5)
+    await eventually(lambda: port.pid and _ignores_the_end(port.pid))
     stop.set()
 
     await asyncio.wait_for(task, 10)
 
-    assert not _runs(desk.pid)
+    assert not _runs(port.pid)
 
 
 async def test_a_crew_follows_its_placements():
-    desk = Desk()
-    crew = Crew(lambda placed: Keeper(placed, runs(SLEEPS), desk))
-    crew.follow([placement(0), placement(1)])
-    await eventually(lambda: len(desk.told) == 2)
-    before = {record.id: record.pid for record in desk.told}
+    port = RecordingPort()
+    workers = WorkerSet(lambda placed: WorkerSupervisor(placed, runs(SLEEPS), port))
+    workers.follow([placement(0), placement(1)])
+    await eventually(lambda: len(port.told) == 2)
+    before = {record.id: record.pid for record in port.told}
 
-    crew.follow([placement(1), placement(2, "new")])
-    await eventually(lambda: len(crew) == 2 and len(desk.told) == 3)
+    workers.follow([placement(1), placement(2, "new")])
+    await eventually(lambda: len(workers) == 2 and len(port.told) == 3)
 
-    running = {record.id for record in desk.told if _runs(record.pid)}
+    running = {record.id for record in port.told if _runs(record.pid)}
     assert running == {worker_id(placement(1)), worker_id(placement(2))}
     assert not _runs(before[worker_id(placement(0))])
-    await crew.stop()
-    assert not any(_runs(record.pid) for record in desk.told)
+    await workers.stop()
+    assert not any(_runs(record.pid) for record in port.told)
 
 
 async def test_a_changed_placement_ends_the_old_worker_before_the_new_one_starts():
-    desk = Desk()
-    crew = Crew(lambda placed: Keeper(placed, runs(SLEEPS), desk))
-    crew.follow([placement(fingerprint="old")])
-    await eventually(lambda: desk.pid)
-    old = desk.pid
+    port = RecordingPort()
+    workers = WorkerSet(lambda placed: WorkerSupervisor(placed, runs(SLEEPS), port))
+    workers.follow([placement(fingerprint="old")])
+    await eventually(lambda: port.pid)
+    old = port.pid
 
-    crew.follow([placement(fingerprint="new")])
-    await eventually(lambda: desk.told[-1].fingerprint == "new")
+    workers.follow([placement(fingerprint="new")])
+    await eventually(lambda: port.told[-1].fingerprint == "new")
 
     assert not _runs(old)
-    assert len(crew) == 1
-    await crew.stop()
+    assert len(workers) == 1
+    await workers.stop()
 
 
 def test_an_exit_status_is_explained():

@@ -78,16 +78,13 @@ def gateway(data):
 
 
 def worker(data):
-    taken = []
     held = SimpleNamespace(
-        is_asleep=lambda: True,
-        take=taken.extend,
-        direct_rows=lambda: 8,
-        answer_directly=lambda *_: None,
-        takes_direct=True,
+        take=lambda leases, _: len(leases) % 2 == 0,
+        rows_at_once=lambda: 8,
+        may_be_handed=True,
     )
-    notes = SimpleNamespace(tell=lambda then=None: then and then(), add=lambda *_: None)
-    caller = direct_server._Caller(direct_server.Reception(held, notes), 1)
+    counters = SimpleNamespace(tell=lambda then=None: then and then(), add=lambda *_: None)
+    caller = direct_server._Caller(direct_server.DirectServer(held, counters), 1)
     caller._transport = Transport()
     fed(caller, data)
     caller.connection_lost(None)
@@ -133,6 +130,7 @@ TARGETS = [
     Target("frames", "a lane's bytes, in pieces", TO_GATEWAY + TO_WORKER, cut,
            mutate=mutations.numbers),
     Target("lane", "a gateway's end of a lane", TO_GATEWAY, gateway, mutate=mutations.numbers),
-    Target("reception", "a worker's end of a lane", TO_WORKER, worker, mutate=mutations.numbers),
+    Target("direct server", "a worker's end of a lane", TO_WORKER, worker,
+           mutate=mutations.numbers),
     Target("handle", "handles of lent payloads", handles(), handle, mutate=in_handle),
 ]  # fmt: skip

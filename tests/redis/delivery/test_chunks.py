@@ -45,7 +45,7 @@ async def begun(probe, worker="worker-1"):
 
 async def taken_over(probe):
     """The same job, held by another worker."""
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
     return await probe.lease("worker-2")
 
 

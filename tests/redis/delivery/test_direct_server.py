@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.clients.direct import beside, serving
 from support.probe import FIRST
-from support.processes.at_work import BLOCKS, DUTY, Caller, Doubling, payload, values, working
+from support.processes.at_work import BLOCKS, SPEC, Caller, Doubling, payload, values, working
 from support.waiting import until
 
 from penstock.errors import Code
@@ -27,7 +27,7 @@ async def test_requests_of_a_gateway_beside_it_come_straight_once_it_is_known_to
     at_work, redis_url
 ):
     async with serving(redis_url) as gateway:
-        name = at_work.reception.name
+        name = at_work.direct_server.name
         gateway.knows(beside(name.rpartition("-")[2], name))
         asked = 0
 
@@ -54,7 +54,7 @@ async def test_a_worker_says_how_much_it_takes_once_it_knows(at_work):
     assert caller.room == 0
 
     await caller.told_of_room()
-    assert caller.room <= DUTY.rules.most_rows
+    assert caller.room <= SPEC.rules.most_rows
 
 
 async def test_a_worker_at_work_leaves_what_it_is_handed(at_work):
@@ -196,7 +196,15 @@ async def test_a_worker_that_ends_finishes_what_it_runs_and_nothing_more(redis_u
     assert values(caller.ends[1].body) == [2 * BLOCKS]
     assert caller.left
     with pytest.raises(ConnectionRefusedError):
-        call(at_work.reception.name)
+        call(at_work.direct_server.name)
+
+
+async def test_a_gateway_that_gives_a_number_twice_is_hung_up_on(at_work):
+    caller = await at_work.connected(Caller())
+    await at_work.asleep()
+    caller.hand((1, payload(1)), (1, payload(2)))
+
+    await until(lambda: caller.lost)
 
 
 async def test_it_tells_when_all_is_counted(at_work):
@@ -238,22 +246,22 @@ async def test_a_batch_that_is_told_twice_counts_once(probe):
     ids=["not-last", "later-stage", "stateful", "waits-for-batches"],
 )
 async def test_shards_that_need_the_queue_take_nothing(redis_url, changes):
-    async with working(redis_url, replace(DUTY, **changes)) as one:
-        assert one.reception.name == ""
+    async with working(redis_url, replace(SPEC, **changes)) as one:
+        assert one.direct_server.name == ""
 
 
 async def test_a_shard_that_is_bound_to_its_thread_takes_nothing(redis_url):
     runtime = Doubling()
     runtime.any_thread = False
     async with working(redis_url, runtime=runtime) as one:
-        assert one.reception.name == ""
+        assert one.direct_server.name == ""
 
 
 async def test_a_shard_that_computes_as_much_as_its_values_say_takes_nothing(redis_url):
     runtime = Doubling()
     runtime.fixed_work = False
     async with working(redis_url, runtime=runtime) as one:
-        assert one.reception.name == ""
+        assert one.direct_server.name == ""
 
 
 async def _counted(at_work, jobs):

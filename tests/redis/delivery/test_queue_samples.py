@@ -7,10 +7,10 @@ from support.probe import FIRST, LONG_MS, SECOND
 from penstock.scheduler.observe.queue_samples import (
     MARKS,
     Waiting,
+    batch_times_of,
     score_of,
-    tell_tempo,
-    tempos_of,
     waiting_in,
+    write_batch_times,
 )
 
 
@@ -57,11 +57,11 @@ async def test_of_many_jobs_some_are_marks_the_first_and_the_last_among_them(pro
     assert (found.marks[0], found.marks[-1]) == (first, last)
 
 
-async def test_a_workers_tempo_is_read_as_it_was_told(probe):
-    await tell_tempo(probe.queue, FIRST.model, "w1", {1: 0.0015, 32: 1.25})
-    await tell_tempo(probe.queue, FIRST.model, "w2", {})
+async def test_a_workers_batch_times_are_read_as_they_were_written(probe):
+    await write_batch_times(probe.queue, FIRST.model, "w1", {1: 0.0015, 32: 1.25})
+    await write_batch_times(probe.queue, FIRST.model, "w2", {})
 
-    found = await tempos_of(probe.queue, FIRST.model, ["w2", "w1", "nobody"])
+    found = await batch_times_of(probe.queue, FIRST.model, ["w2", "w1", "nobody"])
 
     assert found == [{}, {1: 0.0015, 32: 1.25}, {}]
-    assert 0 < await probe.ttl_ms(probe.keys.tempos + "w1") <= 60_000
+    assert 0 < await probe.ttl_ms(probe.keys.batch_times + "w1") <= 60_000

@@ -15,7 +15,7 @@ from penstock.gateway.limits.queue_watch import Lookout
 from penstock.gateway.models.catalog import Catalog
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.observe.queue_samples import tell_tempo
+from penstock.scheduler.observe.queue_samples import write_batch_times
 
 RECORD = version()
 REF = StageRef("m", 1, 0, RECORD.generation)
@@ -68,7 +68,7 @@ async def test_nothing_is_foreseen_before_a_worker_was_measured(waiting):
 
 async def test_measured_workers_say_how_long_it_takes(probe, waiting):
     lookout, _ = waiting
-    await tell_tempo(probe.queue, "m", "w0", {BATCH: 3.0})
+    await write_batch_times(probe.queue, "m", "w0", {BATCH: 3.0})
 
     forecasts = await lookout.look()
 
@@ -81,13 +81,13 @@ async def test_measured_workers_say_how_long_it_takes(probe, waiting):
 async def test_what_a_dead_worker_had_measured_counts_no_more(probe, waiting):
     """Its numbers are still there; it is not."""
     lookout, catalog = waiting
-    await tell_tempo(probe.queue, "m", "w0", {BATCH: 1000.0})
-    await tell_tempo(probe.queue, "m", "w1", {BATCH: 0.5})
+    await write_batch_times(probe.queue, "m", "w0", {BATCH: 1000.0})
+    await write_batch_times(probe.queue, "m", "w1", {BATCH: 0.5})
     both = after_s(await lookout.look())
     catalog.update(seen(pb.WORKER_STATE_RESTARTING, pb.WORKER_STATE_READY))
     one = after_s(await lookout.look())
     catalog.update(seen(pb.WORKER_STATE_READY))
-    await tell_tempo(probe.queue, "m", "w0", {})
+    await write_batch_times(probe.queue, "m", "w0", {})
     other = await lookout.look()
 
     # Two workers are no slower than the faster one alone, but for the moments in between.
@@ -97,7 +97,7 @@ async def test_what_a_dead_worker_had_measured_counts_no_more(probe, waiting):
 
 async def test_an_empty_queue_has_no_forecast(probe, waiting):
     lookout, _ = waiting
-    await tell_tempo(probe.queue, "m", "w0", {BATCH: 3.0})
+    await write_batch_times(probe.queue, "m", "w0", {BATCH: 3.0})
     before = await lookout.look()
     await probe.claim(ref=REF, rows=100)
 
@@ -111,7 +111,7 @@ async def test_nothing_is_foreseen_while_the_store_is_away(own_probe, store):
     catalog.update(seen(pb.WORKER_STATE_READY))
     lookout = Lookout(own_probe.queue, catalog, pending)
     request = asyncio.create_task(pending.answer_to(job("a", ref=REF), UNLIMITED))
-    await tell_tempo(own_probe.queue, "m", "w0", {BATCH: 3.0})
+    await write_batch_times(own_probe.queue, "m", "w0", {BATCH: 3.0})
     looking = asyncio.create_task(lookout.run())
     await until(lambda: REF in lookout.forecasts)
 

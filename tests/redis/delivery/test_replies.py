@@ -41,12 +41,12 @@ def ids_of(read):
 
 async def test_a_reply_arrives_as_it_was_settled(probe):
     async with reading(probe) as read:
-        await answered(probe, "a", payload=b"\x00\xff")
+        await answered(probe, "a", payload=b"\xff\x00")
         await probe.enqueue("b")
         await probe.settle(await probe.lease(), code=Code.INTERNAL)
         await until(lambda: len(read) == 2)
 
-    assert read[0] == Reply("a", Code.OK, "", b"\x00\xff!")
+    assert read[0] == Reply("a", Code.OK, "", b"\xff\x00!")
     assert (read[1].job, read[1].code, read[1].message) == ("b", Code.INTERNAL, "failed")
 
 

@@ -272,7 +272,7 @@ class TestFailures:
         await sharers.join(content(), "b")
         for turn in range(2):
             await probe.claim(f"worker-{turn}")
-            await probe.queue.forsake(FIRST.model, f"worker-{turn}")
+            await probe.queue.release_leases_of(FIRST.model, f"worker-{turn}")
 
         ((ids, code, *_),) = await probe.replies()
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 from support.clients.infer_requests import spec
 from support.probe import FIRST, UNLIMITED, job
-from support.processes.at_work import BLOCKS, DUTY, Caller, Doubling, payload, working
+from support.processes.at_work import BLOCKS, SPEC, Caller, Doubling, payload, working
 from support.records import signature
 from support.waiting import until
 
@@ -20,7 +20,7 @@ from penstock.workers.serve.worker import DeviceBroken
 
 FREE = signature([spec("x", "FP32", -1, -1)], [spec("y", "FP32", -1, -1)])
 POISON = -13.0
-WATCHED = replace(DUTY, lease_ms=300)
+WATCHED = replace(SPEC, lease_ms=300)
 """Its batches are looked at ten times a second."""
 
 

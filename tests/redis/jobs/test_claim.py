@@ -130,7 +130,7 @@ async def test_a_begun_job_that_is_tried_again_may_take_until_its_deadline(probe
     await probe.lease("worker-1")
     begin_ms = int((await probe.record("a"))["begin"])
     await until(lambda: time.time() * 1000 > begin_ms + 2)
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
 
     second = await probe.claim("worker-2")
 
@@ -153,7 +153,7 @@ async def test_a_job_that_must_run_alone_is_given_alone_and_first(probe):
     await probe.enqueue("suspect")
     await probe.lease("worker-1")
     await probe.enqueue("other", priority=0)
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
 
     busy = await probe.claim("worker-2", idle=False)
     idle = await probe.claim("worker-2")
@@ -217,7 +217,7 @@ async def test_a_job_counts_for_its_version_however_it_ends(probe, end):
     elif end == "crash":
         for _ in range(2):
             await probe.lease("worker-1", ref=ref)
-            await probe.queue.forsake(FIRST.model, "worker-1")
+            await probe.queue.release_leases_of(FIRST.model, "worker-1")
     else:
         lease = await probe.lease("worker-1", ref=ref)
         await probe.queue.retry(FIRST.model, lease.token, ["a"], delay_ms=0, most=1, why="broken")

@@ -42,7 +42,7 @@ async def traffic(probe, rng, ids):
         await probe.queue.reap(0)
         for lease in claim.leases:
             await step(probe, rng, ref, lease)
-        await probe.queue.forsake(FIRST.model, worker)
+        await probe.queue.release_leases_of(FIRST.model, worker)
 
 
 async def step(probe, rng, ref, lease):

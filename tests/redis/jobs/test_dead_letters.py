@@ -26,7 +26,7 @@ async def set_aside(probe, id_, ref=FIRST, **changes):
     await probe.enqueue(id_, ref=ref, **changes)
     for worker in ("first", "second"):
         await probe.lease(worker, ref=ref, rows=100)
-        await probe.queue.forsake(ref.model, worker)
+        await probe.queue.release_leases_of(ref.model, worker)
 
 
 async def retried(letters, letter, again):
@@ -110,7 +110,7 @@ async def test_a_retry_that_ends_one_more_worker_becomes_the_letter(probe, lette
     (letter,) = await letters.listed()
     await retried(letters, letter, job("again", gateway="gateway-2"))
     await probe.lease("worker-3")
-    await probe.queue.forsake(FIRST.model, "worker-3")
+    await probe.queue.release_leases_of(FIRST.model, "worker-3")
 
     found = await letters.listed()
 
@@ -155,7 +155,7 @@ async def test_what_is_gone_cannot_be_retried_and_says_why(probe, letters):
 async def test_the_oldest_letters_make_room(probe, letters):
     await probe.enqueue(*(f"{place:03d}" for place in range(KEPT + 4)))
     while (claim := await probe.claim("first", rows=1)).leases:
-        await probe.queue.forsake(FIRST.model, "first")
+        await probe.queue.release_leases_of(FIRST.model, "first")
 
     found = await letters.listed()
 
@@ -170,7 +170,7 @@ async def test_a_job_that_died_in_a_later_stage_is_retried_there(probe, letters)
     await probe.advance(await probe.lease())
     for worker in ("first", "second"):
         await probe.lease(worker, ref=SECOND)
-        await probe.queue.forsake(FIRST.model, worker)
+        await probe.queue.release_leases_of(FIRST.model, worker)
     (letter,) = await letters.listed()
 
     await retried(letters, letter, job("again", ref=letter.ref))

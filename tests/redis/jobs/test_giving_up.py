@@ -142,7 +142,7 @@ async def test_giving_back_again_is_fine_and_changes_nothing(probe, delay_ms):
 async def test_only_the_tokens_owner_gives_back(probe):
     await probe.enqueue("a")
     old = await probe.lease("worker-1")
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
     new = await probe.lease("worker-2")
 
     answers = [

@@ -7,7 +7,7 @@ from penstock.errors import QueueFull
 from penstock.models.config.policies import QueueLimits
 from penstock.scheduler.jobs.dead_letters import Letters
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
-from penstock.scheduler.jobs.types import Held
+from penstock.scheduler.jobs.types import Held, Missing
 from penstock.scheduler.store import scripts
 from penstock.transport.arena import Arena, is_handle
 from penstock.workers.run.decoding import Decoder, PayloadOutOfReach
@@ -98,7 +98,7 @@ async def test_a_lost_payload_is_told_to_the_worker(probe):
     await probe.enqueue("a", payload=LARGE)
     await probe.command("DEL", probe.keys.jobs + "a:payload")
 
-    assert (await probe.lease()).payload is None
+    assert (await probe.lease()).payload is Missing.LOST
 
 
 # in their gateway's memory
@@ -151,7 +151,7 @@ async def test_a_repeated_claim_reads_what_is_lent_again(probe, arena):
     assert [[one.payload for one in claim.leases] for claim in claims] == [[LARGE], [LARGE]]
 
 
-async def test_what_was_taken_back_stays_a_handle(probe, arena):
+async def test_what_was_taken_back_is_out_of_reach(probe, arena):
     lent, loan = lent_job("a", arena)
     await probe.offer(lent, limits=UNLIMITED)
     arena.take_back(loan)
@@ -159,7 +159,7 @@ async def test_what_was_taken_back_stays_a_handle(probe, arena):
 
     lease = await probe.lease()
 
-    assert is_handle(lease.payload)
+    assert lease.payload is Missing.OUT_OF_REACH
     with pytest.raises(PayloadOutOfReach):
         Decoder(("image",), batched=True).decode(lease, now_s=0.0)
 
@@ -172,7 +172,7 @@ async def test_a_letter_holds_what_was_lent(probe, arena):
     for worker in ("first", "second"):
         lease = await probe.lease(worker)
         assert lease.payload == LARGE
-        await probe.queue.forsake(FIRST.model, worker)
+        await probe.queue.release_leases_of(FIRST.model, worker)
     arena.take_back(loan)
 
     (letter,) = await letters.listed()

@@ -16,7 +16,7 @@ async def lost(probe, id_="a"):
     """A lease that its worker no longer has, and the lease of the job's present owner."""
     await probe.enqueue(id_)
     old = await probe.lease("worker-1")
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
     return old, await probe.lease("worker-2")
 
 
@@ -288,9 +288,9 @@ async def test_the_limit_of_waiting_is_for_the_first_stage_alone(probe):
 
 async def test_activations_count_in_place_of_the_input(probe):
     limits = QueueLimits(payload_bytes=100)
-    await probe.enqueue("a", payload=bytes(100), limits=limits)
+    await probe.enqueue("a", payload=b"x" * 100, limits=limits)
     lease = await probe.lease()
-    await probe.queue.advance(lease.token, SECOND, Timing(), [("a", bytes(30))])
+    await probe.queue.advance(lease.token, SECOND, Timing(), [("a", b"x" * 30)])
     volume = f"{FIRST.model}:{FIRST.version}"
 
     assert await probe.command("HGET", probe.keys.volume, volume) == b"30"

@@ -52,9 +52,9 @@ async def test_ended_jobs_are_in_work_no_more(probe):
 async def test_each_lost_worker_counts_as_a_crash_of_each_of_its_jobs(probe):
     await probe.enqueue("a", "b")
     await probe.claim("worker-1")
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
     await probe.lease("worker-2")
-    await probe.queue.forsake(FIRST.model, "worker-2")
+    await probe.queue.release_leases_of(FIRST.model, "worker-2")
 
     counted = await probe.statistics()
 
@@ -64,7 +64,7 @@ async def test_each_lost_worker_counts_as_a_crash_of_each_of_its_jobs(probe):
 async def test_results_of_a_worker_that_lost_its_lease_are_counted(probe):
     await probe.enqueue("a", "b", "c")
     late = (await probe.claim("worker-1")).leases
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
 
     settled = await probe.settle(*late[:2])
     advanced = await probe.advance(late[2])

@@ -83,7 +83,7 @@ async def test_a_guaranteed_turn_changes_nothing_where_nobody_waits_behind(probe
 async def test_a_job_that_runs_alone_comes_before_a_guaranteed_turn(probe):
     await probe.enqueue("crashed", priority=1)
     await probe.lease("worker-1")
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
     await probe.enqueue("behind", priority=2)
 
     claim = await probe.claim("worker-2", guaranteed_turn=1)
@@ -111,7 +111,7 @@ async def test_the_lowest_level_is_served_while_more_urgent_work_never_ends(prob
 async def test_a_delayed_job_that_runs_alone_comes_back_to_the_head(probe):
     await probe.enqueue("crashed", ttl_ms=LONG_MS)
     await probe.lease("worker-1")
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
     again = await probe.lease("worker-2")
     await probe.queue.retry(FIRST.model, again.token, ["crashed"], delay_ms=1, most=3, why="busy")
     await probe.enqueue("urgent", ttl_ms=LONG_MS // 2)

@@ -145,7 +145,7 @@ class QueueMachine(RuleBasedStateMachine):
                 "priority": want["priority"],
                 "rows": want["rows"],
                 "ttl_ms": LONG_MS + APART_MS * (want["urgency"] * 1000 + len(self._ids)),
-                "payload": bytes(want["size"]),
+                "payload": b"x" * want["size"],
             }
             ours.append(job(id_, ref=as_ref(queue), **facts))
             limited = limits.payload_bytes > 0
@@ -255,9 +255,9 @@ class QueueMachine(RuleBasedStateMachine):
         """Of a worker that has something to lose."""
         token = latest([token for token in self._tokens if self._model.held(token)], place)
         worker = token.partition(".")[0]
-        reaped = self._run(self._queue.forsake(FIRST.model, worker))
+        reaped = self._run(self._queue.release_leases_of(FIRST.model, worker))
 
-        requeued, dead = self._model.forsake(worker)
+        requeued, dead = self._model.release_leases_of(worker)
         assert reaped == Reaped(requeued, dead, 0, 0, 0)
 
     @precondition(lambda self: self._model.in_state("leased"))

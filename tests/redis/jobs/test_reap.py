@@ -26,7 +26,7 @@ async def fields(probe, stream):
 
 async def crash_alone(probe, worker="worker-1"):
     lease = await probe.lease(worker)
-    await probe.queue.forsake(FIRST.model, worker)
+    await probe.queue.release_leases_of(FIRST.model, worker)
     return lease
 
 
@@ -60,13 +60,13 @@ async def test_a_lease_that_is_renewed_is_left_alone(probe):
 async def test_a_job_that_crashes_in_a_batch_and_then_succeeds_was_not_to_blame(probe):
     await probe.enqueue("good", "bad")
     await probe.claim("worker-1")
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
     for _ in range(2):
         lease = await probe.lease("worker-2", rows=1)
         if lease.id == "good":
             await probe.settle(lease)
         else:
-            await probe.queue.forsake(FIRST.model, "worker-2")
+            await probe.queue.release_leases_of(FIRST.model, "worker-2")
 
     assert [(id_, code) for id_, code, *_ in await probe.replies()] == [
         ("bad", Code.INTERNAL),
@@ -79,7 +79,7 @@ async def test_two_crashes_the_last_one_alone_set_a_job_aside(probe):
     await probe.enqueue("a")
     await crash_alone(probe)
     lease = await probe.lease("worker-2")
-    reaped = await probe.queue.forsake(FIRST.model, "worker-2")
+    reaped = await probe.queue.release_leases_of(FIRST.model, "worker-2")
 
     assert (reaped.requeued, reaped.dead) == (0, 1)
     ((id_, code, message, _),) = await probe.replies()
@@ -115,12 +115,12 @@ async def test_only_the_dead_workers_leases_end(probe):
     kept = [await probe.lease(worker, rows=1) for worker in ("worker-1", "worker-11")]
     await probe.lease("worker-2", rows=1)
 
-    reaped = await probe.queue.forsake(FIRST.model, "worker-2")
-    again = await probe.queue.forsake(FIRST.model, "worker-2")
+    reaped = await probe.queue.release_leases_of(FIRST.model, "worker-2")
+    again = await probe.queue.release_leases_of(FIRST.model, "worker-2")
 
     assert (reaped.requeued, again.requeued) == (1, 0)
     assert await probe.waiting() == ["c"]
-    assert await probe.queue.forsake(FIRST.model, "worker-1") == Reaped(1, 0, 0, 0, 0)
+    assert await probe.queue.release_leases_of(FIRST.model, "worker-1") == Reaped(1, 0, 0, 0, 0)
     assert await probe.settle(kept[1]) == [Held.FINE]
 
 
@@ -128,7 +128,7 @@ async def test_a_cancelled_job_is_not_tried_again_after_a_crash(probe):
     await probe.enqueue("a")
     await probe.lease("worker-1")
     await probe.queue.cancel(FIRST.model, "a")
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
 
     assert await probe.waiting() == []
     assert await probe.ends() == {"cancelled": 1}

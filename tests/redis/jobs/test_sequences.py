@@ -197,7 +197,7 @@ async def test_a_dead_workers_request_runs_again_with_the_same_state(probe):
     ids = await Sequence(probe).send_all(3)
     await settle(probe, *await turns(probe))
     (lost,) = await turns(probe, worker="worker-1")
-    await probe.queue.forsake(FIRST.model, "worker-1")
+    await probe.queue.release_leases_of(FIRST.model, "worker-1")
 
     (lease,) = await turns(probe, worker="worker-2")
 

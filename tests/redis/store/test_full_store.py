@@ -23,7 +23,7 @@ async def full(request):
         async with Links(server.url) as links:
             probe = Probe(links, await open_queue(links))
             await ReplyReader(links, 1, "gateway-1", print).attach()
-            await probe.enqueue(*(f"job-{i}" for i in range(4)), payload=bytes(1000))
+            await probe.enqueue(*(f"job-{i}" for i in range(4)), payload=b"x" * 1000)
             # Even the scripts themselves are not known yet.
             await probe.command("SCRIPT", "FLUSH")
             await probe.command("CONFIG", "SET", "maxmemory", "1")
@@ -52,9 +52,9 @@ async def test_a_full_store_can_be_drained(full):
     assert await full.queue.give_back(FIRST.model, third.token, [third.id]) == [Held.FINE]
     await full.queue.cancel(FIRST.model, third.id)
     await full.lease("worker-2")
-    assert (await full.queue.forsake(FIRST.model, "worker-2")).requeued == 1
+    assert (await full.queue.release_leases_of(FIRST.model, "worker-2")).requeued == 1
     await full.lease("worker-2")
-    assert (await full.queue.forsake(FIRST.model, "worker-2")).dead == 1
+    assert (await full.queue.release_leases_of(FIRST.model, "worker-2")).dead == 1
     assert await full.ends() == {"success_count": 2, "cancelled": 1, "dead": 1}
 
 

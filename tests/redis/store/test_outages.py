@@ -88,7 +88,7 @@ async def test_who_is_known_to_have_died_has_no_grace(probe):
     await probe.lease()
     await away(probe, LONG_OUTAGE_MS)
 
-    assert (await probe.queue.forsake(FIRST.model, "worker-1")).requeued == 1
+    assert (await probe.queue.release_leases_of(FIRST.model, "worker-1")).requeued == 1
 
 
 async def test_deadlines_go_on_during_an_outage(probe):
@@ -228,7 +228,7 @@ async def test_a_dead_workers_job_is_found_behind_a_crowd_of_leases(probe):
     await probe.enqueue(*(f"last-{i}" for i in range(100)))
     await probe.claim("worker-2", rows=100, lease_ms=2 * LONG_MS)
 
-    assert (await probe.queue.forsake(FIRST.model, "worker-2")).requeued == 100
+    assert (await probe.queue.release_leases_of(FIRST.model, "worker-2")).requeued == 100
 
 
 # a store that is really stopped

@@ -10,7 +10,8 @@ from penstock.models.files.repository import scan
 from penstock.sharding.pipeline import Order, shard_onnx, shard_torch
 from penstock.sharding.samples import parse_inputs
 from penstock.workers.loading.batch_proof import prove
-from penstock.workers.runtimes import DeviceRef, open_runtime
+from penstock.workers.runtimes.opening import open_runtime
+from penstock.workers.runtimes.runtime import DeviceRef
 
 CPU = DeviceRef("cpu", 0, 1)
 WIDTH = 8

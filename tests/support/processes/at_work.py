@@ -15,7 +15,7 @@ from support.records import signature
 from support.waiting import until
 
 from penstock.protos import grpc_service_pb2 as pb
-from penstock.scheduler.jobs.direct import Notes
+from penstock.scheduler.jobs.direct import DirectCounters
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.store.link import Links
@@ -32,17 +32,17 @@ from penstock.transport.lane import (
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.run.execution import Execution
 from penstock.workers.serve.batching import BatchRules
-from penstock.workers.serve.direct_server import Reception
-from penstock.workers.serve.spec import Duty
+from penstock.workers.serve.direct_server import DirectServer
+from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.worker import DeviceBroken, Worker
 
 BLOCKS = -7.0
 SIGNATURE = signature([spec("x", "FP32", -1, 1)], [spec("y", "FP32", -1, 1)])
-DUTY = Duty(
+SPEC = WorkerSpec(
     ref=FIRST,
     last=True,
     boot_id="",
-    waypoint="worker",
+    hop_name="worker",
     consumes=("x",),
     keeps=("y",),
     rules=BatchRules(most_rows=8, together=True),
@@ -127,10 +127,10 @@ class Caller(asyncio.Protocol):
 class Working:
     """A worker, and a queue to fill for it."""
 
-    def __init__(self, probe, worker, reception, runtime, stop, running):
+    def __init__(self, probe, worker, direct_server, runtime, stop, running):
         self.probe = probe
         self.worker = worker
-        self.reception = reception
+        self.direct_server = direct_server
         self.runtime = runtime
         self.stop = stop
         self.running = running
@@ -138,7 +138,7 @@ class Working:
     async def connected(self, caller):
         """*caller*, at the gateway's end of a lane to the worker."""
         loop = asyncio.get_running_loop()
-        await loop.create_unix_connection(lambda: caller, sock=call(self.reception.name))
+        await loop.create_unix_connection(lambda: caller, sock=call(self.direct_server.name))
         return caller
 
     async def asleep(self):
@@ -149,10 +149,10 @@ class Working:
 
 
 @contextlib.asynccontextmanager
-async def working(url, duty=DUTY, runtime=None):
+async def working(url, spec=SPEC, runtime=None):
     """A worker that works until the end of the block, or until its device breaks."""
     runtime, boot_id = runtime or Doubling(), secrets.token_hex(8)
-    duty, stop = replace(duty, boot_id=boot_id), asyncio.Event()
+    spec, stop = replace(spec, boot_id=boot_id), asyncio.Event()
     shard = runtime.signature
     names = [[one.name for one in some] for some in (shard.inputs, shard.outputs)]
     execution = Execution(runtime, *names, batched=True)
@@ -160,15 +160,15 @@ async def working(url, duty=DUTY, runtime=None):
         queue = await open_queue(links)
         link = links.blocking(queue.keys_of(FIRST.model).tag)
         with (
-            Renewal(url, FIRST.model, duty.lease_ms, run_limit_s=600) as renewal,
+            Renewal(url, FIRST.model, spec.lease_ms, run_limit_s=600) as renewal,
             ThreadPoolExecutor(1) as device,
         ):
-            worker = Worker(duty, queue, link, execution, renewal, device)
-            reception = Reception(worker, Notes(queue, FIRST, boot_id))
-            async with reception.open(boot_id):
+            worker = Worker(spec, queue, link, execution, renewal, device)
+            direct_server = DirectServer(worker, DirectCounters(queue, FIRST, boot_id))
+            async with direct_server.open(boot_id):
                 running = asyncio.create_task(worker.run(stop))
                 probe = Probe(links, queue)
-                yield Working(probe, worker, reception, runtime, stop, running)
+                yield Working(probe, worker, direct_server, runtime, stop, running)
                 runtime.go_on.set()
                 stop.set()
                 with contextlib.suppress(DeviceBroken):

@@ -22,7 +22,8 @@ from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
 from penstock.workers.loading.batch_proof import needs_proof, prove
 from penstock.workers.loading.warming import read_samples
-from penstock.workers.runtimes import DeviceRef, open_runtime
+from penstock.workers.runtimes.opening import open_runtime
+from penstock.workers.runtimes.runtime import DeviceRef
 
 _NOT_RUN: Final = "its code was not run"
 

@@ -36,7 +36,7 @@ from penstock.transport.lane import (
     packed_jobs,
     room_in,
 )
-from penstock.workers.run.ensemble_step import leg_of
+from penstock.workers.run.ensemble_step import ensemble_step_of
 
 
 class Transport(asyncio.Transport):
@@ -165,7 +165,7 @@ def test_a_reply_with_a_status_of_another_release_ends_its_request_all_the_same(
 @pytest.mark.parametrize("text", ["a", "====", b64encode(b"\xff").decode(), ""])
 def test_a_route_that_cannot_be_read_is_the_requests_fault(text):
     with pytest.raises(InvalidRequest, match="the request's route"):
-        leg_of(text)
+        ensemble_step_of(text)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from support.models.repositories import artifacts, put
 
 from penstock.models.files.file_hashes import FileHashes
 from penstock.models.files.repository import look, scan
-from penstock.workers.loading.verified import find_copy
+from penstock.workers.loading.verify import find_copy
 
 
 def lead(link, target):

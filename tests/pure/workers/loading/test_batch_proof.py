@@ -9,7 +9,8 @@ from support.records import signature
 
 from penstock.workers.loading.batch_dimension import NotProved, batch_dimension
 from penstock.workers.loading.batch_proof import prove
-from penstock.workers.runtimes import InputRejected, open_runtime
+from penstock.workers.runtimes.opening import open_runtime
+from penstock.workers.runtimes.runtime import InputRejected
 
 TABLE = spec("x", "FP32", -1, 4)
 ONE = signature([TABLE], [spec("y", "FP32", -1, 4)])

@@ -32,7 +32,7 @@ def routed(*steps, outputs=("OUT",), **bounds):
     return b64encode(route.SerializeToString()).decode()
 
 
-def boarded(text, arrays, consumes, **parameters):
+def work_of(text, arrays, consumes, **parameters):
     """The job of a request for an ensemble, as the worker of its first step has it."""
     request = inference(arrays)
     request.parameters[ROUTE].string_param = text
@@ -58,34 +58,36 @@ TWO = routed(
 
 
 def test_the_model_finds_its_inputs_among_the_ensembles_tensors():
-    work = boarded(TWO, {"IN": ROWS}, ["x"])
+    work = work_of(TWO, {"IN": ROWS}, ["x"])
 
     np.testing.assert_array_equal(work.tensors["x"].array(), ROWS)
-    assert list(work.carried) == ["IN"]
+    assert list(work.ensemble_tensors) == ["IN"]
 
 
 def test_a_job_of_an_ensemble_batches_with_direct_ones():
     direct = decoded(inference({"x": ROWS}).SerializeToString(), ["x"])
 
-    assert boarded(TWO, {"IN": ROWS}, ["x"]).shape_key == direct.shape_key
+    assert work_of(TWO, {"IN": ROWS}, ["x"]).shape_key == direct.shape_key
 
 
 def test_the_next_step_gets_what_it_needs_and_the_rest_of_the_route():
-    work = boarded(TWO, {"IN": ROWS}, ["x"])
-    tensors = work.leg.alight(work.carried, {"y": tensor(ROWS * 2)}, work.tensors)
-    keeps = tuple(work.leg.step.keeps)
-    payload = next_payload(work, tensors, keeps, "step", work.leg.onward)
+    work = work_of(TWO, {"IN": ROWS}, ["x"])
+    tensors = work.ensemble_step.map_outputs(
+        work.ensemble_tensors, {"y": tensor(ROWS * 2)}, work.tensors
+    )
+    keeps = tuple(work.ensemble_step.route_step.keeps)
+    payload = next_payload(work, tensors, keeps, "step", work.ensemble_step.rest_of_route)
     after = decoded(payload, ["x"], rows=2)
 
     assert list(carried_in(payload)) == ["mid"]
     np.testing.assert_array_equal(after.tensors["x"].array(), ROWS * 2)
-    assert after.leg.next_step is None
+    assert after.ensemble_step.next_step is None
 
 
 def moved(text, payload=b"", **asked):
     """Where the job of a request goes after its first step, and how."""
-    work = boarded(text, {"IN": ROWS}, ["x"], **asked)
-    return work.leg.move("job", work.head, {"mid": tensor(ROWS)}, payload)
+    work = work_of(text, {"IN": ROWS}, ["x"], **asked)
+    return work.ensemble_step.move("job", work.head, {"mid": tensor(ROWS)}, payload)
 
 
 def test_it_queues_with_the_priority_and_the_patience_of_the_next_model():
@@ -128,9 +130,9 @@ def test_a_model_without_batches_gets_one_row():
         route_step("a", {"x": "IN"}, {"y": "mid"}),
         route_step("b", {"x": "mid"}, {"y": "OUT"}, batched=False),
     )
-    work = boarded(text, {"IN": ROWS}, ["x"])
+    work = work_of(text, {"IN": ROWS}, ["x"])
 
-    _, move = work.leg.move("job", work.head, {"mid": tensor(ROWS)}, b"")
+    _, move = work.ensemble_step.move("job", work.head, {"mid": tensor(ROWS)}, b"")
     assert move.rows == 1
 
 
@@ -139,28 +141,30 @@ def test_between_two_stages_of_a_step_both_kinds_of_tensors_travel():
         route_step("a", {"x": "IN", "w": "w"}, {"y": "mid"}),
         route_step("b", {"x": "mid", "z": "IN"}, {"y": "OUT"}),
     )
-    work = boarded(text, {"IN": ROWS, "w": ROWS + 1, "unused": ROWS}, ["x"])
+    work = work_of(text, {"IN": ROWS, "w": ROWS + 1, "unused": ROWS}, ["x"])
     inner = {"hidden": tensor(ROWS * 3)}
-    tensors = work.leg.between(work.carried, inner, work.tensors, ["hidden", "w"])
+    tensors = work.ensemble_step.between(
+        work.ensemble_tensors, inner, work.tensors, ["hidden", "w"]
+    )
     payload = next_payload(work, tensors, tuple(tensors), "step")
     after = decoded(payload, ["hidden", "w"], rows=2)
 
-    assert set(after.carried) == {"IN", "w", "\x1fhidden"}
+    assert set(after.ensemble_tensors) == {"IN", "w", "\x1fhidden"}
     np.testing.assert_array_equal(after.tensors["hidden"].array(), ROWS * 3)
     np.testing.assert_array_equal(after.tensors["w"].array(), ROWS + 1)
 
 
 def test_a_failure_names_the_step_unless_it_does_so_itself():
-    leg = boarded(TWO, {"IN": ROWS}, ["x"]).leg
+    step = work_of(TWO, {"IN": ROWS}, ["x"]).ensemble_step
 
-    assert leg.told("broken") == "broken (step 'a')"
-    assert leg.told("input 'x' is missing for model 'a'") == "input 'x' is missing for model 'a'"
+    assert step.told("broken") == "broken (step 'a')"
+    assert step.told("input 'x' is missing for model 'a'") == "input 'x' is missing for model 'a'"
 
 
 def test_a_failure_names_the_inner_ensembles():
     text = routed(route_step("a", {"x": "IN"}, {"y": "OUT"}, within=["f", "g"]))
 
-    told = boarded(text, {"IN": ROWS}, ["x"]).leg.told("broken")
+    told = work_of(text, {"IN": ROWS}, ["x"]).ensemble_step.told("broken")
 
     assert told == "in ensemble 'f', in ensemble 'g', broken (step 'a')"
 
@@ -177,18 +181,18 @@ def test_a_failure_names_the_inner_ensembles():
     ],
 )
 def test_what_the_step_cannot_take_is_refused_in_tritons_words(shape, most, why):
-    work = boarded(TWO, {"IN": ROWS}, ["x"])
+    work = work_of(TWO, {"IN": ROWS}, ["x"])
 
     with pytest.raises(InvalidRequest) as refused:
-        work.leg.check(work.tensors, [spec("x", "FP32", *shape)], most)
+        work.ensemble_step.check(work.tensors, [spec("x", "FP32", *shape)], most)
     assert str(refused.value) == why
 
 
 def test_inputs_of_different_batches_are_refused():
     text = routed(route_step("a", {"x": "IN", "w": "w"}, {"y": "OUT"}))
-    work = boarded(text, {"IN": ROWS, "w": ROWS[:1]}, ["x", "w"])
+    work = work_of(text, {"IN": ROWS, "w": ROWS[:1]}, ["x", "w"])
     specs = [spec("x", "FP32", -1, 4), spec("w", "FP32", -1, 4)]
 
     with pytest.raises(InvalidRequest) as refused:
-        work.leg.check(work.tensors, specs, 8)
+        work.ensemble_step.check(work.tensors, specs, 8)
     assert str(refused.value) == "input 'w' batch size does not match other inputs for 'a'"

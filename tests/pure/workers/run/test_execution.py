@@ -18,7 +18,7 @@ from penstock.tensors import bf16_from_float32
 from penstock.workers.run.execution import Execution, Failure
 from penstock.workers.run.reshaping import Reshaping
 from penstock.workers.run.tensor import Tensor
-from penstock.workers.runtimes import InputRejected
+from penstock.workers.runtimes.runtime import InputRejected
 from penstock.workers.serve.batching import BatchRules, choose_batch
 
 DOUBLED = signature([spec("x", "FP32", -1, -1)], [spec("y", "FP32", -1, -1)])

@@ -7,8 +7,9 @@ from support.models.pipelines import CPU
 from support.records import config
 
 from penstock.errors import ArtifactUnusable
-from penstock.workers.runtimes import ONNX, TORCH, DeviceRef, open_runtime
 from penstock.workers.runtimes.onnx_options import CUDA, providers, run_options, session_options
+from penstock.workers.runtimes.opening import ONNX, TORCH, open_runtime
+from penstock.workers.runtimes.runtime import DeviceRef
 
 GPU = DeviceRef("cuda", 1, 1)
 LEVELS = ort.GraphOptimizationLevel

@@ -7,7 +7,8 @@ from support.models.pipelines import CPU, chain, constant, node, onnx_graph, val
 
 from penstock.errors import ArtifactUnusable, InvalidRequest
 from penstock.tensors import NUMPY_TYPES
-from penstock.workers.runtimes import ONNX, DeviceRef, InputRejected, open_runtime
+from penstock.workers.runtimes.opening import ONNX, open_runtime
+from penstock.workers.runtimes.runtime import DeviceRef, InputRejected
 
 NUMBERS = [datatype for datatype in DATATYPES if datatype != "BYTES"]
 

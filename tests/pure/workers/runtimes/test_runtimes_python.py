@@ -11,9 +11,10 @@ from penstock.errors import ArtifactUnusable, Code, InvalidRequest
 from penstock.models.config.model_config import parse
 from penstock.protos import cluster_pb2 as pb
 from penstock.workers.run.python_execution import PythonExecution
-from penstock.workers.runtimes import DeviceRef, open_runtime
+from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.python_results import WrongResult
 from penstock.workers.runtimes.python_runtime import PythonModelFailed
+from penstock.workers.runtimes.runtime import DeviceRef
 
 CPU = DeviceRef("cpu", 0, 2)
 DOUBLE = """

@@ -8,13 +8,14 @@ from torch import nn
 
 from penstock.errors import ArtifactUnusable
 from penstock.tensors import NUMPY_TYPES
-from penstock.workers.runtimes import TORCH, DeviceRef, InputRejected, open_runtime
+from penstock.workers.runtimes.opening import TORCH, open_runtime
 from penstock.workers.runtimes.pt2_signature import (
     DATATYPE_NAMES,
     EXTRA_FILE,
     TensorSignature,
     write_extra,
 )
+from penstock.workers.runtimes.runtime import DeviceRef, InputRejected
 
 BATCH = {0: torch.export.Dim("batch")}
 ONES = np.ones((4, 3), np.float32)

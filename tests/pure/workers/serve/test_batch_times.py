@@ -2,21 +2,21 @@
 
 import pytest
 
-from penstock.workers.serve.batch_times import Tempo
+from penstock.workers.serve.batch_times import BatchTimes
 
 
 def measured(*batches, warm=True):
-    """A tempo after (rows, seconds) one after the other, the first ones left out."""
-    tempo, now_s = Tempo(), 100.0
-    tempo.claimed(now_s)
+    """Batch times after (rows, seconds) one after the other, the first ones left out."""
+    times, now_s = BatchTimes(), 100.0
+    times.claimed(now_s)
     for rows in {rows for rows, _ in batches} if warm else ():
         for _ in range(3):
             now_s += 5.0
-            tempo.ended(rows, now_s)
+            times.ended(rows, now_s)
     for rows, seconds in batches:
         now_s += seconds
-        tempo.ended(rows, now_s)
-    return tempo
+        times.ended(rows, now_s)
+    return times
 
 
 def test_a_batch_takes_from_the_last_ones_end_to_its_own():
@@ -31,11 +31,11 @@ def test_the_first_batches_of_a_size_do_not_count():
 
 
 def test_sleep_does_not_count():
-    tempo = measured((1, 0.5))
-    tempo.claimed(1000.0)
-    tempo.ended(1, 1000.5)
+    times = measured((1, 0.5))
+    times.claimed(1000.0)
+    times.ended(1, 1000.5)
 
-    assert tempo.take() == pytest.approx({1: 0.5})
+    assert times.take() == pytest.approx({1: 0.5})
 
 
 def test_what_got_faster_is_believed_sooner_than_what_got_slower():
@@ -50,9 +50,9 @@ def test_one_outlier_is_forgotten():
 
 
 def test_it_is_fresh_until_it_was_taken():
-    tempo = measured((1, 0.5))
+    times = measured((1, 0.5))
 
-    assert (tempo.fresh, bool(tempo.take()), tempo.fresh) == (True, True, False)
+    assert (times.fresh, bool(times.take()), times.fresh) == (True, True, False)
 
 
 def test_of_many_sizes_the_largest_are_told():

@@ -9,8 +9,8 @@ from support.records import config
 
 from penstock.workers.serve.batching import (
     BatchRules,
+    BatchTimeEstimate,
     GuaranteedTurns,
-    Pace,
     choose_batch,
     rows_to_claim,
 )
@@ -107,38 +107,38 @@ class TestClaiming:
 
 
 class TestPace:
-    def test_nothing_is_foreseen_before_the_first_batch(self):
-        assert Pace().claim_after_s(8) is None
+    def test_nothing_is_expected_before_the_first_batch(self):
+        assert BatchTimeEstimate().claim_after_s(8) is None
 
     def test_the_next_batch_is_claimed_just_before_this_one_ends(self):
-        pace = Pace(lead_s=0.25)
+        estimate = BatchTimeEstimate(lead_s=0.25)
 
-        pace.observe(size=4, took_s=2.0)
+        estimate.observe(size=4, took_s=2.0)
 
-        assert pace.claim_after_s(8) == pytest.approx(4.0 - 0.25)
-        assert pace.claim_after_s(1) == pytest.approx(0.5 - 0.25)
+        assert estimate.claim_after_s(8) == pytest.approx(4.0 - 0.25)
+        assert estimate.claim_after_s(1) == pytest.approx(0.5 - 0.25)
 
     def test_short_batches_are_not_worth_it(self):
-        pace = Pace(lead_s=0.25)
+        estimate = BatchTimeEstimate(lead_s=0.25)
 
-        pace.observe(size=4, took_s=1.0)
+        estimate.observe(size=4, took_s=1.0)
 
-        assert pace.claim_after_s(1) is None
+        assert estimate.claim_after_s(1) is None
 
     def test_a_fifth_of_each_new_batch_is_believed(self):
-        pace = Pace(lead_s=0.0)
+        estimate = BatchTimeEstimate(lead_s=0.0)
 
-        pace.observe(size=1, took_s=1.0)
-        pace.observe(size=2, took_s=4.0)
+        estimate.observe(size=1, took_s=1.0)
+        estimate.observe(size=2, took_s=4.0)
 
-        assert pace.claim_after_s(1) == pytest.approx(1.2)
+        assert estimate.claim_after_s(1) == pytest.approx(1.2)
 
     def test_a_batch_without_bytes_counts_as_one(self):
-        pace = Pace(lead_s=0.0)
+        estimate = BatchTimeEstimate(lead_s=0.0)
 
-        pace.observe(size=0, took_s=1.0)
+        estimate.observe(size=0, took_s=1.0)
 
-        assert pace.claim_after_s(2) == pytest.approx(2.0)
+        assert estimate.claim_after_s(2) == pytest.approx(2.0)
 
 
 class TestTurns:

@@ -1,4 +1,4 @@
-"""Made-up rows: what an artifact is tried on when nobody sent anything yet. Pure.
+"""Trial rows: made up to try an artifact on, before anybody has sent any. Pure.
 
 Never zeros, on which rows that are mixed cannot be told from rows that are not. Numbers are larger
 in each round; integers and texts begin as 0 and 1, since they may be indexes into a table of any

@@ -12,7 +12,7 @@ from penstock.models.files.file_hashes import PIECE_BYTES, FileHashes, sampled_h
 from penstock.models.files.repository import scan
 from penstock.protos import cluster_pb2 as pb
 from penstock.workers.liveness.announcer import Announcer
-from penstock.workers.loading.verified import OtherContent, find_copy, wait_for_copy
+from penstock.workers.loading.verify import OtherContent, find_copy, wait_for_copy
 
 WARMED = 'model_warmup { name: "w" inputs { key: "x" value { %s input_data_file: "x" } } }'
 CODE = """backend: "python" input { name: "x" data_type: TYPE_FP32 dims: 1 }

@@ -1,4 +1,4 @@
-"""Foresight: how long a batch will take, by its bytes, and whether it may run on the event loop.
+"""How long a batch will take, by its bytes, and whether it may run on the event loop.
 
 On the loop runs only what is known to be short: a shard whose work follows from its inputs' shapes,
 on shapes that are fixed, or that were run before. All else has the device's thread, where a batch
@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 from typing import Final
 
 from penstock.workers.run.work import Work
-from penstock.workers.serve.batching import Pace
+from penstock.workers.serve.batching import BatchTimeEstimate
 
 SHORT_S: Final = 0.001
 """The way to the device's thread and back would take longer than such a batch."""
@@ -18,7 +18,7 @@ _MOST_SHAPES: Final = 1024
 """That are remembered, the latest; a batch of another one merely has the device's thread."""
 
 
-class Foresight:
+class RunEstimate:
     """What is known of one shard's batches.
 
     Attributes:
@@ -30,12 +30,12 @@ class Foresight:
         """Know nothing yet."""
         self.inline = inline
         self.fixed = fixed
-        self._pace = Pace()
+        self._batch_time = BatchTimeEstimate()
         self._row_size = 1.0
         self._seen: dict[Hashable, float] = {}
 
     def size_of(self, batch: Sequence[Work], rows: int) -> int:
-        """By what the batch is foreseen: its bytes, or its rows where all are equally large."""
+        """By what the batch is estimated: its bytes, or its rows where all are equally large."""
         return rows if self.fixed else sum([work.size for work in batch])
 
     def is_short(self, batch: Sequence[Work], size: int) -> bool:
@@ -43,22 +43,22 @@ class Foresight:
         if not self.inline:
             return False
         if self.fixed:
-            foreseen_s = self._pace.foreseen_s(size)
+            expected_s = self._batch_time.expected_s(size)
         else:
-            foreseen_s = self._seen.get(_shape_of(batch, size))
-        return foreseen_s is not None and foreseen_s < SHORT_S
+            expected_s = self._seen.get(_shape_of(batch, size))
+        return expected_s is not None and expected_s < SHORT_S
 
-    def foreseen_s(self, size: int) -> float | None:
+    def expected_s(self, size: int) -> float | None:
         """How long a batch of that size will take; None while nothing is known."""
-        return self._pace.foreseen_s(size)
+        return self._batch_time.expected_s(size)
 
     def claim_after_s(self, size: int) -> float | None:
-        """As `Pace.claim_after_s`."""
-        return self._pace.claim_after_s(size)
+        """As `BatchTimeEstimate.claim_after_s`."""
+        return self._batch_time.claim_after_s(size)
 
     def observe(self, batch: Sequence[Work], rows: int, size: int, took_s: float) -> None:
         """*batch* ran for *took_s* seconds."""
-        self._pace.observe(size, took_s)
+        self._batch_time.observe(size, took_s)
         if self.fixed:
             return
         self._row_size = max(1, size) / max(1, rows)
@@ -70,15 +70,15 @@ class Foresight:
 
     def rows_within(self, seconds: float) -> int:
         """How many rows like the latest will take no longer; 0 while nothing is known."""
-        return int(self._pace.size_within(seconds) / self._row_size)
+        return int(self._batch_time.size_within(seconds) / self._row_size)
 
     def without_long(self, works: Sequence[Work], seconds: float) -> tuple[list[Work], list[Work]]:
         """*works* that will take no longer each, and those that are of an unusual size."""
         fit: list[Work] = []
         long: list[Work] = []
         for work in works:
-            foreseen_s = None if self.fixed else self._pace.foreseen_s(work.size)
-            (fit if foreseen_s is None or foreseen_s <= seconds else long).append(work)
+            expected_s = None if self.fixed else self._batch_time.expected_s(work.size)
+            (fit if expected_s is None or expected_s <= seconds else long).append(work)
         return fit, long
 
 

@@ -1,4 +1,4 @@
-"""Verified: a worker loads what the scheduler wants, or waits until this machine has it.
+"""Verifies files: a worker loads what the scheduler wants, or waits until this machine has it.
 
 Every node has a copy of the repository, or a mount of it, and a copy may lag. So a worker hashes
 what it is about to load; and looks once more afterwards, since the files may have been replaced

@@ -1,4 +1,4 @@
-"""Listening: what a node hears of a worker that it started, over a pipe.
+"""The heartbeat pipe: over it a node hears the worker that it started.
 
 Only the process that was started holds the other end, so nothing but its own signs of life count.
 """
@@ -19,52 +19,52 @@ _STARTING_TIMES: Final = 10.0
 _MOST_BYTES: Final = 4096
 
 
-class Hearing(NamedTuple):
+class HeartbeatPipe(NamedTuple):
     """A pipe's end, and what a process must be given so that it has the other.
 
     Attributes:
-        heard: file descriptor, to be read.
+        read_end: file descriptor.
         environment: of the process.
-        given: file descriptors that it inherits.
+        inherited: file descriptors that it inherits.
     """
 
-    heard: int
+    read_end: int
     environment: Mapping[str, str]
-    given: tuple[int, ...]
+    inherited: tuple[int, ...]
 
 
 @contextlib.contextmanager
-def listening(environment: Mapping[str, str] | None = None) -> Iterator[Hearing]:
+def heartbeat_pipe(environment: Mapping[str, str] | None = None) -> Iterator[HeartbeatPipe]:
     """A pipe to one process; closed at the end.
 
     Args:
         environment: what the process has besides; None for what this one has.
     """
-    given = os.environ if environment is None else environment
-    heard, said = os.pipe()
-    os.set_blocking(heard, False)
-    os.set_blocking(said, False)
+    base = os.environ if environment is None else environment
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    os.set_blocking(write_end, False)
     try:
-        yield Hearing(heard, {**given, _VARIABLE: str(said)}, (said,))
+        yield HeartbeatPipe(read_end, {**base, _VARIABLE: str(write_end)}, (write_end,))
     finally:
-        os.close(heard)
-        os.close(said)
+        os.close(read_end)
+        os.close(write_end)
 
 
-async def until_silent(heard: int, silence_s: float) -> None:
-    """Wait until nothing has come over the pipe *heard* for so long."""
+async def until_silent(read_end: int, silence_s: float) -> None:
+    """Wait until nothing has come over the pipe for so long."""
     look_s = min(_LOOK_S, silence_s / 4)
     silence = Silence(most_step_s=2 * look_s)
     loop = asyncio.get_running_loop()
     sign, limit_s = object(), silence_s * _STARTING_TIMES
     while silence.seconds(sign, loop.time()) <= limit_s:
         await asyncio.sleep(look_s)
-        if _said_something(heard):
+        if _has_beaten(read_end):
             sign, limit_s = object(), silence_s
 
 
-def _said_something(heard: int) -> bool:
+def _has_beaten(read_end: int) -> bool:
     try:
-        return bool(os.read(heard, _MOST_BYTES))
+        return bool(os.read(read_end, _MOST_BYTES))
     except BlockingIOError:
         return False

@@ -1,0 +1,70 @@
+"""A runtime: what holds one shard on one device and runs it. Each kind is a module of its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from penstock.errors import InvalidRequest
+from penstock.protos import cluster_pb2
+from penstock.tensors import Array
+
+Dimensions = tuple[str, ...]
+"""Of one tensor: a number as text, the name or expression of a free size, "" where it has none."""
+
+
+class InputRejected(InvalidRequest):
+    """The shard refuses these inputs: a shape or a value that only it could know to be wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRef:
+    """Where a shard runs: "cpu" or "cuda", which one, and computing threads for a cpu."""
+
+    kind: str
+    index: int
+    threads: int
+
+    @classmethod
+    def parse(cls, text: str, threads: int) -> "DeviceRef":
+        """Read "cuda:1"."""
+        kind, _, index = text.partition(":")
+        return cls(kind, int(index or 0), threads)
+
+
+class Runtime(Protocol):
+    """One loaded shard."""
+
+    @property
+    def signature(self) -> cluster_pb2.Signature:
+        """What it reads and writes; shapes have -1 where any size will do."""
+        ...
+
+    @property
+    def dimensions(self) -> Mapping[str, Dimensions]:
+        """What the artifact calls the sizes of each input and output."""
+        ...
+
+    @property
+    def any_thread(self) -> bool:
+        """Whether `run` may be called on another thread than the one that loaded it."""
+        ...
+
+    @property
+    def fixed_work(self) -> bool:
+        """Whether the shapes of its inputs tell how much a run computes, whatever they hold."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run once, on the calling thread.
+
+        BF16 arrays are uint16, BYTES arrays hold bytes objects.
+
+        Raises:
+            InputRejected: the inputs are at fault.
+            Exception: whatever the runtime raises when something else is.
+        """
+        ...
+
+    def close(self) -> None:
+        """End in order, on the thread that loaded it."""
+        ...
