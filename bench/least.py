@@ -20,7 +20,7 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -156,6 +156,20 @@ async def serve(kind: str, path: str, ready_file: Path) -> None:
 
 def work(kind: str, path: str) -> None:
     """Answer one request after the other."""
+    answer = _model()
+    if kind == "direct":
+        _work_directly(answer)
+        return
+    with socket.socket(socket.AF_UNIX) as store:
+        store.connect(path)
+        if kind == "lists":
+            _work_on_lists(store, answer)
+        else:
+            _work_with_leases(store, answer)
+
+
+def _model() -> Callable[[bytes], bytes]:
+    """The model, from a request's bytes to those of its reply."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -172,38 +186,43 @@ def work(kind: str, path: str) -> None:
         reply.raw_output_contents.append(output.tobytes())
         return reply.SerializeToString()
 
-    if kind == "direct":
-        _work_directly(answer)
-        return
+    return answer
+
+
+def _work_on_lists(store: socket.socket, answer: Callable[[bytes], bytes]) -> None:
+    answers = _answers(store)
+    sleep = _command("BLPOP", "requests", "0")
+    store.sendall(sleep)
+    while True:
+        _, job = next(answers)
+        reply = job[:_ID_BYTES] + answer(job[_ID_BYTES:])
+        store.sendall(_command("RPUSH", "replies", reply) + sleep)
+        next(answers)
+
+
+def _work_with_leases(store: socket.socket, answer: Callable[[bytes], bytes]) -> None:
+    answers = _answers(store)
+    for script in (_CLAIM, _SETTLE):
+        store.sendall(_command("SCRIPT", "LOAD", script.source))
+        next(answers)
+    sleep = _command("BLPOP", "bell", "0")
+    sleep += _command("EVALSHA", _CLAIM.sha, "3", "ready", "job:", "lease", "token")
+    store.sendall(sleep)
+    while True:
+        next(answers)
+        id_, message = next(answers)
+        place = ("3", "job:", "lease", "replies", id_, "token")
+        store.sendall(_command("EVALSHA", _SETTLE.sha, *place, answer(message)) + sleep)
+        next(answers)
+
+
+def _answers(store: socket.socket) -> Iterator[Any]:
+    """What the store answers, one after the other."""
     reader = hiredis.Reader()
-    with socket.socket(socket.AF_UNIX) as store:
-        store.connect(path)
-
-        def next_answer() -> Any:
-            while (found := reader.gets()) is False:
-                reader.feed(store.recv(1 << 16))
-            return found
-
-        if kind == "lists":
-            sleep = _command("BLPOP", "requests", "0")
-            store.sendall(sleep)
-            while True:
-                _, job = next_answer()
-                reply = job[:_ID_BYTES] + answer(job[_ID_BYTES:])
-                store.sendall(_command("RPUSH", "replies", reply) + sleep)
-                next_answer()
-        for script in (_CLAIM, _SETTLE):
-            store.sendall(_command("SCRIPT", "LOAD", script.source))
-            next_answer()
-        sleep = _command("BLPOP", "bell", "0")
-        sleep += _command("EVALSHA", _CLAIM.sha, "3", "ready", "job:", "lease", "token")
-        store.sendall(sleep)
-        while True:
-            next_answer()
-            id_, message = next_answer()
-            place = ("3", "job:", "lease", "replies", id_, "token")
-            store.sendall(_command("EVALSHA", _SETTLE.sha, *place, answer(message)) + sleep)
-            next_answer()
+    while True:
+        while (found := reader.gets()) is False:
+            reader.feed(store.recv(1 << 16))
+        yield found
 
 
 def _work_directly(answer: Callable[[bytes], bytes]) -> None:

@@ -6,13 +6,11 @@ this process only holds the port, and starts a new one for each that ends.
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
 
 import structlog
 
@@ -20,7 +18,7 @@ from penstock.errors import InvalidConfiguration, StoreUnavailable
 from penstock.gateway.fronts.grpc.server import PortBusy, check_port
 from penstock.gateway.limits.memory import MemoryLimits
 from penstock.process import machine
-from penstock.process.child_process import python_command, role_environment
+from penstock.process.child_process import role_environment
 from penstock.process.lifetime import stop_signals, write_ready
 from penstock.settings import GatewaySettings
 
@@ -28,16 +26,6 @@ log = structlog.get_logger()
 
 _RESTART_AFTER_S = 0.5
 _QUICK_END_S = 5.0
-_SWITCHES: Final = {
-    "metrics": ("--no-metrics", "--metrics"),
-    "direct": ("--no-direct", "--direct"),
-    "log_json": ("", "--log-json"),
-    "allow_code_overrides": ("", "--allow-code-overrides"),
-}
-"""Options without a value: what says no, and what says yes."""
-
-_BY_ENVIRONMENT: Final = ("redis", "grpc_restricted_protocol")
-"""Secrets, which no command line has."""
 
 
 async def run(settings: GatewaySettings) -> None:
@@ -59,7 +47,6 @@ async def run(settings: GatewaySettings) -> None:
             # One of them answers for metrics, which are the whole cluster's anyway.
             words = [_command(settings, port, path, metrics=not i) for i, path in enumerate(ready)]
             environment = role_environment(settings.redis, settings.grpc_restricted_protocol)
-            environment["PENSTOCK_SHARED_PORT"] = "true"
             watchers = [
                 asyncio.create_task(_keep(command, environment, path, stop))
                 for command, path in zip(words, ready, strict=True)
@@ -118,29 +105,16 @@ async def _keep(
 
 
 def _command(settings: GatewaySettings, port: int, ready: Path, *, metrics: bool) -> list[str]:
-    own: dict[str, Any] = {
+    own = {
         "port": port,
+        "shared_port": True,
         "processes": 1,
         "ready_file": ready,
-        "parent_pid": os.getpid(),
         "metrics": settings.metrics and metrics,
         # Their shares of what this machine has: one alone would take all of it.
         **MemoryLimits.of(settings, machine.memory_bytes()).options(),
     }
-    given = settings.model_dump(exclude={*own, "shared_port", *_BY_ENVIRONMENT}) | own
-    words = [word for name, value in given.items() for word in _option(name, value)]
-    return python_command("penstock", "gateway", *words)
-
-
-def _option(name: str, value: Any) -> list[str]:
-    """A setting as the command line has it; tuples are options that may be repeated."""
-    option = f"--{name.replace('_', '-')}"
-    if name in _SWITCHES:
-        return [_SWITCHES[name][value]] if _SWITCHES[name][value] else []
-    if value is None:
-        return []
-    values = value if isinstance(value, tuple) else (value,)
-    return [f"{option}={one}" for one in values]
+    return GatewaySettings.child_command({**dict(settings), **own})
 
 
 def _served(ready: Path) -> bool:

@@ -1,24 +1,20 @@
-"""Settings: read once at the edge from options and ``PENSTOCK_*`` variables, and then only passed.
+"""Settings: what each role is told, once, by options and ``PENSTOCK_*`` variables.
 
-Each role has one value. An option of the command line wins over the environment's variable of the
-same name (``--default-timeout-s`` and ``PENSTOCK_DEFAULT_TIMEOUT_S``), which wins over the
-default. Nonsense is refused by the variable's name (`load`).
+Each role has one value, which it reads at its start and then only passes. A field's docstring is
+what ``--help`` says of its option; ``(default: ...)`` follows by itself where it is not written.
 """
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BeforeValidator, Field
 
 from penstock.clock import LONGEST_MS
-from penstock.errors import InvalidConfiguration
-from penstock.process.redaction import redacted
-
-PREFIX = "PENSTOCK_"
+from penstock.options import Metavar, Options, command_line
+from penstock.process.child_process import python_command
 
 LEASE_MS = 5000
 """How long a worker may be silent before others get its jobs."""
@@ -32,15 +28,6 @@ WORKER_SILENCE_S = 60.0
 CACHE_BYTES = 64 * 1024**2
 """Of cached replies on the whole cluster."""
 
-Secret = Annotated[str, Field(repr=False)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, le=LONGEST_MS / 1000, allow_inf_nan=False)]
-CacheBytes = Annotated[int, Field(ge=0)]
-LeaseMs = Annotated[int, Field(ge=200, le=LONGEST_MS)]
-Level = Literal["debug", "info", "warning", "error"]
-ControlMode = Literal["none", "poll", "explicit", "on-demand"]
-
 
 def _paths(value: object) -> object:
     """Several paths, from one text as in PATH, or from one path."""
@@ -53,12 +40,8 @@ def _names(value: object) -> object:
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
-Repositories = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
-
-
-def _parted(value: Any) -> Any:
-    """What a variable holds of an option that may be repeated."""
+def _rules(value: Any) -> Any:
+    """Restricted protocols, from one text."""
     if not isinstance(value, str):
         return value
     # A list in JSON, as processes hand it on, may hold semicolons.
@@ -67,302 +50,329 @@ def _parted(value: Any) -> Any:
     return [part for part in value.split(";") if part]
 
 
-class RoleSettings(BaseSettings):
-    """What every role has.
+Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_MS / 1000, allow_inf_nan=False)]
+Int32 = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Bytes = Metavar("BYTES")
+Word = Annotated[bool, Metavar("BOOL")]
+"""A switch that Triton spells with its value: ``--name true``."""
 
-    Attributes:
-        redis: URL of Redis or Valkey; ``redis+sentinel://`` and ``redis+cluster://`` as well.
-        log_level: the least level that is written.
-        log_json: JSON lines instead of text for people.
-        ready_file: is written, with the role's address, once the role serves.
-        parent_pid: the role ends when this process does; None to live by itself.
-    """
+File = Annotated[Path, Metavar("FILE")]
+Level = Literal["debug", "info", "warning", "error"]
+ControlMode = Literal["none", "poll", "explicit", "on-demand"]
+Repositories = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(_paths),
+    Metavar("DIR"),
+    Field(description="The model repository; may be given several times."),
+]
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=()
-    )
 
-    redis: Secret
+class RoleSettings(Options):
+    """What every role has."""
+
+    role: ClassVar[str]
+
+    redis: Annotated[str, Field(repr=False), Metavar("URL")]
+    """Redis or Valkey: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.
+    Required, unless PENSTOCK_REDIS is set."""
+
     log_level: Level = "info"
+    """Least level that is logged: debug, info, warning or error."""
+
     log_json: bool = False
-    ready_file: Path | None = None
-    parent_pid: int | None = None
+    """Log JSON lines instead of text for people."""
+
+    ready_file: File | None = None
+    """Written, with the role's address, once this role serves."""
+
+    parent_pid: Annotated[int, Metavar("PID")] | None = None
+    """End when this process does."""
+
+    @classmethod
+    def child_command(cls, values: Mapping[str, Any]) -> list[str]:
+        """The command line of this role, as a child of this process, with *values* of its fields.
+
+        Names that are no field of it are ignored. Secrets go by the environment
+        (`penstock.process.child_process.role_environment`).
+        """
+        words = command_line(cls, {**values, "parent_pid": os.getpid()})
+        return python_command("penstock", cls.role, *words)
 
 
-Milliseconds = Annotated[int, Field(ge=1, le=2**31 - 1)]
+class ServingSettings(Options):
+    """Where a gateway, or `penstock up`, serves."""
+
+    host: str = "127.0.0.1"
+    """Address to serve at."""
+
+    port: Port = 8001
+    """0 takes any free one; the ready file says which."""
+
+    processes: Count = 1
+    """Gateway processes that share the port."""
+
+    metrics: bool = True
+    """Serve metrics over HTTP."""
+
+    metrics_host: str | None = None
+    """Address of the metrics. (default: that of --host)"""
+
+    metrics_port: Port | None = None
+    """0 takes any free one. (default: 8002, if it is free)"""
+
+    allow_client_shm: Word = False
+    """true: clients on this machine may pass tensors in POSIX shared memory."""
 
 
-class GrpcSettings(RoleSettings):
-    """How the gRPC server treats connections, by Triton's names.
+class GrpcSettings(Options):
+    """How the gRPC server treats connections, by Triton's names."""
 
-    Attributes:
-        grpc_infer_response_compression_level: of replies to clients that take compressed ones.
-        grpc_restricted_protocol: "<protocols>:<key>=<value>", each a rule of
-            `penstock.gateway.fronts.grpc.access`; in the environment they are parted by semicolons.
-        grpc_keepalive_time: milliseconds of silence after which the server pings.
-        grpc_keepalive_timeout: milliseconds that it waits for the answer to a ping.
-        grpc_keepalive_permit_without_calls: it pings connections without calls, too.
-        grpc_http2_max_pings_without_data: most pings that it sends while no data flows; 0 for any.
-        grpc_http2_min_recv_ping_interval_without_data: milliseconds that clients must leave
-            between pings while no data flows.
-        grpc_http2_max_ping_strikes: pings before their time that a client may send; 0 for any.
-        grpc_max_connection_age: milliseconds until a connection is ended; None for never.
-        grpc_max_connection_age_grace: milliseconds that its calls have then; None for any.
-        grpc_max_connection_idle: milliseconds without a call until a connection is ended; None
-            for never.
-        grpc_max_concurrent_streams: most calls of one connection at a time; more wait with their
-            client.
-        max_connections: most connections of clients; fewer, where the process may not have so many
-            descriptors.
-    """
+    max_connections: Int32 = 10_000
+    """Most connections of clients; fewer, where the process may have fewer descriptors."""
 
     grpc_infer_response_compression_level: Literal["none", "low", "medium", "high"] = "none"
+    """Of replies to clients that take compressed ones: none, low, medium or high."""
+
     grpc_restricted_protocol: Annotated[
-        tuple[str, ...], NoDecode, BeforeValidator(_parted), Field(repr=False)
+        tuple[str, ...],
+        BeforeValidator(_rules),
+        Field(repr=False),
+        Metavar("PROTOCOLS:KEY=VALUE"),
     ] = ()
-    grpc_keepalive_time: Milliseconds = 7_200_000
-    grpc_keepalive_timeout: Milliseconds = 20_000
-    grpc_keepalive_permit_without_calls: bool = True
-    grpc_http2_max_pings_without_data: Annotated[int, Field(ge=0)] = 2
-    grpc_http2_min_recv_ping_interval_without_data: Milliseconds = 1000
-    grpc_http2_max_ping_strikes: Annotated[int, Field(ge=0)] = 0
-    grpc_max_connection_age: Milliseconds | None = None
-    grpc_max_connection_age_grace: Milliseconds | None = None
-    grpc_max_connection_idle: Milliseconds | None = None
-    grpc_max_concurrent_streams: Annotated[int, Field(ge=1, le=2**31 - 1)] = 512
-    max_connections: Annotated[int, Field(ge=1, le=2**31 - 1)] = 10_000
+    """Calls of these need the header triton-grpc-protocol-KEY. May be repeated; the variable parts
+    rules by semicolons."""
+
+    grpc_keepalive_time: Int32 = 7_200_000
+    """ms of silence before the server pings."""
+
+    grpc_keepalive_timeout: Int32 = 20_000
+    """ms that it waits for the answer to a ping."""
+
+    grpc_keepalive_permit_without_calls: Word = True
+    """true: it pings connections without calls, too."""
+
+    grpc_http2_max_pings_without_data: Natural = 2
+    """Most pings that it sends while no data flows; 0 for any number."""
+
+    grpc_http2_min_recv_ping_interval_without_data: Int32 = 1000
+    """ms that clients must leave between pings while no data flows."""
+
+    grpc_http2_max_ping_strikes: Natural = 0
+    """Early pings before a client is cut off; 0 for any number."""
+
+    grpc_max_connection_age: Int32 | None = None
+    """ms until a connection is ended. (default: any)"""
+
+    grpc_max_connection_age_grace: Int32 | None = None
+    """ms that its calls have then. (default: any)"""
+
+    grpc_max_connection_idle: Int32 | None = None
+    """ms without a call until a connection is ended. (default: any)"""
+
+    grpc_max_concurrent_streams: Int32 = 512
+    """Most calls of a connection at a time; more wait with their client."""
 
 
-class GatewaySettings(GrpcSettings):
-    """The gateway.
+class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
+    """The gateway."""
 
-    Attributes:
-        port: 0 for any free one; the ready file says which.
-        processes: processes that share the port (SO_REUSEPORT).
-        max_message_mib: largest request and reply, in MiB.
-        max_memory_mib: most MiB that the process may have before it refuses calls; None for half of
-            the machine's memory, or of its container's, shared by all `processes`.
-        max_pending_mib: most MiB of requests at one time, from their arrival to their end; None for
-            half of `max_memory_mib`.
-        max_unread_mib: most MiB of replies that clients have not taken; None for a quarter of
-            `max_memory_mib`.
-        max_stream_mib: most MiB of one stream's answers that are not sent; None for a quarter of
-            `max_unread_mib`, and at most 256.
-        max_calls: most calls at one time.
-        max_override_mib: most that the files which come with a wish to load may hold, in MiB.
-        max_queue_jobs: most jobs that may wait in one queue; a model's own limit counts if it is
-            smaller.
-        max_queue_mib: most MiB that the payloads of one version's live jobs may take, but for
-            those below 4 KiB.
-        lent_payload_mib: most MiB of payloads that stay in this process's memory, where workers on
-            the same machine read them; 0 to send each through Redis.
-        direct: whether small requests go straight to workers on the same machine that sleep.
-        default_timeout_s: for requests whose client and model give no deadline.
-        server_name: what ServerMetadata answers; Triton's examples insist on "triton".
-        drain_s: how long requests in flight may take to end when the gateway stops.
-        shared_port: this is one of several processes on the port.
-        metrics: whether they are served over HTTP.
-        metrics_host: None for `host`.
-        metrics_port: 0 for any free one; None for 8002 if it is free.
-        metrics_file: is written, with the address, once metrics are served.
-        trace_file: where traces are written, as JSON lines; None to trace nothing.
-        allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
-        allow_code_overrides: files that come with a load may be code, as a `.pt2` is.
-        idempotency_ttl_s: how long the reply to an idempotency key is kept.
-        idempotency_bytes: that all these replies may have on the whole cluster.
-    """
+    role = "gateway"
 
-    host: str = "127.0.0.1"
-    port: Port = 8001
-    processes: Count = 1
     max_message_mib: Count = 64
+    """Largest request and reply."""
+
     max_memory_mib: Count | None = None
+    """Memory of the process from which on calls are refused. (default: half of the machine's or
+    container's, shared by all processes)"""
+
     max_pending_mib: Count | None = None
+    """Most of requests at one time, from their arrival to their end. (default: half of
+    --max-memory-mib)"""
+
     max_unread_mib: Count | None = None
+    """Most of replies that clients have not taken. (default: a quarter of --max-memory-mib)"""
+
     max_stream_mib: Count | None = None
+    """Most of one stream's unsent answers. (default: a quarter of --max-unread-mib, at most
+    256)"""
+
     max_calls: Count = 20_000
+    """Most calls at one time."""
+
     max_override_mib: Count = 48
+    """Most that files given to load a model may hold."""
+
     max_queue_jobs: Count = 100_000
+    """Most jobs that wait in one queue, unless the model's own limit is smaller."""
+
     max_queue_mib: Count = 1024
-    lent_payload_mib: Annotated[int, Field(ge=0)] = 256
+    """Most that the requests of a version which are not answered take, but for those below
+    4 KiB."""
+
+    lent_payload_mib: Natural = 256
+    """Most of large requests that workers on this machine read from the gateway's memory; 0 sends
+    all through Redis."""
+
     direct: bool = True
+    """Small requests go straight to workers on this machine that sleep, or through Redis as all
+    others."""
+
     default_timeout_s: Seconds = 60.0
+    """For requests whose client and model give no deadline."""
+
     server_name: str = "triton"
+    """What ServerMetadata answers; Triton's examples insist on triton."""
+
     drain_s: Annotated[float, Field(ge=0, le=LONGEST_MS / 1000, allow_inf_nan=False)] = 10.0
+    """Time for requests in flight at the end."""
+
     shared_port: bool = False
-    metrics: bool = True
-    metrics_host: str | None = None
-    metrics_port: Port | None = None
-    metrics_file: Path | None = None
-    trace_file: Path | None = None
-    allow_client_shm: bool = False
+    """This is one of several processes on the port."""
+
+    metrics_file: File | None = None
+    """Written, with the address, once metrics are served."""
+
+    trace_file: File | None = None
+    """Where traces go, as JSON lines; none without it."""
+
     allow_code_overrides: bool = False
+    """Take code, such as .pt2, that comes over the network with a load."""
+
     idempotency_ttl_s: Seconds = 600.0
-    idempotency_bytes: Count = 256 * 1024**2
+    """How long replies to idempotency keys are kept."""
+
+    idempotency_bytes: Annotated[Count, Bytes] = 256 * 1024**2
+    """Of these replies, on the whole cluster."""
 
 
-class SchedulerSettings(RoleSettings):
-    """The scheduler.
+class RepositorySettings(Options):
+    """What is done with the models of a repository."""
 
-    Attributes:
-        models: the model repositories to publish; none when another scheduler does.
-        model_control_mode: which models are loaded: all that are there at the start (none), and
-            whatever changes later (poll); those that clients load (explicit); or those that
-            clients ask for, as long as there is room (on-demand).
-        repository_poll_secs: how often the repositories are looked at.
-        load_model: models to load at the start, where clients do the rest; "*" for all. On
-            demand, these are never unloaded to make room.
-        response_cache_bytes: that cached replies may have on the whole cluster; 0 for no cache:
-            models that ask for one are refused then.
-    """
+    model_control_mode: Annotated[ControlMode, Metavar("MODE")] = "poll"
+    """Which models are loaded. none: all that are there at the start. poll: those, and whatever
+    changes. explicit: those that clients load. on-demand: those that clients ask for; idle ones
+    make room."""
+
+    repository_poll_secs: Seconds = 2.0
+    """How often the repository is looked at, in seconds."""
+
+    load_model: Annotated[tuple[str, ...], BeforeValidator(_names), Metavar("MODEL")] = ()
+    """With explicit and on-demand: load it at the start; '*' for all. Never unloaded to make room.
+    May be given several times."""
+
+    response_cache_bytes: Annotated[Natural, Bytes] = CACHE_BYTES
+    """Of cached replies on the whole cluster, for models with response_cache. 0: such models are
+    refused."""
+
+
+class SchedulerSettings(RepositorySettings, RoleSettings):
+    """The scheduler; without a repository where another one publishes it."""
+
+    role = "scheduler"
 
     models: Repositories = ()
-    model_control_mode: ControlMode = "poll"
-    repository_poll_secs: Seconds = 2.0
-    load_model: Names = ()
-    response_cache_bytes: CacheBytes = CACHE_BYTES
 
 
-class NodeSettings(RoleSettings):
-    """The node agent.
+class WorkerLimits(Options):
+    """What workers may do, whoever starts them."""
 
-    Attributes:
-        models: where this machine finds the model repositories.
-        node: the node's name; None for the host's.
-        threads: computing threads of each CPU worker; None to share the cores evenly.
-        memory_mib: of the CPU device; None for what the machine has.
-        lease_ms: length of its workers' leases.
-        run_limit_s: a batch that runs for longer ends its worker, which is started anew.
-        worker_silence_s: a worker without a sign of life for so long is killed, and started anew.
-        allow_python_models: Python models may be placed here: the repository's code is run.
-        allow_code_overrides: code that came over the network with a load is run here.
-    """
+    lease_ms: Annotated[int, Field(ge=200, le=LONGEST_MS)] = LEASE_MS
+    """How long a silent worker keeps its jobs; 200 or more."""
 
-    models: Annotated[Repositories, Field(min_length=1)]
-    node: str | None = None
+    run_limit_s: Seconds = RUN_LIMIT_S
+    """A batch that runs for longer ends its worker, which is started again."""
+
+    allow_python_models: bool = False
+    """Run Python models: code that the model repository holds."""
+
+    allow_code_overrides: bool = False
+    """Take code, such as .pt2, that comes over the network with a load."""
+
+
+class MachineSettings(WorkerLimits):
+    """What workers may have of this machine."""
+
     threads: Count | None = None
+    """Threads of each CPU worker. (default: cores shared evenly)"""
+
     memory_mib: Count | None = None
-    lease_ms: LeaseMs = LEASE_MS
-    run_limit_s: Seconds = RUN_LIMIT_S
+    """Of the CPU device. (default: what the machine has)"""
+
     worker_silence_s: Seconds = WORKER_SILENCE_S
-    allow_python_models: bool = False
-    allow_code_overrides: bool = False
+    """A worker that gives no sign of life for longer is killed and started again."""
 
 
-class WorkerSettings(RoleSettings):
-    """One worker: one stage of one model version on one device.
+class NodeSettings(MachineSettings, RoleSettings):
+    """The node agent."""
 
-    Attributes:
-        worker_id: stable over restarts; None to make one up.
-        boot_id: new with each start; None to make one up.
-        restarts: how often it was started again before.
-        fingerprint: of the artifact that the scheduler wants; None for whatever is there.
-        generation: of the version's content that it belongs to; None for the published one.
-        threads: computing threads; None for the number of cores.
-        lease_ms: length of its leases.
-        run_limit_s: a batch that runs for longer ends the process.
-        heartbeat_fd: file descriptor of a pipe that gets its signs of life; None for none.
-        allow_python_models: it may load a Python model: the repository's code is run.
-        allow_code_overrides: it may load code that came over the network with a load.
-    """
+    role = "node"
 
     models: Annotated[Repositories, Field(min_length=1)]
+
+    node: str | None = None
+    """The node's name. (default: the host's)"""
+
+
+class WorkerSettings(WorkerLimits, RoleSettings):
+    """One worker: one stage of one model version on one device."""
+
+    role = "worker"
+
+    models: Annotated[Repositories, Field(min_length=1)]
+
     model: str
+    """The model's name."""
+
     version: Count
-    stage: Annotated[int, Field(ge=0)] = 0
+    """Its version."""
+
+    stage: Natural = 0
+    """The shard's place in the pipeline."""
+
     device: Annotated[str, Field(pattern=r"^(cpu|cuda):\d+$")] = "cpu:0"
+    """cpu:0, cuda:0, cuda:1 ..."""
+
     worker_id: str | None = None
+    """The same over restarts. (default: one is made up)"""
+
     boot_id: str | None = None
-    restarts: Annotated[int, Field(ge=0)] = 0
+    """New with each start. (default: one is made up)"""
+
+    restarts: Natural = 0
+    """How often it was started again."""
+
     node: str = ""
+    """The node that it belongs to."""
+
     fingerprint: str | None = None
+    """Of the artifact that must be loaded. (default: whatever is there)"""
+
     generation: str | None = None
+    """Of the version's content. (default: the published one)"""
+
     threads: Count | None = None
-    lease_ms: LeaseMs = LEASE_MS
-    run_limit_s: Seconds = RUN_LIMIT_S
-    heartbeat_fd: Annotated[int, Field(ge=0)] | None = None
-    allow_python_models: bool = False
-    allow_code_overrides: bool = False
+    """Computing threads. (default: one for each core)"""
+
+    heartbeat_fd: Annotated[int, Field(ge=0), Metavar("FD")] | None = None
+    """A pipe that gets a byte each second."""
 
 
-class UpSettings(BaseSettings):
-    """Everything on one machine.
-
-    Attributes:
-        models, model_control_mode, repository_poll_secs, load_model, response_cache_bytes: as the
-            scheduler has them.
-        redis: URL of a Redis or Valkey that runs already; None to start an embedded one.
-        port: 0 for any free one; the ready file says which.
-        processes: gateway processes that share the port.
-        metrics: whether they are served over HTTP.
-        metrics_host: None for `host`.
-        metrics_port: 0 for any free one; None for 8002 if it is free.
-        allow_client_shm: clients on this machine may pass tensors in POSIX shared memory.
-        allow_python_models: the repository may hold Python models, whose code is run.
-        allow_code_overrides: code that comes over the network with a load is run.
-        threads: computing threads of each CPU worker; None to share the cores evenly.
-        lease_ms: length of the workers' leases.
-        run_limit_s, worker_silence_s: as the node has them.
-        memory_mib: that workers on the CPU may use in all; None for what the machine has.
-        data: where the embedded store keeps its data; None for a place that is removed at the end.
-        ready_file: is written, with the gateway's address, once every model that can be ready is.
-        log_level: the least level that is shown of all roles.
-    """
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=()
-    )
+class UpSettings(RepositorySettings, ServingSettings, MachineSettings):
+    """Everything on one machine."""
 
     models: Annotated[Repositories, Field(min_length=1)] = (Path("models"),)
-    model_control_mode: ControlMode = "poll"
-    repository_poll_secs: Seconds = 2.0
-    load_model: Names = ()
-    response_cache_bytes: CacheBytes = CACHE_BYTES
-    redis: Annotated[str | None, Field(repr=False)] = None
-    host: str = "127.0.0.1"
-    port: Port = 8001
-    processes: Count = 1
-    metrics: bool = True
-    metrics_host: str | None = None
-    metrics_port: Port | None = None
-    allow_client_shm: bool = False
-    allow_python_models: bool = False
-    allow_code_overrides: bool = False
-    threads: Count | None = None
-    lease_ms: LeaseMs = LEASE_MS
-    run_limit_s: Seconds = RUN_LIMIT_S
-    worker_silence_s: Seconds = WORKER_SILENCE_S
-    memory_mib: Count | None = None
-    data: Path | None = None
-    ready_file: Path | None = None
+
+    redis: Annotated[str | None, Field(repr=False), Metavar("URL")] = None
+    """A Redis or Valkey that runs already. (default: start one)"""
+
+    data: Annotated[Path, Metavar("DIR")] | None = None
+    """Keep the queue here. (default: removed at the end)"""
+
+    ready_file: File | None = None
+    """Written, with the gateway's address, once all models that can be ready are."""
+
     log_level: Level = "warning"
-
-
-S = TypeVar("S", bound=BaseSettings)
-
-
-def load(kind: type[S], **options: Any) -> S:
-    """The settings of a role; an option of None, or an empty list, was not given.
-
-    Raises:
-        InvalidConfiguration: naming the option and the variable that cannot be.
-    """
-    given = {name: value for name, value in options.items() if value not in (None, [])}
-    try:
-        return kind(**given)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{_option(problem['loc'])}: {_reason(problem)}" for problem in error.errors()
-        )
-        raise InvalidConfiguration(problems) from None
-
-
-def _option(location: tuple[int | str, ...]) -> str:
-    name = str(location[0]) if location else "settings"
-    return f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
-
-
-def _reason(problem: ErrorDetails) -> str:
-    if problem["type"] == "missing":
-        return "is required"
-    return redacted(f"{problem['msg']}, not {problem['input']!r}")
+    """Least level that is shown of all roles: debug, info, warning or error."""

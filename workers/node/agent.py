@@ -13,7 +13,7 @@ import structlog
 import penstock
 from penstock.errors import InvalidConfiguration
 from penstock.process import machine
-from penstock.process.child_process import python_command, role_environment
+from penstock.process.child_process import role_environment
 from penstock.process.lifetime import kill_descendants, stop_signals, until_first, write_ready
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
@@ -21,7 +21,7 @@ from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.registry import ANNOUNCE_EVERY_S, Registry, keep_announcing, leave
 from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.store.link import Links
-from penstock.settings import NodeSettings
+from penstock.settings import NodeSettings, WorkerSettings
 from penstock.workers.node.devices import devices_of_machine
 from penstock.workers.node.supervisor import WorkerSupervisor
 from penstock.workers.node.worker_set import WorkerSet
@@ -115,33 +115,21 @@ class _Agent:
         )
 
     def _command(self, worker: pb.Worker, placement: pb.Placement) -> list[str]:
-        settings = self._settings
-        options = {
+        own = {
             "model": placement.model,
             "version": placement.version,
             "stage": placement.stage,
             "device": placement.device,
-            "worker-id": worker.id,
-            "boot-id": worker.boot_id,
+            "worker_id": worker.id,
+            "boot_id": worker.boot_id,
             "restarts": worker.restarts,
             "node": placement.node,
             "fingerprint": placement.fingerprint,
             "generation": placement.generation,
             "threads": self._threads(),
-            "lease-ms": settings.lease_ms,
-            "run-limit-s": settings.run_limit_s,
-            "log-level": settings.log_level,
-            "parent-pid": os.getpid(),
+            "ready_file": None,
         }
-        words = [f"--{name}={value}" for name, value in options.items()]
-        words += [f"--models={repository.absolute()}" for repository in settings.models]
-        if settings.log_json:
-            words.append("--log-json")
-        if settings.allow_python_models:
-            words.append("--allow-python-models")
-        if settings.allow_code_overrides:
-            words.append("--allow-code-overrides")
-        return python_command("penstock", "worker", *words)
+        return WorkerSettings.child_command({**dict(self._settings), **own})
 
     def _threads(self) -> int:
         """Computing threads for one worker: those set, or an even share of the cores."""

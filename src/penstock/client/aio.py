@@ -3,40 +3,27 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypeVar
 
 import grpc
 
-from penstock.client.channel import (
-    DEFAULT_URL,
-    IDEMPOTENCY_KEY,
-    OPTIONS,
-    Metadata,
-    stubs_on,
-    target_of,
-)
+from penstock.client import calls
+from penstock.client.calls import Call
+from penstock.client.channel import DEFAULT_URL, OPTIONS, methods_on, target_of
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
 from penstock.client.failures import Failure
 from penstock.client.retry import Attempts, RetryPolicy, counts_once
 from penstock.client.streaming import METADATA, Replies, streamed
 from penstock.clock import Deadline
-from penstock.errors import DeadlineExceeded
 from penstock.protos import cluster_pb2, model_config_pb2
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.retry import RetryBudget
 
+T = TypeVar("T")
+
 
 class AsyncClient:
-    """Calls to a cluster. Connects with the first call, not before.
-
-    Every call raises a `PenstockError` with the server's code and text: `InvalidRequest`,
-    `ModelNotFound`, `Unavailable`, `DeadlineExceeded`, `Unimplemented`, or `CallFailed`.
-
-    Args:
-        urls: "host:port" of a gateway, or a list of them, used in turn.
-        deadline_s: of calls that give none, repetitions included.
-        retry: when calls are repeated; inference on stateless models is safe to repeat.
-    """
+    """The calls of `penstock.client.Client`, awaited. Connects with the first, not before."""
 
     def __init__(
         self,
@@ -49,7 +36,7 @@ class AsyncClient:
         self._retry = retry or RetryPolicy()
         self._budget = RetryBudget()
         self._channel = grpc.aio.insecure_channel(target_of(urls), options=OPTIONS)
-        self._inference, self._cluster = stubs_on(self._channel)
+        self._methods = methods_on(self._channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,34 +66,19 @@ class AsyncClient:
         deadline_s: float | None = None,
         idempotency_key: str | None = None,
     ) -> InferResult:
-        """Run *model* on *inputs*.
-
-        Args:
-            model: its name.
-            inputs: by name: arrays, nested lists, text; `bf16(array)` for BF16.
-            version: None for the latest.
-            outputs: names of the outputs wanted, None for all.
-            request_id: comes back with the reply, and stands in error texts.
-            priority: 1 is the highest; None for the model's default.
-            parameters: further parameters of the request.
-            deadline_s: seconds that the answer is waited for, repetitions included.
-            idempotency_key: with the same key, the same request is executed once for some time
-                and has the same answer, whichever gateways it comes through.
-        """
+        """Run *model* on *inputs*; the arguments are those of `penstock.client.Client.infer`."""
         request = infer_request(
             model,
             inputs,
             version=version,
             outputs=outputs,
-            request_id=request_id or "",
-            parameters={**(parameters or {}), **({"priority": priority} if priority else {})},
+            request_id=request_id,
+            priority=priority,
+            parameters=parameters,
         )
-        metadata = ((IDEMPOTENCY_KEY, idempotency_key),) if idempotency_key else None
-        return InferResult(
-            await self._call(self._inference.ModelInfer, request, deadline_s, metadata)
-        )
+        return await self._call(calls.infer(request, idempotency_key), deadline_s)
 
-    async def infer_stream(  # noqa: PLR0913 - each is a field of the request
+    def infer_stream(  # noqa: PLR0913 - each is a field of the request
         self,
         model: str,
         inputs: Mapping[str, Input],
@@ -128,23 +100,81 @@ class AsyncClient:
             model: its name; the other arguments are those of `infer`.
             deadline_s: seconds that all replies together may take.
         """
-        request = streamed(
-            infer_request(
-                model,
-                inputs,
-                version=version,
-                outputs=outputs,
-                request_id=request_id or "",
-                parameters={**(parameters or {}), **({"priority": priority} if priority else {})},
-            )
+        request = infer_request(
+            model,
+            inputs,
+            version=version,
+            outputs=outputs,
+            request_id=request_id,
+            priority=priority,
+            parameters=parameters,
         )
-        deadline = self._deadline_after(deadline_s)
-        attempts = Attempts(self._retry, self._budget, deadline, once=counts_once(request))
+        return self._stream(streamed(request), deadline_s)
+
+    async def live(self) -> bool:
+        """Whether a gateway answers."""
+        return await self._call(calls.live())
+
+    async def ready(self) -> bool:
+        """Whether the cluster takes requests."""
+        return await self._call(calls.ready())
+
+    async def model_ready(self, model: str, version: int | None = None) -> bool:
+        """Whether a model, or this version of it, takes requests."""
+        return await self._call(calls.model_ready(model, version))
+
+    async def server_metadata(self) -> pb.ServerMetadataResponse:
+        """The server's name, version and extensions."""
+        return await self._call(calls.server_metadata())
+
+    async def model_metadata(
+        self, model: str, version: int | None = None
+    ) -> pb.ModelMetadataResponse:
+        """A model's versions, inputs and outputs."""
+        return await self._call(calls.model_metadata(model, version))
+
+    async def model_config(
+        self, model: str, version: int | None = None
+    ) -> model_config_pb2.ModelConfig:
+        """A model's completed configuration."""
+        return await self._call(calls.model_config(model, version))
+
+    async def statistics(
+        self, model: str = "", version: int | None = None
+    ) -> Sequence[pb.ModelStatistics]:
+        """What a model, or each of them, has done since its version was first served."""
+        return await self._call(calls.statistics(model, version))
+
+    async def index(
+        self, *, ready: bool = False
+    ) -> Sequence[pb.RepositoryIndexResponse.ModelIndex]:
+        """Each model version with its state, and why it is not ready; only ready ones if so."""
+        return await self._call(calls.index(ready=ready))
+
+    async def status(self, model: str = "") -> cluster_pb2.StatusResponse:
+        """Nodes, gateways, schedulers, model versions, workers and queues."""
+        return await self._call(calls.status(model))
+
+    async def _call(self, call: Call[T], deadline_s: float | None = None) -> T:
+        method, attempts = self._methods[call.method], self._attempts(call.request, deadline_s)
+        while True:
+            timeout_s = attempts.timeout_s()
+            try:
+                answer = await method(call.request, timeout=timeout_s, metadata=call.metadata)
+            except grpc.RpcError as error:
+                failure = Failure.of(error)
+            else:
+                attempts.succeeded()
+                return call.read(answer)
+            await asyncio.sleep(attempts.delay_s(failure))
+
+    async def _stream(
+        self, request: pb.ModelInferRequest, deadline_s: float | None
+    ) -> AsyncGenerator[InferResult, None]:
+        method, attempts = self._methods["ModelStreamInfer"], self._attempts(request, deadline_s)
         while True:
             replies = Replies()
-            call = self._inference.ModelStreamInfer(
-                iter([request]), timeout=_remaining_s(deadline), metadata=METADATA
-            )
+            call = method(iter([request]), timeout=attempts.timeout_s(), metadata=METADATA)
             try:
                 async for message in call:
                     reply = replies.read(message)
@@ -162,107 +192,6 @@ class AsyncClient:
                 raise failure.error()
             await asyncio.sleep(attempts.delay_s(failure))
 
-    async def live(self) -> bool:
-        """Whether a gateway answers."""
-        answer: pb.ServerLiveResponse = await self._call(
-            self._inference.ServerLive, pb.ServerLiveRequest()
-        )
-        return answer.live
-
-    async def ready(self) -> bool:
-        """Whether the cluster takes requests."""
-        answer: pb.ServerReadyResponse = await self._call(
-            self._inference.ServerReady, pb.ServerReadyRequest()
-        )
-        return answer.ready
-
-    async def model_ready(self, model: str, version: int | None = None) -> bool:
-        """Whether a model, or this version of it, takes requests."""
-        request = pb.ModelReadyRequest(name=model, version=_text(version))
-        answer: pb.ModelReadyResponse = await self._call(self._inference.ModelReady, request)
-        return answer.ready
-
-    async def server_metadata(self) -> pb.ServerMetadataResponse:
-        """The server's name, version and extensions."""
-        request = pb.ServerMetadataRequest()
-        answer: pb.ServerMetadataResponse = await self._call(
-            self._inference.ServerMetadata, request
-        )
-        return answer
-
-    async def model_metadata(
-        self, model: str, version: int | None = None
-    ) -> pb.ModelMetadataResponse:
-        """A model's versions, inputs and outputs."""
-        request = pb.ModelMetadataRequest(name=model, version=_text(version))
-        answer: pb.ModelMetadataResponse = await self._call(self._inference.ModelMetadata, request)
-        return answer
-
-    async def model_config(
-        self, model: str, version: int | None = None
-    ) -> model_config_pb2.ModelConfig:
-        """A model's completed configuration."""
-        request = pb.ModelConfigRequest(name=model, version=_text(version))
-        answer: pb.ModelConfigResponse = await self._call(self._inference.ModelConfig, request)
-        config: model_config_pb2.ModelConfig = answer.config
-        return config
-
-    async def statistics(
-        self, model: str = "", version: int | None = None
-    ) -> Sequence[pb.ModelStatistics]:
-        """What a model, or each of them, has done since its version was first served."""
-        request = pb.ModelStatisticsRequest(name=model, version=_text(version))
-        answer: pb.ModelStatisticsResponse = await self._call(
-            self._inference.ModelStatistics, request
-        )
-        return answer.model_stats
-
-    async def index(
-        self, *, ready: bool = False
-    ) -> Sequence[pb.RepositoryIndexResponse.ModelIndex]:
-        """Each model version with its state, and why it is not ready; only ready ones if so."""
-        request = pb.RepositoryIndexRequest(ready=ready)
-        answer: pb.RepositoryIndexResponse = await self._call(
-            self._inference.RepositoryIndex, request
-        )
-        return answer.models
-
-    async def status(self, model: str = "") -> cluster_pb2.StatusResponse:
-        """Nodes, gateways, schedulers, model versions, workers and queues."""
-        request = cluster_pb2.StatusRequest(model=model)
-        answer: cluster_pb2.StatusResponse = await self._call(self._cluster.Status, request)
-        return answer
-
-    def _deadline_after(self, deadline_s: float | None) -> Deadline:
-        return Deadline.after(self._deadline_s if deadline_s is None else deadline_s)
-
-    async def _call(
-        self,
-        method: Any,
-        request: Any,
-        deadline_s: float | None = None,
-        metadata: Metadata | None = None,
-    ) -> Any:
-        deadline = self._deadline_after(deadline_s)
-        attempts = Attempts(self._retry, self._budget, deadline, once=counts_once(request))
-        while True:
-            remaining_s = _remaining_s(deadline)
-            try:
-                answer = await method(request, timeout=remaining_s, metadata=metadata)
-            except grpc.RpcError as error:
-                failure = Failure.of(error)
-            else:
-                attempts.succeeded()
-                return answer
-            await asyncio.sleep(attempts.delay_s(failure))
-
-
-def _remaining_s(deadline: Deadline) -> float:
-    remaining_s = deadline.remaining_s()
-    if remaining_s <= 0:
-        raise DeadlineExceeded("Deadline Exceeded")
-    return remaining_s
-
-
-def _text(version: int | None) -> str:
-    return "" if version is None else str(version)
+    def _attempts(self, request: pb.ModelInferRequest, deadline_s: float | None) -> Attempts:
+        deadline = Deadline.after(self._deadline_s if deadline_s is None else deadline_s)
+        return Attempts(self._retry, self._budget, deadline, once=counts_once(request))

@@ -1,7 +1,7 @@
 """Where a client connects: one channel, spread over all gateways that it was given."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from penstock.errors import InvalidConfiguration
@@ -56,12 +56,12 @@ def target_of(urls: str | Sequence[str]) -> str:
     return f"ipv{versions.pop()}:{','.join(_with_address(url) for url in plain)}"
 
 
-def stubs_on(channel: Any) -> tuple[Any, Any]:
-    """Generated stubs, untyped, for inference and for the cluster's own service."""
-    return (
-        GRPCInferenceServiceStub(channel),  # type: ignore[no-untyped-call]
-        ClusterStub(channel),  # type: ignore[no-untyped-call]
-    )
+def methods_on(channel: Any) -> Mapping[str, Any]:
+    """The RPCs by their names: those of inference, and of the cluster's own service."""
+    return {
+        **vars(GRPCInferenceServiceStub(channel)),  # type: ignore[no-untyped-call]
+        **vars(ClusterStub(channel)),  # type: ignore[no-untyped-call]
+    }
 
 
 def _with_address(url: str) -> str:

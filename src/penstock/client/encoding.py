@@ -107,7 +107,8 @@ def infer_request(
     *,
     version: int | None = None,
     outputs: Sequence[str] | None = None,
-    request_id: str = "",
+    request_id: str | None = None,
+    priority: int | None = None,
     parameters: Mapping[str, ParameterValue] | None = None,
 ) -> ModelInferRequest:
     """The message that asks *model* for *outputs*; None asks for all of them.
@@ -118,7 +119,7 @@ def infer_request(
     request = ModelInferRequest(
         model_name=model,
         model_version="" if version is None else str(version),
-        id=request_id,
+        id=request_id or "",
     )
     for name, value in inputs.items():
         datatype, array = _typed(value)
@@ -126,7 +127,8 @@ def infer_request(
         request.raw_input_contents.append(to_raw(array))
     for name in outputs or ():
         request.outputs.add(name=name)
-    for key, parameter in (parameters or {}).items():
+    given = {**(parameters or {}), **({"priority": priority} if priority else {})}
+    for key, parameter in given.items():
         request.parameters[key].CopyFrom(_parameter(key, parameter))
     return request
 

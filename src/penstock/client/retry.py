@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from penstock.client.failures import Failure
 from penstock.clock import Clock, Deadline, monotonic
-from penstock.errors import Code
+from penstock.errors import Code, DeadlineExceeded
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.retry import Backoff, RetryBudget
 
@@ -56,6 +56,17 @@ class Attempts:
         self._once, self._clock = once, clock
         self._backoff = Backoff(policy.first_delay_s, policy.longest_delay_s, policy.fraction)
         self._made = self._failed = 0
+
+    def timeout_s(self) -> float:
+        """How long the next call may take.
+
+        Raises:
+            DeadlineExceeded: there is no time left for one.
+        """
+        remaining_s = self._deadline.remaining_s(self._clock)
+        if remaining_s <= 0:
+            raise DeadlineExceeded("Deadline Exceeded")
+        return remaining_s
 
     def succeeded(self) -> None:
         """The call was answered."""

@@ -4,7 +4,6 @@ Roles end in order at the first SIGTERM or SIGINT, at once at the second, and ne
 process that started them (`penstock.bound`).
 """
 
-import asyncio
 import contextlib
 import gc
 import os
@@ -12,10 +11,14 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from penstock.bound import set_process_option
 from penstock.process.child_process import python_command
+
+if TYPE_CHECKING:
+    # A tenth of a second, which those need not wait for who only ask for help.
+    import asyncio
 
 INTERRUPTED = 130
 """Exit status of a process that was told twice to stop: 128 + SIGINT, as shells have it."""
@@ -56,11 +59,13 @@ def kill_descendants(pid: int) -> None:
 @contextlib.asynccontextmanager
 async def stop_signals(
     on_second: Callable[[], None] | None = None,
-) -> AsyncIterator[asyncio.Event]:
+) -> "AsyncIterator[asyncio.Event]":
     """An event that is set at the first SIGTERM or SIGINT.
 
     The second ends the process at once with status 130, after *on_second* was called.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -81,8 +86,10 @@ async def stop_signals(
             loop.remove_signal_handler(number)
 
 
-async def until_first(stop: asyncio.Event, *tasks: "asyncio.Future[None]") -> None:
+async def until_first(stop: "asyncio.Event", *tasks: "asyncio.Future[None]") -> None:
     """Wait for *stop*, or for the first of *tasks* to end: one that failed raises here."""
+    import asyncio
+
     stopping = asyncio.ensure_future(stop.wait())
     waited: set[asyncio.Future[Any]] = {stopping, *tasks}
     try:

@@ -6,11 +6,12 @@ import os
 from support.waiting import until
 
 from penstock.cli.serve.children import Child
+from penstock.settings import GatewaySettings
 
 
 async def test_a_line_that_is_too_long_does_not_silence_its_role(tmp_path):
     said = []
-    child = Child("gateway", [], tmp_path / "ready", lambda _, text: said.append(text), {})
+    child = Child(GatewaySettings, {}, tmp_path / "ready", lambda _, text: said.append(text), {})
     relaying = asyncio.create_task(child._relay())
 
     def write():

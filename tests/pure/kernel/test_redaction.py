@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import structlog
 
+from penstock.options import load
 from penstock.process.redaction import keep_password, redacted
-from penstock.settings import GatewaySettings, load
+from penstock.settings import GatewaySettings
 from penstock.telemetry import Logging, configure_logging, use_logging
 
 SECRET = "swordfish-1"  # noqa: S105 - it is none

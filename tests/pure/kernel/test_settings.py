@@ -4,15 +4,18 @@ import os
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from penstock.cli.serve.options import on_settings
 from penstock.errors import InvalidConfiguration
+from penstock.options import command_line, load
 from penstock.settings import (
     GatewaySettings,
     NodeSettings,
     SchedulerSettings,
     UpSettings,
     WorkerSettings,
-    load,
 )
 
 GIVEN = {
@@ -155,3 +158,79 @@ class TestRefused:
         told = refusal(UpSettings, colour="blue")
 
         assert told == "--colour (PENSTOCK_COLOUR): Extra inputs are not permitted, not 'blue'"
+
+
+def parsed(kind, words):
+    """What a command on *kind* is given by these words."""
+    seen = []
+    app = typer.Typer()
+    app.command()(on_settings(kind)(seen.append))
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    return seen[0]
+
+
+class TestCommandLines:
+    @pytest.mark.parametrize(
+        ("kind", "given"),
+        [
+            (
+                GatewaySettings,
+                {
+                    "port": 0,
+                    "max_memory_mib": 100,
+                    "drain_s": 0.5,
+                    "host": "::1",
+                    "direct": False,
+                    "metrics": True,
+                    "log_json": True,
+                    "shared_port": False,
+                    "allow_client_shm": True,
+                    "grpc_keepalive_permit_without_calls": False,
+                    "trace_file": Path("/a b/c"),
+                    "log_level": "error",
+                },
+            ),
+            (
+                UpSettings,
+                {
+                    "models": (Path("/a:b"), Path("/c")),
+                    "load_model": ("one,two", "*"),
+                    "model_control_mode": "on-demand",
+                    "allow_python_models": True,
+                },
+            ),
+        ],
+    )
+    def test_a_child_has_the_settings_that_its_words_say(self, kind, given, monkeypatch):
+        if kind is GatewaySettings:
+            monkeypatch.setenv("PENSTOCK_REDIS", "redis://h")
+
+        settings = parsed(kind, command_line(kind, given))
+
+        assert {name: getattr(settings, name) for name in given} == given
+
+    def test_secrets_and_what_is_left_open_are_not_among_them(self):
+        settings = load(GatewaySettings, redis="redis://h", grpc_restricted_protocol=["health:a=b"])
+
+        words = command_line(GatewaySettings, dict(settings))
+
+        assert not [word for word in words if "redis" in word or "health" in word or "None" in word]
+
+    def test_what_another_role_has_is_left_out(self):
+        words = command_line(SchedulerSettings, dict(load(UpSettings, models="/m", port=5)))
+
+        assert sorted(words) == [
+            *("--log-level=warning", "--model-control-mode=poll", "--models=/m"),
+            *("--repository-poll-secs=2.0", "--response-cache-bytes=67108864"),
+        ]
+
+    def test_facts_of_one_process_are_not_inherited(self, monkeypatch):
+        monkeypatch.setenv("PENSTOCK_READY_FILE", "/ready")
+
+        assert parsed(UpSettings, []).ready_file == Path("/ready")
+        assert "PENSTOCK_READY_FILE" not in os.environ
+
+    @pytest.mark.parametrize("kind", GIVEN)
+    def test_every_option_has_its_help(self, kind):
+        assert [name for name, field in kind.model_fields.items() if not field.description] == []

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from penstock.cli.ask.channel import DEFAULT_URL, Url
 from penstock.errors import InvalidRequest
+from penstock.loadgen.plan import Plan
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from penstock.loadgen.outcome import Outcome
-    from penstock.loadgen.plan import Plan
     from penstock.loadgen.requests import Wishes
     from penstock.tensors import Array
 
@@ -36,98 +37,102 @@ class _Subject:
         return f"{self.model}{version} at {self.url}"
 
 
+_Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The model's name.", show_default=False)
+]
+_Version = Annotated[
+    int | None,
+    typer.Option(min=1, help="The model's version; default: the newest.", show_default=False),
+]
+_Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency",
+        "-c",
+        min=1,
+        help=f"Closed loop: this many callers, each sends again when it has its answer. "
+        f"Default: {_DEFAULT_CONCURRENCY}.",
+        show_default=False,
+    ),
+]
+_Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        "-r",
+        min=0.001,
+        help="Open loop instead: requests a second at random (Poisson) times; latency counts "
+        "from when a request was due.",
+        show_default=False,
+    ),
+]
+_Processes = Annotated[int, typer.Option(min=1, help="Load generator processes.")]
+_Connections = Annotated[int, typer.Option(min=1, help="Connections of each process.")]
+_Duration = Annotated[float, typer.Option("--duration-s", "-d", min=0.1, help="Measured seconds.")]
+_Warmup = Annotated[float, typer.Option(min=0.0, help="Seconds before that.")]
+_Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001, help="Deadline of each request; default: the server's.", show_default=False
+    ),
+]
+_Batch = Annotated[int, typer.Option("--batch", "-b", min=1, help="Items in a request.")]
+_Input = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=@FILE.npy",
+        help="Data for an input; what is not given is generated. Repeatable.",
+        show_default=False,
+    ),
+]
+_Shape = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=64x32",
+        help="Sizes for an input whose own are free, without the batch. Repeatable.",
+        show_default=False,
+    ),
+]
+_Seed = Annotated[int, typer.Option(help="Of generated data and of sending times.")]
+_Plot = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Draw the latencies: .png, .svg or .pdf.", show_default=False
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
 def bench(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="The model's name.", show_default=False)
-    ],
+    model: _Model,
     *,
-    url: Annotated[
-        str, typer.Option(envvar="PENSTOCK_URL", metavar="HOST:PORT", help="The gateway.")
-    ] = "127.0.0.1:8001",
-    version: Annotated[
-        int | None,
-        typer.Option(min=1, help="The model's version; default: the newest.", show_default=False),
-    ] = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option(
-            "--concurrency",
-            "-c",
-            min=1,
-            help=f"Closed loop: this many callers, each sends again when it has its answer. "
-            f"Default: {_DEFAULT_CONCURRENCY}.",
-            show_default=False,
-        ),
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            "--rate",
-            "-r",
-            min=0.001,
-            help="Open loop instead: requests a second at random (Poisson) times; latency counts "
-            "from when a request was due.",
-            show_default=False,
-        ),
-    ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Load generator processes.")] = 1,
-    connections: Annotated[int, typer.Option(min=1, help="Connections of each process.")] = 1,
-    duration_s: Annotated[
-        float, typer.Option("--duration-s", "-d", min=0.1, help="Measured seconds.")
-    ] = 10.0,
-    warmup_s: Annotated[float, typer.Option(min=0.0, help="Seconds before that.")] = 1.0,
-    timeout_s: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001, help="Deadline of each request; default: the server's.", show_default=False
-        ),
-    ] = None,
-    batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="Items in a request.")] = 1,
-    input_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            "-i",
-            metavar="NAME=@FILE.npy",
-            help="Data for an input; what is not given is generated. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=64x32",
-            help="Sizes for an input whose own are free, without the batch. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of generated data and of sending times.")] = 0,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Draw the latencies: .png, .svg or .pdf.", show_default=False
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    url: Url = DEFAULT_URL,
+    version: _Version = None,
+    concurrency: _Concurrency = None,
+    rate: _Rate = None,
+    processes: _Processes = 1,
+    connections: _Connections = 1,
+    duration_s: _Duration = 10.0,
+    warmup_s: _Warmup = 1.0,
+    timeout_s: _Timeout = None,
+    batch: _Batch = 1,
+    input_: _Input = None,
+    shape: _Shape = None,
+    seed: _Seed = 0,
+    plot: _Plot = None,
+    as_json: _Json = False,
 ) -> None:
     """Measure throughput and latency of a model, from outside, over gRPC.
 
     A closed loop (--concurrency) finds the throughput that so many callers reach. An open loop
     (--rate) finds the latency at a given load, the waits behind a stalled server included.
     """  # fmt: skip
-    from penstock.loadgen.plan import Plan
-    from penstock.loadgen.requests import Wishes
-
-    if concurrency is not None and rate is not None:
-        raise InvalidRequest("--concurrency is a closed loop and --rate an open one; give one")
-    if concurrency is None and rate is None:
-        concurrency = max(_DEFAULT_CONCURRENCY, processes)
-    if plot is not None:
-        _check_plot(plot)
     plan = Plan(
         target=url,
         requests=(b"",),
-        concurrency=concurrency,
+        concurrency=_callers(concurrency, rate, processes),
         rate_per_s=rate,
         processes=processes,
         connections=connections,
@@ -136,10 +141,32 @@ def bench(
         timeout_s=timeout_s,
         seed=seed,
     )
-    wishes = Wishes(batch, _shapes(shape or []), _arrays(input_ or []), seed=seed)
     subject = _Subject(model, "" if version is None else str(version), url)
+    _run(subject, plan, _wishes(batch, shape, input_, seed), plot, as_json=as_json)
+
+
+def _callers(concurrency: int | None, rate: float | None, processes: int) -> int | None:
+    if concurrency is not None and rate is not None:
+        raise InvalidRequest("--concurrency is a closed loop and --rate an open one; give one")
+    if concurrency is None and rate is None:
+        return max(_DEFAULT_CONCURRENCY, processes)
+    return concurrency
+
+
+def _wishes(batch: int, shapes: list[str] | None, inputs: list[str] | None, seed: int) -> Wishes:
+    from penstock.loadgen.requests import Wishes
+
+    return Wishes(batch, _shapes(shapes or []), _arrays(inputs or []), seed=seed)
+
+
+def _run(
+    subject: _Subject, plan: Plan, wishes: Wishes, plot: Path | None, *, as_json: bool
+) -> None:
+    """Make the load, and show what it led to; exit status 1 if no request was answered."""
+    if plot is not None:
+        _check_plot(plot)
     outcome = asyncio.run(_measure(subject, plan, wishes))
-    _show(subject, plan, outcome, batch=batch, as_json=as_json)
+    _show(subject, plan, outcome, batch=wishes.batch, as_json=as_json)
     if plot is not None:
         _draw(outcome, plot, f"{subject}, {_load_text(plan)}")
     if not outcome.latency.count:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from penstock.cli.ask.channel import DEFAULT_URL, NoGateway, Url
 from penstock.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -25,35 +26,35 @@ _BAR = 24
 _MOST_VALUES = 64
 
 
+_Input = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=VALUE",
+        help="JSON, or @file: JSON, .npy or an image; @- reads standard input. Repeatable.",
+        show_default=False,
+    ),
+]
+_Version = Annotated[
+    int | None, typer.Option(help="Version of the model.", show_default="the latest")
+]
+_Output = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output", "-o", metavar="NAME", help="Only this output. Repeatable.", show_default=False
+    ),
+]
+_Deadline = Annotated[float, typer.Option(help="Seconds to wait for the answer.")]
+
+
 def infer(
     model: Annotated[str, typer.Argument(metavar="MODEL", show_default=False)],
-    input_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            "-i",
-            metavar="NAME=VALUE",
-            help="JSON, or @file: JSON, .npy or an image; @- reads standard input. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    version: Annotated[
-        int | None, typer.Option(help="Version of the model.", show_default="the latest")
-    ] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="NAME",
-            help="Only this output. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    url: Annotated[
-        str, typer.Option(envvar="PENSTOCK_URL", help="Address of the gateway.")
-    ] = "127.0.0.1:8001",
-    deadline_s: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 30.0,
+    input_: _Input = None,
+    version: _Version = None,
+    output: _Output = None,
+    url: Url = DEFAULT_URL,
+    deadline_s: _Deadline = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Send one request and print the outputs; of a decoupled model, reply after reply.
@@ -62,7 +63,6 @@ def infer(
     """
     from rich.console import Console
 
-    from penstock.cli.ask.channel import NoGateway
     from penstock.client import Client, RetryPolicy, Unreachable
 
     console, count = Console(), 0

@@ -26,7 +26,7 @@ _OPEN_FILES: Final = 4096
 _GIB: Final = 1 << 30
 _LITTLE_MEMORY: Final = 2 * _GIB
 _DISTRIBUTIONS: Final = {
-    "server": ("grpcio", "protobuf", "redis", "hiredis", "pydantic-settings", "structlog"),
+    "server": ("grpcio", "protobuf", "redis", "hiredis", "pydantic", "structlog"),
     "onnx": ("onnxruntime-gpu", "onnxruntime", "onnx"),
     "torch": ("torch",),
 }
@@ -39,7 +39,7 @@ _REQUIRED: Final = {
         "grpc_status",
         "redis",
         "hiredis",
-        "pydantic_settings",
+        "pydantic",
         "structlog",
         "uvloop",
         "PIL",

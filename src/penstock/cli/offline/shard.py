@@ -26,49 +26,54 @@ class CannotStart(PenstockError):
     code = Code.INVALID_ARGUMENT
 
 
+_Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="model.onnx, or package.module:factory, where factory returns a torch.nn.Module "
+        "(or a module and its sample inputs).",
+        show_default=False,
+    ),
+]
+_Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Where the shards go, such as models/NAME/VERSION.",
+        show_default=False,
+    ),
+]
+_Stages = Annotated[int, typer.Option(min=1, metavar="N", help="How many stages to cut it into.")]
+_Input = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=SHAPE:TYPE",
+        help="How an input looks: image=-1,1,8,8:FP32 (-1: follows the request), or a sample "
+        "of it: image=@file.npy. Needed where the model does not say. Repeatable.",
+        show_default=False,
+    ),
+]
+_Tolerance = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=10.0,
+        help="How far the largest stage may exceed the best possible balance, for cheaper "
+        "cuts: 0.1 is 10 %.",
+    ),
+]
+
+
 def shard(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="model.onnx, or package.module:factory, where factory returns a torch.nn.Module "
-            "(or a module and its sample inputs).",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Where the shards go, such as models/NAME/VERSION.",
-            show_default=False,
-        ),
-    ],
-    stages: Annotated[
-        int, typer.Option(min=1, metavar="N", help="How many stages to cut it into.")
-    ] = 2,
-    input_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            "-i",
-            metavar="NAME=SHAPE:TYPE",
-            help="How an input looks: image=-1,1,8,8:FP32 (-1: follows the request), or a sample "
-            "of it: image=@file.npy. Needed where the model does not say. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    tolerance: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=10.0,
-            help="How far the largest stage may exceed the best possible balance, for cheaper "
-            "cuts: 0.1 is 10 %.",
-        ),
-    ] = 0.1,
+    model: _Model,
+    output: _Output,
+    stages: _Stages = 2,
+    input_: _Input = None,
+    tolerance: _Tolerance = 0.1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Cut a model into pipeline stages, balanced by the bytes of their parameters.

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from penstock.errors import Code, PenstockError
-from penstock.process.child_process import python_command
+from penstock.settings import RoleSettings
 
 Say = Callable[[str, str], None]
 """Shows a line of a role to the user: (role, line)."""
@@ -20,8 +20,6 @@ _LAST_WORDS_S: Final = 0.1
 _LONGEST_LINE: Final = 1 << 20
 _REFUSED: Final = 1
 _ERROR_PREFIX: Final = "penstock: "
-# Facts about `penstock up` itself, which its children would take for their own.
-_NOT_INHERITED: Final = ("PENSTOCK_READY_FILE", "PENSTOCK_PARENT_PID", "PENSTOCK_SHARED_PORT")
 
 
 class RoleFailed(PenstockError):
@@ -35,22 +33,24 @@ class Child:
 
     Attributes:
         role: as in ``penstock <role>``.
+        options: of its next life, by the names of its settings.
         ready_file: exists once the role has served.
     """
 
     def __init__(
         self,
-        role: str,
-        options: Sequence[str],
+        kind: type[RoleSettings],
+        options: Mapping[str, Any],
         ready_file: Path,
         say: Say,
         environment: Mapping[str, str],
     ) -> None:
-        self.role = role
+        self.role = kind.role
         self.ready_file = ready_file
-        self.options = list(options)
+        self.options = {**options, "ready_file": ready_file}
+        self._kind = kind
         self._say = say
-        self._environment = {k: v for k, v in environment.items() if k not in _NOT_INHERITED}
+        self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._error = ""
         self._relaying: asyncio.Task[None] | None = None
@@ -112,8 +112,7 @@ class Child:
     async def _live(self) -> int:
         self._error = ""
         self._process = await asyncio.create_subprocess_exec(
-            *python_command("penstock", self.role, *self.options),
-            *("--ready-file", str(self.ready_file), "--parent-pid", str(os.getpid())),
+            *self._kind.child_command(self.options),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=self._writing,
             stderr=self._writing,

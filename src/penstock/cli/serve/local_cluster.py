@@ -11,7 +11,7 @@ from penstock.process.child_process import RULES, role_environment
 from penstock.process.lifetime import adopt_orphans, children_of, kill_descendants, reap
 from penstock.process.private_directories import runtime_home, temporary_directory
 from penstock.scheduler.store.embedded import EmbeddedStore
-from penstock.settings import UpSettings
+from penstock.settings import GatewaySettings, NodeSettings, SchedulerSettings, UpSettings
 
 # What each may take to end what it has begun; the gateway's own drain takes up to 10 s.
 _PATIENCE_S: Final = {"gateway": 15.0, "node": 20.0, "scheduler": 5.0}
@@ -42,9 +42,12 @@ class LocalCluster:
                 self._store = await stack.enter_async_context(store)
                 redis = store.url
             self._metrics_file = run / "metrics"
+            options = {**dict(self._settings), "metrics_file": self._metrics_file}
             self._children = {
-                role: Child(role, options, run / role, self._say, self._environment(role, redis))
-                for role, options in self._options().items()
+                kind.role: Child(
+                    kind, options, run / kind.role, self._say, self._environment(kind.role, redis)
+                )
+                for kind in (SchedulerSettings, NodeSettings, GatewaySettings)
             }
             self._keeping = [asyncio.create_task(c.keep()) for c in self._children.values()]
             self._reaping = asyncio.create_task(self._reap_regularly())
@@ -67,7 +70,7 @@ class LocalCluster:
             await asyncio.sleep(0.02)
         address = gateway.ready_file.read_text().strip()
         # Its next lives serve where clients know it, if the port was any free one.
-        gateway.options += ["--port", address.rpartition(":")[2]]
+        gateway.options["port"] = address.rpartition(":")[2]
         return address
 
     def metrics_address(self) -> str | None:
@@ -76,7 +79,7 @@ class LocalCluster:
             return None
         address = self._metrics_file.read_text().strip()
         if self._settings.metrics_port == 0:
-            self._children["gateway"].options += ["--metrics-port", address.rpartition(":")[2]]
+            self._children["gateway"].options["metrics_port"] = address.rpartition(":")[2]
         return address
 
     async def failed(self) -> None:
@@ -92,46 +95,6 @@ class LocalCluster:
         if role == "gateway" and RULES in os.environ:
             made[RULES] = os.environ[RULES]
         return made
-
-    def _options(self) -> dict[str, list[str]]:
-        settings = self._settings
-        models = [f"--models={repository.absolute()}" for repository in settings.models]
-        control = [
-            f"--model-control-mode={settings.model_control_mode}",
-            f"--repository-poll-secs={settings.repository_poll_secs}",
-            *(f"--load-model={name}" for name in settings.load_model),
-            f"--response-cache-bytes={settings.response_cache_bytes}",
-        ]
-        common = ["--log-level", settings.log_level]
-        place = ["--host", settings.host, "--port", str(settings.port)]
-        threads = [] if settings.threads is None else ["--threads", str(settings.threads)]
-        limits = ["--lease-ms", str(settings.lease_ms)]
-        limits += ["--run-limit-s", str(settings.run_limit_s)]
-        limits += ["--worker-silence-s", str(settings.worker_silence_s)]
-        if settings.memory_mib is not None:
-            threads += ["--memory-mib", str(settings.memory_mib)]
-        code = ["--allow-python-models"] if settings.allow_python_models else []
-        uploads = ["--allow-code-overrides"] if settings.allow_code_overrides else []
-        return {
-            "scheduler": [*common, *models, *control],
-            "node": [*common, *models, *limits, *threads, *code, *uploads],
-            "gateway": [
-                *(*common, *place, "--processes", str(settings.processes)),
-                *("--allow-client-shm", str(settings.allow_client_shm).lower()),
-                *(*uploads, *self._metrics_options()),
-            ],
-        }
-
-    def _metrics_options(self) -> list[str]:
-        settings = self._settings
-        if not settings.metrics:
-            return ["--no-metrics"]
-        words = ["--metrics-file", str(self._metrics_file)]
-        if settings.metrics_host is not None:
-            words += ["--metrics-host", settings.metrics_host]
-        if settings.metrics_port is not None:
-            words += ["--metrics-port", str(settings.metrics_port)]
-        return words
 
     async def _end(self) -> None:
         for task in (*self._keeping, self._reaping):
