@@ -22,11 +22,11 @@ from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.cluster_service import ClusterService
+from penstock.gateway.fronts.grpc.connections import cut_off
 from penstock.gateway.fronts.grpc.health import Health
 from penstock.gateway.fronts.grpc.inference_service import SERVICE, Administration, InferenceService
 from penstock.gateway.fronts.grpc.server import CLUSTER, bind, build_server, check_port
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
-from penstock.gateway.fronts.grpc.unread import UnreadReplies
 from penstock.gateway.fronts.http.metrics_endpoint import Held, Scraper, serving_metrics
 from penstock.gateway.in_flight import Begun, all_sent
 from penstock.gateway.limits.memory import (
@@ -36,6 +36,7 @@ from penstock.gateway.limits.memory import (
     warn_if_tight,
 )
 from penstock.gateway.limits.queue_watch import Lookout
+from penstock.gateway.limits.unread import UnreadReplies
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.models.control import Control
 from penstock.gateway.models.on_demand import Demand
@@ -165,7 +166,7 @@ class _Gateway:
         memory_limits = MemoryLimits.of(settings, machine.memory_bytes())
         warn_if_tight(memory_limits, settings.max_message_mib)
         memory = MemoryWatch(memory_limits.memory)
-        unread = UnreadReplies(memory_limits.unread)
+        unread = UnreadReplies(memory_limits.unread, cut_off)
         calls = Calls(memory, Begun(), unread, settings.max_calls, settings.default_timeout_s)
         memory.busy = calls.busy
         held = pending_budget(memory_limits)
@@ -198,7 +199,7 @@ class _Gateway:
             lender,
             inference,
             lookout,
-            Streams(inference, most_unsent_bytes=memory_limits.stream, unread=unread),
+            Streams(inference, unread, most_unsent_bytes=memory_limits.stream),
             Scraper(catalog, queue, dispatch, Held(pending, lender, held, calls, memory), id_),
             control,
             LiveSettings(ClusterSettings(links), inference.tracing),

@@ -15,8 +15,7 @@ from penstock.clock import Deadline, bounded_ms
 from penstock.errors import StoreUnavailable, Unimplemented
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog, Served
-from penstock.gateway.replies.content_digest import content_digest
-from penstock.gateway.replies.idempotency import keyed_digest
+from penstock.gateway.replies.content_digest import content_digest, keyed_digest
 from penstock.protos import wire
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs.enqueue_batches import Answered

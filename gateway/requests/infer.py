@@ -23,20 +23,21 @@ from penstock.gateway.limits import admission
 from penstock.gateway.limits.memory import ByteBudget
 from penstock.gateway.limits.queue_watch import Lookout
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded, Served
+from penstock.gateway.models.ensemble_route import EnsembleRoute
 from penstock.gateway.models.on_demand import Demand
 from penstock.gateway.offload import Offload
 from penstock.gateway.operations.tracing import MARK, Trace, Tracing
-from penstock.gateway.replies.idempotency import key_of, refuse_of_many
 from penstock.gateway.replies.shared import Sharing, with_id
 from penstock.gateway.requests import refusal_texts
 from penstock.gateway.requests.check_cache import Familiar
 from penstock.gateway.requests.checks import Admitted
+from penstock.gateway.requests.idempotency import key_of, refuse_of_many
 from penstock.gateway.requests.kinds.decoupled import Asked, Decoupled, Part
-from penstock.gateway.requests.kinds.ensembles import EnsembleRoute
-from penstock.gateway.requests.kinds.sequences import SequenceRules
+from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.gateway.requests.reading import Reading, taken_apart
 from penstock.gateway.requests.shared_memory.regions import Regions
 from penstock.gateway.requests.shared_memory.tensors import Place, put, uses_regions
+from penstock.models.sequencing import SequencePlan
 from penstock.protos import wire
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.retry import Pushback
@@ -348,10 +349,10 @@ def _placed(job: NewJob, served: Served, request: ModelInferRequest) -> NewJob:
     return job
 
 
-def _in_sequence(job: NewJob, sequences: SequenceRules, request: ModelInferRequest) -> NewJob:
+def _in_sequence(job: NewJob, plan: SequencePlan, request: ModelInferRequest) -> NewJob:
     """*job*, in its place in its sequence, with what its model is told of that."""
-    turn = sequences.turn(request, job.rows)
-    return job._replace(payload=job.payload + sequences.controls(turn), turn=turn)
+    turn = turn_of(request, job.rows, plan)
+    return job._replace(payload=job.payload + controls_of(turn, plan), turn=turn)
 
 
 def _on_route(job: NewJob, route: EnsembleRoute, request: ModelInferRequest) -> NewJob:

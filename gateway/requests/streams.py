@@ -15,11 +15,11 @@ from functools import partial
 from typing import Final
 
 from penstock.errors import Code, PenstockError, ShuttingDown, forget_frames
-from penstock.gateway.fronts.grpc.statuses import told
-from penstock.gateway.fronts.grpc.unread import UnreadReplies
+from penstock.gateway.failures import failure_of
 from penstock.gateway.limits import admission
 from penstock.gateway.limits.memory import RepliesUnread
 from penstock.gateway.limits.stream_room import StreamRoom
+from penstock.gateway.limits.unread import UnreadReplies
 from penstock.gateway.requests.infer import Inference
 from penstock.gateway.requests.kinds.decoupled import Asked, Decoupled, wants_final
 from penstock.protos import grpc_service_pb2 as pb
@@ -82,15 +82,15 @@ class Streams:
     def __init__(
         self,
         inference: Inference,
+        unread: UnreadReplies,
         most_in_flight: int = MOST_IN_FLIGHT,
         most_unsent_bytes: int = MOST_UNSENT_BYTES,
-        unread: UnreadReplies | None = None,
     ) -> None:
         """*unread*: where answers count that are not sent."""
         self._inference = inference
         self._most_in_flight = most_in_flight
         self._most_unsent_bytes = most_unsent_bytes
-        self._unread = unread or UnreadReplies(most_unsent_bytes * 4)
+        self._unread = unread
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -156,13 +156,13 @@ class Streams:
         except Exception as error:
             if terms.ends_with(error):
                 raise
-            return self._counted(failure(message, told(error).text), terms, line)
+            return self._counted(failure(message, failure_of(error).text), terms, line)
         try:
             return self._counted(success(body), terms, line)
         except RepliesUnread as error:
             if terms.ends_with(error):
                 raise
-            return self._counted(failure(message, told(error).text), terms, line)
+            return self._counted(failure(message, failure_of(error).text), terms, line)
 
     def _counted(self, response: bytes, terms: StreamTerms, line: "_Line") -> bytes:
         """*response*, which is unread from now on.
@@ -185,7 +185,7 @@ class Streams:
         except Exception as error:
             if terms.ends_with(error):
                 raise
-            await line.send(failure(asked.message, told(error).text))
+            await line.send(failure(asked.message, failure_of(error).text))
 
 
 class _Line:

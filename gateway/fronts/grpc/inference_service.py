@@ -24,7 +24,7 @@ from penstock.gateway.models.catalog import Catalog, ModelUnloaded, parse_versio
 from penstock.gateway.models.control import Control
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.statistics import model_statistics
-from penstock.gateway.replies.idempotency import metadata_key, refuse_for_stream
+from penstock.gateway.requests.idempotency import metadata_key, refuse_for_stream
 from penstock.gateway.requests.infer import Inference
 from penstock.gateway.requests.streams import Streams, StreamTerms
 from penstock.models.completion import Deployment

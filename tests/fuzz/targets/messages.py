@@ -9,12 +9,13 @@ from fuzz.engine import Target
 from google.protobuf import text_format
 
 from penstock.errors import PenstockError
+from penstock.gateway.models.request_rules import Rules
 from penstock.gateway.replies.content_digest import content_digest
-from penstock.gateway.replies.idempotency import key_of
 from penstock.gateway.requests import reading
-from penstock.gateway.requests.checks import Rules, admit
+from penstock.gateway.requests.checks import admit
+from penstock.gateway.requests.idempotency import key_of
 from penstock.gateway.requests.kinds.decoupled import Asked, wants_final
-from penstock.gateway.requests.kinds.sequences import SequenceRules
+from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.gateway.requests.streams import failure
 from penstock.models.sequencing import sequence_plan
 from penstock.protos import bounds, cluster_pb2, wire
@@ -127,16 +128,16 @@ def _plan(datatype):
     return sequence_plan(cluster_pb2.ModelVersion(), config, inputs, {})
 
 
-PLANS = [SequenceRules(_plan(datatype)) for datatype in ("UINT64", "STRING", "INT32")]
+PLANS = [_plan(datatype) for datatype in ("UINT64", "STRING", "INT32")]
 
 
 def sequence(data):
     """The turn of a request of a sequence, and what its model is told."""
     parsed = reading._parsed_bounded(reading.taken_apart(data))
     admitted = admit(parsed, RULES, None if not data else wire.take_apart(data).raws)
-    for rules in PLANS:
+    for plan in PLANS:
         with contextlib.suppress(PenstockError):
-            ModelInferRequest.FromString(rules.controls(rules.turn(parsed, admitted.rows)))
+            ModelInferRequest.FromString(controls_of(turn_of(parsed, admitted.rows, plan), plan))
 
 
 ROUTED = cluster_pb2.Route(

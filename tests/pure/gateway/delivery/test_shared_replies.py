@@ -5,16 +5,15 @@ import pytest
 from support.clients.infer_requests import ask
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.replies.content_digest import KEY_PARAMETER, content_digest
-from penstock.gateway.replies.idempotency import (
+from penstock.gateway.replies.content_digest import KEY_PARAMETER, content_digest, keyed_digest
+from penstock.gateway.replies.shared import NO_ID, share_of, with_id
+from penstock.gateway.requests.idempotency import (
     METADATA,
     checked_key,
     key_of,
-    keyed_digest,
     metadata_key,
     refuse_for_stream,
 )
-from penstock.gateway.replies.shared import NO_ID, share_of, with_id
 from penstock.protos.grpc_service_pb2 import (
     InferParameter,
     ModelInferRequest,

@@ -6,6 +6,7 @@ import pytest
 from support.waiting import until
 
 from penstock.errors import Code, DeadlineExceeded, InvalidRequest, JobFailed, ShuttingDown
+from penstock.gateway.limits.unread import UnreadReplies
 from penstock.gateway.requests.streams import Streams, StreamTerms
 from penstock.protos import grpc_service_pb2 as pb
 
@@ -70,7 +71,7 @@ def inference():
 
 @pytest.fixture
 def streams(inference):
-    return Streams(inference, most_in_flight=3)
+    return Streams(inference, UnreadReplies(1 << 20, lambda _: False), most_in_flight=3)
 
 
 async def test_requests_run_at_once_and_are_answered_in_order(streams, inference):

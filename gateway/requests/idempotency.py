@@ -4,7 +4,6 @@ A unary call has it in its metadata, under ``idempotency-key``; any request, one
 well, may have it as the parameter ``penstock_idempotency_key``. Pure.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -89,11 +88,6 @@ def checked_key(key: str | bytes) -> str:
             f"an idempotency key must have 1 to {LONGEST_KEY} printable ASCII characters, no spaces"
         )
     return key
-
-
-def keyed_digest(content: str, version: str) -> str:
-    """The digest that a key stands for: a content, and the version as its client named it."""
-    return hashlib.sha256(f"{content}/{version}".encode()).hexdigest()
 
 
 def _printable(key: str) -> bool:
