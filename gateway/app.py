@@ -35,12 +35,12 @@ from penstock.gateway.limits.memory import (
     pending_budget,
     warn_if_tight,
 )
-from penstock.gateway.limits.queue_watch import Lookout
+from penstock.gateway.limits.queue_watch import QueueWatch
 from penstock.gateway.limits.unread import UnreadReplies
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.models.control import Control
-from penstock.gateway.models.on_demand import Demand
-from penstock.gateway.models.retirement import Leaver
+from penstock.gateway.models.on_demand import OnDemand
+from penstock.gateway.models.retirement import Retirement
 from penstock.gateway.models.usage import Usage
 from penstock.gateway.operations.dead_letters import DeadLetters
 from penstock.gateway.operations.live_settings import LiveSettings
@@ -144,7 +144,7 @@ class _Gateway:
     dispatch: Dispatch
     lender: Lender
     inference: Inference
-    lookout: Lookout
+    queue_watch: QueueWatch
     streams: Streams
     scraper: Scraper
     control: Control
@@ -172,15 +172,15 @@ class _Gateway:
         held = pending_budget(memory_limits)
         limits = InferenceLimits(settings.default_timeout_s, held)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
-        lookout = Lookout(queue, catalog, pending)
+        queue_watch = QueueWatch(queue, catalog, pending)
         keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes)
         sharing = Sharing(queue, pending, catalog, keys)
-        extensions = Extensions(Tracing(settings.trace_file), lookout, sharing, regions)
+        extensions = Extensions(Tracing(settings.trace_file), queue_watch, sharing, regions)
         wishes = Wishes(links)
         allow_code = settings.allow_code_overrides
         control = Control(catalog, wishes, settings.max_override_mib, allow_code=allow_code)
-        demand = Demand(catalog, wishes, settings.default_timeout_s)
-        inference = Inference(catalog, queue, pending, boot_id, limits, extensions, demand)
+        on_demand = OnDemand(catalog, wishes, settings.default_timeout_s)
+        inference = Inference(catalog, queue, pending, boot_id, limits, extensions, on_demand)
         return cls(
             settings,
             registry,
@@ -198,12 +198,12 @@ class _Gateway:
             dispatch,
             lender,
             inference,
-            lookout,
+            queue_watch,
             Streams(inference, unread, most_unsent_bytes=memory_limits.stream),
             Scraper(catalog, queue, dispatch, Held(pending, lender, held, calls, memory), id_),
             control,
             LiveSettings(ClusterSettings(links), inference.tracing),
-            Usage(catalog, pending, demand, control, wishes),
+            Usage(catalog, pending, on_demand, control, wishes),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk),
             calls,
             memory,
@@ -276,12 +276,12 @@ class _Gateway:
         self, known: asyncio.Event
     ) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
         """What a gateway answers requests without, for a while: by name, and how it is run."""
-        leaver = Leaver(self.catalog, self.pending, self.registry, self.record)
+        retirement = Retirement(self.catalog, self.pending, self.registry, self.record)
         yield "registry watch", partial(self._watch, known)
-        yield "leaver", leaver.run
+        yield "retirement", retirement.run
         yield "usage", self.usage.run
         yield "tally", partial(self.pending.tally.run, self.queue)
-        yield "lookout", self.lookout.run
+        yield "queue watch", self.queue_watch.run
         yield "memory watch", partial(self.memory.run, self.calls.shed)
         yield "heartbeat", partial(keep_announcing, self.registry, self.record)
 

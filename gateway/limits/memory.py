@@ -1,4 +1,4 @@
-"""Memory limits: how many bytes a gateway may hold for its clients, and how many it does hold.
+"""How many bytes a gateway may hold for its clients, and how many it does hold.
 
 Three things are counted: requests from their arrival to their end, replies until their clients have
 taken them, and the memory of the whole process, which covers what gRPC holds out of our sight. The

@@ -1,4 +1,4 @@
-"""Unread replies: those that clients have asked for and not taken yet.
+"""Replies that clients have asked for and not taken yet, in bytes for each connection.
 
 One connection may hold half of what all may; beyond that its replies are refused. When all together
 hold too much, the connection that holds most is cut off: whoever does not read is the one whose

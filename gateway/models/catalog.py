@@ -1,4 +1,4 @@
-"""The catalog: which model versions there are, as requests ask for them.
+"""Which model versions there are, as requests ask for them.
 
 Made anew from each snapshot of the registry; what did not change is kept.
 """
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 class ModelUnloaded(ModelNotReady):
-    """The model is not loaded, or not yet: a request for it loads it, and waits (demand.py).
+    """The model is not loaded, or not yet: a request for it loads it, and waits (on_demand.py).
 
     Attributes:
         number: of the version; 0 for any.

@@ -1,4 +1,4 @@
-"""Demand: where models are loaded on demand, the first request for one loads it, and waits.
+"""Where models are loaded on demand, the first request for one loads it, and waits.
 
 The request waits here and not in the queue: until a worker has seen the model, nobody knows what
 its inputs are. Requests for models that are loaded never come here.
@@ -18,7 +18,7 @@ from penstock.scheduler.registry.load_requests import Wishes
 _LOST_S: Final = 5.0
 
 
-class DemandFailed(PenstockError):
+class OnDemandFailed(PenstockError):
     """The model that a request is for cannot be loaded now."""
 
     code = Code.UNAVAILABLE
@@ -45,7 +45,7 @@ class _Wait:
         self.wish, self.seen, self.late_s = wish, seen, monotonic() + _LOST_S
 
 
-class Demand:
+class OnDemand:
     """Loads models that requests are for.
 
     Attributes:
@@ -72,7 +72,7 @@ class Demand:
             ends_s: the request's deadline, on this process's clock.
 
         Raises:
-            DemandFailed: why it cannot be loaded.
+            OnDemandFailed: why it cannot be loaded.
             DeadlineExceeded: it took too long.
         """
         model = missing.model
@@ -109,9 +109,9 @@ class Demand:
         elif latest is not None and latest.id == wait.wish:
             wait.seen = True
             if failed and answer is not None:
-                raise DemandFailed(model, answer.error)
+                raise OnDemandFailed(model, answer.error)
         elif wait.seen and latest is not None and latest.unload:
-            raise DemandFailed(model, latest.reason or "it was unloaded meanwhile")
+            raise OnDemandFailed(model, latest.reason or "it was unloaded meanwhile")
         elif wait.seen or monotonic() > wait.late_s:
             wait.wish = None
 

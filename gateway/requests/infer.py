@@ -1,4 +1,4 @@
-"""Inference: bytes, metadata and a deadline in, bytes out. No gRPC types here.
+"""Answers one request, bytes in and bytes out: read, checked, admitted, queued, waited for.
 
 The request's bytes go into the queue as they came; only typed contents are rewritten.
 """
@@ -21,15 +21,15 @@ from penstock.gateway.delivery.counters import REFUSED_FULL, REFUSED_LATE
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.limits import admission
 from penstock.gateway.limits.memory import ByteBudget
-from penstock.gateway.limits.queue_watch import Lookout
+from penstock.gateway.limits.queue_watch import QueueWatch
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded, Served
 from penstock.gateway.models.ensemble_route import EnsembleRoute
-from penstock.gateway.models.on_demand import Demand
+from penstock.gateway.models.on_demand import OnDemand
 from penstock.gateway.offload import Offload
 from penstock.gateway.operations.tracing import MARK, Trace, Tracing
 from penstock.gateway.replies.shared import Sharing, with_id
 from penstock.gateway.requests import refusal_texts
-from penstock.gateway.requests.check_cache import Familiar
+from penstock.gateway.requests.check_cache import CheckCache
 from penstock.gateway.requests.checks import Admitted
 from penstock.gateway.requests.idempotency import key_of, refuse_of_many
 from penstock.gateway.requests.kinds.decoupled import Asked, Decoupled, Part
@@ -64,13 +64,13 @@ class Extensions:
     """Parts of the protocol that a gateway may do without.
 
     Attributes:
-        lookout: foresees which requests would be late.
+        queue_watch: foresees which requests would be late.
         sharing: replies that several requests have.
         regions: shared memory of clients; None where they may not use it.
     """
 
     tracing: Tracing
-    lookout: Lookout
+    queue_watch: QueueWatch
     sharing: Sharing
     regions: Regions | None = None
 
@@ -82,7 +82,7 @@ class Inference:
         draining: new requests are turned away, those in flight go on.
         tracing: decides which requests are traced.
         regions: shared memory of clients; None where they may not use it.
-        demand: loads models that requests are for, where that is wanted.
+        on_demand: loads models that requests are for, where that is wanted.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Inference:
         gateway: str,
         limits: InferenceLimits,
         extensions: Extensions,
-        demand: Demand,
+        on_demand: OnDemand,
     ) -> None:
         self._catalog = catalog
         self._queue = queue
@@ -103,10 +103,10 @@ class Inference:
         self.draining = False
         self.tracing = extensions.tracing
         self.regions = extensions.regions
-        self._lookout = extensions.lookout
+        self._queue_watch = extensions.queue_watch
         self._sharing = extensions.sharing
-        self.demand = demand
-        self._familiar = Familiar(catalog)
+        self.on_demand = on_demand
+        self._check_cache = CheckCache(catalog)
         self._reading = Reading(Offload())
         self._pushback = Pushback(admission.LEAST_PUSHBACK_MS, admission.LONGEST_PUSHBACK_MS)
 
@@ -136,7 +136,7 @@ class Inference:
         if remaining_s is None:
             remaining_s = self._limits.default_timeout_s
         parts = taken_apart(message)
-        known = self._familiar.find(parts)
+        known = self._check_cache.find(parts)
         if known is None:
             asked, admitted = await self._check(message, parts, remaining_s, arrived_ns)
         else:
@@ -168,7 +168,7 @@ class Inference:
             raise Decoupled(asked)
         asked, admitted = await self._reading.admitted(asked)
         if not in_regions:
-            self._familiar.meet(parts, request, served, admitted)
+            self._check_cache.remember(parts, request, served, admitted)
         return asked, admitted
 
     async def _answer(self, asked: Asked, admitted: Admitted, id_: str, key: str | None) -> bytes:
@@ -231,11 +231,11 @@ class Inference:
         self, missing: ModelUnloaded, request: ModelInferRequest, remaining_s: float
     ) -> tuple[Served, float]:
         """Wait until the model that *request* is for is loaded; what of *remaining_s* is left."""
-        ends_s = self.demand.ends_s(remaining_s)
+        ends_s = self.on_demand.ends_s(remaining_s)
         while True:
             if self.draining:
                 raise ShuttingDown(admission.SHUTTING_DOWN)
-            await self.demand.load(missing, ends_s)
+            await self.on_demand.load(missing, ends_s)
             try:
                 served = self._catalog.served(request.model_name, request.model_version)
             except ModelUnloaded as error:
@@ -324,7 +324,7 @@ class Inference:
 
     def _join(self, ref: StageRef, request_id: str, priority: int, remaining_s: float) -> None:
         """Count the request in its queue's forecast, where there is one."""
-        forecast = self._lookout.forecasts.get(ref)
+        forecast = self._queue_watch.forecasts.get(ref)
         if forecast is None:
             return
         try:

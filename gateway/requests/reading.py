@@ -1,4 +1,4 @@
-"""Reading: from a request's bytes to one that is known to be fine, with raw contents only.
+"""From a request's bytes to one that is known to be fine, with raw contents only.
 
 Most requests are short, and read in passing. Those with many parts, with typed contents, or with
 long BYTES tensors are read beside the event loop (`offload`), once it is known that they have no

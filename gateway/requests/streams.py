@@ -1,4 +1,4 @@
-"""Streams: many requests over one RPC. Bytes in, bytes out; no gRPC types here.
+"""Answers the many requests of one stream, in their order, or in parts beside the others.
 
 The requests of a stream run at once, and are answered in the order in which they came, as Triton
 does for models that answer each request once. Responses of decoupled models are passed on as they

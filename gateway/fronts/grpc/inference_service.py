@@ -203,12 +203,12 @@ class InferenceService:
 
     async def _described(self, model: str, version: str) -> tuple[VersionId, Deployment]:
         """What the catalog knows of the version; where models are loaded on demand, this loads."""
-        ends_s = self._inference.demand.ends_s(None)
+        ends_s = self._inference.on_demand.ends_s(None)
         while True:
             try:
                 return self._catalog.described(model, version)
             except ModelUnloaded as missing:
-                await self._inference.demand.load(missing, ends_s)
+                await self._inference.on_demand.load(missing, ends_s)
 
     async def model_statistics(
         self, request: pb.ModelStatisticsRequest

@@ -16,7 +16,7 @@ class Asked(NamedTuple):
     Attributes:
         message: the request's bytes.
         request: the same without its raw contents, which are *raws*; without its id, too, where it
-            is known by an earlier one (familiar.py).
+            is known by an earlier one (check_cache.py).
         places: outputs that shall go into shared memory.
         remaining_s: to its deadline.
         arrived_ns: when it came, where requests are traced.

@@ -1,4 +1,4 @@
-"""Regions: POSIX shared memory that clients on the gateway's own machine registered.
+"""POSIX shared memory that clients on the gateway's own machine registered.
 
 Segments are read and written with file operations rather than mapped: a client that shortens one
 while it is in use gets an error, where a mapping would end the process. Every access is checked

@@ -10,7 +10,7 @@ from support.waiting import until
 from penstock.errors import DeadlineExceeded
 from penstock.gateway.models import on_demand as module
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded
-from penstock.gateway.models.on_demand import Demand
+from penstock.gateway.models.on_demand import OnDemand
 from penstock.scheduler.registry.load_requests import Wishes
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.keys import RegistryKeys
@@ -29,7 +29,7 @@ async def demand(redis_url):
     async with Links(redis_url) as links:
         catalog = Catalogue()
         catalog.update(snapshot())
-        one = Demand(catalog, Wishes(links), 60.0)
+        one = OnDemand(catalog, Wishes(links), 60.0)
         one.registry = Registry(links)
         yield one
 
