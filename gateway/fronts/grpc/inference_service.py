@@ -4,7 +4,6 @@ Only this module and `server` know gRPC's types. ModelInfer takes and gives byte
 the wire, so that nothing is parsed or built twice.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -19,7 +18,7 @@ from penstock.gateway.delivery.direct.router import Dispatch
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.guarded import SMALL_BYTES
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
-from penstock.gateway.fronts.grpc.statuses import Context, end_with
+from penstock.gateway.fronts.grpc.statuses import Context, Ending
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.models.control import Control
 from penstock.gateway.operations.live_settings import LiveSettings
@@ -115,46 +114,30 @@ class InferenceService:
         most_bytes = None if name == "RepositoryModelLoad" else SMALL_BYTES
 
         async def respond(_: Any, context: Context) -> Any:
-            try:
+            with Ending(context):
                 message = await self._calls.read(context, always=always)
                 self.shared_memory.look_at(context)
                 return await answer(self, bounds.parse(kind, message, most_bytes))
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the table of statuses decides
-                end_with(context, error)
 
         return respond
 
-    async def _model_infer(self, _: Any, context: Context) -> bytes | None:
-        try:
-            return await self._answer(context)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            end_with(context, error)
-            return None
-
-    async def _answer(self, context: Context) -> bytes:
-        message = await self._calls.read(context)
-        self.shared_memory.look_at(context)
-        key = metadata_key(context.invocation_metadata())
-        reply = await self._inference.infer(message, context.time_remaining(), key)
-        return self._calls.hand_over(context, reply)
+    async def _model_infer(self, _: Any, context: Context) -> Any:
+        with Ending(context):
+            message = await self._calls.read(context)
+            self.shared_memory.look_at(context)
+            key = metadata_key(context.invocation_metadata())
+            reply = await self._inference.infer(message, context.time_remaining(), key)
+            return self._calls.hand_over(context, reply)
 
     async def _model_stream_infer(self, _: Any, context: Context) -> None:
         self._calls.begun.add()
         self.shared_memory.look_at(context)
         metadata = dict(context.invocation_metadata() or ())
         ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"
-        try:
+        with Ending(context):
             refuse_for_stream(metadata)
             terms = StreamTerms(context.time_remaining, ends_on_error, context.peer())
             await self._streams.run(self._calls.messages(context), context.write, terms)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            end_with(context, error)
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Live: it answers."""
