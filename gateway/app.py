@@ -47,6 +47,7 @@ from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.tracing import Tracing
 from penstock.gateway.replies.shared import KeyTerms, Sharing
 from penstock.gateway.requests.infer import Extensions, Inference, InferenceLimits
+from penstock.gateway.requests.reading import Reading
 from penstock.gateway.requests.shared_memory.regions import Regions
 from penstock.gateway.requests.streams import Streams
 from penstock.process import machine
@@ -147,8 +148,7 @@ class _Gateway:
     queue_watch: QueueWatch
     streams: Streams
     scraper: Scraper
-    control: Control
-    live_settings: LiveSettings
+    administration: Administration
     usage: Usage
     replies: ReplyReader
     calls: Calls
@@ -171,16 +171,18 @@ class _Gateway:
         memory.busy = calls.busy
         held = pending_budget(memory_limits)
         limits = InferenceLimits(settings.default_timeout_s, held)
+        tracing = Tracing(settings.trace_file)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
         queue_watch = QueueWatch(queue, catalog, pending)
         keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes)
         sharing = Sharing(queue, pending, catalog, keys)
-        extensions = Extensions(Tracing(settings.trace_file), queue_watch, sharing, regions)
         wishes = Wishes(links)
         allow_code = settings.allow_code_overrides
         control = Control(catalog, wishes, settings.max_override_mib, allow_code=allow_code)
         on_demand = OnDemand(catalog, wishes, settings.default_timeout_s)
-        inference = Inference(catalog, queue, pending, boot_id, limits, extensions, on_demand)
+        extensions = Extensions(tracing, queue_watch, sharing, on_demand)
+        reading = Reading(catalog, regions)
+        inference = Inference(reading, queue, pending, boot_id, limits, extensions)
         return cls(
             settings,
             registry,
@@ -201,8 +203,9 @@ class _Gateway:
             queue_watch,
             Streams(inference, unread, most_unsent_bytes=memory_limits.stream),
             Scraper(catalog, queue, dispatch, Held(pending, lender, held, calls, memory), id_),
-            control,
-            LiveSettings(ClusterSettings(links), inference.tracing),
+            Administration(
+                control, LiveSettings(ClusterSettings(links), tracing), SharedMemory(regions)
+            ),
             Usage(catalog, pending, on_demand, control, wishes),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk),
             calls,
@@ -251,9 +254,7 @@ class _Gateway:
                 self.catalog,
                 self.inference,
                 self.streams,
-                Administration(
-                    self.control, self.live_settings, SharedMemory(self.inference.regions)
-                ),
+                self.administration,
                 self.dispatch,
                 self.settings.server_name,
                 self.calls,
@@ -309,7 +310,7 @@ class _Gateway:
 
     async def _watch(self, known: asyncio.Event) -> None:
         async for snapshot in steady(self.registry.watch()):
-            self.live_settings.update(snapshot)
+            self.administration.settings.update(snapshot)
             self.catalog.update(snapshot)
             self.lender.update(snapshot)
             self.dispatch.update(snapshot)

@@ -60,16 +60,12 @@ class OnDemand:
         self._replaced: dict[str, tuple[str, float]] = {}
         self.waiting: Counter[str] = Counter()
 
-    def ends_s(self, remaining_s: float | None) -> float:
-        """When a request that begins now is late, on this process's clock."""
-        lasting_s = self._default_timeout_s if remaining_s is None else remaining_s
-        return Deadline.after(lasting_s).at_s
+    def default_deadline(self) -> Deadline:
+        """Of a request that comes now, and has none of its own."""
+        return Deadline.after(self._default_timeout_s)
 
-    async def load(self, missing: ModelUnloaded, ends_s: float) -> None:
+    async def load(self, missing: ModelUnloaded, deadline: Deadline) -> None:
         """Wait until a version takes requests, or is known never to; wish for it if need be.
-
-        Args:
-            ends_s: the request's deadline, on this process's clock.
 
         Raises:
             OnDemandFailed: why it cannot be loaded.
@@ -81,7 +77,7 @@ class OnDemand:
         try:
             while self._catalog.lacks(model, missing.number):
                 await self._look(model, wait)
-                left_s = ends_s - monotonic()
+                left_s = deadline.remaining_s()
                 if left_s <= 0 or not await self._catalog.turn(left_s):
                     raise DeadlineExceeded(
                         f"the deadline passed while '{model}' was being loaded: "

@@ -4,7 +4,7 @@ A unary call has it in its metadata, under ``idempotency-key``; any request, one
 well, may have it as the parameter ``penstock_idempotency_key``. Pure.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from penstock.errors import InvalidRequest, Unimplemented
@@ -17,14 +17,14 @@ METADATA: Final = "idempotency-key"
 LONGEST_KEY: Final = 255
 
 
-def metadata_key(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
+def metadata_key(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
     """The key in the metadata of a call; None without one.
 
     Raises:
         InvalidRequest: there are several, or it cannot be a key.
     """
     found = None
-    for name, value in metadata or ():
+    for name, value in metadata:
         if name == METADATA:
             if found is not None:
                 raise InvalidRequest(f"a call can have one '{METADATA}', not several")
@@ -32,13 +32,13 @@ def metadata_key(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | No
     return found
 
 
-def refuse_for_stream(metadata: Mapping[str, str | bytes]) -> None:
+def refuse_for_stream(metadata: Iterable[tuple[str, str | bytes]]) -> None:
     """A stream's metadata cannot name one of its requests.
 
     Raises:
         InvalidRequest: it tries to.
     """
-    if METADATA in metadata:
+    if any(name == METADATA for name, _ in metadata):
         raise InvalidRequest(
             f"the metadata '{METADATA}' cannot name one request of a stream: give each request "
             f"its own as the parameter '{KEY_PARAMETER}'"

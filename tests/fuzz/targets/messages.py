@@ -12,11 +12,11 @@ from penstock.errors import PenstockError
 from penstock.gateway.models.request_rules import Rules
 from penstock.gateway.replies.content_digest import content_digest
 from penstock.gateway.requests import reading
+from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.checks import admit
 from penstock.gateway.requests.idempotency import key_of
-from penstock.gateway.requests.kinds.decoupled import Asked, wants_final
 from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
-from penstock.gateway.requests.streams import failure
+from penstock.gateway.requests.streams import _wants_final, failure
 from penstock.models.sequencing import sequence_plan
 from penstock.protos import bounds, cluster_pb2, wire
 from penstock.protos.grpc_service_pb2 import ModelInferRequest, ModelStreamInferResponse
@@ -93,11 +93,11 @@ def infer(data):
     whole = ModelInferRequest.FromString(data)
     assert list(whole.raw_input_contents) == [bytes(raw) for raw in parts.raws]
     assert whole.id == parsed.id
-    asked = Asked(data, parsed, parts.raws, {}, SERVED, 60.0, 0)
+    asked = reading.Asked(data, parts, parsed, parts.raws, {}, SERVED, Call())
     reading._is_long(asked)
     asked, admitted = reading._admitted(asked)
     key_of(asked.request, None)
-    wants_final(asked.request)
+    _wants_final(asked.request)
     if asked.request.inputs:
         content_digest(asked.request, asked.raws)
     assert 1 <= admitted.rows <= 8

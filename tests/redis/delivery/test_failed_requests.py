@@ -123,7 +123,7 @@ class Kinds:
 
     async def refused_by_admission_14(self, front):
         inference = front.gateway.inference
-        inference._limits = replace(inference._limits, pending=ByteBudget(MIB, "full"))
+        inference._limits = replace(inference._limits, held=ByteBudget(MIB, "full"))
         return await status(front.infer(message()))
 
     async def foreseen_to_be_late_8(self, front):

@@ -7,6 +7,7 @@ import pytest
 from support.records import snapshot
 from support.waiting import until
 
+from penstock.clock import Deadline
 from penstock.errors import DeadlineExceeded
 from penstock.gateway.models import on_demand as module
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded
@@ -39,7 +40,7 @@ async def wished(demand):
 
 
 def load(demand, seconds=0.3):
-    return asyncio.create_task(demand.load(ModelUnloaded("m", 0), demand.ends_s(seconds)))
+    return asyncio.create_task(demand.load(ModelUnloaded("m", 0), Deadline.after(seconds)))
 
 
 async def test_a_client_that_gives_up_while_wishing_does_not_stop_others(demand):
