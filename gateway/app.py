@@ -22,11 +22,11 @@ from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.cluster_service import ClusterService
+from penstock.gateway.fronts.grpc.connections import cut_off
 from penstock.gateway.fronts.grpc.health import Health
 from penstock.gateway.fronts.grpc.inference_service import SERVICE, Administration, InferenceService
 from penstock.gateway.fronts.grpc.server import CLUSTER, bind, build_server, check_port
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
-from penstock.gateway.fronts.grpc.unread import UnreadReplies
 from penstock.gateway.fronts.http.metrics_endpoint import Held, Scraper, serving_metrics
 from penstock.gateway.in_flight import Begun, all_sent
 from penstock.gateway.limits.memory import (
@@ -35,17 +35,19 @@ from penstock.gateway.limits.memory import (
     pending_budget,
     warn_if_tight,
 )
-from penstock.gateway.limits.queue_watch import Lookout
+from penstock.gateway.limits.queue_watch import QueueWatch
+from penstock.gateway.limits.unread import UnreadReplies
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.models.control import Control
-from penstock.gateway.models.on_demand import Demand
-from penstock.gateway.models.retirement import Leaver
+from penstock.gateway.models.on_demand import OnDemand
+from penstock.gateway.models.retirement import Retirement
 from penstock.gateway.models.usage import Usage
 from penstock.gateway.operations.dead_letters import DeadLetters
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.tracing import Tracing
 from penstock.gateway.replies.shared import KeyTerms, Sharing
 from penstock.gateway.requests.infer import Extensions, Inference, InferenceLimits
+from penstock.gateway.requests.reading import Reading
 from penstock.gateway.requests.shared_memory.regions import Regions
 from penstock.gateway.requests.streams import Streams
 from penstock.models.config.policies import QueueLimits
@@ -142,11 +144,10 @@ class _Gateway:
     dispatch: Dispatch
     lender: Lender
     inference: Inference
-    lookout: Lookout
+    queue_watch: QueueWatch
     streams: Streams
     scraper: Scraper
-    control: Control
-    live_settings: LiveSettings
+    administration: Administration
     usage: Usage
     replies: ReplyReader
     calls: Calls
@@ -164,21 +165,23 @@ class _Gateway:
         memory_limits = MemoryLimits.of(settings, machine.memory_bytes())
         warn_if_tight(memory_limits, settings.max_message_mib)
         memory = MemoryWatch(memory_limits.memory)
-        unread = UnreadReplies(memory_limits.unread)
+        unread = UnreadReplies(memory_limits.unread, cut_off)
         calls = Calls(memory, Begun(), unread, settings.max_calls, settings.default_timeout_s)
         memory.busy = calls.busy
         held = pending_budget(memory_limits)
         limits = InferenceLimits(settings.default_timeout_s, held)
+        tracing = Tracing(settings.trace_file)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
-        lookout = Lookout(queue, catalog, pending)
+        queue_watch = QueueWatch(queue, catalog, pending)
         keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes)
         sharing = Sharing(queue, pending, catalog, keys)
-        extensions = Extensions(Tracing(settings.trace_file), lookout, sharing, regions)
         wishes = Wishes(links)
         allow_code = settings.allow_code_overrides
         control = Control(catalog, wishes, settings.max_override_mib, allow_code=allow_code)
-        demand = Demand(catalog, wishes, settings.default_timeout_s)
-        inference = Inference(catalog, queue, pending, boot_id, limits, extensions, demand)
+        on_demand = OnDemand(catalog, wishes, settings.default_timeout_s)
+        extensions = Extensions(tracing, queue_watch, sharing, on_demand)
+        reading = Reading(catalog, regions)
+        inference = Inference(reading, queue, pending, boot_id, limits, extensions)
         return cls(
             settings,
             registry,
@@ -196,12 +199,13 @@ class _Gateway:
             dispatch,
             lender,
             inference,
-            lookout,
-            Streams(inference, most_unsent_bytes=memory_limits.stream, unread=unread),
+            queue_watch,
+            Streams(inference, unread, most_unsent_bytes=memory_limits.stream),
             Scraper(catalog, queue, dispatch, Held(pending, lender, held, calls, memory), id_),
-            control,
-            LiveSettings(ClusterSettings(links), inference.tracing),
-            Usage(catalog, pending, demand, control, wishes),
+            Administration(
+                control, LiveSettings(ClusterSettings(links), tracing), SharedMemory(regions)
+            ),
+            Usage(catalog, pending, on_demand, control, wishes),
             ReplyReader(links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk),
             calls,
             memory,
@@ -249,9 +253,7 @@ class _Gateway:
                 self.catalog,
                 self.inference,
                 self.streams,
-                Administration(
-                    self.control, self.live_settings, SharedMemory(self.inference.regions)
-                ),
+                self.administration,
                 self.dispatch,
                 self.settings.server_name,
                 self.calls,
@@ -274,12 +276,12 @@ class _Gateway:
         self, known: asyncio.Event
     ) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
         """What a gateway answers requests without, for a while: by name, and how it is run."""
-        leaver = Leaver(self.catalog, self.pending, self.registry, self.record)
+        retirement = Retirement(self.catalog, self.pending, self.registry, self.record)
         yield "registry watch", partial(self._watch, known)
-        yield "leaver", leaver.run
+        yield "retirement", retirement.run
         yield "usage", self.usage.run
         yield "tally", partial(self.pending.tally.run, self.queue)
-        yield "lookout", self.lookout.run
+        yield "queue watch", self.queue_watch.run
         yield "memory watch", partial(self.memory.run, self.calls.shed)
         yield "heartbeat", partial(keep_announcing, self.registry, self.record)
 
@@ -307,7 +309,7 @@ class _Gateway:
 
     async def _watch(self, known: asyncio.Event) -> None:
         async for snapshot in steady(self.registry.watch()):
-            self.live_settings.update(snapshot)
+            self.administration.settings.update(snapshot)
             self.catalog.update(snapshot)
             self.lender.update(snapshot)
             self.dispatch.update(snapshot)

@@ -1,4 +1,4 @@
-"""Offload: one thread for what would hold up the event loop: checks of very many small things.
+"""One thread for what would hold up the event loop: checks of very many small things.
 
 The interpreter lets the event loop go on every few milliseconds while that thread works. One
 thread, so that however many long requests come at once, all others wait for one of them at most.

@@ -1,4 +1,4 @@
-"""Admission: whether a request that is fine may enter the queue now. Pure.
+"""Whether a request that is fine may enter the queue now. Pure.
 
 What only Redis knows, the limits of each queue, is checked where the job is queued; the memory
 that requests take is counted from their arrival on (memory_limits.py).

@@ -1,4 +1,4 @@
-"""Forecast: when a request would be answered, from what waits before it and measured times. Pure.
+"""When a request would be answered, from what waits before it and measured times. Pure.
 
 It errs on the side of taking the request wherever something is not known: a stage that nobody has
 measured, a batch size that has not run yet, a queue that was read too long ago.

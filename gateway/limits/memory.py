@@ -1,4 +1,4 @@
-"""Memory limits: how many bytes a gateway may hold for its clients, and how many it does hold.
+"""How many bytes a gateway may hold for its clients, and how many it does hold.
 
 Three things are counted: requests from their arrival to their end, replies until their clients have
 taken them, and the memory of the whole process, which covers what gRPC holds out of our sight. The
@@ -8,7 +8,8 @@ defaults follow the memory that the process may use (`penstock.process.machine`)
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -134,8 +135,9 @@ class ByteBudget:
     def __repr__(self) -> str:
         return f"ByteBudget({self.held} of {self._most} bytes)"
 
-    def take(self, size: int) -> None:
-        """Hold *size* bytes until they are given back.
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Hold *size* bytes meanwhile.
 
         Raises:
             GatewayFull: they do not fit.
@@ -144,10 +146,10 @@ class ByteBudget:
             self.refused += 1
             raise GatewayFull(self._full, self._pushback.next_ms())
         self.held += size
-
-    def give(self, size: int) -> None:
-        """What `take` was asked for is held no more."""
-        self.held -= size
+        try:
+            yield
+        finally:
+            self.held -= size
 
 
 def pending_budget(limits: MemoryLimits) -> ByteBudget:

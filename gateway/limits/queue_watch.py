@@ -1,4 +1,4 @@
-"""Lookout: keeps forecasts of the queues that this gateway has requests in.
+"""Keeps forecasts of the queues that this gateway has requests in.
 
 It looks ten times a second, and twice as often while jobs wait. A model whose queue is empty has
 no forecast, and costs its requests nothing.
@@ -28,7 +28,7 @@ _EVERY_S, _EVERY_BUSY_S = 0.1, 0.05
 _NO_LONGER_S: Final = 0.5
 
 
-class Lookout:
+class QueueWatch:
     """Looks at queues in which requests of this gateway are.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Stream room: how many requests of one stream may be unanswered, by number and by bytes.
+"""How many requests of one stream may be unanswered, by number and by bytes.
 
 How large an answer will be is not known before it is there. So a stream begins with few requests,
 and once it has an answer, each request that runs counts as much as the largest so far. Pure but for

@@ -1,4 +1,4 @@
-"""The catalog: which model versions there are, as requests ask for them.
+"""Which model versions there are, as requests ask for them.
 
 Made anew from each snapshot of the registry; what did not change is kept.
 """
@@ -13,14 +13,14 @@ import structlog
 from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.delivery.reply_order import Order
-from penstock.gateway.requests.checks import Rules
-from penstock.gateway.requests.kinds.ensembles import EnsembleRoute
-from penstock.gateway.requests.kinds.sequences import SequenceRules
+from penstock.gateway.models.ensemble_route import EnsembleRoute
+from penstock.gateway.models.request_rules import Rules
 from penstock.models.completion import Deployment
 from penstock.models.config.ensembles import is_ensemble
 from penstock.models.config.policies import COUNTED_BYTES, QueueLimits, default_policy, within
 from penstock.models.config.python_models import is_decoupled
 from penstock.models.refs import StageRef
+from penstock.models.sequencing import SequencePlan
 from penstock.protos import cluster_pb2
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.decisions.rollout import Rollout, Standing, rollout
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 class ModelUnloaded(ModelNotReady):
-    """The model is not loaded, or not yet: a request for it loads it, and waits (demand.py).
+    """The model is not loaded, or not yet: a request for it loads it, and waits (on_demand.py).
 
     Attributes:
         number: of the version; 0 for any.
@@ -69,7 +69,7 @@ class Served:
     decoupled: bool
     cached: bool = False
     route: EnsembleRoute | None = None
-    sequences: SequenceRules | None = None
+    sequences: SequencePlan | None = None
     bulky_limits: QueueLimits = _UNLIMITED
     by_level: Mapping[int, tuple[QueueLimits, QueueLimits]] = field(default_factory=dict)
     order: Order | None = None
@@ -114,7 +114,7 @@ class Served:
             is_decoupled(deployment.config),
             deployment.config.response_cache.enable,
             order=Order() if batching.preserve_ordering else None,
-            sequences=SequenceRules(deployment.sequences) if deployment.sequences else None,
+            sequences=deployment.sequences,
         )
 
     def is_for(self, ref: StageRef, deployment: Deployment) -> bool:

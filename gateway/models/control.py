@@ -1,4 +1,4 @@
-"""Control: clients load and unload models, and hear when the whole cluster has done it.
+"""Clients load and unload models, and hear when the whole cluster has done it.
 
 What a client wants becomes a wish in the registry; a scheduler answers it, nodes start or stop
 workers, and this gateway watches the snapshots until all of it is true.

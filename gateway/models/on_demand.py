@@ -1,4 +1,4 @@
-"""Demand: where models are loaded on demand, the first request for one loads it, and waits.
+"""Where models are loaded on demand, the first request for one loads it, and waits.
 
 The request waits here and not in the queue: until a worker has seen the model, nobody knows what
 its inputs are. Requests for models that are loaded never come here.
@@ -18,7 +18,7 @@ from penstock.scheduler.registry.load_requests import Wishes
 _LOST_S: Final = 5.0
 
 
-class DemandFailed(PenstockError):
+class OnDemandFailed(PenstockError):
     """The model that a request is for cannot be loaded now."""
 
     code = Code.UNAVAILABLE
@@ -45,7 +45,7 @@ class _Wait:
         self.wish, self.seen, self.late_s = wish, seen, monotonic() + _LOST_S
 
 
-class Demand:
+class OnDemand:
     """Loads models that requests are for.
 
     Attributes:
@@ -60,19 +60,15 @@ class Demand:
         self._replaced: dict[str, tuple[str, float]] = {}
         self.waiting: Counter[str] = Counter()
 
-    def ends_s(self, remaining_s: float | None) -> float:
-        """When a request that begins now is late, on this process's clock."""
-        lasting_s = self._default_timeout_s if remaining_s is None else remaining_s
-        return Deadline.after(lasting_s).at_s
+    def default_deadline(self) -> Deadline:
+        """Of a request that comes now, and has none of its own."""
+        return Deadline.after(self._default_timeout_s)
 
-    async def load(self, missing: ModelUnloaded, ends_s: float) -> None:
+    async def load(self, missing: ModelUnloaded, deadline: Deadline) -> None:
         """Wait until a version takes requests, or is known never to; wish for it if need be.
 
-        Args:
-            ends_s: the request's deadline, on this process's clock.
-
         Raises:
-            DemandFailed: why it cannot be loaded.
+            OnDemandFailed: why it cannot be loaded.
             DeadlineExceeded: it took too long.
         """
         model = missing.model
@@ -81,7 +77,7 @@ class Demand:
         try:
             while self._catalog.lacks(model, missing.number):
                 await self._look(model, wait)
-                left_s = ends_s - monotonic()
+                left_s = deadline.remaining_s()
                 if left_s <= 0 or not await self._catalog.turn(left_s):
                     raise DeadlineExceeded(
                         f"the deadline passed while '{model}' was being loaded: "
@@ -109,9 +105,9 @@ class Demand:
         elif latest is not None and latest.id == wait.wish:
             wait.seen = True
             if failed and answer is not None:
-                raise DemandFailed(model, answer.error)
+                raise OnDemandFailed(model, answer.error)
         elif wait.seen and latest is not None and latest.unload:
-            raise DemandFailed(model, latest.reason or "it was unloaded meanwhile")
+            raise OnDemandFailed(model, latest.reason or "it was unloaded meanwhile")
         elif wait.seen or monotonic() > wait.late_s:
             wait.wish = None
 

@@ -1,4 +1,4 @@
-"""Leaving: this gateway tells the cluster which retiring contents it needs no more.
+"""Tells the cluster which retiring contents this gateway needs no more.
 
 A content's workers are stopped when every gateway has left it. A gateway leaves one once it sends
 nothing there any more, and nothing that it sent is unanswered; then it never goes back.
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 _LOOK_EVERY_S: Final = 0.05
 
 
-class Leaver:
+class Retirement:
     """Keeps the contents that this gateway has left in its *record*."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Usage: this gateway tells the cluster which models it has requests for, once a second.
+"""Tells the cluster which models this gateway has requests for, once a second.
 
 Only where models are loaded on demand: who is used is not unloaded to make room. One call a
 second for all of them, and none while there are no requests.
@@ -14,7 +14,7 @@ from penstock.errors import PenstockError
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.models.control import Control
-from penstock.gateway.models.on_demand import Demand
+from penstock.gateway.models.on_demand import OnDemand
 from penstock.scheduler.registry.load_requests import Wishes
 
 log = structlog.get_logger()
@@ -29,13 +29,13 @@ class Usage:
         self,
         catalog: Catalog,
         pending: PendingTable,
-        demand: Demand,
+        on_demand: OnDemand,
         control: Control,
         wishes: Wishes,
     ) -> None:
         self._catalog = catalog
         self._pending = pending
-        self._demand = demand
+        self._on_demand = on_demand
         self._control = control
         self._wishes = wishes
 
@@ -60,6 +60,6 @@ class Usage:
         used_s, self._catalog.used_s = self._catalog.used_s, {}
         ago_ms = {model: int((now_s - at_s) * 1000) for model, at_s in used_s.items()}
         now = self._pending.models()
-        for waiting in (self._demand.waiting, self._control.waiting):
+        for waiting in (self._on_demand.waiting, self._control.waiting):
             now |= {model for model, count in waiting.items() if count}
         return ago_ms | dict.fromkeys(now, 0)

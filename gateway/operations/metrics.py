@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
 from penstock.scheduler.observe.loads import Load
-from penstock.scheduler.registry.snapshot import VersionId
+from penstock.scheduler.registry.snapshot import VersionId, state_of
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -96,7 +96,7 @@ _LOADS: Final[Sequence[tuple[str, str, Callable[[Load], float]]]] = (
 )
 _REFUSALS: Final = {"full": "refused_full", "late": "refused_late"}
 _ENDS: Final = ("success_count", "fail_count", "expired", "cancelled", "dead")
-_STATES: Final = ("loading", "ready", "draining", "failed", "restarting")
+_STATES: Final = ("loading", "ready", "draining", "failed", "restarting", "unknown")
 
 # Names of Triton's counters do not end in _total, which the library writes into their headers.
 _HEADER: Final = re.compile(rb"^(# (?:HELP|TYPE) nv_\w+)_total ", re.MULTILINE)
@@ -233,7 +233,7 @@ def _stages(facts: Facts) -> Iterator[Metric]:
     workers = GaugeMetricFamily(
         "penstock_workers", "Workers by state", labels=(*_OF_STAGE, "state")
     )
-    counted = Counter((StageRef(w.model, w.version, w.stage), _state(w)) for w in facts.workers)
+    counted = Counter((StageRef(w.model, w.version, w.stage), state_of(w)) for w in facts.workers)
     for ref in sorted({*facts.loads, *(ref for ref, _ in counted)}):
         for state in _STATES:
             labels = [ref.model, str(ref.version), str(ref.stage), state]
@@ -274,7 +274,3 @@ def _gateway(gateway: GatewayFacts) -> Iterator[Metric]:
 
 def _labels(id_: VersionId) -> dict[str, str]:
     return {"model": id_.model, "version": str(id_.version)}
-
-
-def _state(worker: cluster_pb2.Worker) -> str:
-    return cluster_pb2.WorkerState.Name(worker.state).removeprefix("WORKER_STATE_").lower()

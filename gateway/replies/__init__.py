@@ -1,4 +1,4 @@
 """Replies that serve more than one request.
 
-Start with shared.py; content_digest.py and idempotency.py say which requests are the same.
+Start with shared.py; content_digest.py says which requests are the same.
 """

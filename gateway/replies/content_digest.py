@@ -37,6 +37,11 @@ def content_digest(request: ModelInferRequest, raws: Sequence[wire.Buffer] | Non
     return digest.hexdigest()
 
 
+def keyed_digest(content: str, version: str) -> str:
+    """The digest that a key stands for: a content, and the version as its client named it."""
+    return hashlib.sha256(f"{content}/{version}".encode()).hexdigest()
+
+
 def _parts(request: ModelInferRequest, raws: Sequence[wire.Buffer]) -> Iterator[wire.Buffer]:
     named = {key for key in request.parameters if key not in _BESIDE}
     for count in (len(named), len(request.inputs), len(request.outputs)):

@@ -15,8 +15,7 @@ from penstock.clock import Deadline, bounded_ms
 from penstock.errors import StoreUnavailable, Unimplemented
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog, Served
-from penstock.gateway.replies.content_digest import content_digest
-from penstock.gateway.replies.idempotency import keyed_digest
+from penstock.gateway.replies.content_digest import content_digest, keyed_digest
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.protos import wire

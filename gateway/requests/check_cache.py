@@ -1,8 +1,8 @@
-"""Familiar requests: those that differ from an earlier one in their id and their data alone.
+"""What the checks of one request found, for the next that differs in its id and its data alone.
 
-They are asked of the same version and pass the same checks, so they are neither parsed nor checked
-again. Only what the head of a request decides is kept: not so for text, whose data is checked, nor
-for tensors in shared memory, nor where parameters matter.
+Such requests are asked of the same version and pass the same checks, so they are neither parsed nor
+checked again. Only what the head of a request decides is kept: not so for text, whose data is
+checked, nor for tensors in shared memory, nor where parameters matter.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from penstock.gateway.models.catalog import Catalog, Served
 from penstock.gateway.requests.checks import Admitted
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
-from penstock.protos.heads import LONGEST_HEAD, Heads
+from penstock.protos.request_heads import LONGEST_HEAD, RequestHeads
 from penstock.protos.wire import Apart
 
 
@@ -28,15 +28,15 @@ class Known(NamedTuple):
     sizes: tuple[int, ...]
 
 
-class Familiar:
+class CheckCache:
     """The requests that a gateway has seen."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._known: Heads[Known] = Heads()
+        self._known: RequestHeads[Known] = RequestHeads()
 
     def __repr__(self) -> str:
-        return f"Familiar({len(self._known)} requests)"
+        return f"CheckCache({len(self._known)} requests)"
 
     def find(self, parts: Apart) -> Known | None:
         """What is known of a request that was taken apart so; None if it must be looked at."""
@@ -48,7 +48,7 @@ class Familiar:
             return None
         return known
 
-    def meet(
+    def remember(
         self, parts: Apart, request: ModelInferRequest, served: Served, admitted: Admitted
     ) -> None:
         """Remember a request that was found to be fine, if another may be known by it."""

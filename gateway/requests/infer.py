@@ -1,14 +1,16 @@
-"""Inference: bytes, metadata and a deadline in, bytes out. No gRPC types here.
+"""Answers one request, bytes in and bytes out: read, checked, admitted, queued, waited for.
 
-The request's bytes go into the queue as they came; only typed contents are rewritten.
+An answer comes in one piece (`infer`), or in parts, which only a stream takes (`responses`). The
+request's bytes go into the queue as they came; only typed contents are rewritten.
 """
 
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass
+from typing import Final
 
-from penstock.clock import Deadline, bounded_ms, bounded_ms_of_us, monotonic
+from penstock.clock import NO_DEADLINE, Deadline, bounded_ms, bounded_ms_of_us, monotonic
 from penstock.errors import (
     Code,
     JobFailed,
@@ -16,34 +18,34 @@ from penstock.errors import (
     PenstockError,
     QueueFull,
     ShuttingDown,
+    Unimplemented,
 )
 from penstock.gateway.delivery.counters import REFUSED_FULL, REFUSED_LATE
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.limits import admission
 from penstock.gateway.limits.memory import ByteBudget
-from penstock.gateway.limits.queue_watch import Lookout
-from penstock.gateway.models.catalog import Catalog, ModelUnloaded, Served
-from penstock.gateway.models.on_demand import Demand
-from penstock.gateway.offload import Offload
+from penstock.gateway.limits.queue_watch import QueueWatch
+from penstock.gateway.models.catalog import ModelUnloaded, Served
+from penstock.gateway.models.ensemble_route import EnsembleRoute
+from penstock.gateway.models.on_demand import OnDemand
 from penstock.gateway.operations.tracing import MARK, Trace, Tracing
-from penstock.gateway.replies.idempotency import key_of, refuse_of_many
 from penstock.gateway.replies.shared import Sharing, with_id
 from penstock.gateway.requests import refusal_texts
-from penstock.gateway.requests.check_cache import Familiar
+from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.checks import Admitted
-from penstock.gateway.requests.kinds.decoupled import Asked, Decoupled, Part
-from penstock.gateway.requests.kinds.ensembles import EnsembleRoute
-from penstock.gateway.requests.kinds.sequences import SequenceRules
-from penstock.gateway.requests.reading import Reading, taken_apart
-from penstock.gateway.requests.shared_memory.regions import Regions
-from penstock.gateway.requests.shared_memory.tensors import Place, put, uses_regions
+from penstock.gateway.requests.idempotency import METADATA, key_of, metadata_key, refuse_of_many
+from penstock.gateway.requests.kinds.decoupled import Part
+from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
+from penstock.gateway.requests.reading import Asked, Reading
 from penstock.models.refs import StageRef
-from penstock.protos import wire
+from penstock.models.sequencing import SequencePlan
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.retry import Pushback
 from penstock.scheduler.jobs.queue import FULL, Queue
 from penstock.scheduler.jobs.shared_replies import Shared
 from penstock.scheduler.jobs.types import NewJob
+
+_ONE_ANSWER: Final = "ModelInfer RPC doesn't support models with decoupled transaction policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +53,28 @@ class InferenceLimits:
     """What a gateway allows.
 
     Attributes:
-        pending: bytes of requests, from their arrival to their end.
+        held: bytes of requests, from their arrival to their end.
     """
 
     default_timeout_s: float
-    pending: ByteBudget
+    held: ByteBudget
 
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """Parts of the protocol that a gateway may do without.
+    """What a request may need besides a queue.
 
     Attributes:
-        lookout: foresees which requests would be late.
+        tracing: decides which requests are traced.
+        queue_watch: foresees which requests would be late.
         sharing: replies that several requests have.
-        regions: shared memory of clients; None where they may not use it.
+        on_demand: loads models that requests are for, where that is wanted.
     """
 
     tracing: Tracing
-    lookout: Lookout
+    queue_watch: QueueWatch
     sharing: Sharing
-    regions: Regions | None = None
+    on_demand: OnDemand
 
 
 class Inference:
@@ -79,122 +82,93 @@ class Inference:
 
     Attributes:
         draining: new requests are turned away, those in flight go on.
-        tracing: decides which requests are traced.
-        regions: shared memory of clients; None where they may not use it.
-        demand: loads models that requests are for, where that is wanted.
+        on_demand: loads models that requests are for, where that is wanted.
     """
 
     def __init__(
         self,
-        catalog: Catalog,
+        reading: Reading,
         queue: Queue,
         pending: PendingTable,
         gateway: str,
         limits: InferenceLimits,
         extensions: Extensions,
-        demand: Demand,
     ) -> None:
-        self._catalog = catalog
+        self._reading = reading
         self._queue = queue
         self._pending = pending
         self._gateway = gateway
         self._limits = limits
         self.draining = False
-        self.tracing = extensions.tracing
-        self.regions = extensions.regions
-        self._lookout = extensions.lookout
+        self._tracing = extensions.tracing
+        self._queue_watch = extensions.queue_watch
         self._sharing = extensions.sharing
-        self.demand = demand
-        self._familiar = Familiar(catalog)
-        self._reading = Reading(Offload())
+        self.on_demand = extensions.on_demand
         self._pushback = Pushback(admission.LEAST_PUSHBACK_MS, admission.LONGEST_PUSHBACK_MS)
 
-    async def infer(
-        self, message: bytes, remaining_s: float | None, key: str | None = None
-    ) -> bytes:
+    def hold(self, message: bytes) -> AbstractContextManager[None]:
+        """Count the bytes of *message* among those of requests that have not ended.
+
+        Raises:
+            GatewayFull: there is no room for them.
+        """
+        return self._limits.held.hold(len(message))
+
+    async def infer(self, message: bytes, call: Call) -> bytes:
         """Answer a serialized ModelInferRequest with a serialized ModelInferResponse.
+
+        Raises:
+            Unimplemented: its model is decoupled, so that one answer is not to be had.
+            PenstockError: how it ended instead.
+        """
+        with self.hold(message):
+            asked = await self.read(message, call)
+            if asked.served.decoupled:
+                raise Unimplemented(_ONE_ANSWER)
+            return await self.answer(asked)
+
+    async def read(self, message: bytes, call: Call) -> Asked:
+        """What a request asks for, once its model is loaded; `answer` or `responses` goes on.
 
         Args:
             message: as it came from the client.
-            remaining_s: to the client's deadline; None without one.
-            key: the request's idempotency key, from the call's metadata; None without one.
 
         Raises:
-            Decoupled: its model answers through `responses` only.
+            PenstockError: it is damaged, or no model takes it.
+        """
+        if call.deadline is NO_DEADLINE:
+            call = call._replace(deadline=Deadline.after(self._limits.default_timeout_s))
+        if self._tracing.on:
+            call = call._replace(arrived_ns=time.time_ns())
+        while True:
+            try:
+                return await self._reading.read(message, call)
+            except ModelUnloaded as error:
+                # Without its way here, of which this frame is a part: they would keep each other.
+                missing = error.with_traceback(None)
+            if self.draining:
+                raise ShuttingDown(admission.SHUTTING_DOWN)
+            await self.on_demand.load(missing, call.deadline)
+
+    async def answer(self, asked: Asked) -> bytes:
+        """The serialized ModelInferResponse.
+
+        Raises:
             PenstockError: how it ended instead.
         """
-        size = len(message)
-        self._limits.pending.take(size)
-        try:
-            return await self._infer(message, remaining_s, key)
-        finally:
-            self._limits.pending.give(size)
-
-    async def _infer(self, message: bytes, remaining_s: float | None, key: str | None) -> bytes:
-        arrived_ns = time.time_ns() if self.tracing.on else 0
-        if remaining_s is None:
-            remaining_s = self._limits.default_timeout_s
-        parts = taken_apart(message)
-        known = self._familiar.find(parts)
-        if known is None:
-            asked, admitted = await self._check(message, parts, remaining_s, arrived_ns)
-        else:
-            request, served, admitted, _ = known
-            asked = Asked(message, request, parts.raws, {}, served, remaining_s, arrived_ns)
-        return await self._answer(asked, admitted, parts.id, key)
-
-    async def _check(
-        self, message: bytes, parts: wire.Apart, remaining_s: float, arrived_ns: int
-    ) -> tuple[Asked, Admitted]:
-        """What is asked, once its model is loaded.
-
-        Raises:
-            Decoupled, PenstockError: as `infer`.
-        """
-        request = await self._reading.request(parts)
-        raws: Sequence[wire.Buffer] = parts.raws
-        places: Mapping[str, Place] = {}
-        in_regions = uses_regions(request)
-        if self.regions is not None and in_regions:
-            taken = await self._reading.taken(request, parts, self.regions)
-            message, raws, places = taken.message, taken.raws, taken.places
-        try:
-            served = self._catalog.served(request.model_name, request.model_version)
-        except ModelUnloaded as missing:
-            served, remaining_s = await self._once_loaded(missing, request, remaining_s)
-        asked = Asked(message, request, raws, places, served, remaining_s, arrived_ns)
-        if served.decoupled:
-            raise Decoupled(asked)
-        asked, admitted = await self._reading.admitted(asked)
-        if not in_regions:
-            self._familiar.meet(parts, request, served, admitted)
-        return asked, admitted
-
-    async def _answer(self, asked: Asked, admitted: Admitted, id_: str, key: str | None) -> bytes:
-        message, request, raws, places, served, remaining_s, arrived_ns = asked
-        self._check_admission(served.ref.model, remaining_s)
-        shared = None
-        if key is not None or served.cached or request.parameters:
-            shared = self._shared(served, admitted, request, raws, key)
-        trace = None
+        asked, admitted = await self._reading.checked(asked)
+        served, request_id = asked.served, asked.parts.id
+        remaining_s = self._admit(asked)
+        shared, trace = self._shared(asked, admitted), None
         # A shared reply may be there already, and its job is nobody's own.
         if shared is None:
-            self._join(served.ref, id_, admitted.priority, remaining_s)
-            trace = self._traced(served, id_, arrived_ns)
-        payload = message if trace is None else message + MARK
-        job = self._job(served.ref, admitted, payload, remaining_s)
-        job = _placed(job, served, request)
-        answering = self._answer_to(job, served, id_, shared)
+            self._join(served.ref, request_id, admitted.priority, remaining_s)
+            trace = self._traced(asked)
+        job = _placed(self._job(asked, admitted, remaining_s, trace), asked)
+        answering = self._answer_to(job, served, request_id, shared)
         reply = await (answering if trace is None else trace.follow(answering))
-        if admitted.classes is not None or places:
-            reply = await self._as_asked(reply, asked, admitted)
-        return reply
-
-    async def _as_asked(self, reply: bytes, asked: Asked, admitted: Admitted) -> bytes:
-        """*reply* with classes in place of outputs, or without those that go into regions."""
-        reply = await self._reading.classified(reply, asked, admitted)
-        if asked.places and self.regions is not None:
-            reply = put(reply, asked.places, self.regions)
+        if admitted.classes is not None or asked.places:
+            reply = await self._reading.as_asked(reply, asked, admitted)
         return reply
 
     async def responses(self, asked: Asked) -> AsyncGenerator[Part, None]:
@@ -203,71 +177,45 @@ class Inference:
         Raises:
             PenstockError: how it ended instead, after the responses before.
         """
-        request, served = asked.request, asked.served
-        if request.parameters:
-            refuse_of_many(request)
-        asked, admitted = await self._reading.admitted(asked)
-        message = asked.message
+        if asked.request.parameters:
+            refuse_of_many(asked.request)
+        asked, admitted = await self._reading.checked(asked)
         if asked.places:
             raise refusal_texts.shared_memory_of_many()
-        self._check_admission(served.ref.model, asked.remaining_s)
-        trace = self._traced(served, request.id, asked.arrived_ns)
-        payload = message if trace is None else message + MARK
-        job = self._job(served.ref, admitted, payload, asked.remaining_s)
-        parts = self._parts_of(job, served, request.id)
-        self._limits.pending.take(len(message))
-        try:
-            async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
-                async for part in followed:
-                    body = part.body
-                    if not part.final:
-                        body = await self._reading.classified(body, asked, admitted)
-                    yield Part(body, part.final)
-        finally:
-            self._limits.pending.give(len(message))
+        remaining_s, trace = self._admit(asked), self._traced(asked)
+        job = self._job(asked, admitted, remaining_s, trace)
+        parts = self._parts_of(job, asked.served, asked.parts.id)
+        async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
+            async for part in followed:
+                body = part.body
+                if not part.final and admitted.classes is not None:
+                    body = await self._reading.as_asked(body, asked, admitted)
+                yield Part(body, part.final)
 
-    async def _once_loaded(
-        self, missing: ModelUnloaded, request: ModelInferRequest, remaining_s: float
-    ) -> tuple[Served, float]:
-        """Wait until the model that *request* is for is loaded; what of *remaining_s* is left."""
-        ends_s = self.demand.ends_s(remaining_s)
-        while True:
-            if self.draining:
-                raise ShuttingDown(admission.SHUTTING_DOWN)
-            await self.demand.load(missing, ends_s)
-            try:
-                served = self._catalog.served(request.model_name, request.model_version)
-            except ModelUnloaded as error:
-                # Without its way here, of which this frame is a part: they would keep each other.
-                missing = error.with_traceback(None)
-            else:
-                return served, max(0.001, ends_s - monotonic())
-
-    def _job(self, ref: StageRef, admitted: Admitted, payload: bytes, remaining_s: float) -> NewJob:
+    def _job(
+        self, asked: Asked, admitted: Admitted, remaining_s: float, trace: Trace | None
+    ) -> NewJob:
         return NewJob(
             id=self._pending.next_id(),
             gateway=self._gateway,
-            ref=ref,
+            ref=asked.served.ref,
             priority=admitted.priority,
             rows=admitted.rows,
             ttl_ms=bounded_ms(remaining_s),
             begin_within_ms=bounded_ms_of_us(admitted.timeout_us),
-            payload=payload,
+            payload=asked.message if trace is None else asked.message + MARK,
         )
 
-    def _shared(
-        self,
-        served: Served,
-        admitted: Admitted,
-        request: ModelInferRequest,
-        raws: Sequence[wire.Buffer],
-        key: str | None,
-    ) -> Shared | None:
+    def _shared(self, asked: Asked, admitted: Admitted) -> Shared | None:
         """The reply that the request shares with others; None for one of its own."""
-        key = key_of(request, key)
+        served, request, metadata = asked.served, asked.request, asked.call.metadata
+        named = any(name == METADATA for name, _ in metadata)
+        if not (served.cached or request.parameters or named):
+            return None
+        key = key_of(request, metadata_key(metadata))
         if key is None and (not served.cached or admitted.wants_path):
             return None
-        return self._sharing.of(served, request, raws, key)
+        return self._sharing.of(served, request, asked.raws, key)
 
     async def _answer_to(
         self, job: NewJob, served: Served, request_id: str, shared: Shared | None = None
@@ -316,14 +264,14 @@ class Inference:
             failed.retry_after_ms = self._pushback.next_ms()
         return failed
 
-    def _traced(self, served: Served, request_id: str, arrived_ns: int) -> Trace | None:
-        if not self.tracing.on:
+    def _traced(self, asked: Asked) -> Trace | None:
+        if not self._tracing.on:
             return None
-        return self.tracing.begin(served.id, request_id, arrived_ns)
+        return self._tracing.begin(asked.served.id, asked.parts.id, asked.call.arrived_ns)
 
     def _join(self, ref: StageRef, request_id: str, priority: int, remaining_s: float) -> None:
         """Count the request in its queue's forecast, where there is one."""
-        forecast = self._lookout.forecasts.get(ref)
+        forecast = self._queue_watch.forecasts.get(ref)
         if forecast is None:
             return
         try:
@@ -332,26 +280,30 @@ class Inference:
             self._pending.tally.count(ref, REFUSED_LATE)
             raise
 
-    def _check_admission(self, model: str, remaining_s: float) -> None:
-        situation = admission.Situation(self.draining, self._queue.link_of(model).down_for_s())
-        refused: PenstockError | None = admission.refusal(situation, remaining_s)
+    def _admit(self, asked: Asked) -> float:
+        """Seconds that the request has left, if it may enter the queue now."""
+        remaining_s = asked.call.deadline.remaining_s()
+        down_s = self._queue.link_of(asked.served.ref.model).down_for_s()
+        refused = admission.refusal(admission.Situation(self.draining, down_s), remaining_s)
         if refused is not None:
             raise refused
+        return remaining_s
 
 
-def _placed(job: NewJob, served: Served, request: ModelInferRequest) -> NewJob:
+def _placed(job: NewJob, asked: Asked) -> NewJob:
     """*job*, in its sequence or on its ensemble's route, where the model has either."""
+    served = asked.served
     if served.sequences is not None:
-        return _in_sequence(job, served.sequences, request)
+        return _in_sequence(job, served.sequences, asked.request)
     if served.route is not None:
-        return _on_route(job, served.route, request)
+        return _on_route(job, served.route, asked.request)
     return job
 
 
-def _in_sequence(job: NewJob, sequences: SequenceRules, request: ModelInferRequest) -> NewJob:
+def _in_sequence(job: NewJob, plan: SequencePlan, request: ModelInferRequest) -> NewJob:
     """*job*, in its place in its sequence, with what its model is told of that."""
-    turn = sequences.turn(request, job.rows)
-    return job._replace(payload=job.payload + sequences.controls(turn), turn=turn)
+    turn = turn_of(request, job.rows, plan)
+    return job._replace(payload=job.payload + controls_of(turn, plan), turn=turn)
 
 
 def _on_route(job: NewJob, route: EnsembleRoute, request: ModelInferRequest) -> NewJob:

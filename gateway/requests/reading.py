@@ -1,4 +1,4 @@
-"""Reading: from a request's bytes to one that is known to be fine, with raw contents only.
+"""From a request's bytes to one that is known to be fine, with raw contents only.
 
 Most requests are short, and read in passing. Those with many parts, with typed contents, or with
 long BYTES tensors are read beside the event loop (`offload`), once it is known that they have no
@@ -6,17 +6,19 @@ more parts than a request may (`bounds`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from penstock.errors import InvalidRequest
+from penstock.gateway.models.catalog import Catalog, Served
 from penstock.gateway.offload import Offload
+from penstock.gateway.requests.call import Call
+from penstock.gateway.requests.check_cache import CheckCache
 from penstock.gateway.requests.checks import Admitted, admit
 from penstock.gateway.requests.kinds.classification import classify
-from penstock.gateway.requests.kinds.decoupled import Asked
-from penstock.gateway.requests.shared_memory.regions import Regions
-from penstock.gateway.requests.shared_memory.tensors import Taken, take
+from penstock.gateway.requests.shared_memory.regions import Regions, check_local
+from penstock.gateway.requests.shared_memory.tensors import Place, Taken, put, take, uses_regions
 from penstock.protos import bounds, wire
 from penstock.protos.contents import make_raw, raw_from_contents
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
@@ -26,6 +28,104 @@ LONG_STRINGS: Final = 1 << 16
 
 _LONG_REPLY: Final = 1 << 18
 _DAMAGED: Final = "the message is not an inference.ModelInferRequest: it is damaged or cut off"
+
+
+class Asked(NamedTuple):
+    """A request, read, and the version that it is for.
+
+    Attributes:
+        message: the request's bytes.
+        parts: what they consisted of when they came.
+        request: the same without its raw contents, which are *raws*; without its id, too, where it
+            is known by an earlier one (check_cache.py).
+        places: outputs that shall go into shared memory.
+        call: whoever asks; its deadline is the request's.
+        admitted: what its checks found; None until it is checked.
+    """
+
+    message: bytes
+    parts: wire.Apart
+    request: ModelInferRequest
+    raws: Sequence[wire.Buffer]
+    places: Mapping[str, Place]
+    served: Served
+    call: Call
+    admitted: Admitted | None = None
+
+
+class Reading:
+    """Reads the requests of one gateway process."""
+
+    def __init__(self, catalog: Catalog, regions: Regions | None) -> None:
+        """*regions*: shared memory of clients; None where they may not use it."""
+        self._catalog = catalog
+        self._regions = regions
+        self._check_cache = CheckCache(catalog)
+        self._offload = Offload()
+
+    async def read(self, message: bytes, call: Call) -> Asked:
+        """What a serialized ModelInferRequest asks for; it is not checked yet.
+
+        Raises:
+            InvalidRequest: it is damaged, or has more parts than a request may.
+            ModelNotFound, ModelNotReady, ModelUnloaded: there is no version that takes it.
+            PenstockError: as `tensors.take`, for tensors in regions.
+        """
+        parts = taken_apart(message)
+        known = self._check_cache.find(parts)
+        if known is not None:
+            request, served, admitted, _ = known
+            return Asked(message, parts, request, parts.raws, {}, served, call, admitted)
+        if len(parts.head) <= bounds.SHORT_BYTES:
+            request = _parsed(parts)
+        else:
+            request = await self._offload.run(_parsed_bounded, parts)
+        raws: Sequence[wire.Buffer] = parts.raws
+        places: Mapping[str, Place] = {}
+        if self._regions is not None and uses_regions(request):
+            check_local(local=call.is_local)
+            taken = await self._taken(request, parts, self._regions)
+            message, raws, places = taken.message, taken.raws, taken.places
+        served = self._catalog.served(request.model_name, request.model_version)
+        return Asked(message, parts, request, raws, places, served, call)
+
+    async def checked(self, asked: Asked) -> tuple[Asked, Admitted]:
+        """*asked*, found to be right, with raw contents in place of typed ones.
+
+        Raises:
+            InvalidRequest, Unimplemented: as `checks.admit`.
+        """
+        if asked.admitted is not None:
+            return asked, asked.admitted
+        if _is_long(asked):
+            right, admitted = await self._offload.run(_admitted, asked)
+        else:
+            right, admitted = _admitted(asked)
+        if asked.raws is asked.parts.raws:
+            # Otherwise they are from regions, which hold something else the next time.
+            self._check_cache.remember(asked.parts, asked.request, asked.served, admitted)
+        return right, admitted
+
+    async def _taken(
+        self, request: ModelInferRequest, parts: wire.Apart, regions: Regions
+    ) -> Taken:
+        """*request* with its tensors taken out of *regions*; it is changed."""
+        typed: Mapping[str, bytes] = {}
+        if len(parts.head) > bounds.SHORT_BYTES and not parts.raws:
+            # Only these: regions belong to the event loop, which may close them at any time.
+            typed = await self._offload.run(_typed, request)
+        return take(request, parts.raws, regions, typed)
+
+    async def as_asked(self, reply: bytes, asked: Asked, admitted: Admitted) -> bytes:
+        """*reply* with classes in place of outputs, or without those that go into regions."""
+        if admitted.classes is not None:
+            if len(reply) <= _LONG_REPLY:
+                reply = _classified(reply, asked, admitted.classes)
+            else:
+                reply = await self._offload.run(_classified, reply, asked, admitted.classes)
+        if asked.places and self._regions is not None:
+            reply = put(reply, asked.places, self._regions)
+        return reply
 
 
 def taken_apart(message: bytes) -> wire.Apart:
@@ -38,53 +138,6 @@ def taken_apart(message: bytes) -> wire.Apart:
         return wire.take_apart(message)
     except wire.Malformed as error:
         raise InvalidRequest(_DAMAGED) from error
-
-
-class Reading:
-    """Reads the requests of one gateway process."""
-
-    def __init__(self, offload: Offload) -> None:
-        self._offload = offload
-
-    async def request(self, parts: wire.Apart) -> ModelInferRequest:
-        """The request without its raw contents.
-
-        Raises:
-            InvalidRequest: it is damaged, or has more parts than a request may.
-        """
-        if len(parts.head) <= bounds.SHORT_BYTES:
-            return _parsed(parts)
-        return await self._offload.run(_parsed_bounded, parts)
-
-    async def taken(self, request: ModelInferRequest, parts: wire.Apart, regions: Regions) -> Taken:
-        """*request* with its tensors taken out of *regions*; it is changed.
-
-        Raises:
-            PenstockError: as `shared_tensors.take`.
-        """
-        typed: Mapping[str, bytes] = {}
-        if len(parts.head) > bounds.SHORT_BYTES and not parts.raws:
-            # Only these: regions belong to the event loop, which may close them at any time.
-            typed = await self._offload.run(_typed, request)
-        return take(request, parts.raws, regions, typed)
-
-    async def admitted(self, asked: Asked) -> tuple[Asked, Admitted]:
-        """*asked*, found to be right, with raw contents in place of typed ones.
-
-        Raises:
-            InvalidRequest, Unimplemented: as `validation.admit`.
-        """
-        if _is_long(asked):
-            return await self._offload.run(_admitted, asked)
-        return _admitted(asked)
-
-    async def classified(self, reply: bytes, asked: Asked, admitted: Admitted) -> bytes:
-        """*reply* with classes in place of the outputs for which the request asks for them."""
-        if admitted.classes is None:
-            return reply
-        if len(reply) <= _LONG_REPLY:
-            return _classified(reply, asked, admitted.classes)
-        return await self._offload.run(_classified, reply, asked, admitted.classes)
 
 
 def _parsed(parts: wire.Apart) -> ModelInferRequest:

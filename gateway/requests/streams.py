@@ -1,4 +1,4 @@
-"""Streams: many requests over one RPC. Bytes in, bytes out; no gRPC types here.
+"""Answers the many requests of one stream, in their order, or in parts beside the others.
 
 The requests of a stream run at once, and are answered in the order in which they came, as Triton
 does for models that answer each request once. Responses of decoupled models are passed on as they
@@ -10,18 +10,18 @@ what the request failed of.
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from penstock.errors import Code, PenstockError, ShuttingDown, forget_frames
-from penstock.gateway.fronts.grpc.statuses import told
-from penstock.gateway.fronts.grpc.unread import UnreadReplies
+from penstock.gateway.failures import failure_of
 from penstock.gateway.limits import admission
-from penstock.gateway.limits.memory import RepliesUnread
 from penstock.gateway.limits.stream_room import StreamRoom
+from penstock.gateway.limits.unread import UnreadReplies
+from penstock.gateway.requests.call import Call
+from penstock.gateway.requests.idempotency import refuse_for_stream
 from penstock.gateway.requests.infer import Inference
-from penstock.gateway.requests.kinds.decoupled import Asked, Decoupled, wants_final
+from penstock.gateway.requests.reading import Asked
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 
@@ -33,6 +33,9 @@ MOST_UNSENT_BYTES: Final = 256 << 20
 
 _EARLY_S: Final = 0.005
 """A request's deadline may pass this much before its stream's: the store has whole milliseconds."""
+
+_ENDS_ON_ERROR: Final = ("triton_grpc_error", "true")
+"""Metadata of a stream that is to end with the status of its first failure."""
 
 _INFER_RESPONSE = 2
 
@@ -48,49 +51,21 @@ _MARKS: Final = {final: _mark(final=final) for final in (False, True)}
 Respond = Callable[[bytes], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class StreamTerms:
-    """How a client wants its stream.
-
-    Attributes:
-        remaining_s: tells how long the stream has until its deadline; None without one.
-        ends_on_error: the first failure ends the stream with its status.
-        peer: whose connection it is.
-    """
-
-    remaining_s: Callable[[], float | None]
-    ends_on_error: bool = False
-    peer: str = ""
-
-    def ends_with(self, error: Exception) -> bool:
-        """Whether *error*, one request's, ends the stream as well.
-
-        The stream's deadline does: the store, a worker, this gateway and gRPC may each notice it
-        first, and whoever does, its client is told DEADLINE_EXCEEDED as the stream's status.
-        """
-        if self.ends_on_error:
-            return True
-        if not isinstance(error, PenstockError) or error.code is not Code.DEADLINE_EXCEEDED:
-            return False
-        left_s = self.remaining_s()
-        return left_s is not None and left_s <= _EARLY_S
-
-
 class Streams:
     """All streams of one gateway process."""
 
     def __init__(
         self,
         inference: Inference,
+        unread: UnreadReplies,
         most_in_flight: int = MOST_IN_FLIGHT,
         most_unsent_bytes: int = MOST_UNSENT_BYTES,
-        unread: UnreadReplies | None = None,
     ) -> None:
         """*unread*: where answers count that are not sent."""
         self._inference = inference
         self._most_in_flight = most_in_flight
         self._most_unsent_bytes = most_unsent_bytes
-        self._unread = unread or UnreadReplies(most_unsent_bytes * 4)
+        self._unread = unread
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -103,23 +78,24 @@ class Streams:
         for reader in self._readers:
             reader.cancel()
 
-    async def run(
-        self, requests: AsyncIterable[bytes], respond: Respond, terms: StreamTerms
-    ) -> None:
+    async def run(self, requests: AsyncIterable[bytes], respond: Respond, call: Call) -> None:
         """Answer *requests*, serialized ModelInferRequests, until there are no more.
 
         A cancelled caller takes the jobs of all its requests out of the queue.
 
         Args:
             respond: takes each serialized ModelStreamInferResponse.
+            call: the stream's; a request has its deadline, or one of its own where it has none.
 
         Raises:
-            PenstockError: the status that the stream ends with: the first failure, where the
-                terms say so (`StreamTerms.ends_with`), or ShuttingDown.
+            PenstockError: the status that the stream ends with: the first failure that ends it as
+                well (`_ends`), or ShuttingDown.
+            InvalidRequest: its metadata is for one request.
         """
+        refuse_for_stream(call.metadata)
         room = StreamRoom(self._most_in_flight, self._most_unsent_bytes)
-        line = _Line(room, respond, partial(self._unread.give, terms.peer))
-        reader = asyncio.create_task(self._read(requests, line, terms))
+        line = _Line(room, respond, partial(self._unread.give, call.caller))
+        reader = asyncio.create_task(self._read(requests, line, call))
         reader.add_done_callback(line.end)
         self._readers.add(reader)
         if self._draining:
@@ -138,54 +114,49 @@ class Streams:
             self._readers.discard(reader)
             await line.cancel(reader)
 
-    async def _read(
-        self, requests: AsyncIterable[bytes], line: "_Line", terms: StreamTerms
-    ) -> None:
+    async def _read(self, requests: AsyncIterable[bytes], line: "_Line", call: Call) -> None:
         await line.room.enter()
         async for message in requests:
-            line.add(asyncio.create_task(self._answer(message, terms, line)))
+            line.add(asyncio.create_task(self._answer(message, call, line)))
             await line.room.enter()
 
-    async def _answer(self, message: bytes, terms: StreamTerms, line: "_Line") -> bytes | None:
+    async def _answer(self, message: bytes, call: Call, line: "_Line") -> bytes | None:
         """The answer to one request; None when its responses go their own way (`_Line.aside`)."""
         try:
-            body = await self._inference.infer(message, terms.remaining_s())
-        except Decoupled as error:
-            line.aside(asyncio.create_task(self._pass_on(error.asked, terms, line)))
-            return None
+            with self._inference.hold(message):
+                asked = await self._inference.read(message, call)
+                if asked.served.decoupled:
+                    line.aside(asyncio.create_task(self._pass_on(asked, call, line)))
+                    return None
+                return self._counted(success(await self._inference.answer(asked)), call, line)
         except Exception as error:
-            if terms.ends_with(error):
+            if _ends(call, error):
                 raise
-            return self._counted(failure(message, told(error).text), terms, line)
-        try:
-            return self._counted(success(body), terms, line)
-        except RepliesUnread as error:
-            if terms.ends_with(error):
-                raise
-            return self._counted(failure(message, told(error).text), terms, line)
+            return self._counted(failure(message, failure_of(error).text), call, line)
 
-    def _counted(self, response: bytes, terms: StreamTerms, line: "_Line") -> bytes:
+    def _counted(self, response: bytes, call: Call, line: "_Line") -> bytes:
         """*response*, which is unread from now on.
 
         Raises:
             RepliesUnread: its client holds too many already.
         """
-        self._unread.take(terms.peer, len(response))
+        self._unread.take(call.caller, len(response))
         line.held(len(response))
         return response
 
-    async def _pass_on(self, asked: Asked, terms: StreamTerms, line: "_Line") -> None:
+    async def _pass_on(self, asked: Asked, call: Call, line: "_Line") -> None:
         """Send the responses of a decoupled model as they come."""
         try:
-            async with aclosing(self._inference.responses(asked)) as parts:
-                async for part in parts:
-                    line.room.part(len(part.body))
-                    if not part.final or wants_final(asked.request):
-                        await line.send(success(part.body, final=part.final))
+            with self._inference.hold(asked.message):
+                async with aclosing(self._inference.responses(asked)) as parts:
+                    async for part in parts:
+                        line.room.part(len(part.body))
+                        if not part.final or _wants_final(asked.request):
+                            await line.send(success(part.body, final=part.final))
         except Exception as error:
-            if terms.ends_with(error):
+            if _ends(call, error):
                 raise
-            await line.send(failure(asked.message, told(error).text))
+            await line.send(failure(asked.message, failure_of(error).text))
 
 
 class _Line:
@@ -273,6 +244,25 @@ class _Line:
                 # It came through frames that know this line, which knows the task that has it.
                 forget_frames(ended)
         self._all.clear()
+
+
+def _ends(call: Call, error: Exception) -> bool:
+    """Whether *error*, one request's, ends the stream as well: its client may want that.
+
+    The stream's deadline does: the store, a worker, this gateway and gRPC may each notice it
+    first, and whoever does, its client is told DEADLINE_EXCEEDED as the stream's status.
+    """
+    if _ENDS_ON_ERROR in call.metadata:
+        return True
+    if not isinstance(error, PenstockError) or error.code is not Code.DEADLINE_EXCEEDED:
+        return False
+    return call.deadline.remaining_s() <= _EARLY_S
+
+
+def _wants_final(request: pb.ModelInferRequest) -> bool:
+    """Whether the client asked for the final response, which holds nothing."""
+    key = "triton_enable_empty_final_response"
+    return key in request.parameters and request.parameters[key].bool_param
 
 
 def success(body: bytes, *, final: bool = True) -> bytes:

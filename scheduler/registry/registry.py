@@ -34,6 +34,7 @@ from penstock.scheduler.registry.snapshot import (
     Snapshot,
     placement_id,
     signature_id,
+    state_of,
 )
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.keys import RegistryKeys
@@ -390,8 +391,7 @@ def _event(id_: str, fields: Sequence[bytes]) -> pb.Event:
 
 def _event_of(record: Process, kind: _Kind) -> str:
     if isinstance(record, pb.Worker):
-        state = pb.WorkerState.Name(record.state).removeprefix("WORKER_STATE_").lower()
-        return f"worker.{state}"
+        return f"worker.{state_of(record)}"
     if isinstance(record, pb.Node | pb.Gateway) and record.draining:
         return f"{kind.event}.draining"
     return f"{kind.event}.seen"

@@ -57,6 +57,13 @@ def stage_of(placed: pb.Placement | pb.Worker) -> StageRef:
     return StageRef(placed.model, placed.version, placed.stage, placed.generation)
 
 
+def state_of(worker: pb.Worker) -> str:
+    """The worker's state, as in "ready"; "unknown" for one that only a later release has."""
+    known = worker.state in pb.WorkerState.values()
+    name = pb.WorkerState.Name(worker.state) if known else "UNKNOWN"
+    return name.removeprefix("WORKER_STATE_").lower()
+
+
 def placement_id(placement: pb.Placement) -> str:
     """The placement's name: which replica of which stage, of which content."""
     place = f"{placement.model}/{placement.version}/{placement.stage}.{placement.replica}"

@@ -1,5 +1,6 @@
 """Time, passed in rather than read: a clock, and the deadlines that travel with requests."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,3 +51,7 @@ class Deadline:
     def passed(self, clock: Clock = monotonic) -> bool:
         """Whether nothing is left."""
         return self.at_s <= clock()
+
+
+NO_DEADLINE: Final = Deadline(math.inf)
+"""Of whoever has not said how long an answer is wanted."""

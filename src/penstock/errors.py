@@ -1,8 +1,8 @@
 """What can go wrong, as facts with fields.
 
-Each error carries the status that its caller sees; ``gateway/fronts/grpc/statuses.py`` is the one
-place that turns a `Code` into gRPC's own. An error that is not a `PenstockError` is a defect: it
-reaches the client as an id, and its text stays in the log.
+Each error carries the status that its caller sees. ``gateway/failures.py`` is the one table of what
+clients are told, and each front turns a `Code` into its protocol's own. An error that is not a
+`PenstockError` is a defect: it reaches the client as an id, and its text stays in the log.
 """
 
 from enum import IntEnum

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
-from penstock.protos.heads import Heads
+from penstock.protos.request_heads import RequestHeads
 from penstock.scheduler.jobs.types import ROUTE, Lease, Missing
 from penstock.workers.run.ensemble_step import EnsembleStep, ensemble_step_of
 from penstock.workers.run.tensor import Tensor
@@ -72,7 +72,7 @@ class Decoder:
         self._start = 1 if batched else 0
         self._optional = optional
         self._by_parameters = by_parameters
-        self._known: Heads[_Known] = Heads()
+        self._known: RequestHeads[_Known] = RequestHeads()
 
     def decode(self, lease: Lease, now_s: float) -> Work:
         """Read a job.

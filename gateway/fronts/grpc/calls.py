@@ -14,7 +14,6 @@ import grpc
 from penstock.clock import monotonic
 from penstock.errors import DeadlineExceeded, PenstockError
 from penstock.gateway.fronts.grpc.statuses import Context
-from penstock.gateway.fronts.grpc.unread import SMALL_BYTES, UnreadReplies
 from penstock.gateway.in_flight import Begun
 from penstock.gateway.limits.admission import LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS
 from penstock.gateway.limits.memory import (
@@ -24,6 +23,7 @@ from penstock.gateway.limits.memory import (
     GatewayFull,
     MemoryWatch,
 )
+from penstock.gateway.limits.unread import SMALL_BYTES, UnreadReplies
 from penstock.retry import Pushback
 
 _SLOW_S: Final = 0.1

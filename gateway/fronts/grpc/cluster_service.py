@@ -1,11 +1,9 @@
 """penstock.v1.Cluster: what is running, what has happened, and what was set aside."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 from penstock.gateway.delivery.direct.router import Dispatch
-from penstock.gateway.fronts.grpc.statuses import end_with
 from penstock.gateway.in_flight import Begun
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.dead_letters import DeadLetters
@@ -27,7 +25,7 @@ _SAME_NAMES: Final = (
 
 
 class ClusterService(cluster_pb2_grpc.ClusterServicer):
-    """Answers from the catalog, with what the queues hold read anew."""
+    """Answers from the catalog, with what the queues hold read anew (behind `guarded`)."""
 
     def __init__(
         self,
@@ -47,47 +45,30 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self._default_timeout_s = default_timeout_s
         self._begun = begun
 
-    async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse | None:  # noqa: N802
+    async def Status(self, request: pb.StatusRequest, _: Any) -> pb.StatusResponse:  # noqa: N802
         """One consistent picture of the cluster."""
-        try:
-            return await self._status(request.model)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            end_with(context, error)
-            return None
+        return await self._status(request.model)
 
-    async def Events(self, request: pb.EventsRequest, context: Any) -> AsyncIterator[pb.Event]:  # noqa: N802
+    async def Events(self, request: pb.EventsRequest, _: Any) -> AsyncIterator[pb.Event]:  # noqa: N802
         """What happens, as it happens."""
-        try:
-            async for event in self._registry.events(request.after_id):
-                yield event
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            end_with(context, error)
+        async for event in self._registry.events(request.after_id):
+            yield event
 
-    async def DeadLetters(self, request: pb.DeadLettersRequest, context: Any) -> Any:  # noqa: N802
+    async def DeadLetters(  # noqa: N802
+        self, request: pb.DeadLettersRequest, _: Any
+    ) -> pb.DeadLettersResponse:
         """Jobs that were set aside."""
-        try:
-            return await self._letters.listed(request)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            end_with(context, error)
+        return await self._letters.listed(request)
 
-    async def RetryDeadLetter(self, request: pb.RetryDeadLetterRequest, context: Any) -> Any:  # noqa: N802
+    async def RetryDeadLetter(  # noqa: N802
+        self, request: pb.RetryDeadLetterRequest, context: Any
+    ) -> pb.RetryDeadLetterResponse:
         """One of them once more, and its reply."""
         self._begun.add()
-        try:
-            remaining_s = context.time_remaining()
-            if remaining_s is None:
-                remaining_s = self._default_timeout_s
-            return await self._letters.retry(request.job, remaining_s)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            end_with(context, error)
+        remaining_s = context.time_remaining()
+        if remaining_s is None:
+            remaining_s = self._default_timeout_s
+        return await self._letters.retry(request.job, remaining_s)
 
     async def _status(self, model: str) -> pb.StatusResponse:
         # Of this moment: what is unloaded while the counters are read was there.

@@ -1,4 +1,4 @@
-"""Connections of clients: how many there may be, and how one is cut off.
+"""Connections of clients: how many there may be, where they come from, how one is cut off.
 
 grpc.aio has no call that ends a connection, nor one that ends a call whose reply it has been given.
 So a connection is ended where it is the kernel's: its socket is shut down, and gRPC sees its client
@@ -11,6 +11,7 @@ import resource
 import socket
 import stat
 import sys
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -74,3 +75,16 @@ def _address(peer: str) -> tuple[str, int] | None:
     if family not in ("ipv4", "ipv6") or not port.isdigit():
         return None
     return host.strip("[]").removeprefix(_MAPPED), int(port)
+
+
+def is_local(peer: str) -> bool:
+    """Whether *peer*, as gRPC names it, is on this machine: on loopback, or a Unix socket."""
+    kind, _, address = unquote(peer).partition(":")
+    if kind in {"unix", "unix-abstract"}:
+        return True
+    try:
+        host = ip_address(address.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    mapped = host.ipv4_mapped if isinstance(host, IPv6Address) else None
+    return (mapped or host).is_loopback

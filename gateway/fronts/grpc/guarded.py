@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import Message
 
 from penstock.gateway.fronts.grpc.calls import Calls
-from penstock.gateway.fronts.grpc.statuses import Context, end_with
+from penstock.gateway.fronts.grpc.statuses import Context, Ending
 from penstock.protos import bounds
 
 SMALL_BYTES: Final = 1 << 16
@@ -90,27 +90,25 @@ class Guarded(grpc.GenericRpcHandler):
 
     def _answering(self, found: Any, kind: type[Message]) -> Any:
         async def answer(_: Any, context: Context) -> Any:
-            request = await self._request(kind, context)
-            return None if request is None else await found.unary_unary(request, context)
+            with Ending(context):
+                return await found.unary_unary(await self._request(kind, context), context)
 
         return answer
 
     def _streaming(self, found: Any, kind: type[Message]) -> Any:
         async def stream(_: Any, context: Context) -> None:
-            request = await self._request(kind, context)
-            if request is None:
-                return
-            answering = found.unary_stream(request, context)
-            self._calls.followers += 1
-            try:
-                if not inspect.isasyncgen(answering):
-                    await answering
-                    return
-                async with contextlib.aclosing(answering) as responses:
-                    async for response in responses:
-                        await context.write(response)
-            finally:
-                self._calls.followers -= 1
+            with Ending(context):
+                answering = found.unary_stream(await self._request(kind, context), context)
+                self._calls.followers += 1
+                try:
+                    if not inspect.isasyncgen(answering):
+                        await answering
+                        return
+                    async with contextlib.aclosing(answering) as responses:
+                        async for response in responses:
+                            await context.write(response)
+                finally:
+                    self._calls.followers -= 1
 
         return stream
 
@@ -118,30 +116,19 @@ class Guarded(grpc.GenericRpcHandler):
         async def converse(messages: AsyncIterator[bytes], context: Context) -> None:
             async def requests() -> AsyncIterator[Any]:
                 async for message in messages:
-                    request = _parsed(kind, message, context)
-                    if request is None:
-                        return
-                    yield request
+                    yield bounds.parse(kind, message, SMALL_BYTES)
 
-            async for response in found.stream_stream(requests(), context):
-                await context.write(response)
+            with Ending(context):
+                async for response in found.stream_stream(requests(), context):
+                    await context.write(response)
 
         return converse
 
     async def _request(self, kind: type[Message], context: Context) -> Any:
-        """A call's only request; None where the call has been ended instead."""
-        try:
-            message = await self._calls.read(context, always=self._always, begins=False)
-        except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            end_with(context, error)
-            return None
-        return _parsed(kind, message, context)
+        """A call's only request.
 
-
-def _parsed(kind: type[Message], message: bytes, context: Context) -> Any:
-    """The request; None for one that is too large, or damaged: its call ends so."""
-    try:
+        Raises:
+            PenstockError: there is no room for it, or it is too large, or damaged.
+        """
+        message = await self._calls.read(context, always=self._always, begins=False)
         return bounds.parse(kind, message, SMALL_BYTES)
-    except Exception as error:  # noqa: BLE001 - the table of statuses decides
-        end_with(context, error)
-        return None

@@ -7,12 +7,18 @@ them leaves; here each hears of every change.
 import asyncio
 from typing import Any, Final
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from penstock.errors import Code, PenstockError
 from penstock.gateway.fronts.grpc.statuses import Context
 
 _Status = health_pb2.HealthCheckResponse
+
+
+class ServiceNotFound(PenstockError):
+    """There is no service of that name."""
+
+    code = Code.NOT_FOUND
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
@@ -37,10 +43,14 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def Check(self, request: Any, context: Context) -> Any:  # noqa: N802
-        """The status now; NOT_FOUND for a name that is no service."""
+    async def Check(self, request: Any, _: Context) -> Any:  # noqa: N802
+        """The status now.
+
+        Raises:
+            ServiceNotFound: the name is no service's.
+        """
         if request.service not in self._services:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service '{request.service}'")
+            raise ServiceNotFound(f"no service '{request.service}'")
         return _Status(status=self._status_of(request.service))
 
     async def Watch(self, request: Any, context: Context) -> None:  # noqa: N802

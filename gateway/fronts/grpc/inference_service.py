@@ -4,7 +4,6 @@ Only this module and `server` know gRPC's types. ModelInfer takes and gives byte
 the wire, so that nothing is parsed or built twice.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -14,19 +13,21 @@ import grpc
 from google.protobuf.message import Message
 
 import penstock
+from penstock.clock import NO_DEADLINE, Deadline
 from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
 from penstock.gateway.delivery.direct.router import Dispatch
 from penstock.gateway.fronts.grpc.calls import Calls
+from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.guarded import SMALL_BYTES
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
-from penstock.gateway.fronts.grpc.statuses import Context, end_with
+from penstock.gateway.fronts.grpc.statuses import Context, Ending
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.models.control import Control
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.statistics import model_statistics
-from penstock.gateway.replies.idempotency import metadata_key, refuse_for_stream
+from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.infer import Inference
-from penstock.gateway.requests.streams import Streams, StreamTerms
+from penstock.gateway.requests.streams import Streams
 from penstock.models.completion import Deployment
 from penstock.protos import bounds
 from penstock.protos import grpc_service_pb2 as pb
@@ -48,9 +49,6 @@ EXTENSIONS: Final = (
     "trace",
 )
 """Triton's extensions of the protocol that are implemented."""
-
-_ENDS_ON_ERROR: Final = "triton_grpc_error"
-"""Metadata of a stream: "true" to end it with the status of its first failure."""
 
 _ALWAYS: Final = frozenset({"ServerLive", "ServerReady", "ModelReady"})
 """They say how this gateway is, and are answered when nothing else is."""
@@ -115,46 +113,35 @@ class InferenceService:
         most_bytes = None if name == "RepositoryModelLoad" else SMALL_BYTES
 
         async def respond(_: Any, context: Context) -> Any:
-            try:
+            with Ending(context):
                 message = await self._calls.read(context, always=always)
-                self.shared_memory.look_at(context)
+                if "SharedMemory" in name:
+                    self.shared_memory.check(context.peer())
                 return await answer(self, bounds.parse(kind, message, most_bytes))
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the table of statuses decides
-                end_with(context, error)
 
         return respond
 
-    async def _model_infer(self, _: Any, context: Context) -> bytes | None:
-        try:
-            return await self._answer(context)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            end_with(context, error)
-            return None
-
-    async def _answer(self, context: Context) -> bytes:
-        message = await self._calls.read(context)
-        self.shared_memory.look_at(context)
-        key = metadata_key(context.invocation_metadata())
-        reply = await self._inference.infer(message, context.time_remaining(), key)
-        return self._calls.hand_over(context, reply)
+    async def _model_infer(self, _: Any, context: Context) -> Any:
+        with Ending(context):
+            message = await self._calls.read(context)
+            reply = await self._inference.infer(message, self._call(context))
+            return self._calls.hand_over(context, reply)
 
     async def _model_stream_infer(self, _: Any, context: Context) -> None:
         self._calls.begun.add()
-        self.shared_memory.look_at(context)
-        metadata = dict(context.invocation_metadata() or ())
-        ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"
-        try:
-            refuse_for_stream(metadata)
-            terms = StreamTerms(context.time_remaining, ends_on_error, context.peer())
-            await self._streams.run(self._calls.messages(context), context.write, terms)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the table of statuses decides
-            end_with(context, error)
+        with Ending(context):
+            messages = self._calls.messages(context)
+            await self._streams.run(messages, context.write, self._call(context))
+
+    def _call(self, context: Context) -> Call:
+        """What all behind this door know of a call."""
+        remaining_s, peer = context.time_remaining(), context.peer()
+        return Call(
+            NO_DEADLINE if remaining_s is None else Deadline.after(remaining_s),
+            peer,
+            self.shared_memory.allowed and is_local(peer),
+            tuple(context.invocation_metadata() or ()),
+        )
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Live: it answers."""
@@ -203,12 +190,12 @@ class InferenceService:
 
     async def _described(self, model: str, version: str) -> tuple[VersionId, Deployment]:
         """What the catalog knows of the version; where models are loaded on demand, this loads."""
-        ends_s = self._inference.demand.ends_s(None)
+        deadline = self._inference.on_demand.default_deadline()
         while True:
             try:
                 return self._catalog.described(model, version)
             except ModelUnloaded as missing:
-                await self._inference.demand.load(missing, ends_s)
+                await self._inference.on_demand.load(missing, deadline)
 
     async def model_statistics(
         self, request: pb.ModelStatisticsRequest

@@ -1,14 +1,12 @@
 """The RPCs of the shared memory extensions: system regions if allowed, CUDA regions never."""
 
 from penstock.errors import Unimplemented
-from penstock.gateway.fronts.grpc.statuses import Context
+from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.requests.shared_memory.regions import (
     DISABLED,
     RegionNotFound,
     Regions,
-    here,
-    is_here,
-    refuse_strangers,
+    check_local,
 )
 from penstock.protos import grpc_service_pb2 as pb
 
@@ -29,10 +27,15 @@ class SharedMemory:
         """Whether clients may use it."""
         return self._regions is not None
 
-    def look_at(self, context: Context) -> None:
-        """Note for the call of *context* whether it came from this machine."""
-        if self._regions is not None:
-            here.set(is_here(context.peer()))
+    def check(self, peer: str) -> None:
+        """Let a call of these RPCs pass that came from *peer*.
+
+        Raises:
+            Unimplemented: clients may not use shared memory.
+            NotHere: this client is on another machine.
+        """
+        self._known()
+        check_local(local=is_local(peer))
 
     def system_status(
         self, request: pb.SystemSharedMemoryStatusRequest
@@ -90,5 +93,4 @@ class SharedMemory:
     def _known(self) -> Regions:
         if self._regions is None:
             raise Unimplemented(DISABLED)
-        refuse_strangers()
         return self._regions

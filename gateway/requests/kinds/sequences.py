@@ -4,7 +4,6 @@ The controls go behind the request's bytes, as inputs that clients do not send.
 """
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from penstock.gateway.requests import refusal_texts
@@ -18,43 +17,37 @@ LONGEST_ID: Final = 128
 _INTEGERS: Final = {"UINT64": "<Q", "INT64": "<q", "UINT32": "<I", "INT32": "<i"}
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceRules:
-    """What requests to one version of a stateful model must be, and are given."""
+def turn_of(request: ModelInferRequest, rows: int, plan: SequencePlan) -> Turn:
+    """The place of *request*, which has *rows* rows, in its sequence.
 
-    plan: SequencePlan
+    Raises:
+        InvalidRequest: it is in none, or has several rows.
+    """
+    if rows > 1:
+        raise refusal_texts.sequence_rows(request)
+    sequence = _sequence_of(request)
+    if sequence is None:
+        raise refusal_texts.no_sequence(request)
+    if len(sequence.encode()) > LONGEST_ID + 1:
+        raise refusal_texts.long_sequence_id(LONGEST_ID)
+    return Turn(
+        sequence,
+        starts="sequence_start" in request.parameters
+        and request.parameters["sequence_start"].bool_param,
+        ends="sequence_end" in request.parameters and request.parameters["sequence_end"].bool_param,
+        terms=plan.terms,
+    )
 
-    def turn(self, request: ModelInferRequest, rows: int) -> Turn:
-        """The place of *request*, which has *rows* rows, in its sequence.
 
-        Raises:
-            InvalidRequest: it is in none, or has several rows.
-        """
-        if rows > 1:
-            raise refusal_texts.sequence_rows(request)
-        sequence = _sequence_of(request)
-        if sequence is None:
-            raise refusal_texts.no_sequence(request)
-        if len(sequence.encode()) > LONGEST_ID + 1:
-            raise refusal_texts.long_sequence_id(LONGEST_ID)
-        return Turn(
-            sequence,
-            starts="sequence_start" in request.parameters
-            and request.parameters["sequence_start"].bool_param,
-            ends="sequence_end" in request.parameters
-            and request.parameters["sequence_end"].bool_param,
-            terms=self.plan.terms,
-        )
+def controls_of(turn: Turn, plan: SequencePlan) -> bytes:
+    """What goes behind the request of *turn*: the inputs that tell the model about it.
 
-    def controls(self, turn: Turn) -> bytes:
-        """What goes behind the request of *turn*: the inputs that tell the model about it.
-
-        Raises:
-            InvalidRequest: the correlation id is not of the type that the model takes.
-        """
-        return as_request(
-            [(one.name, one.datatype, one.shape, _value(one, turn)) for one in self.plan.controls]
-        )
+    Raises:
+        InvalidRequest: the correlation id is not of the type that the model takes.
+    """
+    return as_request(
+        [(one.name, one.datatype, one.shape, _value(one, turn)) for one in plan.controls]
+    )
 
 
 def _sequence_of(request: ModelInferRequest) -> str | None:

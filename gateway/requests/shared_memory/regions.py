@@ -1,22 +1,19 @@
-"""Regions: POSIX shared memory that clients on the gateway's own machine registered.
+"""POSIX shared memory that clients on the gateway's own machine registered.
 
 Segments are read and written with file operations rather than mapped: a client that shortens one
 while it is in use gets an error, where a mapping would end the process. Every access is checked
 against the region that was registered and against the segment as it is at that moment.
 
-Only callers on this machine may name regions: `here` says whether the call that runs is one's.
+Only callers on this machine may name regions (`check_local`).
 """
 
 import os
 import resource
 import stat
 from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos.wire import Buffer
@@ -31,9 +28,6 @@ _NOT_CLIENTS: Final = ("penstock", "sem.")
 _LONGEST_KEY: Final = 255
 _MOST_REGIONS: Final = 4096
 _OTHERS_MAY: Final = stat.S_IROTH | stat.S_IWOTH
-
-here: ContextVar[bool] = ContextVar("here", default=False)
-"""Whether the call that runs came from a client on this machine."""
 
 
 class RegionExists(PenstockError):
@@ -173,9 +167,7 @@ class Regions:
 
         Raises:
             RegionNotFound: there is none.
-            NotHere: the call that runs came from another machine.
         """
-        refuse_strangers()
         region = self._regions.get(name)
         if region is None:
             raise RegionNotFound(f"Unable to find shared memory region: '{name}'")
@@ -222,26 +214,13 @@ def _shared_with_us(found: os.stat_result) -> bool:
     return found.st_uid == os.geteuid() or found.st_mode & _OTHERS_MAY == _OTHERS_MAY
 
 
-def is_here(peer: str) -> bool:
-    """Whether *peer*, as gRPC names it, is on this machine: on loopback, or a Unix socket."""
-    kind, _, address = unquote(peer).partition(":")
-    if kind in {"unix", "unix-abstract"}:
-        return True
-    try:
-        host = ip_address(address.rpartition(":")[0].strip("[]"))
-    except ValueError:
-        return False
-    mapped = host.ipv4_mapped if isinstance(host, IPv6Address) else None
-    return (mapped or host).is_loopback
-
-
-def refuse_strangers() -> None:
+def check_local(*, local: bool) -> None:
     """Let only calls pass that came from this machine.
 
     Raises:
         NotHere: this one did not.
     """
-    if not here.get():
+    if not local:
         raise NotHere(
             "shared memory is for clients on the gateway's machine that connect to 127.0.0.1, "
             "[::1] or a Unix socket: connect there, or send tensors in the message"

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.registry.snapshot import state_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -95,12 +96,11 @@ def workers_table(status: pb.StatusResponse) -> Table:
     for version in status.versions:
         for stage in version.stages:
             for worker in stage.workers:
-                state = pb.WorkerState.Name(worker.state).removeprefix("WORKER_STATE_")
                 table.add_row(
                     f"{version.model} {version.version}.{stage.index}",
                     str(worker.pid or ""),
                     worker.device,
-                    state_text(state),
+                    state_text(state_of(worker).upper()),
                     str(worker.restarts),
                     worker.reason,
                 )

@@ -4,7 +4,7 @@ from chaos.planted.fault import LUA, Mutant
 
 DISPATCH = "tests/redis/delivery/test_router.py::"
 DIRECT_SERVER = "tests/redis/delivery/test_direct_server.py::"
-FAMILIAR = "tests/pure/gateway/requests/test_check_cache.py::"
+CHECKS = "tests/pure/gateway/requests/test_check_cache.py::"
 
 HANDED_OVER = [
     Mutant(
@@ -134,28 +134,28 @@ HANDED_OVER = [
         DIRECT_SERVER + "test_what_changed_while_it_was_computed_has_no_result",
     ),
     Mutant(
-        "familiar: whoever has a known head has data of the right size",
+        "check cache: whoever has a known head has data of the right size",
         "gateway/requests/check_cache.py",
         "if known is None or known.sizes != tuple(map(len, parts.raws)):",
         "if known is None:",
-        FAMILIAR + "test_nor_one_whose_data_is_of_another_size",
+        CHECKS + "test_nor_one_whose_data_is_of_another_size",
     ),
     Mutant(
-        "familiar: a request goes to the version that it once was for",
+        "check cache: a request goes to the version that it once was for",
         "gateway/requests/check_cache.py",
         "if not self._catalog.still_serves(asked.model_name, asked.model_version, known.served):",
         "if asked is None:",
-        FAMILIAR + "test_nothing_is_known_of_a_model_that_was_published_anew",
+        CHECKS + "test_nothing_is_known_of_a_model_that_was_published_anew",
     ),
     Mutant(
-        "familiar: text is looked at once",
+        "check cache: text is looked at once",
         "gateway/requests/check_cache.py",
         'if request.parameters or any(tensor.datatype == "BYTES" for tensor in request.inputs):',
         "if request.parameters:",
-        FAMILIAR + "test_text_is_checked_each_time",
+        CHECKS + "test_text_is_checked_each_time",
     ),
     Mutant(
-        "familiar: a worker forgets what requests say of their own",
+        "check cache: a worker forgets what requests say of their own",
         "workers/run/decoding.py",
         "if all(name == ROUTE for name in head.parameters):",
         "if head:",

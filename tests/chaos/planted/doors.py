@@ -51,7 +51,7 @@ WHO_GETS_IN = [
     Mutant(
         "doors: whoever knows its name may use a region",
         "gateway/requests/shared_memory/regions.py",
-        "    if not here.get():",
+        "    if not local:",
         "    if False:",
         "tests/pure/gateway/requests/test_regions.py::test_callers_elsewhere_use_no_regions",
     ),

@@ -43,7 +43,7 @@ SHARED_REPLIES = [
     ),
     Mutant(
         "a key: the version that was asked for does not count",
-        "gateway/replies/idempotency.py",
+        "gateway/replies/content_digest.py",
         'f"{content}/{version}"',
         "content",
         "tests/pure/gateway/delivery/test_shared_replies.py::TestNames",

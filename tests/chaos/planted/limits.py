@@ -5,14 +5,14 @@ from chaos.planted.fault import Mutant
 CALLS = "tests/pure/gateway/fronts/test_calls.py::"
 LIMITS = "tests/pure/gateway/limits/test_memory.py::"
 ROOM = "tests/pure/gateway/limits/test_stream_room.py::"
-UNREAD = "tests/pure/gateway/fronts/test_unread.py::"
+UNREAD = "tests/pure/gateway/limits/test_unread.py::"
 
 LIMITED = [
     Mutant(
         "limits: what is held is never given back",
         "gateway/limits/memory.py",
-        "        self.held -= size",
-        "        self.held -= 0",
+        "            self.held -= size",
+        "            self.held -= 0",
         LIMITS + "test_a_budget_is_refused_beyond_its_limit_and_given_back",
     ),
     Mutant(
@@ -59,7 +59,7 @@ LIMITED = [
     ),
     Mutant(
         "limits: whoever holds least is cut off",
-        "gateway/fronts/grpc/unread.py",
+        "gateway/limits/unread.py",
         "self._by_peer.most_common()",
         "reversed(self._by_peer.most_common())",
         UNREAD + "test_whoever_holds_most_is_cut_off_when_all_hold_too_much",

@@ -9,13 +9,14 @@ from fuzz.engine import Target
 from google.protobuf import text_format
 
 from penstock.errors import PenstockError
+from penstock.gateway.models.request_rules import Rules
 from penstock.gateway.replies.content_digest import content_digest
-from penstock.gateway.replies.idempotency import key_of
 from penstock.gateway.requests import reading
-from penstock.gateway.requests.checks import Rules, admit
-from penstock.gateway.requests.kinds.decoupled import Asked, wants_final
-from penstock.gateway.requests.kinds.sequences import SequenceRules
-from penstock.gateway.requests.streams import failure
+from penstock.gateway.requests.call import Call
+from penstock.gateway.requests.checks import admit
+from penstock.gateway.requests.idempotency import key_of
+from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
+from penstock.gateway.requests.streams import _wants_final, failure
 from penstock.models.sequencing import sequence_plan
 from penstock.protos import bounds, cluster_pb2, wire
 from penstock.protos.grpc_service_pb2 import ModelInferRequest, ModelStreamInferResponse
@@ -92,11 +93,11 @@ def infer(data):
     whole = ModelInferRequest.FromString(data)
     assert list(whole.raw_input_contents) == [bytes(raw) for raw in parts.raws]
     assert whole.id == parsed.id
-    asked = Asked(data, parsed, parts.raws, {}, SERVED, 60.0, 0)
+    asked = reading.Asked(data, parts, parsed, parts.raws, {}, SERVED, Call())
     reading._is_long(asked)
     asked, admitted = reading._admitted(asked)
     key_of(asked.request, None)
-    wants_final(asked.request)
+    _wants_final(asked.request)
     if asked.request.inputs:
         content_digest(asked.request, asked.raws)
     assert 1 <= admitted.rows <= 8
@@ -127,16 +128,16 @@ def _plan(datatype):
     return sequence_plan(cluster_pb2.ModelVersion(), config, inputs, {})
 
 
-PLANS = [SequenceRules(_plan(datatype)) for datatype in ("UINT64", "STRING", "INT32")]
+PLANS = [_plan(datatype) for datatype in ("UINT64", "STRING", "INT32")]
 
 
 def sequence(data):
     """The turn of a request of a sequence, and what its model is told."""
     parsed = reading._parsed_bounded(reading.taken_apart(data))
     admitted = admit(parsed, RULES, None if not data else wire.take_apart(data).raws)
-    for rules in PLANS:
+    for plan in PLANS:
         with contextlib.suppress(PenstockError):
-            ModelInferRequest.FromString(rules.controls(rules.turn(parsed, admitted.rows)))
+            ModelInferRequest.FromString(controls_of(turn_of(parsed, admitted.rows, plan), plan))
 
 
 ROUTED = cluster_pb2.Route(

@@ -142,6 +142,12 @@ def test_workers_show_why_they_are_not_ready():
     ]
 
 
+def test_a_worker_whose_state_a_later_release_has_is_shown_all_the_same():
+    lines = shown(workers_table(status(workers=[worker(99)])))
+
+    assert any("UNKNOWN" in line and "4711" in line for line in lines)
+
+
 def test_processes_show_devices_and_draining():
     answer = pb.StatusResponse(
         nodes=[

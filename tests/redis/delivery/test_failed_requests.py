@@ -123,13 +123,13 @@ class Kinds:
 
     async def refused_by_admission_14(self, front):
         inference = front.gateway.inference
-        inference._limits = replace(inference._limits, pending=ByteBudget(MIB, "full"))
+        inference._limits = replace(inference._limits, held=ByteBudget(MIB, "full"))
         return await status(front.infer(message()))
 
     async def foreseen_to_be_late_8(self, front):
         waiting = Waiting(now_ms=0, jobs=9, marks=(0.0, 0.0), rows=1)
         outlook = StageOutlook(waiting, Speed(jobs_per_s=1.0, batch_s=1.0))
-        front.gateway.lookout.forecasts[FIRST] = Forecast([outlook], monotonic())
+        front.gateway.queue_watch.forecasts[FIRST] = Forecast([outlook], monotonic())
         return await status(front.infer(message()))
 
     async def turned_away_14(self, front):

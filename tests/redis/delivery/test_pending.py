@@ -9,7 +9,7 @@ from support.waiting import until
 
 from penstock.errors import Code, TurnLost
 from penstock.gateway.delivery.pending import PendingTable
-from penstock.gateway.fronts.grpc.statuses import told
+from penstock.gateway.failures import failure_of
 from penstock.models.sequencing import SequenceTerms
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import Turn
@@ -35,7 +35,7 @@ async def test_a_turn_whose_answer_is_lost_must_not_come_again(redis_url):
 
         sweeping.cancel()
         await asyncio.gather(sweeping, return_exceptions=True)
-    assert told(lost.value)[::2] == (Code.ABORTED, None)
+    assert failure_of(lost.value)[::2] == (Code.ABORTED, None)
 
 
 CROWD = 1500

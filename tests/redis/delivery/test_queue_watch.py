@@ -11,7 +11,7 @@ from support.waiting import until
 
 from penstock.clock import monotonic
 from penstock.gateway.delivery.pending import PendingTable
-from penstock.gateway.limits.queue_watch import Lookout
+from penstock.gateway.limits.queue_watch import QueueWatch
 from penstock.gateway.models.catalog import Catalog
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
@@ -36,7 +36,7 @@ def seen(*states):
 
 @pytest.fixture
 async def waiting(probe):
-    """A gateway's lookout, its catalog, and ten of its requests that wait."""
+    """A gateway's queue watch, its catalog, and ten of its requests that wait."""
     catalog, pending = Catalog(), PendingTable(probe.queue, "gateway-1")
     catalog.update(seen(pb.WORKER_STATE_READY, pb.WORKER_STATE_READY))
     requests = [
@@ -48,7 +48,7 @@ async def waiting(probe):
         return await probe.command("ZCARD", probe.queue.keys_of("m").ready + REF.queue) == 10
 
     await until(queued)
-    yield Lookout(probe.queue, catalog, pending), catalog
+    yield QueueWatch(probe.queue, catalog, pending), catalog
     for request in requests:
         request.cancel()
     await asyncio.gather(*requests, return_exceptions=True)
@@ -61,16 +61,16 @@ def after_s(forecasts):
 
 
 async def test_nothing_is_foreseen_before_a_worker_was_measured(waiting):
-    lookout, _ = waiting
+    queue_watch, _ = waiting
 
-    assert await lookout.look() == {}
+    assert await queue_watch.look() == {}
 
 
 async def test_measured_workers_say_how_long_it_takes(probe, waiting):
-    lookout, _ = waiting
+    queue_watch, _ = waiting
     await write_batch_times(probe.queue, "m", "w0", {BATCH: 3.0})
 
-    forecasts = await lookout.look()
+    forecasts = await queue_watch.look()
 
     # Ten jobs in batches of thirty-two on two workers, and two batches beside.
     score = forecasts[REF].score(1, 10_000.0, monotonic())
@@ -80,15 +80,15 @@ async def test_measured_workers_say_how_long_it_takes(probe, waiting):
 
 async def test_what_a_dead_worker_had_measured_counts_no_more(probe, waiting):
     """Its numbers are still there; it is not."""
-    lookout, catalog = waiting
+    queue_watch, catalog = waiting
     await write_batch_times(probe.queue, "m", "w0", {BATCH: 1000.0})
     await write_batch_times(probe.queue, "m", "w1", {BATCH: 0.5})
-    both = after_s(await lookout.look())
+    both = after_s(await queue_watch.look())
     catalog.update(seen(pb.WORKER_STATE_RESTARTING, pb.WORKER_STATE_READY))
-    one = after_s(await lookout.look())
+    one = after_s(await queue_watch.look())
     catalog.update(seen(pb.WORKER_STATE_READY))
     await write_batch_times(probe.queue, "m", "w0", {})
-    other = await lookout.look()
+    other = await queue_watch.look()
 
     # Two workers are no slower than the faster one alone, but for the moments in between.
     assert 0 < both < one + 0.5 < 3
@@ -96,27 +96,27 @@ async def test_what_a_dead_worker_had_measured_counts_no_more(probe, waiting):
 
 
 async def test_an_empty_queue_has_no_forecast(probe, waiting):
-    lookout, _ = waiting
+    queue_watch, _ = waiting
     await write_batch_times(probe.queue, "m", "w0", {BATCH: 3.0})
-    before = await lookout.look()
+    before = await queue_watch.look()
     await probe.claim(ref=REF, rows=100)
 
     assert set(before) == {REF}
-    assert await lookout.look() == {}
+    assert await queue_watch.look() == {}
 
 
 async def test_nothing_is_foreseen_while_the_store_is_away(own_probe, store):
     """A forecast that was there goes, too."""
     catalog, pending = Catalog(), PendingTable(own_probe.queue, "gateway-1")
     catalog.update(seen(pb.WORKER_STATE_READY))
-    lookout = Lookout(own_probe.queue, catalog, pending)
+    queue_watch = QueueWatch(own_probe.queue, catalog, pending)
     request = asyncio.create_task(pending.answer_to(job("a", ref=REF), UNLIMITED))
     await write_batch_times(own_probe.queue, "m", "w0", {BATCH: 3.0})
-    looking = asyncio.create_task(lookout.run())
-    await until(lambda: REF in lookout.forecasts)
+    looking = asyncio.create_task(queue_watch.run())
+    await until(lambda: REF in queue_watch.forecasts)
 
     store.kill()
-    await until(lambda: not lookout.forecasts)
+    await until(lambda: not queue_watch.forecasts)
     store.start()
     looking.cancel()
     request.cancel()

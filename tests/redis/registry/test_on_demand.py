@@ -7,10 +7,11 @@ import pytest
 from support.records import snapshot
 from support.waiting import until
 
+from penstock.clock import Deadline
 from penstock.errors import DeadlineExceeded
 from penstock.gateway.models import on_demand as module
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded
-from penstock.gateway.models.on_demand import Demand
+from penstock.gateway.models.on_demand import OnDemand
 from penstock.scheduler.registry.load_requests import Wishes
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.keys import RegistryKeys
@@ -29,7 +30,7 @@ async def demand(redis_url):
     async with Links(redis_url) as links:
         catalog = Catalogue()
         catalog.update(snapshot())
-        one = Demand(catalog, Wishes(links), 60.0)
+        one = OnDemand(catalog, Wishes(links), 60.0)
         one.registry = Registry(links)
         yield one
 
@@ -39,7 +40,7 @@ async def wished(demand):
 
 
 def load(demand, seconds=0.3):
-    return asyncio.create_task(demand.load(ModelUnloaded("m", 0), demand.ends_s(seconds)))
+    return asyncio.create_task(demand.load(ModelUnloaded("m", 0), Deadline.after(seconds)))
 
 
 async def test_a_client_that_gives_up_while_wishing_does_not_stop_others(demand):

@@ -5,7 +5,8 @@ import pytest
 from google.protobuf import text_format
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.requests.checks import Rules, admit
+from penstock.gateway.models.request_rules import Rules
+from penstock.gateway.requests.checks import admit
 from penstock.protos.cluster_pb2 import TensorSpec
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.protos.model_config_pb2 import ModelConfig

@@ -54,25 +54,26 @@ def test_a_message_that_does_not_fit_into_the_memory_is_refused_at_the_start():
 
 def test_a_budget_is_refused_beyond_its_limit_and_given_back():
     budget = ByteBudget(100, "full")
-    budget.take(60)
-    budget.take(40)
-
-    with pytest.raises(GatewayFull, match="full") as refused:
-        budget.take(1)
+    with budget.hold(40):
+        with (
+            budget.hold(60),
+            pytest.raises(GatewayFull, match="full") as refused,
+            budget.hold(1),
+        ):
+            pass
+        with budget.hold(50):
+            held = budget.held
 
     assert refused.value.code is Code.UNAVAILABLE
     assert 100 <= refused.value.retry_after_ms <= 150
-    assert (budget.held, budget.refused) == (100, 1)
-    budget.give(60)
-    budget.take(50)
-    assert budget.held == 90
+    assert (held, budget.held, budget.refused) == (90, 0, 1)
 
 
 def test_whoever_is_refused_hears_which_option_decides():
     budget = pending_budget(limits(max_pending_mib=1))
 
-    with pytest.raises(GatewayFull, match="--max-pending-mib 1"):
-        budget.take(2 * MIB)
+    with pytest.raises(GatewayFull, match="--max-pending-mib 1"), budget.hold(2 * MIB):
+        pass
 
 
 class Process:

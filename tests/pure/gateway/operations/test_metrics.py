@@ -120,6 +120,14 @@ def test_workers_are_counted_by_state():
     assert (counted("ready"), counted("failed"), counted("loading")) == (2, 1, 0)
 
 
+def test_a_worker_whose_state_a_later_release_has_is_counted_all_the_same():
+    facts = Facts(GATEWAY, workers=[worker(placement(), 99), worker(placement(replica=1))])
+    labels = {"model": "m", "version": "1", "stage": "0"}
+
+    assert value(facts, "penstock_workers", state="unknown", **labels) == 1
+    assert value(facts, "penstock_workers", state="ready", **labels) == 1
+
+
 def test_jobs_that_have_not_ended_are_live():
     facts = Facts(GATEWAY, {M1: COUNTERS}, ready={M1: True})
 

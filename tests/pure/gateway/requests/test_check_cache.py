@@ -11,7 +11,7 @@ from support.records import known, node, placement, signature, snapshot, version
 
 from penstock.errors import PenstockError
 from penstock.gateway.models.catalog import Catalog
-from penstock.gateway.requests.check_cache import Familiar
+from penstock.gateway.requests.check_cache import CheckCache
 from penstock.gateway.requests.checks import admit
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import wire
@@ -27,7 +27,7 @@ class Gateway:
         specs = [spec(name, datatype, -1, 4) for name, datatype in inputs.items()]
         self._signature = signature(specs, [spec("y", "FP32", -1, 2)])
         self.catalog = Catalog()
-        self.familiar = Familiar(self.catalog)
+        self.cache = CheckCache(self.catalog)
         self.publishes()
 
     def publishes(self, text="max_batch_size: 8"):
@@ -47,11 +47,11 @@ class Gateway:
         parts = wire.take_apart(request.SerializeToString())
         served = self.catalog.served(request.model_name, request.model_version)
         admitted = admit(request, served.rules)
-        self.familiar.meet(parts, request, served, admitted)
+        self.cache.remember(parts, request, served, admitted)
         return served, admitted
 
     def find(self, request):
-        return self.familiar.find(wire.take_apart(request.SerializeToString()))
+        return self.cache.find(wire.take_apart(request.SerializeToString()))
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from support.records import known, node, placement, signature, snapshot, version
 
 from penstock.errors import InvalidRequest
 from penstock.gateway.models.catalog import Catalog
-from penstock.gateway.offload import Offload
-from penstock.gateway.requests.kinds.decoupled import Asked
-from penstock.gateway.requests.reading import Reading, taken_apart
+from penstock.gateway.requests.call import Call
+from penstock.gateway.requests.reading import Reading
+from penstock.gateway.requests.shared_memory.regions import NotHere, RegionNotFound, Regions
 from penstock.gateway.requests.streams import failure
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.grpc_service_pb2 import (
@@ -42,14 +42,11 @@ class Gateway:
                 nodes=[node("n")],
             )
         )
-        self._served = catalog.served("m", "")
-        self._reading = Reading(Offload())
+        self._reading = Reading(catalog, Regions(1 << 20))
 
-    async def read(self, message):
-        parts = taken_apart(message)
-        request = await self._reading.request(parts)
-        asked = Asked(message, request, parts.raws, {}, self._served, 60.0, 0)
-        asked, _ = await self._reading.admitted(asked)
+    async def read(self, message, **call):
+        asked = await self._reading.read(message, Call(**call))
+        asked, _ = await self._reading.checked(asked)
         return asked
 
 
@@ -134,6 +131,17 @@ async def test_typed_strings_become_raw_without_an_object_for_each_of_them():
 
     # Objects for all of them, with their lengths and two lists, would be some 110 bytes each.
     assert peak() < 60 * count
+
+
+@pytest.mark.parametrize(("is_local", "refusal"), [(False, NotHere), (True, RegionNotFound)])
+async def test_only_callers_on_this_machine_may_name_regions(is_local, refusal):
+    request = ModelInferRequest(model_name="m")
+    tensor = request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+    tensor.parameters["shared_memory_region"].string_param = "r"
+    tensor.parameters["shared_memory_byte_size"].int64_param = 16
+
+    with pytest.raises(refusal):
+        await Gateway("FP32").read(request.SerializeToString(), is_local=is_local)
 
 
 @pytest.mark.parametrize("what", OF_INFERENCE)

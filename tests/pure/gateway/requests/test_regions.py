@@ -3,12 +3,12 @@
 import os
 import resource
 import uuid
-from contextvars import Context
 from pathlib import Path
 
 import pytest
 
 from penstock.errors import Code, InvalidRequest
+from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
 from penstock.gateway.requests.shared_memory.regions import (
     NotHere,
@@ -16,17 +16,13 @@ from penstock.gateway.requests.shared_memory.regions import (
     RegionNotFound,
     Regions,
     TooManyRegions,
-    here,
-    is_here,
 )
-from penstock.protos import grpc_service_pb2 as pb
 
 SEGMENTS = Path("/dev/shm")  # noqa: S108 - where shared memory is
 
 
 @pytest.fixture
 def regions():
-    here.set(True)
     found = Regions(most_bytes=1024)
     yield found
     found.unregister("")
@@ -166,23 +162,14 @@ def test_most_files_are_left_for_connections():
     ],
 )
 def test_who_is_on_this_machine(peer, local):
-    assert is_here(peer) is local
+    assert is_local(peer) is local
 
 
-@pytest.mark.parametrize("stranger", [None, "ipv4:10.0.0.1:1"])
-def test_callers_elsewhere_use_no_regions(regions, segment, stranger):
-    regions.register("r", segment.name, 0, 1)
-
-    def call():
-        if stranger is not None:
-            here.set(is_here(stranger))
-        with pytest.raises(NotHere, match=r"connect to 127\.0\.0\.1"):
-            regions.named("r")
-        with pytest.raises(NotHere):
-            SharedMemory(regions).system_status(pb.SystemSharedMemoryStatusRequest())
-
-    # A call of which nobody has said where it came from.
-    Context().run(call)
+@pytest.mark.parametrize("stranger", ["", "ipv4:10.0.0.1:1"])
+def test_callers_elsewhere_use_no_regions(regions, stranger):
+    with pytest.raises(NotHere, match=r"connect to 127\.0\.0\.1"):
+        SharedMemory(regions).check(stranger)
+    SharedMemory(regions).check("ipv4:127.0.0.1:1")
 
 
 def test_what_is_no_segment_is_refused(regions, segment):

@@ -8,15 +8,15 @@ from support.clients.infer_requests import ask, zeros
 
 from penstock.errors import InvalidRequest
 from penstock.gateway.delivery.sequence_order import Turns
-from penstock.gateway.requests.kinds.sequences import SequenceRules
+from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.models.sequencing import Control, SequencePlan, SequenceTerms
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
 
 TERMS = SequenceTerms(4, 1000, b"")
 
 
-def rules(*controls):
-    return SequenceRules(SequencePlan(TERMS, controls, {}, (), ()))
+def plan(*controls):
+    return SequencePlan(TERMS, controls, {}, (), ())
 
 
 def corrid(datatype):
@@ -31,8 +31,8 @@ def request(sequence_id=None, **flags):
     return ask(("x", zeros(1, 16)), **parameters)
 
 
-def controls_of(some_rules, made):
-    sent = ModelInferRequest.FromString(some_rules.controls(some_rules.turn(made, 1)))
+def told(some_plan, made):
+    sent = ModelInferRequest.FromString(controls_of(turn_of(made, 1, some_plan), some_plan))
     names = [entry.name for entry in sent.inputs]
     return dict(zip(names, sent.raw_input_contents, strict=True))
 
@@ -48,41 +48,41 @@ def controls_of(some_rules, made):
     ],
 )
 def test_a_request_says_where_in_its_sequence_it_is(flags, letter):
-    assert rules().turn(request(7, **flags), 1).flag == letter
+    assert turn_of(request(7, **flags), 1, plan()).flag == letter
 
 
 @pytest.mark.parametrize(
     ("given", "sequence"), [(7, "i7"), (-1, f"i{(1 << 64) - 1}"), ("7", "s7"), ("ö x", "sö x")]
 )
 def test_integers_and_strings_are_told_apart(given, sequence):
-    assert rules().turn(request(given), 1).sequence == sequence
+    assert turn_of(request(given), 1, plan()).sequence == sequence
 
 
 @pytest.mark.parametrize("given", [None, 0, ""])
 def test_a_request_without_a_sequence_is_refused(given):
     with pytest.raises(InvalidRequest, match="non-zero or non-empty correlation ID"):
-        rules().turn(request(given), 1)
+        turn_of(request(given), 1, plan())
 
 
 def test_a_long_string_is_refused():
-    assert rules().turn(request("ö" * 64), 1).id == "ö" * 64
+    assert turn_of(request("ö" * 64), 1, plan()).id == "ö" * 64
     with pytest.raises(InvalidRequest, match="at most 128 bytes"):
-        rules().turn(request("ö" * 64 + "x"), 1)
+        turn_of(request("ö" * 64 + "x"), 1, plan())
 
 
 def test_several_rows_are_refused_first():
     with pytest.raises(InvalidRequest, match="must specify batch-size 1"):
-        rules().turn(request(), 2)
+        turn_of(request(), 2, plan())
 
 
 def test_controls_say_it_in_the_models_own_values():
-    some = rules(
+    some = plan(
         Control("S", "START", "INT32", (1, 1), (b"no", b"yes")),
         Control("E", "END", "FP32", (1, 1), (b"no", b"yes")),
         Control("R", "READY", "BOOL", (1, 1), (b"no", b"yes")),
     )
 
-    assert controls_of(some, request(1, sequence_start=True)) == {
+    assert told(some, request(1, sequence_start=True)) == {
         "S": b"yes",
         "E": b"no",
         "R": b"yes",
@@ -101,13 +101,13 @@ def test_controls_say_it_in_the_models_own_values():
     ],
 )
 def test_the_correlation_id_has_the_models_datatype(datatype, given, raw):
-    assert controls_of(rules(corrid(datatype)), request(given)) == {"ID": raw}
+    assert told(plan(corrid(datatype)), request(given)) == {"ID": raw}
 
 
 @pytest.mark.parametrize(("datatype", "given"), [("UINT64", "a"), ("INT32", 1 << 31)])
 def test_an_id_that_the_model_cannot_hold_is_refused(datatype, given):
     with pytest.raises(InvalidRequest, match=f"is no {datatype}, which the model takes"):
-        controls_of(rules(corrid(datatype)), request(given))
+        told(plan(corrid(datatype)), request(given))
 
 
 class Entrance:

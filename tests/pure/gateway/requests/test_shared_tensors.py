@@ -10,7 +10,6 @@ from penstock.gateway.requests.shared_memory.regions import (
     RegionNotFound,
     Regions,
     RequestTooLarge,
-    here,
 )
 from penstock.gateway.requests.shared_memory.tensors import Place, put, take, uses_regions
 from penstock.protos.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
@@ -21,7 +20,6 @@ def regions():
     """One region, "r", of sixteen bytes from 0 to 15."""
     path = Path("/dev/shm") / f"test-{uuid.uuid4().hex}"  # noqa: S108 - where shared memory is
     path.write_bytes(bytes(range(16)))
-    here.set(True)
     found = Regions(most_bytes=12)
     found.register("r", path.name, 0, 16)
     yield found

@@ -1,13 +1,27 @@
 """A stream's requests run at once, in bounded number, and are answered in their order."""
 
 import asyncio
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import pytest
 from support.waiting import until
 
+from penstock.clock import NO_DEADLINE, Deadline
 from penstock.errors import Code, DeadlineExceeded, InvalidRequest, JobFailed, ShuttingDown
-from penstock.gateway.requests.streams import Streams, StreamTerms
+from penstock.gateway.limits.unread import UnreadReplies
+from penstock.gateway.requests.call import Call
+from penstock.gateway.requests.streams import Streams
 from penstock.protos import grpc_service_pb2 as pb
+
+
+class Served(NamedTuple):
+    decoupled: bool = False
+
+
+class Read(NamedTuple):
+    id: str
+    served: Served
 
 
 class Requests:
@@ -17,8 +31,13 @@ class Requests:
         self.open = {}
         self.cancelled = []
 
-    async def infer(self, message, _remaining_s):
-        id_ = pb.ModelInferRequest.FromString(message).id
+    hold = nullcontext
+
+    async def read(self, message, _):
+        return Read(pb.ModelInferRequest.FromString(message).id, Served())
+
+    async def answer(self, asked):
+        id_ = asked.id
         self.open[id_] = asyncio.get_running_loop().create_future()
         try:
             return await self.open[id_]
@@ -26,7 +45,7 @@ class Requests:
             self.cancelled.append(id_)
             raise
 
-    def answer(self, id_):
+    def succeed(self, id_):
         response = pb.ModelInferResponse(model_name="m", id=id_, raw_output_contents=[b"x"])
         self.open[id_].set_result(response.SerializeToString())
 
@@ -37,11 +56,11 @@ class Requests:
 class Stream:
     """One stream, and what its client has got of it."""
 
-    def __init__(self, streams, remaining_s=None, **terms):
+    def __init__(self, streams, deadline=NO_DEADLINE, metadata=()):
         self.sent = asyncio.Queue()
         self.got = []
         self.task = asyncio.create_task(
-            streams.run(self._requests(), self._respond, StreamTerms(lambda: remaining_s, **terms))
+            streams.run(self._requests(), self._respond, Call(deadline, metadata=metadata))
         )
 
     def send(self, *ids):
@@ -70,7 +89,7 @@ def inference():
 
 @pytest.fixture
 def streams(inference):
-    return Streams(inference, most_in_flight=3)
+    return Streams(inference, UnreadReplies(1 << 20, lambda _: False), most_in_flight=3)
 
 
 async def test_requests_run_at_once_and_are_answered_in_order(streams, inference):
@@ -78,9 +97,9 @@ async def test_requests_run_at_once_and_are_answered_in_order(streams, inference
     stream.send("a", "b", "c")
     await until(lambda: len(inference.open) == 3)
 
-    inference.answer("c")
-    inference.answer("b")
-    inference.answer("a")
+    inference.succeed("c")
+    inference.succeed("b")
+    inference.succeed("a")
     stream.half_close()
     await stream.task
 
@@ -96,7 +115,7 @@ async def test_no_more_than_so_many_are_in_flight(streams, inference):
     await until(lambda: len(inference.open) == 3)
     before = set(inference.open)
 
-    inference.answer("a")
+    inference.succeed("a")
     await until(lambda: "d" in inference.open)
 
     assert before == {"a", "b", "c"}
@@ -109,8 +128,8 @@ async def test_a_failure_is_answered_in_its_turn_and_the_stream_goes_on(streams,
     await until(lambda: len(inference.open) == 3)
 
     inference.fail("b", InvalidRequest("no such input"))
-    inference.answer("c")
-    inference.answer("a")
+    inference.succeed("c")
+    inference.succeed("a")
     stream.half_close()
     await stream.task
 
@@ -120,12 +139,12 @@ async def test_a_failure_is_answered_in_its_turn_and_the_stream_goes_on(streams,
 
 
 async def test_a_failure_ends_the_stream_if_its_client_wants_it(streams, inference):
-    stream = Stream(streams, ends_on_error=True)
+    stream = Stream(streams, metadata=[("triton_grpc_error", "true")])
     stream.send("a", "b", "c")
     await until(lambda: len(inference.open) == 3)
 
     inference.fail("b", InvalidRequest("no such input"))
-    inference.answer("a")
+    inference.succeed("a")
     with pytest.raises(InvalidRequest, match="no such input"):
         await stream.task
 
@@ -137,7 +156,7 @@ async def test_a_failure_ends_the_stream_if_its_client_wants_it(streams, inferen
     "error", [DeadlineExceeded("too late"), JobFailed(Code.DEADLINE_EXCEEDED, "too late")]
 )
 async def test_its_own_deadline_ends_a_stream_whoever_notices_it_first(streams, inference, error):
-    stream = Stream(streams, remaining_s=0.001)
+    stream = Stream(streams, Deadline.after(0.001))
     stream.send("a", "b")
     await until(lambda: len(inference.open) == 2)
 
@@ -153,12 +172,12 @@ async def test_its_own_deadline_ends_a_stream_whoever_notices_it_first(streams, 
 async def test_a_request_whose_own_time_is_over_is_told_in_the_stream(
     streams, inference, remaining_s
 ):
-    stream = Stream(streams, remaining_s)
+    stream = Stream(streams, Deadline.after(remaining_s) if remaining_s else NO_DEADLINE)
     stream.send("a", "b")
     await until(lambda: len(inference.open) == 2)
 
     inference.fail("a", DeadlineExceeded("too late"))
-    inference.answer("b")
+    inference.succeed("b")
     stream.half_close()
     await stream.task
 
@@ -196,7 +215,7 @@ async def test_draining_answers_what_was_read_and_then_says_why_it_ends(streams,
     await until(lambda: inference.open)
 
     streams.drain()
-    inference.answer("a")
+    inference.succeed("a")
     with pytest.raises(ShuttingDown, match="has stopped accepting new requests"):
         await stream.task
 

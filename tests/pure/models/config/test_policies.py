@@ -3,7 +3,7 @@
 from support.clients.infer_requests import admit, ask, spec, zeros
 from support.records import config
 
-from penstock.gateway.requests.checks import Rules
+from penstock.gateway.models.request_rules import Rules
 from penstock.models.config.policies import QueueLimits, QueuePolicy, by_level, default_policy
 from penstock.protos.grpc_service_pb2 import InferParameter
 

@@ -1,4 +1,4 @@
-"""Requests for ensembles: where they begin, and what travels with them.
+"""An ensemble as a gateway knows it: where requests for it begin, and what travels with them.
 
 Behind the door they are jobs like all others, in the queue of their first step's model; the route
 that a gateway puts behind each lets workers pass it on (ADR 0012).
@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from penstock.gateway.requests.checks import Rules
+from penstock.gateway.models.request_rules import Rules
 from penstock.models.completion import Deployment
 from penstock.models.config.policies import QueueLimits, noted
 from penstock.models.refs import StageRef

@@ -6,8 +6,8 @@ import pytest
 
 from penstock.errors import Code
 from penstock.gateway.fronts.grpc.connections import cut_off, most_connections
-from penstock.gateway.fronts.grpc.unread import UnreadReplies
 from penstock.gateway.limits.memory import RepliesUnread
+from penstock.gateway.limits.unread import UnreadReplies
 
 
 @pytest.fixture

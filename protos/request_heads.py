@@ -1,4 +1,4 @@
-"""Heads: what one request's head has told, for the next request that has the same.
+"""What one request's head has told, for the next request that has the same.
 
 Clients send the same request over and over, with other numbers in its tensors. What was found out
 from the head of one (`wire.take_apart`) is true of all of them, and need not be found out again.
@@ -16,7 +16,7 @@ LONGEST_HEAD: Final = 2048
 """Bytes; longer ones carry something that is not the same each time, such as typed contents."""
 
 
-class Heads(Sloping[bytes, V]):
+class RequestHeads(Sloping[bytes, V]):
     """Head -> what it told; of too many, any one is forgotten."""
 
     def __init__(self) -> None:

@@ -4,8 +4,7 @@ A unary call has it in its metadata, under ``idempotency-key``; any request, one
 well, may have it as the parameter ``penstock_idempotency_key``. Pure.
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from penstock.errors import InvalidRequest, Unimplemented
@@ -18,14 +17,14 @@ METADATA: Final = "idempotency-key"
 LONGEST_KEY: Final = 255
 
 
-def metadata_key(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
+def metadata_key(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
     """The key in the metadata of a call; None without one.
 
     Raises:
         InvalidRequest: there are several, or it cannot be a key.
     """
     found = None
-    for name, value in metadata or ():
+    for name, value in metadata:
         if name == METADATA:
             if found is not None:
                 raise InvalidRequest(f"a call can have one '{METADATA}', not several")
@@ -33,13 +32,13 @@ def metadata_key(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | No
     return found
 
 
-def refuse_for_stream(metadata: Mapping[str, str | bytes]) -> None:
+def refuse_for_stream(metadata: Iterable[tuple[str, str | bytes]]) -> None:
     """A stream's metadata cannot name one of its requests.
 
     Raises:
         InvalidRequest: it tries to.
     """
-    if METADATA in metadata:
+    if any(name == METADATA for name, _ in metadata):
         raise InvalidRequest(
             f"the metadata '{METADATA}' cannot name one request of a stream: give each request "
             f"its own as the parameter '{KEY_PARAMETER}'"
@@ -89,11 +88,6 @@ def checked_key(key: str | bytes) -> str:
             f"an idempotency key must have 1 to {LONGEST_KEY} printable ASCII characters, no spaces"
         )
     return key
-
-
-def keyed_digest(content: str, version: str) -> str:
-    """The digest that a key stands for: a content, and the version as its client named it."""
-    return hashlib.sha256(f"{content}/{version}".encode()).hexdigest()
 
 
 def _printable(key: str) -> bool:

@@ -1,4 +1,4 @@
-"""Unread replies: those that clients have asked for and not taken yet.
+"""Replies that clients have asked for and not taken yet, in bytes for each connection.
 
 One connection may hold half of what all may; beyond that its replies are refused. When all together
 hold too much, the connection that holds most is cut off: whoever does not read is the one whose
@@ -11,7 +11,6 @@ from typing import Final
 
 import structlog
 
-from penstock.gateway.fronts.grpc.connections import cut_off
 from penstock.gateway.limits.memory import RepliesUnread
 
 log = structlog.get_logger()
@@ -29,9 +28,10 @@ class UnreadReplies:
         cut_off: connections that were ended.
     """
 
-    def __init__(self, most: int, cut: Callable[[str], bool] = cut_off) -> None:
+    def __init__(self, most: int, cut_off: Callable[[str], bool]) -> None:
+        """*most* bytes; *cut_off* ends a connection, if it is there."""
         self._most = most
-        self._cut = cut
+        self._cut_off = cut_off
         self._by_peer: Counter[str] = Counter()
         self._going: set[str] = set()
         self.held = self.refused = self.cut_off = 0
@@ -72,7 +72,7 @@ class UnreadReplies:
         for peer, size in self._by_peer.most_common():
             if self.held - going <= self._most:
                 return
-            if peer in self._going or not self._cut(peer):
+            if peer in self._going or not self._cut_off(peer):
                 continue
             self._going.add(peer)
             self.cut_off += 1

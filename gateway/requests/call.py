@@ -1,0 +1,24 @@
+"""Who asks, until when, and what was said beside the request: made at the door, and handed on."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from penstock.clock import NO_DEADLINE, Deadline
+
+
+class Call(NamedTuple):
+    """What is known of whoever sent a request, whichever protocol it came by.
+
+    Attributes:
+        deadline: the client's; `NO_DEADLINE` where it set none.
+        caller: names the connection that the request came over.
+        is_local: the client is on this machine, as far as that matters to anybody.
+        metadata: names, in lower case, and values that came beside the request, in their order.
+        arrived_ns: when the request came, in nanoseconds since 1970, where requests are traced.
+    """
+
+    deadline: Deadline = NO_DEADLINE
+    caller: str = ""
+    is_local: bool = False
+    metadata: Sequence[tuple[str, str | bytes]] = ()
+    arrived_ns: int = 0
