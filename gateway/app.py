@@ -17,9 +17,10 @@ import penstock
 from penstock.clock import Deadline
 from penstock.errors import PenstockError
 from penstock.gateway import supervisor
-from penstock.gateway.delivery.direct.router import Dispatch
+from penstock.gateway.delivery.direct.path import DirectPath
 from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.cluster_service import ClusterService
 from penstock.gateway.fronts.grpc.health import Health
@@ -140,7 +141,8 @@ class _Gateway:
     queue: Queue
     letters: Letters
     pending: PendingTable
-    dispatch: Dispatch
+    direct: DirectPath
+    router: JobRouter
     lender: Lender
     inference: Inference
     lookout: Lookout
@@ -159,9 +161,9 @@ class _Gateway:
         id_ = f"{socket.gethostname()}/{os.getpid()}"
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         lender = Lender(settings.lent_payload_mib << 20)
-        dispatch = Dispatch(queue, boot_id, direct=settings.direct)
-        pending = PendingTable(queue, boot_id, lender=lender, door=dispatch)
-        dispatch.deliver = pending.deliver
+        direct = DirectPath(queue, boot_id, enabled=settings.direct)
+        router = JobRouter(queue, direct, lender)
+        pending = PendingTable(queue, boot_id, router)
         memory_limits = MemoryLimits.of(settings, machine.memory_bytes())
         warn_if_tight(memory_limits, settings.max_message_mib)
         memory = MemoryWatch(memory_limits.memory)
@@ -173,7 +175,7 @@ class _Gateway:
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
         lookout = Lookout(queue, catalog, pending)
         keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes)
-        sharing = Sharing(queue, pending, catalog, keys)
+        sharing = Sharing(queue, pending.next_id, catalog, keys)
         extensions = Extensions(Tracing(settings.trace_file), lookout, sharing, regions)
         wishes = Wishes(links)
         allow_code = settings.allow_code_overrides
@@ -194,12 +196,13 @@ class _Gateway:
             queue,
             Letters(links, queue.partitions),
             pending,
-            dispatch,
+            direct,
+            router,
             lender,
             inference,
             lookout,
             Streams(inference, most_unsent_bytes=memory_limits.stream, unread=unread),
-            Scraper(catalog, queue, dispatch, Held(pending, lender, held, calls, memory), id_),
+            Scraper(catalog, queue, router, Held(pending, lender, held, calls, memory), id_),
             control,
             LiveSettings(ClusterSettings(links), inference.tracing),
             Usage(catalog, pending, demand, control, wishes),
@@ -218,8 +221,8 @@ class _Gateway:
         known = asyncio.Event()
         tasks = [
             asyncio.create_task(self.replies.run()),
-            asyncio.create_task(self.pending.sweep_regularly()),
-            asyncio.create_task(self.dispatch.run()),
+            asyncio.create_task(self.pending.run()),
+            asyncio.create_task(self.direct.run()),
             *(asyncio.create_task(supervise(*one)) for one in self._helpers(known)),
         ]
         try:
@@ -253,7 +256,7 @@ class _Gateway:
                 Administration(
                     self.control, self.live_settings, SharedMemory(self.inference.regions)
                 ),
-                self.dispatch,
+                self.router,
                 self.settings.server_name,
                 self.calls,
             ),
@@ -261,8 +264,10 @@ class _Gateway:
                 self.catalog,
                 self.registry,
                 self.queue,
-                self.dispatch,
-                DeadLetters(self.letters, self.catalog, self.pending, self.record.boot_id),
+                self.router,
+                DeadLetters(
+                    self.letters, self.catalog, self.pending, self.router, self.record.boot_id
+                ),
                 self.settings.default_timeout_s,
                 self.calls.begun,
             ),
@@ -279,7 +284,8 @@ class _Gateway:
         yield "registry watch", partial(self._watch, known)
         yield "leaver", leaver.run
         yield "usage", self.usage.run
-        yield "tally", partial(self.pending.tally.run, self.queue)
+        yield "counters", partial(self.pending.counters.run, self.queue)
+        yield "lender", self.lender.run
         yield "lookout", self.lookout.run
         yield "memory watch", partial(self.memory.run, self.calls.shed)
         yield "heartbeat", partial(keep_announcing, self.registry, self.record)
@@ -303,7 +309,7 @@ class _Gateway:
         await self.pending.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_TELL_S):
-                await self.pending.tally.tell(self.queue)
+                await self.pending.counters.tell(self.queue)
         await all_sent(deadline)
 
     async def _watch(self, known: asyncio.Event) -> None:
@@ -311,5 +317,5 @@ class _Gateway:
             self.live_settings.update(snapshot)
             self.catalog.update(snapshot)
             self.lender.update(snapshot)
-            self.dispatch.update(snapshot)
+            self.direct.update(snapshot)
             known.set()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from penstock.gateway.delivery.direct.router import Dispatch
+from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.statuses import end_with
 from penstock.gateway.in_flight import Begun
 from penstock.gateway.models.catalog import Catalog
@@ -34,7 +34,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         catalog: Catalog,
         registry: Registry,
         queue: Queue,
-        dispatch: Dispatch,
+        router: JobRouter,
         letters: DeadLetters,
         default_timeout_s: float,
         begun: Begun,
@@ -42,7 +42,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self._catalog = catalog
         self._registry = registry
         self._queue = queue
-        self._dispatch = dispatch
+        self._router = router
         self._letters = letters
         self._default_timeout_s = default_timeout_s
         self._begun = begun
@@ -95,7 +95,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         wanted = [(i, v) for i, v in self._catalog.records() if model in ("", i.model)]
         contents = [v for v in snapshot.contents() if model in ("", v.model)]
         loads = await loads_of(self._queue, contents)
-        counters = await self._dispatch.statistics((id_, is_ensemble(v)) for id_, v in wanted)
+        counters = await self._router.statistics((id_, is_ensemble(v)) for id_, v in wanted)
         return pb.StatusResponse(
             nodes=snapshot.live_nodes(),
             gateways=snapshot.live_gateways(),

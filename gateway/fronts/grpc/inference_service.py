@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 import penstock
 from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
-from penstock.gateway.delivery.direct.router import Dispatch
+from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.guarded import SMALL_BYTES
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
@@ -76,7 +76,7 @@ class InferenceService:
         inference: Inference,
         streams: Streams,
         administration: Administration,
-        dispatch: Dispatch,
+        router: JobRouter,
         server_name: str,
         calls: Calls,
     ) -> None:
@@ -84,7 +84,7 @@ class InferenceService:
         self._inference = inference
         self._streams = streams
         self.shared_memory = administration.shared_memory
-        self._dispatch = dispatch
+        self._router = router
         self._control = administration.control
         self._settings = administration.settings
         self._server_name = server_name
@@ -216,7 +216,7 @@ class InferenceService:
         """Statistics of the whole cluster, as of now."""
         ids = self._statistics_of(request.name, parse_version(request.version))
         wanted = [(id_, self._catalog.is_ensemble(id_)) for id_ in ids]
-        counters = await self._dispatch.statistics(wanted)
+        counters = await self._router.statistics(wanted)
         return pb.ModelStatisticsResponse(
             model_stats=[
                 model_statistics(id_.model, id_.version, found)

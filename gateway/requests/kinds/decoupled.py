@@ -39,13 +39,6 @@ class Decoupled(Unimplemented):
         self.asked = asked
 
 
-class Part(NamedTuple):
-    """One response: a serialized ModelInferResponse. The final one has no outputs."""
-
-    body: bytes
-    final: bool
-
-
 def wants_final(request: ModelInferRequest) -> bool:
     """Whether the client asked for the final response, which holds nothing."""
     key = "triton_enable_empty_final_response"
