@@ -29,7 +29,7 @@ from penstock.gateway.fronts.grpc.server import CLUSTER, bind, build_server, che
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
 from penstock.gateway.fronts.grpc.unread import UnreadReplies
 from penstock.gateway.fronts.http.metrics_endpoint import Held, Scraper, serving_metrics
-from penstock.gateway.in_flight import Begun, all_sent
+from penstock.gateway.in_flight import InFlight, all_sent
 from penstock.gateway.limits.memory import (
     MemoryLimits,
     MemoryWatch,
@@ -168,7 +168,7 @@ class _Gateway:
         warn_if_tight(memory_limits, settings.max_message_mib)
         memory = MemoryWatch(memory_limits.memory)
         unread = UnreadReplies(memory_limits.unread)
-        calls = Calls(memory, Begun(), unread, settings.max_calls, settings.default_timeout_s)
+        calls = Calls(memory, InFlight(), unread, settings.max_calls, settings.default_timeout_s)
         memory.busy = calls.busy
         held = pending_budget(memory_limits)
         limits = InferenceLimits(settings.default_timeout_s, held)
@@ -269,7 +269,7 @@ class _Gateway:
                     self.letters, self.catalog, self.pending, self.router, self.record.boot_id
                 ),
                 self.settings.default_timeout_s,
-                self.calls.begun,
+                self.calls.in_flight,
             ),
             health,
             self.calls,
@@ -302,7 +302,7 @@ class _Gateway:
         heard = Deadline.after(_HEARD_AFTER_S)
         self.inference.draining = True
         self.streams.drain()
-        if late := await self.calls.begun.end(self.settings.drain_s):
+        if late := await self.calls.in_flight.end(self.settings.drain_s):
             log.warning("requests took longer than --drain-s and were cut off", requests=late)
         if health.watchers:
             await asyncio.sleep(heard.remaining_s())

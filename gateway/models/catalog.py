@@ -12,7 +12,7 @@ import structlog
 
 from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
-from penstock.gateway.delivery.reply_order import Order
+from penstock.gateway.delivery.reply_order import ReplyOrder
 from penstock.gateway.requests.checks import Rules
 from penstock.gateway.requests.kinds.ensembles import EnsembleRoute
 from penstock.gateway.requests.kinds.sequences import SequenceRules
@@ -73,7 +73,7 @@ class Served:
     sequences: SequenceRules | None = None
     bulky_limits: QueueLimits = _UNLIMITED
     by_level: Mapping[int, tuple[QueueLimits, QueueLimits]] = field(default_factory=dict)
-    order: Order | None = None
+    order: ReplyOrder | None = None
 
     def limits_for(self, payload_bytes: int, level: int = 0) -> QueueLimits:
         """What a request of this size must find: bytes are counted of those that matter."""
@@ -103,7 +103,7 @@ class Served:
                 route.limits,
                 decoupled=False,
                 route=route,
-                order=Order() if route.ordered else None,
+                order=ReplyOrder() if route.ordered else None,
             )
         batching = deployment.config.dynamic_batching
         return cls(
@@ -114,7 +114,7 @@ class Served:
             default_policy(batching).limits,
             is_decoupled(deployment.config),
             deployment.config.response_cache.enable,
-            order=Order() if batching.preserve_ordering else None,
+            order=ReplyOrder() if batching.preserve_ordering else None,
             sequences=SequenceRules(deployment.sequences) if deployment.sequences else None,
         )
 

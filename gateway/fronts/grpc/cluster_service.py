@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.statuses import end_with
-from penstock.gateway.in_flight import Begun
+from penstock.gateway.in_flight import InFlight
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.dead_letters import DeadLetters
 from penstock.gateway.operations.loads import Load, loads_of
@@ -37,7 +37,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         router: JobRouter,
         letters: DeadLetters,
         default_timeout_s: float,
-        begun: Begun,
+        in_flight: InFlight,
     ) -> None:
         self._catalog = catalog
         self._registry = registry
@@ -45,7 +45,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self._router = router
         self._letters = letters
         self._default_timeout_s = default_timeout_s
-        self._begun = begun
+        self._in_flight = in_flight
 
     async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse | None:  # noqa: N802
         """One consistent picture of the cluster."""
@@ -78,7 +78,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
 
     async def RetryDeadLetter(self, request: pb.RetryDeadLetterRequest, context: Any) -> Any:  # noqa: N802
         """One of them once more, and its reply."""
-        self._begun.add()
+        self._in_flight.add()
         try:
             remaining_s = context.time_remaining()
             if remaining_s is None:

@@ -143,7 +143,7 @@ class InferenceService:
         return self._calls.hand_over(context, reply)
 
     async def _model_stream_infer(self, _: Any, context: Context) -> None:
-        self._calls.begun.add()
+        self._calls.in_flight.add()
         self.shared_memory.look_at(context)
         metadata = dict(context.invocation_metadata() or ())
         ends_on_error = metadata.get(_ENDS_ON_ERROR) == "true"

@@ -25,7 +25,7 @@ async def test_a_turn_whose_answer_is_lost_must_not_come_again(redis_url):
         probe = Probe(links, await open_queue(links))
         # Nobody reads its replies, as if they had gone with the store's memory.
         pending = PendingTable(probe.queue, "gateway-1", JobRouter(probe.queue))
-        sweeping = asyncio.create_task(pending.run())
+        running = asyncio.create_task(pending.run())
         turn = Turn("i7", starts=True, ends=False, terms=TERMS)
         answer = asyncio.create_task(pending.answer_to(job("turn", turn=turn), UNLIMITED))
         lease = await until(lambda: _claimed(probe))
@@ -34,8 +34,8 @@ async def test_a_turn_whose_answer_is_lost_must_not_come_again(redis_url):
         with pytest.raises(TurnLost, match="start the sequence again") as lost:
             await asyncio.wait_for(answer, 20)
 
-        sweeping.cancel()
-        await asyncio.gather(sweeping, return_exceptions=True)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
     assert told(lost.value)[::2] == (Code.ABORTED, None)
 
 
@@ -66,7 +66,7 @@ async def crowd(links):
     """A gateway whose many requests wait, and nobody works."""
     probe = Probe(links, await open_queue(links))
     pending = PendingTable(probe.queue, "gateway-1", JobRouter(probe.queue))
-    sweeping = asyncio.create_task(pending.run())
+    running = asyncio.create_task(pending.run())
     # The latest deadline is the last one's.
     jobs = [job(pending.next_id(), ttl_ms=LONG_MS + 100 * i) for i in range(CROWD)]
     answers = [asyncio.create_task(pending.answer_to(one, UNLIMITED)) for one in jobs]
@@ -74,9 +74,9 @@ async def crowd(links):
     try:
         yield probe, pending
     finally:
-        for task in (sweeping, *answers):
+        for task in (running, *answers):
             task.cancel()
-        await asyncio.gather(sweeping, *answers, return_exceptions=True)
+        await asyncio.gather(running, *answers, return_exceptions=True)
         await pending.close()
 
 
@@ -104,19 +104,19 @@ class Faulty(JobSink):
 
 
 async def test_a_request_that_cannot_be_sent_again_fails_alone(redis_url):
-    """The sweep that sends it goes on with the others."""
+    """Whoever sends it goes on with the others."""
     async with Links(redis_url) as links:
         queue = await open_queue(links)
         pending = PendingTable(queue, "gateway-1", JobRouter(queue))
-        sweeping = asyncio.create_task(pending.run())
+        running = asyncio.create_task(pending.run())
         asked = (pending.answer_to(job(id_), UNLIMITED, sink=Faulty()) for id_ in ("a", "b"))
         answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
 
         assert [str(answer) for answer in answers] == ["it cannot be sent"] * 2
         assert (len(pending), pending.refs()) == (0, [])
-        assert not sweeping.done()
-        sweeping.cancel()
-        await asyncio.gather(sweeping, return_exceptions=True)
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def _claimed(probe):

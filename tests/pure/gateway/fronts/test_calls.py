@@ -9,7 +9,7 @@ from support.waiting import until
 from penstock.errors import DeadlineExceeded
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.unread import UnreadReplies
-from penstock.gateway.in_flight import Begun
+from penstock.gateway.in_flight import InFlight
 from penstock.gateway.limits.memory import GatewayFull
 
 
@@ -53,7 +53,7 @@ def memory():
 
 @pytest.fixture
 def calls(memory):
-    return Calls(memory, Begun(), UnreadReplies(1 << 20), most=3, patience_s=0.3)
+    return Calls(memory, InFlight(), UnreadReplies(1 << 20), most=3, patience_s=0.3)
 
 
 async def reading(calls, *, many=1, **how):
