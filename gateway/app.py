@@ -17,9 +17,10 @@ import penstock
 from penstock.clock import Deadline
 from penstock.errors import PenstockError
 from penstock.gateway import supervisor
-from penstock.gateway.delivery.direct.router import Dispatch
+from penstock.gateway.delivery.direct.path import DirectPath
 from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.cluster_service import ClusterService
 from penstock.gateway.fronts.grpc.connections import cut_off
@@ -28,7 +29,7 @@ from penstock.gateway.fronts.grpc.inference_service import SERVICE, Administrati
 from penstock.gateway.fronts.grpc.server import CLUSTER, bind, build_server, check_port
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
 from penstock.gateway.fronts.http.metrics_endpoint import Held, Scraper, serving_metrics
-from penstock.gateway.in_flight import Begun, all_sent
+from penstock.gateway.in_flight import InFlight, all_sent
 from penstock.gateway.limits.memory import (
     MemoryLimits,
     MemoryWatch,
@@ -141,7 +142,8 @@ class _Gateway:
     queue: Queue
     letters: Letters
     pending: PendingTable
-    dispatch: Dispatch
+    direct: DirectPath
+    router: JobRouter
     lender: Lender
     inference: Inference
     queue_watch: QueueWatch
@@ -159,14 +161,14 @@ class _Gateway:
         id_ = f"{socket.gethostname()}/{os.getpid()}"
         boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         lender = Lender(settings.lent_payload_mib << 20)
-        dispatch = Dispatch(queue, boot_id, direct=settings.direct)
-        pending = PendingTable(queue, boot_id, lender=lender, door=dispatch)
-        dispatch.deliver = pending.deliver
+        direct = DirectPath(queue, boot_id, enabled=settings.direct)
+        router = JobRouter(queue, direct, lender)
+        pending = PendingTable(queue, boot_id, router)
         memory_limits = MemoryLimits.of(settings, machine.memory_bytes())
         warn_if_tight(memory_limits, settings.max_message_mib)
         memory = MemoryWatch(memory_limits.memory)
         unread = UnreadReplies(memory_limits.unread, cut_off)
-        calls = Calls(memory, Begun(), unread, settings.max_calls, settings.default_timeout_s)
+        calls = Calls(memory, InFlight(), unread, settings.max_calls, settings.default_timeout_s)
         memory.busy = calls.busy
         held = pending_budget(memory_limits)
         limits = InferenceLimits(settings.default_timeout_s, held)
@@ -174,7 +176,7 @@ class _Gateway:
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
         queue_watch = QueueWatch(queue, catalog, pending)
         keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes)
-        sharing = Sharing(queue, pending, catalog, keys)
+        sharing = Sharing(queue, pending.next_id, catalog, keys)
         wishes = Wishes(links)
         allow_code = settings.allow_code_overrides
         control = Control(catalog, wishes, settings.max_override_mib, allow_code=allow_code)
@@ -196,12 +198,13 @@ class _Gateway:
             queue,
             Letters(links, queue.partitions),
             pending,
-            dispatch,
+            direct,
+            router,
             lender,
             inference,
             queue_watch,
             Streams(inference, unread, most_unsent_bytes=memory_limits.stream),
-            Scraper(catalog, queue, dispatch, Held(pending, lender, held, calls, memory), id_),
+            Scraper(catalog, queue, router, Held(pending, lender, held, calls, memory), id_),
             Administration(
                 control, LiveSettings(ClusterSettings(links), tracing), SharedMemory(regions)
             ),
@@ -221,8 +224,8 @@ class _Gateway:
         known = asyncio.Event()
         tasks = [
             asyncio.create_task(self.replies.run()),
-            asyncio.create_task(self.pending.sweep_regularly()),
-            asyncio.create_task(self.dispatch.run()),
+            asyncio.create_task(self.pending.run()),
+            asyncio.create_task(self.direct.run()),
             *(asyncio.create_task(supervise(*one)) for one in self._helpers(known)),
         ]
         try:
@@ -254,7 +257,7 @@ class _Gateway:
                 self.inference,
                 self.streams,
                 self.administration,
-                self.dispatch,
+                self.router,
                 self.settings.server_name,
                 self.calls,
             ),
@@ -262,10 +265,12 @@ class _Gateway:
                 self.catalog,
                 self.registry,
                 self.queue,
-                self.dispatch,
-                DeadLetters(self.letters, self.catalog, self.pending, self.record.boot_id),
+                self.router,
+                DeadLetters(
+                    self.letters, self.catalog, self.pending, self.router, self.record.boot_id
+                ),
                 self.settings.default_timeout_s,
-                self.calls.begun,
+                self.calls.in_flight,
             ),
             health,
             self.calls,
@@ -280,8 +285,9 @@ class _Gateway:
         yield "registry watch", partial(self._watch, known)
         yield "retirement", retirement.run
         yield "usage", self.usage.run
-        yield "tally", partial(self.pending.tally.run, self.queue)
+        yield "counters", partial(self.pending.counters.run, self.queue)
         yield "queue watch", self.queue_watch.run
+        yield "lender", self.lender.run
         yield "memory watch", partial(self.memory.run, self.calls.shed)
         yield "heartbeat", partial(keep_announcing, self.registry, self.record)
 
@@ -297,14 +303,14 @@ class _Gateway:
         heard = Deadline.after(_HEARD_AFTER_S)
         self.inference.draining = True
         self.streams.drain()
-        if late := await self.calls.begun.end(self.settings.drain_s):
+        if late := await self.calls.in_flight.end(self.settings.drain_s):
             log.warning("requests took longer than --drain-s and were cut off", requests=late)
         if health.watchers:
             await asyncio.sleep(heard.remaining_s())
         await self.pending.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_TELL_S):
-                await self.pending.tally.tell(self.queue)
+                await self.pending.counters.tell(self.queue)
         await all_sent(deadline)
 
     async def _watch(self, known: asyncio.Event) -> None:
@@ -312,5 +318,5 @@ class _Gateway:
             self.administration.settings.update(snapshot)
             self.catalog.update(snapshot)
             self.lender.update(snapshot)
-            self.dispatch.update(snapshot)
+            self.direct.update(snapshot)
             known.set()

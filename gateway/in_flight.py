@@ -18,7 +18,7 @@ _LOOK_EVERY_S: Final = 0.01
 _CANCEL_S: Final = 1.0
 
 
-class Begun:
+class InFlight:
     """The RPCs that are being answered."""
 
     def __init__(self) -> None:

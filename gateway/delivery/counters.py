@@ -1,4 +1,4 @@
-"""Tally: what gateways count themselves, added to the cluster's statistics once a second.
+"""Counters: what gateways count themselves, added to the cluster's statistics once a second.
 
 Everything that the queue's scripts see, they count. What never reaches them, a request that is
 turned away at the door, costs no call of its own.
@@ -24,7 +24,7 @@ REFUSED_FULL: Final = "refused_full"
 REFUSED_LATE: Final = "refused_late"
 
 
-class Tally:
+class GatewayCounters:
     """Counts by model version and name, as docs/redis.md names them."""
 
     def __init__(self) -> None:

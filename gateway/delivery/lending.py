@@ -6,6 +6,7 @@ cannot read a payload gives its job back with DATA_LOSS, and the request is queu
 and all.
 """
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 
@@ -21,6 +22,8 @@ from penstock.scheduler.registry.snapshot import Snapshot, stage_of
 from penstock.transport.arena import Arena, Loan, memory_domain
 
 log = structlog.get_logger()
+
+_TRIM_EVERY_S: Final = 0.25
 
 AVOIDED_S: Final = 60.0
 """How long nothing is lent to a stage after one of its workers could not read something."""
@@ -39,6 +42,7 @@ class Lender:
         self._arena: Arena | None = None
         self._near: frozenset[StageRef] = frozenset()
         self._avoided: dict[StageRef, float] = {}
+        self._loans: dict[str, Loan] = {}
 
     def __repr__(self) -> str:
         return f"Lender({self._arena}, {len(self._near)} stages near)"
@@ -57,13 +61,23 @@ class Lender:
         near = _served_within(self._domain, snapshot.live_workers())
         self._near = near - self._avoided.keys()
 
-    def lend(self, job: NewJob) -> Loan | None:
-        """Lend the job's payload; None when it has to go through the store."""
+    def lend(self, job: NewJob) -> NewJob:
+        """*job* with a handle for its payload, which stays here until `take_back`.
+
+        As it is where the payload has to go through the store.
+        """
         if len(job.payload) < LARGE_BYTES or job.ref not in self._near:
-            return None
+            return job
         # The state of a sequence is put behind the payload of its next request, in the store.
         if job.turn is not None:
-            return None
+            return job
+        loan = self._loans.get(job.id) or self._lent(job.payload)
+        if loan is None:
+            return job
+        self._loans[job.id] = loan
+        return job._replace(payload=loan.handle, lent_bytes=len(job.payload))
+
+    def _lent(self, payload: bytes) -> Loan | None:
         if self._arena is None:
             try:
                 self._arena = Arena(self._most_bytes)
@@ -71,11 +85,16 @@ class Lender:
                 log.warning("there is no memory to lend, payloads go through Redis", error=error)
                 self._most_bytes, self._near = 0, frozenset()
                 return None
-        return self._arena.lend(job.payload)
+        return self._arena.lend(payload)
 
-    def take_back(self, loan: Loan) -> None:
-        """Nobody waits for it any more."""
-        if self._arena is not None:
+    def has_lent(self, job: str) -> bool:
+        """Whether the job's payload stays here."""
+        return job in self._loans
+
+    def take_back(self, job: str) -> None:
+        """Nobody waits for the job any more; its payload may never have been lent."""
+        loan = self._loans.pop(job, None)
+        if loan is not None and self._arena is not None:
             self._arena.take_back(loan)
 
     def avoid(self, ref: StageRef) -> None:
@@ -87,21 +106,18 @@ class Lender:
         self._near -= {ref}
         self._avoided[ref] = self._clock() + AVOIDED_S
 
-    def trim(self) -> None:
-        """Give memory back that is no longer wanted."""
-        if self._arena is not None:
-            self._arena.trim(KEPT_BYTES)
+    async def run(self) -> None:
+        """Give memory back that is no longer wanted, until cancelled."""
+        while True:
+            await asyncio.sleep(_TRIM_EVERY_S)
+            if self._arena is not None:
+                self._arena.trim(KEPT_BYTES)
 
     def close(self) -> None:
         """Give all of it up."""
         arena, self._arena, self._near = self._arena, None, frozenset()
         if arena is not None:
             arena.close()
-
-
-def lent(job: NewJob, loan: Loan) -> NewJob:
-    """*job*, as it goes into the queue."""
-    return job._replace(payload=loan.handle, lent_bytes=len(job.payload))
 
 
 def _served_within(domain: str, workers: Iterable[pb.Worker]) -> frozenset[StageRef]:

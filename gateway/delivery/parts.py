@@ -1,4 +1,4 @@
-"""Inbox: the parts of one reply as they arrive, put in order, each passed on once.
+"""Parts of one reply, put in order as they arrive, each passed on once.
 
 Parts come again after a worker's death, when the next one makes the reply anew, and after a
 reconnect. What was passed on is not passed on again, and what comes again must be the same. Pure
@@ -7,7 +7,7 @@ but for waiting.
 
 import asyncio
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 from penstock.errors import Code, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
@@ -19,6 +19,13 @@ _TELL_PARTS: Final = MOST_AHEAD // 4
 _TELL_BYTES: Final = MOST_BYTES_AHEAD // 4
 
 
+class Part(NamedTuple):
+    """One response of several: a serialized ModelInferResponse. The final one has no outputs."""
+
+    body: bytes
+    final: bool
+
+
 class ReplyBroken(PenstockError):
     """A reply in parts cannot be ended as it was begun."""
 
@@ -26,7 +33,7 @@ class ReplyBroken(PenstockError):
     retry_after_ms = 100
 
 
-class Inbox:
+class PartsInOrder:
     """One reply.
 
     Attributes:

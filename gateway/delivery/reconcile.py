@@ -7,9 +7,9 @@ Each partition is asked for itself: none waits for a server of another one.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -20,11 +20,10 @@ from penstock.scheduler.jobs.queue import Queue
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S: Final = 0.25
 ASK_AFTER_S: Final = 1.0
 MOST_QUESTIONS: Final = 256
 
-Conclude = Callable[[Pending, str | None], bool]
+PutRight = Callable[[Pending, str | None], bool]
 """Gets a request and the state of its job; whether the job had been lost, and is queued again."""
 
 
@@ -32,42 +31,38 @@ class Reconciliation:
     """Of the requests of one gateway process with the jobs of the store."""
 
     def __init__(
-        self, queue: Queue, waiting: Mapping[str, Pending], conclude: Conclude, clock: Clock
+        self, queue: Queue, waiting: Mapping[str, Pending], put_right: PutRight, clock: Clock
     ) -> None:
         """*waiting*: all requests, by their jobs; it changes while this runs."""
         self._queue = queue
         self._waiting = waiting
-        self._conclude = conclude
+        self._put_right = put_right
         self._clock = clock
         self._generations: dict[str, int] = {}
         self._asking: set[str] = set()
 
-    async def run(self) -> None:
-        """Ask until cancelled; an outage of the store is waited out."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                await asyncio.sleep(LOOK_EVERY_S)
-                for tag, due in self._due().items():
-                    self._asking.add(tag)
-                    tasks.create_task(self._ask(tag, due))
+    def questions(
+        self, due: Iterable[Pending], models: Iterable[str]
+    ) -> Iterator[Coroutine[Any, Any, None]]:
+        """Asks for the jobs of requests, of each partition apart; not where that goes on.
 
-    def _due(self) -> dict[str, list[Pending]]:
-        """The requests whose jobs are to be asked for, by partition; not where that goes on."""
-        due: defaultdict[str, list[Pending]] = defaultdict(list)
-        now_s, places = self._clock(), dict[str, str | None]()
+        Args:
+            due: who has not been heard of for a while. Where a server was away, all are asked for.
+            models: that requests wait for.
+        """
         returned = set[str]()
-        for pending in self._waiting.values():
-            model = pending.job.ref.model
-            if model not in places:
-                places[model] = self._place(model, returned)
-            tag = places[model]
-            if tag is None or pending.answer.done():
-                continue
+        places = {model: self._place(model, returned) for model in models}
+        groups: defaultdict[str, list[Pending]] = defaultdict(list)
+        now_s = self._clock()
+        for pending in self._waiting.values() if returned else due:
+            tag = places.get(pending.job.ref.model)
             if tag in returned:
                 pending.ask_s = 0.0
-            if pending.ask_s <= now_s:
-                due[tag].append(pending)
-        return due
+            if tag is not None and pending.ask_s <= now_s:
+                groups[tag].append(pending)
+        for tag, group in groups.items():
+            self._asking.add(tag)
+            yield self._ask(tag, group)
 
     def _place(self, model: str, returned: set[str]) -> str | None:
         """The partition of *model*, if it can be asked now; those that were away are *returned*."""
@@ -94,17 +89,18 @@ class Reconciliation:
         """Ask for the jobs of *some* requests; whether the next ones should not wait."""
         some = [pending for pending in some if not pending.answer.done()]
         after_outage = not some or some[-1].ask_s == 0.0
-        states = await asyncio.gather(*(self._state(pending) for pending in some))
+        states = await asyncio.gather(*(_state(pending) for pending in some))
         lost, now_s = False, self._clock()
         for pending, state in zip(some, states, strict=True):
             pending.ask_s = now_s + ASK_AFTER_S
             if not pending.answer.done():
-                lost |= self._conclude(pending, state)
+                lost |= self._put_right(pending, state)
         return lost or after_outage
 
-    async def _state(self, pending: Pending) -> str | None:
-        first, *later = pending.job.models
-        return await pending.door.state(first, pending.job.id, *later)
+
+async def _state(pending: Pending) -> str | None:
+    first, *later = pending.job.models
+    return await pending.sink.state(first, pending.job.id, *later)
 
 
 def _in_steps(due: Sequence[Pending]) -> Iterator[Sequence[Pending]]:

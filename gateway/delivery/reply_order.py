@@ -1,4 +1,4 @@
-"""Ordering: answers of one model leave a gateway in the order in which its requests came.
+"""Reply order: answers of one model leave a gateway in the order in which its requests came.
 
 For models with `preserve_ordering`. An answer that is ready waits for those of earlier requests,
 refusals and failures among them; a request whose client has gone is waited for no more, but those
@@ -12,7 +12,7 @@ from penstock.clock import Deadline
 from penstock.errors import DeadlineExceeded
 
 
-class Order:
+class ReplyOrder:
     """The requests of one model version in one gateway process."""
 
     def __init__(self) -> None:

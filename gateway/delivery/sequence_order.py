@@ -1,43 +1,65 @@
-"""Turns: the requests of one sequence enter the queue one behind the other.
+"""Sequence order: the requests of one sequence enter the queue one behind the other.
 
 Each is sent when the one before it is known to have been accepted. So a client that does not wait
 for answers has its requests in their order, also when Redis goes away in the middle and they are
 sent again.
 """
 
-from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+
+from penstock.errors import StoreUnavailable
+from penstock.gateway.delivery.job_sink import OnOutcome
+from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.types import NewJob
+
+_Sequence = tuple[str, int, str]
 
 
-class Turns:
+class SequenceOrder:
     """The requests of one gateway that have not been accepted yet, by sequence."""
 
-    def __init__(self) -> None:
-        self._lines: dict[Hashable, deque[tuple[object, Callable[[], None]]]] = {}
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._sequences: dict[_Sequence, dict[str, Callable[[], None]]] = {}
 
     def __len__(self) -> int:
         """Sequences of which a request is on its way."""
-        return len(self._lines)
+        return len(self._sequences)
 
-    def enter(self, sequence: Hashable, who: object, send: Callable[[], None]) -> None:
-        """Call *send* when all that entered before have left; who is first may be sent again."""
-        line = self._lines.setdefault(sequence, deque())
-        if all(one is not who for one, _ in line):
-            line.append((who, send))
-        if line[0][0] is who:
+    def submit(self, job: NewJob, limits: QueueLimits, on_outcome: OnOutcome) -> None:
+        """As `Queue.submit`, once all jobs that came before have left; the first may come again."""
+
+        def entered(outcome: str | Exception | None) -> None:
+            on_outcome(outcome)
+            if not isinstance(outcome, StoreUnavailable):
+                self.leave(job)
+
+        def send() -> None:
+            # Those behind it wait for it: there is nobody to wait for.
+            try:
+                self._queue.submit(job, limits, entered, len(self))
+            except Exception as error:  # noqa: BLE001 - whoever left before it may have called
+                entered(error)
+
+        sends = self._sequences.setdefault(_sequence_of(job), {})
+        sends[job.id] = send
+        if next(iter(sends)) == job.id:
             send()
 
-    def leave(self, sequence: Hashable, who: object) -> None:
+    def leave(self, job: NewJob) -> None:
         """It was accepted, refused or given up; the next one is sent."""
-        line = self._lines.get(sequence)
-        if line is None:
-            return
-        was_first = line[0][0] is who
-        for entry in line:
-            if entry[0] is who:
-                line.remove(entry)
-                break
-        if not line:
-            del self._lines[sequence]
+        sequence = _sequence_of(job)
+        sends = self._sequences.get(sequence, {})
+        was_first = next(iter(sends), None) == job.id
+        sends.pop(job.id, None)
+        if not sends:
+            self._sequences.pop(sequence, None)
         elif was_first:
-            line[0][1]()
+            next(iter(sends.values()))()
+
+
+def _sequence_of(job: NewJob) -> _Sequence:
+    if job.turn is None:
+        raise AssertionError("only jobs of sequences have turns")
+    return job.ref.model, job.ref.version, job.turn.sequence

@@ -1,40 +1,25 @@
-"""One request that waits, and where its job went."""
+"""One request that waits for its job to end."""
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
 
-from penstock.gateway.delivery.parts import Inbox
+from penstock.gateway.delivery.job_sink import JobSink
+from penstock.gateway.delivery.parts import PartsInOrder
 from penstock.models.config.policies import QueueLimits
-from penstock.scheduler.jobs.enqueue_batches import Answered
 from penstock.scheduler.jobs.types import NewJob
-from penstock.transport.arena import Loan
 
 
-class Door(Protocol):
-    """Where a request's job goes: the queue, or a reply that it shares with others (sharing.py)."""
-
-    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 2) -> None:
-        """As `Queue.submit`; again, when it is not known any more, or somebody must lead."""
-
-    async def state(self, model: str, job: str, *later: str) -> str | None:
-        """As `Queue.state`."""
-
-    async def cancel(self, model: str, job: str, *later: str) -> None:
-        """As `Queue.cancel`."""
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Pending:
     """One request that waits.
 
     Attributes:
-        door: where its job went.
+        sink: where its job went.
         ends_s: its deadline, on this process's clock.
-        ask_s: when its state should be asked for next.
-        strikes: how often its job was found to have ended, without a reply.
-        inbox: takes the parts of its reply; None where it comes in one piece.
-        loan: its payload, while that stays in this process; None where it is in the store.
+        ask_s: when its job's state should be asked for next.
+        ended: how often its job was found to have ended, without a reply.
+        parts: takes the parts of its reply; None where it comes in one piece.
+        due: when it is to be looked at, as `DueTimes` has it.
     """
 
     job: NewJob
@@ -42,7 +27,7 @@ class Pending:
     ends_s: float
     ask_s: float
     answer: "asyncio.Future[bytes]"
-    door: Door
-    strikes: int = 0
-    inbox: Inbox | None = None
-    loan: Loan | None = None
+    sink: JobSink
+    parts: PartsInOrder | None = None
+    ended: int = 0
+    due: int = 0

@@ -12,7 +12,7 @@ import structlog
 
 from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
-from penstock.gateway.delivery.reply_order import Order
+from penstock.gateway.delivery.reply_order import ReplyOrder
 from penstock.gateway.models.ensemble_route import EnsembleRoute
 from penstock.gateway.models.request_rules import Rules
 from penstock.models.completion import Deployment
@@ -72,7 +72,7 @@ class Served:
     sequences: SequencePlan | None = None
     bulky_limits: QueueLimits = _UNLIMITED
     by_level: Mapping[int, tuple[QueueLimits, QueueLimits]] = field(default_factory=dict)
-    order: Order | None = None
+    order: ReplyOrder | None = None
 
     def limits_for(self, payload_bytes: int, level: int = 0) -> QueueLimits:
         """What a request of this size must find: bytes are counted of those that matter."""
@@ -102,7 +102,7 @@ class Served:
                 route.limits,
                 decoupled=False,
                 route=route,
-                order=Order() if route.ordered else None,
+                order=ReplyOrder() if route.ordered else None,
             )
         batching = deployment.config.dynamic_batching
         return cls(
@@ -113,7 +113,7 @@ class Served:
             default_policy(batching).limits,
             is_decoupled(deployment.config),
             deployment.config.response_cache.enable,
-            order=Order() if batching.preserve_ordering else None,
+            order=ReplyOrder() if batching.preserve_ordering else None,
             sequences=deployment.sequences,
         )
 

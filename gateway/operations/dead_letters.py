@@ -1,9 +1,8 @@
 """Dead letters as operators see them: what was set aside, and one more try."""
 
-from functools import partial
-
 from penstock.clock import bounded_ms, monotonic
 from penstock.errors import Code, PenstockError
+from penstock.gateway.delivery.job_sink import JobSink, OnOutcome, Retry
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog
 from penstock.models.config.policies import QueueLimits
@@ -53,13 +52,56 @@ class RetryNeedsStream(PenstockError):
         )
 
 
+class RetriedLetter(JobSink):
+    """A dead letter's job, which goes into the queue in the letter's place."""
+
+    def __init__(self, letters: Letters, letter: Letter, sink: JobSink) -> None:
+        """*sink*: where the job goes when it was lost from there."""
+        self._letters = letters
+        self._letter: Letter | None = letter
+        self._sink = sink
+
+    def submit(
+        self, job: NewJob, limits: QueueLimits, on_outcome: OnOutcome, in_flight: int = 2
+    ) -> None:
+        """As `Letters.retry` the first time."""
+        letter, self._letter = self._letter, None
+        if letter is None:
+            self._sink.submit(job, limits, on_outcome, in_flight)
+        else:
+            self._letters.retry(letter, job, on_outcome)
+
+    async def state(self, model: str, job: str, *later: str) -> str | None:
+        """As `Queue.state`."""
+        return await self._sink.state(model, job, *later)
+
+    async def cancel(self, model: str, job: str, *later: str) -> None:
+        """As `Queue.cancel`."""
+        await self._sink.cancel(model, job, *later)
+
+    def release(self, job: NewJob) -> None:
+        """As `JobSink.release`."""
+        self._sink.release(job)
+
+    def retry_after(self, job: NewJob, code: Code) -> Retry | None:
+        """As `JobSink.retry_after`."""
+        return self._sink.retry_after(job, code)
+
+
 class DeadLetters:
     """Lists dead letters, and retries them on behalf of whoever asks."""
 
     def __init__(
-        self, letters: Letters, catalog: Catalog, pending: PendingTable, gateway: str
+        self,
+        letters: Letters,
+        catalog: Catalog,
+        pending: PendingTable,
+        sink: JobSink,
+        gateway: str,
     ) -> None:
+        """*sink*: where the gateway's jobs go."""
         self._letters = letters
+        self._sink = sink
         self._catalog = catalog
         self._pending = pending
         self._gateway = gateway
@@ -108,8 +150,8 @@ class DeadLetters:
         )
 
         began_s = monotonic()
-        submit = partial(self._letters.retry, letter)
-        reply = await self._pending.answer_to(again, _NO_LIMITS, submit)
+        sink = RetriedLetter(self._letters, letter, self._sink)
+        reply = await self._pending.answer_to(again, _NO_LIMITS, sink)
         took_ms = int((monotonic() - began_s) * 1000)
         await self._letters.forget(letter)
         return pb.RetryDeadLetterResponse(reply=reply, job=again.id, took_ms=took_ms)

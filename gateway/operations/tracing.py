@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 
 from penstock.errors import InvalidRequest, Unimplemented
-from penstock.gateway.requests.kinds.decoupled import Part
+from penstock.gateway.delivery.parts import Part
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.scheduler.jobs.types import TRACE

@@ -1,8 +1,8 @@
 """Shared replies: the requests of this gateway that have part in one job's reply.
 
-scheduler/jobs/shared_replies.py is their other half. To the table of pending requests a `SharedJob`
-looks like the queue: what it submits joins a shared reply, and enqueues a job only where it leads.
-So deadlines, cancellation, and asking again after Redis was away are those of every request.
+scheduler/jobs/shared_replies.py is their other half. A `SharedJob` is the `JobSink` of a request:
+what is submitted there joins a shared reply, and enqueues a job only where it leads. So deadlines,
+cancellation, and asking again after Redis was away are those of every request.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.clock import Deadline, bounded_ms
-from penstock.errors import StoreUnavailable, Unimplemented
-from penstock.gateway.delivery.pending import PendingTable
+from penstock.errors import Code, StoreUnavailable, Unimplemented
+from penstock.gateway.delivery.job_sink import JobSink, OnOutcome, Retry
 from penstock.gateway.models.catalog import Catalog, Served
 from penstock.gateway.replies.content_digest import content_digest, keyed_digest
 from penstock.models.config.policies import QueueLimits
@@ -57,10 +57,11 @@ class Sharing:
     """What is shared, and on which terms."""
 
     def __init__(
-        self, queue: Queue, pending: PendingTable, catalog: Catalog, terms: KeyTerms
+        self, queue: Queue, next_id: Callable[[], str], catalog: Catalog, terms: KeyTerms
     ) -> None:
+        """*next_id*: gives job ids."""
         self._queue = queue
-        self._pending = pending
+        self._next_id = next_id
         self._catalog = catalog
         self._terms = terms
         self._replies = SharedReplies(queue)
@@ -113,7 +114,7 @@ class Sharing:
             )
 
     def opened(self, job: NewJob, shared: Shared) -> tuple[NewJob, "SharedJob"]:
-        """*job* without the request's id, and the door that it goes through to *shared*."""
+        """*job* without the request's id, and its part in *shared*."""
         job = job._replace(payload=job.payload + NO_ID)
         return job, SharedJob(self, shared, job)
 
@@ -135,12 +136,11 @@ class Sharing:
         waiter = Waiter(job.id, job.gateway, ttl_ms)
         # The durations of look-ups travel with the next one: a command of their own would be dear.
         spent = self._spent.pop(job.ref, Spent())
-        new_job = self._pending.next_id()
-        self._replies.join(job.ref, shared, waiter, new_job, joined, spent)
+        self._replies.join(job.ref, shared, waiter, self._next_id(), joined, spent)
 
     def lead(self, job: NewJob, limits: QueueLimits, answered: Answered) -> None:
         """Enqueue the job of a shared reply; it leaves at once, since it travels alone."""
-        self._queue.submit(job, limits, answered, 1)
+        self._queue.submit(job, limits, answered, in_flight=1)
 
     def leave(self, shared: Shared, ref: StageRef, waiter: str) -> "asyncio.Future[bytes]":
         """As `SharedReplies.leave`."""
@@ -150,13 +150,9 @@ class Sharing:
         """Take a job out of the queue; as `Queue.cancel`."""
         await self._queue.cancel(model, job, *later)
 
-    def deliver(self, reply: Reply) -> None:
-        """A reply that was kept."""
-        self._pending.deliver(reply)
 
-
-class SharedJob:
-    """One request's part in a shared reply, in the queue's place (`pending.Door`)."""
+class SharedJob(JobSink):
+    """One request's part in a shared reply, in the queue's place."""
 
     def __init__(self, sharing: Sharing, shared: Shared, job: NewJob) -> None:
         """*job*: the request; its id is the waiter's."""
@@ -165,26 +161,28 @@ class SharedJob:
         self._job = job
         self._deadline = Deadline.after(job.ttl_ms / 1000)
         self._limits = QueueLimits()
-        self._answered: Answered = _ignored
+        self._on_outcome: OnOutcome = _ignored
 
-    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 2) -> None:
+    def submit(
+        self, job: NewJob, limits: QueueLimits, on_outcome: OnOutcome, in_flight: int = 2
+    ) -> None:
         """Join; enqueue the job where that is asked for."""
-        del crowd
+        del in_flight
         self._job = job = job._replace(id=self._job.id)
-        self._limits, self._answered = limits, answered
-        self._join(answered)
+        self._limits, self._on_outcome = limits, on_outcome
+        self._join(on_outcome)
 
     async def state(self, model: str, job: str, *later: str) -> str | None:
         """Join again, which changes nothing unless somebody must lead; "waiting" then."""
         del model, job, later
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def answered(outcome: str | Exception | None) -> None:
-            self._answered(outcome)
+        def on_outcome(outcome: Reply | str | Exception | None) -> None:
+            self._on_outcome(outcome)
             if not answer.done():
                 answer.set_result(None)
 
-        self._join(answered)
+        self._join(on_outcome)
         await answer
         return "waiting"
 
@@ -194,27 +192,35 @@ class SharedJob:
         if unwanted:
             await self._sharing.cancel(model, unwanted.decode(), *later)
 
-    def _join(self, answered: Answered) -> None:
-        def told(outcome: Joined) -> None:
+    def release(self, job: NewJob) -> None:
+        """As `JobSink.release`."""
+        del job
+        # It knows the request, which knows this: they would keep each other, and the payload.
+        self._on_outcome = _ignored
+
+    def retry_after(self, job: NewJob, code: Code) -> Retry | None:
+        """Somebody else's failure is nobody's reply: who has waited for it joins again."""
+        del job
+        return Retry.SAME_JOB if code is Code.ABORTED else None
+
+    def _join(self, on_outcome: OnOutcome) -> None:
+        def joined(outcome: Joined) -> None:
             if isinstance(outcome, Lead):
-                self._lead(outcome, answered)
-            elif isinstance(outcome, Reply):
-                self._sharing.deliver(outcome)
-                answered(None)
+                self._lead(outcome, on_outcome)
             else:
-                answered(outcome)
+                on_outcome(outcome)
 
-        self._sharing.join(self._shared, self._job, self._ttl_ms(), told)
+        self._sharing.join(self._shared, self._job, self._ttl_ms(), joined)
 
-    def _lead(self, lead: Lead, answered: Answered) -> None:
-        def told(outcome: str | Exception | None) -> None:
+    def _lead(self, lead: Lead, on_outcome: OnOutcome) -> None:
+        def answered(outcome: str | Exception | None) -> None:
             if isinstance(outcome, Exception) and not isinstance(outcome, StoreUnavailable):
                 # Somebody else may have more luck.
                 self._sharing.leave(self._shared, self._job.ref, self._job.id)
-            answered(outcome)
+            on_outcome(outcome)
 
         job = self._job._replace(id=lead.job, gateway=self._shared.owner, ttl_ms=self._ttl_ms())
-        self._sharing.lead(job, self._limits, told)
+        self._sharing.lead(job, self._limits, answered)
 
     def _ttl_ms(self) -> int:
         return bounded_ms(self._deadline.remaining_s())
@@ -234,5 +240,5 @@ def with_id(reply: bytes, request_id: str) -> bytes:
     return reply + wire.bytes_field(_ID_FIELD, len(encoded)) + encoded if encoded else reply
 
 
-def _ignored(_: str | Exception | None) -> None:
+def _ignored(_: Reply | str | Exception | None) -> None:
     pass

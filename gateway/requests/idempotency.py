@@ -9,7 +9,6 @@ from typing import Final
 
 from penstock.errors import InvalidRequest, Unimplemented
 from penstock.gateway.replies.content_digest import KEY_PARAMETER
-from penstock.gateway.requests import refusal_texts
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 
 METADATA: Final = "idempotency-key"
@@ -68,7 +67,9 @@ def key_of(request: ModelInferRequest, given: str | None) -> str | None:
         return given
     value = request.parameters[KEY_PARAMETER]
     if value.WhichOneof("parameter_choice") != "string_param":
-        raise refusal_texts.parameter_type(KEY_PARAMETER, "string_param")
+        raise InvalidRequest(
+            f"invalid value type for '{KEY_PARAMETER}' parameter, expected string_param."
+        )
     key = checked_key(value.string_param)
     if given not in (None, key):
         raise InvalidRequest(

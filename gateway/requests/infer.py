@@ -21,6 +21,7 @@ from penstock.errors import (
     Unimplemented,
 )
 from penstock.gateway.delivery.counters import REFUSED_FULL, REFUSED_LATE
+from penstock.gateway.delivery.parts import Part
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.limits import admission
 from penstock.gateway.limits.memory import ByteBudget
@@ -34,7 +35,6 @@ from penstock.gateway.requests import refusal_texts
 from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.checks import Admitted
 from penstock.gateway.requests.idempotency import METADATA, key_of, metadata_key, refuse_of_many
-from penstock.gateway.requests.kinds.decoupled import Part
 from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.gateway.requests.reading import Asked, Reading
 from penstock.models.refs import StageRef
@@ -222,10 +222,10 @@ class Inference:
     ) -> bytes:
         try:
             limits = served.limits_for(len(job.payload), job.priority)
-            door = None
+            sink = None
             if shared is not None:
-                job, door = self._sharing.opened(job, shared)
-            answering = self._pending.answer_to(job, limits, door=door)
+                job, sink = self._sharing.opened(job, shared)
+            answering = self._pending.answer_to(job, limits, sink)
             if served.order is not None:
                 answering = served.order.keep(answering, Deadline.after(job.ttl_ms / 1000))
             reply = await answering
@@ -254,7 +254,7 @@ class Inference:
         if served.route is not None:
             text = served.route.told(text)
         if isinstance(error, QueueFull):
-            self._pending.tally.count(served.ref, REFUSED_FULL)
+            self._pending.counters.count(served.ref, REFUSED_FULL)
             full = QueueFull(text)
             full.retry_after_ms = self._pushback.next_ms()
             return full
@@ -277,7 +277,7 @@ class Inference:
         try:
             admission.join(forecast, request_id, priority, remaining_s, monotonic())
         except Overloaded:
-            self._pending.tally.count(ref, REFUSED_LATE)
+            self._pending.counters.count(ref, REFUSED_LATE)
             raise
 
     def _admit(self, asked: Asked) -> float:

@@ -1,7 +1,7 @@
 """Gathering: jobs for one queue travel together, since a call costs more than a job.
 
 Whoever is alone leaves at once, a few at the end of the event-loop turn. Where many requests are
-in flight, a lot waits until it holds a share of them, or for some milliseconds: then calls grow
+in flight, a batch waits until it holds a share of them, or for some milliseconds: then calls grow
 with the load instead of their number, and a request waits for a small part of the time that it
 takes anyway.
 """
@@ -16,12 +16,12 @@ from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.types import NewJob
 
 SHARE: Final = 6
-"""A lot leaves when it holds one of so many of the jobs that its gateway waits for."""
+"""A batch leaves when it holds one of so many of the jobs that its gateway waits for."""
 
 PATIENCE_S: Final = 0.004
 """It leaves after this time in any case."""
 
-LOT_BYTES: Final = 256 * 1024
+BATCH_BYTES: Final = 256 * 1024
 """So many bytes of payloads are enough for a call of their own."""
 
 Answered = Callable[[str | Exception | None], None]
@@ -30,8 +30,8 @@ Answered = Callable[[str | Exception | None], None]
 Entry = tuple[NewJob, Answered]
 
 
-class Line(NamedTuple):
-    """What one call can carry: jobs of one gateway, for one queue, under the same limits.
+class BatchKey(NamedTuple):
+    """What the jobs of one call have in common: gateway, queue, and limits.
 
     Attributes:
         ensemble: that they are for; empty for none.
@@ -45,27 +45,27 @@ class Line(NamedTuple):
     crashed: str = ""
 
 
-Send = Callable[[Line, list[Entry]], None]
+Send = Callable[[BatchKey, list[Entry]], None]
 
 
-def put_apart(send: Send, line: Line, entries: list[Entry]) -> None:
+def put_apart(send: Send, key: BatchKey, entries: list[Entry]) -> None:
     """*send* entries together; where that fails each by itself, so that the culprit alone hears it.
 
     *send* may come twice with the same job.
     """
     try:
-        send(line, entries)
+        send(key, entries)
     except Exception as error:  # noqa: BLE001 - who waits for the job is told
         if len(entries) == 1:
             entries[0][1](error)
             return
         for entry in entries:
-            put_apart(send, line, [entry])
+            put_apart(send, key, [entry])
 
 
 @dataclass(slots=True)
-class _Lot:
-    """Jobs of one line that have not left yet, and what will make them leave."""
+class _Batch:
+    """Jobs with one key that have not left yet, and what will make them leave."""
 
     entries: list[Entry] = field(default_factory=list)
     payload_bytes: int = 0
@@ -77,52 +77,52 @@ class Gathering:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._lots: dict[Line, _Lot] = {}
+        self._batches: dict[BatchKey, _Batch] = {}
 
     def __len__(self) -> int:
-        return sum(len(lot.entries) for lot in self._lots.values())
+        return sum(len(batch.entries) for batch in self._batches.values())
 
-    def add(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int) -> None:
+    def add(self, job: NewJob, limits: QueueLimits, answered: Answered, in_flight: int) -> None:
         """Take *job* along with the next call; *answered* is told how that ended.
 
         Args:
-            crowd: jobs of this queue that the gateway waits for, this one included.
+            in_flight: jobs of this queue that the gateway waits for, this one included.
         """
-        line = Line(job.ref, job.gateway, limits, job.ensemble)
-        lot = self._lots.get(line)
-        if lot is None:
-            lot = self._lots[line] = _Lot()
-        lot.entries.append((job, answered))
-        lot.payload_bytes += len(job.payload)
+        key = BatchKey(job.ref, job.gateway, limits, job.ensemble)
+        batch = self._batches.get(key)
+        if batch is None:
+            batch = self._batches[key] = _Batch()
+        batch.entries.append((job, answered))
+        batch.payload_bytes += len(job.payload)
         loop = asyncio.get_running_loop()
-        if crowd == 1:
-            self._leave(line)
-        elif len(lot.entries) * SHARE >= crowd or lot.payload_bytes >= LOT_BYTES:
-            self._leave_soon(line, lot, loop)
-        elif lot.leaving is None:
-            lot.leaving = loop.call_later(PATIENCE_S, self._leave, line)
+        if in_flight == 1:
+            self._leave(key)
+        elif len(batch.entries) * SHARE >= in_flight or batch.payload_bytes >= BATCH_BYTES:
+            self._leave_soon(key, batch, loop)
+        elif batch.leaving is None:
+            batch.leaving = loop.call_later(PATIENCE_S, self._leave, key)
 
     def remove(self, job_id: str) -> bool:
         """Take back a job that has not left yet; whether there was one."""
-        for lot in self._lots.values():
-            for entry in lot.entries:
+        for batch in self._batches.values():
+            for entry in batch.entries:
                 if entry[0].id == job_id:
-                    lot.entries.remove(entry)
-                    lot.payload_bytes -= len(entry[0].payload)
+                    batch.entries.remove(entry)
+                    batch.payload_bytes -= len(entry[0].payload)
                     return True
         return False
 
-    def _leave_soon(self, line: Line, lot: _Lot, loop: asyncio.AbstractEventLoop) -> None:
+    def _leave_soon(self, key: BatchKey, batch: _Batch, loop: asyncio.AbstractEventLoop) -> None:
         """At the end of this turn, with whoever else comes in it."""
-        if isinstance(lot.leaving, asyncio.TimerHandle) or lot.leaving is None:
-            if lot.leaving is not None:
-                lot.leaving.cancel()
-            lot.leaving = loop.call_soon(self._leave, line)
+        if isinstance(batch.leaving, asyncio.TimerHandle) or batch.leaving is None:
+            if batch.leaving is not None:
+                batch.leaving.cancel()
+            batch.leaving = loop.call_soon(self._leave, key)
 
-    def _leave(self, line: Line) -> None:
+    def _leave(self, key: BatchKey) -> None:
         # Lines are few, but versions come and go.
-        lot = self._lots.pop(line)
-        if lot.leaving is not None:
-            lot.leaving.cancel()
-        if lot.entries:
-            self._send(line, lot.entries)
+        batch = self._batches.pop(key)
+        if batch.leaving is not None:
+            batch.leaving.cancel()
+        if batch.entries:
+            self._send(key, batch.entries)

@@ -13,7 +13,13 @@ from typing import Any, Final
 from penstock.errors import OutOfMemory, QueueFull
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
-from penstock.scheduler.jobs.enqueue_batches import Answered, Entry, Gathering, Line, put_apart
+from penstock.scheduler.jobs.enqueue_batches import (
+    Answered,
+    BatchKey,
+    Entry,
+    Gathering,
+    put_apart,
+)
 from penstock.scheduler.jobs.handoff import Steps, held_of
 from penstock.scheduler.jobs.job_state import JobLookup
 from penstock.scheduler.jobs.payloads import first_words, next_words, with_payloads
@@ -88,20 +94,25 @@ class Queue(JobLookup):
         self.submit(job, limits, answered)
         return await answer
 
-    def submit(self, job: NewJob, limits: QueueLimits, answered: Answered, crowd: int = 2) -> None:
+    def submit(
+        self, job: NewJob, limits: QueueLimits, answered: Answered, in_flight: int = 2
+    ) -> None:
         """As `enqueue`, without waiting: *answered* gets what it would return or raise.
 
-        Jobs that go into one queue travel together (`gathering`); *crowd* is how many of its jobs
-        the caller waits for, if it knows: one that is alone leaves before this returns.
+        Jobs that go into one queue travel together (enqueue_batches.py). One that is alone leaves
+        before this returns.
+
+        Args:
+            in_flight: how many of the queue's jobs the caller waits for, this one included.
         """
-        self._gathering.add(job, limits, answered, crowd)
+        self._gathering.add(job, limits, answered, in_flight)
 
-    def put(self, line: Line, entries: list[Entry]) -> None:
+    def put(self, batch: BatchKey, entries: list[Entry]) -> None:
         """As `submit`, for jobs that have been gathered."""
-        put_apart(self._put, line, entries)
+        put_apart(self._put, batch, entries)
 
-    def _put(self, line: Line, entries: list[Entry]) -> None:
-        ref, limits = line.ref, line.limits
+    def _put(self, batch: BatchKey, entries: list[Entry]) -> None:
+        ref, limits = batch.ref, batch.limits
         keys, queue = self.keys_of(ref.model), ref.queue
         link = self._links.to(keys.tag)
 
@@ -112,7 +123,7 @@ class Queue(JobLookup):
                 answered(one if failed else _accepted(one, job))
 
         if entries[0][0].turn is not None:
-            enqueue_turns(link, keys, line, entries, told)
+            enqueue_turns(link, keys, batch, entries, told)
             link.flush()
             return
         names = (
@@ -126,14 +137,14 @@ class Queue(JobLookup):
             keys.stats,
         )
         words: list[Argument] = [
-            line.gateway,
+            batch.gateway,
             queue,
             limits.jobs,
             limits.payload_bytes,
             limits.level,
             int(limits.puts_off),
-            line.ensemble,
-            line.crashed,
+            batch.ensemble,
+            batch.crashed,
         ]
         for job, _ in entries:
             words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)

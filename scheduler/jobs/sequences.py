@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from penstock.errors import InvalidRequest
 from penstock.models.refs import StageRef
-from penstock.scheduler.jobs.enqueue_batches import Entry, Line
+from penstock.scheduler.jobs.enqueue_batches import BatchKey, Entry
 from penstock.scheduler.jobs.payloads import first_words
 from penstock.scheduler.jobs.types import Turn
 from penstock.scheduler.store import scripts
@@ -36,15 +36,15 @@ class SequenceNotStarted(InvalidRequest):
 def enqueue_turns(
     link: Link,
     keys: PartitionKeys,
-    line: Line,
+    batch: BatchKey,
     entries: Sequence[Entry],
     told: Callable[[Any], None],
 ) -> None:
     """Send *entries*, all of which have a turn, in one call; *told* gets its answer."""
-    ref, limits = line.ref, line.limits
+    ref, limits = batch.ref, batch.limits
     # All are for one version: they differ at most by what it said of itself a moment ago.
     terms = _turn(entries[-1]).terms
-    words: list[Argument] = [line.gateway, ref.queue, limits.jobs, limits.payload_bytes]
+    words: list[Argument] = [batch.gateway, ref.queue, limits.jobs, limits.payload_bytes]
     words += (terms.slots, terms.idle_ms)
     words.append(terms.initial if any(_turn(entry).starts for entry in entries) else b"")
     for entry in entries:

@@ -62,6 +62,7 @@ class NewJob(NamedTuple):
         ensemble: "<model>:<version>" of the ensemble that it is for; empty for other models.
         later: where its other steps run; they are not to vanish meanwhile.
         turn: its place in a sequence; None for models without sequences.
+        in_parts: its reply may come in several parts.
     """
 
     id: str
@@ -76,6 +77,7 @@ class NewJob(NamedTuple):
     later: tuple[StageRef, ...] = ()
     turn: Turn | None = None
     lent_bytes: int = 0
+    in_parts: bool = False
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -153,16 +153,16 @@ MUTANTS = [
     ),
     Mutant(
         "the gateway does not queue again what the store forgot",
-        "gateway/delivery/pending.py",
-        "        self.tally.count(pending.job.ref, RESUBMITTED)\n        self._submit(pending)\n",
-        "        self.tally.count(pending.job.ref, RESUBMITTED)\n",
+        "gateway/delivery/submission.py",
+        "pending.job.ref, RESUBMITTED)\n        self.submit(pending)\n",
+        "pending.job.ref, RESUBMITTED)\n",
         "tests/cluster/faults/test_outage.py::test_a_store_that_lost_everything_serves_again",
     ),
     Mutant(
         "the gateway does not end what is overdue",
         "gateway/delivery/pending.py",
-        "if pending.ends_s <= now_s and not",
-        "if pending.ends_s < 0 and not",
+        "if pending.ends_s <= now_s:",
+        "if pending.ends_s < 0:",
         "tests/chaos/test_cluster_faults.py::test_t6_an_outage_longer_than_any_deadline[1-killed]",
     ),
     Mutant(

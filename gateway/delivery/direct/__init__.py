@@ -1,4 +1,4 @@
 """The direct path: jobs go straight to a sleeping worker on this machine (ADR 0019).
 
-Start with router.py, which chooses between the queue and such a worker.
+Start with path.py, which knows these workers and what may be handed to them.
 """

@@ -1,8 +1,8 @@
-"""Lots: jobs for one stage that go together to a worker beside this gateway.
+"""Direct batches: jobs for one stage that go together to a worker beside this gateway.
 
-A call costs more than a job, so lots grow with the load. A worker has one at a time, and a gateway
-that is busy lets a lot wait for most of those who may come, which it knows from the last moments. A
-lone request waits for nobody.
+A call costs more than a job, so batches grow with the load. A worker has one at a time, and a
+gateway that is busy lets a batch wait for most of those who may come, which it knows from the last
+moments. A lone request waits for nobody.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from penstock.gateway.delivery.direct.busyness import Busyness
-from penstock.gateway.delivery.direct.worker_connections import Direct, Lane
+from penstock.gateway.delivery.direct.worker_connections import DirectJob, WorkerConnection
 
 log = structlog.get_logger()
 
@@ -20,7 +20,7 @@ PATIENCE_S: Final = 0.01
 """How long a job waits for a worker beside its gateway before others may have it."""
 
 GATHERING_S: Final = 0.004
-"""How long a lot waits for more jobs."""
+"""How long a batch waits for more jobs."""
 
 _ENOUGH: Final = 8
 _MOST_OF_THEM: Final = 0.75
@@ -28,28 +28,28 @@ _HALF_LIFE_S: Final = 0.05
 """The most jobs that were waited for at once count half after this time."""
 
 
-class Lots:
+class DirectBatches:
     """The jobs that wait for one of the workers of a stage.
 
     Attributes:
-        lanes: to these workers.
+        connections: with these workers.
     """
 
     def __init__(
-        self, queue_up: Callable[[list[Direct]], None], busyness: Busyness | None = None
+        self, queue_up: Callable[[list[DirectJob]], None], busyness: Busyness | None = None
     ) -> None:
         """*queue_up* gets what no worker here takes; *busyness* is the gateway's."""
         self._queue_up = queue_up
         self._busyness = busyness or Busyness()
-        self._jobs: dict[str, Direct] = {}
+        self._jobs: dict[str, DirectJob] = {}
         self._most = 0.0
         self._seen_s = 0.0
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
-        self.lanes: list[Lane] = []
+        self.connections: list[WorkerConnection] = []
 
     def __repr__(self) -> str:
-        return f"Lots({len(self._jobs)} jobs, {self.lanes})"
+        return f"DirectBatches({len(self._jobs)} jobs, {self.connections})"
 
     def __contains__(self, job: str) -> bool:
         return job in self._jobs
@@ -57,29 +57,29 @@ class Lots:
     @property
     def are_welcome(self) -> bool:
         """Whether any of the workers takes jobs at present."""
-        return any(lane.room for lane in self.lanes)
+        return any(connection.room for connection in self.connections)
 
-    def add(self, direct: Direct, crowd: int) -> bool:
+    def add(self, direct: DirectJob, in_flight: int) -> bool:
         """Hand a job over as soon as a worker is free, with others if there are many.
 
         Args:
-            crowd: jobs of this stage that the gateway waits for, this one included.
+            in_flight: jobs of this stage that the gateway waits for, this one included.
 
         Returns:
             False if none of the workers takes jobs at present: it has to go another way.
         """
         self._busyness.count()
         if not self._jobs and not self._busyness.busy:
-            for lane in self.lanes:
-                if lane.is_free:
-                    lane.hand([direct])
+            for connection in self.connections:
+                if connection.is_free:
+                    connection.hand([direct])
                     return True
         if not self.are_welcome:
             return False
         self._jobs[direct.job.id] = direct
         now_s = asyncio.get_running_loop().time()
         faded = self._most * 0.5 ** ((now_s - self._seen_s) / _HALF_LIFE_S)
-        self._most, self._seen_s = max(faded, crowd), now_s
+        self._most, self._seen_s = max(faded, in_flight), now_s
         self.hand_out()
         return True
 
@@ -88,10 +88,10 @@ class Lots:
         return self._jobs.pop(job, None) is not None
 
     def hand_out(self) -> None:
-        """Give lots to the workers that are free, and all to the queue where none takes any."""
-        for lane in self.lanes:
-            if self._jobs and lane.is_free and self._are_enough():
-                self._hand(lane, list(self._next(lane.room)))
+        """Give batches to the workers that are free, and all to the queue where none takes any."""
+        for connection in self.connections:
+            if self._jobs and connection.is_free and self._are_enough():
+                self._hand(connection, list(self._next(connection.room)))
                 self._wait_anew()
         if not self._jobs:
             self._wait_anew()
@@ -100,9 +100,9 @@ class Lots:
         elif self._timer is None:
             self._wait(GATHERING_S, self._become_due)
 
-    def _hand(self, lane: Lane, jobs: list[Direct]) -> None:
+    def _hand(self, connection: WorkerConnection, jobs: list[DirectJob]) -> None:
         try:
-            lane.hand(jobs)
+            connection.hand(jobs)
         except Exception:
             # The queue finds out which of them is not to be sent, and tells it alone.
             log.exception("jobs cannot be handed over, they are queued", jobs=len(jobs))
@@ -113,7 +113,7 @@ class Lots:
             return True
         return len(self._jobs) >= min(_ENOUGH, _MOST_OF_THEM * self._most)
 
-    def _next(self, rows: int) -> Iterator[Direct]:
+    def _next(self, rows: int) -> Iterator[DirectJob]:
         """The jobs that have waited longest, of so many rows; one in any case."""
         for id_, direct in list(self._jobs.items()):
             yield direct

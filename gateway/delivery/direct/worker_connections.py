@@ -1,7 +1,7 @@
-"""Lanes: this gateway's connections with workers on its machine, each with the jobs that it took.
+"""Worker connections: with workers on this gateway's machine, each with the jobs that it took.
 
-A lane that ends, or is silent for too long, leaves all of its jobs: none is lost. If it ended with
-its worker, one of them may have been the reason.
+One that ends, or is silent for too long, leaves all of its jobs: none is lost. If it ended with its
+worker, one of them may have been the reason.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ import structlog
 
 from penstock.clock import Clock, monotonic
 from penstock.errors import Code
+from penstock.gateway.delivery.job_sink import OnOutcome
 from penstock.models.config.policies import QueueLimits
-from penstock.scheduler.jobs.enqueue_batches import Answered
 from penstock.scheduler.jobs.types import NewJob, Reply
 from penstock.transport.lane import (
     LEFT,
@@ -39,7 +39,7 @@ _CODES: Final = {int(code): code for code in Code}
 _LAST_NUMBER: Final = (1 << 32) - 1
 
 
-class Direct(NamedTuple):
+class DirectJob(NamedTuple):
     """A job that may be handed over, with all that the queue needs to know if it is not.
 
     Attributes:
@@ -48,15 +48,15 @@ class Direct(NamedTuple):
 
     job: NewJob
     limits: QueueLimits
-    answered: Answered
+    on_outcome: OnOutcome
     wanted: bool = True
 
 
-Left = Callable[[list[Direct]], None]
+Left = Callable[[list[DirectJob]], None]
 """Gets jobs that a worker will not end."""
 
 
-class Lane(asyncio.Protocol):
+class WorkerConnection(asyncio.Protocol):
     """The connection with one worker.
 
     Attributes:
@@ -67,7 +67,6 @@ class Lane(asyncio.Protocol):
     def __init__(
         self,
         gateway: str,
-        ended: Callable[[Reply], None],
         left: Left,
         broken: Left,
         free: Callable[[], None],
@@ -77,31 +76,29 @@ class Lane(asyncio.Protocol):
 
         Args:
             gateway: the boot id of this one.
-            ended: gets what became of jobs.
             left: gets those that the worker has not begun, or says nothing of.
             broken: gets those that it had when it died.
             free: is called when the worker has become free, or takes no more.
         """
         self._gateway = gateway
-        self._ended = ended
         self._left = left
         self._broken = broken
         self._free = free
         self._clock = clock
         self._frames = Frames()
-        self._handed: dict[int, Direct] = {}
+        self._handed: dict[int, DirectJob] = {}
         self._numbers: dict[str, int] = {}
         self._last_number = 0
         self.room = 0
         self._heard_s = 0.0
         self._asking: list[asyncio.Future[None]] = []
-        # The lane's end is not its worker's death.
+        # Its end is not its worker's death.
         self._cut = False
         self._transport: asyncio.Transport | None = None
         self.lost = False
 
     def __repr__(self) -> str:
-        return f"Lane(room for {self.room}, {len(self._handed)} jobs)"
+        return f"WorkerConnection(room for {self.room}, {len(self._handed)} jobs)"
 
     def __contains__(self, job: str) -> bool:
         return job in self._numbers
@@ -116,12 +113,12 @@ class Lane(asyncio.Protocol):
         """Whether the worker has room, and nothing of this gateway's."""
         return self.room > 0 and not self._handed and self._transport is not None
 
-    def hand(self, jobs: Iterable[Direct]) -> None:
+    def hand(self, jobs: Iterable[DirectJob]) -> None:
         """Give the worker jobs, of no more rows than it has room for; all of them, or none."""
         if self._transport is None:
             raise AssertionError("there is nobody to hand them to")
         taken: list[LaneJob] = []
-        handed: dict[int, Direct] = {}
+        handed: dict[int, DirectJob] = {}
         self._heard_s = self._clock()
         since_us = int(self._heard_s * 1e6)
         for direct in jobs:
@@ -172,7 +169,11 @@ class Lane(asyncio.Protocol):
         self.lost, self.room, self._transport = True, 0, None
         self._tell_noted(len(self._asking))
         if self._handed:
-            log.info("a lane has ended, its jobs are queued", jobs=len(self._handed), why=str(exc))
+            log.info(
+                "a worker's connection has ended, its jobs are queued",
+                jobs=len(self._handed),
+                why=str(exc),
+            )
             self._pass_on(list(self._handed), self._left if self._cut else self._broken)
         self._free()
 
@@ -210,7 +211,7 @@ class Lane(asyncio.Protocol):
             direct = self._take_back(number)
             if direct.wanted:
                 known = _CODES.get(code, Code.UNKNOWN)
-                self._ended(Reply(direct.job.id, known, message, body))
+                direct.on_outcome(Reply(direct.job.id, known, message, body))
         if left:
             # It says so when it has room again.
             self.room = 0
@@ -221,7 +222,7 @@ class Lane(asyncio.Protocol):
         if jobs:
             to(jobs)
 
-    def _take_back(self, number: int) -> Direct:
+    def _take_back(self, number: int) -> DirectJob:
         direct = self._handed.pop(number)
         self._numbers.pop(direct.job.id, None)
         return direct

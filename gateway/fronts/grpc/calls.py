@@ -14,7 +14,7 @@ import grpc
 from penstock.clock import monotonic
 from penstock.errors import DeadlineExceeded, PenstockError
 from penstock.gateway.fronts.grpc.statuses import Context
-from penstock.gateway.in_flight import Begun
+from penstock.gateway.in_flight import InFlight
 from penstock.gateway.limits.admission import LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS
 from penstock.gateway.limits.memory import (
     LOOK_EVERY_S,
@@ -35,7 +35,7 @@ class Calls:
     """The calls of one gateway.
 
     Attributes:
-        begun: those whose messages have been read.
+        in_flight: those whose messages have been read.
         unread: their replies that clients have not taken.
         followers: calls that hear of changes until they leave.
         refused: how many were refused for want of room.
@@ -44,7 +44,7 @@ class Calls:
     def __init__(
         self,
         memory: MemoryWatch,
-        begun: Begun,
+        in_flight: InFlight,
         unread: UnreadReplies,
         most: int,
         patience_s: float,
@@ -57,7 +57,7 @@ class Calls:
         self._reading: _Reading = {}
         self._waiting: _Reading = {}
         self._errors: dict[asyncio.Task[Any], PenstockError] = {}
-        self.begun = begun
+        self.in_flight = in_flight
         self.unread = unread
         self.followers = self.refused = 0
 
@@ -65,7 +65,7 @@ class Calls:
         return f"Calls({len(self)} open, {len(self._reading)} being read)"
 
     def __len__(self) -> int:
-        return len(self._reading) + len(self.begun) + self.followers
+        return len(self._reading) + len(self.in_flight) + self.followers
 
     async def read(self, context: Context, *, always: bool = False, begins: bool = True) -> bytes:
         """The only message of a call.
@@ -85,7 +85,7 @@ class Calls:
             # Its client has gone, before it sent anything: nobody hears a status.
             raise asyncio.CancelledError
         if begins:
-            self.begun.add()
+            self.in_flight.add()
         return message
 
     async def messages(self, context: Context) -> AsyncIterator[bytes]:
@@ -128,7 +128,7 @@ class Calls:
 
     def busy(self) -> bool:
         """Whether messages are being read or answered, or replies are unread."""
-        return bool(self._reading or self.unread.held or len(self.begun))
+        return bool(self._reading or self.unread.held or len(self.in_flight))
 
     async def _read(self, context: Context, among: "_Reading") -> bytes | None:
         """The next message; None when there is no more."""

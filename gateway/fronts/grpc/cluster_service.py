@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from penstock.gateway.delivery.direct.router import Dispatch
-from penstock.gateway.in_flight import Begun
+from penstock.gateway.delivery.router import JobRouter
+from penstock.gateway.in_flight import InFlight
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.dead_letters import DeadLetters
 from penstock.models.batch_guess import stopped
@@ -32,18 +32,18 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         catalog: Catalog,
         registry: Registry,
         queue: Queue,
-        dispatch: Dispatch,
+        router: JobRouter,
         letters: DeadLetters,
         default_timeout_s: float,
-        begun: Begun,
+        in_flight: InFlight,
     ) -> None:
         self._catalog = catalog
         self._registry = registry
         self._queue = queue
-        self._dispatch = dispatch
+        self._router = router
         self._letters = letters
         self._default_timeout_s = default_timeout_s
-        self._begun = begun
+        self._in_flight = in_flight
 
     async def Status(self, request: pb.StatusRequest, _: Any) -> pb.StatusResponse:  # noqa: N802
         """One consistent picture of the cluster."""
@@ -64,7 +64,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self, request: pb.RetryDeadLetterRequest, context: Any
     ) -> pb.RetryDeadLetterResponse:
         """One of them once more, and its reply."""
-        self._begun.add()
+        self._in_flight.add()
         remaining_s = context.time_remaining()
         if remaining_s is None:
             remaining_s = self._default_timeout_s
@@ -76,7 +76,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         wanted = [(i, v) for i, v in self._catalog.records() if model in ("", i.model)]
         contents = [v for v in snapshot.contents() if model in ("", v.model)]
         loads = await loads_of(self._queue, contents)
-        counters = await self._dispatch.statistics((id_, is_ensemble(v)) for id_, v in wanted)
+        counters = await self._router.statistics((id_, is_ensemble(v)) for id_, v in wanted)
         return pb.StatusResponse(
             nodes=snapshot.live_nodes(),
             gateways=snapshot.live_gateways(),

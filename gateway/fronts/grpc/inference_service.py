@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 import penstock
 from penstock.clock import NO_DEADLINE, Deadline
 from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
-from penstock.gateway.delivery.direct.router import Dispatch
+from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.guarded import SMALL_BYTES
@@ -74,7 +74,7 @@ class InferenceService:
         inference: Inference,
         streams: Streams,
         administration: Administration,
-        dispatch: Dispatch,
+        router: JobRouter,
         server_name: str,
         calls: Calls,
     ) -> None:
@@ -82,7 +82,7 @@ class InferenceService:
         self._inference = inference
         self._streams = streams
         self.shared_memory = administration.shared_memory
-        self._dispatch = dispatch
+        self._router = router
         self._control = administration.control
         self._settings = administration.settings
         self._server_name = server_name
@@ -128,7 +128,7 @@ class InferenceService:
             return self._calls.hand_over(context, reply)
 
     async def _model_stream_infer(self, _: Any, context: Context) -> None:
-        self._calls.begun.add()
+        self._calls.in_flight.add()
         with Ending(context):
             messages = self._calls.messages(context)
             await self._streams.run(messages, context.write, self._call(context))
@@ -203,7 +203,7 @@ class InferenceService:
         """Statistics of the whole cluster, as of now."""
         ids = self._statistics_of(request.name, parse_version(request.version))
         wanted = [(id_, self._catalog.is_ensemble(id_)) for id_ in ids]
-        counters = await self._dispatch.statistics(wanted)
+        counters = await self._router.statistics(wanted)
         return pb.ModelStatisticsResponse(
             model_stats=[
                 model_statistics(id_.model, id_.version, found)

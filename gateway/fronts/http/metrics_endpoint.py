@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 import structlog
 
 from penstock.errors import PenstockError
-from penstock.gateway.delivery.direct.router import Dispatch
 from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.server import PortBusy
 from penstock.gateway.limits.memory import ByteBudget, MemoryWatch
@@ -54,13 +54,13 @@ class Scraper:
         self,
         catalog: Catalog,
         queue: Queue,
-        dispatch: Dispatch,
+        router: JobRouter,
         held: Held,
         gateway: str,
     ) -> None:
         self._catalog = catalog
         self._queue = queue
-        self._dispatch = dispatch
+        self._router = router
         self._held = held
         self._gateway = gateway
 
@@ -75,7 +75,7 @@ class Scraper:
 
     async def _facts(self) -> Facts:
         records = list(self._catalog.records())
-        counters = await self._dispatch.statistics((id_, is_ensemble(r)) for id_, r in records)
+        counters = await self._router.statistics((id_, is_ensemble(r)) for id_, r in records)
         return Facts(
             self._own(redis_up=self._queue.link_of("").up),
             {id_: found for (id_, _), found in zip(records, counters, strict=True)},

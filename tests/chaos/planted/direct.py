@@ -2,7 +2,7 @@
 
 from chaos.planted.fault import LUA, Mutant
 
-DISPATCH = "tests/redis/delivery/test_router.py::"
+ROUTER = "tests/redis/delivery/test_router.py::"
 DIRECT_SERVER = "tests/redis/delivery/test_direct_server.py::"
 CHECKS = "tests/pure/gateway/requests/test_check_cache.py::"
 
@@ -12,77 +12,77 @@ HANDED_OVER = [
         "gateway/delivery/direct/worker_connections.py",
         "self._pass_on(list(self._handed), self._left if self._cut else self._broken)",
         "self._handed.clear()",
-        DISPATCH + "test_a_worker_that_dies_leaves_its_jobs_to_others",
+        ROUTER + "test_a_worker_that_dies_leaves_its_jobs_to_others",
     ),
     Mutant(
         "direct: a job that ended its worker shares a batch again",
         LUA + "enqueue.lua",
         "    if crashed ~= '' then\n      redis.call('HSET'",
         "    if false then\n      redis.call('HSET'",
-        DISPATCH + "test_a_worker_that_dies_leaves_its_jobs_to_others",
+        ROUTER + "test_a_worker_that_dies_leaves_its_jobs_to_others",
     ),
     Mutant(
         "direct: a dead worker's last claim counts as another death",
         LUA + "claim.lua",
         "and not died_of(j) then",
         "then",
-        DISPATCH + "test_a_worker_that_dies_leaves_its_jobs_to_others",
+        ROUTER + "test_a_worker_that_dies_leaves_its_jobs_to_others",
     ),
     Mutant(
         "direct: a worker that ends in order has died",
         "gateway/delivery/direct/worker_connections.py",
         "self.room, self._cut = 0, True",
         "self.room = 0",
-        DISPATCH + "test_a_worker_that_ends_in_order_has_not_died_of_what_came_too_late",
+        ROUTER + "test_a_worker_that_ends_in_order_has_not_died_of_what_came_too_late",
     ),
     Mutant(
         "direct: a silent worker is waited for",
-        "gateway/delivery/direct/router.py",
-        "if lane.is_silent:",
+        "gateway/delivery/direct/path.py",
+        "if connection.is_silent:",
         "if False:",
-        DISPATCH + "test_a_worker_that_is_silent_is_taken_for_dead",
+        ROUTER + "test_a_worker_that_is_silent_is_taken_for_dead",
     ),
     Mutant(
         "direct: a worker that has left something is handed more",
         "gateway/delivery/direct/worker_connections.py",
         "            self.room = 0\n            self._pass_on",
         "            self._pass_on",
-        DISPATCH + "test_what_the_worker_leaves_is_queued_until_it_has_room_again",
+        ROUTER + "test_what_the_worker_leaves_is_queued_until_it_has_room_again",
     ),
     Mutant(
         "direct: what nobody waits for is queued",
         "gateway/delivery/direct/worker_connections.py",
         "map(self._take_back, numbers) if direct.wanted]",
         "map(self._take_back, numbers)]",
-        DISPATCH + "test_what_was_given_up_is_not_queued_when_the_worker_dies",
+        ROUTER + "test_what_was_given_up_is_not_queued_when_the_worker_dies",
     ),
     Mutant(
         "direct: a worker has as much as there is",
         "gateway/delivery/direct/batches.py",
         "            if rows <= 0:\n",
         "            if False:\n",
-        DISPATCH + "test_a_worker_has_as_much_at_a_time_as_it_has_room_for",
+        ROUTER + "test_a_worker_has_as_much_at_a_time_as_it_has_room_for",
     ),
     Mutant(
         "direct: a busy worker is waited for as long as it likes",
         "gateway/delivery/direct/batches.py",
         "self._wait(PATIENCE_S - GATHERING_S, self._leave)",
         "self._wait(PATIENCE_S - GATHERING_S, self._wait_anew)",
-        DISPATCH + "test_nobody_waits_long_for_a_busy_worker",
+        ROUTER + "test_nobody_waits_long_for_a_busy_worker",
     ),
     Mutant(
         "direct: steps of ensembles, too",
-        "gateway/delivery/direct/router.py",
+        "gateway/delivery/direct/path.py",
         "plain = not job.later and not job.ensemble",
         "plain = not job.later",
-        DISPATCH + "test_all_that_is_more_than_a_request_is_queued",
+        ROUTER + "test_all_that_is_more_than_a_request_is_queued",
     ),
     Mutant(
         "direct: workers elsewhere, too",
-        "gateway/delivery/direct/router.py",
+        "gateway/delivery/direct/path.py",
         "and worker.memory_domain == self._domain",
         "and True",
-        DISPATCH + "test_who_is_not_beside_the_gateway_has_the_queue",
+        ROUTER + "test_who_is_not_beside_the_gateway_has_the_queue",
     ),
     Mutant(
         "direct: a worker at work takes more",
@@ -121,10 +121,10 @@ HANDED_OVER = [
     ),
     Mutant(
         "direct: statistics are read before they are there",
-        "gateway/delivery/direct/router.py",
-        "await asyncio.gather(*(lane.noted() for lane in self.lanes.values()))",
+        "gateway/delivery/direct/path.py",
+        "await asyncio.gather(*(connection.noted() for connection in self.connections.values()))",
         "pass",
-        DISPATCH + "test_statistics_wait_for_what_workers_have_ended",
+        ROUTER + "test_statistics_wait_for_what_workers_have_ended",
     ),
     Mutant(
         "direct: what was computed on another request's bytes is delivered",

@@ -79,15 +79,15 @@ SHARED_REPLIES = [
     Mutant(
         "shared: a gateway does not ask whether it must lead now",
         "gateway/replies/shared.py",
-        "self._join(answered)\n        await answer\n",
-        "answered(None)\n        await answer\n",
+        "self._join(on_outcome)\n        await answer\n",
+        "on_outcome(None)\n        await answer\n",
         GATEWAYS + "test_a_follower_leads_when_its_leader_brought_no_job",
     ),
     Mutant(
         "shared: whoever leads next makes another job",
         "gateway/replies/shared.py",
         "id=lead.job,",
-        "id=self._sharing._pending.next_id(),",
+        "id=self._sharing._next_id(),",
         GATEWAYS + "test_a_follower_leads_when_its_leader_brought_no_job",
     ),
     Mutant(
@@ -152,7 +152,7 @@ SEQUENCE_TURNS = [
     Mutant(
         "a sequence: a gateway sends a request before the one ahead of it is in",
         "gateway/delivery/sequence_order.py",
-        "if line[0][0] is who:",
+        "if next(iter(sends)) == job.id:",
         "if True:",
         "tests/pure/gateway/requests/test_sequence_requests.py::test_each_waits_until_the_one_before_it_is_in",
     ),
@@ -237,18 +237,16 @@ LENT_PAYLOADS = [
     ),
     Mutant(
         "lending: what a worker cannot read is told to the client",
-        "gateway/delivery/pending.py",
-        "elif reply.code is Code.DATA_LOSS and pending.loan is not None:",
-        "elif False:",
+        "gateway/delivery/router.py",
+        "if code is not Code.DATA_LOSS or not self._lender.has_lent(job.id):",
+        "if True:",
         LENDING + "test_a_worker_that_cannot_read_has_the_request_sent",
     ),
     Mutant(
         "lending: places are never free again",
-        "gateway/delivery/pending.py",
-        """        if pending.loan is not None:
-            self._lender.take_back(pending.loan)
-        if job.turn""",
-        "        if job.turn",
+        "gateway/delivery/router.py",
+        "        self._lender.take_back(job.id)\n",
+        "",
         LENDING + "test_a_large_request_is_lent_while_it_waits",
     ),
     Mutant(

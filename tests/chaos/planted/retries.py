@@ -3,7 +3,7 @@
 from chaos.planted.fault import Mutant
 
 RETRY = "tests/pure/kernel/test_retry.py::"
-DISPATCH = "tests/redis/delivery/test_router.py::"
+ROUTER = "tests/redis/delivery/test_router.py::"
 
 FAILURES = [
     Mutant(
@@ -15,17 +15,17 @@ FAILURES = [
     ),
     Mutant(
         "failure: a job that cannot be sent is waited for",
-        "gateway/delivery/pending.py",
-        "            answered(error)\n\n    def _send",
-        "            raise\n\n    def _send",
+        "gateway/delivery/submission.py",
+        "            on_outcome(error)\n\n    def end",
+        "            raise\n\n    def end",
         "tests/redis/delivery/test_pending.py::test_a_request_that_cannot_be_sent_again_fails_alone",
     ),
     Mutant(
-        "failure: a lane has jobs that it could not take",
+        "failure: a worker has jobs that it could not take",
         "gateway/delivery/direct/worker_connections.py",
         "        self._transport.writelines(packed_jobs(taken))\n        self._handed |= handed\n",
         "        self._handed |= handed\n        self._transport.writelines(packed_jobs(taken))\n",
-        DISPATCH + "test_a_job_that_cannot_be_sent_leaves_nothing_behind",
+        ROUTER + "test_a_job_that_cannot_be_sent_leaves_nothing_behind",
     ),
     Mutant(
         "failure: an error keeps the frames that it came through",
@@ -35,10 +35,10 @@ FAILURES = [
         "tests/pure/workers/run/test_execution.py::test_a_batch_that_failed_is_held_by_nobody",
     ),
     Mutant(
-        "failure: a shared reply's door keeps its request",
-        "gateway/delivery/pending.py",
-        "        pending.door = self._door\n",
-        "",
+        "failure: a shared reply's job keeps its request",
+        "gateway/replies/shared.py",
+        "and the payload.\n        self._on_outcome = _ignored\n",
+        "and the payload.\n",
         "tests/redis/delivery/test_failed_requests.py",
     ),
     Mutant(

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 from fuzz import mutations
 from fuzz.engine import Target
 
-from penstock.gateway.delivery.direct.worker_connections import Direct, Lane
+from penstock.gateway.delivery.direct.worker_connections import (
+    DirectJob,
+    WorkerConnection,
+)
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.types import NewJob
@@ -66,13 +69,15 @@ REF = StageRef("m", 1, 0)
 
 def gateway(data):
     ended = []
-    lane = Lane("gateway", ended.append, ended.extend, ended.extend, lambda: None)
-    lane._transport = Transport()
-    jobs = [Direct(NewJob(f"j{i}", "g", REF, 0, 1, 1000, 0, b"p"), QueueLimits(9, 9), print)
-            for i in range(4)]  # fmt: skip
-    lane.hand(jobs)
-    fed(lane, data)
-    lane.connection_lost(None)
+    connection = WorkerConnection("gateway", ended.extend, ended.extend, lambda: None)
+    connection._transport = Transport()
+    jobs = [
+        DirectJob(NewJob(f"j{i}", "g", REF, 0, 1, 1000, 0, b"p"), QueueLimits(9, 9), ended.append)
+        for i in range(4)
+    ]
+    connection.hand(jobs)
+    fed(connection, data)
+    connection.connection_lost(None)
     # Each job has ended once, or is left once.
     assert len(ended) == len(jobs)
 

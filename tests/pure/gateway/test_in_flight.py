@@ -7,25 +7,25 @@ import sys
 import pytest
 
 from penstock.clock import Deadline
-from penstock.gateway.in_flight import Begun, all_sent
+from penstock.gateway.in_flight import InFlight, all_sent
 
 
 async def test_what_has_begun_is_waited_for_and_what_begins_later_is_not():
-    begun, may_end, seen = Begun(), asyncio.Event(), []
+    in_flight, may_end, seen = InFlight(), asyncio.Event(), []
 
     async def answer(name):
-        begun.add()
+        in_flight.add()
         await may_end.wait()
         seen.append(name)
 
     first = asyncio.create_task(answer("first"))
     await asyncio.sleep(0)
-    ending = asyncio.create_task(begun.end(60))
+    ending = asyncio.create_task(in_flight.end(60))
     await asyncio.sleep(0)
     never = asyncio.Event()
 
     async def begin_later():
-        begun.add()
+        in_flight.add()
         await never.wait()
 
     later = asyncio.create_task(begin_later())
@@ -41,10 +41,10 @@ async def test_what_has_begun_is_waited_for_and_what_begins_later_is_not():
 
 
 async def test_what_takes_too_long_is_cancelled():
-    begun, cleaned = Begun(), []
+    in_flight, cleaned = InFlight(), []
 
     async def answer():
-        begun.add()
+        in_flight.add()
         try:
             await asyncio.sleep(3600)
         finally:
@@ -53,14 +53,14 @@ async def test_what_takes_too_long_is_cancelled():
     task = asyncio.create_task(answer())
     await asyncio.sleep(0)
 
-    assert await begun.end(0.01) == 1
+    assert await in_flight.end(0.01) == 1
     assert task.cancelled()
     assert cleaned == [True]
-    assert await begun.end(0.01) == 0
+    assert await in_flight.end(0.01) == 0
 
 
 async def test_nothing_begun_is_no_wait():
-    assert await Begun().end(3600) == 0
+    assert await InFlight().end(3600) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")

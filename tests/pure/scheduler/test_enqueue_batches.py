@@ -7,11 +7,11 @@ import pytest
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.enqueue_batches import (
-    LOT_BYTES,
+    BATCH_BYTES,
     PATIENCE_S,
     SHARE,
+    BatchKey,
     Gathering,
-    Line,
     put_apart,
 )
 from penstock.scheduler.jobs.types import NewJob
@@ -34,9 +34,9 @@ class Calls:
         assert {one.ref for one, _ in entries} == {line.ref}
         self.ids.append([one.id for one, _ in entries])
 
-    def add(self, *jobs, crowd):
+    def add(self, *jobs, in_flight):
         for one in jobs:
-            self.gathering.add(one, QueueLimits(), lambda _: None, crowd)
+            self.gathering.add(one, QueueLimits(), lambda _: None, in_flight)
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ async def turn():
 
 
 async def test_whoever_is_alone_leaves_at_once(calls):
-    calls.add(job("a"), crowd=1)
+    calls.add(job("a"), in_flight=1)
 
     assert calls.ids == [["a"]]
 
 
 async def test_who_was_waiting_leaves_with_who_is_alone_now(calls):
-    calls.add(job("a"), crowd=1000)
-    calls.add(job("b"), crowd=1)
+    calls.add(job("a"), in_flight=1000)
+    calls.add(job("b"), in_flight=1)
 
     await asyncio.sleep(2 * PATIENCE_S)
 
@@ -65,7 +65,7 @@ async def test_who_was_waiting_leaves_with_who_is_alone_now(calls):
 
 
 async def test_jobs_of_one_turn_leave_together(calls):
-    calls.add(job("a"), job("b"), job("c"), crowd=3)
+    calls.add(job("a"), job("b"), job("c"), in_flight=3)
 
     await turn()
 
@@ -73,19 +73,19 @@ async def test_jobs_of_one_turn_leave_together(calls):
 
 
 async def test_a_lot_waits_for_its_share_of_the_crowd(calls):
-    crowd = 3 * SHARE
-    calls.add(job("a"), job("b"), crowd=crowd)
+    in_flight = 3 * SHARE
+    calls.add(job("a"), job("b"), in_flight=in_flight)
     await turn()
     assert calls.ids == []
 
-    calls.add(job("c"), crowd=crowd)
+    calls.add(job("c"), in_flight=in_flight)
     await turn()
 
     assert calls.ids == [["a", "b", "c"]]
 
 
 async def test_a_lot_leaves_after_a_while_in_any_case(calls):
-    calls.add(job("a"), crowd=1000)
+    calls.add(job("a"), in_flight=1000)
 
     async with asyncio.timeout(1000 * PATIENCE_S):
         while not calls.ids:
@@ -95,7 +95,7 @@ async def test_a_lot_leaves_after_a_while_in_any_case(calls):
 
 
 async def test_large_payloads_do_not_wait_for_each_other(calls):
-    calls.add(job("a", payload=bytes(LOT_BYTES)), crowd=1000)
+    calls.add(job("a", payload=bytes(BATCH_BYTES)), in_flight=1000)
 
     await turn()
 
@@ -103,7 +103,7 @@ async def test_large_payloads_do_not_wait_for_each_other(calls):
 
 
 async def test_each_queue_has_its_own_calls(calls):
-    calls.add(job("a"), job("b", OTHER), job("c"), crowd=3)
+    calls.add(job("a"), job("b", OTHER), job("c"), in_flight=3)
 
     await turn()
 
@@ -111,7 +111,7 @@ async def test_each_queue_has_its_own_calls(calls):
 
 
 async def test_a_job_that_is_taken_back_does_not_leave(calls):
-    calls.add(job("a"), job("b"), crowd=2)
+    calls.add(job("a"), job("b"), in_flight=2)
 
     assert calls.gathering.remove("a")
     assert not calls.gathering.remove("unknown")
@@ -123,11 +123,11 @@ async def test_a_job_that_is_taken_back_does_not_leave(calls):
 
 
 async def test_a_lot_that_is_emptied_makes_no_call(calls):
-    calls.add(job("a"), crowd=2)
+    calls.add(job("a"), in_flight=2)
     calls.gathering.remove("a")
 
     await turn()
-    calls.add(job("b"), crowd=2)
+    calls.add(job("b"), in_flight=2)
     await turn()
 
     assert calls.ids == [["b"]]
@@ -147,7 +147,7 @@ def test_only_the_job_that_cannot_be_sent_is_told():
         (job(id_), lambda error, id_=id_: told.append((id_, str(error))))
         for id_ in ("a", "wrong", "b")
     ]
-    put_apart(send, Line(FIRST, "gateway", QueueLimits(), ""), entries)
+    put_apart(send, BatchKey(FIRST, "gateway", QueueLimits(), ""), entries)
 
     assert sent == ["a", "b"]
     assert told == [("wrong", "no room for its numbers")]

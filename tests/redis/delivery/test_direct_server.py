@@ -37,7 +37,7 @@ async def test_requests_of_a_gateway_beside_it_come_straight_once_it_is_known_to
             body = await gateway.ask(f"job-{asked}", payload=payload(asked))
             assert values(body) == [2 * asked]
             # As clients read them: what has been answered is counted.
-            (found,) = await gateway.dispatch.statistics([((FIRST.model, FIRST.version), False)])
+            (found,) = await gateway.router.statistics([((FIRST.model, FIRST.version), False)])
             assert found["accepted"] == found["success_count"] == asked
             return found.get("direct", 0) > 10
 

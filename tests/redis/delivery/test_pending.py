@@ -8,7 +8,9 @@ from support.probe import LONG_MS, UNLIMITED, Probe, job
 from support.waiting import until
 
 from penstock.errors import Code, TurnLost
+from penstock.gateway.delivery.job_sink import JobSink
 from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.failures import failure_of
 from penstock.models.sequencing import SequenceTerms
 from penstock.scheduler.jobs.queue import open_queue
@@ -23,8 +25,8 @@ async def test_a_turn_whose_answer_is_lost_must_not_come_again(redis_url):
     async with Links(redis_url) as links:
         probe = Probe(links, await open_queue(links))
         # Nobody reads its replies, as if they had gone with the store's memory.
-        pending = PendingTable(probe.queue, "gateway-1")
-        sweeping = asyncio.create_task(pending.sweep_regularly())
+        pending = PendingTable(probe.queue, "gateway-1", JobRouter(probe.queue))
+        running = asyncio.create_task(pending.run())
         turn = Turn("i7", starts=True, ends=False, terms=TERMS)
         answer = asyncio.create_task(pending.answer_to(job("turn", turn=turn), UNLIMITED))
         lease = await until(lambda: _claimed(probe))
@@ -33,8 +35,8 @@ async def test_a_turn_whose_answer_is_lost_must_not_come_again(redis_url):
         with pytest.raises(TurnLost, match="start the sequence again") as lost:
             await asyncio.wait_for(answer, 20)
 
-        sweeping.cancel()
-        await asyncio.gather(sweeping, return_exceptions=True)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
     assert failure_of(lost.value)[::2] == (Code.ABORTED, None)
 
 
@@ -50,7 +52,7 @@ async def test_the_youngest_of_a_crowd_is_asked_for_too(redis_url):
 
         await until(lambda: probe.command("EXISTS", probe.keys.jobs + last), 20)
 
-        assert pending.tally._counts["digits", 1]["resubmitted"] == 1
+        assert pending.counters._counts["digits", 1]["resubmitted"] == 1
 
 
 async def test_all_of_a_crowd_is_queued_again_after_a_loss(redis_url):
@@ -64,8 +66,8 @@ async def test_all_of_a_crowd_is_queued_again_after_a_loss(redis_url):
 async def crowd(links):
     """A gateway whose many requests wait, and nobody works."""
     probe = Probe(links, await open_queue(links))
-    pending = PendingTable(probe.queue, "gateway-1")
-    sweeping = asyncio.create_task(pending.sweep_regularly())
+    pending = PendingTable(probe.queue, "gateway-1", JobRouter(probe.queue))
+    running = asyncio.create_task(pending.run())
     # The latest deadline is the last one's.
     jobs = [job(pending.next_id(), ttl_ms=LONG_MS + 100 * i) for i in range(CROWD)]
     answers = [asyncio.create_task(pending.answer_to(one, UNLIMITED)) for one in jobs]
@@ -73,9 +75,9 @@ async def crowd(links):
     try:
         yield probe, pending
     finally:
-        for task in (sweeping, *answers):
+        for task in (running, *answers):
             task.cancel()
-        await asyncio.gather(sweeping, *answers, return_exceptions=True)
+        await asyncio.gather(running, *answers, return_exceptions=True)
         await pending.close()
 
 
@@ -83,17 +85,17 @@ async def _all_wait(probe):
     return len(await probe.waiting()) == CROWD
 
 
-class Faulty:
-    """A door that takes a job once, forgets it, and fails when it comes again."""
+class Faulty(JobSink):
+    """Takes a job once, forgets it, and fails when it comes again."""
 
     def __init__(self):
         self.taken = 0
 
-    def submit(self, job, limits, answered, crowd=2):  # noqa: ARG002 - a door's
+    def submit(self, job, limits, on_outcome, in_flight=2):  # noqa: ARG002 - a sink's
         self.taken += 1
         if self.taken > 1:
             raise ValueError("it cannot be sent")
-        answered(None)
+        on_outcome(None)
 
     async def state(self, *_):
         return None
@@ -103,18 +105,19 @@ class Faulty:
 
 
 async def test_a_request_that_cannot_be_sent_again_fails_alone(redis_url):
-    """The sweep that sends it goes on with the others."""
+    """Whoever sends it goes on with the others."""
     async with Links(redis_url) as links:
-        pending = PendingTable(await open_queue(links), "gateway-1")
-        sweeping = asyncio.create_task(pending.sweep_regularly())
-        asked = (pending.answer_to(job(id_), UNLIMITED, door=Faulty()) for id_ in ("a", "b"))
+        queue = await open_queue(links)
+        pending = PendingTable(queue, "gateway-1", JobRouter(queue))
+        running = asyncio.create_task(pending.run())
+        asked = (pending.answer_to(job(id_), UNLIMITED, sink=Faulty()) for id_ in ("a", "b"))
         answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
 
         assert [str(answer) for answer in answers] == ["it cannot be sent"] * 2
         assert (len(pending), pending.refs()) == (0, [])
-        assert not sweeping.done()
-        sweeping.cancel()
-        await asyncio.gather(sweeping, return_exceptions=True)
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def _claimed(probe):

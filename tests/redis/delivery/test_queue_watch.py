@@ -11,6 +11,7 @@ from support.waiting import until
 
 from penstock.clock import monotonic
 from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.limits.queue_watch import QueueWatch
 from penstock.gateway.models.catalog import Catalog
 from penstock.models.refs import StageRef
@@ -37,7 +38,7 @@ def seen(*states):
 @pytest.fixture
 async def waiting(probe):
     """A gateway's queue watch, its catalog, and ten of its requests that wait."""
-    catalog, pending = Catalog(), PendingTable(probe.queue, "gateway-1")
+    catalog, pending = Catalog(), PendingTable(probe.queue, "gateway-1", JobRouter(probe.queue))
     catalog.update(seen(pb.WORKER_STATE_READY, pb.WORKER_STATE_READY))
     requests = [
         asyncio.create_task(pending.answer_to(job(f"{place}", ref=REF, ttl_ms=LONG_MS), UNLIMITED))
@@ -107,7 +108,10 @@ async def test_an_empty_queue_has_no_forecast(probe, waiting):
 
 async def test_nothing_is_foreseen_while_the_store_is_away(own_probe, store):
     """A forecast that was there goes, too."""
-    catalog, pending = Catalog(), PendingTable(own_probe.queue, "gateway-1")
+    catalog, pending = (
+        Catalog(),
+        PendingTable(own_probe.queue, "gateway-1", JobRouter(own_probe.queue)),
+    )
     catalog.update(seen(pb.WORKER_STATE_READY))
     queue_watch = QueueWatch(own_probe.queue, catalog, pending)
     request = asyncio.create_task(pending.answer_to(job("a", ref=REF), UNLIMITED))

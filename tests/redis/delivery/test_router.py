@@ -251,7 +251,7 @@ async def test_what_waits_is_not_asked_for_in_the_store(gateway, neighbour):
     one = await neighbour.next_job()
     second = gateway.ask("b")
     await until(lambda: len(gateway.pending) == 2)
-    states = [await gateway.dispatch.state(FIRST.model, id_) for id_ in ("a", "b", "c")]
+    states = [await gateway.router.state(FIRST.model, id_) for id_ in ("a", "b", "c")]
 
     assert states == ["leased", "waiting", None]
     neighbour.end(one)
@@ -339,7 +339,7 @@ async def test_who_is_not_beside_the_gateway_has_the_queue(gateway, changes):
         await answer
 
 
-@pytest.mark.parametrize("options", [{"direct": False}, {"domain": ""}])
+@pytest.mark.parametrize("options", [{"enabled": False}, {"domain": ""}])
 async def test_it_can_be_off_or_impossible(redis_url, options):
     async with serving(redis_url, **options) as gateway, Neighbour().listening() as one:
         gateway.knows(one.record())
@@ -359,7 +359,7 @@ async def test_a_worker_that_comes_back_is_called_again(neighbour):
 
 
 async def test_statistics_wait_for_what_workers_have_ended(gateway, neighbour):
-    reading = asyncio.create_task(gateway.dispatch.statistics([((FIRST.model, 1), False)]))
+    reading = asyncio.create_task(gateway.router.statistics([((FIRST.model, 1), False)]))
     await until(lambda: neighbour.asked)
     assert not reading.done()
     neighbour.note()
@@ -368,7 +368,7 @@ async def test_statistics_wait_for_what_workers_have_ended(gateway, neighbour):
 
 
 async def test_statistics_do_not_wait_for_a_worker_that_dies(gateway, neighbour):
-    reading = asyncio.create_task(gateway.dispatch.statistics([((FIRST.model, 1), False)]))
+    reading = asyncio.create_task(gateway.router.statistics([((FIRST.model, 1), False)]))
     await until(lambda: neighbour.asked)
     neighbour.transport.abort()
 

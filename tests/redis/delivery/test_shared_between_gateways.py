@@ -12,6 +12,7 @@ from support.processes.groups import ClusterGroup
 from support.waiting import until
 
 from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.replies.shared import KeyTerms, Sharing
 from penstock.models.refs import StageRef
@@ -31,15 +32,15 @@ class Front:
 
     def __init__(self, links, queue, name):
         self.name = name
-        self.pending = PendingTable(queue, name)
-        self._sharing = Sharing(queue, self.pending, Catalog(UNLIMITED), KeyTerms(60, MIB))
+        self.pending = PendingTable(queue, name, JobRouter(queue))
+        self._sharing = Sharing(queue, self.pending.next_id, Catalog(UNLIMITED), KeyTerms(60, MIB))
         self._reader = ReplyReader(links, queue.partitions, name, self.pending.deliver)
 
     async def __aenter__(self):
         await self._reader.attach()
         self._tasks = [
             asyncio.create_task(self._reader.run()),
-            asyncio.create_task(self.pending.sweep_regularly()),
+            asyncio.create_task(self.pending.run()),
         ]
         return self
 
@@ -51,8 +52,8 @@ class Front:
     def ask(self, shared, ref=FIRST, payload=b"input"):
         """A request with part in *shared*; the task that waits for its reply."""
         one = job(self.pending.next_id(), gateway=self.name, ref=ref, payload=payload)
-        one, door = self._sharing.opened(one, shared)
-        return asyncio.create_task(self.pending.answer_to(one, UNLIMITED, door=door))
+        one, sink = self._sharing.opened(one, shared)
+        return asyncio.create_task(self.pending.answer_to(one, UNLIMITED, sink=sink))
 
 
 class Scene:

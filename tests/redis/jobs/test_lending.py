@@ -9,6 +9,7 @@ from support.waiting import until
 from penstock.errors import Code, JobFailed
 from penstock.gateway.delivery.lending import AVOIDED_S, Lender
 from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.delivery.router import JobRouter
 from penstock.models.sequencing import SequenceTerms
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
@@ -80,12 +81,12 @@ class Waiting:
 async def waiting(redis_url, lender):
     async with Links(redis_url) as links:
         queue = await open_queue(links)
-        pending = PendingTable(queue, "gateway-1", lender=lender)
+        pending = PendingTable(queue, "gateway-1", JobRouter(queue, lender=lender))
         replies = ReplyReader(
             links, queue.partitions, "gateway-1", pending.deliver, pending.deliver_chunk
         )
         await replies.attach()
-        tasks = [asyncio.create_task(replies.run()), asyncio.create_task(pending.sweep_regularly())]
+        tasks = [asyncio.create_task(replies.run()), asyncio.create_task(pending.run())]
         yield Waiting(Probe(links, queue), pending)
         for task in tasks:
             task.cancel()
@@ -105,7 +106,7 @@ async def test_a_large_request_is_lent_while_it_waits(waiting, lender):
     assert await answer == LARGE + b"!"
     assert lender.lent_bytes == 0
     # Its place is free again: the largest that there may be fits.
-    assert lender.lend(job("b", payload=b"x" * ((1 << 20) - 8))) is not None
+    assert lender.lend(job("b", payload=b"x" * ((1 << 20) - 8))).lent_bytes
 
 
 async def test_a_small_request_goes_through_the_store(waiting, lender):
@@ -132,7 +133,7 @@ async def test_a_worker_that_cannot_read_has_the_request_sent(waiting, lender):
     assert await answer == LARGE + b"!"
     # Nothing more is lent to that stage for a while, whatever the registry says.
     lender.update(snapshot((HERE, READY)))
-    assert lender.lend(job("b", payload=LARGE)) is None
+    assert not lender.lend(job("b", payload=LARGE)).lent_bytes
 
 
 async def test_another_loss_of_data_is_told(waiting):
@@ -156,34 +157,34 @@ async def test_another_loss_of_data_is_told(waiting):
 def test_nothing_is_lent_unless_all_ready_workers_are_neighbours(lender, workers):
     lender.update(snapshot(*workers))
 
-    assert lender.lend(job("a", payload=LARGE)) is None
+    assert not lender.lend(job("a", payload=LARGE)).lent_bytes
 
 
 def test_a_worker_that_is_not_ready_does_not_matter(lender):
     lender.update(snapshot((HERE, READY), ("elsewhere", LOADING)))
 
-    assert lender.lend(job("a", payload=LARGE)) is not None
+    assert lender.lend(job("a", payload=LARGE)).lent_bytes
 
 
 def test_a_dead_worker_does_not_count(lender):
     lender.update(snapshot((HERE, READY), live=False))
 
-    assert lender.lend(job("a", payload=LARGE)) is None
+    assert not lender.lend(job("a", payload=LARGE)).lent_bytes
 
 
 def test_turns_of_sequences_are_not_lent(lender):
     lender.update(snapshot((HERE, READY)))
     turn = Turn("i7", starts=True, ends=False, terms=SequenceTerms(9, LONG_MS, b""))
 
-    assert lender.lend(job("a", payload=LARGE, turn=turn)) is None
+    assert not lender.lend(job("a", payload=LARGE, turn=turn)).lent_bytes
 
 
 def test_what_does_not_fit_any_more_goes_through_the_store(lender):
     lender.update(snapshot((HERE, READY)))
     loans = [lender.lend(job(f"{place}", payload=LARGE)) for place in range(16)]
 
-    assert loans[0] is not None
-    assert loans[-1] is None
+    assert loans[0].lent_bytes
+    assert not loans[-1].lent_bytes
 
 
 @pytest.mark.parametrize("settings", [{"most_bytes": 0}, {"most_bytes": 1 << 20, "domain": ""}])
@@ -191,7 +192,7 @@ def test_lending_can_be_off_or_impossible(settings):
     lender = Lender(**settings)
     lender.update(snapshot((HERE, READY), ("", READY)))
 
-    assert lender.lend(job("a", payload=LARGE)) is None
+    assert not lender.lend(job("a", payload=LARGE)).lent_bytes
 
 
 def test_a_stage_is_tried_again_after_a_while():
@@ -203,5 +204,5 @@ def test_a_stage_is_tried_again_after_a_while():
 
     lender.update(snapshot((HERE, READY)))
 
-    assert lender.lend(job("a", payload=LARGE)) is not None
+    assert lender.lend(job("a", payload=LARGE)).lent_bytes
     lender.close()

@@ -9,15 +9,15 @@ from penstock.protos.cluster_pb2_grpc import ClusterStub
 
 async def test_a_version_that_is_unloaded_meanwhile_is_told_as_it_was(redis_url):
     async with serving(redis_url) as front:
-        dispatch = front.gateway.dispatch
-        counted = dispatch.statistics
+        router = front.gateway.router
+        counted = router.statistics
 
         async def while_unloading(wanted):
             found = await counted(wanted)
             front.gateway.catalog.update(snapshot())
             return found
 
-        dispatch.statistics = while_unloading
+        router.statistics = while_unloading
         answer = await ClusterStub(front.channel).Status(cluster_pb2.StatusRequest(), timeout=20)
 
     assert [(one.model, one.state) for one in answer.versions] == [("digits", "READY")]

@@ -8,9 +8,10 @@ from support.probe import FIRST, UNLIMITED, Probe, job
 from support.waiting import until
 
 from penstock.errors import Code
-from penstock.gateway.delivery.direct.router import Dispatch
+from penstock.gateway.delivery.direct.path import DirectPath
 from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.pending import PendingTable
+from penstock.gateway.delivery.router import JobRouter
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.registry.snapshot import Snapshot
@@ -112,21 +113,22 @@ class Neighbour(asyncio.Protocol):
 class Gateway:
     """A gateway's requests, without its gRPC server."""
 
-    def __init__(self, probe, dispatch, pending, lender, clock):
+    def __init__(self, probe, direct, router, pending, lender, clock):
         self.probe = probe
-        self.dispatch = dispatch
+        self.direct = direct
+        self.router = router
         self.pending = pending
         self.lender = lender
         self.clock = clock
 
     def knows(self, *workers):
-        self.dispatch.update(knowing(*workers))
+        self.direct.update(knowing(*workers))
         self.lender.update(knowing(*workers))
 
     async def has_room(self):
-        """Wait until each worker that it has a lane to has room."""
-        lanes = self.dispatch.lanes
-        await until(lambda: lanes and all(lane.room for lane in lanes.values()))
+        """Wait until each worker that it is connected with has room."""
+        connections = self.direct.connections
+        await until(lambda: connections and all(one.room for one in connections.values()))
 
     def ask(self, id_, **changes):
         return asyncio.create_task(self.pending.answer_to(job(id_, **changes), UNLIMITED))
@@ -161,14 +163,14 @@ async def serving(url, **options):
     clock, lender = Clock(), Lender(1 << 20)
     async with Links(url) as links:
         queue = await open_queue(links)
-        dispatch = Dispatch(queue, "gateway-1", clock=clock, **options)
-        pending = PendingTable(queue, "gateway-1", lender=lender, door=dispatch, clock=clock)
-        dispatch.deliver = pending.deliver
+        direct = DirectPath(queue, "gateway-1", clock=clock, **options)
+        router = JobRouter(queue, direct, lender)
+        pending = PendingTable(queue, "gateway-1", router, clock)
         replies = ReplyReader(links, queue.partitions, "gateway-1", pending.deliver)
         await replies.attach()
-        runs = (replies.run(), pending.sweep_regularly(), dispatch.run())
+        runs = (replies.run(), pending.run(), direct.run())
         tasks = [asyncio.create_task(run) for run in runs]
-        yield Gateway(Probe(links, queue), dispatch, pending, lender, clock)
+        yield Gateway(Probe(links, queue), direct, router, pending, lender, clock)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

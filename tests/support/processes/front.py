@@ -68,7 +68,7 @@ async def serving(url, *, text="max_batch_size: 8", **settings):
         port = bind(server, "127.0.0.1", 0)
         await server.start()
         await gateway.replies.attach()
-        runs = (gateway.replies.run(), gateway.pending.sweep_regularly())
+        runs = (gateway.replies.run(), gateway.pending.run())
         tasks = [asyncio.create_task(run) for run in runs]
         async with grpc.aio.insecure_channel(
             f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1)]

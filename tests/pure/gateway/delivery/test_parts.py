@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from penstock.gateway.delivery.parts import Inbox, ReplyBroken
+from penstock.gateway.delivery.parts import PartsInOrder, ReplyBroken
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.types import PARTS, Chunk
 from penstock.scheduler.replies.chunks import MOST_AHEAD, MOST_BYTES_AHEAD
@@ -28,91 +28,91 @@ async def end():
 
 
 @pytest.fixture
-def inbox():
-    return Inbox()
+def parts():
+    return PartsInOrder()
 
 
-async def drained(inbox, end):
+async def drained(parts, end):
     found = []
-    while (body := await inbox.next(end)) is not None:
+    while (body := await parts.next(end)) is not None:
         found.append(body)
-        inbox.passed(body)
+        parts.passed(body)
     return found
 
 
-async def test_parts_are_passed_on_once_in_order(inbox, end):
+async def test_parts_are_passed_on_once_in_order(parts, end):
     for index in (1, 2, 1, 2, 3, 3):
-        inbox.put(part(index))
+        parts.put(part(index))
     end.set_result(b"")
 
-    assert await drained(inbox, end) == [b"body-1", b"body-2", b"body-3"]
+    assert await drained(parts, end) == [b"body-1", b"body-2", b"body-3"]
 
 
-async def test_a_reply_waits_for_what_comes(inbox, end):
-    end.add_done_callback(inbox.wake)
-    waiting = asyncio.ensure_future(drained(inbox, end))
+async def test_a_reply_waits_for_what_comes(parts, end):
+    end.add_done_callback(parts.wake)
+    waiting = asyncio.ensure_future(drained(parts, end))
     await asyncio.sleep(0)
-    inbox.put(part(1))
+    parts.put(part(1))
     await asyncio.sleep(0)
     end.set_result(b"")
 
     assert await waiting == [b"body-1"]
 
 
-def test_a_part_that_is_missing_breaks_the_reply(inbox):
-    inbox.put(part(1))
+def test_a_part_that_is_missing_breaks_the_reply(parts):
+    parts.put(part(1))
 
     with pytest.raises(ReplyBroken, match="lost"):
-        inbox.put(part(3))
+        parts.put(part(3))
 
 
-def test_the_last_part_must_come_again_as_it_was(inbox):
-    inbox.put(part(1))
-    inbox.put(part(2))
+def test_the_last_part_must_come_again_as_it_was(parts):
+    parts.put(part(1))
+    parts.put(part(2))
     # Each digest tells of all parts before: what differs earlier is seen here.
-    inbox.put(part(1, digest=b"other"))
+    parts.put(part(1, digest=b"other"))
 
     with pytest.raises(ReplyBroken, match="differs"):
-        inbox.put(part(2, digest=b"other"))
+        parts.put(part(2, digest=b"other"))
 
 
-def test_an_end_that_counts_other_parts_breaks_the_reply(inbox):
-    inbox.put(part(1))
-    inbox.put(part(2))
+def test_an_end_that_counts_other_parts_breaks_the_reply(parts):
+    parts.put(part(1))
+    parts.put(part(2))
 
     with pytest.raises(ReplyBroken, match="ended after 1 parts, but 2 were sent"):
-        inbox.end(end_of(1))
+        parts.end(end_of(1))
 
 
-def test_the_end_keeps_what_clients_know_and_nothing_else(inbox):
-    inbox.put(part(1))
+def test_the_end_keeps_what_clients_know_and_nothing_else(parts):
+    parts.put(part(1))
 
-    found = pb.ModelInferResponse.FromString(inbox.end(end_of(1)))
+    found = pb.ModelInferResponse.FromString(parts.end(end_of(1)))
 
     assert found == pb.ModelInferResponse(id="mine", model_name="m", model_version="1")
 
 
-async def test_the_worker_hears_before_it_must_wait(inbox, end):
+async def test_the_worker_hears_before_it_must_wait(parts, end):
     told = []
     for index in range(1, 4 * MOST_AHEAD + 1):
-        inbox.put(part(index))
-        if inbox.passed(await inbox.next(end)):
-            told.append(inbox.passed_on)
+        parts.put(part(index))
+        if parts.passed(await parts.next(end)):
+            told.append(parts.passed_on)
 
     assert told[0] < MOST_AHEAD
     assert max(b - a for a, b in itertools.pairwise(told)) < MOST_AHEAD
 
 
-async def test_the_worker_hears_sooner_of_large_parts(inbox, end):
-    inbox.put(part(1, body=bytes(MOST_BYTES_AHEAD)))
+async def test_the_worker_hears_sooner_of_large_parts(parts, end):
+    parts.put(part(1, body=bytes(MOST_BYTES_AHEAD)))
 
-    assert inbox.passed(await inbox.next(end))
-    assert (inbox.passed_on, inbox.passed_bytes) == (1, MOST_BYTES_AHEAD)
+    assert parts.passed(await parts.next(end))
+    assert (parts.passed_on, parts.passed_bytes) == (1, MOST_BYTES_AHEAD)
 
 
-def test_the_worker_hears_while_parts_come_again_that_are_not_passed_on(inbox):
+def test_the_worker_hears_while_parts_come_again_that_are_not_passed_on(parts):
     """A store that forgot the job does not know what was passed on, either."""
     for index in range(1, MOST_AHEAD + 1):
-        inbox.put(part(index))
+        parts.put(part(index))
 
-    assert any(inbox.put(part(index)) for index in range(1, MOST_AHEAD + 1))
+    assert any(parts.put(part(index)) for index in range(1, MOST_AHEAD + 1))

@@ -6,7 +6,7 @@ import pytest
 
 from penstock.clock import Deadline
 from penstock.errors import DeadlineExceeded
-from penstock.gateway.delivery.reply_order import Order
+from penstock.gateway.delivery.reply_order import ReplyOrder
 
 
 class Line:
@@ -14,7 +14,7 @@ class Line:
 
     def __init__(self, count):
         loop = asyncio.get_running_loop()
-        order = Order()
+        order = ReplyOrder()
         self.left = []
         self.answers = [loop.create_future() for _ in range(count)]
         self.tasks = [
@@ -93,7 +93,7 @@ async def test_who_leaves_while_its_answer_waits_lets_nobody_overtake_either(lin
 
 
 async def test_nobody_waits_for_those_before_beyond_its_own_deadline():
-    order, loop = Order(), asyncio.get_running_loop()
+    order, loop = ReplyOrder(), asyncio.get_running_loop()
     slow, quick = loop.create_future(), loop.create_future()
     first = asyncio.create_task(order.keep(slow, Deadline.after(600)))
     await asyncio.sleep(0)

@@ -8,7 +8,7 @@ from support.waiting import until
 
 from penstock.errors import DeadlineExceeded
 from penstock.gateway.fronts.grpc.calls import Calls
-from penstock.gateway.in_flight import Begun
+from penstock.gateway.in_flight import InFlight
 from penstock.gateway.limits.memory import GatewayFull
 from penstock.gateway.limits.unread import UnreadReplies
 
@@ -53,7 +53,9 @@ def memory():
 
 @pytest.fixture
 def calls(memory):
-    return Calls(memory, Begun(), UnreadReplies(1 << 20, lambda _: False), most=3, patience_s=0.3)
+    return Calls(
+        memory, InFlight(), UnreadReplies(1 << 20, lambda _: False), most=3, patience_s=0.3
+    )
 
 
 async def reading(calls, *, many=1, **how):

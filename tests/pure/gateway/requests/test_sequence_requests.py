@@ -1,16 +1,17 @@
 """Requests of sequences at the gateway: what each is part of, and in which order they go in."""
 
 import struct
-from collections import defaultdict
 
 import pytest
 from support.clients.infer_requests import ask, zeros
+from support.probe import job
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.delivery.sequence_order import Turns
+from penstock.gateway.delivery.sequence_order import SequenceOrder
 from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.models.sequencing import Control, SequencePlan, SequenceTerms
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
+from penstock.scheduler.jobs.types import Turn
 
 TERMS = SequenceTerms(4, 1000, b"")
 
@@ -110,58 +111,69 @@ def test_an_id_that_the_model_cannot_hold_is_refused(datatype, given):
         told(plan(corrid(datatype)), request(given))
 
 
-class Entrance:
-    """Turns, and what was sent."""
+class Accepting:
+    """A queue that says of a job that it was accepted when its test does."""
 
     def __init__(self):
-        self.turns = Turns()
+        self.order = SequenceOrder(self)
         self.sent = []
-        self._people = defaultdict(object)
+        self._on_outcome = {}
 
-    def enter(self, who, sequence="s"):
-        self.turns.enter(sequence, self._people[who], lambda: self.sent.append(who))
+    def submit(self, job, limits, answered, in_flight):
+        del limits, in_flight
+        self.sent.append(job.id)
+        self._on_outcome[job.id] = answered
 
-    def leave(self, who, sequence="s"):
-        self.turns.leave(sequence, self._people[who])
+    def enter(self, id_, sequence="s"):
+        self.order.submit(self._job(id_, sequence), None, lambda _: None)
+
+    def accept(self, id_):
+        self._on_outcome[id_](None)
+
+    def give_up(self, id_, sequence="s"):
+        self.order.leave(self._job(id_, sequence))
+
+    def _job(self, id_, sequence):
+        return job(id_, turn=Turn(sequence, starts=False, ends=False, terms=TERMS))
 
 
 def test_each_waits_until_the_one_before_it_is_in():
-    door = Entrance()
+    queue = Accepting()
     for who in "abc":
-        door.enter(who)
-    assert door.sent == ["a"]
+        queue.enter(who)
+    assert queue.sent == ["a"]
 
-    door.leave("a")
-    assert door.sent == ["a", "b"]
-    door.leave("b")
-    door.leave("c")
-    assert door.sent == ["a", "b", "c"]
-    assert len(door.turns) == 0
+    queue.accept("a")
+    assert queue.sent == ["a", "b"]
+    queue.accept("b")
+    queue.accept("c")
+    assert queue.sent == ["a", "b", "c"]
+    assert len(queue.order) == 0
 
 
 def test_only_the_first_is_sent_again():
-    door = Entrance()
+    queue = Accepting()
     for who in "aba":
-        door.enter(who)
-    door.enter("b")
+        queue.enter(who)
+    queue.enter("b")
 
-    assert door.sent == ["a", "a"]
+    assert queue.sent == ["a", "a"]
 
 
 def test_one_that_gives_up_lets_the_others_go_on():
-    door = Entrance()
+    queue = Accepting()
     for who in "abc":
-        door.enter(who)
-    door.leave("b")
-    door.leave("a")
-    door.leave("a")
+        queue.enter(who)
+    queue.give_up("b")
+    queue.accept("a")
+    queue.give_up("a")
 
-    assert door.sent == ["a", "c"]
+    assert queue.sent == ["a", "c"]
 
 
 def test_sequences_do_not_wait_for_each_other():
-    door = Entrance()
-    door.enter("a", "one")
-    door.enter("b", "other")
+    queue = Accepting()
+    queue.enter("a", "one")
+    queue.enter("b", "other")
 
-    assert door.sent == ["a", "b"]
+    assert queue.sent == ["a", "b"]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from penstock.cli.ask.inputs import Wanted, read_inputs
 from penstock.errors import ArtifactUnusable, Code, InvalidConfiguration, InvalidRequest
-from penstock.gateway.delivery.direct.worker_connections import Direct, Lane
+from penstock.gateway.delivery.direct.worker_connections import DirectJob, WorkerConnection
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.tracing import Tracing
 from penstock.loadgen.plan import Plan
@@ -56,18 +56,20 @@ class Gateway:
 
     def __init__(self):
         self.ended, self.left, self.broken = [], [], []
-        self.lane = Lane("g", self.ended.append, self.left.extend, self.broken.extend, lambda: None)
-        self.transport = self.lane._transport = Transport()
-        self.lane.hand(
-            Direct(
-                NewJob(id_, "g", StageRef("m", 1, 0), 0, 1, 1000, 0, b"p"), QueueLimits(9, 9), id
+        self.worker = WorkerConnection("g", self.left.extend, self.broken.extend, lambda: None)
+        self.transport = self.worker._transport = Transport()
+        self.worker.hand(
+            DirectJob(
+                NewJob(id_, "g", StageRef("m", 1, 0), 0, 1, 1000, 0, b"p"),
+                QueueLimits(9, 9),
+                self.ended.append,
             )
             for id_ in ("first", "second")
         )
 
     def hears(self, *parts):
-        self.lane.data_received(b"".join(parts))
-        self.lane.connection_lost(None)
+        self.worker.data_received(b"".join(parts))
+        self.worker.connection_lost(None)
 
 
 @pytest.mark.parametrize(
