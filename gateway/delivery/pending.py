@@ -290,7 +290,7 @@ class PendingTable:
     def _tell(self, pending: Pending, inbox: Inbox) -> None:
         """Let the worker hear how much of its reply has been passed on."""
         model, job = pending.job.ref.model, pending.job.id
-        telling = self._chunks.taken(model, job, inbox.passed_on, inbox.passed_bytes)
+        telling = self._chunks.ack(model, job, inbox.passed_on, inbox.passed_bytes)
         self._see_to(telling)
 
     def _submit_in_turn(self, pending: Pending, answered: Answered) -> None:

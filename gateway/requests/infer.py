@@ -40,7 +40,8 @@ from penstock.gateway.requests.shared_memory.tensors import Place, put, uses_reg
 from penstock.protos import wire
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.retry import Pushback
-from penstock.scheduler.jobs.queue import FULL, Queue
+from penstock.scheduler.jobs.enqueue import FULL
+from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.shared_replies import Shared
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.store.keys import StageRef

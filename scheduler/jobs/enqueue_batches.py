@@ -35,6 +35,7 @@ class Line(NamedTuple):
     Attributes:
         ensemble: that they are for; empty for none.
         crashed: boot id of the worker that had them from their gateway, and died; empty for none.
+        letter: entry, and job, of the dead letter that they are a retry of; None for none.
     """
 
     ref: StageRef
@@ -42,6 +43,7 @@ class Line(NamedTuple):
     limits: QueueLimits
     ensemble: str
     crashed: str = ""
+    letter: tuple[str, str] | None = None
 
 
 Send = Callable[[Line, list[Entry]], None]

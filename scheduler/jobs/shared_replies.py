@@ -137,15 +137,7 @@ class SharedReplies:
 
         link.start(
             _JOIN,
-            (
-                keys.replies + shared.owner,
-                keys.kept + shared.kind,
-                keys.kept_bytes + shared.kind,
-                f"{keys.stats}{ref.model}:{ref.version}",
-                keys.jobs,
-                keys.ended,
-                keys.replies,
-            ),
+            keys.prefix,
             (
                 shared.owner,
                 shared.digest,
@@ -156,6 +148,7 @@ class SharedReplies:
                 shared.keep_ms,
                 shared.most_bytes,
                 *spent,
+                f"{ref.model}:{ref.version}",
             ),
             answered,
         )
@@ -167,8 +160,7 @@ class SharedReplies:
         Its answer is the job that nobody wants any more, to be cancelled; empty for none.
         """
         keys = self._queue.keys_of(ref.model)
-        names = (keys.replies + shared.owner, keys.jobs, keys.replies)
-        return self._queue.link_of(ref.model).call(_LEAVE, names, (shared.owner, waiter))
+        return self._queue.link_of(ref.model).call(_LEAVE, keys.prefix, (shared.owner, waiter))
 
 
 def _joined(answer: list[bytes], waiter: str) -> Joined:

@@ -36,10 +36,7 @@ async def leases_of(queue: Queue, refs: Iterable[StageRef]) -> dict[StageRef, In
         keys = queue.keys_of(ref.model)
         partitions[keys.tag], links[keys.tag] = keys, queue.link_of(ref.model)
     answers = await asyncio.gather(
-        *(
-            links[tag].call(_LEASES, (keys.lease, keys.jobs), (MOST_LEASES,))
-            for tag, keys in partitions.items()
-        )
+        *(links[tag].call(_LEASES, keys.prefix, (MOST_LEASES,)) for tag, keys in partitions.items())
     )
     found: dict[StageRef, InWork] = {}
     for answer in answers:

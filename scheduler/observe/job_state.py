@@ -70,7 +70,7 @@ class QueueReader:
     async def _depths(self, partition: int, refs: Sequence[StageRef]) -> dict[StageRef, Depth]:
         keys = partition_keys(partition)
         answer = await self._links.to(keys.tag).call(
-            _DEPTHS, (keys.jobs, *(keys.ready + ref.queue for ref in refs)), ()
+            _DEPTHS, keys.prefix, [ref.queue for ref in refs]
         )
         pairs = zip(answer[::2], answer[1::2], strict=True)
         return {ref: Depth(*pair) for ref, pair in zip(refs, pairs, strict=True)}

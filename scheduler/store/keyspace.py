@@ -39,7 +39,7 @@ async def open_queue(links: Links, partitions: int | None = None) -> Queue:
     try:
         found, schema, live = await links.to(RegistryKeys.tag).call(
             _KEYSPACE,
-            (RegistryKeys.keyspace, RegistryKeys.schemas),
+            RegistryKeys.prefix,
             (wanted, SCHEMA, SCHEMA_SILENT_MS),
         )
     except StoreRefused as error:

@@ -7,7 +7,8 @@ from support.probe import FIRST, LONG_MS, SECOND, job
 from support.waiting import until
 
 from penstock.errors import Code
-from penstock.scheduler.jobs.dead_letters import LetterGone, Letters
+from penstock.scheduler.jobs.dead_letters import Letters
+from penstock.scheduler.jobs.enqueue import LetterGone
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
 from penstock.scheduler.store.keys import StageRef
 

@@ -165,7 +165,7 @@ async def serving(url, **options):
         pending = PendingTable(queue, "gateway-1", lender=lender, door=dispatch, clock=clock)
         dispatch.deliver = pending.deliver
         replies = ReplyReader(links, queue.partitions, "gateway-1", pending.deliver)
-        await replies.attach()
+        await replies.heartbeat()
         runs = (replies.run(), pending.sweep_regularly(), dispatch.run())
         tasks = [asyncio.create_task(run) for run in runs]
         yield Gateway(Probe(links, queue), dispatch, pending, lender, clock)
