@@ -220,7 +220,7 @@ class _Gateway:
         server = self._server(health)
         port = bind(server, self.settings.host, self.settings.port)
         self.record.address = f"{self.settings.host}:{port}"
-        await self.replies.attach()
+        await self.replies.heartbeat()
         known = asyncio.Event()
         tasks = [
             asyncio.create_task(self.replies.run()),
@@ -246,7 +246,7 @@ class _Gateway:
         with contextlib.suppress(PenstockError, TimeoutError):
             # Where a server is silent, this gateway is missed later.
             async with asyncio.timeout(_LEAVE_S):
-                await self.replies.attach(leave=True)
+                await self.replies.heartbeat(leave=True)
         await leave(self.registry, self.record)
         return server
 

@@ -227,7 +227,7 @@ class PendingTable:
     def _acknowledge(self, pending: Pending, parts: PartsInOrder) -> None:
         """Let the worker hear how much of its reply has been passed on."""
         model, job = pending.job.ref.model, pending.job.id
-        self._see_to(self._chunks.taken(model, job, parts.passed_on, parts.passed_bytes))
+        self._see_to(self._chunks.ack(model, job, parts.passed_on, parts.passed_bytes))
 
     def _cancel(self, pending: Pending) -> None:
         first, *later = pending.job.models

@@ -41,7 +41,8 @@ from penstock.models.refs import StageRef
 from penstock.models.sequencing import SequencePlan
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.retry import Pushback
-from penstock.scheduler.jobs.queue import FULL, Queue
+from penstock.scheduler.jobs.enqueue import FULL
+from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.shared_replies import Shared
 from penstock.scheduler.jobs.types import NewJob
 

@@ -1,35 +1,21 @@
 """Dead letters: jobs that were set aside because they ended their workers.
 
 The newest 256 of each partition are kept, and what they carried for a week, if it was at most
-1 MiB, and of all of a partition the newest 16 MiB (lua/lib/set_aside.lua). A letter leaves when its
+1 MiB, and of all of a partition the newest 16 MiB (lua/lib/letters.lua). A letter leaves when its
 job is retried with success.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from penstock.errors import Code, PenstockError
+from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
-from penstock.scheduler.jobs.enqueue_batches import Answered
+from penstock.scheduler.jobs.enqueue import enqueue
+from penstock.scheduler.jobs.enqueue_batches import Answered, BatchKey
 from penstock.scheduler.jobs.types import NewJob
-from penstock.scheduler.store import scripts
-from penstock.scheduler.store.conversation import Argument
 from penstock.scheduler.store.keys import PartitionKeys, partition_keys, partition_of
 from penstock.scheduler.store.link import Link, Links
-
-_RETRY_LETTER = scripts.load("retry_letter")
-
-
-class LetterGone(PenstockError):
-    """The letter, or the request that it carried, is no longer there."""
-
-    code = Code.FAILED_PRECONDITION
-
-    def __init__(self, job: str, what: str) -> None:
-        super().__init__(f"the dead letter of job {job} cannot be retried: {what}")
-        self.job = job
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +73,8 @@ class Letters:
         The letter stays until `forget`, or until *job* has become a letter itself.
         """
         keys, link = self._place(letter)
-        queue = job.ref.queue
-
-        def told(answer: Any) -> None:
-            answered(_outcome(letter, answer))
-
-        names = (
-            keys.dead,
-            keys.ready + queue,
-            keys.deadline,
-            keys.bells + queue,
-            f"{keys.stats}{job.ref.model}:{job.ref.version}",
-            keys.jobs,
-            keys.ended,
-            keys.letters,
-        )
-        words: list[Argument] = [letter.entry, letter.job, job.id, job.gateway, queue, job.ttl_ms]
-        link.start(_RETRY_LETTER, names, words, told)
+        batch = BatchKey(job.ref, job.gateway, QueueLimits(), "", letter=(letter.entry, letter.job))
+        enqueue(link, keys, batch, [(job, answered)])
 
     async def forget(self, letter: Letter) -> None:
         """Its job has succeeded."""
@@ -146,21 +117,4 @@ def _letter(entry: str, fields: dict[str, str], size: int) -> Letter:
         rows=int(fields.get("rows", 1)),
         accepted_ms=int(fields.get("accepted_us", 0)) // 1000,
         payload_bytes=size or None,
-    )
-
-
-def _outcome(letter: Letter, answer: Any) -> str | Exception | None:
-    if isinstance(answer, Exception):
-        return answer
-    if isinstance(answer, bytes):
-        return answer.decode()
-    if answer == 1:
-        return None
-    if answer == 0:
-        return LetterGone(letter.job, "it has been removed, or retried by somebody else")
-    return LetterGone(
-        letter.job,
-        "what it carried is not kept for longer than a week, nor beyond 1 MiB "
-        "(16 MiB of all letters together); "
-        "send the request again",
     )

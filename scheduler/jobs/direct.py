@@ -51,7 +51,8 @@ class DirectCounters:
         """*worker*: its boot id."""
         keys = queue.keys_of(ref.model)
         self._link = queue.link_of(ref.model)
-        self._keys = f"{keys.stats}{ref.model}:{ref.version}", f"{keys.noted}{worker}"
+        self._prefix = keys.prefix
+        self._of = worker, f"{ref.model}:{ref.version}"
         self._told = 0
         self._answered = 0
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
@@ -90,8 +91,8 @@ class DirectCounters:
         self._timer = None
         self._told += 1
         batches, self._uncounted = self._uncounted, []
-        words: list[Argument] = [self._told, *_totals(batches)]
-        self._link.start(_NOTE_DIRECT, self._keys, words, self._hear)
+        words: list[Argument] = [*self._of, self._told, *_totals(batches)]
+        self._link.start(_NOTE_DIRECT, self._prefix, words, self._hear)
         self._link.flush()
 
     def _hear(self, answer: Any) -> None:

@@ -36,6 +36,7 @@ class BatchKey(NamedTuple):
     Attributes:
         ensemble: that they are for; empty for none.
         crashed: boot id of the worker that had them from their gateway, and died; empty for none.
+        letter: entry, and job, of the dead letter that they are a retry of; None for none.
     """
 
     ref: StageRef
@@ -43,6 +44,7 @@ class BatchKey(NamedTuple):
     limits: QueueLimits
     ensemble: str
     crashed: str = ""
+    letter: tuple[str, str] | None = None
 
 
 Send = Callable[[BatchKey, list[Entry]], None]

@@ -33,7 +33,7 @@ STRANDED_MS: Final = 1000
 _MOST_CARRIED: Final = 32
 _ARRIVING_S: Final = 1.0
 
-_FORWARD = scripts.load("forward")
+MOVE: Final = scripts.load("move")
 _OUTBOX = scripts.load("outbox")
 _ARRIVE = scripts.load("arrive")
 _FORGET = scripts.load("forget")
@@ -44,12 +44,6 @@ class Destination(NamedTuple):
 
     ref: StageRef
     limits: QueueLimits
-
-    def words(self) -> tuple[str | int, ...]:
-        """As lua/forward.lua takes it."""
-        limits = self.limits
-        bounds = limits.jobs, limits.payload_bytes, limits.level, int(limits.puts_off)
-        return self.ref.queue, *bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,30 +79,16 @@ class Steps:
             link: as for `Queue.settle`.
         """
         keys = self._keys_of(step.of.model)
-        queue, away = step.to.ref.queue, self._keys_of(step.to.ref.model) is not keys
+        away = self._keys_of(step.to.ref.model) is not keys
         own, link = link is None, link or self._links.to(keys.tag)
-        answer = link.call(
-            _FORWARD,
-            (
-                keys.lease,
-                keys.deadline,
-                keys.volume,
-                *((keys.moving,) * 2 if away else (keys.ready + queue, keys.bells + queue)),
-                f"{keys.stats}{step.of.model}:{step.of.version}",
-                keys.jobs,
-                keys.ended,
-                keys.replies,
-                keys.stats,
-            ),
-            (
-                token,
-                *step.to.words(),
-                step.rows,
-                *step.timing,
-                int(away),
-                *_words(keys, link, token, moves),
-            ),
-        )
+        of, to, limits = step.of, step.to.ref, step.to.limits
+        words: list[Argument] = [token, to.queue, limits.jobs, limits.payload_bytes, limits.level]
+        words += (int(limits.puts_off), f"{of.model}:{of.version}", step.rows, *step.timing)
+        words.append(int(away))
+        for move in moves:
+            words += (move.job, move.rows, move.priority, move.begin_within_ms)
+            words += next_words(link, keys.jobs, move.job, move.payload, token)
+        answer = link.call(MOVE, keys.prefix, words)
         if own:
             link.flush()
         return self._carried(answer, keys, moves) if away else held_of(answer)
@@ -137,7 +117,7 @@ class Steps:
         self, keys: PartitionKeys, ids: "Sequence[str] | dict[str, bytes]", older_ms: int
     ) -> list[list[Any]]:
         answer = await self._links.to(keys.tag).call(
-            _OUTBOX, (keys.moving, keys.jobs), (_MOST_CARRIED, older_ms, *ids)
+            _OUTBOX, keys.prefix, (_MOST_CARRIED, older_ms, *ids)
         )
         return list(answer)
 
@@ -156,9 +136,7 @@ class Steps:
             if here is True:
                 words += (parcel[0], parcel[1])
         if words:
-            await self._links.to(keys.tag).call(
-                _FORGET, (keys.moving, keys.jobs, keys.ended), words
-            )
+            await self._links.to(keys.tag).call(_FORGET, keys.prefix, words)
         for failure in arrived:
             if isinstance(failure, BaseException):
                 raise failure
@@ -190,23 +168,7 @@ class Steps:
         if len(payload) >= LARGE_BYTES:
             words[10], words[-1] = f"{BESIDE}:{hops}", b""
             set_beside(link, f"{keys.jobs}{id_}{words[10]}", payload, ADVANCED_TTL_MS)
-        answer = await link.call(
-            _ARRIVE,
-            (
-                keys.ready + queue,
-                keys.bells + queue,
-                keys.lease,
-                keys.deadline,
-                keys.volume,
-                keys.moving,
-                keys.jobs,
-                keys.ended,
-                keys.replies,
-                keys.stats,
-            ),
-            words,
-        )
-        return bool(answer)
+        return bool(await link.call(_ARRIVE, keys.prefix, words))
 
     async def _payload(self, keys: PartitionKeys, id_: str, where: str) -> bytes | None:
         link, job = self._links.to(keys.tag), keys.jobs + id_
@@ -217,14 +179,6 @@ class Steps:
 
     def _keys_of(self, model: str) -> PartitionKeys:
         return partition_keys(partition_of(model, self._partitions))
-
-
-def _words(keys: PartitionKeys, link: Link, token: str, moves: Sequence[Move]) -> list[Argument]:
-    words: list[Argument] = []
-    for move in moves:
-        words += (move.job, move.rows, move.priority, move.begin_within_ms)
-        words += next_words(link, keys.jobs, move.job, move.payload, token)
-    return words
 
 
 async def held_of(answer: Awaitable[list[int]]) -> list[Held]:

@@ -24,7 +24,7 @@ LARGE_BYTES: Final = 64 * 1024
 """From this size on."""
 
 BESIDE: Final = ":payload"
-"""Where the payload of the first stage is, after the job's key; as in lua/enqueue.lua."""
+"""Where the payload of the first stage is, after the job's key; as in lua/lib/job.lua."""
 
 ADVANCED_TTL_MS: Final = 3_600_000
 """Life of an activation whose job is not known to end sooner."""
@@ -99,7 +99,7 @@ async def _with_lent(link: Link, jobs: str, lease: Lease, arenas: ArenaReader) -
         log.warning("a payload is out of reach", job=lease.id, why=str(error))
         return lease._replace(payload=Missing.OUT_OF_REACH)
     if lease.alone:
-        # It may end its worker once more, and then belongs to its letter (set_aside.lua).
+        # It may end its worker once more, and then belongs to its letter (letters.lua).
         ttl_ms = max(1, lease.remaining_ms) + _GRACE_MS
         await link.command("SET", jobs + lease.id + BESIDE, payload, "PX", ttl_ms)
     return lease._replace(payload=payload)

@@ -10,9 +10,10 @@ import contextlib
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
-from penstock.errors import OutOfMemory, QueueFull
+from penstock.errors import OutOfMemory
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
+from penstock.scheduler.jobs.enqueue import enqueue
 from penstock.scheduler.jobs.enqueue_batches import (
     Answered,
     BatchKey,
@@ -20,10 +21,9 @@ from penstock.scheduler.jobs.enqueue_batches import (
     Gathering,
     put_apart,
 )
-from penstock.scheduler.jobs.handoff import Steps, held_of
+from penstock.scheduler.jobs.handoff import MOVE, Steps, held_of
 from penstock.scheduler.jobs.job_state import JobLookup
-from penstock.scheduler.jobs.payloads import first_words, next_words, with_payloads
-from penstock.scheduler.jobs.sequences import NOT_STARTED, SequenceNotStarted, enqueue_turns
+from penstock.scheduler.jobs.payloads import next_words, with_payloads
 from penstock.scheduler.jobs.types import (
     Claim,
     ClaimTerms,
@@ -41,12 +41,9 @@ from penstock.scheduler.store.keyspace import open_keyspace
 from penstock.scheduler.store.link import Link, Links
 from penstock.transport.arena import ArenaReader, is_handle
 
-_ENQUEUE = scripts.load("enqueue")
 _CLAIM = scripts.load("claim")
 _RENEW = scripts.load("renew")
-_ADVANCE = scripts.load("advance")
 _SETTLE = scripts.load("settle")
-_SETTLE_TURNS = scripts.load("settle_turns")
 _CANCEL = scripts.load("cancel")
 _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
@@ -56,9 +53,6 @@ _MOST_REAPED: Final = 100
 
 GATEWAY_MS: Final = 10_000
 """A gateway that was silent for so long is gone."""
-
-FULL: Final = "Exceeds maximum queue size"
-"""Of a request that a queue on its way has no room for (lua/lib/refuse_full.lua)."""
 
 BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
@@ -112,47 +106,8 @@ class Queue(JobLookup):
         put_apart(self._put, batch, entries)
 
     def _put(self, batch: BatchKey, entries: list[Entry]) -> None:
-        ref, limits = batch.ref, batch.limits
-        keys, queue = self.keys_of(ref.model), ref.queue
-        link = self._links.to(keys.tag)
-
-        def told(answer: Any) -> None:
-            failed = isinstance(answer, Exception)
-            answers = [answer] * len(entries) if failed else answer
-            for (job, answered), one in zip(entries, answers, strict=True):
-                answered(one if failed else _accepted(one, job))
-
-        if entries[0][0].turn is not None:
-            enqueue_turns(link, keys, batch, entries, told)
-            link.flush()
-            return
-        names = (
-            keys.ready + queue,
-            keys.deadline,
-            keys.bells + queue,
-            keys.volume,
-            f"{keys.stats}{ref.model}:{ref.version}",
-            keys.jobs,
-            keys.ended,
-            keys.stats,
-        )
-        words: list[Argument] = [
-            batch.gateway,
-            queue,
-            limits.jobs,
-            limits.payload_bytes,
-            limits.level,
-            int(limits.puts_off),
-            batch.ensemble,
-            batch.crashed,
-        ]
-        for job, _ in entries:
-            words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)
-            words += first_words(link, keys.jobs, job)
-
-        link.start(_ENQUEUE, names, words, told)
-        # Who else comes in this turn has been gathered already.
-        link.flush()
+        keys = self.keys_of(batch.ref.model)
+        enqueue(self._links.to(keys.tag), keys, batch, entries)
 
     async def claim(
         self,
@@ -184,26 +139,9 @@ class Queue(JobLookup):
     ) -> Claim:
         """As `claim`, without sleeping."""
         keys = self.keys_of(ref.model)
-        queue = ref.queue
         token = f"{worker}.{nonce}"
         link = link or self._links.to(keys.tag)
-        claiming = link.call(
-            _CLAIM,
-            (
-                keys.ready + queue,
-                keys.lease,
-                keys.deadline,
-                keys.bells + queue,
-                keys.claims + worker,
-                keys.volume,
-                keys.jobs,
-                keys.ended,
-                keys.replies,
-                keys.stats,
-                *keys.of_sequences,
-            ),
-            (token, *terms.words()),
-        )
+        claiming = link.call(_CLAIM, keys.prefix, (token, ref.queue, *terms.words()))
         link.flush()
         answer = await claiming
         wait_us = int(answer[0])
@@ -230,7 +168,7 @@ class Queue(JobLookup):
         keys = self.keys_of(model)
         words = [word for pair in held for word in pair]
         answer = await (link or self._links.to(keys.tag)).call(
-            _RENEW, (keys.lease, keys.jobs), (lease_ms, *words)
+            _RENEW, keys.prefix, (lease_ms, *words)
         )
         return [Held(value) for value in answer]
 
@@ -243,32 +181,10 @@ class Queue(JobLookup):
         """
         keys = self.keys_of(to.model)
         link = self._links.to(keys.tag)
-        words: list[Argument] = []
+        words: list[Argument] = [token, to.queue, 0, 0, 0, 0, "", 0, *timing, 0]
         for id_, payload in jobs:
-            words += (id_, *next_words(link, keys.jobs, id_, payload, token))
-        answer = link.call(
-            _ADVANCE,
-            (
-                keys.lease,
-                keys.deadline,
-                keys.volume,
-                keys.ready + to.queue,
-                keys.bells + to.queue,
-                keys.jobs,
-                keys.ended,
-                keys.replies,
-                keys.stats,
-                *keys.of_sequences,
-            ),
-            (
-                token,
-                to.queue,
-                timing.input_ns,
-                timing.infer_ns,
-                timing.output_ns,
-                *words,
-            ),
-        )
+            words += (id_, "", "", 0, *next_words(link, keys.jobs, id_, payload, token))
+        answer = link.call(MOVE, keys.prefix, words)
         link.flush()
         return held_of(answer)
 
@@ -292,30 +208,10 @@ class Queue(JobLookup):
                 the end of the event-loop turn.
         """
         keys = self.keys_of(ref.model)
-        script, more = _SETTLE, tuple[str, ...]()
-        in_sequences = bool(outcomes) and outcomes[0].state is not None
-        if in_sequences:
-            script, more = _SETTLE_TURNS, keys.of_sequences
-        words: list[str | int | bytes] = []
-        for outcome in outcomes:
-            words += (outcome.job, int(outcome.code), outcome.message, outcome.reply)
-            if in_sequences:
-                words.append(outcome.state or b"")
-        answer = (link or self._links.to(keys.tag)).call(
-            script,
-            (
-                keys.lease,
-                keys.deadline,
-                keys.volume,
-                f"{keys.stats}{ref.model}:{ref.version}",
-                keys.jobs,
-                keys.ended,
-                keys.replies,
-                keys.stats,
-                *more,
-            ),
-            (token, rows, timing.input_ns, timing.infer_ns, timing.output_ns, *words),
-        )
+        words: list[Argument] = [token, f"{ref.model}:{ref.version}", rows, *timing]
+        for one in outcomes:
+            words += (one.job, int(one.code), one.message, one.reply, one.state or b"")
+        answer = (link or self._links.to(keys.tag)).call(_SETTLE, keys.prefix, words)
         if link is None:
             self._links.to(keys.tag).flush()
         return held_of(answer)
@@ -333,22 +229,7 @@ class Queue(JobLookup):
                 return
 
     async def _cancel(self, keys: PartitionKeys, job: str) -> int:
-        answer = await self._links.to(keys.tag).call(
-            _CANCEL,
-            (
-                keys.lease,
-                keys.deadline,
-                keys.delay,
-                keys.volume,
-                keys.jobs,
-                keys.ended,
-                keys.replies,
-                keys.ready,
-                keys.stats,
-                *keys.of_sequences,
-            ),
-            (job,),
-        )
+        answer = await self._links.to(keys.tag).call(_CANCEL, keys.prefix, (job,))
         return int(answer)
 
     def give_back(self, model: str, token: str, jobs: Sequence[str]) -> Awaitable[list[Held]]:
@@ -365,23 +246,7 @@ class Queue(JobLookup):
         self, model: str, token: str, how: tuple[str, int, int, str], jobs: Sequence[str]
     ) -> Awaitable[list[Held]]:
         keys = self.keys_of(model)
-        answer = self._links.to(keys.tag).call(
-            _NACK,
-            (
-                keys.lease,
-                keys.deadline,
-                keys.delay,
-                keys.volume,
-                keys.jobs,
-                keys.ended,
-                keys.replies,
-                keys.ready,
-                keys.bells,
-                keys.stats,
-                *keys.of_sequences,
-            ),
-            (token, *how, *jobs),
-        )
+        answer = self._links.to(keys.tag).call(_NACK, keys.prefix, (token, *how, *jobs))
         return held_of(answer)
 
     async def reap(
@@ -409,26 +274,7 @@ class Queue(JobLookup):
     ) -> tuple[Reaped, bytes]:
         keys = partition_keys(partition)
         *counts, onward = await self._links.to(keys.tag).call(
-            _REAP,
-            (
-                keys.lease,
-                keys.deadline,
-                keys.delay,
-                keys.volume,
-                keys.gateways,
-                keys.dead,
-                keys.events,
-                keys.jobs,
-                keys.ended,
-                keys.replies,
-                keys.ready,
-                keys.bells,
-                keys.stats,
-                keys.letters,
-                *keys.of_sequences,
-                keys.grace,
-            ),
-            (most, gateway_ms, died, cursor),
+            _REAP, keys.prefix, (most, gateway_ms, died, cursor)
         )
         return Reaped(*counts), onward
 
@@ -445,18 +291,6 @@ class Queue(JobLookup):
 async def open_queue(links: Links, partitions: int | None = None) -> Queue:
     """The queue of the keyspace behind *links*; arguments and errors as for `open_keyspace`."""
     return Queue(links, await open_keyspace(links, partitions))
-
-
-def _accepted(answer: int | bytes, job: NewJob) -> str | Exception | None:
-    if answer == 1:
-        return None
-    if isinstance(answer, bytes):
-        return answer.decode()
-    if answer == -2:
-        return OutOfMemory("there is no memory for the request in the queue; try again later")
-    if answer == NOT_STARTED and job.turn is not None:
-        return SequenceNotStarted(job.ref.model, job.turn)
-    return QueueFull(FULL)
 
 
 def _lease(token: str, fields: list[Any]) -> Lease:

@@ -21,7 +21,6 @@ from penstock.models.refs import StageRef, suffix
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Reply
 from penstock.scheduler.store import scripts
-from penstock.scheduler.store.keys import PartitionKeys
 
 _JOIN = scripts.load("join")
 _LEAVE = scripts.load("leave")
@@ -133,7 +132,7 @@ class SharedReplies:
         link = self._queue.link_of(ref.model)
         link.start(
             _JOIN,
-            _join_keys(self._queue.keys_of(ref.model), ref, shared),
+            self._queue.keys_of(ref.model).prefix,
             (
                 shared.owner,
                 shared.digest,
@@ -144,6 +143,7 @@ class SharedReplies:
                 shared.keep_ms,
                 shared.most_bytes,
                 *spent,
+                f"{ref.model}:{ref.version}",
             ),
             lambda answer: told(_joined(answer, waiter.id)),
         )
@@ -155,20 +155,7 @@ class SharedReplies:
         Its answer is the job that nobody wants any more, to be cancelled; empty for none.
         """
         keys = self._queue.keys_of(ref.model)
-        names = (keys.replies + shared.owner, keys.jobs, keys.replies)
-        return self._queue.link_of(ref.model).call(_LEAVE, names, (shared.owner, waiter))
-
-
-def _join_keys(keys: PartitionKeys, ref: StageRef, shared: Shared) -> tuple[str, ...]:
-    return (
-        keys.replies + shared.owner,
-        keys.kept + shared.kind,
-        keys.kept_bytes + shared.kind,
-        f"{keys.stats}{ref.model}:{ref.version}",
-        keys.jobs,
-        keys.ended,
-        keys.replies,
-    )
+        return self._queue.link_of(ref.model).call(_LEAVE, keys.prefix, (shared.owner, waiter))
 
 
 def _joined(answer: list[bytes] | Exception, waiter: str) -> Joined:

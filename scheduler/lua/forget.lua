@@ -1,18 +1,18 @@
 #!lua flags=allow-oom
 -- forget: jobs that have arrived in another partition are no longer here. What is left of each is
 -- a short-lived mark, so that a repeated enqueue, or a question, finds out that it moved on.
--- KEYS  1 zset of jobs that move  families: 2 jobs  3 ended
+-- KEYS  1 beginning of the partition's keys
 -- ARGV  for each job: id, hops with which it left
 -- ->    how many were still here
+--@include job
 local MOVED_MS = 15000
-local gone = 0
+local read, gone = job_reader({'hops'}, 'state', 'beside'), 0
 for i = 1, #ARGV, 2 do
-  local id, hops = ARGV[i], ARGV[i + 1]
-  local v = redis.call('HMGET', KEYS[2] .. id, 'state', 'hops', 'beside')
-  if v[1] == 'moving' and (v[2] or '0') == hops then
-    redis.call('SET', KEYS[3] .. id, 'moved ' .. hops, 'PX', MOVED_MS)
-    redis.call('UNLINK', KEYS[2] .. id, KEYS[2] .. id .. (v[3] or ''))
-    redis.call('ZREM', KEYS[1], id)
+  local j = read(ARGV[i])
+  if j.state == 'moving' and j.hops == tonumber(ARGV[i + 1]) then
+    redis.call('SET', ENDED .. j.id, 'moved ' .. j.hops, 'PX', MOVED_MS)
+    redis.call('UNLINK', JOB .. j.id, beside_of(j) or JOB .. j.id)
+    redis.call('ZREM', MOVING, j.id)
     gone = gone + 1
   end
 end

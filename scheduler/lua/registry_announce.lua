@@ -1,11 +1,10 @@
 #!lua
 -- registry_announce: a process says that it lives, and what it is.
--- KEYS  1 records of its kind (hash)   2 seen (zset)   3 changes (stream)   4 signatures (hash)
---       5 schemas (zset)   6 batch proofs   7 unsplittable (hashes)
--- ARGV  1 member of seen, "<records>/<id>"   2 id   3 record   4 silence (ms)   5 changes kept
---       6 event kind   7 event detail   8 signature's field, or ""   9 signature
---       10 schema of its software   11 batch proof, or ""   12 why its batches cannot be split,
---       or ""
+-- KEYS  1 beginning of the registry's keys
+-- ARGV  1 where records of its kind are: 'nodes', 'workers', 'gateways', 'schedulers'  2 id
+--       3 record   4 silence (ms)   5 event kind   6 event detail   7 schema of its software
+--       8 field of what is known of its artifact, or ""   9 signature   10 batch proof, or ""
+--       11 why its batches cannot be split, or ""
 -- ->    {1 something changed: recorded, readers are told | 0 only the time it was seen,
 --        the batch proof that stands or "", why batches of the artifact cannot be split or ""}
 --
@@ -15,45 +14,46 @@
 -- the gap is remembered, and readers do not count it (snapshot.py, `live`). Half of it: some had been
 -- seen a moment before the gap, others up to a second before. One that follows another at once is one
 -- with it: not all had come back between them.
+--@include registry
 -- As in snapshot.py.
 local RETURN_MS, FORGIVEN_MS = 5000, 60000
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local silence = tonumber(ARGV[4])
+local records, id, record, silence, artifact = KEYS[1] .. ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[8]
+local member = ARGV[1] .. '/' .. id
 
-local last = tonumber(redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2])
-if last and now - last > silence / 2 then
-  local from = tonumber(redis.call('ZSCORE', KEYS[2], 'gap/from') or 0)
-  local ended = tonumber(redis.call('ZSCORE', KEYS[2], 'gap/until') or 0)
-  if last - ended > RETURN_MS or now - from > FORGIVEN_MS then
+local last = tonumber(redis.call('ZREVRANGE', SEEN, 0, 0, 'WITHSCORES')[2])
+if last and now_ms - last > silence / 2 then
+  local from = tonumber(redis.call('ZSCORE', SEEN, 'gap/from') or 0)
+  local ended = tonumber(redis.call('ZSCORE', SEEN, 'gap/until') or 0)
+  if last - ended > RETURN_MS or now_ms - from > FORGIVEN_MS then
     from = last
   end
-  redis.call('ZADD', KEYS[2], from, 'gap/from', now, 'gap/until')
+  redis.call('ZADD', SEEN, from, 'gap/from', now_ms, 'gap/until')
 end
 
-local seen = redis.call('ZSCORE', KEYS[2], ARGV[1])
-redis.call('ZADD', KEYS[2], now, ARGV[1])
-redis.call('ZADD', KEYS[5], now, ARGV[10])
-local changed = redis.call('HGET', KEYS[1], ARGV[2]) ~= ARGV[3]
-  or not seen or now - tonumber(seen) > silence
+local seen = redis.call('ZSCORE', SEEN, member)
+redis.call('ZADD', SEEN, now_ms, member)
+redis.call('ZADD', SCHEMAS, now_ms, ARGV[7])
+local changed = redis.call('HGET', records, id) ~= record or not seen or now_ms - tonumber(seen) > silence
 if changed then
-  redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+  redis.call('HSET', records, id, record)
 end
-if ARGV[8] ~= '' and redis.call('HGET', KEYS[4], ARGV[8]) ~= ARGV[9] then
-  redis.call('HSET', KEYS[4], ARGV[8], ARGV[9])
+if artifact ~= '' and redis.call('HGET', SIGNATURES, artifact) ~= ARGV[9] then
+  redis.call('HSET', SIGNATURES, artifact, ARGV[9])
   changed = true
 end
-local stand = {'', ''}
-if ARGV[8] ~= '' then
-  for at = 1, 2 do
-    if ARGV[10 + at] ~= '' and redis.call('HSETNX', KEYS[5 + at], ARGV[8], ARGV[10 + at]) == 1 then
-      changed = true
-    end
-    stand[at] = redis.call('HGET', KEYS[5 + at], ARGV[8]) or ''
+
+-- Put what nobody found before; what stands then.
+local function put_first(key, found)
+  if artifact == '' then
+    return ''
+  elseif found ~= '' and redis.call('HSETNX', key, artifact, found) == 1 then
+    changed = true
   end
+  return redis.call('HGET', key, artifact) or ''
 end
+
+local proof, unsplittable = put_first(BATCH_PROOFS, ARGV[10]), put_first(UNSPLITTABLE, ARGV[11])
 if changed then
-  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*',
-    'kind', ARGV[6], 'subject', ARGV[2], 'detail', ARGV[7])
+  note_change(ARGV[5], id, ARGV[6])
 end
-return {changed and 1 or 0, stand[1], stand[2]}
+return {changed and 1 or 0, proof, unsplittable}

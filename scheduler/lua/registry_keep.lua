@@ -1,14 +1,17 @@
 #!lua
 -- registry_keep: write a piece of a content that comes with a wish.
--- KEYS  1 the content (string)
--- ARGV  1 where the piece begins   2 piece   3 ms after which it goes if no wish for it comes
+-- KEYS  1 beginning of the registry's keys
+-- ARGV  1 digest of the content   2 where the piece begins   3 piece
+--       4 ms after which it goes if no wish for it comes
 -- ->    bytes that are there
 --
 -- One that a wish needs stays as it is: the piece is the same, and it has no life time.
 -- No flags: a server whose memory is full refuses this before it starts.
-local needed = redis.call('PTTL', KEYS[1]) == -1
-local bytes = redis.call('SETRANGE', KEYS[1], ARGV[1], ARGV[2])
+--@include registry
+local content = CONTENT .. ARGV[1]
+local needed = redis.call('PTTL', content) == -1
+local bytes = redis.call('SETRANGE', content, ARGV[2], ARGV[3])
 if not needed then
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  redis.call('PEXPIRE', content, ARGV[4])
 end
 return bytes

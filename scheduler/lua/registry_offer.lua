@@ -1,20 +1,20 @@
 #!lua
 -- registry_offer: the models that can be wished for, replaced as a whole.
--- KEYS  1 offers (set)   2 changes (stream)
--- ARGV  1 changes kept   2.. names
+-- KEYS  1 beginning of the registry's keys
+-- ARGV  the names
 -- ->    number of names added or removed
+--@include registry
 local offered, count = {}, 0
-for i = 2, #ARGV do
+for i = 1, #ARGV do
   offered[ARGV[i]] = true
-  count = count + redis.call('SADD', KEYS[1], ARGV[i])
+  count = count + redis.call('SADD', OFFERS, ARGV[i])
 end
-for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+for _, name in ipairs(redis.call('SMEMBERS', OFFERS)) do
   if not offered[name] then
-    count = count + redis.call('SREM', KEYS[1], name)
+    count = count + redis.call('SREM', OFFERS, name)
   end
 end
 if count > 0 then
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[1], '*',
-    'kind', 'repository.changed', 'subject', '', 'detail', '')
+  note_change('repository.changed', '')
 end
 return count

@@ -1,30 +1,29 @@
 #!lua
 -- registry_wish: somebody wants a model loaded or unloaded; the latest wish counts.
--- KEYS  1 wishes   2 files (hashes)   3 changes (stream)   4.. content of each file (strings)
--- ARGV  1 model   2 wish   3 changes kept   4 event kind   5 event detail
---       6 the wish that it replaces, "" for none, "*" for any
---       7.. digest and bytes of each file
+-- KEYS  1 beginning of the registry's keys
+-- ARGV  1 model   2 wish   3 event kind   4 event detail
+--       5 the wish that it replaces, "" for none, "*" for any
+--       6.. digest and bytes of each file
 -- ->    1 it stands | 0 another wish does | -n the content of the n-th file is not there
 --
--- The contents stay from now on, until `registry_tidy` finds that nobody needs them.
-local before = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+-- The contents stay from now on, until `registry_forget` is told that nobody needs them.
+--@include registry
+local before = redis.call('HGET', WISHES, ARGV[1]) or ''
 if before == ARGV[2] then
   return 1
 end
-if ARGV[6] ~= '*' and ARGV[6] ~= before then
+if ARGV[5] ~= '*' and ARGV[5] ~= before then
   return 0
 end
-for i = 4, #KEYS do
-  if redis.call('STRLEN', KEYS[i]) ~= tonumber(ARGV[2 * i]) then
-    return 3 - i
+for i = 6, #ARGV, 2 do
+  if redis.call('STRLEN', CONTENT .. ARGV[i]) ~= tonumber(ARGV[i + 1]) then
+    return 2 - i / 2
   end
 end
-local time = redis.call('TIME')
-for i = 4, #KEYS do
-  redis.call('PERSIST', KEYS[i])
-  redis.call('HSET', KEYS[2], ARGV[2 * i - 1], ARGV[2 * i] .. ' ' .. time[1] .. '.' .. time[2])
+for i = 6, #ARGV, 2 do
+  redis.call('PERSIST', CONTENT .. ARGV[i])
+  redis.call('HSET', FILES, ARGV[i], ARGV[i + 1] .. ' ' .. time[1] .. '.' .. time[2])
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*',
-  'kind', ARGV[4], 'subject', ARGV[1], 'detail', ARGV[5])
+redis.call('HSET', WISHES, ARGV[1], ARGV[2])
+note_change(ARGV[3], ARGV[1], ARGV[4])
 return 1

@@ -1,22 +1,60 @@
 #!lua flags=allow-oom
--- settle: end some jobs of one batch, each exactly once, each on its own.
--- KEYS  1 lease zset  2 deadline zset  3 volume hash  4 statistics of the model version
---       families: 5 jobs  6 ended  7 replies  8 statistics
--- ARGV  1 token  2 rows of the batch, 0 when nothing was computed  3 nanoseconds of input
---       4 of compute  5 of output  then for each job: id, code, message, reply
+-- settle: end some jobs of one batch, each exactly once, each on its own. What each made of its
+-- sequence's state is kept in the same step, and the next request of the sequence has its turn.
+-- KEYS  1 beginning of the partition's keys
+-- ARGV  1 token  2 the model version  3 rows of the batch, 0 when nothing was computed
+--       4 nanoseconds of input  5 of compute  6 of output
+--       then for each job: id, code, message, reply, the state after it
 -- ->    for each job: 1 settled (now or by an earlier call with this token) | 2 it had been
 --       cancelled | 0 lease lost: another worker owns the job now
---@include version_of
---@include share
---@include end_job
---@include ended_by
+--@include finish
 --@include totals
---@include step
---@include count
---@include settle_job
-local answer = {}
-for i = 6, #ARGV, 4 do
-  answer[#answer + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+local token, version, rows = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local took = {tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])}
+local more, of_ensembles, fenced = no_totals(), {}, 0
+local read = live_job_reader({'rows', 'accepted_us', 'wait_us', 'input_ns', 'infer_ns', 'output_ns'})
+
+-- For the model of the last step it is one request, for the ensemble another.
+local function note_ensemble(j, succeeded)
+  local step = job_reader({'items'}, 'since')(j.id)
+  local totals = of_ensembles[j.ensemble] or no_totals()
+  of_ensembles[j.ensemble] = totals
+  add_request(totals, succeeded, j, took, step.items)
+  return of_step(j, step.since)
 end
-flush_settled()
+
+local function settle(id, code, message, body, left)
+  local j, succeeded = read(id), code == '0'
+  if not is_held(j, token) then
+    local ended = ended_by(id, token)
+    fenced = fenced + (ended == 0 and 1 or 0)
+    return ended
+  end
+  if end_if_cancelled(j, token) then
+    return 2
+  end
+  add_request(more, succeeded, j.ensemble and note_ensemble(j, succeeded) or j, took, j.rows)
+  finish(j, succeeded and 'succeeded' or 'failed', token, code, message, body, left)
+  return 1
+end
+
+local answer = {}
+for i = 7, #ARGV, 5 do
+  answer[#answer + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+end
+flush_ended()
+if fenced > 0 then
+  count_for(version, 'fenced', fenced)
+end
+if hits > 0 then
+  count_for(version, 'cache_hit_count', hits)
+  count_for(version, 'cache_hit_ns', hit_us * 1000)
+end
+if more[SUCCESS] + more[FAIL] > 0 then
+  add_totals(version, more, more[SUCCESS] > 0 and rows or 0, took)
+end
+for ensemble, totals in pairs(of_ensembles) do
+  totals[EXECUTIONS] = totals[SUCCESS]
+  add_totals(ensemble, totals, 0, took)
+end
 return answer

@@ -24,7 +24,7 @@ LAST_LEVEL: Final = 1023
 
 
 def score_of(priority: int, deadline_ms: float) -> float:
-    """The place in its queue of a job that was not put off; as in lua/lib/score.lua."""
+    """The place in its queue of a job that was not put off; as in lua/lib/ready.lua."""
     return 2 * min(priority, LAST_LEVEL) * PLACE + min(deadline_ms, PLACE - 1)
 
 
@@ -47,8 +47,8 @@ class Waiting:
 async def waiting_in(queue: Queue, refs: Sequence[StageRef]) -> dict[StageRef, Waiting]:
     """What waits for stages of one model."""
     keys, link = queue.keys_of(refs[0].model), queue.link_of(refs[0].model)
-    names = [keys.ready + ref.queue for ref in refs]
-    now_ms, *found = await link.call(_OUTLOOK, (keys.jobs, *names), (MARKS,))
+    queues = [ref.queue for ref in refs]
+    now_ms, *found = await link.call(_OUTLOOK, keys.prefix, (MARKS, *queues))
     return {
         ref: Waiting(int(now_ms), jobs, tuple(map(float, marks)), rows / max(1, len(marks)))
         for ref, (jobs, rows, *marks) in zip(refs, found, strict=True)

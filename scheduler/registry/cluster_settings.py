@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from penstock.errors import InvalidConfiguration
-from penstock.scheduler.registry.registry import CHANGES_KEPT
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.link import Links
@@ -46,8 +45,7 @@ class ClusterSettings:
         words: list[str] = []
         for name, values in changes.items():
             words += (name, json.dumps([stamp, *values]) if values else "")
-        keys = RegistryKeys.settings, RegistryKeys.changes
-        answer = await self._link.call(_SET, keys, (CHANGES_KEPT, ", ".join(changes), *words))
+        answer = await self._link.call(_SET, RegistryKeys.prefix, (", ".join(changes), *words))
         return moment(answer.decode())
 
 

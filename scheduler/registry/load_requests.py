@@ -12,9 +12,9 @@ from typing import Final
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.records import as_bytes, named
-from penstock.scheduler.registry.registry import CHANGES_KEPT
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.store import scripts
+from penstock.scheduler.store.conversation import Argument
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.link import Links
 
@@ -35,10 +35,10 @@ _PIECE_BYTES: Final = 1 << 20
 
 _KEEP = scripts.load("registry_keep")
 _WISH = scripts.load("registry_wish")
-_ANSWER = scripts.load("registry_answer")
+_ANSWER = scripts.load("registry_publish")
 _OFFER = scripts.load("registry_offer")
 _USE = scripts.load("registry_use")
-_TIDY = scripts.load("registry_tidy")
+_FORGET = scripts.load("registry_forget")
 
 
 class Wishes:
@@ -65,16 +65,10 @@ class Wishes:
             files += (file.digest, file.size)
         answer = await self._link.call(
             _WISH,
-            (
-                RegistryKeys.wishes,
-                RegistryKeys.files,
-                RegistryKeys.changes,
-                *(RegistryKeys.contents + file.digest for file in wish.files),
-            ),
+            RegistryKeys.prefix,
             (
                 wish.model,
                 as_bytes(wish),
-                CHANGES_KEPT,
                 "model.unload" if wish.unload else "model.load",
                 wish.reason,
                 before,
@@ -98,17 +92,9 @@ class Wishes:
         """
         found = await self._link.call(
             _ANSWER,
-            (
-                RegistryKeys.versions,
-                RegistryKeys.retiring,
-                RegistryKeys.since,
-                RegistryKeys.wishes,
-                RegistryKeys.answers,
-                RegistryKeys.changes,
-            ),
+            RegistryKeys.prefix,
             (
                 SOURCE,
-                CHANGES_KEPT,
                 model,
                 as_bytes(wish) if wish is not None else "",
                 as_bytes(answer) if answer is not None else "",
@@ -119,43 +105,31 @@ class Wishes:
 
     async def offer(self, models: Iterable[str]) -> int:
         """Make *models* all that can be wished for; returns how many names came or went."""
-        keys = (RegistryKeys.offers, RegistryKeys.changes)
-        return int(await self._link.call(_OFFER, keys, (CHANGES_KEPT, *models)))
+        return int(await self._link.call(_OFFER, RegistryKeys.prefix, tuple(models)))
 
     async def use(self, ago_ms: Mapping[str, int]) -> None:
         """Say how long ago the latest request for each model was."""
         words: list[str | int] = []
         for model, ago in ago_ms.items():
             words += (model, ago)
-        await self._link.call(_USE, (RegistryKeys.used,), words)
+        await self._link.call(_USE, RegistryKeys.prefix, words)
 
     async def tidy(self, snapshot: Snapshot) -> int:
         """Forget wishes for models that are gone, and contents that nobody needs."""
-        models, digests = stale_wishes(snapshot), stale_files(snapshot)
-        if not models and not digests:
-            return 0
-        words: list[str | bytes | int] = [len(models)]
-        for model in models:
-            words += (model, as_bytes(snapshot.wishes[model]))
-        for digest in digests:
-            words += (digest, snapshot.files[digest])
-        keys = (
-            RegistryKeys.wishes,
-            RegistryKeys.answers,
-            RegistryKeys.files,
-            RegistryKeys.used,
-            RegistryKeys.contents,
-        )
-        return int(await self._link.call(_TIDY, keys, words))
+        words: list[Argument] = []
+        for model in stale_wishes(snapshot):
+            words += ("wish", model, as_bytes(snapshot.wishes[model]), "")
+        for digest in stale_files(snapshot):
+            words += ("file", digest, snapshot.files[digest], "")
+        return int(await self._link.call(_FORGET, RegistryKeys.prefix, words)) if words else 0
 
     async def keep(self, content: bytes) -> str:
         """Keep *content* for a wish that is about to come; returns its digest."""
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-        key = RegistryKeys.contents + digest
         # In pieces: others use the same connection, and must not wait long.
         for start in range(0, len(content), _PIECE_BYTES):
             piece = content[start : start + _PIECE_BYTES]
-            await self._link.call(_KEEP, (key,), (start, piece, UNWISHED_MS))
+            await self._link.call(_KEEP, RegistryKeys.prefix, (digest, start, piece, UNWISHED_MS))
         return digest
 
     async def fetch(self, file: pb.File) -> bytes:

@@ -37,6 +37,7 @@ from penstock.scheduler.registry.snapshot import (
     state_of,
 )
 from penstock.scheduler.store import scripts
+from penstock.scheduler.store.conversation import Argument
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.keyspace import SCHEMA
 from penstock.scheduler.store.link import Link, Links
@@ -49,8 +50,6 @@ ANNOUNCE_EVERY_S: Final = 1.0
 FORGET_MS: Final = 2 * FORGIVEN_GAP_MS
 """A process that was not seen for longer leaves the registry."""
 
-CHANGES_KEPT: Final = 5000
-
 _LOOK_EVERY_MS = 1000
 _PAGE = 100
 _COALESCE_S = 0.02
@@ -58,41 +57,34 @@ _BACKOFF = Backoff(0.5, 2.0)
 _EVENT_ID = re.compile(r"\d+(-\d+)?")
 
 _ANNOUNCE = scripts.load("registry_announce")
-_WITHDRAW = scripts.load("registry_withdraw")
 _SNAPSHOT = scripts.load("registry_snapshot")
 _PUBLISH = scripts.load("registry_publish")
-_RETIRE = scripts.load("registry_retire")
 _PLACE = scripts.load("registry_place")
-_SWEEP = scripts.load("registry_sweep")
+_FORGET = scripts.load("registry_forget")
 
 Process = pb.Node | pb.Worker | pb.Gateway | pb.Scheduler
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """One kind of process: its name in `seen` and in events, and where its records are."""
+    """One kind of process: the name of its records, in `seen` too, and its own in events."""
 
     name: str
     event: str
-    key: str
 
 
 _KINDS: Final[dict[type[Message], _Kind]] = {
-    pb.Node: _Kind("nodes", "node", RegistryKeys.nodes),
-    pb.Worker: _Kind("workers", "worker", RegistryKeys.workers),
-    pb.Gateway: _Kind("gateways", "gateway", RegistryKeys.gateways),
-    pb.Scheduler: _Kind("schedulers", "scheduler", RegistryKeys.schedulers),
+    pb.Node: _Kind("nodes", "node"),
+    pb.Worker: _Kind("workers", "worker"),
+    pb.Gateway: _Kind("gateways", "gateway"),
+    pb.Scheduler: _Kind("schedulers", "scheduler"),
 }
-_ANNOUNCE_KEYS: Final = (
-    RegistryKeys.seen,
-    RegistryKeys.changes,
-    RegistryKeys.signatures,
-    RegistryKeys.schemas,
-    RegistryKeys.batch_proofs,
-    RegistryKeys.unsplittable,
+# As `SnapshotReader` takes them.
+_HASHES: Final = (
+    *("versions", "placements", "nodes", "workers", "gateways", "schedulers"),
+    *("signatures", "batch_proofs", "unsplittable"),
+    *("retiring", "since", "wishes", "answers", "files", "settings"),
 )
-# Where registry_sweep.lua expects the records of each kind among its KEYS.
-_SWEEP_KEYS: Final = {"nodes": 4, "workers": 5, "gateways": 6, "schedulers": 7}
 
 
 class Registry:
@@ -126,18 +118,17 @@ class Registry:
         artifact, signature, proof, unsplittable = as_words(record, facts)
         answer = await self._links.to(RegistryKeys.tag).call(
             _ANNOUNCE,
-            (kind.key, *_ANNOUNCE_KEYS),
+            RegistryKeys.prefix,
             (
-                f"{kind.name}/{record.id}",
+                kind.name,
                 record.id,
                 as_bytes(record),
                 LIVE_MS,
-                CHANGES_KEPT,
                 event or _event_of(record, kind),
                 detail or (record.reason if isinstance(record, pb.Worker) else ""),
+                SCHEMA,
                 artifact,
                 signature,
-                SCHEMA,
                 proof,
                 unsplittable,
             ),
@@ -147,40 +138,16 @@ class Registry:
     async def withdraw(self, record: Process, *, event: str = "") -> None:
         """Take the record's process out: it leaves in order, and need not be missed first."""
         kind = _KINDS[type(record)]
-        await self._links.to(RegistryKeys.tag).call(
-            _WITHDRAW,
-            (kind.key, RegistryKeys.seen, RegistryKeys.changes),
-            (f"{kind.name}/{record.id}", record.id, CHANGES_KEPT, event or f"{kind.event}.left"),
-        )
+        member = f"{kind.name}/{record.id}"
+        await self._forget(("process", member, "", event or f"{kind.event}.left"))
+
+    async def _forget(self, words: Sequence[Argument]) -> int:
+        return int(await self._links.to(RegistryKeys.tag).call(_FORGET, RegistryKeys.prefix, words))
 
     async def snapshot(self) -> Snapshot:
         """Everything, read in one step; records that did not change are the same objects."""
-        answer = await self._links.to(RegistryKeys.tag).call(
-            _SNAPSHOT,
-            (
-                RegistryKeys.versions,
-                RegistryKeys.placements,
-                RegistryKeys.nodes,
-                RegistryKeys.workers,
-                RegistryKeys.gateways,
-                RegistryKeys.schedulers,
-                RegistryKeys.signatures,
-                RegistryKeys.batch_proofs,
-                RegistryKeys.unsplittable,
-                RegistryKeys.retiring,
-                RegistryKeys.since,
-                RegistryKeys.wishes,
-                RegistryKeys.answers,
-                RegistryKeys.files,
-                RegistryKeys.settings,
-                RegistryKeys.offers,
-                RegistryKeys.used,
-                RegistryKeys.seen,
-                RegistryKeys.revision,
-                RegistryKeys.changes,
-            ),
-            (),
-        )
+        link = self._links.to(RegistryKeys.tag)
+        answer = await link.call(_SNAPSHOT, RegistryKeys.prefix, _HASHES)
         return self._reader.read(answer)
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
@@ -218,29 +185,17 @@ class Registry:
         """
         if "/" in source:
             raise ValueError(f"a source's name has no slash: {source}")
-        answer = await self._links.to(RegistryKeys.tag).call(
-            _PUBLISH,
-            (
-                RegistryKeys.versions,
-                RegistryKeys.retiring,
-                RegistryKeys.since,
-                RegistryKeys.changes,
-            ),
-            (source, CHANGES_KEPT, *named(versions)),
+        words = (source, "", "", "", *named(versions))
+        return int(
+            await self._links.to(RegistryKeys.tag).call(_PUBLISH, RegistryKeys.prefix, words)
         )
-        return int(answer)
 
     async def retire(self, contents: Iterable[Retiring]) -> int:
         """Forget *contents* that retired and did not come back; their workers are then stopped."""
-        words: list[str | int] = []
+        words: list[Argument] = []
         for content in contents:
-            words += (content.field, content.since_ms)
-        answer = await self._links.to(RegistryKeys.tag).call(
-            _RETIRE,
-            (RegistryKeys.retiring, RegistryKeys.since, RegistryKeys.changes),
-            (CHANGES_KEPT, *words),
-        )
-        return int(answer)
+            words += ("retiring", content.field, content.since_ms, "version.retired")
+        return await self._forget(words)
 
     async def place(
         self, revision: int, placements: Iterable[pb.Placement], detail: str = ""
@@ -251,8 +206,8 @@ class Registry:
             words += (placement_id(placement), as_bytes(placement))
         answer = await self._links.to(RegistryKeys.tag).call(
             _PLACE,
-            (RegistryKeys.placements, RegistryKeys.revision, RegistryKeys.changes),
-            (revision, CHANGES_KEPT, detail, *words),
+            RegistryKeys.prefix,
+            (revision, detail, *words),
         )
         return None if answer is None else int(answer)
 
@@ -261,7 +216,7 @@ class Registry:
 
         Returns how many processes were forgotten. Any scheduler may do it at any time.
         """
-        gone: list[str | int] = []
+        words: list[Argument] = []
         for kind, records in (
             (_KINDS[pb.Node], snapshot.nodes),
             (_KINDS[pb.Worker], snapshot.workers),
@@ -272,27 +227,10 @@ class Registry:
                 member = f"{kind.name}/{id_}"
                 seen_ms = int(snapshot.seen_ms.get(member, 0))
                 if member not in snapshot.live and snapshot.now_ms - seen_ms > FORGET_MS:
-                    index = _SWEEP_KEYS[kind.name]
-                    gone += (member, seen_ms, index, id_, f"{kind.event}.forgotten")
-        stale = stale_signatures(snapshot)
-        if not gone and not stale:
-            return 0
-        answer = await self._links.to(RegistryKeys.tag).call(
-            _SWEEP,
-            (
-                RegistryKeys.seen,
-                RegistryKeys.changes,
-                RegistryKeys.signatures,
-                RegistryKeys.nodes,
-                RegistryKeys.workers,
-                RegistryKeys.gateways,
-                RegistryKeys.schedulers,
-                RegistryKeys.batch_proofs,
-                RegistryKeys.unsplittable,
-            ),
-            (CHANGES_KEPT, len(gone) // 5, *gone, *stale),
-        )
-        return int(answer)
+                    words += ("process", member, seen_ms, f"{kind.event}.forgotten")
+        for artifact in stale_signatures(snapshot):
+            words += ("artifact", artifact, "", "")
+        return await self._forget(words) if words else 0
 
     async def events(self, after_id: str = "") -> AsyncIterator[pb.Event]:
         """What happens after the event *after_id*, or from now on; an outage is waited out.

@@ -17,7 +17,7 @@ from penstock.scheduler.store.link import Link
 
 _CHUNK = scripts.load("chunk")
 _LAST_CHUNK = scripts.load("last_chunk")
-_TAKE = scripts.load("take")
+_ACK_CHUNKS = scripts.load("ack_chunks")
 
 MOST_AHEAD: Final = 64
 """Parts of one reply that may be on their way to a client."""
@@ -63,9 +63,10 @@ class Chunks:
         keys, link = self._queue.keys_of(ref.model), self._queue.link_of(ref.model)
         adding = link.call(
             _CHUNK,
-            (keys.jobs + chunk.job, keys.replies, f"{keys.stats}{ref.model}:{ref.version}"),
+            keys.prefix,
             (
                 token,
+                f"{ref.model}:{ref.version}",
                 chunk.job,
                 chunk.index,
                 chunk.digest,
@@ -92,14 +93,14 @@ class Chunks:
         link.post(
             _ignored,
             *("EVAL", _LAST_CHUNK.source),
-            *(2, keys.jobs + job, f"{keys.stats}{ref.model}:{ref.version}"),
-            *(token, count, how.value, took_ns),
+            *(1, keys.prefix),
+            *(token, f"{ref.model}:{ref.version}", job, count, how.value, took_ns),
         )
 
-    def taken(self, model: str, job: str, count: int, size: int) -> Awaitable[int]:
+    def ack(self, model: str, job: str, count: int, size: int) -> Awaitable[int]:
         """The first *count* parts, of *size* bytes in all, have been passed on."""
         keys = self._queue.keys_of(model)
-        return self._queue.link_of(model).call(_TAKE, (keys.jobs + job,), (count, size))
+        return self._queue.link_of(model).call(_ACK_CHUNKS, keys.prefix, (job, count, size))
 
 
 def _ignored(_: object) -> None:

@@ -17,8 +17,8 @@ from penstock.scheduler.store.link import Link, Links
 
 log = structlog.get_logger()
 
-_ATTACH = scripts.load("attach")
-ATTACH_EVERY_S = 1.0
+_HEARTBEAT = scripts.load("heartbeat")
+HEARTBEAT_EVERY_S = 1.0
 STREAM_LIFE_MS = 120_000
 _BLOCK_MS = 1000
 _FIRST, _MOST = 8, 256
@@ -60,12 +60,12 @@ class ReplyReader:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for partition in self._partitions:
-                    tasks.create_task(self._attach_regularly(partition))
+                    tasks.create_task(self._beat_regularly(partition))
         finally:
             for reading in readings:
                 reading.stop()
 
-    async def attach(self, *, leave: bool = False) -> None:
+    async def heartbeat(self, *, leave: bool = False) -> None:
         """Say in every partition that this gateway lives, or that it leaves for good.
 
         Where a server cannot be reached, `run` says it later; a gateway that leaves is missed.
@@ -73,32 +73,32 @@ class ReplyReader:
         Raises:
             StoreUnavailable: none can be.
         """
-        saying = (self._attach(partition, leave=leave) for partition in self._partitions)
+        saying = (self._heartbeat(partition, leave=leave) for partition in self._partitions)
         answers = await asyncio.gather(*saying, return_exceptions=True)
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         for failure in failures:
             if len(failures) == len(answers) or not isinstance(failure, PenstockError):
                 raise failure
 
-    async def _attach(self, partition: int, *, leave: bool = False) -> None:
+    async def _heartbeat(self, partition: int, *, leave: bool = False) -> None:
         keys = partition_keys(partition)
         await self._links.to(keys.tag).call(
-            _ATTACH,
-            (keys.gateways, keys.replies + self._gateway),
+            _HEARTBEAT,
+            keys.prefix,
             (self._gateway, STREAM_LIFE_MS, "1" if leave else ""),
         )
 
-    async def _attach_regularly(self, partition: int) -> None:
+    async def _beat_regularly(self, partition: int) -> None:
         away = False
         while True:
             try:
-                await self._attach(partition)
+                await self._heartbeat(partition)
                 away = False
             except PenstockError as error:
                 if not away:
                     log.warning("gateway heartbeat failed", partition=partition, error=str(error))
                 away = True
-            await asyncio.sleep(ATTACH_EVERY_S)
+            await asyncio.sleep(HEARTBEAT_EVERY_S)
 
     def _reading(self, partition: int) -> "_Reading":
         keys = partition_keys(partition)

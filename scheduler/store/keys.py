@@ -1,8 +1,9 @@
 """Every key that Penstock keeps in Redis; docs/redis.md has the same list in prose.
 
 All keys of a job share one hash tag, ``{pNN}``: a script touches one slot only, and is atomic on
-Redis Cluster too. A *family* is the common beginning of keys whose last part a script finds in
-its data (a job id, a gateway, a queue name); it reaches Lua through KEYS like any other key.
+Redis Cluster too. It is given the beginning of them all, and makes them from it; a test holds that
+they are these. A *family* is the common beginning of keys whose last part is found in the data (a
+job id, a gateway, a queue name).
 """
 
 import zlib
@@ -27,12 +28,12 @@ class PartitionKeys:
 
     def __init__(self, partition: int) -> None:
         self.tag = partition_tag(partition)
-        start = f"{ROOT}:{self.tag}:"
+        self.prefix = start = f"{ROOT}:{self.tag}:"
         self.lease = start + "lease"
         self.deadline = start + "deadline"
         self.delay = start + "delay"
         self.moving = start + "moving"
-        self.volume = start + "volume"
+        self.live_bytes = start + "volume"
         self.gateways = start + "gateways"
         self.grace = start + "grace"
         self.dead = start + "dead"
@@ -59,11 +60,6 @@ class PartitionKeys:
         self.slots = start + "slots:"
         self.backlogs = start + "backlog:"
 
-    @property
-    def of_sequences(self) -> tuple[str, ...]:
-        """All that a script needs in which a job of a sequence may end."""
-        return self.sequences, self.turns, self.slots, self.backlogs, self.idle
-
     def __repr__(self) -> str:
         return f"PartitionKeys({self.tag})"
 
@@ -81,6 +77,7 @@ class RegistryKeys:
     """What is deployed and what is running; one hash slot for all of it."""
 
     tag = REGISTRY_TAG
+    prefix = f"{ROOT}:{REGISTRY_TAG}:"
     keyspace = f"{ROOT}:{REGISTRY_TAG}:keyspace"
     versions = f"{ROOT}:{REGISTRY_TAG}:versions"
     retiring = f"{ROOT}:{REGISTRY_TAG}:retiring"

@@ -38,7 +38,7 @@ async def open_keyspace(links: Links, partitions: int | None = None) -> int:
     try:
         found, schema, live = await links.to(RegistryKeys.tag).call(
             _KEYSPACE,
-            (RegistryKeys.keyspace, RegistryKeys.schemas),
+            RegistryKeys.prefix,
             (wanted, SCHEMA, SCHEMA_SILENT_MS),
         )
     except StoreRefused as error:

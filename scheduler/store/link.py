@@ -32,7 +32,7 @@ from penstock.scheduler.store.topology import (
 log = structlog.get_logger()
 
 _MOST_OPENINGS: Final = 4096
-"""A command's first words, for each script and each model, or partition."""
+"""A command's first words, for each script and each partition."""
 
 PATIENCE_S = 3.0
 """How long a command waits for a lost connection to come back before it fails."""
@@ -139,19 +139,19 @@ class Link:
         """
         return await self.submit(*words)
 
-    def call(
-        self, script: Script, keys: Sequence[str], args: Sequence[Argument]
-    ) -> "asyncio.Future[Any]":
-        """Run *script*, loading it where Redis has forgotten it; as for `submit`."""
+    def call(self, script: Script, prefix: str, args: Sequence[Argument]) -> "asyncio.Future[Any]":
+        """Run *script*, loading it where Redis has forgotten it; as for `submit`.
+
+        Args:
+            prefix: how the keys begin that it may use; they lie in one slot.
+        """
         waiting, told = self._waiting()
-        self._run_script(script, keys, args, told, waiting)
+        self._run_script(script, prefix, args, told, waiting)
         return waiting
 
-    def start(
-        self, script: Script, keys: Sequence[str], args: Sequence[Argument], told: Told
-    ) -> None:
+    def start(self, script: Script, prefix: str, args: Sequence[Argument], told: Told) -> None:
         """As `call`, without waiting: *told* gets the answer, or the error as an exception."""
-        self._run_script(script, keys, args, lambda answer: told(understood(answer)), None)
+        self._run_script(script, prefix, args, lambda answer: told(understood(answer)), None)
 
     def flush(self) -> None:
         """Send now what would leave at the end of this event-loop turn."""
@@ -184,19 +184,19 @@ class Link:
     def _run_script(
         self,
         script: Script,
-        keys: Sequence[str],
+        prefix: str,
         args: Sequence[Argument],
         told: Told,
         waiting: "asyncio.Future[Any] | None",
     ) -> None:
         def answered(answer: Any) -> None:
             if isinstance(answer, Refused) and answer.kind == "NOSCRIPT":
-                words = ("EVAL", script.source, len(keys), *keys, *args)
+                words = ("EVAL", script.source, 1, prefix, *args)
                 self._send(_Command(pack(words), told, waiting))
             else:
                 told(answer)
 
-        parts = _opening(script.sha, tuple(keys)).followed_by(args)
+        parts = _opening(script.sha, prefix).followed_by(args)
         self._send(_Command(parts, answered, waiting))
 
     # out
@@ -309,8 +309,8 @@ class Link:
 
 
 @kept(_MOST_OPENINGS)
-def _opening(sha: str, keys: tuple[str, ...]) -> Opening:
-    return Opening(("EVALSHA", sha, len(keys), *keys))
+def _opening(sha: str, prefix: str) -> Opening:
+    return Opening(("EVALSHA", sha, 1, prefix))
 
 
 def understood(answer: Any) -> Any:

@@ -1,16 +1,22 @@
-"""Lua scripts: one file, one atomic operation.
+"""Lua scripts: one file, one atomic operation; what several need is in libraries.
 
-A script may begin its body with ``--@include NAME`` lines; each is replaced by ``lua/lib/NAME.lua``
-when it is loaded, so that "a job ends" is written once.
+A line ``--@include NAME`` is replaced by ``lua/lib/NAME.lua`` when a script is loaded, unless that
+is there already, and without what the script does not use: Redis makes all functions of a script
+anew in each call. An indented one is within a function or a branch, and costs nothing unless that
+runs. docs/add-a-script.md has the rest.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Self
+from typing import Final, NamedTuple, Self
 
-_INCLUDE = "--@include "
+_INCLUDE: Final = re.compile(r"( *)--@include (\w+)")
+_PART: Final = re.compile(r"^(?=local |--@include )", re.MULTILINE)
+_DEFINED: Final = re.compile(r"local (?:function )?([\w, ]+)")
+_WORD: Final = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +37,46 @@ class Script:
 @cache
 def load(name: str) -> Script:
     """The script ``lua/<name>.lua``, with its includes in place."""
-    return Script.of(name, _with_includes(_read(f"{name}.lua")))
+    return Script.of(name, _resolved(_read(f"{name}.lua"), set()) + "\n")
 
 
-def _with_includes(text: str) -> str:
-    lines = (
-        _read(f"lib/{line.removeprefix(_INCLUDE).strip()}.lua")
-        if line.startswith(_INCLUDE)
-        else line
-        for line in text.splitlines()
-    )
-    return "\n".join(lines) + "\n"
+class _Piece(NamedTuple):
+    """Some lines, and the names that they define; those of a script itself define none."""
+
+    names: frozenset[str]
+    text: str
+
+
+def _resolved(text: str, there: set[str]) -> str:
+    """*text*, with what it uses of what it includes; the libraries *there* are around it."""
+    pieces: list[_Piece] = []
+    for line in text.splitlines():
+        include = _INCLUDE.fullmatch(line)
+        if include is None:
+            pieces.append(_Piece(frozenset(), line))
+        elif include[2] not in there:
+            pieces += _library(include[2], set(there) if include[1] else there)
+    kept: list[str] = []
+    used: set[str] = set()
+    for piece in reversed(pieces):
+        if not piece.names or not used.isdisjoint(piece.names):
+            used.update(_WORD.findall(re.sub("--.*", "", piece.text)))
+            kept.append(piece.text)
+    return "\n".join(reversed(kept))
+
+
+def _library(name: str, there: set[str]) -> list[_Piece]:
+    """The definitions of a library, after those of the libraries that it includes."""
+    there.add(name)
+    pieces: list[_Piece] = []
+    for text in _PART.split(_read(f"lib/{name}.lua"))[1:]:
+        include = _INCLUDE.match(text)
+        if include is None:
+            names = _WORD.findall(_DEFINED.findall(text)[0])
+            pieces.append(_Piece(frozenset(names), _resolved(text.rstrip(), there)))
+        elif include[2] not in there:
+            pieces += _library(include[2], there)
+    return pieces
 
 
 def _read(path: str) -> str:

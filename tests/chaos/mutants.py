@@ -42,43 +42,43 @@ LUA = "scheduler/lua/"
 MUTANTS = [
     Mutant(
         "settle does not look at the token",
-        LUA + "lib/settle_job.lua",
-        "if v[1] ~= 'leased' or v[2] ~= token then",
-        "if v[1] ~= 'leased' then",
+        LUA + "settle.lua",
+        "if not is_held(j, token) then",
+        "if j.state ~= 'leased' then",
         "tests/redis/jobs/test_leases.py::test_only_the_tokens_owner_settles",
     ),
     Mutant(
         "advance does not look at the token",
-        LUA + "advance.lua",
-        "if v[1] ~= 'leased' or v[2] ~= token then",
-        "if v[1] ~= 'leased' then",
+        LUA + "move.lua",
+        "elseif not is_held(j, token) then",
+        "elseif j.state ~= 'leased' then",
         "tests/redis/jobs/test_leases.py::test_only_the_tokens_owner_advances",
     ),
     Mutant(
         "a part of a reply is taken from whoever sends it",
         LUA + "chunk.lua",
-        "if v[1] ~= 'leased' or v[2] ~= ARGV[1] then",
-        "if v[1] ~= 'leased' then",
+        "if not is_held(j, ARGV[1]) then",
+        "if j.state ~= 'leased' then",
         "tests/redis/delivery/test_chunks.py::test_a_worker_that_lost_the_job_adds_nothing",
     ),
     Mutant(
         "a part of a reply may be left out",
         LUA + "chunk.lua",
-        "elseif index > there + 1 then",
+        "elseif index > j.chunks + 1 then",
         "elseif false then",
         "tests/redis/delivery/test_chunks.py::test_no_part_is_left_out",
     ),
     Mutant(
         "two workers' answers are spliced",
         LUA + "chunk.lua",
-        "return v[6] == ARGV[4] and 1 or 4",
+        "return j.chunk_digest == digest and 1 or 4",
         "return 1",
         "tests/cluster/features/test_decoupled.py::test_a_reply_that_comes_out_otherwise_is_broken_off",
     ),
     Mutant(
         "a slow client fills the memory",
         LUA + "chunk.lua",
-        "if ahead >= tonumber(ARGV[5]) or (ahead > 0 and ahead_bytes >= tonumber(ARGV[6])) then",
+        "if ahead >= tonumber(ARGV[6]) or (ahead > 0 and ahead_bytes >= tonumber(ARGV[7])) then",
         "if false then",
         "tests/cluster/features/test_decoupled.py::test_a_client_that_does_not_read_holds_up_the_model",
     ),
@@ -98,11 +98,9 @@ MUTANTS = [
     ),
     Mutant(
         "the reply goes out before it is known who may end the job",
-        LUA + "lib/settle_job.lua",
-        "  if v[1] ~= 'leased' or v[2] ~= token then",
-        "  redis.call('XADD', F.replies .. (v[4] or ''), '*', 'id', id, 'code', code, 'message',\n"
-        "    message, 'body', reply)\n"
-        "  if v[1] ~= 'leased' or v[2] ~= token then",
+        LUA + "settle.lua",
+        "  if not is_held(j, token) then",
+        "  reply(j.gateway or '', id, code, message, body)\n  if not is_held(j, token) then",
         "tests/redis/jobs/test_leases.py::test_only_the_tokens_owner_settles",
     ),
     Mutant(
@@ -119,8 +117,8 @@ MUTANTS = [
     Mutant(
         "renew forgets the first job",
         LUA + "renew.lua",
-        "redis.call('ZADD', KEYS[1], 'XX', ends_ms, ARGV[i])",
-        "if i > 2 then redis.call('ZADD', KEYS[1], 'XX', ends_ms, ARGV[i]) end",
+        "redis.call('ZADD', LEASE, 'XX', now_ms + ARGV[1], j.id)",
+        "if i > 2 then redis.call('ZADD', LEASE, 'XX', now_ms + ARGV[1], j.id) end",
         "tests/redis/jobs/test_leases.py::test_renewing_moves_the_end_of_the_lease",
     ),
     Mutant(
@@ -132,23 +130,23 @@ MUTANTS = [
     ),
     Mutant(
         "advance ignores that the client has gone",
-        LUA + "advance.lua",
-        "if v[3] then",
-        "if false then",
+        LUA + "move.lua",
+        "elseif end_if_cancelled(j, token) then",
+        "elseif false then",
         "tests/redis/store/test_one_place.py::test_a_cancelled_job_goes_to_no_further_stage",
     ),
     Mutant(
         "nack loses the attempts",
         LUA + "nack.lua",
-        "  redis.call('ZREM', F.lease, id)\n",
-        "  redis.call('ZREM', F.lease, id)\n  redis.call('HSET', job, 'attempts', 0)\n",
+        "  redis.call('ZREM', LEASE, id)\n",
+        "  redis.call('ZREM', LEASE, id)\n  write(id, 'attempts', 0)\n",
         "tests/redis/jobs/test_giving_up.py::test_the_last_attempt_fails_the_job_with_what_went_wrong",
     ),
     Mutant(
         "nack forgets whose lease it is",
         LUA + "nack.lua",
-        "if v[1] ~= 'leased' or v[2] ~= token then",
-        "if v[1] ~= 'leased' then",
+        "elseif not is_held(j, token) then",
+        "elseif j.state ~= 'leased' then",
         "tests/redis/jobs/test_giving_up.py::test_only_the_tokens_owner_gives_back",
     ),
     Mutant(
@@ -182,8 +180,8 @@ MUTANTS = [
     Mutant(
         "claim leaves the job in its queue",
         LUA + "claim.lua",
-        "      take(id, j)\n      gone[#gone + 1] = id\n",
-        "      take(id, j)\n",
+        "      lease(j)\n      gone[#gone + 1] = id\n",
+        "      lease(j)\n",
         "tests/redis/store/test_one_place.py",
     ),
     Mutant(
@@ -209,23 +207,23 @@ MUTANTS = [
     ),
     Mutant(
         "a repeated advance is a lost lease once the next stage has settled",
-        LUA + "advance.lua",
-        "return moved_on and 1 or (ended == 2 and 2 or 0)",
-        "return ended == 2 and 2 or 0",
+        LUA + "move.lua",
+        "return moved_on and 1 or ended",
+        "return ended",
         "tests/redis/jobs/test_leases.py::"
         "test_advancing_again_is_fine_though_the_next_stage_has_settled",
     ),
     Mutant(
         "a repeated settle is a lost lease",
-        LUA + "lib/settle_job.lua",
-        "local ended = ended_by(F, id, token)",
+        LUA + "settle.lua",
+        "local ended = ended_by(id, token)",
         "local ended = 0",
         "tests/redis/jobs/test_leases.py::test_settling_again_is_fine_and_changes_nothing",
     ),
     Mutant(
         "a job is settled and stays",
         LUA + "lib/end_job.lua",
-        "    redis.call('UNLINK', unpack(ended_jobs))\n",
+        "    redis.call('UNLINK', unpack(ended_keys))\n",
         "",
         "tests/redis/jobs/test_conservation.py",
     ),
@@ -238,9 +236,9 @@ MUTANTS = [
     ),
     Mutant(
         "bytes of ended jobs stay counted",
-        LUA + "lib/end_job.lua",
-        "-tonumber(j.limited))",
-        "-0)",
+        LUA + "lib/job.lua",
+        "-j.limited)",
+        "0)",
         "tests/redis/jobs/test_enqueue.py::test_bytes_count_until_the_job_has_ended",
     ),
     Mutant(
@@ -259,17 +257,17 @@ MUTANTS = [
     ),
     Mutant(
         "the same job is accepted twice",
-        LUA + "lib/new_job.lua",
-        "if redis.call('EXISTS', KEYS[6] .. id, KEYS[7] .. id) > 0 then",
-        "if false then",
+        LUA + "enqueue.lua",
+        "  if known then\n",
+        "  if false then\n",
         "tests/redis/jobs/test_enqueue.py::test_a_job_is_accepted_once",
     ),
     Mutant(
         "a cancelled id stays cancelled before there is a job of that name",
         LUA + "cancel.lua",
-        "if v[1] ~= 'waiting' and v[1] ~= 'delayed' then",
-        "if not v[1] then redis.call('SET', KEYS[6] .. id, 'cancelled ', 'PX', 15000) end\n"
-        "if v[1] ~= 'waiting' and v[1] ~= 'delayed' then",
+        "if j.state ~= 'waiting' and j.state ~= 'delayed' then",
+        "if not j.state then redis.call('SET', ENDED .. j.id, 'cancelled ', 'PX', 15000) end\n"
+        "if j.state ~= 'waiting' and j.state ~= 'delayed' then",
         "tests/redis/jobs/test_giving_up.py::test_an_unknown_id_stays_unknown",
     ),
     Mutant(
@@ -289,7 +287,7 @@ MUTANTS = [
     Mutant(
         "claim keeps no record of what it gave",
         "scheduler/lua/claim.lua",
-        "redis.call('SET', KEYS[5], token .. ' ' .. table.concat(taken, ' '), 'PX', RECORD_MS)\n",
+        "redis.call('SET', last_claim, token .. ' ' .. table.concat(taken, ' '), 'PX', RECORD_MS)",
         "",
         "tests/redis/jobs/test_claim.py::test_the_same_nonce_gives_the_same_jobs",
     ),

@@ -128,8 +128,6 @@ class QueueModel:
             self._end(job, "cancelled", token)
         else:
             self._end(job, "succeeded" if code is Code.OK else "failed", token, code)
-        if job.moved_by:
-            self.ended[id_] += (job.moved_by,)
         return CANCELLED if job.cancelled else FINE
 
     def advance(self, token, queue, ids):
@@ -142,7 +140,7 @@ class QueueModel:
         if job is None and self.ended.get(id_, ())[2:] == (token,):
             return FINE
         if job is None:
-            return CANCELLED if self._ended_by(id_, token) is CANCELLED else LOST
+            return self._ended_by(id_, token)
         if job.cancelled:
             self._end(job, "cancelled", token)
             return CANCELLED
@@ -242,7 +240,7 @@ class QueueModel:
 
     def _end(self, job, state, token, code=None):
         del self.jobs[job.id]
-        self.ended[job.id] = (state, token)
+        self.ended[job.id] = (state, token, job.moved_by) if job.moved_by else (state, token)
         self.counts[state] += 1
         if code is not None:
             self.replies[job.gateway].append((job.id, code))

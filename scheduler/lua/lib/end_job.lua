@@ -1,59 +1,81 @@
 -- end_job: the one way in which a job becomes final. What is left of it is a short-lived mark, so
 -- that a repeated call finds out that it is done. Keys that all jobs share are tidied for many
 -- jobs at once, by flush_ended, which a script must call before it returns.
--- F: {lease, deadline, volume} keys; {jobs, ended, replies} families
--- j: {gateway, queue, limited, beside, moved_by: the token that moved it to its last stage, or nil}
--- The gateway may be a shared reply instead (share.lua).
+--@include job
+--@include reply
 local ENDED_MS = 15000
--- A stream whose gateway never reads it goes by itself.
-local REPLIES_MS = 120000
 local MOST_ENDED = 500
--- Stream -> fields of one entry: a batch's replies to one gateway travel together.
-local ended_ids, ended_jobs, replies = {}, {}, {}
+local ended_ids, ended_keys = {}, {}
+-- Jobs that have ended in this call; their hashes may still be there.
+local ended_now = {}
 
-local function flush_ended(F)
+-- As job_reader, of all that whoever ends or moves a job must know, and of the fields named here. A
+-- job that has ended has none.
+local function live_job_reader(numbers, ...)
+  local names = {'state', 'token', 'cancelled', 'gateway', 'queue', 'limited', 'beside', 'moved_by',
+    'ensemble', 'sequence', ...}
+  local words = #names
+  for i = 1, #numbers do
+    names[words + i] = numbers[i]
+  end
+  return function(id)
+    local v = ended_now[id] and {} or redis.call('HMGET', JOB .. id, unpack(names))
+    local j = {id = id, state = v[1] or nil, token = v[2] or nil, cancelled = v[3] or nil,
+      gateway = v[4] or nil, queue = v[5] or nil, limited = v[6] or nil, beside = v[7] or nil,
+      moved_by = v[8] or nil, ensemble = v[9] or nil, sequence = v[10] or nil}
+    for i = 11, words do
+      j[names[i]] = v[i] or nil
+    end
+    for i = words + 1, #names do
+      j[names[i]] = (v[i] or 0) + 0
+    end
+    return j
+  end
+end
+
+local function flush_ended()
   if #ended_ids > 0 then
-    redis.call('ZREM', F.lease, unpack(ended_ids))
-    redis.call('ZREM', F.deadline, unpack(ended_ids))
-    redis.call('UNLINK', unpack(ended_jobs))
-    ended_ids, ended_jobs = {}, {}
+    redis.call('ZREM', LEASE, unpack(ended_ids))
+    redis.call('ZREM', DEADLINE, unpack(ended_ids))
+    redis.call('UNLINK', unpack(ended_keys))
+    ended_ids, ended_keys = {}, {}
   end
-  for stream, fields in pairs(replies) do
-    redis.call('XADD', stream, '*', unpack(fields))
-    redis.call('PEXPIRE', stream, REPLIES_MS)
-  end
-  replies = {}
+  flush_replies()
 end
 
-local function add_reply(F, gateway, id, code, message, body)
-  local stream = F.replies .. gateway
-  local fields = replies[stream] or {}
-  replies[stream] = fields
-  local n = #fields
-  fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = 'id', id, 'code', code
-  fields[n + 5], fields[n + 6], fields[n + 7], fields[n + 8] = 'message', message, 'body', body
-end
-
-local function end_job(F, id, j, state, token, code, message, body)
+-- token: of the worker that ends it, '' for none. Without a code there is no reply.
+-- The gateway may be a shared reply instead (share.lua); moved_by is the token that moved the job to
+-- its last stage.
+local function end_job(j, state, token, code, message, body)
   if string.sub(j.gateway, 1, 1) == '~' then
-    share(F, id, j.gateway, code, message, body, add_reply)
+    --@include share
+    share(j.id, j.gateway, code, message, body)
   elseif code then
-    add_reply(F, j.gateway, id, code, message, body)
+    reply(j.gateway, j.id, code, message, body)
   end
-  if j.limited then
-    redis.call('HINCRBY', F.volume, version_of(j.queue), -tonumber(j.limited))
-  end
+  release_bytes(j)
   local mark = state .. ' ' .. token
   if j.moved_by then
     mark = mark .. ' ' .. j.moved_by
   end
-  redis.call('SET', F.ended .. id, mark, 'PX', ENDED_MS)
-  ended_ids[#ended_ids + 1] = id
-  ended_jobs[#ended_jobs + 1] = F.jobs .. id
-  if j.beside and j.beside ~= '' then
-    ended_jobs[#ended_jobs + 1] = F.jobs .. id .. j.beside
-  end
+  redis.call('SET', ENDED .. j.id, mark, 'PX', ENDED_MS)
+  ended_now[j.id] = true
+  ended_ids[#ended_ids + 1] = j.id
+  ended_keys[#ended_keys + 1] = JOB .. j.id
+  ended_keys[#ended_keys + 1] = beside_of(j)
   if #ended_ids >= MOST_ENDED then
-    flush_ended(F)
+    flush_ended()
   end
+end
+
+-- What a repeated call hears about a job that is final:
+-- 1 this token ended it | 2 this token ended it, and it had been cancelled | 0 neither;
+-- and whether this token had moved it to the stage in which it ended
+local function ended_by(id, token)
+  local mark = redis.call('GET', ENDED .. id) or ''
+  local state, by, moved_by = string.match(mark, '^(%S+) (%S*) ?(.*)$')
+  if by ~= token then
+    return 0, moved_by == token
+  end
+  return state == 'cancelled' and 2 or 1, false
 end

@@ -2,19 +2,17 @@
 -- The one whose turn it is carries the sequence's state behind its payload (both are serialized
 -- ModelInferRequests, and one after the other is one message), so whichever worker has it needs
 -- nothing else, and one that dies has changed nothing.
--- F: besides end_job's {stats, sequences, turns, slots, backlogs} families, {idle} zset
 -- A sequence's name is '<model>:<version>/<kind><id>'. Fields of its hash: job (whose turn it is, or
 -- ''), flag (that job's), state, initial (the state it starts with), active (0 while it waits
 -- for a slot), open (0 when the last accepted job ends it), idle_ms, last (the last job that ended).
 -- A flag is f for a sequence's first request, l for its last, b for both, m for those between.
+--@include end_job
+--@include ready
+local SEQUENCE, TURNS, IDLE = KEYS[1] .. 'sequence:', KEYS[1] .. 'turns:', KEYS[1] .. 'idle'
+local SLOTS, BACKLOG = KEYS[1] .. 'slots:', KEYS[1] .. 'backlog:'
 local STARTS, ENDS = {f = true, b = true}, {l = true, b = true}
 -- A sequence is looked after this long after it should have gone on.
 local LOOK_MS, KEEP_MS = 2000, 60000
-
-local function clock_ms()
-  local now = redis.call('TIME')
-  return now[1] * 1000 + math.floor(now[2] / 1000)
-end
 
 local function group_of(name)
   return string.match(name, '^([^/]*)/')
@@ -26,8 +24,8 @@ local function not_started(name)
     .. "' must specify the START flag on the first request of the sequence"
 end
 
-local function is_alive(F, id)
-  return redis.call('EXISTS', F.jobs .. id) == 1 and redis.call('EXISTS', F.ended .. id) == 0
+local function is_alive(id)
+  return redis.call('EXISTS', JOB .. id) == 1 and not ended_now[id]
 end
 
 -- A key lives for so many ms, at the least.
@@ -37,53 +35,52 @@ local function prolong(key, ms)
   end
 end
 
--- Jobs that are refused for others' sake; until flush_ended their hashes are still there.
-local refused_now = {}
+local read_turn = live_job_reader({'deadline'}, 'payload')
 
-local function refuse_turn(F, id, state, code, message, counter)
-  refused_now[id] = true
-  local v = redis.call('HMGET', F.jobs .. id, 'gateway', 'queue', 'limited', 'beside')
-  redis.call('HINCRBY', F.stats .. version_of(v[2]), counter, 1)
-  end_job(F, id, {gateway = v[1], queue = v[2], limited = v[3], beside = v[4]}, state, '', code,
-    message, '')
+-- Refused for others' sake.
+local function refuse_turn(id, state, code, message, counter)
+  local j = read_turn(id)
+  count_for(version_of(j.queue), counter, 1)
+  end_job(j, state, '', code, message, '')
 end
 
 -- It is this job's turn.
-local function begin_turn(F, name, id, flag, state)
-  local job = F.jobs .. id
-  local v = redis.call('HMGET', job, 'ready', 'bell', 'deadline', 'beside', 'payload')
-  if state ~= '' and (v[4] or '') == '' then
-    redis.call('HSET', job, 'payload', v[5] .. state)
-  elseif state ~= '' and redis.call('EXISTS', job .. v[4]) == 1 then
-    redis.call('APPEND', job .. v[4], state)
+local function begin_turn(name, id, flag, state)
+  local j = read_turn(id)
+  local beside = beside_of(j)
+  if state ~= '' and not beside then
+    write(id, 'payload', j.payload .. state)
+  elseif state ~= '' and redis.call('EXISTS', beside) == 1 then
+    redis.call('APPEND', beside, state)
   end
-  redis.call('HSET', F.sequences .. name, 'job', id, 'flag', flag)
-  redis.call('ZADD', F.idle, tonumber(v[3]) + LOOK_MS, name)
-  redis.call('ZADD', v[1], score(0, v[3]), id)
-  ring(v[2])
+  redis.call('HSET', SEQUENCE .. name, 'job', id, 'flag', flag)
+  redis.call('ZADD', IDLE, j.deadline + LOOK_MS, name)
+  j.priority = 0
+  put(j)
+  ring(j.queue)
 end
 
 -- The next job of a sequence begins; jobs that follow a first one that never succeeded are refused.
 -- over: nothing may follow but a new beginning.  -> false when the sequence is over
-local function next_turn(F, name, over, state)
-  local one = F.sequences .. name
+local function next_turn(name, over, state)
+  local one = SEQUENCE .. name
   while true do
-    local entry = redis.call('LPOP', F.turns .. name)
+    local entry = redis.call('LPOP', TURNS .. name)
     if not entry then
       break
     end
     local flag, id = string.sub(entry, 1, 1), string.sub(entry, 2)
-    if not is_alive(F, id) then
+    if not is_alive(id) then
       over = over or STARTS[flag] or ENDS[flag] or false
     elseif STARTS[flag] or not over then
       if STARTS[flag] then
         state = redis.call('HGET', one, 'initial')
         redis.call('HSET', one, 'state', state)
       end
-      begin_turn(F, name, id, flag, state)
+      begin_turn(name, id, flag, state)
       return true
     else
-      refuse_turn(F, id, 'failed', 3, not_started(name), 'fail_count')
+      refuse_turn(id, 'failed', 3, not_started(name), 'fail_count')
     end
   end
   if over then
@@ -91,52 +88,52 @@ local function next_turn(F, name, over, state)
   end
   local idle_ms = tonumber(redis.call('HGET', one, 'idle_ms'))
   redis.call('HSET', one, 'job', '')
-  redis.call('ZADD', F.idle, clock_ms() + idle_ms, name)
+  redis.call('ZADD', IDLE, now_ms + idle_ms, name)
   prolong(one, idle_ms + KEEP_MS)
   return true
 end
 
 -- A sequence that waited for a slot has one now.
-local function activate(F, name)
-  redis.call('HSET', F.sequences .. name, 'active', '1')
-  redis.call('ZADD', F.slots .. group_of(name), clock_ms(), name)
-  return next_turn(F, name, true, '')
+local function activate(name)
+  redis.call('HSET', SEQUENCE .. name, 'active', '1')
+  redis.call('ZADD', SLOTS .. group_of(name), now_ms, name)
+  return next_turn(name, true, '')
 end
 
-local function forget(F, name)
-  redis.call('UNLINK', F.sequences .. name, F.turns .. name)
-  redis.call('ZREM', F.idle, name)
-  redis.call('ZREM', F.slots .. group_of(name), name)
+local function forget(name)
+  redis.call('UNLINK', SEQUENCE .. name, TURNS .. name)
+  redis.call('ZREM', IDLE, name)
+  redis.call('ZREM', SLOTS .. group_of(name), name)
 end
 
 -- Whoever has waited longest for a slot has it now.  -> false when nobody waits
-local function activate_first(F, group)
+local function activate_first(group)
   while true do
-    local name = redis.call('LPOP', F.backlogs .. group)
+    local name = redis.call('LPOP', BACKLOG .. group)
     if not name then
       return false
     end
     -- It may have gone meanwhile, or have come again.
-    if redis.call('HGET', F.sequences .. name, 'active') == '0' then
-      if activate(F, name) then
+    if redis.call('HGET', SEQUENCE .. name, 'active') == '0' then
+      if activate(name) then
         return true
       end
-      forget(F, name)
+      forget(name)
     end
   end
 end
 
-local function end_sequence(F, name)
-  local active = redis.call('HGET', F.sequences .. name, 'active') ~= '0'
-  forget(F, name)
+local function end_sequence(name)
+  local active = redis.call('HGET', SEQUENCE .. name, 'active') ~= '0'
+  forget(name)
   if active then
-    activate_first(F, group_of(name))
+    activate_first(group_of(name))
   end
 end
 
 -- A job of a sequence has ended; when it was its turn, the next one's has come.
-local function turn_ended(F, name, id, succeeded, state)
-  local one = F.sequences .. name
+local function turn_ended(name, id, succeeded, state)
+  local one = SEQUENCE .. name
   local v = redis.call('HMGET', one, 'job', 'flag', 'state')
   if v[1] ~= id then
     return
@@ -147,7 +144,7 @@ local function turn_ended(F, name, id, succeeded, state)
   end
   redis.call('HSET', one, 'last', id)
   local over = ENDS[v[2]] or (STARTS[v[2]] and not succeeded) or false
-  if not next_turn(F, name, over, v[3]) then
-    end_sequence(F, name)
+  if not next_turn(name, over, v[3]) then
+    end_sequence(name)
   end
 end

@@ -10,6 +10,8 @@
 -- and once it is kept: digest, code, message, body, member. The zset '=<kind>' holds what is kept:
 -- '<bytes> <shared reply>' -> when it goes; '#<kind>' is the sum of the bytes.
 -- Kinds: cache: successes, the longest unused goes first | key: all that the content decides.
+--@include clock
+--@include reply
 -- Failures that belong to one try, and say nothing of the content:
 -- CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE.
 local OF_ONE_TRY = {['1'] = true, ['4'] = true, ['8'] = true, ['14'] = true}
@@ -22,31 +24,29 @@ local function kind_of(owner)
   return string.match(owner, '^~(%a+)/')
 end
 
-local function forget_kept(F, kind, member)
+local function forget_kept(kind, member)
   local size, owner = string.match(member, '^(%d+) (.*)$')
-  redis.call('ZREM', F.replies .. '=' .. kind, member)
-  redis.call('DECRBY', F.replies .. '#' .. kind, size)
+  redis.call('ZREM', REPLY .. '=' .. kind, member)
+  redis.call('DECRBY', REPLY .. '#' .. kind, size)
   -- Its name may have been taken again since it expired.
-  if redis.call('HGET', F.replies .. owner, 'member') == member then
-    redis.call('UNLINK', F.replies .. owner)
+  if redis.call('HGET', REPLY .. owner, 'member') == member then
+    redis.call('UNLINK', REPLY .. owner)
   end
 end
 
-local function keep(F, owner, kind, shared, code, message, body)
-  local key, all, sum = F.replies .. owner, F.replies .. '=' .. kind, F.replies .. '#' .. kind
+local function keep(owner, kind, shared, code, message, body)
+  local key, all, sum = REPLY .. owner, REPLY .. '=' .. kind, REPLY .. '#' .. kind
   local life, most = tonumber(shared.life), tonumber(shared.most)
   local size = #body + #message + 2 * #owner + KEPT_BESIDE_BYTES
   if kind == 'cache' and size > most then
     return
   end
-  local time = redis.call('TIME')
-  local goes_ms = time[1] * 1000 + math.floor(time[2] / 1000) + life
   local member = size .. ' ' .. owner
   redis.call('HSET', key, 'digest', shared.digest, 'code', code, 'message', message, 'body', body,
     'member', member)
   redis.call('PEXPIRE', key, life)
   local outlives = math.max(life, redis.call('PTTL', all))
-  local new = redis.call('ZADD', all, goes_ms, member)
+  local new = redis.call('ZADD', all, now_ms + life, member)
   redis.call('PEXPIRE', all, outlives)
   local bytes = redis.call('INCRBY', sum, new * size)
   redis.call('PEXPIRE', sum, outlives)
@@ -55,7 +55,7 @@ local function keep(F, owner, kind, shared, code, message, body)
     if bytes <= most or not oldest then
       break
     end
-    forget_kept(F, kind, oldest)
+    forget_kept(kind, oldest)
     bytes = tonumber(redis.call('GET', sum))
   end
 end
@@ -88,22 +88,20 @@ local function any_waiter(key)
 end
 
 -- One entry for each gateway, whatever the number of its waiters.
-local function tell_all(F, waiters, tell, code, message, body)
+local function reply_to_all(waiters, code, message, body)
   local ids = {}
   for _, waiter in ipairs(waiters) do
     local own = ids[waiter.gateway] or {}
     ids[waiter.gateway], own[#own + 1] = own, waiter.id
   end
   for gateway, own in pairs(ids) do
-    tell(F, gateway, table.concat(own, ' '), code, message, body)
+    reply(gateway, table.concat(own, ' '), code, message, body)
   end
 end
 
 -- The job that makes a shared reply has ended; without a code it was cancelled.
--- tell(F, gateway, ids, code, message, body) takes a reply.
--- F.hits and F.hit_us grow by the waiters of a cached reply that did not lead, and by their time.
-local function share(F, id, owner, code, message, body, tell)
-  local key = F.replies .. owner
+local function share(id, owner, code, message, body)
+  local key = REPLY .. owner
   local shared, waiters = read_shared(key)
   if shared.job ~= id then
     return
@@ -114,23 +112,22 @@ local function share(F, id, owner, code, message, body, tell)
     local others = {}
     for _, waiter in ipairs(waiters) do
       if code and waiter.id == shared.leader then
-        tell(F, waiter.gateway, waiter.id, code, message, body)
+        reply(waiter.gateway, waiter.id, code, message, body)
       else
         others[#others + 1] = waiter
       end
     end
-    return tell_all(F, others, tell, AGAIN, '', '')
+    return reply_to_all(others, AGAIN, '', '')
   end
-  tell_all(F, waiters, tell, code, message, body)
+  reply_to_all(waiters, code, message, body)
   if success or kind == 'key' then
-    keep(F, owner, kind, shared, code, message, body)
+    keep(owner, kind, shared, code, message, body)
   end
   if success and kind == 'cache' then
-    local time = redis.call('TIME')
     for _, waiter in ipairs(waiters) do
       if waiter.id ~= shared.leader then
-        F.hits = (F.hits or 0) + 1
-        F.hit_us = (F.hit_us or 0) + time[1] * 1000000 + time[2] - waiter.us
+        hits = hits + 1
+        hit_us = hit_us + now_us - waiter.us
       end
     end
   end

@@ -1,6 +1,8 @@
 -- totals: the counters that every settled batch adds to, kept packed in one field, because they
 -- are written far more often than read: little-endian doubles in the order below.
 -- The field 'batch:<rows>' holds count, input, compute and output nanoseconds of that batch size.
+--@include statistics
+--@include clock
 local SUCCESS, SUCCESS_NS, FAIL, FAIL_NS, QUEUE_NS = 1, 2, 3, 4, 5
 local INPUT_NS, INFER_NS, OUTPUT_NS, INFERENCES, EXECUTIONS, LAST_MS = 6, 7, 8, 9, 10, 11
 local TOTALS, BATCH = '<ddddddddddd', '<dddd'
@@ -10,11 +12,10 @@ local function no_totals()
 end
 
 -- One request that was computed, or failed.
--- so_far: when it was accepted, microseconds in queues, nanoseconds of input, compute, output
---         before this batch
--- took:   nanoseconds of this batch
-local function add_request(more, succeeded, so_far, took, rows, now_us)
-  local took_ns = (now_us - tonumber(so_far[1])) * 1000
+-- j: {accepted_us, wait_us in queues, input_ns, infer_ns, output_ns}, before this batch
+-- took: nanoseconds of this batch
+local function add_request(more, succeeded, j, took, rows)
+  local took_ns = (now_us - j.accepted_us) * 1000
   if not succeeded then
     more[FAIL] = more[FAIL] + 1
     more[FAIL_NS] = more[FAIL_NS] + took_ns
@@ -22,21 +23,34 @@ local function add_request(more, succeeded, so_far, took, rows, now_us)
   end
   more[SUCCESS] = more[SUCCESS] + 1
   more[SUCCESS_NS] = more[SUCCESS_NS] + took_ns
-  more[QUEUE_NS] = more[QUEUE_NS] + tonumber(so_far[2] or 0) * 1000
-  more[INPUT_NS] = more[INPUT_NS] + took[1] + tonumber(so_far[3] or 0)
-  more[INFER_NS] = more[INFER_NS] + took[2] + tonumber(so_far[4] or 0)
-  more[OUTPUT_NS] = more[OUTPUT_NS] + took[3] + tonumber(so_far[5] or 0)
-  more[INFERENCES] = more[INFERENCES] + tonumber(rows)
+  more[QUEUE_NS] = more[QUEUE_NS] + j.wait_us * 1000
+  more[INPUT_NS] = more[INPUT_NS] + took[1] + j.input_ns
+  more[INFER_NS] = more[INFER_NS] + took[2] + j.infer_ns
+  more[OUTPUT_NS] = more[OUTPUT_NS] + took[3] + j.output_ns
+  more[INFERENCES] = more[INFERENCES] + rows
+end
+
+-- A job of an ensemble counts for the model of each step as a request of its own. Its sums go over
+-- all steps; *since* says what they were, and when, as the present step began.
+-- -> the sums of this step
+local function of_step(j, since)
+  if not since then
+    return j
+  end
+  local at, wait_us, input_ns, infer_ns, output_ns = string.match(since,
+    '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+  return {accepted_us = at, wait_us = j.wait_us - wait_us, input_ns = j.input_ns - input_ns,
+    infer_ns = j.infer_ns - infer_ns, output_ns = j.output_ns - output_ns}
 end
 
 -- batches: those that were computed, by their rows: {rows, how many, nanoseconds of input, compute,
 --          output}
-local function add_batches(key, more, batches, now_us)
+local function add_batches(version, more, batches)
   local names = {'totals'}
   for i, batch in ipairs(batches) do
     names[i + 1] = 'batch:' .. batch[1]
   end
-  local packed = redis.call('HMGET', key, unpack(names))
+  local packed = redis.call('HMGET', STATS .. version, unpack(names))
   local sum = packed[1] and {struct.unpack(TOTALS, packed[1])} or no_totals()
   for i = SUCCESS, EXECUTIONS do
     sum[i] = sum[i] + more[i]
@@ -53,11 +67,10 @@ local function add_batches(key, more, batches, now_us)
     fields[#fields + 1] = names[i + 1]
     fields[#fields + 1] = struct.pack(BATCH, c + batch[2], a + batch[3], b + batch[4], d + batch[5])
   end
-  redis.call('HSET', key, 'totals', struct.pack(TOTALS, unpack(sum)), unpack(fields))
+  redis.call('HSET', STATS .. version, 'totals', struct.pack(TOTALS, unpack(sum)), unpack(fields))
 end
 
--- The same, of one batch; of none where it has no rows.
-local function add_totals(key, more, rows, now_us, input_ns, infer_ns, output_ns)
-  local batches = rows > 0 and {{rows, 1, input_ns, infer_ns, output_ns}} or {}
-  add_batches(key, more, batches, now_us)
+-- The same, of one batch that took so long; of none where it has no rows.
+local function add_totals(version, more, rows, took)
+  add_batches(version, more, rows > 0 and {{rows, 1, unpack(took)}} or {})
 end

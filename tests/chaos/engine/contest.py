@@ -54,7 +54,7 @@ class Contest:
             self.queue = await open_queue(self.links)
             self.probe = Probe(self.links, self.queue)
             reader = ReplyReader(self.links, self.queue.partitions, GATEWAY, self._deliver)
-            await reader.attach()
+            await reader.heartbeat()
             tasks = [
                 asyncio.create_task(reader.run()),
                 asyncio.create_task(Reaper(self.queue, interval_s=0.1).run()),
@@ -181,7 +181,7 @@ async def write_rest(run, probe, *, model=MODEL, version=1, ensemble=False):
     keys = {name: await probe.ttl_ms(name) for name in sorted(names)}
     # -2: it has gone meanwhile.
     keys = {name: life_ms for name, life_ms in keys.items() if life_ms != -2}
-    flat = [part.decode() for part in await probe.command("HGETALL", probe.keys.volume)]
+    flat = [part.decode() for part in await probe.command("HGETALL", probe.keys.live_bytes)]
     volume = {name: int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
     counters = await statistics_of(probe.queue, model, version, ensemble=ensemble)
     run.recorder.write(

@@ -76,8 +76,8 @@ SHARED_RUNS = [
     Mutant(
         "batching: the latest proof stands",
         LUA + "registry_announce.lua",
-        "redis.call('HSETNX', KEYS[5 + at], ARGV[8], ARGV[10 + at]) == 1",
-        "redis.call('HSET', KEYS[5 + at], ARGV[8], ARGV[10 + at]) == 1",
+        "redis.call('HSETNX', key, artifact, found) == 1",
+        "redis.call('HSET', key, artifact, found) == 1",
         REGISTRY + "test_of_two_batch_proofs_the_first_stands",
     ),
     Mutant(

@@ -17,8 +17,8 @@ HANDED_OVER = [
     Mutant(
         "direct: a job that ended its worker shares a batch again",
         LUA + "enqueue.lua",
-        "    if crashed ~= '' then\n      redis.call('HSET'",
-        "    if false then\n      redis.call('HSET'",
+        "alone = (crashed ~= '' or letter ~= '') and '1' or nil",
+        "alone = letter ~= '' and '1' or nil",
         ROUTER + "test_a_worker_that_dies_leaves_its_jobs_to_others",
     ),
     Mutant(
@@ -108,7 +108,7 @@ HANDED_OVER = [
     Mutant(
         "direct: a batch counts again when it is told again",
         LUA + "note_direct.lua",
-        "if number <= tonumber(redis.call('GET', KEYS[2]) or 0) then",
+        "if number <= tonumber(redis.call('GET', noted) or 0) then",
         "if false then",
         DIRECT_SERVER + "test_a_batch_that_is_told_twice_counts_once",
     ),

@@ -109,23 +109,23 @@ SHARED_REPLIES = [
 SEQUENCE_TURNS = [
     Mutant(
         "a sequence: its next request does not wait for the one that runs",
-        LUA + "enqueue_turns.lua",
+        LUA + "enqueue.lua",
         "if head == '' and active then",
         "if active then",
         SEQUENCES + "test_one_runs_at_a_time_in_the_order_of_the_requests",
     ),
     Mutant(
         "a sequence: the last that came is the next that runs",
-        LUA + "enqueue_turns.lua",
-        "redis.call('RPUSH', F.turns .. name,",
-        "redis.call('LPUSH', F.turns .. name,",
+        LUA + "enqueue.lua",
+        "redis.call('RPUSH', TURNS .. name,",
+        "redis.call('LPUSH', TURNS .. name,",
         SEQUENCES + "test_one_runs_at_a_time_in_the_order_of_the_requests",
     ),
     Mutant(
         "a sequence: its state stays behind",
         LUA + "lib/sequence.lua",
-        "redis.call('HSET', job, 'payload', v[5] .. state)",
-        "redis.call('HSET', job, 'payload', v[5])",
+        "write(id, 'payload', j.payload .. state)",
+        "write(id, 'payload', j.payload)",
         SEQUENCES + "test_each_request_carries_the_state_that_the_one_before_left",
     ),
     Mutant(
@@ -137,15 +137,16 @@ SEQUENCE_TURNS = [
     ),
     Mutant(
         "a sequence: a worker that lost its turn moves it on",
-        LUA + "settle_turns.lua",
-        "if sequence and settled > 0 then",
-        "if sequence then",
+        LUA + "settle.lua",
+        "    local ended = ended_by(id, token)\n",
+        "    local ended = ended_by(id, token)\n    if j.sequence then\n"
+        "      --@include sequence\n      turn_ended(j.sequence, id, code == '0', left)\n    end\n",
         SEQUENCES + "test_a_dead_workers_request_runs_again_with_the_same_state",
     ),
     Mutant(
         "a sequence: whoever waits for its slot waits for ever",
         LUA + "lib/sequence.lua",
-        "  if active then\n    activate_first(F, group_of(name))\n  end\n",
+        "  if active then\n    activate_first(group_of(name))\n  end\n",
         "",
         SEQUENCES + "test_more_sequences_than_slots_wait_in_their_order",
     ),
@@ -161,9 +162,9 @@ SEQUENCE_TURNS = [
 ENSEMBLES = [
     Mutant(
         "an ensemble: a worker that lost the job passes it on",
-        LUA + "forward.lua",
-        "if j.state ~= 'leased' or j.token ~= token then",
-        "if j.state ~= 'leased' then",
+        LUA + "move.lua",
+        "elseif not is_held(j, token) then",
+        "elseif j.state ~= 'leased' then",
         STEPS + "TestForward::test_only_the_owner_may",
     ),
     Mutant(
@@ -183,14 +184,14 @@ ENSEMBLES = [
     Mutant(
         "an ensemble: who forgets a job forgets the one that came back, too",
         LUA + "forget.lua",
-        "if v[1] == 'moving' and (v[2] or '0') == hops then",
-        "if v[1] == 'moving' then",
+        "if j.state == 'moving' and j.hops == tonumber(ARGV[i + 1]) then",
+        "if j.state == 'moving' then",
         STEPS + "TestHandOver::test_an_old_carrier_does_not_forget_a_later_hop",
     ),
     Mutant(
         "an ensemble: a job that moved on leaves no mark",
         LUA + "forget.lua",
-        "redis.call('SET', KEYS[3] .. id, 'moved ' .. hops, 'PX', MOVED_MS)\n",
+        "redis.call('SET', ENDED .. j.id, 'moved ' .. j.hops, 'PX', MOVED_MS)\n",
         "",
         STEPS + "TestForward::test_enqueued_again_it_is_known_though_it_has_moved_on",
     ),
@@ -251,15 +252,15 @@ LENT_PAYLOADS = [
     ),
     Mutant(
         "lending: limits see only the handle",
-        LUA + "lib/new_job.lua",
-        "local size = beside ~= 0 and math.abs(beside) or #payload",
-        "local size = beside > 0 and beside or #payload",
+        LUA + "enqueue.lua",
+        "beside ~= 0 and math.abs(beside) or #payload",
+        "beside > 0 and beside or #payload",
         LARGE + "test_what_is_lent_counts_with_its_own_size",
     ),
     Mutant(
         "lending: a dead letter holds a handle of what is gone",
-        LUA + "lib/set_aside.lua",
-        "if payload and string.byte(payload) == HANDLE then",
+        LUA + "lib/letters.lua",
+        "if j.payload and string.byte(j.payload) == HANDLE then",
         "if false then",
         LARGE + "test_a_letter_holds_what_was_lent",
     ),

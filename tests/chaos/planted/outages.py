@@ -32,8 +32,8 @@ AWAY = [
     ),
     Mutant(
         "outage: a request for a sequence finds it idle for too long",
-        LUA + "enqueue_turns.lua",
-        "\n    and not in_grace(KEYS[16], now_ms) then",
+        LUA + "enqueue.lua",
+        " and not in_grace() then",
         " then",
         OUTAGES + "test_an_idle_sequence_outlives_an_outage",
     ),
@@ -75,20 +75,21 @@ AWAY = [
     Mutant(
         "outage: a heartbeat waits for its neighbour",
         "scheduler/replies/reader.py",
-        "                await self._attach(partition)\n",
-        "                await self.attach()\n",
+        "                await self._heartbeat(partition)\n",
+        "                await self.heartbeat()\n",
         TOPOLOGY + "test_a_server_that_is_stopped_holds_up_nothing_on_the_others",
     ),
     Mutant(
         "outage: two short ones leave a living process dead",
         LUA + "registry_announce.lua",
-        "  if last - ended > RETURN_MS or now - from > FORGIVEN_MS then\n    from = last\n  end\n",
+        "  if last - ended > RETURN_MS or now_ms - from > FORGIVEN_MS then\n"
+        "    from = last\n  end\n",
         "  from = last\n",
         REGISTRY + "test_who_had_no_time_to_speak_between_two_outages_lives",
     ),
     Mutant(
         "bounds: all that letters carry has no limit",
-        LUA + "lib/set_aside.lua",
+        LUA + "lib/letters.lua",
         "if bytes > LETTERS_BYTES then",
         "if false then",
         "tests/redis/jobs/test_dead_letters.py::test_all_that_letters_carry_has_a_limit",

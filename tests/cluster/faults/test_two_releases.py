@@ -29,7 +29,7 @@ EDITS = {
         r"^SCHEMA = (\d+)$",
         lambda found: f"SCHEMA = {int(found[1]) + 1}",
     ),
-    "scheduler/lua/lib/new_job.lua": (
+    "scheduler/lua/enqueue.lua": (
         r"\{'state', 'waiting', ",
         lambda found: found[0] + "'release', 'other', ",
     ),
@@ -39,7 +39,7 @@ EDITS = {
     ),
     "scheduler/lua/settle.lua": (
         r"^local answer.*$",
-        lambda found: found[0] + "\nredis.call('HINCRBY', KEYS[4], 'other_release', 1)",
+        lambda found: found[0] + "\nredis.call('HINCRBY', STATS .. version, 'other_release', 1)",
     ),
 }
 

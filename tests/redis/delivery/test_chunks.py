@@ -131,7 +131,7 @@ async def test_too_many_parts_wait_until_some_were_passed_on(probe, chunks):
     await add(chunks, lease, *range(1, full))
 
     assert await add(chunks, lease, full) == [Added.FULL]
-    await chunks.taken(FIRST.model, "a", 1, 4)
+    await chunks.ack(FIRST.model, "a", 1, 4)
     assert await add(chunks, lease, full, full + 1) == [Added.FINE, Added.FULL]
     assert len(await stream(probe)) == full
 
@@ -142,16 +142,16 @@ async def test_too_many_bytes_wait_but_one_large_part_goes_by_itself(probe, chun
 
     assert await add(chunks, lease, 1, body=large) == [Added.FINE]
     assert await add(chunks, lease, 2) == [Added.FULL]
-    await chunks.taken(FIRST.model, "a", 1, len(large))
+    await chunks.ack(FIRST.model, "a", 1, len(large))
     assert await add(chunks, lease, 2, body=large) == [Added.FINE]
 
 
 async def test_what_was_passed_on_is_never_unsaid(probe, chunks):
     await begun(probe)
 
-    assert await chunks.taken(FIRST.model, "a", 16, 160) == 1
-    assert await chunks.taken(FIRST.model, "a", 8, 80) == 0
-    assert await chunks.taken(FIRST.model, "unknown", 8, 80) == 0
+    assert await chunks.ack(FIRST.model, "a", 16, 160) == 1
+    assert await chunks.ack(FIRST.model, "a", 8, 80) == 0
+    assert await chunks.ack(FIRST.model, "unknown", 8, 80) == 0
     record = await probe.record("a")
     assert (record["taken"], record["taken_bytes"]) == ("16", "160")
     assert await probe.record("unknown") == {}

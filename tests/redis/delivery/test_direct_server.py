@@ -219,10 +219,12 @@ async def test_it_tells_when_all_is_counted(at_work):
 
 
 async def test_a_batch_that_is_told_twice_counts_once(probe):
-    script, keys = scripts.load("note_direct"), ("penstock:{p00}:stats:m:1", "noted")
+    script, keys = scripts.load("note_direct"), "penstock:{p00}:"
     link = probe.links.to("{p00}")
     words = (3, 2, 600, 1, 500, 40, 5, 6, 7, 9, 4, 2, 50, 60, 70, 1, 1, 5, 6, 7)
-    answers = [await link.call(script, keys, (number, *words)) for number in (1, 1, 2, 1)]
+    answers = [
+        await link.call(script, keys, ("worker", "m:1", number, *words)) for number in (1, 1, 2, 1)
+    ]
 
     assert answers == [1, 0, 1, 0]
     found = await statistics_of(probe.queue, "m", 1)

@@ -116,7 +116,7 @@ async def test_a_word_of_the_gateway_keeps_its_stream(probe):
     stream = probe.keys.replies + "gateway-1"
     await probe.command("PEXPIRE", stream, 50_000)
 
-    await ReplyReader(probe.links, 1, "gateway-1", print).attach()
+    await ReplyReader(probe.links, 1, "gateway-1", print).heartbeat()
 
     assert await probe.ttl_ms(stream) > 100_000
 

@@ -37,7 +37,7 @@ class Front:
         self._reader = ReplyReader(links, queue.partitions, name, self.pending.deliver)
 
     async def __aenter__(self):
-        await self._reader.attach()
+        await self._reader.heartbeat()
         self._tasks = [
             asyncio.create_task(self._reader.run()),
             asyncio.create_task(self.pending.run()),

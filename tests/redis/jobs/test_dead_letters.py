@@ -8,7 +8,8 @@ from support.waiting import until
 
 from penstock.errors import Code
 from penstock.models.refs import StageRef
-from penstock.scheduler.jobs.dead_letters import LetterGone, Letters
+from penstock.scheduler.jobs.dead_letters import Letters
+from penstock.scheduler.jobs.enqueue import LetterGone
 from penstock.scheduler.jobs.payloads import LARGE_BYTES
 
 KEPT = 256

@@ -83,12 +83,11 @@ async def test_a_job_that_is_not_run_leaves_no_payload(probe, way):
 
 async def test_a_payload_that_found_no_memory_refuses_its_job(probe):
     keys = probe.keys
-    names = (keys.ready, keys.deadline, keys.bells, keys.volume, keys.stats, keys.jobs)
-    names = (*names, keys.ended, keys.stats)
-    words = ("gateway-1", FIRST.queue, 0, 0, 0, 0, "", "", "a", 0, 1, 60_000, 0, b"", len(LARGE))
+    line = ("gateway-1", FIRST.queue, 0, 0, 0, 0, "", "", "", "", "", "", "")
+    words = (*line, "a", 0, 1, 60_000, 0, b"", len(LARGE))
 
     # As `enqueue` calls it, after a server that was full has refused the payload.
-    answer = await probe.links.to(keys.tag).call(scripts.load("enqueue"), names, words)
+    answer = await probe.links.to(keys.tag).call(scripts.load("enqueue"), keys.prefix, words)
 
     assert answer == [-2]
     assert await probe.record("a") == {}

@@ -85,7 +85,7 @@ async def waiting(redis_url, lender):
         replies = ReplyReader(
             links, queue.partitions, "gateway-1", pending.deliver, pending.deliver_chunk
         )
-        await replies.attach()
+        await replies.heartbeat()
         tasks = [asyncio.create_task(replies.run()), asyncio.create_task(pending.run())]
         yield Waiting(Probe(links, queue), pending)
         for task in tasks:

@@ -122,7 +122,7 @@ class QueueMachine(RuleBasedStateMachine):
     @initialize(wants=st.lists(wanted, min_size=4, max_size=6))
     def begin(self, wants):
         for gateway in GATEWAYS:
-            self._run(self._reader(gateway).attach())
+            self._run(self._reader(gateway).heartbeat())
         self.enqueue(FIRST.queue, GATEWAYS[0], UNLIMITED, wants)
         for worker in WORKERS:
             self.claim(worker, FIRST, 4, idle=True, again=False)
@@ -279,9 +279,9 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self._ids) % 4 == 3)
     @rule(gateway=st.sampled_from(GATEWAYS))
     def leave(self, gateway):
-        self._run(self._reader(gateway).attach(leave=True))
+        self._run(self._reader(gateway).heartbeat(leave=True))
         reaped = self._run(self._queue.reap(0))
-        self._run(self._reader(gateway).attach())
+        self._run(self._reader(gateway).heartbeat())
 
         assert reaped == Reaped(0, 0, 0, 0, self._model.leave(gateway))
 
@@ -349,7 +349,7 @@ class QueueMachine(RuleBasedStateMachine):
         ends = ("success_count", "fail_count", "cancelled", "expired", "dead")
         final = sum(counted.get(name, 0) for name in ends)
         assert counted.get("accepted", 0) == final + len(self._model.jobs)
-        volume = self._look.hget(self._keys.volume, f"{FIRST.model}:{FIRST.version}")
+        volume = self._look.hget(self._keys.live_bytes, f"{FIRST.model}:{FIRST.version}")
         assert int(volume or 0) == self._model.volume()
 
     @invariant()

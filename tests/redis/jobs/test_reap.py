@@ -185,7 +185,7 @@ async def test_one_call_does_a_bounded_amount_of_work(probe):
 
 async def attached(probe, gateway="gateway-1"):
     reader = ReplyReader(probe.links, 1, gateway, print)
-    await reader.attach()
+    await reader.heartbeat()
     return reader
 
 
@@ -205,7 +205,7 @@ async def test_a_gateway_that_has_left_takes_its_jobs_and_its_stream_along(probe
     )
     await probe.enqueue("other", gateway="gateway-2")
 
-    await reader.attach(leave=True)
+    await reader.heartbeat(leave=True)
     reaped = await probe.queue.reap(0)
 
     assert reaped.orphaned == 3
@@ -230,8 +230,8 @@ async def test_a_silent_gateway_is_gone(probe):
 async def test_a_gateway_that_speaks_again_in_time_keeps_its_jobs(probe):
     reader = await attached(probe)
     await probe.enqueue("a")
-    await reader.attach(leave=True)
-    await reader.attach()
+    await reader.heartbeat(leave=True)
+    await reader.heartbeat()
 
     assert await probe.queue.reap(0) == NOTHING
     assert await probe.waiting() == ["a"]
@@ -283,7 +283,7 @@ async def test_bytes_of_jobs_that_vanished_are_forgotten_once_no_job_lives(probe
     await probe.command("UNLINK", probe.keys.jobs + "vanishes")
     await probe.command("ZREM", probe.keys.deadline, "vanishes")
     await probe.queue.reap(0)
-    counted = await probe.command("HVALS", probe.keys.volume)
+    counted = await probe.command("HVALS", probe.keys.live_bytes)
     await probe.queue.cancel(FIRST.model, "lives")
 
     await probe.queue.reap(0)

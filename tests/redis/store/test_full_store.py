@@ -22,8 +22,8 @@ async def full(request):
     with server:
         async with Links(server.url) as links:
             probe = Probe(links, await open_queue(links))
-            await ReplyReader(links, 1, "gateway-1", print).attach()
-            await probe.enqueue(*(f"job-{i}" for i in range(4)), payload=b"x" * 1000)
+            await ReplyReader(links, 1, "gateway-1", print).heartbeat()
+            await probe.enqueue(*(f"job-{i}" for i in range(4)), payload=bytes(1000))
             # Even the scripts themselves are not known yet.
             await probe.command("SCRIPT", "FLUSH")
             await probe.command("CONFIG", "SET", "maxmemory", "1")
@@ -65,15 +65,15 @@ async def test_a_part_of_a_reply_needs_memory_and_its_end_does_not(full):
     with pytest.raises(OutOfMemory):
         await chunks.add(FIRST, lease.token, Chunk(lease.id, 1, b"digest", b"part"), Timing())
 
-    assert await chunks.taken(FIRST.model, lease.id, 1, 4) == 1
+    assert await chunks.ack(FIRST.model, lease.id, 1, 4) == 1
     assert await full.settle(lease) == [Held.FINE]
     assert [code for _, code, _, _ in await full.replies()] == [Code.OK]
 
 
 async def test_a_full_store_still_ends_what_is_late_or_orphaned(full):
     reader = ReplyReader(full.links, 1, "gateway-1", print)
-    await reader.attach()
-    await reader.attach(leave=True)
+    await reader.heartbeat()
+    await reader.heartbeat(leave=True)
 
     assert (await full.queue.reap(0)).orphaned == 4
     assert await full.members(full.keys.deadline) == []

@@ -18,7 +18,7 @@ def _partition():
     return {
         key.replace(partition_keys(7).tag, "{pNN}")
         for name, key in vars(partition_keys(7)).items()
-        if name != "tag"
+        if name not in ("tag", "prefix")
     }
 
 
@@ -26,7 +26,7 @@ def _registry():
     return {
         value
         for name, value in vars(RegistryKeys).items()
-        if isinstance(value, str) and value.startswith("penstock:") and name != "tag"
+        if isinstance(value, str) and value.startswith("penstock:") and name != "prefix"
     }
 
 

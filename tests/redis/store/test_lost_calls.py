@@ -77,7 +77,7 @@ OPERATIONS = {
     "retry": (_leased, lambda probe, claim: _retried(probe, claim, LONG_MS, 3)),
     "retry for the last time": (_leased, lambda probe, claim: _retried(probe, claim, 0, 1)),
     "chunk": (_leased, _chunk),
-    "take": (_leased, lambda probe, _: Chunks(probe.queue).taken(FIRST.model, "a", 3, 30)),
+    "ack_chunks": (_leased, lambda probe, _: Chunks(probe.queue).ack(FIRST.model, "a", 3, 30)),
     "keyspace": (_none, lambda probe, _: _opened(probe)),
 }
 

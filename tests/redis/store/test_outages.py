@@ -38,7 +38,7 @@ async def pass_by(probe, for_ms):
 
 async def attached(probe, gateway="gateway-1"):
     reader = ReplyReader(probe.links, 1, gateway, print)
-    await reader.attach()
+    await reader.heartbeat()
     return reader
 
 
@@ -141,7 +141,7 @@ async def test_an_outage_leaves_the_jobs_of_gateways_that_live(probe):
     await away(probe, LONG_OUTAGE_MS)
 
     assert await probe.queue.reap(0) == NOTHING
-    await reader.attach()
+    await reader.heartbeat()
     await pass_by(probe, 6_000)
     assert await probe.queue.reap(0) == NOTHING
     assert len(await probe.waiting()) == 1
@@ -163,7 +163,7 @@ async def test_a_gateway_that_has_left_has_no_grace(probe):
     reader = await attached(probe)
     await probe.enqueue("a")
     await away(probe, LONG_OUTAGE_MS)
-    await reader.attach(leave=True)
+    await reader.heartbeat(leave=True)
 
     assert (await probe.queue.reap(0)).orphaned == 1
     assert await probe.members(probe.keys.gateways) == []
@@ -199,7 +199,7 @@ async def test_all_jobs_of_a_dead_gateway_are_dropped_however_many_come_before_t
     await attached(probe, "alive")
     await enqueued(probe, 4500, "alive")
     await enqueued(probe, 500, "dead", ttl_ms=2 * LONG_MS)
-    await reader.attach(leave=True)
+    await reader.heartbeat(leave=True)
 
     steps = [(await probe.queue.reap(0)).orphaned for _ in range(4)]
 
@@ -211,10 +211,10 @@ async def test_all_jobs_of_a_dead_gateway_are_dropped_however_many_come_before_t
 async def test_a_gateway_that_is_heard_of_between_two_steps_keeps_the_rest(probe):
     reader = await attached(probe, "returning")
     await enqueued(probe, 5000, "returning")
-    await reader.attach(leave=True)
+    await reader.heartbeat(leave=True)
     await probe.queue.reap(0)
     left = len(await probe.waiting())
-    await reader.attach()
+    await reader.heartbeat()
 
     assert await probe.queue.reap(0) == NOTHING
     assert 0 < len(await probe.waiting()) == left

@@ -167,7 +167,7 @@ async def serving(url, **options):
         router = JobRouter(queue, direct, lender)
         pending = PendingTable(queue, "gateway-1", router, clock)
         replies = ReplyReader(links, queue.partitions, "gateway-1", pending.deliver)
-        await replies.attach()
+        await replies.heartbeat()
         runs = (replies.run(), pending.run(), direct.run())
         tasks = [asyncio.create_task(run) for run in runs]
         yield Gateway(Probe(links, queue), direct, router, pending, lender, clock)

@@ -67,7 +67,7 @@ async def serving(url, *, text="max_batch_size: 8", **settings):
         server = gateway._server(Health(SERVICE, CLUSTER))
         port = bind(server, "127.0.0.1", 0)
         await server.start()
-        await gateway.replies.attach()
+        await gateway.replies.heartbeat()
         runs = (gateway.replies.run(), gateway.pending.run())
         tasks = [asyncio.create_task(run) for run in runs]
         async with grpc.aio.insecure_channel(

@@ -27,7 +27,7 @@ PYTHON: Final = "python"
 """The runtime, and the `backend`, of models that are Python code."""
 
 MOST_PRIORITY_LEVELS: Final = 1023
-"""As many as the order of a queue tells apart exactly (lua/lib/score.lua)."""
+"""As many as the order of a queue tells apart exactly (lua/lib/ready.lua)."""
 
 PLATFORM_RUNTIMES: Final[dict[str, str | None]] = {
     "onnxruntime_onnx": "onnxruntime",

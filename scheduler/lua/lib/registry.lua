@@ -1,0 +1,29 @@
+-- registry: what is deployed and who runs, and the word that goes round when that changes.
+--@include clock
+-- What is to be served, what was before, and since when each is there.
+local VERSIONS, RETIRING, SINCE = KEYS[1] .. 'versions', KEYS[1] .. 'retiring', KEYS[1] .. 'since'
+-- What is asked for, what came of it, and what came with it.
+local OFFERS, USED = KEYS[1] .. 'offers', KEYS[1] .. 'used'
+local WISHES, ANSWERS = KEYS[1] .. 'wishes', KEYS[1] .. 'answers'
+local FILES, CONTENT = KEYS[1] .. 'files', KEYS[1] .. 'content:'
+-- Where it runs.
+local PLACEMENTS, REVISION = KEYS[1] .. 'placements', KEYS[1] .. 'revision'
+-- When each process was seen, a member is '<records>/<id>'; and each schema of one.
+local SEEN, SCHEMAS = KEYS[1] .. 'seen', KEYS[1] .. 'schemas'
+-- What workers found in artifacts.
+local SIGNATURES = KEYS[1] .. 'signatures'
+local BATCH_PROOFS, UNSPLITTABLE = KEYS[1] .. 'batch_proofs', KEYS[1] .. 'unsplittable'
+local SETTINGS = KEYS[1] .. 'settings'
+local CHANGES = KEYS[1] .. 'changes'
+local CHANGES_KEPT = 5000
+
+-- An event; it wakes all who read the registry.  -> its id
+local function note_change(kind, subject, detail)
+  return redis.call('XADD', CHANGES, 'MAXLEN', '~', CHANGES_KEPT, '*',
+    'kind', kind, 'subject', subject, 'detail', detail or '')
+end
+
+local function latest_change()
+  local latest = redis.call('XREVRANGE', CHANGES, '+', '-', 'COUNT', 1)[1]
+  return latest and latest[1] or '0-0'
+end
