@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 from penstock.gateway.delivery.direct.router import Dispatch
-from penstock.gateway.in_flight import Begun
+from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.dead_letters import DeadLetters
 from penstock.gateway.operations.loads import Load, loads_of
@@ -35,7 +35,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         dispatch: Dispatch,
         letters: DeadLetters,
         default_timeout_s: float,
-        begun: Begun,
+        calls: Calls,
     ) -> None:
         self._catalog = catalog
         self._registry = registry
@@ -43,7 +43,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self._dispatch = dispatch
         self._letters = letters
         self._default_timeout_s = default_timeout_s
-        self._begun = begun
+        self._calls = calls
 
     async def Status(self, request: pb.StatusRequest, _: Any) -> pb.StatusResponse:  # noqa: N802
         """One consistent picture of the cluster."""
@@ -64,7 +64,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self, request: pb.RetryDeadLetterRequest, context: Any
     ) -> pb.RetryDeadLetterResponse:
         """One of them once more, and its reply."""
-        self._begun.add()
+        self._calls.begin()
         remaining_s = context.time_remaining()
         if remaining_s is None:
             remaining_s = self._default_timeout_s
