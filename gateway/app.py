@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import grpc
 import structlog
 
 import penstock
@@ -21,16 +20,20 @@ from penstock.gateway.delivery.direct.path import DirectPath
 from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.delivery.router import JobRouter
+from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.cluster_service import ClusterService
-from penstock.gateway.fronts.grpc.connections import cut_off
-from penstock.gateway.fronts.grpc.health import Health
-from penstock.gateway.fronts.grpc.inference_service import SERVICE, Administration, InferenceService
-from penstock.gateway.fronts.grpc.server import CLUSTER, bind, build_server, check_port
+from penstock.gateway.fronts.grpc.connections import all_sent, cut_off
+from penstock.gateway.fronts.grpc.inference_service import Administration, InferenceService
+from penstock.gateway.fronts.grpc.server import GrpcFront, check_port
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
-from penstock.gateway.fronts.http.metrics_endpoint import Held, Scraper, serving_metrics
-from penstock.gateway.in_flight import InFlight, all_sent
+from penstock.gateway.fronts.http.metrics_endpoint import (
+    Held,
+    MetricsEndpoint,
+    MetricsReader,
+)
 from penstock.gateway.limits.memory import (
+    ByteBudget,
     MemoryLimits,
     MemoryWatch,
     pending_budget,
@@ -77,8 +80,6 @@ log = structlog.get_logger()
 _TELL_S = 0.2
 _SAY_AFTER_S = 5.0
 _LEAVE_S = 2.0
-_HEARD_AFTER_S = 0.5
-"""Whoever watches a gateway's health has heard by then that it is about to go."""
 
 
 async def run(settings: GatewaySettings) -> None:
@@ -94,12 +95,9 @@ async def run(settings: GatewaySettings) -> None:
         check_port(settings.host, settings.port)
     async with stop_signals() as stop, Links(settings.redis) as links:
         gateway = await _Gateway.build(settings, links)
-        async with serving_metrics(settings, gateway.scraper.scrape):
-            server = await gateway.run(stop)
-    # A gRPC server that is stopped, or dropped, ends calls on their way to it as CANCELLED, which
-    # tells no caller to ask elsewhere. This one refuses by name until its process ends; whoever
-    # finds its connection closed then has UNAVAILABLE.
-    end_process(server)
+        fronts = await gateway.run(stop)
+    # They are not let go of before: they refuse by name what comes until the process ends.
+    end_process(fronts)
 
 
 async def until_known(
@@ -129,8 +127,46 @@ async def until_known(
             task.cancel()
 
 
-def _catalog(settings: GatewaySettings) -> Catalog:
-    return Catalog(QueueLimits(settings.max_queue_jobs, settings.max_queue_mib << 20))
+@dataclass(slots=True)
+class _Delivery:
+    """How jobs go to workers, and replies come back."""
+
+    queue: Queue
+    lender: Lender
+    direct: DirectPath
+    router: JobRouter
+    pending: PendingTable
+    replies: ReplyReader
+
+    @classmethod
+    async def of(cls, settings: GatewaySettings, links: Links, boot_id: str) -> "_Delivery":
+        queue = await open_queue(links)
+        lender = Lender(settings.lent_payload_mib << 20)
+        direct = DirectPath(queue, boot_id, enabled=settings.direct)
+        router = JobRouter(queue, direct, lender)
+        pending = PendingTable(queue, boot_id, router)
+        replies = ReplyReader(
+            links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk
+        )
+        return cls(queue, lender, direct, router, pending, replies)
+
+
+def _record() -> cluster_pb2.Gateway:
+    host, pid = socket.gethostname(), os.getpid()
+    return cluster_pb2.Gateway(
+        id=f"{host}/{pid}",
+        boot_id=f"gateway-{pid}-{uuid.uuid4().hex[:8]}",
+        host=host,
+        pid=pid,
+        software=penstock.__version__,
+    )
+
+
+def _calls(settings: GatewaySettings, limits: MemoryLimits) -> Calls:
+    memory, unread = MemoryWatch(limits.memory), UnreadReplies(limits.unread, cut_off)
+    calls = Calls(memory, unread, settings.max_calls, settings.default_timeout_s)
+    memory.busy = calls.busy
+    return calls
 
 
 @dataclass(slots=True)
@@ -139,184 +175,176 @@ class _Gateway:
     registry: Registry
     record: cluster_pb2.Gateway
     catalog: Catalog
-    queue: Queue
-    letters: Letters
-    pending: PendingTable
-    direct: DirectPath
-    router: JobRouter
-    lender: Lender
+    delivery: _Delivery
     inference: Inference
     queue_watch: QueueWatch
     streams: Streams
-    scraper: Scraper
     administration: Administration
     usage: Usage
-    replies: ReplyReader
+    letters: Letters
     calls: Calls
-    memory: MemoryWatch
+    held: ByteBudget
 
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
-        queue, registry, catalog = await open_queue(links), Registry(links), _catalog(settings)
-        id_ = f"{socket.gethostname()}/{os.getpid()}"
-        boot_id = f"gateway-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        lender = Lender(settings.lent_payload_mib << 20)
-        direct = DirectPath(queue, boot_id, enabled=settings.direct)
-        router = JobRouter(queue, direct, lender)
-        pending = PendingTable(queue, boot_id, router)
-        memory_limits = MemoryLimits.of(settings, machine.memory_bytes())
-        warn_if_tight(memory_limits, settings.max_message_mib)
-        memory = MemoryWatch(memory_limits.memory)
-        unread = UnreadReplies(memory_limits.unread, cut_off)
-        calls = Calls(memory, InFlight(), unread, settings.max_calls, settings.default_timeout_s)
-        memory.busy = calls.busy
-        held = pending_budget(memory_limits)
-        limits = InferenceLimits(settings.default_timeout_s, held)
-        tracing = Tracing(settings.trace_file)
+        record, wishes = _record(), Wishes(links)
+        catalog = Catalog(QueueLimits(settings.max_queue_jobs, settings.max_queue_mib << 20))
+        delivery = await _Delivery.of(settings, links, record.boot_id)
+        queue, pending = delivery.queue, delivery.pending
+        limits = MemoryLimits.of(settings, machine.memory_bytes())
+        warn_if_tight(limits, settings.max_message_mib)
+        calls, held = _calls(settings, limits), pending_budget(limits)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
-        queue_watch = QueueWatch(queue, catalog, pending)
+        tracing, queue_watch = Tracing(settings.trace_file), QueueWatch(queue, catalog, pending)
         keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes)
+        on_demand = OnDemand(catalog, wishes, settings.default_timeout_s)
         sharing = Sharing(queue, pending.next_id, catalog, keys)
-        wishes = Wishes(links)
+        inference = Inference(
+            Reading(catalog, regions),
+            queue,
+            pending,
+            record.boot_id,
+            InferenceLimits(settings.default_timeout_s, held),
+            Extensions(tracing, queue_watch, sharing, on_demand),
+        )
         allow_code = settings.allow_code_overrides
         control = Control(catalog, wishes, settings.max_override_mib, allow_code=allow_code)
-        on_demand = OnDemand(catalog, wishes, settings.default_timeout_s)
-        extensions = Extensions(tracing, queue_watch, sharing, on_demand)
-        reading = Reading(catalog, regions)
-        inference = Inference(reading, queue, pending, boot_id, limits, extensions)
         return cls(
             settings,
-            registry,
-            cluster_pb2.Gateway(
-                id=id_,
-                boot_id=boot_id,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                software=penstock.__version__,
-            ),
+            Registry(links),
+            record,
             catalog,
-            queue,
-            Letters(links, queue.partitions),
-            pending,
-            direct,
-            router,
-            lender,
+            delivery,
             inference,
             queue_watch,
-            Streams(inference, unread, most_unsent_bytes=memory_limits.stream),
-            Scraper(catalog, queue, router, Held(pending, lender, held, calls, memory), id_),
+            Streams(inference, calls.unread, most_unsent_bytes=limits.stream),
             Administration(
                 control, LiveSettings(ClusterSettings(links), tracing), SharedMemory(regions)
             ),
             Usage(catalog, pending, on_demand, control, wishes),
-            ReplyReader(links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk),
+            Letters(links, queue.partitions),
             calls,
-            memory,
+            held,
         )
 
-    async def run(self, stop: asyncio.Event) -> grpc.aio.Server:
-        """Serve until *stop*, then see to the end what has begun; the server refuses all else."""
-        health = Health(SERVICE, CLUSTER)
-        server = self._server(health)
-        port = bind(server, self.settings.host, self.settings.port)
-        self.record.address = f"{self.settings.host}:{port}"
-        await self.replies.heartbeat()
+    def fronts(self) -> list[Front]:
+        """Where clients come in; another protocol is another entry (docs/add-a-front.md)."""
+        grpc = GrpcFront.bound(
+            self._inference_service(), self._cluster_service(), self.calls, self.settings
+        )
+        self.record.address = grpc.address
+        return [grpc, *([self._metrics_endpoint()] if self.settings.metrics else ())]
+
+    async def run(self, stop: asyncio.Event) -> list[Front]:
+        """Serve until *stop*, then see to the end what has begun; the fronts refuse all else."""
+        fronts = self.fronts()
+        serving = [front for front in fronts if front.serves_models]
+        for front in fronts:
+            if front not in serving:
+                await front.start()
+        await self.delivery.replies.heartbeat()
         known = asyncio.Event()
         tasks = [
-            asyncio.create_task(self.replies.run()),
-            asyncio.create_task(self.pending.run()),
-            asyncio.create_task(self.direct.run()),
+            asyncio.create_task(self.delivery.replies.run()),
+            asyncio.create_task(self.delivery.pending.run()),
+            asyncio.create_task(self.delivery.direct.run()),
             *(asyncio.create_task(supervise(*one)) for one in self._helpers(known)),
         ]
         try:
             await until_known(known, stop, tasks)
             if not stop.is_set():
-                await server.start()
-                health.say(serving=True)
+                for front in serving:
+                    await front.start()
                 log.info("serving", address=self.record.address)
                 rest_collector()
                 write_ready(self.settings.ready_file, self.record.address)
                 await until_first(stop, *tasks)
-            await self._drain(health)
+            await self._drain(serving)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.lender.close()
-        with contextlib.suppress(PenstockError, TimeoutError):
-            # Where a server is silent, this gateway is missed later.
-            async with asyncio.timeout(_LEAVE_S):
-                await self.replies.heartbeat(leave=True)
-        await leave(self.registry, self.record)
-        return server
+            self.delivery.lender.close()
+        await self._leave()
+        return fronts
 
-    def _server(self, health: Health) -> grpc.aio.Server:
-        return build_server(
-            InferenceService(
-                self.catalog,
-                self.inference,
-                self.streams,
-                self.administration,
-                self.router,
-                self.settings.server_name,
-                self.calls,
-            ),
-            ClusterService(
-                self.catalog,
-                self.registry,
-                self.queue,
-                self.router,
-                DeadLetters(
-                    self.letters, self.catalog, self.pending, self.router, self.record.boot_id
-                ),
-                self.settings.default_timeout_s,
-                self.calls.in_flight,
-            ),
-            health,
+    def _inference_service(self) -> InferenceService:
+        return InferenceService(
+            self.catalog,
+            self.inference,
+            self.streams,
+            self.administration,
+            self.delivery.router,
+            self.settings.server_name,
             self.calls,
-            self.settings,
         )
+
+    def _cluster_service(self) -> ClusterService:
+        pending = self.delivery.pending
+        return ClusterService(
+            self.catalog,
+            self.registry,
+            self.delivery.queue,
+            self.delivery.router,
+            DeadLetters(
+                self.letters, self.catalog, pending, self.delivery.router, self.record.boot_id
+            ),
+            self.settings.default_timeout_s,
+            self.calls,
+        )
+
+    def _metrics_endpoint(self) -> MetricsEndpoint:
+        queue, router = self.delivery.queue, self.delivery.router
+        held = Held(self.delivery.pending, self.delivery.lender, self.held, self.calls)
+        reader = MetricsReader(self.catalog, queue, router, held, self.record.id)
+        return MetricsEndpoint(self.settings, reader.read)
 
     def _helpers(
         self, known: asyncio.Event
     ) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
         """What a gateway answers requests without, for a while: by name, and how it is run."""
-        retirement = Retirement(self.catalog, self.pending, self.registry, self.record)
+        pending = self.delivery.pending
+        retirement = Retirement(self.catalog, pending, self.registry, self.record)
         yield "registry watch", partial(self._watch, known)
         yield "retirement", retirement.run
         yield "usage", self.usage.run
-        yield "counters", partial(self.pending.counters.run, self.queue)
+        yield "counters", partial(pending.counters.run, self.delivery.queue)
         yield "queue watch", self.queue_watch.run
-        yield "lender", self.lender.run
-        yield "memory watch", partial(self.memory.run, self.calls.shed)
+        yield "lender", self.delivery.lender.run
+        yield "memory watch", partial(self.calls.memory.run, self.calls.shed)
         yield "heartbeat", partial(keep_announcing, self.registry, self.record)
 
-    async def _drain(self, health: Health) -> None:
+    async def _drain(self, fronts: Sequence[Front]) -> None:
         """New requests go elsewhere, those in flight end.
 
-        The server is not stopped: it goes on refusing by name until the process ends (`run`).
+        No front is taken down: each goes on refusing by name until the process ends (`run`).
         """
-        log.info("draining", pending=len(self.pending))
-        deadline = Deadline.after(self.settings.drain_s)
+        pending, within_s = self.delivery.pending, self.settings.drain_s
+        log.info("draining", pending=len(pending))
+        deadline = Deadline.after(within_s)
         self.record.draining = True
-        health.say(serving=False)
-        heard = Deadline.after(_HEARD_AFTER_S)
         self.inference.draining = True
+        for front in fronts:
+            front.stop_accepting()
         self.streams.drain()
-        if late := await self.calls.in_flight.end(self.settings.drain_s):
-            log.warning("requests took longer than --drain-s and were cut off", requests=late)
-        if health.watchers:
-            await asyncio.sleep(heard.remaining_s())
-        await self.pending.close()
+        await asyncio.gather(*(front.finish(within_s) for front in fronts))
+        await pending.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_TELL_S):
-                await self.pending.counters.tell(self.queue)
+                await pending.counters.tell(self.delivery.queue)
         await all_sent(deadline)
+
+    async def _leave(self) -> None:
+        with contextlib.suppress(PenstockError, TimeoutError):
+            # Where a server is silent, this gateway is missed later.
+            async with asyncio.timeout(_LEAVE_S):
+                await self.delivery.replies.heartbeat(leave=True)
+        await leave(self.registry, self.record)
 
     async def _watch(self, known: asyncio.Event) -> None:
         async for snapshot in steady(self.registry.watch()):
             self.administration.settings.update(snapshot)
             self.catalog.update(snapshot)
-            self.lender.update(snapshot)
-            self.direct.update(snapshot)
+            self.delivery.lender.update(snapshot)
+            self.delivery.direct.update(snapshot)
             known.set()

@@ -15,7 +15,8 @@ from pathlib import Path
 import structlog
 
 from penstock.errors import InvalidConfiguration, StoreUnavailable
-from penstock.gateway.fronts.grpc.server import PortBusy, check_port
+from penstock.gateway.fronts.front import PortBusy
+from penstock.gateway.fronts.grpc.server import check_port
 from penstock.gateway.limits.memory import MemoryLimits
 from penstock.process import machine
 from penstock.process.child_process import role_environment

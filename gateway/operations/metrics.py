@@ -2,7 +2,7 @@
 
 What is counted is counted in Redis by the scripts that make it true, so the numbers are those of
 the whole cluster, whichever gateway is asked; docs/metrics.md describes each. Pure: the facts are
-read by `scraping`.
+read by fronts/http/metrics_endpoint.py.
 """
 
 import re

@@ -129,15 +129,12 @@ class SharedReplies:
             OutOfMemory: no more keys can be kept, or Redis is full.
             StoreUnavailable: Redis cannot be reached; the waiter may or may not be known there.
         """
-        link = self._queue.link_of(ref.model)
+        link, keys = self._queue.link_of(ref.model), self._queue.keys_of(ref.model)
         link.start(
             _JOIN,
-            self._queue.keys_of(ref.model).prefix,
+            keys.prefix,
             (
-                shared.owner,
-                shared.digest,
-                waiter.id,
-                waiter.gateway,
+                *(shared.owner, shared.digest, waiter.id, waiter.gateway),
                 new_job,
                 waiter.ttl_ms,
                 shared.keep_ms,

@@ -14,7 +14,6 @@ import grpc
 from penstock.clock import monotonic
 from penstock.errors import DeadlineExceeded, PenstockError
 from penstock.gateway.fronts.grpc.statuses import Context
-from penstock.gateway.in_flight import InFlight
 from penstock.gateway.limits.admission import LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS
 from penstock.gateway.limits.memory import (
     LOOK_EVERY_S,
@@ -27,6 +26,7 @@ from penstock.gateway.limits.unread import SMALL_BYTES, UnreadReplies
 from penstock.retry import Pushback
 
 _SLOW_S: Final = 0.1
+_CANCEL_S: Final = 1.0
 
 _Reading = dict[asyncio.Task[Any], tuple[float, Context]]
 
@@ -35,7 +35,7 @@ class Calls:
     """The calls of one gateway.
 
     Attributes:
-        in_flight: those whose messages have been read.
+        memory: of this process.
         unread: their replies that clients have not taken.
         followers: calls that hear of changes until they leave.
         refused: how many were refused for want of room.
@@ -44,20 +44,19 @@ class Calls:
     def __init__(
         self,
         memory: MemoryWatch,
-        in_flight: InFlight,
         unread: UnreadReplies,
         most: int,
         patience_s: float,
     ) -> None:
         """*patience_s*: how long a call's only message may take to arrive."""
-        self._memory = memory
+        self.memory = memory
         self._most = most
         self._pushback = Pushback(LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS)
         self._patience_s = patience_s
         self._reading: _Reading = {}
         self._waiting: _Reading = {}
         self._errors: dict[asyncio.Task[Any], PenstockError] = {}
-        self.in_flight = in_flight
+        self._in_flight: set[asyncio.Task[Any]] = set()
         self.unread = unread
         self.followers = self.refused = 0
 
@@ -65,7 +64,32 @@ class Calls:
         return f"Calls({len(self)} open, {len(self._reading)} being read)"
 
     def __len__(self) -> int:
-        return len(self._reading) + len(self.in_flight) + self.followers
+        return len(self._reading) + len(self._in_flight) + self.followers
+
+    def begin(self) -> None:
+        """Count the call whose handler this is: until its status has been written, or it fails.
+
+        gRPC runs each call in a task of its own, which writes the status after the handler's end.
+        """
+        task = asyncio.current_task()
+        if task is not None:
+            self._in_flight.add(task)
+            task.add_done_callback(self._in_flight.discard)
+
+    async def finish(self, within_s: float) -> int:
+        """Wait for those that have begun until now, and cancel those that take too long.
+
+        Returns:
+            how many were cancelled.
+        """
+        if not self._in_flight:
+            return 0
+        _, late = await asyncio.wait(set(self._in_flight), timeout=within_s)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=_CANCEL_S)
+        return len(late)
 
     async def read(self, context: Context, *, always: bool = False, begins: bool = True) -> bytes:
         """The only message of a call.
@@ -85,7 +109,7 @@ class Calls:
             # Its client has gone, before it sent anything: nobody hears a status.
             raise asyncio.CancelledError
         if begins:
-            self.in_flight.add()
+            self.begin()
         return message
 
     async def messages(self, context: Context) -> AsyncIterator[bytes]:
@@ -95,7 +119,7 @@ class Calls:
             GatewayFull: there is no memory for one that has begun to arrive.
         """
         while True:
-            await self._memory.room()
+            await self.memory.room()
             message = await self._read(context, self._waiting)
             if message is None:
                 return
@@ -128,7 +152,7 @@ class Calls:
 
     def busy(self) -> bool:
         """Whether messages are being read or answered, or replies are unread."""
-        return bool(self._reading or self.unread.held or len(self.in_flight))
+        return bool(self._reading or self.unread.held or len(self._in_flight))
 
     async def _read(self, context: Context, among: "_Reading") -> bytes | None:
         """The next message; None when there is no more."""
@@ -151,9 +175,9 @@ class Calls:
 
     def _in_the_way(self, now_s: float) -> list[asyncio.Task[Any]]:
         """Calls to be refused now, so that the memory suffices for the others."""
-        if self._memory.used <= SCARCE:
+        if self.memory.used <= SCARCE:
             return []
-        if self._memory.used <= TIGHT:
+        if self.memory.used <= TIGHT:
             # Half of them: the others may fit then.
             slow = _older(self._reading, now_s - _SLOW_S)
             return slow[len(slow) // 2 :]
@@ -164,7 +188,7 @@ class Calls:
         )
 
     def _check_room(self) -> None:
-        if self._memory.used > 1:
+        if self.memory.used > 1:
             self.refused += 1
             raise self._full()
         if len(self) >= self._most:
@@ -178,7 +202,7 @@ class Calls:
     def _full(self) -> GatewayFull:
         return GatewayFull(
             "this gateway has as much memory as it may (--max-memory-mib "
-            f"{self._memory.most_mib}); try again later",
+            f"{self.memory.most_mib}); try again later",
             self._pushback.next_ms(),
         )
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 from penstock.gateway.delivery.router import JobRouter
-from penstock.gateway.in_flight import InFlight
+from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.dead_letters import DeadLetters
 from penstock.models.batch_guess import stopped
@@ -35,7 +35,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         router: JobRouter,
         letters: DeadLetters,
         default_timeout_s: float,
-        in_flight: InFlight,
+        calls: Calls,
     ) -> None:
         self._catalog = catalog
         self._registry = registry
@@ -43,7 +43,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self._router = router
         self._letters = letters
         self._default_timeout_s = default_timeout_s
-        self._in_flight = in_flight
+        self._calls = calls
 
     async def Status(self, request: pb.StatusRequest, _: Any) -> pb.StatusResponse:  # noqa: N802
         """One consistent picture of the cluster."""
@@ -64,7 +64,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self, request: pb.RetryDeadLetterRequest, context: Any
     ) -> pb.RetryDeadLetterResponse:
         """One of them once more, and its reply."""
-        self._in_flight.add()
+        self._calls.begin()
         remaining_s = context.time_remaining()
         if remaining_s is None:
             remaining_s = self._default_timeout_s

@@ -5,7 +5,9 @@ So a connection is ended where it is the kernel's: its socket is shut down, and 
 go (Linux; ADR 0026).
 """
 
+import asyncio
 import contextlib
+import fcntl
 import os
 import resource
 import socket
@@ -16,6 +18,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from penstock.clock import Deadline
+
+_SIOCOUTQNSD: Final = 0x894B
+"""Linux, linux/sockios.h: bytes that were written to a socket and have not left yet."""
+
+_LOOK_EVERY_S: Final = 0.01
 _OWN_DESCRIPTORS: Final = 256
 """Of a gateway: its connections with Redis and workers, files, pipes."""
 
@@ -88,3 +96,24 @@ def is_local(peer: str) -> bool:
         return False
     mapped = host.ipv4_mapped if isinstance(host, IPv6Address) else None
     return (mapped or host).is_loopback
+
+
+async def all_sent(deadline: Deadline) -> None:
+    """Wait until what was written to this process's sockets is on its way (Linux)."""
+    if sys.platform == "linux":
+        while _unsent() and not deadline.passed():  # noqa: ASYNC110 - the kernel tells nobody
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _unsent() -> bool:
+    """Whether the kernel still holds bytes that a socket's other end has no room for."""
+    return any(_held_by(int(path.name)) for path in Path("/proc/self/fd").iterdir())
+
+
+def _held_by(descriptor: int) -> int:
+    # It may have been closed meanwhile, or listen.
+    with contextlib.suppress(OSError):
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            unsent = fcntl.ioctl(descriptor, _SIOCOUTQNSD, bytes(4))
+            return int.from_bytes(unsent, sys.byteorder)
+    return 0

@@ -128,7 +128,7 @@ class InferenceService:
             return self._calls.hand_over(context, reply)
 
     async def _model_stream_infer(self, _: Any, context: Context) -> None:
-        self._calls.in_flight.add()
+        self._calls.begin()
         with Ending(context):
             messages = self._calls.messages(context)
             await self._streams.run(messages, context.write, self._call(context))

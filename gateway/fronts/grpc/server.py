@@ -1,17 +1,20 @@
 """The gRPC server: its limits, its services, and where it listens."""
 
+import asyncio
 import socket
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import grpc
+import structlog
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from penstock.errors import Code, PenstockError
+from penstock.clock import Deadline
+from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.access import Restrictions, parse_rules
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.cluster_service import ClusterService
@@ -24,19 +27,18 @@ from penstock.protos.cluster_pb2_grpc import add_ClusterServicer_to_server
 from penstock.protos.pool import POOL
 from penstock.settings import GatewaySettings
 
+log = structlog.get_logger()
+
 CLUSTER = "penstock.v1.Cluster"
 _SERVICES: Final = (SERVICE, CLUSTER, health.SERVICE_NAME, reflection.SERVICE_NAME)
 _MIB = 1024 * 1024
 _HANDSHAKE_MS: Final = 10_000
 """Whoever connects and does not speak HTTP/2 by then is not waited for."""
 
+_HEARD_AFTER_S: Final = 0.5
+"""Whoever watches a gateway's health has heard by then that it is about to go."""
+
 _COMPRESSION_LEVELS: Final = ("none", "low", "medium", "high")
-
-
-class PortBusy(PenstockError):
-    """Another process serves there."""
-
-    code = Code.UNAVAILABLE
 
 
 class _Pools:
@@ -53,6 +55,60 @@ class _Pools:
                 return getattr(self._pools[1], name)(*arguments)
 
         return find
+
+
+class GrpcFront:
+    """All services on one port.
+
+    Its server is never stopped: that ends calls on their way to it as CANCELLED, which tells no
+    caller to ask elsewhere. It refuses by name until its process ends; whoever finds its connection
+    closed then has UNAVAILABLE.
+    """
+
+    serves_models = True
+
+    def __init__(self, server: grpc.aio.Server, address: str, health: Health, calls: Calls) -> None:
+        self._server = server
+        self._health = health
+        self._calls = calls
+        self._heard: Deadline | None = None
+        self.address = address
+
+    @classmethod
+    def bound(
+        cls,
+        inference: InferenceService,
+        cluster: ClusterService,
+        calls: Calls,
+        settings: GatewaySettings,
+    ) -> "GrpcFront":
+        """The front that has the port of *settings*.
+
+        Raises:
+            PortBusy: with what to do.
+            InvalidConfiguration: a restriction is none.
+        """
+        health = Health(SERVICE, CLUSTER)
+        server = build_server(inference, cluster, health, calls, settings)
+        port = bind(server, settings.host, settings.port)
+        return cls(server, f"{settings.host}:{port}", health, calls)
+
+    async def start(self) -> None:
+        """As `Front.start`; the port is taken already."""
+        await self._server.start()
+        self._health.say(serving=True)
+
+    def stop_accepting(self) -> None:
+        """As `Front.stop_accepting`: those who watch its health ask elsewhere from now on."""
+        self._health.say(serving=False)
+        self._heard = Deadline.after(_HEARD_AFTER_S)
+
+    async def finish(self, within_s: float) -> None:
+        """As `Front.finish`."""
+        if late := await self._calls.finish(within_s):
+            log.warning("requests took longer than --drain-s and were cut off", requests=late)
+        if self._health.watchers and self._heard is not None:
+            await asyncio.sleep(self._heard.remaining_s())
 
 
 def build_server(

@@ -1,11 +1,11 @@
-"""Where metrics are read: a small HTTP server beside the gateway, and the facts that it shows.
+"""Where metrics are read, over HTTP, and the facts that are shown.
 
 One process answers for the whole cluster; the numbers come from Redis with each request.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import structlog
@@ -14,9 +14,9 @@ from penstock.errors import PenstockError
 from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.delivery.router import JobRouter
+from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.calls import Calls
-from penstock.gateway.fronts.grpc.server import PortBusy
-from penstock.gateway.limits.memory import ByteBudget, MemoryWatch
+from penstock.gateway.limits.memory import ByteBudget
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
 from penstock.models.config.ensembles import is_ensemble
@@ -34,7 +34,7 @@ _ASKING_S: Final = 5.0
 _READING_S: Final = 3.0
 _NOT_FOUND = "404 Not Found", "text/plain", b"metrics are at /metrics\n"
 
-Scrape = Callable[[], Awaitable[bytes]]
+Read = Callable[[], Awaitable[bytes]]
 
 
 class Held(NamedTuple):
@@ -44,10 +44,9 @@ class Held(NamedTuple):
     lender: Lender
     requests: ByteBudget
     calls: Calls
-    memory: MemoryWatch
 
 
-class Scraper:
+class MetricsReader:
     """Reads the facts of the moment."""
 
     def __init__(
@@ -64,7 +63,7 @@ class Scraper:
         self._held = held
         self._gateway = gateway
 
-    async def scrape(self) -> bytes:
+    async def read(self) -> bytes:
         """Metrics as text; only this process's own while Redis is away."""
         try:
             async with asyncio.timeout(_READING_S):
@@ -86,7 +85,7 @@ class Scraper:
         )
 
     def _own(self, *, redis_up: bool) -> GatewayFacts:
-        pending, lender, requests, calls, memory = self._held
+        pending, lender, requests, calls = self._held
         unread = calls.unread
         return GatewayFacts(
             self._gateway,
@@ -94,7 +93,7 @@ class Scraper:
             pending.payload_bytes,
             lender.lent_bytes,
             redis_up,
-            memory_bytes=memory.resident_bytes,
+            memory_bytes=calls.memory.resident_bytes,
             calls=len(calls),
             held_bytes=requests.held,
             unread_bytes=unread.held,
@@ -111,45 +110,53 @@ def _tags(record: pb.ModelVersion) -> dict[str, str]:
     return dict(ModelConfig.FromString(record.config).metric_tags)
 
 
-@contextlib.asynccontextmanager
-async def serving_metrics(settings: GatewaySettings, scrape: Scrape) -> AsyncIterator[None]:
-    """Answer HTTP requests for ``/metrics``, where the settings say so.
+class MetricsEndpoint:
+    """Answers HTTP requests for ``/metrics``: as much of HTTP as readers of metrics need."""
 
-    Raises:
-        PortBusy: the port that was asked for is in use. If only the default one is, a warning
-            says so, and there are no metrics.
-    """
-    if not settings.metrics:
-        yield
-        return
-    host = settings.metrics_host or settings.host
-    port = DEFAULT_PORT if settings.metrics_port is None else settings.metrics_port
-    try:
-        server = await asyncio.start_server(_Answering(scrape).serve, host, port)
-    except OSError as error:
-        if settings.metrics_port is not None:
-            raise PortBusy(
-                f"cannot serve metrics at {host}:{port}: {error.strerror}; choose another port "
-                "with --metrics-port, or none with --no-metrics"
-            ) from error
-        log.warning("no metrics: the port is in use; choose one with --metrics-port", port=port)
-        yield
-        return
-    async with server:
+    serves_models = False
+
+    def __init__(self, settings: GatewaySettings, read: Read) -> None:
+        """*read* gives the metrics of the moment."""
+        self._settings = settings
+        self._read = read
+        self._server: asyncio.Server | None = None
+        self.address = ""
+
+    async def start(self) -> None:
+        """As `Front.start`.
+
+        Raises:
+            PortBusy: the port that was asked for is in use. If only the default one is, a warning
+                says so, and there are no metrics.
+        """
+        settings = self._settings
+        host = settings.metrics_host or settings.host
+        port = DEFAULT_PORT if settings.metrics_port is None else settings.metrics_port
+        try:
+            self._server = await asyncio.start_server(self._serve, host, port)
+        except OSError as error:
+            if settings.metrics_port is not None:
+                raise PortBusy(
+                    f"cannot serve metrics at {host}:{port}: {error.strerror}; choose another port "
+                    "with --metrics-port, or none with --no-metrics"
+                ) from error
+            log.warning("no metrics: the port is in use; choose one with --metrics-port", port=port)
+            return
         shown = f"[{host}]" if ":" in host else host
-        address = f"{shown}:{server.sockets[0].getsockname()[1]}"
-        log.info("serving metrics", address=address)
-        write_ready(settings.metrics_file, address)
-        yield
+        self.address = f"{shown}:{self._server.sockets[0].getsockname()[1]}"
+        log.info("serving metrics", address=self.address)
+        write_ready(settings.metrics_file, self.address)
 
+    def stop_accepting(self) -> None:
+        """As `Front.stop_accepting`."""
+        if self._server is not None:
+            self._server.close()
 
-class _Answering:
-    """HTTP as far as scrapers need it: one request on each connection."""
+    async def finish(self, within_s: float) -> None:
+        """As `Front.finish`: nobody waits for metrics."""
+        del within_s
 
-    def __init__(self, scrape: Scrape) -> None:
-        self._scrape = scrape
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError, asyncio.IncompleteReadError):
             try:
                 async with asyncio.timeout(_ASKING_S):
@@ -175,4 +182,4 @@ class _Answering:
             return "405 Method Not Allowed", "text/plain", b"metrics can only be read\n"
         if target.partition("?")[0] != "/metrics":
             return _NOT_FOUND
-        return "200 OK", CONTENT_TYPE, await self._scrape()
+        return "200 OK", CONTENT_TYPE, await self._read()

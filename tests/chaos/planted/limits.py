@@ -32,14 +32,14 @@ LIMITED = [
     Mutant(
         "limits: calls are read however full the memory is",
         "gateway/fronts/grpc/calls.py",
-        "if self._memory.used > 1:",
+        "if self.memory.used > 1:",
         "if False:",
         CALLS + "test_when_the_memory_is_full_nothing_is_taken_but_questions_about_the_gateway",
     ),
     Mutant(
         "limits: what arrives slowly is waited for while memory is scarce",
         "gateway/fronts/grpc/calls.py",
-        "if self._memory.used <= SCARCE:",
+        "if self.memory.used <= SCARCE:",
         "if True:",
         CALLS + "test_when_the_memory_is_scarce_the_latest_of_what_is_slow_gives_way",
     ),

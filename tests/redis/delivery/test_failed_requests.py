@@ -53,12 +53,12 @@ async def status(call):
 async def left_bytes(front, ask):
     """Bytes that are held after some requests, more than after one."""
     first = await ask(front)
-    await until(lambda: not len(front.gateway.pending))
+    await until(lambda: not len(front.gateway.delivery.pending))
     await asyncio.sleep(0)
     before = tracemalloc.get_traced_memory()[0]
     for _ in range(TIMES):
         assert await ask(front) == first
-    await until(lambda: not len(front.gateway.pending))
+    await until(lambda: not len(front.gateway.delivery.pending))
 
     def left():
         return tracemalloc.get_traced_memory()[0] - before
@@ -117,7 +117,7 @@ class Kinds:
 
     async def given_up_0(self, front):
         call = front.infer(message())
-        await until(lambda: len(front.gateway.pending))
+        await until(lambda: len(front.gateway.delivery.pending))
         call.cancel()
         return await status(call)
 

@@ -9,9 +9,7 @@ from support.probe import FIRST, Probe
 from support.records import known, node, placement, signature, snapshot, version, worker
 
 from penstock.gateway.app import _Gateway
-from penstock.gateway.fronts.grpc.health import Health
 from penstock.gateway.fronts.grpc.inference_service import SERVICE
-from penstock.gateway.fronts.grpc.server import CLUSTER, bind
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.store.link import Links
 from penstock.settings import GatewaySettings
@@ -49,13 +47,17 @@ def message(*, model="digits", shape=(1, VALUES), id_="", **parameters):
     return request.SerializeToString()
 
 
+def _settings(url, **settings):
+    return GatewaySettings(redis=url, host="127.0.0.1", port=0, metrics=False, **settings)
+
+
 @contextlib.asynccontextmanager
 async def serving(url, *, text="max_batch_size: 8", **settings):
     """The front of a gateway on this store."""
     record = version(model=FIRST.model, text=text)
     placed = placement(model=FIRST.model, fingerprint=record.stages[0].fingerprint)
     async with Links(url) as links:
-        gateway = await _Gateway.build(GatewaySettings(redis=url, port=0, **settings), links)
+        gateway = await _Gateway.build(_settings(url, **settings), links)
         gateway.catalog.update(
             snapshot(
                 [record],
@@ -64,18 +66,18 @@ async def serving(url, *, text="max_batch_size: 8", **settings):
                 nodes=[node("n")],
             )
         )
-        server = gateway._server(Health(SERVICE, CLUSTER))
-        port = bind(server, "127.0.0.1", 0)
-        await server.start()
-        await gateway.replies.heartbeat()
-        runs = (gateway.replies.run(), gateway.pending.run())
+        (grpc_front,) = gateway.fronts()
+        await grpc_front.start()
+        delivery = gateway.delivery
+        await delivery.replies.heartbeat()
+        runs = (delivery.replies.run(), delivery.pending.run())
         tasks = [asyncio.create_task(run) for run in runs]
         async with grpc.aio.insecure_channel(
-            f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", -1)]
+            grpc_front.address, options=[("grpc.max_receive_message_length", -1)]
         ) as channel:
-            yield Front(gateway, Probe(links, gateway.queue), channel)
+            yield Front(gateway, Probe(links, delivery.queue), channel)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await server.stop(None)
-        await gateway.pending.close()
+        await grpc_front._server.stop(None)
+        await delivery.pending.close()

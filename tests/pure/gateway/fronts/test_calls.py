@@ -8,7 +8,6 @@ from support.waiting import until
 
 from penstock.errors import DeadlineExceeded
 from penstock.gateway.fronts.grpc.calls import Calls
-from penstock.gateway.in_flight import InFlight
 from penstock.gateway.limits.memory import GatewayFull
 from penstock.gateway.limits.unread import UnreadReplies
 
@@ -53,9 +52,7 @@ def memory():
 
 @pytest.fixture
 def calls(memory):
-    return Calls(
-        memory, InFlight(), UnreadReplies(1 << 20, lambda _: False), most=3, patience_s=0.3
-    )
+    return Calls(memory, UnreadReplies(1 << 20, lambda _: False), most=3, patience_s=0.3)
 
 
 async def reading(calls, *, many=1, **how):
@@ -181,3 +178,56 @@ async def test_a_reply_is_unread_until_its_call_has_ended(calls):
 
     assert held == [1 << 17]
     assert calls.unread.held == 0
+
+
+async def test_what_has_begun_is_waited_for_and_what_begins_later_is_not(calls):
+    may_end, seen = asyncio.Event(), []
+
+    async def answer(name):
+        calls.begin()
+        await may_end.wait()
+        seen.append(name)
+
+    first = asyncio.create_task(answer("first"))
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(calls.finish(60))
+    await asyncio.sleep(0)
+    never = asyncio.Event()
+
+    async def begin_later():
+        calls.begin()
+        await never.wait()
+
+    later = asyncio.create_task(begin_later())
+    await asyncio.sleep(0)
+    assert not ending.done()
+    may_end.set()
+
+    assert await ending == 0
+    assert seen == ["first"]
+    assert first.done()
+    assert not later.done()
+    later.cancel()
+
+
+async def test_what_takes_too_long_is_cancelled(calls):
+    cleaned = []
+
+    async def answer():
+        calls.begin()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cleaned.append(True)
+
+    task = asyncio.create_task(answer())
+    await asyncio.sleep(0)
+
+    assert await calls.finish(0.01) == 1
+    assert task.cancelled()
+    assert cleaned == [True]
+    assert await calls.finish(0.01) == 0
+
+
+async def test_nothing_begun_is_no_wait(calls):
+    assert await calls.finish(3600) == 0

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import Code, InvalidRequest
-from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
 from penstock.gateway.requests.shared_memory.regions import (
     NotHere,
@@ -139,30 +138,6 @@ def test_most_files_are_left_for_connections():
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
     assert Regions(most_bytes=1).most_regions <= files / 4
-
-
-@pytest.mark.parametrize(
-    ("peer", "local"),
-    [
-        ("ipv4:127.0.0.1:1", True),
-        ("ipv4:127.8.9.1:40000", True),
-        ("ipv6:[::1]:1", True),
-        ("ipv6:%5B::1%5D:1", True),
-        ("ipv6:[::ffff:127.0.0.1]:1", True),
-        ("unix:", True),
-        ("unix:/tmp/x", True),
-        ("unix-abstract:x", True),
-        ("ipv4:10.0.0.1:1", False),
-        ("ipv4:128.0.0.1:1", False),
-        ("ipv6:[::ffff:10.0.0.1]:1", False),
-        ("ipv6:%5Bfe80::1%25eth0%5D:1", False),
-        ("vsock:1:2", False),
-        ("ipv4:localhost:1", False),
-        ("", False),
-    ],
-)
-def test_who_is_on_this_machine(peer, local):
-    assert is_local(peer) is local
 
 
 @pytest.mark.parametrize("stranger", ["", "ipv4:10.0.0.1:1"])

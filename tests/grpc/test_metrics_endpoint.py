@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from penstock.errors import PenstockError
-from penstock.gateway.fronts.http.metrics_endpoint import DEFAULT_PORT, serving_metrics
+from penstock.gateway.fronts.http.metrics_endpoint import DEFAULT_PORT, MetricsEndpoint
 from penstock.settings import GatewaySettings
 
 
@@ -20,8 +20,15 @@ def settings(tmp_path):
     return make
 
 
-async def scrape():
-    return b"some 1\n"
+@contextlib.asynccontextmanager
+async def serving(settings):
+    async def read():
+        return b"some 1\n"
+
+    endpoint = MetricsEndpoint(settings, read)
+    await endpoint.start()
+    yield endpoint.address
+    endpoint.stop_accepting()
 
 
 def ask(address, method="GET", path="/metrics"):
@@ -33,16 +40,16 @@ def ask(address, method="GET", path="/metrics"):
 
 async def test_metrics_are_at_any_free_port_that_the_file_names(settings):
     one = settings(metrics_port=0)
-    async with serving_metrics(one, scrape):
+    async with serving(one) as address:
         answer = await asyncio.to_thread(ask, one.metrics_file.read_text())
 
+    assert address == one.metrics_file.read_text()
     assert answer == (200, "text/plain; version=0.0.4; charset=utf-8", b"some 1\n")
 
 
 async def test_other_questions_are_refused(settings):
     one = settings(metrics_port=0)
-    async with serving_metrics(one, scrape):
-        address = one.metrics_file.read_text()
+    async with serving(one) as address:
         elsewhere, posted, head = await asyncio.gather(
             asyncio.to_thread(ask, address, path="/"),
             asyncio.to_thread(ask, address, "POST"),
@@ -59,7 +66,7 @@ async def test_a_port_that_was_asked_for_must_be_free(settings):
         port = other.getsockname()[1]
 
         with pytest.raises(PenstockError, match=f":{port}: .* choose another port"):
-            async with serving_metrics(settings(metrics_port=port), scrape):
+            async with serving(settings(metrics_port=port)):
                 pass
 
 
@@ -68,15 +75,8 @@ async def test_the_default_port_need_not_be_free(settings):
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # in use already: so much the better
             stack.enter_context(socket.create_server(("127.0.0.1", DEFAULT_PORT)))
-        async with serving_metrics(one, scrape):
+        async with serving(one) as address:
             served = one.metrics_file.exists()
 
-    assert not served
-
-
-async def test_metrics_can_be_switched_off(settings):
-    one = settings(metrics=False, metrics_port=0)
-    async with serving_metrics(one, scrape):
-        served = one.metrics_file.exists()
-
+    assert not address
     assert not served
