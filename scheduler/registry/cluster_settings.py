@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from penstock.errors import InvalidConfiguration
-from penstock.scheduler.registry.registry import CHANGES_KEPT
+from penstock.scheduler.registry.changes import CHANGES_KEPT
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.link import Links

@@ -11,8 +11,8 @@ from typing import Final
 
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.registry.changes import CHANGES_KEPT
 from penstock.scheduler.registry.records import as_bytes, named
-from penstock.scheduler.registry.registry import CHANGES_KEPT
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.keys import RegistryKeys
