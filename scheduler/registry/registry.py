@@ -8,12 +8,10 @@ is the cluster's log of events.
 
 import asyncio
 import contextlib
-import re
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Iterable,
-    Mapping,
     Sequence,
 )
 from dataclasses import dataclass
@@ -26,6 +24,13 @@ from penstock.errors import InvalidRequest, PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.retry import Backoff
 from penstock.scheduler.registry.artifact_facts import ArtifactFacts, StandingFacts, as_words
+from penstock.scheduler.registry.changes import (
+    EVENT_ID,
+    LOOK_EVERY_MS,
+    change_after,
+    entries_after,
+    event_of,
+)
 from penstock.scheduler.registry.records import SnapshotReader, as_bytes, named
 from penstock.scheduler.registry.snapshot import (
     FORGIVEN_GAP_MS,
@@ -40,7 +45,7 @@ from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.keyspace import SCHEMA
-from penstock.scheduler.store.link import Link, Links
+from penstock.scheduler.store.link import Links
 
 log = structlog.get_logger()
 
@@ -50,11 +55,8 @@ ANNOUNCE_EVERY_S: Final = 1.0
 FORGET_MS: Final = 2 * FORGIVEN_GAP_MS
 """A process that was not seen for longer leaves the registry."""
 
-_LOOK_EVERY_MS = 1000
 _PAGE = 100
-_COALESCE_S = 0.02
 _BACKOFF = Backoff(0.5, 2.0)
-_EVENT_ID = re.compile(r"\d+(-\d+)?")
 
 _ANNOUNCE = scripts.load("registry_announce")
 _SNAPSHOT = scripts.load("registry_snapshot")
@@ -173,7 +175,7 @@ class Registry:
                 away, attempt = False, 0
                 self._turn()
                 yield snapshot
-                await _change_after(link, snapshot.change_id)
+                await change_after(link, snapshot.change_id)
         finally:
             await link.close()
 
@@ -241,19 +243,19 @@ class Registry:
         Raises:
             InvalidRequest: *after_id* is no event's id.
         """
-        if after_id and not _EVENT_ID.fullmatch(after_id):
+        if after_id and not EVENT_ID.fullmatch(after_id):
             raise InvalidRequest(f"'{after_id}' is not the id of an event")
         position = after_id or (await self.snapshot()).change_id
         link = self._links.to(RegistryKeys.tag)
         while True:
             turned = self._turned
-            entries = await _entries_after(link, position, _PAGE, waits=False)
+            entries = await entries_after(link, position, _PAGE, waits=False)
             for id_, fields in entries:
                 position = id_.decode()
-                yield _event(position, fields)
+                yield event_of(position, fields)
             if len(entries) < _PAGE:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_EVERY_MS / 1000):
+                    async with asyncio.timeout(LOOK_EVERY_MS / 1000):
                         await turned.wait()
 
     def _turn(self) -> None:
@@ -297,34 +299,6 @@ def stale_signatures(snapshot: Snapshot) -> list[str]:
     }
     known = {*snapshot.signatures, *snapshot.batch_proofs, *snapshot.unsplittable}
     return sorted(known - needed)
-
-
-async def _change_after(link: Link, change_id: str) -> None:
-    """Return when something changed, or after a second; what comes together counts as one."""
-    if await _entries_after(link, change_id, 1):
-        await asyncio.sleep(_COALESCE_S)
-
-
-async def _entries_after(
-    link: Link, position: str, most: int, *, waits: bool = True
-) -> list[tuple[bytes, Sequence[bytes]]]:
-    """What came after *position*; *waits* a second for it, which needs a link of its own."""
-    blocks = ("BLOCK", _LOOK_EVERY_MS) if waits else ()
-    try:
-        answer = await link.command(
-            "XREAD", "COUNT", most, *blocks, "STREAMS", RegistryKeys.changes, position
-        )
-    except PenstockError as error:
-        log.debug("waiting for changes failed", error=str(error))
-        await asyncio.sleep(_BACKOFF.delay_s(1))
-        return []
-    return list(answer[0][1]) if answer else []
-
-
-def _event(id_: str, fields: Sequence[bytes]) -> pb.Event:
-    texts = [field.decode() for field in fields]
-    named: Mapping[str, str] = dict(zip(texts[::2], texts[1::2], strict=True))
-    return pb.Event(id=id_, time_ms=int(id_.partition("-")[0]), **named)
 
 
 def _event_of(record: Process, kind: _Kind) -> str:

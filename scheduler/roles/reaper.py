@@ -1,8 +1,8 @@
 """The reaper: calls the reap script for every partition, again and again.
 
-It also carries on jobs that got stuck on their way from one partition to another (`steps`). Any
-number of processes may do all of it, without a lock and without a leader: a move that was made is
-not made twice. No partition waits for another one, whose server may be away.
+It also carries on jobs that got stuck on their way from one partition to another
+(jobs/handoff.py). Any number of processes may do all of it, without a lock and without a leader: a
+move that was made is not made twice. No partition waits for another one, whose server may be away.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """The batch dimension that an owner's configuration leaves open: assumed where it is proved.
 
 A model whose configuration gives no `max_batch_size` is batched if rows run together equal rows run
-apart, which the worker of each stage tries when it loads its artifact (`workers.batch_proof`); a
-pipeline is batched if each of its stages may be. What nobody proved is not assumed: requests then
-have all of the artifact's dimensions and run one at a time. Pure.
+apart, which the worker of each stage tries when it loads its artifact (workers/loading); a pipeline
+is batched if each of its stages may be. What nobody proved is not assumed: requests then have all
+of the artifact's dimensions and run one at a time. Pure.
 
 An owner who lists dims without the first one says that it is a batch's. Then, without a proof,
 requests have a batch dimension, but do not share runs.

@@ -1,6 +1,6 @@
 """Which models may have a response cache: `response_cache { enable: true }` in config.pbtxt.
 
-The replies themselves are in `sharing`. Pure.
+The replies themselves are kept by scheduler/jobs/shared_replies.py. Pure.
 """
 
 from collections.abc import Iterable, Iterator
