@@ -111,32 +111,38 @@ async def _load_and_work(
         return CANNOT_LOAD
     spec = _spec(settings, heartbeat.record, loaded)
     link = links.blocking(queue.keys_of(settings.model).tag)
-    with Renewal(
-        settings.redis, settings.model, settings.lease_ms, run_limit_s=settings.run_limit_s
-    ) as renewal:
-        worker = _worker(loaded, spec, queue, link, renewal, device)
-        direct_server = DirectServer(worker, DirectCounters(queue, spec.ref, spec.boot_id))
-        async with direct_server.open(spec.boot_id):
-            _heed_unsplittable(heartbeat, worker)
-            heartbeat.record.lane = direct_server.name
-            await heartbeat.become(pb.WORKER_STATE_READY)
-            log.info("ready", shard=loaded.stage.artifact, device=settings.device)
-            rest_collector()
-            write_ready(settings.ready_file, heartbeat.record.id)
-            write = partial(
-                write_regularly, worker.batch_times, queue, settings.model, spec.boot_id
-            )
-            writing = asyncio.create_task(supervise("batch times", write))
-            try:
-                await worker.run(stop)
-            except DeviceBroken as error:
-                log.error("the device no longer runs the shard", reason=str(error))  # noqa: TRY400
-                return BROKEN
-            finally:
-                writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
+    renewal = heartbeat.renew(settings.model, settings.lease_ms)
+    worker = _worker(loaded, spec, queue, link, renewal, device)
+    async with _ready(settings, heartbeat, worker, queue, spec):
+        log.info("ready", shard=loaded.stage.artifact, device=settings.device)
+        try:
+            await worker.run(stop)
+        except DeviceBroken as error:
+            log.error("the device no longer runs the shard", reason=str(error))  # noqa: TRY400
+            return BROKEN
     await asyncio.get_running_loop().run_in_executor(device, loaded.runtime.close)
     return DRAINED
+
+
+@contextlib.asynccontextmanager
+async def _ready(
+    settings: WorkerSettings, heartbeat: Heartbeat, worker: Worker, queue: Queue, spec: WorkerSpec
+) -> AsyncIterator[None]:
+    """Ready, until the end of the block: gateways find it, and read how long its batches take."""
+    server = DirectServer(worker, DirectCounters(queue, spec.ref, spec.boot_id))
+    async with server.open(spec.boot_id):
+        _heed_unsplittable(heartbeat, worker)
+        heartbeat.record.lane = server.name
+        await heartbeat.become(pb.WORKER_STATE_READY)
+        rest_collector()
+        write_ready(settings.ready_file, heartbeat.record.id)
+        write = partial(write_regularly, worker.batch_times, queue, spec.ref.model, spec.boot_id)
+        writing = asyncio.create_task(supervise("batch times", write))
+        try:
+            yield
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
 
 
 async def _load(

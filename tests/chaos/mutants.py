@@ -126,7 +126,7 @@ MUTANTS = [
         "workers/liveness/renewal.py",
         "held = self._snapshot()",
         "held = []",
-        "tests/chaos/test_hard_requests.py::test_a_job_longer_than_its_lease_is_run_once",
+        "tests/redis/registry/test_heartbeat.py::test_leases_are_renewed_while_its_event_loop_computes",
     ),
     Mutant(
         "advance ignores that the client has gone",

@@ -1,9 +1,10 @@
 """Heartbeat: a worker's signs of life, from a thread and a connection of their own.
 
-The worker's record is announced from here, so that a long computation cannot make a live worker
-look dead. The node that started the worker hears each beat over a pipe, and starts anew one that is
-silent: stopped, or with an interpreter that never comes free. The thread listens, too: to the
-worker's event loop, and ends the process when that makes no progress for too long.
+The worker's record is announced from here, and its leases are renewed, so that a long computation
+cannot make a live worker look dead. The node that started the worker hears each beat over a pipe,
+and starts anew one that is silent: stopped, or with an interpreter that never comes free. The
+thread also watches the worker's event loop, and ends the process when that makes no progress for
+too long.
 """
 
 import asyncio
@@ -11,18 +12,21 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, Self, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Final, Self, TypeVar
 
 import structlog
 
 from penstock.errors import PenstockError
+from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.artifact_facts import ArtifactFacts
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.link import Links
 from penstock.workers.liveness.announcer import Announcer
 from penstock.workers.liveness.exits import HUNG
+from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.liveness.silence import Silence
 
 log = structlog.get_logger()
@@ -49,7 +53,7 @@ class Heartbeat:
 
         Args:
             pipe: file descriptor of the node's pipe; None for a worker without a node.
-            run_limit_s: an event loop that is silent for longer ends the process.
+            run_limit_s: an event loop that is silent for longer, or a batch, ends the process.
         """
         self.record = record
         self._redis = redis
@@ -58,7 +62,10 @@ class Heartbeat:
         self._silence = Silence(most_step_s=2 * BEAT_S)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._links: asyncio.Future[Links] = self._loop.create_future()
         self._announcer: asyncio.Future[Announcer] = self._loop.create_future()
+        self._renewal: Renewal | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._tick: object = None
         self._ticking: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._main, name="heartbeat", daemon=True)
@@ -73,6 +80,12 @@ class Heartbeat:
             self._ticking.cancel()
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+
+    def renew(self, model: str, lease_ms: int) -> Renewal:
+        """Keep alive, from now on, what the renewal is told to hold: leases of *model*."""
+        self._renewal = Renewal(model, lease_ms, run_limit_s=self._run_limit_s)
+        self._loop.call_soon_threadsafe(self._start, self._renew(self._renewal))
+        return self._renewal
 
     async def become(
         self,
@@ -133,17 +146,23 @@ class Heartbeat:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._run())
 
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
     async def _run(self) -> None:
-        announcing = asyncio.create_task(self._announce())
+        self._start(self._announce())
         try:
             while not self._stop.is_set():
                 self._beat()
                 self._check_loop(time.monotonic())
+                if self._renewal is not None:
+                    self._renewal.check_progress()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), BEAT_S)
         finally:
-            announcing.cancel()
-            await asyncio.gather(announcing, return_exceptions=True)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _beat(self) -> None:
         if self._pipe is None:
@@ -157,13 +176,19 @@ class Heartbeat:
             log.error("the event loop makes no progress: ending", after_s=self._run_limit_s)
             os._exit(HUNG)
 
+    async def _renew(self, renewal: Renewal) -> None:
+        links = await asyncio.shield(self._links)
+        await supervise("renewal", partial(renewal.run, links))
+
     async def _announce(self) -> None:
         while not self._announcer.done():
             try:
                 async with Links(self._redis) as links:
                     announcer = Announcer(Registry(links), self.record)
+                    self._links.set_result(links)
                     self._announcer.set_result(announcer)
                     await announcer.run()
+                    await self._stop.wait()
             except (PenstockError, OSError) as error:
                 log.warning("announcing failed", error=str(error))
                 await asyncio.sleep(_RETRY_S)

@@ -1,9 +1,9 @@
-"""Renewal: keeps a worker's leases alive, from a thread and a connection of its own.
+"""Renewal: keeps a worker's leases alive, on the thread of its heartbeat.
 
 A long kernel, or a computation on the event loop, cannot make a live worker lose its jobs. The
-thread also watches the batch that runs: where it takes much longer than expected, what the
-worker has behind it goes back to the queue, for others; where it makes no progress for too long,
-the process ends, so that its jobs go to another worker and the node starts a new one.
+batch that runs is watched as well: where it takes much longer than expected, what the worker has
+behind it goes back to the queue, for others; where it makes no progress for too long, the process
+ends, so that its jobs go to another worker and the node starts a new one.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from typing import Final, Self
+from typing import Final
 
 import structlog
 
@@ -37,9 +37,8 @@ _LONGEST_PAUSE_S: Final = 2.0
 class Renewal:
     """The leases that a worker holds, renewed every third of their length."""
 
-    def __init__(self, redis: str, model: str, lease_ms: int, *, run_limit_s: float) -> None:
+    def __init__(self, model: str, lease_ms: int, *, run_limit_s: float) -> None:
         """*run_limit_s*: a batch that runs for longer ends the process."""
-        self._redis = redis
         self._model = model
         self._pause_s = min(lease_ms / 3000, _LONGEST_PAUSE_S)
         self._lease_ms = lease_ms
@@ -49,19 +48,8 @@ class Renewal:
         self._current: object = None
         self._told: object = None
         self._expected_s = 0.0
-        self._silence = Silence(most_step_s=2 * self._pause_s)
+        self._silence = Silence(most_step_s=2 * _LONGEST_PAUSE_S)
         self._running_s = 0.0
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._main, name="renewal", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
 
     def hold(self, works: Iterable[Work]) -> None:
         """Renew the leases of *works* from now on; marks those that are revoked."""
@@ -89,28 +77,24 @@ class Renewal:
         """It is done."""
         self._current = None
 
-    def _main(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._run())
-
-    async def _run(self) -> None:
-        while not self._stop.is_set():
+    async def run(self, links: Links) -> None:
+        """Renew until cancelled."""
+        queue: Queue | None = None
+        while True:
+            await asyncio.sleep(self._pause_s)
+            self.check_progress()
             try:
-                async with Links(self._redis) as links:
-                    queue = await open_queue(links)
-                    while not await self._paused():
-                        with contextlib.suppress(StoreUnavailable):
-                            await self._look_at_batch(queue)
-                        await self._renew(queue)
+                queue = queue or await open_queue(links)
+                with contextlib.suppress(StoreUnavailable):
+                    await self._look_at_batch(queue)
+                await self._renew(queue)
             except (PenstockError, OSError) as error:
                 log.warning("renewing leases failed", error=str(error))
-                await self._paused()
 
     async def _renew(self, queue: Queue) -> None:
         """Renew all that is held; where the store is away, as soon as it is back."""
         away = False
-        while not self._stop.is_set():
-            self._check_progress()
+        while True:
             held = self._snapshot()
             if not held:
                 return
@@ -126,21 +110,12 @@ class Renewal:
             _mark(held, answers)
             return
 
-    async def _paused(self) -> bool:
-        """Wait for a third of a lease, or less; whether it is time to stop."""
-        try:
-            await asyncio.wait_for(self._stop.wait(), self._pause_s)
-        except TimeoutError:
-            self._check_progress()
-            return False
-        return True
-
     def _snapshot(self) -> list[Work]:
         with self._lock:
             return list(self._held.values())
 
-    def _check_progress(self) -> None:
-        """End the process where the batch makes none, whether or not there is a store."""
+    def check_progress(self) -> None:
+        """End the process where the batch makes none; the heartbeat asks for it with each beat."""
         run = self._current
         seconds = self._silence.seconds(run, time.monotonic())
         self._running_s = 0.0 if run is None else seconds

@@ -158,38 +158,3 @@ class GuaranteedTurns:
     def took(self) -> None:
         """A claim gave jobs."""
         self._claims += 1
-
-
-class BatchTimeEstimate:
-    """Estimates when the running batch ends, so that the next one is claimed just before.
-
-    Claiming earlier would keep jobs from idle replicas, claiming later would let the device wait.
-    A batch's size is that of its inputs in bytes: a request for a wide image is one row, too.
-    """
-
-    def __init__(self, *, lead_s: float = 0.003) -> None:
-        """*lead_s*: how long before the end to claim; shorter batches are not worth it."""
-        self._lead_s = lead_s
-        self._per_byte_s: float | None = None
-
-    def observe(self, size: int, took_s: float) -> None:
-        """A batch of *size* bytes ran for *took_s* seconds."""
-        measured = took_s / max(1, size)
-        if self._per_byte_s is None:
-            self._per_byte_s = measured
-        self._per_byte_s += 0.2 * (measured - self._per_byte_s)
-
-    def expected_s(self, size: int) -> float | None:
-        """How long a batch of *size* bytes will take; None while nothing is known."""
-        return None if self._per_byte_s is None else self._per_byte_s * max(1, size)
-
-    def size_within(self, seconds: float) -> float:
-        """How many bytes will take no longer than that; 0 while nothing is known."""
-        return seconds / self._per_byte_s if self._per_byte_s else 0.0
-
-    def claim_after_s(self, size: int) -> float | None:
-        """Seconds from the start of a batch until the next should be claimed; None: at its end."""
-        expected_s = self.expected_s(size)
-        if expected_s is None or expected_s <= self._lead_s:
-            return None
-        return expected_s - self._lead_s

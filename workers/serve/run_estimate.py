@@ -9,7 +9,6 @@ from collections.abc import Hashable, Sequence
 from typing import Final
 
 from penstock.workers.run.work import Work
-from penstock.workers.serve.batching import BatchTimeEstimate
 
 SHORT_S: Final = 0.001
 """The way to the device's thread and back would take longer than such a batch."""
@@ -17,20 +16,26 @@ SHORT_S: Final = 0.001
 _MOST_SHAPES: Final = 1024
 """That are remembered, the latest; a batch of another one merely has the device's thread."""
 
+_NEW_WEIGHT: Final = 0.2
+"""Of the latest batch's time in the mean."""
+
 
 class RunEstimate:
     """What is known of one shard's batches.
+
+    A batch's size is that of its inputs in bytes: a request for a wide image is one row, too.
 
     Attributes:
         inline: whether any of them may run on the event loop.
         fixed: each row of a batch is as large as any other.
     """
 
-    def __init__(self, *, inline: bool, fixed: bool) -> None:
-        """Know nothing yet."""
+    def __init__(self, *, inline: bool, fixed: bool, lead_s: float = 0.003) -> None:
+        """*lead_s*: how long before a batch's end to claim; shorter ones are not worth it."""
         self.inline = inline
         self.fixed = fixed
-        self._batch_time = BatchTimeEstimate()
+        self._lead_s = lead_s
+        self._per_byte_s: float | None = None
         self._row_size = 1.0
         self._seen: dict[Hashable, float] = {}
 
@@ -42,23 +47,30 @@ class RunEstimate:
         """Whether *batch*, of that size, is known to be done at once."""
         if not self.inline:
             return False
-        if self.fixed:
-            expected_s = self._batch_time.expected_s(size)
-        else:
-            expected_s = self._seen.get(_shape_of(batch, size))
+        expected_s = self.expected_s(size) if self.fixed else self._seen.get(_shape_of(batch, size))
         return expected_s is not None and expected_s < SHORT_S
 
     def expected_s(self, size: int) -> float | None:
         """How long a batch of that size will take; None while nothing is known."""
-        return self._batch_time.expected_s(size)
+        return None if self._per_byte_s is None else self._per_byte_s * max(1, size)
 
     def claim_after_s(self, size: int) -> float | None:
-        """As `BatchTimeEstimate.claim_after_s`."""
-        return self._batch_time.claim_after_s(size)
+        """Seconds from the start of a batch until the next should be claimed; None: at its end.
+
+        Claiming earlier would keep jobs from idle replicas, claiming later would let the device
+        wait.
+        """
+        expected_s = self.expected_s(size)
+        if expected_s is None or expected_s <= self._lead_s:
+            return None
+        return expected_s - self._lead_s
 
     def observe(self, batch: Sequence[Work], rows: int, size: int, took_s: float) -> None:
         """*batch* ran for *took_s* seconds."""
-        self._batch_time.observe(size, took_s)
+        measured = took_s / max(1, size)
+        if self._per_byte_s is None:
+            self._per_byte_s = measured
+        self._per_byte_s += _NEW_WEIGHT * (measured - self._per_byte_s)
         if self.fixed:
             return
         self._row_size = max(1, size) / max(1, rows)
@@ -70,14 +82,14 @@ class RunEstimate:
 
     def rows_within(self, seconds: float) -> int:
         """How many rows like the latest will take no longer; 0 while nothing is known."""
-        return int(self._batch_time.size_within(seconds) / self._row_size)
+        return int(seconds / self._per_byte_s / self._row_size) if self._per_byte_s else 0
 
     def without_long(self, works: Sequence[Work], seconds: float) -> tuple[list[Work], list[Work]]:
         """*works* that will take no longer each, and those that are of an unusual size."""
         fit: list[Work] = []
         long: list[Work] = []
         for work in works:
-            expected_s = None if self.fixed else self._batch_time.expected_s(work.size)
+            expected_s = None if self.fixed else self.expected_s(work.size)
             (fit if expected_s is None or expected_s <= seconds else long).append(work)
         return fit, long
 

@@ -26,8 +26,8 @@ LONG_RUNS = [
     Mutant(
         "runs: sizes that were never run are believed to be short",
         "workers/serve/run_estimate.py",
-        "expected_s = self._seen.get(_shape_of(batch, size))",
-        "expected_s = self._batch_time.expected_s(size)",
+        "self._seen.get(_shape_of(batch, size))",
+        "self.expected_s(size)",
         ESTIMATE + "test_where_dims_are_free_only_what_was_run_before_is_known_to_be_short",
     ),
     Mutant(

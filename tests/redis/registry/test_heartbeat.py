@@ -3,6 +3,7 @@
 import os
 import secrets
 import time
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -45,6 +46,16 @@ async def test_a_worker_is_announced_while_its_event_loop_computes(redis_url, re
         await heartbeat.leave()
 
     assert store.zscore(RegistryKeys.seen, name) is None
+
+
+async def test_leases_are_renewed_while_its_event_loop_computes(each_redis_url, record, probe):
+    await probe.enqueue("a")
+    store, lease = redis.Redis.from_url(each_redis_url), await probe.lease()
+    ends_ms = store.zscore(probe.keys.lease, "a")
+    with Heartbeat(each_redis_url, record, pipe=None, run_limit_s=600) as heartbeat:
+        heartbeat.renew(FIRST.model, lease_ms=300).hold([SimpleNamespace(lease=lease)])
+
+        hold_the_event_loop_until(lambda: store.zscore(probe.keys.lease, "a") != ends_ms)
 
 
 async def test_its_node_hears_it_while_its_event_loop_computes(redis_url, record):

@@ -14,6 +14,7 @@ from support.probe import FIRST, LONG_MS, Probe
 from support.records import signature
 from support.waiting import until
 
+from penstock.protos import cluster_pb2
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.direct import DirectCounters
 from penstock.scheduler.jobs.queue import open_queue
@@ -29,7 +30,7 @@ from penstock.transport.lane import (
     packed_jobs,
     room_in,
 )
-from penstock.workers.liveness.renewal import Renewal
+from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.run.execution import Execution
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.direct_server import DirectServer
@@ -154,15 +155,17 @@ async def working(url, spec=SPEC, runtime=None):
     runtime, boot_id = runtime or Doubling(), secrets.token_hex(8)
     spec, stop = replace(spec, boot_id=boot_id), asyncio.Event()
     shard = runtime.signature
+    record = cluster_pb2.Worker(id=boot_id, boot_id=boot_id, model=FIRST.model, version=1)
     names = [[one.name for one in some] for some in (shard.inputs, shard.outputs)]
     execution = Execution(runtime, *names, batched=True)
     async with Links(url) as links:
         queue = await open_queue(links)
         link = links.blocking(queue.keys_of(FIRST.model).tag)
         with (
-            Renewal(url, FIRST.model, spec.lease_ms, run_limit_s=600) as renewal,
+            Heartbeat(url, record, pipe=None, run_limit_s=600) as heartbeat,
             ThreadPoolExecutor(1) as device,
         ):
+            renewal = heartbeat.renew(FIRST.model, spec.lease_ms)
             worker = Worker(spec, queue, link, execution, renewal, device)
             direct_server = DirectServer(worker, DirectCounters(queue, FIRST, boot_id))
             async with direct_server.open(boot_id):

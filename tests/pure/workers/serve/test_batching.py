@@ -9,7 +9,6 @@ from support.records import config
 
 from penstock.workers.serve.batching import (
     BatchRules,
-    BatchTimeEstimate,
     GuaranteedTurns,
     choose_batch,
     rows_to_claim,
@@ -104,41 +103,6 @@ class TestClaiming:
     @pytest.mark.parametrize(("staged", "room"), [(0, 1), (1, 0), (8, 0)])
     def test_without_batching_one_request_is_staged_ahead(self, staged, room):
         assert rows_to_claim(staged, BatchRules(most_rows=8)) == room
-
-
-class TestPace:
-    def test_nothing_is_expected_before_the_first_batch(self):
-        assert BatchTimeEstimate().claim_after_s(8) is None
-
-    def test_the_next_batch_is_claimed_just_before_this_one_ends(self):
-        estimate = BatchTimeEstimate(lead_s=0.25)
-
-        estimate.observe(size=4, took_s=2.0)
-
-        assert estimate.claim_after_s(8) == pytest.approx(4.0 - 0.25)
-        assert estimate.claim_after_s(1) == pytest.approx(0.5 - 0.25)
-
-    def test_short_batches_are_not_worth_it(self):
-        estimate = BatchTimeEstimate(lead_s=0.25)
-
-        estimate.observe(size=4, took_s=1.0)
-
-        assert estimate.claim_after_s(1) is None
-
-    def test_a_fifth_of_each_new_batch_is_believed(self):
-        estimate = BatchTimeEstimate(lead_s=0.0)
-
-        estimate.observe(size=1, took_s=1.0)
-        estimate.observe(size=2, took_s=4.0)
-
-        assert estimate.claim_after_s(1) == pytest.approx(1.2)
-
-    def test_a_batch_without_bytes_counts_as_one(self):
-        estimate = BatchTimeEstimate(lead_s=0.0)
-
-        estimate.observe(size=0, took_s=1.0)
-
-        assert estimate.claim_after_s(2) == pytest.approx(2.0)
 
 
 class TestTurns:

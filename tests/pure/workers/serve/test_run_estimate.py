@@ -79,3 +79,37 @@ def test_room_is_told_in_rows_like_the_latest():
     after(estimate, [ask(2, 8)], took_s=0.25)
 
     assert estimate.rows_within(1.0) == 8
+
+
+class TestNextClaim:
+    @staticmethod
+    def estimate(*measured, lead_s=0.0):
+        """After (size, seconds) of batches."""
+        found = RunEstimate(inline=False, fixed=True, lead_s=lead_s)
+        for size, took_s in measured:
+            found.observe((), 1, size, took_s)
+        return found
+
+    def test_nothing_is_expected_before_the_first_batch(self):
+        assert self.estimate().claim_after_s(8) is None
+
+    def test_the_next_batch_is_claimed_just_before_this_one_ends(self):
+        estimate = self.estimate((4, 2.0), lead_s=0.25)
+
+        assert estimate.claim_after_s(8) == pytest.approx(4.0 - 0.25)
+        assert estimate.claim_after_s(1) == pytest.approx(0.5 - 0.25)
+
+    def test_short_batches_are_not_worth_it(self):
+        estimate = self.estimate((4, 1.0), lead_s=0.25)
+
+        assert estimate.claim_after_s(1) is None
+
+    def test_a_fifth_of_each_new_batch_is_believed(self):
+        estimate = self.estimate((1, 1.0), (2, 4.0))
+
+        assert estimate.claim_after_s(1) == pytest.approx(1.2)
+
+    def test_a_batch_without_bytes_counts_as_one(self):
+        estimate = self.estimate((0, 1.0))
+
+        assert estimate.claim_after_s(2) == pytest.approx(2.0)
