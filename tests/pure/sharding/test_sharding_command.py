@@ -148,7 +148,7 @@ class TestComplaints:
         ],
     )
     def test_of_models_that_are_not_there(self, tmp_path, monkeypatch, model, words):
-        monkeypatch.setattr("sys.path", [])
+        monkeypatch.setattr("sys.path", sys.path[:])
 
         assert words in complaint(model, "-o", tmp_path / "1")
 
@@ -171,7 +171,7 @@ class TestComplaints:
         assert words in complaint(DIGITS, "-o", tmp_path / "1", *options)
 
     def test_of_too_little_memory(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("sys.path", [])
+        monkeypatch.setattr("sys.path", sys.path[:])
         monkeypatch.chdir(tmp_path)
         (tmp_path / "too_large_for_this_test.py").write_text("def make():\n    raise MemoryError\n")
 
