@@ -146,9 +146,7 @@ def _print_list(letters: "list[cluster_pb2.DeadLetter]", model: str | None) -> N
         out.print(f"There are no dead letters{f' of {model}' if model else ''}.")
         return
     out.print(letters_table(letters, time.time() * 1000))
-    out.print(
-        "'penstock jobs dead show JOB' shows its inputs, 'retry JOB' runs it once more."
-    )
+    out.print("'penstock jobs dead show JOB' shows its inputs, 'retry JOB' runs it once more.")
 
 
 def _print_letter(letter: "cluster_pb2.DeadLetter") -> None:
