@@ -26,7 +26,7 @@ WORKER_SILENCE_S = 60.0
 """How long a worker may give its node no sign of life: it may hold the interpreter meanwhile."""
 
 CACHE_BYTES = 64 * 1024**2
-"""Of cached replies on the whole cluster."""
+"""Size of the response cache, on the whole cluster."""
 
 
 def _paths(value: object) -> object:
@@ -134,7 +134,7 @@ class GrpcSettings(Options):
     """Most connections of clients; fewer, where the process may have fewer descriptors."""
 
     grpc_infer_response_compression_level: Literal["none", "low", "medium", "high"] = "none"
-    """Of replies to clients that take compressed ones: none, low, medium or high."""
+    """Compression of replies to clients that accept it: none, low, medium or high."""
 
     grpc_restricted_protocol: Annotated[
         tuple[str, ...],
@@ -189,45 +189,44 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
     container's, shared by all processes)"""
 
     max_pending_mib: Count | None = None
-    """Most of requests at one time, from their arrival to their end. (default: half of
-    --max-memory-mib)"""
+    """Largest sum of requests in flight. (default: half of --max-memory-mib)"""
 
     max_unread_mib: Count | None = None
-    """Most of replies that clients have not taken. (default: a quarter of --max-memory-mib)"""
+    """Largest sum of replies that clients have not read. (default: a quarter of
+    --max-memory-mib)"""
 
     max_stream_mib: Count | None = None
-    """Most of one stream's unsent answers. (default: a quarter of --max-unread-mib, at most
-    256)"""
+    """Largest sum of one stream's unsent responses. (default: a quarter of --max-unread-mib, at
+    most 256)"""
 
     max_calls: Count = 20_000
     """Most calls at one time."""
 
     max_override_mib: Count = 48
-    """Most that files given to load a model may hold."""
+    """Largest sum of the files that come with a request to load a model."""
 
     max_queue_jobs: Count = 100_000
     """Most jobs that wait in one queue, unless the model's own limit is smaller."""
 
     max_queue_mib: Count = 1024
-    """Most that the requests of a version which are not answered take, but for those below
-    4 KiB."""
+    """Largest sum of one version's unanswered requests, those below 4 KiB not counted."""
 
     lent_payload_mib: Natural = 256
-    """Most of large requests that workers on this machine read from the gateway's memory; 0 sends
-    all through Redis."""
+    """Shared memory for large requests, which workers on this machine read there; 0 sends all
+    through Redis."""
 
     direct: bool = True
     """Small requests go straight to workers on this machine that sleep, or through Redis as all
     others."""
 
     default_timeout_s: Seconds = 60.0
-    """For requests whose client and model give no deadline."""
+    """Timeout of requests whose client and model give none."""
 
     server_name: str = "triton"
     """What ServerMetadata answers; Triton's examples insist on triton."""
 
     drain_s: Annotated[float, Field(ge=0, le=LONGEST_MS / 1000, allow_inf_nan=False)] = 10.0
-    """Time for requests in flight at the end."""
+    """Time that requests in flight have when the gateway stops."""
 
     shared_port: bool = False
     """This is one of several processes on the port."""
@@ -236,7 +235,7 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
     """Written, with the address, once metrics are served."""
 
     trace_file: File | None = None
-    """Where traces go, as JSON lines; none without it."""
+    """Where traces go, as JSON lines. (default: nothing is traced)"""
 
     allow_code_overrides: bool = False
     """Take code, such as .pt2, that comes over the network with a load."""
@@ -245,7 +244,7 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
     """How long replies to idempotency keys are kept."""
 
     idempotency_bytes: Annotated[Count, Bytes] = 256 * 1024**2
-    """Of these replies, on the whole cluster."""
+    """Size of all these replies, on the whole cluster."""
 
 
 class RepositorySettings(Options):
@@ -264,7 +263,7 @@ class RepositorySettings(Options):
     May be given several times."""
 
     response_cache_bytes: Annotated[Natural, Bytes] = CACHE_BYTES
-    """Of cached replies on the whole cluster, for models with response_cache. 0: such models are
+    """Size of the response cache, on the whole cluster. 0: models with response_cache are
     refused."""
 
 
@@ -299,7 +298,7 @@ class MachineSettings(WorkerLimits):
     """Threads of each CPU worker. (default: cores shared evenly)"""
 
     memory_mib: Count | None = None
-    """Of the CPU device. (default: what the machine has)"""
+    """Memory of the CPU device. (default: what the machine has)"""
 
     worker_silence_s: Seconds = WORKER_SILENCE_S
     """A worker that gives no sign of life for longer is killed and started again."""
@@ -336,10 +335,10 @@ class WorkerSettings(WorkerLimits, RoleSettings):
     """cpu:0, cuda:0, cuda:1 ..."""
 
     worker_id: str | None = None
-    """The same over restarts. (default: one is made up)"""
+    """Name of the worker, the same over restarts. (default: one is made up)"""
 
     boot_id: str | None = None
-    """New with each start. (default: one is made up)"""
+    """Name of this start. (default: one is made up)"""
 
     restarts: Natural = 0
     """How often it was started again."""
@@ -348,10 +347,10 @@ class WorkerSettings(WorkerLimits, RoleSettings):
     """The node that it belongs to."""
 
     fingerprint: str | None = None
-    """Of the artifact that must be loaded. (default: whatever is there)"""
+    """Fingerprint of the artifact that must be loaded. (default: whatever is there)"""
 
     generation: str | None = None
-    """Of the version's content. (default: the published one)"""
+    """Content of the version. (default: the published one)"""
 
     threads: Count | None = None
     """Computing threads. (default: one for each core)"""

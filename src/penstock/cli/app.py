@@ -53,12 +53,12 @@ COMMANDS = (
     Entry("worker", "serve.roles:worker", _RUN, "Run one worker: one shard on one device"),
     Entry("status", "ask.status:status", _USE, "Show nodes, models, stages, workers and queues"),
     Entry("models", "ask.models:models", _USE, "List, load and unload models"),
-    Entry("jobs", "ask.jobs:jobs", _USE, "See and retry jobs that were set aside"),
+    Entry("jobs", "ask.jobs:jobs", _USE, "Show and retry dead letters"),
     Entry("infer", "ask.infer:infer", _USE, "Send one request and print the outputs"),
     Entry("bench", "ask.bench:bench", _USE, "Measure throughput and latency"),
     Entry("shard", "offline.shard:shard", _USE, "Cut a model into pipeline stages"),
     Entry(
-        "check", "offline.check:check", _USE, "Say what is wrong with this machine, or a repository"
+        "check", "offline.check:check", _USE, "Find problems of this machine, or of a repository"
     ),
 )
 

@@ -23,14 +23,14 @@ _TROUBLES = {
     "expired": "expired",
     "refused_full": "queue full",
     "refused_late": "too late",
-    "crashes": "crashes",
+    "crashes": "worker crashes",
     "requeued": "requeued",
-    "dead": "dead",
-    "fenced": "fenced",
-    "resubmitted": "resent",
+    "dead": "dead letters",
+    "fenced": "stale results",
+    "resubmitted": "resubmitted",
 }
 _RIGHT = {
-    *("size", "waiting", "in work", "pid", "restarts", "parameters", "bytes", "hands on"),
+    *("size", "waiting", "running", "pid", "restarts", "parameters", "bytes", "activations"),
     "crashes",
 }
 
@@ -74,7 +74,7 @@ def batching_table(versions: Iterable[pb.VersionStatus]) -> Table:
 
 def stages_table(status: pb.StatusResponse) -> Table:
     """One line for each stage: what it runs, who runs it, and its jobs, with the oldest's age."""
-    table = plain_table("stage", "artifact", "size", "workers", "waiting", "in work")
+    table = plain_table("stage", "artifact", "size", "workers", "waiting", "running")
     table.columns[1].ratio = 1
     for version in status.versions:
         for stage in version.stages:
@@ -108,16 +108,16 @@ def workers_table(status: pb.StatusResponse) -> Table:
 
 
 def counts_table(status: pb.StatusResponse) -> Table:
-    """One line for each version that was disturbed: how often what went wrong.
+    """One line for each version with problems: how often what went wrong.
 
     Columns in which nothing was counted are left out.
     """
-    disturbed = [v for v in status.versions if any(getattr(v.counts, name) for name in _TROUBLES)]
-    names = [name for name in _TROUBLES if any(getattr(v.counts, name) for v in disturbed)]
+    troubled = [v for v in status.versions if any(getattr(v.counts, name) for name in _TROUBLES)]
+    names = [name for name in _TROUBLES if any(getattr(v.counts, name) for v in troubled)]
     table = plain_table("version", *(_TROUBLES[name] for name in names))
     for column in table.columns[1:]:
         column.justify = "right"
-    for version in disturbed:
+    for version in troubled:
         counts = (str(getattr(version.counts, name)) for name in names)
         table.add_row(f"{version.model} {version.version}", *counts)
     return table
@@ -125,7 +125,7 @@ def counts_table(status: pb.StatusResponse) -> Table:
 
 def processes_table(status: pb.StatusResponse) -> Table:
     """One line for each node, gateway and scheduler."""
-    table = plain_table("process", "name", "pid", "what")
+    table = plain_table("process", "name", "pid", "details")
     table.columns[-1].ratio = 1
     for node in status.nodes:
         devices = ", ".join(_device(device) for device in node.devices)
@@ -204,17 +204,17 @@ def all_tables(status: pb.StatusResponse) -> "Iterable[RenderableType]":
     yield from titled("Batching", batching_table(status.versions))
     yield from titled("Stages", stages_table(status))
     yield from titled("Workers", workers_table(status))
-    yield from titled("Disturbances", counts_table(status))
+    yield from titled("Problems", counts_table(status))
 
 
 def letters_table(letters: Iterable[pb.DeadLetter], now_ms: float) -> Table:
-    """One line for each job that was set aside."""
-    table = plain_table("job", "stage", "set aside", "crashes", "size")
+    """One line for each dead letter."""
+    table = plain_table("job", "stage", "dead since", "crashes", "size")
     for letter in letters:
         table.add_row(
             letter.job,
             _stage_of(letter),
-            f"{age_text(max(0, int(now_ms - letter.time_ms)))} ago",
+            age_text(max(0, int(now_ms - letter.time_ms))),
             str(letter.crashes),
             _carried(letter),
         )
@@ -222,18 +222,18 @@ def letters_table(letters: Iterable[pb.DeadLetter], now_ms: float) -> Table:
 
 
 def letter_table(letter: pb.DeadLetter) -> Table:
-    """All that is known of one job that was set aside."""
+    """All that is known of one dead letter."""
     table = PlainTable(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("job", letter.job)
     table.add_row("stage", _stage_of(letter))
-    table.add_row("set aside", _time(letter.time_ms))
+    table.add_row("dead since", _time(letter.time_ms))
     if letter.accepted_ms:
         table.add_row("accepted", _time(letter.accepted_ms))
-    table.add_row("crashes", f"{letter.crashes}, the last one of worker {letter.worker}")
+    table.add_row("crashes", f"{letter.crashes}, the last of worker {letter.worker}")
     table.add_row("client's id", letter.request_id or "none")
-    table.add_row("carries", _carried(letter))
+    table.add_row("payload", _carried(letter))
     for tensor in letter.inputs:
         table.add_row(f"input {tensor.name}", f"{tensor.datatype} {list(tensor.shape)}")
     return table

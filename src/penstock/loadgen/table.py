@@ -47,7 +47,7 @@ def _errors(outcome: Outcome) -> Table:
     table = Table(box=None, header_style="bold red", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("errors", justify="right")
     table.add_column("code", no_wrap=True)
-    table.add_column("the first one", overflow="fold")
+    table.add_column("first message", overflow="fold")
     for code, count in outcome.errors.most_common():
         table.add_row(f"{count:,}", code, Text(outcome.messages.get(code, "")))
     return table

@@ -38,7 +38,7 @@ async def supervise(
         except Exception:
             if clock() - began_s >= STEADY_S:
                 pause_s = FIRST_PAUSE_S
-            log.exception("a helper failed, starting it again", helper=name)
+            log.exception("a background task failed, starting it again", helper=name)
             await sleep(pause_s)
             pause_s = min(2 * pause_s, MOST_PAUSE_S)
         else:

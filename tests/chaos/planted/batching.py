@@ -3,9 +3,9 @@
 from chaos.planted.fault import LUA, Mutant
 
 PROOF = "tests/pure/workers/loading/test_batch_proof.py::"
-COMPLETION = "tests/pure/models/test_completion.py::TestBatching::"
+COMPLETION = "tests/pure/models/test_completion_of_batching.py::TestBatching::"
 EXECUTION = "tests/pure/workers/run/test_execution.py::TestOutputsThatCannotBeSplit::"
-REGISTRY = "tests/redis/registry/test_registry.py::"
+REGISTRY = "tests/redis/registry/test_deployed.py::"
 UNSPLITTABLE = "tests/redis/delivery/test_unsplittable.py::"
 DIRECT_SERVER = "tests/redis/delivery/test_direct_server.py::"
 

@@ -77,7 +77,7 @@ async def test_a_job_that_was_set_aside_is_seen_and_retried(deadly, healed):
         assert too_wide(out) == []
     assert letter["job"] in table[1]
     assert "input x      FP32 [1]" in shown[1]
-    assert "Disturbances" in status.stdout
+    assert "Problems" in status.stdout
 
     # It ends the worker that took its worker's place, and is the letter itself from then on.
     await eventually(lambda: all_ready(deadly.url))
@@ -116,4 +116,4 @@ async def test_what_cannot_be_done_says_what_to_do(deadly):
     assert "there is no dead letter of job 'nobody'" in retried[1]
     assert unnamed[0] == 1
     assert "name the jobs to retry, or all those of a model with --model" in unnamed[2]
-    assert empty[:2] == (0, "No job of deadly was set aside.\n")
+    assert empty[:2] == (0, "There are no dead letters of deadly.\n")

@@ -74,7 +74,7 @@ def cluster(role, models, tmp_path):
 
 async def test_a_quiet_cluster_hands_requests_over(cluster):
     quiet = await cluster()
-    async with AsyncClient(quiet.url) as client, grpc.aio.insecure_channel(quiet.url) as channel:
+    async with AsyncClient(quiet.url) as client:
         asked = 0
 
         async def small_ones():
@@ -101,6 +101,10 @@ async def test_a_quiet_cluster_hands_requests_over(cluster):
         batches = sum(b.batch_size * b.compute_infer.count for b in found.batch_stats)
         assert batches == asked
 
+
+async def test_the_path_of_a_request_that_was_handed_over_is_told(cluster):
+    quiet = await cluster()
+    async with grpc.aio.insecure_channel(quiet.url) as channel:
         stub, request = pb_grpc.GRPCInferenceServiceStub(channel), digit_request(0, version="1")
         request.parameters["penstock_path"].bool_param = True
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
-from support.models.decoupled import Stream, counted, is_final, numbers, write_counter
+from support.models.decoupled import Stream, addends, counted, is_final, numbers, write_counter
 from support.models.onnx_models import write_add_sub
 from support.processes.cluster import Cluster
 from support.waiting import until
@@ -49,15 +49,6 @@ def client(running):
 @pytest.fixture
 def stream(client):
     return Stream(client)
-
-
-def addends(kind=triton.InferInput):
-    found = []
-    for name in ("INPUT0", "INPUT1"):
-        one = kind(name, [1, 16], "INT32")
-        one.set_data_from_numpy(np.ones((1, 16), np.int32))
-        found.append(one)
-    return found
 
 
 def test_it_says_that_it_is_decoupled(client):

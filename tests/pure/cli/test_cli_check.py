@@ -48,9 +48,9 @@ class TestCommand:
         result = invoke("check", models, "--port", free_port)
 
         assert result.exit_code == 0
-        assert result.stdout.splitlines()[0].split() == ["what", "found"]
+        assert result.stdout.splitlines()[0].split() == ["check", "result"]
         assert "add_sub version 1   ok   1 stage: model.onnx" in result.stdout
-        assert result.stdout.splitlines()[-1] == "Nothing is wrong."
+        assert result.stdout.splitlines()[-1] == "No problems found."
         assert too_wide(result.stdout) == []
 
     def test_what_is_wrong_comes_with_a_remedy_and_an_exit_status(self, models, free_port):
@@ -60,7 +60,7 @@ class TestCommand:
 
         assert result.exit_code == 1
         assert "-> add_sub/1/model.onnx is empty" in result.stdout
-        assert result.stdout.splitlines()[-1] == "1 thing to put right."
+        assert result.stdout.splitlines()[-1] == "1 problem found."
         assert too_wide(result.stdout) == []
 
     def test_several_things(self, tmp_path, free_port):
@@ -70,7 +70,7 @@ class TestCommand:
 
         assert result.exit_code == 1
         assert "[none]" in result.stdout
-        assert result.stdout.splitlines()[-1] == "2 things to put right."
+        assert result.stdout.splitlines()[-1] == "2 problems found."
         assert too_wide(result.stdout) == []
 
     def test_scripts_read_json(self, models, free_port):

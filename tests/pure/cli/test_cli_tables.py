@@ -82,18 +82,18 @@ def test_stages_show_what_waits():
     assert lines[3].split() == ["digits", "1.1", "shard-1.pt2", "0", "B", "0/1", "0", "0"]
 
 
-def test_only_disturbed_versions_are_shown_with_what_disturbed_them():
+def test_only_versions_with_problems_are_shown_with_what_went_wrong():
     """A quiet cluster has no such table at all."""
-    quiet, disturbed = status(), status()
-    disturbed.versions[0].counts.CopyFrom(
+    quiet, troubled = status(), status()
+    troubled.versions[0].counts.CopyFrom(
         pb.VersionCounts(accepted=100, succeeded=90, crashes=3, refused_late=7)
     )
 
-    lines = shown(*titled("Disturbances", counts_table(disturbed)))
+    lines = shown(*titled("Problems", counts_table(troubled)))
 
-    assert titled("Disturbances", counts_table(quiet)) == ()
-    assert lines[0] == "Disturbances"
-    assert lines[1].split() == ["version", "too", "late", "crashes"]
+    assert titled("Problems", counts_table(quiet)) == ()
+    assert lines[0] == "Problems"
+    assert lines[1].split() == ["version", "too", "late", "worker", "crashes"]
     assert lines[3].split() == ["digits", "1", "7", "3"]
 
 
@@ -117,7 +117,7 @@ def test_a_letter_takes_one_line():
 
     job = "gateway-4711-0a1b2c3d-1f"
     assert too_wide("\n".join(lines)) == []
-    assert lines[2].split() == [job, "digits", "1.1", "3", "h", "ago", "2", "2.0", "KiB"]
+    assert lines[2].split() == [job, "digits", "1.1", "3", "h", "2", "2.0", "KiB"]
     assert lines[3].split()[-2:] == ["not", "kept"]
 
 
@@ -127,7 +127,7 @@ def test_a_letter_that_is_shown_says_what_the_request_carried():
 
     lines = [line.split(maxsplit=2) for line in shown(letter_table(LETTER))]
 
-    assert ["set", "aside", "2023-11-14 22:13:20 UTC"] in lines
+    assert ["dead", "since", "2023-11-14 22:13:20 UTC"] in lines
     assert ["input", "image", "FP32 [1, 28]"] in lines
 
 

@@ -33,7 +33,9 @@ async def test_a_helper_that_fails_is_started_again_and_it_is_said():
     with capture_logs() as written:
         assert len(await Helper(0, 0).supervised()) == 2
 
-    assert [line["event"] for line in written] == ["a helper failed, starting it again"] * 2
+    assert [line["event"] for line in written] == [
+        "a background task failed, starting it again"
+    ] * 2
     assert {line["helper"] for line in written} == {"helper"}
 
 

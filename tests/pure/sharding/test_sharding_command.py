@@ -30,14 +30,14 @@ def test_a_table_shows_what_was_cut(target):
 
     assert result.exit_code == 0, result.stderr
     assert [line.rstrip() for line in result.stdout.splitlines()] == [
-        "stage   file           cut after        parameters       bytes   hands on",
-        "─────────────────────────────────────────────────────────────────────────",
-        "0       shard-0.onnx   node_Reshape_7        4,802    18.8 KiB    2.0 KiB",
-        "1       shard-1.onnx   node_linear          32,832   128.2 KiB      256 B",
-        "2       shard-2.onnx   -                       650     2.5 KiB          -",
+        "stage   file           cut after        parameters       bytes   activations",
+        "────────────────────────────────────────────────────────────────────────────",
+        "0       shard-0.onnx   node_Reshape_7        4,802    18.8 KiB       2.0 KiB",
+        "1       shard-1.onnx   node_linear          32,832   128.2 KiB         256 B",
+        "2       shard-2.onnx   -                       650     2.5 KiB             -",
         "",
         "The stages answer exactly as the whole model does (batch sizes 1, 2, 5).",
-        "Hands on: what each item of a batch takes to the next stage.",
+        "Activations: what each item of a batch takes to the next stage.",
         f"Written to {target}",
     ]
     assert result.stderr == ""
@@ -87,7 +87,7 @@ def test_without_a_batch_no_batch_is_spoken_of(tmp_path):
     result = invoke("shard", write_onnx(tmp_path, graph), "-o", tmp_path / "1")
 
     assert "The stages answer exactly as the whole model does.\n" in result.stdout
-    assert "Hands on: what a request takes to the next stage.\n" in result.stdout
+    assert "Activations: what a request takes to the next stage.\n" in result.stdout
 
 
 def test_a_whole_model_in_the_same_folder_is_pointed_out(tmp_path):
@@ -96,7 +96,7 @@ def test_a_whole_model_in_the_same_folder_is_pointed_out(tmp_path):
     result = invoke("shard", tmp_path / "model.onnx", "-o", tmp_path)
 
     assert result.stdout.splitlines()[-1] == (
-        "model.onnx is there, too: move it away, or this version cannot be served."
+        "model.onnx is there, too: remove it, or this version cannot be served."
     )
 
 
@@ -148,7 +148,7 @@ class TestComplaints:
         ],
     )
     def test_of_models_that_are_not_there(self, tmp_path, monkeypatch, model, words):
-        monkeypatch.setattr("sys.path", [])
+        monkeypatch.setattr("sys.path", sys.path[:])
 
         assert words in complaint(model, "-o", tmp_path / "1")
 
@@ -171,7 +171,7 @@ class TestComplaints:
         assert words in complaint(DIGITS, "-o", tmp_path / "1", *options)
 
     def test_of_too_little_memory(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("sys.path", [])
+        monkeypatch.setattr("sys.path", sys.path[:])
         monkeypatch.chdir(tmp_path)
         (tmp_path / "too_large_for_this_test.py").write_text("def make():\n    raise MemoryError\n")
 

@@ -1,5 +1,7 @@
 """Requests and rules for the tests of validation, with as few words as possible."""
 
+import struct
+
 import numpy as np
 import pytest
 from google.protobuf import text_format
@@ -47,3 +49,8 @@ def refusal(request, rules, kind=InvalidRequest):
     with pytest.raises(kind) as caught:
         admit(request, rules)
     return str(caught.value)
+
+
+def packed(*elements):
+    """Elements of BYTES, as they travel."""
+    return b"".join(struct.pack("<I", len(element)) + element for element in elements)

@@ -126,29 +126,6 @@ def write_accumulator(
     SEEN is INT64 [batch, 4]: the START, END and READY controls, and the correlation id. *batching*
     is the rest of its `sequence_batching`, *initial* that of its state.
     """
-    from onnx import TensorProto, helper
-
-    shape = ["batch", 1] if batch else [1]
-    inputs = {"INPUT": "INT32", "SUM": "INT32", "CORRID": "UINT64"}
-    inputs |= dict.fromkeys(("START", "END", "READY"), "INT32")
-    flags = ["START", "END", "READY", "CORRID"]
-    graph = helper.make_graph(
-        [
-            helper.make_node("Add", ["INPUT", "SUM"], ["OUTPUT"]),
-            helper.make_node("Identity", ["OUTPUT"], ["SUM_NEXT"]),
-            *(
-                helper.make_node("Cast", [flag], [f"{flag}_seen"], to=TensorProto.INT64)
-                for flag in flags
-            ),
-            helper.make_node("Concat", [f"{flag}_seen" for flag in flags], ["SEEN"], axis=-1),
-        ],
-        name,
-        [_value(tensor, datatype, shape) for tensor, datatype in inputs.items()],
-        [
-            *(_value(tensor, "INT32", shape) for tensor in ("OUTPUT", "SUM_NEXT")),
-            _value("SEEN", "INT64", ["batch", 4] if batch else [4]),
-        ],
-    )
     controls = "\n".join(
         f'control_input {{ name: "{flag}" '
         f"control {{ kind: CONTROL_SEQUENCE_{flag} int32_false_true: [ 0, 1 ] }} }}"
@@ -170,7 +147,33 @@ sequence_batching {{
   state {{ input_name: "SUM" output_name: "SUM_NEXT" data_type: TYPE_INT32 dims: 1 {initial} }}
 }}
 """
-    return _write(root, name, graph, config)
+    return _write(root, name, _accumulating_graph(name, ["batch"] if batch else []), config)
+
+
+def _accumulating_graph(name, batch):
+    from onnx import TensorProto, helper
+
+    shape = [*batch, 1]
+    inputs = {"INPUT": "INT32", "SUM": "INT32", "CORRID": "UINT64"}
+    inputs |= dict.fromkeys(("START", "END", "READY"), "INT32")
+    flags = ["START", "END", "READY", "CORRID"]
+    return helper.make_graph(
+        [
+            helper.make_node("Add", ["INPUT", "SUM"], ["OUTPUT"]),
+            helper.make_node("Identity", ["OUTPUT"], ["SUM_NEXT"]),
+            *(
+                helper.make_node("Cast", [flag], [f"{flag}_seen"], to=TensorProto.INT64)
+                for flag in flags
+            ),
+            helper.make_node("Concat", [f"{flag}_seen" for flag in flags], ["SEEN"], axis=-1),
+        ],
+        name,
+        [_value(tensor, datatype, shape) for tensor, datatype in inputs.items()],
+        [
+            *(_value(tensor, "INT32", shape) for tensor in ("OUTPUT", "SUM_NEXT")),
+            _value("SEEN", "INT64", [*batch, 4]),
+        ],
+    )
 
 
 def write_named_sequences(root: Path, name: str = "named") -> Path:
@@ -226,36 +229,23 @@ def slow_request(seconds: float, request_id: str = "") -> pb.ModelInferRequest:
     return request
 
 
+_SIDE = 64
+"""Rows and columns of the matrix that rounds multiply."""
+
+
 def _spinning_graph(name, rounds_per_s):
     """Round after round of a matrix product that no optimizer can leave out."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
-    side = 64
-    mixing = numpy_helper.from_array(np.eye(side, dtype=np.float32), "mixing")
+    mixing = numpy_helper.from_array(np.eye(_SIDE, dtype=np.float32), "mixing")
     rate = numpy_helper.from_array(np.array(rounds_per_s, dtype=np.float32), "rate")
     zero = numpy_helper.from_array(np.array(0, dtype=np.float32), "zero")
-    body = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["state", "mixing"], ["next_state"]),
-            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
-        ],
-        "round",
-        [
-            helper.make_tensor_value_info("round", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", TensorProto.FLOAT, [side, side]),
-        ],
-        [
-            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next_state", TensorProto.FLOAT, [side, side]),
-        ],
-    )
     nodes = [
         helper.make_node("ReduceMax", ["seconds"], ["longest"], keepdims=0),
         helper.make_node("Mul", ["longest", "rate"], ["rounds_float"]),
         helper.make_node("Cast", ["rounds_float"], ["rounds"], to=TensorProto.INT64),
-        helper.make_node("Loop", ["rounds", "", "mixing"], ["last"], body=body),
+        helper.make_node("Loop", ["rounds", "", "mixing"], ["last"], body=_round()),
         helper.make_node("ReduceMax", ["last"], ["one"], keepdims=0),
         helper.make_node("Mul", ["one", "zero"], ["nothing"]),
         helper.make_node("Add", ["seconds", "nothing"], ["done"]),
@@ -266,6 +256,28 @@ def _spinning_graph(name, rounds_per_s):
         [_value("seconds", "FP32", ["batch", 1])],
         [_value("done", "FP32", ["batch", 1])],
         initializer=[mixing, rate, zero],
+    )
+
+
+def _round():
+    """One matrix product, as the body of a loop."""
+    from onnx import TensorProto, helper
+
+    return helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "mixing"], ["next_state"]),
+            helper.make_node("Identity", ["go_on"], ["go_on_out"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [_SIDE, _SIDE]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next_state", TensorProto.FLOAT, [_SIDE, _SIDE]),
+        ],
     )
 
 

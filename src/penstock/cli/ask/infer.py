@@ -77,7 +77,7 @@ def infer(
     except Unreachable:
         raise NoGateway(url) from None
     if not count and not as_json:
-        console.print("the model gave no reply")
+        console.print("The model sent no reply.")
 
 
 def _ask(

@@ -1,4 +1,4 @@
-"""``penstock jobs dead``: jobs that were set aside because they ended their workers."""
+"""``penstock jobs dead``: dead letters, the jobs that ended their workers."""
 
 import json
 import time
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 jobs = typer.Typer(no_args_is_help=True)
 dead = typer.Typer(no_args_is_help=True)
-jobs.add_typer(dead, name="dead", help="Jobs that ended their worker twice, the second time alone.")
+jobs.add_typer(dead, name="dead", help="Dead letters: jobs that ended two workers.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Filter = Annotated[
@@ -28,7 +28,7 @@ class RetriesFailed(PenstockError):
 
 @dead.command("ls")
 def ls(*, model: _Filter = None, url: Url = DEFAULT_URL, as_json: _Json = False) -> None:
-    """List the jobs that were set aside, the newest first."""
+    """List dead letters, the newest first."""
     letters = _listed(url, model=model or "")
     if as_json:
         print(json.dumps([_as_dict(letter) for letter in letters], indent=2))
@@ -43,7 +43,7 @@ def show(
     url: Url = DEFAULT_URL,
     as_json: _Json = False,
 ) -> None:
-    """Show what is known of one job, and the inputs that it carries."""
+    """Show one dead letter, and the inputs that it carries."""
     (letter,) = _listed(url, job=job)
     if as_json:
         print(json.dumps(_as_dict(letter), indent=2))
@@ -62,10 +62,10 @@ def retry(
     url: Url = DEFAULT_URL,
     as_json: _Json = False,
 ) -> None:
-    """Run jobs once more, alone, one after the other, and say how each ended.
+    """Run dead letters once more, each alone, and say how each ended.
 
-    Whoever sent them has had an error and is gone: the reply comes here. A job that succeeds is a
-    dead letter no more; one that ends its worker again becomes a new one.
+    Their senders have had an error and are gone: the replies come here. A job that succeeds is
+    no dead letter any more; one that ends its worker again becomes a new one.
     """
     if bool(job) == (model is not None):
         raise InvalidConfiguration(
@@ -81,7 +81,7 @@ def retry(
     if as_json:
         print(json.dumps(ended, indent=2))
     elif not names:
-        print(f"No job of {model} was set aside.")
+        print(f"There are no dead letters of {model}.")
     failed = sum("error" in one for one in ended)
     if failed:
         raise RetriesFailed(f"{failed} of {len(ended)} failed again")
@@ -143,10 +143,10 @@ def _print_list(letters: "list[cluster_pb2.DeadLetter]", model: str | None) -> N
 
     out = Console(highlight=False)
     if not letters:
-        out.print(f"No job of {model} was set aside." if model else "No job was set aside.")
+        out.print(f"There are no dead letters{f' of {model}' if model else ''}.")
         return
     out.print(letters_table(letters, time.time() * 1000))
-    out.print("'penstock jobs dead show JOB' says more; 'retry JOB' runs it once more, alone.")
+    out.print("'penstock jobs dead show JOB' shows its inputs, 'retry JOB' runs it once more.")
 
 
 def _print_letter(letter: "cluster_pb2.DeadLetter") -> None:

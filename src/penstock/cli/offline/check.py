@@ -1,4 +1,4 @@
-"""``penstock check``: what is wrong with this machine or a repository, and what to do."""
+"""``penstock check``: problems of this machine or a repository, and what to do."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ def check(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port for the gateway.")] = 8001,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what is wrong here and what to do about it. Exit status 1: something is."""
+    """Find problems, and say what to do about each. Exit status 1: there are some."""
     from penstock.cli.offline import findings
 
     found = list(findings.machine(port))
@@ -65,7 +65,7 @@ def _print(found: "Sequence[Finding]") -> None:
     from penstock.cli.tables import plain_table
 
     colours = {"ok": "green", "note": "yellow", "wrong": "red"}
-    table = plain_table("what", "", "found")
+    table = plain_table("check", "", "result")
     table.columns[-1].ratio = 1
     for finding in found:
         verdict = Text(finding.verdict, style=colours[finding.verdict])
@@ -76,5 +76,5 @@ def _print(found: "Sequence[Finding]") -> None:
     out = Console(highlight=False)
     out.print(table)
     wrong = sum(finding.verdict == "wrong" for finding in found)
-    things = "1 thing" if wrong == 1 else f"{wrong} things"
-    out.print(f"\n{things} to put right." if wrong else "\nNothing is wrong.")
+    problems = "1 problem" if wrong == 1 else f"{wrong or 'No'} problems"
+    out.print(f"\n{problems} found.")

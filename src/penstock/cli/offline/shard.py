@@ -154,7 +154,7 @@ def _show(report: ShardReport) -> None:
 
     from penstock.cli.tables import plain_table
 
-    table = plain_table("stage", "file", "cut after", "parameters", "bytes", "hands on")
+    table = plain_table("stage", "file", "cut after", "parameters", "bytes", "activations")
     for stage in report.stages:
         table.add_row(*_row(stage))
     console = Console(highlight=False)
@@ -163,25 +163,25 @@ def _show(report: ShardReport) -> None:
     console.print(Text(_verdict(report), style="green"))
     if any(stage.crossing for stage in report.stages):
         who = "each item of a batch" if report.verification.batch_sizes else "a request"
-        console.print(Text(f"Hands on: what {who} takes to the next stage.", style="dim"))
+        console.print(Text(f"Activations: what {who} takes to the next stage.", style="dim"))
     console.print(Text(f"Written to {report.directory}"), soft_wrap=True)
     for whole in _WHOLE:
         if (report.directory / whole).exists():
-            warning = f"{whole} is there, too: move it away, or this version cannot be served."
+            warning = f"{whole} is there, too: remove it, or this version cannot be served."
             console.print(Text(warning, style="yellow"))
 
 
 def _row(stage: StageReport) -> tuple[str, ...]:
     from penstock.cli.tables import size_text
 
-    handed_on = stage.crossing_bytes
+    activations = stage.crossing_bytes
     return (
         str(stage.stage),
         stage.file,
         stage.cut_after or "-",
         f"{stage.parameters:,}",
         size_text(stage.parameter_bytes),
-        "-" if handed_on is None else size_text(handed_on),
+        "-" if activations is None else size_text(activations),
     )
 
 

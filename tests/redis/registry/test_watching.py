@@ -1,0 +1,147 @@
+"""The registry: what its readers see, and when."""
+
+import asyncio
+import contextlib
+import itertools
+
+import pytest
+from structlog.testing import capture_logs
+from support.records import cpu, node, placement, version, worker
+from support.registry import following, watching
+from support.waiting import until
+
+from penstock.errors import InvalidRequest
+from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.registry.registry import Registry
+from penstock.scheduler.registry.snapshot import VersionId
+from penstock.scheduler.store.keys import RegistryKeys
+from penstock.scheduler.store.link import Links
+
+
+async def test_records_that_did_not_change_are_the_same_objects(registry):
+    await registry.announce(node("same"))
+    await registry.announce(node("other"))
+    before = await registry.snapshot()
+    await registry.announce(node("other", cpu(), cpu(index=1)))
+    after = await registry.snapshot()
+
+    assert after.nodes["same"] is before.nodes["same"]
+    assert after.nodes["other"] != before.nodes["other"]
+
+
+async def test_a_watcher_sees_a_change_at_once(registry):
+    async with watching(registry) as seen:
+        before = len(seen)
+        await registry.announce(node("n"))
+        async with asyncio.timeout(0.9):
+            await until(lambda: "n" in seen[-1].nodes)
+
+        assert len(seen) > before
+
+
+async def test_a_watcher_looks_every_second_although_nothing_changes(registry):
+    async with watching(registry) as seen:
+        await until(lambda: len(seen) >= 2)
+
+    times = [snapshot.now_ms for snapshot in seen]
+    assert all(500 < later - sooner < 5000 for sooner, later in itertools.pairwise(times))
+
+
+async def test_changes_that_come_together_are_seen_together(registry):
+    async with watching(registry) as seen:
+        await asyncio.gather(*(registry.announce(node(f"n{i}")) for i in range(50)))
+        await until(lambda: len(seen[-1].nodes) == 50)
+
+    assert len(seen) <= 5
+
+
+async def test_a_watcher_waits_for_a_store_that_comes_back(store):
+    async with Links(store.url, patience_s=0.1) as links:
+        registry = Registry(links)
+        async with watching(registry) as seen:
+            store.kill()
+            await until(lambda: links.to(RegistryKeys.tag).down_for_s() > 0.3)
+            store.start()
+            await until(lambda: links.to(RegistryKeys.tag).up)
+            await registry.announce(node("n"))
+            await until(lambda: "n" in seen[-1].nodes)
+
+
+async def test_events_tell_who_did_what(registry):
+    await registry.announce(node("before"))
+    change_id = (await registry.snapshot()).change_id
+    await registry.announce(worker(placement(), pb.WORKER_STATE_FAILED, "no memory"))
+    await registry.announce(node("n"), event="node.joined", detail="by hand")
+    async with following(registry.events(change_id)) as events:
+        await until(lambda: len(events) == 2)
+
+    told = [(event.kind, event.subject, event.detail) for event in events]
+    assert told == [
+        ("worker.failed", worker(placement()).id, "no memory"),
+        ("node.joined", "n", "by hand"),
+    ]
+    assert all(event.time_ms > 0 for event in events)
+    assert len({event.id for event in events}) == 2
+
+
+async def test_events_begin_now_unless_they_are_to_go_on(registry):
+    await registry.announce(node("before"))
+    async with following(registry.events()) as events:
+
+        async def heard():
+            await registry.announce(node("later"))
+            await registry.withdraw(node("later"))
+            return events
+
+        await until(heard)
+
+    assert all(event.subject == "later" for event in events)
+
+
+async def _connections(links):
+    listed = await links.to(RegistryKeys.tag).command("CLIENT", "LIST")
+    return len(listed.splitlines())
+
+
+async def test_many_who_follow_events_share_one_connection(store):
+    async with Links(store.url) as links:
+        registry = Registry(links)
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(watching(registry))
+            before = await _connections(links)
+            followers = [
+                await stack.enter_async_context(following(registry.events("0"))) for _ in range(50)
+            ]
+            await registry.announce(node("n"))
+            await until(lambda: all(followers))
+
+            assert await _connections(links) == before
+
+
+@pytest.mark.parametrize("id_", ["yesterday", "1-", "-", "1-2-3", "$", "+"])
+async def test_what_is_no_events_id_is_refused(registry, id_):
+    with pytest.raises(InvalidRequest, match="is not the id of an event"):
+        await anext(registry.events(id_))
+
+
+async def test_what_this_release_cannot_read_is_said_once_and_hides_nothing_else(links, registry):
+    await registry.publish("repository", [version(), version(model="later")])
+    await registry.announce(node("n"))
+    link = links.to(RegistryKeys.tag)
+    unreadable = version(model="later")
+    unreadable.config = b"\xff"
+    for key, name, content in (
+        (RegistryKeys.versions, "repository/later/1/", unreadable.SerializeToString()),
+        (RegistryKeys.workers, "w", b"\xff"),
+        (RegistryKeys.placements, "p", b"\xff"),
+    ):
+        await link.command("HSET", key, name, content)
+
+    with capture_logs() as written:
+        seen = [await registry.snapshot() for _ in range(3)][-1]
+
+    assert seen.versions[VersionId("m", 1)] == version()
+    assert "cannot read its configuration" in seen.versions[VersionId("later", 1)].error
+    assert list(seen.nodes) == ["n"]
+    assert (seen.workers, seen.placements) == ({}, ())
+    assert sorted(line["record"] for line in written) == ["Placement p", "Worker w"]
