@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import grimp
@@ -40,23 +41,24 @@ RUNTIMES = {"", ".onnx_options", ".onnx_runtime", ".python_runtime", ".torch_run
 CYCLES = [{f"penstock.workers.runtimes{name}" for name in RUNTIMES}]
 
 
-def _tool():
+@cache
+def _page():
     spec = importlib.util.spec_from_file_location("architecture", ROOT / "tools/architecture.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    return tool
+    return tool.PAGE, tool.page()
 
 
 def test_the_page_is_what_the_modules_say():
-    tool = _tool()
+    path, text = _page()
 
-    assert tool.PAGE.read_text() == tool.page(), "run: make docs"
+    assert path.read_text() == text, "run: make docs"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=str)
 def test_each_chapter_says_what_it_is_about(chapter):
     assert ast.get_docstring(ast.parse((ROOT / chapter / "__init__.py").read_text()))
-    assert f"### {chapter}/" in _tool().page()
+    assert f"### {chapter}/" in _page()[1]
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=str)
