@@ -38,7 +38,7 @@ class JobRouter(JobSink):
             self._sequences.submit(job, limits, on_outcome)
             return
         job = self._lender.lend(job)
-        if not self._direct.add(job, limits, on_outcome, in_flight):
+        if not self._direct.add(job, limits, on_outcome):
             self._queue.submit(job, limits, on_outcome, in_flight)
 
     async def state(self, model: str, job: str, *later: str) -> str | None:

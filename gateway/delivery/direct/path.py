@@ -13,7 +13,6 @@ import structlog
 
 from penstock.clock import Clock, monotonic
 from penstock.gateway.delivery.direct.batches import DirectBatches
-from penstock.gateway.delivery.direct.busyness import Busyness
 from penstock.gateway.delivery.direct.worker_connections import DirectJob, WorkerConnection
 from penstock.gateway.delivery.job_sink import OnOutcome
 from penstock.models.config.policies import QueueLimits
@@ -56,7 +55,6 @@ class DirectPath:
         self._clock = clock
         self._wanted: dict[str, tuple[StageRef, str]] = {}
         self._batches: dict[StageRef, DirectBatches] = {}
-        self._busyness = Busyness()
         self._called_s: dict[str, float] = {}
         self._changed = asyncio.Event()
         self.connections: dict[str, WorkerConnection] = {}
@@ -64,18 +62,15 @@ class DirectPath:
     def __repr__(self) -> str:
         return f"DirectPath({len(self.connections)} workers)"
 
-    def add(self, job: NewJob, limits: QueueLimits, on_outcome: OnOutcome, in_flight: int) -> bool:
+    def add(self, job: NewJob, limits: QueueLimits, on_outcome: OnOutcome) -> bool:
         """Hand *job* over, or have it queued later; False if it has to go another way.
 
         Nobody hears of a job that was handed over, but of its end.
-
-        Args:
-            in_flight: jobs of its stage that the gateway waits for, this one included.
         """
         batches = self._batches.get(job.ref)
         if batches is None or not _may_be_direct(job):
             return False
-        return batches.add(DirectJob(job, limits, on_outcome), in_flight)
+        return batches.add(DirectJob(job, limits, on_outcome))
 
     def state(self, job: str) -> str | None:
         """As `Queue.state`, of a job that is not in the queue."""
@@ -153,7 +148,7 @@ class DirectPath:
             if boot_id in self.connections:
                 connections.setdefault(ref, []).append(self.connections[boot_id])
         for ref, own in connections.items():
-            batches = self._batches.setdefault(ref, DirectBatches(self._put, self._busyness))
+            batches = self._batches.setdefault(ref, DirectBatches(self._put))
             batches.connections = own
             batches.hand_out()
             if not own:
