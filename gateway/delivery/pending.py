@@ -28,6 +28,7 @@ from penstock.gateway.delivery.sequence_order import Turns
 from penstock.gateway.delivery.waiting import Door, Pending
 from penstock.gateway.requests.kinds.decoupled import Part
 from penstock.scheduler.jobs.enqueue_batches import Answered
+from penstock.scheduler.jobs.payloads import LARGE_BYTES
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Chunk, NewJob, QueueLimits
 from penstock.scheduler.replies.chunks import Chunks
@@ -268,7 +269,7 @@ class PendingTable:
             self._submit_in_turn(pending, answered)
             return
         job, crowd = pending.job, self._crowds[pending.job.ref]
-        if self._is_own(pending):
+        if len(job.payload) >= LARGE_BYTES and self._is_own(pending):
             pending.loan = pending.loan or self._lender.lend(job)
             if pending.loan is not None:
                 job = lent(job, pending.loan)

@@ -42,7 +42,7 @@ from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.retry import Pushback
 from penstock.scheduler.jobs.queue import FULL, Queue
 from penstock.scheduler.jobs.shared_replies import Shared
-from penstock.scheduler.jobs.types import NewJob
+from penstock.scheduler.jobs.types import NewJob, QueueLimits
 from penstock.scheduler.store.keys import StageRef
 
 _ONE_ANSWER: Final = "ModelInfer RPC doesn't support models with decoupled transaction policy"
@@ -164,8 +164,9 @@ class Inference:
         if shared is None:
             self._join(served.ref, request_id, admitted.priority, remaining_s)
             trace = self._traced(asked)
+        limits = served.limits_for(len(asked.message), admitted.priority)
         job = _placed(self._job(asked, admitted, remaining_s, trace), asked)
-        answering = self._answer_to(job, served, request_id, shared)
+        answering = self._answer_to(job, limits, asked, shared)
         reply = await (answering if trace is None else trace.follow(answering))
         if admitted.classes is not None or asked.places:
             reply = await self._reading.as_asked(reply, asked, admitted)
@@ -218,10 +219,10 @@ class Inference:
         return self._sharing.of(served, request, asked.raws, key)
 
     async def _answer_to(
-        self, job: NewJob, served: Served, request_id: str, shared: Shared | None = None
+        self, job: NewJob, limits: QueueLimits, asked: Asked, shared: Shared | None
     ) -> bytes:
+        served, request_id = asked.served, asked.parts.id
         try:
-            limits = served.limits_for(len(job.payload), job.priority)
             door = None
             if shared is not None:
                 job, door = self._sharing.opened(job, shared)
