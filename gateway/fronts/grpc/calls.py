@@ -1,4 +1,4 @@
-"""Calls: their messages are taken off gRPC as long as there is memory for them.
+"""Takes calls off gRPC while there is memory for them, and ends each with its status.
 
 gRPC reads a call's message only when it is asked to, so what is not asked for stays with its
 client. A message that is not there at once is large, or its client is slow: such calls are refused

@@ -1,4 +1,4 @@
-"""Guarded services: those that come as generated code read their requests as all other calls do.
+"""Services that come as generated code: their requests are read as those of all other calls.
 
 gRPC has one limit of a message's size for all methods, and parses before it asks anybody: 64 MiB
 that should have been a name would be seconds of work and a gigabyte of memory. Here a service's

@@ -1,7 +1,7 @@
 """inference.GRPCInferenceService: each RPC of the Open Inference Protocol and of Triton.
 
-Only this module and `server` know gRPC's types. ModelInfer takes and gives bytes as they are on
-the wire, so that nothing is parsed or built twice.
+ModelInfer takes and gives bytes as they are on the wire, so that nothing is parsed or built twice.
+What gRPC knows of a call becomes a `Call` here: behind this door nobody knows gRPC.
 """
 
 from collections.abc import Awaitable, Callable
