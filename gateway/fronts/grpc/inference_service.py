@@ -112,9 +112,10 @@ class InferenceService:
         most_bytes = None if name == "RepositoryModelLoad" else SMALL_BYTES
 
         async def respond(message: bytes, context: Context) -> Any:
+            request = bounds.parse(kind, message, most_bytes)
             if "SharedMemory" in name:
                 self.shared_memory.check(context.peer())
-            return await answer(self, bounds.parse(kind, message, most_bytes))
+            return await answer(self, request)
 
         return respond
 
