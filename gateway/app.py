@@ -1,4 +1,4 @@
-"""Composition root of a gateway, and the order in which it ends."""
+"""Puts a gateway together, starts it, and ends it in order."""
 
 import asyncio
 import contextlib

@@ -1,7 +1,7 @@
 """Whether a request that is fine may enter the queue now. Pure.
 
 What only Redis knows, the limits of each queue, is checked where the job is queued; the memory
-that requests take is counted from their arrival on (memory_limits.py).
+that requests take is counted from their arrival on (memory.py).
 """
 
 from typing import NamedTuple

@@ -37,6 +37,7 @@ from penstock.gateway.requests.checks import Admitted
 from penstock.gateway.requests.idempotency import METADATA, key_of, metadata_key, refuse_of_many
 from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.gateway.requests.reading import Asked, Reading
+from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.models.sequencing import SequencePlan
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
@@ -165,8 +166,9 @@ class Inference:
         if shared is None:
             self._join(served.ref, request_id, admitted.priority, remaining_s)
             trace = self._traced(asked)
+        limits = served.limits_for(len(asked.message), admitted.priority)
         job = _placed(self._job(asked, admitted, remaining_s, trace), asked)
-        answering = self._answer_to(job, served, request_id, shared)
+        answering = self._answer_to(job, limits, asked, shared)
         reply = await (answering if trace is None else trace.follow(answering))
         if admitted.classes is not None or asked.places:
             reply = await self._reading.as_asked(reply, asked, admitted)
@@ -219,10 +221,10 @@ class Inference:
         return self._sharing.of(served, request, asked.raws, key)
 
     async def _answer_to(
-        self, job: NewJob, served: Served, request_id: str, shared: Shared | None = None
+        self, job: NewJob, limits: QueueLimits, asked: Asked, shared: Shared | None
     ) -> bytes:
+        served, request_id = asked.served, asked.parts.id
         try:
-            limits = served.limits_for(len(job.payload), job.priority)
             sink = None
             if shared is not None:
                 job, sink = self._sharing.opened(job, shared)

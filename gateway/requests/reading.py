@@ -14,7 +14,6 @@ from penstock.errors import InvalidRequest
 from penstock.gateway.models.catalog import Catalog, Served
 from penstock.gateway.offload import Offload
 from penstock.gateway.requests.call import Call
-from penstock.gateway.requests.check_cache import CheckCache
 from penstock.gateway.requests.checks import Admitted, admit
 from penstock.gateway.requests.kinds.classification import classify
 from penstock.gateway.requests.shared_memory.regions import Regions, check_local
@@ -22,6 +21,7 @@ from penstock.gateway.requests.shared_memory.tensors import Place, Taken, put, t
 from penstock.protos import bounds, wire
 from penstock.protos.contents import make_raw, raw_from_contents
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
+from penstock.protos.request_heads import LONGEST_HEAD, RequestHeads
 
 LONG_STRINGS: Final = 1 << 16
 """Bytes of the BYTES tensors of one request that are checked in passing: some milliseconds."""
@@ -37,7 +37,7 @@ class Asked(NamedTuple):
         message: the request's bytes.
         parts: what they consisted of when they came.
         request: the same without its raw contents, which are *raws*; without its id, too, where it
-            is known by an earlier one (check_cache.py).
+            is known by an earlier one (`CheckCache`).
         places: outputs that shall go into shared memory.
         call: whoever asks; its deadline is the request's.
         admitted: what its checks found; None until it is checked.
@@ -51,6 +51,60 @@ class Asked(NamedTuple):
     served: Served
     call: Call
     admitted: Admitted | None = None
+
+
+class Known(NamedTuple):
+    """What an earlier request told.
+
+    Attributes:
+        request: it, without its id and its data.
+        sizes: bytes of each of its raw contents.
+    """
+
+    request: ModelInferRequest
+    served: Served
+    admitted: Admitted
+    sizes: tuple[int, ...]
+
+
+class CheckCache:
+    """What the checks of one request found, for the next that differs in id and data alone.
+
+    Such requests are asked of the same version and pass the same checks, so they are neither parsed
+    nor checked again (ADR 0020). Only what the head of a request decides is kept: not so for text,
+    whose data is checked, nor for tensors in shared memory, nor where parameters matter.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._known: RequestHeads[Known] = RequestHeads()
+
+    def __repr__(self) -> str:
+        return f"CheckCache({len(self._known)} requests)"
+
+    def find(self, parts: wire.Apart) -> Known | None:
+        """What is known of a request that was taken apart so; None if it must be looked at."""
+        known = self._known.get(parts.head)
+        if known is None or known.sizes != tuple(map(len, parts.raws)):
+            return None
+        asked = known.request
+        if not self._catalog.still_serves(asked.model_name, asked.model_version, known.served):
+            return None
+        return known
+
+    def remember(
+        self, parts: wire.Apart, request: ModelInferRequest, served: Served, admitted: Admitted
+    ) -> None:
+        """Remember a request that was found to be fine, if another may be known by it."""
+        if admitted.typed or served.sequences is not None:
+            return
+        if request.parameters or any(tensor.datatype == "BYTES" for tensor in request.inputs):
+            return
+        if len(parts.head) > LONGEST_HEAD:
+            return
+        nobodys = ModelInferRequest.FromString(parts.head)
+        sizes = tuple(map(len, parts.raws))
+        self._known.remember(parts.head, Known(nobodys, served, admitted, sizes))
 
 
 class Reading:

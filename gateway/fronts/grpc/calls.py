@@ -1,4 +1,4 @@
-"""Calls: their messages are taken off gRPC as long as there is memory for them.
+"""Takes calls off gRPC while there is memory for them, and ends each with its status.
 
 gRPC reads a call's message only when it is asked to, so what is not asked for stays with its
 client. A message that is not there at once is large, or its client is slow: such calls are refused
@@ -6,14 +6,14 @@ first when the memory becomes scarce, the latest of them first.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import grpc
 
 from penstock.clock import monotonic
 from penstock.errors import DeadlineExceeded, PenstockError
-from penstock.gateway.fronts.grpc.statuses import Context
+from penstock.gateway.fronts.grpc.statuses import Context, end_with
 from penstock.gateway.limits.admission import LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS
 from penstock.gateway.limits.memory import (
     LOOK_EVERY_S,
@@ -28,7 +28,28 @@ from penstock.retry import Pushback
 _SLOW_S: Final = 0.1
 _CANCEL_S: Final = 1.0
 
+Answer = Callable[[bytes, Context], Awaitable[Any]]
+"""From a call's message to its reply: bytes, or what the method's serializer takes."""
+
+Handler = Callable[[Any, Context], Awaitable[Any]]
+
 _Reading = dict[asyncio.Task[Any], tuple[float, Context]]
+
+
+class Ending:
+    """Within it, an error ends the call with its status; a call that was cancelled has none."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        end_with(self._context, error)
+        return True
 
 
 class Calls:
@@ -125,19 +146,34 @@ class Calls:
                 return
             yield message
 
-    def hand_over(self, context: Context, reply: bytes) -> bytes:
-        """*reply*, counted until gRPC has sent it; its call's handler returns it next.
+    def answering(self, answer: Answer, *, always: bool = False, begins: bool = True) -> Handler:
+        """How gRPC handles calls with one message each: it is read, answered, and ends the call.
+
+        Args:
+            answer: gives the reply to a message; its error is the call's.
+            always, begins: as for `read`.
+        """
+
+        async def handle(_: Any, context: Context) -> Any:
+            with Ending(context):
+                message = await self.read(context, always=always, begins=begins)
+                reply = await answer(message, context)
+                if isinstance(reply, bytes) and len(reply) >= SMALL_BYTES:
+                    self._count_unread(context.peer(), len(reply))
+                return reply
+
+        return handle
+
+    def _count_unread(self, peer: str, size: int) -> None:
+        """A reply of *size* bytes is unread until gRPC has sent it, which ends the call's task.
 
         Raises:
             RepliesUnread: its client does not read.
         """
-        size = len(reply)
         task = asyncio.current_task()
-        if size >= SMALL_BYTES and task is not None:
-            peer = context.peer()
+        if task is not None:
             self.unread.take(peer, size)
             task.add_done_callback(lambda _: self.unread.give(peer, size))
-        return reply
 
     def shed(self) -> None:
         """End what takes too long to arrive, and, as memory becomes scarce, what is large."""

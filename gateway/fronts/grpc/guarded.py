@@ -1,4 +1,4 @@
-"""Guarded services: those that come as generated code read their requests as all other calls do.
+"""Services that come as generated code: their requests are read as those of all other calls.
 
 gRPC has one limit of a message's size for all methods, and parses before it asks anybody: 64 MiB
 that should have been a name would be seconds of work and a gigabyte of memory. Here a service's
@@ -13,8 +13,8 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import Message
 
-from penstock.gateway.fronts.grpc.calls import Calls
-from penstock.gateway.fronts.grpc.statuses import Context, Ending
+from penstock.gateway.fronts.grpc.calls import Answer, Calls, Ending
+from penstock.gateway.fronts.grpc.statuses import Context
 from penstock.protos import bounds
 
 SMALL_BYTES: Final = 1 << 16
@@ -84,21 +84,24 @@ class Guarded(grpc.GenericRpcHandler):
             return grpc.stream_stream_rpc_method_handler(
                 self._streaming(found, kind), response_serializer=found.response_serializer
             )
+        answer = self._calls.answering(
+            self._answering(found, kind), always=self._always, begins=False
+        )
         return grpc.stream_unary_rpc_method_handler(
-            self._answering(found, kind), response_serializer=found.response_serializer
+            answer, response_serializer=found.response_serializer
         )
 
-    def _answering(self, found: Any, kind: type[Message]) -> Any:
-        async def answer(_: Any, context: Context) -> Any:
-            with Ending(context):
-                return await found.unary_unary(await self._request(kind, context), context)
+    def _answering(self, found: Any, kind: type[Message]) -> Answer:
+        async def answer(message: bytes, context: Context) -> Any:
+            return await found.unary_unary(bounds.parse(kind, message, SMALL_BYTES), context)
 
         return answer
 
     def _streaming(self, found: Any, kind: type[Message]) -> Any:
         async def stream(_: Any, context: Context) -> None:
             with Ending(context):
-                answering = found.unary_stream(await self._request(kind, context), context)
+                message = await self._calls.read(context, always=self._always, begins=False)
+                answering = found.unary_stream(bounds.parse(kind, message, SMALL_BYTES), context)
                 self._calls.followers += 1
                 try:
                     if not inspect.isasyncgen(answering):
@@ -123,12 +126,3 @@ class Guarded(grpc.GenericRpcHandler):
                     await context.write(response)
 
         return converse
-
-    async def _request(self, kind: type[Message], context: Context) -> Any:
-        """A call's only request.
-
-        Raises:
-            PenstockError: there is no room for it, or it is too large, or damaged.
-        """
-        message = await self._calls.read(context, always=self._always, begins=False)
-        return bounds.parse(kind, message, SMALL_BYTES)

@@ -1,7 +1,7 @@
 """inference.GRPCInferenceService: each RPC of the Open Inference Protocol and of Triton.
 
-Only this module and `server` know gRPC's types. ModelInfer takes and gives bytes as they are on
-the wire, so that nothing is parsed or built twice.
+ModelInfer takes and gives bytes as they are on the wire, so that nothing is parsed or built twice.
+What gRPC knows of a call becomes a `Call` here: behind this door nobody knows gRPC.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,11 +16,11 @@ import penstock
 from penstock.clock import NO_DEADLINE, Deadline
 from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
 from penstock.gateway.delivery.router import JobRouter
-from penstock.gateway.fronts.grpc.calls import Calls
+from penstock.gateway.fronts.grpc.calls import Answer, Calls, Ending
 from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.guarded import SMALL_BYTES
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
-from penstock.gateway.fronts.grpc.statuses import Context, Ending
+from penstock.gateway.fronts.grpc.statuses import Context
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.models.control import Control
 from penstock.gateway.operations.live_settings import LiveSettings
@@ -52,8 +52,6 @@ EXTENSIONS: Final = (
 
 _ALWAYS: Final = frozenset({"ServerLive", "ServerReady", "ModelReady"})
 """They say how this gateway is, and are answered when nothing else is."""
-
-Method = Callable[[Any, Context], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,37 +93,34 @@ class InferenceService:
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def _handler_of(self, method: Any) -> "grpc.RpcMethodHandler[Any, Any]":
+        # To gRPC all calls may send several messages: it reads none before it is asked to.
         if method.name == "ModelInfer":
-            # To gRPC all calls may send several messages: it reads none before it is asked to.
-            return grpc.stream_unary_rpc_method_handler(self._model_infer)
+            return grpc.stream_unary_rpc_method_handler(self._calls.answering(self._model_infer))
         if method.name == "ModelStreamInfer":
             return grpc.stream_stream_rpc_method_handler(self._model_stream_infer)
         request: Any = getattr(pb, method.input_type.name)
         response: Any = getattr(pb, method.output_type.name)
+        answer, always = self._method(method.name, request), method.name in _ALWAYS
         return grpc.stream_unary_rpc_method_handler(
-            self._answering(method.name, request),
+            self._calls.answering(answer, always=always),
             response_serializer=response.SerializeToString,
         )
 
-    def _answering(self, name: str, kind: type[Message]) -> Method:
+    def _method(self, name: str, kind: type[Message]) -> Answer:
         # Files of an override are as large as they are: `read_terms` has a word for that.
-        answer, always = _METHODS[name], name in _ALWAYS
+        answer = _METHODS[name]
         most_bytes = None if name == "RepositoryModelLoad" else SMALL_BYTES
 
-        async def respond(_: Any, context: Context) -> Any:
-            with Ending(context):
-                message = await self._calls.read(context, always=always)
-                if "SharedMemory" in name:
-                    self.shared_memory.check(context.peer())
-                return await answer(self, bounds.parse(kind, message, most_bytes))
+        async def respond(message: bytes, context: Context) -> Any:
+            request = bounds.parse(kind, message, most_bytes)
+            if "SharedMemory" in name:
+                self.shared_memory.check(context.peer())
+            return await answer(self, request)
 
         return respond
 
-    async def _model_infer(self, _: Any, context: Context) -> Any:
-        with Ending(context):
-            message = await self._calls.read(context)
-            reply = await self._inference.infer(message, self._call(context))
-            return self._calls.hand_over(context, reply)
+    async def _model_infer(self, message: bytes, context: Context) -> bytes:
+        return await self._inference.infer(message, self._call(context))
 
     async def _model_stream_infer(self, _: Any, context: Context) -> None:
         self._calls.begin()

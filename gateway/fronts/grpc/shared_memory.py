@@ -17,15 +17,15 @@ _NO_CUDA = (
 
 
 class SharedMemory:
-    """Answers the six RPCs; *regions* is None where clients may not use shared memory."""
+    """Answers the six RPCs; *regions* is None where clients may not use shared memory.
+
+    Attributes:
+        allowed: whether they may.
+    """
 
     def __init__(self, regions: Regions | None) -> None:
         self._regions = regions
-
-    @property
-    def allowed(self) -> bool:
-        """Whether clients may use it."""
-        return self._regions is not None
+        self.allowed = regions is not None
 
     def check(self, peer: str) -> None:
         """Let a call of these RPCs pass that came from *peer*.

@@ -13,22 +13,6 @@ _PUSHBACK = "grpc-retry-pushback-ms"
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Ending:
-    """Within it, an error ends the call with its status; a call that was cancelled has none."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        end_with(self._context, error)
-        return True
-
-
 def end_with(context: Context, error: Exception) -> None:
     """End the RPC with the status of *error*, as soon as its handler returns.
 

@@ -17,8 +17,6 @@ from penstock.settings import GatewaySettings
 VALUES = 1 << 18
 """Of a request: a MiB of payload."""
 
-_ALL = signature([spec("x", "FP32", -1, VALUES)], [spec("y", "FP32", -1, 2)])
-
 
 class Front:
     """Serves `digits`, which one row of `VALUES` numbers goes to; its jobs are the test's to end.
@@ -37,11 +35,11 @@ class Front:
         self.stream = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
 
 
-def message(*, model="digits", shape=(1, VALUES), id_="", **parameters):
-    """A request with a MiB of zeros."""
+def message(*, model="digits", values=VALUES, shape=None, id_="", **parameters):
+    """A request with so many zeros."""
     request = pb.ModelInferRequest(model_name=model, id=id_)
-    request.inputs.add(name="x", datatype="FP32", shape=shape)
-    request.raw_input_contents.append(bytes(4 * VALUES))
+    request.inputs.add(name="x", datatype="FP32", shape=shape or (1, values))
+    request.raw_input_contents.append(bytes(4 * values))
     for name, value in parameters.items():
         request.parameters[name].string_param = value
     return request.SerializeToString()
@@ -52,8 +50,9 @@ def _settings(url, **settings):
 
 
 @contextlib.asynccontextmanager
-async def serving(url, *, text="max_batch_size: 8", **settings):
-    """The front of a gateway on this store."""
+async def serving(url, *, text="max_batch_size: 8", values=VALUES, **settings):
+    """The front of a gateway on this store, whose model takes *values* in a row."""
+    signed = signature([spec("x", "FP32", -1, values)], [spec("y", "FP32", -1, 2)])
     record = version(model=FIRST.model, text=text)
     placed = placement(model=FIRST.model, fingerprint=record.stages[0].fingerprint)
     async with Links(url) as links:
@@ -62,7 +61,7 @@ async def serving(url, *, text="max_batch_size: 8", **settings):
             snapshot(
                 [record],
                 workers=[worker(placed)],
-                signatures=known(record, _ALL),
+                signatures=known(record, signed),
                 nodes=[node("n")],
             )
         )

@@ -167,10 +167,14 @@ async def test_a_streams_next_message_waits_for_room(calls, memory):
 
 
 async def test_a_reply_is_unread_until_its_call_has_ended(calls):
-    held = []
+    call, held = Call(), []
+    call.send(b"x")
+
+    async def answer(*_):
+        return bytes(1 << 17)
 
     async def handler():
-        calls.hand_over(Call(), bytes(1 << 17))
+        await calls.answering(answer)(None, call)
         held.append(calls.unread.held)
 
     await asyncio.create_task(handler())

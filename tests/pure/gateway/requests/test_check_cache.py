@@ -11,8 +11,8 @@ from support.records import known, node, placement, signature, snapshot, version
 
 from penstock.errors import PenstockError
 from penstock.gateway.models.catalog import Catalog
-from penstock.gateway.requests.check_cache import CheckCache
 from penstock.gateway.requests.checks import admit
+from penstock.gateway.requests.reading import CheckCache
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import wire
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
