@@ -81,7 +81,7 @@ class Contest:
         environment["PYTHONPATH"] = f"{_TESTS}{os.pathsep}{environment.get('PYTHONPATH', '')}"
         process = subprocess.Popen(
             [
-                *(sys.executable, str(_TESTS / "chaos" / "contender.py")),
+                *(sys.executable, str(_TESTS / "chaos" / "engine" / "contender.py")),
                 *(f"--{name}={value}" for name, value in words.items()),
             ],
             stdin=subprocess.DEVNULL,
