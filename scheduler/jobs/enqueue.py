@@ -15,7 +15,7 @@ from penstock.scheduler.store.link import Link
 _ENQUEUE = scripts.load("enqueue")
 
 FULL: Final = "Exceeds maximum queue size"
-"""Of a request that a queue on its way has no room for (lua/lib/next_step.lua)."""
+"""Of a request that a queue on its way has no room for (lua/lib/step.lua)."""
 
 
 # What the script answers for a job that it refuses.

@@ -3,7 +3,7 @@
 -- KEYS  1 beginning of the partition's keys
 -- ARGV  1 .. 21 as outbox gave them (11: where its large payload is here)  22 payload
 -- ->    1 it is here, or has been | 0 its large payload is not beside it: carry it again
---@include next_step
+--@include step
 --@include ready
 local id, hop, queue, most_jobs = ARGV[1], tonumber(ARGV[2]) + 1, ARGV[3], tonumber(ARGV[4])
 local priority, beside, ttl_ms, begin_ms = ARGV[9], ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13])

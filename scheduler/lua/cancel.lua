@@ -16,7 +16,6 @@ if j.state ~= 'waiting' and j.state ~= 'delayed' then
   return 0
 end
 withdraw(j)
-finish(j, 'cancelled', '')
+finish_cancelled(j, '')
 flush_ended()
-count(j, 'cancelled')
 return 1

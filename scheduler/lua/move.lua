@@ -14,7 +14,7 @@
 --       (0: it is the payload before), and where, after the job's key
 -- ->    for each job: 1 moved, or failed since the next queue is full (now or by an earlier call
 --       with this token) | 2 it had been cancelled | 0 lease lost
---@include next_step
+--@include step
 --@include ready
 --@include finish
 --@include totals
@@ -75,7 +75,8 @@ local function move(i, size, beside)
   elseif not is_held(j, token) then
     local ended, moved_on = ended_by(j.id, token)
     return moved_on and 1 or ended
-  elseif end_if_cancelled(j, token) then
+  elseif j.cancelled then
+    finish_cancelled(j, token)
     return 2
   end
   if step ~= '' then

@@ -16,7 +16,8 @@ local function give_back(id)
     return 1
   elseif not is_held(j, token) then
     return ended_by(id, token) > 0 and 2 or 0
-  elseif end_if_cancelled(j, token) then
+  elseif j.cancelled then
+    finish_cancelled(j, token)
     return 2
   end
   if not unbegun and j.attempts >= tonumber(ARGV[4]) then

@@ -35,8 +35,8 @@ end
 local function crashed(j)
   j.crashes = j.crashes + 1
   count(j, 'crashes')
-  if end_if_cancelled(j, '') then
-    return
+  if j.cancelled then
+    finish_cancelled(j, '')
   elseif j.alone and j.crashes >= 2 then
     set_aside(j)
     finish(j, 'dead', '', 13, 'job ' .. j.id .. ' ended its worker '
@@ -116,8 +116,7 @@ local function drop_orphan(j)
     write(j.id, 'cancelled', '1')
   elseif j.state == 'waiting' or j.state == 'delayed' then
     withdraw(j)
-    finish(j, 'cancelled', '')
-    count(j, 'cancelled')
+    finish_cancelled(j, '')
   end
   orphaned = orphaned + 1
 end

@@ -16,7 +16,8 @@ local read = live_job_reader({'rows', 'accepted_us', 'wait_us', 'input_ns', 'inf
 
 -- For the model of the last step it is one request, for the ensemble another.
 local function note_ensemble(j, succeeded)
-  local step = job_reader({'items'}, 'since')(j.id)
+  --@include step
+  local step = live_job_reader({'items'}, 'since')(j.id)
   local totals = of_ensembles[j.ensemble] or no_totals()
   of_ensembles[j.ensemble] = totals
   add_request(totals, succeeded, j, took, step.items)
@@ -30,7 +31,8 @@ local function settle(id, code, message, body, left)
     fenced = fenced + (ended == 0 and 1 or 0)
     return ended
   end
-  if end_if_cancelled(j, token) then
+  if j.cancelled then
+    finish_cancelled(j, token)
     return 2
   end
   add_request(more, succeeded, j.ensemble and note_ensemble(j, succeeded) or j, took, j.rows)

@@ -131,7 +131,7 @@ MUTANTS = [
     Mutant(
         "advance ignores that the client has gone",
         LUA + "move.lua",
-        "elseif end_if_cancelled(j, token) then",
+        "elseif j.cancelled then",
         "elseif false then",
         "tests/redis/store/test_one_place.py::test_a_cancelled_job_goes_to_no_further_stage",
     ),

@@ -131,7 +131,7 @@ GOOD = {
                 "penstock:{p00}:ended:j": 900,
                 "penstock:{p00}:ended:k": 0,
             },
-            volume={"digits:1": 0},
+            live_bytes={"digits:1": 0},
         )
     ],
     "memory within its limit": [("gauge", "rss", OK, {"value": 9, "most": 10})],
@@ -213,7 +213,7 @@ BAD = {
     "a job that lives on": ([rest(live=["j"])], "conserved"),
     "a key without a life time": ([rest(keys={"penstock:{p00}:job:j": -1})], "left behind"),
     "a lease that is left": ([rest(keys={"penstock:{p00}:lease": -1})], "left behind"),
-    "bytes that are still counted": ([rest(volume={"digits:1": 40})], "left behind"),
+    "bytes that are still counted": ([rest(live_bytes={"digits:1": 40})], "left behind"),
     "memory that grows": ([("gauge", "rss", OK, {"value": 11, "most": 10})], "limits"),
 }
 

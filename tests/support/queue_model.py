@@ -68,7 +68,7 @@ class QueueModel:
         """The jobs that a token is good for."""
         return [job.id for job in self.jobs.values() if (job.state, job.token) == ("leased", token)]
 
-    def volume(self):
+    def live_bytes(self):
         return sum(len(job.payload) for job in self.jobs.values() if job.limited)
 
     # what happens
@@ -83,7 +83,7 @@ class QueueModel:
             return self.jobs[job.id].state
         if limits.jobs and len(self.waiting(job.queue)) >= limits.jobs:
             return FULL
-        if limits.payload_bytes and self.volume() + len(job.payload) > limits.payload_bytes:
+        if limits.payload_bytes and self.live_bytes() + len(job.payload) > limits.payload_bytes:
             return FULL
         self.jobs[job.id] = job
         self.counts["accepted"] += 1

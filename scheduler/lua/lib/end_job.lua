@@ -12,7 +12,7 @@ local ended_now = {}
 -- As job_reader, of all that whoever ends or moves a job must know, and of the fields named here. A
 -- job that has ended has none.
 local function live_job_reader(numbers, ...)
-  local names = {'state', 'token', 'cancelled', 'gateway', 'queue', 'limited', 'beside', 'moved_by',
+  local names = {'state', 'token', 'gateway', 'queue', 'cancelled', 'limited', 'beside', 'moved_by',
     'ensemble', 'sequence', ...}
   local words = #names
   for i = 1, #numbers do
@@ -20,11 +20,13 @@ local function live_job_reader(numbers, ...)
   end
   return function(id)
     local v = ended_now[id] and {} or redis.call('HMGET', JOB .. id, unpack(names))
-    local j = {id = id, state = v[1] or nil, token = v[2] or nil, cancelled = v[3] or nil,
-      gateway = v[4] or nil, queue = v[5] or nil, limited = v[6] or nil, beside = v[7] or nil,
-      moved_by = v[8] or nil, ensemble = v[9] or nil, sequence = v[10] or nil}
-    for i = 11, words do
-      j[names[i]] = v[i] or nil
+    -- With room for 16: a table that grows costs more than all else here.
+    local j = {id = id, state = v[1] or nil, token = v[2] or nil, gateway = v[3] or nil,
+      queue = v[4] or nil, rows = 0, deadline = 0, wait_us = 0, input_ns = 0}
+    for i = 5, words do
+      if v[i] then
+        j[names[i]] = v[i]
+      end
     end
     for i = words + 1, #names do
       j[names[i]] = (v[i] or 0) + 0

@@ -11,11 +11,8 @@ local function finish(j, state, token, code, message, body, left)
   end
 end
 
--- End and count a job whose client is gone.  -> whether it is
-local function end_if_cancelled(j, token)
-  if j.cancelled then
-    finish(j, 'cancelled', token)
-    count(j, 'cancelled')
-  end
-  return j.cancelled
+-- Of a job whose client is gone.
+local function finish_cancelled(j, token)
+  finish(j, 'cancelled', token)
+  count(j, 'cancelled')
 end

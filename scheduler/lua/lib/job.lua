@@ -2,8 +2,9 @@
 --@include clock
 --@include statistics
 local JOB, ENDED = KEYS[1] .. 'job:', KEYS[1] .. 'ended:'
--- What jobs are in: all that live, those that workers have, those on their way to other partitions.
-local DEADLINE, LEASE, MOVING = KEYS[1] .. 'deadline', KEYS[1] .. 'lease', KEYS[1] .. 'moving'
+-- What jobs are in: all that live, those that workers have; those on their way to other partitions.
+local DEADLINE, LEASE = KEYS[1] .. 'deadline', KEYS[1] .. 'lease'
+local MOVING = KEYS[1] .. 'moving'
 local LIVE_BYTES = KEYS[1] .. 'volume'
 -- A job whose scheduler and gateway both vanish for good still goes, this long after its deadline.
 local GRACE_MS = 60000

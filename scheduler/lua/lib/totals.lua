@@ -30,19 +30,6 @@ local function add_request(more, succeeded, j, took, rows)
   more[INFERENCES] = more[INFERENCES] + rows
 end
 
--- A job of an ensemble counts for the model of each step as a request of its own. Its sums go over
--- all steps; *since* says what they were, and when, as the present step began.
--- -> the sums of this step
-local function of_step(j, since)
-  if not since then
-    return j
-  end
-  local at, wait_us, input_ns, infer_ns, output_ns = string.match(since,
-    '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-  return {accepted_us = at, wait_us = j.wait_us - wait_us, input_ns = j.input_ns - input_ns,
-    infer_ns = j.infer_ns - infer_ns, output_ns = j.output_ns - output_ns}
-end
-
 -- batches: those that were computed, by their rows: {rows, how many, nanoseconds of input, compute,
 --          output}
 local function add_batches(version, more, batches)

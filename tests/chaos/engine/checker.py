@@ -258,7 +258,7 @@ def left_behind(events):
             stays = kind in PERMANENT or kind.startswith("stats:") or "{registry}" in name
             if life_ms < 0 and not stays:
                 yield Violation("left behind", name, "has neither a life time nor an owner")
-        for field, value in event.facts.get("volume", {}).items():
+        for field, value in event.facts.get("live_bytes", {}).items():
             if value:
                 yield Violation(
                     "left behind", field, f"{value} bytes of payloads are still counted"

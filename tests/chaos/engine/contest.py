@@ -83,7 +83,7 @@ class Contest:
         environment["PYTHONPATH"] = f"{_TESTS}{os.pathsep}{environment.get('PYTHONPATH', '')}"
         process = subprocess.Popen(
             [
-                *(sys.executable, str(_TESTS / "chaos" / "contender.py")),
+                *(sys.executable, str(_TESTS / "chaos" / "engine" / "contender.py")),
                 *(f"--{name}={value}" for name, value in words.items()),
             ],
             stdin=subprocess.DEVNULL,
@@ -182,7 +182,7 @@ async def write_rest(run, probe, *, model=MODEL, version=1, ensemble=False):
     # -2: it has gone meanwhile.
     keys = {name: life_ms for name, life_ms in keys.items() if life_ms != -2}
     flat = [part.decode() for part in await probe.command("HGETALL", probe.keys.live_bytes)]
-    volume = {name: int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    live_bytes = {name: int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
     counters = await statistics_of(probe.queue, model, version, ensemble=ensemble)
     run.recorder.write(
         "rest",
@@ -190,7 +190,7 @@ async def write_rest(run, probe, *, model=MODEL, version=1, ensemble=False):
         OK,
         keys=keys,
         live=live,
-        volume=volume,
+        live_bytes=live_bytes,
         counters=counters,
     )
     return counters

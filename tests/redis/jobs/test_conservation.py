@@ -81,8 +81,9 @@ async def test_every_job_ends_in_one_way_and_nothing_is_left(probe, seed):
     assert sum(ends.values()) == len(ids)
     assert len(ends) == 5, "the traffic shows no case of some kind"
     assert len(await probe.names(probe.keys.ended + "*")) == len(ids)
-    volume = await probe.command("HGET", probe.keys.live_bytes, f"{FIRST.model}:{FIRST.version}")
-    assert volume in (None, b"0")
+    version = f"{FIRST.model}:{FIRST.version}"
+    live_bytes = await probe.command("HGET", probe.keys.live_bytes, version)
+    assert live_bytes in (None, b"0")
     left = await probe.names() - baseline
     lasting = {name for name in left if await probe.ttl_ms(name) < 0}
     assert {name.removeprefix("penstock:{p00}:") for name in lasting} <= OWNED

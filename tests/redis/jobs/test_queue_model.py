@@ -349,8 +349,8 @@ class QueueMachine(RuleBasedStateMachine):
         ends = ("success_count", "fail_count", "cancelled", "expired", "dead")
         final = sum(counted.get(name, 0) for name in ends)
         assert counted.get("accepted", 0) == final + len(self._model.jobs)
-        volume = self._look.hget(self._keys.live_bytes, f"{FIRST.model}:{FIRST.version}")
-        assert int(volume or 0) == self._model.volume()
+        live_bytes = self._look.hget(self._keys.live_bytes, f"{FIRST.model}:{FIRST.version}")
+        assert int(live_bytes or 0) == self._model.volume()
 
     @invariant()
     def each_reply_is_there_once(self):
