@@ -72,10 +72,16 @@ def command_line(kind: type[Options], values: Mapping[str, Any]) -> list[str]:
     """
     return [
         word
-        for name, field in kind.model_fields.items()
-        if field.repr and values.get(name) is not None
-        for word in _words(name, field, values[name])
+        for name in own_first(kind)
+        if values.get(name) is not None and kind.model_fields[name].repr
+        for word in _words(name, kind.model_fields[name], values[name])
     ]
+
+
+def own_first(kind: type[Options]) -> list[str]:
+    """The fields of *kind*: those of the class itself before those of its bases."""
+    names = (name for base in kind.__mro__ for name in vars(base).get("__annotations__", ()))
+    return list(dict.fromkeys(name for name in names if name in kind.model_fields))
 
 
 def is_switch(field: FieldInfo) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_typ
 import typer
 from pydantic.fields import FieldInfo
 
-from penstock.options import Metavar, Options, flag, is_switch, load, switch
+from penstock.options import Metavar, Options, flag, is_switch, load, own_first, switch
 from penstock.settings import RoleSettings
 
 S = TypeVar("S", bound=Options)
@@ -51,9 +51,12 @@ def on_settings(kind: type[S]) -> Callable[[Callable[[S], None]], Callable[..., 
 
 
 def _options(kind: type[Options]) -> Iterator[tuple[str, Any]]:
-    """Each field, and its option as typer takes it."""
+    """Each field, and its option as typer takes it; what all roles have comes last."""
     hints = get_type_hints(kind, include_extras=True)
-    for name in _in_order(kind):
+    names = sorted(
+        own_first(kind), key=lambda name: (name not in _FIRST, name in RoleSettings.model_fields)
+    )
+    for name in names:
         field, parts = kind.model_fields[name], list(_parts(hints[name]))
         option = typer.Option(
             switch(name, field) if is_switch(field) else flag(name),
@@ -62,15 +65,6 @@ def _options(kind: type[Options]) -> Iterator[tuple[str, Any]]:
             show_default=False,
         )
         yield name, Annotated[_value(field, parts) | None, option]
-
-
-def _in_order(kind: type[Options]) -> list[str]:
-    """Fields of a class before those of its bases; what all roles have comes last."""
-    names = [name for base in kind.__mro__ for name in vars(base).get("__annotations__", ())]
-    return sorted(
-        dict.fromkeys(name for name in names if name in kind.model_fields),
-        key=lambda name: (name not in _FIRST, name in RoleSettings.model_fields),
-    )
 
 
 def _parts(hint: Any) -> Iterator[Any]:
