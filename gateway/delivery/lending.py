@@ -16,7 +16,6 @@ from penstock.clock import Clock, monotonic
 from penstock.models.refs import StageRef
 from penstock.process.heap import KEPT_BYTES
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.jobs.payloads import LARGE_BYTES
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.registry.snapshot import Snapshot, stage_of
 from penstock.transport.arena import Arena, Loan, memory_domain
@@ -62,11 +61,11 @@ class Lender:
         self._near = near - self._avoided.keys()
 
     def lend(self, job: NewJob) -> NewJob:
-        """*job* with a handle for its payload, which stays here until `take_back`.
+        """*job* with a handle for its payload, a large one, which stays here until `take_back`.
 
         As it is where the payload has to go through the store.
         """
-        if len(job.payload) < LARGE_BYTES or job.ref not in self._near:
+        if job.ref not in self._near:
             return job
         # The state of a sequence is put behind the payload of its next request, in the store.
         if job.turn is not None:

@@ -9,13 +9,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable
 from itertools import count
+from typing import Final
 
 import structlog
 
 from penstock.clock import Clock, monotonic
 from penstock.errors import DeadlineExceeded, PenstockError
 from penstock.gateway.delivery.counters import GatewayCounters
-from penstock.gateway.delivery.due_times import STEP_S, DueTimes
 from penstock.gateway.delivery.job_sink import JobSink
 from penstock.gateway.delivery.parts import Part, PartsInOrder, ReplyBroken
 from penstock.gateway.delivery.reconcile import ASK_AFTER_S, Reconciliation
@@ -30,6 +30,37 @@ from penstock.scheduler.replies.chunks import Chunks
 log = structlog.get_logger()
 
 _AT_THE_END_S = 0.05
+STEP_S: Final = 0.25
+
+
+class DueTimes:
+    """Requests, together with those that are due within the same step of `STEP_S`."""
+
+    def __init__(self) -> None:
+        self._steps: dict[int, dict[Pending, None]] = {}
+
+    def put(self, pending: Pending, due_s: float) -> None:
+        """Have *pending* looked at in the step of *due_s*, seconds on the gateway's clock."""
+        pending.due = step = int(due_s / STEP_S)
+        due = self._steps.get(step)
+        if due is None:
+            due = self._steps[step] = {}
+        due[pending] = None
+
+    def remove(self, pending: Pending) -> None:
+        """Have it looked at no more."""
+        due = self._steps.get(pending.due)
+        if due is not None:
+            due.pop(pending, None)
+            if not due:
+                del self._steps[pending.due]
+
+    def take(self, now_s: float) -> list[Pending]:
+        """Those whose step has come; each is put again, or looked at no more."""
+        last = int(now_s / STEP_S)
+        # All are due within a second or so: there is a handful of steps.
+        steps = sorted(step for step in self._steps if step <= last)
+        return [pending for step in steps for pending in self._steps.pop(step)]
 
 
 class PendingTable:

@@ -12,6 +12,7 @@ from penstock.gateway.delivery.job_sink import JobSink, OnOutcome, Retry
 from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.sequence_order import SequenceOrder
 from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.jobs.payloads import LARGE_BYTES
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.observe.counters import statistics_of
@@ -37,8 +38,9 @@ class JobRouter(JobSink):
         if job.turn is not None:
             self._sequences.submit(job, limits, on_outcome)
             return
-        job = self._lender.lend(job)
-        if not self._direct.add(job, limits, on_outcome):
+        if len(job.payload) >= LARGE_BYTES:
+            job = self._lender.lend(job)
+        if job.ref not in self._direct.batches or not self._direct.add(job, limits, on_outcome):
             self._queue.submit(job, limits, on_outcome, in_flight)
 
     async def state(self, model: str, job: str, *later: str) -> str | None:
@@ -52,7 +54,8 @@ class JobRouter(JobSink):
 
     def release(self, job: NewJob) -> None:
         """As `JobSink.release`."""
-        self._lender.take_back(job.id)
+        if len(job.payload) >= LARGE_BYTES:
+            self._lender.take_back(job.id)
         if job.turn is not None:
             self._sequences.leave(job)
 

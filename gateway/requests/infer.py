@@ -287,9 +287,10 @@ class Inference:
         """Seconds that the request has left, if it may enter the queue now."""
         remaining_s = asked.call.deadline.remaining_s()
         down_s = self._queue.link_of(asked.served.ref.model).down_for_s()
-        refused = admission.refusal(admission.Situation(self.draining, down_s), remaining_s)
-        if refused is not None:
-            raise refused
+        if self.draining or down_s or remaining_s <= 0:
+            refused = admission.refusal(admission.Situation(self.draining, down_s), remaining_s)
+            if refused is not None:
+                raise refused
         return remaining_s
 
 

@@ -36,6 +36,7 @@ class DirectPath:
     """Of one gateway process.
 
     Attributes:
+        batches: of the stages that have workers on this machine.
         connections: boot id of a worker -> the connection with it.
     """
 
@@ -54,7 +55,7 @@ class DirectPath:
         self._domain = (memory_domain() if domain is None else domain) if enabled else ""
         self._clock = clock
         self._wanted: dict[str, tuple[StageRef, str]] = {}
-        self._batches: dict[StageRef, DirectBatches] = {}
+        self.batches: dict[StageRef, DirectBatches] = {}
         self._called_s: dict[str, float] = {}
         self._changed = asyncio.Event()
         self.connections: dict[str, WorkerConnection] = {}
@@ -63,18 +64,17 @@ class DirectPath:
         return f"DirectPath({len(self.connections)} workers)"
 
     def add(self, job: NewJob, limits: QueueLimits, on_outcome: OnOutcome) -> bool:
-        """Hand *job* over, or have it queued later; False if it has to go another way.
+        """Hand over *job*, of a stage in `batches`, or queue it later; False if it has another way.
 
         Nobody hears of a job that was handed over, but of its end.
         """
-        batches = self._batches.get(job.ref)
-        if batches is None or not _may_be_direct(job):
+        if not _may_be_direct(job):
             return False
-        return batches.add(DirectJob(job, limits, on_outcome))
+        return self.batches[job.ref].add(DirectJob(job, limits, on_outcome))
 
     def state(self, job: str) -> str | None:
         """As `Queue.state`, of a job that is not in the queue."""
-        if any(job in batches for batches in self._batches.values()):
+        if any(job in batches for batches in self.batches.values()):
             return "waiting"
         if any(job in connection for connection in self.connections.values()):
             return "leased"
@@ -85,7 +85,7 @@ class DirectPath:
 
         A worker that has the job is not told: it will be done with it.
         """
-        if any(batches.remove(job) for batches in self._batches.values()):
+        if any(batches.remove(job) for batches in self.batches.values()):
             return True
         return any(connection.forget(job) for connection in self.connections.values())
 
@@ -143,20 +143,20 @@ class DirectPath:
 
     def _share_out(self) -> None:
         """Give each stage its workers' connections; jobs of stages that have none are queued."""
-        connections: dict[StageRef, list[WorkerConnection]] = {ref: [] for ref in self._batches}
+        connections: dict[StageRef, list[WorkerConnection]] = {ref: [] for ref in self.batches}
         for boot_id, (ref, _) in self._wanted.items():
             if boot_id in self.connections:
                 connections.setdefault(ref, []).append(self.connections[boot_id])
         for ref, own in connections.items():
-            batches = self._batches.setdefault(ref, DirectBatches(self._put))
+            batches = self.batches.setdefault(ref, DirectBatches(self._put))
             batches.connections = own
             batches.hand_out()
             if not own:
-                del self._batches[ref]
+                del self.batches[ref]
 
     async def _opened(self, ref: StageRef, boot_id: str, name: str) -> WorkerConnection | None:
         def free() -> None:
-            if (batches := self._batches.get(ref)) is not None:
+            if (batches := self.batches.get(ref)) is not None:
                 batches.hand_out()
 
         def broken(jobs: list[DirectJob]) -> None:

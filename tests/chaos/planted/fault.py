@@ -279,8 +279,8 @@ LEAVING = [
     Mutant(
         "leaving: what has begun is not waited for",
         "gateway/fronts/grpc/calls.py",
-        "asyncio.wait(set(self._begun), timeout=within_s)",
-        "asyncio.wait(set(self._begun), timeout=0)",
+        "asyncio.wait(set(self._in_flight), timeout=within_s)",
+        "asyncio.wait(set(self._in_flight), timeout=0)",
         "tests/conformance/features/test_semantics.py"
         "::test_a_gateway_that_drains_refuses_new_requests_and_answers_those_it_has",
     ),

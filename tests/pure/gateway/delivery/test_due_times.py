@@ -3,7 +3,7 @@
 import pytest
 from support.probe import UNLIMITED, job
 
-from penstock.gateway.delivery.due_times import STEP_S, DueTimes
+from penstock.gateway.delivery.pending import STEP_S, DueTimes
 from penstock.gateway.delivery.waiting import Pending
 
 
