@@ -25,7 +25,7 @@ from servers import HERE, ceiling, cluster
 from penstock.loadgen.fleet import run_load
 from penstock.loadgen.outcome import Outcome
 from penstock.loadgen.plan import Plan
-from penstock.loadgen.requests import Wishes, describe, first_answer, make_requests
+from penstock.loadgen.requests import Wanted, describe, first_answer, make_requests
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.tensors import from_raw
 
@@ -186,7 +186,7 @@ def in_turn(
 
 async def requests_for(address: str, model: str) -> tuple[bytes, ...]:
     """What the load generator sends to *model*, serialized."""
-    return make_requests(await describe(address, model), Wishes())
+    return make_requests(await describe(address, model), Wanted())
 
 
 def load_of(case: Case, address: str, requests: tuple[bytes, ...]) -> Measure:

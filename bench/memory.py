@@ -22,7 +22,7 @@ from servers import Server, cluster
 
 from penstock.loadgen.fleet import run_load
 from penstock.loadgen.plan import Plan
-from penstock.loadgen.requests import Wishes, describe, make_requests
+from penstock.loadgen.requests import Wanted, describe, make_requests
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
@@ -120,7 +120,7 @@ async def _watch(server: Server, wanted: int) -> tuple[tuple[int, float], ...]:
     model = await describe(server.address, "w1")
     plan = Plan(
         target=server.address,
-        requests=make_requests(model, Wishes()),
+        requests=make_requests(model, Wanted()),
         concurrency=64,
         warmup_s=0.0,
         duration_s=_SLICE_S,

@@ -58,7 +58,7 @@ from penstock.models.config.policies import QueueLimits
 from penstock.process import machine
 from penstock.process.lifetime import (
     end_process,
-    rest_collector,
+    freeze_gc,
     stop_signals,
     until_first,
     write_ready,
@@ -68,7 +68,7 @@ from penstock.protos import cluster_pb2
 from penstock.scheduler.jobs.dead_letters import Letters
 from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.cluster_settings import ClusterSettings
-from penstock.scheduler.registry.load_requests import Wishes
+from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
 from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.replies.reader import ReplyReader
@@ -187,7 +187,7 @@ class _Gateway:
 
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
-        record, wishes = _record(), Wishes(links)
+        record, load_requests = _record(), LoadRequests(links)
         catalog = Catalog(QueueLimits(settings.max_queue_jobs, settings.max_queue_mib << 20))
         delivery = await _Delivery.of(settings, links, record.boot_id)
         queue, pending = delivery.queue, delivery.pending
@@ -197,7 +197,7 @@ class _Gateway:
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
         tracing, queue_watch = Tracing(settings.trace_file), QueueWatch(queue, catalog, pending)
         keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes)
-        on_demand = OnDemand(catalog, wishes, settings.default_timeout_s)
+        on_demand = OnDemand(catalog, load_requests, settings.default_timeout_s)
         sharing = Sharing(queue, pending.next_id, catalog, keys)
         inference = Inference(
             Reading(catalog, regions),
@@ -208,7 +208,7 @@ class _Gateway:
             Extensions(tracing, queue_watch, sharing, on_demand),
         )
         allow_code = settings.allow_code_overrides
-        control = Control(catalog, wishes, settings.max_override_mib, allow_code=allow_code)
+        control = Control(catalog, load_requests, settings.max_override_mib, allow_code=allow_code)
         return cls(
             settings,
             Registry(links),
@@ -221,7 +221,7 @@ class _Gateway:
             Administration(
                 control, LiveSettings(ClusterSettings(links), tracing), SharedMemory(regions)
             ),
-            Usage(catalog, pending, on_demand, control, wishes),
+            Usage(catalog, pending, on_demand, control, load_requests),
             Letters(links, queue.partitions),
             calls,
             held,
@@ -256,7 +256,7 @@ class _Gateway:
                 for front in serving:
                     await front.start()
                 log.info("serving", address=self.record.address)
-                rest_collector()
+                freeze_gc()
                 write_ready(self.settings.ready_file, self.record.address)
                 await until_first(stop, *tasks)
             await self._drain(serving)
@@ -331,7 +331,7 @@ class _Gateway:
         await pending.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_TELL_S):
-                await pending.counters.tell(self.delivery.queue)
+                await pending.counters.send(self.delivery.queue)
         await all_sent(deadline)
 
     async def _leave(self) -> None:

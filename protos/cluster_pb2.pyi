@@ -67,7 +67,7 @@ class Stage(_message.Message):
     def __init__(self, index: _Optional[int] = ..., artifact: _Optional[str] = ..., artifact_bytes: _Optional[int] = ..., fingerprint: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("model", "version", "config", "stages", "error", "fingerprint", "replicas", "device_kind", "labels", "generation", "files", "initial_states")
+    __slots__ = ("model", "version", "config", "stages", "error", "fingerprint", "replicas", "device_kind", "labels", "revision_id", "files", "initial_states")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -91,7 +91,7 @@ class ModelVersion(_message.Message):
     REPLICAS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_KIND_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
-    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_ID_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
     INITIAL_STATES_FIELD_NUMBER: _ClassVar[int]
     model: str
@@ -103,10 +103,10 @@ class ModelVersion(_message.Message):
     replicas: int
     device_kind: str
     labels: _containers.MessageMap[str, Labels]
-    generation: str
+    revision_id: str
     files: _containers.RepeatedCompositeFieldContainer[File]
     initial_states: _containers.ScalarMap[str, bytes]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., config: _Optional[bytes] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., error: _Optional[str] = ..., fingerprint: _Optional[str] = ..., replicas: _Optional[int] = ..., device_kind: _Optional[str] = ..., labels: _Optional[_Mapping[str, Labels]] = ..., generation: _Optional[str] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., initial_states: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., config: _Optional[bytes] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., error: _Optional[str] = ..., fingerprint: _Optional[str] = ..., replicas: _Optional[int] = ..., device_kind: _Optional[str] = ..., labels: _Optional[_Mapping[str, Labels]] = ..., revision_id: _Optional[str] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., initial_states: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
 
 class File(_message.Message):
     __slots__ = ("path", "digest", "size")
@@ -118,7 +118,7 @@ class File(_message.Message):
     size: int
     def __init__(self, path: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
 
-class Wish(_message.Message):
+class LoadRequest(_message.Message):
     __slots__ = ("model", "id", "unload", "config", "files", "reason", "time_ms")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -136,15 +136,15 @@ class Wish(_message.Message):
     time_ms: int
     def __init__(self, model: _Optional[str] = ..., id: _Optional[str] = ..., unload: _Optional[bool] = ..., config: _Optional[bytes] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., reason: _Optional[str] = ..., time_ms: _Optional[int] = ...) -> None: ...
 
-class Answer(_message.Message):
-    __slots__ = ("wish", "error", "unloaded")
-    WISH_FIELD_NUMBER: _ClassVar[int]
+class LoadResult(_message.Message):
+    __slots__ = ("load_request", "error", "unloaded")
+    LOAD_REQUEST_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     UNLOADED_FIELD_NUMBER: _ClassVar[int]
-    wish: str
+    load_request: str
     error: str
     unloaded: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, wish: _Optional[str] = ..., error: _Optional[str] = ..., unloaded: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, load_request: _Optional[str] = ..., error: _Optional[str] = ..., unloaded: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Labels(_message.Message):
     __slots__ = ("values",)
@@ -169,7 +169,7 @@ class Route(_message.Message):
     def __init__(self, ensemble: _Optional[str] = ..., version: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[RouteStep, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., most_jobs: _Optional[int] = ..., most_bytes: _Optional[int] = ...) -> None: ...
 
 class RouteStep(_message.Message):
-    __slots__ = ("model", "version", "generation", "inputs", "outputs", "keeps", "batched", "levels", "default_level", "timeout_us", "may_shorten", "most_jobs", "within", "index", "puts_off", "own_policies", "ordered")
+    __slots__ = ("model", "version", "revision_id", "inputs", "outputs", "keeps", "batched", "levels", "default_level", "timeout_us", "may_shorten", "most_jobs", "within", "index", "puts_off", "own_policies", "ordered")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -193,7 +193,7 @@ class RouteStep(_message.Message):
         def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[LevelPolicy, _Mapping]] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
-    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_ID_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     KEEPS_FIELD_NUMBER: _ClassVar[int]
@@ -210,7 +210,7 @@ class RouteStep(_message.Message):
     ORDERED_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
-    generation: str
+    revision_id: str
     inputs: _containers.ScalarMap[str, str]
     outputs: _containers.ScalarMap[str, str]
     keeps: _containers.RepeatedScalarFieldContainer[str]
@@ -225,7 +225,7 @@ class RouteStep(_message.Message):
     puts_off: bool
     own_policies: _containers.MessageMap[int, LevelPolicy]
     ordered: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., generation: _Optional[str] = ..., inputs: _Optional[_Mapping[str, str]] = ..., outputs: _Optional[_Mapping[str, str]] = ..., keeps: _Optional[_Iterable[str]] = ..., batched: _Optional[bool] = ..., levels: _Optional[int] = ..., default_level: _Optional[int] = ..., timeout_us: _Optional[int] = ..., may_shorten: _Optional[bool] = ..., most_jobs: _Optional[int] = ..., within: _Optional[_Iterable[str]] = ..., index: _Optional[int] = ..., puts_off: _Optional[bool] = ..., own_policies: _Optional[_Mapping[int, LevelPolicy]] = ..., ordered: _Optional[bool] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., revision_id: _Optional[str] = ..., inputs: _Optional[_Mapping[str, str]] = ..., outputs: _Optional[_Mapping[str, str]] = ..., keeps: _Optional[_Iterable[str]] = ..., batched: _Optional[bool] = ..., levels: _Optional[int] = ..., default_level: _Optional[int] = ..., timeout_us: _Optional[int] = ..., may_shorten: _Optional[bool] = ..., most_jobs: _Optional[int] = ..., within: _Optional[_Iterable[str]] = ..., index: _Optional[int] = ..., puts_off: _Optional[bool] = ..., own_policies: _Optional[_Mapping[int, LevelPolicy]] = ..., ordered: _Optional[bool] = ...) -> None: ...
 
 class LevelPolicy(_message.Message):
     __slots__ = ("timeout_us", "may_shorten", "most_jobs", "puts_off")
@@ -274,7 +274,7 @@ class Node(_message.Message):
     def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., boot_id: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., cores: _Optional[int] = ..., draining: _Optional[bool] = ..., software: _Optional[str] = ..., runs_python: _Optional[bool] = ...) -> None: ...
 
 class Placement(_message.Message):
-    __slots__ = ("model", "version", "stage", "replica", "node", "device", "fingerprint", "generation")
+    __slots__ = ("model", "version", "stage", "replica", "node", "device", "fingerprint", "revision_id")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
@@ -282,7 +282,7 @@ class Placement(_message.Message):
     NODE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
-    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_ID_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     stage: int
@@ -290,11 +290,11 @@ class Placement(_message.Message):
     node: str
     device: str
     fingerprint: str
-    generation: str
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., replica: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., fingerprint: _Optional[str] = ..., generation: _Optional[str] = ...) -> None: ...
+    revision_id: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., replica: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., fingerprint: _Optional[str] = ..., revision_id: _Optional[str] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("id", "boot_id", "model", "version", "stage", "node", "device", "pid", "state", "reason", "memory_bytes", "restarts", "fingerprint", "software", "generation", "memory_domain", "lane")
+    __slots__ = ("id", "boot_id", "model", "version", "stage", "node", "device", "pid", "state", "reason", "memory_bytes", "restarts", "fingerprint", "software", "revision_id", "memory_domain", "lane")
     ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -309,7 +309,7 @@ class Worker(_message.Message):
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
-    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_ID_FIELD_NUMBER: _ClassVar[int]
     MEMORY_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     LANE_FIELD_NUMBER: _ClassVar[int]
     id: str
@@ -326,10 +326,10 @@ class Worker(_message.Message):
     restarts: int
     fingerprint: str
     software: str
-    generation: str
+    revision_id: str
     memory_domain: str
     lane: str
-    def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., fingerprint: _Optional[str] = ..., software: _Optional[str] = ..., generation: _Optional[str] = ..., memory_domain: _Optional[str] = ..., lane: _Optional[str] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., fingerprint: _Optional[str] = ..., software: _Optional[str] = ..., revision_id: _Optional[str] = ..., memory_domain: _Optional[str] = ..., lane: _Optional[str] = ...) -> None: ...
 
 class Gateway(_message.Message):
     __slots__ = ("id", "boot_id", "host", "pid", "address", "draining", "software", "left")
@@ -490,12 +490,12 @@ class DeadLettersResponse(_message.Message):
     def __init__(self, letters: _Optional[_Iterable[_Union[DeadLetter, _Mapping]]] = ...) -> None: ...
 
 class DeadLetter(_message.Message):
-    __slots__ = ("job", "model", "version", "stage", "generation", "worker", "crashes", "accepted_ms", "time_ms", "payload_bytes", "request_id", "inputs")
+    __slots__ = ("job", "model", "version", "stage", "revision_id", "worker", "crashes", "accepted_ms", "time_ms", "payload_bytes", "request_id", "inputs")
     JOB_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
-    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_ID_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     CRASHES_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_MS_FIELD_NUMBER: _ClassVar[int]
@@ -507,7 +507,7 @@ class DeadLetter(_message.Message):
     model: str
     version: int
     stage: int
-    generation: str
+    revision_id: str
     worker: str
     crashes: int
     accepted_ms: int
@@ -515,7 +515,7 @@ class DeadLetter(_message.Message):
     payload_bytes: int
     request_id: str
     inputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
-    def __init__(self, job: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., generation: _Optional[str] = ..., worker: _Optional[str] = ..., crashes: _Optional[int] = ..., accepted_ms: _Optional[int] = ..., time_ms: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., request_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ...) -> None: ...
+    def __init__(self, job: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., revision_id: _Optional[str] = ..., worker: _Optional[str] = ..., crashes: _Optional[int] = ..., accepted_ms: _Optional[int] = ..., time_ms: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., request_id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ...) -> None: ...
 
 class RetryDeadLetterRequest(_message.Message):
     __slots__ = ("job",)

@@ -22,7 +22,7 @@ class RequestHeads(Sloping[bytes, V]):
     def __init__(self) -> None:
         super().__init__(MOST_HEADS)
 
-    def remember(self, head: bytes, told: V) -> None:
+    def remember(self, head: bytes, facts: V) -> None:
         """Keep what *head* has told, unless it is too long to come again."""
         if len(head) <= LONGEST_HEAD:
-            self.keep(head, told)
+            self.keep(head, facts)

@@ -18,7 +18,7 @@ from penstock.process.lifetime import stop_signals, until_first, write_ready
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import open_queue
-from penstock.scheduler.registry.load_requests import Wishes
+from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
 from penstock.scheduler.roles.answering import Answerer
 from penstock.scheduler.roles.placer import Placer
@@ -49,13 +49,13 @@ async def run(settings: SchedulerSettings) -> None:
         )
         on_demand = settings.model_control_mode == "on-demand"
         kept = frozenset(settings.load_model) if on_demand else None
-        placer = Placer(registry, Wishes(links), kept=kept)
+        placer = Placer(registry, LoadRequests(links), kept=kept)
         helpers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "heartbeat": partial(keep_announcing, registry, record),
             "placer": placer.run,
         }
         if settings.models:
-            helpers["deployer"] = await _deployer(settings, registry, Wishes(links))
+            helpers["deployer"] = await _deployer(settings, registry, LoadRequests(links))
         tasks = [asyncio.create_task(supervise(*one)) for one in helpers.items()]
         tasks.append(asyncio.create_task(Reaper(queue).run()))
         try:
@@ -70,13 +70,13 @@ async def run(settings: SchedulerSettings) -> None:
 
 
 async def _deployer(
-    settings: SchedulerSettings, registry: Registry, wishes: Wishes
+    settings: SchedulerSettings, registry: Registry, load_requests: LoadRequests
 ) -> Callable[[], Coroutine[Any, Any, None]]:
     """What keeps the right versions published; it has begun already."""
     every_s, cache_bytes = settings.repository_poll_secs, settings.response_cache_bytes
     if settings.model_control_mode in ("explicit", "on-demand"):
         answerer = Answerer(
-            registry, wishes, settings.models, every_s=every_s, cache_bytes=cache_bytes
+            registry, load_requests, settings.models, every_s=every_s, cache_bytes=cache_bytes
         )
         await answerer.begin(settings.load_model)
         return answerer.run
@@ -84,7 +84,7 @@ async def _deployer(
     publisher = Publisher(
         registry, settings.models, every_s=every_s, follow=follow, cache_bytes=cache_bytes
     )
-    # Wishes are of no account here, and neither are those of an earlier mode.
-    await wishes.offer([])
+    # Load requests are of no account here, and neither are those of an earlier mode.
+    await load_requests.offer([])
     await publisher.publish()
     return publisher.run

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from penstock.gateway.fronts.grpc.inference_service import EXTENSIONS, SERVICE
-from penstock.models.config.fields import FIELDS, Field, Standing
+from penstock.models.config.fields import FIELDS, Field, Support
 from penstock.protos import grpc_service_pb2, model_config_pb2
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
@@ -102,7 +102,7 @@ def fields() -> Iterator[str]:
         for field in message.fields:
             name = f"{message.full_name.removeprefix('inference.')}.{field.name}"
             yield name
-            refused = name in FIELDS and FIELDS[name].standing == Standing.REFUSED
+            refused = name in FIELDS and FIELDS[name].support == Support.REFUSED
             below = None if refused else _message_of(field)
             if below is not None and below not in known:
                 known.append(below)
@@ -117,7 +117,7 @@ def _message_of(field: Any) -> Any:
 
 
 def _row(name: str, field: Field) -> str:
-    return f"| `{name}` | {field.standing.value} | {field.note} |"
+    return f"| `{name}` | {field.support.value} | {field.note} |"
 
 
 def main() -> None:

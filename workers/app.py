@@ -22,14 +22,14 @@ from penstock.models.config.python_models import is_decoupled
 from penstock.models.files.overrides import check_override, lay_out, override_folder
 from penstock.models.refs import StageRef
 from penstock.process import machine
-from penstock.process.lifetime import rest_collector, stop_signals, write_ready
+from penstock.process.lifetime import freeze_gc, stop_signals, write_ready
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.direct import DirectCounters
 from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.artifact_facts import ArtifactFacts
-from penstock.scheduler.registry.load_requests import Wishes
+from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.store.link import Link, Links
@@ -134,7 +134,7 @@ async def _ready(
         _heed_unsplittable(heartbeat, worker)
         heartbeat.record.lane = server.name
         await heartbeat.become(pb.WORKER_STATE_READY)
-        rest_collector()
+        freeze_gc()
         write_ready(settings.ready_file, heartbeat.record.id)
         write = partial(write_regularly, worker.batch_times, queue, spec.ref.model, spec.boot_id)
         writing = asyncio.create_task(supervise("batch times", write))
@@ -152,11 +152,11 @@ async def _load(
     async with contextlib.aclosing(Registry(links).watch()) as snapshots:
         version, stage = await _stage_of(settings, snapshots)
         heartbeat.record.fingerprint = stage.fingerprint
-        heartbeat.record.generation = version.generation
+        heartbeat.record.revision_id = version.revision_id
         ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
         code_of = version if settings.allow_python_models else None
         config = ModelConfig.FromString(version.config)
-        async with _repositories(settings, version, Wishes(links)) as roots:
+        async with _repositories(settings, version, LoadRequests(links)) as roots:
             copy = await wait_for_copy(roots, version, stage, heartbeat)
             opening = partial(
                 open_runtime,
@@ -197,7 +197,7 @@ async def _stage_of(
 ) -> tuple[pb.ModelVersion, pb.Stage]:
     """What the registry says of the shard; waits until the repository has been published."""
     async for snapshot in snapshots:
-        version = snapshot.content(settings.model, settings.version, settings.generation)
+        version = snapshot.revision_of(settings.model, settings.version, settings.revision_id)
         if version is None or version.error:
             continue
         if settings.stage >= len(version.stages):
@@ -226,14 +226,14 @@ async def _deployment_of(
 
 @contextlib.asynccontextmanager
 async def _repositories(
-    settings: WorkerSettings, version: pb.ModelVersion, wishes: Wishes
+    settings: WorkerSettings, version: pb.ModelVersion, load_requests: LoadRequests
 ) -> AsyncIterator[Sequence[Path]]:
-    """Where the model's directory may be: on this machine, or as it came with the wish for it."""
+    """Where the model's directory may be: on this machine, or as it came with its load request."""
     if not version.files:
         yield settings.models
         return
     with override_folder() as folder:
-        await lay_out(wishes.fetch, folder, version.model, version.files)
+        await lay_out(load_requests.fetch, folder, version.model, version.files)
         if not settings.allow_code_overrides:
             await asyncio.to_thread(check_override, folder, version)
         yield [folder]
@@ -275,7 +275,7 @@ def _spec(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Worke
     last = settings.stage == len(loaded.deployment.stages) - 1
     sequences = loaded.deployment.sequences
     return WorkerSpec(
-        ref=StageRef(settings.model, settings.version, settings.stage, record.generation),
+        ref=StageRef(settings.model, settings.version, settings.stage, record.revision_id),
         last=last,
         boot_id=record.boot_id,
         hop_name=f"stage {settings.stage} worker {record.node}:{record.pid}",
@@ -307,7 +307,7 @@ def _record(settings: WorkerSettings) -> pb.Worker:
         state=pb.WORKER_STATE_LOADING,
         restarts=settings.restarts,
         fingerprint=settings.fingerprint or "",
-        generation=settings.generation or "",
+        revision_id=settings.revision_id or "",
         software=penstock.__version__,
         memory_domain=memory_domain(),
     )

@@ -38,9 +38,9 @@ class GatewayCounters:
         """Tell *queue* until cancelled; an outage of Redis is waited out."""
         while True:
             await asyncio.sleep(_TELL_EVERY_S)
-            await self.tell(queue)
+            await self.send(queue)
 
-    async def tell(self, queue: Queue) -> None:
+    async def send(self, queue: Queue) -> None:
         """Add what was counted since the last time; it is kept while Redis is away."""
         counts, self._counts = self._counts, defaultdict(Counter)
         # At once: the servers of some models may be away.

@@ -15,8 +15,8 @@ from penstock.scheduler.jobs.types import PARTS, Chunk
 from penstock.scheduler.replies.chunks import MOST_AHEAD, MOST_BYTES_AHEAD
 
 # Of what may be on its way, this much is passed on before the worker hears of it.
-_TELL_PARTS: Final = MOST_AHEAD // 4
-_TELL_BYTES: Final = MOST_BYTES_AHEAD // 4
+_REPORT_PARTS: Final = MOST_AHEAD // 4
+_REPORT_BYTES: Final = MOST_BYTES_AHEAD // 4
 
 
 class Part(NamedTuple):
@@ -46,8 +46,8 @@ class PartsInOrder:
         self._woken = asyncio.Event()
         self._arrived = 0
         self._digest = b""
-        self._untold = 0
-        self._untold_bytes = 0
+        self._unreported = 0
+        self._unreported_bytes = 0
         self.passed_on = 0
         self.passed_bytes = 0
 
@@ -68,7 +68,7 @@ class PartsInOrder:
                     "the worker that answered is gone, and the next one's answer differs from what "
                     "was sent already: send the request again"
                 )
-            return self._tells(len(chunk.body))
+            return self._is_report_due(len(chunk.body))
         self._arrived, self._digest = chunk.index, chunk.digest
         self._waiting.append(chunk.body)
         self._woken.set()
@@ -91,7 +91,7 @@ class PartsInOrder:
         """A part has been passed on; whether the worker should hear of it."""
         self.passed_on += 1
         self.passed_bytes += len(body)
-        return self._tells(len(body))
+        return self._is_report_due(len(body))
 
     def end(self, body: bytes) -> bytes:
         """The reply's end, as clients get it.
@@ -109,10 +109,10 @@ class PartsInOrder:
         del response.parameters[PARTS]
         return response.SerializeToString()
 
-    def _tells(self, size: int) -> bool:
-        self._untold += 1
-        self._untold_bytes += size
-        if self._untold < _TELL_PARTS and self._untold_bytes < _TELL_BYTES:
+    def _is_report_due(self, size: int) -> bool:
+        self._unreported += 1
+        self._unreported_bytes += size
+        if self._unreported < _REPORT_PARTS and self._unreported_bytes < _REPORT_BYTES:
             return False
-        self._untold = self._untold_bytes = 0
+        self._unreported = self._unreported_bytes = 0
         return True

@@ -38,7 +38,7 @@ class Reconciliation:
         self._waiting = waiting
         self._put_right = put_right
         self._clock = clock
-        self._generations: dict[str, int] = {}
+        self._connections_made: dict[str, int] = {}
         self._asking: set[str] = set()
 
     def questions(
@@ -69,8 +69,8 @@ class Reconciliation:
         link, tag = self._queue.link_of(model), self._queue.keys_of(model).tag
         if not link.up or tag in self._asking:
             return None
-        if self._generations.setdefault(tag, link.generation) != link.generation:
-            self._generations[tag] = link.generation
+        if self._connections_made.setdefault(tag, link.connections_made) != link.connections_made:
+            self._connections_made[tag] = link.connections_made
             returned.add(tag)
         return tag
 

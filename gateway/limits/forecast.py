@@ -55,7 +55,7 @@ def _batch_s(times: Mapping[int, float], rows: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class StageOutlook:
+class QueueSample:
     """What waits for a stage, and how fast it is worked off."""
 
     waiting: Waiting
@@ -102,7 +102,7 @@ class Forecast:
 
     def __init__(
         self,
-        stages: Sequence[StageOutlook | None],
+        stages: Sequence[QueueSample | None],
         taken_s: float,
         gateways: int = 1,
         safety: float = 1.0,

@@ -13,7 +13,7 @@ import structlog
 from penstock.clock import monotonic
 from penstock.errors import PenstockError
 from penstock.gateway.delivery.pending import PendingTable
-from penstock.gateway.limits.forecast import Caution, Forecast, Speed, StageOutlook, speed_of
+from penstock.gateway.limits.forecast import Caution, Forecast, QueueSample, Speed, speed_of
 from penstock.gateway.models.catalog import Catalog
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
@@ -76,7 +76,7 @@ class QueueWatch:
             return None
         speeds = await self._speeds(deployment.config, waiting)
         outlooks = [
-            StageOutlook(one, speed) if one.jobs and speed is not None else None
+            QueueSample(one, speed) if one.jobs and speed is not None else None
             for one, speed in zip(waiting.values(), speeds, strict=True)
         ]
         if not any(outlooks):

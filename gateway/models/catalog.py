@@ -23,14 +23,14 @@ from penstock.models.refs import StageRef
 from penstock.models.sequencing import SequencePlan
 from penstock.protos import cluster_pb2
 from penstock.scheduler.decisions.readiness import VersionState
-from penstock.scheduler.decisions.rollout import Rollout, Standing, rollout
+from penstock.scheduler.decisions.rollout import Rollout, Routing, rollout
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId, empty_snapshot
 
 _MOST_DIGITS: Final = 19
 """Of a version, which is an int64; Python refuses to read thousands."""
 
 _UNLIMITED: Final = QueueLimits()
-_MOST_TOLD: Final = 1000
+_MOST_LOGGED: Final = 1000
 
 log = structlog.get_logger()
 
@@ -129,7 +129,7 @@ class Catalog:
     """What this gateway knows of the models; empty until the first snapshot.
 
     Attributes:
-        left: retiring contents that this gateway does not go back to (rollout.py).
+        left: outgoing revisions that this gateway does not go back to (rollout.py).
         mode: what decides which models are loaded, as schedulers said last.
         response_cache_bytes: that the cluster may use for cached replies, as schedulers said
             last; 0 for no cache.
@@ -158,7 +158,7 @@ class Catalog:
     def update(self, snapshot: Snapshot) -> None:
         """Take over a newer snapshot."""
         self.snapshot, self.rollout = snapshot, rollout(snapshot, self.left)
-        self.states = {id_: one.state for id_, one in self.rollout.standings.items()}
+        self.states = {id_: one.state for id_, one in self.rollout.routings.items()}
         self.mode = snapshot.control_mode() or self.mode
         cache_bytes = snapshot.response_cache_bytes()
         self.response_cache_bytes = (
@@ -169,7 +169,7 @@ class Catalog:
         loading = any(state.state == "LOADING" for state in self.states.values())
         self._settled |= published and not loading
         self._asked.clear()
-        served = {id_: self._kept(id_, one) for id_, one in self.rollout.standings.items()}
+        served = {id_: self._kept(id_, one) for id_, one in self.rollout.routings.items()}
         self._served = {id_: found for id_, found in served.items() if found is not None}
         self.caching = frozenset(id_.model for id_, one in self._served.items() if one.cached)
         self._turned.set()
@@ -187,11 +187,11 @@ class Catalog:
             return False
         return True
 
-    def _kept(self, id_: VersionId, standing: Standing) -> Served | None:
-        deployment = standing.state.deployment
-        if standing.record is None or deployment is None or not standing.state.accepting:
+    def _kept(self, id_: VersionId, routing: Routing) -> Served | None:
+        deployment = routing.state.deployment
+        if routing.record is None or deployment is None or not routing.state.accepting:
             return None
-        ref = StageRef(id_.model, id_.version, 0, standing.record.generation)
+        ref = StageRef(id_.model, id_.version, 0, routing.record.revision_id)
         served = self._served.get(id_)
         if served is not None and served.is_for(ref, deployment):
             return served
@@ -201,7 +201,7 @@ class Catalog:
             if ref not in self._not_served:
                 log.exception("a version cannot be served", queue=ref.queue)
             self._not_served[ref] = None
-            while len(self._not_served) > _MOST_TOLD:
+            while len(self._not_served) > _MOST_LOGGED:
                 del self._not_served[next(iter(self._not_served))]
             return None
 
@@ -255,8 +255,10 @@ class Catalog:
         newest = self.rollout.newest
         published = [id_ for id_ in newest if id_.model == model]
         if not published:
-            wish = self.snapshot.wishes.get(model)
-            return model in self.snapshot.offers or bool(wish is not None and wish.files)
+            load_request = self.snapshot.load_requests.get(model)
+            return model in self.snapshot.available or bool(
+                load_request is not None and load_request.files
+            )
         asked = [id_ for id_ in published if number in (0, id_.version)]
         return any(newest[id_].state == "LOADING" or newest[id_].crowded for id_ in asked)
 
@@ -302,19 +304,19 @@ class Catalog:
         """Versions of the model that are published, or served still, lowest first."""
         return sorted(
             id_.version
-            for id_, one in self.rollout.standings.items()
+            for id_, one in self.rollout.routings.items()
             if id_.model == model and one.record is not None
         )
 
     def records(self) -> Iterable[tuple[VersionId, cluster_pb2.ModelVersion]]:
         """Every version that is published, or served still, in order: what requests go to."""
-        for id_, one in self.rollout.standings.items():
+        for id_, one in self.rollout.routings.items():
             if one.record is not None:
                 yield id_, one.record
 
     def is_ensemble(self, id_: VersionId) -> bool:
         """Whether requests to the version go to an ensemble."""
-        one = self.rollout.standings.get(id_)
+        one = self.rollout.routings.get(id_)
         return one is not None and one.record is not None and is_ensemble(one.record)
 
     def _check_known(self, model: str, number: int) -> None:

@@ -1,7 +1,7 @@
 """Clients load and unload models, and hear when the whole cluster has done it.
 
-What a client wants becomes a wish in the registry; a scheduler answers it, nodes start or stop
-workers, and this gateway watches the snapshots until all of it is true.
+What a client wants becomes a load request in the registry; a scheduler answers it, nodes start or
+stop workers, and this gateway watches the snapshots until all of it is true.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from penstock.protos import cluster_pb2
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos.bounds import SHORT_BYTES
 from penstock.scheduler.decisions.readiness import VersionState
-from penstock.scheduler.registry.load_requests import NEEDED, Wishes
+from penstock.scheduler.registry.load_requests import NEEDED, LoadRequests
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
 
-BY_WISH: Final = frozenset({"explicit", "on-demand"})
+BY_REQUEST: Final = frozenset({"explicit", "on-demand"})
 """Control modes in which clients say what is loaded."""
 
 MOST_UNKNOWN: Final = 1000
@@ -40,7 +40,7 @@ Answered = pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
 
 
 class ControlRefused(PenstockError):
-    """This cluster does not load and unload models at its clients' wish, or cannot now."""
+    """This cluster does not load and unload models at its clients' load request, or cannot now."""
 
     code = Code.UNAVAILABLE
 
@@ -53,11 +53,16 @@ class Control:
     """
 
     def __init__(
-        self, catalog: Catalog, wishes: Wishes, most_file_mib: int, *, allow_code: bool = False
+        self,
+        catalog: Catalog,
+        load_requests: LoadRequests,
+        most_file_mib: int,
+        *,
+        allow_code: bool = False,
     ) -> None:
         """*allow_code*: files that come with a load may be code."""
         self._catalog = catalog
-        self._wishes = wishes
+        self._load_requests = load_requests
         self._most_file_mib = most_file_mib
         self._allow_code = allow_code
         self._offload = Offload()
@@ -75,7 +80,7 @@ class Control:
         self._check_room(model, sum(map(len, terms.files.values())))
         self.waiting[model] += 1
         try:
-            await self._loaded(await self._wish_for(model, terms))
+            await self._loaded(await self._request_load(model, terms))
         finally:
             self.waiting[model] -= 1
             if not self.waiting[model]:
@@ -102,14 +107,14 @@ class Control:
         if not self._knows(model):
             return
         others = _dependents(model, self._catalog.snapshot) if _is_true(dependents) else []
-        wishes = [
-            cluster_pb2.Wish(model=name, id=new_id(), unload=True, time_ms=self._now_ms())
+        load_requests = [
+            cluster_pb2.LoadRequest(model=name, id=new_id(), unload=True, time_ms=self._now_ms())
             for name in (model, *others)
         ]
-        for wish in wishes:
-            await self._wishes.wish(wish)
-        for wish in wishes:
-            await self._unloaded(wish)
+        for load_request in load_requests:
+            await self._load_requests.put(load_request)
+        for load_request in load_requests:
+            await self._unloaded(load_request)
 
     async def _terms(self, request: pb.RepositoryModelLoadRequest) -> LoadTerms:
         """The terms of a load; what is long is read beside the event loop."""
@@ -118,24 +123,26 @@ class Control:
             return read()
         return await self._offload.run(read)
 
-    async def _loaded(self, wish: cluster_pb2.Wish) -> None:
-        """Wait until the model of *wish* is loaded, as the latest wish for it has it."""
-        async with contextlib.aclosing(self._latest(wish)) as wishes:
-            async for latest in wishes:
+    async def _loaded(self, load_request: cluster_pb2.LoadRequest) -> None:
+        """Wait until the model is loaded as the latest load request for it has it."""
+        async with contextlib.aclosing(self._latest(load_request)) as load_requests:
+            async for latest in load_requests:
                 if self._is_loaded(latest, self._catalog.snapshot):
                     return
 
-    async def _latest(self, wish: cluster_pb2.Wish) -> AsyncGenerator[cluster_pb2.Wish, None]:
-        """The wish that counts for the model, with each snapshot from *wish* on."""
+    async def _latest(
+        self, load_request: cluster_pb2.LoadRequest
+    ) -> AsyncGenerator[cluster_pb2.LoadRequest, None]:
+        """The load request that counts for the model, with each snapshot from *load_request* on."""
         seen, late_s = False, monotonic() + _LOST_S
         while True:
-            latest = self._catalog.snapshot.wishes.get(wish.model)
-            seen = seen or (latest is not None and latest.id == wish.id)
+            latest = self._catalog.snapshot.load_requests.get(load_request.model)
+            seen = seen or (latest is not None and latest.id == load_request.id)
             if latest is not None and (seen or monotonic() > late_s):
                 yield latest
             elif monotonic() > late_s:
                 # Redis forgot it.
-                await self._wishes.wish(wish)
+                await self._load_requests.put(load_request)
                 late_s = monotonic() + _LOST_S
             self._check_schedulers()
             await self._catalog.turn()
@@ -144,7 +151,7 @@ class Control:
         if request.repository_name:
             raise Unimplemented("'repository_name' specification is not supported")
         self._check_schedulers()
-        if self._catalog.mode not in BY_WISH:
+        if self._catalog.mode not in BY_REQUEST:
             raise ControlRefused(
                 "explicit model load / unload is not allowed if polling is enabled"
             )
@@ -157,13 +164,13 @@ class Control:
             ControlRefused: there are enough names that no repository has, or bytes of files.
         """
         snapshot = self._catalog.snapshot
-        invented = (snapshot.wishes.keys() | self.waiting.keys()) - self._there()
+        invented = (snapshot.load_requests.keys() | self.waiting.keys()) - self._there()
         if model not in invented and model not in self._there() and len(invented) >= MOST_UNKNOWN:
             raise ControlRefused(
                 f"{len(invented)} models that no repository has were asked for within a minute; "
                 "try again later"
             )
-        kept = sum(int(told.split()[0]) for told in snapshot.files.values())
+        kept = sum(int(entry.split()[0]) for entry in snapshot.files.values())
         if size and kept + size > MOST_FILE_SIZES * self._most_file_mib << 20:
             raise ControlRefused(
                 f"the files of models that were loaded with files take {kept >> 20} MiB in Redis: "
@@ -173,7 +180,7 @@ class Control:
     def _there(self) -> set[str]:
         """Models that a repository has, or that run."""
         snapshot = self._catalog.snapshot
-        return {content.model for content in snapshot.contents()} | set(snapshot.offers)
+        return {revision.model for revision in snapshot.revisions()} | set(snapshot.available)
 
     def _check_schedulers(self) -> None:
         if self._catalog.snapshot.control_mode() is None:
@@ -182,44 +189,46 @@ class Control:
                 "'penstock scheduler --models DIR'"
             )
 
-    async def _wish_for(self, model: str, terms: LoadTerms) -> cluster_pb2.Wish:
-        wish = cluster_pb2.Wish(model=model, id=new_id(), time_ms=self._now_ms())
+    async def _request_load(self, model: str, terms: LoadTerms) -> cluster_pb2.LoadRequest:
+        load_request = cluster_pb2.LoadRequest(model=model, id=new_id(), time_ms=self._now_ms())
         if terms.config is not None:
-            wish.config = terms.config.SerializeToString(deterministic=True)
+            load_request.config = terms.config.SerializeToString(deterministic=True)
         for path, content in sorted(terms.files.items()):
-            digest = await self._wishes.keep(content)
-            wish.files.add(path=path, digest=digest, size=len(content))
-        await self._wishes.wish(wish)
-        return wish
+            digest = await self._load_requests.keep(content)
+            load_request.files.add(path=path, digest=digest, size=len(content))
+        await self._load_requests.put(load_request)
+        return load_request
 
-    def _is_loaded(self, wish: cluster_pb2.Wish, snapshot: Snapshot) -> bool:
-        if wish.unload:
-            raise LoadFailed(wish.model, wish.reason or "it was unloaded meanwhile")
-        answer = snapshot.answers.get(wish.model)
-        if answer is None or answer.wish != wish.id:
+    def _is_loaded(self, load_request: cluster_pb2.LoadRequest, snapshot: Snapshot) -> bool:
+        if load_request.unload:
+            raise LoadFailed(load_request.model, load_request.reason or "it was unloaded meanwhile")
+        answer = snapshot.load_results.get(load_request.model)
+        if answer is None or answer.load_request != load_request.id:
             return False
         if answer.error:
-            raise LoadFailed(wish.model, answer.error)
+            raise LoadFailed(load_request.model, answer.error)
         states = {
             id_: state
             for id_, state in self._catalog.rollout.newest.items()
-            if id_.model == wish.model
+            if id_.model == load_request.model
         }
         if not states:
-            raise LoadFailed(wish.model, "no version is available")
+            raise LoadFailed(load_request.model, "no version is available")
         failures = [self._failure(id_, state) for id_, state in states.items()]
-        told = "; ".join(failure for failure in failures if failure)
-        if told:
-            raise LoadFailed(wish.model, told)
+        reasons = "; ".join(failure for failure in failures if failure)
+        if reasons:
+            raise LoadFailed(load_request.model, reasons)
         return all(state.complete for state in states.values())
 
-    async def _unloaded(self, wish: cluster_pb2.Wish) -> None:
+    async def _unloaded(self, load_request: cluster_pb2.LoadRequest) -> None:
         give_up_s = monotonic() + _STOPPING_S
-        async with contextlib.aclosing(self._latest(wish)) as wishes:
-            async for latest in wishes:
+        async with contextlib.aclosing(self._latest(load_request)) as load_requests:
+            async for latest in load_requests:
                 # Another one counts by now: then somebody else decides.
                 late = monotonic() > give_up_s
-                if latest.id != wish.id or _is_gone(wish, self._catalog.snapshot, late=late):
+                if latest.id != load_request.id or _is_gone(
+                    load_request, self._catalog.snapshot, late=late
+                ):
                     return
 
     def _failure(self, id_: VersionId, state: VersionState) -> str:
@@ -231,20 +240,20 @@ class Control:
         return f"version {id_.version}: {state.reason}" if id_.version else state.reason
 
     def _knows(self, model: str) -> bool:
-        return model in self._there() or model in self._catalog.snapshot.wishes
+        return model in self._there() or model in self._catalog.snapshot.load_requests
 
     def _now_ms(self) -> int:
         return self._catalog.snapshot.now_ms
 
 
-def _is_gone(wish: cluster_pb2.Wish, snapshot: Snapshot, *, late: bool) -> bool:
+def _is_gone(load_request: cluster_pb2.LoadRequest, snapshot: Snapshot, *, late: bool) -> bool:
     """Whether the model takes no requests, and its workers have ended unless it is *late*."""
-    answer = snapshot.answers.get(wish.model)
-    if answer is None or answer.wish != wish.id:
+    answer = snapshot.load_results.get(load_request.model)
+    if answer is None or answer.load_request != load_request.id:
         return False
-    if any(one.record.model == wish.model for one in snapshot.retiring):
+    if any(one.record.model == load_request.model for one in snapshot.outgoing):
         return False
-    return late or not any(worker.model == wish.model for worker in snapshot.live_workers())
+    return late or not any(worker.model == load_request.model for worker in snapshot.live_workers())
 
 
 def _is_true(parameter: pb.ModelRepositoryParameter | None) -> bool:
@@ -258,13 +267,13 @@ def _dependents(ensemble: str, snapshot: Snapshot) -> list[str]:
     for model in going:
         for record in snapshot.versions_of(model):
             for needed in needs(record):
-                wish = snapshot.wishes.get(needed)
-                loaded_for_it = wish is not None and wish.reason.startswith(NEEDED)
+                load_request = snapshot.load_requests.get(needed)
+                loaded_for_it = load_request is not None and load_request.reason.startswith(NEEDED)
                 if loaded_for_it and needed not in going and used_by[needed] <= set(going):
                     going.append(needed)
     return going[1:]
 
 
 def new_id() -> str:
-    """The id of a new wish."""
+    """The id of a new load request."""
     return uuid.uuid4().hex[:16]

@@ -48,7 +48,7 @@ class EnsembleRoute:
         first = route.steps[0]
         rules = Rules.of(deployment.config, deployment.inputs, deployment.outputs)
         policy = noted(first, first.default_level)
-        refs = tuple(StageRef(s.model, s.version, 0, s.generation) for s in route.steps)
+        refs = tuple(StageRef(s.model, s.version, 0, s.revision_id) for s in route.steps)
         return cls(
             name=route.ensemble,
             key=f"{route.ensemble}:{route.version}",
@@ -87,7 +87,7 @@ class EnsembleRoute:
         ]
         return shapes[0][0] if shapes and shapes[0] else 1
 
-    def told(self, error: str) -> str:
+    def reworded(self, error: str) -> str:
         """A step's failure, as the ensemble's clients are to read it."""
         return f"in ensemble '{self.name}', {error}"
 

@@ -15,7 +15,7 @@ _FILE: Final = "file:"
 _MIB: Final = 1 << 20
 
 LONGEST_CONFIG: Final = 256 << 10
-"""Characters of a configuration that comes with a wish to load."""
+"""Characters of a configuration that comes with a load request to load."""
 
 
 class LoadFailed(PenstockError):

@@ -13,7 +13,7 @@ from penstock.errors import Code, DeadlineExceeded, PenstockError
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded
 from penstock.gateway.models.control import new_id
 from penstock.protos import cluster_pb2
-from penstock.scheduler.registry.load_requests import Wishes
+from penstock.scheduler.registry.load_requests import LoadRequests
 
 _LOST_S: Final = 5.0
 
@@ -32,17 +32,17 @@ class _Wait:
     """One request that waits.
 
     Attributes:
-        wish: the id of the wish that it waits for; None while it knows of none.
+        load request: the id of the load request that it waits for; None while it knows of none.
         seen: it was seen in the registry.
-        late_s: when a wish that was not seen counts as lost.
+        late_s: when a load request that was not seen counts as lost.
     """
 
-    wish: str | None = None
+    load_request: str | None = None
     seen: bool = False
     late_s: float = 0.0
 
-    def follow(self, wish: str, *, seen: bool) -> None:
-        self.wish, self.seen, self.late_s = wish, seen, monotonic() + _LOST_S
+    def follow(self, load_request: str, *, seen: bool) -> None:
+        self.load_request, self.seen, self.late_s = load_request, seen, monotonic() + _LOST_S
 
 
 class OnDemand:
@@ -52,10 +52,12 @@ class OnDemand:
         waiting: how many requests wait, by model.
     """
 
-    def __init__(self, catalog: Catalog, wishes: Wishes, default_timeout_s: float) -> None:
+    def __init__(
+        self, catalog: Catalog, load_requests: LoadRequests, default_timeout_s: float
+    ) -> None:
         """*default_timeout_s*: for requests without a deadline."""
         self._catalog = catalog
-        self._wishes = wishes
+        self._load_requests = load_requests
         self._default_timeout_s = default_timeout_s
         self._replaced: dict[str, tuple[str, float]] = {}
         self.waiting: Counter[str] = Counter()
@@ -65,7 +67,7 @@ class OnDemand:
         return Deadline.after(self._default_timeout_s)
 
     async def load(self, missing: ModelUnloaded, deadline: Deadline) -> None:
-        """Wait until a version takes requests, or is known never to; wish for it if need be.
+        """Wait until a version takes requests, or is known never to; request a load if need be.
 
         Raises:
             OnDemandFailed: why it cannot be loaded.
@@ -90,46 +92,49 @@ class OnDemand:
 
     async def _look(self, model: str, wait: _Wait) -> None:
         snapshot = self._catalog.snapshot
-        latest, answer = snapshot.wishes.get(model), snapshot.answers.get(model)
+        latest, answer = snapshot.load_requests.get(model), snapshot.load_results.get(model)
         failed = (
             latest is not None
             and answer is not None
-            and answer.wish == latest.id
+            and answer.load_request == latest.id
             and answer.error != ""
         )
-        if wait.wish is None:
+        if wait.load_request is None:
             if latest is None or latest.unload or failed:
-                await self._wish(latest, model, wait)
+                await self._request_load(latest, model, wait)
             else:
                 wait.follow(latest.id, seen=True)
-        elif latest is not None and latest.id == wait.wish:
+        elif latest is not None and latest.id == wait.load_request:
             wait.seen = True
             if failed and answer is not None:
                 raise OnDemandFailed(model, answer.error)
         elif wait.seen and latest is not None and latest.unload:
             raise OnDemandFailed(model, latest.reason or "it was unloaded meanwhile")
         elif wait.seen or monotonic() > wait.late_s:
-            wait.wish = None
+            wait.load_request = None
 
-    async def _wish(self, latest: cluster_pb2.Wish | None, model: str, wait: _Wait) -> None:
-        """Wish for *model*, unless another request has done so already."""
+    async def _request_load(
+        self, latest: cluster_pb2.LoadRequest | None, model: str, wait: _Wait
+    ) -> None:
+        """Load request for *model*, unless another request has done so already."""
         replaced = latest.id if latest is not None else ""
         before, until_s = self._replaced.get(model, (None, 0.0))
         if before == replaced and monotonic() < until_s:
             return
-        # For a while: that wish may get lost, or be forgotten, and then somebody must wish again.
+        # For a while: that load request may get lost, or be forgotten, and then somebody must load
+        # request again.
         self._replaced[model] = replaced, monotonic() + _LOST_S
-        wish = cluster_pb2.Wish(
+        load_request = cluster_pb2.LoadRequest(
             model=model, id=new_id(), time_ms=self._catalog.snapshot.now_ms, reason="asked for"
         )
         if latest is not None and latest.unload and latest.reason:
             # It made room: what came with the load before comes with this one.
-            wish.files.extend(latest.files)
+            load_request.files.extend(latest.files)
             if latest.HasField("config"):
-                wish.config = latest.config
+                load_request.config = latest.config
         try:
-            if await self._wishes.wish_instead(latest, wish):
-                wait.follow(wish.id, seen=False)
+            if await self._load_requests.replace(latest, load_request):
+                wait.follow(load_request.id, seen=False)
         except BaseException:
             # Its client may have given up in the middle.
             self._replaced.pop(model, None)
@@ -137,5 +142,5 @@ class OnDemand:
 
     def _reason(self, model: str) -> str:
         newest = self._catalog.rollout.newest.items()
-        told = [state.reason for id_, state in newest if id_.model == model and state.reason]
-        return "; ".join(told) or "it waits for a scheduler"
+        reasons = [state.reason for id_, state in newest if id_.model == model and state.reason]
+        return "; ".join(reasons) or "it waits for a scheduler"

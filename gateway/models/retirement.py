@@ -1,6 +1,6 @@
-"""Tells the cluster which retiring contents this gateway needs no more.
+"""Tells the cluster which outgoing revisions this gateway needs no more.
 
-A content's workers are stopped when every gateway has left it. A gateway leaves one once it sends
+A revision's workers are stopped when every gateway has left it. A gateway leaves one once it sends
 nothing there any more, and nothing that it sent is unanswered; then it never goes back.
 """
 
@@ -15,7 +15,7 @@ from penstock.gateway.models.catalog import Catalog
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.registry import Registry
-from penstock.scheduler.registry.snapshot import Retiring
+from penstock.scheduler.registry.snapshot import Outgoing
 
 log = structlog.get_logger()
 
@@ -23,7 +23,7 @@ _LOOK_EVERY_S: Final = 0.05
 
 
 class Retirement:
-    """Keeps the contents that this gateway has left in its *record*."""
+    """Keeps the revisions that this gateway has left in its *record*."""
 
     def __init__(
         self, catalog: Catalog, pending: PendingTable, registry: Registry, record: pb.Gateway
@@ -47,10 +47,10 @@ class Retirement:
 
     def look(self) -> bool:
         """Bring the record up to date; returns whether it changed."""
-        retiring = self._catalog.snapshot.retiring
+        outgoing = self._catalog.snapshot.outgoing
         leaving = {one.left for one in self._catalog.rollout.leaving if self._is_quiet(one)}
         left = frozenset(
-            one.left for one in retiring if one.left in leaving or one.left in self._catalog.left
+            one.left for one in outgoing if one.left in leaving or one.left in self._catalog.left
         )
         if left == self._catalog.left:
             return False
@@ -58,8 +58,8 @@ class Retirement:
         self._record.left[:] = sorted(left)
         return True
 
-    def _is_quiet(self, one: Retiring) -> bool:
+    def _is_quiet(self, one: Outgoing) -> bool:
         record = one.record
         return not self._pending.waiting_for(
-            StageRef(record.model, record.version, 0, record.generation)
+            StageRef(record.model, record.version, 0, record.revision_id)
         )

@@ -15,7 +15,7 @@ from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.models.control import Control
 from penstock.gateway.models.on_demand import OnDemand
-from penstock.scheduler.registry.load_requests import Wishes
+from penstock.scheduler.registry.load_requests import LoadRequests
 
 log = structlog.get_logger()
 
@@ -31,13 +31,13 @@ class Usage:
         pending: PendingTable,
         on_demand: OnDemand,
         control: Control,
-        wishes: Wishes,
+        load_requests: LoadRequests,
     ) -> None:
         self._catalog = catalog
         self._pending = pending
         self._on_demand = on_demand
         self._control = control
-        self._wishes = wishes
+        self._load_requests = load_requests
 
     async def run(self) -> None:
         """Tell until cancelled."""
@@ -47,7 +47,7 @@ class Usage:
             if not ago_ms or self._catalog.mode != "on-demand":
                 continue
             try:
-                await self._wishes.use(ago_ms)
+                await self._load_requests.use(ago_ms)
             except PenstockError as error:
                 log.warning("telling what is used failed", error=str(error))
 

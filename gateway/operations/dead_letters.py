@@ -28,15 +28,15 @@ class NoLetter(PenstockError):
 
 
 class ContentReplaced(PenstockError):
-    """The job died in a later stage of a content that is no longer served."""
+    """The job died in a later stage of a revision that is no longer served."""
 
     code = Code.FAILED_PRECONDITION
 
     def __init__(self, letter: Letter) -> None:
         super().__init__(
-            f"job {letter.job} was set aside in stage {letter.ref.stage} of a content of "
+            f"job {letter.job} was set aside in stage {letter.ref.stage} of a revision of "
             f"'{letter.ref.model}' version {letter.ref.version} that has been replaced since, and "
-            "what it carries are that content's tensors; send the request again"
+            "what it carries are that revision's tensors; send the request again"
         )
 
 
@@ -131,7 +131,7 @@ class DeadLetters:
         """Run the letter's job once more, alone, and wait for its reply.
 
         The job is a new one: its first caller has had an error. It runs on the version's present
-        content, which may be the one that does better.
+        revision, which may be the one that does better.
 
         Raises:
             NoLetter, LetterGone, ContentReplaced, RetryNeedsStream: it cannot be retried.
@@ -161,7 +161,7 @@ class DeadLetters:
         if served.decoupled:
             raise RetryNeedsStream(letter)
         present = served.ref
-        if letter.ref.stage > 0 and letter.ref.generation != present.generation:
+        if letter.ref.stage > 0 and letter.ref.revision_id != present.revision_id:
             raise ContentReplaced(letter)
         return present._replace(stage=letter.ref.stage)
 
@@ -178,7 +178,7 @@ def _message(letter: Letter) -> pb.DeadLetter:
         model=letter.ref.model,
         version=letter.ref.version,
         stage=letter.ref.stage,
-        generation=letter.ref.generation,
+        revision_id=letter.ref.revision_id,
         worker=letter.worker.partition(".")[0],
         crashes=letter.crashes,
         accepted_ms=letter.accepted_ms,

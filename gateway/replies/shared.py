@@ -119,7 +119,7 @@ class Sharing:
         return job, SharedJob(self, shared, job)
 
     def join(
-        self, shared: Shared, job: NewJob, ttl_ms: int, told: Callable[[Joined], None]
+        self, shared: Shared, job: NewJob, ttl_ms: int, on_reply: Callable[[Joined], None]
     ) -> None:
         """As `SharedReplies.join`, and note how long a look-up took."""
         began_ns = time.perf_counter_ns()
@@ -131,7 +131,7 @@ class Sharing:
                 self._spent[job.ref] = Spent(hits_ns + took_ns, misses_ns)
             elif isinstance(outcome, Lead):
                 self._spent[job.ref] = Spent(hits_ns, misses_ns + took_ns)
-            told(outcome)
+            on_reply(outcome)
 
         waiter = Waiter(job.id, job.gateway, ttl_ms)
         # The durations of look-ups travel with the next one: a command of their own would be dear.

@@ -255,7 +255,7 @@ class Inference:
         if text == FULL:
             text = f"[request id: {request_id or '<id_unknown>'}] {text}"
         if served.route is not None:
-            text = served.route.told(text)
+            text = served.route.reworded(text)
         if isinstance(error, QueueFull):
             self._pending.counters.count(served.ref, REFUSED_FULL)
             full = QueueFull(text)

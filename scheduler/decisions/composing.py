@@ -1,6 +1,6 @@
 """Composing: which ensembles can answer, from the states of the models that they are made of.
 
-An ensemble has no workers; it is ready when each step finds a content of its model that is. As for
+An ensemble has no workers; it is ready when each step finds a revision of its model that is. As for
 other models, why it is not is told in words.
 """
 
@@ -17,7 +17,7 @@ from penstock.scheduler.registry.snapshot import Snapshot, VersionId
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class Revision:
     """What requests to a version go to now, if to any, and what may be expected of it."""
 
     state: VersionState
@@ -25,15 +25,15 @@ class Content:
 
 
 class Composer:
-    """Derives ensembles' states from *contents*, those of all other models."""
+    """Derives ensembles' states from *revisions*, those of all other models."""
 
-    def __init__(self, snapshot: Snapshot, contents: Mapping[VersionId, Content]) -> None:
+    def __init__(self, snapshot: Snapshot, revisions: Mapping[VersionId, Revision]) -> None:
         self._snapshot = snapshot
-        self._contents = dict(contents)
+        self._revisions = dict(revisions)
         self._above: list[str] = []
 
     def state_of(self, version: pb.ModelVersion) -> VersionState:
-        """The state of one content of an ensemble."""
+        """The state of one revision of an ensemble."""
         if version.model in self._above:
             circle = " -> ".join([*self._above, version.model])
             return _unavailable(f"circular dependency between ensembles: {circle}")
@@ -45,22 +45,22 @@ class Composer:
 
     def _state_of(self, version: pb.ModelVersion) -> VersionState:
         config = config_pb.ModelConfig.FromString(version.config)
-        found: dict[tuple[str, int], Content] = {}
+        found: dict[tuple[str, int], Revision] = {}
         for step in config.ensemble_scheduling.step:
             wanted = (step.model_name, max(0, step.model_version))
             if wanted not in found:
-                found[wanted] = self._content(version.model, *wanted)
-        states = {wanted: content.state for wanted, content in found.items()}
+                found[wanted] = self._revision(version.model, *wanted)
+        states = {wanted: revision.state for wanted, revision in found.items()}
         bad = {wanted: one for wanted, one in states.items() if one.state == "UNAVAILABLE"}
         if bad:
             crowded = all(one.crowded for one in bad.values())
-            return replace(_unavailable(_told(bad)), crowded=crowded)
+            return replace(_unavailable(_reasons_of(bad)), crowded=crowded)
         if not all(one.accepting for one in states.values()):
-            return replace(_unavailable(_told(states)), state="LOADING")
+            return replace(_unavailable(_reasons_of(states)), state="LOADING")
 
         def component(model: str, number: int) -> Component:
-            content = found[model, number]
-            return _component(content)
+            revision = found[model, number]
+            return _component(revision)
 
         try:
             deployment = compose(version, component)
@@ -69,62 +69,63 @@ class Composer:
         if all(one.state == "READY" for one in states.values()):
             whole = all(one.complete for one in states.values())
             return VersionState("READY", "", accepting=True, deployment=deployment, complete=whole)
-        return VersionState("LOADING", _told(states), accepting=True, deployment=deployment)
+        return VersionState("LOADING", _reasons_of(states), accepting=True, deployment=deployment)
 
-    def _content(self, ensemble: str, model: str, number: int) -> Content:
+    def _revision(self, ensemble: str, model: str, number: int) -> Revision:
         """What a step gets: the highest version that takes requests, if none is named."""
         ids = sorted(self._ids(model, number), reverse=True)
         known = [self._of(id_) for id_ in ids]
-        taking = [content for content in known if content.state.accepting]
-        coming = [content for content in known if content.state.state == "LOADING"]
+        taking = [revision for revision in known if revision.state.accepting]
+        coming = [revision for revision in known if revision.state.state == "LOADING"]
         if taking or coming:
             return (taking or coming)[0]
         if model in self._coming():
             waiting = VersionState("LOADING", "it is about to be loaded", False, None)
-            return Content(waiting, None)
+            return Revision(waiting, None)
         if known:
             return known[0]
-        answer = self._snapshot.answers.get(model)
+        answer = self._snapshot.load_results.get(model)
         why = f": {answer.error}" if answer is not None and answer.error else ""
         named = f"{model} version {number}" if number else model
         reason = f"ensemble {ensemble} contains models that are not available: {named}{why}"
-        return Content(_unavailable(reason), None)
+        return Revision(_unavailable(reason), None)
 
     def _ids(self, model: str, number: int) -> Iterator[VersionId]:
-        there = self._contents.keys() | self._snapshot.versions.keys()
+        there = self._revisions.keys() | self._snapshot.versions.keys()
         return (id_ for id_ in there if id_.model == model and number in (0, id_.version))
 
-    def _of(self, id_: VersionId) -> Content:
-        if id_ not in self._contents:
+    def _of(self, id_: VersionId) -> Revision:
+        if id_ not in self._revisions:
             record = self._snapshot.versions[id_]
-            self._contents[id_] = Content(self.state_of(record), record)
-        return self._contents[id_]
+            self._revisions[id_] = Revision(self.state_of(record), record)
+        return self._revisions[id_]
 
     def _coming(self) -> set[str]:
-        """Models that are wished for, where no scheduler has looked yet."""
-        answers = self._snapshot.answers
+        """Models that are requested, where no scheduler has looked yet."""
+        answers = self._snapshot.load_results
         return {
             model
-            for model, wish in self._snapshot.wishes.items()
-            if not wish.unload and (model not in answers or answers[model].wish != wish.id)
+            for model, load_request in self._snapshot.load_requests.items()
+            if not load_request.unload
+            and (model not in answers or answers[model].load_request != load_request.id)
         }
 
 
-def _component(content: Content) -> Component:
-    record, deployment = content.record, content.state.deployment
+def _component(revision: Revision) -> Component:
+    record, deployment = revision.record, revision.state.deployment
     if record is None or deployment is None:
         raise InvalidConfiguration("a step's model is not known yet")
-    return Component(StageRef(record.model, record.version, 0, record.generation), deployment)
+    return Component(StageRef(record.model, record.version, 0, record.revision_id), deployment)
 
 
 def _unavailable(reason: str) -> VersionState:
     return VersionState("UNAVAILABLE", reason, accepting=False, deployment=None)
 
 
-def _told(states: Mapping[tuple[str, int], VersionState]) -> str:
-    told = [
+def _reasons_of(states: Mapping[tuple[str, int], VersionState]) -> str:
+    reasons = [
         one.reason if one.reason.startswith("ensemble ") else f"model '{model}': {one.reason}"
         for (model, _), one in states.items()
         if one.reason
     ]
-    return "; ".join(told)
+    return "; ".join(reasons)

@@ -48,7 +48,7 @@ def evictions(snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> list[Evic
 def _evictions(snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> list[Eviction]:
     refused = _refused(snapshot, plan)
     given_up: list[Eviction] = []
-    for model in sorted(refused, key=lambda model: _wished_ms(model, snapshot)):
+    for model in sorted(refused, key=lambda model: _requested_ms(model, snapshot)):
         if model not in kept and not _is_awaited(model, snapshot):
             given_up.append(Eviction(model, f"nobody waits for it any more: {refused[model]}"))
             continue
@@ -57,7 +57,7 @@ def _evictions(snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> list[Evi
         if victims is None and model not in kept and not room.fits_without(room.others(kept)):
             given_up.append(Eviction(model, refused[model]))
         elif victims:
-            return given_up + [_told(victim, model, snapshot) for victim in victims]
+            return given_up + [_eviction_of(victim, model, snapshot) for victim in victims]
     return given_up
 
 
@@ -76,7 +76,7 @@ class _Room:
             [record for id_, record in snapshot.versions.items() if id_.model in there],
             snapshot.live_nodes(),
             [placement for placement in snapshot.placements if placement.model in there],
-            [one.record for one in snapshot.retiring if one.record.model in there],
+            [one.record for one in snapshot.outgoing if one.record.model in there],
         )
         return not any(ref.model == self.model for ref in plan.refusals)
 
@@ -104,7 +104,7 @@ class _Room:
 
 def _loaded(snapshot: Snapshot) -> set[str]:
     """The models that are there and are to stay."""
-    going = {model for model, wish in snapshot.wishes.items() if wish.unload}
+    going = {model for model, load_request in snapshot.load_requests.items() if load_request.unload}
     return {id_.model for id_ in snapshot.versions} - going
 
 
@@ -120,29 +120,29 @@ def _is_awaited(model: str, snapshot: Snapshot) -> bool:
 
 
 def _last_ms(model: str, snapshot: Snapshot) -> float:
-    """When it was last used, or wished for, or an ensemble that needs it."""
+    """When it was last used, or requested, or an ensemble that needs it."""
     names = (model, *users(snapshot.versions.values()).get(model, ()))
-    return max(max(snapshot.used_ms.get(n, 0.0), _wished_ms(n, snapshot)) for n in names)
+    return max(max(snapshot.used_ms.get(n, 0.0), _requested_ms(n, snapshot)) for n in names)
 
 
-def _wished_ms(model: str, snapshot: Snapshot) -> float:
-    wish = snapshot.wishes.get(model)
-    return float(wish.time_ms) if wish is not None else 0.0
+def _requested_ms(model: str, snapshot: Snapshot) -> float:
+    load_request = snapshot.load_requests.get(model)
+    return float(load_request.time_ms) if load_request is not None else 0.0
 
 
-def _told(victim: str, model: str, snapshot: Snapshot) -> Eviction:
+def _eviction_of(victim: str, model: str, snapshot: Snapshot) -> Eviction:
     idle_s = (snapshot.now_ms - _last_ms(victim, snapshot)) / 1000
     since = f"for {idle_s:.0f} s" if victim in snapshot.used_ms else "since it was loaded"
     return Eviction(victim, f"unloaded to make room for '{model}': nobody had used it {since}")
 
 
 def _refused(snapshot: Snapshot, plan: Plan) -> dict[str, str]:
-    """Why a published content has no room, by model."""
+    """Why a published revision has no room, by model."""
     published = {
-        (record.model, record.version, record.generation) for record in snapshot.versions.values()
+        (record.model, record.version, record.revision_id) for record in snapshot.versions.values()
     }
     return {
         ref.model: why
         for ref, why in plan.refusals.items()
-        if (ref.model, ref.version, ref.generation) in published and ref.model in _loaded(snapshot)
+        if (ref.model, ref.version, ref.revision_id) in published and ref.model in _loaded(snapshot)
     }

@@ -4,7 +4,7 @@ Three rules, in this order. What is right stays where it is. A version gets a fi
 each of its stages, or none at all. Further replicas go where their stage has fewest workers, then
 where there is most room.
 
-A version may have two contents for a while: the published one, and one that retires. The new one's
+A version may have two revisions for a while: the published one, and one that retires. The new one's
 first workers come before further replicas of the old.
 """
 
@@ -85,7 +85,7 @@ class _Want:
     @property
     def id(self) -> str:
         place = f"{self.stage.model}/{self.stage.version}/{self.stage.stage}.{self.replica}"
-        return place + suffix(self.stage.generation)
+        return place + suffix(self.stage.revision_id)
 
     @property
     def yields(self) -> bool:
@@ -107,7 +107,7 @@ class _Want:
             node=place.node,
             device=place.device,
             fingerprint=self.fingerprint,
-            generation=self.stage.generation,
+            revision_id=self.stage.revision_id,
         )
 
 
@@ -121,7 +121,7 @@ def place(
     versions: Iterable[pb.ModelVersion],
     nodes: Iterable[pb.Node],
     current: Iterable[pb.Placement],
-    retiring: Iterable[pb.ModelVersion] = (),
+    outgoing: Iterable[pb.ModelVersion] = (),
 ) -> Plan:
     """Decide where every wanted worker runs.
 
@@ -129,10 +129,10 @@ def place(
         versions: as published; those with an error want nothing.
         nodes: those that live. Draining ones get nothing, and lose what they have.
         current: what was decided before; kept where it is still right.
-        retiring: contents that are served until others take over, or until nobody waits for them.
+        outgoing: revisions that are served until others take over, or until nobody waits for them.
     """
     wants = [w for v in versions for w in _wants(v, retires=False)]
-    wants += [w for v in retiring for w in _wants(v, retires=True)]
+    wants += [w for v in outgoing for w in _wants(v, retires=True)]
     wants.sort(key=lambda w: (w.stage, w.replica))
     ledger = _Ledger(nodes)
     before = {placement_id(p): p for p in current}
@@ -221,7 +221,7 @@ def _wants(version: pb.ModelVersion, *, retires: bool) -> Iterator[_Want]:
         needs = {kind: worker_bytes(stage, kind) for kind in kinds}
         for replica in range(max(1, version.replicas)):
             yield _Want(
-                StageRef(version.model, version.version, stage.index, version.generation),
+                StageRef(version.model, version.version, stage.index, version.revision_id),
                 replica,
                 stage.fingerprint,
                 retires,
@@ -233,7 +233,7 @@ def _wants(version: pb.ModelVersion, *, retires: bool) -> Iterator[_Want]:
 
 
 def _groups(wants: Iterable[_Want]) -> list[list[_Want]]:
-    """By content of a version; the wants of one in the order of its stages."""
+    """By revision of a version; the wants of one in the order of its stages."""
     groups: dict[StageRef, list[_Want]] = {}
     for want in wants:
         groups.setdefault(want.stage._replace(stage=0), []).append(want)

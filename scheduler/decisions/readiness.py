@@ -1,8 +1,8 @@
-"""Readiness: which contents can answer, derived from what is published and who lives.
+"""Readiness: which revisions can answer, derived from what is published and who lives.
 
-A content of a version is ready when it can be completed and each of its stages has a live worker
+A revision of a version is ready when it can be completed and each of its stages has a live worker
 that holds it. Why one is not is told in words, since RepositoryIndex and `penstock status` show
-nothing else. Which content of a version requests go to is decided in `rollout`.
+nothing else. Which revision of a version requests go to is decided in `rollout`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ State = Literal["READY", "LOADING", "UNLOADING", "UNAVAILABLE"]
 
 @dataclass(frozen=True, slots=True)
 class VersionState:
-    """What can be expected of a version now, or of one content of it.
+    """What can be expected of a version now, or of one revision of it.
 
     Attributes:
         reason: why it is not ready; empty when it is.
@@ -52,7 +52,7 @@ class _StageState:
 
 
 class View:
-    """A snapshot, arranged for questions about contents."""
+    """A snapshot, arranged for questions about revisions."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -66,7 +66,7 @@ class View:
         self._plan: Plan | None = None
 
     def state_of(self, version: pb.ModelVersion) -> VersionState:
-        """The state of one content of a version."""
+        """The state of one revision of a version."""
         if version.error:
             return VersionState("UNAVAILABLE", version.error, accepting=False, deployment=None)
         try:
@@ -79,14 +79,14 @@ class View:
         hopeless = [stage for stage in stages if not stage.hope]
         waiting = [stage for stage in stages if not stage.ready]
         if hopeless:
-            reason = _told(version, stages, hopeless)
+            reason = _reason_of(version, stages, hopeless)
             crowded = all(stage.crowded for stage in hopeless)
             return VersionState(
                 "UNAVAILABLE", reason, accepting=False, deployment=deployment, crowded=crowded
             )
         known = deployment is not None
         if waiting or not known:
-            reason = _told(version, stages, waiting) or "its shards are not known yet"
+            reason = _reason_of(version, stages, waiting) or "its shards are not known yet"
             return VersionState("LOADING", reason, accepting=known, deployment=deployment)
         whole = all(stage.complete for stage in stages)
         return VersionState("READY", "", accepting=True, deployment=deployment, complete=whole)
@@ -159,7 +159,7 @@ def plan_for(snapshot: Snapshot) -> Plan:
         list(snapshot.versions.values()),
         snapshot.live_nodes(),
         snapshot.placements,
-        [one.record for one in snapshot.retiring],
+        [one.record for one in snapshot.outgoing],
     )
 
 
@@ -168,7 +168,7 @@ def _key(placed: pb.Placement | pb.Worker) -> tuple[StageRef, str]:
 
 
 def _key_of(version: pb.ModelVersion, stage: pb.Stage) -> tuple[StageRef, str]:
-    ref = StageRef(version.model, version.version, stage.index, version.generation)
+    ref = StageRef(version.model, version.version, stage.index, version.revision_id)
     return ref, stage.fingerprint
 
 
@@ -194,7 +194,7 @@ def _coming_reason(coming: Sequence[pb.Worker], unseen: Iterable[pb.Placement]) 
     return "".join(f"worker {worker_id(p)} is starting" for p in list(unseen)[:1])
 
 
-def _told(
+def _reason_of(
     version: pb.ModelVersion, stages: Sequence[_StageState], wanted: Sequence[_StageState]
 ) -> str:
     if len(version.stages) == 1:

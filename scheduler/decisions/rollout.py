@@ -1,7 +1,7 @@
-"""Rollout: which content of a version requests go to, and which is done for. Pure.
+"""Rollout: which revision of a version requests go to, and which is done for. Pure.
 
-A version's content changes while requests are under way: its artifact or its configuration was
-replaced, another version takes its place, or it is unloaded. The old content retires: its workers
+A version's revision changes while requests are under way: its artifact or its configuration was
+replaced, another version takes its place, or it is unloaded. The old revision retires: its workers
 stay, and requests go to it until all that was published in its place is ready. Then each gateway
 leaves it, once nothing that it sent there is unanswered; and when all have left, it is forgotten
 and its workers are stopped. What cannot become ready never takes over.
@@ -14,9 +14,9 @@ from typing import Final
 from penstock.models.completion import completed
 from penstock.models.config.ensembles import is_ensemble
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.decisions.composing import Composer, Content
+from penstock.scheduler.decisions.composing import Composer, Revision
 from penstock.scheduler.decisions.readiness import State, VersionState, View
-from penstock.scheduler.registry.snapshot import Retiring, Snapshot, VersionId
+from penstock.scheduler.registry.snapshot import Outgoing, Snapshot, VersionId
 
 UNLOADED: Final = "unloaded"
 """The reason of a version that was unloaded because somebody asked for it, as Triton words it."""
@@ -25,11 +25,11 @@ _NONE: Final[Mapping[VersionId, VersionState]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Routing:
     """A version as requests meet it.
 
     Attributes:
-        record: the content that requests go to; None when all of its workers are to stop.
+        record: the revision that requests go to; None when all of its workers are to stop.
     """
 
     state: VersionState
@@ -41,32 +41,32 @@ class Rollout:
     """The decision.
 
     Attributes:
-        standings: of all versions that are published, retire, or were unloaded; in order.
+        routings: of all versions that are published, retire, or were unloaded; in order.
         newest: the state of what is published, whether or not requests go to it yet.
-        leaving: contents to which nothing may be sent any more.
+        leaving: revisions to which nothing may be sent any more.
     """
 
-    standings: Mapping[VersionId, Standing]
+    routings: Mapping[VersionId, Routing]
     newest: Mapping[VersionId, VersionState]
-    leaving: tuple[Retiring, ...]
+    leaving: tuple[Outgoing, ...]
 
 
 def rollout(snapshot: Snapshot, left: frozenset[str] = frozenset()) -> Rollout:
     """Decide what requests go to.
 
     Args:
-        left: contents that this process has left, by `Retiring.left`: it does not go back.
+        left: revisions that this process has left, by `Outgoing.left`: it does not go back.
     """
-    standings = _going(snapshot)
+    routings = _going(snapshot)
     plain = _decide(snapshot, left, View(snapshot).state_of, ensembles=False)
-    contents = {id_: Content(one.state, one.record) for id_, one in plain.standings.items()}
-    composer = Composer(snapshot, contents)
+    revisions = {id_: Revision(one.state, one.record) for id_, one in plain.routings.items()}
+    composer = Composer(snapshot, revisions)
     composed = _decide(snapshot, left, composer.state_of, ensembles=True, others=plain.newest)
-    standings |= plain.standings
-    standings |= composed.standings
+    routings |= plain.routings
+    routings |= composed.routings
     completed.turn()
     return Rollout(
-        standings=dict(sorted(standings.items())),
+        routings=dict(sorted(routings.items())),
         newest={**plain.newest, **composed.newest},
         leaving=(*plain.leaving, *composed.leaving),
     )
@@ -83,44 +83,44 @@ def _decide(
     """The decision for ensembles, or for all other models.
 
     Args:
-        others: the states of what is published of the other kind: a content that is broken counts
+        others: the states of what is published of the other kind: a revision that is broken counts
             as no ensemble.
     """
     published = {
         id_: record for id_, record in snapshot.versions.items() if is_ensemble(record) == ensembles
     }
-    retiring = [one for one in snapshot.retiring if is_ensemble(one.record) == ensembles]
+    outgoing = [one for one in snapshot.outgoing if is_ensemble(one.record) == ensembles]
     newest = {id_: state_of(record) for id_, record in published.items()}
     known = {**others, **newest}
     serving = _best(
         (one, state)
-        for one in retiring
+        for one in outgoing
         if one.left not in left and _is_needed(one, known, snapshot)
         if (state := state_of(one.record)).accepting
     )
-    standings = {id_: Standing(newest[id_], record) for id_, record in published.items()}
+    routings = {id_: Routing(newest[id_], record) for id_, record in published.items()}
     for id_, (one, state) in serving.items():
-        standings[id_] = Standing(_told(state, known.get(id_)), one.record)
+        routings[id_] = Routing(_with_newer(state, known.get(id_)), one.record)
     kept = {one.left for one, _ in serving.values()}
     return Rollout(
-        standings=standings,
+        routings=routings,
         newest=newest,
-        leaving=tuple(one for one in retiring if one.left not in kept),
+        leaving=tuple(one for one in outgoing if one.left not in kept),
     )
 
 
-def retired(snapshot: Snapshot) -> list[Retiring]:
-    """The contents whose workers may stop: no gateway sends to them, or waits for them."""
-    if not snapshot.retiring:
+def retired(snapshot: Snapshot) -> list[Outgoing]:
+    """The revisions whose workers may stop: no gateway sends to them, or waits for them."""
+    if not snapshot.outgoing:
         return []
     gateways = snapshot.live_gateways()
     if not gateways:
         return list(rollout(snapshot).leaving)
     left = set.intersection(*(set(gateway.left) for gateway in gateways))
-    return [one for one in snapshot.retiring if one.left in left]
+    return [one for one in snapshot.outgoing if one.left in left]
 
 
-def _is_needed(one: Retiring, newest: Mapping[VersionId, VersionState], snapshot: Snapshot) -> bool:
+def _is_needed(one: Outgoing, newest: Mapping[VersionId, VersionState], snapshot: Snapshot) -> bool:
     """Whether something was published in its place that is not ready yet."""
     if one.id in newest and newest[one.id].state == "READY":
         return False
@@ -132,33 +132,37 @@ def _is_needed(one: Retiring, newest: Mapping[VersionId, VersionState], snapshot
 
 
 def _best(
-    old: Iterable[tuple[Retiring, VersionState]],
-) -> dict[VersionId, tuple[Retiring, VersionState]]:
-    """One content for each version: the latest that is ready, or else that comes back."""
+    old: Iterable[tuple[Outgoing, VersionState]],
+) -> dict[VersionId, tuple[Outgoing, VersionState]]:
+    """One revision for each version: the latest that is ready, or else that comes back."""
     ranked = sorted(old, key=lambda o: (o[1].state == "READY", o[0].since_ms, o[0].field))
     return {one.id: (one, state) for one, state in ranked}
 
 
-def _told(state: VersionState, newer: VersionState | None) -> VersionState:
+def _with_newer(state: VersionState, newer: VersionState | None) -> VersionState:
     if newer is None or state.reason:
         return state
     doing = "is being loaded" if newer.state == "LOADING" else "cannot be served"
-    return replace(state, reason=f"its newer content {doing}: {newer.reason}")
+    return replace(state, reason=f"its newer revision {doing}: {newer.reason}")
 
 
-def _going(snapshot: Snapshot) -> dict[VersionId, Standing]:
+def _going(snapshot: Snapshot) -> dict[VersionId, Routing]:
     """Versions of which nothing but some workers, or the memory, is left."""
-    found: dict[VersionId, Standing] = {}
-    for model, answer in snapshot.answers.items():
-        wish = snapshot.wishes.get(model)
-        if wish is not None and wish.unload and wish.id == answer.wish:
+    found: dict[VersionId, Routing] = {}
+    for model, answer in snapshot.load_results.items():
+        load_request = snapshot.load_requests.get(model)
+        if (
+            load_request is not None
+            and load_request.unload
+            and load_request.id == answer.load_request
+        ):
             for version in answer.unloaded:
-                state = _gone("UNAVAILABLE", wish.reason or UNLOADED)
-                found[VersionId(model, version)] = Standing(state, None)
-    ids = {one.id for one in snapshot.retiring}
+                state = _gone("UNAVAILABLE", load_request.reason or UNLOADED)
+                found[VersionId(model, version)] = Routing(state, None)
+    ids = {one.id for one in snapshot.outgoing}
     ids |= {VersionId(w.model, w.version) for w in snapshot.live_workers()}
     going = _gone("UNLOADING", "requests in work are answered first")
-    return found | dict.fromkeys(ids, Standing(going, None))
+    return found | dict.fromkeys(ids, Routing(going, None))
 
 
 def _gone(state: State, reason: str) -> VersionState:

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 _NOTE_DIRECT = scripts.load("note_direct")
 
-TELL_AFTER_S: Final = 0.02
+SEND_AFTER_S: Final = 0.02
 """How much later the store hears of jobs that have ended, unless somebody asks."""
 
 
@@ -53,7 +53,7 @@ class DirectCounters:
         self._link = queue.link_of(ref.model)
         self._prefix = keys.prefix
         self._of = worker, f"{ref.model}:{ref.version}"
-        self._told = 0
+        self._sent = 0
         self._answered = 0
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -67,9 +67,9 @@ class DirectCounters:
         """
         self._uncounted.append((rows, timing, jobs))
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TELL_AFTER_S, self.tell)
+            self._timer = asyncio.get_running_loop().call_later(SEND_AFTER_S, self.send)
 
-    def tell(self, then: Callable[[], None] | None = None) -> None:
+    def send(self, then: Callable[[], None] | None = None) -> None:
         """Tell the store what was counted; it is on its way when this returns.
 
         What cannot be told for some seconds is not counted.
@@ -81,17 +81,17 @@ class DirectCounters:
             self._send(self._timer)
         if then is None:
             return
-        if self._answered == self._told:
+        if self._answered == self._sent:
             then()
         else:
-            self._waiting.append((self._told, then))
+            self._waiting.append((self._sent, then))
 
     def _send(self, timer: asyncio.TimerHandle) -> None:
         timer.cancel()
         self._timer = None
-        self._told += 1
+        self._sent += 1
         batches, self._uncounted = self._uncounted, []
-        words: list[Argument] = [*self._of, self._told, *_totals(batches)]
+        words: list[Argument] = [*self._of, self._sent, *_totals(batches)]
         self._link.start(_NOTE_DIRECT, self._prefix, words, self._hear)
         self._link.flush()
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from penstock.errors import Code, InvalidRequest, OutOfMemory, PenstockError, QueueFull
 from penstock.scheduler.jobs.enqueue_batches import BatchKey, Entry
-from penstock.scheduler.jobs.payloads import first_words
+from penstock.scheduler.jobs.payloads import payload_args
 from penstock.scheduler.jobs.types import NewJob, Turn
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
@@ -62,7 +62,7 @@ def enqueue(link: Link, keys: PartitionKeys, batch: BatchKey, entries: Sequence[
     for job, _ in entries:
         words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)
         # A sequence's is never set beside twice: the state may be behind it already.
-        words += (b"", 0) if batch.letter else first_words(link, keys.jobs, job, once=bool(turns))
+        words += (b"", 0) if batch.letter else payload_args(link, keys.jobs, job, once=bool(turns))
         if job.turn is not None:
             words += (job.turn.sequence, job.turn.flag)
     link.start(_ENQUEUE, keys.prefix, words, told)

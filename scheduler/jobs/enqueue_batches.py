@@ -1,4 +1,4 @@
-"""Gathering: jobs for one queue travel together, since a call costs more than a job.
+"""EnqueueBatcher: jobs for one queue travel together, since a call costs more than a job.
 
 Whoever is alone leaves at once, a few at the end of the event-loop turn. Where many requests are
 in flight, a batch waits until it holds a share of them, or for some milliseconds: then calls grow
@@ -74,7 +74,7 @@ class _Batch:
     leaving: asyncio.Handle | None = None
 
 
-class Gathering:
+class EnqueueBatcher:
     """Jobs on their way into the queue."""
 
     def __init__(self, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Steps: jobs of ensembles on their way from one model's queue to another's.
+"""Handoff: jobs of ensembles on their way from one model's queue to another's.
 
 What ends a step, counts it for its model, and queues the job for the next one, is one script where
 both queues are in one partition. Else it takes three: one ends the step and sets the job down as
@@ -18,8 +18,8 @@ from penstock.scheduler.jobs.payloads import (
     ADVANCED_TTL_MS,
     BESIDE,
     LARGE_BYTES,
-    next_words,
-    set_beside,
+    activation_args,
+    set_payload_key,
 )
 from penstock.scheduler.jobs.types import Held, Move, Timing
 from penstock.scheduler.store import scripts
@@ -34,9 +34,9 @@ _MOST_CARRIED: Final = 32
 _ARRIVING_S: Final = 1.0
 
 MOVE: Final = scripts.load("move")
-_OUTBOX = scripts.load("outbox")
-_ARRIVE = scripts.load("arrive")
-_FORGET = scripts.load("forget")
+_PENDING_HANDOFFS = scripts.load("pending_handoffs")
+_RECEIVE = scripts.load("receive")
+_DROP = scripts.load("drop")
 
 
 class Destination(NamedTuple):
@@ -61,7 +61,7 @@ class Step:
     timing: Timing
 
 
-class Steps:
+class Handoff:
     """Moves jobs between the queues of models."""
 
     def __init__(self, links: Links, partitions: int) -> None:
@@ -87,7 +87,7 @@ class Steps:
         words.append(int(away))
         for move in moves:
             words += (move.job, move.rows, move.priority, move.begin_within_ms)
-            words += next_words(link, keys.jobs, move.job, move.payload, token)
+            words += activation_args(link, keys.jobs, move.job, move.payload, token)
         answer = link.call(MOVE, keys.prefix, words)
         if own:
             link.flush()
@@ -96,9 +96,9 @@ class Steps:
     async def carry_stranded(self, partition: int, *, older_ms: int = STRANDED_MS) -> int:
         """Carry on the jobs of a partition that move, and that nobody carries; returns how many."""
         keys = partition_keys(partition)
-        parcels = await self._outbox(keys, (), older_ms)
-        await self._deliver(keys, parcels, {})
-        return len(parcels)
+        handoffs = await self._pending_handoffs(keys, (), older_ms)
+        await self._deliver(keys, handoffs, {})
+        return len(handoffs)
 
     async def _carried(
         self, answer: Awaitable[list[int]], keys: PartitionKeys, moves: Sequence[Move]
@@ -110,52 +110,52 @@ class Steps:
             if one is Held.FINE
         }
         if payloads:
-            await self._deliver(keys, await self._outbox(keys, payloads, 0), payloads)
+            await self._deliver(keys, await self._pending_handoffs(keys, payloads, 0), payloads)
         return held
 
-    async def _outbox(
+    async def _pending_handoffs(
         self, keys: PartitionKeys, ids: "Sequence[str] | dict[str, bytes]", older_ms: int
     ) -> list[list[Any]]:
         answer = await self._links.to(keys.tag).call(
-            _OUTBOX, keys.prefix, (_MOST_CARRIED, older_ms, *ids)
+            _PENDING_HANDOFFS, keys.prefix, (_MOST_CARRIED, older_ms, *ids)
         )
         return list(answer)
 
     async def _deliver(
-        self, keys: PartitionKeys, parcels: Sequence[list[Any]], payloads: dict[str, bytes]
+        self, keys: PartitionKeys, handoffs: Sequence[list[Any]], payloads: dict[str, bytes]
     ) -> None:
         """Queue jobs where they are to go, and forget them here.
 
         Raises:
             StoreUnavailable: some could not be; the others were all the same.
         """
-        arrivals = (self._arrive_soon(keys, one, payloads) for one in parcels)
+        arrivals = (self._receive_soon(keys, one, payloads) for one in handoffs)
         arrived = await asyncio.gather(*arrivals, return_exceptions=True)
         words: list[Argument] = []
-        for parcel, here in zip(parcels, arrived, strict=True):
+        for handoff, here in zip(handoffs, arrived, strict=True):
             if here is True:
-                words += (parcel[0], parcel[1])
+                words += (handoff[0], handoff[1])
         if words:
-            await self._links.to(keys.tag).call(_FORGET, keys.prefix, words)
+            await self._links.to(keys.tag).call(_DROP, keys.prefix, words)
         for failure in arrived:
             if isinstance(failure, BaseException):
                 raise failure
 
-    async def _arrive_soon(
-        self, home: PartitionKeys, parcel: list[Any], payloads: dict[str, bytes]
+    async def _receive_soon(
+        self, home: PartitionKeys, handoff: list[Any], payloads: dict[str, bytes]
     ) -> bool:
-        """As `_arrive`; False, too, where the other server is silent: none waits for it."""
+        """As `_receive`; False, too, where the other server is silent: none waits for it."""
         try:
             async with asyncio.timeout(_ARRIVING_S):
-                return await self._arrive(home, parcel, payloads)
+                return await self._receive(home, handoff, payloads)
         except TimeoutError:
             return False
 
-    async def _arrive(
-        self, home: PartitionKeys, parcel: list[Any], payloads: dict[str, bytes]
+    async def _receive(
+        self, home: PartitionKeys, handoff: list[Any], payloads: dict[str, bytes]
     ) -> bool:
         """Queue one job; False when its payload was lost on the way, or is."""
-        id_, hops, queue, where = (parcel[at].decode() for at in (0, 1, 2, 10))
+        id_, hops, queue, where = (handoff[at].decode() for at in (0, 1, 2, 10))
         keys = self._keys_of(StageRef.of_queue(queue).model)
         link = self._links.to(keys.tag)
         payload = payloads.get(id_)
@@ -164,11 +164,11 @@ class Steps:
         if payload is None:
             # Redis lost it alone; its gateway asks, and queues the request anew.
             return True
-        words = [*parcel[:10], "", *parcel[11:], payload]
+        words = [*handoff[:10], "", *handoff[11:], payload]
         if len(payload) >= LARGE_BYTES:
             words[10], words[-1] = f"{BESIDE}:{hops}", b""
-            set_beside(link, f"{keys.jobs}{id_}{words[10]}", payload, ADVANCED_TTL_MS)
-        return bool(await link.call(_ARRIVE, keys.prefix, words))
+            set_payload_key(link, f"{keys.jobs}{id_}{words[10]}", payload, ADVANCED_TTL_MS)
+        return bool(await link.call(_RECEIVE, keys.prefix, words))
 
     async def _payload(self, keys: PartitionKeys, id_: str, where: str) -> bytes | None:
         link, job = self._links.to(keys.tag), keys.jobs + id_

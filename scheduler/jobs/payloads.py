@@ -32,24 +32,24 @@ ADVANCED_TTL_MS: Final = 3_600_000
 _GRACE_MS: Final = 60_000
 
 
-def first_words(link: Link, jobs: str, job: NewJob, *, once: bool = False) -> tuple[bytes, int]:
+def payload_args(link: Link, jobs: str, job: NewJob, *, once: bool = False) -> tuple[bytes, int]:
     """What a script takes of a new job's payload: itself and 0, or nothing and its size.
 
     A handle comes with the size of what it stands for, negative: there is nothing beside the job.
 
     Args:
         jobs: the family of jobs' keys.
-        once: as for `set_beside`, where it goes that way.
+        once: as for `set_payload_key`, where it goes that way.
     """
     if job.lent_bytes:
         return job.payload, -job.lent_bytes
     if len(job.payload) < LARGE_BYTES:
         return job.payload, 0
-    set_beside(link, jobs + job.id + BESIDE, job.payload, job.ttl_ms, once=once)
+    set_payload_key(link, jobs + job.id + BESIDE, job.payload, job.ttl_ms, once=once)
     return b"", len(job.payload)
 
 
-def next_words(
+def activation_args(
     link: Link, jobs: str, job: str, payload: bytes, token: str
 ) -> tuple[bytes, int, str]:
     """The same of the payload that *job* moves on with, and where it is after the job's key."""
@@ -57,11 +57,13 @@ def next_words(
         return payload, 0, ""
     # Another name than the last one's: an owner that lost the job must not change it.
     where = f"{BESIDE}:{token}"
-    set_beside(link, jobs + job + where, payload, ADVANCED_TTL_MS)
+    set_payload_key(link, jobs + job + where, payload, ADVANCED_TTL_MS)
     return b"", len(payload), where
 
 
-def set_beside(link: Link, key: str, payload: bytes, ttl_ms: int, *, once: bool = False) -> None:
+def set_payload_key(
+    link: Link, key: str, payload: bytes, ttl_ms: int, *, once: bool = False
+) -> None:
     """Set a payload; it is there, or was refused, before the script that follows runs.
 
     Args:

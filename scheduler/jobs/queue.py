@@ -17,13 +17,13 @@ from penstock.scheduler.jobs.enqueue import enqueue
 from penstock.scheduler.jobs.enqueue_batches import (
     Answered,
     BatchKey,
+    EnqueueBatcher,
     Entry,
-    Gathering,
     put_apart,
 )
-from penstock.scheduler.jobs.handoff import MOVE, Steps, held_of
+from penstock.scheduler.jobs.handoff import MOVE, Handoff, held_of
 from penstock.scheduler.jobs.job_state import JobLookup
-from penstock.scheduler.jobs.payloads import next_words, with_payloads
+from penstock.scheduler.jobs.payloads import activation_args, with_payloads
 from penstock.scheduler.jobs.types import (
     Claim,
     ClaimTerms,
@@ -63,8 +63,8 @@ class Queue(JobLookup):
 
     def __init__(self, links: Links, partitions: int) -> None:
         super().__init__(links, partitions)
-        self.steps = Steps(links, partitions)
-        self._gathering = Gathering(self.put)
+        self.steps = Handoff(links, partitions)
+        self._batcher = EnqueueBatcher(self.put)
         self._arenas = ArenaReader()
 
     async def enqueue(self, job: NewJob, limits: QueueLimits) -> str | None:
@@ -99,7 +99,7 @@ class Queue(JobLookup):
         Args:
             in_flight: how many of the queue's jobs the caller waits for, this one included.
         """
-        self._gathering.add(job, limits, answered, in_flight)
+        self._batcher.add(job, limits, answered, in_flight)
 
     def put(self, batch: BatchKey, entries: list[Entry]) -> None:
         """As `submit`, for jobs that have been gathered."""
@@ -149,7 +149,7 @@ class Queue(JobLookup):
         places = [fields[8] for fields in answer[1:]]
         if any(places) or any(is_handle(one.payload) for one in leases):
             leases = await with_payloads(link, keys.jobs, leases, places, self._arenas)
-        return Claim(leases, None if wait_us < 0 else wait_us, unfit=wait_us == -2)
+        return Claim(leases, None if wait_us < 0 else wait_us, does_not_fit=wait_us == -2)
 
     async def wake(self, ref: StageRef, worker: str) -> None:
         """End the sleep of one worker's `claim`."""
@@ -183,7 +183,7 @@ class Queue(JobLookup):
         link = self._links.to(keys.tag)
         words: list[Argument] = [token, to.queue, 0, 0, 0, 0, "", 0, *timing, 0]
         for id_, payload in jobs:
-            words += (id_, "", "", 0, *next_words(link, keys.jobs, id_, payload, token))
+            words += (id_, "", "", 0, *activation_args(link, keys.jobs, id_, payload, token))
         answer = link.call(MOVE, keys.prefix, words)
         link.flush()
         return held_of(answer)
@@ -222,7 +222,7 @@ class Queue(JobLookup):
         Args:
             later: models in whose queues the job may be by now, in the order of its way.
         """
-        if self._gathering.remove(job):
+        if self._batcher.remove(job):
             return
         for keys in self.along((model, *later)):
             if await self._cancel(keys, job) == _GONE:

@@ -61,7 +61,7 @@ class Shared:
 
 def cached(ref: StageRef, digest: str, keep_ms: int, most_bytes: int) -> Shared:
     """The cached reply to a content; another one for each content of the model version."""
-    name = f"{ref.model}:{ref.version}{suffix(ref.generation)}/{digest}"
+    name = f"{ref.model}:{ref.version}{suffix(ref.revision_id)}/{digest}"
     return Shared(Kind.CACHE, name, digest, keep_ms, most_bytes)
 
 
@@ -91,7 +91,7 @@ class Lead(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """Nanoseconds that look-ups took which have not been told yet, by how they ended."""
+    """Nanoseconds that look-ups took which have not been on_reply yet, by how they ended."""
 
     hits_ns: int = 0
     misses_ns: int = 0
@@ -113,10 +113,10 @@ class SharedReplies:
         shared: Shared,
         waiter: Waiter,
         new_job: str,
-        told: Callable[[Joined], None],
+        on_reply: Callable[[Joined], None],
         spent: Spent = Spent(),  # noqa: B008 - immutable
     ) -> None:
-        """Take part in *shared*; *told* gets what that came to.
+        """Take part in *shared*; *on_reply* gets what that came to.
 
         A waiter hears of the end as a `Reply` to its id in its gateway's stream; the code ABORTED
         there asks it to join again.
@@ -124,7 +124,7 @@ class SharedReplies:
         Args:
             new_job: id for the job, if this request is the first.
 
-        Errors that *told* may get:
+        Errors that *on_reply* may get:
             KeyReused: the key stands for other content.
             OutOfMemory: no more keys can be kept, or Redis is full.
             StoreUnavailable: Redis cannot be reached; the waiter may or may not be known there.
@@ -142,7 +142,7 @@ class SharedReplies:
                 *spent,
                 f"{ref.model}:{ref.version}",
             ),
-            lambda answer: told(_joined(answer, waiter.id)),
+            lambda answer: on_reply(_joined(answer, waiter.id)),
         )
         link.flush()
 

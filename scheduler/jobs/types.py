@@ -119,12 +119,12 @@ class Claim:
 
     Attributes:
         wait_us: when there are no leases: microseconds until a batch is due, None if nothing waits.
-        unfit: something waits that this worker can take only once it has nothing else.
+        does_not_fit: something waits that this worker can take only once it has nothing else.
     """
 
     leases: list[Lease]
     wait_us: int | None
-    unfit: bool = False
+    does_not_fit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class ClaimTerms:
         rows: most rows.
         lease_ms: length of the lease.
         enough_rows: rows worth waiting for.
-        patience_us: the longest wait for them, counted from the first job's enqueue.
+        batch_delay_us: the longest wait for them, counted from the first job's enqueue.
         idle: the worker has nothing else, so it may take a job that must run alone.
         guaranteed_turn: 0 for the most urgent jobs first; otherwise its number, and the claim
             begins with a priority level that waits behind others (ADR 0011).
@@ -144,7 +144,7 @@ class ClaimTerms:
     rows: int
     lease_ms: int
     enough_rows: int = 1
-    patience_us: int = 0
+    batch_delay_us: int = 0
     idle: bool = True
     guaranteed_turn: int = 0
 
@@ -154,7 +154,7 @@ class ClaimTerms:
             self.rows,
             self.lease_ms,
             self.enough_rows,
-            self.patience_us,
+            self.batch_delay_us,
             int(self.idle),
             self.guaranteed_turn,
         )

@@ -55,7 +55,7 @@ local function late(j)
 end
 
 local taken, leases = {}, {}
-local unfit = false
+local does_not_fit = false
 
 local function lease(j)
   j.attempts = j.attempts + 1
@@ -116,7 +116,7 @@ local function take_some(from, most)
         rows_left = 0
       end
     else
-      unfit = true
+      does_not_fit = true
       rows_left = 0
     end
   end
@@ -166,7 +166,7 @@ local function level_in_turn(turn)
 end
 
 -- How long the batch may still grow: until enough rows wait, or one has waited long enough.
-local function patience_us()
+local function batch_delay_us()
   local enough, longest_us = tonumber(ARGV[5]), tonumber(ARGV[6])
   if longest_us <= 0 or waiting_at(queue, 0) >= enough then
     return 0
@@ -186,7 +186,7 @@ local function patience_us()
   return math.max(0, longest_us - (now_us - oldest_us))
 end
 
-local wait_us = patience_us()
+local wait_us = batch_delay_us()
 if wait_us > 0 then
   return {wait_us}
 end
@@ -203,7 +203,7 @@ elseif #taken == 0 then
   redis.call('DEL', BELL .. queue)
 end
 if #taken == 0 then
-  return {unfit and -2 or -1}
+  return {does_not_fit and -2 or -1}
 end
 redis.call('ZADD', LEASE, unpack(leases))
 redis.call('SET', last_claim, token .. ' ' .. table.concat(taken, ' '), 'PX', RECORD_MS)

@@ -1,11 +1,11 @@
 #!lua
--- registry_keep: write a piece of a content that comes with a wish.
+-- registry_keep: write a piece of a content that comes with a load request.
 -- KEYS  1 beginning of the registry's keys
 -- ARGV  1 digest of the content   2 where the piece begins   3 piece
---       4 ms after which it goes if no wish for it comes
+--       4 ms after which it goes if no load request for it comes
 -- ->    bytes that are there
 --
--- One that a wish needs stays as it is: the piece is the same, and it has no life time.
+-- One that a load request needs stays as it is: the piece is the same, and it has no life time.
 -- No flags: a server whose memory is full refuses this before it starts.
 --@include registry
 local content = CONTENT .. ARGV[1]

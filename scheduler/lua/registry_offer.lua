@@ -1,5 +1,5 @@
 #!lua
--- registry_offer: the models that can be wished for, replaced as a whole.
+-- registry_offer: the models that can be requested, replaced as a whole.
 -- KEYS  1 beginning of the registry's keys
 -- ARGV  the names
 -- ->    number of names added or removed

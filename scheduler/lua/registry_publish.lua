@@ -1,15 +1,15 @@
 #!lua
 -- registry_publish: the versions of one repository, or of one model of it, replaced as a whole.
 -- KEYS  1 beginning of the registry's keys
--- ARGV  1 source, the repository's name   2 model, "" for all   3 the wish that this is the answer to,
---       "" for none   4 answer, "" for none   5.. "<model>/<version>/<generation>", record ...
--- ->    number of contents added, changed or removed | nil: another wish for the model stands, look again
+-- ARGV  1 source, the repository's name   2 model, "" for all   3 the load request that this is the answer to,
+--       "" for none   4 answer, "" for none   5.. "<model>/<version>/<revision id>", record ...
+-- ->    number of revisions added, changed or removed | nil: another load request for the model stands, look again
 --
--- A field of the hashes is "<source>/<model>/<version>/<generation>", so that one source never
--- removes another's, and the old content of a version stands beside the new.
+-- A field of the hashes is "<source>/<model>/<version>/<revision id>", so that one source never
+-- removes another's, and the old revision of a version stands beside the new.
 -- What is no longer there retires: its workers stay until nobody waits for them (rollout.py).
--- `since` says for each content when it was published, or when it retired: they never mix, since
--- a content is in one of both hashes.
+-- `since` says for each revision when it was published, or when it retired: they never mix, since
+-- a revision is in one of both hashes.
 --@include registry
 local source, model, answer = ARGV[1], ARGV[2], ARGV[4]
 local start, wanted, count = source .. '/', {}, 0
@@ -45,7 +45,7 @@ end
 for _, field in ipairs(redis.call('HKEYS', VERSIONS)) do
   if string.sub(field, 1, #start) == start and not wanted[field] then
     if string.sub(field, -1) == '/' then
-      -- It never had a content: there is nothing to end.
+      -- It never had a revision: there is nothing to end.
       redis.call('HDEL', SINCE, field)
     else
       redis.call('HSET', RETIRING, field, redis.call('HGET', VERSIONS, field))

@@ -54,7 +54,7 @@ class Load:
 async def loads_of(queue: Queue, contents: Iterable[pb.ModelVersion]) -> dict[StageRef, Load]:
     """The load of each stage of *contents*, without their generations."""
     refs = [
-        StageRef(content.model, content.version, stage.index, content.generation)
+        StageRef(content.model, content.version, stage.index, content.revision_id)
         for content in contents
         for stage in content.stages
     ]
@@ -93,7 +93,7 @@ def summed(
     """What generations have, as what their stages have: jobs of all, the oldest of any."""
     found: dict[StageRef, Load] = {}
     for ref, depth in depths.items():
-        stage, work = ref._replace(generation=""), in_work.get(ref, InWork(0, 0))
+        stage, work = ref._replace(revision_id=""), in_work.get(ref, InWork(0, 0))
         other = found.get(stage, Load())
         found[stage] = Load(
             depth.waiting + other.waiting,

@@ -12,7 +12,7 @@ from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.store import scripts
 
-_OUTLOOK = scripts.load("outlook")
+_QUEUE_SAMPLE = scripts.load("queue_sample")
 
 MARKS: Final = 17
 """Jobs of a queue whose place in the order is read, evenly spaced, first and last included."""
@@ -48,7 +48,7 @@ async def waiting_in(queue: Queue, refs: Sequence[StageRef]) -> dict[StageRef, W
     """What waits for stages of one model."""
     keys, link = queue.keys_of(refs[0].model), queue.link_of(refs[0].model)
     queues = [ref.queue for ref in refs]
-    now_ms, *found = await link.call(_OUTLOOK, keys.prefix, (MARKS, *queues))
+    now_ms, *found = await link.call(_QUEUE_SAMPLE, keys.prefix, (MARKS, *queues))
     return {
         ref: Waiting(int(now_ms), jobs, tuple(map(float, marks)), rows / max(1, len(marks)))
         for ref, (jobs, rows, *marks) in zip(refs, found, strict=True)

@@ -27,7 +27,7 @@ class ArtifactFacts:
     unsplittable: str = ""
 
 
-class StandingFacts(NamedTuple):
+class AgreedFacts(NamedTuple):
     """The same, as the whole cluster goes by it."""
 
     proof: pb.BatchProof | None

@@ -1,8 +1,9 @@
-"""Wishes: models that clients want loaded or unloaded, and what comes of it.
+"""Load requests: models that clients want loaded or unloaded, and what comes of it.
 
-A gateway writes a wish, a scheduler that has the repository answers it by publishing versions, or
-by saying why not; both are facts in the registry, and the latest wish for a model counts. Files
-that come with a wish are kept in Redis under their digest, and fetched by whoever needs them.
+A gateway writes a load request, a scheduler that has the repository answers it by publishing
+versions, or by saying why not; both are facts in the registry, and the latest load request for a
+model counts. Files that come with a load request are kept in Redis under their digest, and fetched
+by whoever needs them.
 """
 
 import hashlib
@@ -25,70 +26,71 @@ NOT_THERE: Final = "failed to poll from model repository"
 """Triton's words for a model that the repository does not have."""
 
 NEEDED: Final = "needed by ensemble '"
-"""How the reason begins of a wish for a model that an ensemble is made of."""
+"""How the reason begins of a load request for a model that an ensemble is made of."""
 
-UNWISHED_MS: Final = 600_000
-"""Contents whose wish never came go after this time."""
+UNREQUESTED_MS: Final = 600_000
+"""Contents whose load request never came go after this time."""
 
 _STALE_MS: Final = 60_000
 _PIECE_BYTES: Final = 1 << 20
 
 _KEEP = scripts.load("registry_keep")
-_WISH = scripts.load("registry_wish")
+_PUT = scripts.load("registry_load_request")
 _ANSWER = scripts.load("registry_publish")
 _OFFER = scripts.load("registry_offer")
 _USE = scripts.load("registry_use")
 _FORGET = scripts.load("registry_forget")
 
 
-class Wishes:
-    """The wishes behind *links*; errors of each method as for `Link.call`."""
+class LoadRequests:
+    """The load requests behind *links*; errors of each method as for `Link.call`."""
 
     def __init__(self, links: Links) -> None:
         self._link = links.to(RegistryKeys.tag)
 
-    async def wish(self, wish: pb.Wish) -> None:
-        """Make *wish* the one that counts for its model.
+    async def put(self, load_request: pb.LoadRequest) -> None:
+        """Make *load_request* the one that counts for its model.
 
         Raises:
             ArtifactUnusable: the content of one of its files is not there: `keep` it again.
         """
-        await self._wish(wish, "*")
+        await self._put(load_request, "*")
 
-    async def wish_instead(self, before: pb.Wish | None, wish: pb.Wish) -> bool:
-        """As `wish`, unless another one than *before* counts; returns whether it does now."""
-        return await self._wish(wish, as_bytes(before) if before is not None else "")
+    async def replace(self, before: pb.LoadRequest | None, load_request: pb.LoadRequest) -> bool:
+        """As `put`, unless another one than *before* counts; returns whether it does now."""
+        return await self._put(load_request, as_bytes(before) if before is not None else "")
 
-    async def _wish(self, wish: pb.Wish, before: str | bytes) -> bool:
+    async def _put(self, load_request: pb.LoadRequest, before: str | bytes) -> bool:
         files: list[str | int] = []
-        for file in wish.files:
+        for file in load_request.files:
             files += (file.digest, file.size)
         answer = await self._link.call(
-            _WISH,
+            _PUT,
             RegistryKeys.prefix,
             (
-                wish.model,
-                as_bytes(wish),
-                "model.unload" if wish.unload else "model.load",
-                wish.reason,
+                load_request.model,
+                as_bytes(load_request),
+                "model.unload" if load_request.unload else "model.load",
+                load_request.reason,
                 before,
                 *files,
             ),
         )
         if int(answer) < 0:
-            raise _lost(wish.files[-int(answer) - 1])
+            raise _lost(load_request.files[-int(answer) - 1])
         return bool(answer)
 
     async def answer(
         self,
         model: str,
-        wish: pb.Wish | None,
-        answer: pb.Answer | None,
+        load_request: pb.LoadRequest | None,
+        answer: pb.LoadResult | None,
         versions: Sequence[pb.ModelVersion],
     ) -> int | None:
-        """Make *versions* all that there is of *model*, as *wish* wants it.
+        """Make *versions* all that there is of *model*, as *load_request* wants it.
 
-        Returns how many contents were new, changed or gone; None when another wish counts by now.
+        Returns how many contents were new, changed or gone; None when another load request counts
+        by now.
         """
         found = await self._link.call(
             _ANSWER,
@@ -96,7 +98,7 @@ class Wishes:
             (
                 SOURCE,
                 model,
-                as_bytes(wish) if wish is not None else "",
+                as_bytes(load_request) if load_request is not None else "",
                 as_bytes(answer) if answer is not None else "",
                 *named(versions),
             ),
@@ -104,7 +106,7 @@ class Wishes:
         return None if found is None else int(found)
 
     async def offer(self, models: Iterable[str]) -> int:
-        """Make *models* all that can be wished for; returns how many names came or went."""
+        """Make *models* all that can be requested; returns how many names came or went."""
         return int(await self._link.call(_OFFER, RegistryKeys.prefix, tuple(models)))
 
     async def use(self, ago_ms: Mapping[str, int]) -> None:
@@ -115,21 +117,23 @@ class Wishes:
         await self._link.call(_USE, RegistryKeys.prefix, words)
 
     async def tidy(self, snapshot: Snapshot) -> int:
-        """Forget wishes for models that are gone, and contents that nobody needs."""
+        """Forget load requests for models that are gone, and contents that nobody needs."""
         words: list[Argument] = []
-        for model in stale_wishes(snapshot):
-            words += ("wish", model, as_bytes(snapshot.wishes[model]), "")
+        for model in stale_load_requests(snapshot):
+            words += ("wish", model, as_bytes(snapshot.load_requests[model]), "")
         for digest in stale_files(snapshot):
             words += ("file", digest, snapshot.files[digest], "")
         return int(await self._link.call(_FORGET, RegistryKeys.prefix, words)) if words else 0
 
     async def keep(self, content: bytes) -> str:
-        """Keep *content* for a wish that is about to come; returns its digest."""
+        """Keep *content* for a load request that is about to come; returns its digest."""
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         # In pieces: others use the same connection, and must not wait long.
         for start in range(0, len(content), _PIECE_BYTES):
             piece = content[start : start + _PIECE_BYTES]
-            await self._link.call(_KEEP, RegistryKeys.prefix, (digest, start, piece, UNWISHED_MS))
+            await self._link.call(
+                _KEEP, RegistryKeys.prefix, (digest, start, piece, UNREQUESTED_MS)
+            )
         return digest
 
     async def fetch(self, file: pb.File) -> bytes:
@@ -148,27 +152,31 @@ class Wishes:
         return content
 
 
-def stale_wishes(snapshot: Snapshot) -> list[str]:
-    """Models whose wish means nothing: it is old, and they are neither offered nor there."""
-    there = {content.model for content in snapshot.contents()} | snapshot.offers
+def stale_load_requests(snapshot: Snapshot) -> list[str]:
+    """Models whose load request means nothing: it is old, and they are not available or there."""
+    there = {revision.model for revision in snapshot.revisions()} | snapshot.available
     return sorted(
         model
-        for model, wish in snapshot.wishes.items()
+        for model, load_request in snapshot.load_requests.items()
         if model not in there
-        and model in snapshot.answers
-        and snapshot.now_ms - wish.time_ms > _STALE_MS
+        and model in snapshot.load_results
+        and snapshot.now_ms - load_request.time_ms > _STALE_MS
     )
 
 
 def stale_files(snapshot: Snapshot) -> list[str]:
-    """Digests of contents that belong to no wish and to nothing that runs."""
-    needed = {file.digest for wish in snapshot.wishes.values() for file in wish.files}
-    needed |= {file.digest for record in snapshot.contents() for file in record.files}
+    """Digests of contents that belong to no load request and to nothing that runs."""
+    needed = {
+        file.digest
+        for load_request in snapshot.load_requests.values()
+        for file in load_request.files
+    }
+    needed |= {file.digest for record in snapshot.revisions() for file in record.files}
     return sorted(set(snapshot.files) - needed)
 
 
 def _lost(file: pb.File) -> ArtifactUnusable:
     return ArtifactUnusable(
-        f"the content of {file.path} that came with the wish to load the model is gone: "
+        f"the content of {file.path} that came with the load request to load the model is gone: "
         "load it again"
     )

@@ -8,11 +8,11 @@ from google.protobuf.message import DecodeError, Message
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler.registry.snapshot import Retiring, Snapshot, live, since_map, version_map
+from penstock.scheduler.registry.snapshot import Outgoing, Snapshot, live, since_map, version_map
 
 log = structlog.get_logger()
 
-_MOST_TOLD: Final = 1000
+_MOST_LOGGED: Final = 1000
 
 M = TypeVar("M", bound=Message)
 N = TypeVar("N", int, float)
@@ -24,14 +24,14 @@ class SnapshotReader:
     def __init__(self) -> None:
         # By hash and field, the bytes and the record they hold: most records seldom change.
         self._parsed: dict[tuple[type[Message], str], dict[bytes, tuple[bytes, Any]]] = {}
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def read(self, answer: list[Any]) -> Snapshot:
         """The snapshot that registry_snapshot.lua answered with."""
-        now_ms, revision, change_id, *hashes, offers, used, seen = answer
+        now_ms, revision, change_id, *hashes, available, used, seen = answer
         versions, placements, nodes, workers, gateways, schedulers, *known = hashes
         signatures, batch_proofs, unsplittable, *control = known
-        retiring, since, wishes, answers, files, settings = control
+        retiring, since, load_requests, answers, files, settings = control
         published = self._records(versions, pb.ModelVersion)
         retired = self._records(retiring, pb.ModelVersion, "retiring")
         since_ms = _numbers(since, int)
@@ -51,11 +51,11 @@ class SnapshotReader:
             unsplittable=_texts(unsplittable),
             live=live(seen_ms, int(now_ms)),
             seen_ms=seen_ms,
-            retiring=tuple(Retiring(f, since_ms.get(f, 0), r) for f, r in retired.items()),
+            outgoing=tuple(Outgoing(f, since_ms.get(f, 0), r) for f, r in retired.items()),
             since_ms=since_map(since_ms, published),
-            wishes=self._records(wishes, pb.Wish),
-            answers=self._records(answers, pb.Answer),
-            offers=frozenset(name.decode() for name in offers),
+            load_requests=self._records(load_requests, pb.LoadRequest),
+            load_results=self._records(answers, pb.LoadResult),
+            available=frozenset(name.decode() for name in available),
             files=_texts(files),
             settings=_texts(settings),
             used_ms=_numbers(used, float),
@@ -88,11 +88,11 @@ class SnapshotReader:
         return record
 
     def _say(self, place: str, error: Exception) -> None:
-        if place in self._told:
+        if place in self._logged:
             return
-        if len(self._told) >= _MOST_TOLD:
-            self._told.clear()
-        self._told.add(place)
+        if len(self._logged) >= _MOST_LOGGED:
+            self._logged.clear()
+        self._logged.add(place)
         log.warning(
             "a record that this release cannot read is ignored", record=place, error=str(error)
         )
@@ -111,7 +111,7 @@ def named(versions: Iterable[pb.ModelVersion]) -> list[str | bytes]:
     """*versions* as the scripts take them that publish: name, record, name, record ..."""
     words: list[str | bytes] = []
     for version in versions:
-        name = f"{version.model}/{version.version}/{version.generation}"
+        name = f"{version.model}/{version.version}/{version.revision_id}"
         words += (name, as_bytes(version))
     return words
 

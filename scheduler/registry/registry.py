@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 from penstock.errors import InvalidRequest, PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.retry import Backoff
-from penstock.scheduler.registry.artifact_facts import ArtifactFacts, StandingFacts, as_words
+from penstock.scheduler.registry.artifact_facts import AgreedFacts, ArtifactFacts, as_words
 from penstock.scheduler.registry.changes import (
     EVENT_ID,
     LOOK_EVERY_MS,
@@ -35,7 +35,7 @@ from penstock.scheduler.registry.records import SnapshotReader, as_bytes, named
 from penstock.scheduler.registry.snapshot import (
     FORGIVEN_GAP_MS,
     LIVE_MS,
-    Retiring,
+    Outgoing,
     Snapshot,
     placement_id,
     signature_id,
@@ -104,7 +104,7 @@ class Registry:
         event: str = "",
         detail: str = "",
         facts: ArtifactFacts | None = None,
-    ) -> StandingFacts:
+    ) -> AgreedFacts:
         """Say that the record's process lives, and what it is; call it every second.
 
         Returns what stands of the findings in the worker's artifact, whoever made them.
@@ -135,7 +135,7 @@ class Registry:
                 unsplittable,
             ),
         )
-        return StandingFacts.read(answer)
+        return AgreedFacts.read(answer)
 
     async def withdraw(self, record: Process, *, event: str = "") -> None:
         """Take the record's process out: it leaves in order, and need not be missed first."""
@@ -192,11 +192,11 @@ class Registry:
             await self._links.to(RegistryKeys.tag).call(_PUBLISH, RegistryKeys.prefix, words)
         )
 
-    async def retire(self, contents: Iterable[Retiring]) -> int:
-        """Forget *contents* that retired and did not come back; their workers are then stopped."""
+    async def retire(self, revisions: Iterable[Outgoing]) -> int:
+        """Forget *revisions* that retired and did not come back; their workers are then stopped."""
         words: list[Argument] = []
-        for content in contents:
-            words += ("retiring", content.field, content.since_ms, "version.retired")
+        for revision in revisions:
+            words += ("retiring", revision.field, revision.since_ms, "version.retired")
         return await self._forget(words)
 
     async def place(
@@ -291,7 +291,7 @@ def stale_signatures(snapshot: Snapshot) -> list[str]:
     """Signatures of artifacts that are neither published nor held by a live worker."""
     needed = {
         signature_id(version.model, version.version, stage.index, stage.fingerprint)
-        for version in snapshot.contents()
+        for version in snapshot.revisions()
         for stage in version.stages
     }
     needed |= {

@@ -29,8 +29,8 @@ class VersionId(NamedTuple):
     version: int
 
 
-class Retiring(NamedTuple):
-    """A content that is no longer published, and whose workers have not been told to stop.
+class Outgoing(NamedTuple):
+    """A revision that is no longer published, and whose workers have not been told to stop.
 
     Attributes:
         field: its name in the registry.
@@ -43,7 +43,7 @@ class Retiring(NamedTuple):
 
     @property
     def id(self) -> VersionId:
-        """The version that it was the content of."""
+        """The version that it was the revision of."""
         return VersionId(self.record.model, self.record.version)
 
     @property
@@ -54,7 +54,7 @@ class Retiring(NamedTuple):
 
 def stage_of(placed: pb.Placement | pb.Worker) -> StageRef:
     """The stage that a placement asks for, or a worker runs."""
-    return StageRef(placed.model, placed.version, placed.stage, placed.generation)
+    return StageRef(placed.model, placed.version, placed.stage, placed.revision_id)
 
 
 def state_of(worker: pb.Worker) -> str:
@@ -65,9 +65,9 @@ def state_of(worker: pb.Worker) -> str:
 
 
 def placement_id(placement: pb.Placement) -> str:
-    """The placement's name: which replica of which stage, of which content."""
+    """The placement's name: which replica of which stage, of which revision."""
     place = f"{placement.model}/{placement.version}/{placement.stage}.{placement.replica}"
-    return place + suffix(placement.generation)
+    return place + suffix(placement.revision_id)
 
 
 def worker_id(placement: pb.Placement) -> str:
@@ -76,7 +76,7 @@ def worker_id(placement: pb.Placement) -> str:
 
 
 def signature_id(model: str, version: int, stage: int, fingerprint: str) -> str:
-    """Where the signature of one artifact's content is kept."""
+    """Where the signature of one artifact's revision is kept."""
     return f"{model}/{version}/{stage}/{fingerprint}"
 
 
@@ -97,11 +97,12 @@ class Snapshot:
         batch_proofs: by `signature_id`: whether requests may share a run where the owner does not
             say; absent where nobody tried.
         unsplittable: by `signature_id`: why a batch of that artifact could not be split.
-        retiring: contents that versions had before, or that are no longer wanted.
-        since_ms: when each version's present content was published, on Redis's clock.
-        wishes, answers: by model: what is wished for it, and what a scheduler found for that.
-        offers: names of models that can be wished for.
-        files: digest -> bytes, and when it was last wished for, of contents that came with wishes.
+        outgoing: revisions that versions had before, or that are no longer wanted.
+        since_ms: when each version's present revision was published, on Redis's clock.
+        load requests, answers: by model: what is requested it, and what a scheduler found for that.
+        available: names of models that can be requested.
+        files: digest -> bytes, and when it was last requested, of revisions that came with load
+        requests.
         settings: what clients changed for the whole cluster, by name; see `cluster_settings`.
         used_ms: by model: when a gateway last had a request for it.
         live: "<kind>/<id>" of every process that counts as alive, kind as above.
@@ -120,11 +121,11 @@ class Snapshot:
     signatures: Mapping[str, pb.Signature]
     live: frozenset[str]
     seen_ms: Mapping[str, float] = field(default_factory=dict)
-    retiring: tuple[Retiring, ...] = ()
+    outgoing: tuple[Outgoing, ...] = ()
     since_ms: Mapping[VersionId, int] = field(default_factory=dict)
-    wishes: Mapping[str, pb.Wish] = field(default_factory=dict)
-    answers: Mapping[str, pb.Answer] = field(default_factory=dict)
-    offers: frozenset[str] = frozenset()
+    load_requests: Mapping[str, pb.LoadRequest] = field(default_factory=dict)
+    load_results: Mapping[str, pb.LoadResult] = field(default_factory=dict)
+    available: frozenset[str] = frozenset()
     files: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     used_ms: Mapping[str, float] = field(default_factory=dict)
@@ -156,17 +157,19 @@ class Snapshot:
         schedulers = (s for s in self.live_schedulers() if s.control_mode)
         return next((s.response_cache_bytes for s in schedulers), None)
 
-    def contents(self) -> list[pb.ModelVersion]:
+    def revisions(self) -> list[pb.ModelVersion]:
         """All that a worker may be wanted for: what is published, and what retires."""
-        return [*self.versions.values(), *(one.record for one in self.retiring)]
+        return [*self.versions.values(), *(one.record for one in self.outgoing)]
 
-    def content(self, model: str, version: int, generation: str | None) -> pb.ModelVersion | None:
-        """A version's content of that generation; the published one when it does not matter."""
-        if generation is None:
+    def revision_of(
+        self, model: str, version: int, revision_id: str | None
+    ) -> pb.ModelVersion | None:
+        """A version's revision of that revision_id; the published one when it does not matter."""
+        if revision_id is None:
             return self.versions.get(VersionId(model, version))
-        wanted = (model, version, generation)
+        wanted = (model, version, revision_id)
         return next(
-            (c for c in self.contents() if (c.model, c.version, c.generation) == wanted), None
+            (c for c in self.revisions() if (c.model, c.version, c.revision_id) == wanted), None
         )
 
     def versions_of(self, model: str) -> list[pb.ModelVersion]:
@@ -227,7 +230,7 @@ def version_map(fields: Iterable[tuple[str, pb.ModelVersion]]) -> dict[VersionId
 
 
 def since_map(since_ms: Mapping[str, int], fields: Iterable[str]) -> dict[VersionId, int]:
-    """When each version's content was published, from the *fields* that hold them."""
+    """When each version's revision was published, from the *fields* that hold them."""
     found: dict[VersionId, int] = {}
     for name in sorted(fields):
         _, model, version, *_ = name.split("/")

@@ -122,7 +122,7 @@ class _Reading:
         self._deliver = deliver
         self._deliver_chunk = deliver_chunk
         self._position = b"0-0"
-        self._generation = link.generation
+        self._connections_made = link.connections_made
         self._untrimmed = 0
         self._count = _FIRST
         self._stopped = False
@@ -131,11 +131,11 @@ class _Reading:
         """Ask for what comes after the last reply that was read."""
         if self._stopped:
             return
-        if self._generation not in (0, self._link.generation):
+        if self._connections_made not in (0, self._link.connections_made):
             # Another server may answer now, whose stream is behind: begin anew. What was read
             # and not trimmed comes again, and finds nobody waiting.
             self._position = b"0-0"
-        self._generation = self._link.generation
+        self._connections_made = self._link.connections_made
         words = ("XREAD", "COUNT", self._count, "BLOCK", _BLOCK_MS, "STREAMS", self._stream)
         self._link.post(self._heard, *words, self._position)
 
@@ -166,7 +166,7 @@ class _Reading:
 
     def _trim(self) -> None:
         # A stream of another server is not known to have been read.
-        if self._link.generation == self._generation:
+        if self._link.connections_made == self._connections_made:
             self._link.submit("XTRIM", self._stream, "MINID", _after(self._position))
             self._untrimmed = 0
 

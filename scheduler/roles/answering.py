@@ -1,6 +1,6 @@
-"""Answering: a scheduler carries out wishes, where clients say which models are loaded.
+"""Answering: a scheduler carries out load requests, where clients say which models are loaded.
 
-It looks at a model's files only when a new wish for the model has come; what changes in the
+It looks at a model's files only when a new load request for the model has come; what changes in the
 repository meanwhile is of no account until somebody loads the model again.
 """
 
@@ -19,12 +19,12 @@ from penstock.models.config.ensembles import needs
 from penstock.models.config.response_cache import allowed
 from penstock.models.files.file_hashes import FileHashes, StillReading
 from penstock.models.files.overrides import lay_out, override_folder, scan_override
-from penstock.models.files.repository import NO_VERSION, generation_of, names, scan_model
+from penstock.models.files.repository import NO_VERSION, names, revision_id_of, scan_model
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.decisions.rollout import rollout
-from penstock.scheduler.registry.load_requests import NEEDED, NOT_THERE, Wishes
+from penstock.scheduler.registry.load_requests import NEEDED, NOT_THERE, LoadRequests
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId, empty_snapshot
 
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 class Answerer:
-    """Answers wishes from the repositories *models*.
+    """Answers load requests from the repositories *models*.
 
     Args:
         cache_bytes: that the cluster has for cached replies (`response_cache.allowed`).
@@ -41,14 +41,14 @@ class Answerer:
     def __init__(
         self,
         registry: Registry,
-        wishes: Wishes,
+        load_requests: LoadRequests,
         models: Sequence[Path],
         *,
         every_s: float,
         cache_bytes: int,
     ) -> None:
         self._registry = registry
-        self._wishes = wishes
+        self._load_requests = load_requests
         self._models = models
         self._every_s = every_s
         self._cache_bytes = cache_bytes
@@ -56,20 +56,22 @@ class Answerer:
         self._hashes: dict[str, FileHashes] = {}
 
     async def begin(self, at_start: Sequence[str]) -> None:
-        """Offer what there is, and wish for the models *at_start* that are not loaded.
+        """Offer what there is, and load request for the models *at_start* that are not loaded.
 
         Raises:
             InvalidConfiguration: a repository cannot be read.
             StoreUnavailable: Redis cannot be reached.
         """
         offered = await asyncio.to_thread(names, *self._models)
-        await self._wishes.offer(offered)
+        await self._load_requests.offer(offered)
         snapshot = await self._registry.snapshot()
         for model in offered if "*" in at_start else sorted(set(at_start)):
-            before = snapshot.wishes.get(model)
+            before = snapshot.load_requests.get(model)
             if before is None or before.unload:
-                wish = pb.Wish(model=model, id=f"start-{snapshot.now_ms}", time_ms=snapshot.now_ms)
-                await self._wishes.wish_instead(before, wish)
+                load_request = pb.LoadRequest(
+                    model=model, id=f"start-{snapshot.now_ms}", time_ms=snapshot.now_ms
+                )
+                await self._load_requests.replace(before, load_request)
 
     async def run(self) -> None:
         """Answer, and offer what there is, until cancelled; an outage of Redis is waited out."""
@@ -93,7 +95,7 @@ class Answerer:
 
     async def _offer(self) -> None:
         offered = await asyncio.to_thread(names, *self._models)
-        await self._wishes.offer(offered)
+        await self._load_requests.offer(offered)
         for model in self._hashes.keys() - set(offered):
             self._hashes.pop(model).close()
 
@@ -101,101 +103,113 @@ class Answerer:
         try:
             await step
         except StillReading as error:
-            log.debug("a wish waits", why=str(error))
+            log.debug("a load request waits", why=str(error))
         except (PenstockError, OSError) as error:
-            log.warning("following wishes failed, trying again", error=str(error))
+            log.warning("following load requests failed, trying again", error=str(error))
         except Exception:
-            # One wish that nobody foresaw holds up no other one.
-            log.exception("following wishes failed, trying again")
+            # One load request that nobody foresaw holds up no other one.
+            log.exception("following load requests failed, trying again")
 
     async def _restore(self, snapshot: Snapshot) -> None:
-        """Wish again for what was wished for, when the registry has lost its data."""
+        """Load request again for what was requested, when the registry has lost its data."""
         if snapshot.revision < self._last.revision:
-            lost = self._last.wishes.keys() - snapshot.wishes.keys()
-            log.warning("the registry lost its data, wishing again", models=sorted(lost))
+            lost = self._last.load_requests.keys() - snapshot.load_requests.keys()
+            log.warning("the registry lost its data, requesting again", models=sorted(lost))
             await self._offer()
             for model in sorted(lost):
-                await self._wishes.wish_instead(None, self._last.wishes[model])
+                await self._load_requests.replace(None, self._last.load_requests[model])
         self._last = snapshot
 
     async def _answer(self, model: str, snapshot: Snapshot) -> None:
-        wish = snapshot.wishes.get(model)
-        if wish is None:
+        load_request = snapshot.load_requests.get(model)
+        if load_request is None:
             # Published by a scheduler of another mode.
-            await self._wishes.answer(model, None, None, [])
+            await self._load_requests.answer(model, None, None, [])
             return
-        if wish.unload:
-            answer = pb.Answer(wish=wish.id, unloaded=unloaded_versions(model, snapshot))
+        if load_request.unload:
+            answer = pb.LoadResult(
+                load_request=load_request.id, unloaded=unloaded_versions(model, snapshot)
+            )
             found: list[pb.ModelVersion] = []
         else:
-            found, answer = await self._load(wish, snapshot)
+            found, answer = await self._load(load_request, snapshot)
             # First, so that whoever waits for the ensemble sees that they are on their way.
-            await self._wish_for_needs(wish.model, found, snapshot)
-        changed = await self._wishes.answer(model, wish, answer, found)
+            await self._load_needs(load_request.model, found, snapshot)
+        changed = await self._load_requests.answer(model, load_request, answer, found)
         if changed is not None:
-            verb = "unloaded" if wish.unload else "loaded"
-            log.info("wish answered", model=model, verb=verb, changed=changed, error=answer.error)
+            verb = "unloaded" if load_request.unload else "loaded"
+            log.info(
+                "load request answered", model=model, verb=verb, changed=changed, error=answer.error
+            )
 
-    async def _wish_for_needs(
+    async def _load_needs(
         self, model: str, found: Sequence[pb.ModelVersion], snapshot: Snapshot
     ) -> None:
-        """Wish for the models that an ensemble is made of, where nobody has loaded them."""
+        """Load request for the models that an ensemble is made of, where nobody has loaded them."""
         for needed in dict.fromkeys(name for record in found for name in needs(record)):
-            before = snapshot.wishes.get(needed)
-            answer = snapshot.answers.get(needed)
-            failed = before is not None and answer is not None and answer.wish == before.id
+            before = snapshot.load_requests.get(needed)
+            answer = snapshot.load_results.get(needed)
+            failed = before is not None and answer is not None and answer.load_request == before.id
             failed = failed and answer is not None and bool(answer.error)
             if before is None or before.unload or failed:
-                wish = pb.Wish(model=needed, id=uuid.uuid4().hex[:16], time_ms=snapshot.now_ms)
-                wish.reason = f"{NEEDED}{model}'"
-                await self._wishes.wish_instead(before, wish)
+                load_request = pb.LoadRequest(
+                    model=needed, id=uuid.uuid4().hex[:16], time_ms=snapshot.now_ms
+                )
+                load_request.reason = f"{NEEDED}{model}'"
+                await self._load_requests.replace(before, load_request)
 
     async def _load(
-        self, wish: pb.Wish, snapshot: Snapshot
-    ) -> tuple[list[pb.ModelVersion], pb.Answer]:
-        """What the wish comes to; what is loaded stays when it cannot be had."""
-        answer = pb.Answer(wish=wish.id)
+        self, load_request: pb.LoadRequest, snapshot: Snapshot
+    ) -> tuple[list[pb.ModelVersion], pb.LoadResult]:
+        """What the load request comes to; what is loaded stays when it cannot be had."""
+        answer = pb.LoadResult(load_request=load_request.id)
         try:
-            found = allowed(await self._found(wish), self._cache_bytes)
+            found = allowed(await self._found(load_request), self._cache_bytes)
         except StillReading:
-            # The wish stays without an answer, and is looked at again with the next snapshot.
+            # The load request stays without an answer, and is looked at again with the next
+            # snapshot.
             raise
         except (PenstockError, DecodeError) as error:
             found, answer.error = [], f"{NOT_THERE}: {error}"
         if not found:
             answer.error = answer.error or NOT_THERE
-            return snapshot.versions_of(wish.model), answer
-        return renewed(found, rollout(snapshot).newest, snapshot, wish.id), answer
+            return snapshot.versions_of(load_request.model), answer
+        return renewed(found, rollout(snapshot).newest, snapshot, load_request.id), answer
 
-    async def _found(self, wish: pb.Wish) -> list[pb.ModelVersion]:
+    async def _found(self, load_request: pb.LoadRequest) -> list[pb.ModelVersion]:
         config = None
-        if wish.HasField("config"):
-            config = config_pb.ModelConfig.FromString(wish.config)
-        if config is None or not wish.files:
-            hashes = self._hashes.setdefault(wish.model, FileHashes(waits=False))
-            found = await asyncio.to_thread(scan_model, self._models, wish.model, config, hashes.of)
+        if load_request.HasField("config"):
+            config = config_pb.ModelConfig.FromString(load_request.config)
+        if config is None or not load_request.files:
+            hashes = self._hashes.setdefault(load_request.model, FileHashes(waits=False))
+            found = await asyncio.to_thread(
+                scan_model, self._models, load_request.model, config, hashes.of
+            )
             hashes.turn()
             return found
         with override_folder() as folder:
-            await lay_out(self._wishes.fetch, folder, wish.model, wish.files)
-            return await asyncio.to_thread(scan_override, folder, wish.model, config, wish.files)
+            await lay_out(self._load_requests.fetch, folder, load_request.model, load_request.files)
+            return await asyncio.to_thread(
+                scan_override, folder, load_request.model, config, load_request.files
+            )
 
 
 def unanswered(snapshot: Snapshot) -> list[str]:
-    """Models that are wished for otherwise than they are, or published without a wish."""
+    """Models that are requested otherwise than they are, or published without a load request."""
     asked = {
         model
-        for model, wish in snapshot.wishes.items()
-        if model not in snapshot.answers or snapshot.answers[model].wish != wish.id
+        for model, load_request in snapshot.load_requests.items()
+        if model not in snapshot.load_results
+        or snapshot.load_results[model].load_request != load_request.id
     }
-    unasked = {id_.model for id_ in snapshot.versions} - snapshot.wishes.keys()
+    unasked = {id_.model for id_ in snapshot.versions} - snapshot.load_requests.keys()
     return sorted(asked | unasked)
 
 
 def unloaded_versions(model: str, snapshot: Snapshot) -> list[int]:
     """The versions that an unload of *model* ends; those that the last one ended, if none is."""
     published = [one.version for one in snapshot.versions_of(model) if one.version != NO_VERSION]
-    before = snapshot.answers.get(model)
+    before = snapshot.load_results.get(model)
     return published or (list(before.unloaded) if before is not None else [])
 
 
@@ -203,9 +217,9 @@ def renewed(
     found: Sequence[pb.ModelVersion],
     newest: Mapping[VersionId, VersionState],
     snapshot: Snapshot,
-    wish: str,
+    load_request: str,
 ) -> list[pb.ModelVersion]:
-    """*found*, with another generation for a content that has failed: it gets new workers."""
+    """*found*, with another revision_id for a revision that has failed: it gets new workers."""
     made: list[pb.ModelVersion] = []
     for record in found:
         id_ = VersionId(record.model, record.version)
@@ -215,9 +229,9 @@ def renewed(
         again.CopyFrom(record)
         unchanged = there is not None and fingerprints == [s.fingerprint for s in there.stages]
         if there is not None and unchanged and fingerprints:
-            again.generation = there.generation
+            again.revision_id = there.revision_id
             state = newest[id_]
             if state.state == "UNAVAILABLE" and not state.crowded:
-                again.generation = generation_of([*fingerprints, wish])
+                again.revision_id = revision_id_of([*fingerprints, load_request])
         made.append(again)
     return made

@@ -13,7 +13,7 @@ from penstock.scheduler.decisions.eviction import evictions
 from penstock.scheduler.decisions.placement import Plan
 from penstock.scheduler.decisions.readiness import plan_for
 from penstock.scheduler.decisions.rollout import retired
-from penstock.scheduler.registry.load_requests import Wishes
+from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot
 
@@ -26,13 +26,13 @@ class Placer:
     """Places what is published on the nodes that live."""
 
     def __init__(
-        self, registry: Registry, wishes: Wishes, *, kept: frozenset[str] | None = None
+        self, registry: Registry, load_requests: LoadRequests, *, kept: frozenset[str] | None = None
     ) -> None:
         """*kept*: models that never make room for others; None where none ever does."""
         self._registry = registry
-        self._wishes = wishes
+        self._load_requests = load_requests
         self._kept = kept
-        self._told: frozenset[str] = frozenset()
+        self._logged: frozenset[str] = frozenset()
         self._swept_at_s = time.monotonic()
 
     async def run(self) -> None:
@@ -49,11 +49,11 @@ class Placer:
     async def _retire(self, snapshot: Snapshot) -> None:
         done = retired(snapshot)
         if done and await self._registry.retire(done):
-            log.info("retired", contents=[one.field for one in done])
+            log.info("retired", revisions=[one.field for one in done])
 
     async def _place(self, snapshot: Snapshot) -> None:
         plan = plan_for(snapshot)
-        self._tell(plan)
+        self._log_once(plan)
         if plan.refusals and self._kept is not None:
             await self._make_room(snapshot, plan, self._kept)
         if not plan.moves:
@@ -65,28 +65,32 @@ class Placer:
 
     async def _make_room(self, snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> None:
         for model, reason in evictions(snapshot, plan, kept):
-            before = snapshot.wishes.get(model)
-            # What came with the last wish comes back with the next request.
-            wish = pb.Wish()
+            before = snapshot.load_requests.get(model)
+            # What came with the last load request comes back with the next request.
+            load_request = pb.LoadRequest()
             if before is not None:
-                wish.CopyFrom(before)
-            wish.model, wish.id, wish.unload = model, uuid.uuid4().hex[:16], True
-            wish.reason, wish.time_ms = reason, snapshot.now_ms
-            if await self._wishes.wish_instead(before, wish):
+                load_request.CopyFrom(before)
+            load_request.model, load_request.id, load_request.unload = (
+                model,
+                uuid.uuid4().hex[:16],
+                True,
+            )
+            load_request.reason, load_request.time_ms = reason, snapshot.now_ms
+            if await self._load_requests.replace(before, load_request):
                 log.info("unloading", model=model, reason=reason)
 
-    def _tell(self, plan: Plan) -> None:
+    def _log_once(self, plan: Plan) -> None:
         """Log each refusal once, when it is new."""
         refusals = frozenset(f"{ref.queue}: {why}" for ref, why in plan.refusals.items())
-        for refusal in sorted(refusals - self._told):
+        for refusal in sorted(refusals - self._logged):
             log.info("cannot be placed", stage=refusal)
-        self._told = refusals
+        self._logged = refusals
 
     async def _sweep(self, snapshot: Snapshot) -> None:
         if time.monotonic() - self._swept_at_s < _SWEEP_EVERY_S:
             return
         self._swept_at_s = time.monotonic()
         forgotten = await self._registry.sweep(snapshot)
-        await self._wishes.tidy(snapshot)
+        await self._load_requests.tidy(snapshot)
         if forgotten:
             log.info("forgot silent processes", count=forgotten)

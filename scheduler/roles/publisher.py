@@ -81,7 +81,7 @@ class Publisher:
                 snapshot = await self._registry.snapshot()
                 self._agree_with_others(snapshot)
                 versions += _as_published(found, snapshot)
-            self._tell(found)
+            self._log_once(found)
         changed = await self._registry.publish(SOURCE, versions)
         if changed and versions == self._published:
             log.warning(
@@ -96,7 +96,7 @@ class Publisher:
     def _agree_with_others(self, snapshot: Snapshot) -> None:
         """Name large files as older releases do, while a scheduler of one publishes as well.
 
-        Otherwise each would take the other's names for new contents, again and again.
+        Otherwise each would take the other's names for new revisions, again and again.
         """
         others = [one for one in snapshot.live_schedulers() if one.control_mode]
         older = sorted(one.id for one in others if not one.hashes_whole)
@@ -108,7 +108,7 @@ class Publisher:
             )
         self._hashes.sampled = bool(older)
 
-    def _tell(self, found: Look) -> None:
+    def _log_once(self, found: Look) -> None:
         unread = {VersionId(one.model, one.version): one.reason for one in found.unread}
         for id_ in unread.keys() - self._unread.keys():
             log.info("not published yet", model=id_.model, version=id_.version, why=unread[id_])

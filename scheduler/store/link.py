@@ -51,18 +51,18 @@ _MISPLACED: Final = frozenset(
     {"ASK", "MOVED", "READONLY", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}
 )
 
-Told = Callable[[Any], None]
+OnReply = Callable[[Any], None]
 """Gets a command's answer, or the exception that there is instead."""
 
 
 class _Command:
-    __slots__ = ("parts", "told", "waiting")
+    __slots__ = ("on_reply", "parts", "waiting")
 
     def __init__(
-        self, parts: Sequence[bytes], told: Told, waiting: "asyncio.Future[Any] | None"
+        self, parts: Sequence[bytes], on_reply: OnReply, waiting: "asyncio.Future[Any] | None"
     ) -> None:
         self.parts = parts
-        self.told = told
+        self.on_reply = on_reply
         self.waiting = waiting
 
     @property
@@ -95,7 +95,7 @@ class Link:
         self._window = _FIRST_WINDOW
         self._down_since: float | None = self._loop.time()
         self._last_error: BaseException | None = None
-        self.generation = 0
+        self.connections_made = 0
         self._tasks = [
             asyncio.create_task(self._run(), name=f"link {tag}"),
             asyncio.create_task(self._watch(), name=f"link watch {tag}"),
@@ -121,13 +121,13 @@ class Link:
 
     def submit(self, *words: Argument) -> "asyncio.Future[Any]":
         """Send one idempotent command; the future holds its answer, or what `command` raises."""
-        waiting, told = self._waiting()
-        self._send(_Command(pack(words), told, waiting))
+        waiting, on_reply = self._waiting()
+        self._send(_Command(pack(words), on_reply, waiting))
         return waiting
 
-    def post(self, told: Told, *words: Argument) -> None:
-        """As `submit`; *told* gets the answer, or the error as an exception, as it comes."""
-        self._send(_Command(pack(words), lambda answer: told(understood(answer)), None))
+    def post(self, on_reply: OnReply, *words: Argument) -> None:
+        """As `submit`; *on_reply* gets the answer, or the error as an exception, as it comes."""
+        self._send(_Command(pack(words), lambda answer: on_reply(understood(answer)), None))
 
     async def command(self, *words: Argument) -> Any:
         """Send one idempotent command and wait for its answer.
@@ -145,13 +145,15 @@ class Link:
         Args:
             prefix: how the keys begin that it may use; they lie in one slot.
         """
-        waiting, told = self._waiting()
-        self._run_script(script, prefix, args, told, waiting)
+        waiting, on_reply = self._waiting()
+        self._run_script(script, prefix, args, on_reply, waiting)
         return waiting
 
-    def start(self, script: Script, prefix: str, args: Sequence[Argument], told: Told) -> None:
-        """As `call`, without waiting: *told* gets the answer, or the error as an exception."""
-        self._run_script(script, prefix, args, lambda answer: told(understood(answer)), None)
+    def start(
+        self, script: Script, prefix: str, args: Sequence[Argument], on_reply: OnReply
+    ) -> None:
+        """As `call`, without waiting: *on_reply* gets the answer, or the error as an exception."""
+        self._run_script(script, prefix, args, lambda answer: on_reply(understood(answer)), None)
 
     def flush(self) -> None:
         """Send now what would leave at the end of this event-loop turn."""
@@ -164,11 +166,11 @@ class Link:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._fail_all("the link was closed")
 
-    def _waiting(self) -> tuple["asyncio.Future[Any]", Told]:
+    def _waiting(self) -> tuple["asyncio.Future[Any]", OnReply]:
         """A future, and what gives it its answer."""
         waiting: asyncio.Future[Any] = self._loop.create_future()
 
-        def told(answer: Any) -> None:
+        def on_reply(answer: Any) -> None:
             if waiting.done():
                 return
             answer = understood(answer)
@@ -179,22 +181,22 @@ class Link:
             else:
                 waiting.set_result(answer)
 
-        return waiting, told
+        return waiting, on_reply
 
     def _run_script(
         self,
         script: Script,
         prefix: str,
         args: Sequence[Argument],
-        told: Told,
+        on_reply: OnReply,
         waiting: "asyncio.Future[Any] | None",
     ) -> None:
         def answered(answer: Any) -> None:
             if isinstance(answer, Refused) and answer.kind == "NOSCRIPT":
                 words = ("EVAL", script.source, 1, prefix, *args)
-                self._send(_Command(pack(words), told, waiting))
+                self._send(_Command(pack(words), on_reply, waiting))
             else:
-                told(answer)
+                on_reply(answer)
 
         parts = _opening(script.sha, prefix).followed_by(args)
         self._send(_Command(parts, answered, waiting))
@@ -240,7 +242,7 @@ class Link:
         if self._unsent:
             self._window += 2
             self._leave_soon()
-        command.told(answer)
+        command.on_reply(answer)
 
     # the connection
 
@@ -269,7 +271,7 @@ class Link:
         """One life of the connection."""
         connection = await self._topology.connection(self._tag)
         await connect(connection)
-        self.generation += 1
+        self.connections_made += 1
         conversation = Conversation.take_over(connection, self._hear)
         # What the last connection did not answer goes first, in its old order.
         self._unsent.extendleft(reversed(self._unanswered))
@@ -305,7 +307,7 @@ class Link:
         self._unsent.clear()
         for command in commands:
             if command.wanted:
-                command.told(StoreUnavailable(why))
+                command.on_reply(StoreUnavailable(why))
 
 
 @kept(_MOST_OPENINGS)

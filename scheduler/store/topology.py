@@ -208,9 +208,9 @@ class Cluster:
             for first, last, *primary in primaries:
                 if first <= slot <= last:
                     return self._to(*primary)
-        told = reason_of(why) if why else "nobody has it"
+        reason = reason_of(why) if why else "nobody has it"
         raise StoreUnavailable(
-            f"the cluster has no primary for {tag}: {told}; start it, or correct --redis"
+            f"the cluster has no primary for {tag}: {reason}; start it, or correct --redis"
         )
 
     def _to(self, host: str, port: int) -> AbstractConnection:
@@ -264,8 +264,8 @@ def reason_of(error: BaseException) -> str:
         origin = origin.__cause__ or origin.__context__
     if isinstance(origin, OSError) and origin.errno is not None and origin.errno in errno.errorcode:
         return os.strerror(origin.errno)
-    told = origin.strerror if isinstance(origin, OSError) else None
-    return (told or str(error) or type(error).__name__).rstrip(". ")
+    reason = origin.strerror if isinstance(origin, OSError) else None
+    return (reason or str(error) or type(error).__name__).rstrip(". ")
 
 
 def _hosts(url: str, default_port: int) -> list[tuple[str, int]]:

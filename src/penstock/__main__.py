@@ -8,15 +8,15 @@ if __name__ == "__main__" and not sys.flags.safe_path:
 import traceback
 from types import TracebackType
 
-from penstock.process.lifetime import INTERRUPTED, spare_collector
+from penstock.process.lifetime import INTERRUPTED, tune_gc
 from penstock.process.redaction import hide_arguments, redacted
 
 
 def main() -> None:
     """Run the command line and end the process with its status."""
     hide_arguments()
-    sys.excepthook = _tell
-    spare_collector()
+    sys.excepthook = _print_error
+    tune_gc()
     try:
         from penstock.cli.app import run
     except ModuleNotFoundError as error:
@@ -31,7 +31,9 @@ def main() -> None:
     run(sys.argv[1:])
 
 
-def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _print_error(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     """Write what Python writes of an error that nobody caught, but for secrets."""
     sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 

@@ -349,7 +349,7 @@ class WorkerSettings(WorkerLimits, RoleSettings):
     fingerprint: str | None = None
     """Fingerprint of the artifact that must be loaded. (default: whatever is there)"""
 
-    generation: str | None = None
+    revision_id: str | None = None
     """Content of the version. (default: the published one)"""
 
     threads: Count | None = None

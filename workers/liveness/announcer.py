@@ -8,7 +8,7 @@ import structlog
 
 from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.registry.artifact_facts import ArtifactFacts, StandingFacts
+from penstock.scheduler.registry.artifact_facts import AgreedFacts, ArtifactFacts
 from penstock.scheduler.registry.registry import ANNOUNCE_EVERY_S, Registry
 
 log = structlog.get_logger()
@@ -74,19 +74,19 @@ class Announcer:
         await self._registry.withdraw(self._record)
 
     async def _announce(self) -> None:
-        told = self._facts
-        standing = await self._registry.announce(self._record, facts=told)
-        if told is None or self._facts is None:
+        announced = self._facts
+        agreed = await self._registry.announce(self._record, facts=announced)
+        if announced is None or self._facts is None:
             return
-        # What stands is told again, should the store forget it.
-        proof = standing.proof or self._facts.proof
-        why = standing.unsplittable or self._facts.unsplittable or _disagreement(told, standing)
+        # What stands is announced again, should the store forget it.
+        proof = agreed.proof or self._facts.proof
+        why = agreed.unsplittable or self._facts.unsplittable or _disagreement(announced, agreed)
         self._facts = replace(self._facts, proof=proof, unsplittable=why)
         if why and self.on_unsplittable is not None:
             self.on_unsplittable(why)
 
 
-def _disagreement(own: ArtifactFacts, standing: StandingFacts) -> str:
+def _disagreement(own: ArtifactFacts, agreed: AgreedFacts) -> str:
     """Why requests must not share a run here, though another worker proved that they may."""
-    proved = standing.proof is not None and standing.proof.proved
+    proved = agreed.proof is not None and agreed.proof.proved
     return own.proof.why if proved and own.proof is not None and not own.proof.proved else ""

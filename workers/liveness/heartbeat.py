@@ -113,14 +113,14 @@ class Heartbeat:
         """
         loop = asyncio.get_running_loop()
 
-        def tell(why: str) -> None:
+        def set_unsplittable(why: str) -> None:
             loop.call_soon_threadsafe(heed, why)
 
         def begin() -> None:
             announcer = self._announcer.result()
-            announcer.on_unsplittable = tell
+            announcer.on_unsplittable = set_unsplittable
             if announcer.unsplittable:
-                tell(announcer.unsplittable)
+                set_unsplittable(announcer.unsplittable)
 
         self._loop.call_soon_threadsafe(begin)
 

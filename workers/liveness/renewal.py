@@ -46,7 +46,7 @@ class Renewal:
         self._lock = threading.Lock()
         self._held: dict[str, Work] = {}
         self._current: object = None
-        self._told: object = None
+        self._reported: object = None
         self._expected_s = 0.0
         self._silence = Silence(most_step_s=2 * _LONGEST_PAUSE_S)
         self._running_s = 0.0
@@ -129,8 +129,8 @@ class Renewal:
         if run is None or self._running_s <= _LATE_S + _LATE_TIMES * expected_s:
             return
         behind = self._behind()
-        if run is not self._told:
-            self._told = run
+        if run is not self._reported:
+            self._reported = run
             log.warning(
                 "a batch takes longer than expected, others get what waits behind it",
                 seconds=round(self._running_s, 1),

@@ -65,7 +65,7 @@ class _Trial:
 
     def run(self) -> None:
         """Compare runs until each output has shown that it tells rows apart."""
-        untold = set(self._outputs)
+        unproved = set(self._outputs)
         apart = self._first_that_runs()
         for turn in range(ROUNDS):
             if turn:
@@ -76,11 +76,13 @@ class _Trial:
                 except Exception:  # noqa: BLE001, S112 - of larger numbers, some may be none
                     continue
             self._compare(turn, apart)
-            untold -= {name for name in untold if self._tells(name, [one[name] for one in apart])}
-            if not untold:
+            unproved -= {
+                name for name in unproved if self._distinguishes(name, [one[name] for one in apart])
+            }
+            if not unproved:
                 return
         raise NotProved(
-            f"output '{min(untold)}' is the same for all made-up rows: nothing can be seen of it"
+            f"output '{min(unproved)}' is the same for all made-up rows: nothing can be seen of it"
         )
 
     def check_rows_go_together(self, dimension: BatchDimension) -> None:
@@ -157,7 +159,7 @@ class _Trial:
         # Written so that a NaN is not allowed either.
         return difference <= self._allowed(datatype, [expected])
 
-    def _tells(self, name: str, apart: Sequence[Array]) -> bool:
+    def _distinguishes(self, name: str, apart: Sequence[Array]) -> bool:
         """Whether rows that were mixed up would be seen in this output."""
         datatype = self._outputs[name]
         first, *others = apart

@@ -78,7 +78,7 @@ async def wait_for_copy(
             try:
                 return await asyncio.to_thread(find_copy, roots, version, stage, hashes)
             except (ArtifactUnusable, InvalidConfiguration) as error:
-                await _tell(heartbeat, str(error), late=monotonic() - began_s > PATIENCE_S)
+                await _report(heartbeat, str(error), late=monotonic() - began_s > PATIENCE_S)
             await asyncio.sleep(_LOOK_EVERY_S)
     finally:
         hashes.close()
@@ -123,7 +123,7 @@ def _base_of(roots: Sequence[Path], stage: pb.Stage) -> Path:
     )
 
 
-async def _tell(heartbeat: Heartbeat, reason: str, *, late: bool) -> None:
+async def _report(heartbeat: Heartbeat, reason: str, *, late: bool) -> None:
     state = pb.WORKER_STATE_FAILED if late else pb.WORKER_STATE_LOADING
     if (heartbeat.record.state, heartbeat.record.reason) == (state, reason):
         return

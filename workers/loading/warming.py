@@ -90,7 +90,7 @@ def warm_up(
                 unsplittable = execution.warm_up_on(inputs) or unsplittable
         except Exception as error:
             raise ArtifactUnusable(
-                f"{stage.artifact} does not run on model_warmup '{sample.name}': {_said(error)}"
+                f"{stage.artifact} does not run on model_warmup '{sample.name}': {_text_of(error)}"
             ) from error
     log.info("warmed up", samples=len(samples))
     return unsplittable
@@ -108,7 +108,7 @@ def _on_zeros(execution: Execution, deployment: Deployment, stage: pb.Stage) -> 
     except Exception as error:
         if not execution.guesses:
             raise ArtifactUnusable(
-                f"{stage.artifact} loads, but does not run: {_said(error)}"
+                f"{stage.artifact} loads, but does not run: {_text_of(error)}"
             ) from error
         log.info("not warmed up: sizes must be guessed", reason=str(error))
         return ""
@@ -178,5 +178,5 @@ def _batched(array: Array, rows: int, config: config_pb.ModelConfig) -> Array:
     return np.repeat(array[np.newaxis], max(1, rows), axis=0)
 
 
-def _said(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0]

@@ -125,7 +125,7 @@ class _Agent:
             "restarts": worker.restarts,
             "node": placement.node,
             "fingerprint": placement.fingerprint,
-            "generation": placement.generation,
+            "revision_id": placement.revision_id,
             "threads": self._threads(),
             "ready_file": None,
         }

@@ -82,7 +82,7 @@ class WorkerSupervisor:
             node=placement.node,
             device=placement.device,
             fingerprint=placement.fingerprint,
-            generation=placement.generation,
+            revision_id=placement.revision_id,
             software=penstock.__version__,
         )
 
@@ -151,9 +151,11 @@ class WorkerSupervisor:
         record = self._record
         await _tried(self._cluster.release_leases_of(record.model, record.boot_id))
         if status == CANNOT_LOAD:
-            said = await _tried(self._cluster.recorded(self._record.id))
+            recorded = await _tried(self._cluster.recorded(self._record.id))
             self._record.state = pb.WORKER_STATE_FAILED
-            self._record.reason = said.reason if said and said.reason else reason_of(status)
+            self._record.reason = (
+                recorded.reason if recorded and recorded.reason else reason_of(status)
+            )
         else:
             self._record.state = pb.WORKER_STATE_RESTARTING
             self._record.reason = SILENT if self._was_silent else reason_of(status)

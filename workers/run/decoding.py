@@ -107,15 +107,15 @@ class Decoder:
 
     def _read(self, serialized: bytes) -> _Known:
         head = _parsed(serialized)
-        told = [(entry.name, entry.datatype, tuple(entry.shape)) for entry in head.inputs]
+        specs = [(entry.name, entry.datatype, tuple(entry.shape)) for entry in head.inputs]
         step = (
             ensemble_step_of(head.parameters[ROUTE].string_param)
             if ROUTE in head.parameters
             else None
         )
-        tensors = {name: Tensor(datatype, shape, b"") for name, datatype, shape in told}
+        tensors = {name: Tensor(datatype, shape, b"") for name, datatype, shape in specs}
         key = self._shape_key(head, tensors if step is None else step.map_inputs(tensors))
-        known = _Known(head, told, key, step)
+        known = _Known(head, specs, key, step)
         if all(name == ROUTE for name in head.parameters):
             self._known.remember(serialized, known)
         return known

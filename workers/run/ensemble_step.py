@@ -30,7 +30,7 @@ from penstock.workers.run.tensor import Tensor
 _INSIDE: Final = "\x1f"
 """Before the name of a tensor between two stages of one step; no client can send such a name."""
 
-_UNSAID: Final = InferParameter()
+_ABSENT: Final = InferParameter()
 
 Tensors = Mapping[str, Tensor]
 
@@ -110,16 +110,16 @@ class EnsembleStep:
         if after is None:
             raise AssertionError("the last step has no next one")
         asked = head.parameters
-        wanted = asked.get("priority", _UNSAID)
+        wanted = asked.get("priority", _ABSENT)
         level = level_of(
             wanted.int64_param or wanted.uint64_param, after.levels, after.default_level
         )
         policy = noted(after, level)
-        timeout_us = asked.get("timeout", _UNSAID).int64_param
+        timeout_us = asked.get("timeout", _ABSENT).int64_param
         wait_us = queue_timeout_us(timeout_us, policy.timeout_us, may_shorten=policy.may_shorten)
         small, bulky = within(policy.limits, self.bounds)
         to = Destination(
-            StageRef(after.model, after.version, 0, after.generation),
+            StageRef(after.model, after.version, 0, after.revision_id),
             small if len(payload) < COUNTED_BYTES else bulky,
         )
         return to, Move(
@@ -161,9 +161,9 @@ class EnsembleStep:
             )
 
     def _refusal(self, text: str) -> InvalidRequest:
-        return InvalidRequest(self.told(text))
+        return InvalidRequest(self.reworded(text))
 
-    def told(self, message: str) -> str:
+    def reworded(self, message: str) -> str:
         """A failure in this step, in words that name it."""
         step = self.route_step
         named = message if f"'{step.model}'" in message else f"{message} (step '{step.model}')"

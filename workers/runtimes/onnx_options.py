@@ -142,15 +142,15 @@ def _parameter(config: ModelConfig, name: str) -> str:
 
 
 def _number(config: ModelConfig, name: str) -> int:
-    said = _parameter(config, name)
-    if said and not (said.isascii() and said.isdigit()):
-        raise ArtifactUnusable(f"parameters.{name} must be a number of 0 or more, got '{said}'")
-    return int(said or 0)
+    value = _parameter(config, name)
+    if value and not (value.isascii() and value.isdigit()):
+        raise ArtifactUnusable(f"parameters.{name} must be a number of 0 or more, got '{value}'")
+    return int(value or 0)
 
 
 def _switch(config: ModelConfig, name: str) -> bool | None:
     """Whether it is on; None when nothing is said."""
-    said = _parameter(config, name)
-    if said not in ("", "0", "1"):
-        raise ArtifactUnusable(f"parameters.{name} must be 0 or 1, got '{said}'")
-    return said == "1" if said else None
+    value = _parameter(config, name)
+    if value not in ("", "0", "1"):
+        raise ArtifactUnusable(f"parameters.{name} must be 0 or 1, got '{value}'")
+    return value == "1" if value else None

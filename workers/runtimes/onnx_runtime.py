@@ -81,7 +81,8 @@ class OnnxRuntime:
         except Exception as error:
             raise ArtifactUnusable(
                 f"{artifact.name} is not a model that ONNX Runtime {ort.__version__} can load: "
-                f"{said(error)}; copy it again with all files that belong to it, or export it anew"
+                f"{text_of(error)}; copy it again with all files that belong to it, or export "
+                "it anew"
             ) from error
         _check_providers(session, wanted, artifact)
         optional = {tensor.name for tensor in config.input if tensor.optional}
@@ -110,7 +111,7 @@ class OnnxRuntime:
             else:
                 results = self._session.run(outputs, feed, self._run_options)
         except (ort.capi.onnxruntime_pybind11_state.InvalidArgument, ValueError) as error:
-            raise InputRejected(said(error)) from error
+            raise InputRejected(text_of(error)) from error
         found = dict(zip(outputs, results, strict=True))
         for name in self._text_outputs.intersection(found):
             found[name] = _encoded(found[name])
@@ -139,7 +140,7 @@ def ort_value(array: Array, datatype: str) -> Any:
     return ort.OrtValue.ortvalue_from_numpy(array)
 
 
-def said(error: Exception) -> str:
+def text_of(error: Exception) -> str:
     """What ONNX Runtime says, on one line, without its codes and advice."""
     text = " ".join(_PREFIX.sub("", str(error).strip()).replace(_ADVICE, "").split())
     return text.rstrip(". ") or type(error).__name__

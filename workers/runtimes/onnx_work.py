@@ -1,4 +1,4 @@
-"""How much an ONNX model computes: told by the shapes of its inputs, or only by what they hold.
+"""How much an ONNX model computes: known by the shapes of its inputs, or only by what they hold.
 
 Reads the graph's nodes out of the file, past the weights, and without the onnx package, which
 would take longer to import than this takes to run.
@@ -21,7 +21,7 @@ _LOOKS_AT_SHAPES: Final = frozenset({"Constant", "Shape", "Size"})
 
 _FREE: Final = frozenset(
     {
-        # Bodies that run as often as they are told to, or not at all.
+        # Bodies that run as often as they are known to, or not at all.
         *("Loop", "If", "Scan", "SequenceMap"),
         # Outputs that are as large as the values make them.
         *("NonZero", "Unique", "Compress", "NonMaxSuppression"),
@@ -76,7 +76,7 @@ def has_fixed_work(artifact: Path) -> bool:
 
 def _is_fixed(model: mmap.mmap) -> bool:
     nodes: list[_Node] = []
-    told: set[str] = set()
+    known: set[str] = set()
     asked: set[str] = set()
     for number, begin, end in _fields(model, 0, len(model)):
         if number != _GRAPH:
@@ -85,23 +85,23 @@ def _is_fixed(model: mmap.mmap) -> bool:
             if field == _NODE:
                 nodes.append(_node(model, at, until))
             elif field == _INITIALIZER:
-                told.add(_text(model, at, until, _NAME_OF_TENSOR))
+                known.add(_text(model, at, until, _NAME_OF_TENSOR))
             elif field == _INPUT:
                 asked.add(_text(model, at, until, _NAME_OF_VALUE))
     # A weight that is an input, too, may come with a request.
-    told -= asked
-    return all(_stays_fixed(node, told) for node in nodes)
+    known -= asked
+    return all(_stays_fixed(node, known) for node in nodes)
 
 
-def _stays_fixed(node: _Node, told: set[str]) -> bool:
-    """Whether *node* computes as much as shapes say; adds what it writes to *told* if it must."""
+def _stays_fixed(node: _Node, known: set[str]) -> bool:
+    """Whether *node* computes as much as shapes say; adds what it writes to *known* if it must."""
     if node.domain not in _STANDARD or node.operator in _FREE:
         return False
-    if node.operator in _LOOKS_AT_SHAPES or all(name in told for name in node.reads if name):
-        told.update(node.writes)
+    if node.operator in _LOOKS_AT_SHAPES or all(name in known for name in node.reads if name):
+        known.update(node.writes)
         return True
     sizes = [node.reads[at] for at in _SIZED_BY.get(node.operator, ()) if at < len(node.reads)]
-    return all(name in told for name in sizes if name)
+    return all(name in known for name in sizes if name)
 
 
 def _node(model: mmap.mmap, begin: int, end: int) -> _Node:

@@ -46,13 +46,13 @@ def model_of(artifact: Path, *, decoupled: bool) -> Any:
 def raised(error: BaseException, artifact: Path) -> str:
     """What *error* is, in one line, with the last line of the model's own code on its way."""
     text = str(error).strip().split("\n", 1)[0]
-    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
         return f"raised {type(error).__name__}: {error.msg}" + _at(error.filename, error.lineno)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if Path(frame.filename).is_relative_to(artifact.parent):
-            return f"raised {said}" + _at(frame.filename, frame.lineno)
-    return f"raised {said}"
+            return f"raised {text}" + _at(frame.filename, frame.lineno)
+    return f"raised {text}"
 
 
 def _at(filename: str, line: int | None) -> str:

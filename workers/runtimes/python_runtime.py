@@ -60,7 +60,7 @@ class PythonRuntime:
         self._batched = config.max_batch_size > 0
         self.decoupled = is_decoupled(config)
         self._outputs = {spec.name: spec for spec in signature.outputs}
-        self._told = ""
+        self._logged = ""
 
     @classmethod
     def open(cls, artifact: Path, device: DeviceRef, version: cluster_pb2.ModelVersion) -> Self:
@@ -172,8 +172,8 @@ class PythonRuntime:
         if isinstance(error, PenstockError):
             return error
         what = f"{CLASS}.execute {raised(error, self._artifact)}"
-        if what != self._told:
-            self._told = what
+        if what != self._logged:
+            self._logged = what
             log.warning("the model's code failed", reason=what, exc_info=error)
         return PythonModelFailed(f"{self._artifact.name}: {what}")
 

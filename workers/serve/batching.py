@@ -21,13 +21,13 @@ class BatchRules:
     Attributes:
         most_rows: in one run.
         together: whether different requests may share a run at all.
-        enough_rows: worth waiting for, for at most patience_us.
+        enough_rows: worth waiting for, for at most batch_delay_us.
     """
 
     most_rows: int = 1
     together: bool = False
     enough_rows: int = 1
-    patience_us: int = 0
+    batch_delay_us: int = 0
 
     @classmethod
     def of(cls, config: model_config_pb2.ModelConfig) -> "BatchRules":
@@ -50,7 +50,7 @@ class BatchRules:
             most_rows=most,
             together=True,
             enough_rows=min(most, max(batching.preferred_batch_size, default=most)),
-            patience_us=_patience_us(batching),
+            batch_delay_us=_batch_delay_us(batching),
         )
 
     @classmethod
@@ -65,7 +65,7 @@ class BatchRules:
                 enough_rows=min(
                     candidates, max(batching.oldest.preferred_batch_size, default=most)
                 ),
-                patience_us=_patience_us(batching.oldest),
+                batch_delay_us=_batch_delay_us(batching.oldest),
             )
         # As in Triton, the delay counts only where it is said how many slots are enough.
         utilization = batching.direct.minimum_slot_utilization
@@ -73,7 +73,7 @@ class BatchRules:
             most_rows=most,
             together=True,
             enough_rows=max(1, math.ceil(utilization * most)),
-            patience_us=_patience_us(batching.direct) if utilization else 0,
+            batch_delay_us=_batch_delay_us(batching.direct) if utilization else 0,
         )
 
 
@@ -83,7 +83,7 @@ class _Delaying(Protocol):
     max_queue_delay_microseconds: int
 
 
-def _patience_us(batching: _Delaying) -> int:
+def _batch_delay_us(batching: _Delaying) -> int:
     """Its delay, as far as there are numbers for it."""
     return min(batching.max_queue_delay_microseconds, LONGEST_MS * 1000)
 

@@ -74,11 +74,11 @@ class DirectServer:
             return
         server = await asyncio.get_running_loop().create_unix_server(self._called, sock=listening)
         self.name = name
-        self.worker.on_sleep = self._tell_all
+        self.worker.on_sleep = self._report_room_to_all
         try:
             yield
         finally:
-            self.counters.tell()
+            self.counters.send()
             server.close()
             for caller in list(self.callers):
                 caller.hang_up()
@@ -86,9 +86,9 @@ class DirectServer:
     def _called(self) -> "_Caller":
         return _Caller(self, next(self._tokens))
 
-    def _tell_all(self) -> None:
+    def _report_room_to_all(self) -> None:
         for caller in self.callers:
-            caller.tell_room()
+            caller.report_room()
 
 
 class _Held(NamedTuple):
@@ -111,7 +111,7 @@ class _Caller(asyncio.Protocol):
         self._frames = Frames()
         self._jobs: dict[str, _Held] = {}
         self._gateway = ""
-        self._told = 0
+        self._reported = 0
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -143,11 +143,11 @@ class _Caller(asyncio.Protocol):
             self._take(list(jobs_in(content)))
         elif kind == Kind.HELLO:
             self._gateway = content.decode(errors="replace")
-            self.tell_room()
+            self.report_room()
         elif kind == Kind.NOTED:
-            self._server.counters.tell(then=self._tell_noted)
+            self._server.counters.send(then=self._on_noted)
 
-    def _tell_noted(self) -> None:
+    def _on_noted(self) -> None:
         self._write(frame(Kind.NOTED))
 
     def hang_up(self) -> None:
@@ -162,11 +162,11 @@ class _Caller(asyncio.Protocol):
             self._transport.close()
             self._transport = None
 
-    def tell_room(self) -> None:
+    def report_room(self) -> None:
         """Say how much is welcome at a time, where that is news."""
         rows = self._worker.rows_at_once()
-        if rows != self._told and not rows < self._told * _NEWS < rows * _NEWS * _NEWS:
-            self._told = rows
+        if rows != self._reported and not rows < self._reported * _NEWS < rows * _NEWS * _NEWS:
+            self._reported = rows
             self._write(packed_room(rows))
 
     def settle(self, token: str, rows: int, timing: Timing, outcomes: Sequence[Outcome]) -> None:
@@ -186,13 +186,13 @@ class _Caller(asyncio.Protocol):
             ended.append(EndedJob(code, job.rows, waited_us, took_us))
         self._write(packed_ends(ends))
         self._server.counters.add(rows, timing, ended)
-        self.tell_room()
+        self.report_room()
 
     def give_back(self, token: str, jobs: Sequence[str]) -> None:
         """See `ResultSink.give_back`."""
         del token  # all are this gateway's
         # It is told of room again when the worker sleeps.
-        self._told = 0
+        self._reported = 0
         self._write(
             packed_ends([LaneEnd(self._jobs.pop(job).number, LEFT, "", b"") for job in jobs])
         )

@@ -91,7 +91,7 @@ class JobResults:
         message = (
             result.message
             if work.ensemble_step is None
-            else work.ensemble_step.told(result.message)
+            else work.ensemble_step.reworded(result.message)
         )
         return Outcome(work.lease.id, result.code, message, b"", self._no_state)
 

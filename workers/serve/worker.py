@@ -88,7 +88,7 @@ class Worker:
         self._running: asyncio.Task[None] | None = None
         self._claim_due = True
         self._draining = False
-        self._told = ""
+        self._last_error = ""
         self._sleeps_since_s: float | None = None
         self.may_be_handed = self._estimate.inline and _needs_no_queue(spec)
         self.on_sleep: Callable[[], None] | None = None
@@ -145,7 +145,7 @@ class Worker:
         if not self._rules.together:
             return
         log.warning("requests run one at a time from now on", reason=why)
-        self._rules = replace(self._rules, together=False, enough_rows=1, patience_us=0)
+        self._rules = replace(self._rules, together=False, enough_rows=1, batch_delay_us=0)
         if self.on_unsplittable is not None:
             self.on_unsplittable(why)
 
@@ -184,7 +184,7 @@ class Worker:
             rows=room,
             lease_ms=spec.lease_ms,
             enough_rows=self._rules.enough_rows,
-            patience_us=self._rules.patience_us,
+            batch_delay_us=self._rules.batch_delay_us,
             idle=idle,
             guaranteed_turn=self._turns.next(),
         )
@@ -340,9 +340,9 @@ class Worker:
 
     def _is_suspect(self, batch: Sequence[Work], ran: Ran) -> bool:
         """Whether the device, rather than its jobs, may be at fault."""
-        if str(ran.error) != self._told:
-            self._told = str(ran.error)
-            log.warning("a batch failed", error=self._told, jobs=len(batch))
+        if str(ran.error) != self._last_error:
+            self._last_error = str(ran.error)
+            log.warning("a batch failed", error=self._last_error, jobs=len(batch))
         failed = any(isinstance(result, Failure) for result in ran.results)
         return failed and not isinstance(ran.error, PenstockError)
 
@@ -363,4 +363,4 @@ class Worker:
 def _needs_no_queue(spec: WorkerSpec) -> bool:
     """Whether it matters for no job of the shard which way it comes, but for the time."""
     alone = spec.last and spec.ref.stage == 0 and spec.states is None
-    return alone and spec.rules.patience_us == 0
+    return alone and spec.rules.batch_delay_us == 0

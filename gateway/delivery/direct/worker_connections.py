@@ -142,13 +142,13 @@ class WorkerConnection(asyncio.Protocol):
         """Wait until all that the worker has ended so far is counted, or it is gone."""
         if self._transport is None:
             return
-        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asking.append(told)
+        noted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asking.append(noted)
         self._transport.writelines(frame(Kind.NOTED))
         # A worker that is silent need not be waited for: it ends nothing, either.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SILENCE_S):
-                await told
+                await noted
 
     def close(self) -> None:
         """End the connection; what the worker has is left."""
@@ -167,7 +167,7 @@ class WorkerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """For the transport."""
         self.lost, self.room, self._transport = True, 0, None
-        self._tell_noted(len(self._asking))
+        self._on_noted(len(self._asking))
         if self._handed:
             log.info(
                 "a worker's connection has ended, its jobs are queued",
@@ -196,7 +196,7 @@ class WorkerConnection(asyncio.Protocol):
         elif kind == Kind.ROOM:
             self.room = room_in(content)
         elif kind == Kind.NOTED:
-            self._tell_noted(1)
+            self._on_noted(1)
         elif kind == Kind.BYE:
             self.room, self._cut = 0, True
 
@@ -227,8 +227,8 @@ class WorkerConnection(asyncio.Protocol):
         self._numbers.pop(direct.job.id, None)
         return direct
 
-    def _tell_noted(self, count: int) -> None:
-        for told in self._asking[:count]:
-            if not told.done():
-                told.set_result(None)
+    def _on_noted(self, count: int) -> None:
+        for noted in self._asking[:count]:
+            if not noted.done():
+                noted.set_result(None)
         del self._asking[:count]

@@ -74,8 +74,8 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         # Of this moment: what is unloaded while the counters are read was there.
         snapshot, states = self._catalog.snapshot, self._catalog.states
         wanted = [(i, v) for i, v in self._catalog.records() if model in ("", i.model)]
-        contents = [v for v in snapshot.contents() if model in ("", v.model)]
-        loads = await loads_of(self._queue, contents)
+        revisions = [v for v in snapshot.revisions() if model in ("", v.model)]
+        loads = await loads_of(self._queue, revisions)
         counters = await self._router.statistics((id_, is_ensemble(v)) for id_, v in wanted)
         return pb.StatusResponse(
             nodes=snapshot.live_nodes(),

@@ -22,7 +22,7 @@ class ServiceNotFound(PenstockError):
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
-    """Check and Watch; not serving until told so.
+    """Check and Watch; not serving until last_sent so.
 
     Args:
         services: names that may be asked for; all of them serve, or none does.
@@ -55,14 +55,14 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     async def Watch(self, request: Any, context: Context) -> None:  # noqa: N802
         """The status now and whenever it changes, until the caller leaves."""
-        told = None
+        last_sent = None
         self.watchers += 1
         try:
             while True:
                 changed, status = self._changed, self._status_of(request.service)
-                if status != told:
+                if status != last_sent:
                     await context.write(_Status(status=status))
-                    told = status
+                    last_sent = status
                 await changed.wait()
         finally:
             self.watchers -= 1

@@ -237,7 +237,7 @@ class InferenceService:
         ]
         if not request.ready:
             known = {id_.model for id_ in self._catalog.states}
-            found += [entry(name=name) for name in self._catalog.snapshot.offers - known]
+            found += [entry(name=name) for name in self._catalog.snapshot.available - known]
         return pb.RepositoryIndexResponse(models=sorted(found, key=attrgetter("name")))
 
     async def repository_model_load(

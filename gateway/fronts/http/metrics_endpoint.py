@@ -78,7 +78,7 @@ class MetricsReader:
         return Facts(
             self._own(redis_up=self._queue.link_of("").up),
             {id_: found for (id_, _), found in zip(records, counters, strict=True)},
-            await loads_of(self._queue, self._catalog.snapshot.contents()),
+            await loads_of(self._queue, self._catalog.snapshot.revisions()),
             self._catalog.snapshot.live_workers(),
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
             {id_: _tags(record) for id_, record in records},

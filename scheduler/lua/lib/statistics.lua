@@ -5,7 +5,7 @@ local STATS = KEYS[1] .. 'stats:'
 local MOST_PLACES = 256
 
 -- The model version that a queue belongs to:
--- '<model>:<version>' of '<model>:<version>:<stage>' and of '<model>:<version>:<stage>~<generation>'.
+-- '<model>:<version>' of '<model>:<version>:<stage>' and of '<model>:<version>:<stage>~<revision id>'.
 local function version_of(queue)
   return string.match(queue, '^(.*):%d+$') or string.match(queue, '^(.*):%d+~')
 end

@@ -97,18 +97,18 @@ class Failure:
     @property
     def not_taken(self) -> bool:
         """Whether it is certain that the request was not begun: the server says so, or got none."""
-        told = self.pushback_ms is not None
-        return told or self.text == _STOPPED or self.text.startswith(_UNREACHABLE)
+        asks_to_wait = self.pushback_ms is not None
+        return asks_to_wait or self.text == _STOPPED or self.text.startswith(_UNREACHABLE)
 
-    def error(self, told: str = "") -> PenstockError:
+    def error(self, detail: str = "") -> PenstockError:
         """The same as an error to raise; *told* goes behind its text."""
         kind = _CLASSES.get(self.code)
         if kind is None:
-            return CallFailed((self.text or self.code.name) + told, self.code)
+            return CallFailed((self.text or self.code.name) + detail, self.code)
         if kind is Unavailable and nobody_answers(self.text):
             why = self.text.rpartition("last error: ")[2]
-            return Unreachable(f"no gateway answers: {why}{told}")
-        error = kind((self.text or self.code.name) + told)
+            return Unreachable(f"no gateway answers: {why}{detail}")
+        error = kind((self.text or self.code.name) + detail)
         if self.pushback_ms is not None and self.pushback_ms >= 0:
             error.retry_after_ms = self.pushback_ms
         return error

@@ -47,7 +47,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Wanted:
     """How requests shall look.
 
     Attributes:
@@ -118,54 +118,54 @@ def refusal(error: grpc.aio.AioRpcError, target: str) -> PenstockError:
     return JobFailed(code, text)
 
 
-def make_requests(model: Model, wishes: Wishes) -> tuple[bytes, ...]:
+def make_requests(model: Model, wanted: Wanted) -> tuple[bytes, ...]:
     """Serialized requests for *model*, different from each other where data is generated.
 
     Raises:
         InvalidRequest: saying which size or input is missing, or does not exist.
     """
     known = {tensor.name for tensor in model.inputs}
-    if unknown := sorted({*wishes.shapes, *wishes.arrays} - known):
+    if unknown := sorted({*wanted.shapes, *wanted.arrays} - known):
         raise InvalidRequest(
             f"model '{model.name}' has no input '{unknown[0]}', it has {', '.join(sorted(known))}"
         )
-    if model.max_batch_size == 0 and wishes.batch > 1:
+    if model.max_batch_size == 0 and wanted.batch > 1:
         raise InvalidRequest(f"model '{model.name}' does not batch, --batch must be 1")
-    if wishes.batch > model.max_batch_size > 0:
+    if wanted.batch > model.max_batch_size > 0:
         raise InvalidRequest(
             f"model '{model.name}' takes at most {model.max_batch_size} items in a request"
         )
-    random = np.random.default_rng(wishes.seed)
-    generated = any(tensor.name not in wishes.arrays for tensor in model.inputs)
+    random = np.random.default_rng(wanted.seed)
+    generated = any(tensor.name not in wanted.arrays for tensor in model.inputs)
     return tuple(
-        _request(model, wishes, random) for _ in range(wishes.distinct if generated else 1)
+        _request(model, wanted, random) for _ in range(wanted.distinct if generated else 1)
     )
 
 
-def _request(model: Model, wishes: Wishes, random: np.random.Generator) -> bytes:
+def _request(model: Model, wanted: Wanted, random: np.random.Generator) -> bytes:
     request = pb.ModelInferRequest(model_name=model.name, model_version=model.version)
     for tensor in model.inputs:
-        given = wishes.arrays.get(tensor.name)
+        given = wanted.arrays.get(tensor.name)
         if given is None:
-            array = _random(tensor.datatype, _shape(model, tensor, wishes), random)
+            array = _random(tensor.datatype, _shape(model, tensor, wanted), random)
         else:
-            array = _fitted(given, model, tensor, wishes.batch)
+            array = _fitted(given, model, tensor, wanted.batch)
         request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=array.shape)
         request.raw_input_contents.append(to_raw(array))
     return request.SerializeToString()
 
 
-def _shape(model: Model, tensor: Input, wishes: Wishes) -> tuple[int, ...]:
+def _shape(model: Model, tensor: Input, wanted: Wanted) -> tuple[int, ...]:
     sizes = tensor.shape[1:] if model.max_batch_size > 0 else tensor.shape
-    wished = wishes.shapes.get(tensor.name)
-    if wished is not None:
-        sizes = tuple(wished)
+    sizes_wanted = wanted.shapes.get(tensor.name)
+    if sizes_wanted is not None:
+        sizes = tuple(sizes_wanted)
     elif -1 in sizes:
         text = "x".join("?" if size == -1 else str(size) for size in sizes)
         raise InvalidRequest(
             f"input '{tensor.name}' has free sizes, give them: --shape {tensor.name}={text}"
         )
-    return (wishes.batch, *sizes) if model.max_batch_size > 0 else sizes
+    return (wanted.batch, *sizes) if model.max_batch_size > 0 else sizes
 
 
 def _fitted(array: Array, model: Model, tensor: Input, batch: int) -> Array:

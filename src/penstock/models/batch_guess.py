@@ -52,7 +52,7 @@ def guess(
     return _alone(objection)
 
 
-def said(config: config_pb.ModelConfig) -> str:
+def stated(config: config_pb.ModelConfig) -> str:
     """What the owner's own *config* makes of batching."""
     most = config.max_batch_size
     if config.HasField("dynamic_batching") or config.HasField("sequence_batching"):
@@ -77,7 +77,7 @@ def _by_the_listed_dims(config: config_pb.ModelConfig, objection: str) -> str:
         return _alone(objection)
     config.max_batch_size = DEFAULT_MAX_BATCH
     if config.HasField("dynamic_batching"):
-        return said(config)
+        return stated(config)
     return f"runs requests of up to {DEFAULT_MAX_BATCH} rows one at a time: {objection}"
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.errors import InvalidConfiguration
-from penstock.models.batch_guess import DEFAULT_MAX_BATCH, BatchProofs, guess, is_open, said
+from penstock.models.batch_guess import DEFAULT_MAX_BATCH, BatchProofs, guess, is_open, stated
 from penstock.models.config import warmup
 from penstock.models.config.dataflow import Flow, StagePlan, fits, flow, shown
 from penstock.models.config.model_config import (
@@ -213,7 +213,7 @@ def _complete_batching(
                 f"of '{spec.name}' is not of any size: it is {shown(spec)}; export the model with "
                 "a dynamic batch dimension, or set max_batch_size to 0 and list the full dims"
             )
-    return said(config)
+    return stated(config)
 
 
 def _check_preferred_sizes(config: config_pb.ModelConfig, batching: str) -> None:
@@ -235,20 +235,20 @@ def _checked(
     kind: str, listed: Iterable[ConfigTensor], spec: pb.TensorSpec, lead: int
 ) -> pb.TensorSpec:
     """*spec* as clients see it: as narrow as the configuration makes it, and in its dims."""
-    said = next((tensor for tensor in listed if tensor.name == spec.name), None)
-    if said is None:
+    listing = next((tensor for tensor in listed if tensor.name == spec.name), None)
+    if listing is None:
         return spec
     where = f"config.pbtxt: {kind} '{spec.name}'"
-    datatype = datatype_of_config(said.data_type)
+    datatype = datatype_of_config(listing.data_type)
     if datatype != spec.datatype:
         raise InvalidConfiguration(
-            f"{where} has data_type {config_pb.DataType.Name(said.data_type)}, but the artifact "
+            f"{where} has data_type {config_pb.DataType.Name(listing.data_type)}, but the artifact "
             f"expects {config_pb.DataType.Name(config_type_of(spec.datatype))}; correct data_type"
         )
-    dims, expected = artifact_dims(said), list(spec.shape)[lead:]
+    dims, expected = artifact_dims(listing), list(spec.shape)[lead:]
     wider = any(a == -1 != b for a, b in zip(dims, expected, strict=False))
     if wider or not fits(dims, expected):
-        field = "reshape.shape" if said.HasField("reshape") else "dims"
+        field = "reshape.shape" if listing.HasField("reshape") else "dims"
         batch = " without the batch dimension, since max_batch_size is not 0" if lead else ""
         raise InvalidConfiguration(
             f"{where} has {field} {dims}, but the artifact expects {expected}{batch}; "
@@ -257,14 +257,14 @@ def _checked(
     return pb.TensorSpec(
         name=spec.name,
         datatype=datatype,
-        shape=[*spec.shape[:lead], *said.dims],
-        optional=_optional(said, spec, where),
+        shape=[*spec.shape[:lead], *listing.dims],
+        optional=_optional(listing, spec, where),
     )
 
 
-def _optional(said: ConfigTensor, spec: pb.TensorSpec, where: str) -> bool:
+def _optional(listing: ConfigTensor, spec: pb.TensorSpec, where: str) -> bool:
     """Whether requests may leave the tensor out: its artifact must be able to do without."""
-    if not isinstance(said, config_pb.ModelInput) or not said.optional:
+    if not isinstance(listing, config_pb.ModelInput) or not listing.optional:
         return False
     if not spec.optional:
         raise InvalidConfiguration(

@@ -15,12 +15,12 @@ class StageRef(NamedTuple):
     model: str
     version: int
     stage: int
-    generation: str = ""
+    revision_id: str = ""
 
     @property
     def queue(self) -> str:
         """The queue's name inside its partition."""
-        return f"{self.model}:{self.version}:{self.stage}{suffix(self.generation)}"
+        return f"{self.model}:{self.version}:{self.stage}{suffix(self.revision_id)}"
 
     @classmethod
     def of_queue(cls, queue: str) -> "StageRef":
@@ -28,10 +28,10 @@ class StageRef(NamedTuple):
         found = _QUEUE.fullmatch(queue)
         if found is None:
             raise ValueError(f"no queue has the name {queue!r}")
-        model, version, stage, generation = found.groups("")
-        return cls(model, int(version), int(stage), generation)
+        model, version, stage, revision_id = found.groups("")
+        return cls(model, int(version), int(stage), revision_id)
 
 
-def suffix(generation: str) -> str:
-    """How the name of a stage, of a replica or of a worker ends when it has a *generation*."""
-    return f"~{generation}" if generation else ""
+def suffix(revision_id: str) -> str:
+    """How the name of a stage, of a replica or of a worker ends when it has a *revision_id*."""
+    return f"~{revision_id}" if revision_id else ""

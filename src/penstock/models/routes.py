@@ -1,4 +1,4 @@
-"""Routes: the way of a request through an ensemble, over contents of other models. Pure.
+"""Routes: the way of a request through an ensemble, over revisions of other models. Pure.
 
 An ensemble's steps form a graph; a request goes through them one after another, in an order in
 which each step finds what it reads, and carries along what later steps read (ADR 0012). A step
@@ -24,7 +24,7 @@ _INNER: Final = "/"
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """What a step runs: a content of a model, or another ensemble with its route."""
+    """What a step runs: a revision of a model, or another ensemble with its route."""
 
     ref: StageRef
     deployment: Deployment
@@ -199,7 +199,7 @@ def _plain(step: Step, at: int, found: Component) -> pb.RouteStep:
     made = pb.RouteStep(
         model=found.ref.model,
         version=found.ref.version,
-        generation=found.ref.generation,
+        revision_id=found.ref.revision_id,
         inputs=step.input_map,
         outputs=step.output_map,
         batched=config.max_batch_size > 0,

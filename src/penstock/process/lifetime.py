@@ -100,7 +100,7 @@ async def until_first(stop: "asyncio.Event", *tasks: "asyncio.Future[None]") -> 
         task.result()
 
 
-def spare_collector() -> None:
+def tune_gc() -> None:
     """Let the garbage collector look seldom: what a start makes, modules above all, stays.
 
     As Python sets it, it looks hundreds of times meanwhile, a tenth of the whole start.
@@ -108,7 +108,7 @@ def spare_collector() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def rest_collector() -> None:
+def freeze_gc() -> None:
     """Spare the garbage collector what was made until now: it stays until the end.
 
     Each full collection would look at all of it, for milliseconds, and find nothing.

@@ -73,7 +73,7 @@ def gpus() -> list[Gpu]:
     if shutil.which("nvidia-smi") is None:
         return []
     try:
-        told = subprocess.run(
+        listing = subprocess.run(
             ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader"],
             capture_output=True,
             text=True,
@@ -82,19 +82,19 @@ def gpus() -> list[Gpu]:
         )
     except (OSError, subprocess.SubprocessError):
         return []
-    return visible_gpus(told.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return visible_gpus(listing.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
-def visible_gpus(told: str, visible: str | None) -> list[Gpu]:
+def visible_gpus(listing: str, visible: str | None) -> list[Gpu]:
     """The GPUs of nvidia-smi's answer *told* that ``CUDA_VISIBLE_DEVICES`` leaves, renumbered.
 
     Args:
-        told: lines of "index, uuid, name, memory in MiB".
+        listing: lines of "index, uuid, name, memory in MiB".
         visible: the variable's value, None when it is not set.
     """
     by_key: dict[str, tuple[str, int]] = {}
     order: list[str] = []
-    for line in told.splitlines():
+    for line in listing.splitlines():
         parts = [part.strip() for part in line.split(",")]
         if len(parts) == 4:
             number, uuid, name, memory = parts

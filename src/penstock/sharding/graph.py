@@ -189,14 +189,14 @@ class Sequenced:
         known = [tensor for tensor in tensors if tensor is not None and tensor.may_cross]
         if len(known) < len(tensors):
             return None
-        told = frozenset[str]().union(*(tensor.symbols for tensor in known))
-        if not all(self._is_told(name, crossing, told) for name in self._sized[position]):
+        known_symbols = frozenset[str]().union(*(tensor.symbols for tensor in known))
+        if not all(self._is_known(name, crossing, known_symbols) for name in self._sized[position]):
             return None
         return sum(tensor.item_bytes for tensor in known)
 
-    def _is_told(self, name: str, crossing: Sequence[str], told: frozenset[str]) -> bool:
+    def _is_known(self, name: str, crossing: Sequence[str], known_symbols: frozenset[str]) -> bool:
         tensor = self.graph.tensors.get(name)
-        return name in crossing or (tensor is not None and tensor.symbols <= told)
+        return name in crossing or (tensor is not None and tensor.symbols <= known_symbols)
 
     def _stage(self, begin: int, end: int) -> Stage:
         steps = range(begin, end)

@@ -200,8 +200,8 @@ def packed_ends(ends: Iterable[LaneEnd]) -> list[bytes]:
     """The frame that says what became of jobs."""
     parts: list[bytes] = []
     for number, code, message, body in ends:
-        said = message.encode()
-        parts += _END.pack(number, code, len(said), len(body)), said, body
+        text = message.encode()
+        parts += _END.pack(number, code, len(text), len(body)), text, body
     return frame(Kind.ENDED, *parts)
 
 
@@ -215,10 +215,10 @@ def ends_in(content: bytes) -> Iterator[LaneEnd]:
     while at < end:
         if end - at < _END.size:
             raise Malformed("what became of a job is cut off")
-        number, code, said, size = _END.unpack_from(content, at)
+        number, code, text, size = _END.unpack_from(content, at)
         at += _END.size
-        message = content[at : at + said].decode(errors="replace")
-        at += said + size
+        message = content[at : at + text].decode(errors="replace")
+        at += text + size
         if at > end:
             raise Malformed("what became of a job is cut off")
         yield LaneEnd(number, code, message, content[at - size : at])

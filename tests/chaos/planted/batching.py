@@ -34,7 +34,7 @@ SHARED_RUNS = [
     Mutant(
         "batching: an output that tells nothing is a proof",
         "workers/loading/batch_proof.py",
-        "            if not untold:\n                return\n",
+        "            if not unproved:\n                return\n",
         "            return\n",
         PROOF + "TestValues::test_an_output_that_tells_nothing_proves_nothing",
     ),
@@ -83,7 +83,7 @@ SHARED_RUNS = [
     Mutant(
         "batching: a worker that sees it differently keeps quiet",
         "workers/liveness/announcer.py",
-        " or _disagreement(told, standing)",
+        " or _disagreement(announced, agreed)",
         "",
         UNSPLITTABLE + "test_workers_that_see_it_differently_are_on_the_safe_side",
     ),

@@ -115,8 +115,8 @@ HANDED_OVER = [
     Mutant(
         "direct: a worker says that all is counted before it is",
         "workers/serve/direct_server.py",
-        "self._server.counters.tell(then=self._tell_noted)",
-        "self._tell_noted()",
+        "self._server.counters.send(then=self._on_noted)",
+        "self._on_noted()",
         DIRECT_SERVER + "test_it_tells_when_all_is_counted",
     ),
     Mutant(

@@ -102,7 +102,7 @@ AWAY = [
         "tests/redis/delivery/test_shared_replies.py::test_who_leaves_a_crowd_does_not_count_it",
     ),
     Mutant(
-        "bounds: what a gateway kept on its way to a wish stays for ever",
+        "bounds: what a gateway kept on its way to a load request stays for ever",
         LUA + "registry_keep.lua",
         "if not needed then",
         "if false then",

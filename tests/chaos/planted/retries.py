@@ -42,7 +42,7 @@ FAILURES = [
         "tests/redis/delivery/test_failed_requests.py",
     ),
     Mutant(
-        "failure: a lost wish is never wished again",
+        "failure: a lost load request is never requested again",
         "gateway/models/on_demand.py",
         "if before == replaced and monotonic() < until_s:",
         "if before == replaced:",

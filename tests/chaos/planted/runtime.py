@@ -33,7 +33,7 @@ LONG_RUNS = [
     Mutant(
         "runs: a size out of the request's values is taken for fixed",
         "workers/runtimes/onnx_work.py",
-        "return all(name in told for name in sizes if name)",
+        "return all(name in known for name in sizes if name)",
         "return True",
         "tests/pure/workers/runtimes/test_onnx_work.py::test_what_values_of_the_request_tell_is_not",
     ),

@@ -279,7 +279,7 @@ class TestControl:
 
             client.unload_model("diamond", unload_dependents=True)
             left = {name for name in STEPS if client.is_model_ready(name)}
-            # A client had wished for this one by its name.
+            # A client had requested this one by its name.
             assert left == {"five"}
             assert not client.is_model_ready("diamond")
         finally:

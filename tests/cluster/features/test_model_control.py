@@ -84,7 +84,7 @@ class TestChanges:
             state = await asked.state("digits", "1")
 
         assert state == "READY"
-        assert reason.startswith("its newer content cannot be served: ")
+        assert reason.startswith("its newer revision cannot be served: ")
         assert "is not a model that ONNX Runtime" in reason
 
     async def test_a_new_version_takes_over_without_a_failed_request(self, cluster, onnx_digits):

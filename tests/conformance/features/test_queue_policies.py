@@ -149,7 +149,7 @@ class Clients:
         await asyncio.gather(*self._tasks)
         return self.ended
 
-    async def told(self, *names):
+    async def reworded(self, *names):
         """Until these have ended."""
         await until(lambda: self.ended.keys() >= set(names))
 
@@ -196,7 +196,7 @@ async def test_a_full_queue_refuses(clients):
     await crowd.waiting(1)
 
     crowd.ask("one too many")
-    await crowd.told("one too many")
+    await crowd.reworded("one too many")
 
     ended = await crowd.all()
     assert list(ended) == ["one too many", "busy", "waits"]
@@ -261,7 +261,7 @@ async def test_levels_go_first_and_have_their_own_bounds(clients):
     await crowd.waiting(3)
     crowd.ask("too urgent", priority=1)
     crowd.ask("usual 2", priority=2)
-    await crowd.told("too urgent")
+    await crowd.reworded("too urgent")
 
     ended = await crowd.all()
 
@@ -283,7 +283,7 @@ async def test_answers_keep_the_order_of_their_requests_if_the_model_says_so(cli
     crowd.ask("short")
     await crowd.answered(1)
     if model == "unordered":
-        await crowd.told("short")
+        await crowd.reworded("short")
 
     assert list(await crowd.all()) == order
 
@@ -307,7 +307,7 @@ class TestBehindAnotherStep:
         crowd.ask("urgent", priority=1)
         await crowd.waiting(3)
         crowd.ask("too urgent", priority=1)
-        await crowd.told("too urgent")
+        await crowd.reworded("too urgent")
         ended = await crowd.all()
 
         assert list(ended)[:3] == ["too urgent", "busy", "urgent"]

@@ -88,7 +88,7 @@ def worker(data):
         rows_at_once=lambda: 8,
         may_be_handed=True,
     )
-    counters = SimpleNamespace(tell=lambda then=None: then and then(), add=lambda *_: None)
+    counters = SimpleNamespace(send=lambda then=None: then and then(), add=lambda *_: None)
     caller = direct_server._Caller(direct_server.DirectServer(held, counters), 1)
     caller._transport = Transport()
     fed(caller, data)

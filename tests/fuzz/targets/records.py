@@ -24,7 +24,7 @@ def snapshot(data):
 
 
 def records():
-    version = pb.ModelVersion(model="m", version=1, generation="g", replicas=1)
+    version = pb.ModelVersion(model="m", version=1, revision_id="g", replicas=1)
     version.stages.add(artifact="m/1/model.onnx", artifact_bytes=5, fingerprint="f")
     content = [
         version,
@@ -36,7 +36,11 @@ def records():
         pb.Signature(inputs=[pb.TensorSpec(name="x", datatype="FP32", shape=[-1])]),
         pb.BatchProof(proved=True, why="it was tried"),
     ]
-    placed = {**dict(enumerate(content)), RETIRING: version, WISHES: pb.Wish(model="m", id="w")}
+    placed = {
+        **dict(enumerate(content)),
+        RETIRING: version,
+        WISHES: pb.LoadRequest(model="m", id="w"),
+    }
     return [bytes([place]) + one.SerializeToString() for place, one in placed.items()]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from penstock.gateway.fronts.grpc.inference_service import _METHODS, EXTENSIONS, SERVICE
-from penstock.models.config.fields import FIELDS, Standing
+from penstock.models.config.fields import FIELDS, Support
 from penstock.protos import grpc_service_pb2
 
 TOOL = Path(__file__).parents[3] / "tools" / "compatibility.py"
@@ -42,6 +42,6 @@ def test_every_extension_is_offered_or_not(tool):
 
 
 def test_who_is_refused_is_told_what_to_do():
-    notes = [line.note for line in FIELDS.values() if line.standing != Standing.YES]
+    notes = [line.note for line in FIELDS.values() if line.support != Support.YES]
 
     assert all(notes)

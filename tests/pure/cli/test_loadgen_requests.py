@@ -3,7 +3,7 @@ import pytest
 
 from penstock.datatypes import DATATYPES
 from penstock.errors import InvalidRequest
-from penstock.loadgen.requests import Input, Model, Wishes, make_requests
+from penstock.loadgen.requests import Input, Model, Wanted, make_requests
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.tensors import from_raw
 
@@ -23,7 +23,7 @@ def array_of(request, place=0):
 
 @pytest.mark.parametrize("datatype", sorted(DATATYPES))
 def test_every_datatype_can_be_generated(datatype):
-    requests = make_requests(model(Input("x", datatype, (-1, 5))), Wishes(batch=2))
+    requests = make_requests(model(Input("x", datatype, (-1, 5))), Wanted(batch=2))
 
     first = parsed(requests)[0]
     assert (first.model_name, first.model_version) == ("m", "3")
@@ -33,16 +33,16 @@ def test_every_datatype_can_be_generated(datatype):
 def test_generated_requests_differ_and_repeat_with_their_seed():
     asked = model(Input("x", "FP32", (-1, 4)))
 
-    assert make_requests(asked, Wishes()) == make_requests(asked, Wishes())
-    assert len(set(make_requests(asked, Wishes()))) == Wishes().distinct
-    assert make_requests(asked, Wishes(seed=1)) != make_requests(asked, Wishes())
+    assert make_requests(asked, Wanted()) == make_requests(asked, Wanted())
+    assert len(set(make_requests(asked, Wanted()))) == Wanted().distinct
+    assert make_requests(asked, Wanted(seed=1)) != make_requests(asked, Wanted())
 
 
 def test_given_data_is_sent_once_in_the_input_s_datatype():
     given = np.arange(4, dtype=np.int32)
 
     requests = make_requests(
-        model(Input("x", "INT64", (-1, 4))), Wishes(batch=3, arrays={"x": given})
+        model(Input("x", "INT64", (-1, 4))), Wanted(batch=3, arrays={"x": given})
     )
 
     (only,) = parsed(requests)
@@ -53,41 +53,41 @@ def test_given_data_is_sent_once_in_the_input_s_datatype():
 def test_given_data_with_a_batch_stays_as_it_is():
     given = np.zeros((2, 4), dtype=np.float32)
 
-    (only,) = parsed(make_requests(model(Input("x", "FP32", (-1, 4))), Wishes(arrays={"x": given})))
+    (only,) = parsed(make_requests(model(Input("x", "FP32", (-1, 4))), Wanted(arrays={"x": given})))
 
     assert array_of(only).shape == (2, 4)
 
 
 def test_free_sizes_come_from_the_wishes():
     requests = make_requests(
-        model(Input("x", "FP32", (-1, 3, -1)), max_batch_size=4), Wishes(shapes={"x": (3, 7)})
+        model(Input("x", "FP32", (-1, 3, -1)), max_batch_size=4), Wanted(shapes={"x": (3, 7)})
     )
 
     assert array_of(parsed(requests)[0]).shape == (1, 3, 7)
 
 
 def test_a_model_without_batches_has_all_its_dimensions():
-    requests = make_requests(model(Input("x", "FP32", (2, 3)), max_batch_size=0), Wishes())
+    requests = make_requests(model(Input("x", "FP32", (2, 3)), max_batch_size=0), Wanted())
 
     assert array_of(parsed(requests)[0]).shape == (2, 3)
 
 
 @pytest.mark.parametrize(
-    ("wishes", "text"),
+    ("wanted", "text"),
     [
-        (Wishes(), "--shape x=3x?"),
-        (Wishes(shapes={"y": (1,)}), "no input 'y', it has x"),
-        (Wishes(batch=9, shapes={"x": (3, 1)}), "at most 8 items"),
-        (Wishes(arrays={"x": np.zeros((1, 3, 1), dtype=np.complex64)}), "complex64"),
+        (Wanted(), "--shape x=3x?"),
+        (Wanted(shapes={"y": (1,)}), "no input 'y', it has x"),
+        (Wanted(batch=9, shapes={"x": (3, 1)}), "at most 8 items"),
+        (Wanted(arrays={"x": np.zeros((1, 3, 1), dtype=np.complex64)}), "complex64"),
     ],
 )
-def test_a_wish_that_cannot_be_says_what_to_change(wishes, text):
+def test_a_wish_that_cannot_be_says_what_to_change(wanted, text):
     with pytest.raises(InvalidRequest) as refused:
-        make_requests(model(Input("x", "FP32", (-1, 3, -1))), wishes)
+        make_requests(model(Input("x", "FP32", (-1, 3, -1))), wanted)
 
     assert text in str(refused.value)
 
 
 def test_a_batch_for_a_model_that_does_not_batch_is_refused():
     with pytest.raises(InvalidRequest, match="does not batch"):
-        make_requests(model(Input("x", "FP32", (3,)), max_batch_size=0), Wishes(batch=2))
+        make_requests(model(Input("x", "FP32", (3,)), max_batch_size=0), Wanted(batch=2))

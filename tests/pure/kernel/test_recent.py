@@ -13,7 +13,7 @@ SIGNATURE = signature([SPEC], [pb.TensorSpec(name="y", datatype="FP32", shape=[-
 
 
 def deployments(snapshot):
-    return [one.state.deployment for one in rollout(snapshot).standings.values()]
+    return [one.state.deployment for one in rollout(snapshot).routings.values()]
 
 
 def of_many(count):

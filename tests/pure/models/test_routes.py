@@ -46,7 +46,7 @@ def version(*steps, most=8, inputs=("IN",), outputs=("OUT",), name="e", dims=(4,
 
 
 def composed(record, **models):
-    """*record* over models, each in version 1 of generation g."""
+    """*record* over models, each in version 1 of revision_id g."""
 
     def lookup(name, number):
         return Component(StageRef(name, number or 1, 0, "g"), models[name])
@@ -69,7 +69,7 @@ class TestRoute:
         route = composed(version(*CHAIN), a=ONE, b=ONE).route
 
         assert (route.ensemble, route.version, list(route.outputs)) == ("e", 3, ["OUT"])
-        assert [(s.model, s.version, s.generation) for s in route.steps] == [
+        assert [(s.model, s.version, s.revision_id) for s in route.steps] == [
             ("a", 1, "g"),
             ("b", 1, "g"),
         ]

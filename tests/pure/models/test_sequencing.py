@@ -199,7 +199,7 @@ class TestBatched:
         made = BatchRules.of(config(batching(strategy)))
 
         assert made.together
-        assert (made.most_rows, made.enough_rows, made.patience_us) == rules
+        assert (made.most_rows, made.enough_rows, made.batch_delay_us) == rules
 
     def test_without_a_batch_dimension_each_runs_by_itself(self):
         made = ModelConfig()

@@ -10,7 +10,7 @@ from penstock.models.config.ensembles import needs, users
 from penstock.models.config.model_config import parse
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.decisions.rollout import rollout
-from penstock.scheduler.registry.snapshot import Retiring, VersionId
+from penstock.scheduler.registry.snapshot import Outgoing, VersionId
 
 WHOLE = signature([spec("x", "FP32", -1, 4)], [spec("y", "FP32", -1, 4)])
 READY, LOADING = pb.WORKER_STATE_READY, pb.WORKER_STATE_LOADING
@@ -18,7 +18,7 @@ FAILED = pb.WORKER_STATE_FAILED
 E = VersionId("e", 1)
 
 
-def ensemble(*models, name="e", generation="", number=-1):
+def ensemble(*models, name="e", revision_id="", number=-1):
     """Steps over *models*, one after another."""
     tensors = ["IN", *(f"t{at}" for at in range(1, len(models))), "OUT"]
     inner = {"x": "x", "y": "y"}
@@ -34,7 +34,7 @@ def ensemble(*models, name="e", generation="", number=-1):
         f"ensemble_scheduling {{ {' '.join(steps)} }}"
     )
     config = parse(text, f"{name}/config.pbtxt").SerializeToString()
-    return pb.ModelVersion(model=name, version=1, config=config, generation=generation)
+    return pb.ModelVersion(model=name, version=1, config=config, revision_id=revision_id)
 
 
 def content(model, number=1, state=READY):
@@ -45,7 +45,7 @@ def content(model, number=1, state=READY):
     return record, signatures, placed, worker(placed, state, "broken" if state == FAILED else "")
 
 
-def standing(*ensembles, models=(), retiring=(), **facts):
+def standing(*ensembles, models=(), outgoing=(), **facts):
     signatures = {name: one for _, found, *_ in models for name, one in found.items()}
     seen = snapshot(
         [*ensembles, *(record for record, *_ in models)],
@@ -54,7 +54,7 @@ def standing(*ensembles, models=(), retiring=(), **facts):
         signatures=signatures,
         nodes=[node("n")],
     )
-    return rollout(replace(seen, retiring=tuple(retiring), **facts)).standings
+    return rollout(replace(seen, outgoing=tuple(outgoing), **facts)).routings
 
 
 def state(*ensembles, **facts):
@@ -95,17 +95,24 @@ def test_a_version_that_is_not_there_is_named():
 
 
 def test_why_it_is_not_there_is_told():
-    answers = {"b": pb.Answer(wish="w", error="failed to poll from model repository")}
-    wishes = {"b": pb.Wish(model="b", id="w")}
-    found = state(ensemble("a", "b"), models=[content("a")], wishes=wishes, answers=answers)
+    load_results = {
+        "b": pb.LoadResult(load_request="w", error="failed to poll from model repository")
+    }
+    load_requests = {"b": pb.LoadRequest(model="b", id="w")}
+    found = state(
+        ensemble("a", "b"),
+        models=[content("a")],
+        load_requests=load_requests,
+        load_results=load_results,
+    )
 
     assert found.state == "UNAVAILABLE"
     assert found.reason.endswith("not available: b: failed to poll from model repository")
 
 
-def test_it_waits_for_a_model_that_is_wished_for():
-    wishes = {"b": pb.Wish(model="b", id="w")}
-    found = state(ensemble("a", "b"), models=[content("a")], wishes=wishes)
+def test_it_waits_for_a_model_that_is_requested():
+    load_requests = {"b": pb.LoadRequest(model="b", id="w")}
+    found = state(ensemble("a", "b"), models=[content("a")], load_requests=load_requests)
 
     assert (found.state, found.reason) == ("LOADING", "model 'b': it is about to be loaded")
 
@@ -143,21 +150,21 @@ def test_a_circle_of_ensembles_is_refused():
 
 
 def test_a_replaced_configuration_serves_until_the_new_one_is_ready():
-    old = Retiring("repository/e/1/old", 100, ensemble("a", generation="old"))
-    facts = {"models": [content("a"), content("b", state=LOADING)], "retiring": [old]}
-    found = standing(ensemble("b", generation="new"), **facts, since_ms={E: 100})[E]
+    old = Outgoing("repository/e/1/old", 100, ensemble("a", revision_id="old"))
+    facts = {"models": [content("a"), content("b", state=LOADING)], "outgoing": [old]}
+    found = standing(ensemble("b", revision_id="new"), **facts, since_ms={E: 100})[E]
 
-    assert found.record.generation == "old"
+    assert found.record.revision_id == "old"
     assert found.state.state == "READY"
-    assert found.state.reason.startswith("its newer content is being loaded: model 'b'")
+    assert found.state.reason.startswith("its newer revision is being loaded: model 'b'")
 
 
 def test_a_broken_configuration_does_not_replace_a_good_one():
-    old = Retiring("repository/e/1/old", 100, ensemble("a", generation="old"))
+    old = Outgoing("repository/e/1/old", 100, ensemble("a", revision_id="old"))
     broken = pb.ModelVersion(model="e", version=1, error="must specify 'step' for ensemble 'e'")
-    found = standing(broken, models=[content("a")], retiring=[old], since_ms={E: 100})[E]
+    found = standing(broken, models=[content("a")], outgoing=[old], since_ms={E: 100})[E]
 
-    assert found.record.generation == "old"
+    assert found.record.revision_id == "old"
     assert "cannot be served: must specify 'step'" in found.state.reason
 
 

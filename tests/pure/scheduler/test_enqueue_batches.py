@@ -11,7 +11,7 @@ from penstock.scheduler.jobs.enqueue_batches import (
     PATIENCE_S,
     SHARE,
     BatchKey,
-    Gathering,
+    EnqueueBatcher,
     put_apart,
 )
 from penstock.scheduler.jobs.types import NewJob
@@ -28,7 +28,7 @@ class Calls:
 
     def __init__(self):
         self.ids = []
-        self.gathering = Gathering(self._send)
+        self.gathering = EnqueueBatcher(self._send)
 
     def _send(self, line, entries):
         assert {one.ref for one, _ in entries} == {line.ref}

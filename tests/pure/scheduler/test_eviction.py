@@ -9,7 +9,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.decisions.eviction import IDLE_MS, PATIENCE_MS, evictions
 from penstock.scheduler.decisions.placement import MIB, PROCESS_BYTES
 from penstock.scheduler.decisions.readiness import plan_for
-from penstock.scheduler.registry.snapshot import Retiring
+from penstock.scheduler.registry.snapshot import Outgoing
 
 ROOM = PROCESS_BYTES["cpu", "onnxruntime"] // MIB
 """What a worker without weights needs, in MiB."""
@@ -21,36 +21,38 @@ class World:
 
     def __init__(self, workers):
         self.node = node("n", cpu(workers * ROOM))
-        self.versions, self.placed, self.retiring = [], [], []
-        self.used_ago_ms, self.wished_ago_ms, self.unloading = {}, {}, set()
+        self.versions, self.placed, self.outgoing = [], [], []
+        self.used_ago_ms, self.requested_ago_ms, self.unloading = {}, {}, set()
 
-    def model(self, name, *, used_ago_ms=None, wished_ago_ms=LONG_MS, mib=0, placed=True):
-        self.versions.append(version(stage(mib), model=name, generation="g"))
+    def model(self, name, *, used_ago_ms=None, requested_ago_ms=LONG_MS, mib=0, placed=True):
+        self.versions.append(version(stage(mib), model=name, revision_id="g"))
         if placed:
-            self.placed.append(placement(model=name, generation="g"))
+            self.placed.append(placement(model=name, revision_id="g"))
         if used_ago_ms is not None:
             self.used_ago_ms[name] = used_ago_ms
-        self.wished_ago_ms[name] = wished_ago_ms
+        self.requested_ago_ms[name] = requested_ago_ms
         return self
 
     def asked_for(self, name, **fields):
         return self.model(name, **{"used_ago_ms": 0, "placed": False} | fields)
 
     def leaves(self, name):
-        record = version(stage(), model=name, generation="g")
-        self.placed.append(placement(model=name, generation="g"))
-        self.retiring.append(Retiring(f"repository/{name}/1/g", 1, record))
+        record = version(stage(), model=name, revision_id="g")
+        self.placed.append(placement(model=name, revision_id="g"))
+        self.outgoing.append(Outgoing(f"repository/{name}/1/g", 1, record))
         return self
 
     def evictions(self, *kept):
         made = snapshot(self.versions, nodes=[self.node], placements=self.placed)
         made = replace(
             made,
-            retiring=tuple(self.retiring),
+            outgoing=tuple(self.outgoing),
             used_ms={m: made.now_ms - ago for m, ago in self.used_ago_ms.items()},
-            wishes={
-                m: pb.Wish(model=m, id=m, time_ms=made.now_ms - ago, unload=m in self.unloading)
-                for m, ago in self.wished_ago_ms.items()
+            load_requests={
+                m: pb.LoadRequest(
+                    model=m, id=m, time_ms=made.now_ms - ago, unload=m in self.unloading
+                )
+                for m, ago in self.requested_ago_ms.items()
             },
         )
         return evictions(made, plan_for(made), frozenset(kept))
@@ -83,7 +85,7 @@ def test_one_that_is_used_stays(ago_ms, victims):
 
 
 def test_one_that_was_just_loaded_stays():
-    assert World(1).model("a", wished_ago_ms=100).asked_for("b").victims() == []
+    assert World(1).model("a", requested_ago_ms=100).asked_for("b").victims() == []
 
 
 def test_one_that_is_to_be_kept_stays():
@@ -109,7 +111,7 @@ def test_one_that_would_not_help_is_spared():
     world = World(1).model("small", used_ago_ms=9000)
     world.node.devices.add(kind="cpu", index=1, memory_bytes=2 * ROOM * MIB)
     world.model("large", used_ago_ms=5000, mib=64, placed=False)
-    world.placed.append(placement(model="large", generation="g", device="cpu:1"))
+    world.placed.append(placement(model="large", revision_id="g", device="cpu:1"))
 
     assert world.asked_for("new", mib=64).victims() == ["large"]
 
@@ -151,7 +153,7 @@ def test_one_that_is_to_be_kept_is_never_given_up():
 
 def test_the_first_that_asked_is_served_first():
     world = World(1).model("a", used_ago_ms=9000)
-    world.asked_for("late", wished_ago_ms=10).asked_for("early", wished_ago_ms=500)
+    world.asked_for("late", requested_ago_ms=10).asked_for("early", requested_ago_ms=500)
 
     ((_, reason),) = world.evictions()
 

@@ -8,18 +8,20 @@ from penstock.scheduler.decisions.placement import MIB, PROCESS_BYTES, place
 ROOM = PROCESS_BYTES["cpu", "onnxruntime"] // MIB
 
 
-def content(generation, replicas=1, **fields):
-    made = version(stage(fingerprint=generation), generation=generation, **fields)
+def content(revision_id, replicas=1, **fields):
+    made = version(stage(fingerprint=revision_id), revision_id=revision_id, **fields)
     made.replicas = replicas
     return made
 
 
-def at(generation, replica=0, device="cpu:0"):
-    return placement(replica=replica, device=device, fingerprint=generation, generation=generation)
+def at(revision_id, replica=0, device="cpu:0"):
+    return placement(
+        replica=replica, device=device, fingerprint=revision_id, revision_id=revision_id
+    )
 
 
 def generations(plan):
-    return [(placed.generation, placed.replica) for placed in plan.placements]
+    return [(placed.revision_id, placed.replica) for placed in plan.placements]
 
 
 def test_old_and_new_stand_beside_each_other():

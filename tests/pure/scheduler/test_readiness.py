@@ -68,7 +68,7 @@ class TestReady:
     def test_all_versions_are_judged_in_order(self):
         records = [version(number=2, error="broken"), version(number=10), version(model="a")]
 
-        found = {id_: one.state for id_, one in rollout(snapshot(records)).standings.items()}
+        found = {id_: one.state for id_, one in rollout(snapshot(records)).routings.items()}
 
         assert list(found) == [("a", 1), ("m", 2), ("m", 10)]
         assert found["m", 2].state == "UNAVAILABLE"

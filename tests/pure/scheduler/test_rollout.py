@@ -8,7 +8,7 @@ from support.records import known, node, placement, signature, snapshot, stage, 
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.decisions.rollout import retired, rollout
-from penstock.scheduler.registry.snapshot import Retiring, VersionId
+from penstock.scheduler.registry.snapshot import Outgoing, VersionId
 
 WHOLE = signature([spec("x", "FP32", -1, 4)], [spec("y", "FP32", -1, 4)])
 M1, M2 = VersionId("m", 1), VersionId("m", 2)
@@ -23,32 +23,32 @@ class World:
     """Contents of model m, each with a worker in some state."""
 
     def __init__(self):
-        self.published, self.retiring, self.since = [], [], {}
+        self.published, self.outgoing, self.since = [], [], {}
         self.workers, self.signatures, self.gateways = [], {}, {}
 
-    def _content(self, number, generation, state, model="m"):
+    def _content(self, number, revision_id, state, model="m"):
         record = version(
-            stage(fingerprint=generation), model=model, number=number, generation=generation
+            stage(fingerprint=revision_id), model=model, number=number, revision_id=revision_id
         )
         self.signatures |= known(record, WHOLE) if state == READY else {}
         placed = placement(
-            model=model, version=number, fingerprint=generation, generation=generation
+            model=model, version=number, fingerprint=revision_id, revision_id=revision_id
         )
         if state is not None:
             one = worker(placed, state, "broken" if state == FAILED else "")
-            one.generation = generation
+            one.revision_id = revision_id
             self.workers.append(one)
         return record
 
-    def publish(self, number, generation, state, at_ms=100, model="m"):
-        self.published.append(self._content(number, generation, state, model))
+    def publish(self, number, revision_id, state, at_ms=100, model="m"):
+        self.published.append(self._content(number, revision_id, state, model))
         self.since[VersionId(model, number)] = at_ms
         return self
 
-    def retire(self, number, generation, state, at_ms=100, model="m"):
-        record = self._content(number, generation, state, model)
-        field = f"repository/{model}/{number}/{generation}"
-        self.retiring.append(Retiring(field, at_ms, record))
+    def retire(self, number, revision_id, state, at_ms=100, model="m"):
+        record = self._content(number, revision_id, state, model)
+        field = f"repository/{model}/{number}/{revision_id}"
+        self.outgoing.append(Outgoing(field, at_ms, record))
         return self
 
     def gateway(self, id_, *left):
@@ -65,7 +65,7 @@ class World:
         )
         return replace(
             made,
-            retiring=tuple(self.retiring),
+            outgoing=tuple(self.outgoing),
             since_ms=self.since,
             gateways=dict(self.gateways),
             live=made.live | {f"gateways/{id_}" for id_ in self.gateways},
@@ -76,16 +76,16 @@ class World:
 
 
 def served(found):
-    """Version -> generation that requests go to, of those that take any."""
+    """Version -> revision_id that requests go to, of those that take any."""
     return {
-        id_: one.record.generation
-        for id_, one in found.standings.items()
+        id_: one.record.revision_id
+        for id_, one in found.routings.items()
         if one.record is not None and one.state.accepting
     }
 
 
 def leaving(found):
-    return [one.record.generation for one in found.leaving]
+    return [one.record.revision_id for one in found.leaving]
 
 
 class TestNewContent:
@@ -93,8 +93,8 @@ class TestNewContent:
         found = World().publish(1, "new", LOADING).retire(1, "old", READY).rollout()
 
         assert served(found) == {M1: "old"}
-        assert found.standings[M1].state.state == "READY"
-        assert "newer content is being loaded" in found.standings[M1].state.reason
+        assert found.routings[M1].state.state == "READY"
+        assert "newer revision is being loaded" in found.routings[M1].state.reason
         assert found.newest[M1].state == "LOADING"
         assert leaving(found) == []
 
@@ -102,23 +102,23 @@ class TestNewContent:
         found = World().publish(1, "new", READY).retire(1, "old", READY).rollout()
 
         assert served(found) == {M1: "new"}
-        assert found.standings[M1].state.reason == ""
+        assert found.routings[M1].state.reason == ""
         assert leaving(found) == ["old"]
 
     def test_it_never_takes_over_when_it_cannot_be_loaded(self):
         found = World().publish(1, "new", FAILED).retire(1, "old", READY).rollout()
 
         assert served(found) == {M1: "old"}
-        assert found.standings[M1].state.reason == "its newer content cannot be served: broken"
+        assert found.routings[M1].state.reason == "its newer revision cannot be served: broken"
         assert found.newest[M1].state == "UNAVAILABLE"
 
     def test_a_process_that_left_the_old_one_does_not_go_back(self):
         world = World().publish(1, "new", LOADING).retire(1, "old", READY)
 
-        found = world.rollout(world.retiring[0].left)
+        found = world.rollout(world.outgoing[0].left)
 
         assert served(found) == {}
-        assert found.standings[M1].state.state == "LOADING"
+        assert found.routings[M1].state.state == "LOADING"
 
     def test_of_several_old_ones_the_latest_that_is_ready_is_served(self):
         world = World().publish(1, "new", LOADING, at_ms=300)
@@ -147,7 +147,7 @@ class TestOtherVersions:
 
         assert served(found) == {M2: "two"}
         assert leaving(found) == ["one"]
-        assert found.standings[M1].state.state == "UNLOADING"
+        assert found.routings[M1].state.state == "UNLOADING"
 
     def test_a_version_that_was_taken_away_does_not_wait_for_older_ones(self):
         """Version 1 was broken before version 2 was removed: it is not there in its place."""
@@ -165,25 +165,25 @@ class TestUnloading:
     def test_a_version_with_nothing_in_its_place_takes_no_more_requests(self):
         found = World().retire(1, "old", READY).rollout()
 
-        assert found.standings[M1].state.state == "UNLOADING"
-        assert found.standings[M1].record is None
+        assert found.routings[M1].state.state == "UNLOADING"
+        assert found.routings[M1].record is None
         assert leaving(found) == ["old"]
 
     def test_it_is_unloading_while_a_worker_of_it_lives(self):
         world = World().retire(1, "old", READY)
-        world.retiring.clear()
+        world.outgoing.clear()
 
-        assert world.rollout().standings[M1].state.state == "UNLOADING"
+        assert world.rollout().routings[M1].state.state == "UNLOADING"
 
-    def test_its_reason_afterwards_is_that_of_the_wish(self):
-        wish = pb.Wish(model="m", id="w", unload=True, reason="to make room")
+    def test_its_reason_afterwards_is_that_of_the_load_request(self):
+        load_request = pb.LoadRequest(model="m", id="w", unload=True, reason="to make room")
         facts = replace(
             World().snapshot(),
-            wishes={"m": wish},
-            answers={"m": pb.Answer(wish="w", unloaded=[1, 2])},
+            load_requests={"m": load_request},
+            load_results={"m": pb.LoadResult(load_request="w", unloaded=[1, 2])},
         )
 
-        found = rollout(facts).standings
+        found = rollout(facts).routings
 
         assert {id_: one.state.state for id_, one in found.items()} == {
             M1: "UNAVAILABLE",
@@ -195,7 +195,7 @@ class TestUnloading:
 class TestRetired:
     def test_when_every_gateway_has_left(self):
         world = World().publish(1, "new", READY).retire(1, "old", READY)
-        left = world.retiring[0].left
+        left = world.outgoing[0].left
 
         one, both = (
             world.gateway("a", left).gateway("b").snapshot(),
@@ -203,11 +203,11 @@ class TestRetired:
         )
 
         assert retired(one) == []
-        assert [found.record.generation for found in retired(both)] == ["old"]
+        assert [found.record.revision_id for found in retired(both)] == ["old"]
 
     def test_a_gateway_that_is_dead_is_not_waited_for(self):
         world = World().publish(1, "new", READY).retire(1, "old", READY)
-        facts = world.gateway("a", world.retiring[0].left).gateway("b").snapshot()
+        facts = world.gateway("a", world.outgoing[0].left).gateway("b").snapshot()
 
         assert len(retired(replace(facts, live=facts.live - {"gateways/b"}))) == 1
 
@@ -219,7 +219,7 @@ class TestRetired:
 
     def test_who_left_it_once_has_not_left_it_when_it_retires_again(self):
         world = World().publish(1, "new", READY).retire(1, "old", READY, at_ms=100)
-        left = world.retiring[0].left
-        world.retiring[0] = world.retiring[0]._replace(since_ms=200)
+        left = world.outgoing[0].left
+        world.outgoing[0] = world.outgoing[0]._replace(since_ms=200)
 
         assert retired(world.gateway("a", left).snapshot()) == []

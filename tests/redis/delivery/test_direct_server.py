@@ -243,7 +243,7 @@ async def test_a_batch_that_is_told_twice_counts_once(probe):
         {"last": False},
         {"ref": FIRST._replace(stage=1)},
         {"states": {}},
-        {"rules": BatchRules(most_rows=8, together=True, enough_rows=8, patience_us=1000)},
+        {"rules": BatchRules(most_rows=8, together=True, enough_rows=8, batch_delay_us=1000)},
     ],
     ids=["not-last", "later-stage", "stateful", "waits-for-batches"],
 )

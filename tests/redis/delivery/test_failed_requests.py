@@ -14,7 +14,7 @@ from support.waiting import until
 
 from penstock.clock import monotonic
 from penstock.errors import Code
-from penstock.gateway.limits.forecast import Forecast, Speed, StageOutlook
+from penstock.gateway.limits.forecast import Forecast, QueueSample, Speed
 from penstock.gateway.limits.memory import ByteBudget
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.observe.queue_samples import Waiting
@@ -128,7 +128,7 @@ class Kinds:
 
     async def foreseen_to_be_late_8(self, front):
         waiting = Waiting(now_ms=0, jobs=9, marks=(0.0, 0.0), rows=1)
-        outlook = StageOutlook(waiting, Speed(jobs_per_s=1.0, batch_s=1.0))
+        outlook = QueueSample(waiting, Speed(jobs_per_s=1.0, batch_s=1.0))
         front.gateway.queue_watch.forecasts[FIRST] = Forecast([outlook], monotonic())
         return await status(front.infer(message()))
 

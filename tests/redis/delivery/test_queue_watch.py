@@ -19,7 +19,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.observe.queue_samples import write_batch_times
 
 RECORD = version()
-REF = StageRef("m", 1, 0, RECORD.generation)
+REF = StageRef("m", 1, 0, RECORD.revision_id)
 WHOLE = signature([spec("x", "FP32", -1, 4)], [spec("y", "FP32", -1, 2)])
 BATCH = 32
 
@@ -30,7 +30,7 @@ def seen(*states):
     for place, state in enumerate(states):
         held = RECORD.stages[0].fingerprint
         one = worker(placement(replica=place, fingerprint=held), state)
-        one.boot_id, one.generation = f"w{place}", RECORD.generation
+        one.boot_id, one.revision_id = f"w{place}", RECORD.revision_id
         workers.append(one)
     return snapshot([RECORD], workers=workers, signatures=known(RECORD, WHOLE), nodes=[node("n")])
 

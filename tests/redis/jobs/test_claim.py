@@ -34,7 +34,7 @@ async def test_a_claimed_job_is_nobody_elses(probe):
 
     other = await probe.claim("worker-2")
 
-    assert (ids(other), other.wait_us, other.unfit) == ([], None, False)
+    assert (ids(other), other.wait_us, other.does_not_fit) == ([], None, False)
 
 
 async def test_the_same_nonce_gives_the_same_jobs(probe):
@@ -79,7 +79,7 @@ async def test_a_job_larger_than_any_batch_is_given_to_a_worker_with_nothing_els
     busy = await probe.claim(rows=8, idle=False)
     idle = await probe.claim(rows=8, idle=True)
 
-    assert (ids(busy), busy.unfit) == ([], True)
+    assert (ids(busy), busy.does_not_fit) == ([], True)
     assert ids(idle) == ["large"]
 
 
@@ -159,13 +159,13 @@ async def test_a_job_that_must_run_alone_is_given_alone_and_first(probe):
     idle = await probe.claim("worker-2")
     rest = await probe.claim("worker-3")
 
-    assert (ids(busy), busy.unfit) == ([], True)
+    assert (ids(busy), busy.does_not_fit) == ([], True)
     assert [(lease.id, lease.alone) for lease in idle.leases] == [("suspect", True)]
     assert ids(rest) == ["other"]
 
 
 async def test_a_batch_waits_for_the_rows_it_prefers(probe):
-    terms = {"enough_rows": 3, "patience_us": 60_000_000}
+    terms = {"enough_rows": 3, "batch_delay_us": 60_000_000}
     await probe.enqueue("a", "b")
 
     early = await probe.claim(**terms)
@@ -180,13 +180,13 @@ async def test_a_batch_waits_for_the_rows_it_prefers(probe):
 async def test_rows_are_what_a_batch_waits_for_however_few_requests_bring_them(probe):
     await probe.enqueue("a", "b", rows=4)
 
-    claim = await probe.claim(enough_rows=8, patience_us=60_000_000)
+    claim = await probe.claim(enough_rows=8, batch_delay_us=60_000_000)
 
     assert ids(claim) == ["a", "b"]
 
 
 async def test_a_batch_waits_no_longer_than_its_oldest_job_may(probe):
-    terms = {"enough_rows": 8, "patience_us": 300_000}
+    terms = {"enough_rows": 8, "batch_delay_us": 300_000}
     await probe.enqueue("oldest")
     early = await probe.claim(**terms)
     # More urgent, and new: it does not make the older one wait longer.
@@ -201,14 +201,14 @@ async def test_a_batch_waits_no_longer_than_its_oldest_job_may(probe):
 
 
 async def test_nothing_to_do_is_not_a_reason_to_be_patient(probe):
-    claim = await probe.claim(enough_rows=8, patience_us=60_000_000)
+    claim = await probe.claim(enough_rows=8, batch_delay_us=60_000_000)
 
     assert (ids(claim), claim.wait_us) == ([], None)
 
 
 @pytest.mark.parametrize("end", ["cancel", "expire", "crash", "fail"])
 async def test_a_job_counts_for_its_version_however_it_ends(probe, end):
-    ref = FIRST._replace(generation="g")
+    ref = FIRST._replace(revision_id="g")
     await probe.enqueue("a", ref=ref, ttl_ms=1 if end == "expire" else LONG_MS)
     if end == "cancel":
         await probe.queue.cancel(FIRST.model, "a")

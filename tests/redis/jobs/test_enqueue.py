@@ -117,7 +117,7 @@ async def test_versions_have_limits_of_their_own(probe):
     other = StageRef(FIRST.model, 2, 0)
 
     answers = await probe.offer(
-        job("a", payload=b"x" * 10), job("b", payload=bytes(10), ref=other), limits=limits
+        job("a", payload=b"x" * 10), job("b", payload=b"x" * 10, ref=other), limits=limits
     )
 
     assert answers == [None, None]

@@ -350,14 +350,14 @@ class TestHandOver:
     async def test_a_job_that_came_back_before_it_was_forgotten_stays(self, far):
         await far.enqueue()
         await leave(far, await far.lease(0), 0)
-        parcels = await far.queue.steps._outbox(
+        handoffs = await far.queue.steps._pending_handoffs(
             partition_keys(partition_of(far.refs[0].model, PARTITIONS)), (), 0
         )
         await carry(far, 0)
         await far.moved(1)
         # A second reaper, which had looked before: it carries, and forgets, once more.
         home = partition_keys(partition_of(far.refs[0].model, PARTITIONS))
-        await far.queue.steps._deliver(home, parcels, {"job": b"between"})
+        await far.queue.steps._deliver(home, handoffs, {"job": b"between"})
 
         assert await far.places() == ["ready"]
         assert len(await far.claim(2)) == 1
@@ -369,11 +369,11 @@ class TestHandOver:
         await way.enqueue()
         await leave(way, await way.lease(0), 0)
         home = partition_keys(partition_of(first, PARTITIONS))
-        parcels = await way.queue.steps._outbox(home, (), 0)
+        handoffs = await way.queue.steps._pending_handoffs(home, (), 0)
         await carry(way, 0)
         await way.moved(1)
         await leave(way, await way.lease(2), 2)
-        await way.queue.steps._deliver(home, parcels, {"job": b"between"})
+        await way.queue.steps._deliver(home, handoffs, {"job": b"between"})
 
         assert await way.places() == ["moving"]
         await carry(way, 2)

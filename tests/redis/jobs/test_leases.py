@@ -290,7 +290,7 @@ async def test_activations_count_in_place_of_the_input(probe):
     limits = QueueLimits(payload_bytes=100)
     await probe.enqueue("a", payload=b"x" * 100, limits=limits)
     lease = await probe.lease()
-    await probe.queue.advance(lease.token, SECOND, Timing(), [("a", bytes(30))])
+    await probe.queue.advance(lease.token, SECOND, Timing(), [("a", b"x" * 30)])
     version = f"{FIRST.model}:{FIRST.version}"
 
     assert await probe.command("HGET", probe.keys.live_bytes, version) == b"30"

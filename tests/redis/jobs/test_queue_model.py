@@ -172,8 +172,8 @@ class QueueMachine(RuleBasedStateMachine):
 
         claim = self._run(self._probe.claim(worker, nonce, ref=ref, rows=rows, idle=idle))
 
-        ids, unfit = self._model.claim(ref.queue, worker, token, rows, idle=idle)
-        assert ([lease.id for lease in claim.leases], claim.unfit) == (ids, unfit)
+        ids, does_not_fit = self._model.claim(ref.queue, worker, token, rows, idle=idle)
+        assert ([lease.id for lease in claim.leases], claim.does_not_fit) == (ids, does_not_fit)
         for lease in claim.leases:
             modelled = self._model.jobs[lease.id]
             assert (lease.token, lease.payload) == (token, modelled.payload)
@@ -350,7 +350,7 @@ class QueueMachine(RuleBasedStateMachine):
         final = sum(counted.get(name, 0) for name in ends)
         assert counted.get("accepted", 0) == final + len(self._model.jobs)
         live_bytes = self._look.hget(self._keys.live_bytes, f"{FIRST.model}:{FIRST.version}")
-        assert int(live_bytes or 0) == self._model.volume()
+        assert int(live_bytes or 0) == self._model.live_bytes()
 
     @invariant()
     def each_reply_is_there_once(self):

@@ -10,7 +10,7 @@ import torch
 from support.models.pipelines import export
 
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.registry.load_requests import Wishes
+from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.link import Links
 from penstock.workers.liveness.exits import CANNOT_LOAD
@@ -58,14 +58,14 @@ async def test_a_worker_runs_no_code_that_came_over_the_network(redis_url, tmp_p
     marker = tmp_path / "marker"
     content = await asyncio.to_thread(poisoned, tmp_path, marker)
     async with Links(redis_url) as links:
-        digest = await Wishes(links).keep(content)
+        digest = await LoadRequests(links).keep(content)
         await Registry(links).publish(
             "repository",
             [
                 pb.ModelVersion(
                     model="m",
                     version=1,
-                    generation="g",
+                    revision_id="g",
                     stages=[pb.Stage(artifact=f"m/1/{name}", runtime="pytorch", fingerprint="f")],
                     files=[pb.File(path=f"1/{name}", digest=digest, size=len(content))],
                 )

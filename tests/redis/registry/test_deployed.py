@@ -159,6 +159,8 @@ async def test_a_plan_made_from_an_older_one_is_refused(links, registry):
 
 
 async def test_of_many_plans_at_once_one_is_taken(registry):
-    answers = await asyncio.gather(*(registry.place(0, [placement(f"n{i}")]) for i in range(9)))
+    load_results = await asyncio.gather(
+        *(registry.place(0, [placement(f"n{i}")]) for i in range(9))
+    )
 
-    assert sorted(answer or 0 for answer in answers) == [0] * 8 + [1]
+    assert sorted(answer or 0 for answer in load_results) == [0] * 8 + [1]

@@ -6,7 +6,7 @@ from penstock.models.config.policies import QueueLimits
 from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.observe.loads import depths_of
 
-OLD, NEW = FIRST._replace(generation="aa11"), FIRST._replace(generation="bb22")
+OLD, NEW = FIRST._replace(revision_id="aa11"), FIRST._replace(revision_id="bb22")
 
 
 async def test_a_worker_gets_jobs_of_its_own_content_alone(probe):
@@ -21,8 +21,8 @@ async def test_a_worker_gets_jobs_of_its_own_content_alone(probe):
 
 async def test_statistics_are_those_of_the_version(probe):
     for ref in (OLD, NEW):
-        await probe.enqueue(f"job-{ref.generation}", ref=ref)
-        await probe.queue.cancel(ref.model, f"job-{ref.generation}")
+        await probe.enqueue(f"job-{ref.revision_id}", ref=ref)
+        await probe.queue.cancel(ref.model, f"job-{ref.revision_id}")
 
     counters = await statistics_of(probe.queue, FIRST.model, FIRST.version)
     assert (counters["accepted"], counters["cancelled"]) == (2, 2)

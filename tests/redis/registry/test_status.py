@@ -9,7 +9,7 @@ from penstock.protos.cluster_pb2_grpc import ClusterStub
 
 async def test_a_version_that_is_unloaded_meanwhile_is_told_as_it_was(redis_url):
     async with serving(redis_url) as front:
-        router = front.gateway.router
+        router = front.gateway.delivery.router
         counted = router.statistics
 
         async def while_unloading(wanted):

@@ -23,7 +23,7 @@ async def full(request):
         async with Links(server.url) as links:
             probe = Probe(links, await open_queue(links))
             await ReplyReader(links, 1, "gateway-1", print).heartbeat()
-            await probe.enqueue(*(f"job-{i}" for i in range(4)), payload=bytes(1000))
+            await probe.enqueue(*(f"job-{i}" for i in range(4)), payload=b"x" * 1000)
             # Even the scripts themselves are not known yet.
             await probe.command("SCRIPT", "FLUSH")
             await probe.command("CONFIG", "SET", "maxmemory", "1")

@@ -59,7 +59,7 @@ async def test_a_refused_command_concerns_its_caller_alone(redis_url):
 
     assert (good, later) == (b"1", b"2")
     assert isinstance(bad, StoreRefused)
-    assert link.generation == 1
+    assert link.connections_made == 1
 
 
 async def test_a_command_whose_caller_has_gone_is_not_sent(redis_url):
@@ -81,7 +81,7 @@ async def test_a_cancelled_caller_leaves_the_connection_usable(redis_url):
 
         assert gone.cancelled()
         assert answers == [b"0", b"1", b"2"]
-        assert link.generation == 1
+        assert link.connections_made == 1
 
 
 async def test_commands_survive_a_store_that_is_killed_and_started_again(store):
@@ -94,7 +94,7 @@ async def test_commands_survive_a_store_that_is_killed_and_started_again(store):
 
         assert await waiting == b"yes"
         assert link.up
-        assert link.generation == 2
+        assert link.connections_made == 2
 
 
 async def test_what_was_in_flight_when_the_store_died_is_sent_again_in_order(store):
@@ -172,7 +172,7 @@ async def test_a_greeting_that_never_comes_is_not_waited_for(store):
 async def test_a_link_that_waits_on_purpose_is_not_taken_for_silent(redis_url):
     async with linked(redis_url, silence_s=3) as link:
         assert await link.command("BLPOP", "nothing", "1") is None
-        assert link.generation == 1
+        assert link.connections_made == 1
 
 
 async def test_no_server_is_told_after_the_patience(store):
@@ -199,7 +199,7 @@ async def test_a_server_that_is_no_primary_is_as_good_as_none(store, back):
         await link.command("SET", "key", "before")
         store.command("REPLICAOF 127.0.0.1 1")
         waiting = asyncio.create_task(link.command("SET", "key", "after"))
-        await until(lambda: link.generation >= 3)
+        await until(lambda: link.connections_made >= 3)
         if back:
             store.command("REPLICAOF NO ONE")
             assert await waiting == b"OK"
@@ -207,7 +207,7 @@ async def test_a_server_that_is_no_primary_is_as_good_as_none(store, back):
             with pytest.raises(StoreUnavailable, match="read only replica"):
                 await waiting
         # It asks now and then, not all the time.
-        assert link.generation < 15
+        assert link.connections_made < 15
 
 
 async def test_closing_a_link_fails_what_has_no_answer(redis_url):

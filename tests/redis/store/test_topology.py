@@ -244,7 +244,7 @@ async def test_a_slot_that_moves_is_followed(redis_cluster):
     source.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
     # On its way, nobody may have it: what is not at the source is asked for elsewhere.
     waiting = asyncio.create_task(link.command("INCR", f"{tag}:other"))
-    await until(lambda: link.generation >= 2)
+    await until(lambda: link.connections_made >= 2)
     target_port = target.config_get("port")["port"]
     source.execute_command("MIGRATE", "127.0.0.1", target_port, f"{tag}:counter", 0, 5000)
     for client in (target, source):

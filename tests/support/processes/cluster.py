@@ -59,9 +59,11 @@ class Cluster:
                 env={**os.environ, **self._environment},
             )
         while not self._ready.exists():
-            assert self.process.poll() is None, self.told("the cluster ended before it was ready")
+            assert self.process.poll() is None, self.reworded(
+                "the cluster ended before it was ready"
+            )
             late = time.monotonic() - began > READY_S
-            assert not late, self.told(f"the cluster is not ready after {READY_S:.0f} s")
+            assert not late, self.reworded(f"the cluster is not ready after {READY_S:.0f} s")
             time.sleep(0.02)
         self.url = self._ready.read_text().split()[0]
         self.ready_after_s = time.monotonic() - began
@@ -84,7 +86,7 @@ class Cluster:
         """What the cluster has written so far."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    def told(self, what):
+    def reworded(self, what):
         """*what*, with the cluster's own words."""
         return f"{what}; it wrote:\n{self.output()}"
 
@@ -117,13 +119,13 @@ class Cluster:
             status = self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.destroy()
-            raise AssertionError(self.told("the cluster does not stop")) from None
+            raise AssertionError(self.reworded("the cluster does not stop")) from None
         left = [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
         for process in left:
             process.kill()
 
-        assert status == 0, self.told(f"the cluster ended with status {status}")
-        assert not left, self.told(f"left behind: {left}")
+        assert status == 0, self.reworded(f"the cluster ended with status {status}")
+        assert not left, self.reworded(f"left behind: {left}")
 
     def destroy(self):
         """End everything at once."""

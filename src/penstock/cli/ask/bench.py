@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from penstock.loadgen.outcome import Outcome
-    from penstock.loadgen.requests import Wishes
+    from penstock.loadgen.requests import Wanted
     from penstock.tensors import Array
 
 _DEFAULT_CONCURRENCY = 16
@@ -153,27 +153,27 @@ def _callers(concurrency: int | None, rate: float | None, processes: int) -> int
     return concurrency
 
 
-def _wishes(batch: int, shapes: list[str] | None, inputs: list[str] | None, seed: int) -> Wishes:
-    from penstock.loadgen.requests import Wishes
+def _wishes(batch: int, shapes: list[str] | None, inputs: list[str] | None, seed: int) -> Wanted:
+    from penstock.loadgen.requests import Wanted
 
-    return Wishes(batch, _shapes(shapes or []), _arrays(inputs or []), seed=seed)
+    return Wanted(batch, _shapes(shapes or []), _arrays(inputs or []), seed=seed)
 
 
 def _run(
-    subject: _Subject, plan: Plan, wishes: Wishes, plot: Path | None, *, as_json: bool
+    subject: _Subject, plan: Plan, wanted: Wanted, plot: Path | None, *, as_json: bool
 ) -> None:
     """Make the load, and show what it led to; exit status 1 if no request was answered."""
     if plot is not None:
         _check_plot(plot)
-    outcome = asyncio.run(_measure(subject, plan, wishes))
-    _show(subject, plan, outcome, batch=wishes.batch, as_json=as_json)
+    outcome = asyncio.run(_measure(subject, plan, wanted))
+    _show(subject, plan, outcome, batch=wanted.batch, as_json=as_json)
     if plot is not None:
         _draw(outcome, plot, f"{subject}, {_load_text(plan)}")
     if not outcome.latency.count:
         raise typer.Exit(1)
 
 
-async def _measure(subject: _Subject, plan: Plan, wishes: Wishes) -> Outcome:
+async def _measure(subject: _Subject, plan: Plan, wanted: Wanted) -> Outcome:
     from dataclasses import replace
 
     from penstock.cli.ask.channel import NoGateway
@@ -185,9 +185,11 @@ async def _measure(subject: _Subject, plan: Plan, wishes: Wishes) -> Outcome:
         model = await describe(subject.url, subject.model, subject.version)
     except Unreachable:
         raise NoGateway(subject.url) from None
-    requests = make_requests(model, wishes)
+    requests = make_requests(model, wanted)
     await first_answer(subject.url, requests[0])
-    return await _with_bar(plan, lambda told: run_load(replace(plan, requests=requests), told))
+    return await _with_bar(
+        plan, lambda on_progress: run_load(replace(plan, requests=requests), on_progress)
+    )
 
 
 async def _with_bar(plan: Plan, run: Callable[[Callable[[int], None]], Any]) -> Outcome:
@@ -202,12 +204,12 @@ async def _with_bar(plan: Plan, run: Callable[[Callable[[int], None]], Any]) -> 
     ) as bar:
         task = bar.add_task("warming up", total=plan.warmup_s + plan.duration_s)
 
-        def told(answered: int) -> None:
+        def on_progress(answered: int) -> None:
             seconds = bar.tasks[0].elapsed or 0.0
             text = f"{answered:,} answers" if answered else "warming up"
             bar.update(task, completed=seconds, description=text)
 
-        outcome: Outcome = await run(told)
+        outcome: Outcome = await run(on_progress)
         return outcome
 
 

@@ -33,7 +33,7 @@ class NoGateway(PenstockError):
 
 
 @contextlib.contextmanager
-def told(url: str) -> Iterator[None]:
+def explained(url: str) -> Iterator[None]:
     """Turn gRPC's errors into ones for people."""
     import grpc
 

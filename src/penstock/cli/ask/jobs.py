@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, told
+from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, explained
 from penstock.errors import InvalidConfiguration, PenstockError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _listed(url: str, *, model: str = "", job: str = "") -> "list[cluster_pb2.De
     from penstock.protos import cluster_pb2 as pb
     from penstock.protos import cluster_pb2_grpc
 
-    with told(url), grpc.insecure_channel(url) as channel:
+    with explained(url), grpc.insecure_channel(url) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
         request = pb.DeadLettersRequest(model=model, job=job)
         return list(stub.DeadLetters(request, timeout=TIMEOUT_S).letters)
@@ -110,7 +110,7 @@ def _retried(url: str, job: str, timeout_s: float) -> dict[str, Any]:
 
     options = (("grpc.max_receive_message_length", -1),)
     try:
-        with told(url), grpc.insecure_channel(url, options) as channel:
+        with explained(url), grpc.insecure_channel(url, options) as channel:
             stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
             answer = stub.RetryDeadLetter(pb.RetryDeadLetterRequest(job=job), timeout=timeout_s)
     except CallFailed as error:

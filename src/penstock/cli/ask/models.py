@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, told
+from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, explained
 from penstock.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _call(url: str, method: str, request: Any, timeout_s: float | None = TIMEOUT
     from penstock.protos import grpc_service_pb2_grpc
 
     options = (("grpc.max_send_message_length", -1),)
-    with told(url), grpc.insecure_channel(url, options) as channel:
+    with explained(url), grpc.insecure_channel(url, options) as channel:
         stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
         return getattr(stub, method)(request, timeout=timeout_s)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, told
+from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, explained
 
 if TYPE_CHECKING:
     from penstock.protos import cluster_pb2
@@ -42,7 +42,7 @@ def _ask(url: str, model: str) -> "cluster_pb2.StatusResponse":
 
     from penstock.protos import cluster_pb2, cluster_pb2_grpc
 
-    with told(url), grpc.insecure_channel(url) as channel:
+    with explained(url), grpc.insecure_channel(url) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
         answer: cluster_pb2.StatusResponse = stub.Status(
             cluster_pb2.StatusRequest(model=model), timeout=TIMEOUT_S

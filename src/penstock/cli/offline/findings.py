@@ -128,7 +128,7 @@ def embedded_store() -> Finding:
 
     try:
         binary = valkey_binary()
-        told = subprocess.run(
+        output = subprocess.run(
             [str(binary), "--version"], capture_output=True, text=True, timeout=10, check=True
         )
     except PenstockError as error:
@@ -138,7 +138,7 @@ def embedded_store() -> Finding:
             *("embedded valkey", "wrong", f"does not run: {error}"),
             "pass --redis URL to use a Redis or Valkey of your own",
         )
-    version = next((w[2:] for w in told.stdout.split() if w.startswith("v=")), "?")
+    version = next((w[2:] for w in output.stdout.split() if w.startswith("v=")), "?")
     return Finding("embedded valkey", "ok", version)
 
 

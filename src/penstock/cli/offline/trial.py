@@ -17,7 +17,7 @@ from penstock.models.config.model_config import PYTHON
 from penstock.process import machine
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler.decisions.composing import Composer, Content
+from penstock.scheduler.decisions.composing import Composer, Revision
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
 from penstock.workers.loading.batch_proof import needs_proof, prove
@@ -60,7 +60,7 @@ def try_versions(
         about: told what is being loaded.
     """
     found: dict[VersionId, PenstockError] = {}
-    contents: dict[VersionId, Content] = {}
+    revisions: dict[VersionId, Revision] = {}
     batching: dict[VersionId, str] = {}
     untried: set[str] = set()
     for version in versions:
@@ -79,8 +79,8 @@ def try_versions(
         except PenstockError as error:
             state = VersionState("UNAVAILABLE", str(error), accepting=False, deployment=None)
             found[id_] = error
-        contents[id_] = Content(state, version)
-    return Trial(found | _composed(versions, contents, untried), batching)
+        revisions[id_] = Revision(state, version)
+    return Trial(found | _composed(versions, revisions, untried), batching)
 
 
 def _load(roots: Sequence[Path], version: pb.ModelVersion, *, python_models: bool) -> Deployment:
@@ -103,13 +103,13 @@ def _load(roots: Sequence[Path], version: pb.ModelVersion, *, python_models: boo
 
 
 def _composed(
-    versions: Sequence[pb.ModelVersion], contents: dict[VersionId, Content], untried: set[str]
+    versions: Sequence[pb.ModelVersion], revisions: dict[VersionId, Revision], untried: set[str]
 ) -> dict[VersionId, PenstockError]:
-    """The same of the ensembles among *versions*, whose other models' states are *contents*."""
+    """The same of the ensembles among *versions*, whose other models' states are *revisions*."""
     ensembles = {VersionId(one.model, one.version): one for one in versions if is_ensemble(one)}
     users_of = users(versions)
     waiting = {name for model in untried for name in users_of.get(model, ())}
-    composer = Composer(_registry(ensembles), contents)
+    composer = Composer(_registry(ensembles), revisions)
     found: dict[VersionId, PenstockError] = {}
     for id_, version in ensembles.items():
         if version.model in waiting:

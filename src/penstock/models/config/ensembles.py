@@ -157,6 +157,6 @@ def _why(steps: Sequence[Step], there: set[str]) -> str:
         missing = sorted(set(step.input_map.values()) - there)
         if missing:
             cycle = any(missing[0] in other.output_map.values() for other in steps)
-            told = "only a later step writes" if cycle else "no step writes"
-            return f": step {at}, '{step.model_name}', reads '{missing[0]}', which {told}"
+            why = "only a later step writes" if cycle else "no step writes"
+            return f": step {at}, '{step.model_name}', reads '{missing[0]}', which {why}"
     return ""

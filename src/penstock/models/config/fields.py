@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 
-class Standing(Enum):
+class Support(Enum):
     """How a field of Triton's is taken."""
 
     YES = "yes"
@@ -25,24 +25,24 @@ class Field(NamedTuple):
         note: how it differs; of a refused field, why, or what to do instead.
     """
 
-    standing: Standing
+    support: Support
     note: str = ""
 
 
 def _differs(how: str) -> Field:
-    return Field(Standing.DIFFERS, how)
+    return Field(Support.DIFFERS, how)
 
 
 def _hint(why: str) -> Field:
     """For what is advice to Triton's own machinery and changes no result there either."""
-    return Field(Standing.HINT, why)
+    return Field(Support.HINT, why)
 
 
 def _refused(why: str) -> Field:
-    return Field(Standing.REFUSED, why)
+    return Field(Support.REFUSED, why)
 
 
-_YES: Final = Field(Standing.YES)
+_YES: Final = Field(Support.YES)
 _TENSORRT: Final = _refused("only TensorRT engines have it; export the model to ONNX")
 _PADDED: Final = _refused("give every request the same shape, by padding, or send it alone")
 

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from penstock.datatypes import DATATYPES
 from penstock.errors import InvalidConfiguration
 from penstock.models.config import ensembles, policies, reshape, warmup
-from penstock.models.config.fields import CHOICES, Standing, field_of
+from penstock.models.config.fields import CHOICES, Support, field_of
 from penstock.models.config.response_cache import cache_problems
 from penstock.models.config.sequence_config import sequence_problems
 from penstock.protos import model_config_pb2 as pb
@@ -125,7 +125,7 @@ def unsupported_fields(message: Message, path: str = "") -> Iterator[tuple[str, 
     for field, value in message.ListFields():
         name = f"{path}{field.name}"
         line = field_of(message.DESCRIPTOR.full_name, field.name)
-        if line is None or line.standing == Standing.REFUSED:
+        if line is None or line.support == Support.REFUSED:
             if field.name in CHOICES or not _is_default(value):
                 yield name, line.note if line else ""
             continue
@@ -186,12 +186,12 @@ def check_runtimes(config: pb.ModelConfig, runtimes: Iterable[str], source: str)
         InvalidConfiguration: they differ.
     """
     for field, table in (("platform", PLATFORM_RUNTIMES), ("backend", BACKEND_RUNTIMES)):
-        said = getattr(config, field)
-        expected = table.get(said)
+        value = getattr(config, field)
+        expected = table.get(value)
         wrong = sorted(set(runtimes) - {expected}) if expected else []
         if wrong:
             raise InvalidConfiguration(
-                f"{source}: {field} is '{said}', but the artifacts are for {' and '.join(wrong)}; "
+                f"{source}: {field} is '{value}', but the artifacts are for {' and '.join(wrong)}; "
                 f"remove {field}, or export the model for {expected}"
             )
 
@@ -234,9 +234,9 @@ def _check_values(config: pb.ModelConfig, source: str) -> None:
         raise InvalidConfiguration(f"{source}: {why}")
 
     for field, table in (("platform", PLATFORM_RUNTIMES), ("backend", BACKEND_RUNTIMES)):
-        said = getattr(config, field)
-        if said and said not in table:
-            refuse(f"{field} '{said}' is not supported; Penstock has {', '.join(sorted(table))}")
+        value = getattr(config, field)
+        if value and value not in table:
+            refuse(f"{field} '{value}' is not supported; Penstock has {', '.join(sorted(table))}")
     if config.max_batch_size < 0:
         refuse(f"max_batch_size must be 0 or more, got {config.max_batch_size}")
     for problem in (

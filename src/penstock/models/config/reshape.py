@@ -21,8 +21,8 @@ def artifact_dims(tensor: ConfigTensor) -> list[int]:
 
 def fitted(shape: Sequence[int], pattern: Sequence[int], wanted: Sequence[int]) -> list[int]:
     """*wanted* with its open sizes filled in, for a tensor of *shape* that has *pattern*."""
-    sizes = iter([size for size, said in zip(shape, pattern, strict=True) if said == -1])
-    return [next(sizes) if said == -1 else said for said in wanted]
+    sizes = iter([size for size, dim in zip(shape, pattern, strict=True) if dim == -1])
+    return [next(sizes) if dim == -1 else dim for dim in wanted]
 
 
 def problem(tensor: ConfigTensor) -> str | None:

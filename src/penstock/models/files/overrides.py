@@ -1,4 +1,4 @@
-"""Overrides: a model's files that came with a wish, laid out as a repository would have them."""
+"""Overrides: files that came with a load request, laid out as a repository would have them."""
 
 import contextlib
 import tempfile

@@ -308,7 +308,7 @@ def _version(
     )
     version.fingerprint = _digest(version.SerializeToString(deterministic=True))
     parts = [stage.fingerprint for stage in stages]
-    version.generation = generation_of(parts or [_digest(_for_workers(config))])
+    version.revision_id = revision_id_of(parts or [_digest(_for_workers(config))])
     return version
 
 
@@ -355,7 +355,7 @@ def _for_stage(
     return (WHOLE if own.startswith(WHOLE) or read.startswith(WHOLE) else "") + digest
 
 
-def generation_of(parts: Iterable[str]) -> str:
+def revision_id_of(parts: Iterable[str]) -> str:
     """A short name for a content, from the fingerprints of what is in it."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=_GENERATION_BYTES).hexdigest()
 

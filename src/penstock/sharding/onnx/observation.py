@@ -101,7 +101,7 @@ def _session(model: bytes, options: Any) -> Any:
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - its exceptions share no base class
-        raise CannotShard(f"ONNX Runtime cannot load the model: {_said(error)}") from None
+        raise CannotShard(f"ONNX Runtime cannot load the model: {_text_of(error)}") from None
 
 
 def _run(session: Any, sizes: Sizes, values: Mapping[str, int]) -> dict[str, Look] | str:
@@ -111,7 +111,7 @@ def _run(session: Any, sizes: Sizes, values: Mapping[str, int]) -> dict[str, Loo
     try:
         looks = _looks(session, sizes, request, names)
     except Exception as error:  # noqa: BLE001 - its exceptions share no base class
-        return _said(error)
+        return _text_of(error)
     found = zip(names, looks, strict=True)
     return {name: look for name, look in found if look is not None}
 
@@ -151,7 +151,7 @@ def _look_of_value(value: Any) -> Look | None:
     return DATATYPES[value.data_type()], tuple(value.shape())
 
 
-def _said(error: Exception) -> str:
-    from penstock.workers.runtimes.onnx_runtime import said
+def _text_of(error: Exception) -> str:
+    from penstock.workers.runtimes.onnx_runtime import text_of
 
-    return said(error)
+    return text_of(error)

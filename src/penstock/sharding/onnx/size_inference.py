@@ -127,8 +127,8 @@ def _infer(proto: Any, sizes: Sizes) -> list[str]:
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        said = " ".join(str(error).split())
-        raise CannotShard(f"the model contradicts itself; export it anew: {said}") from None
+        text = " ".join(str(error).split())
+        raise CannotShard(f"the model contradicts itself; export it anew: {text}") from None
     unfit = set()
     for info in (*inferred.graph.value_info, *inferred.graph.output):
         datatype, dims = _datatype(info), _known_dims(info, sizes)

@@ -45,7 +45,7 @@ def load_factory(text: str) -> Factory:
     except AttributeError:
         raise CannotShard(f"{module_name} has no '{name}'; {_FORM}") from None
     except Exception as error:
-        raise CannotShard(f"importing {module_name} fails: {_said(error)}") from error
+        raise CannotShard(f"importing {module_name} fails: {_text_of(error)}") from error
     if isinstance(found, nn.Module):
         return lambda: found
     if not callable(found):
@@ -70,7 +70,7 @@ def build(factory: Factory, given: Mapping[str, InputSpec]) -> tuple[nn.Module, 
     except MemoryError:
         raise
     except Exception as error:
-        raise CannotShard(f"the factory fails: {_said(error)}") from error
+        raise CannotShard(f"the factory fails: {_text_of(error)}") from error
     module, samples = made if isinstance(made, tuple) and len(made) == 2 else (made, ())
     if not isinstance(module, nn.Module):
         raise CannotShard(
@@ -81,10 +81,10 @@ def build(factory: Factory, given: Mapping[str, InputSpec]) -> tuple[nn.Module, 
     specs = _sample_specs(samples, list(parameters))
     reject_unknown(given, parameters)
     specs.update({name: _batched(spec) for name, spec in given.items()})
-    untold = [name for name, parameter in parameters.items() if _is_needed(parameter)]
-    untold = [name for name in untold if name not in specs]
-    if untold or not specs:
-        names = ", ".join(untold or parameters)
+    unspecified = [name for name, parameter in parameters.items() if _is_needed(parameter)]
+    unspecified = [name for name in unspecified if name not in specs]
+    if unspecified or not specs:
+        names = ", ".join(unspecified or parameters)
         raise CannotShard(f"nothing tells how these inputs look: {names}; {HOW}")
     return module.eval().cpu(), [specs[name] for name in parameters if name in specs]
 
@@ -133,7 +133,7 @@ def _is_needed(parameter: inspect.Parameter) -> bool:
     return parameter.kind in named and parameter.default is parameter.empty
 
 
-def _said(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 

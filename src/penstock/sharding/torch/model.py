@@ -162,8 +162,8 @@ def _why_not(error: Exception) -> str:
 def reason(error: Exception) -> str:
     """What torch says, without its pages of advice."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
-    said = [line.removesuffix(_ADVICE).strip() for line in lines[:2]]
-    return " ".join(said) or type(error).__name__
+    text = [line.removesuffix(_ADVICE).strip() for line in lines[:2]]
+    return " ".join(text) or type(error).__name__
 
 
 def _sizes(specs: Sequence[InputSpec], spec: InputSpec, batch: int) -> tuple[int, ...]:

@@ -107,13 +107,13 @@ class TestNames:
     def test_a_cached_reply_is_of_one_content_of_one_version(self):
         names = {
             cached(ref, "d", 1, 1).owner
-            for ref in (REF, REF._replace(version=2), REF._replace(generation="def"))
+            for ref in (REF, REF._replace(version=2), REF._replace(revision_id="def"))
         }
 
         assert len(names) == 3
 
     def test_a_key_outlives_a_reload(self):
-        newer = REF._replace(version=2, generation="def")
+        newer = REF._replace(version=2, revision_id="def")
 
         assert keyed(REF.model, "k", "d", 1, 1).owner == keyed(newer.model, "k", "d", 1, 1).owner
         assert keyed(REF.model, "k", "d", 1, 1).owner != cached(REF, "k", 1, 1).owner

@@ -8,8 +8,8 @@ from penstock.gateway.limits.forecast import (
     FRESH_S,
     Caution,
     Forecast,
+    QueueSample,
     Speed,
-    StageOutlook,
     speed_of,
 )
 from penstock.scheduler.observe.queue_samples import MARKS, Waiting, score_of
@@ -27,7 +27,7 @@ def waiting(jobs, first_s=0.0, last_s=1.0, priority=0):
 
 
 def forecast(*stages, gateways=1):
-    return Forecast([StageOutlook(one, ONE_BY_ONE) for one in stages], 0.0, gateways, 1.1)
+    return Forecast([QueueSample(one, ONE_BY_ONE) for one in stages], 0.0, gateways, 1.1)
 
 
 def after_s(one, remaining_s, now_s=0.0, priority=0):
@@ -72,8 +72,8 @@ class TestForecast:
         assert after_s(one, 60.0) == pytest.approx(before_s + 1.1 * 0.5)
 
     def test_the_slowest_stage_counts(self):
-        slow = StageOutlook(waiting(50), Speed(jobs_per_s=10.0, batch_s=0.1))
-        one = Forecast([StageOutlook(waiting(200), ONE_BY_ONE), None, slow], 0.0, safety=1.1)
+        slow = QueueSample(waiting(50), Speed(jobs_per_s=10.0, batch_s=0.1))
+        one = Forecast([QueueSample(waiting(200), ONE_BY_ONE), None, slow], 0.0, safety=1.1)
 
         assert after_s(one, 60.0) == pytest.approx(1.1 * (5.0 + 0.2))
 

@@ -241,7 +241,7 @@ def test_a_pipeline_is_entered_at_its_first_stage():
 
 
 class TestOnDemand:
-    def catalog(self, *versions, offers=("m",), wishes=None, **facts):
+    def catalog(self, *versions, available=("m",), load_requests=None, **facts):
         made = Catalog()
         found = seen(*versions, **facts)
         scheduler = pb.Scheduler(id="s", control_mode="on-demand")
@@ -249,8 +249,8 @@ class TestOnDemand:
             replace(
                 found,
                 schedulers={"s": scheduler},
-                offers=frozenset(offers),
-                wishes=wishes or {},
+                available=frozenset(available),
+                load_requests=load_requests or {},
             )
         )
         return made
@@ -301,20 +301,20 @@ class TestOnDemand:
     def test_a_model_that_nobody_offers_is_unknown(self):
         assert "'n' is not found" in refusal(ModelNotFound, self.catalog().served, "n", "")
 
-    def test_one_whose_files_came_with_its_wish_can_come_back(self):
-        wish = pb.Wish(model="n", unload=True, files=[pb.File(path="1/x")])
+    def test_one_whose_files_came_with_its_load_request_can_come_back(self):
+        load_request = pb.LoadRequest(model="n", unload=True, files=[pb.File(path="1/x")])
 
-        assert self.catalog(wishes={"n": wish}).lacks("n", 0)
+        assert self.catalog(load_requests={"n": load_request}).lacks("n", 0)
 
     def test_in_other_modes_nothing_is_loaded_by_a_request(self):
         some = catalog()
-        some.update(replace(seen(), offers=frozenset({"m"})))
+        some.update(replace(seen(), available=frozenset({"m"})))
 
         assert "'m' is not found" in refusal(ModelNotFound, some.served, "m", "")
 
     def test_the_mode_is_remembered_while_no_scheduler_lives(self):
         some = self.catalog()
-        some.update(replace(seen(schedulers=()), offers=frozenset({"m"})))
+        some.update(replace(seen(schedulers=()), available=frozenset({"m"})))
 
         assert some.mode == "on-demand"
 

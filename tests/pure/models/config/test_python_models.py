@@ -50,7 +50,7 @@ def test_a_change_of_any_file_is_a_new_content(entry, changed):
     put(entry / "1", {changed: "other"})
 
     assert published(entry).stages[0].fingerprint != before.stages[0].fingerprint
-    assert published(entry).generation != before.generation
+    assert published(entry).revision_id != before.revision_id
 
 
 def test_compiled_code_and_hidden_files_change_nothing(entry):
@@ -66,7 +66,7 @@ def test_moving_a_file_is_a_change(entry):
 
     (entry / "1" / "rules" / "words.txt").rename(entry / "1" / "words.txt")
 
-    assert published(entry).generation != before.generation
+    assert published(entry).revision_id != before.revision_id
 
 
 def test_it_runs_on_cpus_unless_its_owner_says_otherwise(entry):

@@ -56,11 +56,11 @@ def test_a_configuration_from_elsewhere_stands_in_place_of_the_one_that_is_there
 def test_a_generation_is_that_of_what_workers_hold(tmp_path):
     put(tmp_path, artifacts("m/1/model.onnx"))
 
-    def generation(text):
-        return scan_model([tmp_path], "m", config(text))[0].generation
+    def revision_id(text):
+        return scan_model([tmp_path], "m", config(text))[0].revision_id
 
-    assert generation("") != generation("max_batch_size: 2")
-    assert generation("") == generation("instance_group { count: 3 }")
+    assert revision_id("") != revision_id("max_batch_size: 2")
+    assert revision_id("") == revision_id("instance_group { count: 3 }")
 
 
 def test_names_that_cannot_be_a_models_are_not_offered(tmp_path):

@@ -272,7 +272,7 @@ def test_the_files_of_samples_are_part_of_what_workers_hold(tmp_path):
     (after,) = scan(put(tmp_path, {"m/warmup/x.raw": "5678"}))
 
     assert (before.error, after.error) == ("", "")
-    assert before.generation != after.generation
+    assert before.revision_id != after.revision_id
 
 
 def test_a_sample_without_its_file_is_refused(tmp_path):
@@ -299,5 +299,5 @@ def test_tags_for_metrics_start_no_worker_anew(tmp_path):
 
     (after,) = scan(put(tmp_path, {"m/config.pbtxt": 'metric_tags { key: "a" value: "b" }'}))
 
-    assert before.generation == after.generation
+    assert before.revision_id == after.revision_id
     assert before.fingerprint != after.fingerprint

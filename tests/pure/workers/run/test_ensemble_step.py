@@ -22,7 +22,7 @@ ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
 
 
 def route_step(model, inputs, outputs, **fields):
-    facts = {"version": 1, "generation": "g", "batched": True} | fields
+    facts = {"version": 1, "revision_id": "g", "batched": True} | fields
     return pb.RouteStep(model=model, inputs=inputs, outputs=outputs, **facts)
 
 
@@ -157,14 +157,16 @@ def test_between_two_stages_of_a_step_both_kinds_of_tensors_travel():
 def test_a_failure_names_the_step_unless_it_does_so_itself():
     step = work_of(TWO, {"IN": ROWS}, ["x"]).ensemble_step
 
-    assert step.told("broken") == "broken (step 'a')"
-    assert step.told("input 'x' is missing for model 'a'") == "input 'x' is missing for model 'a'"
+    assert step.reworded("broken") == "broken (step 'a')"
+    assert (
+        step.reworded("input 'x' is missing for model 'a'") == "input 'x' is missing for model 'a'"
+    )
 
 
 def test_a_failure_names_the_inner_ensembles():
     text = routed(route_step("a", {"x": "IN"}, {"y": "OUT"}, within=["f", "g"]))
 
-    told = work_of(text, {"IN": ROWS}, ["x"]).ensemble_step.told("broken")
+    told = work_of(text, {"IN": ROWS}, ["x"]).ensemble_step.reworded("broken")
 
     assert told == "in ensemble 'f', in ensemble 'g', broken (step 'a')"
 

@@ -34,7 +34,7 @@ class TestRules:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
-            ("", BatchRules(1, together=False, enough_rows=1, patience_us=0)),
+            ("", BatchRules(1, together=False, enough_rows=1, batch_delay_us=0)),
             ("dynamic_batching { }", BatchRules(1, together=False)),
             ("max_batch_size: 8", BatchRules(8, together=False)),
             ("max_batch_size: 8 dynamic_batching { }", BatchRules(8, True, 8, 0)),

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- forget: jobs that have arrived in another partition are no longer here. What is left of each is
+-- drop: jobs that have arrived in another partition are no longer here. What is left of each is
 -- a short-lived mark, so that a repeated enqueue, or a question, finds out that it moved on.
 -- KEYS  1 beginning of the partition's keys
 -- ARGV  for each job: id, hops with which it left

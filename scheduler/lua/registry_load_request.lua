@@ -1,10 +1,10 @@
 #!lua
--- registry_wish: somebody wants a model loaded or unloaded; the latest wish counts.
+-- registry_load_request: somebody wants a model loaded or unloaded; the latest load request counts.
 -- KEYS  1 beginning of the registry's keys
--- ARGV  1 model   2 wish   3 event kind   4 event detail
---       5 the wish that it replaces, "" for none, "*" for any
+-- ARGV  1 model   2 load request   3 event kind   4 event detail
+--       5 the load request that it replaces, "" for none, "*" for any
 --       6.. digest and bytes of each file
--- ->    1 it stands | 0 another wish does | -n the content of the n-th file is not there
+-- ->    1 it stands | 0 another load request does | -n the content of the n-th file is not there
 --
 -- The contents stay from now on, until `registry_forget` is told that nobody needs them.
 --@include registry

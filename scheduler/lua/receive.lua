@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- arrive: queue a job of an ensemble that comes from another partition, each hop once.
+-- receive: queue a job of an ensemble that comes from another partition, each hop once.
 -- KEYS  1 beginning of the partition's keys
 -- ARGV  1 .. 21 as outbox gave them (11: where its large payload is here)  22 payload
 -- ->    1 it is here, or has been | 0 its large payload is not beside it: carry it again

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- outbox: jobs that are to be carried to another partition, without their payloads.
+-- pending_handoffs: jobs that are to be carried to another partition, without their payloads.
 -- KEYS  1 beginning of the partition's keys
 -- ARGV  1 most jobs  2 ms for which they have waited, or since they were last looked for so
 --       then ids: of these alone, however long

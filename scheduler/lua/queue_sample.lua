@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- outlook: how many jobs wait in some queues, and where in the order they are.
+-- queue_sample: how many jobs wait in some queues, and where in the order they are.
 -- KEYS  1 beginning of the partition's keys
 -- ARGV  1 most marks of each: jobs at evenly spaced places, the first and the last included
 --       then the queues
