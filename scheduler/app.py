@@ -85,6 +85,6 @@ async def _deployer(
         registry, settings.models, every_s=every_s, follow=follow, cache_bytes=cache_bytes
     )
     # Load requests are of no account here, and neither are those of an earlier mode.
-    await load_requests.offer([])
+    await load_requests.set_available([])
     await publisher.publish()
     return publisher.run

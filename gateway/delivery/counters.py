@@ -50,5 +50,5 @@ class GatewayCounters:
         try:
             await add_counts(queue, model, version, counted)
         except PenstockError as error:
-            log.debug("counts cannot be told yet", error=str(error))
+            log.debug("counts cannot be written yet", error=str(error))
             self._counts[model, version] += counted

@@ -81,7 +81,9 @@ class Lender:
             try:
                 self._arena = Arena(self._most_bytes)
             except OSError as error:
-                log.warning("there is no memory to lend, payloads go through Redis", error=error)
+                log.warning(
+                    "there is no shared memory for payloads, they go through Redis", error=error
+                )
                 self._most_bytes, self._near = 0, frozenset()
                 return None
         return self._arena.lend(payload)

@@ -98,7 +98,7 @@ class Caution:
 
 
 class Forecast:
-    """The outlook of one model version, and what this gateway has sent there since."""
+    """The queue of one model version, and what this gateway has sent there since."""
 
     def __init__(
         self,

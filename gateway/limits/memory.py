@@ -32,7 +32,10 @@ TIGHT: Final = 0.9
 """Beyond it, all messages that do not arrive at once."""
 
 _MIB: Final = 1 << 20
-_TRIM_EVERY_S: Final = 0.5
+TRIM_EVERY_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 60.0
+"""At rest, the pause between two looks for freed memory doubles until it is so long."""
+
 _WORTH_TRIMMING: Final = 128 * _MIB
 _STREAM_MIB: Final = 256
 
@@ -168,6 +171,8 @@ class MemoryWatch:
         used: the share of its memory that the process has, as of the last look; 0 at rest.
         resident_bytes: then.
         busy: tells whether messages are being held: at rest, freed memory is given back earlier.
+        gave_back_s: when freed memory was given back last, on the event loop's clock.
+        pause_s: how long it is left at rest before the next time.
     """
 
     def __init__(
@@ -180,7 +185,7 @@ class MemoryWatch:
         self._resident = resident or _Resident().read
         self._give_back = give_back
         self._least = self.resident_bytes = self._resident()
-        self._gave_back_s = float("-inf")
+        self.gave_back_s, self.pause_s = float("-inf"), TRIM_EVERY_S
         self._room = asyncio.Event()
         self._room.set()
         self.used = 0.0
@@ -200,16 +205,17 @@ class MemoryWatch:
 
     async def look(self) -> None:
         """See how much memory the process has, after giving back what is freed if that matters."""
-        held = self._resident()
-        if self._may_give_back(held):
-            self._gave_back_s = asyncio.get_running_loop().time()
-            at_rest = not self.busy()
+        held, at_rest = self._resident(), not self.busy()
+        if not at_rest:
+            self.pause_s = TRIM_EVERY_S
+        if self._may_give_back(held, at_rest=at_rest):
+            self.gave_back_s = asyncio.get_running_loop().time()
             # Where much was freed, this takes some hundredths of a second.
             await asyncio.to_thread(self._give_back)
             held = self._resident()
             if at_rest:
-                # All that is left is in use.
-                self._least = held
+                # What is left is in use, or is freed in a while: gRPC takes its time.
+                self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
         self.resident_bytes = held
         self._least = min(self._least, held)
         # With nothing to wait for, refusing would be for ever.
@@ -223,13 +229,11 @@ class MemoryWatch:
         """Wait while the memory is tight."""
         await self._room.wait()
 
-    def _may_give_back(self, held: int) -> bool:
+    def _may_give_back(self, held: int, *, at_rest: bool) -> bool:
         now_s = asyncio.get_running_loop().time()
-        if now_s - self._gave_back_s < _TRIM_EVERY_S:
+        if now_s - self.gave_back_s < (self.pause_s if at_rest else TRIM_EVERY_S):
             return False
-        return held > self._most * SCARCE or (
-            held > self._least + _WORTH_TRIMMING and not self.busy()
-        )
+        return held > self._most * SCARCE or (at_rest and held > self._least + _WORTH_TRIMMING)
 
 
 class _Resident:

@@ -61,7 +61,7 @@ class QueueWatch:
             async with asyncio.timeout(_NO_LONGER_S):
                 return await self._look_at(ref)
         except (PenstockError, TimeoutError) as error:
-            log.debug("a queue cannot be looked at", model=ref.model, error=str(error))
+            log.debug("a queue cannot be read", model=ref.model, error=str(error))
             return None
 
     async def _look_at(self, ref: StageRef) -> Forecast | None:
@@ -75,16 +75,16 @@ class QueueWatch:
         if not any(one.jobs for one in waiting.values()):
             return None
         speeds = await self._speeds(deployment.config, waiting)
-        outlooks = [
+        samples = [
             QueueSample(one, speed) if one.jobs and speed is not None else None
             for one, speed in zip(waiting.values(), speeds, strict=True)
         ]
-        if not any(outlooks):
+        if not any(samples):
             return None
         caution = self._cautions.setdefault(ref, Caution())
         safety = caution.safety(self._pending.overdue.pop(ref, 0), taken_s)
         gateways = len(self._catalog.snapshot.live_gateways())
-        return Forecast(outlooks, taken_s, gateways, safety)
+        return Forecast(samples, taken_s, gateways, safety)
 
     async def _speeds(
         self, config: ModelConfig, waiting: dict[StageRef, Waiting]

@@ -49,7 +49,7 @@ class Usage:
             try:
                 await self._load_requests.use(ago_ms)
             except PenstockError as error:
-                log.warning("telling what is used failed", error=str(error))
+                log.warning("reporting which models are used failed", error=str(error))
 
     def take(self) -> dict[str, int]:
         """How long ago each model was used, in ms, of those that were since the last call.

@@ -94,7 +94,7 @@ class Streams:
         """
         refuse_for_stream(call.metadata)
         room = StreamRoom(self._most_in_flight, self._most_unsent_bytes)
-        line = _Line(room, respond, partial(self._unread.give, call.caller))
+        line = _OpenRequests(room, respond, partial(self._unread.give, call.caller))
         reader = asyncio.create_task(self._read(requests, line, call))
         reader.add_done_callback(line.end)
         self._readers.add(reader)
@@ -114,14 +114,16 @@ class Streams:
             self._readers.discard(reader)
             await line.cancel(reader)
 
-    async def _read(self, requests: AsyncIterable[bytes], line: "_Line", call: Call) -> None:
+    async def _read(
+        self, requests: AsyncIterable[bytes], line: "_OpenRequests", call: Call
+    ) -> None:
         await line.room.enter()
         async for message in requests:
             line.add(asyncio.create_task(self._answer(message, call, line)))
             await line.room.enter()
 
-    async def _answer(self, message: bytes, call: Call, line: "_Line") -> bytes | None:
-        """The answer to one request; None when its responses go their own way (`_Line.aside`)."""
+    async def _answer(self, message: bytes, call: Call, line: "_OpenRequests") -> bytes | None:
+        """The answer to one request; None when its responses go their own way (`aside`)."""
         try:
             with self._inference.hold(message):
                 asked = await self._inference.read(message, call)
@@ -134,7 +136,7 @@ class Streams:
                 raise
             return self._counted(failure(message, failure_of(error).text), call, line)
 
-    def _counted(self, response: bytes, call: Call, line: "_Line") -> bytes:
+    def _counted(self, response: bytes, call: Call, line: "_OpenRequests") -> bytes:
         """*response*, which is unread from now on.
 
         Raises:
@@ -144,7 +146,7 @@ class Streams:
         line.held(len(response))
         return response
 
-    async def _pass_on(self, asked: Asked, call: Call, line: "_Line") -> None:
+    async def _pass_on(self, asked: Asked, call: Call, line: "_OpenRequests") -> None:
         """Send the responses of a decoupled model as they come."""
         try:
             with self._inference.hold(asked.message):
@@ -159,7 +161,7 @@ class Streams:
             await line.send(failure(asked.message, failure_of(error).text))
 
 
-class _Line:
+class _OpenRequests:
     """The unanswered requests of one stream, in order; beside them those of decoupled models."""
 
     def __init__(self, room: StreamRoom, respond: Respond, give: Callable[[int], None]) -> None:

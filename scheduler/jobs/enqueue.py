@@ -51,7 +51,7 @@ class LetterGone(PenstockError):
 def enqueue(link: Link, keys: PartitionKeys, batch: BatchKey, entries: Sequence[Entry]) -> None:
     """Send *entries* in one call; each is told how that ended."""
 
-    def told(answer: Any) -> None:
+    def on_reply(answer: Any) -> None:
         failed = isinstance(answer, Exception)
         answers = [answer] * len(entries) if failed else answer
         for (job, answered), one in zip(entries, answers, strict=True):
@@ -65,7 +65,7 @@ def enqueue(link: Link, keys: PartitionKeys, batch: BatchKey, entries: Sequence[
         words += (b"", 0) if batch.letter else payload_args(link, keys.jobs, job, once=bool(turns))
         if job.turn is not None:
             words += (job.turn.sequence, job.turn.flag)
-    link.start(_ENQUEUE, keys.prefix, words, told)
+    link.start(_ENQUEUE, keys.prefix, words, on_reply)
     # Who else comes in this turn has been gathered already.
     link.flush()
 

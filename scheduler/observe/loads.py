@@ -51,12 +51,12 @@ class Load:
     oldest_lease_ms: int = 0
 
 
-async def loads_of(queue: Queue, contents: Iterable[pb.ModelVersion]) -> dict[StageRef, Load]:
-    """The load of each stage of *contents*, without their generations."""
+async def loads_of(queue: Queue, revisions: Iterable[pb.ModelVersion]) -> dict[StageRef, Load]:
+    """The load of each stage of *revisions*, without their generations."""
     refs = [
-        StageRef(content.model, content.version, stage.index, content.revision_id)
-        for content in contents
-        for stage in content.stages
+        StageRef(revision.model, revision.version, stage.index, revision.revision_id)
+        for revision in revisions
+        for stage in revision.stages
     ]
     return summed(*await asyncio.gather(depths_of(queue, refs), leases_of(queue, refs)))
 

@@ -1,4 +1,4 @@
-"""Outlooks: what waits in queues, in which order, and how fast it is worked off.
+"""Queue samples: what waits in queues, in which order, and how fast it is worked off.
 
 Workers write down what they measured four times a second, while they measure something; it lasts
 for a minute. Gateways read it, and the queues, many times a second, so both are short.

@@ -37,7 +37,7 @@ _PIECE_BYTES: Final = 1 << 20
 _KEEP = scripts.load("registry_keep")
 _PUT = scripts.load("registry_load_request")
 _ANSWER = scripts.load("registry_publish")
-_OFFER = scripts.load("registry_offer")
+_SET_AVAILABLE = scripts.load("registry_offer")
 _USE = scripts.load("registry_use")
 _FORGET = scripts.load("registry_forget")
 
@@ -105,9 +105,9 @@ class LoadRequests:
         )
         return None if found is None else int(found)
 
-    async def offer(self, models: Iterable[str]) -> int:
+    async def set_available(self, models: Iterable[str]) -> int:
         """Make *models* all that can be requested; returns how many names came or went."""
-        return int(await self._link.call(_OFFER, RegistryKeys.prefix, tuple(models)))
+        return int(await self._link.call(_SET_AVAILABLE, RegistryKeys.prefix, tuple(models)))
 
     async def use(self, ago_ms: Mapping[str, int]) -> None:
         """Say how long ago the latest request for each model was."""

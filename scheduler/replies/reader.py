@@ -191,7 +191,7 @@ def _chunk(fields: Sequence[bytes]) -> Chunk:
 
 
 def _unasked(chunk: Chunk) -> None:
-    log.warning("a part of a reply that nobody asked for", job=chunk.job)
+    log.warning("a response that nobody asked for", job=chunk.job)
 
 
 def replies_of(fields: Sequence[bytes]) -> Iterator[Reply]:

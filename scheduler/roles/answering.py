@@ -63,7 +63,7 @@ class Answerer:
             StoreUnavailable: Redis cannot be reached.
         """
         offered = await asyncio.to_thread(names, *self._models)
-        await self._load_requests.offer(offered)
+        await self._load_requests.set_available(offered)
         snapshot = await self._registry.snapshot()
         for model in offered if "*" in at_start else sorted(set(at_start)):
             before = snapshot.load_requests.get(model)
@@ -75,7 +75,7 @@ class Answerer:
 
     async def run(self) -> None:
         """Answer, and offer what there is, until cancelled; an outage of Redis is waited out."""
-        offering = asyncio.create_task(self._offer_regularly())
+        offering = asyncio.create_task(self._look_regularly())
         try:
             async with contextlib.aclosing(self._registry.watch()) as snapshots:
                 async for snapshot in snapshots:
@@ -88,14 +88,14 @@ class Answerer:
             offering.cancel()
             await asyncio.gather(offering, return_exceptions=True)
 
-    async def _offer_regularly(self) -> None:
+    async def _look_regularly(self) -> None:
         while True:
             await asyncio.sleep(self._every_s)
-            await self._try(self._offer())
+            await self._try(self._set_available())
 
-    async def _offer(self) -> None:
+    async def _set_available(self) -> None:
         offered = await asyncio.to_thread(names, *self._models)
-        await self._load_requests.offer(offered)
+        await self._load_requests.set_available(offered)
         for model in self._hashes.keys() - set(offered):
             self._hashes.pop(model).close()
 
@@ -114,8 +114,8 @@ class Answerer:
         """Load request again for what was requested, when the registry has lost its data."""
         if snapshot.revision < self._last.revision:
             lost = self._last.load_requests.keys() - snapshot.load_requests.keys()
-            log.warning("the registry lost its data, requesting again", models=sorted(lost))
-            await self._offer()
+            log.warning("the registry lost its data, loading again", models=sorted(lost))
+            await self._set_available()
             for model in sorted(lost):
                 await self._load_requests.replace(None, self._last.load_requests[model])
         self._last = snapshot

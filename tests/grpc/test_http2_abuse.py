@@ -82,6 +82,8 @@ class Neighbour:
 
     def _read(self):
         for line in self._process.stdout:
+            if not line.endswith("\n"):
+                return  # it was stopped while it wrote
             took, code = line.split()
             self.calls.append((float(took), code))
 

@@ -67,7 +67,9 @@ class DirectServer:
         try:
             listening = listen(name) if name else None
         except OSError as error:
-            log.warning("gateways cannot hand jobs over, all come from the queue", why=str(error))
+            log.warning(
+                "gateways cannot send jobs directly, all come from the queue", why=str(error)
+            )
             listening = None
         if listening is None:
             yield
@@ -118,7 +120,7 @@ class _Caller(asyncio.Protocol):
         """For the transport."""
         self._transport = stream_of(transport)
         if self._transport is None:
-            log.warning("another user's process called, and was not heard")
+            log.warning("another user's process connected, and was refused")
             return
         self._server.callers.add(self)
 
@@ -134,7 +136,9 @@ class _Caller(asyncio.Protocol):
             for kind, content in self._frames.feed(data):
                 self._hear(kind, content)
         except Malformed as error:
-            log.warning("a gateway is not understood, and is hung up on", why=str(error))
+            log.warning(
+                "a gateway sends what cannot be read, its connection is closed", why=str(error)
+            )
             if self._transport is not None:
                 self._transport.abort()
 

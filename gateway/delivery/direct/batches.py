@@ -83,7 +83,7 @@ class DirectBatches:
             connection.hand(jobs)
         except Exception:
             # The queue finds out which of them is not to be sent, and tells it alone.
-            log.exception("jobs cannot be handed over, they are queued", jobs=len(jobs))
+            log.exception("jobs cannot be sent directly, they are queued", jobs=len(jobs))
             self._queue_up(jobs)
 
     def _next(self, rows: int) -> Iterator[DirectJob]:

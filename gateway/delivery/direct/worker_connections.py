@@ -160,7 +160,7 @@ class WorkerConnection(asyncio.Protocol):
         """For the transport."""
         self._transport = stream_of(transport)
         if self._transport is None:
-            log.warning("another user's process has a worker's name, and is not used")
+            log.warning("another user's process has a worker's address, and is refused")
             return
         self._transport.writelines(frame(Kind.HELLO, self._gateway.encode()))
 
@@ -185,7 +185,9 @@ class WorkerConnection(asyncio.Protocol):
                 self._take(kind, content)
         except Malformed as error:
             # None of its jobs is to blame: they are left, not broken.
-            log.warning("a worker is not understood, and is cut off", why=str(error))
+            log.warning(
+                "a worker sends what cannot be read, its connection is closed", why=str(error)
+            )
             self.room = 0
             self.close()
         self._free()

@@ -30,6 +30,13 @@ LIMITED = [
         LIMITS + "test_freed_memory_is_given_back_before_anybody_is_refused",
     ),
     Mutant(
+        "limits: at rest freed memory is looked for once",
+        "gateway/limits/memory.py",
+        "self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)",
+        'self.pause_s = float("inf")',
+        LIMITS + "test_what_is_freed_after_the_last_message_is_given_back_as_well",
+    ),
+    Mutant(
         "limits: calls are read however full the memory is",
         "gateway/fronts/grpc/calls.py",
         "if self.memory.used > 1:",

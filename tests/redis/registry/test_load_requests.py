@@ -96,7 +96,9 @@ async def test_an_answer_to_an_older_load_request_is_refused(load_requests, regi
 
 
 async def test_models_are_offered_as_a_whole(load_requests, registry):
-    counts = [await load_requests.offer(names) for names in (["a", "b"], ["a", "b"], ["b", "c"])]
+    counts = [
+        await load_requests.set_available(names) for names in (["a", "b"], ["a", "b"], ["b", "c"])
+    ]
 
     assert counts == [2, 0, 2]
     assert (await registry.snapshot()).available == {"b", "c"}
@@ -215,7 +217,7 @@ class TestTidy:
         assert not snapshot.load_results
 
     async def test_one_for_a_model_that_is_offered_stays(self, load_requests, registry):
-        await load_requests.offer(["m"])
+        await load_requests.set_available(["m"])
         await load_requests.put(load_request("w", time_ms=1))
         await load_requests.answer(
             "m", load_request("w", time_ms=1), pb.LoadResult(load_request="w"), []

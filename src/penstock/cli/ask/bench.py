@@ -142,7 +142,7 @@ def bench(
         seed=seed,
     )
     subject = _Subject(model, "" if version is None else str(version), url)
-    _run(subject, plan, _wishes(batch, shape, input_, seed), plot, as_json=as_json)
+    _run(subject, plan, _wanted(batch, shape, input_, seed), plot, as_json=as_json)
 
 
 def _callers(concurrency: int | None, rate: float | None, processes: int) -> int | None:
@@ -153,7 +153,7 @@ def _callers(concurrency: int | None, rate: float | None, processes: int) -> int
     return concurrency
 
 
-def _wishes(batch: int, shapes: list[str] | None, inputs: list[str] | None, seed: int) -> Wanted:
+def _wanted(batch: int, shapes: list[str] | None, inputs: list[str] | None, seed: int) -> Wanted:
     from penstock.loadgen.requests import Wanted
 
     return Wanted(batch, _shapes(shapes or []), _arrays(inputs or []), seed=seed)

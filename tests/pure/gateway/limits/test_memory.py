@@ -3,6 +3,7 @@
 import pytest
 
 from penstock.errors import Code, InvalidConfiguration
+from penstock.gateway.limits import memory
 from penstock.gateway.limits.memory import (
     ByteBudget,
     GatewayFull,
@@ -120,6 +121,32 @@ async def test_freed_memory_is_given_back_at_rest(process):
     await one.look()
 
     assert process.held == 100 * MIB
+
+
+async def test_what_is_freed_after_the_last_message_is_given_back_as_well(process, monkeypatch):
+    """What gRPC holds of a message is freed some time after its call has ended."""
+    monkeypatch.setattr(memory, "TRIM_EVERY_S", 0.0)
+    one = watch(process, busy=False)
+    process.held = 400 * MIB
+    await one.look()
+    process.freed = 300 * MIB
+
+    await one.look()
+
+    assert process.held == 100 * MIB
+
+
+async def test_a_large_process_at_rest_looks_for_freed_memory_less_and_less_often(process):
+    one = watch(process, busy=False)
+    process.held = 400 * MIB
+    pauses = []
+    for _ in range(12):
+        one.gave_back_s = float("-inf")
+        await one.look()
+        pauses.append(one.pause_s)
+
+    assert pauses[:3] == [1.0, 2.0, 4.0]
+    assert pauses[-1] == memory.LONGEST_PAUSE_S
 
 
 async def test_freed_memory_is_kept_while_messages_come_and_go(process):
