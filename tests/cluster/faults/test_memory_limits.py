@@ -4,6 +4,7 @@ The limit is PENSTOCK_MAX_MEMORY_MIB; all others follow from it.
 """
 
 import contextlib
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -74,14 +75,34 @@ def unread(url, connections, calls):
             one.close()
 
 
-def channel(url):
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    return grpc.insecure_channel(url, [*options, ("grpc.use_local_subchannel_pool", 1)])
+def channel(url, **more):
+    options = {"max_receive_message_length": -1, "max_send_message_length": -1} | more
+    options["use_local_subchannel_pool"] = 1
+    return grpc.insecure_channel(url, [(f"grpc.{name}", value) for name, value in options.items()])
+
+
+COMES_BACK = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 5,
+                    "initialBackoff": "0.2s",
+                    "maxBackoff": "5s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+"""As any client does that is told to try again later."""
 
 
 def answered(url, count=3):
     """A neighbour's calls, each of which must be answered."""
-    with channel(url) as own:
+    with channel(url, service_config=COMES_BACK) as own:
         stub = pb_grpc.GRPCInferenceServiceStub(own)
         return [
             len(stub.ModelInfer(request(), timeout=60).raw_output_contents[0]) for _ in range(count)
