@@ -40,7 +40,8 @@ class JobRouter(JobSink):
             return
         if len(job.payload) >= LARGE_BYTES:
             job = self._lender.lend(job)
-        if job.ref not in self._direct.batches or not self._direct.add(job, limits, on_outcome):
+        near = job.ref in self._direct.batches
+        if not near or not self._direct.add(job, limits, on_outcome, in_flight):
             self._queue.submit(job, limits, on_outcome, in_flight)
 
     async def state(self, model: str, job: str, *later: str) -> str | None:

@@ -1,7 +1,8 @@
 """Direct batches: jobs for one stage that go together to a worker beside this gateway.
 
-A call costs more than a job, so batches grow with the load: a worker has one at a time, and whoever
-comes meanwhile waits for the next. Nobody waits while a worker is free.
+A call costs more than a job, so batches grow with the load. A worker has one at a time, and a
+gateway that is busy lets a batch wait for most of those who may come, which it knows from the last
+moments. A lone request waits for nobody.
 """
 
 import asyncio
@@ -10,12 +11,21 @@ from typing import Final
 
 import structlog
 
+from penstock.gateway.delivery.direct.busyness import Busyness
 from penstock.gateway.delivery.direct.worker_connections import DirectJob, WorkerConnection
 
 log = structlog.get_logger()
 
 PATIENCE_S: Final = 0.01
 """How long a job waits for a worker beside its gateway before others may have it."""
+
+GATHERING_S: Final = 0.004
+"""How long a batch waits for more jobs."""
+
+_ENOUGH: Final = 8
+_MOST_OF_THEM: Final = 0.75
+_HALF_LIFE_S: Final = 0.05
+"""The most jobs that were waited for at once count half after this time."""
 
 
 class DirectBatches:
@@ -25,10 +35,16 @@ class DirectBatches:
         connections: with these workers.
     """
 
-    def __init__(self, queue_up: Callable[[list[DirectJob]], None]) -> None:
-        """*queue_up* gets what no worker here takes."""
+    def __init__(
+        self, queue_up: Callable[[list[DirectJob]], None], busyness: Busyness | None = None
+    ) -> None:
+        """*queue_up* gets what no worker here takes; *busyness* is the gateway's."""
         self._queue_up = queue_up
+        self._busyness = busyness or Busyness()
         self._jobs: dict[str, DirectJob] = {}
+        self._most = 0.0
+        self._seen_s = 0.0
+        self._due = False
         self._timer: asyncio.TimerHandle | None = None
         self.connections: list[WorkerConnection] = []
 
@@ -43,13 +59,17 @@ class DirectBatches:
         """Whether any of the workers takes jobs at present."""
         return any(connection.room for connection in self.connections)
 
-    def add(self, direct: DirectJob) -> bool:
-        """Hand a job over as soon as a worker is free, with whoever else waits by then.
+    def add(self, direct: DirectJob, in_flight: int) -> bool:
+        """Hand a job over as soon as a worker is free, with others if there are many.
+
+        Args:
+            in_flight: jobs of this stage that the gateway waits for, this one included.
 
         Returns:
             False if none of the workers takes jobs at present: it has to go another way.
         """
-        if not self._jobs:
+        self._busyness.count()
+        if not self._jobs and not self._busyness.busy:
             for connection in self.connections:
                 if connection.is_free:
                     connection.hand([direct])
@@ -57,6 +77,9 @@ class DirectBatches:
         if not self.are_welcome:
             return False
         self._jobs[direct.job.id] = direct
+        now_s = asyncio.get_running_loop().time()
+        faded = self._most * 0.5 ** ((now_s - self._seen_s) / _HALF_LIFE_S)
+        self._most, self._seen_s = max(faded, in_flight), now_s
         self.hand_out()
         return True
 
@@ -67,7 +90,7 @@ class DirectBatches:
     def hand_out(self) -> None:
         """Give batches to the workers that are free, and all to the queue where none takes any."""
         for connection in self.connections:
-            if self._jobs and connection.is_free:
+            if self._jobs and connection.is_free and self._are_enough():
                 self._hand(connection, list(self._next(connection.room)))
                 self._wait_anew()
         if not self._jobs:
@@ -75,8 +98,7 @@ class DirectBatches:
         elif not self.are_welcome:
             self._leave()
         elif self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(PATIENCE_S, self._leave)
+            self._wait(GATHERING_S, self._become_due)
 
     def _hand(self, connection: WorkerConnection, jobs: list[DirectJob]) -> None:
         try:
@@ -85,6 +107,11 @@ class DirectBatches:
             # The queue finds out which of them is not to be sent, and tells it alone.
             log.exception("jobs cannot be sent directly, they are queued", jobs=len(jobs))
             self._queue_up(jobs)
+
+    def _are_enough(self) -> bool:
+        if self._due or not self._busyness.busy:
+            return True
+        return len(self._jobs) >= min(_ENOUGH, _MOST_OF_THEM * self._most)
 
     def _next(self, rows: int) -> Iterator[DirectJob]:
         """The jobs that have waited longest, of so many rows; one in any case."""
@@ -95,13 +122,23 @@ class DirectBatches:
             if rows <= 0:
                 return
 
+    def _become_due(self) -> None:
+        """Whoever is there is enough, as soon as a worker is free."""
+        self._due = True
+        self._wait(PATIENCE_S - GATHERING_S, self._leave)
+        self.hand_out()
+
     def _leave(self) -> None:
         self._wait_anew()
         jobs, self._jobs = list(self._jobs.values()), {}
         if jobs:
             self._queue_up(jobs)
 
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, then)
+
     def _wait_anew(self) -> None:
+        self._due = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -13,6 +13,7 @@ import structlog
 
 from penstock.clock import Clock, monotonic
 from penstock.gateway.delivery.direct.batches import DirectBatches
+from penstock.gateway.delivery.direct.busyness import Busyness
 from penstock.gateway.delivery.direct.worker_connections import DirectJob, WorkerConnection
 from penstock.gateway.delivery.job_sink import OnOutcome
 from penstock.models.config.policies import QueueLimits
@@ -56,6 +57,7 @@ class DirectPath:
         self._clock = clock
         self._wanted: dict[str, tuple[StageRef, str]] = {}
         self.batches: dict[StageRef, DirectBatches] = {}
+        self._busyness = Busyness()
         self._called_s: dict[str, float] = {}
         self._changed = asyncio.Event()
         self.connections: dict[str, WorkerConnection] = {}
@@ -63,14 +65,17 @@ class DirectPath:
     def __repr__(self) -> str:
         return f"DirectPath({len(self.connections)} workers)"
 
-    def add(self, job: NewJob, limits: QueueLimits, on_outcome: OnOutcome) -> bool:
+    def add(self, job: NewJob, limits: QueueLimits, on_outcome: OnOutcome, in_flight: int) -> bool:
         """Hand over *job*, of a stage in `batches`, or queue it later; False if it has another way.
 
         Nobody hears of a job that was handed over, but of its end.
+
+        Args:
+            in_flight: jobs of its stage that the gateway waits for, this one included.
         """
         if not _may_be_direct(job):
             return False
-        return self.batches[job.ref].add(DirectJob(job, limits, on_outcome))
+        return self.batches[job.ref].add(DirectJob(job, limits, on_outcome), in_flight)
 
     def state(self, job: str) -> str | None:
         """As `Queue.state`, of a job that is not in the queue."""
@@ -148,7 +153,7 @@ class DirectPath:
             if boot_id in self.connections:
                 connections.setdefault(ref, []).append(self.connections[boot_id])
         for ref, own in connections.items():
-            batches = self.batches.setdefault(ref, DirectBatches(self._put))
+            batches = self.batches.setdefault(ref, DirectBatches(self._put, self._busyness))
             batches.connections = own
             batches.hand_out()
             if not own:

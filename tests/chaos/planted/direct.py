@@ -66,8 +66,8 @@ HANDED_OVER = [
     Mutant(
         "direct: a busy worker is waited for as long as it likes",
         "gateway/delivery/direct/batches.py",
-        "loop.call_later(PATIENCE_S, self._leave)",
-        "loop.call_later(PATIENCE_S, self._wait_anew)",
+        "self._wait(PATIENCE_S - GATHERING_S, self._leave)",
+        "self._wait(PATIENCE_S - GATHERING_S, self._wait_anew)",
         ROUTER + "test_nobody_waits_long_for_a_busy_worker",
     ),
     Mutant(
