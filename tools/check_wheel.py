@@ -20,7 +20,7 @@ _ROLES = """
 import penstock.gateway.app, penstock.scheduler.app, penstock.client
 import penstock.workers.app, penstock.workers.node.agent
 from importlib import resources
-from penstock.scheduler import scripts
+from penstock.scheduler.store import scripts
 found = sorted(p.name for p in (resources.files("penstock.scheduler") / "lua").iterdir())
 assert [scripts.load(n[:-4]) for n in found if n.endswith(".lua")], found
 for name in ("gateway", "scheduler", "workers", "protos"):
