@@ -13,9 +13,10 @@ from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.enqueue import enqueue
 from penstock.scheduler.jobs.enqueue_batches import Answered, BatchKey
+from penstock.scheduler.jobs.partitions import Partitions
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.store.keys import PartitionKeys, partition_keys, partition_of
-from penstock.scheduler.store.link import Link, Links
+from penstock.scheduler.store.link import Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,12 @@ class Letter:
         return int(self.entry.partition("-")[0])
 
 
-class Letters:
+class Letters(Partitions):
     """The dead letters of all partitions."""
-
-    def __init__(self, links: Links, partitions: int) -> None:
-        self._links = links
-        self._partitions = partitions
 
     async def listed(self, model: str = "") -> list[Letter]:
         """All letters, or those of one model; the newest first."""
-        partitions = [partition_of(model, self._partitions)] if model else range(self._partitions)
+        partitions = [partition_of(model, self.partitions)] if model else range(self.partitions)
         groups = await asyncio.gather(*(self._listed(partition) for partition in partitions))
         letters = [letter for group in groups for letter in group]
         return sorted(
@@ -85,12 +82,12 @@ class Letters:
         )
 
     def _place(self, letter: Letter) -> tuple[PartitionKeys, Link]:
-        keys = partition_keys(partition_of(letter.ref.model, self._partitions))
-        return keys, self._links.to(keys.tag)
+        keys = self.keys_of(letter.ref.model)
+        return keys, self.link_to(keys)
 
     async def _listed(self, partition: int) -> list[Letter]:
         keys = partition_keys(partition)
-        link = self._links.to(keys.tag)
+        link = self.link_to(keys)
         entries = await link.command("XRANGE", keys.dead, "-", "+")
         named = [(entry.decode(), _named(fields)) for entry, fields in entries]
         sizes = await asyncio.gather(

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
+from penstock.scheduler.jobs.partitions import Partitions
 from penstock.scheduler.jobs.payloads import (
     ADVANCED_TTL_MS,
     BESIDE,
@@ -24,8 +25,8 @@ from penstock.scheduler.jobs.payloads import (
 from penstock.scheduler.jobs.types import Held, Move, Timing
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
-from penstock.scheduler.store.keys import PartitionKeys, partition_keys, partition_of
-from penstock.scheduler.store.link import Link, Links
+from penstock.scheduler.store.keys import PartitionKeys, partition_keys
+from penstock.scheduler.store.link import Link
 
 STRANDED_MS: Final = 1000
 """A job that has moved for so long has lost whoever carried it."""
@@ -61,12 +62,8 @@ class Step:
     timing: Timing
 
 
-class Handoff:
+class Handoff(Partitions):
     """Moves jobs between the queues of models."""
-
-    def __init__(self, links: Links, partitions: int) -> None:
-        self._links = links
-        self._partitions = partitions
 
     def forward(
         self, token: str, step: Step, moves: Sequence[Move], link: Link | None = None
@@ -78,9 +75,9 @@ class Handoff:
         Args:
             link: as for `Queue.settle`.
         """
-        keys = self._keys_of(step.of.model)
-        away = self._keys_of(step.to.ref.model) is not keys
-        own, link = link is None, link or self._links.to(keys.tag)
+        keys = self.keys_of(step.of.model)
+        away = self.keys_of(step.to.ref.model) is not keys
+        own, link = link is None, link or self.link_to(keys)
         of, to, limits = step.of, step.to.ref, step.to.limits
         words: list[Argument] = [token, to.queue, limits.jobs, limits.payload_bytes, limits.level]
         words += (int(limits.puts_off), f"{of.model}:{of.version}", step.rows, *step.timing)
@@ -116,7 +113,7 @@ class Handoff:
     async def _pending_handoffs(
         self, keys: PartitionKeys, ids: "Sequence[str] | dict[str, bytes]", older_ms: int
     ) -> list[list[Any]]:
-        answer = await self._links.to(keys.tag).call(
+        answer = await self.link_to(keys).call(
             _PENDING_HANDOFFS, keys.prefix, (_MOST_CARRIED, older_ms, *ids)
         )
         return list(answer)
@@ -136,7 +133,7 @@ class Handoff:
             if here is True:
                 words += (handoff[0], handoff[1])
         if words:
-            await self._links.to(keys.tag).call(_DROP, keys.prefix, words)
+            await self.link_to(keys).call(_DROP, keys.prefix, words)
         for failure in arrived:
             if isinstance(failure, BaseException):
                 raise failure
@@ -156,8 +153,8 @@ class Handoff:
     ) -> bool:
         """Queue one job; False when its payload was lost on the way, or is."""
         id_, hops, queue, where = (handoff[at].decode() for at in (0, 1, 2, 10))
-        keys = self._keys_of(StageRef.of_queue(queue).model)
-        link = self._links.to(keys.tag)
+        keys = self.keys_of(StageRef.of_queue(queue).model)
+        link = self.link_to(keys)
         payload = payloads.get(id_)
         if payload is None:
             payload = await self._payload(home, id_, where)
@@ -171,14 +168,11 @@ class Handoff:
         return bool(await link.call(_RECEIVE, keys.prefix, words))
 
     async def _payload(self, keys: PartitionKeys, id_: str, where: str) -> bytes | None:
-        link, job = self._links.to(keys.tag), keys.jobs + id_
+        link, job = self.link_to(keys), keys.jobs + id_
         found = await (
             link.command("GET", job + where) if where else link.command("HGET", job, "payload")
         )
         return None if found is None else bytes(found)
-
-    def _keys_of(self, model: str) -> PartitionKeys:
-        return partition_keys(partition_of(model, self._partitions))
 
 
 async def held_of(answer: Awaitable[list[int]]) -> list[Held]:

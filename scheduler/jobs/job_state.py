@@ -3,30 +3,14 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from penstock.scheduler.jobs.partitions import Partitions
 from penstock.scheduler.store.keys import PartitionKeys, partition_keys, partition_of
-from penstock.scheduler.store.link import Link, Links
 
 _MOVED = "moved"
 
 
-class JobLookup:
+class JobLookup(Partitions):
     """Finds jobs among the partitions of one keyspace."""
-
-    def __init__(self, links: Links, partitions: int) -> None:
-        self._links = links
-        self.partitions = partitions
-
-    def keys_of(self, model: str) -> PartitionKeys:
-        """The keys of the partition that holds the model's jobs."""
-        return partition_keys(partition_of(model, self.partitions))
-
-    def link_of(self, model: str) -> Link:
-        """The shared link to that partition."""
-        return self.link_to(self.keys_of(model))
-
-    def link_to(self, keys: PartitionKeys) -> Link:
-        """The shared link to the partition that has these keys."""
-        return self._links.to(keys.tag)
 
     def along(self, models: Sequence[str]) -> Iterator[PartitionKeys]:
         """The partitions of *models*, in order; the same one twice in a row is one.

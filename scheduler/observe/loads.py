@@ -52,7 +52,7 @@ class Load:
 
 
 async def loads_of(queue: Queue, revisions: Iterable[pb.ModelVersion]) -> dict[StageRef, Load]:
-    """The load of each stage of *revisions*, without their generations."""
+    """The load of each stage of *revisions*, without their revision ids."""
     refs = [
         StageRef(revision.model, revision.version, stage.index, revision.revision_id)
         for revision in revisions
@@ -90,7 +90,7 @@ async def leases_of(queue: Queue, refs: Iterable[StageRef]) -> dict[StageRef, In
 def summed(
     depths: Mapping[StageRef, Depth], in_work: Mapping[StageRef, InWork]
 ) -> dict[StageRef, Load]:
-    """What generations have, as what their stages have: jobs of all, the oldest of any."""
+    """What revisions have, as what their stages have: jobs of all, the oldest of any."""
     found: dict[StageRef, Load] = {}
     for ref, depth in depths.items():
         stage, work = ref._replace(revision_id=""), in_work.get(ref, InWork(0, 0))
