@@ -12,12 +12,10 @@ from penstock.client.calls import Call
 from penstock.client.channel import DEFAULT_URL, OPTIONS, methods_on, target_of
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
 from penstock.client.failures import Failure
-from penstock.client.retry import Attempts, RetryPolicy, counts_once
+from penstock.client.retry import Attempting, RetryPolicy
 from penstock.client.streaming import METADATA, Replies, streamed
-from penstock.clock import Deadline
 from penstock.protos import cluster_pb2, model_config_pb2
 from penstock.protos import grpc_service_pb2 as pb
-from penstock.retry import RetryBudget
 
 T = TypeVar("T")
 
@@ -41,9 +39,7 @@ class Client:
         deadline_s: float = 60.0,
         retry: RetryPolicy | None = None,
     ) -> None:
-        self._deadline_s = deadline_s
-        self._retry = retry or RetryPolicy()
-        self._budget = RetryBudget()
+        self._attempting = Attempting(deadline_s, retry)
         self._channel = grpc.insecure_channel(target_of(urls), options=OPTIONS)
         self._methods = methods_on(self._channel)
 
@@ -172,7 +168,7 @@ class Client:
         return self._call(calls.status(model))
 
     def _call(self, call: Call[T], deadline_s: float | None = None) -> T:
-        method, attempts = self._methods[call.method], self._attempts(call.request, deadline_s)
+        method, attempts = self._methods[call.method], self._attempting.of(call.request, deadline_s)
         while True:
             timeout_s = attempts.timeout_s()
             try:
@@ -187,7 +183,10 @@ class Client:
     def _stream(
         self, request: pb.ModelInferRequest, deadline_s: float | None
     ) -> Iterator[InferResult]:
-        method, attempts = self._methods["ModelStreamInfer"], self._attempts(request, deadline_s)
+        method, attempts = (
+            self._methods["ModelStreamInfer"],
+            self._attempting.of(request, deadline_s),
+        )
         while True:
             replies = Replies()
             call = method(iter([request]), timeout=attempts.timeout_s(), metadata=METADATA)
@@ -207,7 +206,3 @@ class Client:
             if replies.begun:
                 raise failure.error()
             time.sleep(attempts.delay_s(failure))
-
-    def _attempts(self, request: pb.ModelInferRequest, deadline_s: float | None) -> Attempts:
-        deadline = Deadline.after(self._deadline_s if deadline_s is None else deadline_s)
-        return Attempts(self._retry, self._budget, deadline, once=counts_once(request))

@@ -118,3 +118,18 @@ class Attempts:
 def counts_once(request: Any) -> bool:
     """Whether *request*, any of the protocol's, changes what later ones get: one of a sequence."""
     return isinstance(request, ModelInferRequest) and "sequence_id" in request.parameters
+
+
+class Attempting:
+    """What the calls of one client have in common: deadline, policy, and budget."""
+
+    def __init__(self, deadline_s: float, policy: RetryPolicy | None) -> None:
+        """*deadline_s*: of requests without one of their own; *policy*: None for the default."""
+        self._deadline_s = deadline_s
+        self._policy = policy or RetryPolicy()
+        self._budget = RetryBudget()
+
+    def of(self, request: Any, deadline_s: float | None) -> Attempts:
+        """The calls for *request*, within *deadline_s*."""
+        deadline = Deadline.after(self._deadline_s if deadline_s is None else deadline_s)
+        return Attempts(self._policy, self._budget, deadline, once=counts_once(request))
