@@ -45,7 +45,7 @@ class Admitted(NamedTuple):
         priority: the level to queue it at; 0 for models without levels.
         timeout_us: microseconds that it may wait in the queue; 0 for its deadline alone.
         wants_path: the reply shall say which workers served it.
-        typed: it carries typed contents, to be made raw (`contents.normalise`).
+        typed: it carries typed contents, to be made raw (`contents.make_raw`).
         outputs: names of the outputs asked for; None for all.
         classes: output -> how many top classes are wanted in its place; None for no output.
     """
