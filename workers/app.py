@@ -178,11 +178,11 @@ async def _load(
         facts = ArtifactFacts(runtime.signature, proof)
         await heartbeat.become(pb.WORKER_STATE_LOADING, facts=facts)
         deployment = await _deployment_of(version, snapshots)
-    execution = _execution(runtime, deployment, stage)
+    execution = execution_of(runtime, deployment, stage)
     warming = partial(warm_up, execution, deployment, stage, samples)
-    unsplittable = await loop.run_in_executor(device, warming)
-    if unsplittable:
-        heartbeat.found_unsplittable(unsplittable)
+    warmed = await loop.run_in_executor(device, warming)
+    if warmed.unsplittable:
+        heartbeat.found_unsplittable(warmed.unsplittable)
     return _Loaded(stage, deployment, runtime, execution)
 
 
@@ -246,7 +246,8 @@ def _artifact(copy: Copy) -> Path:
     return artifact
 
 
-def _execution(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution:
+def execution_of(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution:
+    """What runs batches of *stage* on *runtime*, which holds its shard."""
     plan = deployment.stages[stage.index]
     names = plan.consumes, plan.produces
     batched = deployment.config.max_batch_size > 0

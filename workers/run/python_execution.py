@@ -26,10 +26,13 @@ class PythonExecution(Execution):
         super().__init__(runtime, consumes, produces, batched=batched, reshaping=reshaping)
         self._model = runtime
 
-    def warm_up(self, rows: int) -> str:
-        """Nothing: nobody knows what its code would make of zeros."""
+    def warm_up(self, rows: int) -> tuple[str, str]:
+        """Nothing: nobody knows what its code would make of what is made up."""
         del rows
-        return ""
+        return "", ""
+
+    def try_device(self) -> None:
+        """Nothing: what its code raises says nothing of the device."""
 
     def warm_up_on(self, sample: Arrays) -> str:
         """Answer a request with the inputs *sample*; its outputs are held against them."""

@@ -347,11 +347,11 @@ class Worker:
         return failed and not isinstance(ran.error, PenstockError)
 
     async def _check_device(self, batch: list[Work], ran: Ran, rows: int) -> None:
-        """End the batch as it ran if the device still does what it was warmed up with."""
+        """End the batch as it ran if the device still does what it has done."""
         loop = asyncio.get_running_loop()
         self._renewal.batch_begins(batch)
         try:
-            await loop.run_in_executor(self._device, self._execution.warm_up, 1)
+            await loop.run_in_executor(self._device, self._execution.try_device)
         except Exception as error:
             self._results.abandon(batch)
             raise DeviceBroken(str(error)) from error

@@ -216,51 +216,6 @@ class TestShapes:
         assert outputs(ran) == [[3]]
 
 
-class TestWarmUp:
-    @pytest.mark.parametrize(
-        ("tensor", "batched", "shape"),
-        [
-            (spec("x", "FP32", -1, 3), True, (4, 3)),
-            (spec("x", "FP32", -1, -1, 2), True, (4, 1, 2)),
-            (spec("x", "FP32", -1, 3), False, (1, 3)),
-            (spec("x", "FP32", 2, 3), True, (2, 3)),
-            (spec("x", "FP32"), False, ()),
-        ],
-    )
-    def test_it_runs_on_zeros_of_a_shape_that_is_allowed(self, tensor, batched, shape):
-        execution, runtime = executing(
-            lambda x: x, signature([tensor], [spec("y", "FP32", -1)]), batched=batched
-        )
-
-        execution.warm_up(4)
-
-        (inputs,) = runtime.seen
-        assert inputs["x"].shape == shape
-        assert not inputs["x"].any()
-
-    @pytest.mark.parametrize(
-        ("datatype", "dtype"), [("BYTES", object), ("BF16", np.uint16), ("BOOL", bool)]
-    )
-    def test_it_runs_on_every_datatype(self, datatype, dtype):
-        what = signature([spec("x", datatype, -1, 2)], [spec("y", datatype, -1, 2)])
-        execution, runtime = executing(lambda x: x, what)
-
-        execution.warm_up(1)
-
-        assert runtime.seen[0]["x"].dtype == dtype
-        assert runtime.seen[0]["x"].tolist() == [[b"", b""] if datatype == "BYTES" else [0, 0]]
-
-    @pytest.mark.parametrize(
-        ("shape", "batched", "guesses"),
-        [((-1, 3), True, False), ((-1, -1), True, True), ((-1, 3), False, True)],
-    )
-    def test_it_guesses_where_sizes_are_open(self, shape, batched, guesses):
-        closed = spec("closed", "FP32", *([-1] if batched else []), 3)
-        what = signature([closed, spec("x", "FP32", *shape)], [spec("y", "FP32", -1)])
-
-        assert executing(lambda x: x, what, batched=batched)[0].guesses is guesses
-
-
 class TestReshaped:
     CONFIG = config(
         """
@@ -310,13 +265,3 @@ class TestOptional:
         execution.warm_up(2)
 
         assert [sorted(seen) for seen in runtime.seen] == [["x"]]
-
-
-def test_a_shard_is_tried_again_on_what_it_was_warmed_up_with():
-    execution, runtime = doubling()
-    sample = np.ones((2, 3), np.float32)
-
-    execution.warm_up_on({"x": sample})
-    execution.warm_up(1)
-
-    assert [seen["x"].tolist() for seen in runtime.seen] == 2 * [sample.tolist()]

@@ -36,7 +36,9 @@ class TestOutputsThatCannotBeSplit:
         assert execution.run([ask([1, 2])]).unsplittable == (
             "output 'y' has shape [6, 2] for a batch of 1: its first dimension must be the batch's"
         )
-        assert execution.warm_up(1) == execution.run([ask([1, 2])]).unsplittable.replace("2]", "1]")
+        assert execution.warm_up(1)[1] == execution.run([ask([1, 2])]).unsplittable.replace(
+            "2]", "1]"
+        )
 
     @pytest.mark.parametrize("batched", [True, False])
     def test_nothing_is_said_of_jobs_that_fail_or_have_no_batch(self, batched):
@@ -44,7 +46,7 @@ class TestOutputsThatCannotBeSplit:
 
         assert execution.run([ask([1, 2])]).unsplittable == ""
         assert execution.run([ask([-1, 2])]).unsplittable == ""
-        assert execution.warm_up(1) == ""
+        assert execution.warm_up(1)[1] == ""
 
     def test_rows_that_were_counted_otherwise_are_never_shared_out(self):
         """A gateway of another release may take a dimension for something else."""
