@@ -23,16 +23,18 @@ WORKER_STATE_FAILED: WorkerState
 WORKER_STATE_RESTARTING: WorkerState
 
 class TensorSpec(_message.Message):
-    __slots__ = ("name", "datatype", "shape", "optional")
+    __slots__ = ("name", "datatype", "shape", "optional", "any_rank")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATATYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     OPTIONAL_FIELD_NUMBER: _ClassVar[int]
+    ANY_RANK_FIELD_NUMBER: _ClassVar[int]
     name: str
     datatype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
     optional: bool
-    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., optional: _Optional[bool] = ...) -> None: ...
+    any_rank: bool
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., optional: _Optional[bool] = ..., any_rank: _Optional[bool] = ...) -> None: ...
 
 class Signature(_message.Message):
     __slots__ = ("inputs", "outputs", "parameter_bytes")

@@ -39,6 +39,7 @@ from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.loading.batch_proof import needs_proof, prove
+from penstock.workers.loading.ranks import see_ranks
 from penstock.workers.loading.verify import Copy, wait_for_copy
 from penstock.workers.loading.warming import read_samples, warm_up
 from penstock.workers.run.execution import Execution
@@ -175,6 +176,7 @@ async def _load(
         proof = None
         if needs_proof(config, stage.runtime):
             proof = await loop.run_in_executor(device, prove, runtime, ref.kind)
+        await loop.run_in_executor(device, see_ranks, runtime, config)
         facts = ArtifactFacts(runtime.signature, proof)
         await heartbeat.become(pb.WORKER_STATE_LOADING, facts=facts)
         deployment = await _deployment_of(version, snapshots)

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2
 from penstock.tensors import NUMPY_TYPES, Array
+from penstock.workers.runtimes.diagnosis import foreign
 from penstock.workers.runtimes.pt2_signature import (
     EXTRA_FILE,
     call_arguments,
@@ -65,8 +66,7 @@ class TorchRuntime:
         except Exception as error:
             raise ArtifactUnusable(
                 f"{artifact.name} is not a program that torch {torch.__version__} can load: "
-                f"{_first_line(error)}; copy it again, or write it anew with torch.export.save of "
-                "that version"
+                f"{foreign(artifact) or _explained(error)}"
             ) from error
         try:
             inputs, outputs = signature_of(program, extra[EXTRA_FILE] or None)
@@ -124,6 +124,13 @@ def _device(device: DeviceRef, artifact: Path) -> torch.device:
 
 def _spec(name: str, datatype: str, shape: Sequence[int]) -> cluster_pb2.TensorSpec:
     return cluster_pb2.TensorSpec(name=name, datatype=datatype, shape=shape)
+
+
+def _explained(error: Exception) -> str:
+    return (
+        f"{_first_line(error)}; copy it again, or write it anew with torch.export.save of that "
+        "version"
+    )
 
 
 def _weight_bytes(program: Any) -> int:

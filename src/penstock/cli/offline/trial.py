@@ -25,6 +25,7 @@ from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
 from penstock.workers.app import execution_of
 from penstock.workers.loading.batch_proof import needs_proof, prove
+from penstock.workers.loading.ranks import see_ranks
 from penstock.workers.loading.warming import Warmed, read_samples, warm_up
 from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
@@ -115,9 +116,10 @@ def _load(
     proofs: list[pb.BatchProof | None] = []
     with contextlib.closing(_Shards(root, version, config)) as shards:
         for stage, runtime in shards.each():
-            signatures.append(runtime.signature)
             wanted = needs_proof(config, stage.runtime)
             proofs.append(prove(runtime, _CPU.kind) if wanted else None)
+            see_ranks(runtime, config)
+            signatures.append(runtime.signature)
         deployment = complete(version, signatures, proofs)
         samples = read_samples(config, root / version.model / warmup.FOLDER)
         warmed = [
