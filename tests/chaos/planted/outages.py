@@ -67,7 +67,7 @@ AWAY = [
     ),
     Mutant(
         "outage: those asked for first are asked for again and again",
-        "gateway/delivery/reconcile.py",
+        "scheduler/requests/reconcile.py",
         '        due.sort(key=attrgetter("ask_s"))\n',
         "",
         PENDING + "test_the_youngest_of_a_crowd_is_asked_for_too",

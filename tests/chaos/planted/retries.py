@@ -15,7 +15,7 @@ FAILURES = [
     ),
     Mutant(
         "failure: a job that cannot be sent is waited for",
-        "gateway/delivery/submission.py",
+        "scheduler/requests/submission.py",
         "            on_outcome(error)\n\n    def end",
         "            raise\n\n    def end",
         "tests/redis/delivery/test_pending.py::test_a_request_that_cannot_be_sent_again_fails_alone",

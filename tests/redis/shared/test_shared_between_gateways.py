@@ -11,7 +11,6 @@ from support.probe import FIRST, LONG_MS, UNLIMITED, Probe, job
 from support.processes.groups import ClusterGroup
 from support.waiting import until
 
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.replies.shared import KeyTerms, Sharing
@@ -19,6 +18,7 @@ from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.shared_replies import cached, keyed
 from penstock.scheduler.replies.reader import ReplyReader
+from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.keys import partition_of
 from penstock.scheduler.store.link import Links
 
