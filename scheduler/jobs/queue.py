@@ -57,6 +57,9 @@ GATEWAY_MS: Final = 10_000
 BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
 
+LONG_BELL_WAIT_S = 3
+"""The same of one that has had nothing to do for a while: less than a connection's silence."""
+
 
 class Queue(JobLookup):
     """All queues of one keyspace."""

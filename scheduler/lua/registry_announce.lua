@@ -10,26 +10,11 @@
 --
 -- Of a batch proof the first one stands, and so does the first batch that could not be split: all
 -- who complete a model's configuration come to the same one, and it does not change to and fro.
--- When nobody was seen for longer than half the silence, Redis was away rather than everybody dead:
--- the gap is remembered, and readers do not count it (snapshot.py, `live`). Half of it: some had been
--- seen a moment before the gap, others up to a second before. One that follows another at once is one
--- with it: not all had come back between them.
 --@include registry
--- As in snapshot.py.
-local RETURN_MS, FORGIVEN_MS = 5000, 60000
 local records, id, record, silence, artifact = KEYS[1] .. ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[8]
 local member = ARGV[1] .. '/' .. id
 
-local last = tonumber(redis.call('ZREVRANGE', SEEN, 0, 0, 'WITHSCORES')[2])
-if last and now_ms - last > silence / 2 then
-  local from = tonumber(redis.call('ZSCORE', SEEN, 'gap/from') or 0)
-  local ended = tonumber(redis.call('ZSCORE', SEEN, 'gap/until') or 0)
-  if last - ended > RETURN_MS or now_ms - from > FORGIVEN_MS then
-    from = last
-  end
-  redis.call('ZADD', SEEN, from, 'gap/from', now_ms, 'gap/until')
-end
-
+note_gap(silence)
 local seen = redis.call('ZSCORE', SEEN, member)
 redis.call('ZADD', SEEN, now_ms, member)
 redis.call('ZADD', SCHEMAS, now_ms, ARGV[7])

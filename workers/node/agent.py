@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 import penstock
-from penstock.errors import InvalidConfiguration
+from penstock.errors import InvalidConfiguration, PenstockError
 from penstock.process import machine
 from penstock.process.child_process import role_environment
 from penstock.process.lifetime import (
@@ -91,6 +91,7 @@ class _Agent:
         announce = partial(keep_announcing, self._registry, self._record)
         announcing = asyncio.create_task(supervise("heartbeat", announce))
         following = asyncio.create_task(supervise("placements", self._follow))
+        vouching = asyncio.create_task(supervise("vouching", self._vouch))
         write_ready(self._settings.ready_file, self._record.id)
         log.info("node is up", node=self._record.id, devices=len(self._record.devices))
         try:
@@ -99,7 +100,8 @@ class _Agent:
             following.cancel()
             await self._drain()
             announcing.cancel()
-            await asyncio.gather(announcing, following, return_exceptions=True)
+            vouching.cancel()
+            await asyncio.gather(announcing, following, vouching, return_exceptions=True)
         await leave(self._registry, self._record)
 
     async def announce(self, record: pb.Worker) -> None:
@@ -120,6 +122,17 @@ class _Agent:
                 self._snapshot = snapshot
                 own = [p for p in snapshot.placements if p.node == self._record.id]
                 self._workers.follow(own)
+
+    async def _vouch(self) -> None:
+        """Say of all workers at once that they live: of hundreds, each saying so costs a core."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(ANNOUNCE_EVERY_S)
+            live = self._workers.live(loop.time())
+            if live:
+                # What Redis has missed is said again.
+                with contextlib.suppress(PenstockError):
+                    await self._registry.see_workers(live)
 
     async def _drain(self) -> None:
         """Workers end what they have begun; what they have not goes to other nodes."""

@@ -40,6 +40,7 @@ MOST_START_S: Final = 60.0
 """A start that takes longer no longer keeps others from theirs."""
 
 _ANNOUNCE_EVERY_S: Final = 1.0
+_LATELY_S: Final = 2.0
 
 
 class ClusterPort(Protocol):
@@ -100,6 +101,7 @@ class WorkerSupervisor:
         self._stop_s = stop_s
         self._silence_s = silence_s
         self._was_silent = False
+        self._pipe: HeartbeatPipe | None = None
         self._pause = _Pause()
         self._record = pb.Worker(
             id=worker_id(placement),
@@ -121,6 +123,10 @@ class WorkerSupervisor:
     def pid(self) -> int:
         """The process; 0 while there is none."""
         return self._record.pid
+
+    def lives(self, now_s: float) -> bool:
+        """Whether the worker has given a sign of life lately, on the clock of the event loop."""
+        return self._pipe is not None and self._pipe.has_beaten(_LATELY_S, now_s)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep it running until *stop*, and then end it in order."""
@@ -148,6 +154,7 @@ class WorkerSupervisor:
         self._record.state, self._record.reason = pb.WORKER_STATE_LOADING, ""
         self._was_silent = False
         with heartbeat_pipe() as pipe:
+            self._pipe = pipe
             words = self._command(self._record, self.placement)
             starting = self._starts.launch(
                 words, self._starts.environment, {VARIABLE: pipe.write_end}

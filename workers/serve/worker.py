@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -20,7 +21,7 @@ from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.process import machine
 from penstock.process.lifetime import until_first
 from penstock.retry import Backoff
-from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.queue import BELL_WAIT_S, LONG_BELL_WAIT_S, Queue
 from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease
 from penstock.scheduler.store.link import Link
 from penstock.workers.liveness.renewal import Renewal
@@ -43,6 +44,10 @@ _MOST_HANDED_S: Final = 0.004
 
 _ASLEEP_AFTER_S: Final = 0.0002
 """What waits in the queue has woken a worker by then."""
+
+_RESTS_AFTER: Final = 20
+"""Empty claims in a row after which a worker sleeps longer: most of hundreds have nothing to do."""
+
 _TOO_LATE: Final = Failure(Code.DEADLINE_EXCEEDED, "the deadline passed before the work was begun")
 
 
@@ -94,6 +99,7 @@ class Worker:
         self._draining = False
         self._last_error = ""
         self._sleeps_since_s: float | None = None
+        self._empty_claims = 0
         self.may_be_handed = self._estimate.inline and _needs_no_queue(spec)
         self.on_sleep: Callable[[], None] | None = None
         self.on_unsplittable: Callable[[str], None] | None = None
@@ -198,8 +204,10 @@ class Worker:
             idle=idle,
             guaranteed_turn=self._turns.next(),
         )
-        call = self._queue.claim if sleeps else self._queue.claim_now
+        call = self._queue.claim_now
         if sleeps:
+            sleep_s = BELL_WAIT_S if self._empty_claims < _RESTS_AFTER else LONG_BELL_WAIT_S
+            call = partial(self._queue.claim, sleep_s=sleep_s)
             self._fall_asleep()
         for attempt in count(1):
             try:
@@ -212,6 +220,7 @@ class Worker:
                     return Claim([], None)
             else:
                 self._sleeps_since_s = None
+                self._empty_claims = 0 if claim.leases else self._empty_claims + 1
                 return claim
         raise AssertionError("there is always another try")
 
