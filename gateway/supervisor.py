@@ -22,6 +22,7 @@ from penstock.process import machine
 from penstock.process.child_process import role_environment
 from penstock.process.lifetime import stop_signals, write_ready
 from penstock.settings import GatewaySettings
+from penstock.transport.addresses import address_of
 
 log = structlog.get_logger()
 
@@ -73,7 +74,7 @@ def _held_port(settings: GatewaySettings) -> Iterator[int]:
             holder.bind((settings.host, settings.port))
         except OSError as error:
             raise PortBusy(
-                f"cannot serve at {settings.host}:{settings.port}: {error.strerror}; "
+                f"cannot serve at {address_of(settings.host, settings.port)}: {error.strerror}; "
                 "choose another with --port or --host"
             ) from error
         yield int(holder.getsockname()[1])
@@ -125,4 +126,4 @@ def _served(ready: Path) -> bool:
 async def _announce(settings: GatewaySettings, port: int, ready: list[Path]) -> None:
     while not all(map(_served, ready)):  # noqa: ASYNC110 - other processes write the files
         await asyncio.sleep(0.02)
-    write_ready(settings.ready_file, f"{settings.host}:{port}")
+    write_ready(settings.ready_file, address_of(settings.host, port))

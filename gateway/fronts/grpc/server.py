@@ -26,6 +26,7 @@ from penstock.protos import cluster_pb2
 from penstock.protos.cluster_pb2_grpc import add_ClusterServicer_to_server
 from penstock.protos.pool import POOL
 from penstock.settings import GatewaySettings
+from penstock.transport.addresses import address_of
 
 log = structlog.get_logger()
 
@@ -91,7 +92,7 @@ class GrpcFront:
         health = Health(SERVICE, CLUSTER)
         server = build_server(inference, cluster, health, calls, settings)
         port = bind(server, settings.host, settings.port)
-        return cls(server, f"{settings.host}:{port}", health, calls)
+        return cls(server, address_of(settings.host, port), health, calls)
 
     async def start(self) -> None:
         """As `Front.start`; the port is taken already."""
@@ -170,7 +171,7 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise PortBusy(
-                f"cannot serve at {host}:{port}: {error.strerror}; "
+                f"cannot serve at {address_of(host, port)}: {error.strerror}; "
                 "choose another with --port or --host"
             ) from error
 
@@ -181,7 +182,7 @@ def bind(server: grpc.aio.Server, host: str, port: int) -> int:
     Raises:
         PortBusy: with what to do.
     """
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = address_of(host, port)
     try:
         bound = server.add_insecure_port(address)
     except RuntimeError:

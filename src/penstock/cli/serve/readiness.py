@@ -30,7 +30,8 @@ def expected_versions(settings: UpSettings) -> set[tuple[str, int]]:
 
 async def progress(url: str) -> AsyncGenerator[pb.StatusResponse, None]:
     """The cluster's status, several times a second, for as long as anybody wants to know."""
-    async with grpc.aio.insecure_channel(url) as channel:
+    # The cluster's own gateway, wherever it listens.
+    async with grpc.aio.insecure_channel(url, [("grpc.enable_http_proxy", 0)]) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
         while True:
             try:

@@ -17,6 +17,7 @@ from penstock.cli.tables import models_table
 from penstock.process.lifetime import kill_descendants, stop_signals, write_ready
 from penstock.protos import cluster_pb2 as pb
 from penstock.settings import UpSettings
+from penstock.transport.addresses import reachable
 
 
 class Screen:
@@ -135,12 +136,6 @@ def _bar(out: Console, total: int) -> Iterator[Any]:
             bar.update(task, completed=len(done), total=max(1, total), description=text)
 
         yield show
-
-
-def reachable(address: str) -> str:
-    """Where clients on this machine find a server that listens at *address*."""
-    host, _, port = address.rpartition(":")
-    return f"127.0.0.1:{port}" if host in {"0.0.0.0", "[::]", "::"} else address  # noqa: S104
 
 
 def _say(role: str, line: str) -> None:
