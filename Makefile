@@ -74,8 +74,8 @@ docs: setup  ## Write the pages that follow from the code: compatibility.md, tab
 	$(BIN)/python tools/compatibility.py
 	$(BIN)/python tools/architecture.py
 
-bench: setup  ## Measure throughput and latency against in-process ceilings
-	$(BIN)/python bench/run.py
+bench: setup  ## Measure throughput and latency against in-process ceilings (ONLY="W1 many")
+	$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY))
 
 bench-against: setup  ## Measure beside an older revision: make bench-against REV=main~5
 	$(BIN)/python bench/against.py $(REV)
