@@ -115,6 +115,7 @@ class MetricsEndpoint:
     """Answers HTTP requests for ``/metrics``: as much of HTTP as readers of metrics need."""
 
     serves_models = False
+    early = True
 
     def __init__(self, settings: GatewaySettings, read: Read) -> None:
         """*read* gives the metrics of the moment."""

@@ -69,7 +69,7 @@ class Screen:
                     show(status)
                     if start.is_over(status, monotonic()):
                         break
-        self._report(address, cluster.metrics_address(), status)
+        self._report(address, cluster, status)
         # Whoever waits for the file may read what was written.
         write_ready(self._settings.ready_file, address)
         await asyncio.Event().wait()
@@ -82,9 +82,12 @@ class Screen:
         else:
             yield _Lines(self._out, start).show
 
-    def _report(self, address: str, metrics: str | None, status: pb.StatusResponse) -> None:
+    def _report(self, address: str, cluster: LocalCluster, status: pb.StatusResponse) -> None:
+        http, metrics = cluster.address_of("http"), cluster.address_of("metrics")
         seconds = time.monotonic() - self._started
         self._out.print(f"\nPenstock serves at [bold]{address}[/] (ready in {seconds:.1f} s)")
+        if http:
+            self._out.print(f"HTTP at http://{reachable(http)}")
         if metrics:
             self._out.print(f"Metrics at http://{reachable(metrics)}/metrics")
         self._out.print()
