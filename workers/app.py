@@ -17,7 +17,6 @@ import penstock
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
 from penstock.models.completion import Deployment, complete
 from penstock.models.config import warmup
-from penstock.models.config.model_config import PYTHON
 from penstock.models.config.python_models import is_decoupled
 from penstock.models.files.overrides import check_override, lay_out, override_folder
 from penstock.models.refs import StageRef
@@ -45,9 +44,11 @@ from penstock.workers.loading.warming import read_samples, warm_up
 from penstock.workers.run.execution import Execution
 from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.reshaping import Reshaping
+from penstock.workers.run.triton_execution import TritonExecution
 from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.python_runtime import PythonRuntime
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
+from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
 from penstock.workers.serve.batch_times import write_regularly
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.direct_server import DirectServer
@@ -256,6 +257,8 @@ def execution_of(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> E
     names = plan.consumes, plan.produces
     batched = deployment.config.max_batch_size > 0
     reshaping = Reshaping.of(deployment.config, (*plan.consumes, *plan.produces))
+    if isinstance(runtime, TritonRuntime):
+        return TritonExecution(runtime, *names, batched=batched, reshaping=reshaping)
     if isinstance(runtime, PythonRuntime):
         return PythonExecution(runtime, *names, batched=batched, reshaping=reshaping)
     return Execution(runtime, *names, batched=batched, reshaping=reshaping)
@@ -290,7 +293,7 @@ def _spec(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Worke
         rules=BatchRules.of(config),
         batched=config.max_batch_size > 0,
         optional=frozenset(s.name for s in loaded.deployment.inputs if s.optional),
-        by_parameters=loaded.stage.runtime == PYTHON,
+        by_parameters=isinstance(loaded.runtime, PythonRuntime),
         lease_ms=settings.lease_ms,
         inputs=loaded.deployment.inputs,
         states=None if sequences is None else sequences.states,

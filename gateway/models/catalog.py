@@ -13,8 +13,6 @@ import structlog
 from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.delivery.reply_order import ReplyOrder
-from penstock.gateway.models.ensemble_route import EnsembleRoute
-from penstock.gateway.models.request_rules import Rules
 from penstock.models.completion import Deployment
 from penstock.models.config.ensembles import is_ensemble
 from penstock.models.config.policies import COUNTED_BYTES, QueueLimits, default_policy, within
@@ -25,6 +23,8 @@ from penstock.protos import cluster_pb2
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.decisions.rollout import Rollout, Routing, rollout
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId, empty_snapshot
+from penstock.scheduler.requests.ensemble_route import EnsembleRoute
+from penstock.scheduler.requests.request_rules import Rules
 
 _MOST_DIGITS: Final = 19
 """Of a version, which is an int64; Python refuses to read thousands."""

@@ -11,7 +11,6 @@ without an answer are sent again on the next one. Penstock's scripts are so by i
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any, Final, Self
 
 import structlog
@@ -352,12 +351,7 @@ class Links:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._close()
 
     def to(self, tag: str) -> Link:

@@ -9,6 +9,7 @@ from penstock.models.config.model_config import PYTHON
 from penstock.models.files.artifacts import RUNTIMES
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.workers.runtimes.python_code import is_tritons
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 
 ONNX: Final = "onnxruntime"
@@ -96,6 +97,10 @@ def _open_python(
         )
     if version.files:
         raise ArtifactUnusable(f"{artifact.name} came over the network: such code is never run")
+    if is_tritons(artifact):
+        from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
+
+        return TritonRuntime.open(artifact, device, version)
     from penstock.workers.runtimes.python_runtime import PythonRuntime
 
     return PythonRuntime.open(artifact, device, version)

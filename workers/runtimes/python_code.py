@@ -16,6 +16,14 @@ from penstock.errors import ArtifactUnusable
 CLASS: Final = "Model"
 """The name of the class in the file."""
 
+TRITONS_CLASS: Final = "TritonPythonModel"
+"""The same in a file that is written for Triton."""
+
+
+def is_tritons(artifact: Path) -> bool:
+    """Whether a file is written for Triton's contract: it speaks of its class."""
+    return TRITONS_CLASS.encode() in artifact.read_bytes()
+
 
 def model_of(artifact: Path, *, decoupled: bool) -> Any:
     """An instance of the class in *artifact*; modules and files beside it can be imported.

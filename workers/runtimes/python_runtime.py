@@ -12,21 +12,17 @@ from typing import Any, Final, NoReturn, Self
 import structlog
 
 from penstock.errors import ArtifactUnusable, PenstockError
-from penstock.models.config.model_config import datatype_of_config
 from penstock.models.config.python_models import is_decoupled
-from penstock.models.config.reshape import artifact_dims
-from penstock.models.sequencing import hidden_specs
 from penstock.protos import cluster_pb2
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.python_model import Context, Parameters
 from penstock.tensors import Array
 from penstock.workers.runtimes.python_code import CLASS, model_of, raised
 from penstock.workers.runtimes.python_results import WrongResult, checked
+from penstock.workers.runtimes.python_signature import signature_of
 from penstock.workers.runtimes.runtime import DeviceRef, Dimensions
 
 log = structlog.get_logger()
-
-ConfigTensor = config_pb.ModelInput | config_pb.ModelOutput
 
 _NO_PARAMETERS: Final[Parameters] = MappingProxyType({})
 
@@ -83,7 +79,7 @@ class PythonRuntime:
                     f"{artifact.name}: {CLASS}.load {raised(error, artifact)}"
                 ) from error
         size = sum(file.stat().st_size for file in artifact.parent.rglob("*") if file.is_file())
-        return cls(model, signature_of(config, size), artifact, config)
+        return cls(model, signature_of(config, size, "config.pbtxt"), artifact, config)
 
     def run(
         self,
@@ -176,26 +172,3 @@ class PythonRuntime:
             self._logged = what
             log.warning("the model's code failed", reason=what, exc_info=error)
         return PythonModelFailed(f"{self._artifact.name}: {what}")
-
-
-def signature_of(config: config_pb.ModelConfig, size: int) -> cluster_pb2.Signature:
-    """The tensors that *config* lists, with a batch dimension in front where there is one."""
-    lead = [-1] if config.max_batch_size > 0 else []
-
-    def specs(tensors: Iterable[ConfigTensor]) -> list[cluster_pb2.TensorSpec]:
-        return [
-            cluster_pb2.TensorSpec(
-                name=tensor.name,
-                datatype=datatype_of_config(tensor.data_type),
-                shape=[*lead, *artifact_dims(tensor)],
-                optional=isinstance(tensor, config_pb.ModelInput) and tensor.optional,
-            )
-            for tensor in tensors
-        ]
-
-    inputs, outputs = hidden_specs(config)
-    return cluster_pb2.Signature(
-        inputs=[*specs(config.input), *inputs],
-        outputs=[*specs(config.output), *outputs],
-        parameter_bytes=size,
-    )

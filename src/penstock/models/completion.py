@@ -113,7 +113,8 @@ def _complete(
             f"{version.model} version {version.version} has {len(version.stages)} shard(s), "
             f"but {len(signatures)} signature(s) are known"
         )
-    config = config_pb.ModelConfig.FromString(version.config)
+    # Where the model's own code completes it, one worker has asked that code for all others.
+    config = config_pb.ModelConfig.FromString(signatures[0].config or version.config)
     config.name = version.model
     tensors = _ranked(flow(version, signatures), config)
     inputs = _chosen(

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-from types import TracebackType
 from typing import Final, Self
 
 from penstock.cli.serve.children import Child, Say
@@ -55,12 +54,7 @@ class LocalCluster:
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def address(self) -> str:
