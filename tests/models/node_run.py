@@ -60,7 +60,9 @@ async def served(url, root, cases):
             async with room:
                 return await _served(control, client, root, case)
 
-        return await asyncio.gather(*(one(case) for case in cases))
+        async with asyncio.TaskGroup() as all_cases:
+            tasks = [all_cases.create_task(one(case)) for case in cases]
+        return [task.result() for task in tasks]
 
 
 async def _served(control, client, root, case):
@@ -82,7 +84,7 @@ async def _asked(client, case):
     if request is None:
         return Outcome(case.name, WRONG, "it was loaded, and the protocol cannot carry its inputs")
     try:
-        answer = await client.infer(case.name, request, timeout=60)
+        answer = await client.infer(case.name, request, deadline_s=60)
     except PenstockError as error:
         return Outcome(case.name, REFUSED, f"the request: {error}")
     found = case.difference(answer)

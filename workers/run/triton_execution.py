@@ -52,10 +52,13 @@ class TritonExecution(Execution):
         """Whether responses come through `begin`, not `run`."""
         return self._model.decoupled
 
-    def warm_up(self, rows: int) -> str:
-        """Nothing: nobody knows what its code would make of zeros."""
+    def warm_up(self, rows: int) -> tuple[str, str]:
+        """Nothing: nobody knows what its code would make of what is made up."""
         del rows
-        return ""
+        return "", ""
+
+    def try_device(self) -> None:
+        """Nothing: what its code raises says nothing of the device."""
 
     def warm_up_on(self, sample: Arrays) -> str:
         """Answer a request with the inputs *sample*."""
