@@ -12,13 +12,14 @@ test: JOBS = 3
 # Tests start thousands of processes: each module is compiled once, whatever the machine prefers.
 unexport PYTHONDONTWRITEBYTECODE
 INPUTS ?= 1000000
+FRONT  ?= aio
 SHARE  ?= 1
 SEEDS  ?= 3
 CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist worksteal $(ONLY_FAILED) $(if $(ONLY),-k "$(ONLY)")
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint types imports protos protos-check docs bench bench-against build \
+.PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against build \
 	mixed chaos chaos-long chaos-mutants fuzz node-tests real-models clean
 
 help:  ## Show this list
@@ -34,6 +35,9 @@ up: $(VENV)/run.stamp  ## Start a cluster with the digits, and leave it running 
 
 test: setup  ## Run the tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ONLY_FAILED)
+
+conformance: setup  ## Run Triton's clients against a cluster, by either gRPC server (FRONT=aio or asgi)
+	PENSTOCK_GRPC_FRONT=$(FRONT) $(BIN)/python -m pytest tests/conformance -n $(JOBS) --dist loadgroup
 
 chaos: setup  ## Hurt real clusters for some minutes: kill, stop, cut off (ONLY=name, CHAOS_SEED=n)
 	$(CHAOS)
@@ -81,8 +85,11 @@ docs: setup  ## Write the pages that follow from the code: compatibility.md, tab
 	$(BIN)/python tools/compatibility.py
 	$(BIN)/python tools/architecture.py
 
-bench: setup  ## Measure throughput and latency against in-process ceilings
-	$(BIN)/python bench/run.py
+bench: setup  ## Measure throughput and latency against in-process ceilings (ONLY="W1 many")
+	$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY))
+
+bench-front: setup  ## Measure what each gRPC server costs per request
+	$(BIN)/python bench/front.py
 
 bench-against: setup  ## Measure beside an older revision: make bench-against REV=main~5
 	$(BIN)/python bench/against.py $(REV)

@@ -22,6 +22,7 @@ from penstock.models.files.overrides import check_override, lay_out, override_fo
 from penstock.models.refs import StageRef
 from penstock.process import machine
 from penstock.process.lifetime import freeze_gc, stop_signals, write_ready
+from penstock.process.priority import stand_back
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
@@ -46,7 +47,7 @@ from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.reshaping import Reshaping
 from penstock.workers.run.triton_execution import TritonExecution
 from penstock.workers.runtimes.opening import open_runtime
-from penstock.workers.runtimes.python_runtime import PythonRuntime
+from penstock.workers.runtimes.python.runtime import PythonRuntime
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
 from penstock.workers.serve.batch_times import write_regularly
@@ -61,6 +62,7 @@ log = structlog.get_logger()
 
 async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
+    stand_back()
     async with stop_signals() as stop, Links(settings.redis) as links:
         with _heartbeat(settings) as heartbeat:
             with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
@@ -139,6 +141,7 @@ async def _ready(
         heartbeat.record.lane = server.name
         await heartbeat.become(pb.WORKER_STATE_READY)
         freeze_gc()
+        heartbeat.has_started()
         write_ready(settings.ready_file, heartbeat.record.id)
         write = partial(write_regularly, worker.batch_times, queue, spec.ref.model, spec.boot_id)
         writing = asyncio.create_task(supervise("batch times", write))
@@ -154,7 +157,7 @@ async def _load(
 ) -> _Loaded:
     loop = asyncio.get_running_loop()
     async with contextlib.aclosing(Registry(links).watch()) as snapshots:
-        version, stage = await _stage_of(settings, snapshots)
+        version, stage = await _stage_of(settings, snapshots, heartbeat)
         heartbeat.record.fingerprint = stage.fingerprint
         heartbeat.record.revision_id = version.revision_id
         ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
@@ -182,7 +185,7 @@ async def _load(
         await loop.run_in_executor(device, see_ranks, runtime, config)
         facts = ArtifactFacts(runtime.signature, proof)
         await heartbeat.become(pb.WORKER_STATE_LOADING, facts=facts)
-        deployment = await _deployment_of(version, snapshots)
+        deployment = await _deployment_of(version, snapshots, heartbeat)
     execution = execution_of(runtime, deployment, stage)
     warming = partial(warm_up, execution, deployment, stage, samples)
     warmed = await loop.run_in_executor(device, warming)
@@ -198,12 +201,13 @@ def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:
 
 
 async def _stage_of(
-    settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]
+    settings: WorkerSettings, snapshots: AsyncIterator[Snapshot], heartbeat: Heartbeat
 ) -> tuple[pb.ModelVersion, pb.Stage]:
     """What the registry says of the shard; waits until the repository has been published."""
     async for snapshot in snapshots:
         version = snapshot.revision_of(settings.model, settings.version, settings.revision_id)
         if version is None or version.error:
+            heartbeat.has_started()
             continue
         if settings.stage >= len(version.stages):
             raise ArtifactUnusable(
@@ -217,7 +221,7 @@ async def _stage_of(
 
 
 async def _deployment_of(
-    version: pb.ModelVersion, snapshots: AsyncIterator[Snapshot]
+    version: pb.ModelVersion, snapshots: AsyncIterator[Snapshot], heartbeat: Heartbeat
 ) -> Deployment:
     """The completed version; waits until each of its stages has been loaded by somebody."""
     async for snapshot in snapshots:
@@ -226,6 +230,8 @@ async def _deployment_of(
         if len(signatures) == len(version.stages):
             proofs = [snapshot.batch_proof_of(version, stage) for stage in version.stages]
             return complete(version, signatures, proofs)
+        # Other stages may be waiting for their turn to start.
+        heartbeat.has_started()
     raise AssertionError("watching the registry does not end")
 
 
@@ -297,6 +303,7 @@ def _spec(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Worke
         lease_ms=settings.lease_ms,
         inputs=loaded.deployment.inputs,
         states=None if sequences is None else sequences.states,
+        guessed=loaded.deployment.guessed and sequences is None,
     )
 
 

@@ -6,6 +6,7 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     # Python put the working directory there, for -m: a random.py in it would be run.
     del sys.path[0]
 import io
+import os
 import traceback
 from types import TracebackType
 
@@ -19,6 +20,8 @@ def main() -> None:
     _write_what_the_terminal_can()
     sys.excepthook = _print_error
     tune_gc()
+    # Of ONNX Runtime, which would send usage data, from a thread that must not be there in a fork.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         from penstock.cli.app import run
     except ModuleNotFoundError as error:

@@ -111,8 +111,21 @@ class ServingSettings(Options):
     port: Port = 8001
     """0 takes any free one; the ready file says which."""
 
+    grpc_front: Literal["aio", "asgi"] = "aio"
+    """What speaks gRPC: aio, which is gRPC's own, or asgi, which is cheaper for small requests and
+    needs the extra penstock[http]."""
+
     processes: Count = 1
     """Gateway processes that share the port."""
+
+    http: bool = True
+    """Serve the REST protocol, if the extra penstock[http] is installed."""
+
+    http_host: str | None = None
+    """Address of the REST protocol. (default: that of --host)"""
+
+    http_port: Port | None = None
+    """0 takes any free one. (default: 8000, if it is free)"""
 
     metrics: bool = True
     """Serve metrics over HTTP."""
@@ -233,6 +246,9 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
 
     metrics_file: File | None = None
     """Written, with the address, once metrics are served."""
+
+    http_file: File | None = None
+    """Written, with the address, once the REST protocol is served."""
 
     trace_file: File | None = None
     """Where traces go, as JSON lines. (default: nothing is traced)"""

@@ -14,6 +14,7 @@ import structlog
 
 from penstock.datatypes import ITEM_BYTES
 from penstock.errors import ArtifactUnusable
+from penstock.models.batch_guess import FIRST_MAX_BATCH
 from penstock.models.completion import Deployment
 from penstock.models.config.model_config import datatype_of_config
 from penstock.protos import cluster_pb2 as pb
@@ -113,6 +114,9 @@ def warm_up(
 def _on_made_up(execution: Execution, deployment: Deployment) -> Warmed:
     """Run at both ends of the batch sizes."""
     most = max(1, deployment.config.max_batch_size)
+    if deployment.guessed:
+        # What so many rows would cost nobody knows.
+        most = min(most, FIRST_MAX_BATCH)
     try:
         (kind, one), (_, many) = execution.warm_up(1), execution.warm_up(most)
     except Exception as error:  # noqa: BLE001 - runtimes raise what they like

@@ -8,7 +8,7 @@ from penstock.workers.run.execution import Arrays, Execution
 from penstock.workers.run.reshaping import Reshaping
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work, custom_parameters
-from penstock.workers.runtimes.python_runtime import PythonRuntime
+from penstock.workers.runtimes.python.runtime import PythonRuntime
 
 
 class PythonExecution(Execution):

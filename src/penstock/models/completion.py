@@ -57,6 +57,7 @@ class Deployment:
         route: of an ensemble, which has no stages of its own; None for other models.
         sequences: how its sequences are run; None for a stateless model.
         batching: whether its requests share runs, and why; for people, empty for an ensemble.
+        guessed: `max_batch_size` is none that its owner gave.
     """
 
     config: config_pb.ModelConfig
@@ -67,6 +68,7 @@ class Deployment:
     route: pb.Route | None = None
     sequences: SequencePlan | None = None
     batching: str = ""
+    guessed: bool = False
 
 
 def complete(
@@ -140,6 +142,7 @@ def _complete(
         *(config, tuple(inputs), tuple(outputs), stages, labels_of(version, config)),
         sequences=sequences,
         batching=batching,
+        guessed=config_pb.ModelConfig.FromString(version.config).max_batch_size == 0,
     )
 
 

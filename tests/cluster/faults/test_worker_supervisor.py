@@ -13,7 +13,8 @@ from support.clients.load import eventually
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import worker_id
 from penstock.workers.liveness.exits import CANNOT_LOAD, reason_of
-from penstock.workers.node.supervisor import WorkerSupervisor, _Pause
+from penstock.workers.node.start_limit import StartLimit
+from penstock.workers.node.supervisor import Starts, WorkerSupervisor, _Pause
 from penstock.workers.node.worker_set import WorkerSet
 
 SLEEPS = "import time; time.sleep(60)"
@@ -26,6 +27,13 @@ while True:
 FALLS_SILENT = """
 import os, time
 os.write(int(os.environ["PENSTOCK_HEARTBEAT_FD"]), b".")
+time.sleep(60)
+"""
+STARTS_WHEN_TOLD = """
+import os, pathlib, sys, time
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.01)
+os.write(int(os.environ["PENSTOCK_HEARTBEAT_FD"]), b"!")
 time.sleep(60)
 """
 IGNORES = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
@@ -207,6 +215,28 @@ async def test_a_changed_placement_ends_the_old_worker_before_the_new_one_starts
 
     assert not _runs(old)
     assert len(workers) == 1
+    await workers.stop()
+
+
+async def test_workers_start_so_many_at_a_time(tmp_path):
+    """One that has started, or has ended, lets the next one start."""
+    ports, starts = [RecordingPort() for _ in range(4)], Starts(StartLimit(1))
+
+    def supervisor_of(placed):
+        program = STARTS_WHEN_TOLD if placed.stage != 1 else "raise SystemExit(3)"
+        words = [sys.executable, "-c", program, str(tmp_path / str(placed.stage))]
+        return WorkerSupervisor(placed, lambda *_: words, ports[placed.stage], starts)
+
+    workers = WorkerSet(supervisor_of)
+    workers.follow([placement(stage) for stage in range(4)])
+    await eventually(lambda: ports[0].told)
+    assert [bool(port.told) for port in ports] == [True, False, False, False]
+
+    (tmp_path / "0").touch()
+    await eventually(lambda: ports[2].told)
+
+    assert "FAILED" in ports[1].states() or ports[1].released
+    assert not ports[3].told
     await workers.stop()
 
 

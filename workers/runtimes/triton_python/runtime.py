@@ -13,7 +13,7 @@ from penstock.models.config.python_models import is_decoupled
 from penstock.protos import cluster_pb2
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.tensors import Array
-from penstock.workers.runtimes.python_signature import signature_of
+from penstock.workers.runtimes.python.signature import signature_of
 from penstock.workers.runtimes.runtime import DeviceRef, Dimensions
 from penstock.workers.runtimes.triton_python.environment import Environment, ModelCall
 from penstock.workers.runtimes.triton_python.errors import status_of

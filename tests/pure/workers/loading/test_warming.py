@@ -9,6 +9,7 @@ from penstock.datatypes import DATATYPES
 from penstock.errors import ArtifactUnusable, InvalidConfiguration
 from penstock.models.completion import complete
 from penstock.models.config.model_config import parse
+from penstock.protos import cluster_pb2 as pb
 from penstock.tensors import to_raw
 from penstock.workers.loading.warming import read_samples, warm_up
 from penstock.workers.run.execution import Execution
@@ -163,6 +164,16 @@ class TestRuns:
 
         assert self.warmed == ("", "", "two is too many")
         assert "model_warmup" in capsys.readouterr().out
+
+    def test_no_more_than_a_few_rows_where_their_number_is_a_guess(self):
+        """A row may hold any amount of memory, and nobody has asked for more of them."""
+        shard, made = Recording(), version(text="")
+        deployment = complete(made, [shard.signature], [pb.BatchProof(proved=True, why="tried")])
+        execution = Execution(shard, ["x"], ["y"], batched=True)
+        warm_up(execution, deployment, made.stages[0], [])
+
+        assert deployment.config.max_batch_size == 64
+        assert [len(rows) for rows in shard.seen] == [1, 8]
 
     def test_a_sample_that_fails_makes_the_shard_unusable(self, tmp_path):
         with pytest.raises(ArtifactUnusable) as caught:

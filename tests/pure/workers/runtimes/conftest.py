@@ -10,7 +10,7 @@ from penstock.errors import ArtifactUnusable
 from penstock.models.config.model_config import parse
 from penstock.protos import cluster_pb2 as pb
 from penstock.workers.runtimes.opening import open_runtime
-from penstock.workers.runtimes.python_results import WrongResult
+from penstock.workers.runtimes.python.results import WrongResult
 from penstock.workers.runtimes.runtime import DeviceRef
 
 CPU = DeviceRef("cpu", 0, 2)

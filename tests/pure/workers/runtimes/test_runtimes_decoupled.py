@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.models.python_models import DECOUPLED, DOUBLE
 
-from penstock.workers.runtimes.python_results import WrongResult
+from penstock.workers.runtimes.python.results import WrongResult
 
 pytestmark = pytest.mark.usefixtures("interpreter")
 THREE = """

@@ -8,7 +8,7 @@ from penstock.errors import ArtifactUnusable, Code, InvalidRequest
 from penstock.protos import cluster_pb2 as pb
 from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.runtimes.opening import open_runtime
-from penstock.workers.runtimes.python_runtime import PythonModelFailed
+from penstock.workers.runtimes.python.runtime import PythonModelFailed
 from penstock.workers.runtimes.runtime import DeviceRef
 
 CPU = DeviceRef("cpu", 0, 2)
