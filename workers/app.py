@@ -110,7 +110,9 @@ async def _load_and_work(
     try:
         loaded = loading.result()
     except (ArtifactUnusable, InvalidConfiguration) as error:
-        log.error("the shard cannot be loaded", reason=str(error))  # noqa: TRY400
+        # Where a node started it, that says so, once and not at each try.
+        say = log.error if settings.heartbeat_fd is None else log.debug
+        say("the shard cannot be loaded", reason=str(error))
         await heartbeat.become(pb.WORKER_STATE_FAILED, reason=str(error))
         return CANNOT_LOAD
     spec = _spec(settings, heartbeat.record, loaded)

@@ -337,13 +337,16 @@ def parse_version(version: str) -> int:
     """A version as requests name it; 0 when it is left to the server.
 
     Raises:
-        InvalidRequest: it is no number.
+        InvalidRequest: it is no number above 0.
     """
     if not version:
         return 0
+    why = " (details: not a number)"
     if version.isascii() and version.isdigit() and len(version) <= _MOST_DIGITS:
-        return int(version)
+        if number := int(version):
+            return number
+        why = ""
     raise InvalidRequest(
-        f"failed to get model version from specified version string '{version}' "
-        "(details: not a number), version should be an integral value > 0"
+        f"failed to get model version from specified version string '{version}'{why}, "
+        "version should be an integral value > 0"
     )

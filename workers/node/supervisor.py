@@ -100,6 +100,7 @@ class WorkerSupervisor:
         self._stop_s = stop_s
         self._silence_s = silence_s
         self._was_silent = False
+        self._said = ""
         self._pause = _Pause()
         self._record = pb.Worker(
             id=worker_id(placement),
@@ -200,7 +201,15 @@ class WorkerSupervisor:
             self._record.state = pb.WORKER_STATE_RESTARTING
             self._record.reason = SILENT if self._was_silent else reason_of(status)
         self._record.pid = 0
-        log.warning("worker ended", worker=self._record.id, reason=self._record.reason)
+        self._say(self._record.reason, again=status == CANNOT_LOAD)
+
+    def _say(self, reason: str, *, again: bool) -> None:
+        """What cannot be loaded for the reason that was said already is no news."""
+        if again and reason == self._said:
+            log.info("a worker still cannot load its shard", worker=self._record.id)
+            return
+        self._said = reason
+        log.warning("worker ended", worker=self._record.id, reason=reason)
 
     async def _announce_while_down(self, seconds: float, stop: asyncio.Event) -> None:
         """Announce the record in the worker's place for so long, or until *stop*."""
@@ -219,7 +228,7 @@ class _Pause:
     """How long to wait before the next start: longer while the worker keeps failing."""
 
     CRASH_S, CRASH_MAX_S = 0.1, 10.0
-    LOAD_S, LOAD_MAX_S = 5.0, 60.0
+    LOAD_S, LOAD_MAX_S = 5.0, 600.0
 
     def __init__(self) -> None:
         self._crash_s, self._load_s = self.CRASH_S, self.LOAD_S
@@ -227,7 +236,8 @@ class _Pause:
     def after(self, status: int, lived_s: float) -> float:
         """The pause after a life of *lived_s* seconds that ended with *status*."""
         if status == CANNOT_LOAD:
-            # The file may yet be put right; until then each try costs a load.
+            # Other files are another placement, which begins at once. What else it lacks may come,
+            # a package or a locale; until then each try costs a load.
             pause_s, self._load_s = self._load_s, min(2 * self._load_s, self.LOAD_MAX_S)
             return pause_s
         if lived_s > STEADY_S:

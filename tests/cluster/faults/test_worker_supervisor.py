@@ -14,7 +14,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import worker_id
 from penstock.workers.liveness.exits import CANNOT_LOAD, reason_of
 from penstock.workers.node.start_limit import StartLimit
-from penstock.workers.node.supervisor import Starts, WorkerSupervisor
+from penstock.workers.node.supervisor import Starts, WorkerSupervisor, _Pause
 from penstock.workers.node.worker_set import WorkerSet
 
 SLEEPS = "import time; time.sleep(60)"
@@ -45,7 +45,7 @@ class RecordingPort:
     def __init__(self, reason=""):
         self.told = []
         self.released = []
-        self._reason = reason
+        self.reason = reason
 
     async def announce(self, record):
         copy = pb.Worker()
@@ -53,7 +53,7 @@ class RecordingPort:
         self.told.append(copy)
 
     async def recorded(self, id_):
-        return pb.Worker(id=id_, reason=self._reason)
+        return pb.Worker(id=id_, reason=self.reason)
 
     async def release_leases_of(self, model, boot_id):
         self.released.append((model, boot_id))
@@ -138,6 +138,29 @@ async def test_a_shard_that_cannot_be_loaded_keeps_its_reason(keep):
 
     assert port.told[-1].reason == "model.onnx is damaged"
     assert port.states().count("LOADING") == 1
+
+
+async def test_a_reason_that_stays_is_said_once(keep, monkeypatch, capsys):
+    """What is broken for good filled the log with errors, every other minute."""
+    monkeypatch.setattr(_Pause, "LOAD_S", 0.05)
+    port = RecordingPort(reason="model.onnx is damaged")
+    keep(f"raise SystemExit({CANNOT_LOAD})", port)
+    await eventually(lambda: port.states().count("LOADING") >= 4)
+    port.reason = "model.onnx is cut off"
+    await eventually(lambda: port.told[-1].reason == port.reason)
+
+    written = capsys.readouterr().out
+    assert written.count("model.onnx is damaged") == 1
+    assert written.count("model.onnx is cut off") == 1
+    assert written.count("still cannot load its shard") >= 2
+
+
+def test_what_cannot_be_loaded_is_tried_ever_more_rarely():
+    pause = _Pause()
+    pauses_s = [pause.after(CANNOT_LOAD, 1.0) for _ in range(12)]
+
+    assert pauses_s[:3] == [5, 10, 20]
+    assert pauses_s[-1] == 600
 
 
 async def test_a_stopped_worker_is_told_to_end_and_not_started_again(keep):
