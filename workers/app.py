@@ -105,7 +105,7 @@ async def _load_and_work(
         return DRAINED
     try:
         loaded = loading.result()
-    except (ArtifactUnusable, InvalidConfiguration) as error:
+    except (ArtifactUnusable, InvalidConfiguration, OSError) as error:
         log.error("the shard cannot be loaded", reason=str(error))  # noqa: TRY400
         await heartbeat.become(pb.WORKER_STATE_FAILED, reason=str(error))
         return CANNOT_LOAD
@@ -133,6 +133,7 @@ async def _ready(
     async with server.open(spec.boot_id):
         _heed_unsplittable(heartbeat, worker)
         heartbeat.record.lane = server.name
+        heartbeat.record.load_error = ""
         await heartbeat.become(pb.WORKER_STATE_READY)
         freeze_gc()
         write_ready(settings.ready_file, heartbeat.record.id)
@@ -306,6 +307,7 @@ def _record(settings: WorkerSettings) -> pb.Worker:
         pid=os.getpid(),
         state=pb.WORKER_STATE_LOADING,
         restarts=settings.restarts,
+        load_error=settings.load_error,
         fingerprint=settings.fingerprint or "",
         revision_id=settings.revision_id or "",
         software=penstock.__version__,
