@@ -109,7 +109,7 @@ async def _load_and_work(
         return DRAINED
     try:
         loaded = loading.result()
-    except (ArtifactUnusable, InvalidConfiguration) as error:
+    except (ArtifactUnusable, InvalidConfiguration, OSError) as error:
         # Where a node started it, that says so, once and not at each try.
         say = log.error if settings.heartbeat_fd is None else log.debug
         say("the shard cannot be loaded", reason=str(error))
@@ -139,6 +139,7 @@ async def _ready(
     async with server.open(spec.boot_id):
         _heed_unsplittable(heartbeat, worker)
         heartbeat.record.lane = server.name
+        heartbeat.record.load_error = ""
         await heartbeat.become(pb.WORKER_STATE_READY)
         freeze_gc()
         heartbeat.has_started()
@@ -321,6 +322,7 @@ def _record(settings: WorkerSettings) -> pb.Worker:
         pid=os.getpid(),
         state=pb.WORKER_STATE_LOADING,
         restarts=settings.restarts,
+        load_error=settings.load_error,
         fingerprint=settings.fingerprint or "",
         revision_id=settings.revision_id or "",
         software=penstock.__version__,

@@ -28,7 +28,12 @@ from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.run.execution import Execution, Failure, Ran
 from penstock.workers.run.work import ResultSink, Work
 from penstock.workers.serve.batch_times import BatchTimes
-from penstock.workers.serve.batching import GuaranteedTurns, choose_batch, rows_to_claim
+from penstock.workers.serve.batching import (
+    BatchRules,
+    GuaranteedTurns,
+    choose_batch,
+    rows_to_claim,
+)
 from penstock.workers.serve.queue_sink import QueueSink
 from penstock.workers.serve.results import NO_TIME, JobResults
 from penstock.workers.serve.row_limit import RowLimit
@@ -149,7 +154,7 @@ class Worker:
         if not self._rules.together:
             return
         log.warning("requests run one at a time from now on", reason=why)
-        self._rules = replace(self._rules, together=False, enough_rows=1, batch_delay_us=0)
+        self._rules = BatchRules(most_rows=self._rules.most_rows)
         if self.on_unsplittable is not None:
             self.on_unsplittable(why)
 
@@ -195,6 +200,7 @@ class Worker:
             lease_ms=spec.lease_ms,
             enough_rows=self._rules.enough_rows,
             batch_delay_us=self._rules.batch_delay_us,
+            preferred=self._rules.preferred,
             idle=idle,
             guaranteed_turn=self._turns.next(),
         )

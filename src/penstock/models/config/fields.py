@@ -110,7 +110,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelInstanceGroup.profile": _TENSORRT,
     "ModelInstanceGroup.passive": _refused("a worker that takes no requests is of no use here"),
     "ModelInstanceGroup.host_policy": _refused("start a node for each part of the machine"),
-    "ModelDynamicBatching.preferred_batch_size": _differs("the largest is worth waiting for"),
+    "ModelDynamicBatching.preferred_batch_size": _YES,
     "ModelDynamicBatching.max_queue_delay_microseconds": _YES,
     "ModelDynamicBatching.preserve_ordering": _differs(
         "within a gateway process; an ensemble with such a step answers in order"
@@ -164,9 +164,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelSequenceBatching.StrategyOldest.max_candidate_sequences": _differs(
         "for each worker; 0 is as many as a batch has rows"
     ),
-    "ModelSequenceBatching.StrategyOldest.preferred_batch_size": _differs(
-        "the largest is worth waiting for"
-    ),
+    "ModelSequenceBatching.StrategyOldest.preferred_batch_size": _YES,
     "ModelSequenceBatching.StrategyOldest.max_queue_delay_microseconds": _YES,
     "ModelSequenceBatching.StrategyOldest.preserve_ordering": _refused(
         "use one stream: its answers are in order"
