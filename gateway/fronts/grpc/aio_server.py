@@ -75,8 +75,8 @@ class AioServer:
         """
         self._server = grpc.aio.server(options=list(_options(settings)))
         self._server.add_generic_rpc_handlers((_Handlers(methods),))
-        port = _bound(self._server, settings.host, settings.port)
-        self.address = f"{settings.host}:{port}"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.address = f"{host}:{_bound(self._server, host, settings.port)}"
 
     async def start(self) -> None:
         """Listen."""
@@ -119,7 +119,7 @@ def _bound(server: grpc.aio.Server, host: str, port: int) -> int:
     Raises:
         PortBusy: with what to do.
     """
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = f"{host}:{port}"
     try:
         bound = server.add_insecure_port(address)
     except RuntimeError:
