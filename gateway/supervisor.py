@@ -25,6 +25,7 @@ from penstock.process import machine
 from penstock.process.child_process import role_environment
 from penstock.process.lifetime import stop_signals, write_ready
 from penstock.settings import GatewaySettings
+from penstock.transport.addresses import address_of
 
 log = structlog.get_logger()
 
@@ -140,4 +141,4 @@ def _served(ready: Path) -> bool:
 async def _announce(settings: GatewaySettings, port: int, ready: list[Path]) -> None:
     while not all(map(_served, ready)):  # noqa: ASYNC110 - other processes write the files
         await asyncio.sleep(0.02)
-    write_ready(settings.ready_file, f"{settings.host}:{port}")
+    write_ready(settings.ready_file, address_of(settings.host, port))

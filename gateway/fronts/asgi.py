@@ -19,6 +19,7 @@ from penstock.errors import InvalidConfiguration
 from penstock.gateway.fronts.front import PortBusy
 from penstock.process.native_lines import NativeLines
 from penstock.telemetry import log_to
+from penstock.transport.addresses import address_of
 
 log = structlog.get_logger()
 
@@ -86,7 +87,7 @@ def bound(host: str, port: int, option: str, *, shared: bool = False) -> socket.
     except OSError as error:
         taken.close()
         raise PortBusy(
-            f"cannot serve at {host}:{port}: {error.strerror}; "
+            f"cannot serve at {address_of(host, port)}: {error.strerror}; "
             f"choose another with {option} or --host"
         ) from error
     return taken
@@ -126,7 +127,7 @@ class AsgiServer:
         self._server: Any = None
         self._serving: asyncio.Task[None] | None = None
         host, port = taken.getsockname()[:2]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.address = address_of(host, port)
 
     async def start(self) -> None:
         """Listen."""

@@ -11,6 +11,7 @@ from penstock.gateway.fronts.grpc.connections import is_local, most_connections
 from penstock.gateway.fronts.grpc.rpc import Method, Methods
 from penstock.gateway.requests.call import Call
 from penstock.settings import GatewaySettings
+from penstock.transport.addresses import address_of
 
 _MIB = 1024 * 1024
 _HANDSHAKE_MS: Final = 10_000
@@ -75,8 +76,8 @@ class AioServer:
         """
         self._server = grpc.aio.server(options=list(_options(settings)))
         self._server.add_generic_rpc_handlers((_Handlers(methods),))
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        self.address = f"{host}:{_bound(self._server, host, settings.port)}"
+        port = _bound(self._server, settings.host, settings.port)
+        self.address = address_of(settings.host, port)
 
     async def start(self) -> None:
         """Listen."""
@@ -119,7 +120,7 @@ def _bound(server: grpc.aio.Server, host: str, port: int) -> int:
     Raises:
         PortBusy: with what to do.
     """
-    address = f"{host}:{port}"
+    address = address_of(host, port)
     try:
         bound = server.add_insecure_port(address)
     except RuntimeError:

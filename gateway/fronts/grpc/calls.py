@@ -25,6 +25,9 @@ from penstock.gateway.limits.unread import SMALL_BYTES, UnreadReplies
 from penstock.gateway.requests.call import Call
 from penstock.retry import Pushback
 
+_LARGE_BYTES: Final = 1 << 20
+"""After messages of this size the memory is looked at."""
+
 _SLOW_S: Final = 0.1
 _CANCEL_S: Final = 1.0
 
@@ -219,7 +222,13 @@ class Calls:
         finally:
             # A cancelled task keeps its error, which knows this frame: it must not know the task.
             del among[task], task
-        return message if isinstance(message, bytes) else None
+        if not isinstance(message, bytes):
+            return None
+        if len(message) >= _LARGE_BYTES:
+            # Until the next regular look many of its kind may come.
+            self.memory.see()
+            self.shed()
+        return message
 
     def _in_the_way(self, now_s: float) -> list[asyncio.Task[Any]]:
         """Calls to be refused now, so that the memory suffices for the others."""

@@ -17,6 +17,7 @@ from penstock.gateway.fronts.grpc.health import Health
 from penstock.gateway.fronts.grpc.inference_service import SERVICE, InferenceService
 from penstock.gateway.fronts.grpc.methods import CLUSTER, methods_of
 from penstock.settings import GatewaySettings
+from penstock.transport.addresses import address_of
 
 log = structlog.get_logger()
 
@@ -116,6 +117,6 @@ def check_port(host: str, port: int, option: str = "--port") -> None:
             probe.bind((host, port))
         except OSError as error:
             raise PortBusy(
-                f"cannot serve at {host}:{port}: {error.strerror}; "
+                f"cannot serve at {address_of(host, port)}: {error.strerror}; "
                 f"choose another with {option} or --host"
             ) from error

@@ -1,13 +1,9 @@
 """The RPCs of the shared memory extensions: system regions if allowed, CUDA regions never."""
 
 from penstock.errors import Unimplemented
-from penstock.gateway.requests.shared_memory.regions import (
-    DISABLED,
-    RegionNotFound,
-    Regions,
-    check_local,
-)
+from penstock.gateway.requests.shared_memory.regions import RegionNotFound, Regions, check_local
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.requests.refusal_texts import DISABLED
 
 _NO_CUDA = (
     "CUDA shared memory is not offered: a gateway holds no device; use system shared memory, "

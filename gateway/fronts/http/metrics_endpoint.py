@@ -12,7 +12,6 @@ import structlog
 
 from penstock.errors import PenstockError
 from penstock.gateway.delivery.lending import Lender
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.calls import Calls
@@ -25,7 +24,9 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.observe.loads import loads_of
+from penstock.scheduler.requests.pending import PendingTable
 from penstock.settings import GatewaySettings
+from penstock.transport.addresses import address_of
 
 log = structlog.get_logger()
 
@@ -138,13 +139,12 @@ class MetricsEndpoint:
         except OSError as error:
             if settings.metrics_port is not None:
                 raise PortBusy(
-                    f"cannot serve metrics at {host}:{port}: {error.strerror}; choose another port "
-                    "with --metrics-port, or none with --no-metrics"
+                    f"cannot serve metrics at {address_of(host, port)}: {error.strerror}; choose "
+                    "another port with --metrics-port, or none with --no-metrics"
                 ) from error
             log.warning("no metrics: the port is in use; choose one with --metrics-port", port=port)
             return
-        shown = f"[{host}]" if ":" in host else host
-        self.address = f"{shown}:{self._server.sockets[0].getsockname()[1]}"
+        self.address = address_of(host, self._server.sockets[0].getsockname()[1])
         log.info("serving metrics", address=self.address)
         write_ready(settings.metrics_file, self.address)
 

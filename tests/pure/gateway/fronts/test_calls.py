@@ -21,7 +21,10 @@ class Memory:
     most_mib = 64
 
     def __init__(self):
-        self.used = 0.0
+        self.used = self.seen = 0.0
+
+    def see(self):
+        self.used = self.seen
 
     async def room(self):
         await until(lambda: self.used <= 0.9)
@@ -113,6 +116,18 @@ async def test_when_the_memory_is_tight_a_message_that_is_there_is_taken_still(c
     assert await taken == b"x"
     with pytest.raises(GatewayFull):
         await slow
+
+
+async def test_after_a_large_message_the_memory_is_looked_at_before_more_come(calls, memory):
+    (large, _), (taken, slow) = await reading(calls, many=2)
+    await asyncio.sleep(0.1)
+    memory.seen = 0.95
+
+    large.send(bytes(1 << 20))
+
+    assert len(await taken) == 1 << 20
+    with pytest.raises(GatewayFull):
+        await asyncio.wait_for(slow, 5)
 
 
 async def test_a_call_that_does_not_arrive_is_not_waited_for(calls):

@@ -215,9 +215,22 @@ class TestAll:
         assert some.versions_of("gone") == []
 
 
-@pytest.mark.parametrize(("text", "number"), [("", 0), ("0", 0), ("7", 7), ("007", 7)])
+@pytest.mark.parametrize(("text", "number"), [("", 0), ("7", 7), ("007", 7)])
 def test_a_version_is_a_number_or_left_to_the_server(text, number):
     assert parse_version(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("0", ""), ("00", ""), ("-1", " (details: not a number)")]
+)
+def test_a_version_is_above_0(text, why):
+    with pytest.raises(InvalidRequest) as caught:
+        parse_version(text)
+
+    assert str(caught.value) == (
+        f"failed to get model version from specified version string '{text}'{why}, version should "
+        "be an integral value > 0"
+    )
 
 
 def test_a_pipeline_is_entered_at_its_first_stage():
