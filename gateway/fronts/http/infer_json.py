@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.fronts.http.json_messages import dumped, parsed
+from penstock.gateway.fronts.http.json_messages import MOST_VALUES, dumped, parsed
 from penstock.gateway.fronts.http.tensors_json import json_from_raw, raw_from_json
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
@@ -228,7 +228,7 @@ def reply_of(message: bytes, asked: Asked) -> tuple[bytes, list[memoryview]]:
     """
     head, raws = wire.split_response(message)
     response = pb.ModelInferResponse.FromString(head)
-    outputs, binary = [], []
+    outputs, binary, elements = [], [], 0
     for tensor, raw in zip(response.outputs, raws, strict=True):
         shape = list(tensor.shape)
         output: dict[str, Any] = {
@@ -243,6 +243,12 @@ def reply_of(message: bytes, asked: Asked) -> tuple[bytes, list[memoryview]]:
                 binary.append(raw)
             else:
                 count = element_count(shape)
+                elements += count
+                if elements > MOST_VALUES:
+                    raise InvalidRequest(
+                        f"the outputs have {elements} elements or more, and JSON may have "
+                        f"{MOST_VALUES}: ask for '{tensor.name}' with the parameter binary_data"
+                    )
                 output["data"] = json_from_raw(tensor.name, tensor.datatype, count, raw)
         if parameters:
             output["parameters"] = parameters

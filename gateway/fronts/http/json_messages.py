@@ -16,6 +16,10 @@ from penstock.errors import InvalidRequest
 LONGEST: Final = 16 << 20
 """Bytes of JSON that are parsed: its numbers take some ten times as many in memory."""
 
+MOST_VALUES: Final = 1 << 20
+MOST_LISTS: Final = 1 << 17
+"""As many as a tenth of a second suffices for: no thread runs while JSON is parsed (ADR 0025)."""
+
 
 def as_json(message: Any) -> dict[str, Any]:
     """*message* as an object of JSON."""
@@ -31,15 +35,21 @@ def parsed(body: bytes | memoryview) -> Any:
     """What *body* says.
 
     Raises:
-        InvalidRequest: it is no JSON, or longer than JSON may be.
+        InvalidRequest: it is no JSON, or more than JSON may be.
     """
-    if len(body) > LONGEST:
-        raise InvalidRequest(
-            f"the request's JSON has {len(body)} bytes, and may have {LONGEST}: send tensors as "
-            "binary data"
-        )
+    text = bytes(body) if len(body) <= LONGEST else b""
+    for what, size, most in (
+        ("bytes", len(body), LONGEST),
+        ("values", text.count(b","), MOST_VALUES),
+        ("lists and objects", text.count(b"[") + text.count(b"{"), MOST_LISTS),
+    ):
+        if size > most:
+            raise InvalidRequest(
+                f"the request's JSON has {size} {what}, and may have {most}: send tensors as "
+                "binary data"
+            )
     try:
-        return json.loads(bytes(body))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"failed to parse the request JSON buffer: {error}") from error
 
