@@ -292,6 +292,6 @@ def test_a_reply_that_would_hold_up_everybody_is_not_written_as_json():
 
     with pytest.raises(InvalidRequest, match="ask for 'y' with the parameter binary_data"):
         reply_of(reply.SerializeToString(), request)
-    head, binary = reply_of(reply.SerializeToString(), request._replace(all_binary=True))
+    _, binary = reply_of(reply.SerializeToString(), request._replace(all_binary=True))
 
     assert len(binary[0]) == MOST_VALUES + 1
