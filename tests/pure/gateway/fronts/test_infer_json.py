@@ -197,8 +197,17 @@ def test_what_is_no_request_is_refused(body):
 
 
 def test_json_has_a_longest():
+    body = b'{"inputs": [' + b"1," * (LONGEST // 2) + b"1]}"
+
     with pytest.raises(InvalidRequest, match="send tensors as binary data"):
-        request_of("m", "", bytes(LONGEST + 1), LONGEST + 1)
+        request_of("m", "", body, len(body))
+
+
+def test_long_texts_may_be_longer():
+    text = "x" * (LONGEST + 1)
+    _, request = asked({"inputs": [tensor(datatype="BYTES", shape=[1], data=[text])]})
+
+    assert request.raw_input_contents[0][4:] == text.encode()
 
 
 def test_deeply_nested_and_wide_data_are_looked_at_once():
@@ -254,6 +263,23 @@ class TestReplies:
         head, _ = self.reply(datatype="BYTES", raw=b"\2\0\0\0\xc3\xbc\0\0\0\0")
 
         assert head["outputs"][0]["data"] == ["ü", ""]
+
+    def test_long_outputs_are_whole(self):
+        numbers = np.arange(20_000, dtype="<f4")
+        head, _ = self.reply(raw=numbers.tobytes())
+
+        assert head["outputs"][0]["data"] == numbers.tolist()
+        with pytest.raises(InvalidRequest, match="ask for it with the parameter binary_data"):
+            self.reply(raw=bytes((16 << 20) + 4))
+
+    def test_whether_any_output_is_wanted_as_json(self):
+        for binary, all_binary, wanted in (
+            ({}, False, True),
+            ({}, True, False),
+            ({"y": True}, False, False),
+            ({"y": True, "z": False}, True, True),
+        ):
+            assert Asked(b"", binary, all_binary).wants_json() == wanted
 
     @pytest.mark.parametrize(
         ("datatype", "raw", "words"),
