@@ -10,6 +10,7 @@ from penstock.models.files.artifacts import RUNTIMES
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.runtimes.python_code import is_tritons
+from penstock.workers.runtimes.python_environment import enter_environment
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 
 ONNX: Final = "onnxruntime"
@@ -97,6 +98,7 @@ def _open_python(
         )
     if version.files:
         raise ArtifactUnusable(f"{artifact.name} came over the network: such code is never run")
+    enter_environment(ModelConfig.FromString(version.config), artifact.parent.parent)
     if is_tritons(artifact):
         from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
 
