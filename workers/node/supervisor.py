@@ -228,7 +228,7 @@ class _Pause:
     """How long to wait before the next start: longer while the worker keeps failing."""
 
     CRASH_S, CRASH_MAX_S = 0.1, 10.0
-    LOAD_S, LOAD_MAX_S = 5.0, 600.0
+    LOAD_S, LOAD_MAX_S = 5.0, 300.0
 
     def __init__(self) -> None:
         self._crash_s, self._load_s = self.CRASH_S, self.LOAD_S
