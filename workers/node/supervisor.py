@@ -249,12 +249,7 @@ class WorkerSupervisor:
 class Pause:
     """How long to wait before the next start: longer while the worker keeps failing."""
 
-<<<<<<< HEAD
-    CRASH_MAX_S, LOAD_MAX_S = 10.0, 600.0
-=======
-    CRASH_S, CRASH_MAX_S = 0.1, 10.0
-    LOAD_S, LOAD_MAX_S = 5.0, 300.0
->>>>>>> realmodels
+    CRASH_MAX_S, LOAD_MAX_S = 10.0, 300.0
 
     def __init__(self, crash_s: float = 0.1, load_s: float = 5.0) -> None:
         """The first pauses, after a crash and after a load that failed."""
