@@ -96,6 +96,17 @@ def least(kind: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def front(kind: str) -> Iterator[Server]:
+    """One of a gateway's gRPC servers, which answers a constant."""
+    command = [sys.executable, str(HERE / "front.py"), "--run", kind]
+    with (
+        tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
+        _serving(command, Path(folder)) as server,
+    ):
+        yield server
+
+
+@contextlib.contextmanager
 def _serving(
     command: list[str], folder: Path, tree: Path | None = None, patience_s: float = _START_S
 ) -> Iterator[Server]:

@@ -18,18 +18,21 @@ def made_up(
 ) -> Iterable[tuple[str, dict[str, Array]]]:
     """Inputs of each kind in turn, after the name of the kind; sizes that are not fixed are 1.
 
+    In the last kind they are 32, which strides and halves of images want; it is left out where that
+    would be much.
+
     Args:
         rows: of the batch dimension; None where there is none.
     """
-    shapes = {
-        spec.name: (spec.datatype, _shape(spec.shape, rows)) for spec in specs if not spec.optional
-    }
-    for kind, fill in _KINDS.items():
-        yield kind, {name: fill(datatype, shape) for name, (datatype, shape) in shapes.items()}
+    needed = [spec for spec in specs if not spec.optional]
+    for kind, (fill, open_size) in _KINDS.items():
+        shapes = {spec.name: _shape(spec.shape, rows, open_size) for spec in needed}
+        if open_size == 1 or sum(map(element_count, shapes.values())) <= _MOST_ELEMENTS:
+            yield kind, {spec.name: fill(spec.datatype, shapes[spec.name]) for spec in needed}
 
 
-def _shape(shape: Sequence[int], rows: int | None) -> tuple[int, ...]:
-    sizes = [1 if size < 0 else size for size in shape]
+def _shape(shape: Sequence[int], rows: int | None, open_size: int) -> tuple[int, ...]:
+    sizes = [open_size if size < 0 else size for size in shape]
     if rows is not None and shape and shape[0] < 0:
         sizes[0] = rows
     return tuple(sizes)
@@ -58,8 +61,11 @@ def _of_floats(datatype: str, numbers: Array) -> Array:
     return np.asarray(numbers).astype(NUMPY_TYPES[datatype])
 
 
-_KINDS: Final[Mapping[str, Callable[[str, tuple[int, ...]], Array]]] = {
-    "zeros": _zeros,
-    "ones": _ones,
-    "ascending numbers": _ascending,
+_MOST_ELEMENTS: Final = 1 << 22
+
+_KINDS: Final[Mapping[str, tuple[Callable[[str, tuple[int, ...]], Array], int]]] = {
+    "zeros": (_zeros, 1),
+    "ones": (_ones, 1),
+    "ascending numbers": (_ascending, 1),
+    "zeros of size 32": (_zeros, 32),
 }

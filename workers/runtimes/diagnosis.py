@@ -98,12 +98,16 @@ _BY_TEXT: Final[tuple[tuple[re.Pattern[str], _Cure], ...]] = tuple(
             ),
         ),
         (
-            r"Could not find an implementation for (\w+)\((\d+)\)",
+            r"(?:Could not find an implementation|Failed to find kernel) for (\w+)\((\d+)\)",
             lambda m: (
                 f"its operator {m[1]} (opset {m[2]}) cannot be computed here with the datatypes "
                 "that the model gives it: cast its inputs, to FP32 for most, or export the model "
                 "for another opset"
             ),
+        ),
+        (
+            r"This is an invalid model\. .*, Error (.*)",
+            lambda m: f"a node of it does not fit its operator ({m[1]}): export the model anew",
         ),
         (
             r"Protobuf parsing failed",

@@ -43,6 +43,7 @@ _PADDING_FREE_BYTES = 1 << 20
 """Bytes that are not UTF-8 may take so many times their own size, and so much in any case."""
 
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_SOURCE = re.compile(r"/onnxruntime_src/\S+:\d+ ")
 _ADVICE = "Please fix either the inputs/outputs or the model."
 
 
@@ -157,6 +158,7 @@ def ort_value(array: Array, datatype: str) -> Any:
 def text_of(error: Exception) -> str:
     """What ONNX Runtime says, on one line, without its codes and advice."""
     text = " ".join(_PREFIX.sub("", str(error).strip()).replace(_ADVICE, "").split())
+    text = _SOURCE.sub("", text)
     return text.rstrip(". ") or type(error).__name__
 
 

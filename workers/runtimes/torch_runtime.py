@@ -85,11 +85,12 @@ class TorchRuntime:
         args, kwargs = call_arguments(self._program, tensors)
         try:
             with torch.inference_mode():
-                results = tree_leaves(self._module(*args, **kwargs))
+                leaves = tree_leaves(self._module(*args, **kwargs))
         except (AssertionError, ValueError, IndexError) as error:
             # The guards that torch.export puts before a program (sizes that it was not traced
             # for), and indexes past the end of a table.
             raise InputRejected(_first_line(error)) from error
+        results = (leaf for leaf in leaves if leaf is not None)
         named = dict(zip(self._outputs, results, strict=True))
         return {name: self._to_array(named[name], name) for name in outputs}
 

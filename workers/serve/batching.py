@@ -5,13 +5,28 @@ datatypes and remaining dimensions.
 """
 
 import math
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Final, Protocol, TypeVar
 
 from penstock.clock import LONGEST_MS
+from penstock.models.batch_guess import FIRST_MAX_BATCH
 from penstock.models.sequencing import slots_of_worker
 from penstock.protos import model_config_pb2
+
+_COLD: Final = 2
+"""Batches of a new size that are not measured: memory is allocated, kernels are chosen."""
+
+_MEASURED: Final = 8
+"""Full batches that are compared with those of half the size."""
+
+_WORTH: Final = 0.9
+"""Of the time for a row that a row may take in batches of twice the size."""
+
+_RETRY_AFTER: Final = 5000
+"""Full batches until it is tried again whether more rows pay: others may have been busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +37,22 @@ class BatchRules:
         most_rows: in one run.
         together: whether different requests may share a run at all.
         enough_rows: worth waiting for, for at most batch_delay_us.
+        preferred: sizes, the least first, at which a batch waits for no more; until the delay is
+            over one has the largest of them that there are rows for.
     """
 
     most_rows: int = 1
     together: bool = False
     enough_rows: int = 1
     batch_delay_us: int = 0
+    preferred: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, config: model_config_pb2.ModelConfig) -> "BatchRules":
         """What *config* asks for.
 
         As in Triton, requests share a run only where `dynamic_batching` is there, and a batch is
-        held back for `max_queue_delay_microseconds` unless it reaches the largest preferred size.
+        held back for `max_queue_delay_microseconds` unless it has a preferred size.
         Requests to a decoupled model never share one: each has responses of its own.
         """
         if config.max_batch_size <= 0:
@@ -46,11 +64,13 @@ class BatchRules:
         if decoupled or not config.HasField("dynamic_batching"):
             return cls(most_rows=most)
         batching = config.dynamic_batching
+        preferred = _sizes(batching.preferred_batch_size, most)
         return cls(
             most_rows=most,
             together=True,
-            enough_rows=min(most, max(batching.preferred_batch_size, default=most)),
+            enough_rows=max(preferred, default=most),
             batch_delay_us=_batch_delay_us(batching),
+            preferred=preferred,
         )
 
     @classmethod
@@ -59,13 +79,13 @@ class BatchRules:
         most, batching = config.max_batch_size, config.sequence_batching
         if batching.HasField("oldest"):
             candidates = min(most, slots_of_worker(config))
+            preferred = _sizes(batching.oldest.preferred_batch_size, candidates)
             return cls(
                 most_rows=most,
                 together=True,
-                enough_rows=min(
-                    candidates, max(batching.oldest.preferred_batch_size, default=most)
-                ),
+                enough_rows=max(preferred, default=candidates),
                 batch_delay_us=_batch_delay_us(batching.oldest),
+                preferred=preferred,
             )
         # As in Triton, the delay counts only where it is said how many slots are enough.
         utilization = batching.direct.minimum_slot_utilization
@@ -75,6 +95,11 @@ class BatchRules:
             enough_rows=max(1, math.ceil(utilization * most)),
             batch_delay_us=_batch_delay_us(batching.direct) if utilization else 0,
         )
+
+
+def _sizes(preferred: Iterable[int], most: int) -> tuple[int, ...]:
+    """The preferred sizes that a batch can have, the least first."""
+    return tuple(sorted({min(size, most) for size in preferred}))
 
 
 class _Delaying(Protocol):
@@ -106,6 +131,11 @@ class Candidate(Protocol):
         """It was in a batch that ended its worker."""
         ...
 
+    @property
+    def waited_us(self) -> int:
+        """Microseconds that it had waited in the queue when it was taken."""
+        ...
+
 
 C = TypeVar("C", bound=Candidate)
 
@@ -113,7 +143,8 @@ C = TypeVar("C", bound=Candidate)
 def choose_batch(staged: Sequence[C], rules: BatchRules) -> list[C]:
     """The next batch from *staged*, most urgent first; empty only when nothing is staged.
 
-    The most urgent one always runs; others join it in their order, while they fit.
+    The most urgent one always runs; others join it in their order, while they fit, and up to the
+    largest preferred size that they reach, unless one of them has waited for as long as it may.
     """
     if not staged:
         return []
@@ -128,7 +159,16 @@ def choose_batch(staged: Sequence[C], rules: BatchRules) -> list[C]:
         if fits and not other.alone and other.shape_key == first.shape_key:
             batch.append(other)
             rows += other.rows
-    return batch
+    return _preferred_part(batch, rules) if rules.preferred else batch
+
+
+def _preferred_part(batch: list[C], rules: BatchRules) -> list[C]:
+    """The first ones of *batch* that have the largest preferred size; all where there is none."""
+    if 0 < rules.batch_delay_us <= max(one.waited_us for one in batch):
+        return batch
+    sizes = accumulate(one.rows for one in batch)
+    reached = [count for count, size in enumerate(sizes, 1) if size in rules.preferred]
+    return batch[: reached[-1]] if reached else batch
 
 
 def rows_to_claim(staged_rows: int, rules: BatchRules) -> int:
@@ -158,3 +198,68 @@ class GuaranteedTurns:
     def took(self) -> None:
         """A claim gave jobs."""
         self._claims += 1
+
+
+class RowLimit:
+    """How many rows of different requests share a run where nobody has said how many may.
+
+    A row costs memory that cannot be foreseen, so there are few at first. There are twice as many
+    each time that full batches keep coming, as long as a row then takes clearly less time, and
+    there is memory for it.
+
+    Attributes:
+        rows: at present; never more than the *rules* say.
+    """
+
+    def __init__(self, rules: BatchRules, *, guessed: bool = True) -> None:
+        """*guessed*: those of *rules* are; else they hold from the beginning."""
+        self._rules = rules
+        self._most = rules.most_rows
+        self.rows = min(FIRST_MAX_BATCH, self._most) if guessed else self._most
+        self._guessed = guessed
+        self._row_s: list[float] = []
+        self._cold = _COLD
+        self._half_s: float | None = None
+        self._rests = 0
+
+    def __repr__(self) -> str:
+        return f"RowLimit({self.rows} of {self._most})"
+
+    @property
+    def rules(self) -> BatchRules:
+        """As they are at present."""
+        enough = min(self.rows, self._rules.enough_rows)
+        return replace(self._rules, most_rows=self.rows, enough_rows=enough)
+
+    def observe(self, rows: int, took_s: float, has_room: Callable[[], bool]) -> bool:
+        """A batch of *rows* rows ran for *took_s* seconds; returns whether the limit changed.
+
+        Args:
+            has_room: whether there is memory for batches twice as large.
+        """
+        if not (self._guessed and 3 * self.rows < 4 * rows <= 4 * self.rows):
+            return False
+        if self._cold or self._rests:
+            self._cold, self._rests = max(0, self._cold - 1), max(0, self._rests - 1)
+            return False
+        self._row_s.append(took_s / rows)
+        if len(self._row_s) < _MEASURED:
+            return False
+        row_s = statistics.median(self._row_s)
+        self._row_s.clear()
+        return self._decide(row_s, has_room)
+
+    def _decide(self, row_s: float, has_room: Callable[[], bool]) -> bool:
+        pays = self._half_s is None or row_s <= _WORTH * self._half_s
+        if not pays:
+            self._become(self.rows // 2, None)
+            self._rests = _RETRY_AFTER
+            return True
+        if 2 * self.rows > self._most or not has_room():
+            self._rests = _RETRY_AFTER
+            return False
+        self._become(2 * self.rows, row_s)
+        return True
+
+    def _become(self, rows: int, half_s: float | None) -> None:
+        self.rows, self._half_s, self._cold = rows, half_s, _COLD

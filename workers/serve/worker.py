@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Final
@@ -21,7 +20,7 @@ from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.process import machine
 from penstock.process.lifetime import until_first
 from penstock.retry import Backoff
-from penstock.scheduler.jobs.queue import BELL_WAIT_S, LONG_BELL_WAIT_S, Queue
+from penstock.scheduler.jobs.queue import Queue, bell_wait_s
 from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease
 from penstock.scheduler.store.link import Link
 from penstock.workers.liveness.renewal import Renewal
@@ -29,10 +28,15 @@ from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.run.execution import Execution, Failure, Ran
 from penstock.workers.run.work import ResultSink, Work
 from penstock.workers.serve.batch_times import BatchTimes
-from penstock.workers.serve.batching import GuaranteedTurns, choose_batch, rows_to_claim
+from penstock.workers.serve.batching import (
+    BatchRules,
+    GuaranteedTurns,
+    RowLimit,
+    choose_batch,
+    rows_to_claim,
+)
 from penstock.workers.serve.queue_sink import QueueSink
 from penstock.workers.serve.results import NO_TIME, JobResults
-from penstock.workers.serve.row_limit import RowLimit
 from penstock.workers.serve.run_estimate import SHORT_S, RunEstimate
 from penstock.workers.serve.spec import WorkerSpec
 
@@ -44,10 +48,6 @@ _MOST_HANDED_S: Final = 0.004
 
 _ASLEEP_AFTER_S: Final = 0.0002
 """What waits in the queue has woken a worker by then."""
-
-_RESTS_AFTER: Final = 20
-"""Empty claims in a row after which a worker sleeps longer: most of hundreds have nothing to do."""
-
 _TOO_LATE: Final = Failure(Code.DEADLINE_EXCEEDED, "the deadline passed before the work was begun")
 
 
@@ -76,9 +76,8 @@ class Worker:
     ) -> None:
         """*link* is for its claims alone; *device* is the one thread that runs the shard."""
         self._spec = spec
-        self._rules = spec.rules
-        self._row_limit = RowLimit(spec.rules.most_rows) if spec.guessed else None
-        self._rows_to(self._row_limit)
+        self._row_limit = RowLimit(spec.rules, guessed=spec.guessed)
+        self._rules = self._row_limit.rules
         self._queue = queue
         self._link = link
         self._execution = execution
@@ -143,8 +142,8 @@ class Worker:
             with contextlib.suppress(PenstockError):
                 await self._queue.wake(self._spec.ref, self._spec.boot_id)
             await claimer
-            if self._running is not None:
-                await asyncio.wait({self._running})
+            if under_way := self._under_way():
+                await asyncio.wait(under_way)
         finally:
             unbegun, self._staged = self._staged, []
             self._results.give_back(work for work in unbegun if not work.given_back)
@@ -155,15 +154,9 @@ class Worker:
         if not self._rules.together:
             return
         log.warning("requests run one at a time from now on", reason=why)
-        self._rules = replace(self._rules, together=False, enough_rows=1, batch_delay_us=0)
+        self._rules = BatchRules(most_rows=self._rules.most_rows)
         if self.on_unsplittable is not None:
             self.on_unsplittable(why)
-
-    def _rows_to(self, limit: RowLimit | None) -> None:
-        """From now on so many rows of different requests share a run."""
-        if limit is not None and self._rules.together:
-            enough = min(limit.rows, self._spec.rules.enough_rows)
-            self._rules = replace(self._rules, most_rows=limit.rows, enough_rows=enough)
 
     # claiming
 
@@ -171,8 +164,7 @@ class Worker:
         some_wait = False
         while not self._draining:
             room = rows_to_claim(sum(work.rows for work in self._staged), self._rules)
-            busy = self._running is not None or bool(self._staged)
-            if room == 0 or (busy and not self._claim_due):
+            if room == 0 or (self._is_busy() and not self._claim_due):
                 self._room.clear()
                 await self._room.wait()
                 continue
@@ -194,20 +186,19 @@ class Worker:
 
     async def _claim(self, room: int, *, may_sleep: bool) -> Claim:
         spec, nonce = self._spec, f"{next(self._nonces):x}"
-        idle = self._running is None and not self._staged
-        sleeps = idle and may_sleep
+        sleeps = not self._is_busy() and may_sleep
         terms = ClaimTerms(
             rows=room,
             lease_ms=spec.lease_ms,
             enough_rows=self._rules.enough_rows,
             batch_delay_us=self._rules.batch_delay_us,
-            idle=idle,
+            preferred=self._rules.preferred,
+            idle=self._is_idle(),
             guaranteed_turn=self._turns.next(),
         )
         call = self._queue.claim_now
         if sleeps:
-            sleep_s = BELL_WAIT_S if self._empty_claims < _RESTS_AFTER else LONG_BELL_WAIT_S
-            call = partial(self._queue.claim, sleep_s=sleep_s)
+            call = partial(self._queue.claim, sleep_s=bell_wait_s(self._empty_claims))
             self._fall_asleep()
         for attempt in count(1):
             try:
@@ -223,6 +214,18 @@ class Worker:
                 self._empty_claims = 0 if claim.leases else self._empty_claims + 1
                 return claim
         raise AssertionError("there is always another try")
+
+    def _is_busy(self) -> bool:
+        """Whether it can take nothing that it would begin at once."""
+        return not self._is_idle()
+
+    def _is_idle(self) -> bool:
+        """Whether it has nothing at all."""
+        return self._running is None and not self._staged
+
+    def _under_way(self) -> set["asyncio.Task[None]"]:
+        """What runs."""
+        return set() if self._running is None else {self._running}
 
     def _claim_ahead(self) -> None:
         self._claim_due = True
@@ -247,8 +250,8 @@ class Worker:
 
     def is_asleep(self) -> bool:
         """Whether it has nothing to do, and nothing waits in its queue."""
-        since_s, busy = self._sleeps_since_s, self._running is not None or bool(self._staged)
-        if since_s is None or busy or self._draining:
+        since_s = self._sleeps_since_s
+        if since_s is None or self._draining or not self._is_idle():
             return False
         return time.perf_counter() - since_s > _ASLEEP_AFTER_S
 
@@ -346,13 +349,9 @@ class Worker:
 
     def _end(self, batch: list[Work], ran: Ran, rows: int, size: int, took_s: float) -> None:
         self._estimate.observe(batch, rows, size, took_s)
-        limit = self._row_limit
-        if (
-            limit is not None
-            and ran.error is None
-            and limit.observe(rows, took_s, machine.has_room)
-        ):
-            self._rows_to(limit)
+        grows = self._rules.together and ran.error is None
+        if grows and self._row_limit.observe(rows, took_s, machine.has_room):
+            self._rules = self._row_limit.rules
         if ran.unsplittable:
             self.stop_sharing(ran.unsplittable)
         if ran.error is None:

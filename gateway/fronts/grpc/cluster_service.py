@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from penstock.clock import NO_DEADLINE
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.dead_letters import DeadLetters
+from penstock.gateway.requests.call import Call
 from penstock.models.batch_guess import stopped
 from penstock.models.config.ensembles import is_ensemble
 from penstock.models.refs import StageRef
@@ -61,13 +63,12 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         return await self._letters.listed(request)
 
     async def RetryDeadLetter(  # noqa: N802
-        self, request: pb.RetryDeadLetterRequest, context: Any
+        self, request: pb.RetryDeadLetterRequest, call: Call
     ) -> pb.RetryDeadLetterResponse:
         """One of them once more, and its reply."""
         self._calls.begin()
-        remaining_s = context.time_remaining()
-        if remaining_s is None:
-            remaining_s = self._default_timeout_s
+        given = call.deadline is not NO_DEADLINE
+        remaining_s = call.deadline.remaining_s() if given else self._default_timeout_s
         return await self._letters.retry(request.job, remaining_s)
 
     async def _status(self, model: str) -> pb.StatusResponse:

@@ -23,9 +23,11 @@ from penstock.process.lifetime import write_ready
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.observe.custom_metrics import custom_metrics_of
 from penstock.scheduler.observe.loads import loads_of
 from penstock.scheduler.requests.pending import PendingTable
 from penstock.settings import GatewaySettings
+from penstock.transport.addresses import address_of
 
 log = structlog.get_logger()
 
@@ -74,14 +76,16 @@ class MetricsReader:
 
     async def _facts(self) -> Facts:
         records = list(self._catalog.records())
+        workers = self._catalog.snapshot.live_workers()
         counters = await self._router.statistics((id_, is_ensemble(r)) for id_, r in records)
         return Facts(
             self._own(redis_up=self._queue.link_of("").up),
             {id_: found for (id_, _), found in zip(records, counters, strict=True)},
             await loads_of(self._queue, self._catalog.snapshot.revisions()),
-            self._catalog.snapshot.live_workers(),
+            workers,
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
             {id_: _tags(record) for id_, record in records},
+            await custom_metrics_of(self._queue, workers),
         )
 
     def _own(self, *, redis_up: bool) -> GatewayFacts:
@@ -114,6 +118,7 @@ class MetricsEndpoint:
     """Answers HTTP requests for ``/metrics``: as much of HTTP as readers of metrics need."""
 
     serves_models = False
+    early = True
 
     def __init__(self, settings: GatewaySettings, read: Read) -> None:
         """*read* gives the metrics of the moment."""
@@ -137,13 +142,12 @@ class MetricsEndpoint:
         except OSError as error:
             if settings.metrics_port is not None:
                 raise PortBusy(
-                    f"cannot serve metrics at {host}:{port}: {error.strerror}; choose another port "
-                    "with --metrics-port, or none with --no-metrics"
+                    f"cannot serve metrics at {address_of(host, port)}: {error.strerror}; choose "
+                    "another port with --metrics-port, or none with --no-metrics"
                 ) from error
             log.warning("no metrics: the port is in use; choose one with --metrics-port", port=port)
             return
-        shown = f"[{host}]" if ":" in host else host
-        self.address = f"{shown}:{self._server.sockets[0].getsockname()[1]}"
+        self.address = address_of(host, self._server.sockets[0].getsockname()[1])
         log.info("serving metrics", address=self.address)
         write_ready(settings.metrics_file, self.address)
 

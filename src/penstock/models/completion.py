@@ -110,11 +110,7 @@ def _complete(
 ) -> Deployment:
     version = pb.ModelVersion.FromString(version_bytes)
     signatures = [pb.Signature.FromString(content) for content in signature_bytes]
-    if not version.stages or len(signatures) != len(version.stages):
-        raise InvalidConfiguration(
-            f"{version.model} version {version.version} has {len(version.stages)} shard(s), "
-            f"but {len(signatures)} signature(s) are known"
-        )
+    _check_known(version, signatures)
     # Where the model's own code completes it, one worker has asked that code for all others.
     config = config_pb.ModelConfig.FromString(signatures[0].config or version.config)
     config.name = version.model
@@ -144,6 +140,14 @@ def _complete(
         batching=batching,
         guessed=config_pb.ModelConfig.FromString(version.config).max_batch_size == 0,
     )
+
+
+def _check_known(version: pb.ModelVersion, signatures: Sequence[pb.Signature]) -> None:
+    if not version.stages or len(signatures) != len(version.stages):
+        raise InvalidConfiguration(
+            f"{version.model} version {version.version} has {len(version.stages)} shard(s), "
+            f"but {len(signatures)} signature(s) are known"
+        )
 
 
 def labels_of(

@@ -273,8 +273,8 @@ LEAVING = [
     Mutant(
         "leaving: a gateway's server is stopped before its process",
         "gateway/app.py",
-        "        return fronts\n",
-        "        await fronts[0]._server.stop(1)\n        return fronts\n",
+        "        await self._leave()\n        return fronts\n",
+        "        await fronts[0].stop()\n        await self._leave()\n        return fronts\n",
         LEAVES + "test_callers_that_never_pause_hear_of_it",
     ),
     Mutant(

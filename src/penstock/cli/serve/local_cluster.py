@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from penstock.cli.serve.children import Child, Say
 from penstock.process.child_process import RULES, role_environment
@@ -39,8 +39,9 @@ class LocalCluster:
                 store = EmbeddedStore(self._settings.data)
                 self._store = await stack.enter_async_context(store)
                 redis = store.url
-            self._metrics_file = run / "metrics"
-            options = {**dict(self._settings), "metrics_file": self._metrics_file}
+            self._files = {kind: run / kind for kind in ("metrics", "http")}
+            files = {f"{kind}_file": path for kind, path in self._files.items()}
+            options = {**dict(self._settings), **files}
             self._children = {
                 kind.role: Child(
                     kind, options, run / kind.role, self._say, self._environment(kind.role, redis)
@@ -66,13 +67,15 @@ class LocalCluster:
         gateway.options["port"] = address.rpartition(":")[2]
         return address
 
-    def metrics_address(self) -> str | None:
-        """Where metrics are served; None if they are not."""
-        if not self._metrics_file.exists():
+    def address_of(self, kind: Literal["metrics", "http"]) -> str | None:
+        """Where metrics, or the REST protocol, are served; None if they are not."""
+        if not self._files[kind].exists():
             return None
-        address = self._metrics_file.read_text().strip()
-        if self._settings.metrics_port == 0:
-            self._children["gateway"].options["metrics_port"] = address.rpartition(":")[2]
+        address = self._files[kind].read_text().strip()
+        port = f"{kind}_port"
+        if getattr(self._settings, port) == 0:
+            # Its next lives serve there as well.
+            self._children["gateway"].options[port] = address.rpartition(":")[2]
         return address
 
     async def failed(self) -> None:

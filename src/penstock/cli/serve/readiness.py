@@ -39,7 +39,8 @@ async def progress(url: str) -> AsyncGenerator[pb.StatusResponse, None]:
 
     Of many models less often: most of the time is theirs, to start in.
     """
-    async with grpc.aio.insecure_channel(url) as channel:
+    # The cluster's own gateway, wherever it listens.
+    async with grpc.aio.insecure_channel(url, [("grpc.enable_http_proxy", 0)]) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
         while True:
             asked_s = monotonic()

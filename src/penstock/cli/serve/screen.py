@@ -18,6 +18,7 @@ from penstock.clock import monotonic
 from penstock.process.lifetime import kill_descendants, stop_signals, write_ready
 from penstock.protos import cluster_pb2 as pb
 from penstock.settings import UpSettings
+from penstock.transport.addresses import reachable
 
 _MANY = 20
 """Models from which on not each is told of."""
@@ -68,7 +69,7 @@ class Screen:
                     show(status)
                     if start.is_over(status, monotonic()):
                         break
-        self._report(address, cluster.metrics_address(), status)
+        self._report(address, cluster, status)
         # Whoever waits for the file may read what was written.
         write_ready(self._settings.ready_file, address)
         await asyncio.Event().wait()
@@ -81,9 +82,12 @@ class Screen:
         else:
             yield _Lines(self._out, start).show
 
-    def _report(self, address: str, metrics: str | None, status: pb.StatusResponse) -> None:
+    def _report(self, address: str, cluster: LocalCluster, status: pb.StatusResponse) -> None:
+        http, metrics = cluster.address_of("http"), cluster.address_of("metrics")
         seconds = time.monotonic() - self._started
         self._out.print(f"\nPenstock serves at [bold]{address}[/] (ready in {seconds:.1f} s)")
+        if http:
+            self._out.print(f"HTTP at http://{reachable(http)}")
         if metrics:
             self._out.print(f"Metrics at http://{reachable(metrics)}/metrics")
         self._out.print()
@@ -159,12 +163,6 @@ def _bar(out: Console, start: Start) -> Iterator[Any]:
             bar.update(task, completed=len(done), total=total, description=text)
 
         yield show
-
-
-def reachable(address: str) -> str:
-    """Where clients on this machine find a server that listens at *address*."""
-    host, _, port = address.rpartition(":")
-    return f"127.0.0.1:{port}" if host in {"0.0.0.0", "[::]", "::"} else address  # noqa: S104
 
 
 def _say(role: str, line: str) -> None:

@@ -222,17 +222,20 @@ def _wanted(numbers: list[int], config: config_pb.ModelConfig, folder: Path) -> 
     policy = config.version_policy
     choice = policy.WhichOneof("policy_choice")
     if choice == "specific":
-        return sorted(set(policy.specific.versions))
+        asked = sorted(set(policy.specific.versions))
+        # As in Triton, those that are there are served; only where none is, all are told of.
+        return [number for number in asked if number in numbers] or asked
     if not numbers and config.platform == ensembles.PLATFORM:
         raise InvalidConfiguration(
             f"ensemble '{folder.name}' has no version: add a directory {folder.name}/1 (with any "
             "file in it, where empty directories get lost)"
         )
     if not numbers:
-        raise InvalidConfiguration(
-            f"model '{folder.name}' has no version: put its artifact into "
-            f"{folder.name}/1/model.onnx or {folder.name}/1/model.pt2"
-        )
+        name = folder.name
+        to_do = f"put its artifact into {name}/1/model.onnx or {name}/1/model.pt2"
+        if (folder / "0").is_dir():
+            to_do = f"versions begin at 1: rename {name}/0"
+        raise InvalidConfiguration(f"model '{name}' has no version: {to_do}")
     if choice == "all":
         return numbers
     # Triton's default is the latest one.

@@ -92,12 +92,26 @@ class TestMadeUp:
         assert execution.warm_up(1) == (kind, "")
         assert runtime.ran_on()[-1] == values
 
+    def test_what_wants_more_than_one_pixel_has_more(self):
+        execution, runtime = executing(lambda x: x.size < 32)
+
+        assert execution.warm_up(2)[0] == "zeros of size 32"
+        assert runtime.seen[-1]["x"].shape == (2, 32)
+
+    def test_what_would_be_much_is_not_made(self):
+        tensor = spec("x", "FP32", *[-1] * 6)
+        execution, runtime = executing(lambda _: True, signature([tensor], MATRIX.outputs))
+
+        with pytest.raises(RuntimeError):
+            execution.warm_up(1)
+        assert {inputs["x"].size for inputs in runtime.seen} == {1}
+
     def test_what_takes_none_raises_what_it_says_of_the_first(self):
         execution, runtime = executing(lambda _: True)
 
         with pytest.raises(RuntimeError, match="nothing for me"):
             execution.warm_up(1)
-        assert len(runtime.seen) == 3
+        assert len(runtime.seen) == 4
 
     def test_each_kind_is_there_in_every_datatype(self):
         texts, _ = executing(lambda x: x[0] == b"", signature([spec("x", "BYTES", 2)], []))
