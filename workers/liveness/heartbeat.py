@@ -167,7 +167,8 @@ class Heartbeat:
                 if self._renewal is not None:
                     self._renewal.check_progress()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), BEAT_S)
+                    async with asyncio.timeout(BEAT_S):
+                        await self._stop.wait()
         finally:
             for task in self._tasks:
                 task.cancel()
