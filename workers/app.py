@@ -22,6 +22,7 @@ from penstock.models.files.overrides import check_override, lay_out, override_fo
 from penstock.models.refs import StageRef
 from penstock.process import machine
 from penstock.process.lifetime import freeze_gc, stop_signals, write_ready
+from penstock.process.priority import stand_back
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
@@ -30,7 +31,7 @@ from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.artifact_facts import ArtifactFacts
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry
-from penstock.scheduler.registry.snapshot import Snapshot
+from penstock.scheduler.registry.snapshot import Snapshot, replica_of
 from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
 from penstock.transport.arena import memory_domain
@@ -39,6 +40,7 @@ from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.loading.batch_proof import needs_proof, prove
+from penstock.workers.loading.ranks import see_ranks
 from penstock.workers.loading.verify import Copy, wait_for_copy
 from penstock.workers.loading.warming import read_samples, warm_up
 from penstock.workers.run.execution import Execution
@@ -46,7 +48,7 @@ from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.reshaping import Reshaping
 from penstock.workers.run.triton_execution import TritonExecution
 from penstock.workers.runtimes.opening import open_runtime
-from penstock.workers.runtimes.python_runtime import PythonRuntime
+from penstock.workers.runtimes.python.runtime import PythonRuntime
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
 from penstock.workers.serve.batch_times import write_regularly
@@ -54,7 +56,7 @@ from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.custom_metrics import write_metrics
 from penstock.workers.serve.direct_server import DirectServer
 from penstock.workers.serve.spec import WorkerSpec
-from penstock.workers.serve.streaming import StreamingWorker, StreamTerms
+from penstock.workers.serve.streaming.worker import StreamingWorker, StreamTerms
 from penstock.workers.serve.worker import DeviceBroken, Worker
 
 log = structlog.get_logger()
@@ -65,6 +67,7 @@ _MOST_STREAMS = 64
 
 async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
+    stand_back()
     async with stop_signals() as stop, Links(settings.redis) as links:
         with _heartbeat(settings) as heartbeat:
             with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
@@ -111,8 +114,10 @@ async def _load_and_work(
         return DRAINED
     try:
         loaded = loading.result()
-    except (ArtifactUnusable, InvalidConfiguration) as error:
-        log.error("the shard cannot be loaded", reason=str(error))  # noqa: TRY400
+    except (ArtifactUnusable, InvalidConfiguration, OSError) as error:
+        # Where a node started it, that says so, once and not at each try.
+        say = log.error if settings.heartbeat_fd is None else log.debug
+        say("the shard cannot be loaded", reason=str(error))
         await heartbeat.become(pb.WORKER_STATE_FAILED, reason=str(error))
         return CANNOT_LOAD
     spec = _spec(settings, heartbeat.record, loaded)
@@ -140,8 +145,10 @@ async def _ready(
     async with server.open(spec.boot_id):
         _heed_unsplittable(heartbeat, worker)
         heartbeat.record.lane = server.name
+        heartbeat.record.load_error = ""
         await heartbeat.become(pb.WORKER_STATE_READY)
         freeze_gc()
+        heartbeat.has_started()
         write_ready(settings.ready_file, heartbeat.record.id)
         write = partial(write_regularly, worker.batch_times, queue, spec.ref.model, spec.boot_id)
         metrics = partial(write_metrics, queue, spec.ref.model, spec.boot_id)
@@ -162,10 +169,10 @@ async def _load(
 ) -> _Loaded:
     loop = asyncio.get_running_loop()
     async with contextlib.aclosing(Registry(links).watch()) as snapshots:
-        version, stage = await _stage_of(settings, snapshots)
+        version, stage = await _stage_of(settings, snapshots, heartbeat)
         heartbeat.record.fingerprint = stage.fingerprint
         heartbeat.record.revision_id = version.revision_id
-        ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
+        ref = _device_of(settings)
         code_of = version if settings.allow_python_models else None
         config = ModelConfig.FromString(version.config)
         async with _repositories(settings, version, LoadRequests(links)) as roots:
@@ -187,15 +194,21 @@ async def _load(
         proof = None
         if needs_proof(config, stage.runtime):
             proof = await loop.run_in_executor(device, prove, runtime, ref.kind)
+        await loop.run_in_executor(device, see_ranks, runtime, config)
         facts = ArtifactFacts(runtime.signature, proof)
         await heartbeat.become(pb.WORKER_STATE_LOADING, facts=facts)
-        deployment = await _deployment_of(version, snapshots)
-    execution = _execution(runtime, deployment, stage)
+        deployment = await _deployment_of(version, snapshots, heartbeat)
+    execution = execution_of(runtime, deployment, stage)
     warming = partial(warm_up, execution, deployment, stage, samples)
-    unsplittable = await loop.run_in_executor(device, warming)
-    if unsplittable:
-        heartbeat.found_unsplittable(unsplittable)
+    warmed = await loop.run_in_executor(device, warming)
+    if warmed.unsplittable:
+        heartbeat.found_unsplittable(warmed.unsplittable)
     return _Loaded(stage, deployment, runtime, execution)
+
+
+def _device_of(settings: WorkerSettings) -> DeviceRef:
+    threads, replica = settings.threads or machine.cores(), replica_of(settings.worker_id or "")
+    return DeviceRef.parse(settings.device, threads, replica)
 
 
 def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:
@@ -205,12 +218,13 @@ def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:
 
 
 async def _stage_of(
-    settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]
+    settings: WorkerSettings, snapshots: AsyncIterator[Snapshot], heartbeat: Heartbeat
 ) -> tuple[pb.ModelVersion, pb.Stage]:
     """What the registry says of the shard; waits until the repository has been published."""
     async for snapshot in snapshots:
         version = snapshot.revision_of(settings.model, settings.version, settings.revision_id)
         if version is None or version.error:
+            heartbeat.has_started()
             continue
         if settings.stage >= len(version.stages):
             raise ArtifactUnusable(
@@ -224,7 +238,7 @@ async def _stage_of(
 
 
 async def _deployment_of(
-    version: pb.ModelVersion, snapshots: AsyncIterator[Snapshot]
+    version: pb.ModelVersion, snapshots: AsyncIterator[Snapshot], heartbeat: Heartbeat
 ) -> Deployment:
     """The completed version; waits until each of its stages has been loaded by somebody."""
     async for snapshot in snapshots:
@@ -233,6 +247,8 @@ async def _deployment_of(
         if len(signatures) == len(version.stages):
             proofs = [snapshot.batch_proof_of(version, stage) for stage in version.stages]
             return complete(version, signatures, proofs)
+        # Other stages may be waiting for their turn to start.
+        heartbeat.has_started()
     raise AssertionError("watching the registry does not end")
 
 
@@ -258,7 +274,8 @@ def _artifact(copy: Copy) -> Path:
     return artifact
 
 
-def _execution(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution:
+def execution_of(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution:
+    """What runs batches of *stage* on *runtime*, which holds its shard."""
     plan = deployment.stages[stage.index]
     names = plan.consumes, plan.produces
     batched = deployment.config.max_batch_size > 0
@@ -308,6 +325,7 @@ def _spec(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Worke
         lease_ms=settings.lease_ms,
         inputs=loaded.deployment.inputs,
         states=None if sequences is None else sequences.states,
+        guessed=loaded.deployment.guessed and sequences is None,
     )
 
 
@@ -325,6 +343,7 @@ def _record(settings: WorkerSettings) -> pb.Worker:
         pid=os.getpid(),
         state=pb.WORKER_STATE_LOADING,
         restarts=settings.restarts,
+        load_error=settings.load_error,
         fingerprint=settings.fingerprint or "",
         revision_id=settings.revision_id or "",
         software=penstock.__version__,

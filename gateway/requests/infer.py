@@ -50,6 +50,10 @@ from penstock.scheduler.requests.pending import PendingTable
 _ONE_ANSWER: Final = "ModelInfer RPC doesn't support models with decoupled transaction policy"
 
 
+class ManyAnswers(Unimplemented):
+    """One answer was asked for of a model that gives any number."""
+
+
 @dataclass(frozen=True, slots=True)
 class InferenceLimits:
     """What a gateway allows.
@@ -120,13 +124,13 @@ class Inference:
         """Answer a serialized ModelInferRequest with a serialized ModelInferResponse.
 
         Raises:
-            Unimplemented: its model is decoupled, so that one answer is not to be had.
+            ManyAnswers: its model is decoupled, so that one answer is not to be had.
             PenstockError: how it ended instead.
         """
         with self.hold(message):
             asked = await self.read(message, call)
             if asked.served.decoupled:
-                raise Unimplemented(_ONE_ANSWER)
+                raise ManyAnswers(_ONE_ANSWER)
             return await self.answer(asked)
 
     async def read(self, message: bytes, call: Call) -> Asked:

@@ -16,8 +16,7 @@ from pydantic_core import ErrorDetails
 
 from penstock.errors import InvalidConfiguration
 from penstock.process.redaction import redacted
-
-PREFIX = "PENSTOCK_"
+from penstock.process.variables import PREFIX, own_variables
 
 
 class Metavar(NamedTuple):
@@ -48,11 +47,11 @@ def load(kind: type[S], **options: Any) -> S:
     Raises:
         InvalidConfiguration: naming the option and the variable that cannot be.
     """
-    environment = {name.upper(): value for name, value in os.environ.items()}
+    environment = own_variables(os.environ)
     values = {
-        name: environment[_variable(name)]
+        name: environment[variable(name)]
         for name in kind.model_fields
-        if _variable(name) in environment
+        if variable(name) in environment
     }
     values |= {name: value for name, value in options.items() if value not in (None, [])}
     try:
@@ -108,13 +107,14 @@ def _words(name: str, field: FieldInfo, value: Any) -> Iterator[str]:
         yield f"{flag(name)}={one.absolute() if isinstance(one, Path) else one}"
 
 
-def _variable(name: str) -> str:
+def variable(name: str) -> str:
+    """The variable of the field *name*."""
     return f"{PREFIX}{name.upper()}"
 
 
 def _names(location: tuple[int | str, ...]) -> str:
     name = str(location[0]) if location else "settings"
-    return f"{flag(name)} ({_variable(name)})"
+    return f"{flag(name)} ({variable(name)})"
 
 
 def _reason(problem: ErrorDetails) -> str:

@@ -36,6 +36,11 @@ def _paths(value: object) -> object:
     return [value] if isinstance(value, Path) else value
 
 
+def _bare(value: object) -> object:
+    """An IPv6 address without the brackets that it has in front of a port."""
+    return value.removeprefix("[").removesuffix("]") if isinstance(value, str) else value
+
+
 def _names(value: object) -> object:
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
@@ -55,6 +60,7 @@ Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_MS / 1000, allow_inf_nan=False)]
 Int32 = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Host = Annotated[str, BeforeValidator(_bare)]
 Bytes = Metavar("BYTES")
 Word = Annotated[bool, Metavar("BOOL")]
 """A switch that Triton spells with its value: ``--name true``."""
@@ -105,19 +111,32 @@ class RoleSettings(Options):
 class ServingSettings(Options):
     """Where a gateway, or `penstock up`, serves."""
 
-    host: str = "127.0.0.1"
-    """Address to serve at."""
+    host: Host = "127.0.0.1"
+    """Address to serve at; 0.0.0.0 or :: for all of this machine's."""
 
     port: Port = 8001
     """0 takes any free one; the ready file says which."""
 
+    grpc_front: Literal["aio", "asgi"] = "aio"
+    """What speaks gRPC: aio, which is gRPC's own, or asgi, which is cheaper for small requests and
+    needs the extra penstock[http]."""
+
     processes: Count = 1
     """Gateway processes that share the port."""
+
+    http: bool = True
+    """Serve the REST protocol, if the extra penstock[http] is installed."""
+
+    http_host: str | None = None
+    """Address of the REST protocol. (default: that of --host)"""
+
+    http_port: Port | None = None
+    """0 takes any free one. (default: 8000, if it is free)"""
 
     metrics: bool = True
     """Serve metrics over HTTP."""
 
-    metrics_host: str | None = None
+    metrics_host: Host | None = None
     """Address of the metrics. (default: that of --host)"""
 
     metrics_port: Port | None = None
@@ -234,6 +253,9 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
     metrics_file: File | None = None
     """Written, with the address, once metrics are served."""
 
+    http_file: File | None = None
+    """Written, with the address, once the REST protocol is served."""
+
     trace_file: File | None = None
     """Where traces go, as JSON lines. (default: nothing is traced)"""
 
@@ -342,6 +364,9 @@ class WorkerSettings(WorkerLimits, RoleSettings):
 
     restarts: Natural = 0
     """How often it was started again."""
+
+    load_error: str = ""
+    """Why it could not load the shard when it was started before."""
 
     node: str = ""
     """The node that it belongs to."""

@@ -1,7 +1,6 @@
 """The RPCs of the shared memory extensions: system regions if allowed, CUDA regions never."""
 
 from penstock.errors import Unimplemented
-from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.requests.shared_memory.regions import RegionNotFound, Regions, check_local
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.requests.refusal_texts import DISABLED
@@ -23,22 +22,22 @@ class SharedMemory:
         self._regions = regions
         self.allowed = regions is not None
 
-    def check(self, peer: str) -> None:
-        """Let a call of these RPCs pass that came from *peer*.
+    def check(self, *, local: bool) -> None:
+        """Let a call of these RPCs pass whose client is on this machine, if *local*.
 
         Raises:
             Unimplemented: clients may not use shared memory.
             NotHere: this client is on another machine.
         """
         self._known()
-        check_local(local=is_local(peer))
+        check_local(local=local)
 
     def system_status(
         self, request: pb.SystemSharedMemoryStatusRequest
     ) -> pb.SystemSharedMemoryStatusResponse:
         """One region, or all."""
         regions = self._known()
-        found = [regions.named(request.name)] if request.name else list(regions)
+        found = [regions.named(request.name, "system ")] if request.name else list(regions)
         status = pb.SystemSharedMemoryStatusResponse.RegionStatus
         return pb.SystemSharedMemoryStatusResponse(
             regions={
@@ -69,7 +68,7 @@ class SharedMemory:
         """There are none."""
         self._known()
         if request.name:
-            raise RegionNotFound(f"Unable to find shared memory region: '{request.name}'")
+            raise RegionNotFound(f"Unable to find cuda shared memory region: '{request.name}'")
         return pb.CudaSharedMemoryStatusResponse()
 
     def cuda_register(

@@ -27,6 +27,7 @@ from penstock.scheduler.observe.custom_metrics import custom_metrics_of
 from penstock.scheduler.observe.loads import loads_of
 from penstock.scheduler.requests.pending import PendingTable
 from penstock.settings import GatewaySettings
+from penstock.transport.addresses import address_of
 
 log = structlog.get_logger()
 
@@ -117,6 +118,7 @@ class MetricsEndpoint:
     """Answers HTTP requests for ``/metrics``: as much of HTTP as readers of metrics need."""
 
     serves_models = False
+    early = True
 
     def __init__(self, settings: GatewaySettings, read: Read) -> None:
         """*read* gives the metrics of the moment."""
@@ -140,13 +142,12 @@ class MetricsEndpoint:
         except OSError as error:
             if settings.metrics_port is not None:
                 raise PortBusy(
-                    f"cannot serve metrics at {host}:{port}: {error.strerror}; choose another port "
-                    "with --metrics-port, or none with --no-metrics"
+                    f"cannot serve metrics at {address_of(host, port)}: {error.strerror}; choose "
+                    "another port with --metrics-port, or none with --no-metrics"
                 ) from error
             log.warning("no metrics: the port is in use; choose one with --metrics-port", port=port)
             return
-        shown = f"[{host}]" if ":" in host else host
-        self.address = f"{shown}:{self._server.sockets[0].getsockname()[1]}"
+        self.address = address_of(host, self._server.sockets[0].getsockname()[1])
         log.info("serving metrics", address=self.address)
         write_ready(settings.metrics_file, self.address)
 

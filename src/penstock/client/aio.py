@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
 
 from penstock.client import calls
 from penstock.client.calls import Call
-from penstock.client.channel import DEFAULT_URL, OPTIONS, methods_on, target_of
+from penstock.client.channel import DEFAULT_URL, methods_on, options_for, target_of
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
 from penstock.client.failures import Failure
 from penstock.client.retry import Attempting, RetryPolicy
@@ -31,18 +30,14 @@ class AsyncClient:
         retry: RetryPolicy | None = None,
     ) -> None:
         self._attempting = Attempting(deadline_s, retry)
-        self._channel = grpc.aio.insecure_channel(target_of(urls), options=OPTIONS)
+        target = target_of(urls)
+        self._channel = grpc.aio.insecure_channel(target, options=options_for(target))
         self._methods = methods_on(self._channel)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
 
 from penstock.client import calls
 from penstock.client.calls import Call
-from penstock.client.channel import DEFAULT_URL, OPTIONS, methods_on, target_of
+from penstock.client.channel import DEFAULT_URL, methods_on, options_for, target_of
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
 from penstock.client.failures import Failure
 from penstock.client.retry import Attempting, RetryPolicy
@@ -40,18 +39,14 @@ class Client:
         retry: RetryPolicy | None = None,
     ) -> None:
         self._attempting = Attempting(deadline_s, retry)
-        self._channel = grpc.insecure_channel(target_of(urls), options=OPTIONS)
+        target = target_of(urls)
+        self._channel = grpc.insecure_channel(target, options=options_for(target))
         self._methods = methods_on(self._channel)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

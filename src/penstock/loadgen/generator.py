@@ -19,6 +19,7 @@ from penstock.errors import Code, PenstockError
 from penstock.loadgen.outcome import Outcome
 from penstock.loadgen.plan import Plan
 from penstock.loadgen.schedule import poisson_times
+from penstock.transport.addresses import proxy_options
 
 Call = Callable[..., Any]
 """A unary RPC from bytes to bytes."""
@@ -170,9 +171,9 @@ async def connected(plan: Plan) -> AsyncIterator[list[Call]]:
     Raises:
         Unreachable: when they are not within `Plan.connect_s`.
     """
+    options = (*_CHANNEL_OPTIONS, *proxy_options(plan.target))
     channels = [
-        grpc.aio.insecure_channel(plan.target, options=_CHANNEL_OPTIONS)
-        for _ in range(plan.connections)
+        grpc.aio.insecure_channel(plan.target, options=options) for _ in range(plan.connections)
     ]
     try:
         await _wait_until_ready(channels, plan.target, plan.connect_s)

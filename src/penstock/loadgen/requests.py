@@ -17,6 +17,7 @@ from penstock.loadgen.plan import METHOD
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 from penstock.tensors import NUMPY_TYPES, Array, bf16_from_float32, element_count, to_raw
+from penstock.transport.addresses import proxy_options
 
 _PATIENCE_S = 5.0
 _FIRST_ANSWER_S = 60.0
@@ -71,7 +72,7 @@ async def describe(target: str, name: str, version: str = "") -> Model:
         Unreachable: nobody answers there.
         PenstockError: with the server's code and text, as for an unknown model.
     """
-    async with grpc.aio.insecure_channel(target) as channel:
+    async with grpc.aio.insecure_channel(target, proxy_options(target)) as channel:
         stub = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
         try:
             metadata = await stub.ModelMetadata(
@@ -97,7 +98,8 @@ async def first_answer(target: str, request: bytes) -> bytes:
     Raises:
         PenstockError: with the server's code and text.
     """
-    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    unlimited = ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)
+    options = (*unlimited, *proxy_options(target))
     async with grpc.aio.insecure_channel(target, options=options) as channel:
         call: Call = channel.unary_unary(METHOD)
         try:

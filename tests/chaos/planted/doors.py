@@ -93,8 +93,8 @@ WHO_GETS_IN = [
     Mutant(
         "doors: a method that is in no group is open",
         "gateway/fronts/grpc/access.py",
-        'return _refusing(handler, "This method is in no protocol, and some are restricted")',
-        "return handler",
+        'return _refusing(method, "This method is in no protocol, and some are restricted")',
+        "return method",
         "tests/pure/gateway/fronts/test_access.py",
     ),
 ]

@@ -3,7 +3,7 @@
 from chaos.planted.fault import Mutant
 
 RETRY = "tests/pure/kernel/test_retry.py::"
-ROUTER = "tests/redis/delivery/test_router.py::"
+ROUTER = "tests/redis/direct/test_router.py::"
 
 FAILURES = [
     Mutant(

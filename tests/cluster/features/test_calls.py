@@ -88,6 +88,24 @@ class Model:
             yield {"number": np.array([self.under_way], np.int32)}
         yield {"number": np.array([self.under_way], np.int32)}
 """
+PATIENT = """
+import time
+from pathlib import Path
+
+import triton_python_backend_utils as pb_utils
+
+NOTES = Path({notes!r})
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        (request,) = requests
+        (NOTES / "patient").touch()
+        while not request.is_cancelled():
+            time.sleep(0.005)
+        (NOTES / "cancelled").touch()
+        return [pb_utils.InferenceResponse(error=pb_utils.TritonError("too late"))]
+"""
 INT32 = "data_type: TYPE_INT32 dims: [ 1 ]"
 
 
@@ -104,6 +122,7 @@ def running(tmp_path_factory, notes):
     write_python(root, "itself", CALLER.format(model="itself"), plain)
     two = config({"X": NUMBER}, {"Y": NUMBER}, more="instance_group { count: 2 kind: KIND_CPU }")
     write_python(root, "called", CALLED.format(notes=str(notes)), two)
+    write_python(root, "patient", PATIENT.format(notes=str(notes)), plain)
     write_counter(root, notes)
     write_python(root, "doubler", DOUBLER, config({"x": INT32}, {"y": INT32}))
     turns = (
@@ -158,6 +177,15 @@ async def test_a_call_outlives_the_worker_that_computes_it(client, notes):
     asking.join(60)
 
     assert answer[0].as_numpy("Y")[0] != pid
+
+
+async def test_a_model_hears_that_its_client_is_gone(client, notes):
+    asked = client.async_infer("patient", number(1), lambda *_: None, client_timeout=60)
+    await eventually((notes / "patient").exists)
+
+    asked.cancel()
+
+    await eventually((notes / "cancelled").exists)
 
 
 def test_each_response_of_a_decoupled_step_goes_through_the_steps_behind_it(client):

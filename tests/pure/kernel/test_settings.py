@@ -99,6 +99,71 @@ class TestSources:
             settings.log_level = "debug"
 
 
+LINKS = {
+    "PENSTOCK_SERVICE_HOST": "10.0.0.11",
+    "PENSTOCK_SERVICE_PORT": "8001",
+    "PENSTOCK_SERVICE_PORT_GRPC": "8001",
+    "PENSTOCK_PORT": "tcp://10.0.0.11:8001",
+    "PENSTOCK_PORT_8001_TCP": "tcp://10.0.0.11:8001",
+    "PENSTOCK_PORT_8001_TCP_PROTO": "tcp",
+    "PENSTOCK_PORT_8001_TCP_PORT": "8001",
+    "PENSTOCK_PORT_8001_TCP_ADDR": "10.0.0.11",
+    "PENSTOCK_METRICS_PORT": "tcp://[fd00::11]:8002",
+    "PENSTOCK_REDIS_PORT_6379_UDP": "udp://10.0.0.12:6379",
+}
+"""What Kubernetes sets for Services named penstock, penstock-metrics and penstock-redis."""
+
+
+class TestVariables:
+    def test_those_that_kubernetes_sets_for_a_service_are_no_settings(self, monkeypatch):
+        for name, value in LINKS.items():
+            monkeypatch.setenv(name, value)
+        seen = []
+        app = typer.Typer()
+        app.command()(on_settings(UpSettings)(seen.append))
+
+        ended = CliRunner().invoke(app, [])
+
+        assert (ended.exit_code, ended.output) == (0, "")
+        assert (seen[0].port, seen[0].metrics_port) == (8001, None)
+
+    def test_a_port_that_is_no_address_is_a_setting_still(self, monkeypatch):
+        monkeypatch.setenv("PENSTOCK_PORT", "tcp")
+
+        assert "--port (PENSTOCK_PORT)" in refusal(UpSettings)
+
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("PENSTOCK_PROT", ": did you mean PENSTOCK_PORT?"),
+            ("PENSTOCK_DEFAULT_TIMEOUT", ": did you mean PENSTOCK_DEFAULT_TIMEOUT_S?"),
+            ("penstock_hots", ": did you mean PENSTOCK_HOST?"),
+            ("PENSTOCK_COLOUR_OF_THE_WALL", ""),
+        ],
+    )
+    def test_one_that_means_nothing_is_named_with_what_may_be_meant(self, monkeypatch, name, told):
+        monkeypatch.setenv(name, "1")
+        app = typer.Typer()
+        app.command()(on_settings(UpSettings)(lambda _: None))
+
+        ended = CliRunner().invoke(app, [])
+
+        line = f"the variable {name.upper()} is no setting of Penstock{told}\n"
+        assert (ended.exit_code, ended.output) == (0, line)
+
+    def test_what_another_role_started_says_nothing(self, monkeypatch):
+        monkeypatch.setenv("PENSTOCK_PROT", "1")
+        app = typer.Typer()
+        app.command()(on_settings(SchedulerSettings)(lambda _: None))
+
+        ended = CliRunner().invoke(app, ["--redis", "redis://h", "--parent-pid", "1"])
+
+        assert (ended.exit_code, ended.output) == (0, "")
+
+    def test_an_ipv6_address_may_have_its_brackets(self):
+        assert load(UpSettings, host="[::1]").host == "::1"
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("kind", "option", "value", "why"),

@@ -16,7 +16,7 @@ import structlog
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
 from penstock.models.config.model_config import parse_json
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.workers.runtimes.python_code import TRITONS_CLASS, raised
+from penstock.workers.runtimes.python.code import TRITONS_CLASS, raised
 from penstock.workers.runtimes.triton_python import backend_utils
 from penstock.workers.runtimes.triton_python.environment import Environment, enter
 from penstock.workers.runtimes.triton_python.errors import raised_text

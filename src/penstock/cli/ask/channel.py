@@ -2,13 +2,19 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from penstock.errors import Code, PenstockError
 
-Url = Annotated[str, typer.Option(envvar="PENSTOCK_URL", metavar="HOST:PORT", help="The gateway.")]
+if TYPE_CHECKING:
+    import grpc
+
+    from penstock.transport.addresses import Option
+
+URL_VARIABLE = "PENSTOCK_URL"
+Url = Annotated[str, typer.Option(envvar=URL_VARIABLE, metavar="HOST:PORT", help="The gateway.")]
 DEFAULT_URL = "127.0.0.1:8001"
 TIMEOUT_S = 10.0
 
@@ -30,6 +36,15 @@ class NoGateway(PenstockError):
         super().__init__(
             f"no gateway answers at {url}: start one with 'penstock up', or name another with --url"
         )
+
+
+def channel_to(url: str, *options: "Option") -> "grpc.Channel":
+    """A channel to the gateway at *url*."""
+    import grpc
+
+    from penstock.transport.addresses import proxy_options
+
+    return grpc.insecure_channel(url, options=(*options, *proxy_options(url)))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, explained
+from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, channel_to, explained
 from penstock.errors import InvalidConfiguration, PenstockError
 
 if TYPE_CHECKING:
@@ -88,12 +88,10 @@ def retry(
 
 
 def _listed(url: str, *, model: str = "", job: str = "") -> "list[cluster_pb2.DeadLetter]":
-    import grpc
-
     from penstock.protos import cluster_pb2 as pb
     from penstock.protos import cluster_pb2_grpc
 
-    with explained(url), grpc.insecure_channel(url) as channel:
+    with explained(url), channel_to(url) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
         request = pb.DeadLettersRequest(model=model, job=job)
         return list(stub.DeadLetters(request, timeout=TIMEOUT_S).letters)
@@ -101,16 +99,14 @@ def _listed(url: str, *, model: str = "", job: str = "") -> "list[cluster_pb2.De
 
 def _retried(url: str, job: str, timeout_s: float) -> dict[str, Any]:
     """How a retry ended: with outputs, or with an error."""
-    import grpc
-
     from penstock.cli.ask.channel import CallFailed
     from penstock.protos import cluster_pb2 as pb
     from penstock.protos import cluster_pb2_grpc
     from penstock.protos.grpc_service_pb2 import ModelInferResponse
 
-    options = (("grpc.max_receive_message_length", -1),)
+    unlimited = ("grpc.max_receive_message_length", -1)
     try:
-        with explained(url), grpc.insecure_channel(url, options) as channel:
+        with explained(url), channel_to(url, unlimited) as channel:
             stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
             answer = stub.RetryDeadLetter(pb.RetryDeadLetterRequest(job=job), timeout=timeout_s)
     except CallFailed as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, explained
+from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, channel_to, explained
 from penstock.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _json_of(config: str) -> str:
         return config
     path = Path(config)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InvalidConfiguration(f"--config {config}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -124,12 +124,9 @@ def _content_of(given: str) -> tuple[str, bytes]:
 
 
 def _call(url: str, method: str, request: Any, timeout_s: float | None = TIMEOUT_S) -> Any:
-    import grpc
-
     from penstock.protos import grpc_service_pb2_grpc
 
-    options = (("grpc.max_send_message_length", -1),)
-    with explained(url), grpc.insecure_channel(url, options) as channel:
+    with explained(url), channel_to(url, ("grpc.max_send_message_length", -1)) as channel:
         stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
         return getattr(stub, method)(request, timeout=timeout_s)
 
@@ -140,7 +137,7 @@ def _batching(url: str) -> dict[tuple[str, str], str]:
 
     from penstock.protos import cluster_pb2, cluster_pb2_grpc
 
-    with grpc.insecure_channel(url) as channel:
+    with channel_to(url) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
         try:
             status = stub.Status(cluster_pb2.StatusRequest(), timeout=TIMEOUT_S)

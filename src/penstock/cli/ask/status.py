@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, explained
+from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, channel_to, explained
 
 if TYPE_CHECKING:
     from penstock.protos import cluster_pb2
@@ -38,11 +38,9 @@ def status(
 
 
 def _ask(url: str, model: str) -> "cluster_pb2.StatusResponse":
-    import grpc
-
     from penstock.protos import cluster_pb2, cluster_pb2_grpc
 
-    with explained(url), grpc.insecure_channel(url) as channel:
+    with explained(url), channel_to(url) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
         answer: cluster_pb2.StatusResponse = stub.Status(
             cluster_pb2.StatusRequest(model=model), timeout=TIMEOUT_S

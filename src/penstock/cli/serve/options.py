@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_type_hints
@@ -10,7 +11,9 @@ from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_typ
 import typer
 from pydantic.fields import FieldInfo
 
-from penstock.options import Metavar, Options, flag, is_switch, load, own_first, switch
+from penstock.cli.ask.channel import URL_VARIABLE
+from penstock.options import Metavar, Options, flag, is_switch, load, own_first, switch, variable
+from penstock.process.variables import own_variables, unknown_variables
 from penstock.settings import RoleSettings
 
 S = TypeVar("S", bound=Options)
@@ -35,6 +38,7 @@ def on_settings(kind: type[S]) -> Callable[[Callable[[S], None]], Callable[..., 
         @functools.wraps(run)
         def command(**options: Any) -> None:
             settings = load(kind, **options)
+            _warn_of_unknown(settings)
             for name in _OWN:
                 os.environ.pop(name, None)
             run(settings)
@@ -48,6 +52,20 @@ def on_settings(kind: type[S]) -> Callable[[Callable[[S], None]], Callable[..., 
         return command
 
     return made
+
+
+def _warn_of_unknown(settings: Options) -> None:
+    """Say which variables mean nothing; once for all roles that one process starts."""
+    if getattr(settings, "parent_pid", None) is None:
+        known = {variable(name) for kind in _all_kinds(Options) for name in kind.model_fields}
+        for line in unknown_variables(own_variables(os.environ), known | {URL_VARIABLE}):
+            print(line, file=sys.stderr)
+
+
+def _all_kinds(kind: type[Options]) -> Iterator[type[Options]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _all_kinds(one)
 
 
 def _options(kind: type[Options]) -> Iterator[tuple[str, Any]]:

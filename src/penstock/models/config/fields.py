@@ -74,7 +74,7 @@ FIELDS: Final[dict[str, Field]] = {
         "labels of `nv_inference_*`, with `_` before the name, as in Triton"
     ),
     "ModelConfig.parameters": _differs("for the model; ONNX Runtime's own act, as in Triton"),
-    "ModelConfig.model_warmup": _differs("stages that read other stages' tensors warm up on zeros"),
+    "ModelConfig.model_warmup": _differs("later stages warm up on made-up inputs"),
     "ModelConfig.model_operations": _refused("export the model with standard operators"),
     "ModelConfig.model_transaction_policy": _YES,
     "ModelConfig.model_repository_agents": _refused("prepare the files before they are published"),
@@ -110,7 +110,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelInstanceGroup.profile": _TENSORRT,
     "ModelInstanceGroup.passive": _refused("a worker that takes no requests is of no use here"),
     "ModelInstanceGroup.host_policy": _refused("start a node for each part of the machine"),
-    "ModelDynamicBatching.preferred_batch_size": _differs("the largest is worth waiting for"),
+    "ModelDynamicBatching.preferred_batch_size": _YES,
     "ModelDynamicBatching.max_queue_delay_microseconds": _YES,
     "ModelDynamicBatching.preserve_ordering": _differs(
         "within a gateway process; an ensemble with such a step answers in order"
@@ -164,9 +164,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelSequenceBatching.StrategyOldest.max_candidate_sequences": _differs(
         "for each worker; 0 is as many as a batch has rows"
     ),
-    "ModelSequenceBatching.StrategyOldest.preferred_batch_size": _differs(
-        "the largest is worth waiting for"
-    ),
+    "ModelSequenceBatching.StrategyOldest.preferred_batch_size": _YES,
     "ModelSequenceBatching.StrategyOldest.max_queue_delay_microseconds": _YES,
     "ModelSequenceBatching.StrategyOldest.preserve_ordering": _refused(
         "use one stream: its answers are in order"

@@ -94,9 +94,34 @@ class TestServed:
         )
 
     def test_a_model_of_which_no_version_can_be_served(self):
-        assert refusal(ModelNotFound, catalog(ready(**FAILED)).served, "m", "") == (
+        broken = version(error="m/1 holds nothing"), {}, worker(placement(model="other"))
+
+        assert refusal(ModelNotFound, catalog(broken).served, "m", "") == (
             "Request for unknown model: 'm' has no available versions"
         )
+
+    @pytest.mark.parametrize("state", [LOADING, FAILED])
+    def test_a_model_that_is_loaded_again_is_not_unknown(self, state):
+        record, _, loading = ready(3, **state)
+
+        assert refusal(ModelNotReady, catalog((record, {}, loading)).served, "m", "") == (
+            "Request for unknown model: 'm' version 3 is not at ready state"
+        )
+
+    def test_what_could_not_be_loaded_takes_no_requests_while_it_is_tried_again(self):
+        record, signatures, trying = ready(1, **LOADING)
+        trying.load_error = "no such op"
+        some = catalog((record, signatures, trying))
+        ref = StageRef("m", 1, 0)
+
+        assert refusal(ModelNotReady, some.served, "m", "1") == (
+            "Request for unknown model: 'm' version 1 is not at ready state"
+        )
+        assert str(some.failures([ref])[ref]) == (
+            "Request for unknown model: 'm' version 1 is not at ready state"
+        )
+        assert some.failures([StageRef("m", 1, 0, "older")]) == {}
+        assert catalog(ready(1, **LOADING)).failures([ref]) == {}
 
     def test_nothing_is_known_before_the_first_snapshot(self):
         assert "'m' is not found" in refusal(ModelNotFound, Catalog().served, "m", "")
@@ -215,9 +240,22 @@ class TestAll:
         assert some.versions_of("gone") == []
 
 
-@pytest.mark.parametrize(("text", "number"), [("", 0), ("0", 0), ("7", 7), ("007", 7)])
+@pytest.mark.parametrize(("text", "number"), [("", 0), ("7", 7), ("007", 7)])
 def test_a_version_is_a_number_or_left_to_the_server(text, number):
     assert parse_version(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("0", ""), ("00", ""), ("-1", " (details: not a number)")]
+)
+def test_a_version_is_above_0(text, why):
+    with pytest.raises(InvalidRequest) as caught:
+        parse_version(text)
+
+    assert str(caught.value) == (
+        f"failed to get model version from specified version string '{text}'{why}, version should "
+        "be an integral value > 0"
+    )
 
 
 def test_a_pipeline_is_entered_at_its_first_stage():
@@ -283,7 +321,7 @@ class TestOnDemand:
         assert some.lacks("m", 0)
 
     def test_one_that_cannot_be_loaded_is_not(self):
-        with pytest.raises(ModelNotFound):
+        with pytest.raises(ModelNotReady):
             self.catalog(ready(1, **FAILED)).served("m", "")
 
     def test_one_that_takes_requests_is_served(self):

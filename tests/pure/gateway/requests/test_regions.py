@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import Code, InvalidRequest
+from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
 from penstock.gateway.requests.shared_memory.regions import (
     NotHere,
     RegionExists,
     RegionNotFound,
     Regions,
+    SegmentUnusable,
     TooManyRegions,
 )
 
@@ -143,8 +145,8 @@ def test_most_files_are_left_for_connections():
 @pytest.mark.parametrize("stranger", ["", "ipv4:10.0.0.1:1"])
 def test_callers_elsewhere_use_no_regions(regions, stranger):
     with pytest.raises(NotHere, match=r"connect to 127\.0\.0\.1"):
-        SharedMemory(regions).check(stranger)
-    SharedMemory(regions).check("ipv4:127.0.0.1:1")
+        SharedMemory(regions).check(local=is_local(stranger))
+    SharedMemory(regions).check(local=is_local("ipv4:127.0.0.1:1"))
 
 
 def test_what_is_no_segment_is_refused(regions, segment):
@@ -153,7 +155,7 @@ def test_what_is_no_segment_is_refused(regions, segment):
     pipe = SEGMENTS / f"{segment.name}-pipe"
     os.mkfifo(pipe)
     try:
-        with pytest.raises(InvalidRequest, match="Unable to open shared memory region"):
+        with pytest.raises(SegmentUnusable, match="Unable to open shared memory region"):
             regions.register("r", link.name, 0, 1)
         with pytest.raises(InvalidRequest, match="is no shared memory segment"):
             regions.register("r", pipe.name, 0, 1)
@@ -163,7 +165,7 @@ def test_what_is_no_segment_is_refused(regions, segment):
 
 
 def test_a_segment_that_there_is_not_is_refused(regions):
-    with pytest.raises(InvalidRequest, match="Unable to open shared memory region: '/nothing'"):
+    with pytest.raises(SegmentUnusable, match="Unable to open shared memory region: '/nothing'"):
         regions.register("r", "/nothing", 0, 1)
 
 

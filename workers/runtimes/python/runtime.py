@@ -17,9 +17,9 @@ from penstock.protos import cluster_pb2
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.python_model import Context, Parameters
 from penstock.tensors import Array
-from penstock.workers.runtimes.python_code import CLASS, model_of, raised
-from penstock.workers.runtimes.python_results import WrongResult, checked
-from penstock.workers.runtimes.python_signature import signature_of
+from penstock.workers.runtimes.python.code import CLASS, model_of, raised
+from penstock.workers.runtimes.python.results import WrongResult, checked
+from penstock.workers.runtimes.python.signature import signature_of
 from penstock.workers.runtimes.runtime import DeviceRef, Dimensions
 
 log = structlog.get_logger()
