@@ -99,8 +99,8 @@ def _open_python(
         )
     if version.files:
         raise ArtifactUnusable(f"{artifact.name} came over the network: such code is never run")
-    enter_environment(ModelConfig.FromString(version.config), artifact.parent.parent)
     use_blas_threads(device.threads)
+    enter_environment(ModelConfig.FromString(version.config), artifact.parent.parent)
     if is_tritons(artifact):
         from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
 
