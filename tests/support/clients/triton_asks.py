@@ -94,7 +94,7 @@ class Asker:
         return {"status": error.status(), "message": self.plain(error.message())}
 
     def plain(self, message):
-        """Without where the models lie, nor which step failed, which Triton does not say."""
+        """Without where models lie, and which step of an ensemble failed: Triton says neither."""
         return re.sub(r" \(step '\w+'\)", "", message.replace(self.root, "<models>"))
 
 
