@@ -70,7 +70,7 @@ class TritonRuntime:
             "model_version": str(version.version),
             "model_name": version.model,
         }
-        model.initialize(arguments, decoupled=is_decoupled(config))
+        model.initialize(arguments)
         return cls(model, signature, config)
 
     @property
