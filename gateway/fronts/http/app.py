@@ -144,7 +144,7 @@ class RestApp:
             while task is not None and task.cancelling():
                 task.uncancel()
             error: Exception = ShuttingDown(admission.SHUTTING_DOWN)
-        except Exception as failed:
+        except Exception as failed:  # noqa: BLE001 - `refusal_of` logs what nobody foresaw
             error = failed
         status, headers, body = refusal_of(error)
         return Reply([body], status=status, headers=headers)
