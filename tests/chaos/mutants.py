@@ -19,6 +19,7 @@ from chaos.planted.direct import HANDED_OVER
 from chaos.planted.doors import WHO_GETS_IN
 from chaos.planted.fault import BESIDE_THE_QUEUE, Mutant
 from chaos.planted.limits import LIMITED
+from chaos.planted.loading import REAL_MODELS
 from chaos.planted.messages import TOO_MUCH
 from chaos.planted.outages import AWAY
 from chaos.planted.retries import FAILURES
@@ -298,6 +299,7 @@ MUTANTS = [
     *AWAY,
     *FAILURES,
     *LONG_RUNS,
+    *REAL_MODELS,
     *CONTENT,
     *LIMITED,
     *SHARED_RUNS,

@@ -21,6 +21,9 @@ texts, such as files, but no more than `MOST_VALUES`.
 
 MOST_VALUES: Final = 1 << 16
 
+MOST_LISTS: Final = 1 << 17
+"""Lists and objects in JSON that is parsed: the collector looks at each, again and again."""
+
 
 def as_json(message: Any) -> dict[str, Any]:
     """*message* as an object of JSON."""
@@ -39,7 +42,13 @@ def parsed(body: bytes | memoryview) -> Any:
         InvalidRequest: it is no JSON, or longer than JSON may be.
     """
     text = bytes(body)
-    if len(text) > LONGEST and sum(map(text.count, (b",", b"[", b"{"))) > MOST_VALUES:
+    lists = text.count(b"[") + text.count(b"{")
+    if lists > MOST_LISTS:
+        raise InvalidRequest(
+            f"the request's JSON has {lists} lists and objects, and may have {MOST_LISTS}: send "
+            "tensors as binary data"
+        )
+    if len(text) > LONGEST and lists + text.count(b",") > MOST_VALUES:
         raise InvalidRequest(
             f"the request's JSON has {len(text)} bytes, and may have {LONGEST}: send tensors as "
             "binary data"

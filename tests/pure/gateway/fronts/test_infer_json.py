@@ -7,7 +7,7 @@ import pytest
 
 from penstock.errors import InvalidRequest
 from penstock.gateway.fronts.http.infer_json import Asked, reply_of, request_of
-from penstock.gateway.fronts.http.json_messages import LONGEST
+from penstock.gateway.fronts.http.json_messages import LONGEST, MOST_LISTS, parsed
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 
@@ -292,3 +292,18 @@ class TestReplies:
     def test_what_json_cannot_have(self, datatype, raw, words):
         with pytest.raises(InvalidRequest, match=words):
             self.reply(datatype=datatype, raw=raw)
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b"[" + b"[]," * (MOST_LISTS + 1) + b"1]", "lists and objects"),
+        (b"[" + b"{}," * (MOST_LISTS + 1) + b"1]", "lists and objects"),
+    ],
+)
+def test_json_that_would_hold_up_everybody_is_not_parsed(monkeypatch, body, what):
+    """The interpreter is held as long as it takes, on whatever thread."""
+    monkeypatch.setattr(json, "loads", lambda _: pytest.fail("it was parsed"))
+
+    with pytest.raises(InvalidRequest, match=rf"JSON has \d+ {what}, and may .* as binary data"):
+        parsed(body)
