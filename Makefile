@@ -108,7 +108,7 @@ clean:  ## Remove what was built and installed
 # What the demo and `make up` need: neither torch nor development tools.
 $(VENV)/run.stamp: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Penstock into $(VENV) ..."
-	$(PIP) -e '.[server,onnx]'
+	$(PIP) -e '.[server,http,onnx]'
 	@touch $@
 
 # What is imported is compiled then: most of torch and of the tools never is.
