@@ -354,6 +354,7 @@ class _Gateway:
         async for snapshot in steady(self.registry.watch()):
             self.administration.settings.update(snapshot)
             self.catalog.update(snapshot)
+            self.delivery.pending.give_up(self.catalog.failures(self.delivery.pending.stages()))
             self.delivery.lender.update(snapshot)
             self.delivery.direct.update(snapshot)
             known.set()

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any, Final, Protocol, TextIO
 
 import structlog
@@ -120,10 +121,10 @@ class AsgiServer:
             raise InvalidConfiguration(
                 "this needs the package h2corn: pip install 'penstock[http]'"
             ) from error
-        # It takes descriptors over, and closes them.
-        binding = {"bind": (f"fd://{os.dup(taken.fileno())}",)}
-        self._server = h2corn.Server(app, h2corn.Config(**{**_COMMON, **binding, **options}))
+        self._server_of = partial(h2corn.Server, app)
+        self._config_of = partial(h2corn.Config, **{**_COMMON, **options})
         self._socket = taken
+        self._server: Any = None
         self._serving: asyncio.Task[None] | None = None
         host, port = taken.getsockname()[:2]
         self.address = address_of(host, port)
@@ -132,15 +133,18 @@ class AsgiServer:
         """Listen."""
         _Lines.begin()
         self._socket.listen(_BACKLOG)
+        # It takes descriptors over, and closes them.
+        binding = f"fd://{os.dup(self._socket.fileno())}"
+        self._server = self._server_of(self._config_of(bind=(binding,)))
         self._serving = asyncio.create_task(self._server.serve())
         await self._server.wait_started()
 
     async def shut_down(self) -> None:
         """Send what is left to be sent, tell clients to go elsewhere, and let go of the port."""
+        self._socket.close()
         if self._serving is None:
             return
         self._server.shutdown()
-        self._socket.close()
         _, left = await asyncio.wait({self._serving}, timeout=2 * _GRACE_S)
         if not left and (error := self._serving.exception()) is not None:
             log.warning("a server did not end well", error=str(error))

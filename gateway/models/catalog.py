@@ -100,7 +100,7 @@ class Served:
                 deployment,
                 route.rules,
                 route.limits,
-                decoupled=False,
+                is_decoupled(deployment.config),
                 route=route,
                 order=ReplyOrder() if route.ordered else None,
             )
@@ -235,13 +235,33 @@ class Catalog:
         if number:
             id_ = VersionId(model, number)
             if id_ not in self._served:
-                raise ModelNotReady(
-                    f"Request for unknown model: '{model}' version {number} is not at ready state"
-                )
+                raise _not_ready(model, number)
             return self._served[id_]
         if not versions:
-            raise _none_available(model)
+            raise self._none_available(model)
         return self._served[max(versions)]
+
+    def _none_available(self, model: str) -> ModelNotFound | ModelNotReady:
+        """Why the model takes no requests: later it may, if one of its versions is being loaded."""
+        coming = [
+            id_.version
+            for id_, state in self.rollout.newest.items()
+            if id_.model == model and (state.state == "LOADING" or state.failed)
+        ]
+        if coming:
+            return _not_ready(model, max(coming))
+        return ModelNotFound(f"Request for unknown model: '{model}' has no available versions")
+
+    def failures(self, refs: Iterable[StageRef]) -> dict[StageRef, ModelNotReady]:
+        """Those of *refs* that nobody runs: whoever tried to load their shards has failed."""
+        found: dict[StageRef, ModelNotReady] = {}
+        for ref in refs:
+            one = self.rollout.routings.get(VersionId(ref.model, ref.version))
+            if one is None or one.record is None or one.record.revision_id != ref.revision_id:
+                continue
+            if one.state.failed:
+                found[ref] = _not_ready(ref.model, ref.version)
+        return found
 
     def serving(self, ref: StageRef) -> Served | None:
         """What takes requests at that first stage; None when nothing does any more."""
@@ -280,9 +300,7 @@ class Catalog:
         id_ = VersionId(model, number)
         deployment = self.states[id_].deployment
         if deployment is None:
-            raise ModelNotReady(
-                f"Request for unknown model: '{model}' version {number} is not at ready state"
-            )
+            raise _not_ready(model, number)
         return id_, deployment
 
     def ready(self, model: str, version: str) -> bool:
@@ -329,8 +347,10 @@ class Catalog:
             )
 
 
-def _none_available(model: str) -> ModelNotFound:
-    return ModelNotFound(f"Request for unknown model: '{model}' has no available versions")
+def _not_ready(model: str, number: int) -> ModelNotReady:
+    return ModelNotReady(
+        f"Request for unknown model: '{model}' version {number} is not at ready state"
+    )
 
 
 def parse_version(version: str) -> int:

@@ -14,15 +14,22 @@ from typing import Final
 from penstock.clock import monotonic
 from penstock.errors import Code, InvalidRequest, PenstockError, Unimplemented
 from penstock.gateway.models.catalog import Catalog
-from penstock.gateway.models.load_parameters import LoadFailed, LoadTerms, check_name, read_terms
+from penstock.gateway.models.load_parameters import (
+    LoadFailed,
+    LoadTerms,
+    VersionsFailed,
+    check_name,
+    read_terms,
+)
 from penstock.gateway.offload import Offload
 from penstock.models.config.ensembles import needs, users
+from penstock.models.files.repository import NO_VERSION
 from penstock.protos import cluster_pb2
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos.bounds import SHORT_BYTES
 from penstock.scheduler.decisions.readiness import VersionState
-from penstock.scheduler.registry.load_requests import NEEDED, LoadRequests
-from penstock.scheduler.registry.snapshot import Snapshot, VersionId
+from penstock.scheduler.registry.load_requests import NEEDED, NOT_THERE, LoadRequests
+from penstock.scheduler.registry.snapshot import Snapshot
 
 BY_REQUEST: Final = frozenset({"explicit", "on-demand"})
 """Control modes in which clients say what is loaded."""
@@ -75,6 +82,7 @@ class Control:
             InvalidRequest, ControlRefused, LoadFailed: with Triton's words, where it has any.
         """
         self._check(request)
+        check_name(request.model_name)
         model = request.model_name
         terms = await self._terms(request)
         self._check_room(model, sum(map(len, terms.files.values())))
@@ -90,9 +98,9 @@ class Control:
     async def unload(self, request: pb.RepositoryModelUnloadRequest) -> None:
         """Unload; return when requests in work are answered and the workers are gone.
 
-        A model that nobody knows is unloaded. With `unload_dependents`, the models that an ensemble
-        is made of are unloaded as well, but for those that a client loaded by name and those that
-        another ensemble needs.
+        A model that nobody knows is unloaded, whatever its name. With `unload_dependents`, the
+        models that an ensemble is made of are unloaded as well, but for those that a client loaded
+        by name and those that another ensemble needs.
 
         Raises:
             InvalidRequest, ControlRefused: with Triton's words.
@@ -155,7 +163,6 @@ class Control:
             raise ControlRefused(
                 "explicit model load / unload is not allowed if polling is enabled"
             )
-        check_name(request.model_name)
 
     def _check_room(self, model: str, size: int) -> None:
         """Refuse a load that would be one too many of what clients alone can make up.
@@ -214,11 +221,25 @@ class Control:
         }
         if not states:
             raise LoadFailed(load_request.model, "no version is available")
-        failures = [self._failure(id_, state) for id_, state in states.items()]
-        reasons = "; ".join(failure for failure in failures if failure)
-        if reasons:
-            raise LoadFailed(load_request.model, reasons)
-        return all(state.complete for state in states.values())
+        reasons = {id_.version: self._failure(state) for id_, state in states.items()}
+        failed = {number: reason for number, reason in reasons.items() if reason}
+        if NO_VERSION in failed:
+            raise LoadFailed(load_request.model, f"{NOT_THERE}: {failed[NO_VERSION]}")
+        if failed:
+            raise VersionsFailed(load_request.model, failed)
+        complete = all(state.complete for state in states.values())
+        return complete and self._are_members_settled(load_request.model, snapshot)
+
+    def _are_members_settled(self, ensemble: str, snapshot: Snapshot) -> bool:
+        """Whether no version of a model that *ensemble* is made of is still being loaded."""
+        return not any(
+            snapshot.is_load_awaited(member)
+            or any(
+                id_.model == member and not state.complete and not self._failure(state)
+                for id_, state in self._catalog.rollout.newest.items()
+            )
+            for member in _members(ensemble, snapshot)
+        )
 
     async def _unloaded(self, load_request: cluster_pb2.LoadRequest) -> None:
         give_up_s = monotonic() + _STOPPING_S
@@ -231,13 +252,14 @@ class Control:
                 ):
                     return
 
-    def _failure(self, id_: VersionId, state: VersionState) -> str:
+    def _failure(self, state: VersionState) -> str:
+        """Why the version will not be loaded; empty if it may be."""
         if state.state != "UNAVAILABLE":
             return ""
         if state.crowded and self._catalog.mode == "on-demand":
             # A scheduler makes room, or gives up.
             return ""
-        return f"version {id_.version}: {state.reason}" if id_.version else state.reason
+        return state.reason
 
     def _knows(self, model: str) -> bool:
         return model in self._there() or model in self._catalog.snapshot.load_requests
@@ -272,6 +294,15 @@ def _dependents(ensemble: str, snapshot: Snapshot) -> list[str]:
                 if loaded_for_it and needed not in going and used_by[needed] <= set(going):
                     going.append(needed)
     return going[1:]
+
+
+def _members(ensemble: str, snapshot: Snapshot) -> list[str]:
+    """The models that *ensemble* is made of, those of ensembles in it included."""
+    found = [ensemble]
+    for model in found:
+        for record in snapshot.versions_of(model):
+            found += [needed for needed in needs(record) if needed not in found]
+    return found[1:]
 
 
 def new_id() -> str:

@@ -6,13 +6,16 @@ from typing import Final
 
 from penstock.errors import Code, InvalidConfiguration, InvalidRequest, PenstockError
 from penstock.models.config.model_config import parse_json
-from penstock.models.files.uploaded_files import check_uploaded, is_override_path
+from penstock.models.files.uploaded_files import LONGEST_NAME, check_uploaded, is_override_path
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.registry.load_requests import NOT_THERE
 
+_CONFIG: Final = "config"
 _FILE: Final = "file:"
 _MIB: Final = 1 << 20
+
+_LONGEST_SHOWN: Final = 80
 
 LONGEST_CONFIG: Final = 256 << 10
 """Characters of a configuration that comes with a load request to load."""
@@ -27,6 +30,18 @@ class LoadFailed(PenstockError):
         super().__init__(f"failed to load '{model}', {why}")
 
 
+class VersionsFailed(PenstockError):
+    """Some of the model's versions cannot be loaded: Triton's words, and each one's reason."""
+
+    code = Code.INVALID_ARGUMENT
+
+    def __init__(self, model: str, reasons: Mapping[int, str]) -> None:
+        states = (
+            f"version {number} is at UNAVAILABLE state: {why};" for number, why in reasons.items()
+        )
+        super().__init__(f"load failed for model '{model}': {''.join(states)}")
+
+
 @dataclass(frozen=True, slots=True)
 class LoadTerms:
     """What a model is to be loaded with.
@@ -39,10 +54,6 @@ class LoadTerms:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-_LONGEST_NAME: Final = 255
-"""Bytes: a model's name is a directory's."""
-
-
 def check_name(model: str) -> None:
     """Refuse a name that cannot be a model's.
 
@@ -51,10 +62,10 @@ def check_name(model: str) -> None:
     """
     if not model:
         raise InvalidRequest("Model name cannot be empty. Please enter a valid name to deploy.")
-    if len(model.encode()) > _LONGEST_NAME:
+    if len(model.encode()) > LONGEST_NAME:
         raise InvalidRequest(
             f"invalid model name '{model[:40]}...', model name must not be longer than "
-            f"{_LONGEST_NAME} bytes"
+            f"{LONGEST_NAME} bytes"
         )
     if model in (".", "..") or any(character in model for character in "/\\\0"):
         raise InvalidRequest(
@@ -74,17 +85,16 @@ def read_terms(
         InvalidRequest: a parameter that there is not, of the wrong type, or too large.
         LoadFailed: the configuration cannot be, or a file may be code.
     """
+    # Of several faults the same is told each time, whatever the order of the message's map.
+    keys = sorted(request.parameters)
+    for key in keys:
+        _check_parameter(key, request.parameters[key])
+    files = {
+        _path(key): request.parameters[key].bytes_param for key in keys if key.startswith(_FILE)
+    }
     config: config_pb.ModelConfig | None = None
-    files: dict[str, bytes] = {}
-    for key, value in request.parameters.items():
-        if key == "config":
-            _check_type(key, value, "string_param")
-            config = _config(request.model_name, value.string_param)
-        elif key.startswith(_FILE):
-            _check_type(key, value, "bytes_param")
-            files[_path(key)] = value.bytes_param
-        else:
-            raise InvalidRequest(f"unrecognized load parameter '{key}'.")
+    if _CONFIG in keys:
+        config = _config(request.model_name, request.parameters[_CONFIG].string_param)
     if files and config is None:
         raise LoadFailed(
             request.model_name, f"{NOT_THERE}: files of an override need the 'config' parameter"
@@ -123,15 +133,25 @@ def _path(key: str) -> str:
     path = key.removeprefix(_FILE)
     if not is_override_path(path):
         raise InvalidRequest(
-            f"invalid load parameter '{key}': expected file:<version>/<name>, as in "
-            "file:1/model.onnx"
+            f"invalid load parameter '{_shortened(key)}': expected file:<version>/<name>, as in "
+            f"file:1/model.onnx, with a name of at most {LONGEST_NAME} bytes"
         )
     return path
 
 
-def _check_type(key: str, value: pb.ModelRepositoryParameter, expected: str) -> None:
+def _check_parameter(key: str, value: pb.ModelRepositoryParameter) -> None:
+    if key == _CONFIG:
+        expected = "string_param"
+    elif key.startswith(_FILE):
+        expected = "bytes_param"
+    else:
+        raise InvalidRequest(f"unrecognized load parameter '{key}'.")
     if value.WhichOneof("parameter_choice") != expected:
         raise InvalidRequest(f"invalid value type for load parameter '{key}', expected {expected}.")
+
+
+def _shortened(key: str) -> str:
+    return key if len(key) <= _LONGEST_SHOWN else f"{key[:_LONGEST_SHOWN]}..."
 
 
 def _check_sizes(files: Mapping[str, bytes], most_mib: int) -> None:

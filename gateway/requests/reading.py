@@ -224,8 +224,8 @@ def _is_long(asked: Asked) -> bool:
     """Whether checking it takes longer than others should wait."""
     request, raws = asked.request, asked.raws
     if not raws:
-        # Cheap for most: the size of a message is known from its parts.
-        return request.ByteSize() > bounds.SHORT_BYTES
+        # What is typed lies in the head; to ask the message for its size would visit each element.
+        return len(asked.parts.head) > bounds.SHORT_BYTES
     if sum(map(len, raws)) <= LONG_STRINGS:
         return len(raws) > bounds.SHORT_BYTES // 16
     return any(tensor.datatype == "BYTES" for tensor in request.inputs)

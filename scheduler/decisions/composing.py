@@ -54,7 +54,8 @@ class Composer:
         bad = {wanted: one for wanted, one in states.items() if one.state == "UNAVAILABLE"}
         if bad:
             crowded = all(one.crowded for one in bad.values())
-            return replace(_unavailable(_reasons_of(bad)), crowded=crowded)
+            failed = any(one.failed for one in bad.values())
+            return replace(_unavailable(_reasons_of(bad)), crowded=crowded, failed=failed)
         if not all(one.accepting for one in states.values()):
             return replace(_unavailable(_reasons_of(states)), state="LOADING")
 
@@ -79,7 +80,7 @@ class Composer:
         coming = [revision for revision in known if revision.state.state == "LOADING"]
         if taking or coming:
             return (taking or coming)[0]
-        if model in self._coming():
+        if self._snapshot.is_load_awaited(model):
             waiting = VersionState("LOADING", "it is about to be loaded", False, None)
             return Revision(waiting, None)
         if known:
@@ -99,16 +100,6 @@ class Composer:
             record = self._snapshot.versions[id_]
             self._revisions[id_] = Revision(self.state_of(record), record)
         return self._revisions[id_]
-
-    def _coming(self) -> set[str]:
-        """Models that are requested, where no scheduler has looked yet."""
-        answers = self._snapshot.load_results
-        return {
-            model
-            for model, load_request in self._snapshot.load_requests.items()
-            if not load_request.unload
-            and (model not in answers or answers[model].load_request != load_request.id)
-        }
 
 
 def _component(revision: Revision) -> Component:

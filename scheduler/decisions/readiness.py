@@ -30,6 +30,7 @@ class VersionState:
         deployment: None while no worker has seen each of its artifacts.
         complete: it is ready, and so are all of its replicas that are placed.
         crowded: nothing but room is missing.
+        failed: its shards could not be loaded where they were tried; they are tried again.
     """
 
     state: State
@@ -38,6 +39,7 @@ class VersionState:
     deployment: Deployment | None
     complete: bool = False
     crowded: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class _StageState:
     reason: str
     complete: bool = False
     crowded: bool = False
+    failed: bool = False
 
 
 class View:
@@ -80,9 +83,13 @@ class View:
         waiting = [stage for stage in stages if not stage.ready]
         if hopeless:
             reason = _reason_of(version, stages, hopeless)
-            crowded = all(stage.crowded for stage in hopeless)
             return VersionState(
-                "UNAVAILABLE", reason, accepting=False, deployment=deployment, crowded=crowded
+                "UNAVAILABLE",
+                reason,
+                accepting=False,
+                deployment=deployment,
+                crowded=all(stage.crowded for stage in hopeless),
+                failed=any(stage.failed for stage in hopeless),
             )
         known = deployment is not None
         if waiting or not known:
@@ -111,13 +118,16 @@ class View:
             whole = whole and self._all_placed(version, key[0], len(placements))
             return _StageState(ready=True, hope=True, reason="", complete=whole)
         by_id = {worker.id: worker for worker in workers}
-        coming = [worker for worker in workers if worker.state in _COMING]
+        # One that failed before is not counted on until it is ready: who waited for it would wait
+        # for each of its tries.
+        coming = [w for w in workers if w.state in _COMING and not w.load_error]
         unseen = [p for p in placements if worker_id(p) not in by_id]
         if coming or unseen:
             return _StageState(ready=False, hope=True, reason=_coming_reason(coming, unseen))
-        failed = [w for w in workers if w.state == pb.WORKER_STATE_FAILED]
+        failed = [w for w in workers if w.state == pb.WORKER_STATE_FAILED or w.load_error]
         if failed:
-            return _StageState(ready=False, hope=False, reason=failed[0].reason or "it failed")
+            why = failed[0].load_error or failed[0].reason or "it failed"
+            return _StageState(ready=False, hope=False, reason=why, failed=True)
         return self._unplaced(version, stage)
 
     def _all_placed(self, version: pb.ModelVersion, ref: StageRef, placed: int) -> bool:

@@ -136,6 +136,7 @@ class ClaimTerms:
         lease_ms: length of the lease.
         enough_rows: rows worth waiting for.
         batch_delay_us: the longest wait for them, counted from the first job's enqueue.
+        preferred: sizes of batches, the least first: one of these waits for no more rows.
         idle: the worker has nothing else, so it may take a job that must run alone.
         guaranteed_turn: 0 for the most urgent jobs first; otherwise its number, and the claim
             begins with a priority level that waits behind others (ADR 0011).
@@ -145,10 +146,11 @@ class ClaimTerms:
     lease_ms: int
     enough_rows: int = 1
     batch_delay_us: int = 0
+    preferred: tuple[int, ...] = ()
     idle: bool = True
     guaranteed_turn: int = 0
 
-    def words(self) -> tuple[int, ...]:
+    def words(self) -> tuple[int | str, ...]:
         """As the script takes them."""
         return (
             self.rows,
@@ -157,6 +159,7 @@ class ClaimTerms:
             self.batch_delay_us,
             int(self.idle),
             self.guaranteed_turn,
+            " ".join(map(str, self.preferred)),
         )
 
 

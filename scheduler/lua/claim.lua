@@ -3,7 +3,7 @@
 -- KEYS  1 beginning of the partition's keys
 -- ARGV  1 token (worker's boot id . nonce)  2 queue  3 most rows  4 lease in ms  5 rows worth waiting
 --       for  6 longest wait in microseconds  7 1 when the worker has nothing else to do
---       8 0, or the number of a guaranteed turn
+--       8 0, or the number of a guaranteed turn  9 preferred sizes of batches, the least first
 -- ->    {wait_us, job ...}: -1 nothing waits | -2 what waits does not fit beside what the worker
 --       has | n ask again in n microseconds | 0 with jobs, each
 --       {id, ms to the deadline, rows, attempts, alone, microseconds queued, gateway, payload,
@@ -165,6 +165,32 @@ local function level_in_turn(turn)
   end
 end
 
+-- The largest preferred size that the jobs reach which wait, in their order; what they have before
+-- the one that would exceed all sizes, where they reach none; nil while they may grow into one, and
+-- once one of them has waited for as long as it may.
+local function preferred_rows()
+  local longest_us, sizes, largest = tonumber(ARGV[6]), {}, 0
+  for size in string.gmatch(ARGV[9] or '', '%d+') do
+    sizes[tonumber(size)], largest = true, tonumber(size)
+  end
+  if largest == 0 then
+    return nil
+  end
+  local look, rows, found = job_reader({'rows', 'queued_us'}, 'state', 'alone'), 0, nil
+  for _, id in ipairs(redis.call('ZRANGE', READY .. queue, 0, largest - 1)) do
+    local j = look(id)
+    if j.state ~= 'waiting' or j.alone or (longest_us > 0 and now_us - j.queued_us >= longest_us) then
+      return nil
+    end
+    if rows > 0 and rows + j.rows > math.min(largest, rows_left) then
+      return found or rows
+    end
+    rows = rows + j.rows
+    found = sizes[rows] and rows or found
+  end
+  return found
+end
+
 -- How long the batch may still grow: until enough rows wait, or one has waited long enough.
 local function batch_delay_us()
   local enough, longest_us = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -186,10 +212,12 @@ local function batch_delay_us()
   return math.max(0, longest_us - (now_us - oldest_us))
 end
 
-local wait_us = batch_delay_us()
+local preferred = preferred_rows()
+local wait_us = preferred and 0 or batch_delay_us()
 if wait_us > 0 then
   return {wait_us}
 end
+rows_left = preferred or rows_left
 local turn = tonumber(ARGV[8] or 0)
 local least = turn > 0 and level_in_turn(turn)
 if least then

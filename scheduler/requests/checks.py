@@ -194,15 +194,15 @@ def _read_outputs(
     for name in classes:
         if rules.outputs[name] in _CLASSLESS:
             raise refusal_texts.classless(rules.outputs[name])
-    return names, {name: count for name, count in classes.items() if count} or None
+    return names, classes or None
 
 
 def _class_count(value: InferParameter) -> int:
-    """How many classes; 0 for the output itself."""
-    _expect("classification", value, "int64_param")
+    if value.WhichOneof("parameter_choice") != "int64_param":
+        raise refusal_texts.class_count_type()
     count: int = value.int64_param
-    if count < 0:
-        raise refusal_texts.parameter_value("classification")
+    if count < 1:
+        raise refusal_texts.class_count()
     return count
 
 

@@ -7,7 +7,7 @@ it (submission.py).
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from itertools import count
 from typing import Final
 
@@ -111,6 +111,21 @@ class PendingTable:
     def refs(self) -> list[StageRef]:
         """The stages that jobs began in which requests wait for."""
         return [ref for ref, count in self._in_flight.items() if count]
+
+    def stages(self) -> set[StageRef]:
+        """The stages that jobs began in which requests wait for, and those of their later steps."""
+        waiting = (*self._in_flight.items(), *self._later.items())
+        return {ref for ref, count in waiting if count}
+
+    def give_up(self, failures: Mapping[StageRef, PenstockError]) -> None:
+        """End the requests that wait for these stages, each with the error of its stage."""
+        for pending in list(self._pending.values()) if failures else ():
+            job = pending.job
+            error = next((failures[ref] for ref in (job.ref, *job.later) if ref in failures), None)
+            if error is not None and not pending.answer.done():
+                # An error of its own: it keeps the frames that it passes.
+                pending.answer.set_exception(type(error)(str(error)))
+                self._cancel(pending)
 
     def models(self) -> set[str]:
         """The models that requests wait for."""

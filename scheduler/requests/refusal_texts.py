@@ -51,6 +51,16 @@ def parameter_value(key: str) -> InvalidRequest:
     return InvalidRequest(f"invalid value for '{key}', expected value >= 0.")
 
 
+def class_count_type() -> InvalidRequest:
+    """A number of classes that is no int64; Triton has words of its own for this parameter."""
+    return InvalidRequest("invalid value type for 'classification' parameter, expected int64_param")
+
+
+def class_count() -> InvalidRequest:
+    """A number of classes below one: for the output itself the parameter is left out."""
+    return InvalidRequest("invalid value for 'classification' parameter, expected >= 0")
+
+
 def reserved_key(allowed: str) -> InvalidRequest:
     """A custom parameter in Triton's own name space."""
     return InvalidRequest(

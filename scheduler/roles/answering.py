@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from google.protobuf.message import DecodeError
 
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, StoreUnavailable
 from penstock.models.config.ensembles import needs
 from penstock.models.config.response_cache import allowed
 from penstock.models.files.file_hashes import FileHashes, StillReading
@@ -165,12 +165,16 @@ class Answerer:
         answer = pb.LoadResult(load_request=load_request.id)
         try:
             found = allowed(await self._found(load_request), self._cache_bytes)
-        except StillReading:
+        except (StillReading, StoreUnavailable):
             # The load request stays without an answer, and is looked at again with the next
             # snapshot.
             raise
-        except (PenstockError, DecodeError) as error:
+        except (PenstockError, DecodeError, OSError) as error:
             found, answer.error = [], f"{NOT_THERE}: {error}"
+        except Exception as error:
+            # A defect, which would be met at each look: it ends this load request, and no other.
+            log.exception("a load request cannot be carried out", model=load_request.model)
+            found, answer.error = [], f"{NOT_THERE}: {type(error).__name__}: {error}"
         if not found:
             answer.error = answer.error or NOT_THERE
             return snapshot.versions_of(load_request.model), answer

@@ -294,7 +294,8 @@ class Link:
             if not self.up:
                 since = self._loop.time()
                 if self.down_for_s() > self._patience_s:
-                    self._fail_all(f"Redis cannot be reached: {self._last_error}")
+                    why = self._last_error or f"no answer for {self._patience_s:g} s"
+                    self._fail_all(f"Redis cannot be reached: {why}")
             elif self._answers != seen or not self._unanswered:
                 seen, since = self._answers, self._loop.time()
             elif self._loop.time() - since > self._silence_s and self._conversation is not None:

@@ -159,6 +159,7 @@ class _Agent:
             "worker_id": worker.id,
             "boot_id": worker.boot_id,
             "restarts": worker.restarts,
+            "load_error": worker.load_error,
             "node": placement.node,
             "fingerprint": placement.fingerprint,
             "revision_id": placement.revision_id,

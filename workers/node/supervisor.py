@@ -21,7 +21,7 @@ from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import worker_id
 from penstock.settings import WORKER_SILENCE_S
-from penstock.workers.liveness.exits import CANNOT_LOAD, SILENT, reason_of
+from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED, SILENT, reason_of
 from penstock.workers.liveness.heartbeat_pipe import VARIABLE, HeartbeatPipe, heartbeat_pipe
 from penstock.workers.node.child import Launch, Process, start_program
 from penstock.workers.node.start_limit import StartLimit, StartPermit
@@ -39,7 +39,11 @@ STEADY_S: Final = 10.0
 MOST_START_S: Final = 60.0
 """A start that takes longer no longer keeps others from theirs."""
 
+MOST_UNREADY: Final = 5
+"""A worker that ends so many times in a row before it was ready is not counted on any more."""
+
 _ANNOUNCE_EVERY_S: Final = 1.0
+_WAS_READY: Final = frozenset({pb.WORKER_STATE_READY, pb.WORKER_STATE_DRAINING})
 
 
 class ClusterPort(Protocol):
@@ -92,6 +96,7 @@ class WorkerSupervisor:
         *,
         stop_s: float = STOP_S,
         silence_s: float = WORKER_SILENCE_S,
+        pause: "Pause | None" = None,
     ) -> None:
         self.placement = placement
         self._command = command
@@ -101,7 +106,8 @@ class WorkerSupervisor:
         self._silence_s = silence_s
         self._was_silent = False
         self._said = ""
-        self._pause = _Pause()
+        self._unready = 0
+        self._pause = pause or Pause()
         self._record = pb.Worker(
             id=worker_id(placement),
             model=placement.model,
@@ -197,9 +203,11 @@ class WorkerSupervisor:
             self._record.reason = (
                 recorded.reason if recorded and recorded.reason else reason_of(status)
             )
+            self._record.load_error = self._record.reason
         else:
             self._record.state = pb.WORKER_STATE_RESTARTING
             self._record.reason = SILENT if self._was_silent else reason_of(status)
+            await self._judge(status)
         self._record.pid = 0
         self._say(self._record.reason, again=status == CANNOT_LOAD)
 
@@ -210,6 +218,20 @@ class WorkerSupervisor:
             return
         self._said = reason
         log.warning("worker ended", worker=self._record.id, reason=reason)
+
+    async def _judge(self, status: int) -> None:
+        """Whether a worker that ended with *status* can be counted on to come back."""
+        record = self._record
+        recorded = await _tried(self._cluster.recorded(record.id))
+        this_life = recorded is not None and recorded.boot_id == record.boot_id
+        if status in (DRAINED, BROKEN) or (
+            recorded is not None and this_life and recorded.state in _WAS_READY
+        ):
+            self._unready, record.load_error = 0, ""
+        elif this_life:
+            self._unready += 1
+            if self._unready >= MOST_UNREADY:
+                record.load_error = record.reason
 
     async def _announce_while_down(self, seconds: float, stop: asyncio.Event) -> None:
         """Announce the record in the worker's place for so long, or until *stop*."""
@@ -224,14 +246,14 @@ class WorkerSupervisor:
         await _tried(self._cluster.announce(self._record))
 
 
-class _Pause:
+class Pause:
     """How long to wait before the next start: longer while the worker keeps failing."""
 
-    CRASH_S, CRASH_MAX_S = 0.1, 10.0
-    LOAD_S, LOAD_MAX_S = 5.0, 300.0
+    CRASH_MAX_S, LOAD_MAX_S = 10.0, 300.0
 
-    def __init__(self) -> None:
-        self._crash_s, self._load_s = self.CRASH_S, self.LOAD_S
+    def __init__(self, crash_s: float = 0.1, load_s: float = 5.0) -> None:
+        """The first pauses, after a crash and after a load that failed."""
+        self._first_s = self._crash_s, self._load_s = crash_s, load_s
 
     def after(self, status: int, lived_s: float) -> float:
         """The pause after a life of *lived_s* seconds that ended with *status*."""
@@ -241,7 +263,7 @@ class _Pause:
             pause_s, self._load_s = self._load_s, min(2 * self._load_s, self.LOAD_MAX_S)
             return pause_s
         if lived_s > STEADY_S:
-            self._crash_s, self._load_s = self.CRASH_S, self.LOAD_S
+            self._crash_s, self._load_s = self._first_s
         pause_s, self._crash_s = self._crash_s, min(2 * self._crash_s, self.CRASH_MAX_S)
         return pause_s
 

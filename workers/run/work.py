@@ -88,6 +88,11 @@ class Work:
         """It must run by itself."""
         return self.lease.alone
 
+    @property
+    def waited_us(self) -> int:
+        """Microseconds that it had waited in the queue when it was taken."""
+        return self.lease.wait_us
+
 
 def custom_parameters(head: pb.ModelInferRequest) -> dict[str, bool | int | float | str]:
     """The request's parameters but those that mean something to servers, and not to models."""

@@ -5,8 +5,9 @@ datatypes and remaining dimensions.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, Protocol, TypeVar
 
 from penstock.clock import LONGEST_MS
@@ -22,19 +23,22 @@ class BatchRules:
         most_rows: in one run.
         together: whether different requests may share a run at all.
         enough_rows: worth waiting for, for at most batch_delay_us.
+        preferred: sizes, the least first, at which a batch waits for no more; until the delay is
+            over one has the largest of them that there are rows for.
     """
 
     most_rows: int = 1
     together: bool = False
     enough_rows: int = 1
     batch_delay_us: int = 0
+    preferred: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, config: model_config_pb2.ModelConfig) -> "BatchRules":
         """What *config* asks for.
 
         As in Triton, requests share a run only where `dynamic_batching` is there, and a batch is
-        held back for `max_queue_delay_microseconds` unless it reaches the largest preferred size.
+        held back for `max_queue_delay_microseconds` unless it has a preferred size.
         Requests to a decoupled model never share one: each has responses of its own.
         """
         if config.max_batch_size <= 0:
@@ -46,11 +50,13 @@ class BatchRules:
         if decoupled or not config.HasField("dynamic_batching"):
             return cls(most_rows=most)
         batching = config.dynamic_batching
+        preferred = _sizes(batching.preferred_batch_size, most)
         return cls(
             most_rows=most,
             together=True,
-            enough_rows=min(most, max(batching.preferred_batch_size, default=most)),
+            enough_rows=max(preferred, default=most),
             batch_delay_us=_batch_delay_us(batching),
+            preferred=preferred,
         )
 
     @classmethod
@@ -59,13 +65,13 @@ class BatchRules:
         most, batching = config.max_batch_size, config.sequence_batching
         if batching.HasField("oldest"):
             candidates = min(most, slots_of_worker(config))
+            preferred = _sizes(batching.oldest.preferred_batch_size, candidates)
             return cls(
                 most_rows=most,
                 together=True,
-                enough_rows=min(
-                    candidates, max(batching.oldest.preferred_batch_size, default=most)
-                ),
+                enough_rows=max(preferred, default=candidates),
                 batch_delay_us=_batch_delay_us(batching.oldest),
+                preferred=preferred,
             )
         # As in Triton, the delay counts only where it is said how many slots are enough.
         utilization = batching.direct.minimum_slot_utilization
@@ -75,6 +81,11 @@ class BatchRules:
             enough_rows=max(1, math.ceil(utilization * most)),
             batch_delay_us=_batch_delay_us(batching.direct) if utilization else 0,
         )
+
+
+def _sizes(preferred: Iterable[int], most: int) -> tuple[int, ...]:
+    """The preferred sizes that a batch can have, the least first."""
+    return tuple(sorted({min(size, most) for size in preferred}))
 
 
 class _Delaying(Protocol):
@@ -106,6 +117,11 @@ class Candidate(Protocol):
         """It was in a batch that ended its worker."""
         ...
 
+    @property
+    def waited_us(self) -> int:
+        """Microseconds that it had waited in the queue when it was taken."""
+        ...
+
 
 C = TypeVar("C", bound=Candidate)
 
@@ -113,7 +129,8 @@ C = TypeVar("C", bound=Candidate)
 def choose_batch(staged: Sequence[C], rules: BatchRules) -> list[C]:
     """The next batch from *staged*, most urgent first; empty only when nothing is staged.
 
-    The most urgent one always runs; others join it in their order, while they fit.
+    The most urgent one always runs; others join it in their order, while they fit, and up to the
+    largest preferred size that they reach, unless one of them has waited for as long as it may.
     """
     if not staged:
         return []
@@ -128,7 +145,16 @@ def choose_batch(staged: Sequence[C], rules: BatchRules) -> list[C]:
         if fits and not other.alone and other.shape_key == first.shape_key:
             batch.append(other)
             rows += other.rows
-    return batch
+    return _preferred_part(batch, rules) if rules.preferred else batch
+
+
+def _preferred_part(batch: list[C], rules: BatchRules) -> list[C]:
+    """The first ones of *batch* that have the largest preferred size; all where there is none."""
+    if 0 < rules.batch_delay_us <= max(one.waited_us for one in batch):
+        return batch
+    sizes = accumulate(one.rows for one in batch)
+    reached = [count for count, size in enumerate(sizes, 1) if size in rules.preferred]
+    return batch[: reached[-1]] if reached else batch
 
 
 def rows_to_claim(staged_rows: int, rules: BatchRules) -> int:

@@ -173,13 +173,13 @@ class Calls:
                 message = await self.read(rpc, always=always, begins=begins)
                 reply = await answer(message, rpc.call)
                 if len(reply) >= SMALL_BYTES:
-                    self._count_unread(rpc.call.caller, len(reply))
+                    self.count_unread(rpc.call.caller, len(reply))
                 return reply
             return None
 
         return handle
 
-    def _count_unread(self, peer: str, size: int) -> None:
+    def count_unread(self, peer: str, size: int) -> None:
         """A reply of *size* bytes is unread until it has been sent, which ends the call's task.
 
         Raises:

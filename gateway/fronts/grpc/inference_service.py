@@ -11,7 +11,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 import penstock
-from penstock.errors import InvalidRequest, ModelNotFound, Unimplemented
+from penstock.errors import InvalidRequest, Unimplemented
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Answer, Calls, Ending
 from penstock.gateway.fronts.grpc.guarded import SMALL_BYTES
@@ -246,7 +246,7 @@ class InferenceService:
         """Which requests the gateways trace; changed where the request says so."""
         model = request.model_name
         if model and not self._catalog.versions_of(model):
-            raise ModelNotFound(f"Request for unknown model: '{model}' is not found")
+            raise InvalidRequest(f"Request for unknown model : {model}")
         return await self._settings.change_trace(request)
 
 

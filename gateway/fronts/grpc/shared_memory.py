@@ -37,7 +37,7 @@ class SharedMemory:
     ) -> pb.SystemSharedMemoryStatusResponse:
         """One region, or all."""
         regions = self._known()
-        found = [regions.named(request.name)] if request.name else list(regions)
+        found = [regions.named(request.name, "system ")] if request.name else list(regions)
         status = pb.SystemSharedMemoryStatusResponse.RegionStatus
         return pb.SystemSharedMemoryStatusResponse(
             regions={
@@ -68,7 +68,7 @@ class SharedMemory:
         """There are none."""
         self._known()
         if request.name:
-            raise RegionNotFound(f"Unable to find shared memory region: '{request.name}'")
+            raise RegionNotFound(f"Unable to find cuda shared memory region: '{request.name}'")
         return pb.CudaSharedMemoryStatusResponse()
 
     def cuda_register(

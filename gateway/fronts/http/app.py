@@ -142,6 +142,8 @@ class RestApp:
             self._check(route, exchange)
             return await route.handle(exchange, parts)
         except asyncio.CancelledError:
+            if exchange.gone:
+                raise
             task = asyncio.current_task()
             while task is not None and task.cancelling():
                 task.uncancel()

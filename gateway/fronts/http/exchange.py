@@ -51,11 +51,12 @@ class Exchange:
         path: with what was escaped, as segments are told apart by it.
         headers: by name, in lower case; the last of those with one name.
         began: the head of its answer is sent.
+        gone: whoever asked is not there any more.
     """
 
     __slots__ = (
         *("_most", "_offload", "_receive", "_send"),
-        *("began", "call", "headers", "method", "path"),
+        *("began", "call", "gone", "headers", "method", "path"),
     )
 
     def __init__(
@@ -72,7 +73,7 @@ class Exchange:
         self._receive, self._send = receive, send
         self._most = most
         self._offload = offload
-        self.began = False
+        self.began = self.gone = False
 
     async def read(self) -> bytes:
         """The whole body, decompressed.
@@ -120,6 +121,7 @@ class Exchange:
         while more:
             event = await self._receive()
             if event["type"] == "http.disconnect":
+                self.gone = True
                 raise asyncio.CancelledError
             parts.append(event.get("body", b""))
             size += len(parts[-1])

@@ -19,6 +19,7 @@ from penstock.gateway.fronts.http.app import RestApp, Route, routes_of
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.generate import Generate
 from penstock.gateway.fronts.http.metrics_endpoint import Read
+from penstock.gateway.fronts.http.openapi import document
 from penstock.gateway.fronts.http.rest import Rest
 from penstock.gateway.offload import Offload
 from penstock.gateway.operations.metrics import CONTENT_TYPE
@@ -128,7 +129,14 @@ class HttpFront:
             own.append(Route(re.compile("/metrics"), get, "", self._metrics))
         administration = Administration(self._service, self._calls)
         generate = Generate(self._service, self._inference, self._calls)
-        return (*routes_of(self._rest, administration, generate), *own)
+        routes = (*routes_of(self._rest, administration, generate), *own)
+        described = document(routes)
+
+        async def described_as(_: Exchange, __: Parts) -> Reply:
+            """This document."""
+            return Reply([described])
+
+        return (*routes, Route(re.compile("/openapi.json"), get, "", described_as))
 
     async def _live(self, _: Exchange, __: Parts) -> Reply:
         """It answers, whatever the store does."""

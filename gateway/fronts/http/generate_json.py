@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from penstock.errors import InvalidRequest
 from penstock.gateway.fronts.http.infer_json import set_parameter
-from penstock.gateway.fronts.http.tensors_json import json_from_raw, raw_from_json
+from penstock.gateway.fronts.http.tensors_json import elements_of, raw_from_json
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.tensors import element_count
@@ -90,7 +90,7 @@ def reply_of(message: bytes) -> dict[str, Any]:
     found |= {"model_name": response.model_name, "model_version": response.model_version}
     for tensor, raw in zip(response.outputs, raws, strict=True):
         count = element_count(tensor.shape)
-        elements = json_from_raw(tensor.name, tensor.datatype, count, raw)
+        elements = elements_of(tensor.name, tensor.datatype, count, raw)
         found[tensor.name] = elements[0] if len(elements) == 1 else elements
     return found
 

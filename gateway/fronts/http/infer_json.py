@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from penstock.errors import InvalidRequest
 from penstock.gateway.fronts.http.json_messages import dumped, parsed
-from penstock.gateway.fronts.http.tensors_json import json_from_raw, raw_from_json
+from penstock.gateway.fronts.http.tensors_json import data_of, raw_from_json
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.tensors import element_count
@@ -33,6 +33,10 @@ class Asked(NamedTuple):
     message: bytes
     binary: Mapping[str, bool]
     all_binary: bool
+
+    def wants_json(self) -> bool:
+        """Whether the data of some output is wanted as JSON."""
+        return not (all(self.binary.values()) if self.binary else self.all_binary)
 
 
 def request_of(model: str, version: str, body: bytes, json_bytes: int) -> Asked:
@@ -230,24 +234,19 @@ def reply_of(message: bytes, asked: Asked) -> tuple[bytes, list[memoryview]]:
     response = pb.ModelInferResponse.FromString(head)
     outputs, binary = [], []
     for tensor, raw in zip(response.outputs, raws, strict=True):
-        shape = list(tensor.shape)
-        output: dict[str, Any] = {
-            "name": tensor.name,
-            "datatype": tensor.datatype,
-            "shape": shape,
-        }
         parameters = _as_json(tensor.parameters)
+        data = b""
         if _REGION not in parameters:
             if asked.binary.get(tensor.name, asked.all_binary):
                 parameters[_SIZE] = len(raw)
                 binary.append(raw)
             else:
-                count = element_count(shape)
-                output["data"] = json_from_raw(tensor.name, tensor.datatype, count, raw)
-        if parameters:
-            output["parameters"] = parameters
-        outputs.append(output)
-    return dumped({**_head(response), "outputs": outputs}), binary
+                count = element_count(tensor.shape)
+                data = b',"data":' + data_of(tensor.name, tensor.datatype, count, raw)
+        output = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+        described = dumped({**output, "parameters": parameters} if parameters else output)
+        outputs.append(described[:-1] + data + b"}")
+    return dumped(_head(response))[:-1] + b',"outputs":[' + b",".join(outputs) + b"]}", binary
 
 
 def _head(response: pb.ModelInferResponse) -> dict[str, Any]:

@@ -13,8 +13,16 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from penstock.errors import InvalidRequest
 
-LONGEST: Final = 16 << 20
-"""Bytes of JSON that are parsed: its numbers take some ten times as many in memory."""
+LONGEST: Final = 8 << 20
+"""Bytes of JSON that are parsed: its numbers take some ten times as many in memory, and the
+interpreter does nothing else meanwhile, a tenth of a second at most. Longer JSON may have long
+texts, such as files, but no more than `MOST_VALUES`.
+"""
+
+MOST_VALUES: Final = 1 << 16
+
+MOST_LISTS: Final = 1 << 17
+"""Lists and objects in JSON that is parsed: the collector looks at each, again and again."""
 
 
 def as_json(message: Any) -> dict[str, Any]:
@@ -33,13 +41,20 @@ def parsed(body: bytes | memoryview) -> Any:
     Raises:
         InvalidRequest: it is no JSON, or longer than JSON may be.
     """
-    if len(body) > LONGEST:
+    text = bytes(body)
+    lists = text.count(b"[") + text.count(b"{")
+    if lists > MOST_LISTS:
         raise InvalidRequest(
-            f"the request's JSON has {len(body)} bytes, and may have {LONGEST}: send tensors as "
+            f"the request's JSON has {lists} lists and objects, and may have {MOST_LISTS}: send "
+            "tensors as binary data"
+        )
+    if len(text) > LONGEST and lists + text.count(b",") > MOST_VALUES:
+        raise InvalidRequest(
+            f"the request's JSON has {len(text)} bytes, and may have {LONGEST}: send tensors as "
             "binary data"
         )
     try:
-        return json.loads(bytes(body))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"failed to parse the request JSON buffer: {error}") from error
 

@@ -15,6 +15,7 @@ from penstock.gateway.fronts.http import infer_json
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.json_messages import as_json, dumped, parsed_object
 from penstock.gateway.fronts.http.statuses import error_json
+from penstock.gateway.limits.unread import SMALL_BYTES
 from penstock.gateway.offload import Offload
 from penstock.gateway.requests.infer import Inference, ManyAnswers
 from penstock.protos import grpc_service_pb2 as pb
@@ -128,7 +129,11 @@ class Rest:
             reply = await self._inference.infer(asked.message, exchange.call)
         except ManyAnswers as error:
             raise Unimplemented(_DECOUPLED) from error
-        head, binary = await self._beside(len(reply), infer_json.reply_of, reply, asked)
+        as_json = len(reply) if asked.wants_json() else 0
+        head, binary = await self._beside(as_json, infer_json.reply_of, reply, asked)
+        size = len(head) + sum(map(len, binary))
+        if size >= SMALL_BYTES:
+            self._calls.count_unread(exchange.call.caller, size)
         if not binary:
             return Reply([head], may_shrink=True)
         headers = [(_HEADER_LENGTH, b"%d" % len(head))]

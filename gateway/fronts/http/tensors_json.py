@@ -10,10 +10,16 @@ from typing import Any, Final
 import numpy as np
 
 from penstock.errors import InvalidRequest
+from penstock.gateway.fronts.http.json_messages import dumped
 from penstock.tensors import NUMPY_TYPES, MalformedBytes, from_raw, pack_bytes
 
 _BINARY_ONLY: Final = ("FP16", "BF16")
 _FLOATS: Final = ("FP32", "FP64")
+_SLICE: Final = 1 << 13
+"""Elements that become JSON at a time: others have their turn in between."""
+
+LONGEST_RAW: Final = 16 << 20
+"""Bytes of an output that become JSON, some five times as many."""
 
 
 def raw_from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> bytes:
@@ -45,12 +51,28 @@ def raw_from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> 
         raise InvalidRequest(f"the data of input '{name}' is no {datatype}: {error}") from error
 
 
-def json_from_raw(name: str, datatype: str, count: int, raw: bytes | memoryview) -> list[Any]:
-    """The elements of the output *name*.
+def data_of(name: str, datatype: str, count: int, raw: bytes | memoryview) -> bytes:
+    """The elements of the output *name*, as an array of JSON.
 
     Raises:
         InvalidRequest: JSON cannot have them.
     """
+    elements = elements_of(name, datatype, count, raw)
+    slices = (elements[at : at + _SLICE] for at in range(0, len(elements), _SLICE))
+    return b"[" + b",".join(dumped(one)[1:-1] for one in slices) + b"]"
+
+
+def elements_of(name: str, datatype: str, count: int, raw: bytes | memoryview) -> list[Any]:
+    """The elements of the output *name*, as JSON has them.
+
+    Raises:
+        InvalidRequest: JSON cannot have them.
+    """
+    if len(raw) > LONGEST_RAW:
+        raise InvalidRequest(
+            f"the output '{name}' has {len(raw)} bytes, and may have {LONGEST_RAW} as JSON: ask "
+            "for it with the parameter binary_data"
+        )
     if datatype in _BINARY_ONLY:
         raise InvalidRequest(
             f"sending {datatype} data via JSON is not supported. Please use the binary data format "

@@ -38,6 +38,10 @@ class RequestTooLarge(PenstockError):
     code = Code.RESOURCE_EXHAUSTED
 
 
+class SegmentUnusable(PenstockError):
+    """There is no such segment, or it cannot be opened."""
+
+
 class TooManyRegions(PenstockError):
     """Each region keeps a file open, and these are few."""
 
@@ -130,7 +134,7 @@ class Regions:
         """Give a part of the segment *key* the name *name*.
 
         Raises:
-            RegionExists, InvalidRequest, TooManyRegions: it cannot be.
+            RegionExists, InvalidRequest, SegmentUnusable, TooManyRegions: it cannot be.
         """
         if not name:
             raise InvalidRequest("a shared memory region needs a name")
@@ -146,8 +150,8 @@ class Regions:
         if byte_size <= 0 or offset + byte_size > size:
             os.close(handle)
             raise InvalidRequest(
-                f"failed to register shared memory region '{name}': {byte_size} bytes at "
-                f"{offset} are not in '{key}', which has {size}"
+                f"failed to register shared memory region '{name}': invalid args: {byte_size} "
+                f"bytes at {offset} are not in '{key}', which has {size}"
             )
         self._regions[name] = Region(name, key, offset, byte_size, handle)
 
@@ -158,15 +162,15 @@ class Regions:
             if region is not None:
                 os.close(region.handle)
 
-    def named(self, name: str) -> Region:
-        """The region with that name.
+    def named(self, name: str, kind: str = "") -> Region:
+        """The region with that name, of that *kind* as Triton has it where somebody asks for one.
 
         Raises:
             RegionNotFound: there is none.
         """
         region = self._regions.get(name)
         if region is None:
-            raise RegionNotFound(f"Unable to find shared memory region: '{name}'")
+            raise RegionNotFound(f"Unable to find {kind}shared memory region: '{name}'")
         return region
 
 
@@ -175,6 +179,7 @@ def _open(key: str) -> int:
 
     Raises:
         InvalidRequest: it is no segment that clients may use.
+        SegmentUnusable: it is not there, or cannot be opened; with Triton's words.
     """
     name = key.lstrip("/")
     unfit = not name or name in {".", ".."} or "/" in name or "\0" in name
@@ -189,9 +194,7 @@ def _open(key: str) -> int:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         handle = os.open(_SEGMENTS / name, flags)
     except OSError as error:
-        raise InvalidRequest(
-            f"Unable to open shared memory region: '{key}': {error.strerror}"
-        ) from error
+        raise SegmentUnusable(f"Unable to open shared memory region: '{key}'") from error
     found = os.fstat(handle)
     if not stat.S_ISREG(found.st_mode):
         os.close(handle)

@@ -14,7 +14,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import worker_id
 from penstock.workers.liveness.exits import CANNOT_LOAD, reason_of
 from penstock.workers.node.start_limit import StartLimit
-from penstock.workers.node.supervisor import Starts, WorkerSupervisor, _Pause
+from penstock.workers.node.supervisor import MOST_UNREADY, Pause, Starts, WorkerSupervisor
 from penstock.workers.node.worker_set import WorkerSet
 
 SLEEPS = "import time; time.sleep(60)"
@@ -42,10 +42,11 @@ IGNORES = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); t
 class RecordingPort:
     """Writes down what supervisors tell the cluster."""
 
-    def __init__(self, reason=""):
+    def __init__(self, reason="", state=pb.WORKER_STATE_LOADING):
         self.told = []
         self.released = []
         self.reason = reason
+        self._state = state
 
     async def announce(self, record):
         copy = pb.Worker()
@@ -53,7 +54,8 @@ class RecordingPort:
         self.told.append(copy)
 
     async def recorded(self, id_):
-        return pb.Worker(id=id_, reason=self.reason)
+        life = self.told[-1].boot_id
+        return pb.Worker(id=id_, reason=self.reason, state=self._state, boot_id=life)
 
     async def release_leases_of(self, model, boot_id):
         self.released.append((model, boot_id))
@@ -84,10 +86,9 @@ async def keep():
     stops, tasks = [], []
 
     def start(program, port, **options):
-        stop = asyncio.Event()
-        task = asyncio.create_task(
-            WorkerSupervisor(placement(), runs(program), port, **options).run(stop)
-        )
+        stop, command = asyncio.Event(), runs(program) if isinstance(program, str) else program
+        supervisor = WorkerSupervisor(placement(), command, port, **options)
+        task = asyncio.create_task(supervisor.run(stop))
         stops.append(stop)
         tasks.append(task)
         return stop, task
@@ -140,11 +141,10 @@ async def test_a_shard_that_cannot_be_loaded_keeps_its_reason(keep):
     assert port.states().count("LOADING") == 1
 
 
-async def test_a_reason_that_stays_is_said_once(keep, monkeypatch, capsys):
+async def test_a_reason_that_stays_is_said_once(keep, capsys):
     """What is broken for good filled the log with errors, every other minute."""
-    monkeypatch.setattr(_Pause, "LOAD_S", 0.05)
     port = RecordingPort(reason="model.onnx is damaged")
-    keep(f"raise SystemExit({CANNOT_LOAD})", port)
+    keep(f"raise SystemExit({CANNOT_LOAD})", port, pause=Pause(load_s=0.05))
     await eventually(lambda: port.states().count("LOADING") >= 4)
     port.reason = "model.onnx is cut off"
     await eventually(lambda: port.told[-1].reason == port.reason)
@@ -156,11 +156,45 @@ async def test_a_reason_that_stays_is_said_once(keep, monkeypatch, capsys):
 
 
 def test_what_cannot_be_loaded_is_tried_ever_more_rarely():
-    pause = _Pause()
+    pause = Pause()
     pauses_s = [pause.after(CANNOT_LOAD, 1.0) for _ in range(12)]
 
     assert pauses_s[:3] == [5, 10, 20]
     assert pauses_s[-1] == 300
+
+
+async def test_a_worker_that_could_not_load_its_shard_says_so_in_its_next_life(keep):
+    port, lives = RecordingPort(reason="model.onnx is damaged"), []
+
+    def command(record, _):
+        lives.append(record.load_error)
+        return [sys.executable, "-c", f"raise SystemExit({CANNOT_LOAD})"]
+
+    keep(command, port, pause=Pause(0.01, 0.01))
+    await eventually(lambda: len(lives) >= 3)
+
+    assert lives[:3] == ["", "model.onnx is damaged", "model.onnx is damaged"]
+    assert all(record.load_error for record in port.told if record.restarts)
+
+
+async def test_a_worker_that_ends_again_and_again_before_it_is_ready_is_not_counted_on(keep):
+    port = RecordingPort()
+    keep("raise SystemExit(9)", port, pause=Pause(0.01, 0.01))
+
+    await eventually(lambda: port.told and port.told[-1].load_error)
+
+    doubted = next(record for record in port.told if record.load_error)
+    assert doubted.restarts == MOST_UNREADY - 1
+    assert "status 9" in doubted.load_error
+
+
+async def test_a_worker_that_was_ready_is_counted_on_however_often_it_ends(keep):
+    port = RecordingPort(state=pb.WORKER_STATE_READY)
+    keep("raise SystemExit(9)", port, pause=Pause(0.01, 0.01))
+
+    await eventually(lambda: port.told and port.told[-1].restarts > MOST_UNREADY)
+
+    assert not any(record.load_error for record in port.told)
 
 
 async def test_a_stopped_worker_is_told_to_end_and_not_started_again(keep):

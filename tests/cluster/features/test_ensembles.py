@@ -270,12 +270,18 @@ class TestControl:
     ):
         root = tmp_path / "models"
         write_diamond(root)
+        with (root / "double" / "config.pbtxt").open("a") as config:
+            config.write("version_policy { all {} }\n")
+        for number in ("2", "3", "4"):
+            shutil.copytree(root / "double" / "1", root / "double" / number)
         running = cluster(root, "--model-control-mode", "explicit", "--load-model", "five")
         client = triton.InferenceServerClient(running.url)
         try:
             client.load_model("diamond")
             assert client.is_model_ready("diamond")
             assert all(client.is_model_ready(name) for name in STEPS)
+            # The ensemble needs one of them, and all are loaded with it.
+            assert all(client.is_model_ready("double", number) for number in "1234")
 
             client.unload_model("diamond", unload_dependents=True)
             left = {name for name in STEPS if client.is_model_ready(name)}
@@ -299,8 +305,8 @@ class TestControl:
         finally:
             client.close()
         assert failed.value.message() == (
-            "failed to load 'diamond', version 1: ensemble diamond contains models that are not "
-            "available: five: failed to poll from model repository"
+            "load failed for model 'diamond': version 1 is at UNAVAILABLE state: ensemble diamond "
+            "contains models that are not available: five: failed to poll from model repository;"
         )
 
     def test_on_demand_the_first_request_loads_all_of_it(self, cluster, tmp_path):

@@ -221,6 +221,13 @@ class TestExplicit:
         )
         client.unload_model("nothing")
         client.unload_model("nothing", unload_dependents=True)
+        for name in ("", " ", "../digits"):
+            client.unload_model(name)
+        for name in (" ", " digits"):
+            assert refused(client.load_model, name) == (
+                "StatusCode.INTERNAL",
+                f"failed to load '{name}', failed to poll from model repository",
+            )
         assert refused(client.load_model, "") == (
             "StatusCode.INVALID_ARGUMENT",
             "Model name cannot be empty. Please enter a valid name to deploy.",
@@ -238,8 +245,10 @@ class TestExplicit:
 
         status, text = refused(client.load_model, "broken")
 
-        assert status == "StatusCode.INTERNAL"
-        assert text.startswith("failed to load 'broken', version 1: ")
+        assert status == "StatusCode.INVALID_ARGUMENT"
+        assert text.startswith(
+            "load failed for model 'broken': version 1 is at UNAVAILABLE state: "
+        )
         assert "model.onnx is not a model that ONNX Runtime" in text
         assert index_of(client)["broken", "1"][0] == "UNAVAILABLE"
 

@@ -79,6 +79,7 @@ def test_answers_are_compressed_for_those_who_ask(ask):
         ("GET", "/v2/models/nothing/ready", 400),
         ("GET", "/v2/models/stats", 200),
         ("GET", "/metrics", 200),
+        ("GET", "/openapi.json", 200),
         ("GET", "/", 404),
         ("GET", "/v2/models", 404),
         ("GET", "/v2/models/add_sub/nothing", 404),

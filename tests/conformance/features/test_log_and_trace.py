@@ -80,10 +80,10 @@ async def test_every_process_of_a_gateway_traces(cluster, onnx_digits, tmp_path)
 
 
 def test_traces_of_an_unknown_model_are_refused(client):
-    with pytest.raises(InferenceServerException, match="'nothing' is not found") as caught:
+    with pytest.raises(InferenceServerException, match="unknown model : nothing") as caught:
         client.get_trace_settings("nothing")
 
-    assert caught.value.status() == "StatusCode.NOT_FOUND"
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
 async def test_the_log_says_more_when_it_is_asked_to(cluster, onnx_digits):

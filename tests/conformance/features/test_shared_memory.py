@@ -122,7 +122,7 @@ def test_regions_are_registered_listed_and_forgotten(client):
     assert not client.get_system_shared_memory_status().regions
     status, text = refusal(client.get_system_shared_memory_status, "tensors")
     assert status == "StatusCode.NOT_FOUND"
-    assert "Unable to find" in text
+    assert text == "Unable to find system shared memory region: 'tensors'"
 
 
 def test_inputs_and_outputs_lie_in_shared_memory(client, segment):

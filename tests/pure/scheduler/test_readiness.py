@@ -180,6 +180,18 @@ class TestUnavailable:
 
         assert (found.state, found.reason, found.accepting) == ("UNAVAILABLE", told, False)
 
+    @pytest.mark.parametrize("process", [pb.WORKER_STATE_LOADING, pb.WORKER_STATE_RESTARTING])
+    def test_its_worker_tries_again_what_has_failed(self, process):
+        again = worker(FIRST, process)
+        again.load_error = "no such op"
+        second = worker(placement("n", replica=1), pb.WORKER_STATE_LOADING)
+
+        found = whole(again)
+
+        assert (found.state, found.reason, found.accepting) == ("UNAVAILABLE", "no such op", False)
+        assert found.failed
+        assert whole(again, second).state == "LOADING"
+
     def test_there_is_no_place_for_it(self):
         found = whole(nodes=[], placements=[])
 

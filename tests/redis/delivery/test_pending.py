@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 
 import pytest
-from support.probe import LONG_MS, UNLIMITED, Probe, job
+from support.probe import FIRST, LONG_MS, UNLIMITED, Probe, job
 from support.waiting import until
 
-from penstock.errors import Code, TurnLost
+from penstock.errors import Code, ModelNotReady, TurnLost
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.failures import failure_of
 from penstock.models.sequencing import SequenceTerms
@@ -17,6 +17,7 @@ from penstock.scheduler.requests.job_sink import JobSink
 from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.link import Links
 
+OTHER = FIRST._replace(model="other")
 TERMS = SequenceTerms(slots=9, idle_ms=LONG_MS, initial=b"")
 
 
@@ -38,6 +39,36 @@ async def test_a_turn_whose_answer_is_lost_must_not_come_again(redis_url):
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert failure_of(lost.value)[::2] == (Code.ABORTED, None)
+
+
+async def test_who_waits_for_a_stage_that_nobody_can_run_any_more_is_told_at_once(redis_url):
+    async with Links(redis_url) as links:
+        probe = Probe(links, await open_queue(links))
+        pending = PendingTable(probe.queue, "gateway-1", JobRouter(probe.queue))
+        later = FIRST._replace(model="later")
+        jobs = (job("a"), job("b", ref=OTHER), job("c", ref=OTHER, later=(later,)))
+        answers = [asyncio.create_task(pending.answer_to(one, UNLIMITED)) for one in jobs]
+        await until(lambda: _number_waiting(probe, 1))
+
+        assert pending.stages() == {FIRST, OTHER, later}
+        pending.give_up({FIRST: ModelNotReady("broken"), later: ModelNotReady("broken, too")})
+        found = await asyncio.wait_for(
+            asyncio.gather(answers[0], answers[2], return_exceptions=True), 20
+        )
+
+        assert [(type(one), str(one)) for one in found] == [
+            (ModelNotReady, "broken"),
+            (ModelNotReady, "broken, too"),
+        ]
+        assert not answers[1].done()
+        await until(lambda: _number_waiting(probe, 0))
+        answers[1].cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
+        await pending.close()
+
+
+async def _number_waiting(probe, count):
+    return len(await probe.waiting()) == count
 
 
 CROWD = 1500

@@ -67,7 +67,7 @@ def _file_of(frame):
 
 @pytest.fixture
 async def way(redis_url):
-    async with serving(redis_url, values=1) as front:
+    async with serving(redis_url, values=1, grpc_front="aio") as front:
         with Follower() as follower:
             call = asyncio.ensure_future(front.infer(message(values=1)))
 

@@ -200,6 +200,40 @@ async def test_a_batch_waits_no_longer_than_its_oldest_job_may(probe):
     assert ids(await probe.claim(**terms)) == ["urgent", "oldest"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "taken"),
+    [((1, 1, 1), 2), ((1, 1, 4), 3), ((3, 4), 1), ((2, 5), 1), ((7,), 1), ((1,), 0)],
+)
+async def test_a_batch_that_has_a_preferred_size_waits_for_no_more(probe, rows, taken):
+    """The largest that what waits can have, in its order; a batch larger than all waits no more."""
+    terms = {"enough_rows": 6, "batch_delay_us": 60_000_000, "preferred": (2, 6)}
+    names = "abc"[: len(rows)]
+    for name, size in zip(names, rows, strict=True):
+        await probe.enqueue(name, rows=size)
+
+    claim = await probe.claim(**terms)
+
+    assert ids(claim) == list(names[:taken])
+    assert bool(claim.wait_us) == (taken == 0)
+    assert len(ids(await probe.claim("worker-2", batch_delay_us=0))) == len(names) - taken
+
+
+async def test_without_a_delay_a_batch_has_a_preferred_size_if_it_can(probe):
+    await probe.enqueue("a", "b", "c")
+
+    first = await probe.claim(preferred=(2,))
+    second = await probe.claim("worker-2", preferred=(2,))
+
+    assert (ids(first), ids(second)) == (["a", "b"], ["c"])
+
+
+async def test_once_the_delay_is_over_a_batch_has_all_that_waits(probe):
+    terms = {"enough_rows": 6, "batch_delay_us": 1, "preferred": (2, 6)}
+    await probe.enqueue("a", "b", "c")
+
+    assert ids(await probe.claim(**terms)) == ["a", "b", "c"]
+
+
 async def test_nothing_to_do_is_not_a_reason_to_be_patient(probe):
     claim = await probe.claim(enough_rows=8, batch_delay_us=60_000_000)
 

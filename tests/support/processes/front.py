@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 
 import grpc
 from support.clients.infer_requests import spec
@@ -46,6 +47,7 @@ def message(*, model="digits", values=VALUES, shape=None, id_="", **parameters):
 
 
 def _settings(url, **settings):
+    settings.setdefault("grpc_front", os.environ.get("PENSTOCK_GRPC_FRONT", "aio"))
     return GatewaySettings(
         redis=url, host="127.0.0.1", port=0, metrics=False, http=False, **settings
     )

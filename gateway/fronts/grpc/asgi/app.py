@@ -1,5 +1,6 @@
 """The ASGI application that answers RPCs: it finds the method of each."""
 
+import asyncio
 from typing import Any, Final
 
 from penstock.errors import PenstockError, Unimplemented
@@ -17,6 +18,7 @@ class RpcApp:
     def __init__(self, methods: Methods, terms: Terms) -> None:
         self._methods = methods
         self._terms = terms
+        self._streams: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One RPC, as an ASGI server calls it."""
@@ -34,7 +36,15 @@ class RpcApp:
         except PenstockError as error:
             await AsgiRpc(caller, wire.Asked(()), self._terms, io).refuse(error)
             return
+        if method.streams and (task := asyncio.current_task()) is not None:
+            self._streams.add(task)
+            task.add_done_callback(self._streams.discard)
         await AsgiRpc(caller, asked, self._terms, io).run(method)
+
+    def end_streams(self) -> None:
+        """End those that have no end of their own: somebody may watch this gateway's health."""
+        for task in self._streams:
+            task.cancel()
 
 
 def _is_grpc(scope: Scope) -> bool:

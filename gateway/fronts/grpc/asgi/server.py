@@ -48,7 +48,8 @@ class AsgiRpcServer:
         taken = bound(settings.host, settings.port, "--port", shared=settings.shared_port)
         after_ms, every_ms = settings.grpc_keepalive_time, settings.grpc_keepalive_timeout
         keep_alive(taken, after_ms // 1000, every_ms // 1000)
-        self._server = AsgiServer(RpcApp(methods, terms), taken, _options(settings))
+        self._app = RpcApp(methods, terms)
+        self._server = AsgiServer(self._app, taken, _options(settings))
         self.address = self._server.address
 
     async def start(self) -> None:
@@ -61,11 +62,12 @@ class AsgiRpcServer:
         Unlike grpc.aio it tells its clients which calls it has not taken, so that those are made
         elsewhere.
         """
+        self._app.end_streams()
         await self._server.shut_down()
 
     async def stop(self) -> None:
         """As `RpcServer.stop`."""
-        await self._server.shut_down()
+        await self.flush()
 
 
 def _check(settings: GatewaySettings) -> None:

@@ -110,7 +110,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelInstanceGroup.profile": _TENSORRT,
     "ModelInstanceGroup.passive": _refused("a worker that takes no requests is of no use here"),
     "ModelInstanceGroup.host_policy": _refused("start a node for each part of the machine"),
-    "ModelDynamicBatching.preferred_batch_size": _differs("the largest is worth waiting for"),
+    "ModelDynamicBatching.preferred_batch_size": _YES,
     "ModelDynamicBatching.max_queue_delay_microseconds": _YES,
     "ModelDynamicBatching.preserve_ordering": _differs(
         "within a gateway process; an ensemble with such a step answers in order"
@@ -125,7 +125,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelQueuePolicy.max_queue_size": _differs("over the whole cluster, for each level"),
     "ModelEnsembling.step": _differs("run one after another, those of inner ensembles in place"),
     "ModelEnsembling.max_inflight_requests": _refused(
-        "it bounds decoupled steps, which are refused"
+        "of a decoupled step, eight responses at a time are in the steps behind it"
     ),
     "ModelEnsembling.Step.model_name": _YES,
     "ModelEnsembling.Step.model_version": _YES,
@@ -164,9 +164,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelSequenceBatching.StrategyOldest.max_candidate_sequences": _differs(
         "for each worker; 0 is as many as a batch has rows"
     ),
-    "ModelSequenceBatching.StrategyOldest.preferred_batch_size": _differs(
-        "the largest is worth waiting for"
-    ),
+    "ModelSequenceBatching.StrategyOldest.preferred_batch_size": _YES,
     "ModelSequenceBatching.StrategyOldest.max_queue_delay_microseconds": _YES,
     "ModelSequenceBatching.StrategyOldest.preserve_ordering": _refused(
         "use one stream: its answers are in order"
@@ -209,7 +207,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelWarmup.Input.random_data": _differs("numbers in [0, 1), integers 0 or 1, letters"),
     "ModelWarmup.Input.input_data_file": _YES,
     "ModelTransactionPolicy.decoupled": _differs(
-        "Python models only; one request at a time on each instance"
+        "Python models only; an ensemble with such a step is one without saying so"
     ),
     "ModelResponseCache.enable": _differs(
         "one cache for the whole cluster, in Redis; steps of ensembles are computed"

@@ -29,16 +29,27 @@ async def lay_out(fetch: Fetch, folder: Path, model: str, files: Iterable[pb.Fil
     """Write *files* of *model* below *folder*, as <model>/<version>/<file>.
 
     Raises:
-        ArtifactUnusable: the content of one is gone, or its name leads elsewhere.
+        ArtifactUnusable: the content of one is gone, its name leads elsewhere, or it cannot be
+            written here: the disk is full, or two names cannot stand beside each other.
     """
     for file in files:
         if not is_override_path(file.path) or Path(model).name != model:
             raise ArtifactUnusable(
                 f"'{model}/{file.path}' cannot be the name of a file that came with a load"
             )
-        path = folder / model / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(await fetch(file))
+        content = await fetch(file)
+        try:
+            _write(folder / model / file.path, content)
+        except OSError as error:
+            raise ArtifactUnusable(
+                f"{file.path}, which came with the load, cannot be written on this machine: "
+                f"{error.strerror or error}"
+            ) from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def scan_override(

@@ -222,7 +222,9 @@ def _wanted(numbers: list[int], config: config_pb.ModelConfig, folder: Path) -> 
     policy = config.version_policy
     choice = policy.WhichOneof("policy_choice")
     if choice == "specific":
-        return sorted(set(policy.specific.versions))
+        asked = sorted(set(policy.specific.versions))
+        # As in Triton, those that are there are served; only where none is, all are told of.
+        return [number for number in asked if number in numbers] or asked
     if not numbers and config.platform == ensembles.PLATFORM:
         raise InvalidConfiguration(
             f"ensemble '{folder.name}' has no version: add a directory {folder.name}/1 (with any "

@@ -31,6 +31,9 @@ _COMPILED: Final = b"EPContext"
 
 _PATH: Final = re.compile(r"([1-9]\d{0,17}/)?[^/\\\0.][^/\\\0]*")
 
+LONGEST_NAME: Final = 255
+"""Bytes of the name of a file, on every file system."""
+
 
 class CodeUploaded(InvalidConfiguration):
     """A file that came with a load may be code."""
@@ -45,7 +48,8 @@ class CodeUploaded(InvalidConfiguration):
 
 def is_override_path(path: str) -> bool:
     """Whether *path* can name a file that comes with a load, and leads nowhere else."""
-    return _PATH.fullmatch(path) is not None
+    name = path.rpartition("/")[2]
+    return _PATH.fullmatch(path) is not None and len(name.encode()) <= LONGEST_NAME
 
 
 def check_uploaded(config: ModelConfig, files: Mapping[str, bytes]) -> None:

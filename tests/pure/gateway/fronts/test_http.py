@@ -1,13 +1,19 @@
 """What HTTP makes of failures, encodings, and messages."""
 
 import json
+import re
 
 import pytest
 
 from penstock.errors import Code, InvalidRequest, ModelNotFound, ModelNotReady, Unimplemented
 from penstock.gateway.fronts.compression import Damaged, Inflation, TooLarge, compressed
+from penstock.gateway.fronts.http.administration import Administration
+from penstock.gateway.fronts.http.app import routes_of
 from penstock.gateway.fronts.http.exchange import accepted, segment
+from penstock.gateway.fronts.http.generate import Generate
 from penstock.gateway.fronts.http.json_messages import as_json
+from penstock.gateway.fronts.http.openapi import document, templates
+from penstock.gateway.fronts.http.rest import Rest
 from penstock.gateway.fronts.http.statuses import STATUSES, Refused, refusal_of
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import model_config_pb2
@@ -115,3 +121,32 @@ class TestMessages:
         assert found["dynamic_batching"]["preferred_batch_size"] == [4]
         assert "sequence_batching" not in found
         json.dumps(found)
+
+
+class TestDescription:
+    """The OpenAPI document, beside the routes that it is made of."""
+
+    ROUTES = routes_of(Rest(*[None] * 4), Administration(None, None), Generate(None, None, None))
+
+    def test_each_path_of_it_leads_to_its_route(self):
+        found = json.loads(document(self.ROUTES))
+
+        for path in found["paths"]:
+            filled = re.sub(r"{version}", "1", path)
+            filled = re.sub(r"{\w+}", "x", filled)
+            assert any(route.pattern.fullmatch(filled) for route in self.ROUTES), path
+        assert "/v2/models/{model}/versions/{version}/infer" in found["paths"]
+        assert "/v2/systemsharedmemory/status" in found["paths"]
+
+    def test_each_route_is_in_it_and_says_what_it_answers(self):
+        found = json.loads(document(self.ROUTES))
+
+        for route in self.ROUTES:
+            for path in templates(route.pattern.pattern):
+                for method in route.methods:
+                    assert found["paths"][path][method.lower()]["summary"].endswith(".")
+
+    def test_each_route_stands_for_a_method_that_there_is(self):
+        service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+
+        assert {route.rpc for route in self.ROUTES} == set(service.methods_by_name)

@@ -7,7 +7,7 @@ import pytest
 
 from penstock.errors import InvalidRequest
 from penstock.gateway.fronts.http.infer_json import Asked, reply_of, request_of
-from penstock.gateway.fronts.http.json_messages import LONGEST
+from penstock.gateway.fronts.http.json_messages import LONGEST, MOST_LISTS, parsed
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 
@@ -197,8 +197,17 @@ def test_what_is_no_request_is_refused(body):
 
 
 def test_json_has_a_longest():
+    body = b'{"inputs": [' + b"1," * (LONGEST // 2) + b"1]}"
+
     with pytest.raises(InvalidRequest, match="send tensors as binary data"):
-        request_of("m", "", bytes(LONGEST + 1), LONGEST + 1)
+        request_of("m", "", body, len(body))
+
+
+def test_long_texts_may_be_longer():
+    text = "x" * (LONGEST + 1)
+    _, request = asked({"inputs": [tensor(datatype="BYTES", shape=[1], data=[text])]})
+
+    assert request.raw_input_contents[0][4:] == text.encode()
 
 
 def test_deeply_nested_and_wide_data_are_looked_at_once():
@@ -255,6 +264,23 @@ class TestReplies:
 
         assert head["outputs"][0]["data"] == ["ü", ""]
 
+    def test_long_outputs_are_whole(self):
+        numbers = np.arange(20_000, dtype="<f4")
+        head, _ = self.reply(raw=numbers.tobytes())
+
+        assert head["outputs"][0]["data"] == numbers.tolist()
+        with pytest.raises(InvalidRequest, match="ask for it with the parameter binary_data"):
+            self.reply(raw=bytes((16 << 20) + 4))
+
+    def test_whether_any_output_is_wanted_as_json(self):
+        for binary, all_binary, wanted in (
+            ({}, False, True),
+            ({}, True, False),
+            ({"y": True}, False, False),
+            ({"y": True, "z": False}, True, True),
+        ):
+            assert Asked(b"", binary, all_binary).wants_json() == wanted
+
     @pytest.mark.parametrize(
         ("datatype", "raw", "words"),
         [
@@ -266,3 +292,18 @@ class TestReplies:
     def test_what_json_cannot_have(self, datatype, raw, words):
         with pytest.raises(InvalidRequest, match=words):
             self.reply(datatype=datatype, raw=raw)
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b"[" + b"[]," * (MOST_LISTS + 1) + b"1]", "lists and objects"),
+        (b"[" + b"{}," * (MOST_LISTS + 1) + b"1]", "lists and objects"),
+    ],
+)
+def test_json_that_would_hold_up_everybody_is_not_parsed(monkeypatch, body, what):
+    """The interpreter is held as long as it takes, on whatever thread."""
+    monkeypatch.setattr(json, "loads", lambda _: pytest.fail("it was parsed"))
+
+    with pytest.raises(InvalidRequest, match=rf"JSON has \d+ {what}, and may .* as binary data"):
+        parsed(body)

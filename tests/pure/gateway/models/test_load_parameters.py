@@ -109,6 +109,33 @@ def test_a_path_that_leads_elsewhere(path):
     assert told.startswith(f"invalid load parameter 'file:{path}'")
 
 
+@pytest.mark.parametrize("name", ["x" * 256, "é" * 128])
+def test_a_name_that_no_file_can_have(name):
+    told = refusal(InvalidRequest, request(**{"config": "{}", f"file:1/{name}": b"x"}))
+
+    assert told.startswith("invalid load parameter 'file:1/")
+    assert told.endswith("with a name of at most 255 bytes")
+    assert len(told) < 300
+
+
+@pytest.mark.parametrize("others", [{}, {"file:1/../x": b"x"}, {"config": "no json"}])
+def test_of_several_faults_the_same_is_told_whatever_their_order(others):
+    faults = {"colour": "red", **others}
+
+    forwards = refusal(InvalidRequest, request(**faults))
+    backwards = refusal(InvalidRequest, request(**dict(reversed(faults.items()))))
+
+    assert forwards == backwards == "unrecognized load parameter 'colour'."
+
+
+def test_a_bad_file_is_told_before_a_bad_configuration():
+    for made in (
+        request(**{"config": "no json", "file:1/../x": b"x"}),
+        request(**{"file:1/../x": b"x", "config": "no json"}),
+    ):
+        assert refusal(InvalidRequest, made).startswith("invalid load parameter 'file:1/../x'")
+
+
 def test_files_that_are_too_large():
     made = request(**{"config": "{}", "file:1/a": b"x" * 700_000, "file:1/b": b"x" * 700_000})
 

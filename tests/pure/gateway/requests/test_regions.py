@@ -15,6 +15,7 @@ from penstock.gateway.requests.shared_memory.regions import (
     RegionExists,
     RegionNotFound,
     Regions,
+    SegmentUnusable,
     TooManyRegions,
 )
 
@@ -154,7 +155,7 @@ def test_what_is_no_segment_is_refused(regions, segment):
     pipe = SEGMENTS / f"{segment.name}-pipe"
     os.mkfifo(pipe)
     try:
-        with pytest.raises(InvalidRequest, match="Unable to open shared memory region"):
+        with pytest.raises(SegmentUnusable, match="Unable to open shared memory region"):
             regions.register("r", link.name, 0, 1)
         with pytest.raises(InvalidRequest, match="is no shared memory segment"):
             regions.register("r", pipe.name, 0, 1)
@@ -164,7 +165,7 @@ def test_what_is_no_segment_is_refused(regions, segment):
 
 
 def test_a_segment_that_there_is_not_is_refused(regions):
-    with pytest.raises(InvalidRequest, match="Unable to open shared memory region: '/nothing'"):
+    with pytest.raises(SegmentUnusable, match="Unable to open shared memory region: '/nothing'"):
         regions.register("r", "/nothing", 0, 1)
 
 

@@ -21,6 +21,7 @@ class Staged:
     rows: int = 1
     shape_key: str = "s"
     alone: bool = False
+    waited_us: int = 0
 
 
 FOUR = BatchRules(most_rows=4, together=True, enough_rows=4)
@@ -41,11 +42,11 @@ class TestRules:
             (
                 """max_batch_size: 8 dynamic_batching {
                 preferred_batch_size: [ 6, 2 ] max_queue_delay_microseconds: 500 }""",
-                BatchRules(8, True, 6, 500),
+                BatchRules(8, True, 6, 500, (2, 6)),
             ),
             (
                 "max_batch_size: 4 dynamic_batching { preferred_batch_size: 6 }",
-                BatchRules(4, True, 4, 0),
+                BatchRules(4, True, 4, 0, (4,)),
             ),
         ],
     )
@@ -80,6 +81,22 @@ class TestChoosing:
 
     def test_a_model_that_does_not_batch_runs_one_request(self):
         assert chosen(BatchRules(most_rows=8), Staged("a", 2), Staged("b")) == "a"
+
+    @pytest.mark.parametrize(
+        ("waiting", "expected"),
+        [("a", "a"), ("abc", "ab"), ("abcde", "ab"), ("abcdef", "abcdef"), ("abcdefg", "abcdef")],
+    )
+    def test_a_batch_has_the_largest_preferred_size_that_there_are_rows_for(
+        self, waiting, expected
+    ):
+        rules = BatchRules(8, together=True, enough_rows=6, batch_delay_us=500, preferred=(2, 6))
+
+        assert chosen(rules, *map(Staged, waiting)) == expected
+
+    def test_once_one_has_waited_long_enough_all_run(self):
+        rules = BatchRules(8, together=True, enough_rows=6, batch_delay_us=500, preferred=(2, 6))
+
+        assert chosen(rules, Staged("a"), Staged("b"), Staged("c", waited_us=500)) == "abc"
 
     @given(
         st.lists(
