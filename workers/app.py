@@ -31,7 +31,7 @@ from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.artifact_facts import ArtifactFacts
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry
-from penstock.scheduler.registry.snapshot import Snapshot
+from penstock.scheduler.registry.snapshot import Snapshot, replica_of
 from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
 from penstock.transport.arena import memory_domain
@@ -56,7 +56,7 @@ from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.custom_metrics import write_metrics
 from penstock.workers.serve.direct_server import DirectServer
 from penstock.workers.serve.spec import WorkerSpec
-from penstock.workers.serve.streaming import StreamingWorker, StreamTerms
+from penstock.workers.serve.streaming.worker import StreamingWorker, StreamTerms
 from penstock.workers.serve.worker import DeviceBroken, Worker
 
 log = structlog.get_logger()
@@ -172,7 +172,7 @@ async def _load(
         version, stage = await _stage_of(settings, snapshots, heartbeat)
         heartbeat.record.fingerprint = stage.fingerprint
         heartbeat.record.revision_id = version.revision_id
-        ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
+        ref = _device_of(settings)
         code_of = version if settings.allow_python_models else None
         config = ModelConfig.FromString(version.config)
         async with _repositories(settings, version, LoadRequests(links)) as roots:
@@ -204,6 +204,11 @@ async def _load(
     if warmed.unsplittable:
         heartbeat.found_unsplittable(warmed.unsplittable)
     return _Loaded(stage, deployment, runtime, execution)
+
+
+def _device_of(settings: WorkerSettings) -> DeviceRef:
+    threads, replica = settings.threads or machine.cores(), replica_of(settings.worker_id or "")
+    return DeviceRef.parse(settings.device, threads, replica)
 
 
 def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:

@@ -4,6 +4,7 @@ The records are facts, written by the process that they are about. Whether a ver
 a worker missing, is derived from them by whoever asks (ADR 0005).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -11,6 +12,9 @@ from typing import Final, NamedTuple
 
 from penstock.models.refs import StageRef, suffix
 from penstock.protos import cluster_pb2 as pb
+
+_REPLICA: Final = re.compile(r"/\d+\.(\d{1,6})(?:~[^/]*)?$")
+"""How the name of a worker ends that was placed."""
 
 LIVE_MS: Final = 3000
 """A process that was not seen for longer does not count. It announces itself every second."""
@@ -73,6 +77,12 @@ def placement_id(placement: pb.Placement) -> str:
 def worker_id(placement: pb.Placement) -> str:
     """The name of the worker that the placement asks for; stable over its restarts."""
     return f"{placement.node}/{placement_id(placement)}"
+
+
+def replica_of(worker: str) -> int:
+    """Which of its stage's replicas the worker of this name is; 0 for one that nobody placed."""
+    found = _REPLICA.search(worker)
+    return int(found[1]) if found else 0
 
 
 def signature_id(model: str, version: int, stage: int, fingerprint: str) -> str:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from chaos.planted.batching import SHARED_RUNS
+from chaos.planted.calls import CALLS
 from chaos.planted.content import CONTENT
 from chaos.planted.direct import HANDED_OVER
 from chaos.planted.doors import WHO_GETS_IN
@@ -304,6 +305,7 @@ MUTANTS = [
     *LIMITED,
     *SHARED_RUNS,
     *CUTS,
+    *CALLS,
 ]
 
 
