@@ -18,7 +18,7 @@ CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist workste
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint types imports protos protos-check docs bench bench-against build \
+.PHONY: help setup demo up test check lint types imports protos protos-check docs bench bench-against gpu build \
 	mixed chaos chaos-long chaos-mutants fuzz clean
 
 help:  ## Show this list
@@ -79,6 +79,9 @@ bench: setup  ## Measure throughput and latency against in-process ceilings
 
 bench-against: setup  ## Measure beside an older revision: make bench-against REV=main~5
 	$(BIN)/python bench/against.py $(REV)
+
+gpu: setup  ## Check Penstock on an NVIDIA GPU, and measure W2 and W3 on it (needs CUDA builds)
+	$(BIN)/python bench/gpu.py
 
 build: setup  ## Build sdist and wheel, install the wheel elsewhere and import it
 	$(BIN)/python tools/check_wheel.py

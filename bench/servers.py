@@ -56,7 +56,7 @@ def cluster(*models: str, tree: Path | None = None) -> Iterator[Server]:
         for model in models:
             shutil.copytree(ensure(model), repository / model)
         command = [sys.executable, "-m", "penstock", "up", "--models", str(repository)]
-        with _serving([*command, "--port", "0"], Path(folder), tree) as server:
+        with serving([*command, "--port", "0"], Path(folder), tree) as server:
             for model in models:
                 _wait_until_ready(server.address, model)
             yield server
@@ -69,7 +69,7 @@ def ceiling(reply: bytes) -> Iterator[Server]:
         file = Path(folder) / "reply"
         file.write_bytes(reply)
         command = [sys.executable, str(HERE / "ceiling.py"), "--reply", str(file)]
-        with _serving(command, Path(folder)) as server:
+        with serving(command, Path(folder)) as server:
             yield server
 
 
@@ -79,13 +79,14 @@ def least(kind: str) -> Iterator[Server]:
     command = [sys.executable, str(HERE / "least.py"), "--run", kind]
     with (
         tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
-        _serving(command, Path(folder)) as server,
+        serving(command, Path(folder)) as server,
     ):
         yield server
 
 
 @contextlib.contextmanager
-def _serving(command: list[str], folder: Path, tree: Path | None = None) -> Iterator[Server]:
+def serving(command: list[str], folder: Path, tree: Path | None = None) -> Iterator[Server]:
+    """A command that serves until it is told to end, once it has written its ready file."""
     ready, log = folder / "ready", folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +39,7 @@ from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.loading.batch_proof import needs_proof, prove
+from penstock.workers.loading.footprint import footprint
 from penstock.workers.loading.verify import Copy, wait_for_copy
 from penstock.workers.loading.warming import read_samples, warm_up
 from penstock.workers.run.execution import Execution
@@ -154,7 +155,8 @@ async def _load(
         version, stage = await _stage_of(settings, snapshots)
         heartbeat.record.fingerprint = stage.fingerprint
         heartbeat.record.revision_id = version.revision_id
-        ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
+        threads = settings.threads or machine.cores()
+        ref = DeviceRef.parse(settings.device, threads, only=settings.sees_one_device)
         code_of = version if settings.allow_python_models else None
         config = ModelConfig.FromString(version.config)
         async with _repositories(settings, version, LoadRequests(links)) as roots:
@@ -179,12 +181,20 @@ async def _load(
         facts = ArtifactFacts(runtime.signature, proof)
         await heartbeat.become(pb.WORKER_STATE_LOADING, facts=facts)
         deployment = await _deployment_of(version, snapshots)
-    execution = _execution(runtime, deployment, stage)
-    warming = partial(warm_up, execution, deployment, stage, samples)
-    unsplittable = await loop.run_in_executor(device, warming)
+    loaded = _Loaded(stage, deployment, runtime, _execution(runtime, deployment, stage))
+    warming = partial(warm_up, loaded.execution, deployment, stage, samples)
+    await _warm_up(warming, heartbeat, device)
+    heartbeat.found_footprint(await asyncio.to_thread(footprint, ref.kind))
+    return loaded
+
+
+async def _warm_up(
+    warming: Callable[[], str], heartbeat: Heartbeat, device: ThreadPoolExecutor
+) -> None:
+    """Run a shard before it takes requests; why they must not share a run, if it shows, is told."""
+    unsplittable = await asyncio.get_running_loop().run_in_executor(device, warming)
     if unsplittable:
         heartbeat.found_unsplittable(unsplittable)
-    return _Loaded(stage, deployment, runtime, execution)
 
 
 def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:

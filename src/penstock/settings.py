@@ -340,6 +340,9 @@ class WorkerSettings(WorkerLimits, RoleSettings):
     device: Annotated[str, Field(pattern=r"^(cpu|cuda):\d+$")] = "cpu:0"
     """cpu:0, cuda:0, cuda:1 ..."""
 
+    sees_one_device: bool = False
+    """Its GPU is the only one that the process sees, and so the first, whatever its number."""
+
     worker_id: str | None = None
     """Name of the worker, the same over restarts. (default: one is made up)"""
 

@@ -25,10 +25,10 @@ class DeviceRef:
     threads: int
 
     @classmethod
-    def parse(cls, text: str, threads: int) -> "DeviceRef":
-        """Read "cuda:1"."""
+    def parse(cls, text: str, threads: int, *, only: bool = False) -> "DeviceRef":
+        """Read "cuda:1"; it is the first one here if it is the *only* one that is seen."""
         kind, _, index = text.partition(":")
-        return cls(kind, int(index or 0), threads)
+        return cls(kind, 0 if only else int(index or 0), threads)
 
 
 class Runtime(Protocol):
