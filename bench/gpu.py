@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +26,7 @@ import numpy as np
 from cases import Case, in_turn, load_of, requests_for
 from gpu_models import GPU, ROWS_OF_TABLE, WIDTH, Array, layer, write_all
 from models import ensure
-from servers import HERE, RESULTS, serving
+from servers import HERE, RESULTS, serving_repository
 
 from penstock.client import Client, RetryPolicy
 from penstock.client.encoding import bf16
@@ -174,8 +173,9 @@ def compare(case: Case) -> str:
         artifact = root / case.model / "1" / "model.onnx"
         rates = raw_rates(artifact, _BATCH_SIZES, _SEARCH_S)
         best = max(rates, key=lambda size: rates[size])
-        with serving_models(root) as address:
-            ours = load_of(case, address, asyncio.run(requests_for(address, case.model)))
+        with serving_repository(root) as server:
+            requests = asyncio.run(requests_for(server.address, case.model))
+            ours = load_of(case, server.address, requests)
 
             def theirs(seconds: float) -> float:
                 return raw_rates(artifact, (best,), seconds)[best]
@@ -195,14 +195,6 @@ def raw_rates(artifact: Path, sizes: tuple[int, ...], seconds: float) -> dict[in
     return {int(size): rate for size, rate in json.loads(done.stdout).items()}
 
 
-@contextmanager
-def serving_models(root: Path) -> Iterator[str]:
-    """``penstock up`` on a repository; its address."""
-    command = [sys.executable, "-m", "penstock", "up", "--models", str(root), "--port", "0"]
-    with serving([*command, "--metrics-port", "0"], root.parent) as server:
-        yield server.address
-
-
 def small_checks(wanted: list[str]) -> Iterator[Ended]:
     """The small models, in one cluster."""
     chosen = [name for name in SMALL if name in wanted]
@@ -211,7 +203,7 @@ def small_checks(wanted: list[str]) -> Iterator[Ended]:
     with tempfile.TemporaryDirectory(prefix="penstock-gpu-") as folder:
         root = Path(folder) / "models"
         write_all(root)
-        with serving_models(root) as address, Client(address, retry=_ONCE) as client:
+        with serving_repository(root) as server, Client(server.address, retry=_ONCE) as client:
             for name in chosen:
                 yield timed(name, lambda check=SMALL[name]: check(client))
 

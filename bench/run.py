@@ -12,10 +12,12 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cases import CASES, Effort, Result, cores, measure, named, side
+from many import MODELS, ManyResult, measure_many
 from memory import MemoryResult, measure_memory
 from rich.console import Console
 from rich.table import Table
@@ -44,21 +46,25 @@ def main() -> None:
     if "memory" in options.only:
         with console.status("memory"):
             memory = measure_memory(10_000 if options.quick else 100_000)
-    facts = _facts(results, memory, effort)
-    _keep(facts, results, memory)
+    many = None
+    if "many" in options.only:
+        with console.status("many"):
+            many = measure_many(40 if options.quick else MODELS)
+    whole = [one for one in (memory, many) if one is not None]
+    facts = _facts(results, memory, effort) | {"many": None if many is None else many.as_json()}
+    _keep(facts, results, whole)
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
         Console().print(_table(results), f"[dim]{_LEGEND}[/]", sep="\n")
-        if memory is not None:
-            Console().print(memory.text())
-    missed = [result for result in results if not result.reached]
-    sys.exit(1 if missed or (memory is not None and not memory.reached) else 0)
+        for one in whole:
+            Console().print(one.text())
+    sys.exit(0 if all(one.reached for one in (*results, *whole)) else 1)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure Penstock against its ceilings.")
-    names = [case.name for case in CASES] + ["memory"]
+    names = [case.name for case in CASES] + ["memory", "many"]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CASE")
     parser.add_argument("--rounds", type=int, help="how often each side is measured")
     parser.add_argument("--quick", action="store_true", help="short: for trying, not concluding")
@@ -118,15 +124,17 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _keep(facts: dict[str, Any], results: list[Result], memory: MemoryResult | None) -> None:
+def _keep(
+    facts: dict[str, Any], results: list[Result], whole: Sequence[MemoryResult | ManyResult]
+) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "latest.json").write_text(json.dumps(facts, indent=2) + "\n")
     rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(_cells(result) for result in results)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     machine = facts["machine"]
     lines += ["", f"{machine['cores']} cores, {machine['processor']}, {facts['measured_at']}."]
-    if memory is not None:
-        lines += ["", memory.text()]
+    for one in whole:
+        lines += ["", one.text()]
     (RESULTS / "latest.md").write_text("\n".join(lines) + "\n")
 
 

@@ -55,10 +55,21 @@ def cluster(*models: str, tree: Path | None = None) -> Iterator[Server]:
         repository = Path(folder) / "models"
         for model in models:
             shutil.copytree(ensure(model), repository / model)
-        command = [sys.executable, "-m", "penstock", "up", "--models", str(repository)]
-        with serving([*command, "--port", "0"], Path(folder), tree) as server:
+        with serving_repository(repository, tree=tree) as server:
             for model in models:
                 _wait_until_ready(server.address, model)
+            yield server
+
+
+@contextlib.contextmanager
+def serving_repository(
+    repository: Path, *options: str, tree: Path | None = None, patience_s: float = _START_S
+) -> Iterator[Server]:
+    """A whole cluster that serves *repository*, once it says that it is ready."""
+    command = [sys.executable, "-m", "penstock", "up", "--models", str(repository), *options]
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
+        command += ["--port", "0", "--metrics-port", "0"]
+        with _serving(command, Path(folder), tree, patience_s) as server:
             yield server
 
 
@@ -69,7 +80,7 @@ def ceiling(reply: bytes) -> Iterator[Server]:
         file = Path(folder) / "reply"
         file.write_bytes(reply)
         command = [sys.executable, str(HERE / "ceiling.py"), "--reply", str(file)]
-        with serving(command, Path(folder)) as server:
+        with _serving(command, Path(folder)) as server:
             yield server
 
 
@@ -79,14 +90,26 @@ def least(kind: str) -> Iterator[Server]:
     command = [sys.executable, str(HERE / "least.py"), "--run", kind]
     with (
         tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
-        serving(command, Path(folder)) as server,
+        _serving(command, Path(folder)) as server,
     ):
         yield server
 
 
 @contextlib.contextmanager
-def serving(command: list[str], folder: Path, tree: Path | None = None) -> Iterator[Server]:
-    """A command that serves until it is told to end, once it has written its ready file."""
+def front(kind: str) -> Iterator[Server]:
+    """One of a gateway's gRPC servers, which answers a constant."""
+    command = [sys.executable, str(HERE / "front.py"), "--run", kind]
+    with (
+        tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
+        _serving(command, Path(folder)) as server,
+    ):
+        yield server
+
+
+@contextlib.contextmanager
+def _serving(
+    command: list[str], folder: Path, tree: Path | None = None, patience_s: float = _START_S
+) -> Iterator[Server]:
     ready, log = folder / "ready", folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -97,7 +120,7 @@ def serving(command: list[str], folder: Path, tree: Path | None = None) -> Itera
             env=os.environ if tree is None else os.environ | {"PYTHONPATH": str(tree / "src")},
         )
         try:
-            gives_up_at = time.monotonic() + _START_S
+            gives_up_at = time.monotonic() + patience_s
             while not ready.exists():
                 if process.poll() is not None or time.monotonic() > gives_up_at:
                     raise DidNotStart(command, log)

@@ -18,7 +18,6 @@ from penstock.errors import PenstockError
 from penstock.gateway import supervisor
 from penstock.gateway.delivery.direct.path import DirectPath
 from penstock.gateway.delivery.lending import Lender
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
@@ -27,6 +26,7 @@ from penstock.gateway.fronts.grpc.connections import all_sent, cut_off
 from penstock.gateway.fronts.grpc.inference_service import Administration, InferenceService
 from penstock.gateway.fronts.grpc.server import GrpcFront, check_port
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
+from penstock.gateway.fronts.http.front import HttpFront
 from penstock.gateway.fronts.http.metrics_endpoint import (
     Held,
     MetricsEndpoint,
@@ -72,6 +72,7 @@ from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
 from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.replies.reader import ReplyReader
+from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.link import Links
 from penstock.settings import GatewaySettings
 
@@ -227,23 +228,31 @@ class _Gateway:
             held,
         )
 
-    def fronts(self) -> list[Front]:
+    def fronts(self, known: asyncio.Event) -> list[Front]:
         """Where clients come in; another protocol is another entry (docs/add-a-front.md)."""
-        grpc = GrpcFront.bound(
-            self._inference_service(), self._cluster_service(), self.calls, self.settings
-        )
+        settings, service = self.settings, self._inference_service()
+        grpc = GrpcFront.bound(service, self._cluster_service(), self.calls, settings)
         self.record.address = grpc.address
-        return [grpc, *([self._metrics_endpoint()] if self.settings.metrics else ())]
+        fronts: list[Front] = [grpc]
+        reader = self._metrics_reader()
+        if settings.http:
+            http = HttpFront(service, self.inference, self.calls, settings, known)
+            if settings.metrics:
+                http.with_metrics(reader.read)
+            fronts.append(http)
+        if settings.metrics:
+            fronts.append(MetricsEndpoint(settings, reader.read))
+        return fronts
 
     async def run(self, stop: asyncio.Event) -> list[Front]:
         """Serve until *stop*, then see to the end what has begun; the fronts refuse all else."""
-        fronts = self.fronts()
+        known = asyncio.Event()
+        fronts = self.fronts(known)
         serving = [front for front in fronts if front.serves_models]
         for front in fronts:
-            if front not in serving:
+            if front.early:
                 await front.start()
         await self.delivery.replies.heartbeat()
-        known = asyncio.Event()
         tasks = [
             asyncio.create_task(self.delivery.replies.run()),
             asyncio.create_task(self.delivery.pending.run()),
@@ -253,8 +262,9 @@ class _Gateway:
         try:
             await until_known(known, stop, tasks)
             if not stop.is_set():
-                for front in serving:
-                    await front.start()
+                for front in fronts:
+                    if not front.early:
+                        await front.start()
                 log.info("serving", address=self.record.address)
                 freeze_gc()
                 write_ready(self.settings.ready_file, self.record.address)
@@ -293,11 +303,10 @@ class _Gateway:
             self.calls,
         )
 
-    def _metrics_endpoint(self) -> MetricsEndpoint:
+    def _metrics_reader(self) -> MetricsReader:
         queue, router = self.delivery.queue, self.delivery.router
         held = Held(self.delivery.pending, self.delivery.lender, self.held, self.calls)
-        reader = MetricsReader(self.catalog, queue, router, held, self.record.id)
-        return MetricsEndpoint(self.settings, reader.read)
+        return MetricsReader(self.catalog, queue, router, held, self.record.id)
 
     def _helpers(
         self, known: asyncio.Event

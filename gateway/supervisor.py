@@ -7,16 +7,19 @@ this process only holds the port, and starts a new one for each that ends.
 import asyncio
 import contextlib
 import signal
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from penstock.errors import InvalidConfiguration, StoreUnavailable
+from penstock.gateway.fronts.asgi import bound
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.server import check_port
+from penstock.gateway.fronts.http.front import DEFAULT_PORT as HTTP_PORT
+from penstock.gateway.fronts.http.front import HttpFront
 from penstock.gateway.limits.memory import MemoryLimits
 from penstock.process import machine
 from penstock.process.child_process import role_environment
@@ -44,16 +47,16 @@ async def run(settings: GatewaySettings) -> None:
             "registered it, and connections go to any"
         )
     async with stop_signals() as stop:
-        with _held_port(settings) as port, tempfile.TemporaryDirectory() as folder:
+        with _held_ports(settings) as ports, tempfile.TemporaryDirectory() as folder:
             ready = [Path(folder) / str(index) for index in range(settings.processes)]
             # One of them answers for metrics, which are the whole cluster's anyway.
-            words = [_command(settings, port, path, metrics=not i) for i, path in enumerate(ready)]
+            words = [_command(settings, ports, path, first=not i) for i, path in enumerate(ready)]
             environment = role_environment(settings.redis, settings.grpc_restricted_protocol)
             watchers = [
                 asyncio.create_task(_keep(command, environment, path, stop))
                 for command, path in zip(words, ready, strict=True)
             ]
-            announcing = asyncio.create_task(_announce(settings, port, ready))
+            announcing = asyncio.create_task(_announce(settings, ports["port"], ready))
             try:
                 await asyncio.gather(*watchers)
             finally:
@@ -63,20 +66,29 @@ async def run(settings: GatewaySettings) -> None:
 
 
 @contextlib.contextmanager
-def _held_port(settings: GatewaySettings) -> Iterator[int]:
-    """Take the port without listening, so that nobody else gets it meanwhile."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    if settings.port:
-        check_port(settings.host, settings.port)
-    with socket.socket(family, socket.SOCK_STREAM) as holder:
-        try:
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            holder.bind((settings.host, settings.port))
-        except OSError as error:
-            raise PortBusy(
-                f"cannot serve at {address_of(settings.host, settings.port)}: {error.strerror}; "
-                "choose another with --port or --host"
-            ) from error
+def _held_ports(settings: GatewaySettings) -> Iterator[dict[str, Any]]:
+    """Take the ports without listening, so that nobody else gets them meanwhile; as options."""
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(_held(settings.host, settings.port, "--port"))
+        ports: dict[str, Any] = {"port": port, "http": False}
+        if settings.http and HttpFront.is_installed():
+            host = settings.http_host or settings.host
+            wanted = HTTP_PORT if settings.http_port is None else settings.http_port
+            try:
+                ports["http_port"] = stack.enter_context(_held(host, wanted, "--http-port"))
+                ports["http"] = True
+            except PortBusy as busy:
+                if settings.http_port is not None:
+                    raise
+                log.warning("no HTTP; --no-http says that none is wanted", reason=str(busy))
+        yield ports
+
+
+@contextlib.contextmanager
+def _held(host: str, port: int, option: str) -> Iterator[int]:
+    if port:
+        check_port(host, port, option)
+    with bound(host, port, option, shared=True) as holder:
         yield int(holder.getsockname()[1])
 
 
@@ -106,13 +118,16 @@ async def _keep(
         await asyncio.sleep(_RESTART_AFTER_S)
 
 
-def _command(settings: GatewaySettings, port: int, ready: Path, *, metrics: bool) -> list[str]:
+def _command(
+    settings: GatewaySettings, ports: Mapping[str, Any], ready: Path, *, first: bool
+) -> list[str]:
     own = {
-        "port": port,
+        **ports,
         "shared_port": True,
         "processes": 1,
         "ready_file": ready,
-        "metrics": settings.metrics and metrics,
+        "http_file": settings.http_file if first else None,
+        "metrics": settings.metrics and first,
         # Their shares of what this machine has: one alone would take all of it.
         **MemoryLimits.of(settings, machine.memory_bytes()).options(),
     }

@@ -23,26 +23,30 @@ WORKER_STATE_FAILED: WorkerState
 WORKER_STATE_RESTARTING: WorkerState
 
 class TensorSpec(_message.Message):
-    __slots__ = ("name", "datatype", "shape", "optional")
+    __slots__ = ("name", "datatype", "shape", "optional", "any_rank")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATATYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     OPTIONAL_FIELD_NUMBER: _ClassVar[int]
+    ANY_RANK_FIELD_NUMBER: _ClassVar[int]
     name: str
     datatype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
     optional: bool
-    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., optional: _Optional[bool] = ...) -> None: ...
+    any_rank: bool
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., optional: _Optional[bool] = ..., any_rank: _Optional[bool] = ...) -> None: ...
 
 class Signature(_message.Message):
-    __slots__ = ("inputs", "outputs", "parameter_bytes")
+    __slots__ = ("inputs", "outputs", "parameter_bytes", "config")
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     PARAMETER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
     inputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     outputs: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     parameter_bytes: int
-    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., parameter_bytes: _Optional[int] = ...) -> None: ...
+    config: bytes
+    def __init__(self, inputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., parameter_bytes: _Optional[int] = ..., config: _Optional[bytes] = ...) -> None: ...
 
 class BatchProof(_message.Message):
     __slots__ = ("proved", "why")
@@ -169,7 +173,7 @@ class Route(_message.Message):
     def __init__(self, ensemble: _Optional[str] = ..., version: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[RouteStep, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., most_jobs: _Optional[int] = ..., most_bytes: _Optional[int] = ...) -> None: ...
 
 class RouteStep(_message.Message):
-    __slots__ = ("model", "version", "revision_id", "inputs", "outputs", "keeps", "batched", "levels", "default_level", "timeout_us", "may_shorten", "most_jobs", "within", "index", "puts_off", "own_policies", "ordered")
+    __slots__ = ("model", "version", "revision_id", "inputs", "outputs", "keeps", "batched", "levels", "default_level", "timeout_us", "may_shorten", "most_jobs", "within", "index", "puts_off", "own_policies", "ordered", "decoupled")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -208,6 +212,7 @@ class RouteStep(_message.Message):
     PUTS_OFF_FIELD_NUMBER: _ClassVar[int]
     OWN_POLICIES_FIELD_NUMBER: _ClassVar[int]
     ORDERED_FIELD_NUMBER: _ClassVar[int]
+    DECOUPLED_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     revision_id: str
@@ -225,7 +230,8 @@ class RouteStep(_message.Message):
     puts_off: bool
     own_policies: _containers.MessageMap[int, LevelPolicy]
     ordered: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., revision_id: _Optional[str] = ..., inputs: _Optional[_Mapping[str, str]] = ..., outputs: _Optional[_Mapping[str, str]] = ..., keeps: _Optional[_Iterable[str]] = ..., batched: _Optional[bool] = ..., levels: _Optional[int] = ..., default_level: _Optional[int] = ..., timeout_us: _Optional[int] = ..., may_shorten: _Optional[bool] = ..., most_jobs: _Optional[int] = ..., within: _Optional[_Iterable[str]] = ..., index: _Optional[int] = ..., puts_off: _Optional[bool] = ..., own_policies: _Optional[_Mapping[int, LevelPolicy]] = ..., ordered: _Optional[bool] = ...) -> None: ...
+    decoupled: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., revision_id: _Optional[str] = ..., inputs: _Optional[_Mapping[str, str]] = ..., outputs: _Optional[_Mapping[str, str]] = ..., keeps: _Optional[_Iterable[str]] = ..., batched: _Optional[bool] = ..., levels: _Optional[int] = ..., default_level: _Optional[int] = ..., timeout_us: _Optional[int] = ..., may_shorten: _Optional[bool] = ..., most_jobs: _Optional[int] = ..., within: _Optional[_Iterable[str]] = ..., index: _Optional[int] = ..., puts_off: _Optional[bool] = ..., own_policies: _Optional[_Mapping[int, LevelPolicy]] = ..., ordered: _Optional[bool] = ..., decoupled: _Optional[bool] = ...) -> None: ...
 
 class LevelPolicy(_message.Message):
     __slots__ = ("timeout_us", "may_shorten", "most_jobs", "puts_off")

@@ -71,14 +71,3 @@ def make_raw(request: ModelInferRequest) -> list[bytes]:
         raws.append(raw_from_contents(tensor.datatype, tensor.contents))
         tensor.ClearField("contents")
     return raws
-
-
-def normalise(request: ModelInferRequest) -> ModelInferRequest:
-    """A request that asks the same with every input in raw_input_contents, in order.
-
-    *request* must hold typed contents only; it stays as it is.
-    """
-    raw = ModelInferRequest()
-    raw.CopyFrom(request)
-    raw.raw_input_contents.extend(make_raw(raw))
-    return raw

@@ -14,6 +14,10 @@ from support.processes.stores import redis, valkey
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "examples" / "digits"
+HTTP = ("--http", "--http-port", "0")
+
+# One port for all clusters of a machine: whoever needs HTTP says --http --http-port 0.
+os.environ["PENSTOCK_HTTP"] = "false"
 
 # No test may depend on how fast the machine is. Longer: pytest --hypothesis-profile nightly
 settings.register_profile("usual", deadline=None)
@@ -117,7 +121,7 @@ def digits_repository(tmp_path_factory):
 @pytest.fixture(scope="session")
 def digits_cluster(digits_repository, tmp_path_factory):
     """A cluster that serves all four; tests must leave it as they found it."""
-    one = Cluster(tmp_path_factory.mktemp("digits-cluster"), digits_repository)
+    one = Cluster(tmp_path_factory.mktemp("digits-cluster"), digits_repository, *HTTP)
     with one.running():
         yield one
 

@@ -17,12 +17,12 @@ import penstock
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
 from penstock.models.completion import Deployment, complete
 from penstock.models.config import warmup
-from penstock.models.config.model_config import PYTHON
 from penstock.models.config.python_models import is_decoupled
 from penstock.models.files.overrides import check_override, lay_out, override_folder
 from penstock.models.refs import StageRef
 from penstock.process import machine
 from penstock.process.lifetime import freeze_gc, stop_signals, write_ready
+from penstock.process.priority import stand_back
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
@@ -40,14 +40,17 @@ from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.loading.batch_proof import needs_proof, prove
 from penstock.workers.loading.footprint import footprint
+from penstock.workers.loading.ranks import see_ranks
 from penstock.workers.loading.verify import Copy, wait_for_copy
-from penstock.workers.loading.warming import read_samples, warm_up
+from penstock.workers.loading.warming import Warmed, read_samples, warm_up
 from penstock.workers.run.execution import Execution
 from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.reshaping import Reshaping
+from penstock.workers.run.triton_execution import TritonExecution
 from penstock.workers.runtimes.opening import open_runtime
-from penstock.workers.runtimes.python_runtime import PythonRuntime
+from penstock.workers.runtimes.python.runtime import PythonRuntime
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
+from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
 from penstock.workers.serve.batch_times import write_regularly
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.direct_server import DirectServer
@@ -60,6 +63,7 @@ log = structlog.get_logger()
 
 async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
+    stand_back()
     async with stop_signals() as stop, Links(settings.redis) as links:
         with _heartbeat(settings) as heartbeat:
             with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
@@ -107,7 +111,9 @@ async def _load_and_work(
     try:
         loaded = loading.result()
     except (ArtifactUnusable, InvalidConfiguration, OSError) as error:
-        log.error("the shard cannot be loaded", reason=str(error))  # noqa: TRY400
+        # Where a node started it, that says so, once and not at each try.
+        say = log.error if settings.heartbeat_fd is None else log.debug
+        say("the shard cannot be loaded", reason=str(error))
         await heartbeat.become(pb.WORKER_STATE_FAILED, reason=str(error))
         return CANNOT_LOAD
     spec = _spec(settings, heartbeat.record, loaded)
@@ -137,6 +143,7 @@ async def _ready(
         heartbeat.record.load_error = ""
         await heartbeat.become(pb.WORKER_STATE_READY)
         freeze_gc()
+        heartbeat.has_started()
         write_ready(settings.ready_file, heartbeat.record.id)
         write = partial(write_regularly, worker.batch_times, queue, spec.ref.model, spec.boot_id)
         writing = asyncio.create_task(supervise("batch times", write))
@@ -152,7 +159,7 @@ async def _load(
 ) -> _Loaded:
     loop = asyncio.get_running_loop()
     async with contextlib.aclosing(Registry(links).watch()) as snapshots:
-        version, stage = await _stage_of(settings, snapshots)
+        version, stage = await _stage_of(settings, snapshots, heartbeat)
         heartbeat.record.fingerprint = stage.fingerprint
         heartbeat.record.revision_id = version.revision_id
         threads = settings.threads or machine.cores()
@@ -178,10 +185,11 @@ async def _load(
         proof = None
         if needs_proof(config, stage.runtime):
             proof = await loop.run_in_executor(device, prove, runtime, ref.kind)
+        await loop.run_in_executor(device, see_ranks, runtime, config)
         facts = ArtifactFacts(runtime.signature, proof)
         await heartbeat.become(pb.WORKER_STATE_LOADING, facts=facts)
-        deployment = await _deployment_of(version, snapshots)
-    loaded = _Loaded(stage, deployment, runtime, _execution(runtime, deployment, stage))
+        deployment = await _deployment_of(version, snapshots, heartbeat)
+    loaded = _Loaded(stage, deployment, runtime, execution_of(runtime, deployment, stage))
     warming = partial(warm_up, loaded.execution, deployment, stage, samples)
     await _warm_up(warming, heartbeat, device)
     heartbeat.found_footprint(await asyncio.to_thread(footprint, ref.kind))
@@ -189,12 +197,12 @@ async def _load(
 
 
 async def _warm_up(
-    warming: Callable[[], str], heartbeat: Heartbeat, device: ThreadPoolExecutor
+    warming: Callable[[], Warmed], heartbeat: Heartbeat, device: ThreadPoolExecutor
 ) -> None:
     """Run a shard before it takes requests; why they must not share a run, if it shows, is told."""
-    unsplittable = await asyncio.get_running_loop().run_in_executor(device, warming)
-    if unsplittable:
-        heartbeat.found_unsplittable(unsplittable)
+    warmed = await asyncio.get_running_loop().run_in_executor(device, warming)
+    if warmed.unsplittable:
+        heartbeat.found_unsplittable(warmed.unsplittable)
 
 
 def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:
@@ -204,12 +212,13 @@ def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:
 
 
 async def _stage_of(
-    settings: WorkerSettings, snapshots: AsyncIterator[Snapshot]
+    settings: WorkerSettings, snapshots: AsyncIterator[Snapshot], heartbeat: Heartbeat
 ) -> tuple[pb.ModelVersion, pb.Stage]:
     """What the registry says of the shard; waits until the repository has been published."""
     async for snapshot in snapshots:
         version = snapshot.revision_of(settings.model, settings.version, settings.revision_id)
         if version is None or version.error:
+            heartbeat.has_started()
             continue
         if settings.stage >= len(version.stages):
             raise ArtifactUnusable(
@@ -223,7 +232,7 @@ async def _stage_of(
 
 
 async def _deployment_of(
-    version: pb.ModelVersion, snapshots: AsyncIterator[Snapshot]
+    version: pb.ModelVersion, snapshots: AsyncIterator[Snapshot], heartbeat: Heartbeat
 ) -> Deployment:
     """The completed version; waits until each of its stages has been loaded by somebody."""
     async for snapshot in snapshots:
@@ -232,6 +241,8 @@ async def _deployment_of(
         if len(signatures) == len(version.stages):
             proofs = [snapshot.batch_proof_of(version, stage) for stage in version.stages]
             return complete(version, signatures, proofs)
+        # Other stages may be waiting for their turn to start.
+        heartbeat.has_started()
     raise AssertionError("watching the registry does not end")
 
 
@@ -257,11 +268,14 @@ def _artifact(copy: Copy) -> Path:
     return artifact
 
 
-def _execution(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution:
+def execution_of(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution:
+    """What runs batches of *stage* on *runtime*, which holds its shard."""
     plan = deployment.stages[stage.index]
     names = plan.consumes, plan.produces
     batched = deployment.config.max_batch_size > 0
     reshaping = Reshaping.of(deployment.config, (*plan.consumes, *plan.produces))
+    if isinstance(runtime, TritonRuntime):
+        return TritonExecution(runtime, *names, batched=batched, reshaping=reshaping)
     if isinstance(runtime, PythonRuntime):
         return PythonExecution(runtime, *names, batched=batched, reshaping=reshaping)
     return Execution(runtime, *names, batched=batched, reshaping=reshaping)
@@ -296,10 +310,11 @@ def _spec(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Worke
         rules=BatchRules.of(config),
         batched=config.max_batch_size > 0,
         optional=frozenset(s.name for s in loaded.deployment.inputs if s.optional),
-        by_parameters=loaded.stage.runtime == PYTHON,
+        by_parameters=isinstance(loaded.runtime, PythonRuntime),
         lease_ms=settings.lease_ms,
         inputs=loaded.deployment.inputs,
         states=None if sequences is None else sequences.states,
+        guessed=loaded.deployment.guessed and sequences is None,
     )
 
 

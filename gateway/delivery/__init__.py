@@ -1,5 +1,4 @@
-"""Delivery: jobs on their way to workers, and what becomes of them.
+"""Delivery: jobs of this gateway on their way to workers. Start with router.py: where jobs go.
 
-Start with pending.py: the requests of this gateway whose jobs have not ended; router.py says where
-the jobs go.
+The requests whose jobs have not ended are in `penstock.scheduler.requests`.
 """

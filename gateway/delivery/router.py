@@ -8,7 +8,6 @@ from collections.abc import Iterable
 
 from penstock.errors import Code
 from penstock.gateway.delivery.direct.path import DirectPath
-from penstock.gateway.delivery.job_sink import JobSink, OnOutcome, Retry
 from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.sequence_order import SequenceOrder
 from penstock.models.config.policies import QueueLimits
@@ -17,6 +16,7 @@ from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.registry.snapshot import VersionId
+from penstock.scheduler.requests.job_sink import JobSink, OnOutcome, Retry
 
 
 class JobRouter(JobSink):

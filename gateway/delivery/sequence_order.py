@@ -8,10 +8,10 @@ sent again.
 from collections.abc import Callable
 
 from penstock.errors import StoreUnavailable
-from penstock.gateway.delivery.job_sink import OnOutcome
 from penstock.models.config.policies import QueueLimits
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import NewJob
+from penstock.scheduler.requests.job_sink import OnOutcome
 
 _Sequence = tuple[str, int, str]
 

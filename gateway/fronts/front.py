@@ -16,12 +16,14 @@ class Front(Protocol):
 
     Attributes:
         address: host and port; empty while it does not listen.
-        serves_models: it starts when the models are known, and its requests are seen to their end
-            before the process goes. Others are there from the first moment to the last.
+        serves_models: its requests are seen to their end before the process goes. Others are there
+            to the last moment.
+        early: it starts at the first moment, and the others when the models are known.
     """
 
     address: str
     serves_models: bool
+    early: bool
 
     async def start(self) -> None:
         """Listen.

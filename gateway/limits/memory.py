@@ -33,7 +33,7 @@ TIGHT: Final = 0.9
 
 _MIB: Final = 1 << 20
 TRIM_EVERY_S: Final = 0.5
-LONGEST_PAUSE_S: Final = 60.0
+LONGEST_PAUSE_S: Final = 10.0
 """At rest, the pause between two looks for freed memory doubles until it is so long."""
 
 _WORTH_TRIMMING: Final = 128 * _MIB
@@ -196,6 +196,14 @@ class MemoryWatch:
         """MiB that the process may use."""
         return self._most // _MIB
 
+    def see(self) -> None:
+        """See at once how much memory the process has: much has just come, and more may follow.
+
+        Small calls are refused by the regular look alone, which gives back first what is freed.
+        """
+        self._note(self._resident())
+        self.used = min(self.used, 1.0)
+
     async def run(self, then: Callable[[], Any]) -> None:
         """Look regularly until cancelled, and call *then* after each look."""
         while True:
@@ -216,6 +224,9 @@ class MemoryWatch:
             if at_rest:
                 # What is left is in use, or is freed in a while: gRPC takes its time.
                 self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
+        self._note(held)
+
+    def _note(self, held: int) -> None:
         self.resident_bytes = held
         self._least = min(self._least, held)
         # With nothing to wait for, refusing would be for ever.

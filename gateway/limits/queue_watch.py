@@ -12,7 +12,6 @@ import structlog
 
 from penstock.clock import monotonic
 from penstock.errors import PenstockError
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.limits.forecast import Caution, Forecast, QueueSample, Speed, speed_of
 from penstock.gateway.models.catalog import Catalog
 from penstock.models.refs import StageRef
@@ -21,6 +20,7 @@ from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.observe.queue_samples import Waiting, batch_times_of, waiting_in
 from penstock.scheduler.registry.snapshot import stage_of
+from penstock.scheduler.requests.pending import PendingTable
 
 log = structlog.get_logger()
 

@@ -13,8 +13,6 @@ import structlog
 from penstock.clock import monotonic
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.delivery.reply_order import ReplyOrder
-from penstock.gateway.models.ensemble_route import EnsembleRoute
-from penstock.gateway.models.request_rules import Rules
 from penstock.models.completion import Deployment
 from penstock.models.config.ensembles import is_ensemble
 from penstock.models.config.policies import COUNTED_BYTES, QueueLimits, default_policy, within
@@ -25,6 +23,8 @@ from penstock.protos import cluster_pb2
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.decisions.rollout import Rollout, Routing, rollout
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId, empty_snapshot
+from penstock.scheduler.requests.ensemble_route import EnsembleRoute
+from penstock.scheduler.requests.request_rules import Rules
 
 _MOST_DIGITS: Final = 19
 """Of a version, which is an int64; Python refuses to read thousands."""
@@ -357,13 +357,16 @@ def parse_version(version: str) -> int:
     """A version as requests name it; 0 when it is left to the server.
 
     Raises:
-        InvalidRequest: it is no number.
+        InvalidRequest: it is no number above 0.
     """
     if not version:
         return 0
+    why = " (details: not a number)"
     if version.isascii() and version.isdigit() and len(version) <= _MOST_DIGITS:
-        return int(version)
+        if number := int(version):
+            return number
+        why = ""
     raise InvalidRequest(
-        f"failed to get model version from specified version string '{version}' "
-        "(details: not a number), version should be an integral value > 0"
+        f"failed to get model version from specified version string '{version}'{why}, "
+        "version should be an integral value > 0"
     )

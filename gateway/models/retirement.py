@@ -10,12 +10,12 @@ from typing import Final
 import structlog
 
 from penstock.errors import PenstockError
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Outgoing
+from penstock.scheduler.requests.pending import PendingTable
 
 log = structlog.get_logger()
 

@@ -11,11 +11,11 @@ import structlog
 
 from penstock.clock import monotonic
 from penstock.errors import PenstockError
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.models.control import Control
 from penstock.gateway.models.on_demand import OnDemand
 from penstock.scheduler.registry.load_requests import LoadRequests
+from penstock.scheduler.requests.pending import PendingTable
 
 log = structlog.get_logger()
 

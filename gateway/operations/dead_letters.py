@@ -2,8 +2,6 @@
 
 from penstock.clock import bounded_ms, monotonic
 from penstock.errors import Code, PenstockError
-from penstock.gateway.delivery.job_sink import JobSink, OnOutcome, Retry
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.models.catalog import Catalog
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
@@ -11,6 +9,8 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs.dead_letters import Letter, Letters
 from penstock.scheduler.jobs.types import NewJob
+from penstock.scheduler.requests.job_sink import JobSink, OnOutcome, Retry
+from penstock.scheduler.requests.pending import PendingTable
 
 _NO_LIMITS = QueueLimits()
 

@@ -20,12 +20,12 @@ from typing import Any, Final
 import structlog
 
 from penstock.errors import InvalidRequest, Unimplemented
-from penstock.gateway.delivery.parts import Part
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.scheduler.jobs.types import TRACE
 from penstock.scheduler.registry.cluster_settings import Setting
 from penstock.scheduler.registry.snapshot import VersionId
+from penstock.scheduler.requests.parts import Part
 
 log = structlog.get_logger()
 

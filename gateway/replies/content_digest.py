@@ -27,7 +27,7 @@ def content_digest(request: ModelInferRequest, raws: Sequence[wire.Buffer] | Non
     The request's id, priority and timeout do not count.
 
     Args:
-        request: with raw contents only (`contents.normalise`).
+        request: with raw contents only (`contents.make_raw`).
         raws: its raw contents, in the order of its inputs; None when they are in it.
     """
     digest = hashlib.sha256()

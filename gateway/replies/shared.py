@@ -13,7 +13,6 @@ from typing import Final
 
 from penstock.clock import Deadline, bounded_ms
 from penstock.errors import Code, StoreUnavailable, Unimplemented
-from penstock.gateway.delivery.job_sink import JobSink, OnOutcome, Retry
 from penstock.gateway.models.catalog import Catalog, Served
 from penstock.gateway.replies.content_digest import content_digest, keyed_digest
 from penstock.models.config.policies import QueueLimits
@@ -33,6 +32,7 @@ from penstock.scheduler.jobs.shared_replies import (
     keyed,
 )
 from penstock.scheduler.jobs.types import NewJob, Reply
+from penstock.scheduler.requests.job_sink import JobSink, OnOutcome, Retry
 from penstock.scheduler.store.keys import partition_of
 
 UNUSED_MS: Final = 3_600_000

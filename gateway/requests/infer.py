@@ -20,20 +20,14 @@ from penstock.errors import (
     ShuttingDown,
     Unimplemented,
 )
-from penstock.gateway.delivery.counters import REFUSED_FULL, REFUSED_LATE
-from penstock.gateway.delivery.parts import Part
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.limits import admission
 from penstock.gateway.limits.memory import ByteBudget
 from penstock.gateway.limits.queue_watch import QueueWatch
 from penstock.gateway.models.catalog import ModelUnloaded, Served
-from penstock.gateway.models.ensemble_route import EnsembleRoute
 from penstock.gateway.models.on_demand import OnDemand
 from penstock.gateway.operations.tracing import MARK, Trace, Tracing
 from penstock.gateway.replies.shared import Sharing, with_id
-from penstock.gateway.requests import refusal_texts
 from penstock.gateway.requests.call import Call
-from penstock.gateway.requests.checks import Admitted
 from penstock.gateway.requests.idempotency import METADATA, key_of, metadata_key, refuse_of_many
 from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.gateway.requests.reading import Asked, Reading
@@ -46,8 +40,18 @@ from penstock.scheduler.jobs.enqueue import FULL
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.shared_replies import Shared
 from penstock.scheduler.jobs.types import NewJob
+from penstock.scheduler.requests import refusal_texts
+from penstock.scheduler.requests.checks import Admitted
+from penstock.scheduler.requests.counters import REFUSED_FULL, REFUSED_LATE
+from penstock.scheduler.requests.ensemble_route import EnsembleRoute
+from penstock.scheduler.requests.parts import Part
+from penstock.scheduler.requests.pending import PendingTable
 
 _ONE_ANSWER: Final = "ModelInfer RPC doesn't support models with decoupled transaction policy"
+
+
+class ManyAnswers(Unimplemented):
+    """One answer was asked for of a model that gives any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +124,13 @@ class Inference:
         """Answer a serialized ModelInferRequest with a serialized ModelInferResponse.
 
         Raises:
-            Unimplemented: its model is decoupled, so that one answer is not to be had.
+            ManyAnswers: its model is decoupled, so that one answer is not to be had.
             PenstockError: how it ended instead.
         """
         with self.hold(message):
             asked = await self.read(message, call)
             if asked.served.decoupled:
-                raise Unimplemented(_ONE_ANSWER)
+                raise ManyAnswers(_ONE_ANSWER)
             return await self.answer(asked)
 
     async def read(self, message: bytes, call: Call) -> Asked:

@@ -14,7 +14,6 @@ from penstock.errors import InvalidRequest
 from penstock.gateway.models.catalog import Catalog, Served
 from penstock.gateway.offload import Offload
 from penstock.gateway.requests.call import Call
-from penstock.gateway.requests.checks import Admitted, admit
 from penstock.gateway.requests.kinds.classification import classify
 from penstock.gateway.requests.shared_memory.regions import Regions, check_local
 from penstock.gateway.requests.shared_memory.tensors import Place, Taken, put, take, uses_regions
@@ -22,6 +21,7 @@ from penstock.protos import bounds, wire
 from penstock.protos.contents import make_raw, raw_from_contents
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.protos.request_heads import LONGEST_HEAD, RequestHeads
+from penstock.scheduler.requests.checks import Admitted, admit
 
 LONG_STRINGS: Final = 1 << 16
 """Bytes of the BYTES tensors of one request that are checked in passing: some milliseconds."""

@@ -13,6 +13,7 @@ import structlog
 from penstock.errors import PenstockError
 from penstock.models.config.response_cache import allowed
 from penstock.models.files.file_hashes import FileHashes
+from penstock.models.files.known_models import KnownModels
 from penstock.models.files.repository import Look, look
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.load_requests import SOURCE
@@ -45,6 +46,7 @@ class Publisher:
         self._cache_bytes = cache_bytes
         self._published: list[pb.ModelVersion] | None = None
         self._hashes = FileHashes(waits=False)
+        self._known = KnownModels(self._hashes)
         self._unread: dict[VersionId, str] = {}
 
     async def run(self) -> None:
@@ -74,7 +76,8 @@ class Publisher:
         """
         versions = self._published
         if versions is None or self._follow or self._unread:
-            found = await asyncio.to_thread(look, self._models, self._hashes.of)
+            found = await asyncio.to_thread(look, self._models, self._hashes.of, self._known)
+            self._known.turn()
             self._hashes.turn()
             versions = allowed(found.versions, self._cache_bytes)
             if found.unread or self._hashes.any_large:

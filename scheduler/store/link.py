@@ -11,7 +11,6 @@ without an answer are sent again on the next one. Penstock's scripts are so by i
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any, Final, Self
 
 import structlog
@@ -295,7 +294,8 @@ class Link:
             if not self.up:
                 since = self._loop.time()
                 if self.down_for_s() > self._patience_s:
-                    self._fail_all(f"Redis cannot be reached: {self._last_error}")
+                    why = self._last_error or f"no answer for {self._patience_s:g} s"
+                    self._fail_all(f"Redis cannot be reached: {why}")
             elif self._answers != seen or not self._unanswered:
                 seen, since = self._answers, self._loop.time()
             elif self._loop.time() - since > self._silence_s and self._conversation is not None:
@@ -352,12 +352,7 @@ class Links:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._close()
 
     def to(self, tag: str) -> Link:

@@ -60,7 +60,7 @@ def _resolved(text: str, there: set[str]) -> str:
     used: set[str] = set()
     for piece in reversed(pieces):
         if not piece.names or not used.isdisjoint(piece.names):
-            used.update(_WORD.findall(re.sub("--.*", "", piece.text)))
+            used |= _words(piece.text)
             kept.append(piece.text)
     return "\n".join(reversed(kept))
 
@@ -73,11 +73,19 @@ def _library(name: str, there: set[str]) -> list[_Piece]:
         include = _INCLUDE.match(text)
         if include is None:
             names = _WORD.findall(_DEFINED.findall(text)[0])
-            pieces.append(_Piece(frozenset(names), _resolved(text.rstrip(), there)))
+            inner = _resolved(text.rstrip(), there) if "--@include" in text else text.rstrip()
+            pieces.append(_Piece(frozenset(names), inner))
         elif include[2] not in there:
             pieces += _library(include[2], there)
     return pieces
 
 
+@cache
+def _words(text: str) -> frozenset[str]:
+    """The names that some lines use, and what else looks like one."""
+    return frozenset(_WORD.findall(re.sub("--.*", "", text)))
+
+
+@cache
 def _read(path: str) -> str:
     return (resources.files("penstock.scheduler") / "lua" / path).read_text()

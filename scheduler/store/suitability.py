@@ -1,5 +1,6 @@
 """Whether a server will do: it answers, lets us in, is new enough, and evicts nothing."""
 
+import contextlib
 import re
 from typing import Final
 
@@ -7,8 +8,9 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from penstock.errors import StoreUnavailable, StoreUnsuitable
 from penstock.process.redaction import redacted
-from penstock.scheduler.store.topology import Topology, ask, reason_of
+from penstock.scheduler.store.topology import CONNECT_TIMEOUT_S, Topology, ask, reason_of
 
+_TRIES: Final = 5
 _MINIMUM: Final = {"redis": (7, 0, 15), "valkey": (8, 0, 0)}
 
 
@@ -56,8 +58,18 @@ def _fields(info: str) -> dict[str, str]:
     return dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
 
 
+async def _info(topology: Topology) -> str:
+    for _ in range(_TRIES):
+        with contextlib.suppress(TimeoutError):
+            answer: bytes = await ask(await topology.connection("{registry}"), "INFO")
+            return answer.decode()
+    raise TimeoutError(f"no answer for {_TRIES * CONNECT_TIMEOUT_S:g} s")
+
+
 async def check_server(topology: Topology, url: str) -> None:
     """Refuse a server that will not do. Once: a wrong password should be told, not retried.
+
+    One that accepts the connection and says nothing is busy, or its machine is: it has longer.
 
     Raises:
         StoreUnavailable: nobody answers.
@@ -65,7 +77,7 @@ async def check_server(topology: Topology, url: str) -> None:
     """
     where = redacted(url)
     try:
-        info = (await ask(await topology.connection("{registry}"), "INFO")).decode()
+        info = await _info(topology)
     except AuthenticationError as error:
         raise StoreUnsuitable(f"Redis at {where} refuses the login: {error}") from error
     except (RedisError, OSError, TimeoutError) as error:

@@ -5,6 +5,8 @@ import sys
 if __name__ == "__main__" and not sys.flags.safe_path:
     # Python put the working directory there, for -m: a random.py in it would be run.
     del sys.path[0]
+import io
+import os
 import traceback
 from types import TracebackType
 
@@ -15,8 +17,11 @@ from penstock.process.redaction import hide_arguments, redacted
 def main() -> None:
     """Run the command line and end the process with its status."""
     hide_arguments()
+    _write_what_the_terminal_can()
     sys.excepthook = _print_error
     tune_gc()
+    # Of ONNX Runtime, which would send usage data, from a thread that must not be there in a fork.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         from penstock.cli.app import run
     except ModuleNotFoundError as error:
@@ -29,6 +34,13 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     run(sys.argv[1:])
+
+
+def _write_what_the_terminal_can() -> None:
+    """Show as a number each letter that the terminal lacks; the name of a model may have some."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _print_error(

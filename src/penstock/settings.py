@@ -4,17 +4,32 @@ Each role has one value, which it reads at its start and then only passes. A fie
 what ``--help`` says of its option; ``(default: ...)`` follows by itself where it is not written.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from penstock.clock import LONGEST_MS
 from penstock.options import Metavar, Options, command_line
 from penstock.process.child_process import python_command
+from penstock.setting_types import (
+    BY_COMMAS,
+    BY_SEMICOLONS,
+    Bytes,
+    ControlMode,
+    Count,
+    File,
+    Host,
+    Int32,
+    Level,
+    Natural,
+    Port,
+    Repositories,
+    Seconds,
+    Word,
+)
 
 LEASE_MS = 5000
 """How long a worker may be silent before others get its jobs."""
@@ -27,53 +42,6 @@ WORKER_SILENCE_S = 60.0
 
 CACHE_BYTES = 64 * 1024**2
 """Size of the response cache, on the whole cluster."""
-
-
-def _paths(value: object) -> object:
-    """Several paths, from one text as in PATH, or from one path."""
-    if isinstance(value, str):
-        return [part for part in value.split(os.pathsep) if part]
-    return [value] if isinstance(value, Path) else value
-
-
-def _bare(value: object) -> object:
-    """An IPv6 address without the brackets that it has in front of a port."""
-    return value.removeprefix("[").removesuffix("]") if isinstance(value, str) else value
-
-
-def _names(value: object) -> object:
-    return [part for part in value.split(",") if part] if isinstance(value, str) else value
-
-
-def _rules(value: Any) -> Any:
-    """Restricted protocols, from one text."""
-    if not isinstance(value, str):
-        return value
-    # A list in JSON, as processes hand it on, may hold semicolons.
-    if value.startswith("["):
-        return json.loads(value)
-    return [part for part in value.split(";") if part]
-
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(gt=0, le=LONGEST_MS / 1000, allow_inf_nan=False)]
-Int32 = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Host = Annotated[str, BeforeValidator(_bare)]
-Bytes = Metavar("BYTES")
-Word = Annotated[bool, Metavar("BOOL")]
-"""A switch that Triton spells with its value: ``--name true``."""
-
-File = Annotated[Path, Metavar("FILE")]
-Level = Literal["debug", "info", "warning", "error"]
-ControlMode = Literal["none", "poll", "explicit", "on-demand"]
-Repositories = Annotated[
-    tuple[Path, ...],
-    BeforeValidator(_paths),
-    Metavar("DIR"),
-    Field(description="The model repository; may be given several times."),
-]
 
 
 class RoleSettings(Options):
@@ -117,8 +85,21 @@ class ServingSettings(Options):
     port: Port = 8001
     """0 takes any free one; the ready file says which."""
 
+    grpc_front: Literal["aio", "asgi"] = "aio"
+    """What speaks gRPC: aio, which is gRPC's own, or asgi, which is cheaper for small requests and
+    needs the extra penstock[http]."""
+
     processes: Count = 1
     """Gateway processes that share the port."""
+
+    http: bool = True
+    """Serve the REST protocol, if the extra penstock[http] is installed."""
+
+    http_host: str | None = None
+    """Address of the REST protocol. (default: that of --host)"""
+
+    http_port: Port | None = None
+    """0 takes any free one. (default: 8000, if it is free)"""
 
     metrics: bool = True
     """Serve metrics over HTTP."""
@@ -144,7 +125,7 @@ class GrpcSettings(Options):
 
     grpc_restricted_protocol: Annotated[
         tuple[str, ...],
-        BeforeValidator(_rules),
+        BY_SEMICOLONS,
         Field(repr=False),
         Metavar("PROTOCOLS:KEY=VALUE"),
     ] = ()
@@ -240,6 +221,9 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
     metrics_file: File | None = None
     """Written, with the address, once metrics are served."""
 
+    http_file: File | None = None
+    """Written, with the address, once the REST protocol is served."""
+
     trace_file: File | None = None
     """Where traces go, as JSON lines. (default: nothing is traced)"""
 
@@ -264,7 +248,7 @@ class RepositorySettings(Options):
     repository_poll_secs: Seconds = 2.0
     """How often the repository is looked at, in seconds."""
 
-    load_model: Annotated[tuple[str, ...], BeforeValidator(_names), Metavar("MODEL")] = ()
+    load_model: Annotated[tuple[str, ...], BY_COMMAS, Metavar("MODEL")] = ()
     """With explicit and on-demand: load it at the start; '*' for all. Never unloaded to make room.
     May be given several times."""
 

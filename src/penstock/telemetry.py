@@ -7,7 +7,7 @@ changed while the process runs (`use_logging`).
 import logging
 import sys
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 
@@ -48,11 +48,23 @@ class _Current:
     """What the processors look at; a process has one log."""
 
     logging = Logging()
+    stream: TextIO = sys.stderr
+
+
+class _Stream:
+    """Where lines go at this moment."""
+
+    def write(self, text: str) -> int:
+        return _Current.stream.write(text)
+
+    def flush(self) -> None:
+        _Current.stream.flush()
 
 
 def configure_logging(role: str, *, level: str = "info", json_lines: bool = False) -> None:
     """Send the process's log to standard error, each line marked with its *role*."""
     _Current.logging = Logging.from_level(level)
+    _Current.stream = sys.stderr
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if json_lines
@@ -77,7 +89,7 @@ def configure_logging(role: str, *, level: str = "info", json_lines: bool = Fals
         ],
         # Everything reaches the processors, which know what is wanted at this moment.
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stream())),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(role=role)
@@ -93,6 +105,11 @@ def current_logging() -> Logging:
 def use_logging(logging: Logging) -> None:
     """Write what *logging* says from now on."""
     _Current.logging = logging
+
+
+def log_to(stream: TextIO) -> None:
+    """Write the process's log to *stream* from now on."""
+    _Current.stream = stream
 
 
 def _hide_secrets(_: Any, __: str, line: Any) -> str:

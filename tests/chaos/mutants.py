@@ -19,6 +19,7 @@ from chaos.planted.direct import HANDED_OVER
 from chaos.planted.doors import WHO_GETS_IN
 from chaos.planted.fault import BESIDE_THE_QUEUE, Mutant
 from chaos.planted.limits import LIMITED
+from chaos.planted.loading import REAL_MODELS
 from chaos.planted.messages import TOO_MUCH
 from chaos.planted.outages import AWAY
 from chaos.planted.retries import FAILURES
@@ -84,7 +85,7 @@ MUTANTS = [
     ),
     Mutant(
         "the gateway passes on again what comes again",
-        "gateway/delivery/parts.py",
+        "scheduler/requests/parts.py",
         "self._waiting.append(chunk.body)\n",
         "self._waiting.extend([chunk.body] * 2)\n",
         "tests/pure/gateway/delivery/test_parts.py::test_parts_are_passed_on_once_in_order",
@@ -151,14 +152,14 @@ MUTANTS = [
     ),
     Mutant(
         "the gateway does not queue again what the store forgot",
-        "gateway/delivery/submission.py",
+        "scheduler/requests/submission.py",
         "pending.job.ref, RESUBMITTED)\n        self.submit(pending)\n",
         "pending.job.ref, RESUBMITTED)\n",
         "tests/cluster/faults/test_outage.py::test_a_store_that_lost_everything_serves_again",
     ),
     Mutant(
         "the gateway does not end what is overdue",
-        "gateway/delivery/pending.py",
+        "scheduler/requests/pending.py",
         "if pending.ends_s <= now_s:",
         "if pending.ends_s < 0:",
         "tests/chaos/test_cluster_faults.py::test_t6_an_outage_longer_than_any_deadline[1-killed]",
@@ -298,6 +299,7 @@ MUTANTS = [
     *AWAY,
     *FAILURES,
     *LONG_RUNS,
+    *REAL_MODELS,
     *CONTENT,
     *LIMITED,
     *SHARED_RUNS,

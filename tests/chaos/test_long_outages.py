@@ -188,10 +188,17 @@ async def unready(urls):
             return found
 
 
-async def outlived(run, penstock, name, outage, seconds):
-    """Two outages in the life of long jobs and of replies in parts; all have their answers."""
+async def outlived(run, penstock, name, outage, number):
+    """Two outages in the life of long jobs and of replies in parts; all have their answers.
+
+    Args:
+        number: of how many came before in this run; every other one is longer.
+    """
+    seconds = (12, 30)[number % 2]
     life_s = 2 * (seconds + BETWEEN_S) + 2.0
     async with Sleepers(run, penstock.urls[0]) as long, Streams(run, penstock.urls[1]) as streams:
+        # No call of a run has another's id.
+        long.name, streams.name = f"long-{number}", f"parts-{number}"
         asking = [
             asyncio.create_task(long.ask(("long", life_s - 4 * place))) for place in range(2)
         ] + [asyncio.create_task(streams.ask(("parts", int(life_s * PARTS_PER_S))))]
@@ -253,8 +260,7 @@ async def test_t14_the_store_is_away_for_long(run, size, store, tmp_path):
         async with deployed(run, tmp_path, proxy.url, store.url) as penstock:
             for number in range(size(1, 30)):
                 name = list(outages)[number % 3]
-                seconds = (12, 30)[number % 2]
-                await outlived(run, penstock, name, outages[name], seconds)
+                await outlived(run, penstock, name, outages[name], number)
 
 
 async def test_t14_one_server_of_a_cluster_is_away_for_long(run, chance, size, tmp_path):
@@ -265,7 +271,7 @@ async def test_t14_one_server_of_a_cluster_is_away_for_long(run, chance, size, t
                 model = chance.choice(MODELS)
                 tag = partition_keys(partition_of(model, CLUSTER_PARTITIONS)).tag
                 outage = Stopped(group.stores[await asyncio.to_thread(group.owner, tag)])
-                await outlived(run, penstock, f"server of {model}", outage, (12, 30)[number % 2])
+                await outlived(run, penstock, f"server of {model}", outage, number)
 
 
 @pytest.mark.skipif(os.environ.get("CHAOS") != "long", reason="at nightly sizes only")
@@ -276,4 +282,4 @@ async def test_t14_a_primary_and_its_replica_are_away_for_long(run, size, tmp_pa
         async with deployed(run, tmp_path, group.url) as penstock:
             for number in range(rounds):
                 outage = Stopped(*group.stores)
-                await outlived(run, penstock, "both stopped", outage, (12, 30)[number % 2])
+                await outlived(run, penstock, "both stopped", outage, number)

@@ -41,7 +41,8 @@ def models_cluster(tmp_path_factory):
     write_identities(repository, "integers", INTEGERS, batch=False)
     write_add_sub(repository)
     write_slow(repository)
-    one = Cluster(tmp_path_factory.mktemp("conformance-cluster"), repository)
+    folder = tmp_path_factory.mktemp("conformance-cluster")
+    one = Cluster(folder, repository, "--http", "--http-port", "0")
     with one.running():
         yield one
 

@@ -19,6 +19,7 @@ from typing import Any, Final, Self, TypeVar
 import structlog
 
 from penstock.errors import PenstockError
+from penstock.process.priority import step_up
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.artifact_facts import ArtifactFacts
@@ -26,6 +27,7 @@ from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.link import Links
 from penstock.workers.liveness.announcer import Announcer
 from penstock.workers.liveness.exits import HUNG
+from penstock.workers.liveness.heartbeat_pipe import BEAT, STARTED
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.liveness.silence import Silence
 
@@ -130,6 +132,11 @@ class Heartbeat:
 
         self._loop.call_soon_threadsafe(begin)
 
+    def has_started(self) -> None:
+        """The start costs nothing any more: the worker is ready, or waits for others."""
+        self._tell_node(STARTED)
+        step_up()
+
     async def leave(self) -> None:
         """Take the record out of the registry; nothing is announced any more."""
         if self._announcer.done():
@@ -159,7 +166,7 @@ class Heartbeat:
         self._start(self._announce())
         try:
             while not self._stop.is_set():
-                self._beat()
+                self._tell_node(BEAT)
                 self._check_loop(time.monotonic())
                 if self._renewal is not None:
                     self._renewal.check_progress()
@@ -170,12 +177,12 @@ class Heartbeat:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _beat(self) -> None:
+    def _tell_node(self, sign: bytes) -> None:
         if self._pipe is None:
             return
         # A node that is too busy to read hears earlier beats yet; one that is gone hears none.
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._pipe, b".")
+            os.write(self._pipe, sign)
 
     def _check_loop(self, now_s: float) -> None:
         if self._silence.seconds(self._tick, now_s) > self._run_limit_s:

@@ -5,7 +5,7 @@ so that neither a sum over the rows nor a sort of them goes unseen. What cannot 
 proved, and an output that is the same for all rows proves nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,15 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.tensors import Array, float32_from_bf16
 from penstock.workers.loading.batch_dimension import BatchDimension, NotProved, batch_dimension
-from penstock.workers.loading.trial_rows import ROUNDS, ROWS, picked, row_elements, rows_for
+from penstock.workers.loading.trial_rows import (
+    LEAST,
+    ROUNDS,
+    ROWS,
+    has_integers,
+    picked,
+    row_elements,
+    rows_for,
+)
 from penstock.workers.runtimes.runtime import Runtime
 
 TOGETHER: Final = ((0, 1), (2, 1, 0))
@@ -61,7 +69,7 @@ class _Trial:
         self._relative = relative
         self._inputs = list(runtime.signature.inputs)
         self._outputs = {spec.name: spec.datatype for spec in runtime.signature.outputs}
-        self._open_size = 0
+        self._open_size = self._least = 0
 
     def run(self) -> None:
         """Compare runs until each output has shown that it tells rows apart."""
@@ -90,7 +98,7 @@ class _Trial:
         if len(self._inputs) == 1:
             return
         for name in dimension.unnamed:
-            rows = rows_for(self._inputs, self._open_size, 0)
+            rows = self._rows(0)
             uneven = {n: t if n == name else picked({n: t}, (0, 1))[n] for n, t in rows.items()}
             try:
                 self._runtime.run(uneven, list(self._outputs))
@@ -99,27 +107,39 @@ class _Trial:
             raise NotProved(f"input '{name}' may have another number of rows than the others")
 
     def _first_that_runs(self) -> list[dict[str, Array]]:
-        """One row at a time, with the first size of open dimensions that the artifact takes."""
-        has_open = any(-1 in spec.shape[1:] for spec in self._inputs)
+        """One row at a time, made up in the first way that the artifact takes."""
         refused: Exception | None = None
-        for size in OPEN_SIZES if has_open else OPEN_SIZES[:1]:
-            if row_elements(self._inputs, size) > MOST_ELEMENTS:
+        for least, size in self._ways():
+            self._least, self._open_size = least, size
+            if row_elements(self._inputs, self._open_size) > MOST_ELEMENTS:
                 raise NotProved("a row of its inputs is too large to be made up")
-            self._open_size = size
             try:
                 return self._run_apart(0)
             except NotProved:
                 raise
             except Exception as error:  # noqa: BLE001 - runtimes raise what they like
                 refused = refused or error
-        raise NotProved(f"it does not run on made-up rows: {_line(refused)}")
+        raise NotProved(
+            f"it does not run on made-up rows ({_line(refused)}), so nothing is proved; where "
+            "requests may share a run, max_batch_size in config.pbtxt says so"
+        )
+
+    def _ways(self) -> Iterator[tuple[int, int]]:
+        """The smallest integers, and sizes of open dimensions, that are worth trying."""
+        has_open = any(-1 in spec.shape[1:] for spec in self._inputs)
+        for least in LEAST if has_integers(self._inputs) else LEAST[:1]:
+            for size in OPEN_SIZES if has_open else OPEN_SIZES[:1]:
+                yield least, size
+
+    def _rows(self, turn: int) -> dict[str, Array]:
+        return rows_for(self._inputs, self._open_size, self._least, turn)
 
     def _run_apart(self, turn: int) -> list[dict[str, Array]]:
-        rows = rows_for(self._inputs, self._open_size, turn)
+        rows = self._rows(turn)
         return [self._run(picked(rows, [row]), 1) for row in range(ROWS)]
 
     def _compare(self, turn: int, apart: Sequence[dict[str, Array]]) -> None:
-        rows = rows_for(self._inputs, self._open_size, turn)
+        rows = self._rows(turn)
         for order in TOGETHER:
             try:
                 together = self._run(picked(rows, order), len(order))

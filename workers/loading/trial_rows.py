@@ -2,7 +2,8 @@
 
 Never zeros, on which rows that are mixed cannot be told from rows that are not. Numbers are larger
 in each round; integers and texts begin as 0 and 1, since they may be indexes into a table of any
-length.
+length. A shard that refuses these, since it divides by them or takes them for sizes, is tried on
+1 and 2.
 """
 
 import math
@@ -17,24 +18,34 @@ from penstock.tensors import NUMPY_TYPES, Array, bf16_from_float32
 
 ROWS: Final = 3
 ROUNDS: Final = 4
+LEAST: Final = (0, 1)
+"""The smallest integers to try."""
 
 _SCALES: Final = (1.0, 10.0, 100.0, 1000.0)
 _LIMITS: Final = (2, 2, 10, 100)
 
 
 def rows_for(
-    specs: Iterable[pb.TensorSpec], open_size: int, turn: int, rows: int = ROWS
+    specs: Iterable[pb.TensorSpec], open_size: int, least: int, turn: int
 ) -> dict[str, Array]:
-    """*rows* rows of each input; the first ones differ in every input.
+    """`ROWS` rows of each input; the first ones differ in every input.
 
     Args:
         open_size: of dimensions of any size, but the first.
+        least: the smallest integer.
         turn: of the rounds, from 0.
     """
-    return {
-        spec.name: _tensor(spec.name, spec.datatype, (rows, *_row_shape(spec, open_size)), turn)
-        for spec in specs
-    }
+    found: dict[str, Array] = {}
+    for spec in specs:
+        chance = np.random.default_rng([turn, zlib.crc32(spec.name.encode())])
+        shape = ROWS, *_row_shape(spec, open_size)
+        found[spec.name] = _tensor(chance, spec.datatype, shape, least, turn)
+    return found
+
+
+def has_integers(specs: Iterable[pb.TensorSpec]) -> bool:
+    """Whether the smallest integer makes a difference."""
+    return any(spec.datatype == "BYTES" or "INT" in spec.datatype for spec in specs)
 
 
 def row_elements(specs: Iterable[pb.TensorSpec], open_size: int) -> int:
@@ -51,8 +62,9 @@ def _row_shape(spec: pb.TensorSpec, open_size: int) -> tuple[int, ...]:
     return tuple(open_size if size < 0 else size for size in spec.shape[1:])
 
 
-def _tensor(name: str, datatype: str, shape: tuple[int, ...], turn: int) -> Array:
-    chance = np.random.default_rng([turn, zlib.crc32(name.encode())])
+def _tensor(
+    chance: np.random.Generator, datatype: str, shape: tuple[int, ...], least: int, turn: int
+) -> Array:
     if datatype == "BF16":
         return bf16_from_float32(_numbers(chance, shape, turn, np.dtype(np.float32)))
     dtype = NUMPY_TYPES[datatype]
@@ -63,6 +75,7 @@ def _tensor(name: str, datatype: str, shape: tuple[int, ...], turn: int) -> Arra
     rows = found.reshape(shape[0], -1)
     if rows.size:
         rows[:, 0] = [(row + 1) % 2 for row in range(shape[0])]
+    found = found if datatype == "BOOL" else found + least
     return found.astype(str).astype(np.object_) if datatype == "BYTES" else found.astype(dtype)
 
 

@@ -78,6 +78,7 @@ async def wait_for_copy(
             try:
                 return await asyncio.to_thread(find_copy, roots, version, stage, hashes)
             except (ArtifactUnusable, InvalidConfiguration) as error:
+                heartbeat.has_started()
                 await _report(heartbeat, str(error), late=monotonic() - began_s > PATIENCE_S)
             await asyncio.sleep(_LOOK_EVERY_S)
     finally:

@@ -1,17 +1,20 @@
 """Warming up: a worker runs its shard before it takes requests: none pays for the first time.
 
-On the samples of `model_warmup` where the model's owner gives some, else on zeros.
+On the samples of `model_warmup` where the model's owner gives some: one that fails is an error.
+Else on what is made up, whose failure says nothing of the model and is only told.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import structlog
 
 from penstock.datatypes import ITEM_BYTES
 from penstock.errors import ArtifactUnusable
+from penstock.models.batch_guess import FIRST_MAX_BATCH
 from penstock.models.completion import Deployment
 from penstock.models.config.model_config import datatype_of_config
 from penstock.protos import cluster_pb2 as pb
@@ -46,6 +49,20 @@ class Sample:
     count: int
 
 
+class Warmed(NamedTuple):
+    """What came of warming up one stage.
+
+    Attributes:
+        unsplittable: why requests must not share a run of it, as far as that is seen; else "".
+        on: what it ran on, for people; "" if it was not run.
+        refused: why it did not run on what was made up; "" if it did.
+    """
+
+    unsplittable: str
+    on: str = ""
+    refused: str = ""
+
+
 def read_samples(config: config_pb.ModelConfig, folder: Path) -> list[Sample]:
     """The samples of *config*; their files are in *folder*.
 
@@ -67,21 +84,19 @@ def read_samples(config: config_pb.ModelConfig, folder: Path) -> list[Sample]:
 
 def warm_up(
     execution: Execution, deployment: Deployment, stage: pb.Stage, samples: list[Sample]
-) -> str:
+) -> Warmed:
     """Run the shard of *stage*.
 
-    Samples are requests: a stage that reads what an earlier one writes warms up on zeros.
-
-    Returns why requests must not share a run of it, as far as that is seen; else an empty text.
+    Samples are requests: a stage that reads what an earlier one writes warms up on what is made up.
 
     Raises:
-        ArtifactUnusable: it does not run.
+        ArtifactUnusable: it does not run on a sample.
     """
     plan = deployment.stages[stage.index]
     given = [*deployment.inputs, *(deployment.sequences.inputs if deployment.sequences else ())]
     reads_requests = set(plan.consumes) <= {spec.name for spec in given}
     if not samples or not reads_requests:
-        return _on_zeros(execution, deployment, stage)
+        return _on_made_up(execution, deployment)
     unsplittable = ""
     for sample in samples:
         inputs = {name: sample.inputs[name] for name in plan.consumes if name in sample.inputs}
@@ -93,26 +108,26 @@ def warm_up(
                 f"{stage.artifact} does not run on model_warmup '{sample.name}': {_text_of(error)}"
             ) from error
     log.info("warmed up", samples=len(samples))
-    return unsplittable
+    return Warmed(unsplittable, f"{len(samples)} sample(s) of model_warmup")
 
 
-def _on_zeros(execution: Execution, deployment: Deployment, stage: pb.Stage) -> str:
-    """Run at both ends of the batch sizes.
-
-    Sizes other than the batch's are guessed where they are not fixed; such a guess may be one that
-    the shard refuses, which says nothing about it.
-    """
+def _on_made_up(execution: Execution, deployment: Deployment) -> Warmed:
+    """Run at both ends of the batch sizes."""
     most = max(1, deployment.config.max_batch_size)
+    if deployment.guessed:
+        # What so many rows would cost nobody knows.
+        most = min(most, FIRST_MAX_BATCH)
     try:
-        seen = execution.warm_up(1), execution.warm_up(most)
-    except Exception as error:
-        if not execution.guesses:
-            raise ArtifactUnusable(
-                f"{stage.artifact} loads, but does not run: {_text_of(error)}"
-            ) from error
-        log.info("not warmed up: sizes must be guessed", reason=str(error))
-        return ""
-    return next(filter(None, seen), "")
+        (kind, one), (_, many) = execution.warm_up(1), execution.warm_up(most)
+    except Exception as error:  # noqa: BLE001 - runtimes raise what they like
+        refused = _text_of(error)
+        log.info(
+            "not warmed up: it does not run on made-up inputs, which says nothing of requests; "
+            "model_warmup in config.pbtxt may give it a request to warm up on",
+            reason=refused,
+        )
+        return Warmed("", refused=refused)
+    return Warmed(one or many, kind)
 
 
 def _tensor(tensor: config_pb.ModelWarmup.Input, folder: Path) -> Array:

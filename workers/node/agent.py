@@ -15,17 +15,27 @@ import penstock
 from penstock.errors import InvalidConfiguration
 from penstock.process import machine
 from penstock.process.child_process import role_environment
-from penstock.process.lifetime import kill_descendants, stop_signals, until_first, write_ready
+from penstock.process.lifetime import (
+    kill_descendants,
+    reap_strangers,
+    stop_signals,
+    until_first,
+    write_ready,
+)
 from penstock.process.machine import Gpu
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.registry import ANNOUNCE_EVERY_S, Registry, keep_announcing, leave
+from penstock.scheduler.registry.snapshot import empty_snapshot
 from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.store.link import Links
 from penstock.settings import NodeSettings, WorkerSettings
+from penstock.workers.node.child import Launch, start_program
 from penstock.workers.node.devices import devices_of_machine, variables_for
-from penstock.workers.node.supervisor import WorkerSupervisor
+from penstock.workers.node.start_limit import StartLimit
+from penstock.workers.node.supervisor import Starts, WorkerSupervisor
+from penstock.workers.node.templates import Templates
 from penstock.workers.node.worker_set import WorkerSet
 
 log = structlog.get_logger()
@@ -72,8 +82,20 @@ class _Agent:
         self._registry = registry
         self._queue = queue
         self._workers = WorkerSet(self._supervisor_of)
+        self._start_limit = StartLimit(machine.cores())
+        self._templates = Templates()
+        self._environment = role_environment(settings.redis)
+        self._snapshot = empty_snapshot()
 
     async def run(self, stop: asyncio.Event) -> None:
+        reaping = asyncio.create_task(reap_strangers(self._children))
+        try:
+            await self._run(stop)
+        finally:
+            reaping.cancel()
+            await self._templates.close()
+
+    async def _run(self, stop: asyncio.Event) -> None:
         await self._registry.announce(self._record)
         announce = partial(keep_announcing, self._registry, self._record)
         announcing = asyncio.create_task(supervise("heartbeat", announce))
@@ -104,6 +126,7 @@ class _Agent:
     async def _follow(self) -> None:
         async with contextlib.aclosing(steady(self._registry.watch())) as snapshots:
             async for snapshot in snapshots:
+                self._snapshot = snapshot
                 own = [p for p in snapshot.placements if p.node == self._record.id]
                 self._workers.follow(own)
 
@@ -114,17 +137,28 @@ class _Agent:
         self._record.draining = True
         await self._workers.stop()
 
+    def _children(self) -> set[int]:
+        """Processes of this one that somebody waits for."""
+        return {*self._templates.pids, *self._workers.pids}
+
     def _supervisor_of(self, placement: pb.Placement) -> WorkerSupervisor:
+        environment = {**self._environment, **variables_for(placement.device, self._gpus)}
+        starts = Starts(self._start_limit, self._launch_of(placement), environment)
         return WorkerSupervisor(
             placement,
             self._command,
             self,
-            environment={
-                **role_environment(self._settings.redis),
-                **variables_for(placement.device, self._gpus),
-            },
+            starts,
             silence_s=self._settings.worker_silence_s,
         )
+
+    def _launch_of(self, placement: pb.Placement) -> Launch:
+        version = self._snapshot.revision_of(
+            placement.model, placement.version, placement.revision_id
+        )
+        if version is None or placement.stage >= len(version.stages):
+            return start_program
+        return self._templates.launch_for(version.stages[placement.stage].runtime)
 
     def _command(self, worker: pb.Worker, placement: pb.Placement) -> list[str]:
         own = {

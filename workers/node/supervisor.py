@@ -2,11 +2,13 @@
 
 It starts the process, sees it end, hands its jobs to others at once, and starts it again after a
 pause that grows while it keeps failing. While no process runs, it announces the worker instead. A
-process that runs and gives no sign of life is killed (`heartbeat_pipe`).
+process that runs and gives no sign of life is killed (`heartbeat_pipe`). Not all of a node's
+workers start at once (`start_limit`).
 """
 
 import asyncio
 import contextlib
+import os
 import signal
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,7 +22,9 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import worker_id
 from penstock.settings import WORKER_SILENCE_S
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED, SILENT, reason_of
-from penstock.workers.liveness.heartbeat_pipe import heartbeat_pipe, until_silent
+from penstock.workers.liveness.heartbeat_pipe import VARIABLE, HeartbeatPipe, heartbeat_pipe
+from penstock.workers.node.child import Launch, Process, start_program
+from penstock.workers.node.start_limit import StartLimit, StartPermit
 
 log = structlog.get_logger()
 
@@ -31,6 +35,9 @@ STOP_S: Final = 15.0
 
 STEADY_S: Final = 10.0
 """A worker that lived longer than this before it ended is started again without a long pause."""
+
+MOST_START_S: Final = 60.0
+"""A start that takes longer no longer keeps others from theirs."""
 
 MOST_UNREADY: Final = 5
 """A worker that ends so many times in a row before it was ready is not counted on any more."""
@@ -56,6 +63,27 @@ Command = Callable[[pb.Worker, pb.Placement], list[str]]
 """The command line that runs a worker."""
 
 
+class Starts:
+    """How this node's workers start.
+
+    Attributes:
+        limit: who may start now.
+        launch: starts a process.
+        environment: the workers' variables.
+    """
+
+    def __init__(
+        self,
+        limit: StartLimit | None = None,
+        launch: Launch = start_program,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Without *limit* nobody waits; without *environment* they have this process's."""
+        self.limit = limit or StartLimit(1)
+        self.launch = launch
+        self.environment = dict(os.environ if environment is None else environment)
+
+
 class WorkerSupervisor:
     """Keeps the worker of *placement* running."""
 
@@ -64,20 +92,20 @@ class WorkerSupervisor:
         placement: pb.Placement,
         command: Command,
         cluster: ClusterPort,
+        starts: Starts | None = None,
         *,
-        environment: Mapping[str, str] | None = None,
         stop_s: float = STOP_S,
         silence_s: float = WORKER_SILENCE_S,
         pause: "Pause | None" = None,
     ) -> None:
-        """*environment* is the worker's; None for this process's."""
         self.placement = placement
         self._command = command
         self._cluster = cluster
-        self._environment = environment
+        self._starts = starts or Starts()
         self._stop_s = stop_s
         self._silence_s = silence_s
         self._was_silent = False
+        self._said = ""
         self._unready = 0
         self._pause = pause or Pause()
         self._record = pb.Worker(
@@ -96,61 +124,74 @@ class WorkerSupervisor:
         record = self._record
         return f"WorkerSupervisor({record.id}, pid {record.pid}, {record.restarts} restarts)"
 
+    @property
+    def pid(self) -> int:
+        """The process; 0 while there is none."""
+        return self._record.pid
+
     async def run(self, stop: asyncio.Event) -> None:
         """Keep it running until *stop*, and then end it in order."""
+        loop = asyncio.get_running_loop()
         while not stop.is_set():
-            loop = asyncio.get_running_loop()
+            restart = self._record.restarts > 0
+            permit = await _unless(stop, self._starts.limit.acquire(restart=restart))
+            if permit is None:
+                return
             started = loop.time()
-            status = await self._live(stop)
-            if stop.is_set():
+            try:
+                status = await self._live(permit, stop)
+            finally:
+                permit.release()
+            if status is None or stop.is_set():
                 return
             pause_s = self._pause.after(status, loop.time() - started)
             await self._on_exit(status)
             await self._announce_while_down(pause_s, stop)
             self._record.restarts += 1
 
-    async def _live(self, stop: asyncio.Event) -> int:
-        """One life of the process, from its start to its exit status."""
+    async def _live(self, permit: StartPermit, stop: asyncio.Event) -> int | None:
+        """One life of the process, from its start to its exit status; None if there was none."""
         self._record.boot_id = uuid.uuid4().hex[:16]
         self._record.state, self._record.reason = pb.WORKER_STATE_LOADING, ""
         self._was_silent = False
-        with heartbeat_pipe(self._environment) as (read_end, environment, inherited):
-            process = await asyncio.create_subprocess_exec(
-                *self._command(self._record, self.placement),
-                stdin=asyncio.subprocess.DEVNULL,
-                # Ctrl-C in the terminal is for the node, which ends its workers in order.
-                start_new_session=True,
-                env=environment,
-                pass_fds=inherited,
+        with heartbeat_pipe() as pipe:
+            words = self._command(self._record, self.placement)
+            starting = self._starts.launch(
+                words, self._starts.environment, {VARIABLE: pipe.write_end}
             )
+            process = await _unless(stop, starting)
+            if process is None:
+                return None
             self._record.pid = process.pid
-            silent = asyncio.create_task(until_silent(read_end, self._silence_s))
+            helpers = [
+                asyncio.create_task(pipe.until_silent(self._silence_s)),
+                asyncio.create_task(_release_when_started(permit, pipe)),
+            ]
             try:
-                return await self._until_ended(process, silent, stop)
+                return await self._until_ended(process, helpers[0], stop)
             finally:
-                silent.cancel()
+                for helper in helpers:
+                    helper.cancel()
+                await asyncio.gather(*helpers, return_exceptions=True)
 
     async def _until_ended(
-        self,
-        process: asyncio.subprocess.Process,
-        silent: "asyncio.Task[None]",
-        stop: asyncio.Event,
+        self, process: Process, silent: "asyncio.Task[None]", stop: asyncio.Event
     ) -> int:
-        await self._announce()
         ended = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(stop.wait())
         try:
+            await self._announce()
             await asyncio.wait({ended, stopping, silent}, return_when=asyncio.FIRST_COMPLETED)
             if stopping.done():
                 await _end(process, ended, self._stop_s)
             elif not ended.done():
                 self._was_silent = True
-                process.kill()
+                _kill(process)
             return await ended
         finally:
             stopping.cancel()
             if process.returncode is None:
-                process.kill()
+                _kill(process)
 
     async def _on_exit(self, status: int) -> None:
         """Give the dead process's jobs to others, and say why it ended."""
@@ -168,7 +209,15 @@ class WorkerSupervisor:
             self._record.reason = SILENT if self._was_silent else reason_of(status)
             await self._judge(status)
         self._record.pid = 0
-        log.warning("worker ended", worker=self._record.id, reason=self._record.reason)
+        self._say(self._record.reason, again=status == CANNOT_LOAD)
+
+    def _say(self, reason: str, *, again: bool) -> None:
+        """What cannot be loaded for the reason that was said already is no news."""
+        if again and reason == self._said:
+            log.info("a worker still cannot load its shard", worker=self._record.id)
+            return
+        self._said = reason
+        log.warning("worker ended", worker=self._record.id, reason=reason)
 
     async def _judge(self, status: int) -> None:
         """Whether a worker that ended with *status* can be counted on to come back."""
@@ -200,7 +249,7 @@ class WorkerSupervisor:
 class Pause:
     """How long to wait before the next start: longer while the worker keeps failing."""
 
-    CRASH_MAX_S, LOAD_MAX_S = 10.0, 60.0
+    CRASH_MAX_S, LOAD_MAX_S = 10.0, 600.0
 
     def __init__(self, crash_s: float = 0.1, load_s: float = 5.0) -> None:
         """The first pauses, after a crash and after a load that failed."""
@@ -209,7 +258,8 @@ class Pause:
     def after(self, status: int, lived_s: float) -> float:
         """The pause after a life of *lived_s* seconds that ended with *status*."""
         if status == CANNOT_LOAD:
-            # The file may yet be put right; until then each try costs a load.
+            # Other files are another placement, which begins at once. What else it lacks may come,
+            # a package or a locale; until then each try costs a load.
             pause_s, self._load_s = self._load_s, min(2 * self._load_s, self.LOAD_MAX_S)
             return pause_s
         if lived_s > STEADY_S:
@@ -218,16 +268,38 @@ class Pause:
         return pause_s
 
 
-async def _end(
-    process: asyncio.subprocess.Process, ended: "asyncio.Task[int]", patience_s: float
-) -> None:
+async def _end(process: Process, ended: "asyncio.Task[int]", patience_s: float) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
     done, _ = await asyncio.wait({ended}, timeout=patience_s)
     if not done:
         log.warning("worker does not stop, killing it", pid=process.pid)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        _kill(process)
+
+
+def _kill(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+
+
+async def _release_when_started(permit: StartPermit, pipe: HeartbeatPipe) -> None:
+    """Let others start once this worker has, or takes too long."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(pipe.until_started(), MOST_START_S)
+    permit.release()
+
+
+async def _unless(stop: asyncio.Event, wanted: Awaitable[T]) -> T | None:
+    """What *wanted* comes to; None, and it is cancelled, if *stop* is set before."""
+    waited = asyncio.ensure_future(wanted)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({waited, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return waited.result() if waited.done() else None
+    finally:
+        for task in (waited, stopping):
+            task.cancel()
+        await asyncio.gather(waited, stopping, return_exceptions=True)
 
 
 async def _tried(call: Awaitable[T]) -> T | None:

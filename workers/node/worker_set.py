@@ -46,6 +46,11 @@ class WorkerSet:
         """How many workers shall compute on the CPU."""
         return sum(placement.device.startswith("cpu") for placement in self._wanted.values())
 
+    @property
+    def pids(self) -> list[int]:
+        """Their processes."""
+        return [entry.supervisor.pid for entry in self._entries.values() if entry.supervisor.pid]
+
     def follow(self, placements: Iterable[pb.Placement]) -> None:
         """Start what is new among *placements*, and stop what is no longer there.
 

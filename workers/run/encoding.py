@@ -15,11 +15,18 @@ from penstock.protos import wire
 from penstock.recent import kept
 from penstock.scheduler.jobs.types import PARTS, ROUTE, TRACE
 from penstock.tensors import Array, to_raw
-from penstock.workers.run.tensor import Tensor
+from penstock.workers.run.tensor import Answer, Tensor
 from penstock.workers.run.work import PATH, Work, wants_path
 
 _VIEWED_FROM_BYTES: Final = 4096
 """A view costs as much as a copy of so much."""
+
+_FIELD_OF: Final = {
+    bool: "bool_param",
+    int: "int64_param",
+    float: "double_param",
+    str: "string_param",
+}
 
 
 def next_payload(
@@ -60,11 +67,16 @@ def reply(
     """The client's ModelInferResponse: raw outputs, those it asked for or else all."""
     head = work.head
     names = [entry.name for entry in head.outputs] if head.outputs else outputs
+    given: Mapping[str, bool | int | float | str] = {}
+    if isinstance(results, Answer):
+        names, given = [name for name in names if name in results], results.parameters
     tensors = [results.get(name) or work.tensors[name] for name in names]
     described = tuple([(n, t.datatype, t.shape) for n, t in zip(names, tensors, strict=True)])
     parts: list[wire.Buffer] = [_reply_start(head.model_name, version, described)]
-    if work.id or head.parameters:
+    if work.id or head.parameters or given:
         rest = pb.ModelInferResponse(id=work.id)
+        for key, value in given.items():
+            setattr(rest.parameters[key], _FIELD_OF[type(value)], value)
         if TRACE in head.parameters:
             rest.parameters[TRACE].string_param = timings(work, hop_name)
         if wants_path(head):

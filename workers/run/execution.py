@@ -6,20 +6,24 @@ A batch that fails is run again one job at a time, so that bad input harms only 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from penstock.errors import Code, PenstockError, forget_frames
 from penstock.scheduler.jobs.types import Timing
-from penstock.tensors import NUMPY_TYPES, Array
+from penstock.tensors import Array
 from penstock.workers.run import encoding
+from penstock.workers.run.made_up import made_up
 from penstock.workers.run.reshaping import Reshaping
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work
 from penstock.workers.runtimes.runtime import Runtime
 
 Arrays = Mapping[str, Array]
+
+_MOST_KEPT_BYTES: Final = 16 << 20
+"""Of a request that is kept to try the device on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,9 @@ class Execution:
         self._produces = produces
         self._batched = batched
         self._reshaping = reshaping
-        self._sample: dict[str, Array] | None = None
+        # What it has run on, to try the device on; see `try_device`.
+        self._runs_on: Arrays | None = None
+        self._takes_nothing_made_up = False
         self._datatypes = {spec.name: spec.datatype for spec in runtime.signature.outputs}
 
     @property
@@ -113,27 +119,53 @@ class Execution:
             return _gathered(singles, error)
 
     def warm_up_on(self, sample: Arrays) -> str:
-        """Run on a request's inputs; from then on `warm_up` runs on them as well."""
-        self._sample = dict(sample)
-        return self.warm_up(0)
-
-    def warm_up(self, rows: int) -> str:
-        """Run on zeros; sizes that are not fixed are 1.
+        """Run on a request's inputs.
 
         Returns why requests must not share a run, should it be seen; else an empty text.
         """
-        if self._sample is not None:
-            reshaping = self._reshaping
-            inputs = reshaping.inward(self._sample) if reshaping else self._sample
-            return self._rows_lost(inputs, self._runtime.run(inputs, list(self._produces)))
-        inputs = {
-            spec.name: _zeros(
-                spec.datatype, _sample_shape(spec.shape, rows if self._batched else None)
-            )
-            for spec in self._runtime.signature.inputs
-            if not spec.optional
-        }
-        return self._rows_lost(inputs, self._runtime.run(inputs, list(self._produces)))
+        return self._warm_up(self._reshaping.inward(sample) if self._reshaping else sample)
+
+    def warm_up(self, rows: int) -> tuple[str, str]:
+        """Run on inputs of *rows* rows that are made up: the first kind that the shard takes.
+
+        Returns the kind, and what `warm_up_on` does.
+
+        Raises:
+            Exception: what the shard raises of the first kind, if it takes none.
+        """
+        refused: Exception | None = None
+        specs = self._runtime.signature.inputs
+        for kind, inputs in made_up(specs, rows if self._batched else None):
+            try:
+                return kind, self._warm_up(inputs)
+            except Exception as error:  # noqa: BLE001 - runtimes raise what they like
+                refused = refused or error
+        self._takes_nothing_made_up = True
+        raise refused or AssertionError("there are several kinds")
+
+    def try_device(self) -> None:
+        """Run again what it was warmed up on; or the first request that ran, if it was on nothing.
+
+        Nothing runs where nothing is known to: then the device is not suspected.
+
+        Raises:
+            Exception: it does not run any more.
+        """
+        if self._runs_on is not None:
+            self._runtime.run(self._runs_on, list(self._produces))
+        elif not self._takes_nothing_made_up:
+            self.warm_up(1)
+
+    def _warm_up(self, inputs: Arrays) -> str:
+        found = self._rows_lost(inputs, self._runtime.run(inputs, list(self._produces)))
+        if self._runs_on is None:
+            self._runs_on = inputs
+        return found
+
+    def _keep_to_try(self, inputs: Arrays) -> None:
+        """Keep a copy of the first request that ran: what it lies in belongs to others."""
+        if sum(array.nbytes for array in inputs.values()) <= _MOST_KEPT_BYTES:
+            self._runs_on = {name: array.copy() for name, array in inputs.items()}
 
     def _compute(self, inputs: Arrays, batch: Sequence[Work]) -> dict[str, Array]:
         """What the runtime makes of *inputs*, which those of *batch* were joined to."""
@@ -155,6 +187,8 @@ class Execution:
         if self._reshaping is not None:
             arrays = self._reshaping.outward(arrays)
         computed = time.perf_counter_ns()
+        if self._takes_nothing_made_up and self._runs_on is None:
+            self._keep_to_try(inputs)
         results: list[Result] = []
         unsplittable = ""
         if len(batch) == 1:
@@ -226,19 +260,6 @@ def _joined(batch: Sequence[Work], name: str) -> Array:
 
 def _alone(batch: Sequence[Work], name: str) -> Array:
     return batch[0].tensors[name].array()
-
-
-def _sample_shape(shape: Sequence[int], rows: int | None) -> list[int]:
-    sizes = [1 if size < 0 else size for size in shape]
-    if rows is not None and shape and shape[0] < 0:
-        sizes[0] = rows
-    return sizes
-
-
-def _zeros(datatype: str, shape: Sequence[int]) -> Array:
-    if datatype == "BYTES":
-        return np.full(shape, b"", dtype=np.object_)
-    return np.zeros(shape, dtype=NUMPY_TYPES[datatype])
 
 
 def failure_of(error: Exception) -> Failure:

@@ -8,7 +8,7 @@ from penstock.workers.run.execution import Arrays, Execution
 from penstock.workers.run.reshaping import Reshaping
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work, custom_parameters
-from penstock.workers.runtimes.python_runtime import PythonRuntime
+from penstock.workers.runtimes.python.runtime import PythonRuntime
 
 
 class PythonExecution(Execution):
@@ -26,10 +26,13 @@ class PythonExecution(Execution):
         super().__init__(runtime, consumes, produces, batched=batched, reshaping=reshaping)
         self._model = runtime
 
-    def warm_up(self, rows: int) -> str:
-        """Nothing: nobody knows what its code would make of zeros."""
+    def warm_up(self, rows: int) -> tuple[str, str]:
+        """Nothing: nobody knows what its code would make of what is made up."""
         del rows
-        return ""
+        return "", ""
+
+    def try_device(self) -> None:
+        """Nothing: what its code raises says nothing of the device."""
 
     def warm_up_on(self, sample: Arrays) -> str:
         """Answer a request with the inputs *sample*; its outputs are held against them."""

@@ -27,6 +27,9 @@ _LEVELS: Final = {
     2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
 _MODES: Final = (ort.ExecutionMode.ORT_SEQUENTIAL, ort.ExecutionMode.ORT_PARALLEL)
+_ERRORS, _FATAL = 3, 4
+"""Severities of ONNX Runtime's own log, which goes to standard error, coloured."""
+
 _SPIN_US: Final = "100"
 """How long a thread looks for its share of the next operator, and sleeps then."""
 
@@ -59,7 +62,9 @@ def session_options(device: DeviceRef, config: ModelConfig) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = _number(config, "intra_op_thread_count") or device.threads
     options.inter_op_num_threads = _number(config, "inter_op_thread_count") or 1
-    options.log_severity_level = 3
+    # What it says of failures is in the errors that it raises, but for a GPU that it cannot use.
+    options.log_severity_level = _ERRORS if device.kind == "cuda" else _FATAL
+    ort.set_default_logger_severity(options.log_severity_level)
     # Threads that spin for longer, or between runs, burn the cores that other workers and the
     # gateway compute on; those that never spin have to be woken for each operator.
     options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)

@@ -14,6 +14,8 @@ from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.tensors import Array
+from penstock.workers.runtimes.diagnosis import explained, foreign, uncarried
+from penstock.workers.runtimes.onnx_graph import unranked
 from penstock.workers.runtimes.onnx_options import CUDA, providers, run_options, session_options
 from penstock.workers.runtimes.onnx_work import has_fixed_work
 from penstock.workers.runtimes.pinned import UNPINNED, PinnedBuffers, cuda_pinning
@@ -38,7 +40,12 @@ DATATYPES = {
 """ONNX Runtime's name of a tensor's type -> the wire's datatype."""
 
 _ONNX_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
+_MOST_PADDING = 8
+_PADDING_FREE_BYTES = 1 << 20
+"""Bytes that are not UTF-8 may take so many times their own size, and so much in any case."""
+
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_SOURCE = re.compile(r"/onnxruntime_src/\S+:\d+ ")
 _ADVICE = "Please fix either the inputs/outputs or the model."
 
 
@@ -86,8 +93,7 @@ class OnnxRuntime:
         except Exception as error:
             raise ArtifactUnusable(
                 f"{artifact.name} is not a model that ONNX Runtime {ort.__version__} can load: "
-                f"{text_of(error)}; copy it again with all files that belong to it, or export "
-                "it anew"
+                f"{foreign(artifact) or explained(text_of(error))}"
             ) from error
         _check_providers(session, wanted, artifact)
         optional = {tensor.name for tensor in config.input if tensor.optional}
@@ -100,6 +106,10 @@ class OnnxRuntime:
             outputs=[_spec(entry, artifact) for entry in session.get_outputs()],
             parameter_bytes=_bytes_on_disk(artifact),
         )
+        ranks = unranked(artifact)
+        for spec in (*signature.inputs, *signature.outputs):
+            # ONNX Runtime may have inferred it.
+            spec.any_rank = spec.name in ranks and not spec.shape
         _check_text_and_half(signature, artifact)
         return cls(
             session,
@@ -118,6 +128,11 @@ class OnnxRuntime:
             feed[name] = ort_value(feed[name], "BF16")
         try:
             results = self._results(feed, outputs)
+        except UnicodeDecodeError as error:
+            raise InputRejected(
+                f"an output holds text that is not UTF-8 ({error}), which ONNX Runtime's Python "
+                "interface does not hand out: leave it out, or encode it (as base64) in the request"
+            ) from error
         except (ort.capi.onnxruntime_pybind11_state.InvalidArgument, ValueError) as error:
             raise InputRejected(text_of(error)) from error
         found = dict(zip(outputs, results, strict=True))
@@ -186,6 +201,7 @@ def ort_value(array: Array, datatype: str) -> Any:
 def text_of(error: Exception) -> str:
     """What ONNX Runtime says, on one line, without its codes and advice."""
     text = " ".join(_PREFIX.sub("", str(error).strip()).replace(_ADVICE, "").split())
+    text = _SOURCE.sub("", text)
     return text.rstrip(". ") or type(error).__name__
 
 
@@ -211,8 +227,8 @@ def _spec(entry: Any, artifact: Path, *, optional: bool = False) -> cluster_pb2.
     datatype = DATATYPES.get(entry.type)
     if datatype is None:
         raise ArtifactUnusable(
-            f"{artifact.name}: '{entry.name}' is a {entry.type}, which the protocol cannot carry: "
-            "export the model with plain tensors"
+            f"{artifact.name}: '{entry.name}' is a {entry.type}, and the protocol cannot carry "
+            f"that, {uncarried(entry.type)}"
         )
     shape = [size if isinstance(size, int) and size >= 0 else -1 for size in entry.shape]
     return cluster_pb2.TensorSpec(
@@ -237,14 +253,34 @@ def _bytes_on_disk(artifact: Path) -> int:
 
 
 def _decoded(array: Array, name: str) -> Array:
-    """ONNX text is UTF-8: bytes objects as str."""
+    """Bytes objects as str, which ONNX Runtime takes as UTF-8; other bytes as they are."""
     try:
         texts = [item.decode() if isinstance(item, bytes) else item for item in array.reshape(-1)]
     except UnicodeDecodeError as error:
-        raise InputRejected(f"input '{name}' holds text that is not UTF-8: {error}") from error
+        return _fixed_width(array, name, error)
     decoded = np.empty(len(texts), dtype=np.object_)
     decoded[:] = texts
     return decoded.reshape(array.shape)
+
+
+def _fixed_width(array: Array, name: str, error: UnicodeDecodeError) -> Array:
+    """*array* as elements of one width, filled up with zeros: so ONNX Runtime takes any bytes.
+
+    It takes them as far as the first zero byte. All elements take as much memory as the longest.
+    """
+    items = [item.encode() if isinstance(item, str) else item for item in array.reshape(-1)]
+    if any(b"\0" in item for item in items):
+        raise InputRejected(
+            f"input '{name}' holds text that is not UTF-8 ({error}) beside zero bytes, which ONNX "
+            "Runtime's Python interface takes in UTF-8 only: encode it, as base64"
+        )
+    longest, total = max(map(len, items)), sum(map(len, items))
+    if longest * len(items) > _MOST_PADDING * total + _PADDING_FREE_BYTES:
+        raise InputRejected(
+            f"input '{name}' holds text that is not UTF-8 ({error}) in elements of very different "
+            f"lengths, up to {longest} bytes: send the long ones in requests of their own"
+        )
+    return np.array(items, dtype=f"S{max(1, longest)}").reshape(array.shape)
 
 
 def _encoded(array: Array) -> Array:

@@ -1,20 +1,25 @@
 """How much an ONNX model computes: known by the shapes of its inputs, or only by what they hold.
 
-Reads the graph's nodes out of the file, past the weights, and without the onnx package, which
-would take longer to import than this takes to run.
+Reads the graph's nodes out of the file (onnx_graph.py).
 """
 
 import mmap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-_NODE, _INITIALIZER, _INPUT = 1, 5, 11
-"""Fields of a GraphProto; _GRAPH of a ModelProto; the rest of NodeProto and TensorProto."""
+from penstock.workers.runtimes.onnx_graph import (
+    GRAPH,
+    INITIALIZER,
+    INPUT,
+    NAME_OF_TENSOR,
+    NAME_OF_VALUE,
+    NODE,
+    fields,
+    text,
+)
 
-_GRAPH: Final = 7
 _READS, _WRITES, _OPERATOR, _DOMAIN = 1, 2, 4, 7
-_NAME_OF_TENSOR, _NAME_OF_VALUE = 8, 1
+"""Fields of a NodeProto."""
 
 _STANDARD: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 _LOOKS_AT_SHAPES: Final = frozenset({"Constant", "Shape", "Size"})
@@ -78,16 +83,16 @@ def _is_fixed(model: mmap.mmap) -> bool:
     nodes: list[_Node] = []
     known: set[str] = set()
     asked: set[str] = set()
-    for number, begin, end in _fields(model, 0, len(model)):
-        if number != _GRAPH:
+    for number, begin, end in fields(model, 0, len(model)):
+        if number != GRAPH:
             continue
-        for field, at, until in _fields(model, begin, end):
-            if field == _NODE:
+        for field, at, until in fields(model, begin, end):
+            if field == NODE:
                 nodes.append(_node(model, at, until))
-            elif field == _INITIALIZER:
-                known.add(_text(model, at, until, _NAME_OF_TENSOR))
-            elif field == _INPUT:
-                asked.add(_text(model, at, until, _NAME_OF_VALUE))
+            elif field == INITIALIZER:
+                known.add(text(model, at, until, NAME_OF_TENSOR))
+            elif field == INPUT:
+                asked.add(text(model, at, until, NAME_OF_VALUE))
     # A weight that is an input, too, may come with a request.
     known -= asked
     return all(_stays_fixed(node, known) for node in nodes)
@@ -106,7 +111,7 @@ def _stays_fixed(node: _Node, known: set[str]) -> bool:
 
 def _node(model: mmap.mmap, begin: int, end: int) -> _Node:
     node = _Node("", "", [], [])
-    for number, at, until in _fields(model, begin, end):
+    for number, at, until in fields(model, begin, end):
         if number == _READS:
             node.reads.append(model[at:until].decode())
         elif number == _WRITES:
@@ -116,43 +121,3 @@ def _node(model: mmap.mmap, begin: int, end: int) -> _Node:
         elif number == _DOMAIN:
             node = node._replace(domain=model[at:until].decode())
     return node
-
-
-def _text(model: mmap.mmap, begin: int, end: int, wanted: int) -> str:
-    fields = _fields(model, begin, end)
-    return next((model[at:until].decode() for n, at, until in fields if n == wanted), "")
-
-
-def _fields(model: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number and place of each field of a message that lies there.
-
-    Raises:
-        ValueError, IndexError: it is none.
-    """
-    while at < end:
-        key, at = _varint(model, at)
-        kind = key & 7
-        if kind == 2:
-            size, at = _varint(model, at)
-        elif kind == 0:
-            size = _varint(model, at)[1] - at
-        elif kind in {1, 5}:
-            size = 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"no field begins at {at}")
-        if at + size > end:
-            raise ValueError(f"a field at {at} is cut off")
-        yield key >> 3, at, at + size
-        at += size
-
-
-def _varint(model: mmap.mmap, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = model[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-        if shift > 63:
-            raise ValueError(f"no number ends at {at}")

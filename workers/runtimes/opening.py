@@ -7,8 +7,10 @@ from typing import Final
 from penstock.errors import ArtifactUnusable
 from penstock.models.config.model_config import PYTHON
 from penstock.models.files.artifacts import RUNTIMES
+from penstock.process.blas_threads import use_blas_threads
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.workers.runtimes.python.code import is_tritons
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 
 ONNX: Final = "onnxruntime"
@@ -96,10 +98,37 @@ def _open_python(
         )
     if version.files:
         raise ArtifactUnusable(f"{artifact.name} came over the network: such code is never run")
-    from penstock.workers.runtimes.python_runtime import PythonRuntime
+    use_blas_threads(device.threads)
+    if is_tritons(artifact):
+        from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
+
+        return TritonRuntime.open(artifact, device, version)
+    from penstock.workers.runtimes.python.runtime import PythonRuntime
 
     return PythonRuntime.open(artifact, device, version)
 
+
+MODULES: Final[Mapping[str, tuple[str, ...]]] = {
+    ONNX: ("penstock.workers.runtimes.onnx_runtime",),
+    TORCH: (
+        "penstock.workers.runtimes.torch_runtime",
+        # What torch imports when it loads the first program; half of a start.
+        "torch._export.db.logging",
+        "torch._export.passes.add_runtime_assertions_for_constraints_pass",
+        "torch._export.passes.collect_tracepoints_pass",
+        "torch._export.serde.serialize",
+        "torch._functorch._aot_autograd.graph_compile",
+        "torch._functorch.aot_autograd",
+        "torch._functorch.partitioners",
+        "torch._inductor.codecache",
+        "torch.export._trace",
+        "torch.export._unlift",
+        "torch.export.passes",
+        "torch.export.pt2_archive._package",
+    ),
+    PYTHON: ("penstock.workers.runtimes.python_runtime",),
+}
+"""What is imported before an artifact can run, by runtime."""
 
 _Open = Callable[[Path, DeviceRef, ModelConfig, _Version | None], Runtime]
 

@@ -1,20 +1,22 @@
 """What the inputs and outputs of a `.pt2` are called, and what they look like.
 
-An exported program names its inputs after the arguments of ``forward`` and has no names for its
-outputs. Where that is not enough, as between the stages of one model, the names travel inside
-the file as an extra file, ``penstock.json``:
+An exported program names its inputs after the arguments of ``forward``, and its outputs after the
+keys of the dict that ``forward`` returns; a tuple has none. Where that is not enough, as between
+the stages of one model, the names travel inside the file as an extra file, ``penstock.json``:
 
     {"inputs":  [{"name": "image", "datatype": "FP32", "shape": [-1, 1, 8, 8]}],
      "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}]}
 
 Both lists are in the program's own order. Without it the inputs have the names of the arguments,
-and the outputs are ``output``, or ``output_0``, ``output_1`` ... where there are several.
+and the outputs those of the keys (``aux_0`` is the first in the list at ``aux``), or ``output``, or
+``output_0``, ``output_1`` ... where there are several. None is no output.
 
 torch is not imported here: a program is passed in.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from penstock.datatypes import DATATYPES
@@ -74,7 +76,8 @@ def signature_of(program: Any, extra_text: str | bytes | None) -> tuple[Signatur
         _look(f"output {place}", values.get(getattr(spec.arg, "name", None)))
         for place, spec in enumerate(_user_outputs(program))
     ]
-    input_names, output_names = [name for name, _ in inputs], _default_names(len(outputs))
+    input_names = [name for name, _ in inputs]
+    output_names = _output_names(program, len(outputs))
     if extra_text:
         described = _read_extra(extra_text)
         input_names = _names(described, "inputs", [look for _, look in inputs])
@@ -116,8 +119,16 @@ def _user_inputs(program: Any) -> Iterator[Any]:
 
 
 def _user_outputs(program: Any) -> Iterator[Any]:
+    return (spec for spec in _all_user_outputs(program) if not _is_none(spec.arg))
+
+
+def _all_user_outputs(program: Any) -> Iterator[Any]:
     specs = program.graph_signature.output_specs
     return (spec for spec in specs if spec.kind.name == "USER_OUTPUT")
+
+
+def _is_none(argument: Any) -> bool:
+    return _is_constant(argument) and argument.value is None
 
 
 def _is_constant(argument: Any) -> bool:
@@ -137,6 +148,29 @@ def _look(what: str, value: Any) -> tuple[str, tuple[int, ...]]:
 
 def _default_names(count: int) -> list[str]:
     return ["output"] if count == 1 else [f"output_{place}" for place in range(count)]
+
+
+def _output_names(program: Any, count: int) -> list[str]:
+    """What the keys say where ``forward`` returns a dict; else numbers."""
+    tree = program.call_spec.out_spec
+    if not issubclass(tree.type or object, Mapping):
+        return _default_names(count)
+    leaves = zip(_leaf_names(tree, ""), _all_user_outputs(program), strict=True)
+    names = [name for name, spec in leaves if not _is_none(spec.arg)]
+    return names if len(set(names)) == len(names) else _default_names(count)
+
+
+def _leaf_names(tree: Any, name: str) -> Iterator[str]:
+    if tree.is_leaf():
+        yield name
+        return
+    children = tree.children()
+    keys: Iterable[object] = range(len(children))
+    if issubclass(tree.type, Mapping):
+        # A defaultdict has its factory in front.
+        keys = tree.context[1] if tree.type is defaultdict else tree.context
+    for key, child in zip(keys, children, strict=True):
+        yield from _leaf_names(child, f"{name}_{key}" if name else str(key))
 
 
 def _read_extra(text: str | bytes) -> Any:

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from penstock.errors import ArtifactUnusable
 from penstock.protos import cluster_pb2
 from penstock.tensors import NUMPY_TYPES, Array
+from penstock.workers.runtimes.diagnosis import foreign
 from penstock.workers.runtimes.pt2_signature import (
     EXTRA_FILE,
     call_arguments,
@@ -65,8 +66,7 @@ class TorchRuntime:
         except Exception as error:
             raise ArtifactUnusable(
                 f"{artifact.name} is not a program that torch {torch.__version__} can load: "
-                f"{_first_line(error)}; copy it again, or write it anew with torch.export.save of "
-                "that version"
+                f"{foreign(artifact) or _explained(error)}"
             ) from error
         try:
             inputs, outputs = signature_of(program, extra[EXTRA_FILE] or None)
@@ -85,11 +85,12 @@ class TorchRuntime:
         args, kwargs = call_arguments(self._program, tensors)
         try:
             with torch.inference_mode():
-                results = tree_leaves(self._module(*args, **kwargs))
+                leaves = tree_leaves(self._module(*args, **kwargs))
         except (AssertionError, ValueError, IndexError) as error:
             # The guards that torch.export puts before a program (sizes that it was not traced
             # for), and indexes past the end of a table.
             raise InputRejected(_first_line(error)) from error
+        results = (leaf for leaf in leaves if leaf is not None)
         named = dict(zip(self._outputs, results, strict=True))
         return {name: self._to_array(named[name], name) for name in outputs}
 
@@ -130,6 +131,13 @@ def _device(device: DeviceRef, artifact: Path) -> torch.device:
 
 def _spec(name: str, datatype: str, shape: Sequence[int]) -> cluster_pb2.TensorSpec:
     return cluster_pb2.TensorSpec(name=name, datatype=datatype, shape=shape)
+
+
+def _explained(error: Exception) -> str:
+    return (
+        f"{_first_line(error)}; copy it again, or write it anew with torch.export.save of that "
+        "version"
+    )
 
 
 def _weight_bytes(program: Any) -> int:

@@ -24,6 +24,7 @@ class WorkerSpec:
         inputs: the model's, with full shapes; what an ensemble hands it is held against them.
         states: output -> input, of what a sequence hands from one request to the next; None for
             stateless models.
+        guessed: how many rows may share a run is a guess, to be tried (`row_limit`).
     """
 
     ref: StageRef
@@ -39,6 +40,7 @@ class WorkerSpec:
     lease_ms: int
     inputs: tuple[pb.TensorSpec, ...] = ()
     states: Mapping[str, str] | None = None
+    guessed: bool = False
 
     def decoder(self) -> Decoder:
         """What reads the stage's jobs."""

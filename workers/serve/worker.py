@@ -10,12 +10,14 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from typing import Final
 
 import structlog
 
 from penstock.errors import Code, InvalidRequest, PenstockError
+from penstock.process import machine
 from penstock.process.lifetime import until_first
 from penstock.retry import Backoff
 from penstock.scheduler.jobs.queue import Queue
@@ -34,6 +36,7 @@ from penstock.workers.serve.batching import (
 )
 from penstock.workers.serve.queue_sink import QueueSink
 from penstock.workers.serve.results import NO_TIME, JobResults
+from penstock.workers.serve.row_limit import RowLimit
 from penstock.workers.serve.run_estimate import SHORT_S, RunEstimate
 from penstock.workers.serve.spec import WorkerSpec
 
@@ -74,6 +77,8 @@ class Worker:
         """*link* is for its claims alone; *device* is the one thread that runs the shard."""
         self._spec = spec
         self._rules = spec.rules
+        self._row_limit = RowLimit(spec.rules.most_rows) if spec.guessed else None
+        self._rows_to(self._row_limit)
         self._queue = queue
         self._link = link
         self._execution = execution
@@ -152,6 +157,12 @@ class Worker:
         self._rules = BatchRules(most_rows=self._rules.most_rows)
         if self.on_unsplittable is not None:
             self.on_unsplittable(why)
+
+    def _rows_to(self, limit: RowLimit | None) -> None:
+        """From now on so many rows of different requests share a run."""
+        if limit is not None and self._rules.together:
+            enough = min(limit.rows, self._spec.rules.enough_rows)
+            self._rules = replace(self._rules, most_rows=limit.rows, enough_rows=enough)
 
     # claiming
 
@@ -332,6 +343,13 @@ class Worker:
 
     def _end(self, batch: list[Work], ran: Ran, rows: int, size: int, took_s: float) -> None:
         self._estimate.observe(batch, rows, size, took_s)
+        limit = self._row_limit
+        if (
+            limit is not None
+            and ran.error is None
+            and limit.observe(rows, took_s, machine.has_room)
+        ):
+            self._rows_to(limit)
         if ran.unsplittable:
             self.stop_sharing(ran.unsplittable)
         if ran.error is None:
@@ -352,11 +370,11 @@ class Worker:
         return failed and not isinstance(ran.error, PenstockError)
 
     async def _check_device(self, batch: list[Work], ran: Ran, rows: int) -> None:
-        """End the batch as it ran if the device still does what it was warmed up with."""
+        """End the batch as it ran if the device still does what it has done."""
         loop = asyncio.get_running_loop()
         self._renewal.batch_begins(batch)
         try:
-            await loop.run_in_executor(self._device, self._execution.warm_up, 1)
+            await loop.run_in_executor(self._device, self._execution.try_device)
         except Exception as error:
             self._results.abandon(batch)
             raise DeviceBroken(str(error)) from error

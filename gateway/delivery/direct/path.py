@@ -15,7 +15,6 @@ from penstock.clock import Clock, monotonic
 from penstock.gateway.delivery.direct.batches import DirectBatches
 from penstock.gateway.delivery.direct.busyness import Busyness
 from penstock.gateway.delivery.direct.worker_connections import DirectJob, WorkerConnection
-from penstock.gateway.delivery.job_sink import OnOutcome
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
@@ -24,6 +23,7 @@ from penstock.scheduler.jobs.payloads import LARGE_BYTES
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.registry.snapshot import Snapshot, stage_of
+from penstock.scheduler.requests.job_sink import OnOutcome
 from penstock.transport.arena import memory_domain
 from penstock.transport.lane import call
 

@@ -13,9 +13,9 @@ import structlog
 
 from penstock.clock import Clock, monotonic
 from penstock.errors import Code
-from penstock.gateway.delivery.job_sink import OnOutcome
 from penstock.models.config.policies import QueueLimits
 from penstock.scheduler.jobs.types import NewJob, Reply
+from penstock.scheduler.requests.job_sink import OnOutcome
 from penstock.transport.lane import (
     LEFT,
     Frames,

@@ -7,14 +7,13 @@ that belongs to no group is refused.
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-import grpc
+from typing import Final
 
 from penstock.errors import Code, InvalidConfiguration, PenstockError
-from penstock.gateway.fronts.grpc.statuses import Context, end_with
+from penstock.gateway.fronts.grpc.rpc import Method, Methods, Rpc
+from penstock.gateway.fronts.grpc.statuses import end_with
 
 _HEADER: Final = "triton-grpc-protocol-"
 _INFERENCE: Final = "inference.GRPCInferenceService/"
@@ -97,40 +96,35 @@ def parse_rules(texts: Iterable[str]) -> dict[str, Rule]:
     return rules
 
 
-Handler = Any
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
-
-
-class Restrictions(grpc.aio.ServerInterceptor):
-    """Refuses calls without the header that their protocol needs.
+def restricted(methods: Methods, rules: Mapping[str, Rule]) -> dict[str, Method]:
+    """*methods*, which refuse calls without the header that their protocol needs.
 
     Args:
-        rules: group -> its rule; groups without one are open.
-        methods: all that the server has, as in "inference.GRPCInferenceService/ModelInfer". One
-            that is not among them, or in no group, is refused.
+        rules: group -> its rule; groups without one are open. Once there is one, a method that is
+            in no group is refused.
     """
+    if not rules:
+        return dict(methods)
+    return {path: _restricted(path, method, rules) for path, method in methods.items()}
 
-    def __init__(self, rules: Mapping[str, Rule], methods: Iterable[str]) -> None:
-        groups = {f"/{method}": group_of(method) for method in methods}
-        self._rules = {method: rules.get(group) for method, group in groups.items() if group}
-        self._rules |= {f"/{method}": None for method in OPEN}
 
-    async def intercept_service(
-        self, continuation: Continuation, details: grpc.HandlerCallDetails
-    ) -> Handler:
-        """The method's own handler, or one that refuses."""
-        handler = await continuation(details)
-        if handler is None:
-            return None
-        if details.method not in self._rules:
-            return _refusing(handler, "This method is in no protocol, and some are restricted")
-        rule = self._rules[details.method]
-        if rule is None:
-            return handler
-        sent = dict(details.invocation_metadata or ()).get(rule.header, "")
-        if hmac.compare_digest(_as_bytes(sent), rule.value.encode()):
-            return handler
-        return _refusing(handler, f"This protocol is restricted, expecting header '{rule.header}'")
+def _restricted(path: str, method: Method, rules: Mapping[str, Rule]) -> Method:
+    group = group_of(path.lstrip("/"))
+    if path.lstrip("/") in OPEN:
+        return method
+    if group is None:
+        return _refusing(method, "This method is in no protocol, and some are restricted")
+    rule = rules.get(group)
+    if rule is None:
+        return method
+    refusing = _refusing(method, f"This protocol is restricted, expecting header '{rule.header}'")
+
+    def handle(rpc: Rpc) -> Awaitable[bytes | None]:
+        sent = dict(rpc.call.metadata).get(rule.header, "")
+        lets_in = hmac.compare_digest(_as_bytes(sent), rule.value.encode())
+        return (method if lets_in else refusing).handle(rpc)
+
+    return method._replace(handle=handle)
 
 
 def group_of(method: str) -> str | None:
@@ -143,16 +137,10 @@ def _as_bytes(sent: str | bytes) -> bytes:
     return sent if isinstance(sent, bytes) else sent.encode()
 
 
-def _refusing(handler: Handler, text: str) -> Handler:
-    """A handler of the same kind as *handler*."""
+def _refusing(method: Method, text: str) -> Method:
+    """*method*, which only refuses."""
 
-    async def refuse(_: Any, context: Context) -> None:
-        end_with(context, Restricted(text))
+    async def refuse(rpc: Rpc) -> None:
+        end_with(rpc, Restricted(text))
 
-    if handler.request_streaming and handler.response_streaming:
-        return grpc.stream_stream_rpc_method_handler(refuse)
-    if handler.request_streaming:
-        return grpc.stream_unary_rpc_method_handler(refuse)
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(refuse)
-    return grpc.unary_unary_rpc_method_handler(refuse)
+    return method._replace(handle=refuse)

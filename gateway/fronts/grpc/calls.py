@@ -1,19 +1,18 @@
-"""Takes calls off gRPC while there is memory for them, and ends each with its status.
+"""Takes calls off their server while there is memory for them, and ends each with its status.
 
-gRPC reads a call's message only when it is asked to, so what is not asked for stays with its
-client. A message that is not there at once is large, or its client is slow: such calls are refused
-first when the memory becomes scarce, the latest of them first.
+A call's message is read only when it is asked for, so what is not asked for stays with its client.
+A message that is not there at once is large, or its client is slow: such calls are refused first
+when the memory becomes scarce, the latest of them first.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import grpc
-
-from penstock.clock import monotonic
+from penstock.clock import NO_DEADLINE, monotonic
 from penstock.errors import DeadlineExceeded, PenstockError
-from penstock.gateway.fronts.grpc.statuses import Context, end_with
+from penstock.gateway.fronts.grpc.rpc import Handle, Readable, Rpc
+from penstock.gateway.fronts.grpc.statuses import end_with
 from penstock.gateway.limits.admission import LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS
 from penstock.gateway.limits.memory import (
     LOOK_EVERY_S,
@@ -23,24 +22,38 @@ from penstock.gateway.limits.memory import (
     MemoryWatch,
 )
 from penstock.gateway.limits.unread import SMALL_BYTES, UnreadReplies
+from penstock.gateway.requests.call import Call
 from penstock.retry import Pushback
+
+_LARGE_BYTES: Final = 1 << 20
+"""After messages of this size the memory is looked at."""
 
 _SLOW_S: Final = 0.1
 _CANCEL_S: Final = 1.0
 
-Answer = Callable[[bytes, Context], Awaitable[Any]]
-"""From a call's message to its reply: bytes, or what the method's serializer takes."""
+Answer = Callable[[bytes, Call], Awaitable[bytes]]
+"""From a call's message to its reply."""
 
-Handler = Callable[[Any, Context], Awaitable[Any]]
 
-_Reading = dict[asyncio.Task[Any], tuple[float, Context]]
+class _Read(NamedTuple):
+    """A message that is waited for.
+
+    Attributes:
+        waits_on: its client has set no deadline.
+    """
+
+    began_s: float
+    waits_on: bool
+
+
+_Reading = dict[asyncio.Task[Any], _Read]
 
 
 class Ending:
     """Within it, an error ends the call with its status; a call that was cancelled has none."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
 
     def __enter__(self) -> None:
         pass
@@ -48,7 +61,7 @@ class Ending:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
         if not isinstance(error, Exception):
             return False
-        end_with(self._context, error)
+        end_with(self._rpc, error)
         return True
 
 
@@ -90,7 +103,8 @@ class Calls:
     def begin(self) -> None:
         """Count the call whose handler this is: until its status has been written, or it fails.
 
-        gRPC runs each call in a task of its own, which writes the status after the handler's end.
+        Each server runs a call in a task of its own, which writes the status after the handler's
+        end.
         """
         task = asyncio.current_task()
         if task is not None:
@@ -112,8 +126,8 @@ class Calls:
             await asyncio.wait(late, timeout=_CANCEL_S)
         return len(late)
 
-    async def read(self, context: Context, *, always: bool = False, begins: bool = True) -> bytes:
-        """The only message of a call.
+    async def read(self, source: Readable, *, always: bool = False, begins: bool = True) -> bytes:
+        """The only message of a call, or the body of a request over HTTP.
 
         Args:
             always: it says how this gateway is, and is taken whatever else there is.
@@ -125,7 +139,7 @@ class Calls:
         """
         if not always:
             self._check_room()
-        message = await self._read(context, self._reading)
+        message = await self._read(source, self._reading)
         if message is None:
             # Its client has gone, before it sent anything: nobody hears a status.
             raise asyncio.CancelledError
@@ -133,7 +147,7 @@ class Calls:
             self.begin()
         return message
 
-    async def messages(self, context: Context) -> AsyncIterator[bytes]:
+    async def messages(self, rpc: Rpc) -> AsyncIterator[bytes]:
         """The messages of a stream; while the memory is full they stay with the client.
 
         Raises:
@@ -141,31 +155,32 @@ class Calls:
         """
         while True:
             await self.memory.room()
-            message = await self._read(context, self._waiting)
+            message = await self._read(rpc, self._waiting)
             if message is None:
                 return
             yield message
 
-    def answering(self, answer: Answer, *, always: bool = False, begins: bool = True) -> Handler:
-        """How gRPC handles calls with one message each: it is read, answered, and ends the call.
+    def answering(self, answer: Answer, *, always: bool = False, begins: bool = True) -> Handle:
+        """How calls with one message each are handled: it is read, answered, and ends the call.
 
         Args:
             answer: gives the reply to a message; its error is the call's.
             always, begins: as for `read`.
         """
 
-        async def handle(_: Any, context: Context) -> Any:
-            with Ending(context):
-                message = await self.read(context, always=always, begins=begins)
-                reply = await answer(message, context)
-                if isinstance(reply, bytes) and len(reply) >= SMALL_BYTES:
-                    self._count_unread(context.peer(), len(reply))
+        async def handle(rpc: Rpc) -> bytes | None:
+            with Ending(rpc):
+                message = await self.read(rpc, always=always, begins=begins)
+                reply = await answer(message, rpc.call)
+                if len(reply) >= SMALL_BYTES:
+                    self.count_unread(rpc.call.caller, len(reply))
                 return reply
+            return None
 
         return handle
 
-    def _count_unread(self, peer: str, size: int) -> None:
-        """A reply of *size* bytes is unread until gRPC has sent it, which ends the call's task.
+    def count_unread(self, peer: str, size: int) -> None:
+        """A reply of *size* bytes is unread until it has been sent, which ends the call's task.
 
         Raises:
             RepliesUnread: its client does not read.
@@ -178,8 +193,8 @@ class Calls:
     def shed(self) -> None:
         """End what takes too long to arrive, and, as memory becomes scarce, what is large."""
         now_s = monotonic()
-        for task, (began_s, context) in self._reading.items():
-            if now_s - began_s > self._patience_s and context.time_remaining() is None:
+        for task, (began_s, waits_on) in self._reading.items():
+            if waits_on and now_s - began_s > self._patience_s:
                 late = DeadlineExceeded("the request did not arrive within the time it had")
                 self._end(task, late)
         for task in self._in_the_way(now_s):
@@ -190,14 +205,14 @@ class Calls:
         """Whether messages are being read or answered, or replies are unread."""
         return bool(self._reading or self.unread.held or len(self._in_flight))
 
-    async def _read(self, context: Context, among: "_Reading") -> bytes | None:
+    async def _read(self, source: Readable, among: "_Reading") -> bytes | None:
         """The next message; None when there is no more."""
         task = asyncio.current_task()
         if task is None:
             raise AssertionError("calls have tasks")
-        among[task] = monotonic(), context
+        among[task] = _Read(monotonic(), source.call.deadline is NO_DEADLINE)
         try:
-            message: Any = await context.read()
+            message = await source.read()
         except asyncio.CancelledError:
             error = self._errors.pop(task, None)
             if error is None:
@@ -207,7 +222,13 @@ class Calls:
         finally:
             # A cancelled task keeps its error, which knows this frame: it must not know the task.
             del among[task], task
-        return None if message is grpc.aio.EOF else bytes(message)
+        if not isinstance(message, bytes):
+            return None
+        if len(message) >= _LARGE_BYTES:
+            # Until the next regular look many of its kind may come.
+            self.memory.see()
+            self.shed()
+        return message
 
     def _in_the_way(self, now_s: float) -> list[asyncio.Task[Any]]:
         """Calls to be refused now, so that the memory suffices for the others."""

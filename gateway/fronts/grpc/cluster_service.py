@@ -1,12 +1,14 @@
 """penstock.v1.Cluster: what is running, what has happened, and what was set aside."""
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
+from penstock.clock import NO_DEADLINE
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.dead_letters import DeadLetters
+from penstock.gateway.requests.call import Call
 from penstock.models.batch_guess import stopped
 from penstock.models.config.ensembles import is_ensemble
 from penstock.models.refs import StageRef
@@ -61,13 +63,12 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         return await self._letters.listed(request)
 
     async def RetryDeadLetter(  # noqa: N802
-        self, request: pb.RetryDeadLetterRequest, context: Any
+        self, request: pb.RetryDeadLetterRequest, call: Call
     ) -> pb.RetryDeadLetterResponse:
         """One of them once more, and its reply."""
         self._calls.begin()
-        remaining_s = context.time_remaining()
-        if remaining_s is None:
-            remaining_s = self._default_timeout_s
+        given = call.deadline is not NO_DEADLINE
+        remaining_s = call.deadline.remaining_s() if given else self._default_timeout_s
         return await self._letters.retry(request.job, remaining_s)
 
     async def _status(self, model: str) -> pb.StatusResponse:
@@ -76,13 +77,14 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         wanted = [(i, v) for i, v in self._catalog.records() if model in ("", i.model)]
         revisions = [v for v in snapshot.revisions() if model in ("", v.model)]
         loads = await loads_of(self._queue, revisions)
+        workers = _by_stage(snapshot.live_workers())
         counters = await self._router.statistics((id_, is_ensemble(v)) for id_, v in wanted)
         return pb.StatusResponse(
             nodes=snapshot.live_nodes(),
             gateways=snapshot.live_gateways(),
             schedulers=snapshot.live_schedulers(),
             versions=[
-                self._version_status(record, states[id_], loads, counted)
+                self._version_status(record, states[id_], _Stages(loads, workers), counted)
                 for (id_, record), counted in zip(wanted, counters, strict=True)
             ],
         )
@@ -91,7 +93,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self,
         record: pb.ModelVersion,
         state: VersionState,
-        loads: Mapping[StageRef, Load],
+        stages: "_Stages",
         counted: Mapping[str, int],
     ) -> pb.VersionStatus:
         id_ = VersionId(record.model, record.version)
@@ -100,10 +102,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
             version=id_.version,
             state=state.state,
             reason=state.reason,
-            stages=[
-                self._stage_status(record, stage, loads.get(StageRef(*id_, stage.index), Load()))
-                for stage in record.stages
-            ],
+            stages=[_stage_status(record, stage, stages) for stage in record.stages],
             counts=_counts(counted),
             batching=self._batching(record, state),
         )
@@ -115,23 +114,36 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
             return stopped(why)
         return state.deployment.batching if state.deployment is not None else ""
 
-    def _stage_status(self, record: pb.ModelVersion, stage: pb.Stage, load: Load) -> pb.StageStatus:
-        place = (record.model, record.version, stage.index)
-        return pb.StageStatus(
-            index=stage.index,
-            artifact=stage.artifact,
-            artifact_bytes=stage.artifact_bytes,
-            workers=[
-                worker
-                for worker in self._catalog.snapshot.live_workers()
-                if (worker.model, worker.version, worker.stage) == place
-            ],
-            replicas_wanted=record.replicas,
-            waiting=load.waiting,
-            oldest_waiting_ms=load.oldest_waiting_ms,
-            leases=load.leases,
-            oldest_lease_ms=load.oldest_lease_ms,
-        )
+
+class _Stages(NamedTuple):
+    """What is known of all stages: what each has to do, and who does it."""
+
+    loads: Mapping[StageRef, Load]
+    workers: Mapping[StageRef, list[pb.Worker]]
+
+
+def _by_stage(workers: Iterable[pb.Worker]) -> dict[StageRef, list[pb.Worker]]:
+    found: dict[StageRef, list[pb.Worker]] = {}
+    for worker in workers:
+        ref = StageRef(worker.model, worker.version, worker.stage)
+        found.setdefault(ref, []).append(worker)
+    return found
+
+
+def _stage_status(record: pb.ModelVersion, stage: pb.Stage, stages: _Stages) -> pb.StageStatus:
+    ref = StageRef(record.model, record.version, stage.index)
+    load = stages.loads.get(ref, Load())
+    return pb.StageStatus(
+        index=stage.index,
+        artifact=stage.artifact,
+        artifact_bytes=stage.artifact_bytes,
+        workers=stages.workers.get(ref, []),
+        replicas_wanted=record.replicas,
+        waiting=load.waiting,
+        oldest_waiting_ms=load.oldest_waiting_ms,
+        leases=load.leases,
+        oldest_lease_ms=load.oldest_lease_ms,
+    )
 
 
 def _counts(counted: Mapping[str, int]) -> pb.VersionCounts:

@@ -13,6 +13,7 @@ import resource
 import socket
 import stat
 import sys
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
@@ -87,15 +88,21 @@ def _address(peer: str) -> tuple[str, int] | None:
 
 def is_local(peer: str) -> bool:
     """Whether *peer*, as gRPC names it, is on this machine: on loopback, or a Unix socket."""
-    kind, _, address = unquote(peer).partition(":")
+    return _is_local(peer.rpartition(":")[0])
+
+
+@lru_cache(maxsize=1024)
+def _is_local(address: str) -> bool:
+    """*address*: without the port, so that each is looked at once."""
+    kind, _, host = unquote(address).partition(":")
     if kind in {"unix", "unix-abstract"}:
         return True
     try:
-        host = ip_address(address.rpartition(":")[0].strip("[]"))
+        found = ip_address(host.strip("[]"))
     except ValueError:
         return False
-    mapped = host.ipv4_mapped if isinstance(host, IPv6Address) else None
-    return (mapped or host).is_loopback
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 async def all_sent(deadline: Deadline) -> None:

@@ -1,20 +1,19 @@
 """Services that come as generated code: their requests are read as those of all other calls.
 
-gRPC has one limit of a message's size for all methods, and parses before it asks anybody: 64 MiB
-that should have been a name would be seconds of work and a gigabyte of memory. Here a service's
-requests are read when there is memory for them, and only those that are short enough are parsed.
+A server has one limit of a message's size for all methods: 64 MiB that should have been a name
+would be seconds of work and a gigabyte of memory. Here a service's requests are read when there is
+memory for them, and only those that are short enough are parsed.
 """
 
 import contextlib
-import inspect
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
-import grpc
 from google.protobuf.message import Message
 
-from penstock.gateway.fronts.grpc.calls import Answer, Calls, Ending
-from penstock.gateway.fronts.grpc.statuses import Context
+from penstock.gateway.fronts.grpc.calls import Calls, Ending
+from penstock.gateway.fronts.grpc.rpc import Handle, Method, Rpc
+from penstock.gateway.requests.call import Call
 from penstock.protos import bounds
 
 SMALL_BYTES: Final = 1 << 16
@@ -24,105 +23,74 @@ Kinds = Mapping[str, type[Message]]
 """The request of each method, by "service/method"."""
 
 
-class GuardedServer:
-    """Stands for a server where generated code adds its services to one.
-
-    Args:
-        kinds: of all methods that will be added.
-        always: their calls are taken whatever memory there is.
-    """
+class GuardedServices:
+    """What generated code takes for a server: the methods that it adds go to *methods*, guarded."""
 
     def __init__(
-        self, server: grpc.aio.Server, calls: Calls, kinds: Kinds, *, always: bool = False
+        self, methods: dict[str, Method], calls: Calls, kinds: Kinds, *, always: bool = False
     ) -> None:
-        self._server = server
+        """*always*: calls of the methods that are added are taken whatever memory there is."""
+        self._methods = methods
         self._calls = calls
         self._kinds = kinds
         self._always = always
 
     def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
-        """Add them, guarded."""
-        guarded = tuple(
-            Guarded(one, self._calls, self._kinds, always=self._always) for one in handlers
-        )
-        self._server.add_generic_rpc_handlers(guarded)
+        """The same as below, for servers that know no names."""
 
-    def add_registered_method_handlers(self, name: str, handlers: Any) -> None:
-        """The same once more, which gRPC would prefer: not guarded, so left out."""
+    def add_registered_method_handlers(self, name: str, handlers: Mapping[str, Any]) -> None:
+        """Add the methods of the service *name*."""
+        for method, found in handlers.items():
+            kind = self._kinds[f"{name}/{method}"]
+            guarded = _Guarded(found, kind, self._calls, always=self._always)
+            self._methods[f"/{name}/{method}"] = guarded.method()
 
 
-class Guarded(grpc.GenericRpcHandler):
-    """The service of *handler*, whose requests are read as all others.
+class _Guarded:
+    """A method of generated code, whose requests are read as all others."""
 
-    Args:
-        always: its calls are taken whatever memory there is.
-    """
-
-    def __init__(self, handler: Any, calls: Calls, kinds: Kinds, *, always: bool = False) -> None:
-        self._handler = handler
+    def __init__(self, found: Any, kind: type[Message], calls: Calls, *, always: bool) -> None:
+        self._found = found
+        self._kind = kind
         self._calls = calls
-        self._kinds = kinds
         self._always = always
-        self._known: dict[Any, Any] = {}
 
-    def service(self, details: Any) -> Any:
-        """The handler of one method; None where it is not this service's."""
-        found = self._handler.service(details)
-        if found is None:
-            return None
-        if found not in self._known:
-            self._known[found] = self._guarded(found, self._kinds[details.method.lstrip("/")])
-        return self._known[found]
+    def method(self) -> Method:
+        if self._found.request_streaming:
+            return Method(self._converse, streams=True)
+        if self._found.response_streaming:
+            return Method(self._stream, streams=True)
+        return Method(self._answering())
 
-    def _guarded(self, found: Any, kind: type[Message]) -> Any:
-        """*found*, for requests that are *kind*."""
-        if found.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                self._conversing(found, kind), response_serializer=found.response_serializer
-            )
-        if found.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                self._streaming(found, kind), response_serializer=found.response_serializer
-            )
-        answer = self._calls.answering(
-            self._answering(found, kind), always=self._always, begins=False
-        )
-        return grpc.stream_unary_rpc_method_handler(
-            answer, response_serializer=found.response_serializer
-        )
+    def _parsed(self, message: bytes) -> Any:
+        return bounds.parse(self._kind, message, SMALL_BYTES)
 
-    def _answering(self, found: Any, kind: type[Message]) -> Answer:
-        async def answer(message: bytes, context: Context) -> Any:
-            return await found.unary_unary(bounds.parse(kind, message, SMALL_BYTES), context)
+    def _answering(self) -> Handle:
+        async def answer(message: bytes, call: Call) -> bytes:
+            reply = await self._found.unary_unary(self._parsed(message), call)
+            return bytes(self._found.response_serializer(reply))
 
-        return answer
+        return self._calls.answering(answer, always=self._always, begins=False)
 
-    def _streaming(self, found: Any, kind: type[Message]) -> Any:
-        async def stream(_: Any, context: Context) -> None:
-            with Ending(context):
-                message = await self._calls.read(context, always=self._always, begins=False)
-                answering = found.unary_stream(bounds.parse(kind, message, SMALL_BYTES), context)
-                self._calls.followers += 1
-                try:
-                    if not inspect.isasyncgen(answering):
-                        await answering
-                        return
-                    async with contextlib.aclosing(answering) as responses:
-                        async for response in responses:
-                            await context.write(response)
-                finally:
-                    self._calls.followers -= 1
+    async def _stream(self, rpc: Rpc) -> None:
+        with Ending(rpc):
+            message = await self._calls.read(rpc, always=self._always, begins=False)
+            answering = self._found.unary_stream(self._parsed(message), rpc.call)
+            self._calls.followers += 1
+            try:
+                await self._write_all(rpc, answering)
+            finally:
+                self._calls.followers -= 1
 
-        return stream
+    async def _converse(self, rpc: Rpc) -> None:
+        async def requests() -> AsyncIterator[Any]:
+            async for message in self._calls.messages(rpc):
+                yield self._parsed(message)
 
-    def _conversing(self, found: Any, kind: type[Message]) -> Any:
-        async def converse(messages: AsyncIterator[bytes], context: Context) -> None:
-            async def requests() -> AsyncIterator[Any]:
-                async for message in messages:
-                    yield bounds.parse(kind, message, SMALL_BYTES)
+        with Ending(rpc):
+            await self._write_all(rpc, self._found.stream_stream(requests(), rpc.call))
 
-            with Ending(context):
-                async for response in found.stream_stream(requests(), context):
-                    await context.write(response)
-
-        return converse
+    async def _write_all(self, rpc: Rpc, answering: AsyncGenerator[Any, None]) -> None:
+        async with contextlib.aclosing(answering) as replies:
+            async for reply in replies:
+                await rpc.write(self._found.response_serializer(reply))

@@ -5,12 +5,12 @@ them leaves; here each hears of every change.
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from penstock.errors import Code, PenstockError
-from penstock.gateway.fronts.grpc.statuses import Context
 
 _Status = health_pb2.HealthCheckResponse
 
@@ -43,7 +43,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def Check(self, request: Any, _: Context) -> Any:  # noqa: N802
+    async def Check(self, request: Any, _: Any) -> Any:  # noqa: N802
         """The status now.
 
         Raises:
@@ -53,7 +53,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             raise ServiceNotFound(f"no service '{request.service}'")
         return _Status(status=self._status_of(request.service))
 
-    async def Watch(self, request: Any, context: Context) -> None:  # noqa: N802
+    async def Watch(self, request: Any, _: Any) -> AsyncGenerator[Any, None]:  # noqa: N802
         """The status now and whenever it changes, until the caller leaves."""
         last_sent = None
         self.watchers += 1
@@ -61,7 +61,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             while True:
                 changed, status = self._changed, self._status_of(request.service)
                 if status != last_sent:
-                    await context.write(_Status(status=status))
+                    yield _Status(status=status)
                     last_sent = status
                 await changed.wait()
         finally:

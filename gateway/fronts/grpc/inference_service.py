@@ -1,7 +1,6 @@
 """inference.GRPCInferenceService: each RPC of the Open Inference Protocol and of Triton.
 
 ModelInfer takes and gives bytes as they are on the wire, so that nothing is parsed or built twice.
-What gRPC knows of a call becomes a `Call` here: behind this door nobody knows gRPC.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,18 +8,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
-import grpc
 from google.protobuf.message import Message
 
 import penstock
-from penstock.clock import NO_DEADLINE, Deadline
 from penstock.errors import InvalidRequest, Unimplemented
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Answer, Calls, Ending
-from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.guarded import SMALL_BYTES
+from penstock.gateway.fronts.grpc.rpc import Method, Rpc
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
-from penstock.gateway.fronts.grpc.statuses import Context
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.models.control import Control
 from penstock.gateway.operations.live_settings import LiveSettings
@@ -86,57 +82,45 @@ class InferenceService:
         self._server_name = server_name
         self._calls = calls
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """The service, to be added to a server."""
+    def methods(self) -> dict[str, Method]:
+        """The service's methods, by path."""
         service = pb.DESCRIPTOR.services_by_name[SERVICE.rpartition(".")[2]]
-        handlers = {method.name: self._handler_of(method) for method in service.methods}
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+        return {f"/{SERVICE}/{method.name}": self._method(method) for method in service.methods}
 
-    def _handler_of(self, method: Any) -> "grpc.RpcMethodHandler[Any, Any]":
-        # To gRPC all calls may send several messages: it reads none before it is asked to.
+    def _method(self, method: Any) -> Method:
         if method.name == "ModelInfer":
-            return grpc.stream_unary_rpc_method_handler(self._calls.answering(self._model_infer))
+            return Method(self._calls.answering(self._inference.infer))
         if method.name == "ModelStreamInfer":
-            return grpc.stream_stream_rpc_method_handler(self._model_stream_infer)
-        request: Any = getattr(pb, method.input_type.name)
-        response: Any = getattr(pb, method.output_type.name)
-        answer, always = self._method(method.name, request), method.name in _ALWAYS
-        return grpc.stream_unary_rpc_method_handler(
-            self._calls.answering(answer, always=always),
-            response_serializer=response.SerializeToString,
-        )
+            return Method(self._model_stream_infer, streams=True)
+        answer, always = self._answer(method), method.name in _ALWAYS
+        return Method(self._calls.answering(answer, always=always))
 
-    def _method(self, name: str, kind: type[Message]) -> Answer:
+    def _answer(self, method: Any) -> Answer:
+        kind: type[Message] = getattr(pb, method.input_type.name)
         # Files of an override are as large as they are: `read_terms` has a word for that.
-        answer = _METHODS[name]
-        most_bytes = None if name == "RepositoryModelLoad" else SMALL_BYTES
+        most_bytes = None if method.name == "RepositoryModelLoad" else SMALL_BYTES
 
-        async def respond(message: bytes, context: Context) -> Any:
+        async def respond(message: bytes, call: Call) -> bytes:
             request = bounds.parse(kind, message, most_bytes)
-            if "SharedMemory" in name:
-                self.shared_memory.check(context.peer())
-            return await answer(self, request)
+            response = await self.answer(method.name, request, call)
+            return bytes(response.SerializeToString())
 
         return respond
 
-    async def _model_infer(self, message: bytes, context: Context) -> bytes:
-        return await self._inference.infer(message, self._call(context))
+    async def answer(self, name: str, request: Any, call: Call) -> Any:
+        """The response of the RPC *name*, which has one message each way.
 
-    async def _model_stream_infer(self, _: Any, context: Context) -> None:
+        Raises:
+            PenstockError: how it failed.
+        """
+        if "SharedMemory" in name:
+            self.shared_memory.check(local=call.is_local)
+        return await _METHODS[name](self, request)
+
+    async def _model_stream_infer(self, rpc: Rpc) -> None:
         self._calls.begin()
-        with Ending(context):
-            messages = self._calls.messages(context)
-            await self._streams.run(messages, context.write, self._call(context))
-
-    def _call(self, context: Context) -> Call:
-        """What all behind this door know of a call."""
-        remaining_s, peer = context.time_remaining(), context.peer()
-        return Call(
-            NO_DEADLINE if remaining_s is None else Deadline.after(remaining_s),
-            peer,
-            self.shared_memory.allowed and is_local(peer),
-            tuple(context.invocation_metadata() or ()),
-        )
+        with Ending(rpc):
+            await self._streams.run(self._calls.messages(rpc), rpc.write, rpc.call)
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Live: it answers."""

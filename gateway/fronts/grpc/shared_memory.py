@@ -1,14 +1,9 @@
 """The RPCs of the shared memory extensions: system regions if allowed, CUDA regions never."""
 
 from penstock.errors import Unimplemented
-from penstock.gateway.fronts.grpc.connections import is_local
-from penstock.gateway.requests.shared_memory.regions import (
-    DISABLED,
-    RegionNotFound,
-    Regions,
-    check_local,
-)
+from penstock.gateway.requests.shared_memory.regions import RegionNotFound, Regions, check_local
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.requests.refusal_texts import DISABLED
 
 _NO_CUDA = (
     "CUDA shared memory is not offered: a gateway holds no device; use system shared memory, "
@@ -27,15 +22,15 @@ class SharedMemory:
         self._regions = regions
         self.allowed = regions is not None
 
-    def check(self, peer: str) -> None:
-        """Let a call of these RPCs pass that came from *peer*.
+    def check(self, *, local: bool) -> None:
+        """Let a call of these RPCs pass whose client is on this machine, if *local*.
 
         Raises:
             Unimplemented: clients may not use shared memory.
             NotHere: this client is on another machine.
         """
         self._known()
-        check_local(local=is_local(peer))
+        check_local(local=local)
 
     def system_status(
         self, request: pb.SystemSharedMemoryStatusRequest

@@ -12,7 +12,6 @@ import structlog
 
 from penstock.errors import PenstockError
 from penstock.gateway.delivery.lending import Lender
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.calls import Calls
@@ -25,6 +24,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.observe.loads import loads_of
+from penstock.scheduler.requests.pending import PendingTable
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of
 
@@ -115,6 +115,7 @@ class MetricsEndpoint:
     """Answers HTTP requests for ``/metrics``: as much of HTTP as readers of metrics need."""
 
     serves_models = False
+    early = True
 
     def __init__(self, settings: GatewaySettings, read: Read) -> None:
         """*read* gives the metrics of the moment."""

@@ -6,10 +6,10 @@ The controls go behind the request's bytes, as inputs that clients do not send.
 import struct
 from typing import Final
 
-from penstock.gateway.requests import refusal_texts
 from penstock.models.sequencing import Control, SequencePlan, as_request
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs.types import Turn
+from penstock.scheduler.requests import refusal_texts
 
 LONGEST_ID: Final = 128
 """Bytes of a correlation id that is a string, as in Triton."""

@@ -18,10 +18,6 @@ from typing import Final
 from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.protos.wire import Buffer
 
-DISABLED: Final = (
-    "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable."
-)
-
 _SEGMENTS: Final = Path("/dev/shm")  # noqa: S108 - where Linux has POSIX shared memory
 _NOT_CLIENTS: Final = ("penstock", "sem.")
 """How the names begin of what is Penstock's own, and of semaphores, which lie there as well."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.requests import refusal_texts
 from penstock.gateway.requests.shared_memory.regions import Regions, RequestTooLarge
 from penstock.protos import wire
 from penstock.protos.contents import raw_from_contents
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
+from penstock.scheduler.requests import refusal_texts
 
 _REGION: Final = "shared_memory_region"
 _SIZE: Final = "shared_memory_byte_size"

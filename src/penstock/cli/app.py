@@ -62,6 +62,11 @@ COMMANDS = (
     ),
 )
 
+_OF_NODES = (
+    Entry("template", "serve.template:template", _RUN, "Be forked for workers; for nodes"),
+)
+"""Commands that no person calls: help does not show them."""
+
 _REMEDIES = {
     "onnx": "'penstock[onnx]'",
     "onnxruntime": "'penstock[onnx]'",
@@ -94,6 +99,9 @@ def build(arguments: Sequence[str] | None = None) -> typer.Typer:
             app.add_typer(target, name=entry.name, help=entry.line, rich_help_panel=entry.panel)
         else:
             app.command(entry.name, short_help=entry.line, rich_help_panel=entry.panel)(target)
+    for entry in _OF_NODES:
+        if entry.name == named:
+            app.command(entry.name, hidden=True)(_load(entry))
     return app
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -36,7 +37,20 @@ _RIGHT = {
 
 
 class PlainTable(Table):
-    """A table of texts as they are: names and reasons may hold brackets, which are no markup."""
+    """A table of texts as they are: names and reasons may hold brackets, which are no markup.
+
+    Attributes:
+        notes: what is too long for a column, as (what it is about, text); below the table.
+    """
+
+    def __init__(self, *columns: Any, **options: Any) -> None:
+        super().__init__(*columns, **options)
+        self.notes: list[tuple[str, str]] = []
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from super().__rich_console__(console, options)
+        for about, text in dict.fromkeys(self.notes):
+            yield Text.assemble((about, "bold"), f": {text}", overflow="fold")
 
     def add_row(self, *cells: "RenderableType | None", **options: Any) -> None:
         """Add one line."""
@@ -46,8 +60,8 @@ class PlainTable(Table):
 
 def models_table(status: pb.StatusResponse) -> Table:
     """One line for each model version: can it answer, with how many workers, and why not."""
-    table = plain_table("model", "version", "state", "stages", "workers", "reason")
-    table.columns[-1].ratio = 1
+    table = plain_table("model", "version", "state", "stages", "workers")
+    table.columns[0].ratio = 1
     for version in status.versions:
         workers = sum(_ready(stage) for stage in version.stages)
         wanted = sum(stage.replicas_wanted for stage in version.stages)
@@ -57,9 +71,14 @@ def models_table(status: pb.StatusResponse) -> Table:
             state_text(version.state),
             str(len(version.stages)),
             f"{workers}/{wanted}",
-            version.reason,
         )
+        if version.reason:
+            table.notes.append((_named(version), version.reason))
     return table
+
+
+def _named(version: pb.VersionStatus) -> str:
+    return f"{version.model} {version.version}" if version.version else version.model
 
 
 def batching_table(versions: Iterable[pb.VersionStatus]) -> Table:
@@ -91,19 +110,21 @@ def stages_table(status: pb.StatusResponse) -> Table:
 
 def workers_table(status: pb.StatusResponse) -> Table:
     """One line for each worker process."""
-    table = plain_table("worker", "pid", "device", "state", "restarts", "reason")
-    table.columns[-1].ratio = 1
+    table = plain_table("worker", "pid", "device", "state", "restarts")
+    table.columns[0].ratio = 1
     for version in status.versions:
         for stage in version.stages:
             for worker in stage.workers:
+                name = f"{version.model} {version.version}.{stage.index}"
                 table.add_row(
-                    f"{version.model} {version.version}.{stage.index}",
+                    name,
                     str(worker.pid or ""),
                     worker.device,
                     state_text(state_of(worker).upper()),
                     str(worker.restarts),
-                    worker.reason,
                 )
+                if worker.reason:
+                    table.notes.append((name, worker.reason))
     return table
 
 

@@ -20,6 +20,9 @@ DEFAULT_MAX_BATCH: Final = 64
 """Triton's default is 4, set by a server option; one number that suits small and large models alike
 is not to be had, and rows cost memory only when they come."""
 
+FIRST_MAX_BATCH: Final = 8
+"""Rows of different requests that share a run until more of them have shown to pay."""
+
 BatchProofs = Sequence[pb.BatchProof | None]
 """Of each stage's artifact; None where nobody tried it."""
 

@@ -9,7 +9,7 @@ owner wrote it, or left `max_batch_size` open and it is proved that they may be.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from penstock.errors import InvalidConfiguration
@@ -57,6 +57,7 @@ class Deployment:
         route: of an ensemble, which has no stages of its own; None for other models.
         sequences: how its sequences are run; None for a stateless model.
         batching: whether its requests share runs, and why; for people, empty for an ensemble.
+        guessed: `max_batch_size` is none that its owner gave.
     """
 
     config: config_pb.ModelConfig
@@ -67,6 +68,7 @@ class Deployment:
     route: pb.Route | None = None
     sequences: SequencePlan | None = None
     batching: str = ""
+    guessed: bool = False
 
 
 def complete(
@@ -108,14 +110,11 @@ def _complete(
 ) -> Deployment:
     version = pb.ModelVersion.FromString(version_bytes)
     signatures = [pb.Signature.FromString(content) for content in signature_bytes]
-    if not version.stages or len(signatures) != len(version.stages):
-        raise InvalidConfiguration(
-            f"{version.model} version {version.version} has {len(version.stages)} shard(s), "
-            f"but {len(signatures)} signature(s) are known"
-        )
-    config = config_pb.ModelConfig.FromString(version.config)
+    _check_known(version, signatures)
+    # Where the model's own code completes it, one worker has asked that code for all others.
+    config = config_pb.ModelConfig.FromString(signatures[0].config or version.config)
     config.name = version.model
-    tensors = flow(version, signatures)
+    tensors = _ranked(flow(version, signatures), config)
     inputs = _chosen(
         "input", config.input, _without(tensors.inputs, hidden_inputs(config)), tensors
     )
@@ -139,7 +138,16 @@ def _complete(
         *(config, tuple(inputs), tuple(outputs), stages, labels_of(version, config)),
         sequences=sequences,
         batching=batching,
+        guessed=config_pb.ModelConfig.FromString(version.config).max_batch_size == 0,
     )
+
+
+def _check_known(version: pb.ModelVersion, signatures: Sequence[pb.Signature]) -> None:
+    if not version.stages or len(signatures) != len(version.stages):
+        raise InvalidConfiguration(
+            f"{version.model} version {version.version} has {len(version.stages)} shard(s), "
+            f"but {len(signatures)} signature(s) are known"
+        )
 
 
 def labels_of(
@@ -194,6 +202,33 @@ def _chosen(
             "config.pbtxt to have them completed"
         )
     return [found[name] for name in names or required]
+
+
+def _ranked(tensors: Flow, config: config_pb.ModelConfig) -> Flow:
+    """*tensors*, those of any rank with as many dimensions as *config* lists for them."""
+    listed: list[ConfigTensor] = [*config.input, *config.output]
+    lead = [-1] if config.max_batch_size > 0 else []
+    shapes = {tensor.name: [*lead, *artifact_dims(tensor)] for tensor in listed}
+
+    def ranked(spec: pb.TensorSpec) -> pb.TensorSpec:
+        if not spec.any_rank or spec.name not in shapes:
+            return spec
+        shape = shapes[spec.name]
+        return pb.TensorSpec(
+            name=spec.name, datatype=spec.datatype, shape=shape, optional=spec.optional
+        )
+
+    inputs = {name: ranked(spec) for name, spec in tensors.inputs.items()}
+    for name, spec in inputs.items():
+        if spec.any_rank and not spec.optional:
+            entry = config_pb.DataType.Name(config_type_of(spec.datatype))
+            raise InvalidConfiguration(
+                f"{' or '.join(tensors.artifacts)} takes any number of dimensions of its input "
+                f"'{name}': list it in config.pbtxt as requests have it, with -1 for sizes that "
+                f'vary: input {{ name: "{name}" data_type: {entry} dims: [ -1, 4 ] }}'
+            )
+    products = {name: ranked(spec) for name, spec in tensors.products.items()}
+    return replace(tensors, inputs=inputs, products=products)
 
 
 def _has(kind: str, found: Mapping[str, pb.TensorSpec]) -> str:

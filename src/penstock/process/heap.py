@@ -6,6 +6,7 @@ every one of them: with 600 KB each, a third of the work. So what serves keeps s
 """
 
 import ctypes
+import gc
 import os
 from collections.abc import Mapping
 from typing import Final
@@ -49,7 +50,11 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Give back all that is freed, for once; where the C library is not glibc, nothing is kept."""
+    """Give back all that is freed, for once; where the C library is not glibc, nothing is kept.
+
+    What only a cycle holds is freed first: a call that failed may be one, with its message.
+    """
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +24,7 @@ INTERRUPTED = 130
 """Exit status of a process that was told twice to stop: 128 + SIGINT, as shells have it."""
 
 _PR_SET_CHILD_SUBREAPER = 36
+_REAP_EVERY_S = 5.0
 
 
 def adopt_orphans() -> None:
@@ -41,8 +42,24 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def reap(pids: Iterable[int]) -> None:
-    """Let go of those children among *pids* that have ended."""
+async def reap_strangers(own: Callable[[], Collection[int]]) -> None:
+    """Let go of adopted children that have ended, from time to time until cancelled.
+
+    Args:
+        own: those that others wait for.
+    """
+    import asyncio
+
+    seen: set[int] = set()
+    while True:
+        await asyncio.sleep(_REAP_EVERY_S)
+        strangers = set(children_of(os.getpid())).difference(own())
+        # Twice seen: a child that is just being started is not known yet.
+        _let_go(seen & strangers)
+        seen = strangers
+
+
+def _let_go(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)

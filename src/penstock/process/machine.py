@@ -1,6 +1,7 @@
 """What this machine has: cores, memory, GPUs, as far as this process may use them."""
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -23,13 +24,14 @@ _PART: Final = re.compile(
 )
 _ASK_S: Final = 30.0
 _ROOT: Final = Path("/")
-# Where the memory controller may be, and what its limit is called there: version 2, the hybrid
-# that systemd offers, and version 1.
-_CONTROLLERS: Final = (
-    ("", "sys/fs/cgroup", "memory.max"),
-    ("", "sys/fs/cgroup/unified", "memory.max"),
-    ("memory", "sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-)
+# Where a controller's limits may be: version 2, the hybrid that systemd offers, and version 1.
+_VERSION_2: Final = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
+_VERSION_1: Final = "sys/fs/cgroup/{}"
+_MEMORY_FILES: Final = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
+"""What limits a group, what it has taken, and what it would give back of that, by version."""
 
 
 class Gpu(NamedTuple):
@@ -47,11 +49,13 @@ class Gpu(NamedTuple):
     uuid: str
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def cores(root: Path = _ROOT) -> int:
+    """Cores that this process may use: those that it is bound to, and no more than its quota.
+
+    A part of a core counts as one: a quota of 1.5 is worth two threads.
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min([bound or 1, *(math.ceil(quota) for quota in _quotas(root))]))
 
 
 def memory_bytes(root: Path = _ROOT) -> int:
@@ -60,26 +64,73 @@ def memory_bytes(root: Path = _ROOT) -> int:
     A group counts with all that it lies in: the smallest limit on the way up ends a process.
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in _cgroup_limits(root):
+    for version, group in _groups(root, "memory"):
+        limit, *_ = _MEMORY_FILES[version]
         with contextlib.suppress(OSError, ValueError):  # "max", or another kind of system
-            total = min(total, int(limit.read_text()))
+            total = min(total, int((group / limit).read_text()))
     return total
 
 
-def _cgroup_limits(root: Path) -> Iterator[Path]:
-    """The files that may limit this process, from its own control group up to the outermost."""
-    groups = {"": PurePosixPath("/"), "memory": PurePosixPath("/")}
+def has_room(root: Path = _ROOT) -> bool:
+    """Whether there is memory for this process to become as large again, and again.
+
+    Where the system does not tell, there is.
+    """
+    try:
+        pages = int((root / "proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return True
+    return all(free > 2 * pages * os.sysconf("SC_PAGE_SIZE") for free in _free_bytes(root))
+
+
+def _free_bytes(root: Path) -> Iterator[int]:
+    """What the machine has left, and each control group that has a limit."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        yield _fields(root / "proc/meminfo")["MemAvailable:"] << 10
+    for version, group in _groups(root, "memory"):
+        limit, used, cached = _MEMORY_FILES[version]
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            taken = int((group / used).read_text()) - _fields(group / "memory.stat")[cached]
+            yield int((group / limit).read_text()) - taken
+
+
+def _fields(file: Path) -> dict[str, int]:
+    """The first number of each line, by the line's first word."""
+    lines = (line.split() for line in file.read_text().splitlines())
+    return {words[0]: int(words[1]) for words in lines}
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """How many cores' time the groups of this process may use, each that has a limit."""
+    for version, group in _groups(root, "cpu"):
+        with contextlib.suppress(OSError, ValueError):  # "max 100000", or another kind of system
+            if version == 2:
+                quota_us, period_us = map(int, (group / "cpu.max").read_text().split())
+            else:
+                quota_us = int((group / "cpu.cfs_quota_us").read_text())
+                period_us = int((group / "cpu.cfs_period_us").read_text())
+            if quota_us > 0 and period_us > 0:
+                yield quota_us / period_us
+
+
+def _groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
+    """The control groups that may limit this process, from its own up to the outermost.
+
+    Each with the version of the interface that it has.
+    """
+    groups = {"": PurePosixPath("/"), controller: PurePosixPath("/")}
     with contextlib.suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             for name in controllers.split(","):
                 groups[name] = PurePosixPath(path)
-    for controller, mount, name in _CONTROLLERS:
-        group = groups[controller]
+    places = [(2, mount, groups[""]) for mount in _VERSION_2]
+    places.append((1, _VERSION_1.format(controller), groups[controller]))
+    for version, mount, group in places:
         # A path with ".." lies outside what this process can see: what it sees begins at the mount.
         seen = PurePosixPath("/") if ".." in group.parts else group
         for part in (seen, *seen.parents):
-            yield root / mount / part.relative_to("/") / name
+            yield version, root / mount / part.relative_to("/")
 
 
 def gpus() -> list[Gpu]:

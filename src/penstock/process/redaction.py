@@ -8,9 +8,10 @@ user: processes hand secrets to each other in the environment (`penstock.process
 import contextlib
 import ctypes
 import re
-from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
+
+from penstock.process.command_line import shown_bytes
 
 HIDDEN: Final = "***"
 
@@ -32,9 +33,6 @@ def _patterns(ends: str) -> tuple[re.Pattern[str], ...]:
 
 _IN_TEXT: Final = _patterns(r"\s'\"")
 _IN_WORDS: Final = _patterns(r"\v")
-_ARGUMENTS_AT: Final = 45
-"""Place of arg_start in /proc/self/stat, behind the program's name; arg_end follows it."""
-
 _known: set[str] = set()
 
 
@@ -66,13 +64,9 @@ def hide_arguments() -> None:
 
     What Python has read of it (``sys.argv``) stays.
     """
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        numbers = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-        start, end = int(numbers[_ARGUMENTS_AT]), int(numbers[_ARGUMENTS_AT + 1])
-        if not 0 < start < end:
-            return
-        words = (ctypes.c_char * (end - start)).from_address(start)
-        ctypes.memmove(words, _blanked(bytes(words)), end - start)
+    words = shown_bytes()
+    if words is not None:
+        ctypes.memmove(words, _blanked(bytes(words)), len(words))
 
 
 def _blanked(words: bytes) -> bytes:

@@ -4,10 +4,10 @@ from chaos.planted.fault import LUA, Mutant
 
 PROOF = "tests/pure/workers/loading/test_batch_proof.py::"
 COMPLETION = "tests/pure/models/test_completion_of_batching.py::TestBatching::"
-EXECUTION = "tests/pure/workers/run/test_execution.py::TestOutputsThatCannotBeSplit::"
+EXECUTION = "tests/pure/workers/run/test_unsplittable_outputs.py::TestOutputsThatCannotBeSplit::"
 REGISTRY = "tests/redis/registry/test_deployed.py::"
 UNSPLITTABLE = "tests/redis/delivery/test_unsplittable.py::"
-DIRECT_SERVER = "tests/redis/delivery/test_direct_server.py::"
+DIRECT_SERVER = "tests/redis/direct/test_direct_server.py::"
 
 SHARED_RUNS = [
     Mutant(

@@ -26,7 +26,7 @@ CONTENT = [
     Mutant(
         "content: a file written a moment ago is never read again",
         "src/penstock/models/files/file_hashes.py",
-        "settled = abs(began_ns - before.ctime_ns) > _COARSEST_CLOCK_NS",
+        "settled = abs(began_ns - before.ctime_ns) > COARSEST_CLOCK_NS",
         "settled = True",
         HASHES + "test_a_file_written_a_moment_ago_is_read_once_more",
     ),
@@ -61,9 +61,23 @@ CONTENT = [
     Mutant(
         "content: a link that moves during a look breaks what is whole",
         "src/penstock/models/files/repository.py",
-        "        if _resolved(roots) == bases:\n            break",
+        "        if resolved(roots) == bases:\n            break",
         "        if True:\n            break",
         SWAPPED + "test_a_link_that_is_led_elsewhere_during_a_look_is_followed",
+    ),
+    Mutant(
+        "content: a model that was read once is never read again",
+        "src/penstock/models/files/known_models.py",
+        "known.footprint == before",
+        "known.files",
+        "tests/pure/models/files/test_known_models.py",
+    ),
+    Mutant(
+        "content: what was written a moment ago is believed",
+        "src/penstock/models/files/known_models.py",
+        "len(versions) == len(found) and _settled(before, began_ns)",
+        "len(versions) == len(found)",
+        "tests/pure/models/files/test_known_models.py",
     ),
     Mutant(
         "content: what is still being read is taken back",

@@ -2,8 +2,8 @@
 
 from chaos.planted.fault import LUA, Mutant
 
-ROUTER = "tests/redis/delivery/test_router.py::"
-DIRECT_SERVER = "tests/redis/delivery/test_direct_server.py::"
+ROUTER = "tests/redis/direct/test_router.py::"
+DIRECT_SERVER = "tests/redis/direct/test_direct_server.py::"
 CHECKS = "tests/pure/gateway/requests/test_check_cache.py::"
 
 HANDED_OVER = [
@@ -75,14 +75,14 @@ HANDED_OVER = [
         "gateway/delivery/direct/path.py",
         "plain = not job.later and not job.ensemble",
         "plain = not job.later",
-        ROUTER + "test_all_that_is_more_than_a_request_is_queued",
+        "tests/redis/direct/test_what_is_queued.py::test_all_that_is_more_than_a_request_is_queued",
     ),
     Mutant(
         "direct: workers elsewhere, too",
         "gateway/delivery/direct/path.py",
         "and worker.memory_domain == self._domain",
         "and True",
-        ROUTER + "test_who_is_not_beside_the_gateway_has_the_queue",
+        "tests/redis/direct/test_what_is_queued.py::test_who_is_not_beside_the_gateway_has_the_queue",
     ),
     Mutant(
         "direct: a worker at work takes more",

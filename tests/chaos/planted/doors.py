@@ -2,6 +2,7 @@
 
 from chaos.planted.fault import Mutant
 
+REST = "tests/pure/gateway/fronts/test_rest_app.py::"
 BYSTANDERS = "tests/cluster/faults/test_bystanders.py::"
 UPLOADS = "tests/redis/registry/test_code_by_upload.py::"
 
@@ -93,8 +94,29 @@ WHO_GETS_IN = [
     Mutant(
         "doors: a method that is in no group is open",
         "gateway/fronts/grpc/access.py",
-        'return _refusing(handler, "This method is in no protocol, and some are restricted")',
-        "return handler",
+        'return _refusing(method, "This method is in no protocol, and some are restricted")',
+        "return method",
         "tests/pure/gateway/fronts/test_access.py",
+    ),
+    Mutant(
+        "doors: HTTP lets in whom gRPC restricts",
+        "gateway/fronts/http/app.py",
+        "            self._check(route, exchange)\n",
+        "",
+        REST + "test_what_is_restricted_over_grpc_is_restricted_here",
+    ),
+    Mutant(
+        "doors: a body over HTTP may have any size",
+        "gateway/fronts/http/exchange.py",
+        "            if size > self._most:",
+        "            if False:",
+        REST + "test_a_body_without_a_length_is_counted",
+    ),
+    Mutant(
+        "doors: what is compressed may become any size",
+        "gateway/fronts/compression.py",
+        "if self._size > self._most:",
+        "if False:",
+        "tests/pure/gateway/fronts/test_http.py::TestDecompression",
     ),
 ]

@@ -14,10 +14,11 @@ class Mutant(NamedTuple):
 
 
 LUA = "scheduler/lua/"
-SHARING = "tests/redis/delivery/test_shared_replies.py::"
-GATEWAYS = "tests/redis/delivery/test_shared_between_gateways.py::"
+SHARING = "tests/redis/shared/test_shared_replies.py::"
+GATEWAYS = "tests/redis/shared/test_shared_between_gateways.py::"
 SEQUENCES = "tests/redis/jobs/test_sequences.py::"
-STEPS = "tests/redis/jobs/test_handoff.py::"
+FORWARD = "tests/redis/handoff/test_forward.py::TestForward::"
+BETWEEN = "tests/redis/handoff/test_between_partitions.py::TestHandOver::"
 
 SHARED_REPLIES = [
     Mutant(
@@ -165,49 +166,49 @@ ENSEMBLES = [
         LUA + "move.lua",
         "elseif not is_held(j, token) then",
         "elseif j.state ~= 'leased' then",
-        STEPS + "TestForward::test_only_the_owner_may",
+        FORWARD + "test_only_the_owner_may",
     ),
     Mutant(
         "an ensemble: a late carrier doubles the job",
         LUA + "receive.lua",
         "if came_before() then",
         "if false then",
-        STEPS + "TestHandOver::test_a_job_that_came_back_before_it_was_forgotten_stays",
+        BETWEEN + "test_a_job_that_came_back_before_it_was_forgotten_stays",
     ),
     Mutant(
         "an ensemble: a job without its large input arrives",
         LUA + "receive.lua",
         "if beside ~= '' and redis.call('EXISTS', job .. beside) == 0 then",
         "if false then",
-        STEPS + "TestHandOver::test_a_job_stays_until_its_large_payload_is_there",
+        BETWEEN + "test_a_job_stays_until_its_large_payload_is_there",
     ),
     Mutant(
         "an ensemble: who forgets a job forgets the one that came back, too",
         LUA + "drop.lua",
         "if j.state == 'moving' and j.hops == tonumber(ARGV[i + 1]) then",
         "if j.state == 'moving' then",
-        STEPS + "TestHandOver::test_an_old_carrier_does_not_forget_a_later_hop",
+        BETWEEN + "test_an_old_carrier_does_not_forget_a_later_hop",
     ),
     Mutant(
         "an ensemble: a job that moved on leaves no mark",
         LUA + "drop.lua",
         "redis.call('SET', ENDED .. j.id, 'moved ' .. j.hops, 'PX', MOVED_MS)\n",
         "",
-        STEPS + "TestForward::test_enqueued_again_it_is_known_though_it_has_moved_on",
+        FORWARD + "test_enqueued_again_it_is_known_though_it_has_moved_on",
     ),
     Mutant(
         "an ensemble: nobody carries on what a dead worker left between two slots",
         "scheduler/roles/reaper.py",
         "tasks.create_task(self._regularly(self._queue.steps.carry_stranded, partition))",
         "pass",
-        STEPS + "TestHandOver::test_the_reaper_carries_on_what_nobody_carries",
+        BETWEEN + "test_the_reaper_carries_on_what_nobody_carries",
     ),
     Mutant(
         "an ensemble: a gateway looks for a job only where it began",
         "scheduler/jobs/job_state.py",
         "for keys in self.along((model, *later)):",
         "for keys in self.along((model,)):",
-        STEPS + "TestForward::test_a_waiting_job_is_found_and_cancelled_wherever_it_is",
+        FORWARD + "test_a_waiting_job_is_found_and_cancelled_wherever_it_is",
     ),
 ]
 
@@ -272,8 +273,8 @@ LEAVING = [
     Mutant(
         "leaving: a gateway's server is stopped before its process",
         "gateway/app.py",
-        "        return fronts\n",
-        "        await fronts[0]._server.stop(1)\n        return fronts\n",
+        "        await self._leave()\n        return fronts\n",
+        "        await fronts[0].stop()\n        await self._leave()\n        return fronts\n",
         LEAVES + "test_callers_that_never_pause_hear_of_it",
     ),
     Mutant(

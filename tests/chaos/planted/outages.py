@@ -67,7 +67,7 @@ AWAY = [
     ),
     Mutant(
         "outage: those asked for first are asked for again and again",
-        "gateway/delivery/reconcile.py",
+        "scheduler/requests/reconcile.py",
         '        due.sort(key=attrgetter("ask_s"))\n',
         "",
         PENDING + "test_the_youngest_of_a_crowd_is_asked_for_too",
@@ -99,7 +99,7 @@ AWAY = [
         LUA + "lib/share.lua",
         "'MATCH', 'w:*', 'COUNT', 32)",
         "'MATCH', 'w:*', 'COUNT', 1000000)",
-        "tests/redis/delivery/test_shared_replies.py::test_who_leaves_a_crowd_does_not_count_it",
+        "tests/redis/shared/test_shared_replies.py::test_who_leaves_a_crowd_does_not_count_it",
     ),
     Mutant(
         "bounds: what a gateway kept on its way to a load request stays for ever",

@@ -3,7 +3,7 @@
 from chaos.planted.fault import Mutant
 
 RETRY = "tests/pure/kernel/test_retry.py::"
-ROUTER = "tests/redis/delivery/test_router.py::"
+ROUTER = "tests/redis/direct/test_router.py::"
 
 FAILURES = [
     Mutant(
@@ -15,7 +15,7 @@ FAILURES = [
     ),
     Mutant(
         "failure: a job that cannot be sent is waited for",
-        "gateway/delivery/submission.py",
+        "scheduler/requests/submission.py",
         "            on_outcome(error)\n\n    def end",
         "            raise\n\n    def end",
         "tests/redis/delivery/test_pending.py::test_a_request_that_cannot_be_sent_again_fails_alone",

@@ -61,9 +61,23 @@ LONG_RUNS = [
     Mutant(
         "runs: a silent worker is waited for",
         "workers/node/supervisor.py",
-        "                self._was_silent = True\n                process.kill()\n",
+        "                self._was_silent = True\n                _kill(process)\n",
         "                pass\n",
         SUPERVISOR + "test_a_worker_that_falls_silent_is_started_again",
+    ),
+    Mutant(
+        "runs: all workers start at once",
+        "workers/node/start_limit.py",
+        "        self._free = most\n",
+        "        self._free = 1 << 30\n",
+        "tests/pure/workers/node/test_start_limit.py",
+    ),
+    Mutant(
+        "runs: a template with other threads is forked",
+        "src/penstock/process/template.py",
+        "    if others:\n",
+        "    if others > 99:\n",
+        "tests/pure/kernel/test_template.py",
     ),
     Mutant(
         "runs: time in which nobody listened counts as silence",

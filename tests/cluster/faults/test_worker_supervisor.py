@@ -13,7 +13,8 @@ from support.clients.load import eventually
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import worker_id
 from penstock.workers.liveness.exits import CANNOT_LOAD, reason_of
-from penstock.workers.node.supervisor import MOST_UNREADY, Pause, WorkerSupervisor
+from penstock.workers.node.start_limit import StartLimit
+from penstock.workers.node.supervisor import MOST_UNREADY, Pause, Starts, WorkerSupervisor
 from penstock.workers.node.worker_set import WorkerSet
 
 SLEEPS = "import time; time.sleep(60)"
@@ -28,6 +29,13 @@ import os, time
 os.write(int(os.environ["PENSTOCK_HEARTBEAT_FD"]), b".")
 time.sleep(60)
 """
+STARTS_WHEN_TOLD = """
+import os, pathlib, sys, time
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.01)
+os.write(int(os.environ["PENSTOCK_HEARTBEAT_FD"]), b"!")
+time.sleep(60)
+"""
 IGNORES = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 
 
@@ -37,7 +45,7 @@ class RecordingPort:
     def __init__(self, reason="", state=pb.WORKER_STATE_LOADING):
         self.told = []
         self.released = []
-        self._reason = reason
+        self.reason = reason
         self._state = state
 
     async def announce(self, record):
@@ -47,7 +55,7 @@ class RecordingPort:
 
     async def recorded(self, id_):
         life = self.told[-1].boot_id
-        return pb.Worker(id=id_, reason=self._reason, state=self._state, boot_id=life)
+        return pb.Worker(id=id_, reason=self.reason, state=self._state, boot_id=life)
 
     async def release_leases_of(self, model, boot_id):
         self.released.append((model, boot_id))
@@ -131,6 +139,28 @@ async def test_a_shard_that_cannot_be_loaded_keeps_its_reason(keep):
 
     assert port.told[-1].reason == "model.onnx is damaged"
     assert port.states().count("LOADING") == 1
+
+
+async def test_a_reason_that_stays_is_said_once(keep, capsys):
+    """What is broken for good filled the log with errors, every other minute."""
+    port = RecordingPort(reason="model.onnx is damaged")
+    keep(f"raise SystemExit({CANNOT_LOAD})", port, pause=Pause(load_s=0.05))
+    await eventually(lambda: port.states().count("LOADING") >= 4)
+    port.reason = "model.onnx is cut off"
+    await eventually(lambda: port.told[-1].reason == port.reason)
+
+    written = capsys.readouterr().out
+    assert written.count("model.onnx is damaged") == 1
+    assert written.count("model.onnx is cut off") == 1
+    assert written.count("still cannot load its shard") >= 2
+
+
+def test_what_cannot_be_loaded_is_tried_ever_more_rarely():
+    pause = Pause()
+    pauses_s = [pause.after(CANNOT_LOAD, 1.0) for _ in range(12)]
+
+    assert pauses_s[:3] == [5, 10, 20]
+    assert pauses_s[-1] == 600
 
 
 async def test_a_worker_that_could_not_load_its_shard_says_so_in_its_next_life(keep):
@@ -219,6 +249,28 @@ async def test_a_changed_placement_ends_the_old_worker_before_the_new_one_starts
 
     assert not _runs(old)
     assert len(workers) == 1
+    await workers.stop()
+
+
+async def test_workers_start_so_many_at_a_time(tmp_path):
+    """One that has started, or has ended, lets the next one start."""
+    ports, starts = [RecordingPort() for _ in range(4)], Starts(StartLimit(1))
+
+    def supervisor_of(placed):
+        program = STARTS_WHEN_TOLD if placed.stage != 1 else "raise SystemExit(3)"
+        words = [sys.executable, "-c", program, str(tmp_path / str(placed.stage))]
+        return WorkerSupervisor(placed, lambda *_: words, ports[placed.stage], starts)
+
+    workers = WorkerSet(supervisor_of)
+    workers.follow([placement(stage) for stage in range(4)])
+    await eventually(lambda: ports[0].told)
+    assert [bool(port.told) for port in ports] == [True, False, False, False]
+
+    (tmp_path / "0").touch()
+    await eventually(lambda: ports[2].told)
+
+    assert "FAILED" in ports[1].states() or ports[1].released
+    assert not ports[3].told
     await workers.stop()
 
 

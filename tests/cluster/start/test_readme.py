@@ -1,7 +1,9 @@
 """The README's commands and programs do what it says."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
 # Make targets install or run everything; `up` runs for ever. Other tests run what they run.
-ELSEWHERE = ("make ", "pip ", "penstock up ")
+ELSEWHERE = ("make ", "pip ", "penstock up ", "curl ")
 
 
 def _blocks(language):
@@ -23,6 +25,14 @@ COMMANDS = [
     for block in _blocks("console")
     for line in block.splitlines()
     if line.startswith("$ ") and not line.removeprefix("$ ").startswith(ELSEWHERE)
+]
+
+
+CURLS = [
+    line.removeprefix("$ ")
+    for block in _blocks("console")
+    for line in block.splitlines()
+    if line.startswith("$ curl ")
 ]
 
 
@@ -58,18 +68,32 @@ def test_each_command_works(command, digits_cluster):
     assert max(map(len, output.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("program", _blocks("python"), ids=["penstock", "triton", "stubs"])
+@pytest.mark.parametrize("program", _blocks("python"), ids=["penstock", "triton", "http", "stubs"])
 def test_each_program_prints_ten_probabilities(program, digits_cluster):
-    assert "127.0.0.1:8001" in program
+    assert program.count("127.0.0.1:800") == 1
+    program = program.replace("127.0.0.1:8001", digits_cluster.url)
+    program = program.replace("127.0.0.1:8000", digits_cluster.http_url())
 
-    output = _run(
-        [sys.executable, "-c", program.replace("127.0.0.1:8001", digits_cluster.url)],
-        digits_cluster.url,
-    )
+    output = _run([sys.executable, "-c", program], digits_cluster.url)
 
     numbers = [float(number) for number in re.findall(r"\d+\.\d*", output)]
     assert len(numbers) == 10
     assert sum(numbers) == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("command", CURLS)
+def test_each_call_of_curl_is_answered(command, digits_cluster):
+    if shutil.which("curl") is None and os.environ.get("CI") != "true":
+        pytest.skip("curl is not installed")
+    words = command.replace("127.0.0.1:8000", digits_cluster.http_url()).split()
+
+    answer = json.loads(_run([*words, "--fail-with-body"], digits_cluster.url))
+
+    if "infer" in command:
+        (digit,) = [one["data"] for one in answer["outputs"] if one["name"] == "digit"]
+        assert digit == [7]
+    else:
+        assert answer["name"] == "digits"
 
 
 def test_every_link_leads_somewhere():

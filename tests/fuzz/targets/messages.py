@@ -9,11 +9,9 @@ from fuzz.engine import Target
 from google.protobuf import text_format
 
 from penstock.errors import PenstockError
-from penstock.gateway.models.request_rules import Rules
 from penstock.gateway.replies.content_digest import content_digest
 from penstock.gateway.requests import reading
 from penstock.gateway.requests.call import Call
-from penstock.gateway.requests.checks import admit
 from penstock.gateway.requests.idempotency import key_of
 from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.gateway.requests.streams import _wants_final, failure
@@ -22,6 +20,8 @@ from penstock.protos import bounds, cluster_pb2, wire
 from penstock.protos.grpc_service_pb2 import ModelInferRequest, ModelStreamInferResponse
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.types import ROUTE, Lease
+from penstock.scheduler.requests.checks import admit
+from penstock.scheduler.requests.request_rules import Rules
 from penstock.tensors import from_raw, pack_bytes
 from penstock.workers.run.decoding import Decoder
 

@@ -71,6 +71,17 @@ def test_an_unknown_command_is_a_usage_error():
     assert "No such command 'shrad'" in result.stderr
 
 
+def test_a_terminal_that_lacks_a_letter_shows_its_number(tmp_path):
+    """`penstock up` ended when it first named such a model."""
+    (tmp_path / "é-model").mkdir()
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+
+    result = spawn("check", tmp_path, "--no-load", environment=ascii_only)
+
+    assert "\\xe9-model" in result.stdout
+    assert "UnicodeEncodeError" not in result.stderr
+
+
 class TestErrors:
     def test_are_one_line_on_standard_error(self):
         result = run_guarded(InvalidConfiguration("port 8001 is taken;\n  choose another"))

@@ -6,6 +6,7 @@ import socket
 import sys
 
 import pytest
+from support.models.config_models import write_picky
 from support.models.ensembles import step, write_ensemble, write_scale
 from support.models.onnx_models import write_add_sub
 from support.models.python_models import NUMBERS, config, write_python
@@ -81,7 +82,7 @@ class TestCommand:
             "subject": "add_sub version 1",
             "verdict": "ok",
             "detail": "1 stage: model.onnx; runs requests of up to 8 rows one at a time: "
-            "config.pbtxt has no dynamic_batching",
+            "config.pbtxt has no dynamic_batching; ran on zeros",
             "remedy": "",
         }
         assert {"python", "extra server", "extra onnx", "memory", "open files"} <= found.keys()
@@ -171,6 +172,39 @@ class TestRepository:
 
         assert (found.verdict, found.detail) == ("wrong", "cannot be served")
         assert "model.onnx" in found.remedy
+
+    def test_what_is_guessed_is_shown(self, models):
+        (models / "add_sub" / "config.pbtxt").unlink()
+
+        (found,) = findings.repository(models)
+
+        assert found.verdict == "ok"
+        assert "batches up to 64: dimension 0 is 'batch' everywhere" in found.detail
+        assert (
+            "taken from the artifact: inputs INPUT0 INT32[-1,16], INPUT1 INT32[-1,16] and outputs "
+            "OUTPUT0 INT32[-1,16], OUTPUT1 INT32[-1,16]"
+        ) in found.detail
+
+    def test_what_refuses_made_up_inputs_is_a_note(self, tmp_path):
+        write_picky(tmp_path, "picky")
+
+        (found,) = findings.repository(tmp_path)
+
+        assert found.verdict == "note"
+        assert "refuses made-up inputs, which says nothing of requests: " in found.detail
+        assert "model_warmup" in found.remedy
+
+    def test_a_sample_that_fails_is_wrong(self, tmp_path):
+        """As for a worker: its owner has said that it is a request."""
+        write_picky(tmp_path, "picky", 1)
+        write_picky(tmp_path, "pleased", 95)
+
+        found = {finding.subject: finding for finding in findings.repository(tmp_path)}
+
+        assert found["picky version 1"].verdict == "wrong"
+        assert "does not run on model_warmup 'usual': " in found["picky version 1"].remedy
+        assert found["pleased version 1"].verdict == "ok"
+        assert "ran on 1 sample(s) of model_warmup" in found["pleased version 1"].detail
 
     def test_a_configuration_that_does_not_go_with_its_artifact(self, models):
         (models / "add_sub" / "config.pbtxt").write_text(

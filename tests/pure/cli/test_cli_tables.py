@@ -59,11 +59,19 @@ def status(reason="", artifact="digits/1/shard-0.onnx", workers=None):
 def test_models_count_their_ready_workers():
     lines = shown(models_table(status(reason="stage 1 has no worker")))
 
-    assert lines[0].split() == ["model", "version", "state", "stages", "workers", "reason"]
-    assert lines[2].split(maxsplit=5) == [
-        *("digits", "1", "LOADING", "2", "1/3"),
-        "stage 1 has no worker",
-    ]
+    assert lines[0].split() == ["model", "version", "state", "stages", "workers"]
+    assert lines[2].split() == ["digits", "1", "LOADING", "2", "1/3"]
+    assert lines[3] == "digits 1: stage 1 has no worker"
+
+
+def test_a_reason_has_the_whole_width_below_its_table():
+    """It is a sentence or two, and what to do stands at its end."""
+    reason = "model.onnx takes any number of dimensions of its input 'x': list it in config.pbtxt"
+
+    lines = shown(models_table(status(reason=reason)))
+
+    assert len(lines) == 5
+    assert "".join(f"{line} " for line in lines[3:]).strip() == f"digits 1: {reason}"
 
 
 def test_a_model_without_a_version_has_a_dash():
@@ -136,10 +144,11 @@ def test_workers_show_why_they_are_not_ready():
 
     lines = shown(workers_table(status(workers=[worker(), failed])))
 
-    assert [line.split(maxsplit=6) for line in lines[2:]] == [
+    assert [line.split(maxsplit=6) for line in lines[2:4]] == [
         ["digits", "1.0", "4711", "cuda:0", "READY", "0"],
-        ["digits", "1.0", "4711", "cuda:0", "FAILED", "0", "model.onnx is missing"],
+        ["digits", "1.0", "4711", "cuda:0", "FAILED", "0"],
     ]
+    assert lines[4:] == ["digits 1.0: model.onnx is missing"]
 
 
 def test_a_worker_whose_state_a_later_release_has_is_shown_all_the_same():

@@ -1,9 +1,11 @@
 """Large messages come and go without the kernel clearing pages for each of them."""
 
+import gc
 import os
 import platform
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -48,3 +50,22 @@ def test_a_program_that_is_started_can_be_told_as_well():
 
 def test_who_runs_the_process_has_the_last_word():
     assert faults("kept", MALLOC_TRIM_THRESHOLD_="131072") > 10 * faults("kept")
+
+
+def test_what_only_a_cycle_holds_is_given_back():
+    """As a call that failed may, with its message: at rest nothing else would ever free it."""
+
+    class Held(list):
+        pass
+
+    cycle = Held()
+    cycle.append(cycle)
+    gone = weakref.ref(cycle)
+    gc.disable()
+    try:
+        del cycle
+        heap.give_back_freed_memory()
+    finally:
+        gc.enable()
+
+    assert gone() is None

@@ -4,7 +4,14 @@ import os
 
 import pytest
 
-from penstock.process.machine import Gpu, cores, gpu_bytes, memory_bytes, visible_gpus
+from penstock.process.machine import (
+    Gpu,
+    cores,
+    gpu_bytes,
+    has_room,
+    memory_bytes,
+    visible_gpus,
+)
 
 GIB = 1 << 30
 TOLD = """\
@@ -150,3 +157,87 @@ def test_without_a_limit_the_memory_is_the_machines(groups):
     machines = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     assert memory_bytes(groups(files={"proc/self/cgroup": "0::/a\n"})) == machines
+
+
+@pytest.fixture
+def _sixteen_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+
+
+@pytest.mark.usefixtures("_sixteen_cores")
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [
+        ("max 100000", 16),
+        ("100000 100000", 1),
+        ("50000 100000", 1),
+        ("150000 100000", 2),
+        ("400000 100000\n", 4),
+        ("9900000 100000", 16),
+        ("nonsense", 16),
+    ],
+)
+def test_a_quota_of_processor_time_counts(groups, quota, expected):
+    around = {"sys/fs/cgroup/pod/cpu.max": "1200000 100000", "sys/fs/cgroup/pod/c/cpu.max": quota}
+    root = groups(files={"proc/self/cgroup": "0::/pod/c\n", **around})
+
+    assert cores(root) == min(expected, 12)
+
+
+@pytest.mark.usefixtures("_sixteen_cores")
+@pytest.mark.parametrize(("quota_us", "expected"), [("-1", 16), ("0", 16), ("250000", 3)])
+def test_a_quota_of_the_older_control_groups_counts_as_well(groups, quota_us, expected):
+    root = groups(
+        files={
+            "proc/self/cgroup": "5:cpu,cpuacct:/a/b\n4:memory:/x\n0::/\n",
+            "sys/fs/cgroup/cpu/a/cpu.cfs_quota_us": quota_us,
+            "sys/fs/cgroup/cpu/a/cpu.cfs_period_us": "100000",
+        }
+    )
+
+    assert cores(root) == expected
+
+
+def test_fewer_cores_than_the_quota_are_what_there_is(groups, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    root = groups(files={"sys/fs/cgroup/cpu.max": "400000 100000"})
+
+    assert cores(root) == 1
+
+
+PAGES = 1000
+OWN = PAGES * os.sysconf("SC_PAGE_SIZE")
+STATM = {"proc/self/statm": f"5000 {PAGES} 9 1 0 9 0\n"}
+
+
+def meminfo(free):
+    return {"proc/meminfo": f"MemTotal: 9999999 kB\nMemAvailable: {free >> 10} kB\n"}
+
+
+def group(free, cached=0):
+    """The files of a control group of which so much is free, if it gives back its caches."""
+    return {
+        "sys/fs/cgroup/memory.max": f"{100 * OWN}\n",
+        "sys/fs/cgroup/memory.current": f"{100 * OWN - free + cached}\n",
+        "sys/fs/cgroup/memory.stat": f"anon 1\ninactive_file {cached}\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (meminfo(3 * OWN), True),
+        (meminfo(OWN), False),
+        (meminfo(90 * OWN) | group(OWN), False),
+        (meminfo(90 * OWN) | group(3 * OWN), True),
+        (meminfo(90 * OWN) | group(3 * OWN, cached=50 * OWN), True),
+        (meminfo(90 * OWN) | {"sys/fs/cgroup/memory.max": "max"}, True),
+        ({}, True),
+    ],
+)
+def test_there_is_room_while_a_process_could_become_as_large_again_twice(groups, files, expected):
+    assert has_room(groups(files=STATM | files)) is expected
+
+
+def test_where_nothing_is_told_of_memory_there_is_room(groups):
+    assert has_room(groups(files={"proc/meminfo": "nonsense"}))

@@ -8,13 +8,13 @@ from support.probe import FIRST, LONG_MS, UNLIMITED, Probe, job
 from support.waiting import until
 
 from penstock.errors import Code, ModelNotReady, TurnLost
-from penstock.gateway.delivery.job_sink import JobSink
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.failures import failure_of
 from penstock.models.sequencing import SequenceTerms
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import Turn
+from penstock.scheduler.requests.job_sink import JobSink
+from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.link import Links
 
 OTHER = FIRST._replace(model="other")

@@ -10,13 +10,13 @@ from support.records import known, node, placement, signature, snapshot, version
 from support.waiting import until
 
 from penstock.clock import monotonic
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.limits.queue_watch import QueueWatch
 from penstock.gateway.models.catalog import Catalog
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.observe.queue_samples import write_batch_times
+from penstock.scheduler.requests.pending import PendingTable
 
 RECORD = version()
 REF = StageRef("m", 1, 0, RECORD.revision_id)

@@ -20,7 +20,8 @@ MOST_STOPS = 10
 MOST_FILES = 10
 """Of the gateway: who looks for a fault in the way of a request reads no more."""
 
-DOOR = "gateway/fronts/grpc/inference_service.py"
+DOOR = "gateway/fronts/grpc/aio_server.py"
+TAKEN = "gateway/requests/infer.py"
 
 
 class Follower:
@@ -44,8 +45,8 @@ class Follower:
 
     def way(self):
         """The files that the request passed, from the moment at which its message was there."""
-        (way,) = [way for way in self._ways.values() if DOOR in way]
-        reading = way[: way.index(DOOR)].index("gateway/fronts/grpc/calls.py")
+        (way,) = [way for way in self._ways.values() if DOOR in way and TAKEN in way]
+        reading = way[: way.index(TAKEN)].index("gateway/fronts/grpc/calls.py")
         return [file for file, _ in groupby(way[reading + 1 :])]
 
 
@@ -66,7 +67,7 @@ def _file_of(frame):
 
 @pytest.fixture
 async def way(redis_url):
-    async with serving(redis_url, values=1) as front:
+    async with serving(redis_url, values=1, grpc_front="aio") as front:
         with Follower() as follower:
             call = asyncio.ensure_future(front.infer(message(values=1)))
 

@@ -8,7 +8,6 @@ from support.waiting import until
 
 from penstock.errors import Code, JobFailed
 from penstock.gateway.delivery.lending import AVOIDED_S, Lender
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.delivery.router import JobRouter
 from penstock.models.sequencing import SequenceTerms
 from penstock.protos import cluster_pb2 as pb
@@ -17,6 +16,7 @@ from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import Outcome, Turn
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.replies.reader import ReplyReader
+from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.link import Links
 from penstock.transport.arena import is_handle, memory_domain
 

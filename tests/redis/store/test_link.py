@@ -193,6 +193,16 @@ async def test_no_server_is_told_after_the_patience(store):
         assert time.monotonic() - began - first_s < first_s
 
 
+async def test_a_server_that_never_said_a_word_is_told_with_the_time_it_had(store):
+    os.kill(store.process.pid, signal.SIGSTOP)
+    try:
+        async with linked(store.url, patience_s=0.5) as link:
+            with pytest.raises(StoreUnavailable, match=r"reached: no answer for 0\.5 s"):
+                await link.command("PING")
+    finally:
+        os.kill(store.process.pid, signal.SIGCONT)
+
+
 @pytest.mark.parametrize("back", [True, False])
 async def test_a_server_that_is_no_primary_is_as_good_as_none(store, back):
     async with linked(store.url, patience_s=20 if back else 0.5) as link:

@@ -10,12 +10,13 @@ from support.waiting import until
 from penstock.errors import Code
 from penstock.gateway.delivery.direct.path import DirectPath
 from penstock.gateway.delivery.lending import Lender
-from penstock.gateway.delivery.pending import PendingTable
 from penstock.gateway.delivery.router import JobRouter
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.jobs.payloads import LARGE_BYTES
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.replies.reader import ReplyReader
+from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.link import Links
 from penstock.transport.arena import memory_domain
 from penstock.transport.lane import (
@@ -29,6 +30,8 @@ from penstock.transport.lane import (
     packed_ends,
     packed_room,
 )
+
+LARGE = b"\x0a" * LARGE_BYTES
 
 
 def beside(boot_id, name, **changes):

@@ -7,11 +7,11 @@ import pytest
 from google.protobuf import text_format
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.models.request_rules import Rules
-from penstock.gateway.requests.checks import admit
 from penstock.protos.cluster_pb2 import TensorSpec
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.scheduler.requests.checks import admit
+from penstock.scheduler.requests.request_rules import Rules
 
 
 def spec(name, datatype, *shape, optional=False):

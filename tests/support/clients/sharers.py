@@ -4,8 +4,9 @@ import asyncio
 
 from support.probe import FIRST, LONG_MS, UNLIMITED, job
 
-from penstock.scheduler.jobs.shared_replies import Lead, SharedReplies, Spent, Waiter
+from penstock.scheduler.jobs.shared_replies import Lead, SharedReplies, Spent, Waiter, cached, keyed
 
+MIB = 1 << 20
 NOTHING = Spent()
 
 
@@ -50,3 +51,11 @@ class Sharers:
             counted,
             sum(int(m.split()[0]) for m in members),
         )
+
+
+def content(digest="digest", *, ref=FIRST, most_bytes=MIB):
+    return cached(ref, digest, LONG_MS, most_bytes)
+
+
+def key(name="key", digest="digest", *, keep_ms=LONG_MS, most_bytes=MIB):
+    return keyed(FIRST.model, name, digest, keep_ms, most_bytes)

@@ -131,18 +131,40 @@ def request_for(name, chance):
     return {tensor: chance.standard_normal(shape).astype("f4") for tensor, shape in shapes.items()}
 
 
-def alone(artifact):
-    """What the artifact's own runtime answers to a request, and to nothing beside it."""
-    if artifact.suffix == ".pt2":
-        import torch
+def alone(artifact, signature=None):
+    """What the artifact's own runtime answers to a request, and to nothing beside it.
 
-        program = torch.export.load(str(artifact)).module()
-        return lambda inputs: {"output": program(torch.from_numpy(inputs["x"])).numpy()}
+    *signature*: of a `.pt2`, inputs and outputs by name in its own order; x and output by default.
+    """
+    if artifact.suffix == ".pt2":
+        reads, writes = signature or (None, None)
+        return _program_alone(
+            artifact,
+            ["x"] if reads is None else [one.name for one in reads],
+            ["output"] if writes is None else [one.name for one in writes],
+        )
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(artifact), providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def _program_alone(artifact, reads, writes):
+    import torch
+    from torch.utils._pytree import tree_leaves, tree_unflatten
+
+    loaded = torch.export.load(str(artifact))
+    module = loaded.module()
+
+    def run(inputs):
+        leaves = [torch.from_numpy(inputs[name]) for name in reads]
+        args, kwargs = tree_unflatten(leaves, loaded.call_spec.in_spec)
+        with torch.inference_mode():
+            found = tree_leaves(module(*args, **kwargs))
+        return {name: tensor.numpy() for name, tensor in zip(writes, found, strict=True)}
+
+    return run
 
 
 def _write_program(folder):

@@ -53,10 +53,18 @@ def write_optional(root, name="optional"):
     )
 
 
-def write_picky(root, name, sample):
+_USUAL = """
+model_warmup {
+  name: "usual" batch_size: 4 count: 2
+  inputs { key: "x" value { data_type: TYPE_INT64 dims: 1 input_data_file: "x.raw" } }
+}
+"""
+
+
+def write_picky(root, name, sample=None):
     """`y` is the element 100 - `x` of ten: it runs for 91 to 100, and not on zeros.
 
-    *sample*: what its worker warms up with.
+    *sample*: what its worker warms up with; None for nothing.
     """
     graph = onnx_graph(
         [node("Sub", "hundred x", "at"), node("Gather", "ten at", "y")],
@@ -75,12 +83,11 @@ def write_picky(root, name, sample):
         max_batch_size: 8
         input { name: "x" data_type: TYPE_INT64 dims: 1 }
         output { name: "y" data_type: TYPE_INT64 dims: 1 }
-        model_warmup {
-          name: "usual" batch_size: 4 count: 2
-          inputs { key: "x" value { data_type: TYPE_INT64 dims: 1 input_data_file: "x.raw" } }
-        }
-        """,
+        """
+        + ("" if sample is None else _USUAL),
     )
+    if sample is None:
+        return entry
     (entry / "warmup").mkdir()
     (entry / "warmup" / "x.raw").write_bytes(np.array([sample], "<i8").tobytes())
     return entry

@@ -47,12 +47,16 @@ def onnx_graph(nodes, inputs, outputs, weights=()):
     return helper.make_graph(nodes, "model", inputs, outputs, initializer=list(weights))
 
 
-def write_onnx(folder, graph, **options):
-    """Write ``folder/model.onnx`` and return its path."""
+def write_onnx(folder, graph, *, opset=17, domains=(), ir=9, **options):
+    """Write ``folder/model.onnx`` and return its path.
+
+    *domains*: of operators that are not ONNX's own.
+    """
     import onnx
 
+    ids = [("", opset), *((domain, 1) for domain in domains)]
     model = onnx.helper.make_model(
-        graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9
+        graph, opset_imports=[onnx.helper.make_opsetid(*one) for one in ids], ir_version=ir
     )
     path = Path(folder) / "model.onnx"
     onnx.save(model, str(path), **options)

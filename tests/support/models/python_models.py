@@ -2,6 +2,8 @@
 
 from textwrap import dedent
 
+import numpy as np
+
 TEXT = "data_type: TYPE_STRING dims: [ -1 ]"
 NUMBERS = "data_type: TYPE_FP32 dims: [ -1 ]"
 
@@ -24,3 +26,18 @@ def write_python(root, name, code, settings, beside=None):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(content)
     return entry
+
+
+DOUBLE = """
+class Model:
+    def execute(self, inputs, parameters):
+        return {"y": inputs["x"] * 2}
+"""
+
+
+ONE = {"x": np.ones((1, 3), np.float32)}
+
+
+DECOUPLED = config(
+    {"x": NUMBERS}, {"y": NUMBERS}, more="model_transaction_policy { decoupled: true }"
+)

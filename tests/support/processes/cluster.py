@@ -82,6 +82,10 @@ class Cluster:
         """Where the metrics are; what it said of them."""
         return re.search(r"Metrics at (http://\S+)", self.output())[1]
 
+    def http_url(self):
+        """Where the REST protocol is, with "--http --http-port 0"; what it said of that."""
+        return re.search(r"HTTP at http://(\S+)", self.output())[1]
+
     def output(self):
         """What the cluster has written so far."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""

@@ -24,7 +24,7 @@ def invoke(*arguments):
     )
 
 
-def spawn(*arguments, cwd=ROOT, without=()):
+def spawn(*arguments, cwd=ROOT, without=(), environment=None):
     """In a process of its own, in which *without* are not installed."""
     hide = "".join(f"sys.modules[{name!r}] = None; " for name in without)
     program = f"import sys; {hide}from penstock.__main__ import main; main()"
@@ -35,7 +35,7 @@ def spawn(*arguments, cwd=ROOT, without=()):
         timeout=100,
         check=False,
         cwd=cwd,
-        env={**os.environ, **SCREEN},
+        env={**os.environ, **SCREEN, **(environment or {})},
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 
 import grpc
 from support.clients.infer_requests import spec
@@ -46,7 +47,10 @@ def message(*, model="digits", values=VALUES, shape=None, id_="", **parameters):
 
 
 def _settings(url, **settings):
-    return GatewaySettings(redis=url, host="127.0.0.1", port=0, metrics=False, **settings)
+    settings.setdefault("grpc_front", os.environ.get("PENSTOCK_GRPC_FRONT", "aio"))
+    return GatewaySettings(
+        redis=url, host="127.0.0.1", port=0, metrics=False, http=False, **settings
+    )
 
 
 @contextlib.asynccontextmanager
@@ -65,7 +69,7 @@ async def serving(url, *, text="max_batch_size: 8", values=VALUES, **settings):
                 nodes=[node("n")],
             )
         )
-        (grpc_front,) = gateway.fronts()
+        (grpc_front,) = gateway.fronts(asyncio.Event())
         await grpc_front.start()
         delivery = gateway.delivery
         await delivery.replies.heartbeat()
@@ -78,5 +82,5 @@ async def serving(url, *, text="max_batch_size: 8", values=VALUES, **settings):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await grpc_front._server.stop(None)
+        await grpc_front.stop()
         await delivery.pending.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from penstock.process.lifetime import bound_command
 from penstock.scheduler.store.embedded import valkey_binary
 
-ANSWER_S = 10.0
+ANSWER_S = 60.0
 
 
 class Store:

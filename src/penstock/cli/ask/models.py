@@ -99,7 +99,7 @@ def _json_of(config: str) -> str:
         return config
     path = Path(config)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InvalidConfiguration(f"--config {config}: {error.strerror}") from error
     except UnicodeDecodeError as error:

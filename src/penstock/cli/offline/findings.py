@@ -8,7 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -17,6 +17,7 @@ from penstock.errors import PenstockError
 from penstock.process.machine import cores, gpus, memory_bytes
 
 if TYPE_CHECKING:
+    from penstock.cli.offline.trial import Seen
     from penstock.protos import cluster_pb2 as pb
 
 Verdict = Literal["ok", "note", "wrong"]
@@ -187,6 +188,7 @@ def repository(
         python_models: run those that are Python code, too.
         about: told what is being loaded.
     """
+    from penstock.cli.offline.trial import Trial, try_versions
     from penstock.models.files.repository import scan
     from penstock.scheduler.registry.snapshot import VersionId
 
@@ -198,25 +200,22 @@ def repository(
     if not versions:
         remedy = f"put a model at {roots[0]}/NAME/1/model.onnx"
         yield Finding(_named(roots), "wrong", "holds no model", remedy)
-    problems: Mapping[VersionId, PenstockError] = {}
-    batching: Mapping[VersionId, str] = {}
+    trial = Trial({}, {})
     if load:
-        from penstock.cli.offline import trial
-
         good = [version for version in versions if not version.error]
-        problems, batching = trial.try_versions(
-            roots, good, python_models=python_models, about=about
-        )
+        trial = try_versions(roots, good, python_models=python_models, about=about)
     for version in versions:
         id_ = VersionId(version.model, version.version)
-        yield _version(version, problems.get(id_), batching.get(id_, ""))
+        yield _version(version, trial.problems.get(id_), trial.seen.get(id_))
 
 
 def _named(roots: Sequence[Path]) -> str:
     return ", ".join(map(str, roots))
 
 
-def _version(version: "pb.ModelVersion", problem: PenstockError | None, batching: str) -> Finding:
+def _version(
+    version: "pb.ModelVersion", problem: PenstockError | None, seen: "Seen | None"
+) -> Finding:
     number = f" version {version.version}" if version.version else ""
     subject = f"{version.model}{number}"
     if version.error:
@@ -225,13 +224,28 @@ def _version(version: "pb.ModelVersion", problem: PenstockError | None, batching
     stages = "1 stage" if len(files) == 1 else f"{len(files)} stages"
     detail = f"{stages}: {', '.join(files)}" if files else "an ensemble"
     if problem is None:
-        return Finding(subject, "ok", f"{detail}; {batching}" if batching else detail)
+        return _good(subject, detail, seen)
     from penstock.cli.offline.trial import NotTried
 
     if isinstance(problem, NotTried):
         remedy = "to try it, too: --allow-python-models"
         return Finding(subject, "note", f"{detail}; {problem}", remedy)
     return Finding(subject, "wrong", "cannot be served", str(problem))
+
+
+def _good(subject: str, detail: str, seen: "Seen | None") -> Finding:
+    if seen is None:
+        return Finding(subject, "ok", detail)
+    parts = [detail, seen.batching]
+    if seen.completed:
+        parts.append(f"taken from the artifact: {seen.completed}")
+    if seen.warmed:
+        parts.append(f"ran on {seen.warmed}")
+    if seen.refused:
+        parts.append(f"refuses made-up inputs, which says nothing of requests: {seen.refused}")
+        remedy = "model_warmup in config.pbtxt can give it a request to be tried on"
+        return Finding(subject, "note", "; ".join(parts), remedy)
+    return Finding(subject, "ok", "; ".join(parts))
 
 
 def store(url: str) -> Finding:

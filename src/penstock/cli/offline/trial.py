@@ -1,17 +1,20 @@
 """A trial: what a cluster would make of a repository's versions, on this machine's CPU.
 
 Each artifact is loaded as a worker loads it, tried on rows together and apart where its owner does
-not say whether requests may share a run, and let go of again; the configuration is held against
-what it turned out to be, and ensembles against the models that they are made of.
+not say whether requests may share a run, warmed up, and let go of again; the configuration is held
+against what it turned out to be, and ensembles against the models that they are made of.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from penstock.errors import InvalidConfiguration, PenstockError
+from penstock.models.batch_guess import stopped
 from penstock.models.completion import Deployment, complete
 from penstock.models.config import warmup
+from penstock.models.config.dataflow import shown
 from penstock.models.config.ensembles import is_ensemble, users
 from penstock.models.config.model_config import PYTHON
 from penstock.process import machine
@@ -20,16 +23,35 @@ from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.decisions.composing import Composer, Revision
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
+from penstock.workers.app import execution_of
 from penstock.workers.loading.batch_proof import needs_proof, prove
-from penstock.workers.loading.warming import read_samples
+from penstock.workers.loading.ranks import see_ranks
+from penstock.workers.loading.warming import Warmed, read_samples, warm_up
 from penstock.workers.runtimes.opening import open_runtime
-from penstock.workers.runtimes.runtime import DeviceRef
+from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 
 _NOT_RUN: Final = "its code was not run"
+_CPU: Final = DeviceRef("cpu", 0, machine.cores())
 
 
 class NotTried(PenstockError):
     """It is Python code, or made of models that are, and may not be run here."""
+
+
+class Seen(NamedTuple):
+    """What a cluster would make of a version that it can serve.
+
+    Attributes:
+        batching: whether its requests share runs, and why.
+        completed: what its configuration leaves to the artifacts; "" if nothing.
+        warmed: what its shards ran on; "" if they were not run.
+        refused: why they did not run on what was made up; "" if they did.
+    """
+
+    batching: str
+    completed: str = ""
+    warmed: str = ""
+    refused: str = ""
 
 
 class Trial(NamedTuple):
@@ -37,11 +59,11 @@ class Trial(NamedTuple):
 
     Attributes:
         problems: what keeps versions from being served; those that can be are not in it.
-        batching: of versions that can be, whether their requests share runs, and why.
+        seen: of versions that can be.
     """
 
     problems: dict[VersionId, PenstockError]
-    batching: dict[VersionId, str]
+    seen: dict[VersionId, Seen]
 
 
 def try_versions(
@@ -61,7 +83,7 @@ def try_versions(
     """
     found: dict[VersionId, PenstockError] = {}
     revisions: dict[VersionId, Revision] = {}
-    batching: dict[VersionId, str] = {}
+    seen: dict[VersionId, Seen] = {}
     untried: set[str] = set()
     for version in versions:
         if is_ensemble(version):
@@ -69,9 +91,8 @@ def try_versions(
         id_ = VersionId(version.model, version.version)
         about(f"loading {id_.model} version {id_.version}")
         try:
-            deployment = _load(roots, version, python_models=python_models)
+            deployment, seen[id_] = _load(roots, version, python_models=python_models)
             state = VersionState("READY", "", accepting=True, deployment=deployment)
-            batching[id_] = deployment.batching
         except NotTried as error:
             untried.add(version.model)
             found[id_] = error
@@ -80,26 +101,82 @@ def try_versions(
             state = VersionState("UNAVAILABLE", str(error), accepting=False, deployment=None)
             found[id_] = error
         revisions[id_] = Revision(state, version)
-    return Trial(found | _composed(versions, revisions, untried), batching)
+    return Trial(found | _composed(versions, revisions, untried), seen)
 
 
-def _load(roots: Sequence[Path], version: pb.ModelVersion, *, python_models: bool) -> Deployment:
+def _load(
+    roots: Sequence[Path], version: pb.ModelVersion, *, python_models: bool
+) -> tuple[Deployment, Seen]:
     if not python_models and any(stage.runtime == PYTHON for stage in version.stages):
         raise NotTried(_NOT_RUN)
     config = config_pb.ModelConfig.FromString(version.config)
-    device = DeviceRef("cpu", 0, machine.cores())
     # No model is in two of them.
     root = next(root for root in roots if (root / version.model).is_dir())
     signatures: list[pb.Signature] = []
     proofs: list[pb.BatchProof | None] = []
-    for stage in version.stages:
-        runtime = open_runtime(root / stage.artifact, stage.runtime, device, version, config)
-        signatures.append(runtime.signature)
-        wanted = needs_proof(config, stage.runtime)
-        proofs.append(prove(runtime, device.kind) if wanted else None)
-        runtime.close()
-    read_samples(config, root / version.model / warmup.FOLDER)
-    return complete(version, signatures, proofs)
+    with contextlib.closing(_Shards(root, version, config)) as shards:
+        for stage, runtime in shards.each():
+            wanted = needs_proof(config, stage.runtime)
+            proofs.append(prove(runtime, _CPU.kind) if wanted else None)
+            see_ranks(runtime, config)
+            signatures.append(runtime.signature)
+        deployment = complete(version, signatures, proofs)
+        samples = read_samples(config, root / version.model / warmup.FOLDER)
+        warmed = [
+            warm_up(execution_of(runtime, deployment, stage), deployment, stage, samples)
+            for stage, runtime in shards.each()
+        ]
+    return deployment, _seen(config, deployment, warmed)
+
+
+class _Shards:
+    """The shards of a version, one loaded at a time: all of them may be too large together."""
+
+    def __init__(self, root: Path, version: pb.ModelVersion, config: config_pb.ModelConfig) -> None:
+        self._root, self._version, self._config = root, version, config
+        self._loaded: tuple[int, Runtime] | None = None
+
+    def each(self) -> Iterator[tuple[pb.Stage, Runtime]]:
+        """Each stage; the only one is loaded once, however often it is asked for."""
+        for stage in self._version.stages:
+            if self._loaded is None or self._loaded[0] != stage.index:
+                self.close()
+                artifact = self._root / stage.artifact
+                self._loaded = (
+                    stage.index,
+                    open_runtime(artifact, stage.runtime, _CPU, self._version, self._config),
+                )
+            yield stage, self._loaded[1]
+
+    def close(self) -> None:
+        """Let go of what is loaded."""
+        if self._loaded is not None:
+            self._loaded[1].close()
+            self._loaded = None
+
+
+def _seen(config: config_pb.ModelConfig, deployment: Deployment, warmed: Sequence[Warmed]) -> Seen:
+    lost = next((one.unsplittable for one in warmed if one.unsplittable), "")
+    return Seen(
+        stopped(lost) if lost else deployment.batching,
+        _completed(config, deployment),
+        ", then ".join(dict.fromkeys(one.on for one in warmed if one.on)),
+        next((one.refused for one in warmed if one.refused), ""),
+    )
+
+
+def _completed(config: config_pb.ModelConfig, deployment: Deployment) -> str:
+    """What *config*, the owner's, leaves open of the model's tensors."""
+    kinds = []
+    if not config.input and deployment.inputs:
+        kinds.append(f"inputs {_listed(deployment.inputs)}")
+    if not config.output and deployment.outputs:
+        kinds.append(f"outputs {_listed(deployment.outputs)}")
+    return " and ".join(kinds)
+
+
+def _listed(specs: Iterable[pb.TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {shown(spec)}" for spec in specs)
 
 
 def _composed(

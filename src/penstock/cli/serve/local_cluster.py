@@ -3,19 +3,17 @@
 import asyncio
 import contextlib
 import os
-from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from penstock.cli.serve.children import Child, Say
 from penstock.process.child_process import RULES, role_environment
-from penstock.process.lifetime import adopt_orphans, children_of, kill_descendants, reap
+from penstock.process.lifetime import adopt_orphans, kill_descendants, reap_strangers
 from penstock.process.private_directories import runtime_home, temporary_directory
 from penstock.scheduler.store.embedded import EmbeddedStore
 from penstock.settings import GatewaySettings, NodeSettings, SchedulerSettings, UpSettings
 
 # What each may take to end what it has begun; the gateway's own drain takes up to 10 s.
 _PATIENCE_S: Final = {"gateway": 15.0, "node": 20.0, "scheduler": 5.0}
-_REAP_EVERY_S: Final = 5.0
 
 
 class LocalCluster:
@@ -41,8 +39,9 @@ class LocalCluster:
                 store = EmbeddedStore(self._settings.data)
                 self._store = await stack.enter_async_context(store)
                 redis = store.url
-            self._metrics_file = run / "metrics"
-            options = {**dict(self._settings), "metrics_file": self._metrics_file}
+            self._files = {kind: run / kind for kind in ("metrics", "http")}
+            files = {f"{kind}_file": path for kind, path in self._files.items()}
+            options = {**dict(self._settings), **files}
             self._children = {
                 kind.role: Child(
                     kind, options, run / kind.role, self._say, self._environment(kind.role, redis)
@@ -50,17 +49,12 @@ class LocalCluster:
                 for kind in (SchedulerSettings, NodeSettings, GatewaySettings)
             }
             self._keeping = [asyncio.create_task(c.keep()) for c in self._children.values()]
-            self._reaping = asyncio.create_task(self._reap_regularly())
+            self._reaping = asyncio.create_task(reap_strangers(self._own))
             stack.push_async_callback(self._end)
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def address(self) -> str:
@@ -73,13 +67,15 @@ class LocalCluster:
         gateway.options["port"] = address.rpartition(":")[2]
         return address
 
-    def metrics_address(self) -> str | None:
-        """Where metrics are served; None if they are not."""
-        if not self._metrics_file.exists():
+    def address_of(self, kind: Literal["metrics", "http"]) -> str | None:
+        """Where metrics, or the REST protocol, are served; None if they are not."""
+        if not self._files[kind].exists():
             return None
-        address = self._metrics_file.read_text().strip()
-        if self._settings.metrics_port == 0:
-            self._children["gateway"].options["metrics_port"] = address.rpartition(":")[2]
+        address = self._files[kind].read_text().strip()
+        port = f"{kind}_port"
+        if getattr(self._settings, port) == 0:
+            # Its next lives serve there as well.
+            self._children["gateway"].options[port] = address.rpartition(":")[2]
         return address
 
     async def failed(self) -> None:
@@ -104,14 +100,7 @@ class LocalCluster:
         for role, patience_s in _PATIENCE_S.items():
             await self._children[role].end(patience_s)
 
-    async def _reap_regularly(self) -> None:
-        """Let go of workers whose node died: they became our children."""
-        seen: set[int] = set()
-        while True:
-            await asyncio.sleep(_REAP_EVERY_S)
-            own = {child.pid for child in self._children.values()}
-            own.add(self._store.pid if self._store else None)
-            strangers = set(children_of(os.getpid())) - own
-            # Twice seen: a child that is just being started is not known yet.
-            reap(seen & strangers)
-            seen = strangers
+    def _own(self) -> set[int]:
+        pids = [child.pid for child in self._children.values()]
+        pids.append(self._store.pid if self._store else None)
+        return {pid for pid in pids if pid is not None}

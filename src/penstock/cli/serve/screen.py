@@ -12,12 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from penstock.cli.serve.local_cluster import LocalCluster
-from penstock.cli.serve.readiness import expected_versions, progress, settled
+from penstock.cli.serve.readiness import Start, expected_versions, progress
 from penstock.cli.tables import models_table
+from penstock.clock import monotonic
 from penstock.process.lifetime import kill_descendants, stop_signals, write_ready
 from penstock.protos import cluster_pb2 as pb
 from penstock.settings import UpSettings
 from penstock.transport.addresses import reachable
+
+_MANY = 20
+"""Models from which on not each is told of."""
+
+_COUNT_EVERY_S = 1.0
 
 
 class Screen:
@@ -55,30 +61,33 @@ class Screen:
 
     async def _serve(self, cluster: LocalCluster) -> None:
         """Show how the cluster becomes ready, say so, and then wait for ever."""
-        expected = await asyncio.to_thread(expected_versions, self._settings)
-        with self._shown(len(expected)) as show:
+        start = Start(await asyncio.to_thread(expected_versions, self._settings))
+        with self._shown(start) as show:
             address = await cluster.address()
             async with contextlib.aclosing(progress(reachable(address))) as answers:
                 async for status in answers:
                     show(status)
-                    if settled(status, expected):
+                    if start.is_over(status, monotonic()):
                         break
-        self._report(address, cluster.metrics_address(), status)
+        self._report(address, cluster, status)
         # Whoever waits for the file may read what was written.
         write_ready(self._settings.ready_file, address)
         await asyncio.Event().wait()
 
     @contextlib.contextmanager
-    def _shown(self, total: int) -> Iterator[Any]:
+    def _shown(self, start: Start) -> Iterator[Any]:
         if self._out.is_terminal:
-            with _bar(self._out, total) as show:
+            with _bar(self._out, start) as show:
                 yield show
         else:
-            yield _Lines(self._out).show
+            yield _Lines(self._out, start).show
 
-    def _report(self, address: str, metrics: str | None, status: pb.StatusResponse) -> None:
+    def _report(self, address: str, cluster: LocalCluster, status: pb.StatusResponse) -> None:
+        http, metrics = cluster.address_of("http"), cluster.address_of("metrics")
         seconds = time.monotonic() - self._started
         self._out.print(f"\nPenstock serves at [bold]{address}[/] (ready in {seconds:.1f} s)")
+        if http:
+            self._out.print(f"HTTP at http://{reachable(http)}")
         if metrics:
             self._out.print(f"Metrics at http://{reachable(metrics)}/metrics")
         self._out.print()
@@ -89,6 +98,10 @@ class Screen:
         url = "" if reachable(address) == "127.0.0.1:8001" else f" --url {reachable(address)}"
         self._out.print("\nNext, in another terminal:", f"  penstock status{url}", sep="\n")
         ready = [version for version in status.versions if version.state == "READY"]
+        failed = [version for version in status.versions if version.state == "UNAVAILABLE"]
+        if failed:
+            models = " ".join(map(str, self._settings.models))
+            self._out.print(f"  penstock check {models}", markup=False, soft_wrap=True)
         if ready:
             self._out.print(f"  penstock bench {ready[0].model}{url}", markup=False)
         self._out.print("Ctrl-C stops everything.\n")
@@ -106,13 +119,17 @@ class Screen:
 
 
 class _Lines:
-    """Progress for a file or a pipe: a line for each change."""
+    """Progress for a file or a pipe: a line for each change; of many models, how many are ready."""
 
-    def __init__(self, out: Console) -> None:
+    def __init__(self, out: Console, start: Start) -> None:
         self._out = out
+        self._start = start
         self._seen: dict[tuple[str, int], str] = {}
+        self._counted = ""
+        self._counted_s = 0.0
 
     def show(self, status: pb.StatusResponse) -> None:
+        many = len(status.versions) > _MANY
         for version in status.versions:
             key = (version.model, version.version)
             if self._seen.get(key) != version.state:
@@ -120,20 +137,30 @@ class _Lines:
                 seen = f"{version.model} version {version.version}: {version.state}"
                 if version.state == "UNAVAILABLE":
                     seen += f": {version.reason}"
-                self._out.print(seen, markup=False, soft_wrap=True)
+                if not many or version.state == "UNAVAILABLE":
+                    self._out.print(seen, markup=False, soft_wrap=True)
+        if many:
+            self._count(self._start.text(status), monotonic())
+
+    def _count(self, text: str, now_s: float) -> None:
+        if text != self._counted and now_s - self._counted_s >= _COUNT_EVERY_S:
+            self._out.print(text)
+            self._counted, self._counted_s = text, now_s
 
 
 @contextlib.contextmanager
-def _bar(out: Console, total: int) -> Iterator[Any]:
+def _bar(out: Console, start: Start) -> Iterator[Any]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=out, transient=True) as bar:
-        task = bar.add_task("starting", total=max(1, total))
+        task = bar.add_task("starting", total=1)
 
         def show(status: pb.StatusResponse) -> None:
             done = [v for v in status.versions if v.state != "LOADING"]
             waiting = [f"{v.model} {v.version}" for v in status.versions if v.state == "LOADING"]
             text = f"loading {', '.join(waiting[:3])}" if waiting else "starting"
-            bar.update(task, completed=len(done), total=max(1, total), description=text)
+            total = max(1, start.total(status))
+            text = f"{start.text(status)}, {text}" if status.versions else text
+            bar.update(task, completed=len(done), total=total, description=text)
 
         yield show
 

@@ -118,7 +118,8 @@ def _writers(artifacts: Sequence[str], signatures: Sequence[pb.Signature]) -> di
 
 
 def _agree(spec: pb.TensorSpec, source: str, wanted: pb.TensorSpec, reader: str) -> None:
-    if spec.datatype != wanted.datatype or not fits(spec.shape, wanted.shape):
+    any_rank = spec.any_rank or wanted.any_rank
+    if spec.datatype != wanted.datatype or not (any_rank or fits(spec.shape, wanted.shape)):
         raise InvalidConfiguration(
             f"{reader} expects '{spec.name}' as {shown(wanted)}, but {source} has it as "
             f"{shown(spec)}: export both shards from the same model"
@@ -126,6 +127,8 @@ def _agree(spec: pb.TensorSpec, source: str, wanted: pb.TensorSpec, reader: str)
 
 
 def _narrowed(spec: pb.TensorSpec, other: pb.TensorSpec) -> pb.TensorSpec:
+    if spec.any_rank or other.any_rank:
+        return other if spec.any_rank else spec
     return pb.TensorSpec(
         name=spec.name,
         datatype=spec.datatype,
@@ -136,4 +139,5 @@ def _narrowed(spec: pb.TensorSpec, other: pb.TensorSpec) -> pb.TensorSpec:
 
 def shown(spec: pb.TensorSpec) -> str:
     """The tensor's type for people: FP32[-1,10]."""
-    return f"{spec.datatype}[{','.join(map(str, spec.shape))}]"
+    sizes = "any rank" if spec.any_rank else ",".join(map(str, spec.shape))
+    return f"{spec.datatype}[{sizes}]"

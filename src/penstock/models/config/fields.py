@@ -74,7 +74,7 @@ FIELDS: Final[dict[str, Field]] = {
         "labels of `nv_inference_*`, with `_` before the name, as in Triton"
     ),
     "ModelConfig.parameters": _differs("for the model; ONNX Runtime's own act, as in Triton"),
-    "ModelConfig.model_warmup": _differs("stages that read other stages' tensors warm up on zeros"),
+    "ModelConfig.model_warmup": _differs("later stages warm up on made-up inputs"),
     "ModelConfig.model_operations": _refused("export the model with standard operators"),
     "ModelConfig.model_transaction_policy": _YES,
     "ModelConfig.model_repository_agents": _refused("prepare the files before they are published"),

@@ -8,14 +8,12 @@ from penstock.protos import model_config_pb2 as pb
 
 
 def check_models_of_code(config: pb.ModelConfig, runtimes: Iterable[str], source: str) -> None:
-    """Hold the configuration against what Python models need, and what decoupled ones can do.
+    """Hold the configuration against what decoupled models can do.
 
     Raises:
-        InvalidConfiguration: a Python model's tensors are not listed, which nobody could find out;
-            or a decoupled one's artifact answers once, or it asks for batches of requests.
+        InvalidConfiguration: the artifact of a decoupled one answers once, or it asks for answers
+            in order.
     """
-    if config.backend == PYTHON:
-        _check_tensors(config, source)
     if is_decoupled(config):
         _check_decoupled(config, runtimes, source)
 
@@ -23,15 +21,6 @@ def check_models_of_code(config: pb.ModelConfig, runtimes: Iterable[str], source
 def is_decoupled(config: pb.ModelConfig) -> bool:
     """Whether a request may have any number of responses."""
     return config.model_transaction_policy.decoupled
-
-
-def _check_tensors(config: pb.ModelConfig, source: str) -> None:
-    for kind, tensors in (("input", config.input), ("output", config.output)):
-        if not tensors:
-            raise InvalidConfiguration(
-                f"{source}: a Python model's tensors cannot be found out from its code: list each "
-                f'{kind}, as in {kind} {{ name: "text" data_type: TYPE_STRING dims: [ 1 ] }}'
-            )
 
 
 def _check_decoupled(config: pb.ModelConfig, runtimes: Iterable[str], source: str) -> None:
@@ -47,9 +36,4 @@ def _check_decoupled(config: pb.ModelConfig, runtimes: Iterable[str], source: st
         raise InvalidConfiguration(
             f"{field} models answer as their responses come: remove "
             "dynamic_batching.preserve_ordering"
-        )
-    if batching.preferred_batch_size or batching.max_queue_delay_microseconds:
-        raise InvalidConfiguration(
-            f"{field} models take one request at a time: remove "
-            "dynamic_batching.preferred_batch_size and max_queue_delay_microseconds"
         )

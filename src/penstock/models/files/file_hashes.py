@@ -9,7 +9,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -26,7 +26,7 @@ HashOf = Callable[[Path], str]
 _BLOCK: Final = 1 << 20
 _SAMPLE: Final = 1 << 16
 _MOST_THREADS: Final = 4
-_COARSEST_CLOCK_NS: Final = 2_000_000_000
+COARSEST_CLOCK_NS: Final = 2_000_000_000
 """Of the times that file systems keep: two writes within it may bear the same one."""
 
 
@@ -122,6 +122,10 @@ class FileHashes:
             f"({stand.size / (1 << 20):.0f} MiB): this takes a while"
         )
 
+    def keep(self, files: Iterable[Path]) -> None:
+        """As if the hashes of *files* had been asked for, where they are known."""
+        self._asked.update((file, sampled) for file in files for sampled in (False, True))
+
     def turn(self) -> None:
         """Forget what was not asked for since the last call."""
         with self._lock:
@@ -156,7 +160,7 @@ class FileHashes:
         digest = sampled_hash(file) if sampled else whole_hash(file, self._closed)
         if Stand.of(file) != before:
             raise StillReading(f"{file.name} changes while it is read: wait until it is whole")
-        settled = abs(began_ns - before.ctime_ns) > _COARSEST_CLOCK_NS
+        settled = abs(began_ns - before.ctime_ns) > COARSEST_CLOCK_NS
         with self._lock:
             self._known[key] = _Known(before, digest, settled)
         return digest

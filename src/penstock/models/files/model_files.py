@@ -99,6 +99,7 @@ def initial_states(base: Path, folder: Path, config: config_pb.ModelConfig) -> d
 def _text(base: Path, path: Path) -> str:
     inside(base, path)
     try:
-        return path.read_text(encoding="utf-8")
+        # Editors of Windows put a mark in front, which nobody sees.
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidConfiguration(f"{shown(path)} is not UTF-8 text: {error}") from None

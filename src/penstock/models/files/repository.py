@@ -15,7 +15,8 @@ the model.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -29,6 +30,8 @@ from penstock.models.files.artifacts import (
     stages_of,
 )
 from penstock.models.files.file_hashes import WHOLE, HashOf, StillReading, whole_hash
+from penstock.models.files.folders import folders_in, folders_of, resolved, unusable
+from penstock.models.files.known_models import KnownModels
 from penstock.models.files.model_files import (
     CONFIG,
     configuration_of,
@@ -74,19 +77,24 @@ def scan(*roots: Path, hash_of: HashOf = whole_hash) -> list[pb.ModelVersion]:
     return look(roots, hash_of).versions
 
 
-def look(roots: Sequence[Path], hash_of: HashOf) -> Look:
-    """As `scan`, with what cannot be told yet because *hash_of* is still reading."""
+def look(roots: Sequence[Path], hash_of: HashOf, known: KnownModels | None = None) -> Look:
+    """As `scan`, with what cannot be told yet because *hash_of* is still reading.
 
-    def all_models(folders: _Folders) -> Iterator[pb.ModelVersion | Unread]:
-        for name, found in sorted(folders.items()):
-            yield from _of_model(name, found, hash_of)
+    Args:
+        known: what was read before; None to read everything.
+    """
+
+    def all_models(bases: Sequence[Path]) -> Iterator[pb.ModelVersion | Unread]:
+        for name, found in sorted(folders_in(bases).items()):
+            read = partial(_of_model, name, found, hash_of)
+            yield from read() if known is None else known.of(found, read)
 
     return _looked(roots, all_models)
 
 
 def names(*roots: Path) -> list[str]:
     """The models that there are at *roots*; errors as for `scan`."""
-    return sorted(name for name in _folders(_resolved(roots)) if not _unusable(name))
+    return sorted(name for name in folders_in(resolved(roots)) if not unusable(name))
 
 
 def scan_model(
@@ -105,9 +113,10 @@ def scan_model(
         InvalidConfiguration: see `scan`.
     """
 
-    def one_model(folders: _Folders) -> Iterator[pb.ModelVersion | Unread]:
-        if model in folders:
-            yield from _of_model(model, folders[model], hash_of, override)
+    def one_model(bases: Sequence[Path]) -> Iterator[pb.ModelVersion | Unread]:
+        folders = folders_of(bases, model)
+        if folders:
+            yield from _of_model(model, folders, hash_of, override)
 
     found = _looked(roots, one_model)
     if found.unread:
@@ -115,12 +124,8 @@ def scan_model(
     return found.versions
 
 
-_Folders = Mapping[str, Sequence[Path]]
-"""The directories of each model."""
-
-
 def _looked(
-    roots: Sequence[Path], read: Callable[[_Folders], Iterable[pb.ModelVersion | Unread]]
+    roots: Sequence[Path], read: Callable[[Sequence[Path]], Iterable[pb.ModelVersion | Unread]]
 ) -> Look:
     """What *read* finds in the directories behind *roots*, which may be links.
 
@@ -128,14 +133,14 @@ def _looked(
     be half removed by now. It is looked at again.
     """
     for _ in range(_MOST_LOOKS):
-        bases = _resolved(roots)
+        bases = resolved(roots)
         try:
-            found = list(read(_folders(bases)))
+            found = list(read(bases))
         except (InvalidConfiguration, OSError):
-            if _resolved(roots) == bases:
+            if resolved(roots) == bases:
                 raise
             continue
-        if _resolved(roots) == bases:
+        if resolved(roots) == bases:
             break
     else:
         raise InvalidConfiguration(
@@ -144,38 +149,6 @@ def _looked(
         )
     versions = [one for one in found if isinstance(one, pb.ModelVersion)]
     return Look(versions, [one for one in found if isinstance(one, Unread)])
-
-
-def _resolved(roots: Sequence[Path]) -> list[Path]:
-    """Where the repositories are at this moment; each once."""
-    return list(dict.fromkeys(_real(root) for root in roots))
-
-
-def _real(root: Path) -> Path:
-    try:
-        return root.resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        raise _unreadable(root, error) from error
-
-
-def _folders(bases: Sequence[Path]) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for base in bases:
-        try:
-            for folder in base.iterdir():
-                if folder.is_dir() and not folder.name.startswith("."):
-                    found.setdefault(folder.name, []).append(folder)
-        except OSError as error:
-            raise _unreadable(base, error) from error
-    return found
-
-
-def _unreadable(root: Path, error: Exception) -> InvalidConfiguration:
-    why = error.strerror if isinstance(error, OSError) else None
-    return InvalidConfiguration(
-        f"the model repository {root} cannot be read: {why or error}; "
-        "name a directory that holds one directory for each model"
-    )
 
 
 def _of_model(
@@ -217,7 +190,7 @@ def _versions(
     name = folder.name.encode("utf-8", "backslashreplace").decode()
     numbers: list[int] = []
     try:
-        if _unusable(folder.name):
+        if unusable(folder.name):
             raise InvalidConfiguration(f"'{name}' cannot name a model: rename the directory")
         numbers = _version_numbers(folder)
         config, labels = configuration_of(base, folder, override)
@@ -233,11 +206,6 @@ def _versions(
             yield Unread(name, number, str(error))
         except (PenstockError, OSError) as error:
             yield _broken(name, number, error, config)
-
-
-def _unusable(name: str) -> bool:
-    printable = name.encode("utf-8", "backslashreplace").decode()
-    return printable != name or any(character.isspace() for character in name)
 
 
 def _version_numbers(folder: Path) -> list[int]:
@@ -263,10 +231,11 @@ def _wanted(numbers: list[int], config: config_pb.ModelConfig, folder: Path) -> 
             "file in it, where empty directories get lost)"
         )
     if not numbers:
-        raise InvalidConfiguration(
-            f"model '{folder.name}' has no version: put its artifact into "
-            f"{folder.name}/1/model.onnx or {folder.name}/1/model.pt2"
-        )
+        name = folder.name
+        to_do = f"put its artifact into {name}/1/model.onnx or {name}/1/model.pt2"
+        if (folder / "0").is_dir():
+            to_do = f"versions begin at 1: rename {name}/0"
+        raise InvalidConfiguration(f"model '{name}' has no version: {to_do}")
     if choice == "all":
         return numbers
     # Triton's default is the latest one.

@@ -3,8 +3,8 @@
 import pytest
 from support.probe import UNLIMITED, job
 
-from penstock.gateway.delivery.pending import STEP_S, DueTimes
-from penstock.gateway.delivery.waiting import Pending
+from penstock.scheduler.requests.pending import STEP_S, DueTimes
+from penstock.scheduler.requests.waiting import Pending
 
 
 def waiting(id_):

@@ -5,10 +5,10 @@ import itertools
 
 import pytest
 
-from penstock.gateway.delivery.parts import PartsInOrder, ReplyBroken
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.types import PARTS, Chunk
 from penstock.scheduler.replies.chunks import MOST_AHEAD, MOST_BYTES_AHEAD
+from penstock.scheduler.requests.parts import PartsInOrder, ReplyBroken
 
 
 def part(index, digest=None, body=None):

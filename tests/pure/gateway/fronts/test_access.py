@@ -1,15 +1,15 @@
 """Rules of restricted protocols, as the command line has them."""
 
-import pickle
 from typing import NamedTuple
 
-import grpc
 import pytest
 
-from penstock.errors import InvalidConfiguration
-from penstock.gateway.fronts.grpc.access import OPEN, PROTOCOLS, Restrictions, Rule, parse_rules
+from penstock.errors import Code, InvalidConfiguration
+from penstock.gateway.fronts.grpc.access import OPEN, PROTOCOLS, Rule, parse_rules, restricted
 from penstock.gateway.fronts.grpc.inference_service import SERVICE
-from penstock.gateway.fronts.grpc.server import methods
+from penstock.gateway.fronts.grpc.methods import names
+from penstock.gateway.fronts.grpc.rpc import Method
+from penstock.gateway.requests.call import Call
 
 
 def test_a_rule_names_protocols_a_header_and_its_value():
@@ -55,25 +55,34 @@ def test_a_protocol_cannot_be_restricted_twice():
 def test_each_method_of_the_server_is_in_exactly_one_group():
     starts = [start for group in PROTOCOLS.values() for start in group]
 
-    for method in methods():
+    for method in names():
         assert sum(map(method.startswith, starts)) == (method not in OPEN), method
 
 
-class TestCalls:
-    """Calls as gRPC brings them to the interceptor."""
+class Rpc(NamedTuple):
+    call: Call
+    failed: list
 
-    HANDLER = grpc.unary_unary_rpc_method_handler(print)
+    def fail(self, status, *_):
+        self.failed.append(Code(status))
+
+
+async def let_in(_):
+    return b"in"
+
+
+class TestCalls:
+    """What becomes of calls to methods that are restricted."""
+
     ADMIN = "triton-grpc-protocol-admin"
 
-    async def answered(self, method, *metadata, rules=("inference:admin=secret",), handler=HANDLER):
-        restrictions = Restrictions(parse_rules(rules), methods())
-        return await self.ask(restrictions, method, metadata, handler) is handler
+    async def answered(self, method, *metadata, rules=("inference:admin=secret",)):
+        methods = restricted({method: Method(let_in)}, parse_rules(rules))
+        rpc = Rpc(Call(metadata=metadata), [])
+        reply = await methods[method].handle(rpc)
 
-    async def ask(self, restrictions, method, metadata=(), handler=HANDLER):
-        async def continuation(_):
-            return handler
-
-        return await restrictions.intercept_service(continuation, Details(method, metadata))
+        assert rpc.failed == ([] if reply == b"in" else [Code.UNAVAILABLE])
+        return reply == b"in"
 
     async def test_the_header_lets_in(self):
         method = f"/{SERVICE}/ModelInfer"
@@ -98,19 +107,13 @@ class TestCalls:
 
     async def test_what_is_in_no_group_is_refused_once_there_is_a_rule(self):
         assert not await self.answered("/of.a.later.release/Method")
+        assert await self.answered("/of.a.later.release/Method", rules=[])
         assert await self.answered("/grpc.health.v1.Health/Watch", rules=["health:admin=secret"])
 
-    async def test_what_there_is_not_is_left_to_grpc_and_never_kept(self):
-        restrictions = Restrictions(parse_rules(["inference:admin=secret"]), methods())
-        before = len(pickle.dumps(vars(restrictions)))
+    def test_a_method_streams_as_before(self):
+        methods = restricted(
+            {f"/{SERVICE}/ModelStreamInfer": Method(let_in, streams=True)},
+            parse_rules(["inference:admin=secret"]),
+        )
 
-        for number in range(100):
-            assert await self.ask(restrictions, f"/invented/{number}", handler=None) is None
-            await self.ask(restrictions, f"/invented/{number}")
-
-        assert len(pickle.dumps(vars(restrictions))) == before
-
-
-class Details(NamedTuple):
-    method: str
-    invocation_metadata: tuple
+        assert [method.streams for method in methods.values()] == [True]

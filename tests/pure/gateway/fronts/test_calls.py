@@ -2,14 +2,17 @@
 
 import asyncio
 
-import grpc
 import pytest
 from support.waiting import until
 
+from penstock.clock import NO_DEADLINE, Deadline
 from penstock.errors import DeadlineExceeded
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.limits.memory import GatewayFull
 from penstock.gateway.limits.unread import UnreadReplies
+from penstock.gateway.requests.call import Call
+
+END = object()
 
 
 class Memory:
@@ -18,18 +21,22 @@ class Memory:
     most_mib = 64
 
     def __init__(self):
-        self.used = 0.0
+        self.used = self.seen = 0.0
+
+    def see(self):
+        self.used = self.seen
 
     async def room(self):
         await until(lambda: self.used <= 0.9)
 
 
-class Call:
+class Client:
     """A call whose client the test is."""
 
     def __init__(self, remaining_s=None):
+        deadline = NO_DEADLINE if remaining_s is None else Deadline.after(remaining_s)
+        self.call = Call(deadline, caller="ipv4:127.0.0.1:1")
         self._messages = asyncio.Queue()
-        self._remaining_s = remaining_s
 
     def send(self, *messages):
         for message in messages:
@@ -37,12 +44,6 @@ class Call:
 
     async def read(self):
         return await self._messages.get()
-
-    def time_remaining(self):
-        return self._remaining_s
-
-    def peer(self):
-        return "ipv4:127.0.0.1:1"
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def calls(memory):
 
 async def reading(calls, *, many=1, **how):
     """Calls that are being read, and their tasks."""
-    opened = [Call(**how) for _ in range(many)]
+    opened = [Client(**how) for _ in range(many)]
     tasks = [asyncio.create_task(calls.read(one)) for one in opened]
     await asyncio.sleep(0)
     return opened, tasks
@@ -72,7 +73,7 @@ async def test_a_message_is_taken_and_its_call_has_begun(calls):
 
 async def test_a_client_that_goes_before_it_sends_is_told_nothing(calls):
     (call,), (task,) = await reading(calls)
-    call.send(grpc.aio.EOF)
+    call.send(END)
 
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -83,8 +84,8 @@ async def test_when_the_memory_is_full_nothing_is_taken_but_questions_about_the_
 ):
     memory.used = 1.1
     with pytest.raises(GatewayFull, match="--max-memory-mib 64"):
-        await calls.read(Call())
-    asking = Call()
+        await calls.read(Client())
+    asking = Client()
     asking.send(b"well?")
 
     assert await calls.read(asking, always=True) == b"well?"
@@ -117,6 +118,18 @@ async def test_when_the_memory_is_tight_a_message_that_is_there_is_taken_still(c
         await slow
 
 
+async def test_after_a_large_message_the_memory_is_looked_at_before_more_come(calls, memory):
+    (large, _), (taken, slow) = await reading(calls, many=2)
+    await asyncio.sleep(0.1)
+    memory.seen = 0.95
+
+    large.send(bytes(1 << 20))
+
+    assert len(await taken) == 1 << 20
+    with pytest.raises(GatewayFull):
+        await asyncio.wait_for(slow, 5)
+
+
 async def test_a_call_that_does_not_arrive_is_not_waited_for(calls):
     _, (late,) = await reading(calls)
     _, (own,) = await reading(calls, remaining_s=100)
@@ -142,7 +155,7 @@ async def test_there_are_only_so_many_calls(calls):
     _, tasks = await reading(calls, many=3)
 
     with pytest.raises(GatewayFull, match="--max-calls 3"):
-        await calls.read(Call())
+        await calls.read(Client())
 
     for task in tasks:
         task.cancel()
@@ -150,8 +163,8 @@ async def test_there_are_only_so_many_calls(calls):
 
 async def test_a_streams_next_message_waits_for_room(calls, memory):
     memory.used = 1.1
-    call = Call()
-    call.send(b"x", grpc.aio.EOF)
+    call = Client()
+    call.send(b"x", END)
     got = []
 
     async def follow():
@@ -167,14 +180,14 @@ async def test_a_streams_next_message_waits_for_room(calls, memory):
 
 
 async def test_a_reply_is_unread_until_its_call_has_ended(calls):
-    call, held = Call(), []
+    call, held = Client(), []
     call.send(b"x")
 
     async def answer(*_):
         return bytes(1 << 17)
 
     async def handler():
-        await calls.answering(answer)(None, call)
+        await calls.answering(answer)(call)
         held.append(calls.unread.held)
 
     await asyncio.create_task(handler())

@@ -114,6 +114,18 @@ async def test_freed_memory_is_given_back_before_anybody_is_refused(process):
     assert one.resident_bytes == 200 * MIB
 
 
+async def test_what_has_just_come_is_seen_and_refuses_nobody_before_freed_memory_is_back(process):
+    one = watch(process)
+    process.held = 950 * MIB
+    one.see()
+    tight = one.used
+    process.held = 1200 * MIB
+    one.see()
+
+    assert tight == pytest.approx(0.95)
+    assert one.used == 1.0
+
+
 async def test_freed_memory_is_given_back_at_rest(process):
     one = watch(process, busy=False)
     process.held, process.freed = 400 * MIB, 300 * MIB

@@ -1,8 +1,7 @@
 """Requests find the version that they name, or Triton's words for why they do not."""
 
-from dataclasses import replace
-
 import pytest
+from support.catalogs import FAILED, LOADING, WHOLE, catalog, ready, refusal, seen
 from support.clients.infer_requests import spec
 from support.records import (
     config,
@@ -17,43 +16,10 @@ from support.records import (
 )
 
 from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
-from penstock.gateway.models.catalog import Catalog, ModelUnloaded, Served, parse_version
+from penstock.gateway.models.catalog import Catalog, Served, parse_version
 from penstock.models.config.policies import COUNTED_BYTES, QueueLimits
 from penstock.models.refs import StageRef
-from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import VersionId
-
-WHOLE = signature([spec("x", "FP32", -1, 4)], [spec("y", "FP32", -1, 2)])
-
-
-def ready(number=1, *, state=pb.WORKER_STATE_READY, model="m", **fields):
-    """A version, its signature, and its worker in that state."""
-    record = version(model=model, number=number, **fields)
-    held = record.stages[0].fingerprint
-    placed = placement(model=model, version=number, fingerprint=held)
-    return record, known(record, WHOLE), worker(placed, state)
-
-
-def seen(*known_versions, **facts):
-    records, signatures, workers = zip(*known_versions, strict=True) if known_versions else [()] * 3
-    together = {name: found for one in signatures for name, found in one.items()}
-    return snapshot(records, workers=workers, signatures=together, nodes=[node("n")], **facts)
-
-
-def catalog(*known_versions, **facts):
-    made = Catalog()
-    made.update(seen(*known_versions, **facts))
-    return made
-
-
-def refusal(kind, call, *words):
-    with pytest.raises(kind) as caught:
-        call(*words)
-    return str(caught.value)
-
-
-LOADING = {"state": pb.WORKER_STATE_LOADING}
-FAILED = {"state": pb.WORKER_STATE_FAILED}
 
 
 class TestServed:
@@ -240,9 +206,22 @@ class TestAll:
         assert some.versions_of("gone") == []
 
 
-@pytest.mark.parametrize(("text", "number"), [("", 0), ("0", 0), ("7", 7), ("007", 7)])
+@pytest.mark.parametrize(("text", "number"), [("", 0), ("7", 7), ("007", 7)])
 def test_a_version_is_a_number_or_left_to_the_server(text, number):
     assert parse_version(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("0", ""), ("00", ""), ("-1", " (details: not a number)")]
+)
+def test_a_version_is_above_0(text, why):
+    with pytest.raises(InvalidRequest) as caught:
+        parse_version(text)
+
+    assert str(caught.value) == (
+        f"failed to get model version from specified version string '{text}'{why}, version should "
+        "be an integral value > 0"
+    )
 
 
 def test_a_pipeline_is_entered_at_its_first_stage():
@@ -263,85 +242,6 @@ def test_a_pipeline_is_entered_at_its_first_stage():
     assert isinstance(served, Served)
     assert served.ref == StageRef("m", 1, 0)
     assert [plan.keeps for plan in served.deployment.stages] == [("h",), ("y",)]
-
-
-class TestOnDemand:
-    def catalog(self, *versions, available=("m",), load_requests=None, **facts):
-        made = Catalog()
-        found = seen(*versions, **facts)
-        scheduler = pb.Scheduler(id="s", control_mode="on-demand")
-        made.update(
-            replace(
-                found,
-                schedulers={"s": scheduler},
-                available=frozenset(available),
-                load_requests=load_requests or {},
-            )
-        )
-        return made
-
-    def test_a_model_that_is_not_loaded_is_to_be_loaded(self):
-        told = refusal(ModelUnloaded, self.catalog().served, "m", "")
-
-        assert told == "Request for unknown model: 'm' is being loaded"
-
-    @pytest.mark.parametrize("version", ["", "1"])
-    def test_one_that_is_being_loaded_is_waited_for(self, version):
-        """No worker has seen its artifact yet."""
-        record, _, process = ready(1, **LOADING)
-
-        some = self.catalog((record, {}, process))
-
-        assert some.lacks("m", 1)
-        with pytest.raises(ModelUnloaded):
-            some.served("m", version)
-        with pytest.raises(ModelUnloaded):
-            some.described("m", version)
-
-    def test_one_that_lacks_room_is_waited_for(self):
-        record, signatures, _ = ready(1)
-        record.stages[0].artifact_bytes = 1 << 50
-
-        some = self.catalog((record, signatures, worker(placement(model="other"))))
-
-        assert some.states[VersionId("m", 1)].crowded
-        assert some.lacks("m", 0)
-
-    def test_one_that_cannot_be_loaded_is_not(self):
-        with pytest.raises(ModelNotReady):
-            self.catalog(ready(1, **FAILED)).served("m", "")
-
-    def test_one_that_takes_requests_is_served(self):
-        some = self.catalog(ready(1))
-
-        assert some.served("m", "").ref.version == 1
-        assert not some.lacks("m", 0)
-        assert list(some.used_s) == ["m"]
-
-    def test_a_version_that_there_is_not_is_unknown(self):
-        assert "'m' version 2 is not found" in refusal(
-            ModelNotFound, self.catalog(ready(1)).served, "m", "2"
-        )
-
-    def test_a_model_that_nobody_offers_is_unknown(self):
-        assert "'n' is not found" in refusal(ModelNotFound, self.catalog().served, "n", "")
-
-    def test_one_whose_files_came_with_its_load_request_can_come_back(self):
-        load_request = pb.LoadRequest(model="n", unload=True, files=[pb.File(path="1/x")])
-
-        assert self.catalog(load_requests={"n": load_request}).lacks("n", 0)
-
-    def test_in_other_modes_nothing_is_loaded_by_a_request(self):
-        some = catalog()
-        some.update(replace(seen(), available=frozenset({"m"})))
-
-        assert "'m' is not found" in refusal(ModelNotFound, some.served, "m", "")
-
-    def test_the_mode_is_remembered_while_no_scheduler_lives(self):
-        some = self.catalog()
-        some.update(replace(seen(schedulers=()), available=frozenset({"m"})))
-
-        assert some.mode == "on-demand"
 
 
 class TestLimits:

@@ -11,11 +11,11 @@ from support.records import known, node, placement, signature, snapshot, version
 
 from penstock.errors import PenstockError
 from penstock.gateway.models.catalog import Catalog
-from penstock.gateway.requests.checks import admit
 from penstock.gateway.requests.reading import CheckCache
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import wire
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest
+from penstock.scheduler.requests.checks import admit
 
 ROW = np.arange(4, dtype=np.float32).reshape(1, 4)
 

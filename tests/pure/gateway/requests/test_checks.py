@@ -4,8 +4,8 @@ import pytest
 from support.clients.infer_requests import add_input, ask, packed, refusal, rules, spec, zeros
 
 from penstock.errors import Unimplemented
-from penstock.gateway.requests.checks import admit
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
+from penstock.scheduler.requests.checks import admit
 
 ONE = rules(spec("x", "FP32", -1, 16))
 TWO = rules(spec("A", "FP32", -1, 4), spec("B", "FP32", -1, 4))

@@ -3,8 +3,8 @@
 import pytest
 from support.clients.infer_requests import ask, refusal, rules, spec, zeros
 
-from penstock.gateway.requests.checks import admit
 from penstock.protos.grpc_service_pb2 import InferParameter
+from penstock.scheduler.requests.checks import admit
 
 ONE = rules(spec("x", "FP32", -1, 16))
 LEVELS = rules(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import Code, InvalidRequest
+from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
 from penstock.gateway.requests.shared_memory.regions import (
     NotHere,
@@ -144,8 +145,8 @@ def test_most_files_are_left_for_connections():
 @pytest.mark.parametrize("stranger", ["", "ipv4:10.0.0.1:1"])
 def test_callers_elsewhere_use_no_regions(regions, stranger):
     with pytest.raises(NotHere, match=r"connect to 127\.0\.0\.1"):
-        SharedMemory(regions).check(stranger)
-    SharedMemory(regions).check("ipv4:127.0.0.1:1")
+        SharedMemory(regions).check(local=is_local(stranger))
+    SharedMemory(regions).check(local=is_local("ipv4:127.0.0.1:1"))
 
 
 def test_what_is_no_segment_is_refused(regions, segment):

@@ -3,9 +3,9 @@
 from support.clients.infer_requests import admit, ask, spec, zeros
 from support.records import config
 
-from penstock.gateway.models.request_rules import Rules
 from penstock.models.config.policies import QueueLimits, QueuePolicy, by_level, default_policy
 from penstock.protos.grpc_service_pb2 import InferParameter
+from penstock.scheduler.requests.request_rules import Rules
 
 LEVELS = """
     priority_levels: 3 default_priority_level: 2

@@ -99,14 +99,13 @@ def test_its_configuration_is_complete_as_it_is(entry):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ('backend: "python"', "list each input, as in input {"),
         (SETTINGS + 'default_model_filename: "model.onnx"', "must end in .py"),
         (SETTINGS + 'default_model_filename: "rules.py"', "default_model_filename, is not there"),
         (SETTINGS + 'platform: "onnxruntime_onnx"', "platform is 'onnxruntime_onnx'"),
         (
             SETTINGS + "model_transaction_policy { decoupled: true } "
-            "dynamic_batching { preferred_batch_size: 4 }",
-            "models take one request at a time: remove dynamic_batching.preferred_batch_size",
+            "dynamic_batching { preserve_ordering: true }",
+            "models answer as their responses come: remove dynamic_batching.preserve_ordering",
         ),
         ("", 'a Python model needs a config.pbtxt that says backend: "python"'),
     ],

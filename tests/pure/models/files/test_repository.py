@@ -51,6 +51,23 @@ class TestScan:
 
         assert list(record.labels["labels.txt"].values) == ["cat", "dog"]
 
+    def test_a_byte_order_mark_says_nothing(self, tmp_path):
+        """Editors of Windows write one; the error about it showed a character that nobody sees."""
+        text = 'output { name: "y" data_type: TYPE_FP32 label_filename: "labels.txt" }'
+        files = {"m/config.pbtxt": f"\ufeff{text}", "m/labels.txt": "\ufeffcat\ndog\n"}
+        put(tmp_path, artifacts("m/1/model.onnx") | {n: t.encode() for n, t in files.items()})
+
+        (record,) = scan(tmp_path)
+
+        assert record.error == ""
+        assert record.config == config(text).SerializeToString(deterministic=True)
+        assert list(record.labels["labels.txt"].values) == ["cat", "dog"]
+
+    def test_a_directory_0_is_no_version_and_that_is_said(self, tmp_path):
+        put(tmp_path, artifacts("m/0/model.onnx"))
+
+        assert "versions begin at 1: rename m/0" in error_of(tmp_path)
+
     def test_files_and_hidden_directories_are_no_models(self, tmp_path):
         put(tmp_path, artifacts("README.md", ".git/1/model.onnx", "m/1/model.onnx"))
 

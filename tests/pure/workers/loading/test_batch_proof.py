@@ -114,6 +114,19 @@ class TestValues:
 
         assert tried(lambda x: (x[:, 0] > 300).astype(np.int64), what, dimensions).proved
 
+    def test_what_refuses_zeros_is_tried_without_them(self):
+        """It divides by them, or they are sizes."""
+
+        def divides(x):
+            if not x.all():
+                raise InputRejected("division by zero")
+            return 60 // x
+
+        what = signature([spec("x", "INT32", -1, 4)], [spec("y", "INT32", -1, 4)])
+
+        assert tried(divides, what).proved
+        assert not tried(lambda x: divides(x)[::-1].copy(), what).proved
+
     def test_rounding_may_differ_with_the_number_of_rows(self):
         assert tried(lambda x: x * np.float32(1 + 1e-6 * len(x))).proved
 
@@ -123,7 +136,10 @@ class TestWhatCannotBeTried:
         def refuses(_):
             raise InputRejected("no such token\nand more")
 
-        assert tried(refuses).why == "it does not run on made-up rows: no such token"
+        assert tried(refuses).why == (
+            "it does not run on made-up rows (no such token), so nothing is proved; where requests "
+            "may share a run, max_batch_size in config.pbtxt says so"
+        )
 
     def test_a_model_that_takes_one_row(self):
         def single(x):

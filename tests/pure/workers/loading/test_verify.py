@@ -117,6 +117,15 @@ def test_what_an_older_release_published_is_held_against_its_samples(published):
         found(published, older, sampled=True)
 
 
+class Starting(Announcer):
+    """A worker whose node is to know when its start costs nothing any more."""
+
+    waits = False
+
+    def has_started(self):
+        self.waits = True
+
+
 class Desk:
     """Writes down what a worker says of itself."""
 
@@ -131,9 +140,10 @@ async def test_a_copy_that_lags_is_waited_for(published, here):
     (version,) = scan(put(published, artifacts("m/1/model.onnx")))
     put(here, {"m/1/model.onnx": "the old one"})
     desk = Desk()
-    announcer = Announcer(desk, pb.Worker(state=pb.WORKER_STATE_LOADING))
+    announcer = Starting(desk, pb.Worker(state=pb.WORKER_STATE_LOADING))
     waiting = asyncio.create_task(wait_for_copy([here], version, version.stages[0], announcer))
     await until(lambda: desk.reasons)
+    assert announcer.waits, "others may start meanwhile"
 
     shutil.copytree(published, here, dirs_exist_ok=True)
     copy = await asyncio.wait_for(waiting, 30)
@@ -149,7 +159,7 @@ async def test_an_older_releases_name_is_waited_for_in_its_way(published):
     (older,) = scan(published, hash_of=sampled_hash)
     desk = Desk()
     waiting = asyncio.create_task(
-        wait_for_copy([published], older, older.stages[0], Announcer(desk, pb.Worker()))
+        wait_for_copy([published], older, older.stages[0], Starting(desk, pb.Worker()))
     )
     await until(lambda: waiting.done() or desk.reasons, 30)
     waiting.cancel()

@@ -9,6 +9,7 @@ from penstock.datatypes import DATATYPES
 from penstock.errors import ArtifactUnusable, InvalidConfiguration
 from penstock.models.completion import complete
 from penstock.models.config.model_config import parse
+from penstock.protos import cluster_pb2 as pb
 from penstock.tensors import to_raw
 from penstock.workers.loading.warming import read_samples, warm_up
 from penstock.workers.run.execution import Execution
@@ -116,30 +117,30 @@ def test_a_sample_that_says_nothing_is_refused_when_it_is_read(text, words):
 
 
 class Recording:
-    """A shard that keeps what it was run on, and refuses twos."""
+    """A shard that keeps what it was run on, and refuses twos, or all."""
 
     signature = signature([spec("x", "FP32", -1, 1)], [spec("y", "FP32", -1, 1)])
 
-    def __init__(self):
-        self.seen = []
+    def __init__(self, *, takes=True):
+        self.seen, self._takes = [], takes
 
     def run(self, inputs, outputs):
         self.seen.append(inputs["x"].tolist())
-        if (inputs["x"] == 2).any():
+        if not self._takes or (inputs["x"] == 2).any():
             raise ValueError("two is too many\nand more")
         return dict.fromkeys(outputs, inputs["x"])
 
 
 class TestRuns:
-    def warm(self, tmp_path, text, **files):
+    def warm(self, tmp_path, text, shard=None, **files):
         for name, number in files.items():
             (tmp_path / name).write_bytes(np.float32([number]).tobytes())
-        shard = Recording()
+        shard = shard or Recording()
         made = version(text=f"max_batch_size: 4 {text}")
         deployment = complete(made, [shard.signature])
         execution = Execution(shard, ["x"], ["y"], batched=True)
         samples = read_samples(config(f"max_batch_size: 4 {text}"), tmp_path)
-        warm_up(execution, deployment, made.stages[0], samples)
+        self.warmed = warm_up(execution, deployment, made.stages[0], samples)
         return shard
 
     TEXT = (
@@ -156,6 +157,23 @@ class TestRuns:
 
     def test_without_samples_on_zeros_of_both_sizes(self, tmp_path):
         assert [len(rows) for rows in self.warm(tmp_path, "").seen] == [1, 4]
+        assert self.warmed == ("", "zeros", "")
+
+    def test_what_is_made_up_is_never_held_against_a_shard(self, tmp_path, capsys):
+        self.warm(tmp_path, "", Recording(takes=False))
+
+        assert self.warmed == ("", "", "two is too many")
+        assert "model_warmup" in capsys.readouterr().out
+
+    def test_no_more_than_a_few_rows_where_their_number_is_a_guess(self):
+        """A row may hold any amount of memory, and nobody has asked for more of them."""
+        shard, made = Recording(), version(text="")
+        deployment = complete(made, [shard.signature], [pb.BatchProof(proved=True, why="tried")])
+        execution = Execution(shard, ["x"], ["y"], batched=True)
+        warm_up(execution, deployment, made.stages[0], [])
+
+        assert deployment.config.max_batch_size == 64
+        assert [len(rows) for rows in shard.seen] == [1, 8]
 
     def test_a_sample_that_fails_makes_the_shard_unusable(self, tmp_path):
         with pytest.raises(ArtifactUnusable) as caught:

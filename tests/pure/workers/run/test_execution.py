@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.arithmetic import DOUBLED, ask, doubling, executing, outputs
 from support.clients.infer_requests import spec
-from support.jobs import decoded, inference, work
+from support.jobs import work
 from support.records import config, signature
 
 from penstock.errors import Code
@@ -20,50 +21,6 @@ from penstock.workers.run.reshaping import Reshaping
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.runtimes.runtime import InputRejected
 from penstock.workers.serve.batching import BatchRules, choose_batch
-
-DOUBLED = signature([spec("x", "FP32", -1, -1)], [spec("y", "FP32", -1, -1)])
-
-
-class Arithmetic:
-    """A shard that is a function of arrays; it refuses negative numbers, as only it can know to.
-
-    Attributes:
-        seen: the inputs of each run.
-    """
-
-    def __init__(self, function, signature):
-        self.signature = signature
-        self.seen = []
-        self._function = function
-
-    def run(self, inputs, outputs):
-        self.seen.append(inputs)
-        if any(array.dtype != object and (array < 0).any() for array in inputs.values()):
-            raise InputRejected("numbers must not be negative\nand more that nobody reads")
-        found = self._function(*inputs.values())
-        found = found if isinstance(found, tuple) else (found,)
-        return dict(zip(outputs, found, strict=True))
-
-
-def executing(function, what=DOUBLED, *, batched=True, reshaping=None):
-    runtime = Arithmetic(function, what)
-    names = [[one.name for one in some] for some in (what.inputs, what.outputs)]
-    return Execution(runtime, *names, batched=batched, reshaping=reshaping), runtime
-
-
-def doubling():
-    return executing(lambda x: x * 2)
-
-
-def ask(*rows):
-    return work({"x": np.array(rows, np.float32)})
-
-
-def outputs(ran, name="y"):
-    return [
-        result if isinstance(result, Failure) else result[name].array().tolist()
-        for result in ran.results
-    ]
 
 
 class Refusing:
@@ -236,61 +193,6 @@ class TestFailures:
         assert ran.results[1].code == Code.INTERNAL
 
 
-class TestOutputsThatCannotBeSplit:
-    @pytest.mark.parametrize(
-        ("function", "expected"),
-        [
-            (lambda x: np.asarray(x.sum()), [3, 7]),
-            (lambda x: x[:1], [[[1, 2]], [[3, 4]]]),
-        ],
-        ids=["scalar", "too few rows"],
-    )
-    def test_jobs_run_one_by_one(self, function, expected):
-        execution, runtime = executing(function)
-
-        ran = execution.run([ask([1, 2]), ask([3, 4])])
-
-        assert outputs(ran) == expected
-        assert [run["x"].shape[0] for run in runtime.seen] == [2, 1, 1]
-        assert "its first dimension must be the batch's" in ran.unsplittable
-
-    def test_one_job_keeps_whatever_it_got(self):
-        execution, _ = executing(lambda x: x.sum(axis=0))
-
-        assert outputs(execution.run([ask([1, 2], [3, 4])])) == [[4, 6]]
-
-    def test_one_job_shows_it_before_a_batch_does(self):
-        """A batch may have as many rows as the output has of something else."""
-        execution, _ = executing(lambda x: np.repeat(x[:1], 6, axis=0))
-
-        assert execution.run([ask([1, 2])]).unsplittable == (
-            "output 'y' has shape [6, 2] for a batch of 1: its first dimension must be the batch's"
-        )
-        assert execution.warm_up(1) == execution.run([ask([1, 2])]).unsplittable.replace("2]", "1]")
-
-    @pytest.mark.parametrize("batched", [True, False])
-    def test_nothing_is_said_of_jobs_that_fail_or_have_no_batch(self, batched):
-        execution, _ = executing(lambda x: x if batched else x.sum(axis=0), batched=batched)
-
-        assert execution.run([ask([1, 2])]).unsplittable == ""
-        assert execution.run([ask([-1, 2])]).unsplittable == ""
-        assert execution.warm_up(1) == ""
-
-    def test_rows_that_were_counted_otherwise_are_never_shared_out(self):
-        """A gateway of another release may take a dimension for something else."""
-        execution, runtime = doubling()
-        requests = [
-            inference({"x": np.reshape(np.float32(rows), (-1, 2))}).SerializeToString()
-            for rows in ([1, 2, 3, 4], [])
-        ]
-
-        ran = execution.run([decoded(one, ("x",), rows=1) for one in requests])
-
-        assert outputs(ran) == [[[2, 4], [6, 8]], []]
-        assert [run["x"].shape[0] for run in runtime.seen] == [2, 0]
-        assert ran.unsplittable == ""
-
-
 class TestShapes:
     def test_other_shapes_never_share_a_run(self):
         execution, runtime = doubling()
@@ -312,51 +214,6 @@ class TestShapes:
         ran = execution.run([work({"x": np.ones(3, np.float32)}, batched=False)])
 
         assert outputs(ran) == [[3]]
-
-
-class TestWarmUp:
-    @pytest.mark.parametrize(
-        ("tensor", "batched", "shape"),
-        [
-            (spec("x", "FP32", -1, 3), True, (4, 3)),
-            (spec("x", "FP32", -1, -1, 2), True, (4, 1, 2)),
-            (spec("x", "FP32", -1, 3), False, (1, 3)),
-            (spec("x", "FP32", 2, 3), True, (2, 3)),
-            (spec("x", "FP32"), False, ()),
-        ],
-    )
-    def test_it_runs_on_zeros_of_a_shape_that_is_allowed(self, tensor, batched, shape):
-        execution, runtime = executing(
-            lambda x: x, signature([tensor], [spec("y", "FP32", -1)]), batched=batched
-        )
-
-        execution.warm_up(4)
-
-        (inputs,) = runtime.seen
-        assert inputs["x"].shape == shape
-        assert not inputs["x"].any()
-
-    @pytest.mark.parametrize(
-        ("datatype", "dtype"), [("BYTES", object), ("BF16", np.uint16), ("BOOL", bool)]
-    )
-    def test_it_runs_on_every_datatype(self, datatype, dtype):
-        what = signature([spec("x", datatype, -1, 2)], [spec("y", datatype, -1, 2)])
-        execution, runtime = executing(lambda x: x, what)
-
-        execution.warm_up(1)
-
-        assert runtime.seen[0]["x"].dtype == dtype
-        assert runtime.seen[0]["x"].tolist() == [[b"", b""] if datatype == "BYTES" else [0, 0]]
-
-    @pytest.mark.parametrize(
-        ("shape", "batched", "guesses"),
-        [((-1, 3), True, False), ((-1, -1), True, True), ((-1, 3), False, True)],
-    )
-    def test_it_guesses_where_sizes_are_open(self, shape, batched, guesses):
-        closed = spec("closed", "FP32", *([-1] if batched else []), 3)
-        what = signature([closed, spec("x", "FP32", *shape)], [spec("y", "FP32", -1)])
-
-        assert executing(lambda x: x, what, batched=batched)[0].guesses is guesses
 
 
 class TestReshaped:
@@ -408,13 +265,3 @@ class TestOptional:
         execution.warm_up(2)
 
         assert [sorted(seen) for seen in runtime.seen] == [["x"]]
-
-
-def test_a_shard_is_tried_again_on_what_it_was_warmed_up_with():
-    execution, runtime = doubling()
-    sample = np.ones((2, 3), np.float32)
-
-    execution.warm_up_on({"x": sample})
-    execution.warm_up(1)
-
-    assert [seen["x"].tolist() for seen in runtime.seen] == 2 * [sample.tolist()]

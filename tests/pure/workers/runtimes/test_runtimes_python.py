@@ -1,82 +1,18 @@
 """Python models in a process of their own: loaded, run, and refused with what is wrong."""
 
-import sys
-from textwrap import dedent
-
 import numpy as np
 import pytest
-from support.models.python_models import NUMBERS, TEXT, config
+from support.models.python_models import DECOUPLED, DOUBLE, NUMBERS, ONE, TEXT, config
 
 from penstock.errors import ArtifactUnusable, Code, InvalidRequest
-from penstock.models.config.model_config import parse
 from penstock.protos import cluster_pb2 as pb
 from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.runtimes.opening import open_runtime
-from penstock.workers.runtimes.python_results import WrongResult
-from penstock.workers.runtimes.python_runtime import PythonModelFailed
+from penstock.workers.runtimes.python.runtime import PythonModelFailed
 from penstock.workers.runtimes.runtime import DeviceRef
 
 CPU = DeviceRef("cpu", 0, 2)
-DOUBLE = """
-class Model:
-    def execute(self, inputs, parameters):
-        return {"y": inputs["x"] * 2}
-"""
-ONE = {"x": np.ones((1, 3), np.float32)}
-
-
-@pytest.fixture(autouse=True)
-def _interpreter(monkeypatch):
-    """What importing a model changes in this process is put back."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
-
-
-@pytest.fixture
-def loaded(tmp_path):
-    def load(code, settings=None, **beside):
-        (tmp_path / "model.py").write_text(dedent(code))
-        for name, content in beside.items():
-            (tmp_path / f"{name}.py").write_text(content)
-        text = settings or config({"x": NUMBERS}, {"y": NUMBERS}, max_batch=8)
-        said = parse(text, "config.pbtxt").SerializeToString()
-        version = pb.ModelVersion(model="m", version=3, config=said)
-        return open_runtime(tmp_path / "model.py", "python", CPU, version)
-
-    return load
-
-
-@pytest.fixture
-def refusal(loaded):
-    def refuse(code, **beside):
-        with pytest.raises(ArtifactUnusable) as caught:
-            loaded(code, **beside)
-        return str(caught.value)
-
-    return refuse
-
-
-@pytest.fixture
-def failure(loaded):
-    """What is said of a model that returns *result*, an expression."""
-
-    def fail(result, settings=None):
-        runtime = loaded(
-            f"""
-            import numpy as np
-
-            class Model:
-                def execute(self, inputs, parameters):
-                    return {result}
-            """,
-            settings,
-        )
-        with pytest.raises(WrongResult) as caught:
-            runtime.run(ONE, ["y"])
-        return str(caught.value)
-
-    return fail
+pytestmark = pytest.mark.usefixtures("interpreter")
 
 
 def test_it_computes_on_arrays_of_the_batch(loaded):
@@ -342,65 +278,6 @@ def test_text_must_be_text(failure, result, said):
 
 
 # decoupled models
-
-DECOUPLED = config(
-    {"x": NUMBERS}, {"y": NUMBERS}, more="model_transaction_policy { decoupled: true }"
-)
-THREE = """
-    class Model:
-        def execute(self, inputs, parameters):
-            try:
-                for number in range(3):
-                    yield {"y": inputs["x"] + number}
-            finally:
-                print("closed")
-    """
-
-
-def test_a_decoupled_model_yields_each_response_when_it_is_asked_for(loaded, capsys):
-    responses = loaded(THREE, DECOUPLED).stream({"x": np.zeros(1, np.float32)})
-
-    assert next(responses)["y"].tolist() == [0]
-    assert capsys.readouterr().out == ""
-    assert [one["y"].tolist() for one in responses] == [[1], [2]]
-    assert capsys.readouterr().out == "closed\n"
-
-
-def test_what_is_asked_for_no_more_is_closed(loaded, capsys):
-    responses = loaded(THREE, DECOUPLED).stream({"x": np.zeros(1, np.float32)})
-    next(responses)
-
-    responses.close()
-
-    assert capsys.readouterr().out == "closed\n"
-
-
-def test_each_response_is_held_against_the_configuration(loaded):
-    runtime = loaded(
-        """
-        class Model:
-            def execute(self, inputs, parameters):
-                yield {"y": inputs["x"]}
-                yield {"z": inputs["x"]}
-        """,
-        DECOUPLED,
-    )
-    responses = runtime.stream({"x": np.zeros(1, np.float32)})
-    next(responses)
-
-    with pytest.raises(WrongResult, match="it returned output 'z'"):
-        next(responses)
-
-
-def test_a_decoupled_model_must_yield(loaded):
-    runtime = loaded(DOUBLE, DECOUPLED)
-
-    with pytest.raises(WrongResult, match="returned a dict; a decoupled model must yield"):
-        next(runtime.stream({"x": np.zeros(1, np.float32)}))
-
-
-def test_a_model_that_yields_must_say_so(refusal):
-    assert "say model_transaction_policy { decoupled: true } in config.pbtxt" in refusal(THREE)
 
 
 # warming up

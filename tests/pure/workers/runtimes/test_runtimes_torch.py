@@ -104,7 +104,7 @@ def test_nested_arguments_and_results_are_flat_on_the_wire(tmp_path):
     runtime = opened(path)
 
     names = [spec.name for spec in runtime.signature.inputs]
-    answer = runtime.run(dict.fromkeys(names, ONES), ["output_0", "output_1", "output_2"])
+    answer = runtime.run(dict.fromkeys(names, ONES), ["a", "b_0", "b_1"])
     assert names == ["x", "more_p", "more_q_0"]
     assert [array[0, 0] for array in answer.values()] == [5, 2, 0]
 
@@ -120,6 +120,34 @@ def test_only_the_outputs_that_are_asked_for_are_answered(tmp_path):
     answer = opened(path).run({"x": ONES}, ["output_1"])
 
     assert {name: array[0, 0] for name, array in answer.items()} == {"output_1": 3}
+
+
+class Named(nn.Module):
+    def forward(self, x):
+        return {"logits": x + 1, "none": None, "aux": [x + 2, {"deep": x + 3}]}
+
+
+class Ambiguous(nn.Module):
+    def forward(self, x):
+        return {"a": [x + 1], "a_0": x + 2}
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        (Named(), ["logits", "aux_0", "aux_1_deep"]),
+        (Ambiguous(), ["output_0", "output_1"]),
+    ],
+)
+def test_outputs_of_a_dict_keep_their_names(tmp_path, module, names):
+    path = export(tmp_path / "model.pt2", module, torch.zeros(2, 3), dynamic_shapes=(BATCH,))
+
+    runtime = opened(path)
+    answer = runtime.run({"x": ONES}, names)
+
+    assert [spec.name for spec in runtime.signature.outputs] == names
+    assert [array[0, 0] for array in answer.values()] == [2 + at for at in range(len(names))]
+    assert runtime.dimensions.keys() == {"x", *names}
 
 
 def test_names_come_from_inside_the_file(tmp_path):

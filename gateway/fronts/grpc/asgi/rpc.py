@@ -1,0 +1,255 @@
+"""One RPC over ASGI, from its headers to its trailers.
+
+Whoever cancels the RPC's task ends the RPC: its server when the client has gone, the timer here
+when its deadline has passed, and a gateway that stops. What its client hears is decided here.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from penstock.clock import NO_DEADLINE, Deadline
+from penstock.errors import Code
+from penstock.gateway.fronts.asgi import Event, Receive, Send
+from penstock.gateway.fronts.compression import KNOWN, Inflation, TooLarge
+from penstock.gateway.fronts.grpc.asgi import wire
+from penstock.gateway.fronts.grpc.calls import Ending
+from penstock.gateway.fronts.grpc.connections import is_local
+from penstock.gateway.fronts.grpc.rpc import Method
+from penstock.gateway.fronts.grpc.statuses import end_with
+from penstock.gateway.offload import Offload
+from penstock.gateway.requests.call import Call
+
+_LONG: Final = 1 << 16
+"""Bytes that are compressed, or decompressed to, in passing; more of them beside the event loop."""
+
+_HEAD: Final = [
+    (b"content-type", b"application/grpc"),
+    (b"grpc-accept-encoding", wire.ENCODINGS),
+]
+_START: Final = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": _HEAD,
+    "trailers": True,
+}
+_OK: Final = {
+    "type": "http.response.trailers",
+    "headers": wire.status_headers(Code.OK),
+    "more_trailers": False,
+}
+_NOTHING: Final = {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for all RPCs of a server.
+
+    Attributes:
+        most_bytes: of a message.
+        compression: of replies, for clients that take it.
+        offload: where long messages are compressed and decompressed.
+    """
+
+    most_bytes: int
+    compression: bytes
+    offload: Offload
+
+
+class AsgiRpc:
+    """An RPC that an ASGI server carries.
+
+    Attributes:
+        call: as `Rpc.call`.
+    """
+
+    __slots__ = (
+        *("call", "_terms", "_receive", "_send", "_buffer", "_at", "_ended", "_started"),
+        *("_encoding", "_compression", "_failure", "_gone", "_late"),
+    )
+
+    def __init__(
+        self, caller: str, asked: wire.Asked, terms: Terms, io: tuple[Receive, Send]
+    ) -> None:
+        self._receive, self._send = io
+        remaining_s = asked.remaining_s
+        self.call = Call(
+            NO_DEADLINE if remaining_s is None else Deadline.after(remaining_s),
+            caller,
+            is_local(caller),
+            asked.metadata,
+        )
+        self._terms = terms
+        self._encoding = asked.encoding
+        takes = wire.accepts(asked.accepted, terms.compression)
+        self._compression = terms.compression if takes else wire.IDENTITY
+        self._buffer, self._at = b"", 0
+        self._ended = self._started = self._gone = self._late = False
+        self._failure: list[wire.Header] | None = None
+
+    async def read(self) -> bytes | None:
+        """As `Rpc.read`; one reader at a time.
+
+        Raises:
+            WireError: the client's bytes are no message.
+            TooLarge: it has more bytes than it may.
+        """
+        while len(self._buffer) - self._at < wire.PREFIX_BYTES:
+            if self._ended:
+                if len(self._buffer) > self._at:
+                    raise _cut_off()
+                return None
+            part = await self._part()
+            self._buffer, self._at = self._buffer[self._at :] + part, 0
+        begin = self._at + wire.PREFIX_BYTES
+        compressed, size = self._buffer[self._at], self._buffer[self._at + 1 : begin]
+        message = await self._message(begin, int.from_bytes(size, "big"))
+        return await self._inflated(message) if compressed else message
+
+    async def write(self, message: bytes) -> None:
+        """As `Rpc.write`; one writer at a time."""
+        if not self._started:
+            await self._start()
+        body = await self._framed(message)
+        await self._put({"type": "http.response.body", "body": body, "more_body": True})
+
+    def fail(self, status: int, text: str, trailing: Sequence[tuple[str, str | bytes]]) -> None:
+        """As `Rpc.fail`."""
+        self._failure = wire.status_headers(status, text, trailing)
+
+    async def run(self, method: Method) -> None:
+        """Answer it by *method*."""
+        task, timer, reply = asyncio.current_task(), None, None
+        if task is None:
+            raise AssertionError("RPCs have tasks")
+        if self.call.deadline is not NO_DEADLINE:
+            remaining_s = self.call.deadline.remaining_s()
+            timer = asyncio.get_running_loop().call_later(remaining_s, self._pass, task)
+        try:
+            try:
+                with Ending(self):
+                    reply = await method.handle(self)
+            except asyncio.CancelledError:
+                if self._gone:
+                    return
+                self._cancelled(task)
+            await self._end(reply)
+        except asyncio.CancelledError:
+            # Nobody is there who could be told.
+            pass
+        finally:
+            if timer is not None:
+                timer.cancel()
+            # It keeps its error, whose frames know it.
+            del task
+
+    async def refuse(self, error: Exception) -> None:
+        """End it with *error* before it has begun."""
+        end_with(self, error)
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._end(None)
+
+    def _pass(self, task: "asyncio.Task[Any]") -> None:
+        """Its deadline has passed."""
+        self._late = True
+        task.cancel()
+
+    def _cancelled(self, task: "asyncio.Task[Any]") -> None:
+        """Say why it ends, in case that somebody hears it."""
+        if not task.cancelling():
+            # `Calls.read` ends what has no message.
+            self.fail(Code.INVALID_ARGUMENT, "the call has no message", ())
+            return
+        while task.cancelling():
+            task.uncancel()
+        if self._late:
+            self.fail(Code.DEADLINE_EXCEEDED, "Deadline Exceeded", ())
+        else:
+            self.fail(Code.UNAVAILABLE, "the gateway ended before it could answer", ())
+
+    async def _message(self, begin: int, size: int) -> bytes:
+        """The message of *size* bytes that begins in the buffer."""
+        if size > self._terms.most_bytes:
+            raise TooLarge(
+                f"Received message larger than max ({size} vs. {self._terms.most_bytes})"
+            )
+        end = begin + size
+        if len(self._buffer) >= end:
+            message, self._at = self._buffer[begin:end], end
+            return message
+        parts = [self._buffer[begin:]]
+        left = size - len(parts[0])
+        self._buffer, self._at = b"", 0
+        while left > 0:
+            if self._ended:
+                raise _cut_off()
+            part = await self._part()
+            if len(part) > left:
+                part, self._buffer = part[:left], part[left:]
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+
+    async def _part(self) -> bytes:
+        """The next bytes of the body."""
+        event = await self._receive()
+        if event["type"] == "http.disconnect":
+            self._leave()
+        self._ended = not event.get("more_body", False)
+        body: bytes = event.get("body", b"")
+        return body
+
+    async def _inflated(self, message: bytes) -> bytes:
+        if self._encoding not in KNOWN:
+            raise wire.WireError("a message is compressed, and there is no grpc-encoding")
+        inflation = Inflation(message, self._encoding, self._terms.most_bytes)
+        found = inflation.step(_LONG)
+        return found if found is not None else await self._terms.offload.run(inflation.whole)
+
+    async def _framed(self, message: bytes) -> bytes:
+        if self._compression == wire.IDENTITY or len(message) <= _LONG:
+            return wire.framed(message, self._compression)
+        return await self._terms.offload.run(wire.framed, message, self._compression)
+
+    async def _start(self) -> None:
+        self._started = True
+        if self._compression == wire.IDENTITY:
+            await self._put(_START)
+            return
+        headers = [*_HEAD, (b"grpc-encoding", self._compression)]
+        await self._put({**_START, "headers": headers})
+
+    async def _end(self, reply: bytes | None) -> None:
+        """Send the only *reply*, if there is one, and the status."""
+        if reply is not None and self._failure is None:
+            body = await self._framed(reply)
+            await self._start()
+            await self._put({"type": "http.response.body", "body": body, "more_body": False})
+        elif self._started or self._failure is None:
+            if not self._started:
+                await self._start()
+            await self._put(_NOTHING)
+        else:
+            # Trailers only: the status is in the headers, and nothing comes after them.
+            headers = [*_HEAD[:1], *self._failure]
+            await self._put({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._put(_NOTHING)
+            return
+        await self._put(_OK if self._failure is None else {**_OK, "headers": self._failure})
+
+    async def _put(self, event: Event) -> None:
+        try:
+            await self._send(event)
+        except OSError:
+            self._leave()
+
+    def _leave(self) -> NoReturn:
+        """End it: its client has gone, so that nobody hears a status."""
+        self._gone = True
+        raise asyncio.CancelledError
+
+
+def _cut_off() -> wire.WireError:
+    return wire.WireError("the request ends within a message")

@@ -1,0 +1,109 @@
+"""The server of RPCs over ASGI: its limits, and where it listens."""
+
+from typing import Any, Final
+
+from penstock.errors import InvalidConfiguration
+from penstock.gateway.fronts.asgi import AsgiServer, bound, keep_alive
+from penstock.gateway.fronts.grpc.asgi.app import RpcApp
+from penstock.gateway.fronts.grpc.asgi.rpc import Terms
+from penstock.gateway.fronts.grpc.connections import most_connections
+from penstock.gateway.fronts.grpc.rpc import Methods
+from penstock.gateway.offload import Offload
+from penstock.settings import GatewaySettings, GrpcSettings
+
+_HANDSHAKE_S: Final = 10.0
+"""Whoever connects and does not speak HTTP/2 by then is not waited for."""
+
+_MOST_HEADER_BYTES: Final = 1 << 18
+"""Of one call. Beyond it the connection is ended, which costs its other calls, too."""
+
+_NO_COMPRESSION: Final = "none"
+_LOW: Final = "low"
+
+_NOT_OFFERED: Final = (
+    *("grpc_keepalive_permit_without_calls", "grpc_http2_max_pings_without_data"),
+    *("grpc_http2_min_recv_ping_interval_without_data", "grpc_http2_max_ping_strikes"),
+    *("grpc_max_connection_age", "grpc_max_connection_age_grace"),
+)
+"""Options for which this server has no handle."""
+
+
+class AsgiRpcServer:
+    """Answers by *methods*; it has a port and does not listen yet.
+
+    Attributes:
+        address: host and port.
+    """
+
+    def __init__(self, methods: Methods, settings: GatewaySettings) -> None:
+        """Take the port.
+
+        Raises:
+            PortBusy: with what to do.
+            InvalidConfiguration: an option is given that this server does not offer, or it is not
+                installed.
+        """
+        _check(settings)
+        terms = Terms(settings.max_message_mib << 20, _compression(settings), Offload())
+        taken = bound(settings.host, settings.port, "--port", shared=settings.shared_port)
+        after_ms, every_ms = settings.grpc_keepalive_time, settings.grpc_keepalive_timeout
+        keep_alive(taken, after_ms // 1000, every_ms // 1000)
+        self._app = RpcApp(methods, terms)
+        self._server = AsgiServer(self._app, taken, _options(settings))
+        self.address = self._server.address
+
+    async def start(self) -> None:
+        """Listen."""
+        await self._server.start()
+
+    async def flush(self) -> None:
+        """As `RpcServer.flush`: it is shut down, which sends all that it holds.
+
+        Unlike grpc.aio it tells its clients which calls it has not taken, so that those are made
+        elsewhere.
+        """
+        self._app.end_streams()
+        await self._server.shut_down()
+
+    async def stop(self) -> None:
+        """As `RpcServer.stop`."""
+        await self.flush()
+
+
+def _check(settings: GatewaySettings) -> None:
+    fields = GrpcSettings.model_fields
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in _NOT_OFFERED
+        if getattr(settings, name) != fields[name].default
+    ]
+    if given:
+        raise InvalidConfiguration(
+            f"{', '.join(given)}: --grpc-front asgi does not offer this; leave it out, or use "
+            "--grpc-front aio"
+        )
+
+
+def _compression(settings: GatewaySettings) -> bytes:
+    """What grpc.aio makes of the level, for clients that take both."""
+    level = settings.grpc_infer_response_compression_level
+    if level == _NO_COMPRESSION:
+        return b"identity"
+    return b"gzip" if level == _LOW else b"deflate"
+
+
+def _options(settings: GatewaySettings) -> dict[str, Any]:
+    idle_ms = settings.grpc_max_connection_idle
+    return {
+        "grpc": True,
+        # No HTTP/1: this port is for gRPC.
+        "http1": False,
+        "max_concurrent_streams": settings.grpc_max_concurrent_streams,
+        "limit_connections": most_connections(settings.max_connections),
+        # Metadata are many short fields, which their sum bounds.
+        "limit_request_fields": 0,
+        "h2_max_header_list_size": _MOST_HEADER_BYTES,
+        "h2_max_header_block_size": _MOST_HEADER_BYTES,
+        "timeout_handshake": _HANDSHAKE_S,
+        "timeout_keep_alive": 0 if idle_ms is None else idle_ms / 1000,
+    }

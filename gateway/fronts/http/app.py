@@ -1,0 +1,188 @@
+"""The ASGI application of the REST front: routes, who may use them, and how failures are told."""
+
+import asyncio
+import contextlib
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple
+
+import structlog
+
+from penstock.errors import ModelNotReady, ShuttingDown
+from penstock.gateway.fronts.asgi import Receive, Scope, Send
+from penstock.gateway.fronts.grpc.access import Rule, group_of
+from penstock.gateway.fronts.grpc.inference_service import SERVICE
+from penstock.gateway.fronts.http.administration import Administration
+from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply, segment
+from penstock.gateway.fronts.http.generate import Generate
+from penstock.gateway.fronts.http.rest import Rest
+from penstock.gateway.fronts.http.statuses import Refused, refusal_of
+from penstock.gateway.limits import admission
+from penstock.gateway.offload import Offload
+
+log = structlog.get_logger()
+
+_MODEL: Final = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]+))?"
+_REPOSITORY: Final = r"/v2/repository(?:/(?P<repository>[^/]+))?"
+_REGION: Final = r"memory(?:/region/(?P<region>[^/]+))?"
+
+_ALWAYS: Final = ("", "ServerLive")
+"""They say how this gateway is, from its first moment."""
+
+Handle = Callable[[Exchange, Parts], Awaitable[Reply | None]]
+
+
+class Route(NamedTuple):
+    """What is answered by *handle*, which gives None if it has sent all by itself.
+
+    Attributes:
+        rpc: of the inference service, which this stands for; what restricts that restricts this.
+            Empty where it stands for none, and says only how this gateway is.
+        methods: of HTTP.
+    """
+
+    pattern: re.Pattern[str]
+    methods: tuple[str, ...]
+    rpc: str
+    handle: Handle
+
+
+def routes_of(rest: Rest, administration: Administration, generate: Generate) -> tuple[Route, ...]:
+    """The routes of Triton's REST protocol."""
+    get, post, both = ("GET",), ("POST",), ("GET", "POST")
+    a = administration
+    table: tuple[tuple[str, tuple[str, ...], str, Handle], ...] = (
+        (_MODEL + "/infer", post, "ModelInfer", rest.infer),
+        (_MODEL + "/generate", post, "ModelStreamInfer", generate.once),
+        (_MODEL + "/generate_stream", post, "ModelStreamInfer", generate.stream),
+        ("/v2/health/live", get, "ServerLive", rest.live),
+        ("/v2/health/ready", get, "ServerReady", rest.ready),
+        ("/v2/?", get, "ServerMetadata", rest.server_metadata),
+        (r"/v2/models/stats(?P<model>)(?P<version>)", get, "ModelStatistics", rest.statistics),
+        (_MODEL + "/stats", get, "ModelStatistics", rest.statistics),
+        (_MODEL + "/ready", get, "ModelReady", rest.model_ready),
+        (_MODEL + "/config", get, "ModelConfig", rest.model_config),
+        (_MODEL + "/trace/setting", both, "TraceSetting", a.trace_settings),
+        (_MODEL, get, "ModelMetadata", rest.model_metadata),
+        (_REPOSITORY + "/index", post, "RepositoryIndex", rest.repository_index),
+        (
+            _REPOSITORY + "/models/(?P<model>[^/]+)/load",
+            post,
+            "RepositoryModelLoad",
+            rest.load,
+        ),
+        (
+            _REPOSITORY + "/models/(?P<model>[^/]+)/unload",
+            post,
+            "RepositoryModelUnload",
+            rest.unload,
+        ),
+        (r"/v2/trace/setting(?P<model>)", both, "TraceSetting", a.trace_settings),
+        ("/v2/logging", both, "LogSettings", a.log_settings),
+        *_shared_memory(a),
+    )
+    return tuple(
+        Route(re.compile(pattern), methods, rpc, handle) for pattern, methods, rpc, handle in table
+    )
+
+
+def _shared_memory(
+    a: Administration,
+) -> tuple[tuple[str, tuple[str, ...], str, Handle], ...]:
+    system, cuda = "/v2/systemshared" + _REGION, "/v2/cudashared" + _REGION
+    get, post = ("GET",), ("POST",)
+    return (
+        (system + "/status", get, "SystemSharedMemoryStatus", a.system_status),
+        (system + "/register", post, "SystemSharedMemoryRegister", a.system_register),
+        (system + "/unregister", post, "SystemSharedMemoryUnregister", a.system_unregister),
+        (cuda + "/status", get, "CudaSharedMemoryStatus", a.cuda_status),
+        (cuda + "/register", post, "CudaSharedMemoryRegister", a.cuda_register),
+        (cuda + "/unregister", post, "CudaSharedMemoryUnregister", a.cuda_unregister),
+    )
+
+
+class RestApp:
+    """Answers each request by the first of *routes* that fits.
+
+    Args:
+        rules: group of RPCs -> the header that it needs, over HTTP as well.
+        most: bytes that a body may have.
+        known: set once the models are; until then what needs them is refused.
+    """
+
+    def __init__(
+        self,
+        routes: tuple[Route, ...],
+        rules: Mapping[str, Rule],
+        most: int,
+        offload: Offload,
+        known: asyncio.Event,
+    ) -> None:
+        self._known = known
+        self._routes = routes
+        self._rules = rules
+        self._most = most
+        self._offload = offload
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, as an ASGI server calls it."""
+        if scope["type"] != "http":
+            return
+        exchange = Exchange(scope, receive, send, self._most, self._offload)
+        # Whoever has gone hears nothing.
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            reply = await self._reply(exchange)
+            if reply is not None:
+                await exchange.answer(reply)
+
+    async def _reply(self, exchange: Exchange) -> Reply | None:
+        try:
+            route, parts = self._found(exchange)
+            self._check(route, exchange)
+            return await route.handle(exchange, parts)
+        except asyncio.CancelledError:
+            if exchange.gone:
+                raise
+            task = asyncio.current_task()
+            while task is not None and task.cancelling():
+                task.uncancel()
+            error: Exception = ShuttingDown(admission.SHUTTING_DOWN)
+        except Exception as failed:
+            log.debug("a request failed", path=exchange.path[:200], exc_info=failed)
+            error = failed
+        status, headers, body = refusal_of(error)
+        return Reply([body], status=status, headers=headers)
+
+    def _found(self, exchange: Exchange) -> tuple[Route, Parts]:
+        found = [
+            (route, match)
+            for route in self._routes
+            if (match := route.pattern.fullmatch(exchange.path))
+        ]
+        if not found:
+            raise Refused(404, "Not Found")
+        route, match = found[0]
+        if exchange.method not in route.methods:
+            raise Refused(405, "Method Not Allowed")
+        if route.rpc not in _ALWAYS and not self._known.is_set():
+            raise ModelNotReady("this gateway is starting: its models are not known yet")
+        return route, {name: segment(part or "") for name, part in match.groupdict().items()}
+
+    def _check(self, route: Route, exchange: Exchange) -> None:
+        """Refuse whoever lacks the header that the RPC behind a route needs.
+
+        Raises:
+            Refused: with Triton's words.
+        """
+        if not (self._rules and route.rpc):
+            return
+        group = group_of(f"{SERVICE}/{route.rpc}")
+        if group is None:
+            raise Refused(403, "This API is in no protocol, and some are restricted")
+        rule = self._rules.get(group)
+        if rule is None:
+            return
+        sent = exchange.headers.get(rule.header.encode(), b"")
+        if not hmac.compare_digest(sent, rule.value.encode()):
+            raise Refused(403, f"This API is restricted, expecting header '{rule.header}'")

@@ -1,0 +1,170 @@
+"""One HTTP request, and its answer: a body is read within bounds; both may be compressed."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from penstock.clock import NO_DEADLINE
+from penstock.gateway.fronts.asgi import Receive, Scope, Send, caller_of
+from penstock.gateway.fronts.compression import KNOWN, Inflation, TooLarge, compressed
+from penstock.gateway.fronts.grpc.connections import is_local
+from penstock.gateway.fronts.http.statuses import Header, Refused
+from penstock.gateway.offload import Offload
+from penstock.gateway.requests.call import Call
+
+_LONG: Final = 1 << 16
+"""Bytes that are compressed, or decompressed to, in passing."""
+
+_FAST: Final = 1
+"""The level of replies: stock clients ask for compression whether it pays or not."""
+
+JSON: Final = b"application/json"
+
+
+Parts = Mapping[str, str]
+"""What a route's pattern has found in the path, by name; missing parts are empty."""
+
+
+class Reply(NamedTuple):
+    """What a handler answers.
+
+    Attributes:
+        parts: of the body.
+        may_shrink: it is compressed for clients that like that. Stock clients ask for it always,
+            and understand it in replies of inference alone, as in Triton.
+    """
+
+    parts: Sequence[bytes | memoryview] = ()
+    kind: bytes = JSON
+    status: int = 200
+    headers: Sequence[Header] = ()
+    may_shrink: bool = False
+
+
+class Exchange:
+    """A request, and what is answered.
+
+    Attributes:
+        call: who asks, and the headers.
+        method: GET, POST ...
+        path: with what was escaped, as segments are told apart by it.
+        headers: by name, in lower case; the last of those with one name.
+        began: the head of its answer is sent.
+        gone: whoever asked is not there any more.
+    """
+
+    __slots__ = (
+        *("_most", "_offload", "_receive", "_send"),
+        *("began", "call", "gone", "headers", "method", "path"),
+    )
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, most: int, offload: Offload
+    ) -> None:
+        """*most*: bytes that a body may have."""
+        sent: Sequence[Header] = scope["headers"]
+        caller = caller_of(scope)
+        metadata = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in sent)
+        self.call = Call(NO_DEADLINE, caller, is_local(caller), metadata)
+        self.method: str = scope["method"]
+        self.path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
+        self.headers: Mapping[bytes, bytes] = dict(sent)
+        self._receive, self._send = receive, send
+        self._most = most
+        self._offload = offload
+        self.began = self.gone = False
+
+    async def read(self) -> bytes:
+        """The whole body, decompressed.
+
+        Raises:
+            TooLarge: it has more bytes than it may.
+            Refused: nobody here knows how it is compressed.
+        """
+        encoding = self.headers.get(b"content-encoding", b"").strip().lower()
+        if encoding not in (b"", b"identity") and encoding not in KNOWN:
+            raise Refused(415, "Unsupported compression type, only gzip and deflate are supported")
+        length = self.headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._most:
+            raise self._too_large(int(length))
+        body = await self._body()
+        return await self._inflated(body, encoding) if encoding in KNOWN else body
+
+    async def answer(self, reply: Reply) -> None:
+        """Send *reply*; nothing once an answer began."""
+        if self.began:
+            return
+        body = reply.parts[0] if len(reply.parts) == 1 else b"".join(reply.parts)
+        headers = [(b"content-type", reply.kind), *reply.headers] if body else [*reply.headers]
+        encoding = accepted(self.headers.get(b"accept-encoding", b""))
+        if body and reply.may_shrink and encoding in KNOWN:
+            body = await self._squeezed(bytes(body), encoding)
+            headers.append((b"content-encoding", encoding))
+        headers.append((b"content-length", b"%d" % len(body)))
+        await self.begin(reply.status, headers)
+        await self.send(b"" if self.method == "HEAD" else bytes(body), more=False)
+
+    async def begin(self, status: int, headers: Sequence[Header]) -> None:
+        """Send the head of an answer."""
+        self.began = True
+        head = {"type": "http.response.start", "status": status, "headers": list(headers)}
+        await self._send(head)
+
+    async def send(self, body: bytes, *, more: bool) -> None:
+        """Send a part of an answer's body; waits while its client does not read."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _body(self) -> bytes:
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
+            event = await self._receive()
+            if event["type"] == "http.disconnect":
+                self.gone = True
+                raise asyncio.CancelledError
+            parts.append(event.get("body", b""))
+            size += len(parts[-1])
+            if size > self._most:
+                raise self._too_large(size)
+            more = event.get("more_body", False)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _inflated(self, body: bytes, encoding: bytes) -> bytes:
+        inflation = Inflation(body, encoding, self._most)
+        found = inflation.step(_LONG)
+        return found if found is not None else await self._offload.run(inflation.whole)
+
+    async def _squeezed(self, body: bytes, encoding: bytes) -> bytes:
+        if len(body) <= _LONG:
+            return compressed(body, encoding, _FAST)
+        return await self._offload.run(compressed, body, encoding, _FAST)
+
+    def _too_large(self, size: int) -> TooLarge:
+        return TooLarge(f"the body has {size} bytes or more, and may have {self._most}")
+
+
+def accepted(header: bytes) -> bytes:
+    """The encoding that *header*, an Accept-Encoding, likes best."""
+    best, most = b"identity", 0.0
+    for one in header.split(b","):
+        name, _, weight = one.strip().lower().partition(b";q=")
+        try:
+            liked = float(weight) if weight else 1.0
+        except ValueError:
+            continue
+        if liked > most and (name in KNOWN or name == b"identity"):
+            best, most = name, liked
+    return best
+
+
+def segment(text: str) -> str:
+    """A part of a path without escapes.
+
+    Raises:
+        Refused: it is no text.
+    """
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError as error:
+        raise Refused(400, "a part of the path is no UTF-8") from error

@@ -1,0 +1,33 @@
+"""One request that waits for its job to end."""
+
+import asyncio
+from dataclasses import dataclass
+
+from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.jobs.types import NewJob
+from penstock.scheduler.requests.job_sink import JobSink
+from penstock.scheduler.requests.parts import PartsInOrder
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """One request that waits.
+
+    Attributes:
+        sink: where its job went.
+        ends_s: its deadline, on this process's clock.
+        ask_s: when its job's state should be asked for next.
+        ended: how often its job was found to have ended, without a reply.
+        parts: takes the parts of its reply; None where it comes in one piece.
+        due: when it is to be looked at, as `DueTimes` has it.
+    """
+
+    job: NewJob
+    limits: QueueLimits
+    ends_s: float
+    ask_s: float
+    answer: "asyncio.Future[bytes]"
+    sink: JobSink
+    parts: PartsInOrder | None = None
+    ended: int = 0
+    due: int = 0

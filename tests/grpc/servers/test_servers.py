@@ -1,0 +1,83 @@
+"""What a server refuses before it serves, and what it writes where."""
+
+import asyncio
+import socket
+import sys
+
+import grpc
+import pytest
+from support.processes.rpc_server import METHODS, SERVERS
+
+from penstock.errors import InvalidConfiguration
+from penstock.gateway.fronts.asgi import AsgiServer, bound
+from penstock.gateway.fronts.front import PortBusy
+from penstock.gateway.fronts.http.front import HttpFront
+from penstock.settings import GatewaySettings
+
+
+def made(kind, **options):
+    return SERVERS[kind](METHODS, GatewaySettings(redis="unix:///none", **{"port": 0, **options}))
+
+
+def test_a_port_that_is_taken_is_refused_with_what_to_do():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        with pytest.raises(PortBusy, match="choose another with --port"):
+            made("asgi", port=port)
+
+
+async def test_an_option_that_a_server_does_not_offer_is_refused_by_name():
+    with pytest.raises(InvalidConfiguration, match="--grpc-max-connection-age: --grpc-front asgi"):
+        made("asgi", grpc_max_connection_age=1000)
+    await made("asgi", grpc_max_connection_idle=1000, max_connections=10).stop()
+
+
+def test_without_its_package_it_says_what_to_install(monkeypatch):
+    assert HttpFront.is_installed()
+    monkeypatch.setitem(sys.modules, "h2corn", None)
+
+    with pytest.raises(InvalidConfiguration, match=r"pip install 'penstock\[http\]'"):
+        made("asgi")
+    assert not HttpFront.is_installed()
+
+
+async def test_addresses_of_ipv6_have_brackets(kind):
+    server = made(kind, host="::1")
+    await server.start()
+
+    assert server.address.startswith("[::1]:")
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        told = await channel.unary_unary("/t.T/Asked")(b"", timeout=30)
+    assert b'"local": true' in told
+    await server.stop()
+
+
+async def test_what_the_server_writes_is_in_the_log(capfd):
+    async def broken(*_):
+        raise ValueError("a defect")
+
+    server = AsgiServer(broken, bound("127.0.0.1", 0, "--port"), {})
+    await server.start()
+    reader, writer = await asyncio.open_connection(*server.address.split(":"))
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b" 500 " in await reader.readline()
+    writer.close()
+    await server.shut_down()
+
+    found = capfd.readouterr()
+    assert '"level"' not in found.err + found.out
+    assert "a defect" in found.err + found.out
+    assert "h2corn" in found.err + found.out
+
+
+async def test_a_server_that_goes_sends_its_callers_elsewhere():
+    server = made("asgi")
+    await server.start()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        watching = channel.stream_stream("/t.T/Chat")()
+        await watching.write(b"x")
+        assert await watching.read() == b"x"
+        await server.flush()
+
+        assert await watching.code() is grpc.StatusCode.UNAVAILABLE

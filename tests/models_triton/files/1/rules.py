@@ -1,0 +1,5 @@
+"""Rules of the model beside it."""
+
+
+def shout(word):
+    return word.upper() + "!"

@@ -1,0 +1,214 @@
+"""Methods that show what a server of RPCs makes of each kind of call, on either server.
+
+Run as a program with "aio" or "asgi" and, if wanted, options of the gateway in JSON, it prints its
+address and serves until its standard input ends.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+from penstock.gateway.fronts.grpc.aio_server import AioServer
+from penstock.gateway.fronts.grpc.asgi.server import AsgiRpcServer
+from penstock.gateway.fronts.grpc.calls import Ending
+from penstock.gateway.fronts.grpc.rpc import Method
+from penstock.settings import GatewaySettings
+from penstock.telemetry import configure_logging
+
+SERVERS = {"aio": AioServer, "asgi": AsgiRpcServer}
+SEEN = {"cancelled": 0, "finished": 0}
+
+
+async def one(rpc):
+    """The only message, as text."""
+    return (await rpc.read()).decode()
+
+
+async def echo(rpc):
+    return await rpc.read()
+
+
+async def length(rpc):
+    with Ending(rpc):
+        return b"%d" % len(await rpc.read())
+
+
+async def seen(rpc):
+    await rpc.read()
+    return json.dumps({**SEEN, "pid": os.getpid()}).encode()
+
+
+async def sleep(rpc):
+    """So many seconds."""
+    seconds = float(await one(rpc))
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        SEEN["cancelled"] += 1
+        raise
+    SEEN["finished"] += 1
+    return b"slept"
+
+
+async def fail(rpc):
+    """A status number, and its text."""
+    status, _, text = (await one(rpc)).partition(" ")
+    rpc.fail(int(status), text, (("x-trail", "t"), ("x-trail-bin", b"\0\xff")))
+
+
+async def crash(rpc):
+    with Ending(rpc):
+        await rpc.read()
+        raise ValueError("nobody foresaw this")
+
+
+async def asked(rpc):
+    """What is known of the call."""
+    await rpc.read()
+    metadata = [
+        [name, value if isinstance(value, str) else list(value)]
+        for name, value in rpc.call.metadata
+    ]
+    call = rpc.call
+    return json.dumps(
+        {
+            "metadata": metadata,
+            "caller": call.caller,
+            "local": call.is_local,
+            "remaining_s": call.deadline.remaining_s(),
+        }
+    ).encode()
+
+
+async def stream(rpc):
+    """So many messages of so many bytes, with a pause in seconds after each."""
+    count, size, pause_s = (await one(rpc)).split()
+    try:
+        for _ in range(int(count)):
+            await rpc.write(bytes(int(size)))
+            if float(pause_s):
+                await asyncio.sleep(float(pause_s))
+    except asyncio.CancelledError:
+        SEEN["cancelled"] += 1
+        raise
+
+
+async def fail_after_three(rpc):
+    await rpc.read()
+    for number in range(3):
+        await rpc.write(b"m%d" % number)
+    rpc.fail(9, "after three", ())
+
+
+async def messages(rpc):
+    while isinstance(message := await rpc.read(), bytes):
+        yield message
+
+
+async def count(rpc):
+    """How many messages, and how many bytes."""
+    with Ending(rpc):
+        sizes = [len(message) async for message in messages(rpc)]
+        return b"%d %d" % (len(sizes), sum(sizes))
+
+
+async def chat(rpc):
+    try:
+        async for message in messages(rpc):
+            await rpc.write(message)
+    except asyncio.CancelledError:
+        SEEN["cancelled"] += 1
+        raise
+
+
+async def duplex(rpc):
+    """Writes while it reads, and once that is over says how many came."""
+    lock = asyncio.Lock()
+
+    async def talk():
+        for number in range(100):
+            async with lock:
+                await rpc.write(b"t%d" % number)
+            await asyncio.sleep(0.005)
+
+    talking, came = asyncio.create_task(talk()), 0
+    async for _ in messages(rpc):
+        came += 1
+        if came % 10 == 0:
+            async with lock:
+                await rpc.write(b"r%d" % came)
+    await talking
+    await rpc.write(b"end %d" % came)
+
+
+async def enough(rpc):
+    """A status before the client has said all."""
+    await rpc.read()
+    rpc.fail(9, "enough", ())
+
+
+async def fine(rpc):
+    """A reply before the client has said all."""
+    await rpc.read()
+    await rpc.write(b"enough")
+
+
+async def deaf(_):
+    """Never reads."""
+    try:
+        await asyncio.sleep(5)
+    except asyncio.CancelledError:
+        SEEN["cancelled"] += 1
+        raise
+
+
+ONE = {
+    "Echo": echo,
+    "Length": length,
+    "Seen": seen,
+    "Sleep": sleep,
+    "Fail": fail,
+    "Crash": crash,
+    "Asked": asked,
+    "Count": count,
+}
+MANY = {
+    "Stream": stream,
+    "FailAfterThree": fail_after_three,
+    "Chat": chat,
+    "Duplex": duplex,
+    "Enough": enough,
+    "Fine": fine,
+    "Deaf": deaf,
+}
+METHODS = {f"/t.T/{name}": Method(handle) for name, handle in ONE.items()} | {
+    f"/t.T/{name}": Method(handle, streams=True) for name, handle in MANY.items()
+}
+
+
+@contextmanager
+def serving(kind, **options):
+    """A server of *kind* in a process of its own; its address."""
+    words = [sys.executable, __file__, kind, json.dumps(options)]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+async def main():
+    configure_logging("server", level="warning")
+    settings = GatewaySettings(redis="unix:///none", port=0, **json.loads(sys.argv[2]))
+    server = SERVERS[sys.argv[1]](METHODS, settings)
+    await server.start()
+    print(server.address, flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await server.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,109 @@
+"""A worker's process, as its node has it: started as a program, or forked from a template."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Final, Protocol
+
+_UNKNOWN: Final = 255
+"""Exit status of a process that somebody else has waited for, as asyncio has it."""
+
+
+class Process(Protocol):
+    """What a node does with a worker's process."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        ...
+
+    async def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        ...
+
+    def send_signal(self, number: int, /) -> None:
+        """Raises ProcessLookupError if it has ended."""
+
+    def kill(self) -> None:
+        """Raises ProcessLookupError if it has ended."""
+
+
+class Launch(Protocol):
+    """Starts a worker's process."""
+
+    def __call__(
+        self, words: Sequence[str], environment: Mapping[str, str], descriptors: Mapping[str, int]
+    ) -> Awaitable[Process]:
+        """Start *words*.
+
+        Args:
+            environment: all of its variables, but for those of *descriptors*.
+            descriptors: what it inherits, by the variable that tells it the number.
+        """
+        ...
+
+
+async def start_program(
+    words: Sequence[str], environment: Mapping[str, str], descriptors: Mapping[str, int]
+) -> Process:
+    """Start *words* as a program of its own (`Launch`)."""
+    numbers = {variable: str(number) for variable, number in descriptors.items()}
+    return await asyncio.create_subprocess_exec(
+        *words,
+        stdin=asyncio.subprocess.DEVNULL,
+        # Ctrl-C in the terminal is for the node, which ends its workers in order.
+        start_new_session=True,
+        env={**environment, **numbers},
+        pass_fds=tuple(descriptors.values()),
+    )
+
+
+class ForkedProcess:
+    """A child of this process that was forked from a template."""
+
+    def __init__(self, pid: int) -> None:
+        """Watch the child *pid*, which nobody has waited for yet."""
+        self.pid = pid
+        self.returncode: int | None = None
+        loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[int] = loop.create_future()
+        self._descriptor = os.pidfd_open(pid)
+        loop.add_reader(self._descriptor, self._reap, loop)
+
+    def __repr__(self) -> str:
+        return f"ForkedProcess({self.pid}, {self.returncode})"
+
+    async def wait(self) -> int:
+        """See `Process`."""
+        return await asyncio.shield(self._ended)
+
+    def send_signal(self, number: int) -> None:
+        """See `Process`."""
+        # Until it is reaped, nobody else can have its number.
+        if self.returncode is not None:
+            raise ProcessLookupError
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """See `Process`."""
+        self.send_signal(signal.SIGKILL)
+
+    def _reap(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            returncode = _UNKNOWN
+        else:
+            if not pid:
+                return
+            returncode = os.waitstatus_to_exitcode(status)
+        self.returncode = returncode
+        loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self._ended.set_result(returncode)

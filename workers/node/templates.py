@@ -1,0 +1,159 @@
+"""Templates: processes from which this node forks its workers, one for each kind of runtime.
+
+Each is started when the first worker of its kind is, and again when it has died. Where it cannot
+be forked, workers are started as programs, and the log says so once.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from penstock.process import template
+from penstock.process.child_process import SECRETS, python_command
+from penstock.process.command_line import ROOM
+from penstock.process.lifetime import adopt_orphans
+from penstock.workers.node.child import ForkedProcess, Launch, Process, start_program
+
+log = structlog.get_logger()
+
+_BIRTH_S: Final = 60.0
+"""How long a child may take: the template has to import everything before the first one."""
+
+_MOST_FAILURES: Final = 3
+"""A template that failed so often in a row is not tried again."""
+
+_ENVIRONMENT: Final[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}
+"""Of templates: what they import starts no threads. Children have the variables of a worker."""
+
+
+class Templates:
+    """The templates of this node."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, _Template] = {}
+        self._usable = template.available()
+        if self._usable:
+            adopt_orphans()
+
+    def launch_for(self, runtime: str) -> Launch:
+        """What starts the workers whose artifacts are for *runtime*."""
+        if not self._usable:
+            return start_program
+        return self._kinds.setdefault(runtime, _Template(runtime)).launch
+
+    @property
+    def pids(self) -> Collection[int]:
+        """The processes."""
+        return [kind.pid for kind in self._kinds.values() if kind.pid is not None]
+
+    async def close(self) -> None:
+        """End them; their children live on."""
+        for kind in self._kinds.values():
+            await kind.close()
+
+
+class _Template:
+    """The template of one kind of runtime, over all its lives."""
+
+    def __init__(self, runtime: str) -> None:
+        self._runtime = runtime
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: socket.socket | None = None
+        self._starting = asyncio.Lock()
+        self._failures = 0
+
+    def __repr__(self) -> str:
+        return f"_Template({self._runtime}, pid {self.pid}, {self._failures} failures)"
+
+    @property
+    def pid(self) -> int | None:
+        process = self._process
+        return None if process is None or process.returncode is not None else process.pid
+
+    async def launch(
+        self, words: Sequence[str], environment: Mapping[str, str], descriptors: Mapping[str, int]
+    ) -> Process:
+        """Fork a worker, or start it as a program (`Launch`)."""
+        while self._failures < _MOST_FAILURES:
+            channel = await self._running()
+            try:
+                process = await _fork(channel, words, environment, descriptors)
+            except template.Unfit as error:
+                await self._failed(channel, _MOST_FAILURES, str(error))
+            except (template.NotForked, TimeoutError, OSError) as error:
+                await self._failed(channel, 1, str(error) or "it does not answer")
+            else:
+                self._failures = 0
+                return process
+        return await start_program(words, environment, descriptors)
+
+    async def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+            await process.wait()
+
+    async def _failed(self, channel: socket.socket, count: int, why: str) -> None:
+        """End the process behind *channel*, unless another one has taken its place already."""
+        if channel is not self._channel:
+            return
+        self._failures += count
+        if self._failures >= _MOST_FAILURES:
+            log.warning("workers are started as programs", runtime=self._runtime, because=why)
+        await self.close()
+
+    async def _running(self) -> socket.socket:
+        """The channel to the process, which runs from now on."""
+        async with self._starting:
+            if self._channel is not None and self.pid is not None:
+                return self._channel
+            await self.close()
+            own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                number = theirs.fileno()
+                self._process = await asyncio.create_subprocess_exec(
+                    *_command(self._runtime, number),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    start_new_session=True,
+                    env={**_without_secrets(), **_ENVIRONMENT},
+                    pass_fds=(number,),
+                )
+            self._channel = own
+            return own
+
+
+async def _fork(
+    channel: socket.socket,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    descriptors: Mapping[str, int],
+) -> Process:
+    loop = asyncio.get_running_loop()
+    with template.ask(channel, words, environment, descriptors) as answers:
+        async with asyncio.timeout(_BIRTH_S):
+            answer = await loop.sock_recv(answers, template.MOST_ANSWER)
+        child = ForkedProcess(template.number_in(answer))
+        with contextlib.suppress(OSError):
+            # One that has ended meanwhile needs no word.
+            await loop.sock_sendall(answers, template.GO)
+        return child
+
+
+def _command(runtime: str, descriptor: int) -> list[str]:
+    words = ("template", runtime, str(descriptor), str(os.getpid()), ROOM)
+    return python_command("penstock", *words)
+
+
+def _without_secrets() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in SECRETS}

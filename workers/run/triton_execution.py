@@ -1,0 +1,180 @@
+"""Running one batch on a model of Triton's Python contract: requests in, responses out."""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter_ns
+from typing import Final
+
+import numpy as np
+
+from penstock.errors import Code, PenstockError, forget_frames
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.jobs.types import Timing
+from penstock.tensors import Array
+from penstock.workers.run import encoding
+from penstock.workers.run.execution import Arrays, Execution, Failure, Ran, Result, failure_of
+from penstock.workers.run.reshaping import Reshaping
+from penstock.workers.run.tensor import Answer
+from penstock.workers.run.work import Work, custom_parameters
+from penstock.workers.runtimes.triton_python.environment import ModelCall
+from penstock.workers.runtimes.triton_python.errors import status_of
+from penstock.workers.runtimes.triton_python.requests import (
+    TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
+    TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
+    InferenceRequest,
+)
+from penstock.workers.runtimes.triton_python.responses import InferenceResponse, ResponseSender
+from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
+from penstock.workers.runtimes.triton_python.tensors import Tensor
+
+_FLAGS: Final = {
+    "sequence_start": TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
+    "sequence_end": TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
+}
+
+
+class TritonExecution(Execution):
+    """Gives the model each request by itself, and takes a response to each."""
+
+    def __init__(
+        self,
+        runtime: TritonRuntime,
+        consumes: Sequence[str],
+        produces: Sequence[str],
+        *,
+        batched: bool,
+        reshaping: Reshaping | None = None,
+    ) -> None:
+        super().__init__(runtime, consumes, produces, batched=batched, reshaping=reshaping)
+        self._model = runtime
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether responses come through `begin`, not `run`."""
+        return self._model.decoupled
+
+    def warm_up(self, rows: int) -> tuple[str, str]:
+        """Nothing: nobody knows what its code would make of what is made up."""
+        del rows
+        return "", ""
+
+    def try_device(self) -> None:
+        """Nothing: what its code raises says nothing of the device."""
+
+    def warm_up_on(self, sample: Arrays) -> str:
+        """Answer a request with the inputs *sample*."""
+        inputs = self._reshaping.inward(sample) if self._reshaping else sample
+        self._model.run(inputs, self._produces)
+        return ""
+
+    def run(self, batch: Sequence[Work]) -> Ran:
+        """See `Execution.run`."""
+        started = perf_counter_ns()
+        try:
+            calls = [self.call_of(work) for work in batch]
+            ready = perf_counter_ns()
+            responses = self._model.answer(calls)
+        except Exception as error:  # noqa: BLE001 - the model's code raises what it likes
+            # As for all models: bad input harms only its own job.
+            forget_frames(error)
+            if len(batch) > 1:
+                return _gathered([self.run([work]) for work in batch], error)
+            return Ran([_whole_failure(error)], Timing(), error)
+        computed = perf_counter_ns()
+        results = [
+            self.result_of(work, response) for work, response in zip(batch, responses, strict=True)
+        ]
+        ended = perf_counter_ns()
+        return Ran(results, Timing(ready - started, computed - ready, ended - computed))
+
+    def begin(
+        self, work: Work, sender: ResponseSender, is_cancelled: Callable[[], bool]
+    ) -> tuple[InferenceRequest, object]:
+        """Let a decoupled model begin to answer; on the thread that loaded it.
+
+        Returns:
+            the request, and what is done when the model's code has ended, if it goes on.
+        """
+        call = self.call_of(work)
+        request = self._model.request(call, sender, is_cancelled)
+        self._model.environment.opened(request, call.ends_s)
+        return request, self._model.begin(request)
+
+    def ended(self, request: InferenceRequest) -> None:
+        """All responses to a request that was begun are there, or not wanted any more."""
+        self._model.environment.ended(request)
+
+    def call_of(self, work: Work) -> ModelCall:
+        """The request as the model's code sees it."""
+        head, given, step = work.head, work.tensors, work.ensemble_step
+        datatypes = {name: given[name].datatype for name in self._consumes if name in given}
+        arrays = {name: given[name].array() for name in datatypes}
+        if self._reshaping is not None:
+            arrays = self._reshaping.inward(arrays)
+        wanted = [output.name for output in head.outputs]
+        if step is not None:
+            wanted = list(step.route_step.outputs)
+        asked = head.parameters
+        flags = sum(flag for key, flag in _FLAGS.items() if key in asked and asked[key].bool_param)
+        environment = self._model.environment
+        return ModelCall(
+            environment.model,
+            environment.version,
+            [Tensor(name, array, datatypes[name]) for name, array in arrays.items()],
+            wanted,
+            work.id,
+            _sequence_of(head),
+            flags,
+            asked["timeout"].int64_param if "timeout" in asked else 0,
+            custom_parameters(head),
+            work.ends_s,
+        )
+
+    def result_of(self, work: Work, response: InferenceResponse) -> Result:
+        """What becomes of the request: those of the response's outputs that were asked for."""
+        error = response.error()
+        if error is not None:
+            return Failure(status_of(error), error.message())
+        step = work.ensemble_step
+        asked = {output.name for output in work.head.outputs}
+        wanted = asked or set(self._produces) if step is None else set(step.route_step.outputs)
+        tensors = [one for one in response.output_tensors() if one.name() in wanted]
+        datatypes = {one.name(): one.wire_datatype for one in tensors}
+        if step is not None and not wanted.issubset(datatypes):
+            missing = ", ".join(sorted(wanted.difference(datatypes)))
+            return Failure(Code.INTERNAL, f"the step's model gave no output {missing}")
+        arrays = {one.name(): _text(one) for one in tensors}
+        if self._reshaping is not None:
+            arrays = self._reshaping.outward(arrays)
+        return Answer(encoding.whole_results(arrays, datatypes), response.parameter_values)
+
+
+def _text(tensor: Tensor) -> Array:
+    """A tensor's array; elements of text that are something else become text, as in Triton."""
+    array = tensor.array
+    if tensor.wire_datatype != "BYTES" or array.dtype.kind == "S":
+        return array
+    elements = np.empty(array.size, dtype=np.object_)
+    elements[:] = [one if isinstance(one, bytes | str) else str(one) for one in array.reshape(-1)]
+    return elements.reshape(array.shape)
+
+
+def _sequence_of(head: pb.ModelInferRequest) -> int | str:
+    if "sequence_id" not in head.parameters:
+        return 0
+    value = head.parameters["sequence_id"]
+    return value.string_param or value.int64_param
+
+
+def _whole_failure(error: Exception) -> Failure:
+    """As `failure_of`, with all lines: Triton's clients get them."""
+    return (
+        Failure(error.code, str(error)) if isinstance(error, PenstockError) else failure_of(error)
+    )
+
+
+def _gathered(singles: Sequence[Ran], error: Exception) -> Ran:
+    """The jobs of a batch that failed as a whole with *error*, after each ran by itself."""
+    timings = [single.timing for single in singles]
+    total = Timing(*(sum(part) for part in zip(*timings, strict=True)))
+    first = next((single.error for single in singles if single.error), error)
+    return Ran([result for single in singles for result in single.results], total, first)
