@@ -176,6 +176,7 @@ class _Ledger:
                 for device in node.devices:
                     self.devices[Place(node.id, f"{device.kind}:{device.index}")] = device
         self.free = {place: device.memory_bytes for place, device in self.devices.items()}
+        self.free_to_stay = dict(self.free)
         self.placed: dict[str, Place] = {}
         self.counts: dict[StageRef, list[Place]] = {}
         self._load: dict[str, int] = {}
@@ -190,11 +191,13 @@ class _Ledger:
         device = self.devices.get(place)
         if device is None or not self.allows(want, place):
             return False
-        needed = want.kept_on if stays else want.bytes_on
-        return needed[device.kind] <= self.free[place]
+        if stays:
+            return want.kept_on[device.kind] <= self.free_to_stay[place]
+        return want.bytes_on[device.kind] <= self.free[place]
 
     def put(self, want: _Want, place: Place) -> None:
         self.free[place] -= want.bytes_on[self.devices[place].kind]
+        self.free_to_stay[place] -= want.kept_on[self.devices[place].kind]
         self.placed[want.id] = place
         self.counts.setdefault(want.stage, []).append(place)
         self._load[place.node] = self._load.get(place.node, 0) + 1
@@ -202,6 +205,7 @@ class _Ledger:
     def take(self, want: _Want) -> None:
         place = self.placed.pop(want.id)
         self.free[place] += want.bytes_on[self.devices[place].kind]
+        self.free_to_stay[place] += want.kept_on[self.devices[place].kind]
         self.counts[want.stage].remove(place)
         self._load[place.node] -= 1
 

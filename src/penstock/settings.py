@@ -95,7 +95,7 @@ class ServingSettings(Options):
     http: bool = True
     """Serve the REST protocol, if the extra penstock[http] is installed."""
 
-    http_host: str | None = None
+    http_host: Host | None = None
     """Address of the REST protocol. (default: that of --host)"""
 
     http_port: Port | None = None
