@@ -20,7 +20,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against gpu build \
-	mixed chaos chaos-long chaos-mutants fuzz node-tests real-models clean
+	mixed chaos chaos-long chaos-mutants fuzz node-tests real-models triton-python clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ chaos: setup  ## Hurt real clusters for some minutes: kill, stop, cut off (ONLY=
 
 mixed: setup  ## Run processes of an older revision beside this tree's, under load (REV=revision)
 	PENSTOCK_TEST_REVISION=$(REV) $(BIN)/python -m pytest tests/cluster/faults/test_two_releases.py
+
+triton-python: setup  ## Ask Triton's own server what tests/models_triton answer, and compare (downloads its wheel)
+	test -d .triton || { python3 -m venv .triton && .triton/bin/pip install nvidia-pytriton==0.7.0 'numpy<2'; }
+	PENSTOCK_TRITON_ENVIRONMENT=$(CURDIR)/.triton $(BIN)/python -m pytest tests/conformance/python_backend
 
 chaos-long: setup  ## The same at its nightly sizes, or a SHARE of them, with new seeds, into chaos-report/
 	CHAOS_SHARE=$(SHARE) $(BIN)/python -m pytest --hypothesis-profile nightly \

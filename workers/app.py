@@ -17,7 +17,7 @@ import penstock
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
 from penstock.models.completion import Deployment, complete
 from penstock.models.config import warmup
-from penstock.models.config.python_models import is_decoupled
+from penstock.models.config.python_models import concurrent_requests, is_decoupled
 from penstock.models.files.overrides import check_override, lay_out, override_folder
 from penstock.models.refs import StageRef
 from penstock.process import machine
@@ -35,6 +35,7 @@ from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
 from penstock.transport.arena import memory_domain
+from penstock.workers.calls.caller import Caller
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
@@ -53,12 +54,16 @@ from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
 from penstock.workers.serve.batch_times import write_regularly
 from penstock.workers.serve.batching import BatchRules
+from penstock.workers.serve.custom_metrics import write_metrics
 from penstock.workers.serve.direct_server import DirectServer
 from penstock.workers.serve.spec import WorkerSpec
-from penstock.workers.serve.streaming import StreamingWorker
+from penstock.workers.serve.streaming import StreamingWorker, StreamTerms
 from penstock.workers.serve.worker import DeviceBroken, Worker
 
 log = structlog.get_logger()
+
+_MOST_STREAMS = 64
+"""Requests that a decoupled model of Triton's contract has under way, as its calls return early."""
 
 
 async def run(settings: WorkerSettings) -> int:
@@ -119,14 +124,15 @@ async def _load_and_work(
     spec = _spec(settings, heartbeat.record, loaded)
     link = links.blocking(queue.keys_of(settings.model).tag)
     renewal = heartbeat.renew(settings.model, settings.lease_ms)
-    worker = _worker(loaded, spec, queue, link, renewal, device)
-    async with _ready(settings, heartbeat, worker, queue, spec):
-        log.info("ready", shard=loaded.stage.artifact, device=settings.device)
-        try:
-            await worker.run(stop)
-        except DeviceBroken as error:
-            log.error("the device no longer runs the shard", reason=str(error))  # noqa: TRY400
-            return BROKEN
+    async with Caller(links, queue, spec.boot_id) as caller:
+        worker = _worker(loaded, spec, queue, link, renewal, device, caller)
+        async with _ready(settings, heartbeat, worker, queue, spec):
+            log.info("ready", shard=loaded.stage.artifact, device=settings.device)
+            try:
+                await worker.run(stop)
+            except DeviceBroken as error:
+                log.error("the device no longer runs the shard", reason=str(error))  # noqa: TRY400
+                return BROKEN
     await asyncio.get_running_loop().run_in_executor(device, loaded.runtime.close)
     return DRAINED
 
@@ -146,12 +152,17 @@ async def _ready(
         heartbeat.has_started()
         write_ready(settings.ready_file, heartbeat.record.id)
         write = partial(write_regularly, worker.batch_times, queue, spec.ref.model, spec.boot_id)
-        writing = asyncio.create_task(supervise("batch times", write))
+        metrics = partial(write_metrics, queue, spec.ref.model, spec.boot_id)
+        writing = [
+            asyncio.create_task(supervise("batch times", write)),
+            asyncio.create_task(supervise("custom metrics", metrics)),
+        ]
         try:
             yield
         finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+            for task in writing:
+                task.cancel()
+            await asyncio.gather(*writing, return_exceptions=True)
 
 
 async def _load(
@@ -288,10 +299,15 @@ def _worker(
     link: Link,
     renewal: Renewal,
     device: ThreadPoolExecutor,
+    caller: Caller,
 ) -> Worker:
-    execution = loaded.execution
-    if isinstance(execution, PythonExecution) and is_decoupled(loaded.deployment.config):
-        return StreamingWorker(spec, queue, link, execution, renewal, device)
+    execution, config = loaded.execution, loaded.deployment.config
+    if isinstance(loaded.runtime, TritonRuntime):
+        loaded.runtime.environment.calls = caller
+    if isinstance(execution, PythonExecution | TritonExecution) and is_decoupled(config):
+        most = _MOST_STREAMS if isinstance(execution, TritonExecution) else 1
+        terms = StreamTerms(concurrent_requests(config, most), caller)
+        return StreamingWorker(spec, queue, link, execution, renewal, device, terms)
     return Worker(spec, queue, link, execution, renewal, device)
 
 

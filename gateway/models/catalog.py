@@ -100,7 +100,7 @@ class Served:
                 deployment,
                 route.rules,
                 route.limits,
-                decoupled=False,
+                is_decoupled(deployment.config),
                 route=route,
                 order=ReplyOrder() if route.ordered else None,
             )

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
+from penstock.scheduler.observe.custom_metrics import CustomFamily
 from penstock.scheduler.observe.loads import Load
 from penstock.scheduler.registry.snapshot import VersionId, state_of
 
@@ -98,8 +99,9 @@ _REFUSALS: Final = {"full": "refused_full", "late": "refused_late"}
 _ENDS: Final = ("success_count", "fail_count", "expired", "cancelled", "dead")
 _STATES: Final = ("loading", "ready", "draining", "failed", "restarting", "unknown")
 
-# Names of Triton's counters do not end in _total, which the library writes into their headers.
-_HEADER: Final = re.compile(rb"^(# (?:HELP|TYPE) nv_\w+)_total ", re.MULTILINE)
+# Names of Triton's counters, and of models' own, need not end in _total, which the library writes
+# into their headers.
+_HEADER: Final = re.compile(rb"^(# (?:HELP|TYPE) )([\w:]+)_total ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class Facts:
         counters: of each version, as docs/redis.md names them.
         ready: versions -> whether they can answer.
         tags: versions -> what their owners want Triton's families labelled with.
+        custom: worker -> the families of its model's own code.
     """
 
     gateway: GatewayFacts
@@ -147,6 +150,7 @@ class Facts:
     workers: Sequence[cluster_pb2.Worker] = ()
     ready: Mapping[VersionId, bool] = field(default_factory=dict)
     tags: Mapping[VersionId, Mapping[str, str]] = field(default_factory=dict)
+    custom: Mapping[str, Sequence[CustomFamily]] = field(default_factory=dict)
 
     def labels(self, id_: VersionId) -> dict[str, str]:
         """Of Triton's families; as there, an owner's begin with an underscore."""
@@ -158,7 +162,14 @@ def render(facts: Facts) -> bytes:
     """*facts* as Prometheus reads them."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Once(facts))
-    return _HEADER.sub(rb"\1 ", generate_latest(registry))
+    custom = {family.name.encode() for one in facts.custom.values() for family in one}
+
+    def as_named(header: re.Match[bytes]) -> bytes:
+        start, name = header.groups()
+        own = name.startswith(b"nv_") or name in custom
+        return start + name + b" " if own else header[0]
+
+    return _HEADER.sub(as_named, generate_latest(registry))
 
 
 class _Once(Collector):
@@ -170,6 +181,7 @@ class _Once(Collector):
         yield from _versions(self._facts)
         yield from _stages(self._facts)
         yield from _gateway(self._facts.gateway)
+        yield from _custom(self._facts.custom)
 
 
 def _triton(facts: Facts) -> Iterator[Metric]:
@@ -239,6 +251,17 @@ def _stages(facts: Facts) -> Iterator[Metric]:
             labels = [ref.model, str(ref.version), str(ref.stage), state]
             workers.add_metric(labels, counted[ref, state])
     yield workers
+
+
+def _custom(custom: Mapping[str, Sequence[CustomFamily]]) -> Iterator[Metric]:
+    """Families of models' code, each line with the worker that counts it."""
+    found: dict[str, Metric] = {}
+    for worker, families in custom.items():
+        for name, text, kind, samples in families:
+            family = found.setdefault(name, Metric(name, text, kind))
+            for line, labels, value in samples:
+                family.add_sample(line, {**labels, "worker": worker}, value)
+    yield from found.values()
 
 
 def _gateway(gateway: GatewayFacts) -> Iterator[Metric]:

@@ -190,7 +190,7 @@ class Inference:
         if asked.places:
             raise refusal_texts.shared_memory_of_many()
         remaining_s, trace = self._admit(asked), self._traced(asked)
-        job = self._job(asked, admitted, remaining_s, trace)
+        job = _placed(self._job(asked, admitted, remaining_s, trace), asked)
         parts = self._parts_of(job, asked.served, asked.parts.id)
         async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
             async for part in followed:

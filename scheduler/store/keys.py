@@ -51,6 +51,7 @@ class PartitionKeys:
         self.noted = start + "noted:"
         self.letters = start + "letter:"
         self.batch_times = start + "tempo:"
+        self.custom_metrics = start + "metrics:"
         # Among the replies, so that whatever ends a job finds them there (lua/lib/share.lua).
         self.shared = start + "reply:~"
         self.kept = start + "reply:="

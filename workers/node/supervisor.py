@@ -249,7 +249,7 @@ class WorkerSupervisor:
 class Pause:
     """How long to wait before the next start: longer while the worker keeps failing."""
 
-    CRASH_MAX_S, LOAD_MAX_S = 10.0, 600.0
+    CRASH_MAX_S, LOAD_MAX_S = 10.0, 300.0
 
     def __init__(self, crash_s: float = 0.1, load_s: float = 5.0) -> None:
         """The first pauses, after a crash and after a load that failed."""

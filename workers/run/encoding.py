@@ -5,7 +5,7 @@ A tensor is copied once on its way: when the message that carries it on is joine
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -75,8 +75,7 @@ def reply(
     parts: list[wire.Buffer] = [_reply_start(head.model_name, version, described)]
     if work.id or head.parameters or given:
         rest = pb.ModelInferResponse(id=work.id)
-        for key, value in given.items():
-            setattr(rest.parameters[key], _FIELD_OF[type(value)], value)
+        put_parameters(rest.parameters, given)
         if TRACE in head.parameters:
             rest.parameters[TRACE].string_param = timings(work, hop_name)
         if wants_path(head):
@@ -85,6 +84,14 @@ def reply(
     for tensor in tensors:
         parts += wire.raw_output_field(tensor.raw)
     return b"".join(parts)
+
+
+def put_parameters(
+    into: MutableMapping[str, pb.InferParameter], values: Mapping[str, bool | int | float | str]
+) -> None:
+    """Add *values* to a message's parameters."""
+    for key, value in values.items():
+        setattr(into[key], _FIELD_OF[type(value)], value)
 
 
 def end_of_parts(work: Work, version: int, hop_name: str, parts: int) -> bytes:

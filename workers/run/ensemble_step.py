@@ -40,17 +40,23 @@ class EnsembleStep:
     """A step, and the way from there.
 
     Attributes:
+        following: the steps from the next one on.
         rest_of_route: as the next step's worker reads it; empty at the last step.
         outputs: the ensemble's, in order.
         bounds: what no queue on the way may exceed.
     """
 
     route_step: pb.RouteStep
-    next_step: pb.RouteStep | None
+    following: tuple[pb.RouteStep, ...]
     rest_of_route: str
     version: int
     outputs: tuple[str, ...]
     bounds: QueueLimits
+
+    @property
+    def next_step(self) -> pb.RouteStep | None:
+        """The one behind it, if there is one."""
+        return self.following[0] if self.following else None
 
     def map_inputs(self, tensors: Tensors) -> dict[str, Tensor]:
         """The tensors that the job carries, as the model knows them."""
@@ -191,7 +197,7 @@ def ensemble_step_of(text: str) -> EnsembleStep:
     )
     return EnsembleStep(
         route_step=route.steps[0],
-        next_step=rest.steps[0] if rest.steps else None,
+        following=tuple(rest.steps),
         rest_of_route=rest_of_route,
         version=route.version,
         outputs=tuple(route.outputs),

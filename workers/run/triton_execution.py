@@ -78,7 +78,7 @@ class TritonExecution(Execution):
             forget_frames(error)
             if len(batch) > 1:
                 return _gathered([self.run([work]) for work in batch], error)
-            return Ran([_whole_failure(error)], Timing(), error)
+            return Ran([whole_failure(error)], Timing(), error)
         computed = perf_counter_ns()
         results = [
             self.result_of(work, response) for work, response in zip(batch, responses, strict=True)
@@ -86,18 +86,22 @@ class TritonExecution(Execution):
         ended = perf_counter_ns()
         return Ran(results, Timing(ready - started, computed - ready, ended - computed))
 
-    def begin(
+    def request_of(
         self, work: Work, sender: ResponseSender, is_cancelled: Callable[[], bool]
-    ) -> tuple[InferenceRequest, object]:
-        """Let a decoupled model begin to answer; on the thread that loaded it.
-
-        Returns:
-            the request, and what is done when the model's code has ended, if it goes on.
-        """
+    ) -> InferenceRequest:
+        """A request to a decoupled model, under way from now on until `ended`."""
         call = self.call_of(work)
         request = self._model.request(call, sender, is_cancelled)
         self._model.environment.opened(request, call.ends_s)
-        return request, self._model.begin(request)
+        return request
+
+    def begin(self, request: InferenceRequest) -> object:
+        """Let a decoupled model begin to answer; on the thread that loaded it.
+
+        Returns:
+            what is done when the model's code has ended, if it goes on.
+        """
+        return self._model.begin(request)
 
     def ended(self, request: InferenceRequest) -> None:
         """All responses to a request that was begun are there, or not wanted any more."""
@@ -165,11 +169,13 @@ def _sequence_of(head: pb.ModelInferRequest) -> int | str:
     return value.string_param or value.int64_param
 
 
-def _whole_failure(error: Exception) -> Failure:
+def whole_failure(error: BaseException) -> Failure:
     """As `failure_of`, with all lines: Triton's clients get them."""
-    return (
-        Failure(error.code, str(error)) if isinstance(error, PenstockError) else failure_of(error)
-    )
+    if isinstance(error, PenstockError):
+        return Failure(error.code, str(error))
+    if isinstance(error, Exception):
+        return failure_of(error)
+    return Failure(Code.INTERNAL, type(error).__name__)
 
 
 def _gathered(singles: Sequence[Ran], error: Exception) -> Ran:

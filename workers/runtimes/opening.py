@@ -11,6 +11,7 @@ from penstock.process.blas_threads import use_blas_threads
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.runtimes.python.code import is_tritons
+from penstock.workers.runtimes.python.environment import enter_environment
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 
 ONNX: Final = "onnxruntime"
@@ -99,6 +100,7 @@ def _open_python(
     if version.files:
         raise ArtifactUnusable(f"{artifact.name} came over the network: such code is never run")
     use_blas_threads(device.threads)
+    enter_environment(ModelConfig.FromString(version.config), artifact.parent.parent)
     if is_tritons(artifact):
         from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
 
@@ -126,7 +128,7 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
         "torch.export.passes",
         "torch.export.pt2_archive._package",
     ),
-    PYTHON: ("penstock.workers.runtimes.python_runtime",),
+    PYTHON: ("penstock.workers.runtimes.python.runtime",),
 }
 """What is imported before an artifact can run, by runtime."""
 

@@ -32,8 +32,8 @@ Write = Callable[[], Awaitable[list[Held]]]
 class QueueSink:
     """The sink of jobs that came from the queue; each call is about those of one claim."""
 
-    def __init__(self, spec: WorkerSpec, queue: Queue, link: Link, renewal: Renewal) -> None:
-        """*link*: the one for claims; it is not blocked while anything runs."""
+    def __init__(self, spec: WorkerSpec, queue: Queue, link: Link | None, renewal: Renewal) -> None:
+        """*link*: the one for claims; None where it may be blocked while something runs."""
         self._spec = spec
         self._queue = queue
         self._link = link
@@ -83,7 +83,8 @@ class QueueSink:
         self, write: Callable[..., Awaitable[list[Held]]], jobs: Sequence[str]
     ) -> None:
         """The first try leaves together with the next claim."""
-        self._begin(write, jobs, first=partial(write, link=self._link))
+        first = None if self._link is None else partial(write, link=self._link)
+        self._begin(write, jobs, first=first)
 
     def _begin(self, write: Write, jobs: Sequence[str], first: Write | None = None) -> None:
         task = asyncio.create_task(self._persist((first or write)(), write, jobs))

@@ -1,217 +1,191 @@
 """Streaming: requests of decoupled models, each answered in any number of parts.
 
-The model's code runs on the device's thread, from one part to the next, and each part is added to
-the reply while the next is made. When the store says that enough is on its way, the code waits. A
-worker that takes over from a dead one makes the reply anew; what had been passed on already is not
-passed on again, and must come out the same.
+The model's code runs on the device's thread, and where it likes on threads of its own; each part is
+added to the reply while the next is made. When the store says that enough is on its way, the code
+waits. A worker that takes over from a dead one makes the reply anew; what had been passed on
+already is not passed on again, and must come out the same.
+
+Several requests may be under way at a time. Their parts are made one after another on the one
+thread, or beside each other by code that has threads, or an event loop, of its own.
 """
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
-from penstock.errors import Code, OutOfMemory, StoreUnavailable, forget_frames
+from penstock.errors import Code, forget_frames
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.jobs.types import Chunk, Outcome, Timing
-from penstock.scheduler.replies.chunks import Added, Chunks, Ended
+from penstock.scheduler.jobs.types import Outcome, Timing
+from penstock.scheduler.replies.chunks import Chunks
 from penstock.scheduler.store.link import Link
+from penstock.workers.calls.caller import Caller
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.run import encoding
 from penstock.workers.run.execution import Failure, failure_of
 from penstock.workers.run.python_execution import PythonExecution
-from penstock.workers.run.tensor import Tensor
+from penstock.workers.run.triton_execution import TritonExecution
 from penstock.workers.run.work import Work
+from penstock.workers.serve.part_sources import (
+    DeviceThread,
+    PartFailed,
+    PartSource,
+    SentParts,
+    YieldedParts,
+)
+from penstock.workers.serve.parted_reply import HandOver, Over, PartedReply
+from penstock.workers.serve.queue_sink import QueueSink
+from penstock.workers.serve.rest_of_route import RestOfRoute
+from penstock.workers.serve.results import JobResults
 from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.worker import Worker
-
-_DIGEST_BYTES: Final = 16
-_LEAST_PAUSE_S: Final = 0.002
-_MOST_PAUSE_S: Final = 0.1
 
 HAND_OVER_S: Final = 5.0
 """How long a worker that is to end goes on with a reply before another has to take over."""
 
 _MOST_HAND_OVERS: Final = 1000
-_REFUSALS: Final = {
-    Added.LOST: Failure(Code.CANCELLED, ""),
-    Added.CANCELLED: Failure(Code.CANCELLED, ""),
-    Added.DIFFERENT: Failure(
-        Code.ABORTED,
-        "the worker that answered is gone, and the next one's answer differs from what was sent "
-        "already: send the request again",
-    ),
-    Added.GAP: Failure(Code.ABORTED, "the queue lost a part of the reply: send the request again"),
-}
-_ENDS: Final = {Code.OK: Ended.COMPLETE, Code.CANCELLED: Ended.CANCELLED}
-_TOO_LATE: Final = Failure(Code.DEADLINE_EXCEEDED, "the deadline passed")
 
 
-class _Over(Exception):
-    """Nobody waits for the reply any more, or it cannot go on."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
-class _HandOver(Exception):
-    """This worker is to end: another must go on."""
-
-
-class PartedReply:
-    """The reply to one job, part by part.
+@dataclass(frozen=True, slots=True)
+class StreamTerms:
+    """How a worker streams.
 
     Attributes:
-        count: parts so far.
-        made_ns: nanoseconds that the model took for the latest, or for finding that it has no more.
+        most: requests that may be under way at a time.
+        caller: asks the steps behind this one, in ensembles.
     """
 
-    def __init__(
-        self, chunks: Chunks, spec: WorkerSpec, work: Work, leaving: Callable[[], bool]
-    ) -> None:
-        self._chunks = chunks
-        self._spec = spec
-        self._work = work
-        self._leaving = leaving
-        self._digest = b""
-        self._adding: asyncio.Task[None] | None = None
-        self.count = 0
-        self.made_ns = 0
-
-    def check(self) -> None:
-        """Raise what ends the reply, if anything does."""
-        if self._work.revoked:
-            raise _Over(_REFUSALS[Added.CANCELLED])
-        if self._work.ends_s <= time.monotonic():
-            raise _Over(_TOO_LATE)
-        if self._leaving():
-            raise _HandOver
-
-    async def add(self, tensors: Mapping[str, Tensor]) -> None:
-        """Send a part on its way, once the one before it is there."""
-        spec = self._spec
-        self.count += 1
-        began_ns = time.perf_counter_ns()
-        self._digest = _digest(self._digest, tensors)
-        body = encoding.reply(self._work, tensors, spec.keeps, spec.ref.version, spec.hop_name)
-        timing = Timing(infer_ns=self.made_ns, output_ns=time.perf_counter_ns() - began_ns)
-        chunk = Chunk(self._work.lease.id, self.count, self._digest, body)
-        await self.there()
-        self._adding = asyncio.create_task(self._add(chunk, timing))
-
-    async def there(self) -> None:
-        """Wait until all parts are there."""
-        if self._adding is not None:
-            await self._adding
-
-    def drop(self) -> None:
-        """Send nothing more."""
-        if self._adding is not None and not self._adding.cancel() and not self._adding.cancelled():
-            self._adding.exception()  # it was told, or does not matter any more
-
-    def end(self, code: Code, link: Link) -> None:
-        """Count how it ended; *link* is the one on which the job's end leaves next."""
-        lease, how = self._work.lease, _ENDS.get(code, Ended.FAILED)
-        ref, count, took_ns = self._spec.ref, self.count, self.made_ns
-        self._chunks.end(ref, lease.token, lease.id, count, how, took_ns, link)
-
-    async def _add(self, chunk: Chunk, timing: Timing) -> None:
-        pause_s = _LEAST_PAUSE_S
-        token = self._work.lease.token
-        while True:
-            try:
-                added = await self._chunks.add(self._spec.ref, token, chunk, timing)
-            except (StoreUnavailable, OutOfMemory):
-                added = Added.FULL
-            if added is Added.FINE:
-                return
-            if added is not Added.FULL:
-                raise _Over(_REFUSALS[added])
-            self.check()
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _MOST_PAUSE_S)
+    most: int
+    caller: Caller
 
 
 class StreamingWorker(Worker):
-    """A worker of a decoupled model: one request at a time."""
+    """A worker of a decoupled model."""
 
     def __init__(
         self,
         spec: WorkerSpec,
         queue: Queue,
         link: Link,
-        execution: PythonExecution,
+        execution: PythonExecution | TritonExecution,
         renewal: Renewal,
         device: ThreadPoolExecutor,
+        terms: StreamTerms,
     ) -> None:
         super().__init__(spec, queue, link, execution, renewal, device)
+        # It sleeps on the bell while requests are under way, and that blocks the link for claims.
+        self._sink = QueueSink(spec, queue, None, renewal)
+        self._results = JobResults(spec, self._sink)
         self._model = execution
+        self._device_thread = DeviceThread(device, renewal)
         self._chunks = Chunks(queue)
+        self._terms = terms
+        self._active: dict[asyncio.Task[None], Work] = {}
         self._hand_over_s: float | None = None
 
-    async def _run_on_device(self, batch: list[Work], rows: int, size: int) -> None:
-        del size  # a reply takes as long as its parts do
-        # Nothing is claimed ahead: nobody knows how long this takes, and other workers may be idle.
-        (work,) = batch
+    # what is under way
+
+    def _is_busy(self) -> bool:
+        alone = any(work.alone for work in self._active.values())
+        return bool(self._staged) or alone or len(self._active) >= self._terms.most
+
+    def _is_idle(self) -> bool:
+        return not self._active and not self._staged
+
+    def _under_way(self) -> set["asyncio.Task[None]"]:
+        return set(self._active)
+
+    def _begin(self) -> None:
+        while self._staged and not self._draining and len(self._active) < self._terms.most:
+            for work in self._next_batch():
+                task = asyncio.create_task(self._see_to(work))
+                self._active[task] = work
+                task.add_done_callback(self._ended)
+        if not self._is_busy():
+            self._claim_ahead()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        del self._active[task]
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._broken.done():
+            self._draining = True
+            self._broken.set_exception(error)
+        self._claim_ahead()
+        self._begin()
+
+    # one request
+
+    async def _see_to(self, work: Work) -> None:
         began_ns = time.perf_counter_ns()
         outcome = await self._answer(work)
         timing = Timing(infer_ns=time.perf_counter_ns() - began_ns)
-        self._running = None
         if outcome is None:
             lease = work.lease
             self._sink.retry(lease.token, [lease.id], "its workers were stopped", _MOST_HAND_OVERS)
         else:
-            work.sink.settle(work.lease.token, rows, timing, [outcome])
-        self._claim_ahead()
-        self._begin()
+            work.sink.settle(work.lease.token, work.rows, timing, [outcome])
 
     async def _answer(self, work: Work) -> Outcome | None:
         """Make and send the whole reply; its end, or None when another worker must go on."""
         reply = PartedReply(self._chunks, self._spec, work, self._must_leave)
-        responses = self._model.stream(work)
+        rest = RestOfRoute.of(work, reply, self._spec, self._terms.caller)
+        source = self._source(work)
         failure: Failure | None = None
         try:
             try:
-                await self._pass_on(responses, reply)
-            except (_Over, _HandOver):
-                raise
-            except Exception as error:  # noqa: BLE001 - the model's code raises what it likes
-                failure = failure_of(error)
+                await self._pass_on(source, reply, rest)
+            except PartFailed as error:
+                failure = _named(work, error.failure)
                 forget_frames(error)
             # Whatever was made before it failed comes before the failure.
+            if rest is not None:
+                failure = await rest.there() or failure
             await reply.there()
-        except _HandOver:
+        except HandOver:
             return None
-        except _Over as over:
+        except Over as over:
             failure = over.failure
+        except Exception as error:  # noqa: BLE001 - the model's code makes what it likes
+            failure = _named(work, failure_of(error))
+            forget_frames(error)
         finally:
             reply.drop()
-            await asyncio.get_running_loop().run_in_executor(self._device, responses.close)
-        reply.end(Code.OK if failure is None else failure.code, self._link)
-        if failure is not None:
-            return Outcome(work.lease.id, failure.code, failure.message, b"")
-        end = encoding.end_of_parts(work, self._spec.ref.version, self._spec.hop_name, reply.count)
-        return Outcome(work.lease.id, Code.OK, "", end)
+            if rest is not None:
+                await rest.close()
+            await source.close()
+        return self._end_of(work, reply, failure)
+
+    def _source(self, work: Work) -> PartSource:
+        if isinstance(self._model, TritonExecution):
+            return SentParts(self._model, work, self._device_thread)
+        return YieldedParts(self._model.stream(work), self._device_thread)
 
     async def _pass_on(
-        self, responses: Generator[dict[str, Tensor], None, None], reply: PartedReply
+        self, source: PartSource, reply: PartedReply, rest: RestOfRoute | None
     ) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             reply.check()
-            self._renewal.batch_begins(responses)
             began_ns = time.perf_counter_ns()
             try:
-                tensors = await loop.run_in_executor(self._device, next, responses, None)
+                tensors = await source.next(reply.check)
             finally:
                 reply.made_ns = time.perf_counter_ns() - began_ns
-                self._renewal.batch_ends()
             if tensors is None:
                 return
-            await reply.add(tensors)
+            if rest is None:
+                await reply.add(tensors)
+            else:
+                await rest.add(tensors)
+
+    def _end_of(self, work: Work, reply: PartedReply, failure: Failure | None) -> Outcome:
+        reply.end(
+            Code.OK if failure is None else failure.code, self._queue.link_of(self._spec.ref.model)
+        )
+        if failure is not None:
+            return Outcome(work.lease.id, failure.code, failure.message, b"")
+        end = encoding.end_of_parts(work, reply.version, self._spec.hop_name, reply.count)
+        return Outcome(work.lease.id, Code.OK, "", end)
 
     def _must_leave(self) -> bool:
         if not self._draining:
@@ -221,11 +195,8 @@ class StreamingWorker(Worker):
         return time.monotonic() > self._hand_over_s
 
 
-def _digest(before: bytes, tensors: Mapping[str, Tensor]) -> bytes:
-    """Of what a reply holds so far: names, types, shapes and bytes, and nothing of its way."""
-    digest = hashlib.blake2b(before, digest_size=_DIGEST_BYTES)
-    for name, tensor in sorted(tensors.items()):
-        described = f"{name}\0{tensor.datatype}\0{list(tensor.shape)}\0{len(tensor.raw)}\0"
-        digest.update(described.encode())
-        digest.update(tensor.raw)
-    return digest.digest()
+def _named(work: Work, failure: Failure) -> Failure:
+    """*failure* of this worker's model; of a step of an ensemble it names the step."""
+    if work.ensemble_step is None:
+        return failure
+    return Failure(failure.code, work.ensemble_step.reworded(failure.message))

@@ -142,8 +142,8 @@ class Worker:
             with contextlib.suppress(PenstockError):
                 await self._queue.wake(self._spec.ref, self._spec.boot_id)
             await claimer
-            if self._running is not None:
-                await asyncio.wait({self._running})
+            if under_way := self._under_way():
+                await asyncio.wait(under_way)
         finally:
             unbegun, self._staged = self._staged, []
             self._results.give_back(work for work in unbegun if not work.given_back)
@@ -170,8 +170,7 @@ class Worker:
         some_wait = False
         while not self._draining:
             room = rows_to_claim(sum(work.rows for work in self._staged), self._rules)
-            busy = self._running is not None or bool(self._staged)
-            if room == 0 or (busy and not self._claim_due):
+            if room == 0 or (self._is_busy() and not self._claim_due):
                 self._room.clear()
                 await self._room.wait()
                 continue
@@ -193,15 +192,14 @@ class Worker:
 
     async def _claim(self, room: int, *, may_sleep: bool) -> Claim:
         spec, nonce = self._spec, f"{next(self._nonces):x}"
-        idle = self._running is None and not self._staged
-        sleeps = idle and may_sleep
+        sleeps = not self._is_busy() and may_sleep
         terms = ClaimTerms(
             rows=room,
             lease_ms=spec.lease_ms,
             enough_rows=self._rules.enough_rows,
             batch_delay_us=self._rules.batch_delay_us,
             preferred=self._rules.preferred,
-            idle=idle,
+            idle=self._is_idle(),
             guaranteed_turn=self._turns.next(),
         )
         call = self._queue.claim if sleeps else self._queue.claim_now
@@ -220,6 +218,18 @@ class Worker:
                 self._sleeps_since_s = None
                 return claim
         raise AssertionError("there is always another try")
+
+    def _is_busy(self) -> bool:
+        """Whether it can take nothing that it would begin at once."""
+        return not self._is_idle()
+
+    def _is_idle(self) -> bool:
+        """Whether it has nothing at all."""
+        return self._running is None and not self._staged
+
+    def _under_way(self) -> set["asyncio.Task[None]"]:
+        """What runs."""
+        return set() if self._running is None else {self._running}
 
     def _claim_ahead(self) -> None:
         self._claim_due = True
@@ -244,8 +254,8 @@ class Worker:
 
     def is_asleep(self) -> bool:
         """Whether it has nothing to do, and nothing waits in its queue."""
-        since_s, busy = self._sleeps_since_s, self._running is not None or bool(self._staged)
-        if since_s is None or busy or self._draining:
+        since_s = self._sleeps_since_s
+        if since_s is None or self._draining or not self._is_idle():
             return False
         return time.perf_counter() - since_s > _ASLEEP_AFTER_S
 

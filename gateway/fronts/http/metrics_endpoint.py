@@ -23,6 +23,7 @@ from penstock.process.lifetime import write_ready
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.observe.custom_metrics import custom_metrics_of
 from penstock.scheduler.observe.loads import loads_of
 from penstock.scheduler.requests.pending import PendingTable
 from penstock.settings import GatewaySettings
@@ -75,14 +76,16 @@ class MetricsReader:
 
     async def _facts(self) -> Facts:
         records = list(self._catalog.records())
+        workers = self._catalog.snapshot.live_workers()
         counters = await self._router.statistics((id_, is_ensemble(r)) for id_, r in records)
         return Facts(
             self._own(redis_up=self._queue.link_of("").up),
             {id_: found for (id_, _), found in zip(records, counters, strict=True)},
             await loads_of(self._queue, self._catalog.snapshot.revisions()),
-            self._catalog.snapshot.live_workers(),
+            workers,
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
             {id_: _tags(record) for id_, record in records},
+            await custom_metrics_of(self._queue, workers),
         )
 
     def _own(self, *, redis_up: bool) -> GatewayFacts:

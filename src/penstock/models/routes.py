@@ -15,6 +15,7 @@ from penstock.models.config.dataflow import fits, shown
 from penstock.models.config.ensembles import Step, in_order
 from penstock.models.config.model_config import datatype_of_config
 from penstock.models.config.policies import note
+from penstock.models.config.python_models import is_decoupled
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
@@ -44,6 +45,8 @@ def compose(version: pb.ModelVersion, lookup: Lookup) -> Deployment:
     config.name = version.model
     made = _Composition(config, lookup)
     steps = made.steps()
+    if any(step.decoupled for step in steps):
+        config.model_transaction_policy.decoupled = True
     outputs = [tensor.name for tensor in config.output]
     keep(steps, outputs)
     return Deployment(
@@ -105,11 +108,6 @@ class _Composition:
             found = self.lookup(step.model_name, max(0, step.model_version))
             self.components[at] = found
             self._check_batching(found)
-            if found.deployment.config.model_transaction_policy.decoupled:
-                raise self._refusal(
-                    f"model {found.ref.model} is decoupled, and a step gives one answer to each "
-                    "request: set model_transaction_policy.decoupled to false, or call it by itself"
-                )
             if found.deployment.sequences is not None:
                 raise self._refusal(
                     f"model {found.ref.model} has sequence_batching, and a step belongs to no "
@@ -204,6 +202,7 @@ def _plain(step: Step, at: int, found: Component) -> pb.RouteStep:
         outputs=step.output_map,
         batched=config.max_batch_size > 0,
         index=at,
+        decoupled=is_decoupled(config),
     )
     note(config.dynamic_batching, made)
     return made

@@ -87,7 +87,7 @@ HANDED_OVER = [
     Mutant(
         "direct: a worker at work takes more",
         "workers/serve/worker.py",
-        "if since_s is None or busy or self._draining:",
+        "if since_s is None or self._draining or not self._is_idle():",
         "if since_s is None or self._draining:",
         DIRECT_SERVER + "test_one_that_runs_a_direct_job_leaves_the_next",
     ),

@@ -160,7 +160,7 @@ def test_what_cannot_be_loaded_is_tried_ever_more_rarely():
     pauses_s = [pause.after(CANNOT_LOAD, 1.0) for _ in range(12)]
 
     assert pauses_s[:3] == [5, 10, 20]
-    assert pauses_s[-1] == 600
+    assert pauses_s[-1] == 300
 
 
 async def test_a_worker_that_could_not_load_its_shard_says_so_in_its_next_life(keep):

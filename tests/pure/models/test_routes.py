@@ -170,6 +170,16 @@ class TestRoute:
         assert composed(version(*CHAIN), a=ONE, b=named).labels == {"OUT": ("cat", "dog")}
 
 
+def test_a_step_that_gives_any_number_of_answers_makes_the_ensemble_one_that_does():
+    stream = model(["x"], ["y"])
+    stream.config.model_transaction_policy.decoupled = True
+
+    made = composed(version(*CHAIN), a=ONE, b=stream)
+
+    assert made.config.model_transaction_policy.decoupled
+    assert [step.decoupled for step in made.route.steps] == [False, True]
+
+
 class TestRefusals:
     def test_an_input_that_the_model_has_not(self):
         steps = (step("a", {"z": "IN"}, {"y": "OUT"}),)
@@ -216,14 +226,6 @@ class TestRefusals:
             "ensemble e allows maximum batch size 8, but it contains model b which only allows "
             "maximum batch size to be 4"
         )
-
-    def test_a_step_that_gives_any_number_of_answers(self):
-        stream = model(["x"], ["y"])
-        stream.config.model_transaction_policy.decoupled = True
-
-        told = refusal(version(*CHAIN), a=ONE, b=stream)
-
-        assert told.startswith("in ensemble e, model b is decoupled")
 
     def test_a_step_that_belongs_to_sequences(self):
         plan = SequencePlan(SequenceTerms(1, 1, b""), (), {}, (), ())

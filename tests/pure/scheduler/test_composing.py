@@ -109,7 +109,7 @@ def test_why_it_is_not_there_is_told():
     )
 
     assert found.state == "UNAVAILABLE"
-    assert found.reason.endswith("not available or ambiguous: b: failed to poll from model repository")
+    assert found.reason.endswith(" or ambiguous: b: failed to poll from model repository")
 
 
 def test_it_waits_for_a_model_that_is_requested():

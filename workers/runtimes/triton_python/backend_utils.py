@@ -128,6 +128,9 @@ _NOT_FROM_HERE: Final = (
 
 def register() -> ModuleType:
     """Let models import this module under Triton's name."""
+    for cls in (Tensor, InferenceRequest, InferenceResponse, TritonError, TritonModelException):
+        # Errors name the type of what is no response, and clients read them.
+        cls.__module__ = "c_python_backend_utils"
     module = sys.modules[__name__]
     sys.modules[NAME] = module
     return module

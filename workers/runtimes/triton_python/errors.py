@@ -4,6 +4,7 @@ import inspect
 import traceback
 from collections.abc import Iterator
 from enum import IntEnum
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -23,6 +24,9 @@ class _ErrorCode(IntEnum):
     CANCELLED = 7
 
 
+_HERE: Final = str(Path(__file__).parent)
+"""Where the calls lie that models make; in Triton they are no Python, and in no traceback."""
+
 _STATUSES: Final = {
     _ErrorCode.UNKNOWN: Code.UNKNOWN,
     _ErrorCode.INTERNAL: Code.INTERNAL,
@@ -33,8 +37,6 @@ _STATUSES: Final = {
     _ErrorCode.ALREADY_EXISTS: Code.ALREADY_EXISTS,
     _ErrorCode.CANCELLED: Code.CANCELLED,
 }
-
-_CODES: Final = {status: code for code, status in _STATUSES.items()}
 
 
 class TritonError:
@@ -80,11 +82,6 @@ def status_of(error: TritonError) -> Code:
     return _STATUSES[_ErrorCode(error.code())]
 
 
-def error_of(code: Code, message: str) -> TritonError:
-    """A status, as Triton's models see it."""
-    return TritonError(message, _CODES.get(code, _ErrorCode.INTERNAL))
-
-
 def raised_text(error: BaseException, caller: str) -> str:
     """*error* in the words of Triton's stub: type and text, then the way there, innermost first.
 
@@ -94,7 +91,7 @@ def raised_text(error: BaseException, caller: str) -> str:
         caller: the file of the code that called the model.
     """
     name = type(error).__name__
-    text = f"{name}: {error}" if str(error) else name
+    text = f"{name}: {str(error) or '<EMPTY MESSAGE>'}"
     places = list(_places(error.__traceback__, caller))
     return f"{text}\n\nAt:\n" + "".join(places) if places else text
 
@@ -104,6 +101,7 @@ def _places(trace: TracebackType | None, caller: str) -> Iterator[str]:
         code = frame.f_code
         if code.co_filename == caller:
             return
-        yield f"  {code.co_filename}({line}): {code.co_name}\n"
+        if not code.co_filename.startswith(_HERE):
+            yield f"  {code.co_filename}({line}): {code.co_name}\n"
         if code.co_flags & inspect.CO_COROUTINE:
             return

@@ -1,6 +1,7 @@
 """Custom metrics of Triton's Python models: numbers with names and labels."""
 
 import math
+import re
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,11 @@ from penstock.workers.runtimes.triton_python.errors import TritonModelException
 
 MOST_METRICS: Final = 256
 """Of one model; each is a line, or with buckets several, in what gateways show."""
+
+
+_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_SERVERS: Final = ("nv_", "penstock_")
 
 
 class MetricKind(IntEnum):
@@ -113,8 +119,13 @@ class MetricFamily:
         """A family; one of the same name and kind that there is already goes on.
 
         Raises:
-            TritonModelException: there is one of another kind.
+            TritonModelException: there is one of another kind; or it is no name, or a server's.
         """
+        if _NAME.fullmatch(name) is None or name.startswith(_SERVERS):
+            raise TritonModelException(
+                f"Failed to create metric family '{name}': a name has letters, digits, '_' and "
+                f"':', and does not begin with {' or '.join(_SERVERS)}"
+            )
         self.name, self.description, self.kind = name, description, MetricKind(kind)
         before = _families.setdefault(name, self)
         if before.kind is not self.kind:
@@ -134,6 +145,9 @@ class MetricFamily:
             TritonModelException: the buckets are missing, or do not rise; there are too many.
         """
         self._check(buckets)
+        for label in labels or {}:
+            if not isinstance(label, str) or _LABEL.fullmatch(label) is None:
+                raise TritonModelException(f"Failed to create metric. '{label}' is no label.")
         key = tuple(sorted((labels or {}).items()))
         if key not in self.metrics:
             if sum(len(family.metrics) for family in _families.values()) >= MOST_METRICS:

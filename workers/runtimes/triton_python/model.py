@@ -37,7 +37,7 @@ class TritonModel:
     """One instance of the class.
 
     Attributes:
-        instance_name: as Triton calls it: "words_0_0".
+        instance_name: as Triton calls it: "words_0_0", or "words_0" without an `instance_group`.
     """
 
     def __init__(self, artifact: Path, cls: type, environment: Environment) -> None:
@@ -125,6 +125,8 @@ class TritonModel:
                 returned = asyncio.run(returned)
         except (Exception, SystemExit) as error:
             raise self._failure(error) from error
+        if returned is None:
+            return [None] * len(requests)
         if not isinstance(returned, list):
             raise self._failed(
                 f"Expected a list in the execute return, found type '{type(returned)}'."
@@ -203,8 +205,7 @@ class TritonModel:
 
     def _failed(self, message: str) -> TritonModelFailed:
         return TritonModelFailed(
-            f"Failed to process the request(s) for model instance '{self.instance_name}', "
-            f"message: {message}"
+            f"Failed to process the request(s) for model '{self.instance_name}', message: {message}"
         )
 
     def _unusable(self, method: str, error: BaseException) -> ArtifactUnusable:
@@ -218,8 +219,12 @@ def _module(artifact: Path) -> Any:
     sys.dont_write_bytecode = True
     sys.path[:0] = [str(artifact.parent.parent), str(artifact.parent)]
     importlib.invalidate_caches()
+    # Where several models are looked at in one process, their folders have the same name.
+    folder = artifact.parent.name
+    for name in [one for one in sys.modules if one == folder or one.startswith(f"{folder}.")]:
+        del sys.modules[name]
     try:
-        return importlib.import_module(f"{artifact.parent.name}.{artifact.stem}")
+        return importlib.import_module(f"{folder}.{artifact.stem}")
     except (Exception, SystemExit) as error:
         raise ArtifactUnusable(
             f"{artifact.name} cannot be imported: it {raised(error, artifact)}"

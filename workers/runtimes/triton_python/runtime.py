@@ -70,7 +70,7 @@ class TritonRuntime:
         arguments = {
             "model_config": as_json(with_defaults(config, artifact, device)),
             "model_instance_kind": _KINDS[device.kind],
-            "model_instance_name": f"{version.model}_0_{instance}",
+            "model_instance_name": _instance_name(owners, instance),
             "model_instance_device_id": str(device.index),
             "model_repository": str(artifact.parent.parent),
             "model_version": str(version.version),
@@ -136,6 +136,12 @@ class TritonRuntime:
     def close(self) -> None:
         """Let the model end in order."""
         self._model.finalize()
+
+
+def _instance_name(config: config_pb.ModelConfig, instance: int) -> str:
+    """As Triton makes it from the name of the group, which is the model's where there is none."""
+    group = f"{config.name}_0" if config.instance_group else config.name
+    return f"{group}_{instance}"
 
 
 class _Slot:

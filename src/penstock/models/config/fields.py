@@ -125,7 +125,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelQueuePolicy.max_queue_size": _differs("over the whole cluster, for each level"),
     "ModelEnsembling.step": _differs("run one after another, those of inner ensembles in place"),
     "ModelEnsembling.max_inflight_requests": _refused(
-        "it bounds decoupled steps, which are refused"
+        "of a decoupled step, eight responses at a time are in the steps behind it"
     ),
     "ModelEnsembling.Step.model_name": _YES,
     "ModelEnsembling.Step.model_version": _YES,
@@ -207,7 +207,7 @@ FIELDS: Final[dict[str, Field]] = {
     "ModelWarmup.Input.random_data": _differs("numbers in [0, 1), integers 0 or 1, letters"),
     "ModelWarmup.Input.input_data_file": _YES,
     "ModelTransactionPolicy.decoupled": _differs(
-        "Python models only; one request at a time on each instance"
+        "Python models only; an ensemble with such a step is one without saying so"
     ),
     "ModelResponseCache.enable": _differs(
         "one cache for the whole cluster, in Redis; steps of ensembles are computed"

@@ -1,10 +1,16 @@
 """What config.pbtxt must say, and must not, for models that are Python code, and decoupled ones."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from penstock.errors import InvalidConfiguration
 from penstock.models.config.model_config import PYTHON
 from penstock.protos import model_config_pb2 as pb
+
+CONCURRENT_REQUESTS: Final = "concurrent_requests"
+"""A parameter of config.pbtxt: requests that each worker of a decoupled model answers at a time."""
+
+_MOST_CONCURRENT: Final = 1024
 
 
 def check_models_of_code(config: pb.ModelConfig, runtimes: Iterable[str], source: str) -> None:
@@ -21,6 +27,23 @@ def check_models_of_code(config: pb.ModelConfig, runtimes: Iterable[str], source
 def is_decoupled(config: pb.ModelConfig) -> bool:
     """Whether a request may have any number of responses."""
     return config.model_transaction_policy.decoupled
+
+
+def concurrent_requests(config: pb.ModelConfig, default: int) -> int:
+    """How many requests a worker of a decoupled model may have under way at a time.
+
+    Raises:
+        InvalidConfiguration: the parameter that says so is no number from 1 to 1024.
+    """
+    if CONCURRENT_REQUESTS not in config.parameters:
+        return default
+    text = config.parameters[CONCURRENT_REQUESTS].string_value
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MOST_CONCURRENT):
+        raise InvalidConfiguration(
+            f"parameters['{CONCURRENT_REQUESTS}'] is '{text}': write a number from 1 to "
+            f"{_MOST_CONCURRENT}"
+        )
+    return int(text)
 
 
 def _check_decoupled(config: pb.ModelConfig, runtimes: Iterable[str], source: str) -> None:

@@ -76,11 +76,11 @@ class TritonPythonModel:
         if what == "missing input":
             return shown(call(tensors=inputs()[:1]).exec())
         if what == "wrong shape":
-            wrong = [pb_utils.Tensor(one, np.ones((1, 3), np.float32)) for one in "AB"]
-            return shown(call(tensors=wrong).exec())
+            wrong = pb_utils.Tensor("B", np.ones((1, 3), np.float32))
+            return shown(call(tensors=[inputs()[0], wrong]).exec())
         if what == "wrong type":
-            wrong = [pb_utils.Tensor(one, np.ones((1, 4), np.int32)) for one in "AB"]
-            return shown(call(tensors=wrong).exec())
+            wrong = pb_utils.Tensor("B", np.ones((1, 4), np.int32))
+            return shown(call(tensors=[inputs()[0], wrong]).exec())
         if what == "many rows":
             return shown(call(tensors=inputs(9)).exec())
         if what == "unknown output":

@@ -1,4 +1,4 @@
-"""What `auto_complete_config` may not do, tried when it is loaded and told when it is asked."""
+"""What `auto_complete_config` may not do to the configuration that it is given."""
 
 import json
 
@@ -29,7 +29,7 @@ TRIALS = {
 
 
 def tried(config, name):
-    copy = pb_utils.ModelConfig(json.dumps(config.as_dict()))
+    copy = pb_utils.ModelConfig(json.dumps(config))
     if name == "batching":
         copy.as_dict()["sequence_batching"] = {}
     try:
@@ -40,22 +40,11 @@ def tried(config, name):
 
 
 class TritonPythonModel:
-    told = {}
-
-    @staticmethod
-    def auto_complete_config(auto_complete_model_config):
-        texts = {name: tried(auto_complete_model_config, name) for name in TRIALS}
-        auto_complete_model_config.as_dict()["parameters"] = {
-            name: {"string_value": text} for name, text in texts.items()
-        }
-        return auto_complete_model_config
-
     def initialize(self, args):
-        self.told = json.loads(args["model_config"])["parameters"]
+        self.config = json.loads(args["model_config"])
 
     def execute(self, requests):
         (request,) = requests
         what = pb_utils.get_input_tensor_by_name(request, "WHAT").as_numpy()[0, 0].decode()
-        text = self.told[what]["string_value"].encode()
-        array = np.array([[text]], dtype=np.object_)
+        array = np.array([[tried(self.config, what).encode()]], dtype=np.object_)
         return [pb_utils.InferenceResponse([pb_utils.Tensor("TEXT", array)])]

@@ -44,8 +44,6 @@ class TritonPythonModel:
             raise RuntimeError("first\nsecond")
         if what == "model exception":
             raise pb_utils.TritonModelException("the model's own")
-        if what == "none":
-            return None
         if what == "tuple":
             return (fine,)
         if what == "too few":

@@ -19,10 +19,7 @@ class TritonPythonModel:
             "parameters": json.loads(request.parameters() or "{}"),
             "outputs": sorted(request.requested_output_names()),
             "cancelled": request.is_cancelled(),
-            "inputs": [
-                [one.name(), one.triton_dtype(), list(one.shape()), one.is_cpu()]
-                for one in request.inputs()
-            ],
+            "inputs": [[one.name(), list(one.shape()), one.is_cpu()] for one in request.inputs()],
             "absent": pb_utils.get_input_tensor_by_name(request, "Z") is None,
             "flag_constants": [
                 pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
@@ -32,8 +29,6 @@ class TritonPythonModel:
                 pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE,
             ],
         }
-        for one in facts["inputs"]:
-            one[1] = int(one[1])
         request.set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_ALL)
         text = np.array([json.dumps(facts, sort_keys=True).encode()], dtype=np.object_)
         tensors = [

@@ -4,14 +4,6 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
-def refusal(attempt, *arguments, **named):
-    try:
-        attempt(*arguments, **named)
-    except pb_utils.TritonModelException as error:
-        return str(error).encode()
-    return b"fine"
-
-
 class TritonPythonModel:
     def initialize(self, args):
         logger = pb_utils.Logger
@@ -38,22 +30,10 @@ class TritonPythonModel:
         self.gauge.increment(-by)
         self.histogram.observe(by)
         values = [self.counter.value(), self.other.value(), self.gauge.value()]
-        refused = [
-            refusal(self.counter.increment, -1.0),
-            refusal(self.counter.set, 1.0),
-            refusal(self.counter.observe, 1.0),
-            refusal(self.gauge.observe, 1.0),
-            refusal(self.histogram.increment, 1.0),
-            refusal(self.histogram.set, 1.0),
-            refusal(self.histogram.value),
-            refusal(self.histograms.Metric, labels={"model": "n"}),
-            refusal(self.gauges.Metric, labels={"model": "n"}, buckets=[1.0]),
-        ]
         return [
             pb_utils.InferenceResponse(
                 [
                     pb_utils.Tensor("VALUES", np.array(values, np.float64)),
-                    pb_utils.Tensor("REFUSED", np.array(refused, dtype=np.object_)),
                 ]
             )
         ]

@@ -21,11 +21,12 @@ class TritonPythonModel:
             # Until there is another one.
             while self.running < 2:
                 await asyncio.sleep(0.001)
+        together = int(self.running > 1)
         for number in range(max(1, count)):
             await asyncio.sleep(0.001)
             tensors = [
                 pb_utils.Tensor("NUMBER", np.array([number], np.int32)),
-                pb_utils.Tensor("TOGETHER", np.array([int(self.running > 1)], np.int32)),
+                pb_utils.Tensor("TOGETHER", np.array([together], np.int32)),
             ]
             sender.send(pb_utils.InferenceResponse(tensors))
         self.running -= 1

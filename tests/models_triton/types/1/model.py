@@ -13,8 +13,8 @@ class TritonPythonModel:
         for given in request.inputs():
             array = given.as_numpy()
             number = pb_utils.numpy_to_triton_type(array.dtype.type)
-            numbers += [number, int(given.triton_dtype())]
+            numbers.append(number)
             assert np.dtype(pb_utils.triton_to_numpy_type(number)) == array.dtype
             tensors.append(pb_utils.Tensor("OUT_" + given.name(), array))
-        tensors.append(pb_utils.Tensor("NUMBERS", np.array(numbers, np.int32)))
+        tensors.append(pb_utils.Tensor("NUMBERS", np.array(sorted(numbers), np.int32)))
         return pb_utils.InferenceResponse(tensors)

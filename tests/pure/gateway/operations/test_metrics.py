@@ -6,6 +6,7 @@ from support.records import placement, worker
 from penstock.gateway.operations.metrics import Facts, GatewayFacts, render
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
+from penstock.scheduler.observe.custom_metrics import CustomFamily
 from penstock.scheduler.observe.loads import Load
 from penstock.scheduler.registry.snapshot import VersionId
 
@@ -170,3 +171,24 @@ def test_a_name_with_a_quote_does_not_break_the_format():
     facts = Facts(GATEWAY, {VersionId('a"b\\c', 1): COUNTERS})
 
     assert value(facts, "nv_inference_count", model='a"b\\c', version="1") == 16
+
+
+def test_metrics_of_models_own_code_are_told_apart_by_worker():
+    def calls(number):
+        return [CustomFamily("calls", "so far", "counter", [("calls", {"kind": "a"}, number)])]
+
+    spread = [
+        ("spread_bucket", {"le": "1.0"}, 2.0),
+        ("spread_bucket", {"le": "+Inf"}, 3.0),
+        ("spread_sum", {}, 7.5),
+        ("spread_count", {}, 3.0),
+    ]
+    histogram = CustomFamily("spread", "of them", "histogram", spread)
+    custom = {"n/m/1/0.0": [*calls(2.0), histogram], "n/m/1/0.1": calls(3.0)}
+
+    text = render(Facts(GATEWAY, custom=custom)).decode()
+
+    assert "# TYPE calls counter" in text
+    assert 'calls{kind="a",worker="n/m/1/0.0"} 2.0' in text
+    assert 'calls{kind="a",worker="n/m/1/0.1"} 3.0' in text
+    assert 'spread_bucket{le="+Inf",worker="n/m/1/0.0"} 3.0' in text

@@ -8,6 +8,7 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
+import torch
 
 from penstock.errors import ArtifactUnusable, Code, DeadlineExceeded
 from penstock.models.completion import complete
@@ -18,7 +19,7 @@ from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.runtime import DeviceRef
 from penstock.workers.runtimes.triton_python import metrics
 from penstock.workers.runtimes.triton_python.environment import ModelCall
-from penstock.workers.runtimes.triton_python.errors import status_of
+from penstock.workers.runtimes.triton_python.errors import TritonModelException, status_of
 from penstock.workers.runtimes.triton_python.model import TritonModelFailed
 from penstock.workers.runtimes.triton_python.tensors import Tensor
 
@@ -47,9 +48,6 @@ def version_of(name, settings):
 
 
 def opened(name):
-    # Two models of one process would share the name of their version's folder.
-    sys.modules.pop("1", None)
-    sys.modules.pop("1.model", None)
     version = version_of(name, (MODELS / name / "config.pbtxt").read_text())
     return open_runtime(MODELS / name / "1" / "model.py", "python", CPU, version)
 
@@ -60,8 +58,6 @@ def written(tmp_path):
         folder = tmp_path / "m" / "1"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.py").write_text(dedent(code))
-        sys.modules.pop("1", None)
-        sys.modules.pop("1.model", None)
         return open_runtime(folder / "model.py", "python", CPU, version_of("m", settings))
 
     return write
@@ -137,7 +133,7 @@ def test_its_code_completes_its_configuration_for_the_whole_cluster():
     [
         ("raise", "ValueError: a value that is none\n\nAt:\n  {file}(19): fail\n  {file}("),
         ("model exception", "TritonModelException: the model's own\n\nAt:\n  {file}("),
-        ("none", "Expected a list in the execute return, found type '<class 'NoneType'>'."),
+        ("tuple", "Expected a list in the execute return, found type '<class 'tuple'>'."),
         (
             "too many",
             (
@@ -154,7 +150,7 @@ def test_what_fails_is_told_in_triton_words(what, expected):
     with pytest.raises(TritonModelFailed) as caught:
         runtime.answer([call(WHAT=text(what))])
 
-    start = "Failed to process the request(s) for model instance 'errors_0_0', message: "
+    start = "Failed to process the request(s) for model 'errors_0', message: "
     expected = expected.format(file=MODELS / "errors" / "1" / "model.py")
     assert str(caught.value).startswith(start + expected)
 
@@ -244,6 +240,112 @@ def test_what_cannot_be_loaded_is_refused_with_the_reason(written, code, expecte
         written(code)
 
     assert expected in str(caught.value)
+
+
+def test_packages_of_an_environment_of_its_own_can_be_imported(written, tmp_path):
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = tmp_path / "m" / "venv" / "lib" / version / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "only_there.py").write_text("WORD = 'there'")
+    code = (
+        "import only_there\n"
+        "class TritonPythonModel:\n"
+        "    def initialize(self, args): raise ValueError(only_there.WORD)\n"
+        "    def execute(self, requests): ..."
+    )
+    named = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "%s" } }'
+
+    with pytest.raises(ArtifactUnusable, match="ValueError: there"):
+        written(code, PLAIN + named % "$$TRITON_MODEL_DIRECTORY/venv")
+    with pytest.raises(ArtifactUnusable, match=f"has no lib/{version}/site-packages"):
+        written(code, PLAIN + named % "/nowhere")
+    with pytest.raises(ArtifactUnusable, match="is an archive"):
+        written(code, PLAIN + named % "/nowhere/venv.tar.gz")
+
+
+def test_metrics_refuse_what_their_kind_does_not_do():
+    kinds = metrics.MetricFamily
+    counter = kinds("calls", "so far", kinds.COUNTER).Metric()
+    gauge = kinds("level", "a level", kinds.GAUGE).Metric()
+    spread = kinds("spread", "of them", kinds.HISTOGRAM)
+    histogram = spread.Metric(buckets=[1.0])
+    again = kinds("calls", "so far", kinds.COUNTER).Metric()
+
+    counter.increment(2)
+    again.increment(1)
+    gauge.set(5)
+    gauge.increment(-2)
+
+    assert (counter.value(), gauge.value()) == (3.0, 3.0)
+    for refused in (
+        lambda: counter.increment(-1),
+        lambda: counter.set(1),
+        lambda: counter.observe(1),
+        lambda: gauge.observe(1),
+        lambda: histogram.increment(1),
+        lambda: histogram.set(1),
+        histogram.value,
+        spread.Metric,
+        lambda: spread.Metric(buckets=[2.0, 1.0]),
+        lambda: kinds("level", "a level", kinds.GAUGE).Metric(buckets=[1.0]),
+        lambda: kinds("level", "a level", kinds.COUNTER),
+    ):
+        with pytest.raises(TritonModelException):
+            refused()
+
+
+def test_tensors_go_by_dlpack_in_host_memory_alone():
+    array = np.arange(4, dtype=np.float32)
+    array.flags.writeable = False
+    given = Tensor("X", array)
+
+    there = Tensor.from_dlpack("Y", np.from_dlpack(given))
+    back = Tensor.from_dlpack("Z", given.to_dlpack())
+
+    class OnDevice:
+        def __dlpack__(self, **_):
+            raise AssertionError
+
+        def __dlpack_device__(self):
+            return 2, 0
+
+    assert there.as_numpy().tolist() == back.as_numpy().tolist() == array.tolist()
+    with pytest.raises(TritonModelException, match="move it there first, with"):
+        Tensor.from_dlpack("D", OnDevice())
+    with pytest.raises(TritonModelException, match="TYPE_BYTES tensors cannot be converted"):
+        Tensor("T", text("a")).to_dlpack()
+
+
+def test_bfloat16_goes_by_dlpack_only():
+    wanted = torch.tensor([1.5, -2.0], dtype=torch.bfloat16)
+
+    given = Tensor.from_dlpack("X", wanted)
+
+    assert given.wire_datatype == "BF16"
+    assert torch.equal(torch.from_dlpack(given), wanted)
+    with pytest.raises(TritonModelException, match="cannot be converted to NumPy"):
+        given.as_numpy()
+
+
+def test_metrics_keep_to_names_that_can_be_shown():
+    family = metrics.MetricFamily("spread", "of them", metrics.MetricFamily.HISTOGRAM)
+    metric = family.Metric(labels={"kind": "a"}, buckets=[1.0, 2.0])
+
+    for value in (0.5, 1.0, 1.5, 9.0):
+        metric.observe(value)
+
+    assert list(metrics.samples_of(family)) == [
+        ("spread_bucket", {"kind": "a", "le": "1.0"}, 2.0),
+        ("spread_bucket", {"kind": "a", "le": "2.0"}, 3.0),
+        ("spread_bucket", {"kind": "a", "le": "+Inf"}, 4.0),
+        ("spread_sum", {"kind": "a"}, 12.0),
+        ("spread_count", {"kind": "a"}, 4.0),
+    ]
+    for name in ("nv_inference_count", "penstock_workers", "no name", ""):
+        with pytest.raises(TritonModelException, match="a name has letters"):
+            metrics.MetricFamily(name, "", metrics.MetricFamily.GAUGE)
+    with pytest.raises(TritonModelException, match="is no label"):
+        family.Metric(labels={"no label": "a"}, buckets=[1.0])
 
 
 def test_tensors_that_nobody_lists_must_be_listed(written):

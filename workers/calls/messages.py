@@ -1,0 +1,87 @@
+"""Calls as the protocol's messages: requests out, responses in."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos import wire
+from penstock.tensors import Array, from_raw, to_raw
+from penstock.workers.run.encoding import put_parameters
+from penstock.workers.runtimes.triton_python.datatypes import serialize_byte_tensor
+from penstock.workers.runtimes.triton_python.environment import ModelCall
+from penstock.workers.runtimes.triton_python.requests import (
+    TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
+    TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
+)
+from penstock.workers.runtimes.triton_python.responses import InferenceResponse
+from penstock.workers.runtimes.triton_python.tensors import Tensor
+
+_FLAGS: Final = {
+    "sequence_start": TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
+    "sequence_end": TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
+}
+
+Value = bool | int | float | str
+
+
+def request_of(call: ModelCall) -> tuple[pb.ModelInferRequest, list[bytes]]:
+    """What a call asks for, and the raw contents of its inputs, which are kept apart."""
+    request = pb.ModelInferRequest(
+        model_name=call.model,
+        model_version=str(call.version or ""),
+        id=call.request_id,
+        inputs=[
+            pb.ModelInferRequest.InferInputTensor(
+                name=one.name(), datatype=one.wire_datatype, shape=one.shape()
+            )
+            for one in call.inputs
+        ],
+        outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name=n) for n in call.outputs],
+    )
+    put_parameters(request.parameters, _parameters(call))
+    return request, [_raw(one.array, one.wire_datatype) for one in call.inputs]
+
+
+def payload_of(request: pb.ModelInferRequest, raws: list[bytes]) -> bytes:
+    """The two as one message."""
+    parts: list[wire.Buffer] = [request.SerializeToString()]
+    for raw in raws:
+        parts += wire.raw_input_field(raw)
+    return b"".join(parts)
+
+
+def response_of(body: bytes) -> InferenceResponse:
+    """A serialized ModelInferResponse as a model sees it."""
+    head, raws = wire.split_response(body)
+    response = pb.ModelInferResponse.FromString(head)
+    tensors = [
+        Tensor(one.name, from_raw(raw, one.datatype, one.shape), one.datatype)
+        for one, raw in zip(response.outputs, raws, strict=True)
+    ]
+    return InferenceResponse(tensors, parameters=_own_parameters(response))
+
+
+def _raw(array: Array, datatype: str) -> bytes:
+    if datatype == "BYTES":
+        return serialize_byte_tensor(array) or b""
+    return to_raw(array)
+
+
+def _parameters(call: ModelCall) -> Mapping[str, Value]:
+    found: dict[str, Value] = dict(call.parameters)
+    if call.correlation_id:
+        found["sequence_id"] = call.correlation_id
+    found |= {key: True for key, flag in _FLAGS.items() if call.flags & flag}
+    if call.timeout_us:
+        found["timeout"] = call.timeout_us
+    return found
+
+
+def _own_parameters(response: pb.ModelInferResponse) -> dict[str, Value]:
+    """Those that the model gave, and not those that the way added."""
+    found: dict[str, Value] = {}
+    for key, value in response.parameters.items():
+        kind = value.WhichOneof("parameter_choice")
+        if kind is not None and not key.startswith(("triton_", "penstock_")):
+            found[key] = getattr(value, kind)
+    return found

@@ -1,0 +1,36 @@
+"""Custom metrics of the worker's model, written down for gateways to show."""
+
+import asyncio
+from collections.abc import Iterator
+
+import structlog
+
+from penstock.errors import PenstockError
+from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.observe.custom_metrics import (
+    WRITE_EVERY_S,
+    CustomFamily,
+    write_custom_metrics,
+)
+from penstock.workers.runtimes.triton_python import metrics
+
+log = structlog.get_logger()
+
+
+async def write_metrics(queue: Queue, model: str, boot_id: str) -> None:
+    """Write down what the model's code has counted, if it counts, until cancelled."""
+    while True:
+        await asyncio.sleep(WRITE_EVERY_S)
+        families = list(_families())
+        if not families:
+            continue
+        try:
+            await write_custom_metrics(queue, model, boot_id, families)
+        except PenstockError as error:
+            log.debug("the custom metrics cannot be written", error=str(error))
+
+
+def _families() -> Iterator[CustomFamily]:
+    for family in metrics.families():
+        kind = family.kind.name.lower()
+        yield CustomFamily(family.name, family.description, kind, list(metrics.samples_of(family)))
