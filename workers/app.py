@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -40,9 +40,10 @@ from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.loading.batch_proof import needs_proof, prove
+from penstock.workers.loading.footprint import footprint
 from penstock.workers.loading.ranks import see_ranks
 from penstock.workers.loading.verify import Copy, wait_for_copy
-from penstock.workers.loading.warming import read_samples, warm_up
+from penstock.workers.loading.warming import Warmed, read_samples, warm_up
 from penstock.workers.run.execution import Execution
 from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.reshaping import Reshaping
@@ -198,17 +199,25 @@ async def _load(
         facts = ArtifactFacts(runtime.signature, proof)
         await heartbeat.become(pb.WORKER_STATE_LOADING, facts=facts)
         deployment = await _deployment_of(version, snapshots, heartbeat)
-    execution = execution_of(runtime, deployment, stage)
-    warming = partial(warm_up, execution, deployment, stage, samples)
-    warmed = await loop.run_in_executor(device, warming)
+    loaded = _Loaded(stage, deployment, runtime, execution_of(runtime, deployment, stage))
+    warming = partial(warm_up, loaded.execution, deployment, stage, samples)
+    await _warm_up(warming, heartbeat, device)
+    heartbeat.found_footprint(await asyncio.to_thread(footprint, ref.kind))
+    return loaded
+
+
+async def _warm_up(
+    warming: Callable[[], Warmed], heartbeat: Heartbeat, device: ThreadPoolExecutor
+) -> None:
+    """Run a shard before it takes requests; why they must not share a run, if it shows, is told."""
+    warmed = await asyncio.get_running_loop().run_in_executor(device, warming)
     if warmed.unsplittable:
         heartbeat.found_unsplittable(warmed.unsplittable)
-    return _Loaded(stage, deployment, runtime, execution)
 
 
 def _device_of(settings: WorkerSettings) -> DeviceRef:
     threads, replica = settings.threads or machine.cores(), replica_of(settings.worker_id or "")
-    return DeviceRef.parse(settings.device, threads, replica)
+    return DeviceRef.parse(settings.device, threads, replica, only=settings.sees_one_device)
 
 
 def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:

@@ -90,6 +90,11 @@ def signature_id(model: str, version: int, stage: int, fingerprint: str) -> str:
     return f"{model}/{version}/{stage}/{fingerprint}"
 
 
+def footprint_id(version: pb.ModelVersion, stage: pb.Stage, device_kind: str) -> str:
+    """Where it is kept what a worker of *stage* holds of a device of that kind."""
+    return f"{_artifact_id(version, stage)}@{device_kind}"
+
+
 def _artifact_id(version: pb.ModelVersion, stage: pb.Stage) -> str:
     return signature_id(version.model, version.version, stage.index, stage.fingerprint)
 
@@ -107,6 +112,8 @@ class Snapshot:
         batch_proofs: by `signature_id`: whether requests may share a run where the owner does not
             say; absent where nobody tried.
         unsplittable: by `signature_id`: why a batch of that artifact could not be split.
+        footprints: by `signature_id` and "@" and a kind of devices: bytes of such a device that a
+            worker with that artifact held once it was ready.
         outgoing: revisions that versions had before, or that are no longer wanted.
         since_ms: when each version's present revision was published, on Redis's clock.
         load requests, answers: by model: what is requested it, and what a scheduler found for that.
@@ -141,6 +148,7 @@ class Snapshot:
     used_ms: Mapping[str, float] = field(default_factory=dict)
     batch_proofs: Mapping[str, pb.BatchProof] = field(default_factory=dict)
     unsplittable: Mapping[str, str] = field(default_factory=dict)
+    footprints: Mapping[str, int] = field(default_factory=dict)
 
     def live_nodes(self) -> list[pb.Node]:
         """The nodes that are alive, by id; those that drain as well."""

@@ -33,10 +33,10 @@ class DeviceRef:
     replica: int = 0
 
     @classmethod
-    def parse(cls, text: str, threads: int, replica: int = 0) -> "DeviceRef":
-        """Read "cuda:1"."""
+    def parse(cls, text: str, threads: int, replica: int = 0, *, only: bool = False) -> "DeviceRef":
+        """Read "cuda:1"; it is the first one here if it is the *only* one that is seen."""
         kind, _, index = text.partition(":")
-        return cls(kind, int(index or 0), threads, replica)
+        return cls(kind, 0 if only else int(index or 0), threads, replica)
 
 
 class Runtime(Protocol):
