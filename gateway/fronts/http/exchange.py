@@ -54,12 +54,13 @@ class Exchange:
         path: with what was escaped, as segments are told apart by it.
         headers: by name, in lower case; the last of those with one name.
         began: the head of its answer is sent.
-        gone: whoever asked is not there any more.
+        gone: whoever asked is not there any more, and their request's task was ended for that.
+        left: so is who asked over HTTP/1.1, which nobody but the kernel knows.
     """
 
     __slots__ = (
         *("_most", "_offload", "_receive", "_send"),
-        *("began", "call", "gone", "headers", "method", "path"),
+        *("began", "call", "gone", "headers", "left", "method", "path"),
     )
 
     def __init__(
@@ -76,7 +77,7 @@ class Exchange:
         self._receive, self._send = receive, send
         self._most = most
         self._offload = offload
-        self.began = self.gone = False
+        self.began = self.gone = self.left = False
 
     async def read(self) -> bytes:
         """The whole body, decompressed.
