@@ -57,6 +57,17 @@ GATEWAY_MS: Final = 10_000
 BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
 
+_LONG_BELL_WAIT_S = 3
+_RESTS_AFTER = 20
+
+
+def bell_wait_s(empty_claims: int) -> int:
+    """How long a worker sleeps whose last *empty_claims* gave nothing.
+
+    Most of hundreds of workers have nothing to do. Less than the silence of a connection.
+    """
+    return BELL_WAIT_S if empty_claims < _RESTS_AFTER else _LONG_BELL_WAIT_S
+
 
 class Queue(JobLookup):
     """All queues of one keyspace."""

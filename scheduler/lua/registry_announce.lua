@@ -4,32 +4,17 @@
 -- ARGV  1 where records of its kind are: 'nodes', 'workers', 'gateways', 'schedulers'  2 id
 --       3 record   4 silence (ms)   5 event kind   6 event detail   7 schema of its software
 --       8 field of what is known of its artifact, or ""   9 signature   10 batch proof, or ""
---       11 why its batches cannot be split, or ""
+--       11 why its batches cannot be split, or ""  12 kind of its device  13 bytes that it holds of it
 -- ->    {1 something changed: recorded, readers are told | 0 only the time it was seen,
 --        the batch proof that stands or "", why batches of the artifact cannot be split or ""}
 --
 -- Of a batch proof the first one stands, and so does the first batch that could not be split: all
 -- who complete a model's configuration come to the same one, and it does not change to and fro.
--- When nobody was seen for longer than half the silence, Redis was away rather than everybody dead:
--- the gap is remembered, and readers do not count it (snapshot.py, `live`). Half of it: some had been
--- seen a moment before the gap, others up to a second before. One that follows another at once is one
--- with it: not all had come back between them.
 --@include registry
--- As in snapshot.py.
-local RETURN_MS, FORGIVEN_MS = 5000, 60000
 local records, id, record, silence, artifact = KEYS[1] .. ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[8]
 local member = ARGV[1] .. '/' .. id
 
-local last = tonumber(redis.call('ZREVRANGE', SEEN, 0, 0, 'WITHSCORES')[2])
-if last and now_ms - last > silence / 2 then
-  local from = tonumber(redis.call('ZSCORE', SEEN, 'gap/from') or 0)
-  local ended = tonumber(redis.call('ZSCORE', SEEN, 'gap/until') or 0)
-  if last - ended > RETURN_MS or now_ms - from > FORGIVEN_MS then
-    from = last
-  end
-  redis.call('ZADD', SEEN, from, 'gap/from', now_ms, 'gap/until')
-end
-
+note_gap(silence)
 local seen = redis.call('ZSCORE', SEEN, member)
 redis.call('ZADD', SEEN, now_ms, member)
 redis.call('ZADD', SCHEMAS, now_ms, ARGV[7])
@@ -50,6 +35,12 @@ local function put_first(key, found)
     changed = true
   end
   return redis.call('HGET', key, artifact) or ''
+end
+
+local footprint = artifact .. '@' .. (ARGV[12] or '')
+if artifact ~= '' and tonumber(ARGV[13] or 0) > tonumber(redis.call('HGET', FOOTPRINTS, footprint) or 0) then
+  redis.call('HSET', FOOTPRINTS, footprint, ARGV[13])
+  changed = true
 end
 
 local proof, unsplittable = put_first(BATCH_PROOFS, ARGV[10]), put_first(UNSPLITTABLE, ARGV[11])

@@ -59,6 +59,7 @@ _PAGE = 100
 _BACKOFF = Backoff(0.5, 2.0)
 
 _ANNOUNCE = scripts.load("registry_announce")
+_SEE = scripts.load("registry_see")
 _SNAPSHOT = scripts.load("registry_snapshot")
 _PUBLISH = scripts.load("registry_publish")
 _PLACE = scripts.load("registry_place")
@@ -84,7 +85,7 @@ _KINDS: Final[dict[type[Message], _Kind]] = {
 # As `SnapshotReader` takes them.
 _HASHES: Final = (
     *("versions", "placements", "nodes", "workers", "gateways", "schedulers"),
-    *("signatures", "batch_proofs", "unsplittable"),
+    *("signatures", "batch_proofs", "unsplittable", "footprints"),
     *("retiring", "since", "wishes", "answers", "files", "settings"),
 )
 
@@ -117,7 +118,6 @@ class Registry:
             StoreUnavailable: Redis cannot be reached; the next call puts it right.
         """
         kind = _KINDS[type(record)]
-        artifact, signature, proof, unsplittable = as_words(record, facts)
         answer = await self._links.to(RegistryKeys.tag).call(
             _ANNOUNCE,
             RegistryKeys.prefix,
@@ -129,13 +129,21 @@ class Registry:
                 event or _event_of(record, kind),
                 detail or (record.reason if isinstance(record, pb.Worker) else ""),
                 SCHEMA,
-                artifact,
-                signature,
-                proof,
-                unsplittable,
+                *as_words(record, facts),
             ),
         )
         return AgreedFacts.read(answer)
+
+    async def see_workers(self, ids: Sequence[str]) -> int:
+        """Say that the workers *ids* live, as far as they are known; returns how many are.
+
+        For a node, which hears each of its own; they then say seldom themselves what they are.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        words: list[Argument] = [_KINDS[pb.Worker].name, LIVE_MS, *ids]
+        return int(await self._links.to(RegistryKeys.tag).call(_SEE, RegistryKeys.prefix, words))
 
     async def withdraw(self, record: Process, *, event: str = "") -> None:
         """Take the record's process out: it leaves in order, and need not be missed first."""

@@ -9,6 +9,7 @@ without an answer are sent again on the next one. Penstock's scripts are so by i
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
@@ -40,6 +41,12 @@ SILENCE_S = 5.0
 """A connection with unanswered commands and no answer for this long is taken for dead."""
 
 _BACKOFF: Final = Backoff(0.05, 1.0)
+_LOOKS: Final = 5
+"""At the silence of a connection, until it is over."""
+
+_LOOK_S: Final = 0.25
+"""How often to look at one's patience while there is no connection."""
+
 _FIRST_WINDOW: Final = 64
 """Commands that a new connection may have without an answer; each answer makes room for two more.
 
@@ -93,6 +100,7 @@ class Link:
         self._answers = 0
         self._window = _FIRST_WINDOW
         self._down_since: float | None = self._loop.time()
+        self._went_down = asyncio.Event()
         self._last_error: BaseException | None = None
         self.connections_made = 0
         self._tasks = [
@@ -283,14 +291,19 @@ class Link:
             self._last_error = why or ConnectionError("the connection was closed")
         finally:
             self._conversation, self._down_since = None, self._loop.time()
+            self._went_down.set()
             conversation.end()
             await connection.disconnect(nowait=True)
         log.debug("redis connection lost", tag=self._tag, error=str(self._last_error))
 
     async def _watch(self) -> None:
+        """End a silent connection, and after the patience with none what waits for one.
+
+        It looks seldom while there is a connection: a process has several, and mostly rests.
+        """
         seen, since = -1, self._loop.time()
         while True:
-            await asyncio.sleep(0.25)
+            await self._until_next_look()
             if not self.up:
                 since = self._loop.time()
                 if self.down_for_s() > self._patience_s:
@@ -300,6 +313,15 @@ class Link:
                 seen, since = self._answers, self._loop.time()
             elif self._loop.time() - since > self._silence_s and self._conversation is not None:
                 self._conversation.end(TimeoutError(f"no answer for {self._silence_s:g} s"))
+
+    async def _until_next_look(self) -> None:
+        if not self.up:
+            await asyncio.sleep(_LOOK_S)
+            return
+        self._went_down.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._silence_s / _LOOKS):
+                await self._went_down.wait()
 
     def _fail_all(self, why: str) -> None:
         commands = [*self._unanswered, *self._unsent]

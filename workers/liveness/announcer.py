@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
+from penstock.clock import monotonic
 from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.artifact_facts import AgreedFacts, ArtifactFacts
@@ -13,16 +15,26 @@ from penstock.scheduler.registry.registry import ANNOUNCE_EVERY_S, Registry
 
 log = structlog.get_logger()
 
+VOUCHED_EVERY_S: Final = 3.0
+"""How often a worker says what it is whose node says that it lives: the registry may forget."""
+
+_AT_FIRST: Final = 10
+_LATELY_S: Final = 2 * VOUCHED_EVERY_S
+
 
 class Announcer:
-    """One worker's record: announced when it changes, and every second.
+    """One worker's record: announced when it changes, and every second or few.
 
     Attributes:
         on_unsplittable: is called when the cluster says why requests must not share a run of the
             artifact; maybe more than once.
     """
 
-    def __init__(self, registry: Registry, record: pb.Worker) -> None:
+    def __init__(self, registry: Registry, record: pb.Worker, *, vouched: bool = False) -> None:
+        """*vouched*: its node says that it lives."""
+        self._pause_s = VOUCHED_EVERY_S if vouched else ANNOUNCE_EVERY_S
+        self._at_first = _AT_FIRST
+        self._succeeded_s = 0.0
         self._registry = registry
         self._record = record
         self._left = False
@@ -39,6 +51,11 @@ class Announcer:
         """Why requests must not share a run, as far as it is known here; empty if they may."""
         return self._facts.unsplittable if self._facts is not None else ""
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether the registry has heard it lately."""
+        return monotonic() - self._succeeded_s < _LATELY_S
+
     async def run(self) -> None:
         """Announce until cancelled, or gone; an outage of Redis is waited out."""
         while not self._left:
@@ -46,7 +63,9 @@ class Announcer:
                 await self._announce()
             except PenstockError as error:
                 log.warning("announcing failed", error=str(error))
-            await asyncio.sleep(ANNOUNCE_EVERY_S)
+            # Its node has yet to hear it.
+            self._at_first = max(0, self._at_first - 1)
+            await asyncio.sleep(ANNOUNCE_EVERY_S if self._at_first else self._pause_s)
 
     async def become(
         self,
@@ -68,6 +87,11 @@ class Announcer:
         if self._facts is not None and not self._facts.unsplittable:
             self._facts = replace(self._facts, unsplittable=why)
 
+    def found_footprint(self, held_bytes: int) -> None:
+        """Say with the next announcement how much of its device the worker holds."""
+        if self._facts is not None:
+            self._facts = replace(self._facts, footprint_bytes=held_bytes)
+
     async def leave(self) -> None:
         """Take the record out of the registry."""
         self._left = True
@@ -76,6 +100,7 @@ class Announcer:
     async def _announce(self) -> None:
         announced = self._facts
         agreed = await self._registry.announce(self._record, facts=announced)
+        self._succeeded_s = monotonic()
         if announced is None or self._facts is None:
             return
         # What stands is announced again, should the store forget it.

@@ -27,7 +27,7 @@ from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.link import Links
 from penstock.workers.liveness.announcer import Announcer
 from penstock.workers.liveness.exits import HUNG
-from penstock.workers.liveness.heartbeat_pipe import BEAT, STARTED
+from penstock.workers.liveness.heartbeat_pipe import BEAT, LONELY_BEAT, STARTED
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.liveness.silence import Silence
 
@@ -38,6 +38,7 @@ T = TypeVar("T")
 BEAT_S: Final = 1.0
 """How often a worker gives a sign of life."""
 
+_LONGEST_TICK_S: Final = 10.0
 _RETRY_S: Final = 0.5
 
 
@@ -107,6 +108,12 @@ class Heartbeat:
         """Say with the next announcement that requests must not share a run of the artifact."""
         self._loop.call_soon_threadsafe(lambda: self._announcer.result().found_unsplittable(why))
 
+    def found_footprint(self, held_bytes: int) -> None:
+        """Say with the next announcement how much of its device the worker holds."""
+        self._loop.call_soon_threadsafe(
+            lambda: self._announcer.result().found_footprint(held_bytes)
+        )
+
     def heed_unsplittable(self, heed: Callable[[str], None]) -> None:
         """Have *heed* called, on this loop, with why requests must not share a run of the artifact.
 
@@ -145,9 +152,10 @@ class Heartbeat:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(called(), self._loop))
 
     def _tick_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A sign of life of the worker's event loop, each second."""
+        """A sign of life of the worker's event loop, often enough for the limit."""
         self._tick = object()
-        self._ticking = loop.call_later(BEAT_S, self._tick_on, loop)
+        pause_s = max(BEAT_S, min(_LONGEST_TICK_S, self._run_limit_s / 10))
+        self._ticking = loop.call_later(pause_s, self._tick_on, loop)
 
     def _main(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -160,7 +168,7 @@ class Heartbeat:
         self._start(self._announce())
         try:
             while not self._stop.is_set():
-                self._tell_node(BEAT)
+                self._tell_node(BEAT if self._is_heard() else LONELY_BEAT)
                 self._check_loop(time.monotonic())
                 if self._renewal is not None:
                     self._renewal.check_progress()
@@ -170,6 +178,9 @@ class Heartbeat:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _is_heard(self) -> bool:
+        return self._announcer.done() and self._announcer.result().is_heard
 
     def _tell_node(self, sign: bytes) -> None:
         if self._pipe is None:
@@ -191,7 +202,8 @@ class Heartbeat:
         while not self._announcer.done():
             try:
                 async with Links(self._redis) as links:
-                    announcer = Announcer(Registry(links), self.record)
+                    vouched = self._pipe is not None
+                    announcer = Announcer(Registry(links), self.record, vouched=vouched)
                     self._links.set_result(links)
                     self._announcer.set_result(announcer)
                     await announcer.run()

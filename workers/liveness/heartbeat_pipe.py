@@ -5,6 +5,7 @@ Only the process that was started holds the other end, so nothing but its own si
 
 import asyncio
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from typing import Final
@@ -15,6 +16,9 @@ VARIABLE: Final = "PENSTOCK_HEARTBEAT_FD"
 """Tells a worker the number of its end."""
 
 BEAT: Final = b"."
+LONELY_BEAT: Final = b","
+"""Of a worker that the registry has not heard lately: its node cannot say that it serves."""
+
 STARTED: Final = b"!"
 """The worker's start costs nothing any more: it serves, or waits for others."""
 
@@ -36,7 +40,12 @@ class HeartbeatPipe:
         self.write_end = write_end
         self._read_end = read_end
         self._sign: object | None = None
+        self._beat_s = -math.inf
         self._started = asyncio.Event()
+
+    def has_beaten(self, within_s: float, now_s: float) -> bool:
+        """Whether the worker, and the registry that it speaks to, were heard lately."""
+        return now_s - self._beat_s <= within_s
 
     async def until_started(self) -> None:
         """Wait until the worker says that its start is over."""
@@ -63,6 +72,8 @@ class HeartbeatPipe:
         with contextlib.suppress(BlockingIOError):
             said = os.read(self._read_end, _MOST_BYTES)
             self._sign = object()
+            if BEAT in said:
+                self._beat_s = asyncio.get_running_loop().time()
             if STARTED in said:
                 self._started.set()
 

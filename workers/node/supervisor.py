@@ -43,6 +43,7 @@ MOST_UNREADY: Final = 5
 """A worker that ends so many times in a row before it was ready is not counted on any more."""
 
 _ANNOUNCE_EVERY_S: Final = 1.0
+_LATELY_S: Final = 2.0
 _WAS_READY: Final = frozenset({pb.WORKER_STATE_READY, pb.WORKER_STATE_DRAINING})
 
 
@@ -105,6 +106,7 @@ class WorkerSupervisor:
         self._stop_s = stop_s
         self._silence_s = silence_s
         self._was_silent = False
+        self._pipe: HeartbeatPipe | None = None
         self._said = ""
         self._unready = 0
         self._pause = pause or Pause()
@@ -128,6 +130,10 @@ class WorkerSupervisor:
     def pid(self) -> int:
         """The process; 0 while there is none."""
         return self._record.pid
+
+    def lives(self, now_s: float) -> bool:
+        """Whether the worker has given a sign of life lately, on the clock of the event loop."""
+        return self._pipe is not None and self._pipe.has_beaten(_LATELY_S, now_s)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep it running until *stop*, and then end it in order."""
@@ -155,6 +161,7 @@ class WorkerSupervisor:
         self._record.state, self._record.reason = pb.WORKER_STATE_LOADING, ""
         self._was_silent = False
         with heartbeat_pipe() as pipe:
+            self._pipe = pipe
             words = self._command(self._record, self.placement)
             starting = self._starts.launch(
                 words, self._starts.environment, {VARIABLE: pipe.write_end}

@@ -51,6 +51,10 @@ class WorkerSet:
         """Their processes."""
         return [entry.supervisor.pid for entry in self._entries.values() if entry.supervisor.pid]
 
+    def live(self, now_s: float) -> list[str]:
+        """The names of those that have given a sign of life lately."""
+        return [id_ for id_, entry in self._entries.items() if entry.supervisor.lives(now_s)]
+
     def follow(self, placements: Iterable[pb.Placement]) -> None:
         """Start what is new among *placements*, and stop what is no longer there.
 

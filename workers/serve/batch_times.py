@@ -24,17 +24,13 @@ _TELL_EVERY_S: Final = 0.25
 
 
 class BatchTimes:
-    """Seconds by rows of a batch, smoothed; what got faster is believed sooner.
-
-    Attributes:
-        fresh: something was measured since `take`.
-    """
+    """Seconds by rows of a batch, smoothed; what got faster is believed sooner."""
 
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}
         self._batches: dict[int, int] = {}
         self._since_s = 0.0
-        self.fresh = False
+        self._fresh = asyncio.Event()
 
     def claimed(self, now_s: float) -> None:
         """Jobs came while the worker had none."""
@@ -50,20 +46,31 @@ class BatchTimes:
         known_s = self._seconds.get(rows, took_s)
         weight = _SLOWER if took_s > known_s else _FASTER
         self._seconds[rows] = known_s + weight * (took_s - known_s)
-        self.fresh = True
+        self._fresh.set()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether something was measured since `take`."""
+        return self._fresh.is_set()
+
+    async def until_fresh(self) -> None:
+        """Wait until something was measured since `take`."""
+        await self._fresh.wait()
 
     def take(self) -> dict[int, float]:
         """Rows of a batch -> seconds; the largest sizes, if there are many."""
-        self.fresh = False
+        self._fresh.clear()
         return dict(sorted(self._seconds.items())[-_MOST_SIZES:])
 
 
 async def write_regularly(times: BatchTimes, queue: Queue, model: str, boot_id: str) -> None:
-    """Write down what was measured four times a second, until cancelled, for gateways to read."""
+    """Write down what was measured, for gateways to read, until cancelled.
+
+    At most four times a second.
+    """
     while True:
         await asyncio.sleep(_TELL_EVERY_S)
-        if not times.fresh:
-            continue
+        await times.until_fresh()
         try:
             await write_batch_times(queue, model, boot_id, times.take())
         except PenstockError as error:

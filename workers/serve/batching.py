@@ -5,14 +5,28 @@ datatypes and remaining dimensions.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final, Protocol, TypeVar
 
 from penstock.clock import LONGEST_MS
+from penstock.models.batch_guess import FIRST_MAX_BATCH
 from penstock.models.sequencing import slots_of_worker
 from penstock.protos import model_config_pb2
+
+_COLD: Final = 2
+"""Batches of a new size that are not measured: memory is allocated, kernels are chosen."""
+
+_MEASURED: Final = 8
+"""Full batches that are compared with those of half the size."""
+
+_WORTH: Final = 0.9
+"""Of the time for a row that a row may take in batches of twice the size."""
+
+_RETRY_AFTER: Final = 5000
+"""Full batches until it is tried again whether more rows pay: others may have been busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +198,68 @@ class GuaranteedTurns:
     def took(self) -> None:
         """A claim gave jobs."""
         self._claims += 1
+
+
+class RowLimit:
+    """How many rows of different requests share a run where nobody has said how many may.
+
+    A row costs memory that cannot be foreseen, so there are few at first. There are twice as many
+    each time that full batches keep coming, as long as a row then takes clearly less time, and
+    there is memory for it.
+
+    Attributes:
+        rows: at present; never more than the *rules* say.
+    """
+
+    def __init__(self, rules: BatchRules, *, guessed: bool = True) -> None:
+        """*guessed*: those of *rules* are; else they hold from the beginning."""
+        self._rules = rules
+        self._most = rules.most_rows
+        self.rows = min(FIRST_MAX_BATCH, self._most) if guessed else self._most
+        self._guessed = guessed
+        self._row_s: list[float] = []
+        self._cold = _COLD
+        self._half_s: float | None = None
+        self._rests = 0
+
+    def __repr__(self) -> str:
+        return f"RowLimit({self.rows} of {self._most})"
+
+    @property
+    def rules(self) -> BatchRules:
+        """As they are at present."""
+        enough = min(self.rows, self._rules.enough_rows)
+        return replace(self._rules, most_rows=self.rows, enough_rows=enough)
+
+    def observe(self, rows: int, took_s: float, has_room: Callable[[], bool]) -> bool:
+        """A batch of *rows* rows ran for *took_s* seconds; returns whether the limit changed.
+
+        Args:
+            has_room: whether there is memory for batches twice as large.
+        """
+        if not (self._guessed and 3 * self.rows < 4 * rows <= 4 * self.rows):
+            return False
+        if self._cold or self._rests:
+            self._cold, self._rests = max(0, self._cold - 1), max(0, self._rests - 1)
+            return False
+        self._row_s.append(took_s / rows)
+        if len(self._row_s) < _MEASURED:
+            return False
+        row_s = statistics.median(self._row_s)
+        self._row_s.clear()
+        return self._decide(row_s, has_room)
+
+    def _decide(self, row_s: float, has_room: Callable[[], bool]) -> bool:
+        pays = self._half_s is None or row_s <= _WORTH * self._half_s
+        if not pays:
+            self._become(self.rows // 2, None)
+            self._rests = _RETRY_AFTER
+            return True
+        if 2 * self.rows > self._most or not has_room():
+            self._rests = _RETRY_AFTER
+            return False
+        self._become(2 * self.rows, row_s)
+        return True
+
+    def _become(self, rows: int, half_s: float | None) -> None:
+        self.rows, self._half_s, self._cold = rows, half_s, _COLD

@@ -24,7 +24,7 @@ class WorkerSpec:
         inputs: the model's, with full shapes; what an ensemble hands it is held against them.
         states: output -> input, of what a sequence hands from one request to the next; None for
             stateless models.
-        guessed: how many rows may share a run is a guess, to be tried (`row_limit`).
+        guessed: how many rows may share a run is a guess, to be tried (`batching.RowLimit`).
     """
 
     ref: StageRef

@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -20,7 +20,7 @@ from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.process import machine
 from penstock.process.lifetime import until_first
 from penstock.retry import Backoff
-from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.jobs.queue import Queue, bell_wait_s
 from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease
 from penstock.scheduler.store.link import Link
 from penstock.workers.liveness.renewal import Renewal
@@ -31,12 +31,12 @@ from penstock.workers.serve.batch_times import BatchTimes
 from penstock.workers.serve.batching import (
     BatchRules,
     GuaranteedTurns,
+    RowLimit,
     choose_batch,
     rows_to_claim,
 )
 from penstock.workers.serve.queue_sink import QueueSink
 from penstock.workers.serve.results import NO_TIME, JobResults
-from penstock.workers.serve.row_limit import RowLimit
 from penstock.workers.serve.run_estimate import SHORT_S, RunEstimate
 from penstock.workers.serve.spec import WorkerSpec
 
@@ -76,9 +76,8 @@ class Worker:
     ) -> None:
         """*link* is for its claims alone; *device* is the one thread that runs the shard."""
         self._spec = spec
-        self._rules = spec.rules
-        self._row_limit = RowLimit(spec.rules.most_rows) if spec.guessed else None
-        self._rows_to(self._row_limit)
+        self._row_limit = RowLimit(spec.rules, guessed=spec.guessed)
+        self._rules = self._row_limit.rules
         self._queue = queue
         self._link = link
         self._execution = execution
@@ -99,6 +98,7 @@ class Worker:
         self._draining = False
         self._last_error = ""
         self._sleeps_since_s: float | None = None
+        self._empty_claims = 0
         self.may_be_handed = self._estimate.inline and _needs_no_queue(spec)
         self.on_sleep: Callable[[], None] | None = None
         self.on_unsplittable: Callable[[str], None] | None = None
@@ -158,12 +158,6 @@ class Worker:
         if self.on_unsplittable is not None:
             self.on_unsplittable(why)
 
-    def _rows_to(self, limit: RowLimit | None) -> None:
-        """From now on so many rows of different requests share a run."""
-        if limit is not None and self._rules.together:
-            enough = min(limit.rows, self._spec.rules.enough_rows)
-            self._rules = replace(self._rules, most_rows=limit.rows, enough_rows=enough)
-
     # claiming
 
     async def _claim_jobs(self) -> None:
@@ -202,8 +196,9 @@ class Worker:
             idle=self._is_idle(),
             guaranteed_turn=self._turns.next(),
         )
-        call = self._queue.claim if sleeps else self._queue.claim_now
+        call = self._queue.claim_now
         if sleeps:
+            call = partial(self._queue.claim, sleep_s=bell_wait_s(self._empty_claims))
             self._fall_asleep()
         for attempt in count(1):
             try:
@@ -216,6 +211,7 @@ class Worker:
                     return Claim([], None)
             else:
                 self._sleeps_since_s = None
+                self._empty_claims = 0 if claim.leases else self._empty_claims + 1
                 return claim
         raise AssertionError("there is always another try")
 
@@ -353,13 +349,9 @@ class Worker:
 
     def _end(self, batch: list[Work], ran: Ran, rows: int, size: int, took_s: float) -> None:
         self._estimate.observe(batch, rows, size, took_s)
-        limit = self._row_limit
-        if (
-            limit is not None
-            and ran.error is None
-            and limit.observe(rows, took_s, machine.has_room)
-        ):
-            self._rows_to(limit)
+        grows = self._rules.together and ran.error is None
+        if grows and self._row_limit.observe(rows, took_s, machine.has_room):
+            self._rules = self._row_limit.rules
         if ran.unsplittable:
             self.stop_sharing(ran.unsplittable)
         if ran.error is None:

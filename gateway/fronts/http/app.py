@@ -7,8 +7,6 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
-import structlog
-
 from penstock.errors import ModelNotReady, ShuttingDown
 from penstock.gateway.fronts.asgi import Receive, Scope, Send
 from penstock.gateway.fronts.grpc.access import Rule, group_of
@@ -20,8 +18,6 @@ from penstock.gateway.fronts.http.rest import Rest
 from penstock.gateway.fronts.http.statuses import Refused, refusal_of
 from penstock.gateway.limits import admission
 from penstock.gateway.offload import Offload
-
-log = structlog.get_logger()
 
 _MODEL: Final = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]+))?"
 _REPOSITORY: Final = r"/v2/repository(?:/(?P<repository>[^/]+))?"
@@ -148,8 +144,7 @@ class RestApp:
             while task is not None and task.cancelling():
                 task.uncancel()
             error: Exception = ShuttingDown(admission.SHUTTING_DOWN)
-        except Exception as failed:
-            log.debug("a request failed", path=exchange.path[:200], exc_info=failed)
+        except Exception as failed:  # noqa: BLE001 - `refusal_of` logs what nobody foresaw
             error = failed
         status, headers, body = refusal_of(error)
         return Reply([body], status=status, headers=headers)

@@ -16,6 +16,9 @@ from penstock.gateway.requests.call import Call
 _LONG: Final = 1 << 16
 """Bytes that are compressed, or decompressed to, in passing."""
 
+_PART: Final = 1 << 15
+"""Bytes that are sent at a time: a server waits for slow clients by the part, however large."""
+
 _FAST: Final = 1
 """The level of replies: stock clients ask for compression whether it pays or not."""
 
@@ -103,7 +106,12 @@ class Exchange:
             headers.append((b"content-encoding", encoding))
         headers.append((b"content-length", b"%d" % len(body)))
         await self.begin(reply.status, headers)
-        await self.send(b"" if self.method == "HEAD" else bytes(body), more=False)
+        if self.method == "HEAD":
+            body = b""
+        for at in range(0, len(body) - _PART, _PART):
+            await self.send(bytes(body[at : at + _PART]), more=True)
+        rest = -(-len(body) // _PART) - 1
+        await self.send(bytes(body[max(0, rest) * _PART :]), more=False)
 
     async def begin(self, status: int, headers: Sequence[Header]) -> None:
         """Send the head of an answer."""

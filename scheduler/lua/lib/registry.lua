@@ -13,6 +13,8 @@ local SEEN, SCHEMAS = KEYS[1] .. 'seen', KEYS[1] .. 'schemas'
 -- What workers found in artifacts.
 local SIGNATURES = KEYS[1] .. 'signatures'
 local BATCH_PROOFS, UNSPLITTABLE = KEYS[1] .. 'batch_proofs', KEYS[1] .. 'unsplittable'
+-- '<artifact>@<kind of device>' -> bytes.
+local FOOTPRINTS = KEYS[1] .. 'footprints'
 local SETTINGS = KEYS[1] .. 'settings'
 local CHANGES = KEYS[1] .. 'changes'
 local CHANGES_KEPT = 5000
@@ -26,4 +28,23 @@ end
 local function latest_change()
   local latest = redis.call('XREVRANGE', CHANGES, '+', '-', 'COUNT', 1)[1]
   return latest and latest[1] or '0-0'
+end
+
+-- As in snapshot.py.
+local RETURN_MS, FORGIVEN_MS = 5000, 60000
+
+-- When nobody was seen for longer than half the silence, Redis was away rather than everybody dead:
+-- the gap is remembered, and readers do not count it (snapshot.py, `live`). Half of it: some had been
+-- seen a moment before the gap, others up to a second before. One that follows another at once is one
+-- with it: not all had come back between them.
+local function note_gap(silence)
+  local last = tonumber(redis.call('ZREVRANGE', SEEN, 0, 0, 'WITHSCORES')[2])
+  if last and now_ms - last > silence / 2 then
+    local from = tonumber(redis.call('ZSCORE', SEEN, 'gap/from') or 0)
+    local ended = tonumber(redis.call('ZSCORE', SEEN, 'gap/until') or 0)
+    if last - ended > RETURN_MS or now_ms - from > FORGIVEN_MS then
+      from = last
+    end
+    redis.call('ZADD', SEEN, from, 'gap/from', now_ms, 'gap/until')
+  end
 end

@@ -81,10 +81,10 @@ AWAY = [
     ),
     Mutant(
         "outage: two short ones leave a living process dead",
-        LUA + "registry_announce.lua",
-        "  if last - ended > RETURN_MS or now_ms - from > FORGIVEN_MS then\n"
-        "    from = last\n  end\n",
-        "  from = last\n",
+        LUA + "lib/registry.lua",
+        "    if last - ended > RETURN_MS or now_ms - from > FORGIVEN_MS then\n"
+        "      from = last\n    end\n",
+        "    from = last\n",
         REGISTRY + "test_who_had_no_time_to_speak_between_two_outages_lives",
     ),
     Mutant(
