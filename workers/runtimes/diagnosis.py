@@ -101,9 +101,9 @@ _BY_TEXT: Final[tuple[tuple[re.Pattern[str], _Cure], ...]] = tuple(
         (
             r"(?:Could not find an implementation|Failed to find kernel) for (\w+)\((\d+)\)",
             lambda m: (
-                f"there is no kernel here for its operator {m[1]} (opset {m[2]}) with the types "
-                "that the model gives it: cast its inputs, to FP32 for most, or export the model "
-                "for another opset or without it"
+                f"there is no kernel here for its operator {m[1]} (opset {m[2]}) with the "
+                "datatypes that the model gives it: cast its inputs, to FP32 for most, or export "
+                "the model for another opset or without it"
             ),
         ),
         (
