@@ -145,6 +145,7 @@ class Catalog:
         self.rollout: Rollout = rollout(self.snapshot)
         self.states: Mapping[VersionId, VersionState] = {}
         self.left: frozenset[str] = frozenset()
+        self._rolled_out_without: frozenset[str] | None = None
         self.mode = "poll"
         self.response_cache_bytes = 0
         self.caching: frozenset[str] = frozenset()
@@ -157,7 +158,17 @@ class Catalog:
 
     def update(self, snapshot: Snapshot) -> None:
         """Take over a newer snapshot."""
-        self.snapshot, self.rollout = snapshot, rollout(snapshot, self.left)
+        same = snapshot.says_the_same(self.snapshot) and self.left is self._rolled_out_without
+        self.snapshot = snapshot
+        if not same:
+            self._roll_out(snapshot)
+        self._turned.set()
+        self._turned = asyncio.Event()
+
+    def _roll_out(self, snapshot: Snapshot) -> None:
+        """Derive what can be served."""
+        self.rollout = rollout(snapshot, self.left)
+        self._rolled_out_without = self.left
         self.states = {id_: one.state for id_, one in self.rollout.routings.items()}
         self.mode = snapshot.control_mode() or self.mode
         cache_bytes = snapshot.response_cache_bytes()
@@ -172,8 +183,6 @@ class Catalog:
         served = {id_: self._kept(id_, one) for id_, one in self.rollout.routings.items()}
         self._served = {id_: found for id_, found in served.items() if found is not None}
         self.caching = frozenset(id_.model for id_, one in self._served.items() if one.cached)
-        self._turned.set()
-        self._turned = asyncio.Event()
 
     async def turn(self, most_s: float | None = None) -> bool:
         """Wait for the next snapshot: it comes when something changes, and each second.

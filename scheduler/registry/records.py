@@ -1,6 +1,7 @@
 """The registry's records as bytes, and back: what scripts take and give."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -13,6 +14,8 @@ from penstock.scheduler.registry.snapshot import Outgoing, Snapshot, live, since
 log = structlog.get_logger()
 
 _MOST_LOGGED: Final = 1000
+_UNCHANGED: Final = 5
+"""Parts of an answer where nothing has changed."""
 
 M = TypeVar("M", bound=Message)
 N = TypeVar("N", int, float)
@@ -26,8 +29,14 @@ class SnapshotReader:
         self._parsed: dict[tuple[type[Message], str], dict[bytes, tuple[bytes, Any]]] = {}
         self._logged: set[str] = set()
 
-    def read(self, answer: list[Any]) -> Snapshot:
-        """The snapshot that registry_snapshot.lua answered with."""
+    def read(self, answer: list[Any], before: Snapshot | None = None) -> Snapshot:
+        """The snapshot that registry_snapshot.lua answered with.
+
+        Args:
+            before: the one whose latest change was known; None where none was said to be.
+        """
+        if before is not None and len(answer) == _UNCHANGED:
+            return _later(before, *answer)
         now_ms, revision, change_id, *hashes, available, used, seen = answer
         versions, placements, nodes, workers, gateways, schedulers, *known = hashes
         signatures, batch_proofs, unsplittable, footprints, *control = known
@@ -97,6 +106,20 @@ class SnapshotReader:
         log.warning(
             "a record that this release cannot read is ignored", record=place, error=str(error)
         )
+
+
+def _later(
+    before: Snapshot, now_ms: int, _: int, __: bytes, used: list[bytes], seen: list[bytes]
+) -> Snapshot:
+    """*before*, at a later time."""
+    seen_ms = _numbers(seen, float)
+    return replace(
+        before,
+        now_ms=int(now_ms),
+        live=live(seen_ms, int(now_ms)),
+        seen_ms=seen_ms,
+        used_ms=_numbers(used, float),
+    )
 
 
 def _check_config(version: pb.ModelVersion) -> None:

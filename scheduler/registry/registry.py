@@ -15,6 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 import structlog
@@ -56,6 +57,8 @@ FORGET_MS: Final = 2 * FORGIVEN_GAP_MS
 """A process that was not seen for longer leaves the registry."""
 
 _PAGE = 100
+_WHOLE_EVERY: Final = 5
+"""Looks in a row of which one reads everything, whatever has changed."""
 _BACKOFF = Backoff(0.5, 2.0)
 
 _ANNOUNCE = scripts.load("registry_announce")
@@ -156,9 +159,14 @@ class Registry:
 
     async def snapshot(self) -> Snapshot:
         """Everything, read in one step; records that did not change are the same objects."""
+        return await self._snapshot_after(None)
+
+    async def _snapshot_after(self, before: Snapshot | None) -> Snapshot:
+        """The same; where nothing has changed since *before*, only who was seen is read."""
+        known = "" if before is None else before.change_id
         link = self._links.to(RegistryKeys.tag)
-        answer = await link.call(_SNAPSHOT, RegistryKeys.prefix, _HASHES)
-        return self._reader.read(answer)
+        answer = await link.call(_SNAPSHOT, RegistryKeys.prefix, (known, *_HASHES))
+        return self._reader.read(answer, before)
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """Snapshots: one at once, then after every change and at least each second.
@@ -167,10 +175,11 @@ class Registry:
         """
         link = self._links.blocking(RegistryKeys.tag)
         away, attempt = False, 0
+        snapshot: Snapshot | None = None
         try:
-            while True:
+            for look in count():
                 try:
-                    snapshot = await self.snapshot()
+                    snapshot = await self._snapshot_after(snapshot if look % _WHOLE_EVERY else None)
                 except PenstockError as error:
                     if not away:
                         log.warning("registry cannot be read, waiting", error=str(error))

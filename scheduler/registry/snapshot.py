@@ -150,6 +150,11 @@ class Snapshot:
     unsplittable: Mapping[str, str] = field(default_factory=dict)
     footprints: Mapping[str, int] = field(default_factory=dict)
 
+    def says_the_same(self, other: "Snapshot") -> bool:
+        """Whether nothing has changed between two looks at the registry but the time."""
+        same = self.versions is other.versions and self.workers is other.workers
+        return same and self.change_id == other.change_id and self.live == other.live
+
     def live_nodes(self) -> list[pb.Node]:
         """The nodes that are alive, by id; those that drain as well."""
         return [node for id_, node in sorted(self.nodes.items()) if f"nodes/{id_}" in self.live]

@@ -15,7 +15,7 @@ from penstock.scheduler.decisions.readiness import plan_for
 from penstock.scheduler.decisions.rollout import retired
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry
-from penstock.scheduler.registry.snapshot import Snapshot
+from penstock.scheduler.registry.snapshot import Snapshot, empty_snapshot
 
 log = structlog.get_logger()
 
@@ -34,34 +34,42 @@ class Placer:
         self._kept = kept
         self._logged: frozenset[str] = frozenset()
         self._swept_at_s = time.monotonic()
+        self._last = empty_snapshot()
+        self._rests = False
 
     async def run(self) -> None:
         """Place, and forget what was silent for long, until cancelled."""
         async with contextlib.aclosing(self._registry.watch()) as snapshots:
             async for snapshot in snapshots:
                 try:
-                    await self._retire(snapshot)
-                    await self._place(snapshot)
+                    if not (self._rests and snapshot.says_the_same(self._last)):
+                        self._rests = False
+                        retires = await self._retire(snapshot)
+                        self._rests = await self._place(snapshot) and not retires
+                    self._last = snapshot
                     await self._sweep(snapshot)
                 except PenstockError as error:
                     log.warning("placing failed, looking again", error=str(error))
 
-    async def _retire(self, snapshot: Snapshot) -> None:
+    async def _retire(self, snapshot: Snapshot) -> bool:
         done = retired(snapshot)
         if done and await self._registry.retire(done):
             log.info("retired", revisions=[one.field for one in done])
+        return bool(done)
 
-    async def _place(self, snapshot: Snapshot) -> None:
+    async def _place(self, snapshot: Snapshot) -> bool:
+        """Returns whether there was nothing to do, and will not be until something changes."""
         plan = plan_for(snapshot)
         self._log_once(plan)
         if plan.refusals and self._kept is not None:
             await self._make_room(snapshot, plan, self._kept)
         if not plan.moves:
-            return
+            return not plan.refusals
         moves = f"{plan.moves} placement(s) changed"
         revision = await self._registry.place(snapshot.revision, plan.placements, moves)
         if revision is not None:
             log.info("placed", moves=plan.moves, workers=len(plan.placements), revision=revision)
+        return False
 
     async def _make_room(self, snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> None:
         for model, reason in evictions(snapshot, plan, kept):

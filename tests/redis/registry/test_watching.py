@@ -47,6 +47,29 @@ async def test_a_watcher_looks_every_second_although_nothing_changes(registry):
     assert all(500 < later - sooner < 5000 for sooner, later in itertools.pairwise(times))
 
 
+async def test_looks_at_what_did_not_change_say_the_same(registry):
+    """Of hundreds of workers, each look would cost every reader some hundredths of a second."""
+    await registry.announce(worker(placement()))
+    async with watching(registry) as seen:
+        await until(lambda: len(seen) >= 3)
+        first, second = seen[-2:]
+        await registry.announce(node("n"))
+        await until(lambda: "n" in seen[-1].nodes)
+
+    assert second.says_the_same(first)
+    assert second.now_ms > first.now_ms
+    assert not seen[-1].says_the_same(first)
+    assert seen[-1].workers == first.workers
+
+
+async def test_what_changed_without_a_word_is_seen_some_looks_later(links, registry):
+    await registry.announce(node("n"))
+    async with watching(registry) as seen:
+        await until(lambda: len(seen) >= 2)
+        await links.to(RegistryKeys.tag).command("HDEL", RegistryKeys.nodes, "n")
+        await until(lambda: not seen[-1].nodes, 20)
+
+
 async def test_changes_that_come_together_are_seen_together(registry):
     async with watching(registry) as seen:
         await asyncio.gather(*(registry.announce(node(f"n{i}")) for i in range(50)))
