@@ -19,7 +19,7 @@ CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist workste
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against build \
+.PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against gpu build \
 	mixed chaos chaos-long chaos-mutants fuzz node-tests real-models triton-python clean
 
 help:  ## Show this list
@@ -98,6 +98,9 @@ bench-front: setup  ## Measure what each gRPC server costs per request
 bench-against: setup  ## Measure beside an older revision: make bench-against REV=main~5
 	$(BIN)/python bench/against.py $(REV)
 
+gpu: setup  ## Check Penstock on an NVIDIA GPU, and measure W2 and W3 on it (needs CUDA builds)
+	$(BIN)/python bench/gpu.py
+
 build: setup  ## Build sdist and wheel, install the wheel elsewhere and import it
 	$(BIN)/python tools/check_wheel.py
 
@@ -108,7 +111,7 @@ clean:  ## Remove what was built and installed
 # What the demo and `make up` need: neither torch nor development tools.
 $(VENV)/run.stamp: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Penstock into $(VENV) ..."
-	$(PIP) -e '.[server,onnx]'
+	$(PIP) -e '.[server,http,onnx]'
 	@touch $@
 
 # What is imported is compiled then: most of torch and of the tools never is.

@@ -26,6 +26,7 @@ from penstock.gateway.fronts.grpc.inference_service import SERVICE
 from penstock.gateway.fronts.grpc.rpc import Method, Rpc
 from penstock.loadgen.fleet import run_load
 from penstock.loadgen.plan import Plan
+from penstock.process.heap import keep_freed_memory
 from penstock.process.lifetime import stop_signals, write_ready
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.settings import GatewaySettings
@@ -63,6 +64,7 @@ class Cost(NamedTuple):
 
 async def serve(kind: str, ready_file: Path) -> None:
     """Answer a constant until terminated; *ready_file* gets the address."""
+    keep_freed_memory()
     reply = default_reply().SerializeToString()
 
     async def answer(rpc: Rpc) -> bytes:

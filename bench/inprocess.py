@@ -18,16 +18,18 @@ _SEED = 0
 _NUMPY = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
 
-def open_session(model: Path, threads: int) -> Any:
-    """The model on the CPU with that many intra-op threads."""
+def open_session(model: Path, threads: int, device: str = "cpu") -> Any:
+    """The model on the CPU with that many intra-op threads, or on the first GPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        str(model), sess_options=options, providers=["CPUExecutionProvider"]
-    )
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device == "cuda":
+        # As Penstock has it: the exhaustive search would begin anew with each batch size.
+        providers.insert(0, ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"}))
+    return onnxruntime.InferenceSession(str(model), sess_options=options, providers=providers)
 
 
 def items_per_s(session: Any, batch: int, seconds: float) -> float:
@@ -57,8 +59,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
-    session = open_session(options.model, options.threads)
+    session = open_session(options.model, options.threads, options.device)
     rates = {size: items_per_s(session, size, options.seconds) for size in options.batch_sizes}
     print(json.dumps(rates))
 

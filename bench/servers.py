@@ -20,6 +20,9 @@ from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 
+_QUIET = {"PENSTOCK_HTTP": "false"}
+"""Several clusters at a time have one port 8000; older revisions do not know the variable."""
+
 _START_S = 120.0
 _STOP_S = 30.0
 
@@ -117,7 +120,7 @@ def _serving(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=os.environ if tree is None else os.environ | {"PYTHONPATH": str(tree / "src")},
+            env=os.environ | _QUIET | ({} if tree is None else {"PYTHONPATH": str(tree / "src")}),
         )
         try:
             gives_up_at = time.monotonic() + patience_s

@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,7 @@ from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.artifact_facts import ArtifactFacts
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry
-from penstock.scheduler.registry.snapshot import Snapshot
+from penstock.scheduler.registry.snapshot import Snapshot, replica_of
 from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
 from penstock.transport.arena import memory_domain
@@ -40,9 +40,10 @@ from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.loading.batch_proof import needs_proof, prove
+from penstock.workers.loading.footprint import footprint
 from penstock.workers.loading.ranks import see_ranks
 from penstock.workers.loading.verify import Copy, wait_for_copy
-from penstock.workers.loading.warming import read_samples, warm_up
+from penstock.workers.loading.warming import Warmed, read_samples, warm_up
 from penstock.workers.run.execution import Execution
 from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.reshaping import Reshaping
@@ -56,7 +57,7 @@ from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.custom_metrics import write_metrics
 from penstock.workers.serve.direct_server import DirectServer
 from penstock.workers.serve.spec import WorkerSpec
-from penstock.workers.serve.streaming import StreamingWorker, StreamTerms
+from penstock.workers.serve.streaming.worker import StreamingWorker, StreamTerms
 from penstock.workers.serve.worker import DeviceBroken, Worker
 
 log = structlog.get_logger()
@@ -172,7 +173,7 @@ async def _load(
         version, stage = await _stage_of(settings, snapshots, heartbeat)
         heartbeat.record.fingerprint = stage.fingerprint
         heartbeat.record.revision_id = version.revision_id
-        ref = DeviceRef.parse(settings.device, settings.threads or machine.cores())
+        ref = _device_of(settings)
         code_of = version if settings.allow_python_models else None
         config = ModelConfig.FromString(version.config)
         async with _repositories(settings, version, LoadRequests(links)) as roots:
@@ -198,12 +199,25 @@ async def _load(
         facts = ArtifactFacts(runtime.signature, proof)
         await heartbeat.become(pb.WORKER_STATE_LOADING, facts=facts)
         deployment = await _deployment_of(version, snapshots, heartbeat)
-    execution = execution_of(runtime, deployment, stage)
-    warming = partial(warm_up, execution, deployment, stage, samples)
-    warmed = await loop.run_in_executor(device, warming)
+    loaded = _Loaded(stage, deployment, runtime, execution_of(runtime, deployment, stage))
+    warming = partial(warm_up, loaded.execution, deployment, stage, samples)
+    await _warm_up(warming, heartbeat, device)
+    heartbeat.found_footprint(await asyncio.to_thread(footprint, ref.kind))
+    return loaded
+
+
+async def _warm_up(
+    warming: Callable[[], Warmed], heartbeat: Heartbeat, device: ThreadPoolExecutor
+) -> None:
+    """Run a shard before it takes requests; why they must not share a run, if it shows, is told."""
+    warmed = await asyncio.get_running_loop().run_in_executor(device, warming)
     if warmed.unsplittable:
         heartbeat.found_unsplittable(warmed.unsplittable)
-    return _Loaded(stage, deployment, runtime, execution)
+
+
+def _device_of(settings: WorkerSettings) -> DeviceRef:
+    threads, replica = settings.threads or machine.cores(), replica_of(settings.worker_id or "")
+    return DeviceRef.parse(settings.device, threads, replica, only=settings.sees_one_device)
 
 
 def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:

@@ -83,14 +83,16 @@ def read_terms(
 
     Raises:
         InvalidRequest: a parameter that there is not, of the wrong type, or too large.
-        LoadFailed: the configuration cannot be, or a file may be code.
+        LoadFailed: the configuration or a file's name cannot be, or a file may be code.
     """
     # Of several faults the same is told each time, whatever the order of the message's map.
     keys = sorted(request.parameters)
     for key in keys:
         _check_parameter(key, request.parameters[key])
     files = {
-        _path(key): request.parameters[key].bytes_param for key in keys if key.startswith(_FILE)
+        _path(request.model_name, key): request.parameters[key].bytes_param
+        for key in keys
+        if key.startswith(_FILE)
     }
     config: config_pb.ModelConfig | None = None
     if _CONFIG in keys:
@@ -129,12 +131,15 @@ def _check_for_code(model: str, config: config_pb.ModelConfig, files: Mapping[st
         raise LoadFailed(model, f"{NOT_THERE}: {error}") from error
 
 
-def _path(key: str) -> str:
+def _path(model: str, key: str) -> str:
     path = key.removeprefix(_FILE)
     if not is_override_path(path):
-        raise InvalidRequest(
-            f"invalid load parameter '{_shortened(key)}': expected file:<version>/<name>, as in "
-            f"file:1/model.onnx, with a name of at most {LONGEST_NAME} bytes"
+        # Triton's code and words, as for a configuration that cannot be.
+        raise LoadFailed(
+            model,
+            f"{NOT_THERE}: invalid load parameter '{_shortened(key)}': expected "
+            "file:<version>/<name>, as in file:1/model.onnx, with a name of at most "
+            f"{LONGEST_NAME} bytes",
         )
     return path
 

@@ -88,7 +88,9 @@ class Composer:
         answer = self._snapshot.load_results.get(model)
         why = f": {answer.error}" if answer is not None and answer.error else ""
         named = f"{model} version {number}" if number else model
-        reason = f"ensemble {ensemble} contains models that are not available: {named}{why}"
+        reason = (
+            f"ensemble {ensemble} contains models that are not available or ambiguous: {named}{why}"
+        )
         return Revision(_unavailable(reason), None)
 
     def _ids(self, model: str, number: int) -> Iterator[VersionId]:

@@ -77,6 +77,7 @@ class _Room:
             snapshot.live_nodes(),
             [placement for placement in snapshot.placements if placement.model in there],
             [one.record for one in snapshot.outgoing if one.record.model in there],
+            snapshot.footprints,
         )
         return not any(ref.model == self.model for ref in plan.refusals)
 

@@ -16,12 +16,15 @@ from penstock.models.config.model_config import PYTHON
 from penstock.models.refs import StageRef, suffix
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler.registry.snapshot import placement_id
+from penstock.scheduler.registry.snapshot import footprint_id, placement_id
 
 MIB: Final = 1 << 20
 
 OVERHEAD_FACTOR: Final = 1.5
 """Weights are held once more while they are optimised, and activations need room."""
+
+SPARE_FACTOR: Final = 1.1
+"""What was measured grows a little: requests have other sizes than those it was warmed up with."""
 
 PROCESS_BYTES: Final[Mapping[tuple[str, str], int]] = {
     ("cpu", "onnxruntime"): 96 * MIB,
@@ -37,6 +40,9 @@ NO_PYTHON: Final = (
     "it is a Python model, which is code, and no node runs such code: start a node with "
     "--allow-python-models if you trust what is in the repository"
 )
+
+
+_NONE: Final[Mapping[str, int]] = {}
 
 
 class Place(NamedTuple):
@@ -70,6 +76,8 @@ class _Want:
     Attributes:
         kinds: of devices, the best first.
         gpus: indices of cuda devices; empty for any.
+        bytes_on: memory to set aside, by kind of device.
+        kept_on: the same where it runs already: that it turned out to be larger ends no worker.
         is_python: only for nodes that run Python models.
     """
 
@@ -80,6 +88,7 @@ class _Want:
     kinds: tuple[str, ...]
     gpus: frozenset[int]
     bytes_on: Mapping[str, int]
+    kept_on: Mapping[str, int]
     is_python: bool = False
 
     @property
@@ -111,9 +120,15 @@ class _Want:
         )
 
 
-def worker_bytes(stage: pb.Stage, device_kind: str) -> int:
-    """Memory to set aside on a device of this kind for one worker of *stage*."""
+def worker_bytes(stage: pb.Stage, device_kind: str, measured: int = 0) -> int:
+    """Memory to set aside on a device of this kind for one worker of *stage*.
+
+    Args:
+        measured: bytes that such a worker held once it was ready; 0 where none was yet.
+    """
     fixed = PROCESS_BYTES.get((device_kind, stage.runtime), 512 * MIB)
+    if measured:
+        return max(fixed, int(SPARE_FACTOR * measured))
     return fixed + int(OVERHEAD_FACTOR * stage.artifact_bytes)
 
 
@@ -122,6 +137,7 @@ def place(
     nodes: Iterable[pb.Node],
     current: Iterable[pb.Placement],
     outgoing: Iterable[pb.ModelVersion] = (),
+    footprints: Mapping[str, int] = _NONE,
 ) -> Plan:
     """Decide where every wanted worker runs.
 
@@ -130,9 +146,10 @@ def place(
         nodes: those that live. Draining ones get nothing, and lose what they have.
         current: what was decided before; kept where it is still right.
         outgoing: revisions that are served until others take over, or until nobody waits for them.
+        footprints: what workers were measured to hold, by `footprint_id`.
     """
-    wants = [w for v in versions for w in _wants(v, retires=False)]
-    wants += [w for v in outgoing for w in _wants(v, retires=True)]
+    wants = [w for v in versions for w in _wants(v, footprints, retires=False)]
+    wants += [w for v in outgoing for w in _wants(v, footprints, retires=True)]
     wants.sort(key=lambda w: (w.stage, w.replica))
     ledger = _Ledger(nodes)
     before = {placement_id(p): p for p in current}
@@ -159,6 +176,7 @@ class _Ledger:
                 for device in node.devices:
                     self.devices[Place(node.id, f"{device.kind}:{device.index}")] = device
         self.free = {place: device.memory_bytes for place, device in self.devices.items()}
+        self.free_to_stay = dict(self.free)
         self.placed: dict[str, Place] = {}
         self.counts: dict[StageRef, list[Place]] = {}
         self._load: dict[str, int] = {}
@@ -169,16 +187,17 @@ class _Ledger:
             return False
         return want.allows(self.devices[place])
 
-    def fits(self, want: _Want, place: Place) -> bool:
+    def fits(self, want: _Want, place: Place, *, stays: bool = False) -> bool:
         device = self.devices.get(place)
-        return (
-            device is not None
-            and self.allows(want, place)
-            and want.bytes_on[device.kind] <= self.free[place]
-        )
+        if device is None or not self.allows(want, place):
+            return False
+        if stays:
+            return want.kept_on[device.kind] <= self.free_to_stay[place]
+        return want.bytes_on[device.kind] <= self.free[place]
 
     def put(self, want: _Want, place: Place) -> None:
         self.free[place] -= want.bytes_on[self.devices[place].kind]
+        self.free_to_stay[place] -= want.kept_on[self.devices[place].kind]
         self.placed[want.id] = place
         self.counts.setdefault(want.stage, []).append(place)
         self._load[place.node] = self._load.get(place.node, 0) + 1
@@ -186,6 +205,7 @@ class _Ledger:
     def take(self, want: _Want) -> None:
         place = self.placed.pop(want.id)
         self.free[place] += want.bytes_on[self.devices[place].kind]
+        self.free_to_stay[place] += want.kept_on[self.devices[place].kind]
         self.counts[want.stage].remove(place)
         self._load[place.node] -= 1
 
@@ -212,13 +232,19 @@ class _Ledger:
         )
 
 
-def _wants(version: pb.ModelVersion, *, retires: bool) -> Iterator[_Want]:
+def _wants(
+    version: pb.ModelVersion, footprints: Mapping[str, int], *, retires: bool
+) -> Iterator[_Want]:
     if version.error:
         return
     groups = config_pb.ModelConfig.FromString(version.config).instance_group
     kinds = (version.device_kind,) if version.device_kind else ("cuda", "cpu")
     for stage in version.stages:
-        needs = {kind: worker_bytes(stage, kind) for kind in kinds}
+        guessed = {kind: worker_bytes(stage, kind) for kind in kinds}
+        needs = {
+            kind: worker_bytes(stage, kind, footprints.get(footprint_id(version, stage, kind), 0))
+            for kind in kinds
+        }
         for replica in range(max(1, version.replicas)):
             yield _Want(
                 StageRef(version.model, version.version, stage.index, version.revision_id),
@@ -228,6 +254,7 @@ def _wants(version: pb.ModelVersion, *, retires: bool) -> Iterator[_Want]:
                 kinds,
                 frozenset(gpu for group in groups for gpu in group.gpus),
                 needs,
+                {kind: min(guessed[kind], needs[kind]) for kind in kinds},
                 stage.runtime == PYTHON,
             )
 
@@ -244,7 +271,7 @@ def _keep(ledger: _Ledger, wants: Iterable[_Want], before: Mapping[str, pb.Place
     # A worker stays where it is, whatever else has changed, as long as it may and there is room.
     for want in wants:
         old = before.get(want.id)
-        if old is not None and ledger.fits(want, Place(old.node, old.device)):
+        if old is not None and ledger.fits(want, Place(old.node, old.device), stays=True):
             ledger.put(want, Place(old.node, old.device))
 
 

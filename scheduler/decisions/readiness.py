@@ -170,6 +170,7 @@ def plan_for(snapshot: Snapshot) -> Plan:
         snapshot.live_nodes(),
         snapshot.placements,
         [one.record for one in snapshot.outgoing],
+        snapshot.footprints,
     )
 
 

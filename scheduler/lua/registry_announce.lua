@@ -4,7 +4,7 @@
 -- ARGV  1 where records of its kind are: 'nodes', 'workers', 'gateways', 'schedulers'  2 id
 --       3 record   4 silence (ms)   5 event kind   6 event detail   7 schema of its software
 --       8 field of what is known of its artifact, or ""   9 signature   10 batch proof, or ""
---       11 why its batches cannot be split, or ""
+--       11 why its batches cannot be split, or ""  12 kind of its device  13 bytes that it holds of it
 -- ->    {1 something changed: recorded, readers are told | 0 only the time it was seen,
 --        the batch proof that stands or "", why batches of the artifact cannot be split or ""}
 --
@@ -35,6 +35,12 @@ local function put_first(key, found)
     changed = true
   end
   return redis.call('HGET', key, artifact) or ''
+end
+
+local footprint = artifact .. '@' .. (ARGV[12] or '')
+if artifact ~= '' and tonumber(ARGV[13] or 0) > tonumber(redis.call('HGET', FOOTPRINTS, footprint) or 0) then
+  redis.call('HSET', FOOTPRINTS, footprint, ARGV[13])
+  changed = true
 end
 
 local proof, unsplittable = put_first(BATCH_PROOFS, ARGV[10]), put_first(UNSPLITTABLE, ARGV[11])

@@ -48,6 +48,7 @@ function forget.artifact(field)
   for _, known in ipairs({SIGNATURES, BATCH_PROOFS, UNSPLITTABLE}) do
     redis.call('HDEL', known, field)
   end
+  redis.call('HDEL', FOOTPRINTS, field .. '@cpu', field .. '@cuda')
   return 0
 end
 

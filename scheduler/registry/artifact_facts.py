@@ -20,11 +20,14 @@ class ArtifactFacts:
     Attributes:
         proof: whether rows run together equal rows run apart; None where nobody asks.
         unsplittable: why requests must not share a run, whatever is said elsewhere; "" if they may.
+        footprint_bytes: of the device's memory that the worker held once it was ready; 0 where
+            nobody has measured. Of all workers with a device of that kind the largest counts.
     """
 
     signature: pb.Signature
     proof: pb.BatchProof | None = None
     unsplittable: str = ""
+    footprint_bytes: int = 0
 
 
 class AgreedFacts(NamedTuple):
@@ -40,13 +43,15 @@ class AgreedFacts(NamedTuple):
         return cls(pb.BatchProof.FromString(proof) if proof else None, unsplittable.decode())
 
 
-def as_words(record: object, facts: ArtifactFacts | None) -> tuple[str, bytes, bytes, str]:
+def as_words(record: object, facts: ArtifactFacts | None) -> tuple[str | bytes | int, ...]:
     """The artifact's name and *facts* as registry_announce.lua takes them; empty for nothing."""
     if facts is None or not isinstance(record, pb.Worker):
-        return "", b"", b"", ""
+        return "", b"", b"", "", "", 0
     return (
         signature_id(record.model, record.version, record.stage, record.fingerprint),
         facts.signature.SerializeToString(deterministic=True),
         b"" if facts.proof is None else facts.proof.SerializeToString(deterministic=True),
         facts.unsplittable,
+        record.device.partition(":")[0],
+        facts.footprint_bytes,
     )

@@ -39,7 +39,7 @@ class SnapshotReader:
             return _later(before, *answer)
         now_ms, revision, change_id, *hashes, available, used, seen = answer
         versions, placements, nodes, workers, gateways, schedulers, *known = hashes
-        signatures, batch_proofs, unsplittable, *control = known
+        signatures, batch_proofs, unsplittable, footprints, *control = known
         retiring, since, load_requests, answers, files, settings = control
         published = self._records(versions, pb.ModelVersion)
         retired = self._records(retiring, pb.ModelVersion, "retiring")
@@ -58,6 +58,7 @@ class SnapshotReader:
             signatures=self._records(signatures, pb.Signature),
             batch_proofs=self._records(batch_proofs, pb.BatchProof),
             unsplittable=_texts(unsplittable),
+            footprints=_numbers(footprints, int),
             live=live(seen_ms, int(now_ms)),
             seen_ms=seen_ms,
             outgoing=tuple(Outgoing(f, since_ms.get(f, 0), r) for f, r in retired.items()),

@@ -88,7 +88,7 @@ _KINDS: Final[dict[type[Message], _Kind]] = {
 # As `SnapshotReader` takes them.
 _HASHES: Final = (
     *("versions", "placements", "nodes", "workers", "gateways", "schedulers"),
-    *("signatures", "batch_proofs", "unsplittable"),
+    *("signatures", "batch_proofs", "unsplittable", "footprints"),
     *("retiring", "since", "wishes", "answers", "files", "settings"),
 )
 
@@ -121,7 +121,6 @@ class Registry:
             StoreUnavailable: Redis cannot be reached; the next call puts it right.
         """
         kind = _KINDS[type(record)]
-        artifact, signature, proof, unsplittable = as_words(record, facts)
         answer = await self._links.to(RegistryKeys.tag).call(
             _ANNOUNCE,
             RegistryKeys.prefix,
@@ -133,10 +132,7 @@ class Registry:
                 event or _event_of(record, kind),
                 detail or (record.reason if isinstance(record, pb.Worker) else ""),
                 SCHEMA,
-                artifact,
-                signature,
-                proof,
-                unsplittable,
+                *as_words(record, facts),
             ),
         )
         return AgreedFacts.read(answer)

@@ -4,6 +4,7 @@ The records are facts, written by the process that they are about. Whether a ver
 a worker missing, is derived from them by whoever asks (ADR 0005).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -11,6 +12,9 @@ from typing import Final, NamedTuple
 
 from penstock.models.refs import StageRef, suffix
 from penstock.protos import cluster_pb2 as pb
+
+_REPLICA: Final = re.compile(r"/\d+\.(\d{1,6})(?:~[^/]*)?$")
+"""How the name of a worker ends that was placed."""
 
 LIVE_MS: Final = 3000
 """A process that was not seen for longer does not count. It announces itself every second."""
@@ -75,9 +79,20 @@ def worker_id(placement: pb.Placement) -> str:
     return f"{placement.node}/{placement_id(placement)}"
 
 
+def replica_of(worker: str) -> int:
+    """Which of its stage's replicas the worker of this name is; 0 for one that nobody placed."""
+    found = _REPLICA.search(worker)
+    return int(found[1]) if found else 0
+
+
 def signature_id(model: str, version: int, stage: int, fingerprint: str) -> str:
     """Where the signature of one artifact's revision is kept."""
     return f"{model}/{version}/{stage}/{fingerprint}"
+
+
+def footprint_id(version: pb.ModelVersion, stage: pb.Stage, device_kind: str) -> str:
+    """Where it is kept what a worker of *stage* holds of a device of that kind."""
+    return f"{_artifact_id(version, stage)}@{device_kind}"
 
 
 def _artifact_id(version: pb.ModelVersion, stage: pb.Stage) -> str:
@@ -97,6 +112,8 @@ class Snapshot:
         batch_proofs: by `signature_id`: whether requests may share a run where the owner does not
             say; absent where nobody tried.
         unsplittable: by `signature_id`: why a batch of that artifact could not be split.
+        footprints: by `signature_id` and "@" and a kind of devices: bytes of such a device that a
+            worker with that artifact held once it was ready.
         outgoing: revisions that versions had before, or that are no longer wanted.
         since_ms: when each version's present revision was published, on Redis's clock.
         load requests, answers: by model: what is requested it, and what a scheduler found for that.
@@ -131,6 +148,7 @@ class Snapshot:
     used_ms: Mapping[str, float] = field(default_factory=dict)
     batch_proofs: Mapping[str, pb.BatchProof] = field(default_factory=dict)
     unsplittable: Mapping[str, str] = field(default_factory=dict)
+    footprints: Mapping[str, int] = field(default_factory=dict)
 
     def says_the_same(self, other: "Snapshot") -> bool:
         """Whether nothing has changed between two looks at the registry but the time."""

@@ -100,5 +100,6 @@ class RegistryKeys:
     signatures = f"{ROOT}:{REGISTRY_TAG}:signatures"
     batch_proofs = f"{ROOT}:{REGISTRY_TAG}:batch_proofs"
     unsplittable = f"{ROOT}:{REGISTRY_TAG}:unsplittable"
+    footprints = f"{ROOT}:{REGISTRY_TAG}:footprints"
     settings = f"{ROOT}:{REGISTRY_TAG}:settings"
     changes = f"{ROOT}:{REGISTRY_TAG}:changes"

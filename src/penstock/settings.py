@@ -95,7 +95,7 @@ class ServingSettings(Options):
     http: bool = True
     """Serve the REST protocol, if the extra penstock[http] is installed."""
 
-    http_host: str | None = None
+    http_host: Host | None = None
     """Address of the REST protocol. (default: that of --host)"""
 
     http_port: Port | None = None
@@ -323,6 +323,9 @@ class WorkerSettings(WorkerLimits, RoleSettings):
 
     device: Annotated[str, Field(pattern=r"^(cpu|cuda):\d+$")] = "cpu:0"
     """cpu:0, cuda:0, cuda:1 ..."""
+
+    sees_one_device: bool = False
+    """Its GPU is the only one that the process sees, and so the first, whatever its number."""
 
     worker_id: str | None = None
     """Name of the worker, the same over restarts. (default: one is made up)"""

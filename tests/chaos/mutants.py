@@ -14,9 +14,11 @@ import time
 from pathlib import Path
 
 from chaos.planted.batching import SHARED_RUNS
+from chaos.planted.calls import CALLS
 from chaos.planted.content import CONTENT
 from chaos.planted.direct import HANDED_OVER
 from chaos.planted.doors import WHO_GETS_IN
+from chaos.planted.dropin import IN_TRITONS_PLACE
 from chaos.planted.fault import BESIDE_THE_QUEUE, Mutant
 from chaos.planted.limits import LIMITED
 from chaos.planted.loading import REAL_MODELS
@@ -300,10 +302,12 @@ MUTANTS = [
     *FAILURES,
     *LONG_RUNS,
     *REAL_MODELS,
+    *IN_TRITONS_PLACE,
     *CONTENT,
     *LIMITED,
     *SHARED_RUNS,
     *CUTS,
+    *CALLS,
 ]
 
 

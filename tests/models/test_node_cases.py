@@ -33,7 +33,7 @@ SERVED = (
 REASONS = {
     "loop13_seq": "'seq_empty' is a seq(tensor(float)), and the protocol cannot carry that",
     "identity_opt": "'opt_in' is a optional(seq(tensor(float))), and the protocol cannot carry",
-    "max_int16": "its operator Max (opset 13) cannot be computed here with the datatypes",
+    "max_int16": "there is no kernel here for its operator Max (opset 13) with the datatypes",
     "castlike_FLOAT_to_FLOAT8E4M3FN": "is a tensor(float8e4m3fn), and the protocol cannot carry",
     "mod_int64_fmod": "it is of IR version 14, and this one reads versions up to",
     "range_float_type_positive_delta": "it is of opset 27 of ai.onnx, and this one knows opsets up",

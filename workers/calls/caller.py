@@ -165,7 +165,11 @@ class Caller:
             return False
 
     async def _target(self, call: ModelCall) -> Target:
-        await self._open()
+        try:
+            async with asyncio.timeout(call.ends_s - time.monotonic()):
+                await self._open()
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed while the store was away") from None
         target = self._targets.find(call.model, call.version)
         if target.in_sequences:
             raise ModelNotReady(

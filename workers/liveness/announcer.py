@@ -87,6 +87,11 @@ class Announcer:
         if self._facts is not None and not self._facts.unsplittable:
             self._facts = replace(self._facts, unsplittable=why)
 
+    def found_footprint(self, held_bytes: int) -> None:
+        """Say with the next announcement how much of its device the worker holds."""
+        if self._facts is not None:
+            self._facts = replace(self._facts, footprint_bytes=held_bytes)
+
     async def leave(self) -> None:
         """Take the record out of the registry."""
         self._left = True

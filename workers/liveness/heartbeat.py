@@ -108,6 +108,12 @@ class Heartbeat:
         """Say with the next announcement that requests must not share a run of the artifact."""
         self._loop.call_soon_threadsafe(lambda: self._announcer.result().found_unsplittable(why))
 
+    def found_footprint(self, held_bytes: int) -> None:
+        """Say with the next announcement how much of its device the worker holds."""
+        self._loop.call_soon_threadsafe(
+            lambda: self._announcer.result().found_footprint(held_bytes)
+        )
+
     def heed_unsplittable(self, heed: Callable[[str], None]) -> None:
         """Have *heed* called, on this loop, with why requests must not share a run of the artifact.
 

@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -21,6 +22,7 @@ from penstock.process.lifetime import (
     until_first,
     write_ready,
 )
+from penstock.process.machine import Gpu
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import Queue, open_queue
@@ -30,7 +32,7 @@ from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.store.link import Links
 from penstock.settings import NodeSettings, WorkerSettings
 from penstock.workers.node.child import Launch, start_program
-from penstock.workers.node.devices import devices_of_machine
+from penstock.workers.node.devices import devices_of_machine, variables_for
 from penstock.workers.node.start_limit import StartLimit
 from penstock.workers.node.supervisor import Starts, WorkerSupervisor
 from penstock.workers.node.templates import Templates
@@ -56,9 +58,10 @@ async def run(settings: NodeSettings) -> None:
         Links(settings.redis) as links,
     ):
         registry = Registry(links)
-        record = await asyncio.to_thread(_record, settings)
+        gpus = await asyncio.to_thread(machine.gpus)
+        record = _record(settings, gpus)
         await _check_name(registry, record)
-        agent = _Agent(settings, record, registry, await open_queue(links))
+        agent = _Agent(settings, record, gpus, registry, await open_queue(links))
         await agent.run(stop)
 
 
@@ -66,10 +69,16 @@ class _Agent:
     """One run of the agent; what its supervisors tell the cluster goes through it."""
 
     def __init__(
-        self, settings: NodeSettings, record: pb.Node, registry: Registry, queue: Queue
+        self,
+        settings: NodeSettings,
+        record: pb.Node,
+        gpus: Sequence[Gpu],
+        registry: Registry,
+        queue: Queue,
     ) -> None:
         self._settings = settings
         self._record = record
+        self._gpus = gpus
         self._registry = registry
         self._queue = queue
         self._workers = WorkerSet(self._supervisor_of)
@@ -146,7 +155,8 @@ class _Agent:
         return {*self._templates.pids, *self._workers.pids}
 
     def _supervisor_of(self, placement: pb.Placement) -> WorkerSupervisor:
-        starts = Starts(self._start_limit, self._launch_of(placement), self._environment)
+        environment = {**self._environment, **variables_for(placement.device, self._gpus)}
+        starts = Starts(self._start_limit, self._launch_of(placement), environment)
         return WorkerSupervisor(
             placement,
             self._command,
@@ -173,6 +183,7 @@ class _Agent:
             "boot_id": worker.boot_id,
             "restarts": worker.restarts,
             "load_error": worker.load_error,
+            "sees_one_device": bool(self._gpus),
             "node": placement.node,
             "fingerprint": placement.fingerprint,
             "revision_id": placement.revision_id,
@@ -188,13 +199,13 @@ class _Agent:
         return max(1, machine.cores() // max(1, self._workers.wanted_on_cpu))
 
 
-def _record(settings: NodeSettings) -> pb.Node:
+def _record(settings: NodeSettings, gpus: Sequence[Gpu]) -> pb.Node:
     return pb.Node(
         id=settings.node or socket.gethostname(),
         host=socket.gethostname(),
         pid=os.getpid(),
         boot_id=uuid.uuid4().hex[:16],
-        devices=devices_of_machine(settings.memory_mib),
+        devices=devices_of_machine(settings.memory_mib, gpus),
         cores=machine.cores(),
         software=penstock.__version__,
         runs_python=settings.allow_python_models,

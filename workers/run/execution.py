@@ -164,7 +164,7 @@ class Execution:
 
     def _keep_to_try(self, inputs: Arrays) -> None:
         """Keep a copy of the first request that ran: what it lies in belongs to others."""
-        if sum(array.nbytes for array in inputs.values()) <= _MOST_KEPT_BYTES:
+        if sum(map(_bytes_of, inputs.values())) <= _MOST_KEPT_BYTES:
             self._runs_on = {name: array.copy() for name, array in inputs.items()}
 
     def _compute(self, inputs: Arrays, batch: Sequence[Work]) -> dict[str, Array]:
@@ -260,6 +260,11 @@ def _joined(batch: Sequence[Work], name: str) -> Array:
 
 def _alone(batch: Sequence[Work], name: str) -> Array:
     return batch[0].tensors[name].array()
+
+
+def _bytes_of(array: Array) -> int:
+    texts = array.reshape(-1) if array.dtype == object else ()
+    return array.nbytes + sum(map(len, texts))
 
 
 def failure_of(error: Exception) -> Failure:

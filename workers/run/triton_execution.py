@@ -1,6 +1,7 @@
 """Running one batch on a model of Triton's Python contract: requests in, responses out."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter_ns
 from typing import Final
 
@@ -72,7 +73,7 @@ class TritonExecution(Execution):
         try:
             calls = [self.call_of(work) for work in batch]
             ready = perf_counter_ns()
-            responses = self._model.answer(calls)
+            responses = self._model.answer(calls, [partial(_is_revoked, work) for work in batch])
         except Exception as error:  # noqa: BLE001 - the model's code raises what it likes
             # As for all models: bad input harms only its own job.
             forget_frames(error)
@@ -150,6 +151,10 @@ class TritonExecution(Execution):
         if self._reshaping is not None:
             arrays = self._reshaping.outward(arrays)
         return Answer(encoding.whole_results(arrays, datatypes), response.parameter_values)
+
+
+def _is_revoked(work: Work) -> bool:
+    return work.revoked
 
 
 def _text(tensor: Tensor) -> Array:

@@ -71,7 +71,8 @@ _BY_TEXT: Final[tuple[tuple[re.Pattern[str], _Cure], ...]] = tuple(
             r"Unsupported model IR version: (\d+), max supported IR version: (\d+)",
             lambda m: (
                 f"it is of IR version {m[1]}, and this one reads versions up to {m[2]}: set its "
-                f"ir_version to {m[2]} with the onnx package, or install a newer onnxruntime"
+                f"ir_version to {m[2]} with the onnx package, export it with an older onnx, or "
+                "install a newer onnxruntime"
             ),
         ),
         (
@@ -100,9 +101,9 @@ _BY_TEXT: Final[tuple[tuple[re.Pattern[str], _Cure], ...]] = tuple(
         (
             r"(?:Could not find an implementation|Failed to find kernel) for (\w+)\((\d+)\)",
             lambda m: (
-                f"its operator {m[1]} (opset {m[2]}) cannot be computed here with the datatypes "
-                "that the model gives it: cast its inputs, to FP32 for most, or export the model "
-                "for another opset"
+                f"there is no kernel here for its operator {m[1]} (opset {m[2]}) with the "
+                "datatypes that the model gives it: cast its inputs, to FP32 for most, or export "
+                "the model for another opset or without it"
             ),
         ),
         (

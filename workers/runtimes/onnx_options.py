@@ -45,6 +45,9 @@ _PARAMETERS: Final = frozenset(
 _RUNTIMES_OWN: Final = ("session.", "memory.", "ep.", "optimization.", "trt_")
 """How the names begin that ONNX Runtime gives to its settings; some of these load code."""
 
+_CUDA_DEFAULTS: Final = {"cudnn_conv_algo_search": "HEURISTIC"}
+"""ONNX Runtime's own default tries each algorithm with each new batch size, inside a request."""
+
 _ARENAS: Final = re.compile(r"(cpu|gpu):\d+(;(cpu|gpu):\d+)*")
 
 
@@ -101,7 +104,7 @@ def providers(device: DeviceRef, config: ModelConfig) -> list[tuple[str, dict[st
     """
     accelerators = config.optimization.execution_accelerators
     found: list[tuple[str, dict[str, str]]] = []
-    cuda = {"device_id": str(device.index)}
+    cuda = {"device_id": str(device.index), **_CUDA_DEFAULTS}
     if device.kind == "cuda":
         for one in accelerators.gpu_execution_accelerator:
             options = accelerator_options("gpu", one.name, one.parameters)

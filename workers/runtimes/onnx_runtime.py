@@ -1,5 +1,6 @@
 """ONNX shards, run by ONNX Runtime: its CUDA provider on a GPU, its CPU provider elsewhere."""
 
+import contextlib
 import ctypes
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from penstock.workers.runtimes.diagnosis import explained, foreign, uncarried
 from penstock.workers.runtimes.onnx_graph import unranked
 from penstock.workers.runtimes.onnx_options import CUDA, providers, run_options, session_options
 from penstock.workers.runtimes.onnx_work import has_fixed_work
+from penstock.workers.runtimes.pinned import UNPINNED, PinnedBuffers, cuda_pinning
 from penstock.workers.runtimes.runtime import DeviceRef, Dimensions, InputRejected
 
 DATATYPES = {
@@ -50,8 +52,6 @@ _ADVICE = "Please fix either the inputs/outputs or the model."
 class OnnxRuntime:
     """One ONNX Runtime session."""
 
-    any_thread = True
-
     def __init__(
         self,
         session: Any,
@@ -59,10 +59,15 @@ class OnnxRuntime:
         run_options: Any = None,
         *,
         fixed_work: bool = False,
+        buffers: PinnedBuffers | None = None,
     ) -> None:
+        """*buffers*: of a session on a device, which takes its inputs from there."""
         self._session = session
         self._run_options = run_options
+        self._buffers = buffers
         self.fixed_work = fixed_work
+        # What a device computes is waited for: an event loop has better to do.
+        self.any_thread = buffers is None
         self.signature = signature
         entries = (
             *session.get_inputs(),
@@ -106,7 +111,13 @@ class OnnxRuntime:
             # ONNX Runtime may have inferred it.
             spec.any_rank = spec.name in ranks and not spec.shape
         _check_text_and_half(signature, artifact)
-        return cls(session, signature, run_options(config), fixed_work=has_fixed_work(artifact))
+        return cls(
+            session,
+            signature,
+            run_options(config),
+            fixed_work=has_fixed_work(artifact),
+            buffers=_buffers(device),
+        )
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run once; see `Runtime.run`."""
@@ -116,10 +127,7 @@ class OnnxRuntime:
         for name in self._half.intersection(feed):
             feed[name] = ort_value(feed[name], "BF16")
         try:
-            if self._half_outputs.intersection(outputs):
-                results = self._run_values(feed, outputs)
-            else:
-                results = self._session.run(outputs, feed, self._run_options)
+            results = self._results(feed, outputs)
         except UnicodeDecodeError as error:
             raise InputRejected(
                 f"an output holds text that is not UTF-8 ({error}), which ONNX Runtime's Python "
@@ -135,16 +143,51 @@ class OnnxRuntime:
     def close(self) -> None:
         """Its memory goes with the process."""
 
+    def _results(self, feed: Mapping[str, Any], outputs: Sequence[str]) -> list[Array]:
+        if self._buffers is not None and not self._text and not self._text_outputs:
+            # All that fails there is a RuntimeError: run as always, it says whose fault it is.
+            with contextlib.suppress(RuntimeError):
+                return self._run_bound(feed, outputs, self._buffers)
+        if self._half_outputs.intersection(outputs):
+            return self._run_values(feed, outputs)
+        results: list[Array] = self._session.run(outputs, feed, self._run_options)
+        return results
+
+    def _run_bound(
+        self, feed: Mapping[str, Any], outputs: Sequence[str], buffers: PinnedBuffers
+    ) -> list[Array]:
+        """Inputs go to the device from page-locked memory, outputs come back in the same run."""
+        binding = self._session.io_binding()
+        for name, value in feed.items():
+            if isinstance(value, np.ndarray):
+                binding.bind_cpu_input(name, buffers.copied(name, value))
+            else:
+                binding.bind_ortvalue_input(name, value)
+        for name in outputs:
+            binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(binding, self._run_options)
+        return self._arrays(outputs, binding.get_outputs())
+
+    def _arrays(self, outputs: Sequence[str], values: Sequence[Any]) -> list[Array]:
+        return [
+            _bits(value) if name in self._half_outputs else value.numpy()
+            for name, value in zip(outputs, values, strict=True)
+        ]
+
     def _run_values(self, feed: Mapping[str, Any], outputs: Sequence[str]) -> list[Array]:
         values = {
             name: ort_value(value, "") if isinstance(value, np.ndarray) else value
             for name, value in feed.items()
         }
         results = self._session.run_with_ort_values(outputs, values, self._run_options)
-        return [
-            _bits(value) if name in self._half_outputs else value.numpy()
-            for name, value in zip(outputs, results, strict=True)
-        ]
+        return self._arrays(outputs, results)
+
+
+def _buffers(device: DeviceRef) -> PinnedBuffers | None:
+    """Memory for the inputs of a session on *device*; None for the CPU, which needs no copies."""
+    if device.kind == "cpu":
+        return None
+    return PinnedBuffers(cuda_pinning() or UNPINNED)
 
 
 def ort_value(array: Array, datatype: str) -> Any:

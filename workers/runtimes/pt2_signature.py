@@ -8,15 +8,16 @@ the stages of one model, the names travel inside the file as an extra file, ``pe
      "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}]}
 
 Both lists are in the program's own order. Without it the inputs have the names of the arguments,
-and the outputs those of the keys (``aux_0`` is the first in the list at ``aux``), or ``output``, or
-``output_0``, ``output_1`` ... where there are several. None is no output.
+and the outputs those of the keys (``aux_0`` is the first in the list at ``aux``, ``h_out`` is at
+``h`` where an input is called ``h``), or ``output``, or ``output_0``, ``output_1`` ... where there
+are several. None is no output.
 
 torch is not imported here: a program is passed in.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from penstock.datatypes import DATATYPES
@@ -77,7 +78,7 @@ def signature_of(program: Any, extra_text: str | bytes | None) -> tuple[Signatur
         for place, spec in enumerate(_user_outputs(program))
     ]
     input_names = [name for name, _ in inputs]
-    output_names = _output_names(program, len(outputs))
+    output_names = _output_names(program, len(outputs), input_names)
     if extra_text:
         described = _read_extra(extra_text)
         input_names = _names(described, "inputs", [look for _, look in inputs])
@@ -150,14 +151,15 @@ def _default_names(count: int) -> list[str]:
     return ["output"] if count == 1 else [f"output_{place}" for place in range(count)]
 
 
-def _output_names(program: Any, count: int) -> list[str]:
+def _output_names(program: Any, count: int, inputs: Collection[str]) -> list[str]:
     """What the keys say where ``forward`` returns a dict; else numbers."""
     tree = program.call_spec.out_spec
     if not issubclass(tree.type or object, Mapping):
         return _default_names(count)
     leaves = zip(_leaf_names(tree, ""), _all_user_outputs(program), strict=True)
-    names = [name for name, spec in leaves if not _is_none(spec.arg)]
-    return names if len(set(names)) == len(names) else _default_names(count)
+    keys = [name for name, spec in leaves if not _is_none(spec.arg)]
+    names = [f"{key}_out" if key in inputs else key for key in keys]
+    return names if len({*names, *inputs}) == count + len(inputs) else _default_names(count)
 
 
 def _leaf_names(tree: Any, name: str) -> Iterator[str]:

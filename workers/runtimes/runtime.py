@@ -18,17 +18,25 @@ class InputRejected(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class DeviceRef:
-    """Where a shard runs: "cpu" or "cuda", which one, and computing threads for a cpu."""
+    """Where a shard runs.
+
+    Attributes:
+        kind: "cpu" or "cuda".
+        index: which one.
+        threads: that compute, for a cpu.
+        replica: which of its shard's replicas it is, from 0.
+    """
 
     kind: str
     index: int
     threads: int
+    replica: int = 0
 
     @classmethod
-    def parse(cls, text: str, threads: int) -> "DeviceRef":
-        """Read "cuda:1"."""
+    def parse(cls, text: str, threads: int, replica: int = 0, *, only: bool = False) -> "DeviceRef":
+        """Read "cuda:1"; it is the first one here if it is the *only* one that is seen."""
         kind, _, index = text.partition(":")
-        return cls(kind, int(index or 0), threads)
+        return cls(kind, 0 if only else int(index or 0), threads, replica)
 
 
 class Runtime(Protocol):

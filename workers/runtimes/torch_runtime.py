@@ -103,8 +103,14 @@ class TorchRuntime:
             raise InputRejected(f"input '{name}' is missing")
         if self._datatypes[name] in _HALF:
             bits = torch.from_numpy(_writable(array.view(np.int16)))
-            return bits.view(torch.bfloat16).to(self._device)
-        return torch.from_numpy(_writable(array)).to(self._device)
+            return self._there(bits).view(torch.bfloat16)
+        return self._there(torch.from_numpy(_writable(array)))
+
+    def _there(self, tensor: torch.Tensor) -> torch.Tensor:
+        """*tensor* on the device; on its way to a GPU it lies in page-locked memory."""
+        if self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor.to(self._device)
 
     def _to_array(self, tensor: torch.Tensor, name: str) -> Array:
         tensor = tensor.detach().to("cpu").contiguous()

@@ -83,6 +83,9 @@ class AioServer:
         """Listen."""
         await self._server.start()
 
+    def drain(self) -> None:
+        """As `RpcServer.drain`: it has words of its own for such calls."""
+
     async def flush(self) -> None:
         """As `RpcServer.flush`: a call's task ends when its status is written."""
 

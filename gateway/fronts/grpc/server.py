@@ -37,6 +37,9 @@ class RpcServer(Protocol):
     async def start(self) -> None:
         """Listen; the port is taken already."""
 
+    def drain(self) -> None:
+        """Calls may be cancelled from now on because the gateway stops."""
+
     async def flush(self) -> None:
         """Wait until the ends of the calls that have ended are with the kernel."""
 
@@ -89,6 +92,7 @@ class GrpcFront:
     def stop_accepting(self) -> None:
         """As `Front.stop_accepting`: those who watch its health ask elsewhere from now on."""
         self._health.say(serving=False)
+        self._server.drain()
         self._heard = Deadline.after(_HEARD_AFTER_S)
 
     async def finish(self, within_s: float) -> None:

@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
-import structlog
-
-from penstock.errors import ModelNotReady, ShuttingDown
+from penstock.clock import monotonic
+from penstock.errors import Cancelled, ModelNotReady, ShuttingDown
 from penstock.gateway.fronts.asgi import Receive, Scope, Send
 from penstock.gateway.fronts.grpc.access import Rule, group_of
+from penstock.gateway.fronts.grpc.connections import gone
 from penstock.gateway.fronts.grpc.inference_service import SERVICE
 from penstock.gateway.fronts.http.administration import Administration
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply, segment
@@ -21,14 +21,14 @@ from penstock.gateway.fronts.http.statuses import Refused, refusal_of
 from penstock.gateway.limits import admission
 from penstock.gateway.offload import Offload
 
-log = structlog.get_logger()
-
 _MODEL: Final = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]+))?"
 _REPOSITORY: Final = r"/v2/repository(?:/(?P<repository>[^/]+))?"
 _REGION: Final = r"memory(?:/region/(?P<region>[^/]+))?"
 
 _ALWAYS: Final = ("", "ServerLive")
 """They say how this gateway is, from its first moment."""
+
+_QUICK_S: Final = 1.0
 
 Handle = Callable[[Exchange, Parts], Awaitable[Reply | None]]
 
@@ -102,6 +102,13 @@ def _shared_memory(
     )
 
 
+class _Waiting(NamedTuple):
+    """A request that has no answer yet."""
+
+    exchange: Exchange
+    began_s: float
+
+
 class RestApp:
     """Answers each request by the first of *routes* that fits.
 
@@ -120,6 +127,7 @@ class RestApp:
         known: asyncio.Event,
     ) -> None:
         self._known = known
+        self._waiting: dict[asyncio.Task[Any], _Waiting] = {}
         self._routes = routes
         self._rules = rules
         self._most = most
@@ -131,10 +139,38 @@ class RestApp:
             return
         exchange = Exchange(scope, receive, send, self._most, self._offload)
         # Whoever has gone hears nothing.
-        with contextlib.suppress(asyncio.CancelledError, OSError):
+        with contextlib.suppress(asyncio.CancelledError, OSError), self._watched(exchange, scope):
             reply = await self._reply(exchange)
             if reply is not None:
                 await exchange.answer(reply)
+
+    @contextlib.contextmanager
+    def _watched(self, exchange: Exchange, scope: Scope) -> Iterator[None]:
+        """`look` looks after it meanwhile."""
+        task = asyncio.current_task()
+        if task is None or scope.get("http_version") == "2":
+            yield
+            return
+        self._waiting[task] = _Waiting(exchange, monotonic())
+        try:
+            yield
+        finally:
+            del self._waiting[task]
+
+    async def look(self) -> None:
+        """End what was asked over HTTP/1.1 by those who have gone: no server says so.
+
+        To be called now and then; what is answered within `_QUICK_S` is not looked at.
+        """
+        since_s = monotonic() - _QUICK_S
+        long = {task: one for task, one in self._waiting.items() if one.began_s < since_s}
+        if not long:
+            return
+        away = await asyncio.to_thread(gone, {one.exchange.call.caller for one in long.values()})
+        for task, (exchange, _) in long.items():
+            if exchange.call.caller in away and task in self._waiting:
+                exchange.left = True
+                task.cancel()
 
     async def _reply(self, exchange: Exchange) -> Reply | None:
         try:
@@ -148,8 +184,9 @@ class RestApp:
             while task is not None and task.cancelling():
                 task.uncancel()
             error: Exception = ShuttingDown(admission.SHUTTING_DOWN)
-        except Exception as failed:
-            log.debug("a request failed", path=exchange.path[:200], exc_info=failed)
+            if exchange.left:
+                error = Cancelled("whoever asked has gone")
+        except Exception as failed:  # noqa: BLE001 - `refusal_of` logs what nobody foresaw
             error = failed
         status, headers, body = refusal_of(error)
         return Reply([body], status=status, headers=headers)

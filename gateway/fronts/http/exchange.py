@@ -16,6 +16,9 @@ from penstock.gateway.requests.call import Call
 _LONG: Final = 1 << 16
 """Bytes that are compressed, or decompressed to, in passing."""
 
+_PART: Final = 1 << 15
+"""Bytes that are sent at a time: a server waits for slow clients by the part, however large."""
+
 _FAST: Final = 1
 """The level of replies: stock clients ask for compression whether it pays or not."""
 
@@ -51,12 +54,13 @@ class Exchange:
         path: with what was escaped, as segments are told apart by it.
         headers: by name, in lower case; the last of those with one name.
         began: the head of its answer is sent.
-        gone: whoever asked is not there any more.
+        gone: whoever asked is not there any more, and their request's task was ended for that.
+        left: so is who asked over HTTP/1.1, which nobody but the kernel knows.
     """
 
     __slots__ = (
         *("_most", "_offload", "_receive", "_send"),
-        *("began", "call", "gone", "headers", "method", "path"),
+        *("began", "call", "gone", "headers", "left", "method", "path"),
     )
 
     def __init__(
@@ -73,7 +77,7 @@ class Exchange:
         self._receive, self._send = receive, send
         self._most = most
         self._offload = offload
-        self.began = self.gone = False
+        self.began = self.gone = self.left = False
 
     async def read(self) -> bytes:
         """The whole body, decompressed.
@@ -103,7 +107,12 @@ class Exchange:
             headers.append((b"content-encoding", encoding))
         headers.append((b"content-length", b"%d" % len(body)))
         await self.begin(reply.status, headers)
-        await self.send(b"" if self.method == "HEAD" else bytes(body), more=False)
+        if self.method == "HEAD":
+            body = b""
+        for at in range(0, len(body) - _PART, _PART):
+            await self.send(bytes(body[at : at + _PART]), more=True)
+        rest = -(-len(body) // _PART) - 1
+        await self.send(bytes(body[max(0, rest) * _PART :]), more=False)
 
     async def begin(self, status: int, headers: Sequence[Header]) -> None:
         """Send the head of an answer."""

@@ -25,6 +25,7 @@ from penstock.gateway.offload import Offload
 from penstock.gateway.operations.metrics import CONTENT_TYPE
 from penstock.gateway.requests.infer import Inference
 from penstock.process.lifetime import write_ready
+from penstock.process.supervised import supervise
 from penstock.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 DEFAULT_PORT: Final = 8000
 _TEXT: Final = b"text/plain; charset=utf-8"
 _HEAD_BYTES: Final = 1 << 16
+_LOOK_EVERY_S: Final = 1.0
 _BODY_SLACK: Final = 1 << 20
 """What is too large by less is refused here, with a reason; by more, by the server."""
 
@@ -62,7 +64,9 @@ class HttpFront:
         self._known = known
         self._offload = Offload()
         self._rest = Rest(service, inference, calls, self._offload)
+        self._app: RestApp | None = None
         self._server: AsgiServer | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._read_metrics: Read | None = None
         self.address = ""
 
@@ -92,6 +96,7 @@ class HttpFront:
             log.warning("no HTTP; --no-http says that none is wanted", reason=str(error))
             return
         await self._server.start()
+        self._looking = asyncio.create_task(supervise("clients that leave", self._look))
         self.address = self._server.address
         log.info("serving HTTP", address=self.address)
         write_ready(self._settings.http_file, self.address)
@@ -106,8 +111,15 @@ class HttpFront:
 
     async def stop(self) -> None:
         """Let go of the port."""
+        if self._looking is not None:
+            self._looking.cancel()
         if self._server is not None:
             await self._server.shut_down()
+
+    async def _look(self) -> None:
+        while self._app is not None:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            await self._app.look()
 
     def _made(self) -> AsgiServer:
         settings = self._settings
@@ -115,9 +127,9 @@ class HttpFront:
         host = settings.http_host or settings.host
         most = settings.max_message_mib << 20
         rules = parse_rules(settings.grpc_restricted_protocol)
-        app = RestApp(self._routes(), rules, most, self._offload, self._known)
+        self._app = RestApp(self._routes(), rules, most, self._offload, self._known)
         taken = bound(host, port, "--http-port", shared=settings.shared_port)
-        return AsgiServer(app, taken, _options(settings, most))
+        return AsgiServer(self._app, taken, _options(settings, most))
 
     def _routes(self) -> tuple[Route, ...]:
         get = ("GET", "HEAD")

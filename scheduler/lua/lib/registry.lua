@@ -13,6 +13,8 @@ local SEEN, SCHEMAS = KEYS[1] .. 'seen', KEYS[1] .. 'schemas'
 -- What workers found in artifacts.
 local SIGNATURES = KEYS[1] .. 'signatures'
 local BATCH_PROOFS, UNSPLITTABLE = KEYS[1] .. 'batch_proofs', KEYS[1] .. 'unsplittable'
+-- '<artifact>@<kind of device>' -> bytes.
+local FOOTPRINTS = KEYS[1] .. 'footprints'
 local SETTINGS = KEYS[1] .. 'settings'
 local CHANGES = KEYS[1] .. 'changes'
 local CHANGES_KEPT = 5000

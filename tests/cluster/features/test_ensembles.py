@@ -306,7 +306,8 @@ class TestControl:
             client.close()
         assert failed.value.message() == (
             "load failed for model 'diamond': version 1 is at UNAVAILABLE state: ensemble diamond "
-            "contains models that are not available: five: failed to poll from model repository;"
+            "contains models that are not available or ambiguous: five: failed to poll from model "
+            "repository;"
         )
 
     def test_on_demand_the_first_request_loads_all_of_it(self, cluster, tmp_path):

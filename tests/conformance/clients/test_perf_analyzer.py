@@ -22,6 +22,21 @@ def test_it_measures_throughput(perf_analyzer, digits_cluster, tmp_path, version
     assert float(row["Server Compute Infer"]) > 0
 
 
+@pytest.mark.parametrize("mode", ["--sync", "--async"])
+def test_it_measures_throughput_over_http(perf_analyzer, digits_cluster, tmp_path, mode):
+    report = tmp_path / "report.csv"
+
+    perf_analyzer(
+        *("-m", "digits", "-x", "1", "-i", "http", "-u", digits_cluster.http_url(), mode),
+        *("--concurrency-range", "4", "-f", str(report)),
+    )
+
+    with report.open() as file:
+        (row,) = list(csv.DictReader(file))
+    assert float(row["Inferences/Second"]) > 0
+    assert float(row["Server Compute Infer"]) > 0
+
+
 def test_it_sends_batches(perf_analyzer, digits_cluster, tmp_path):
     report = tmp_path / "report.csv"
 

@@ -310,7 +310,7 @@ class TestManagement:
         assert changed["trace_rate"] == "7"
         cleared = manager.update_trace_settings(settings={"trace_rate": None})
         assert cleared["trace_rate"] == "1000"
-        assert refusal(manager.get_trace_settings, "nothing")[0] == "404"
+        assert refusal(manager.get_trace_settings, "nothing")[0] == "400"
 
     def test_tensors_in_shared_memory(self, manager):
         manager.load_model("add_sub")

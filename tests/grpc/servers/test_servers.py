@@ -7,6 +7,7 @@ import sys
 import grpc
 import pytest
 from support.processes.rpc_server import METHODS, SERVERS
+from support.waiting import until
 
 from penstock.errors import InvalidConfiguration
 from penstock.gateway.fronts.asgi import AsgiServer, bound
@@ -81,3 +82,23 @@ async def test_a_server_that_goes_sends_its_callers_elsewhere():
         await server.flush()
 
         assert await watching.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_call_that_takes_too_long_to_be_waited_for_hears_of_it():
+    server, running = made("asgi"), set(asyncio.all_tasks())
+    await server.start()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        call = channel.unary_unary("/t.T/Sleep")(b"60")
+        asking = asyncio.ensure_future(call.code())
+        await until(lambda: calls_since(running))
+        server.drain()
+        for task in calls_since(running):
+            task.cancel()
+
+        assert await asking is grpc.StatusCode.UNAVAILABLE
+    await server.stop()
+
+
+def calls_since(before):
+    """The tasks in which the server runs calls."""
+    return [task for task in asyncio.all_tasks() - before if task.get_name() == "h2corn.request"]

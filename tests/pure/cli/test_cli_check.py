@@ -238,7 +238,10 @@ class TestRepository:
 
         assert found["chain version 1"][1:] == ("ok", "an ensemble", "")
         assert found["lost version 1"].verdict == "wrong"
-        assert "contains models that are not available: gone" in found["lost version 1"].remedy
+        assert (
+            "contains models that are not available or ambiguous: gone"
+            in found["lost version 1"].remedy
+        )
 
     def test_an_ensembles_models_may_be_in_another_repository(self, tmp_path):
         write_scale(tmp_path / "parts", "double", 2)

@@ -4,7 +4,14 @@ import os
 
 import pytest
 
-from penstock.process.machine import Gpu, cores, has_room, memory_bytes, visible_gpus
+from penstock.process.machine import (
+    Gpu,
+    cores,
+    gpu_bytes,
+    has_room,
+    memory_bytes,
+    visible_gpus,
+)
 
 GIB = 1 << 30
 TOLD = """\
@@ -12,9 +19,22 @@ TOLD = """\
 1, GPU-bbbb, NVIDIA H100 80GB HBM3, 81559 MiB
 2, GPU-cccc, NVIDIA L4, 1024 MiB
 """
-A10 = ("NVIDIA A10", 23028 << 20)
-H100 = ("NVIDIA H100 80GB HBM3", 81559 << 20)
-L4 = ("NVIDIA L4", GIB)
+A10 = ("NVIDIA A10", 23028 << 20, "GPU-aaaa")
+H100 = ("NVIDIA H100 80GB HBM3", 81559 << 20, "GPU-bbbb")
+L4 = ("NVIDIA L4", GIB, "GPU-cccc")
+DIVIDED = """\
+GPU 0: NVIDIA A10 (UUID: GPU-aaaa)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-bbbb)
+  MIG 3g.40gb     Device  0: (UUID: MIG-1111)
+  MIG 1g.10gb+me  Device  1: (UUID: MIG-2222)
+  MIG 1c.2g.20gb  Device  2: (UUID: MIG-GPU-bbbb/5/0)
+GPU 2: NVIDIA L4 (UUID: GPU-cccc)
+"""
+PARTS = [
+    ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", int(40 * GIB * 0.95), "MIG-1111"),
+    ("NVIDIA H100 80GB HBM3 MIG 1g.10gb+me", int(10 * GIB * 0.95), "MIG-2222"),
+    ("NVIDIA H100 80GB HBM3 MIG 1c.2g.20gb", int(20 * GIB * 0.95), "MIG-GPU-bbbb/5/0"),
+]
 
 
 @pytest.mark.parametrize(
@@ -25,6 +45,8 @@ L4 = ("NVIDIA L4", GIB)
         ("2", [L4]),
         ("2, 0", [L4, A10]),
         ("GPU-bbbb", [H100]),
+        ("GPU-b", [H100]),
+        ("GPU-", []),
         ("GPU-cccc,0", [L4, A10]),
         ("", []),
         ("-1", []),
@@ -46,7 +68,40 @@ def test_what_is_no_gpu_is_none(told):
 
 @pytest.mark.parametrize("memory", ["[N/A]", "[Not Supported]", ""])
 def test_a_gpu_that_shares_the_machine_s_memory_has_none_of_its_own(memory):
-    assert visible_gpus(f"0, GPU-dddd, NVIDIA GB10, {memory}\n", None) == [Gpu(0, "NVIDIA GB10", 0)]
+    found = visible_gpus(f"0, GPU-dddd, NVIDIA GB10, {memory}\n", None)
+
+    assert found == [Gpu(0, "NVIDIA GB10", 0, "GPU-dddd")]
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (None, [A10, *PARTS, L4]),
+        ("1", PARTS),
+        ("2,GPU-bbbb", [L4, *PARTS]),
+        ("MIG-2222", [PARTS[1]]),
+        ("MIG-GPU-bbbb/5/0,0", [PARTS[2], A10]),
+        ("MIG-1111,MIG-3333,0", [PARTS[0]]),
+    ],
+)
+def test_the_parts_of_a_divided_gpu_are_devices(visible, expected):
+    assert visible_gpus(TOLD, visible, DIVIDED) == [
+        Gpu(number, *facts) for number, facts in enumerate(expected)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listing", "expected"),
+    [
+        ("7, 100\n70, 1\n", 100 << 20),
+        ("7, 100\n 7, 20\n", 120 << 20),
+        ("8, 100\n", None),
+        ("7, [N/A]\n", None),
+        ("", None),
+    ],
+)
+def test_a_process_knows_what_it_holds_of_gpus(listing, expected):
+    assert gpu_bytes(listing, 7) == expected
 
 
 def test_this_machine_has_cores_and_memory():

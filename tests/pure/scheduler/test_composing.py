@@ -85,13 +85,15 @@ def test_a_model_that_is_not_there_is_named():
     found = state(ensemble("a", "b"), models=[content("a")])
 
     assert found.state == "UNAVAILABLE"
-    assert found.reason == "ensemble e contains models that are not available: b"
+    assert found.reason == "ensemble e contains models that are not available or ambiguous: b"
 
 
 def test_a_version_that_is_not_there_is_named():
     found = state(ensemble("a", number=5), models=[content("a")])
 
-    assert found.reason == "ensemble e contains models that are not available: a version 5"
+    assert found.reason == (
+        "ensemble e contains models that are not available or ambiguous: a version 5"
+    )
 
 
 def test_why_it_is_not_there_is_told():
@@ -107,7 +109,7 @@ def test_why_it_is_not_there_is_told():
     )
 
     assert found.state == "UNAVAILABLE"
-    assert found.reason.endswith("not available: b: failed to poll from model repository")
+    assert found.reason.endswith(" or ambiguous: b: failed to poll from model repository")
 
 
 def test_it_waits_for_a_model_that_is_requested():

@@ -12,6 +12,7 @@ from penstock.scheduler.registry.snapshot import (
     empty_snapshot,
     live,
     placement_id,
+    replica_of,
     signature_id,
     version_map,
     worker_id,
@@ -125,3 +126,12 @@ def test_names_of_a_placement_and_its_worker():
 
     assert placement_id(placed) == "digits/3/2.1"
     assert worker_id(placed) == "n/digits/3/2.1"
+
+
+def test_a_worker_is_named_after_its_replica():
+    for revision in ("", "r1"):
+        asked = placement(replica=12, revision_id=revision)
+
+        assert replica_of(worker_id(asked)) == 12
+
+    assert replica_of("host/m/1/0.4711/else") == 0

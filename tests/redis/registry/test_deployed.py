@@ -8,7 +8,7 @@ from support.registry import kinds
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.artifact_facts import ArtifactFacts
-from penstock.scheduler.registry.snapshot import VersionId, signature_id
+from penstock.scheduler.registry.snapshot import VersionId, footprint_id, signature_id
 
 # signatures
 
@@ -42,9 +42,9 @@ async def test_a_signature_goes_with_the_artifact(registry):
 # batch proofs
 
 
-async def found(registry, node_id, proof=None, unsplittable=""):
+async def found(registry, node_id, proof=None, unsplittable="", footprint=0):
     """What stands after a worker on that node has said what it found."""
-    facts = ArtifactFacts(signature([], []), proof, unsplittable)
+    facts = ArtifactFacts(signature([], []), proof, unsplittable, footprint)
     return await registry.announce(worker(placement(node_id)), facts=facts)
 
 
@@ -83,15 +83,29 @@ async def test_a_batch_that_could_not_be_split_is_told_to_all_who_have_the_artif
     assert (await registry.snapshot()).unsplittable_of(record) == "no rows"
 
 
+async def test_of_what_workers_hold_the_most_counts(links, registry):
+    record = version(model="m")
+    await registry.publish("repository", [record])
+    place = footprint_id(record, record.stages[0], "cpu")
+
+    for footprint in (0, 70, 90, 80):
+        await found(registry, "a", footprint=footprint)
+    events = len(await kinds(links))
+    await found(registry, "b", footprint=60)
+
+    assert (await registry.snapshot()).footprints == {place: 90}
+    assert len(await kinds(links)) <= events + 1
+
+
 async def test_what_is_known_of_batches_goes_with_the_artifact(registry):
-    await found(registry, "a", pb.BatchProof(proved=True), "no rows")
+    await found(registry, "a", pb.BatchProof(proved=True), "no rows", 70)
     await registry.withdraw(worker(placement("a")))
     before = await registry.snapshot()
     await registry.sweep(before)
     after = await registry.snapshot()
 
     assert (len(before.batch_proofs), len(before.unsplittable)) == (1, 1)
-    assert (after.batch_proofs, after.unsplittable) == ({}, {})
+    assert (after.batch_proofs, after.unsplittable, after.footprints) == ({}, {}, {})
 
 
 # versions

@@ -145,7 +145,11 @@ def alone(artifact, signature=None):
         )
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(artifact), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # some models are wrong about their own shapes
+    session = onnxruntime.InferenceSession(
+        str(artifact), options, providers=["CPUExecutionProvider"]
+    )
     names = [entry.name for entry in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
 

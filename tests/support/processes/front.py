@@ -26,9 +26,11 @@ class Front:
         gateway: its parts.
         probe: the queue, as a worker has it.
         infer, stream: the methods, which take and give bytes.
+        address: of its last front, which is HTTP's if that is wanted.
     """
 
-    def __init__(self, gateway, probe, channel):
+    def __init__(self, gateway, probe, channel, address):
+        self.address = address
         self.gateway = gateway
         self.probe = probe
         self.channel = channel
@@ -47,10 +49,8 @@ def message(*, model="digits", values=VALUES, shape=None, id_="", **parameters):
 
 
 def _settings(url, **settings):
-    settings.setdefault("grpc_front", os.environ.get("PENSTOCK_GRPC_FRONT", "aio"))
-    return GatewaySettings(
-        redis=url, host="127.0.0.1", port=0, metrics=False, http=False, **settings
-    )
+    given = {"grpc_front": os.environ.get("PENSTOCK_GRPC_FRONT", "aio"), "http": False, **settings}
+    return GatewaySettings(redis=url, host="127.0.0.1", port=0, metrics=False, **given)
 
 
 @contextlib.asynccontextmanager
@@ -69,18 +69,22 @@ async def serving(url, *, text="max_batch_size: 8", values=VALUES, **settings):
                 nodes=[node("n")],
             )
         )
-        (grpc_front,) = gateway.fronts(asyncio.Event())
-        await grpc_front.start()
+        told = asyncio.Event()
+        told.set()
+        fronts = gateway.fronts(told)
+        for front in fronts:
+            await front.start()
         delivery = gateway.delivery
         await delivery.replies.heartbeat()
         runs = (delivery.replies.run(), delivery.pending.run())
         tasks = [asyncio.create_task(run) for run in runs]
         async with grpc.aio.insecure_channel(
-            grpc_front.address, options=[("grpc.max_receive_message_length", -1)]
+            fronts[0].address, options=[("grpc.max_receive_message_length", -1)]
         ) as channel:
-            yield Front(gateway, Probe(links, delivery.queue), channel)
+            yield Front(gateway, Probe(links, delivery.queue), channel, fronts[-1].address)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await grpc_front.stop()
+        for front in fronts:
+            await front.stop()
         await delivery.pending.close()

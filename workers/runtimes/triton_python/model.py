@@ -14,7 +14,8 @@ from typing import Any, Final
 import structlog
 
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
-from penstock.models.config.model_config import parse_json
+from penstock.models.config.model_config import PYTHON, parse_json
+from penstock.models.config.python_models import check_models_of_code
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.workers.runtimes.python.code import TRITONS_CLASS, raised
 from penstock.workers.runtimes.triton_python import backend_utils
@@ -27,6 +28,10 @@ from penstock.workers.runtimes.triton_python.responses import InferenceResponse
 log = structlog.get_logger()
 
 _AUTO: Final = "auto_complete_config"
+_COMPLETED: Final = frozenset(
+    {"input", "output", "max_batch_size", "dynamic_batching", "model_transaction_policy"}
+)
+"""What Triton, too, takes from a configuration that code has completed."""
 
 
 class TritonModelFailed(PenstockError):
@@ -46,7 +51,6 @@ class TritonModel:
         self._environment = environment
         self._loop: asyncio.AbstractEventLoop | None = None
         self._model: Any = None
-        self._decoupled = False
         self._logged = ""
         self.instance_name = ""
 
@@ -90,12 +94,15 @@ class TritonModel:
                 f"{_AUTO} function in model '{config.name}' must return a valid pb.ModelConfig "
                 "object."
             )
+        source = f"{self._artifact.name}: {_AUTO}"
         try:
-            return parse_json(json.dumps(made.as_dict()), f"{self._artifact.name}: {_AUTO}")
+            found = _merged(config, parse_json(json.dumps(made.as_dict()), source))
+            check_models_of_code(found, (PYTHON,), source)
         except (InvalidConfiguration, TypeError) as error:
             raise ArtifactUnusable(str(error)) from error
+        return found
 
-    def initialize(self, arguments: Mapping[str, str], *, decoupled: bool) -> None:
+    def initialize(self, arguments: Mapping[str, str]) -> None:
         """Make the instance, and let it get ready.
 
         Args:
@@ -104,7 +111,7 @@ class TritonModel:
         Raises:
             ArtifactUnusable: it raises.
         """
-        self.instance_name, self._decoupled = arguments["model_instance_name"], decoupled
+        self.instance_name = arguments["model_instance_name"]
         try:
             self._model = self._class()
             if hasattr(self._model, "initialize"):
@@ -211,6 +218,17 @@ class TritonModel:
     def _unusable(self, method: str, error: BaseException) -> ArtifactUnusable:
         text = raised(error, self._artifact)
         return ArtifactUnusable(f"{self._artifact.name}: {TRITONS_CLASS}.{method} {text}")
+
+
+def _merged(config: config_pb.ModelConfig, made: config_pb.ModelConfig) -> config_pb.ModelConfig:
+    """*config* with what code may complete of it, as *made* has that; the rest is its owner's."""
+    found, completed = config_pb.ModelConfig(), config_pb.ModelConfig()
+    found.CopyFrom(config)
+    completed.CopyFrom(made)
+    for field in config_pb.ModelConfig.DESCRIPTOR.fields:
+        (found if field.name in _COMPLETED else completed).ClearField(field.name)
+    found.MergeFrom(completed)
+    return found
 
 
 def _module(artifact: Path) -> Any:

@@ -51,14 +51,8 @@ class TritonRuntime:
         self._outputs = [output.name for output in config.output]
 
     @classmethod
-    def open(
-        cls, artifact: Path, device: DeviceRef, version: cluster_pb2.ModelVersion, instance: int = 0
-    ) -> Self:
-        """Import the code, complete its configuration, and initialize it; see `open_runtime`.
-
-        Args:
-            instance: its number among the model's.
-        """
+    def open(cls, artifact: Path, device: DeviceRef, version: cluster_pb2.ModelVersion) -> Self:
+        """Import the code, complete its configuration, and initialize it; see `open_runtime`."""
         owners = config_pb.ModelConfig.FromString(version.config)
         owners.name = version.model
         model = TritonModel.imported(artifact, version.model, version.version)
@@ -70,13 +64,13 @@ class TritonRuntime:
         arguments = {
             "model_config": as_json(with_defaults(config, artifact, device)),
             "model_instance_kind": _KINDS[device.kind],
-            "model_instance_name": _instance_name(owners, instance),
+            "model_instance_name": _instance_name(owners, device.replica),
             "model_instance_device_id": str(device.index),
             "model_repository": str(artifact.parent.parent),
             "model_version": str(version.version),
             "model_name": version.model,
         }
-        model.initialize(arguments, decoupled=is_decoupled(config))
+        model.initialize(arguments)
         return cls(model, signature, config)
 
     @property
@@ -91,13 +85,19 @@ class TritonRuntime:
         wanted = list(call.outputs) or self._outputs
         return InferenceRequest.received(replace(call, outputs=wanted), sender, is_cancelled)
 
-    def answer(self, calls: Sequence[ModelCall]) -> list[InferenceResponse]:
+    def answer(
+        self, calls: Sequence[ModelCall], are_cancelled: Sequence[Callable[[], bool]] = ()
+    ) -> list[InferenceResponse]:
         """Answer requests together; each gets one response.
+
+        Args:
+            are_cancelled: for each, whether nobody waits for it any more.
 
         Raises:
             TritonModelFailed: the model failed for all of them.
         """
-        slots = [_Slot(call.ends_s) for call in calls]
+        cancelled = are_cancelled or [_never] * len(calls)
+        slots = [_Slot(call.ends_s, one) for call, one in zip(calls, cancelled, strict=True)]
         requests = [
             self.request(call, slot.sender, slot.is_over)
             for call, slot in zip(calls, slots, strict=True)
@@ -147,15 +147,16 @@ def _instance_name(config: config_pb.ModelConfig, instance: int) -> str:
 class _Slot:
     """The one response to a request of a model that answers once, sent by itself."""
 
-    def __init__(self, ends_s: float) -> None:
+    def __init__(self, ends_s: float, is_cancelled: Callable[[], bool]) -> None:
         self._ends_s = ends_s
+        self._is_cancelled = is_cancelled
         self._there = threading.Event()
         self._response: InferenceResponse | None = None
         self.sender = ResponseSender(self._take, self.is_over, decoupled=False)
 
     def is_over(self) -> bool:
-        """Whether its deadline has passed."""
-        return time.monotonic() > self._ends_s
+        """Whether it was cancelled, or its deadline has passed."""
+        return self._is_cancelled() or time.monotonic() > self._ends_s
 
     def wait(self) -> InferenceResponse:
         """The response, once it has been sent and is said to be the last.

@@ -41,8 +41,13 @@ class RpcApp:
             task.add_done_callback(self._streams.discard)
         await AsgiRpc(caller, asked, self._terms, io).run(method)
 
+    def drain(self) -> None:
+        """What is cancelled from now on has not been given up by its client."""
+        self._terms.ending = True
+
     def end_streams(self) -> None:
         """End those that have no end of their own: somebody may watch this gateway's health."""
+        self.drain()
         for task in self._streams:
             task.cancel()
 

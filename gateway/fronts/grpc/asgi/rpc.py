@@ -43,7 +43,7 @@ _OK: Final = {
 _NOTHING: Final = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Terms:
     """What holds for all RPCs of a server.
 
@@ -51,11 +51,13 @@ class Terms:
         most_bytes: of a message.
         compression: of replies, for clients that take it.
         offload: where long messages are compressed and decompressed.
+        ending: the gateway stops, and cancels what takes too long.
     """
 
     most_bytes: int
     compression: bytes
     offload: Offload
+    ending: bool = False
 
 
 class AsgiRpc:
@@ -132,9 +134,8 @@ class AsgiRpc:
                 with Ending(self):
                     reply = await method.handle(self)
             except asyncio.CancelledError:
-                if self._gone:
+                if self._gone or not self._ended_by_us(task):
                     return
-                self._cancelled(task)
             await self._end(reply)
         except asyncio.CancelledError:
             # Nobody is there who could be told.
@@ -156,18 +157,23 @@ class AsgiRpc:
         self._late = True
         task.cancel()
 
-    def _cancelled(self, task: "asyncio.Task[Any]") -> None:
-        """Say why it ends, in case that somebody hears it."""
+    def _ended_by_us(self, task: "asyncio.Task[Any]") -> bool:
+        """Whether it was cancelled here; then why is its status, and somebody may hear that.
+
+        Otherwise its client has gone: with a connection all its calls go at once, and telling each
+        of them would hold up everybody else.
+        """
         if not task.cancelling():
             # `Calls.read` ends what has no message.
             self.fail(Code.INVALID_ARGUMENT, "the call has no message", ())
-            return
+            return True
         while task.cancelling():
             task.uncancel()
         if self._late:
             self.fail(Code.DEADLINE_EXCEEDED, "Deadline Exceeded", ())
-        else:
+        elif self._terms.ending:
             self.fail(Code.UNAVAILABLE, "the gateway ended before it could answer", ())
+        return self._late or self._terms.ending
 
     async def _message(self, begin: int, size: int) -> bytes:
         """The message of *size* bytes that begins in the buffer."""

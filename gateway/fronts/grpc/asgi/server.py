@@ -56,6 +56,10 @@ class AsgiRpcServer:
         """Listen."""
         await self._server.start()
 
+    def drain(self) -> None:
+        """As `RpcServer.drain`."""
+        self._app.drain()
+
     async def flush(self) -> None:
         """As `RpcServer.flush`: it is shut down, which sends all that it holds.
 

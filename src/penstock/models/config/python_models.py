@@ -18,10 +18,11 @@ def check_models_of_code(config: pb.ModelConfig, runtimes: Iterable[str], source
 
     Raises:
         InvalidConfiguration: the artifact of a decoupled one answers once, or it asks for answers
-            in order.
+            in order, or for so many requests at a time that there is no such number.
     """
     if is_decoupled(config):
         _check_decoupled(config, runtimes, source)
+        concurrent_requests(config, 1)
 
 
 def is_decoupled(config: pb.ModelConfig) -> bool:

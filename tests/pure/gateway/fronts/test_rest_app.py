@@ -123,3 +123,15 @@ async def test_who_waits_when_the_gateway_stops_hears_of_it():
 
     assert await asking == 503
     assert "has stopped accepting new requests" in json.loads(client.body())["error"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 15, (1 << 15) + 1, 3 << 15, 100_000])
+async def test_a_long_answer_is_sent_in_parts(size):
+    client = Client()
+    client.app._most = 1 << 20
+
+    assert await client.ask("/infer", method="POST", body=(b"x" * size,)) == 200
+    parts = client.sent[1:]
+    assert client.body() == b"x" * size
+    assert [part["more_body"] for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert max(len(part["body"]) for part in parts) <= 1 << 15

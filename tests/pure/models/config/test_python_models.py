@@ -107,6 +107,11 @@ def test_its_configuration_is_complete_as_it_is(entry):
             "dynamic_batching { preserve_ordering: true }",
             "models answer as their responses come: remove dynamic_batching.preserve_ordering",
         ),
+        (
+            SETTINGS + "model_transaction_policy { decoupled: true } "
+            'parameters { key: "concurrent_requests" value { string_value: "many" } }',
+            "parameters['concurrent_requests'] is 'many': write a number from 1 to 1024",
+        ),
         ("", 'a Python model needs a config.pbtxt that says backend: "python"'),
     ],
 )

@@ -132,6 +132,19 @@ class TestTryDevice:
 
         assert runtime.ran_on() == 2 * [sample.tolist()]
 
+    @pytest.mark.parametrize(("length", "tries"), [(1 << 10, 1), (1 << 25, 0)])
+    def test_a_large_request_is_not_kept(self, length, tries):
+        texts = signature([spec("x", "BYTES", -1, 1)], MATRIX.outputs)
+        execution, runtime = executing(lambda x: len(x[0, 0]) < 5, texts)
+        with pytest.raises(RuntimeError):
+            execution.warm_up(1)
+        execution.run([work({"x": np.array([[b"a" * length]], object)})])
+        runtime.seen.clear()
+
+        execution.try_device()
+
+        assert len(runtime.seen) == tries
+
     def test_what_was_never_warmed_up_is_tried_on_what_is_made_up(self):
         execution, runtime = executing()
 

@@ -103,7 +103,7 @@ def test_an_operator_without_a_kernel_for_its_datatypes(tmp_path):
         [value("y", "DOUBLE", ["n"])],
     )
 
-    assert "its operator Det (opset 11) cannot be computed here with the datatypes" in refusal(
+    assert "there is no kernel here for its operator Det (opset 11) with the datatypes" in refusal(
         write_onnx(tmp_path, graph)
     )
 

@@ -150,15 +150,15 @@ class TestProviders:
     def test_the_cpu_is_always_the_last(self):
         assert providers(CPU, config("")) == [("CPUExecutionProvider", {})]
         assert providers(GPU, config("")) == [
-            (CUDA, {"device_id": "1"}),
+            (CUDA, {"device_id": "1", "cudnn_conv_algo_search": "HEURISTIC"}),
             ("CPUExecutionProvider", {}),
         ]
 
     @pytest.mark.parametrize(
         "text",
         [
-            accelerator("cuda", cudnn_conv_algo_search=1, gpu_mem_limit=5, arena_extend_strategy=1),
-            parameter("cudnn_conv_algo_search", 1)
+            accelerator("cuda", cudnn_conv_algo_search=0, gpu_mem_limit=5, arena_extend_strategy=1),
+            parameter("cudnn_conv_algo_search", 0)
             + parameter("gpu_mem_limit", 5)
             + parameter("arena_extend_strategy", 1),
         ],
@@ -168,7 +168,7 @@ class TestProviders:
             CUDA,
             {
                 "device_id": "1",
-                "cudnn_conv_algo_search": "HEURISTIC",
+                "cudnn_conv_algo_search": "EXHAUSTIVE",
                 "gpu_mem_limit": "5",
                 "arena_extend_strategy": "kSameAsRequested",
             },

@@ -209,3 +209,7 @@ class TestUnusable:
 )
 def test_devices_are_read_from_text(text, device):
     assert DeviceRef.parse(text, 2) == DeviceRef(*device, 2)
+
+
+def test_the_only_device_that_a_process_sees_is_its_first():
+    assert DeviceRef.parse("cuda:3", 2, only=True) == DeviceRef("cuda", 0, 2)

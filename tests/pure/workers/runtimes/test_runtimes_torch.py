@@ -127,6 +127,13 @@ class Named(nn.Module):
         return {"logits": x + 1, "none": None, "aux": [x + 2, {"deep": x + 3}]}
 
 
+class Recurrent(nn.Module):
+    """It reads and writes a state of one name, which stages would take for one tensor."""
+
+    def forward(self, x):
+        return {"y": x + 1, "x": x + 2}
+
+
 class Ambiguous(nn.Module):
     def forward(self, x):
         return {"a": [x + 1], "a_0": x + 2}
@@ -136,6 +143,7 @@ class Ambiguous(nn.Module):
     ("module", "names"),
     [
         (Named(), ["logits", "aux_0", "aux_1_deep"]),
+        (Recurrent(), ["y", "x_out"]),
         (Ambiguous(), ["output_0", "output_1"]),
     ],
 )

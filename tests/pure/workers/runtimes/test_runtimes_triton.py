@@ -128,6 +128,26 @@ def test_its_code_completes_its_configuration_for_the_whole_cluster():
     assert ModelConfig.FromString(runtime.signature.config).name == "auto_complete"
 
 
+def test_what_its_code_may_not_complete_stays_as_its_owner_wrote_it(written):
+    runtime = written(
+        """
+        class TritonPythonModel:
+            @staticmethod
+            def auto_complete_config(config):
+                config.set_max_batch_size(3)
+                config.as_dict()["instance_group"] = [{"count": 9, "kind": "KIND_GPU"}]
+                return config
+
+            def execute(self, requests): ...
+        """
+    )
+
+    found = ModelConfig.FromString(runtime.signature.config)
+
+    assert found.max_batch_size == 3
+    assert not found.instance_group
+
+
 @pytest.mark.parametrize(
     ("what", "expected"),
     [

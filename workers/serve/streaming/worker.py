@@ -27,18 +27,18 @@ from penstock.workers.run.execution import Failure, failure_of
 from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.triton_execution import TritonExecution
 from penstock.workers.run.work import Work
-from penstock.workers.serve.part_sources import (
+from penstock.workers.serve.queue_sink import QueueSink
+from penstock.workers.serve.results import JobResults
+from penstock.workers.serve.spec import WorkerSpec
+from penstock.workers.serve.streaming.part_sources import (
     DeviceThread,
     PartFailed,
     PartSource,
     SentParts,
     YieldedParts,
 )
-from penstock.workers.serve.parted_reply import HandOver, Over, PartedReply
-from penstock.workers.serve.queue_sink import QueueSink
-from penstock.workers.serve.rest_of_route import RestOfRoute
-from penstock.workers.serve.results import JobResults
-from penstock.workers.serve.spec import WorkerSpec
+from penstock.workers.serve.streaming.parted_reply import HandOver, Over, PartedReply
+from penstock.workers.serve.streaming.rest_of_route import RestOfRoute
 from penstock.workers.serve.worker import Worker
 
 HAND_OVER_S: Final = 5.0

@@ -22,9 +22,9 @@ from penstock.workers.run.ensemble_step import EnsembleStep
 from penstock.workers.run.execution import Failure
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work
-from penstock.workers.serve.part_sources import PartFailed
-from penstock.workers.serve.parted_reply import PartedReply
 from penstock.workers.serve.spec import WorkerSpec
+from penstock.workers.serve.streaming.part_sources import PartFailed
+from penstock.workers.serve.streaming.parted_reply import PartedReply
 
 MOST_AT_ONCE: Final = 8
 """Parts of one reply that may be in the steps behind."""

@@ -1,0 +1,270 @@
+"""``make gpu``: what only a machine with an NVIDIA GPU can show, in under eight minutes.
+
+    python bench/gpu.py [--only onnx_cuda W2 ...]
+
+Serves small models on the GPU and compares their answers with numpy's, ruins the device on
+purpose, and measures W2 and W3 against ONNX Runtime alone on the same GPU; without a network. Ends
+with 0 if all is as it should be, with 1 if something is not, and with 2 where there is no GPU: then
+nothing was checked.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from cases import Case, in_turn, load_of, requests_for
+from gpu_models import GPU, ROWS_OF_TABLE, WIDTH, Array, layer, write_all
+from models import ensure
+from servers import HERE, RESULTS, serving_repository
+
+from penstock.client import Client, RetryPolicy
+from penstock.client.encoding import bf16
+from penstock.errors import PenstockError
+from penstock.process import machine
+
+NOT_CHECKED: Final = 2
+MOST_S: Final = 460.0
+"""What has not begun by then is left out, and said to be."""
+
+_ROUNDS, _ROUND_S, _SEARCH_S = 3, 5.0, 1.0
+_BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
+_DEADLINE_S: Final = 90.0
+_ONCE: Final = RetryPolicy(attempts=1)
+
+
+class Wrong(Exception):
+    """The GPU, or Penstock on it, does not do what it should."""
+
+
+class Ended(NamedTuple):
+    """How one check ended."""
+
+    name: str
+    fine: bool
+    text: str
+    seconds: float
+
+
+def right(what: str, found: Array, expected: Array, tolerance: float = 2e-2) -> None:
+    """Refuse numbers that are not those that were expected.
+
+    Raises:
+        Wrong: they are not; the tolerance leaves room for TF32.
+    """
+    if found.shape != expected.shape:
+        raise Wrong(f"{what}: shape {found.shape}, not {expected.shape}")
+    apart = float(np.max(np.abs(found.astype(np.float32) - expected), initial=0))
+    if not apart <= tolerance:
+        raise Wrong(f"{what} is off by {apart:.3g}")
+
+
+def rows(count: int, seed: int = 0) -> Array:
+    """[count, 64] FP32."""
+    made = np.random.default_rng(seed).standard_normal((count, WIDTH))
+    return made.astype(np.float32)
+
+
+def check_layer(client: Client, model: str, output: str = "y", layers: int = 1) -> str:
+    """Sixteen callers of different batch sizes; returns how many answers were right."""
+
+    def ask(seed: int) -> None:
+        x = rows(1 + seed % 5, seed)
+        expected = x
+        for _ in range(layers):
+            expected = layer(expected)
+        right(model, client.infer(model, {"x": x})[output], expected)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(ask, range(64)))
+    return "64 answers right"
+
+
+def check_two_workers(client: Client) -> str:
+    """Both replicas are on the one device, and the record of each says so."""
+    text = check_layer(client, "two_workers")
+    (version,) = client.status("two_workers").versions
+    places = sorted(worker.device for worker in version.stages[0].workers)
+    if len(places) != 2 or set(places) != {"cuda:0"}:
+        raise Wrong(f"the two workers are on {places}")
+    return f"{text}; workers on {', '.join(places)}"
+
+
+def check_half(client: Client) -> str:
+    """FP16 and BF16 go in and come out."""
+    x = rows(3)
+    got = client.infer("fp16", {"x": x.astype(np.float16)})["y"]
+    right("fp16", got, (x.astype(np.float16) * 2).astype(np.float32))
+    right("bf16", client.infer("bf16", {"x": bf16(x)})["y"], x * 2)
+    return "both right"
+
+
+def check_out_of_memory(client: Client) -> str:
+    """A request for more than the device has fails alone, and the next one is answered."""
+    x = np.zeros(1, np.float32)
+    try:
+        client.infer("greedy", {"x": x, "rows": np.array([1 << 20])}, deadline_s=_DEADLINE_S)
+    except PenstockError as error:
+        text = str(error)
+    else:
+        raise Wrong("4 TiB were had of the device")
+    small = client.infer("greedy", {"x": x, "rows": np.array([4])}, deadline_s=_DEADLINE_S)
+    right("greedy", small["y"] / (4 << 20), np.array(1.0, np.float32))
+    return f"refused: {text[:60]}"
+
+
+def check_device_assert(client: Client) -> str:
+    """A request that stops the device for good: its neighbours are answered, it is set aside."""
+
+    def ask(index: int) -> str:
+        try:
+            found = client.infer("asserting", {"i": np.array([[index]])}, deadline_s=_DEADLINE_S)
+        except PenstockError as error:
+            return str(error)
+        right("asserting", found["y"], np.full((1, 1, 4), index, np.float32))
+        return ""
+
+    with ThreadPoolExecutor(8) as pool:
+        bad, *good = list(pool.map(ask, (ROWS_OF_TABLE + 7, *range(7))))
+    if not bad:
+        raise Wrong("an index past the end was answered")
+    if any(good):
+        raise Wrong(f"a neighbour failed: {next(filter(None, good))}")
+    ask(1)
+    return f"7 neighbours right; set aside: {bad[:50]}"
+
+
+SMALL: Final[dict[str, Callable[[Client], str]]] = {
+    "onnx_cuda": lambda client: check_layer(client, "onnx_cuda"),
+    "pt2_cuda": lambda client: check_layer(client, "pt2_cuda"),
+    "two_workers": check_two_workers,
+    "pipeline": lambda client: check_layer(client, "pipeline", "z", layers=2),
+    "half": check_half,
+    "out_of_memory": check_out_of_memory,
+    "device_assert": check_device_assert,
+}
+"""What is asked of one cluster, the device's ruin last."""
+
+LARGE: Final = {
+    "W2": Case("W2", "w2", "encoder, 64 clients", "in-process", "items/s", 0.0, whole="w2"),
+    "W3": Case("W3", "w3", "ResNet-18, 64 clients", "in-process", "items/s", 0.0, whole="w3"),
+}
+
+
+def compare(case: Case) -> str:
+    """The throughput of a cluster as a share of ONNX Runtime's alone, on the same GPU."""
+    with tempfile.TemporaryDirectory(prefix="penstock-gpu-") as folder:
+        root = Path(folder) / "models"
+        entry = ensure(case.model, Path(folder) / "made")
+        root.mkdir()
+        entry.rename(root / case.model)
+        with (root / case.model / "config.pbtxt").open("a") as config:
+            config.write(GPU)
+        artifact = root / case.model / "1" / "model.onnx"
+        rates = raw_rates(artifact, _BATCH_SIZES, _SEARCH_S)
+        best = max(rates, key=lambda size: rates[size])
+        with serving_repository(root) as server:
+            requests = asyncio.run(requests_for(server.address, case.model))
+            ours = load_of(case, server.address, requests)
+
+            def theirs(seconds: float) -> float:
+                return raw_rates(artifact, (best,), seconds)[best]
+
+            pairs = list(in_turn(ours, theirs, _ROUND_S, _ROUNDS, lambda _: None))
+    ratio = statistics.median(mine / raw for mine, raw in pairs)
+    mine, raw = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return f"{mine:,.0f} of {raw:,.0f} items/s = {ratio:.2f} (best batch {best})"
+
+
+def raw_rates(artifact: Path, sizes: tuple[int, ...], seconds: float) -> dict[int, float]:
+    """Items a second of ONNX Runtime alone on the GPU, by batch size."""
+    command = [sys.executable, str(HERE / "inprocess.py"), str(artifact), "--device", "cuda"]
+    command += ["--threads", str(len(os.sched_getaffinity(0))), "--seconds", str(seconds)]
+    command += ["--batch-sizes", *map(str, sizes)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    return {int(size): rate for size, rate in json.loads(done.stdout).items()}
+
+
+def small_checks(wanted: list[str]) -> Iterator[Ended]:
+    """The small models, in one cluster."""
+    chosen = [name for name in SMALL if name in wanted]
+    if not chosen:
+        return
+    with tempfile.TemporaryDirectory(prefix="penstock-gpu-") as folder:
+        root = Path(folder) / "models"
+        write_all(root)
+        with serving_repository(root) as server, Client(server.address, retry=_ONCE) as client:
+            for name in chosen:
+                yield timed(name, lambda check=SMALL[name]: check(client))
+
+
+def timed(name: str, check: Callable[[], str]) -> Ended:
+    """Do one check, unless it is too late for it."""
+    began = time.monotonic()
+    if began > _STARTED_S + MOST_S:
+        return Ended(name, fine=False, text="not begun: the time was over", seconds=0.0)
+    try:
+        text, fine = check(), True
+    except Exception as error:  # noqa: BLE001 - one that fails ends no other
+        text, fine = f"{type(error).__name__}: {error}", False
+    return Ended(name, fine, " ".join(text.split()), time.monotonic() - began)
+
+
+def missing() -> str:
+    """Why nothing can be checked here; empty if it can."""
+    gpus = machine.gpus()
+    if not gpus:
+        return "no NVIDIA GPU: nvidia-smi reports none that this process may use"
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return f"there is {gpus[0].name}, but this ONNX Runtime has no CUDA: onnxruntime-gpu has"
+    return ""
+
+
+def main() -> int:
+    """Check, print a line for each, keep all in results/gpu.json; the exit status."""
+    parser = argparse.ArgumentParser(description="Check Penstock on an NVIDIA GPU.")
+    names = [*SMALL, *LARGE]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CHECK")
+    wanted = parser.parse_args().only
+    if why := missing():
+        print(f"{why}. Nothing was checked.", file=sys.stderr)
+        return NOT_CHECKED
+    facts: dict[str, Any] = {"gpus": [gpu.name for gpu in machine.gpus()], "checks": []}
+    fine = True
+    for ended in all_checks(wanted):
+        state = "ok" if ended.fine else "NOT"
+        print(f"{state:<4}{ended.name:<15}{ended.seconds:6.1f} s  {ended.text}", flush=True)
+        facts["checks"].append(ended._asdict())
+        fine = fine and ended.fine
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "gpu.json").write_text(json.dumps(facts, indent=2) + "\n")
+    return 0 if fine else 1
+
+
+def all_checks(wanted: list[str]) -> Iterator[Ended]:
+    """Each as it ends; a cluster that does not start is one that failed."""
+    try:
+        yield from small_checks(wanted)
+    except Exception as error:  # noqa: BLE001 - the others can be done without it
+        yield Ended("small models", fine=False, text=str(error), seconds=0.0)
+    for name, case in LARGE.items():
+        if name in wanted:
+            yield timed(name, lambda case=case: compare(case))
+
+
+_STARTED_S = time.monotonic()
+
+if __name__ == "__main__":
+    sys.exit(main())

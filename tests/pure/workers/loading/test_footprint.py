@@ -1,0 +1,27 @@
+"""A worker knows how much memory it holds."""
+
+import numpy as np
+
+from penstock.workers.loading.footprint import footprint, own_bytes
+
+ROLLUP = """\
+00400000-7ffd rollup
+Rss:              300000 kB
+Pss:              200000 kB
+Pss_Anon:          60000 kB
+Pss_File:         139000 kB
+Pss_Shmem:          1000 kB
+"""
+
+
+def test_what_no_file_holds_as_well_counts():
+    assert own_bytes(ROLLUP) == 61_000 << 10
+    assert own_bytes("") == 0
+
+
+def test_this_process_grows_with_what_it_holds():
+    before = footprint("cpu")
+    held = np.ones(64 << 20, np.uint8)
+
+    assert footprint("cpu") - before > 60 << 20
+    assert held.nbytes == 64 << 20

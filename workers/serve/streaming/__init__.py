@@ -1,0 +1,1 @@
+"""Streaming: replies of decoupled models, part by part. Start with worker.py."""
