@@ -122,7 +122,7 @@ def test_a_room_is_one_number():
 
 
 def snapshot(reader, *nodes):
-    hashes = [[] for _ in range(15)]
+    hashes = [[] for _ in range(16)]
     hashes[2] = [part for pair in nodes for part in pair]
     return reader.read([1, 2, b"1-0", *hashes, [], [], []])
 
