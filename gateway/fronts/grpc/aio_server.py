@@ -47,7 +47,7 @@ class AioRpc:
         return writing
 
     def let_go(self) -> None:
-        """Forget gRPC's call, which has ended: with it goes what gRPC holds, its message included."""
+        """Forget gRPC's call, which has ended, and all that gRPC holds for it."""
         self._context = None
 
     def fail(self, status: int, text: str, trailing: Sequence[tuple[str, str]]) -> None:
