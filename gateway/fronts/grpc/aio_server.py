@@ -46,6 +46,10 @@ class AioRpc:
         writing: Awaitable[None] = self._context.write(message)
         return writing
 
+    def let_go(self) -> None:
+        """Forget gRPC's call, which has ended, and all that gRPC holds for it."""
+        self._context = None
+
     def fail(self, status: int, text: str, trailing: Sequence[tuple[str, str]]) -> None:
         """As `Rpc.fail`.
 
@@ -110,7 +114,11 @@ class _Handlers(grpc.GenericRpcHandler):
 
 def _handler(method: Method) -> Any:
     async def handle(_: Any, context: Any) -> bytes | None:
-        return await method.handle(AioRpc(context))
+        rpc = AioRpc(context)
+        try:
+            return await method.handle(rpc)
+        finally:
+            rpc.let_go()
 
     if method.streams:
         return grpc.stream_stream_rpc_method_handler(handle)
