@@ -37,6 +37,9 @@ class SnapshotReader:
         """
         if before is not None and len(answer) == _UNCHANGED:
             return _later(before, *answer)
+        return self._read_whole(answer)
+
+    def _read_whole(self, answer: list[Any]) -> Snapshot:
         now_ms, revision, change_id, *hashes, available, used, seen = answer
         versions, placements, nodes, workers, gateways, schedulers, *known = hashes
         signatures, batch_proofs, unsplittable, footprints, *control = known
