@@ -9,16 +9,16 @@ from penstock.scheduler.registry.records import SnapshotReader
 from penstock.scheduler.replies.reader import replies_of
 
 KINDS = (pb.ModelVersion, pb.Placement, pb.Node, pb.Worker, pb.Gateway, pb.Scheduler, pb.Signature)
-HASHES = 15
-UNSPLITTABLE, RETIRING, SINCE, WISHES, ANSWERS, FILES, SETTINGS = range(8, 15)
+HASHES = 16
+UNSPLITTABLE, FOOTPRINTS, RETIRING, SINCE, WISHES, ANSWERS, FILES, SETTINGS = range(8, 16)
 
 
 def snapshot(data):
     """A registry in which one hash has a field with these bytes."""
     place = data[0] % HASHES if data else 0
     hashes = [[] for _ in range(HASHES)]
-    text = place in (UNSPLITTABLE, SINCE, FILES, SETTINGS)
-    kept = b"5" if place == SINCE else b'["s", 1]' if text else data[1:]
+    text = place in (UNSPLITTABLE, FILES, SETTINGS)
+    kept = b"5" if place in (SINCE, FOOTPRINTS) else b'["s", 1]' if text else data[1:]
     hashes[place] = [b"s/m/1/g", kept]
     SnapshotReader().read([1, 2, b"1-0", *hashes, [], [], []])
 
