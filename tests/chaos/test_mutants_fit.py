@@ -1,5 +1,7 @@
 """Each planted fault has its place: one without would catch nothing, until somebody asks for it."""
 
+import re
+
 import pytest
 from chaos import mutants
 
@@ -10,4 +12,7 @@ def test_it_can_be_planted(mutant):
 
     assert text.count(mutant.right) == 1
     assert mutant.wrong != mutant.right
-    assert (mutants.ROOT / mutant.catcher.partition("::")[0].split()[0]).exists()
+    for catcher in mutant.catcher.split():
+        file, *names = catcher.partition("[")[0].split("::")
+        tests = (mutants.ROOT / file).read_text()
+        assert [name for name in names if not re.search(rf"(def|class) {name}\b", tests)] == []

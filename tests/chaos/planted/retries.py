@@ -46,7 +46,7 @@ FAILURES = [
         "gateway/models/on_demand.py",
         "if before == replaced and monotonic() < until_s:",
         "if before == replaced:",
-        "tests/redis/registry/test_on_demand.py::test_a_wish_that_was_forgotten_is_wished_again",
+        "tests/redis/registry/test_on_demand.py::test_a_load_request_that_was_forgotten_is_requested_again",
     ),
     Mutant(
         "failure: who is in order waits for ever",
