@@ -33,7 +33,7 @@ from penstock.errors import (
     Unimplemented,
 )
 
-QUICK = RetryPolicy(first_delay_s=0.01)
+QUICK = RetryPolicy(first_delay_s=0.01, longest_delay_s=0.2)
 
 
 @pytest.fixture(scope="module")
