@@ -1,5 +1,6 @@
 """Each planted fault has its place: one without would catch nothing, until somebody asks for it."""
 
+import ast
 import re
 
 import pytest
@@ -12,6 +13,8 @@ def test_it_can_be_planted(mutant):
 
     assert text.count(mutant.right) == 1
     assert mutant.wrong != mutant.right
+    if mutant.file.endswith(".py"):
+        ast.parse(text.replace(mutant.right, mutant.wrong))
     for catcher in mutant.catcher.split():
         file, *names = catcher.partition("[")[0].split("::")
         tests = (mutants.ROOT / file).read_text()

@@ -247,8 +247,8 @@ LENT_PAYLOADS = [
     Mutant(
         "lending: places are never free again",
         "gateway/delivery/router.py",
-        "        self._lender.take_back(job.id)\n",
-        "",
+        "            self._lender.take_back(job.id)\n",
+        "            pass\n",
         LENDING + "test_a_large_request_is_lent_while_it_waits",
     ),
     Mutant(
