@@ -8,7 +8,6 @@ Each partition is asked for itself: none waits for a server of another one.
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
 from typing import Any, Final
 
 import structlog
@@ -75,7 +74,6 @@ class Reconciliation:
         return tag
 
     async def _ask(self, tag: str, due: list[Pending]) -> None:
-        due.sort(key=attrgetter("ask_s"))
         try:
             for some in _in_steps(due):
                 if not await self._ask_for(some):

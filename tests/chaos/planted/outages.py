@@ -66,13 +66,6 @@ AWAY = [
         OUTAGES + "test_a_dead_workers_job_is_found_behind_a_crowd_of_leases",
     ),
     Mutant(
-        "outage: those asked for first are asked for again and again",
-        "scheduler/requests/reconcile.py",
-        '        due.sort(key=attrgetter("ask_s"))\n',
-        "",
-        PENDING + "test_the_youngest_of_a_crowd_is_asked_for_too",
-    ),
-    Mutant(
         "outage: a heartbeat waits for its neighbour",
         "scheduler/replies/reader.py",
         "                await self._heartbeat(partition)\n",
