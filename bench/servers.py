@@ -87,21 +87,19 @@ def ceiling(reply: bytes) -> Iterator[Server]:
             yield server
 
 
-@contextlib.contextmanager
-def least(kind: str) -> Iterator[Server]:
+def least(kind: str) -> contextlib.AbstractContextManager[Server]:
     """One of the two that `least` describes."""
-    command = [sys.executable, str(HERE / "least.py"), "--run", kind]
-    with (
-        tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
-        _serving(command, Path(folder)) as server,
-    ):
-        yield server
+    return _run_by("least.py", kind)
+
+
+def front(kind: str) -> contextlib.AbstractContextManager[Server]:
+    """One of a gateway's gRPC servers, which answers a constant."""
+    return _run_by("front.py", kind)
 
 
 @contextlib.contextmanager
-def front(kind: str) -> Iterator[Server]:
-    """One of a gateway's gRPC servers, which answers a constant."""
-    command = [sys.executable, str(HERE / "front.py"), "--run", kind]
+def _run_by(program: str, kind: str) -> Iterator[Server]:
+    command = [sys.executable, str(HERE / program), "--run", kind]
     with (
         tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
         _serving(command, Path(folder)) as server,

@@ -19,7 +19,7 @@ from penstock.errors import InvalidConfiguration
 from penstock.gateway.fronts.front import PortBusy
 from penstock.process.native_lines import NativeLines
 from penstock.telemetry import log_to
-from penstock.transport.addresses import address_of
+from penstock.transport.addresses import address_of, family_of
 
 log = structlog.get_logger()
 
@@ -77,8 +77,7 @@ def bound(host: str, port: int, option: str, *, shared: bool = False) -> socket.
     Raises:
         PortBusy: with what to do.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    taken = socket.socket(family, socket.SOCK_STREAM)
+    taken = socket.socket(family_of(host), socket.SOCK_STREAM)
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:

@@ -17,7 +17,7 @@ from penstock.gateway.fronts.grpc.health import Health
 from penstock.gateway.fronts.grpc.inference_service import SERVICE, InferenceService
 from penstock.gateway.fronts.grpc.methods import CLUSTER, methods_of
 from penstock.settings import GatewaySettings
-from penstock.transport.addresses import address_of
+from penstock.transport.addresses import address_of, family_of
 
 log = structlog.get_logger()
 
@@ -114,8 +114,7 @@ def check_port(host: str, port: int, option: str = "--port") -> None:
     Raises:
         PortBusy: with what to do.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+    with socket.socket(family_of(host), socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

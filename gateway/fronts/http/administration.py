@@ -47,8 +47,7 @@ class Administration:
     async def system_status(self, exchange: Exchange, parts: Parts) -> Reply:
         """One region, or all."""
         request = pb.SystemSharedMemoryStatusRequest(name=parts["region"])
-        response = await self._service.answer("SystemSharedMemoryStatus", request, exchange.call)
-        return Reply([dumped([as_json(region) for region in response.regions.values()])])
+        return await self._regions(exchange, "SystemSharedMemoryStatus", request)
 
     async def system_register(self, exchange: Exchange, parts: Parts) -> Reply:
         """Name a part of a segment."""
@@ -62,20 +61,17 @@ class Administration:
             offset=_natural(body, "offset"),
             byte_size=_natural(body, "byte_size"),
         )
-        await self._service.answer("SystemSharedMemoryRegister", request, exchange.call)
-        return Reply()
+        return await self._done(exchange, "SystemSharedMemoryRegister", request)
 
     async def system_unregister(self, exchange: Exchange, parts: Parts) -> Reply:
         """Forget one region, or all."""
         request = pb.SystemSharedMemoryUnregisterRequest(name=parts["region"])
-        await self._service.answer("SystemSharedMemoryUnregister", request, exchange.call)
-        return Reply()
+        return await self._done(exchange, "SystemSharedMemoryUnregister", request)
 
     async def cuda_status(self, exchange: Exchange, parts: Parts) -> Reply:
         """There are none."""
         request = pb.CudaSharedMemoryStatusRequest(name=parts["region"])
-        response = await self._service.answer("CudaSharedMemoryStatus", request, exchange.call)
-        return Reply([dumped([as_json(region) for region in response.regions.values()])])
+        return await self._regions(exchange, "CudaSharedMemoryStatus", request)
 
     async def cuda_register(self, exchange: Exchange, parts: Parts) -> Reply:
         """Refuse: there can be none."""
@@ -86,13 +82,19 @@ class Administration:
             device_id=_natural(body, "device_id"),
             byte_size=_natural(body, "byte_size"),
         )
-        await self._service.answer("CudaSharedMemoryRegister", request, exchange.call)
-        return Reply()
+        return await self._done(exchange, "CudaSharedMemoryRegister", request)
 
     async def cuda_unregister(self, exchange: Exchange, parts: Parts) -> Reply:
         """Nothing to forget."""
         request = pb.CudaSharedMemoryUnregisterRequest(name=parts["region"])
-        await self._service.answer("CudaSharedMemoryUnregister", request, exchange.call)
+        return await self._done(exchange, "CudaSharedMemoryUnregister", request)
+
+    async def _regions(self, exchange: Exchange, name: str, request: Any) -> Reply:
+        response = await self._service.answer(name, request, exchange.call)
+        return Reply([dumped([as_json(region) for region in response.regions.values()])])
+
+    async def _done(self, exchange: Exchange, name: str, request: Any) -> Reply:
+        await self._service.answer(name, request, exchange.call)
         return Reply()
 
     async def _changes(self, exchange: Exchange) -> dict[str, Any]:

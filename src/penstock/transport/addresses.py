@@ -1,5 +1,6 @@
 """Addresses: host and port as one text, and which of them are on this machine."""
 
+import socket
 from ipaddress import ip_address
 from typing import Final
 
@@ -14,6 +15,11 @@ Option = tuple[str, int]
 def address_of(host: str, port: int) -> str:
     """Both as one text: an IPv6 address stands in brackets, as in "[::1]:8001"."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    """Of sockets that listen at *host*."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def reachable(address: str) -> str:
