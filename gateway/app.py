@@ -71,6 +71,7 @@ from penstock.scheduler.registry.cluster_settings import ClusterSettings
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
 from penstock.scheduler.registry.steadiness import steady
+from penstock.scheduler.replies.read_through import ReadThrough
 from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.link import Links
@@ -145,9 +146,10 @@ class _Delivery:
         lender = Lender(settings.lent_payload_mib << 20)
         direct = DirectPath(queue, boot_id, enabled=settings.direct)
         router = JobRouter(queue, direct, lender)
-        pending = PendingTable(queue, boot_id, router)
+        read = ReadThrough()
+        pending = PendingTable(queue, boot_id, router, read_through=read)
         replies = ReplyReader(
-            links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk
+            links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk, read
         )
         return cls(queue, lender, direct, router, pending, replies)
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import structlog
 
+from penstock.clock import monotonic
 from penstock.errors import Code, PenstockError
 from penstock.scheduler.jobs.types import Chunk, Reply
+from penstock.scheduler.replies.read_through import ReadThrough
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.keys import partition_keys
 from penstock.scheduler.store.link import Link, Links
@@ -39,18 +41,21 @@ class ReplyReader:
         gateway: str,
         deliver: Callable[[Reply], None],
         deliver_chunk: Callable[[Chunk], None] | None = None,
+        read_through: ReadThrough | None = None,
     ) -> None:
         """*deliver* gets each reply at least once, in the order of its partition.
 
         Args:
             deliver_chunk: gets the parts of replies that come in several, in the same order; None
                 where nobody asks for any.
+            read_through: is told how far replies were read.
         """
         self._links = links
         self._partitions = range(partitions)
         self._gateway = gateway
         self._deliver = deliver
         self._deliver_chunk = deliver_chunk or _unasked
+        self._read_through = read_through or ReadThrough()
 
     async def run(self) -> None:
         """Read, and say that this gateway lives, until cancelled; each partition for itself."""
@@ -104,7 +109,11 @@ class ReplyReader:
         keys = partition_keys(partition)
         link = self._links.blocking(keys.tag)
         stream = keys.replies + self._gateway
-        return _Reading(link, stream, self._deliver, self._deliver_chunk)
+
+        def read_to_the_end(asked_s: float) -> None:
+            self._read_through.note(keys.tag, asked_s)
+
+        return _Reading(link, stream, self._deliver, self._deliver_chunk, read_to_the_end)
 
 
 class _Reading:
@@ -116,11 +125,15 @@ class _Reading:
         stream: str,
         deliver: Callable[[Reply], None],
         deliver_chunk: Callable[[Chunk], None],
+        read_to_the_end: Callable[[float], None],
     ) -> None:
+        """*read_to_the_end* hears when it was asked what had no more to follow."""
         self._link = link
         self._stream = stream
         self._deliver = deliver
         self._deliver_chunk = deliver_chunk
+        self._read_to_the_end = read_to_the_end
+        self._asked_s = 0.0
         self._position = b"0-0"
         self._connections_made = link.connections_made
         self._untrimmed = 0
@@ -136,6 +149,7 @@ class _Reading:
             # and not trimmed comes again, and finds nobody waiting.
             self._position = b"0-0"
         self._connections_made = self._link.connections_made
+        self._asked_s = monotonic()
         words = ("XREAD", "COUNT", self._count, "BLOCK", _BLOCK_MS, "STREAMS", self._stream)
         self._link.post(self._heard, *words, self._position)
 
@@ -149,6 +163,8 @@ class _Reading:
                 log.warning("reading replies failed", error=str(answer))
                 asyncio.get_running_loop().call_later(_RETRY_S, self.ask)
             return
+        read = sum(len(entries) for _, entries in answer or ())
+        ended = read < self._count
         for _, entries in answer or ():
             self._count = next_count(self._count, [sum(map(len, fields)) for _, fields in entries])
             for position, fields in entries:
@@ -162,6 +178,8 @@ class _Reading:
                     self._deliver(reply)
         if self._untrimmed > (_TRIM_FROM_BYTES if answer else 0):
             self._trim()
+        if ended and self._link.connections_made == self._connections_made:
+            self._read_to_the_end(self._asked_s)
         self.ask()
 
     def _trim(self) -> None:

@@ -20,6 +20,7 @@ from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Chunk, NewJob, Reply
 from penstock.scheduler.replies.chunks import Chunks
+from penstock.scheduler.replies.read_through import ReadThrough
 from penstock.scheduler.requests.counters import GatewayCounters
 from penstock.scheduler.requests.job_sink import JobSink
 from penstock.scheduler.requests.parts import Part, PartsInOrder, ReplyBroken
@@ -72,8 +73,21 @@ class PendingTable:
         counters: what became of requests that only this process sees.
     """
 
-    def __init__(self, queue: Queue, gateway: str, sink: JobSink, clock: Clock = monotonic) -> None:
-        """*gateway*: the boot id, to which replies are addressed; *sink*: where most jobs go."""
+    def __init__(
+        self,
+        queue: Queue,
+        gateway: str,
+        sink: JobSink,
+        clock: Clock = monotonic,
+        read_through: ReadThrough | None = None,
+    ) -> None:
+        """*gateway*: the boot id, to which replies are addressed; *sink*: where most jobs go.
+
+        Args:
+            read_through: how far replies have been read; None where nobody reads any.
+        """
+        self._queue = queue
+        self._read_through = read_through
         self._sink = sink
         self._chunks = Chunks(queue)
         self._gateway = gateway
@@ -88,7 +102,7 @@ class PendingTable:
         self.overdue: Counter[StageRef] = Counter()
         self.counters = GatewayCounters()
         self._submission = Submission(
-            self._pending, self._in_flight, self.next_id, self.counters, clock
+            self._pending, self._in_flight, self.next_id, self.counters, clock, self._all_read
         )
         self._reconciliation = Reconciliation(
             queue, self._pending, self._submission.put_right, clock
@@ -257,6 +271,10 @@ class PendingTable:
                 to_ask.append(pending)
             self._due.put(pending, min(pending.ends_s, max(pending.ask_s, now_s + STEP_S)))
         return to_ask
+
+    def _all_read(self, job: NewJob, until_s: float) -> bool:
+        tags = {self._queue.keys_of(model).tag for model in job.models}
+        return self._read_through is None or self._read_through.covers(tags, until_s)
 
     def _end_overdue(self, pending: Pending) -> None:
         self.overdue[pending.job.ref] += 1

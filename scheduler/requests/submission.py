@@ -9,7 +9,7 @@ import structlog
 from penstock.clock import Clock
 from penstock.errors import JobFailed, StoreUnavailable, TurnLost
 from penstock.models.refs import StageRef
-from penstock.scheduler.jobs.types import Reply
+from penstock.scheduler.jobs.types import NewJob, Reply
 from penstock.scheduler.requests.counters import RESUBMITTED, GatewayCounters
 from penstock.scheduler.requests.job_sink import Retry
 from penstock.scheduler.requests.waiting import Pending
@@ -33,13 +33,19 @@ class Submission:
         next_id: Callable[[], str],
         counters: GatewayCounters,
         clock: Clock,
+        all_read: Callable[[NewJob, float], bool],
     ) -> None:
-        """*waiting*: the requests by their jobs' ids; *in_flight* has their number by stage."""
+        """*waiting*: the requests by their jobs' ids; *in_flight* has their number by stage.
+
+        Args:
+            all_read: whether each reply of a job has been read that was there at a time.
+        """
         self._waiting = waiting
         self._in_flight = in_flight
         self._next_id = next_id
         self._counters = counters
         self._clock = clock
+        self._all_read = all_read
 
     def submit(self, pending: Pending) -> None:
         """Send its job on its way; whatever is wrong with that is its answer, and nobody else's."""
@@ -76,12 +82,13 @@ class Submission:
     def put_right(self, pending: Pending, state: str | None) -> bool:
         """Submit it again where its job, now in *state*, was lost; whether it was."""
         if state in _ALIVE:
-            pending.ended = 0
+            pending.ended_s = None
             return False
         if state is not None:
-            # Its reply is on its way; or it was lost with Redis's memory.
-            pending.ended += 1
-            if pending.ended < 2:
+            # Its reply is on its way, however long that is; or it was lost with Redis's memory.
+            if pending.ended_s is None:
+                pending.ended_s = self._clock()
+            if not self._all_read(pending.job, pending.ended_s):
                 return False
             if pending.job.turn is not None:
                 pending.answer.set_exception(TurnLost(_TURN_LOST))
@@ -105,7 +112,7 @@ class Submission:
         if left_ms <= 0:
             return False
         pending.job = pending.job._replace(ttl_ms=left_ms)
-        pending.ended = 0
+        pending.ended_s = None
         self._counters.count(pending.job.ref, RESUBMITTED)
         self.submit(pending)
         return True

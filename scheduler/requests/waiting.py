@@ -17,7 +17,7 @@ class Pending:
         sink: where its job went.
         ends_s: its deadline, on this process's clock.
         ask_s: when its job's state should be asked for next.
-        ended: how often its job was found to have ended, without a reply.
+        ended_s: when its job was found to have ended, without a reply; None while it has not.
         parts: takes the parts of its reply; None where it comes in one piece.
         due: when it is to be looked at, as `DueTimes` has it.
     """
@@ -29,5 +29,5 @@ class Pending:
     answer: "asyncio.Future[bytes]"
     sink: JobSink
     parts: PartsInOrder | None = None
-    ended: int = 0
+    ended_s: float | None = None
     due: int = 0

@@ -25,6 +25,7 @@ from penstock.process.supervised import supervise
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.registry.registry import Registry
+from penstock.scheduler.replies.read_through import ReadThrough
 from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.requests.checks import Admitted, admit
 from penstock.scheduler.requests.job_sink import JobSink, OnOutcome
@@ -51,13 +52,15 @@ class Caller:
         self._queue = queue
         self._name = f"{boot_id}-calls"
         self._loop = asyncio.get_running_loop()
-        self._pending = PendingTable(queue, self._name, _ToQueue(queue))
+        read = ReadThrough()
+        self._pending = PendingTable(queue, self._name, _ToQueue(queue), read_through=read)
         self._replies = ReplyReader(
             links,
             queue.partitions,
             self._name,
             self._pending.deliver,
             self._pending.deliver_chunk,
+            read,
         )
         self._targets = Targets()
         self._known = asyncio.Event()

@@ -21,6 +21,13 @@ FAILURES = [
         "tests/redis/delivery/test_pending.py::test_a_request_that_cannot_be_sent_again_fails_alone",
     ),
     Mutant(
+        "failure: a reply that is late is a reply that was lost",
+        "scheduler/requests/submission.py",
+        "if not self._all_read(pending.job, pending.ended_s):",
+        "if False:",
+        "tests/redis/delivery/test_pending.py::test_a_reply_that_is_late_is_waited_for",
+    ),
+    Mutant(
         "failure: a worker has jobs that it could not take",
         "gateway/delivery/direct/worker_connections.py",
         "        self._transport.writelines(packed_jobs(taken))\n        self._handed |= handed\n",

@@ -134,8 +134,10 @@ def test_replies_that_nobody_reads_stay_within_the_limit(running, gateway):
 
 
 def test_answers_of_a_stream_that_nobody_reads_stay_within_the_limit(running, gateway):
-    with memory_of(gateway) as memory:
-        one = raw.Connection(running.url, window=0)
+    with (
+        memory_of(gateway) as memory,
+        contextlib.closing(raw.Connection(running.url, window=0)) as one,
+    ):
         one.read(0.1)
         one.send(raw.headers(1, raw.STREAM))
         asked = request().SerializeToString()
@@ -150,7 +152,6 @@ def test_answers_of_a_stream_that_nobody_reads_stay_within_the_limit(running, ga
 
         until(stands)
         answers = answered(running.url)
-        one.close()
 
     assert answers == [REPLY_MIB * MIB] * 3
     assert memory.growth_mib < COPIES * UNREAD_MIB / 4 + ASIDE_MIB
@@ -169,14 +170,12 @@ def test_requests_for_a_model_that_is_not_there_stay_within_the_limit(running, g
             codes.add(error.code())
 
     with memory_of(gateway) as memory:
-        channels = [channel(running.url) for _ in range(4)]
-        with ThreadPoolExecutor(60) as pool:
+        with contextlib.ExitStack() as open_, ThreadPoolExecutor(60) as pool:
+            channels = [open_.enter_context(channel(running.url)) for _ in range(4)]
             calls = [pool.submit(call, channels[number % 4]) for number in range(120)]
             neighbour = answered(running.url)
             for one in calls:
                 one.result()
-        for own in channels:
-            own.close()
 
         # Freed, and given back: a limit on memory that is only counted helps nobody.
         until(lambda: memory.now() < memory.before + 150 * MIB)

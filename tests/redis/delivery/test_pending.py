@@ -13,6 +13,8 @@ from penstock.gateway.failures import failure_of
 from penstock.models.sequencing import SequenceTerms
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import Turn
+from penstock.scheduler.replies.read_through import ReadThrough
+from penstock.scheduler.replies.reader import ReplyReader
 from penstock.scheduler.requests.job_sink import JobSink
 from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.link import Links
@@ -39,6 +41,63 @@ async def test_a_turn_whose_answer_is_lost_must_not_come_again(redis_url):
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert failure_of(lost.value)[::2] == (Code.ABORTED, None)
+
+
+class Asked(JobRouter):
+    """Counts how often jobs were asked for."""
+
+    def __init__(self, queue):
+        super().__init__(queue)
+        self.questions = 0
+
+    async def state(self, model, job, *later):
+        self.questions += 1
+        return await super().state(model, job, *later)
+
+
+@contextlib.asynccontextmanager
+async def one_answered(redis_url):
+    """A request whose job has ended, and whose reply nobody has read yet."""
+    async with Links(redis_url) as links:
+        probe, read = Probe(links, await open_queue(links)), ReadThrough()
+        sink = Asked(probe.queue)
+        pending = PendingTable(probe.queue, "gateway-1", sink, read_through=read)
+        reader = ReplyReader(links, 1, "gateway-1", pending.deliver, read_through=read)
+        tasks = [asyncio.create_task(pending.run())]
+        answer = asyncio.create_task(pending.answer_to(job("one"), UNLIMITED))
+        await probe.settle(await until(lambda: _claimed(probe)))
+
+        def start_reading():
+            tasks.append(asyncio.create_task(reader.run()))
+
+        try:
+            yield probe, sink, pending, answer, start_reading
+        finally:
+            for task in (answer, *tasks):
+                task.cancel()
+            await asyncio.gather(answer, *tasks, return_exceptions=True)
+            await pending.close()
+
+
+async def test_a_reply_that_is_late_is_waited_for(redis_url):
+    """Run again, it would be later still, and what comes for the first run would be dropped."""
+    async with one_answered(redis_url) as (probe, sink, pending, answer, start_reading):
+        await until(lambda: sink.questions >= 4, 20)
+        start_reading()
+
+        assert await asyncio.wait_for(answer, 20)
+        assert await probe.waiting() == []
+    assert pending.counters._counts["digits", 1]["resubmitted"] == 0
+
+
+async def test_a_job_whose_reply_is_lost_is_queued_again(redis_url):
+    async with one_answered(redis_url) as (probe, _, pending, answer, start_reading):
+        await probe.command("UNLINK", probe.keys.replies + "gateway-1")
+        start_reading()
+        await probe.settle(await until(lambda: _claimed(probe), 20))
+
+        assert await asyncio.wait_for(answer, 20)
+    assert pending.counters._counts["digits", 1]["resubmitted"] == 1
 
 
 async def test_who_waits_for_a_stage_that_nobody_can_run_any_more_is_told_at_once(redis_url):
