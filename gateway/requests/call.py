@@ -15,6 +15,8 @@ class Call(NamedTuple):
         is_local: the client is on this machine, as far as that matters to anybody.
         metadata: names, in lower case, and values that came beside the request, in their order.
         arrived_ns: when the request came, in nanoseconds since 1970, where requests are traced.
+        certificate: the names of the certificate that the client proved to be its own: its URIs,
+            then its DNS names, then its common name. Empty where it showed none.
     """
 
     deadline: Deadline = NO_DEADLINE
@@ -22,3 +24,4 @@ class Call(NamedTuple):
     is_local: bool = False
     metadata: Sequence[tuple[str, str | bytes]] = ()
     arrived_ns: int = 0
+    certificate: tuple[str, ...] = ()
