@@ -32,6 +32,7 @@ from penstock.gateway.fronts.http.metrics_endpoint import (
     MetricsEndpoint,
     MetricsReader,
 )
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import (
     ByteBudget,
     MemoryLimits,
@@ -187,6 +188,7 @@ class _Gateway:
     letters: Letters
     calls: Calls
     held: ByteBudget
+    certificates: ServerCertificates | None = None
 
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
@@ -233,17 +235,22 @@ class _Gateway:
     def fronts(self, known: asyncio.Event) -> list[Front]:
         """Where clients come in; another protocol is another entry (docs/add-a-front.md)."""
         settings, service = self.settings, self._inference_service()
-        grpc = GrpcFront.bound(service, self._cluster_service(), self.calls, settings)
+        self.certificates = ServerCertificates.of(settings)
+        grpc = GrpcFront.bound(
+            service, self._cluster_service(), self.calls, settings, self.certificates
+        )
         self.record.address = grpc.address
         fronts: list[Front] = [grpc]
         reader = self._metrics_reader()
         if settings.http:
-            http = HttpFront(service, self.inference, self.calls, settings, known)
+            http = HttpFront(
+                service, self.inference, self.calls, settings, known, self.certificates
+            )
             if settings.metrics:
                 http.with_metrics(reader.read)
             fronts.append(http)
         if settings.metrics:
-            fronts.append(MetricsEndpoint(settings, reader.read))
+            fronts.append(MetricsEndpoint(settings, reader.read, self.certificates))
         return fronts
 
     async def run(self, stop: asyncio.Event) -> list[Front]:
@@ -323,6 +330,8 @@ class _Gateway:
         yield "queue watch", self.queue_watch.run
         yield "lender", self.delivery.lender.run
         yield "memory watch", partial(self.calls.memory.run, self.calls.shed)
+        if self.certificates is not None:
+            yield "certificates", self.certificates.run
         yield "heartbeat", partial(keep_announcing, self.registry, self.record)
 
     async def _drain(self, fronts: Sequence[Front]) -> None:

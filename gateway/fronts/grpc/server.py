@@ -16,6 +16,7 @@ from penstock.gateway.fronts.grpc.cluster_service import ClusterService
 from penstock.gateway.fronts.grpc.health import Health
 from penstock.gateway.fronts.grpc.inference_service import SERVICE, InferenceService
 from penstock.gateway.fronts.grpc.methods import CLUSTER, methods_of
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of, family_of
 
@@ -71,6 +72,7 @@ class GrpcFront:
         cluster: ClusterService,
         calls: Calls,
         settings: GatewaySettings,
+        certificates: ServerCertificates | None = None,
     ) -> "GrpcFront":
         """The front that has the port of *settings*.
 
@@ -82,7 +84,7 @@ class GrpcFront:
         rules = parse_rules(settings.grpc_restricted_protocol)
         methods = restricted(methods_of(inference, cluster, health, calls), rules)
         server = AsgiRpcServer if settings.grpc_front == "asgi" else AioServer
-        return cls(server(methods, settings), health, calls)
+        return cls(server(methods, settings, certificates), health, calls)
 
     async def start(self) -> None:
         """As `Front.start`; the port is taken already."""

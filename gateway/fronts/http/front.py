@@ -21,6 +21,7 @@ from penstock.gateway.fronts.http.generate import Generate
 from penstock.gateway.fronts.http.metrics_endpoint import Read
 from penstock.gateway.fronts.http.openapi import document
 from penstock.gateway.fronts.http.rest import Rest
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.offload import Offload
 from penstock.gateway.operations.metrics import CONTENT_TYPE
 from penstock.gateway.requests.infer import Inference
@@ -55,6 +56,7 @@ class HttpFront:
         calls: Calls,
         settings: GatewaySettings,
         known: asyncio.Event,
+        certificates: ServerCertificates | None = None,
     ) -> None:
         """*known*: set once the models are."""
         self._service = service
@@ -62,6 +64,7 @@ class HttpFront:
         self._calls = calls
         self._settings = settings
         self._known = known
+        self._certificates = certificates
         self._offload = Offload()
         self._rest = Rest(service, inference, calls, self._offload)
         self._app: RestApp | None = None
@@ -129,7 +132,7 @@ class HttpFront:
         rules = parse_rules(settings.grpc_restricted_protocol)
         self._app = RestApp(self._routes(), rules, most, self._offload, self._known)
         taken = bound(host, port, "--http-port", shared=settings.shared_port)
-        return AsgiServer(self._app, taken, _options(settings, most))
+        return AsgiServer(self._app, taken, _options(settings, most), self._certificates)
 
     def _routes(self) -> tuple[Route, ...]:
         get = ("GET", "HEAD")
