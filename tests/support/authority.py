@@ -2,6 +2,9 @@
 
 import datetime as dt
 import os
+import socket
+import ssl
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,3 +90,26 @@ class Authority:
         os.close(os.open(pair.key, os.O_CREAT | os.O_WRONLY, 0o600))
         pair.key.write_bytes(key)
         return pair
+
+
+def shown(address, believed, pair):
+    """The certificate that a new connection is shown, in DER."""
+    context = ssl.create_default_context(cadata=believed.pem.decode())
+    context.load_cert_chain(*pair)
+    context.set_alpn_protocols(["h2"])
+    host, port = address.rsplit(":", 1)
+    with (
+        socket.create_connection((host, int(port)), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as encrypted,
+    ):
+        return encrypted.getpeercert(binary_form=True)
+
+
+def until_shown(address, authority, pair, wanted, seconds=30.0):
+    """Wait until new connections are shown *wanted*, and no other: two may serve for a while."""
+    chain = ssl.PEM_cert_to_DER_cert(wanted.certificate.read_text())
+    end, matched = time.monotonic() + seconds, 0
+    while matched < 8:
+        assert time.monotonic() < end, "the new certificate was not taken up"
+        matched = matched + 1 if shown(address, authority, pair) == chain else 0
+        time.sleep(0.02)

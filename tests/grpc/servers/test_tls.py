@@ -1,14 +1,11 @@
 """TLS on both servers of RPCs: who gets in, by which names, and certificates that change."""
 
 import json
-import socket
-import ssl
 import threading
-import time
 
 import grpc
 import pytest
-from support.authority import Authority
+from support.authority import Authority, until_shown
 from support.processes.rpc_server import serving
 
 TEAM = "spiffe://example.org/team"
@@ -63,29 +60,6 @@ def refused(client):
     with pytest.raises(grpc.RpcError) as raised:
         client.one("Echo")(b"x", timeout=10)
     return raised.value.code() is grpc.StatusCode.UNAVAILABLE
-
-
-def shown(address, believed, pair):
-    """The certificate that a new connection is shown, in DER."""
-    context = ssl.create_default_context(cadata=believed.decode())
-    context.load_cert_chain(*pair)
-    context.set_alpn_protocols(["h2"])
-    host, port = address.rsplit(":", 1)
-    with (
-        socket.create_connection((host, int(port)), timeout=10) as plain,
-        context.wrap_socket(plain, server_hostname=host) as encrypted,
-    ):
-        return encrypted.getpeercert(binary_form=True)
-
-
-def until_shown(address, authority, pair, wanted, seconds=20.0):
-    """Wait until new connections are shown *wanted*, twice in a row: two may listen at a time."""
-    chain = ssl.PEM_cert_to_DER_cert(wanted.certificate.read_text())
-    end, matched = time.monotonic() + seconds, 0
-    while matched < 8:
-        assert time.monotonic() < end, "the new certificate was not taken up"
-        matched = matched + 1 if shown(address, authority.pem, pair) == chain else 0
-        time.sleep(0.02)
 
 
 def test_a_call_has_the_names_of_its_clients_certificate(connect, authority, team):
