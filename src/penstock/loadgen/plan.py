@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 from penstock.errors import InvalidRequest
+from penstock.transport.credentials import NONE, Credentials
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -23,6 +24,7 @@ class Plan:
         connect_s: how long connecting may take.
         drain_s: how long answers may take after the last request was sent.
         method: the unary RPC that is called.
+        credentials: how the processes get in.
     """
 
     target: str
@@ -38,6 +40,7 @@ class Plan:
     drain_s: float = 30.0
     seed: int = 0
     method: str = METHOD
+    credentials: Credentials = NONE
 
     def __post_init__(self) -> None:
         """Refuse a load that nobody can make."""
@@ -86,6 +89,7 @@ class Plan:
             for length in fields.pop("requests"):
                 requests.append(rest[start : start + length])
                 start += length
-            return cls(requests=tuple(requests), **fields)
+            credentials = Credentials(**fields.pop("credentials"))
+            return cls(requests=tuple(requests), credentials=credentials, **fields)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InvalidRequest(f"this is no plan of a load: {error}") from error
