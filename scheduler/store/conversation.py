@@ -11,6 +11,8 @@ from typing import Any, Final, Self
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
+from penstock.errors import OutOfMemory, StoreRefused
+
 Argument = str | bytes | int | float
 
 _LARGE_BYTES: Final = 32 * 1024
@@ -29,6 +31,16 @@ class Refused(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.kind = text.partition(" ")[0]
+
+
+def understood(answer: Any) -> Any:
+    """*answer*, with Redis's own errors as Penstock's."""
+    if not isinstance(answer, Refused):
+        return answer
+    # Valkey prefixes what a script raised; a full server refuses it before it starts.
+    if "OOM" in str(answer):
+        return OutOfMemory("the queue's memory is full (Redis maxmemory); try again later")
+    return StoreRefused(f"Redis refused a command: {answer}")
 
 
 class Conversation(asyncio.Protocol):

@@ -17,17 +17,21 @@ from typing import Any, Final, Self
 import structlog
 from redis.exceptions import RedisError
 
-from penstock.errors import OutOfMemory, StoreRefused, StoreUnavailable
+from penstock.errors import StoreUnavailable
 from penstock.recent import kept
 from penstock.retry import Backoff
-from penstock.scheduler.store.conversation import Argument, Conversation, Opening, Refused, pack
+from penstock.scheduler.store.conversation import (
+    Argument,
+    Conversation,
+    Opening,
+    Refused,
+    pack,
+    understood,
+)
+from penstock.scheduler.store.entry import Login, logged_in
 from penstock.scheduler.store.scripts import Script
 from penstock.scheduler.store.suitability import check_server
-from penstock.scheduler.store.topology import (
-    Topology,
-    connect,
-    topology_of,
-)
+from penstock.scheduler.store.topology import Topology, connect, topology_of
 
 log = structlog.get_logger()
 
@@ -103,6 +107,7 @@ class Link:
         self._went_down = asyncio.Event()
         self._last_error: BaseException | None = None
         self.connections_made = 0
+        self._login = Login(topology.entry, topology.user)
         self._tasks = [
             asyncio.create_task(self._run(), name=f"link {tag}"),
             asyncio.create_task(self._watch(), name=f"link watch {tag}"),
@@ -276,6 +281,7 @@ class Link:
 
     async def _converse(self) -> None:
         """One life of the connection."""
+        self._login.begin()
         connection = await self._topology.connection(self._tag)
         await connect(connection)
         self.connections_made += 1
@@ -304,6 +310,8 @@ class Link:
         seen, since = -1, self._loop.time()
         while True:
             await self._until_next_look()
+            if self._conversation is not None and (words := self._login.words()):
+                self.post(logged_in, *words)
             if not self.up:
                 since = self._loop.time()
                 if self.down_for_s() > self._patience_s:
@@ -335,16 +343,6 @@ class Link:
 @kept(_MOST_OPENINGS)
 def _opening(sha: str, prefix: str) -> Opening:
     return Opening(("EVALSHA", sha, 1, prefix))
-
-
-def understood(answer: Any) -> Any:
-    """*answer*, with Redis's own errors as Penstock's."""
-    if not isinstance(answer, Refused):
-        return answer
-    # Valkey prefixes what a script raised; a full server refuses it before it starts.
-    if "OOM" in str(answer):
-        return OutOfMemory("the queue's memory is full (Redis maxmemory); try again later")
-    return StoreRefused(f"Redis refused a command: {answer}")
 
 
 class Links:

@@ -28,6 +28,7 @@ from penstock.setting_types import (
     Port,
     Repositories,
     Seconds,
+    StoreSettings,
     Word,
 )
 
@@ -44,7 +45,7 @@ CACHE_BYTES = 64 * 1024**2
 """Size of the response cache, on the whole cluster."""
 
 
-class RoleSettings(Options):
+class RoleSettings(StoreSettings):
     """What every role has."""
 
     role: ClassVar[str]
@@ -372,7 +373,7 @@ class WorkerSettings(WorkerLimits, RoleSettings):
     """A pipe that gets a byte each second."""
 
 
-class UpSettings(RepositorySettings, ServingSettings, MachineSettings):
+class UpSettings(RepositorySettings, ServingSettings, MachineSettings, StoreSettings):
     """Everything on one machine."""
 
     models: Annotated[Repositories, Field(min_length=1)] = (Path("models"),)
