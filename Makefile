@@ -95,8 +95,8 @@ bench: setup  ## Measure throughput and latency against in-process ceilings (ONL
 bench-front: setup  ## Measure what each gRPC server costs per request
 	$(BIN)/python bench/front.py
 
-bench-against: setup  ## Measure beside an older revision: make bench-against REV=main~5
-	$(BIN)/python bench/against.py $(REV)
+bench-against: setup  ## Measure beside an older revision: make bench-against REV=main~5 (FRONT=asgi)
+	$(BIN)/python bench/against.py $(REV) $(if $(filter asgi,$(FRONT)),--front asgi)
 
 gpu: setup  ## Check Penstock on an NVIDIA GPU, and measure W2 and W3 on it (needs CUDA builds)
 	$(BIN)/python bench/gpu.py
