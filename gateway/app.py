@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ import penstock
 from penstock.clock import Deadline
 from penstock.errors import PenstockError
 from penstock.gateway import supervisor
+from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.delivery.direct.path import DirectPath
 from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.router import JobRouter
@@ -70,6 +71,7 @@ from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.cluster_settings import ClusterSettings
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
+from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.replies.read_through import ReadThrough
 from penstock.scheduler.replies.reader import ReplyReader
@@ -172,6 +174,11 @@ def _calls(settings: GatewaySettings, limits: MemoryLimits) -> Calls:
     return calls
 
 
+def _control(settings: GatewaySettings, catalog: Catalog, load_requests: LoadRequests) -> Control:
+    allow_code = settings.allow_code_overrides
+    return Control(catalog, load_requests, settings.max_override_mib, allow_code=allow_code)
+
+
 @dataclass(slots=True)
 class _Gateway:
     settings: GatewaySettings
@@ -187,6 +194,7 @@ class _Gateway:
     letters: Letters
     calls: Calls
     held: ByteBudget
+    authenticator: Authenticator
 
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
@@ -210,8 +218,7 @@ class _Gateway:
             InferenceLimits(settings.default_timeout_s, held),
             Extensions(tracing, queue_watch, sharing, on_demand),
         )
-        allow_code = settings.allow_code_overrides
-        control = Control(catalog, load_requests, settings.max_override_mib, allow_code=allow_code)
+        control = _control(settings, catalog, load_requests)
         return cls(
             settings,
             Registry(links),
@@ -228,22 +235,24 @@ class _Gateway:
             Letters(links, queue.partitions),
             calls,
             held,
+            Authenticator(settings.auth, settings.parent_key),
         )
 
     def fronts(self, known: asyncio.Event) -> list[Front]:
         """Where clients come in; another protocol is another entry (docs/add-a-front.md)."""
         settings, service = self.settings, self._inference_service()
-        grpc = GrpcFront.bound(service, self._cluster_service(), self.calls, settings)
+        cluster, authenticator = self._cluster_service(), self.authenticator
+        grpc = GrpcFront.bound(service, cluster, self.calls, authenticator, settings)
         self.record.address = grpc.address
         fronts: list[Front] = [grpc]
         reader = self._metrics_reader()
         if settings.http:
-            http = HttpFront(service, self.inference, self.calls, settings, known)
+            http = HttpFront(service, self.inference, self.calls, settings, known, authenticator)
             if settings.metrics:
                 http.with_metrics(reader.read)
             fronts.append(http)
         if settings.metrics:
-            fronts.append(MetricsEndpoint(settings, reader.read))
+            fronts.append(MetricsEndpoint(settings, reader.read, authenticator))
         return fronts
 
     async def run(self, stop: asyncio.Event) -> list[Front]:
@@ -307,7 +316,9 @@ class _Gateway:
 
     def _metrics_reader(self) -> MetricsReader:
         queue, router = self.delivery.queue, self.delivery.router
-        held = Held(self.delivery.pending, self.delivery.lender, self.held, self.calls)
+        held = Held(
+            self.delivery.pending, self.delivery.lender, self.held, self.calls, self.authenticator
+        )
         return MetricsReader(self.catalog, queue, router, held, self.record.id)
 
     def _helpers(
@@ -352,8 +363,14 @@ class _Gateway:
                 await self.delivery.replies.heartbeat(leave=True)
         await leave(self.registry, self.record)
 
+    async def _seen_by_authenticator(self) -> AsyncGenerator[Snapshot, None]:
+        """Each snapshot, at once: `steady` may hold one back, and with it a key's end."""
+        async for snapshot in self.registry.watch():
+            self.authenticator.update(snapshot.access_keys)
+            yield snapshot
+
     async def _watch(self, known: asyncio.Event) -> None:
-        async for snapshot in steady(self.registry.watch()):
+        async for snapshot in steady(self._seen_by_authenticator()):
             self.administration.settings.update(snapshot)
             self.catalog.update(snapshot)
             self.delivery.pending.give_up(self.catalog.failures(self.delivery.pending.stages()))

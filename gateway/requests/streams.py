@@ -94,7 +94,7 @@ class Streams:
         """
         refuse_for_stream(call.metadata)
         room = StreamRoom(self._most_in_flight, self._most_unsent_bytes)
-        line = _OpenRequests(room, respond, partial(self._unread.give, call.caller))
+        line = _OpenRequests(room, respond, partial(self._unread.give, call.connection))
         reader = asyncio.create_task(self._read(requests, line, call))
         reader.add_done_callback(line.end)
         self._readers.add(reader)
@@ -142,7 +142,7 @@ class Streams:
         Raises:
             RepliesUnread: its client holds too many already.
         """
-        self._unread.take(call.caller, len(response))
+        self._unread.take(call.connection, len(response))
         line.held(len(response))
         return response
 

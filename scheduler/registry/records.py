@@ -43,7 +43,7 @@ class SnapshotReader:
         now_ms, revision, change_id, *hashes, available, used, seen = answer
         versions, placements, nodes, workers, gateways, schedulers, *known = hashes
         signatures, batch_proofs, unsplittable, footprints, *control = known
-        retiring, since, load_requests, answers, files, settings = control
+        retiring, since, load_requests, answers, files, settings, access_keys = control
         published = self._records(versions, pb.ModelVersion)
         retired = self._records(retiring, pb.ModelVersion, "retiring")
         since_ms = _numbers(since, int)
@@ -71,6 +71,7 @@ class SnapshotReader:
             available=frozenset(name.decode() for name in available),
             files=_texts(files),
             settings=_texts(settings),
+            access_keys=self._records(access_keys, pb.AccessKey),
             used_ms=_numbers(used, float),
         )
 

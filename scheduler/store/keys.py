@@ -102,4 +102,6 @@ class RegistryKeys:
     unsplittable = f"{ROOT}:{REGISTRY_TAG}:unsplittable"
     footprints = f"{ROOT}:{REGISTRY_TAG}:footprints"
     settings = f"{ROOT}:{REGISTRY_TAG}:settings"
+    access_keys = f"{ROOT}:{REGISTRY_TAG}:access_keys"
+    audit = f"{ROOT}:{REGISTRY_TAG}:audit"
     changes = f"{ROOT}:{REGISTRY_TAG}:changes"

@@ -12,6 +12,8 @@ from google.protobuf.message import Message
 
 import penstock
 from penstock.errors import InvalidRequest, Unimplemented
+from penstock.gateway.access.caller import Caller
+from penstock.gateway.access.needs import INFERENCE
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Answer, Calls, Ending
 from penstock.gateway.fronts.grpc.guarded import SMALL_BYTES
@@ -113,9 +115,16 @@ class InferenceService:
         Raises:
             PenstockError: how it failed.
         """
+        need, caller = INFERENCE[name], call.caller
+        model = getattr(request, need.field) if need.field else ""
+        if model:
+            caller.check_model(model)
         if "SharedMemory" in name:
             self.shared_memory.check(local=call.is_local)
-        return await _METHODS[name](self, request)
+        response = await _METHODS[name](self, request)
+        if need.listed and not caller.sees_all:
+            _leave_out(getattr(response, need.listed), caller)
+        return response
 
     async def _model_stream_infer(self, rpc: Rpc) -> None:
         self._calls.begin()
@@ -248,6 +257,13 @@ class InferenceService:
         if model and not self._catalog.versions_of(model):
             raise InvalidRequest(f"Request for unknown model : {model}")
         return await self._settings.change_trace(request)
+
+
+def _leave_out(entries: Any, caller: Caller) -> None:
+    """Take out what is of models that *caller* may not use."""
+    theirs = [entry for entry in entries if caller.may_use(entry.name)]
+    del entries[:]
+    entries.extend(theirs)
 
 
 def _sharing(

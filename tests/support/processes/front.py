@@ -69,6 +69,7 @@ async def serving(url, *, text="max_batch_size: 8", values=VALUES, **settings):
                 nodes=[node("n")],
             )
         )
+        gateway.authenticator.update({})
         told = asyncio.Event()
         told.set()
         fronts = gateway.fronts(told)

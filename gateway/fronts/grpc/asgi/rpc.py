@@ -73,14 +73,14 @@ class AsgiRpc:
     )
 
     def __init__(
-        self, caller: str, asked: wire.Asked, terms: Terms, io: tuple[Receive, Send]
+        self, connection: str, asked: wire.Asked, terms: Terms, io: tuple[Receive, Send]
     ) -> None:
         self._receive, self._send = io
         remaining_s = asked.remaining_s
         self.call = Call(
             NO_DEADLINE if remaining_s is None else Deadline.after(remaining_s),
-            caller,
-            is_local(caller),
+            connection,
+            is_local(connection),
             asked.metadata,
         )
         self._terms = terms

@@ -6,6 +6,7 @@ import os
 from typing import Final, Literal, Self
 
 from penstock.cli.serve.children import Child, Say
+from penstock.gateway.access.api_key import mint, new_id
 from penstock.process.child_process import RULES, role_environment
 from penstock.process.lifetime import adopt_orphans, kill_descendants, reap_strangers
 from penstock.process.private_directories import runtime_home, temporary_directory
@@ -21,6 +22,9 @@ class LocalCluster:
 
     Leaving it ends the gateway first, which answers what it has accepted; then the node with its
     workers, the scheduler, and the store last. No process is left.
+
+    Attributes:
+        key: by which this process may ask the gateway how the cluster is.
     """
 
     def __init__(self, settings: UpSettings, say: Say) -> None:
@@ -28,6 +32,7 @@ class LocalCluster:
         self._say = say
         self._store: EmbeddedStore | None = None
         self._children: dict[str, Child] = {}
+        self.key = mint(new_id()).text
 
     async def __aenter__(self) -> Self:
         adopt_orphans()
@@ -87,8 +92,10 @@ class LocalCluster:
         await asyncio.gather(*self._keeping)
 
     def _environment(self, role: str, redis: str) -> dict[str, str]:
-        made = role_environment(redis)
-        if role == "gateway" and RULES in os.environ:
+        if role != "gateway":
+            return role_environment(redis)
+        made = role_environment(redis, parent_key=self.key)
+        if RULES in os.environ:
             made[RULES] = os.environ[RULES]
         return made
 

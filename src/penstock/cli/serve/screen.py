@@ -64,7 +64,7 @@ class Screen:
         start = Start(await asyncio.to_thread(expected_versions, self._settings))
         with self._shown(start) as show:
             address = await cluster.address()
-            async with contextlib.aclosing(progress(reachable(address))) as answers:
+            async with contextlib.aclosing(progress(reachable(address), cluster.key)) as answers:
                 async for status in answers:
                     show(status)
                     if start.is_over(status, monotonic()):
