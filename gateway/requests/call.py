@@ -16,6 +16,8 @@ class Call(NamedTuple):
         is_local: the client is on this machine, as far as that matters to anybody.
         metadata: names, in lower case, and values that came beside the request, in their order.
         arrived_ns: when the request came, in nanoseconds since 1970, where requests are traced.
+        certificate: the names of the certificate that the client proved to be its own: its URIs,
+            then its DNS names, then its common name. Empty where it showed none.
         caller: whose request it is, and what those may.
     """
 
@@ -24,4 +26,5 @@ class Call(NamedTuple):
     is_local: bool = False
     metadata: Sequence[tuple[str, str | bytes]] = ()
     arrived_ns: int = 0
+    certificate: tuple[str, ...] = ()
     caller: Caller = ANYBODY

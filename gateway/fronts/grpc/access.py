@@ -144,7 +144,7 @@ def known_call(call: Call, need: Need, authenticator: Authenticator) -> Call:
         ModelNotReady: the keys are not known yet.
     """
     try:
-        caller = authenticator.caller_of(call.metadata, call.connection)
+        caller = authenticator.caller_of(call.metadata, call.connection, call.certificate)
         if caller is ANYBODY or need.scope is None:
             return call
         caller.check_scope(need.scope)
