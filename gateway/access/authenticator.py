@@ -66,6 +66,7 @@ class Authenticator:
 
     Attributes:
         asks: whether callers need a credential.
+        records: of all keys, as the registry had them last.
         refused: how many calls were turned away for what their caller may not, or is not.
     """
 
@@ -80,7 +81,7 @@ class Authenticator:
         self._parents = _parents(parent_key)
         self._auth = auth
         self._known = self._lost = False
-        self._records: Mapping[str, pb.AccessKey] = {}
+        self.records: Mapping[str, pb.AccessKey] = {}
         self._keys: Mapping[str, _Known] = {}
         self._by_certificate: Mapping[str, _Known] = {}
         self.asks = auth == "keys"
@@ -96,16 +97,16 @@ class Authenticator:
 
     def update(self, records: Mapping[str, pb.AccessKey]) -> None:
         """Go by *records*, all that the registry has, from now on."""
-        if self._known and records is self._records:
+        if self._known and records is self.records:
             return
-        if self._records and not records:
+        if self.records and not records:
             # A key that is revoked stays on record: this is a loss, and no end of keys.
             if not self._lost:
                 log.error("the registry has lost all keys: those that are known here stay good")
             self._lost = True
             return
         self._lost = False
-        self._known, self._records = True, records
+        self._known, self.records = True, records
         if records and self._auth == "auto" and not self.asks:
             self.asks = True
             log.info("callers need keys from now on", keys=len(records))

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Final
 
-from penstock.errors import Code, PenstockError, ShuttingDown, forget_frames
+from penstock.errors import Code, PenstockError, ShuttingDown, Unauthenticated, forget_frames
 from penstock.gateway.failures import failure_of
 from penstock.gateway.limits import admission
 from penstock.gateway.limits.stream_room import StreamRoom
@@ -251,10 +251,11 @@ class _OpenRequests:
 def _ends(call: Call, error: Exception) -> bool:
     """Whether *error*, one request's, ends the stream as well: its client may want that.
 
+    So does the end of the key that the stream was opened with.
     The stream's deadline does: the store, a worker, this gateway and gRPC may each notice it
     first, and whoever does, its client is told DEADLINE_EXCEEDED as the stream's status.
     """
-    if _ENDS_ON_ERROR in call.metadata:
+    if _ENDS_ON_ERROR in call.metadata or isinstance(error, Unauthenticated):
         return True
     if not isinstance(error, PenstockError) or error.code is not Code.DEADLINE_EXCEEDED:
         return False

@@ -25,6 +25,7 @@ class LocalCluster:
 
     Attributes:
         key: by which this process may ask the gateway how the cluster is.
+        redis: where the store is.
     """
 
     def __init__(self, settings: UpSettings, say: Say) -> None:
@@ -33,6 +34,7 @@ class LocalCluster:
         self._store: EmbeddedStore | None = None
         self._children: dict[str, Child] = {}
         self.key = mint(new_id()).text
+        self.redis = settings.redis or ""
 
     async def __aenter__(self) -> Self:
         adopt_orphans()
@@ -43,7 +45,7 @@ class LocalCluster:
             if redis is None:
                 store = EmbeddedStore(self._settings.data)
                 self._store = await stack.enter_async_context(store)
-                redis = store.url
+                self.redis = redis = store.url
             self._files = {kind: run / kind for kind in ("metrics", "http")}
             files = {f"{kind}_file": path for kind, path in self._files.items()}
             options = {**dict(self._settings), **files}

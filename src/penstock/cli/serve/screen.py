@@ -95,6 +95,12 @@ class Screen:
             self._out.print(models_table(status))
         else:
             self._out.print(self._nothing_served(), markup=False, soft_wrap=True)
+        if self._settings.auth == "keys":
+            self._out.print(
+                f"\nCallers need keys: PENSTOCK_REDIS={cluster.redis} penstock keys create TEAM",
+                markup=False,
+                soft_wrap=True,
+            )
         url = "" if reachable(address) == "127.0.0.1:8001" else f" --url {reachable(address)}"
         self._out.print("\nNext, in another terminal:", f"  penstock status{url}", sep="\n")
         ready = [version for version in status.versions if version.state == "READY"]

@@ -1,0 +1,108 @@
+"""What callers see of models that are not theirs, and how soon a key's end is known."""
+
+import contextlib
+
+import grpc
+from support.clients.keys import bearer
+from support.processes.front import message
+from support.waiting import until
+
+from penstock.gateway.fronts.grpc.inference_service import SERVICE
+from penstock.protos import grpc_service_pb2 as pb
+
+
+async def ask(guarded, name, request, secret):
+    """The response."""
+    method = guarded.front.channel.unary_unary(
+        f"/{SERVICE}/{name}", response_deserializer=getattr(pb, f"{name}Response").FromString
+    )
+    return await method(request.SerializeToString(), metadata=bearer(secret), timeout=10)
+
+
+async def status(guarded, name, request, secret):
+    try:
+        await ask(guarded, name, request, secret)
+    except grpc.aio.AioRpcError as error:
+        return error.code().name
+    return "OK"
+
+
+async def test_lists_hold_the_callers_models_alone(any_guarded):
+    _, theirs = await any_guarded.keyring.make("a", "read", models=["dig*"])
+    _, others = await any_guarded.keyring.make("b", "read", models=["other"])
+    await any_guarded.settled()
+    index, counts = pb.RepositoryIndexRequest(), pb.ModelStatisticsRequest()
+
+    async def names(secret):
+        models = (await ask(any_guarded, "RepositoryIndex", index, secret)).models
+        stats = (await ask(any_guarded, "ModelStatistics", counts, secret)).model_stats
+        return [one.name for one in models], [one.name for one in stats]
+
+    assert await names(theirs) == (["digits"], ["digits"])
+    assert await names(others) == ([], [])
+
+
+async def test_nobody_learns_whether_there_is_a_model_that_is_not_theirs(any_guarded):
+    _, secret = await any_guarded.keyring.make("a", "read", models=["mine"])
+    await any_guarded.settled()
+
+    found = {
+        model: await status(any_guarded, name, request(name=model), secret)
+        for name, request in (
+            ("ModelMetadata", pb.ModelMetadataRequest),
+            ("ModelConfig", pb.ModelConfigRequest),
+            ("ModelReady", pb.ModelReadyRequest),
+        )
+        for model in ("digits", "nothing")
+    }
+
+    assert set(found.values()) == {"PERMISSION_DENIED"}
+
+
+async def test_a_revoked_key_is_refused_by_each_gateway_soon(guarded):
+    id_, secret = await guarded.keyring.make("a", "read")
+    await guarded.settled()
+    request = pb.ServerMetadataRequest()
+    assert await status(guarded, "ServerMetadata", request, secret) == "OK"
+
+    await guarded.keyring.revoke(id_)
+
+    async def refused():
+        return await status(guarded, "ServerMetadata", request, secret) == "UNAUTHENTICATED"
+
+    await until(refused)
+
+
+async def test_an_open_stream_ends_with_its_key(guarded):
+    id_, secret = await guarded.keyring.make("a", "infer")
+    await guarded.settled()
+    stream = guarded.front.stream(metadata=bearer(secret), timeout=30)
+    await stream.write(message(values=2, model="nothing"))
+    assert b"unknown model" in await stream.read()
+
+    await guarded.keyring.revoke(id_)
+    await guarded.settled()
+    await stream.write(message(values=2))
+
+    with contextlib.suppress(grpc.RpcError):
+        await stream.read()
+    assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_rotation_fails_no_request(guarded):
+    id_, secret = await guarded.keyring.make("a", "read")
+    await guarded.settled()
+    after = await guarded.keyring.rotate(id_)
+    await guarded.settled()
+
+    request = pb.ServerMetadataRequest()
+    found = {await status(guarded, "ServerMetadata", request, one) for one in (secret, after)}
+
+    assert found == {"OK"}
+
+
+async def test_what_is_refused_is_counted(any_guarded):
+    request = pb.ServerMetadataRequest()
+    await status(any_guarded, "ServerMetadata", request, None)
+
+    assert any_guarded.front.gateway.authenticator.refused == 1
