@@ -77,8 +77,8 @@ def test_what_others_can_reach_does_not_start_without_keys(command):
     refused = spawn(
         command,
         "--host",
-        "0.0.0.0",
-        environment={"PENSTOCK_REDIS": "unix:///none"},  # noqa: S104
+        "0.0.0.0",  # noqa: S104
+        environment={"PENSTOCK_REDIS": "unix:///none"},
     )
 
     assert refused.returncode == 1
