@@ -128,4 +128,18 @@ CALLERS = [
         "if false then\n",
         STORE + "test_access_keys.py::test_of_two_who_change_a_key_at_once_one_is_told",
     ),
+    Mutant(
+        "keys: callers share replies",
+        "scheduler/jobs/shared_replies.py",
+        '    return f"/{caller}/" if caller else ""\n',
+        '    return ""\n',
+        STORE + "test_callers.py",
+    ),
+    Mutant(
+        "keys: callers share sequences",
+        "gateway/requests/infer.py",
+        "turn_of(asked.request, job.rows, plan, asked.call.caller.name)",
+        "turn_of(asked.request, job.rows, plan)",
+        STORE + "test_callers.py::test_teams_have_sequences_of_their_own",
+    ),
 ]

@@ -106,3 +106,23 @@ async def test_what_is_refused_is_counted(any_guarded):
     await status(any_guarded, "ServerMetadata", request, None)
 
     assert any_guarded.front.gateway.authenticator.refused == 1
+
+
+async def test_the_requests_of_one_team_share_a_reply_and_those_of_another_do_not(any_guarded):
+    make = any_guarded.keyring.make
+    secrets = [(await make(team, "infer"))[1] for team in ("a", "a", "b")]
+    await any_guarded.settled()
+    key = ("idempotency-key", "same")
+    front, found = any_guarded.front, []
+    asked = [front.infer(message(values=2), metadata=(*bearer(one), key)) for one in secrets]
+
+    async def all_answered():
+        for lease in (await front.probe.claim(rows=8)).leases:
+            found.append(lease)
+            await front.probe.settle(lease)
+        return all(call.done() for call in asked)
+
+    await until(all_answered)
+
+    assert {lease.gateway for lease in found} == {"~key//a/digits/same", "~key//b/digits/same"}
+    assert {(await call.code()).name for call in asked} == {"OK"}
