@@ -274,7 +274,8 @@ class Inference:
     def _traced(self, asked: Asked) -> Trace | None:
         if not self._tracing.on:
             return None
-        return self._tracing.begin(asked.served.id, asked.parts.id, asked.call.arrived_ns)
+        call = asked.call
+        return self._tracing.begin(asked.served.id, asked.parts.id, call.arrived_ns, call.caller)
 
     def _join(self, ref: StageRef, request_id: str, priority: int, remaining_s: float) -> None:
         """Count the request in its queue's forecast, where there is one."""

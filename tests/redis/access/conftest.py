@@ -68,6 +68,16 @@ async def guarded(redis_url, request):
         yield one
 
 
+SEQUENCES = "max_batch_size: 8 sequence_batching { max_sequence_idle_microseconds: 60000000 }"
+
+
+@pytest.fixture
+async def stateful(redis_url):
+    """One whose model has sequences."""
+    async with _guarded(redis_url, text=SEQUENCES) as one:
+        yield one
+
+
 @pytest.fixture
 async def any_guarded(redis_url):
     async with _guarded(redis_url) as one:

@@ -126,3 +126,25 @@ async def test_the_requests_of_one_team_share_a_reply_and_those_of_another_do_no
 
     assert {lease.gateway for lease in found} == {"~key//a/digits/same", "~key//b/digits/same"}
     assert {(await call.code()).name for call in asked} == {"OK"}
+
+
+async def test_teams_have_sequences_of_their_own(stateful):
+    make = stateful.keyring.make
+    secrets = [(await make(team, "infer"))[1] for team in ("a", "b")]
+    await stateful.settled()
+    first = pb.ModelInferRequest.FromString(message(values=2))
+    first.parameters["sequence_id"].int64_param = 7
+    first.parameters["sequence_start"].bool_param = True
+    front, found = stateful.front, []
+    asked = [front.infer(first.SerializeToString(), metadata=bearer(secret)) for secret in secrets]
+
+    async def both_run():
+        found.extend((await front.probe.claim(rows=1)).leases)
+        return len(found) == 2
+
+    await until(both_run)
+
+    names = {(await front.probe.record(lease.id))["sequence"] for lease in found}
+    assert names == {"digits:1/I7@a", "digits:1/I7@b"}
+    for call in asked:
+        call.cancel()
