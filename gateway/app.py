@@ -47,6 +47,7 @@ from penstock.gateway.models.control import Control
 from penstock.gateway.models.on_demand import OnDemand
 from penstock.gateway.models.retirement import Retirement
 from penstock.gateway.models.usage import Usage
+from penstock.gateway.operations.auditing import Auditing
 from penstock.gateway.operations.dead_letters import DeadLetters
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.tracing import Tracing
@@ -68,6 +69,7 @@ from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2
 from penstock.scheduler.jobs.dead_letters import Letters
 from penstock.scheduler.jobs.queue import Queue, open_queue
+from penstock.scheduler.registry.audit import AuditLog
 from penstock.scheduler.registry.cluster_settings import ClusterSettings
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
@@ -179,6 +181,13 @@ def _control(settings: GatewaySettings, catalog: Catalog, load_requests: LoadReq
     return Control(catalog, load_requests, settings.max_override_mib, allow_code=allow_code)
 
 
+def _administration(
+    links: Links, control: Control, tracing: Tracing, regions: Regions | None
+) -> Administration:
+    settings = LiveSettings(ClusterSettings(links), tracing)
+    return Administration(control, settings, SharedMemory(regions), Auditing(AuditLog(links)))
+
+
 @dataclass(slots=True)
 class _Gateway:
     settings: GatewaySettings
@@ -228,9 +237,7 @@ class _Gateway:
             inference,
             queue_watch,
             Streams(inference, calls.unread, most_unsent_bytes=limits.stream),
-            Administration(
-                control, LiveSettings(ClusterSettings(links), tracing), SharedMemory(regions)
-            ),
+            _administration(links, control, tracing, regions),
             Usage(catalog, pending, on_demand, control, load_requests),
             Letters(links, queue.partitions),
             calls,
@@ -308,7 +315,12 @@ class _Gateway:
             self.delivery.queue,
             self.delivery.router,
             DeadLetters(
-                self.letters, self.catalog, pending, self.delivery.router, self.record.boot_id
+                self.letters,
+                self.catalog,
+                pending,
+                self.delivery.router,
+                self.record.boot_id,
+                self.administration.auditing,
             ),
             self.settings.default_timeout_s,
             self.calls,

@@ -21,6 +21,7 @@ from penstock.gateway.fronts.grpc.rpc import Method, Rpc
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.models.control import Control
+from penstock.gateway.operations.auditing import Auditing, object_of
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.statistics import model_statistics
 from penstock.gateway.requests.call import Call
@@ -59,6 +60,7 @@ class Administration:
     control: Control
     settings: LiveSettings
     shared_memory: SharedMemory
+    auditing: Auditing
 
 
 class InferenceService:
@@ -81,6 +83,7 @@ class InferenceService:
         self._router = router
         self._control = administration.control
         self._settings = administration.settings
+        self._auditing = administration.auditing
         self._server_name = server_name
         self._calls = calls
 
@@ -121,7 +124,11 @@ class InferenceService:
             caller.check_model(model)
         if "SharedMemory" in name:
             self.shared_memory.check(local=call.is_local)
-        response = await _METHODS[name](self, request)
+        answering, changed = _METHODS[name](self, request), object_of(name, request)
+        if changed is not None:
+            act = name, changed
+            answering = self._auditing.noted(caller, call.connection, act, answering)
+        response = await answering
         if need.listed and not caller.sees_all:
             _leave_out(getattr(response, need.listed), caller)
         return response

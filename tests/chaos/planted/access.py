@@ -142,4 +142,18 @@ CALLERS = [
         "turn_of(asked.request, job.rows, plan)",
         STORE + "test_callers.py::test_teams_have_sequences_of_their_own",
     ),
+    Mutant(
+        "keys: an entry of the audit log is put before another",
+        "scheduler/lua/registry_audit.lua",
+        "if hash ~= ARGV[1] then\n",
+        "if false then\n",
+        STORE + "test_audit.py::test_many_who_write_at_once_all_find_their_place",
+    ),
+    Mutant(
+        "keys: what was given up is in no audit log",
+        "gateway/operations/auditing.py",
+        "            await asyncio.shield(task)\n",
+        "            task.cancel()\n",
+        STORE + "test_audit.py::test_an_act_that_its_caller_gave_up_is_written_down",
+    ),
 ]

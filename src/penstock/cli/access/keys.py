@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
 
@@ -20,12 +20,30 @@ if TYPE_CHECKING:
 
     from penstock.protos import cluster_pb2 as pb
     from penstock.scheduler.registry.access_keys import AccessKeys
+    from penstock.scheduler.registry.audit import AuditLog
 
 T = TypeVar("T")
 
+
+class Store(NamedTuple):
+    """The store, as these commands have it.
+
+    Attributes:
+        known: the keys that are there.
+    """
+
+    keys: "AccessKeys"
+    known: "Mapping[str, pb.AccessKey]"
+    audit: "AuditLog"
+
+    async def note(self, done: str, record: "pb.AccessKey") -> None:
+        """Write into the audit log what was done to a key."""
+        await self.audit.append("store", done, f"{record.team}/{record.id}")
+
+
 keys = typer.Typer(no_args_is_help=True)
 
-_Redis = Annotated[
+Redis = Annotated[
     str | None,
     typer.Option(
         envvar="PENSTOCK_REDIS",
@@ -86,7 +104,7 @@ def create(
         bool, typer.Option(help="Make a secret; without one only certificates count.")
     ] = True,
     expires: _Expires = None,
-    redis: _Redis = None,
+    redis: Redis = None,
     as_json: _Json = False,
 ) -> None:
     """Make a key, and print its secret: the only time that it is shown.
@@ -105,8 +123,9 @@ def create(
     minted = mint(id_) if secret else None
     record = made(id_, grant, minted, _now_ms())
 
-    async def add(store: "AccessKeys", known: "Mapping[str, pb.AccessKey]") -> None:
-        await store.create(record, known)
+    async def add(store: Store) -> None:
+        await store.keys.create(record, store.known)
+        await store.note("key.created", record)
 
     _with_store(redis, add)
     _show_made(record, minted and minted.text, as_json=as_json)
@@ -118,13 +137,13 @@ def ls(
     everything: Annotated[
         bool, typer.Option("--all", help="Those that were revoked, too.")
     ] = False,
-    redis: _Redis = None,
+    redis: Redis = None,
     as_json: _Json = False,
 ) -> None:
     """List keys: whose they are, and what they are for."""
 
-    async def look(_: "AccessKeys", known: "Mapping[str, pb.AccessKey]") -> "list[pb.AccessKey]":
-        return sorted(known.values(), key=lambda record: (record.team, record.created_ms))
+    async def look(store: Store) -> "list[pb.AccessKey]":
+        return sorted(store.known.values(), key=lambda record: (record.team, record.created_ms))
 
     found = _with_store(redis, look)
     listed = [record for record in found if everything or not record.revoked_ms]
@@ -151,7 +170,7 @@ def rotate(
     grace: Annotated[
         str, typer.Option(metavar="TIME", help="How long the secret before is still taken.")
     ] = "1d",
-    redis: _Redis = None,
+    redis: Redis = None,
     as_json: _Json = False,
 ) -> None:
     """Give a key a new secret, and print it: the only time that it is shown.
@@ -165,27 +184,29 @@ def rotate(
     grace_ms = _duration_ms("--grace", grace)
     minted = mint(id_)
 
-    async def replace(store: "AccessKeys", known: "Mapping[str, pb.AccessKey]") -> "pb.AccessKey":
-        before = _found(known, id_)
+    async def replace(store: Store) -> "pb.AccessKey":
+        before = _found(store.known, id_)
         after = records.rotated(before, minted, _now_ms(), grace_ms)
-        await store.change(before, after, "key.rotated")
+        await store.keys.change(before, after, "key.rotated")
+        await store.note("key.rotated", after)
         return after
 
     _show_made(_with_store(redis, replace), minted.text, as_json=as_json)
 
 
 @keys.command("revoke")
-def revoke(key: _Id, *, redis: _Redis = None) -> None:
+def revoke(key: _Id, *, redis: Redis = None) -> None:
     """Revoke a key: all gateways refuse it within a second, and its open streams."""
     from penstock.gateway.access import records
     from penstock.gateway.access.api_key import checked_id
 
     id_ = checked_id(key)
 
-    async def end(store: "AccessKeys", known: "Mapping[str, pb.AccessKey]") -> "pb.AccessKey":
-        before = _found(known, id_)
+    async def end(store: Store) -> "pb.AccessKey":
+        before = _found(store.known, id_)
         if not before.revoked_ms:
-            await store.change(before, records.revoked(before, _now_ms()), "key.revoked")
+            await store.keys.change(before, records.revoked(before, _now_ms()), "key.revoked")
+            await store.note("key.revoked", before)
         return before
 
     record = _with_store(redis, end)
@@ -195,27 +216,37 @@ def revoke(key: _Id, *, redis: _Redis = None) -> None:
 
 def _with_store(
     redis: str | None,
-    act: "Callable[[AccessKeys, Mapping[str, pb.AccessKey]], Awaitable[T]]",
+    act: "Callable[[Store], Awaitable[T]]",
 ) -> T:
     """What *act* makes of the store's keys."""
-    from penstock.process.redaction import keep_password
     from penstock.scheduler.registry.access_keys import AccessKeys
+    from penstock.scheduler.registry.audit import AuditLog
     from penstock.scheduler.registry.registry import Registry
     from penstock.scheduler.store.link import Links
-
-    if redis is None:
-        raise InvalidConfiguration(
-            "keys are kept in the cluster's store: name it by PENSTOCK_REDIS or with --redis "
-            "('penstock up --auth keys' says where its own is)"
-        )
-    keep_password(redis)
 
     async def run(url: str) -> T:
         async with Links(url) as links:
             snapshot = await Registry(links).snapshot()
-            return await act(AccessKeys(links), snapshot.access_keys)
+            return await act(Store(AccessKeys(links), snapshot.access_keys, AuditLog(links)))
 
-    return asyncio.run(run(redis))
+    return asyncio.run(run(url_of(redis)))
+
+
+def url_of(redis: str | None) -> str:
+    """Where the store is.
+
+    Raises:
+        InvalidConfiguration: nobody has said it.
+    """
+    from penstock.process.redaction import keep_password
+
+    if redis is None:
+        raise InvalidConfiguration(
+            "this is kept in the cluster's store: name it by PENSTOCK_REDIS or with --redis "
+            "('penstock up --auth keys' says where its own is)"
+        )
+    keep_password(redis)
+    return redis
 
 
 def _found(known: "Mapping[str, pb.AccessKey]", id_: str) -> "pb.AccessKey":
