@@ -17,9 +17,7 @@ from penstock.clock import Deadline
 from penstock.errors import PenstockError
 from penstock.gateway import supervisor
 from penstock.gateway.access.authenticator import Authenticator
-from penstock.gateway.delivery.direct.path import DirectPath
-from penstock.gateway.delivery.lending import Lender
-from penstock.gateway.delivery.router import JobRouter
+from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.cluster_service import ClusterService
@@ -33,6 +31,7 @@ from penstock.gateway.fronts.http.metrics_endpoint import (
     MetricsEndpoint,
     MetricsReader,
 )
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import (
     ByteBudget,
     MemoryLimits,
@@ -68,16 +67,12 @@ from penstock.process.lifetime import (
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2
 from penstock.scheduler.jobs.dead_letters import Letters
-from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.audit import AuditLog
 from penstock.scheduler.registry.cluster_settings import ClusterSettings
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.registry.steadiness import steady
-from penstock.scheduler.replies.read_through import ReadThrough
-from penstock.scheduler.replies.reader import ReplyReader
-from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.link import Links
 from penstock.settings import GatewaySettings
 
@@ -133,31 +128,6 @@ async def until_known(
             task.cancel()
 
 
-@dataclass(slots=True)
-class _Delivery:
-    """How jobs go to workers, and replies come back."""
-
-    queue: Queue
-    lender: Lender
-    direct: DirectPath
-    router: JobRouter
-    pending: PendingTable
-    replies: ReplyReader
-
-    @classmethod
-    async def of(cls, settings: GatewaySettings, links: Links, boot_id: str) -> "_Delivery":
-        queue = await open_queue(links)
-        lender = Lender(settings.lent_payload_mib << 20)
-        direct = DirectPath(queue, boot_id, enabled=settings.direct)
-        router = JobRouter(queue, direct, lender)
-        read = ReadThrough()
-        pending = PendingTable(queue, boot_id, router, read_through=read)
-        replies = ReplyReader(
-            links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk, read
-        )
-        return cls(queue, lender, direct, router, pending, replies)
-
-
 def _record() -> cluster_pb2.Gateway:
     host, pid = socket.gethostname(), os.getpid()
     return cluster_pb2.Gateway(
@@ -194,7 +164,7 @@ class _Gateway:
     registry: Registry
     record: cluster_pb2.Gateway
     catalog: Catalog
-    delivery: _Delivery
+    delivery: Delivery
     inference: Inference
     queue_watch: QueueWatch
     streams: Streams
@@ -204,12 +174,13 @@ class _Gateway:
     calls: Calls
     held: ByteBudget
     authenticator: Authenticator
+    certificates: ServerCertificates | None = None
 
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
         record, load_requests = _record(), LoadRequests(links)
         catalog = Catalog(QueueLimits(settings.max_queue_jobs, settings.max_queue_mib << 20))
-        delivery = await _Delivery.of(settings, links, record.boot_id)
+        delivery = await Delivery.of(settings, links, record.boot_id)
         queue, pending = delivery.queue, delivery.pending
         limits = MemoryLimits.of(settings, machine.memory_bytes())
         warn_if_tight(limits, settings.max_message_mib)
@@ -248,18 +219,29 @@ class _Gateway:
     def fronts(self, known: asyncio.Event) -> list[Front]:
         """Where clients come in; another protocol is another entry (docs/add-a-front.md)."""
         settings, service = self.settings, self._inference_service()
+        self.certificates = ServerCertificates.of(settings)
         cluster, authenticator = self._cluster_service(), self.authenticator
-        grpc = GrpcFront.bound(service, cluster, self.calls, authenticator, settings)
+        grpc = GrpcFront.bound(
+            service, cluster, self.calls, authenticator, settings, self.certificates
+        )
         self.record.address = grpc.address
         fronts: list[Front] = [grpc]
         reader = self._metrics_reader()
         if settings.http:
-            http = HttpFront(service, self.inference, self.calls, settings, known, authenticator)
+            http = HttpFront(
+                service,
+                self.inference,
+                self.calls,
+                settings,
+                known,
+                authenticator,
+                self.certificates,
+            )
             if settings.metrics:
                 http.with_metrics(reader.read)
             fronts.append(http)
         if settings.metrics:
-            fronts.append(MetricsEndpoint(settings, reader.read, authenticator))
+            fronts.append(MetricsEndpoint(settings, reader.read, authenticator, self.certificates))
         return fronts
 
     async def run(self, stop: asyncio.Event) -> list[Front]:
@@ -346,6 +328,8 @@ class _Gateway:
         yield "queue watch", self.queue_watch.run
         yield "lender", self.delivery.lender.run
         yield "memory watch", partial(self.calls.memory.run, self.calls.shed)
+        if self.certificates is not None:
+            yield "certificates", self.certificates.run
         yield "heartbeat", partial(keep_announcing, self.registry, self.record)
 
     async def _drain(self, fronts: Sequence[Front]) -> None:

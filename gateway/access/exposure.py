@@ -35,8 +35,11 @@ def _listening(settings: ServingSettings) -> Iterator[tuple[str, str]]:
 
 
 def _missing(settings: ServingSettings) -> Iterator[str]:
-    if settings.auth != "keys":
+    asks_for_certificates = settings.tls_client_ca and settings.tls_client_auth == "required"
+    if settings.auth != "keys" and not asks_for_certificates:
         yield (
             "everybody there could call it: give --auth keys, and make a key with "
             "'penstock keys create'"
         )
+    if settings.tls_cert is None:
+        yield "everybody on the way could read all of it: give --tls-cert and --tls-key"

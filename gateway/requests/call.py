@@ -17,7 +17,7 @@ class Call(NamedTuple):
         metadata: names, in lower case, and values that came beside the request, in their order.
         arrived_ns: when the request came, in nanoseconds since 1970, where requests are traced.
         certificate: the names of the certificate that the client proved to be its own: its URIs,
-            then its DNS names, then its common name. Empty where it showed none.
+            then its DNS names, or its common name. Empty where it showed none.
         caller: whose request it is, and what those may.
     """
 

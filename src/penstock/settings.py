@@ -117,6 +117,20 @@ class ServingSettings(Options):
     metrics_port: Port | None = None
     """0 takes any free one. (default: 8002, if it is free)"""
 
+    tls_cert: File | None = None
+    """The server's certificate, in PEM format, with those between it and a root. All ports speak
+    TLS then. Read again when it changes."""
+
+    tls_key: File | None = None
+    """Its private key, without a password."""
+
+    tls_client_ca: File | None = None
+    """Authorities of clients' certificates, without which nobody gets in."""
+
+    tls_client_auth: Literal["required", "optional"] = "required"
+    """Whether clients need a certificate where there is --tls-client-ca: required, or optional,
+    which gRPC has with --grpc-front asgi alone."""
+
     allow_client_shm: Word = False
     """true: clients on this machine may pass tensors in POSIX shared memory."""
 
@@ -233,6 +247,9 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
 
     http_file: File | None = None
     """Written, with the address, once the REST protocol is served."""
+
+    local_socket: File | None = None
+    """A Unix socket at which gRPC is served, too, without TLS."""
 
     trace_file: File | None = None
     """Where traces go, as JSON lines. (default: nothing is traced)"""

@@ -17,6 +17,7 @@ from penstock.gateway.fronts.grpc.cluster_service import ClusterService
 from penstock.gateway.fronts.grpc.health import Health
 from penstock.gateway.fronts.grpc.inference_service import SERVICE, InferenceService
 from penstock.gateway.fronts.grpc.methods import CLUSTER, methods_of
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of, family_of
 
@@ -73,6 +74,7 @@ class GrpcFront:
         calls: Calls,
         authenticator: Authenticator,
         settings: GatewaySettings,
+        certificates: ServerCertificates | None = None,
     ) -> "GrpcFront":
         """The front that has the port of *settings*.
 
@@ -84,7 +86,7 @@ class GrpcFront:
         rules = parse_rules(settings.grpc_restricted_protocol)
         methods = guarded(methods_of(inference, cluster, health, calls), authenticator, rules)
         server = AsgiRpcServer if settings.grpc_front == "asgi" else AioServer
-        return cls(server(methods, settings), health, calls)
+        return cls(server(methods, settings, certificates), health, calls)
 
     async def start(self) -> None:
         """As `Front.start`; the port is taken already."""

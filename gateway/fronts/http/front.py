@@ -22,6 +22,7 @@ from penstock.gateway.fronts.http.generate import Generate
 from penstock.gateway.fronts.http.metrics_endpoint import Read
 from penstock.gateway.fronts.http.openapi import document
 from penstock.gateway.fronts.http.rest import Rest
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.offload import Offload
 from penstock.gateway.operations.metrics import CONTENT_TYPE
 from penstock.gateway.requests.infer import Inference
@@ -57,6 +58,7 @@ class HttpFront:
         settings: GatewaySettings,
         known: asyncio.Event,
         authenticator: Authenticator,
+        certificates: ServerCertificates | None = None,
     ) -> None:
         """*known*: set once the models are."""
         self._authenticator = authenticator
@@ -65,6 +67,7 @@ class HttpFront:
         self._calls = calls
         self._settings = settings
         self._known = known
+        self._certificates = certificates
         self._offload = Offload()
         self._rest = Rest(service, inference, calls, self._offload)
         self._app: RestApp | None = None
@@ -134,7 +137,7 @@ class HttpFront:
             self._routes(), rules, most, self._offload, self._known, self._authenticator
         )
         taken = bound(host, port, "--http-port", shared=settings.shared_port)
-        return AsgiServer(self._app, taken, _options(settings, most))
+        return AsgiServer(self._app, taken, _options(settings, most), self._certificates)
 
     def _routes(self) -> tuple[Route, ...]:
         get = ("GET", "HEAD")

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, Final
 
 from penstock.errors import PenstockError, Unimplemented
-from penstock.gateway.fronts.asgi import Receive, Scope, Send, connection_of
+from penstock.gateway.fronts.asgi import Receive, Scope, Send, certificate_of, connection_of
 from penstock.gateway.fronts.grpc.asgi import wire
 from penstock.gateway.fronts.grpc.asgi.rpc import AsgiRpc, Terms
 from penstock.gateway.fronts.grpc.rpc import Methods
@@ -39,7 +39,8 @@ class RpcApp:
         if method.streams and (task := asyncio.current_task()) is not None:
             self._streams.add(task)
             task.add_done_callback(self._streams.discard)
-        await AsgiRpc(connection, asked, self._terms, io).run(method)
+        rpc = AsgiRpc(connection, asked, self._terms, io, certificate_of(scope))
+        await rpc.run(method)
 
     def drain(self) -> None:
         """What is cancelled from now on has not been given up by its client."""

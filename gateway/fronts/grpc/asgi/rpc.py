@@ -73,7 +73,12 @@ class AsgiRpc:
     )
 
     def __init__(
-        self, connection: str, asked: wire.Asked, terms: Terms, io: tuple[Receive, Send]
+        self,
+        connection: str,
+        asked: wire.Asked,
+        terms: Terms,
+        io: tuple[Receive, Send],
+        certificate: tuple[str, ...] = (),
     ) -> None:
         self._receive, self._send = io
         remaining_s = asked.remaining_s
@@ -82,6 +87,7 @@ class AsgiRpc:
             connection,
             is_local(connection),
             asked.metadata,
+            certificate=certificate,
         )
         self._terms = terms
         self._encoding = asked.encoding

@@ -12,6 +12,7 @@ from penstock.process.lifetime import adopt_orphans, kill_descendants, reap_stra
 from penstock.process.private_directories import runtime_home, temporary_directory
 from penstock.scheduler.store.embedded import EmbeddedStore
 from penstock.settings import GatewaySettings, NodeSettings, SchedulerSettings, UpSettings
+from penstock.transport.addresses import reachable
 
 # What each may take to end what it has begun; the gateway's own drain takes up to 10 s.
 _PATIENCE_S: Final = {"gateway": 15.0, "node": 20.0, "scheduler": 5.0}
@@ -35,6 +36,7 @@ class LocalCluster:
         self._children: dict[str, Child] = {}
         self.key = mint(new_id()).text
         self.redis = settings.redis or ""
+        self._local_url: str | None = None
 
     async def __aenter__(self) -> Self:
         adopt_orphans()
@@ -48,7 +50,10 @@ class LocalCluster:
                 self.redis = redis = store.url
             self._files = {kind: run / kind for kind in ("metrics", "http")}
             files = {f"{kind}_file": path for kind, path in self._files.items()}
-            options = {**dict(self._settings), **files}
+            # Ports with TLS may want a certificate, which this process has none of.
+            local = run / "gateway.sock" if self._settings.tls_cert else None
+            self._local_url = f"unix:{local}" if local else None
+            options = {**dict(self._settings), **files, "local_socket": local}
             self._children = {
                 kind.role: Child(
                     kind, options, run / kind.role, self._say, self._environment(kind.role, redis)
@@ -73,6 +78,10 @@ class LocalCluster:
         # Its next lives serve where clients know it, if the port was any free one.
         gateway.options["port"] = address.rpartition(":")[2]
         return address
+
+    def own_url(self, address: str) -> str:
+        """Where this process itself asks the gateway that serves at *address*."""
+        return self._local_url or reachable(address)
 
     def address_of(self, kind: Literal["metrics", "http"]) -> str | None:
         """Where metrics, or the REST protocol, are served; None if they are not."""

@@ -35,5 +35,29 @@ def test_a_port_that_is_not_served_does_not(option):
     refuse_exposed(settings(**{f"{option}_host": "10.0.0.1", option: False}))
 
 
+TLS = {"tls_cert": "/c.pem", "tls_key": "/k.pem"}
+CA = {"tls_client_ca": "/ca.pem"}
+OPTIONAL = {"tls_client_auth": "optional"}
+
+
+@pytest.mark.parametrize("given", [{"auth": "keys"} | TLS, TLS | CA])
+def test_with_tls_and_credentials_others_may(given):
+    refuse_exposed(settings(host="10.0.0.1", **given))
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        (TLS, "--auth keys"),
+        (TLS | {"auth": "none"}, "--auth keys"),
+        (TLS | CA | OPTIONAL, "--auth keys"),
+        ({"auth": "keys"}, "--tls-cert"),
+    ],
+)
+def test_one_of_the_two_is_not_enough(given, missing):
+    with pytest.raises(InvalidConfiguration, match=missing):
+        refuse_exposed(settings(host="10.0.0.1", **given))
+
+
 def test_whoever_says_so_may():
     refuse_exposed(settings(host="10.0.0.1", insecure=True))
