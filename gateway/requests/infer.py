@@ -211,6 +211,7 @@ class Inference:
             ttl_ms=bounded_ms(remaining_s),
             begin_within_ms=bounded_ms_of_us(admitted.timeout_us),
             payload=asked.message if trace is None else asked.message + MARK,
+            caller=asked.call.caller.name,
         )
 
     def _shared(self, asked: Asked, admitted: Admitted) -> Shared | None:

@@ -72,6 +72,7 @@ class NewJob(NamedTuple):
         later: where its other steps run; they are not to vanish meanwhile.
         turn: its place in a sequence; None for models without sequences.
         in_parts: its reply may come in several parts.
+        caller: the team whose request it is; empty for anybody's.
     """
 
     id: str
@@ -87,6 +88,7 @@ class NewJob(NamedTuple):
     turn: Turn | None = None
     lent_bytes: int = 0
     in_parts: bool = False
+    caller: str = ""
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -156,4 +156,26 @@ CALLERS = [
         "            task.cancel()\n",
         STORE + "test_audit.py::test_an_act_that_its_caller_gave_up_is_written_down",
     ),
+    Mutant(
+        "keys: a team's usage counts again when an answer was lost",
+        "scheduler/lua/settle.lua",
+        "  if not is_held(j, token) then\n",
+        "  if j.caller then\n    use(version, j.caller, {1, 0, 0, 0, 0, 0})\n  end\n"
+        "  if not is_held(j, token) then\n",
+        STORE + "test_usage.py",
+    ),
+    Mutant(
+        "keys: a batch's time counts in full for each of its callers",
+        "scheduler/lua/settle.lua",
+        "took[2] / 1000 * j.rows / rows",
+        "took[2] / 1000",
+        STORE + "test_usage.py::test_a_batch_is_parted_among_its_callers_by_their_rows",
+    ),
+    Mutant(
+        "keys: there may be any number of callers",
+        "scheduler/lua/lib/usage.lua",
+        "if not packed and redis.call('HLEN', key) >= MOST_CALLERS then",
+        "if false then",
+        STORE + "test_usage.py::test_there_are_only_so_many_callers",
+    ),
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.access.keys import Redis, url_of
+from penstock.cli.access.store import Redis, url_of
 from penstock.errors import PenstockError
 
 if TYPE_CHECKING:

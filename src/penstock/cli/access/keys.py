@@ -3,55 +3,26 @@
 They work on the store itself: whoever has its password may make keys.
 """
 
-import asyncio
 import json
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from penstock.cli.access.store import Redis, Store, with_store
+from penstock.cli.access.usage import usage
 from penstock.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from penstock.protos import cluster_pb2 as pb
-    from penstock.scheduler.registry.access_keys import AccessKeys
-    from penstock.scheduler.registry.audit import AuditLog
-
-T = TypeVar("T")
-
-
-class Store(NamedTuple):
-    """The store, as these commands have it.
-
-    Attributes:
-        known: the keys that are there.
-    """
-
-    keys: "AccessKeys"
-    known: "Mapping[str, pb.AccessKey]"
-    audit: "AuditLog"
-
-    async def note(self, done: str, record: "pb.AccessKey") -> None:
-        """Write into the audit log what was done to a key."""
-        await self.audit.append("store", done, f"{record.team}/{record.id}")
-
 
 keys = typer.Typer(no_args_is_help=True)
+keys.command("usage")(usage)
 
-Redis = Annotated[
-    str | None,
-    typer.Option(
-        envvar="PENSTOCK_REDIS",
-        metavar="URL",
-        show_envvar=False,
-        help="The cluster's Redis or Valkey. Required, unless PENSTOCK_REDIS is set.",
-    ),
-]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Id = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as 'ls' shows it.")]
 
@@ -127,7 +98,7 @@ def create(
         await store.keys.create(record, store.known)
         await store.note("key.created", record)
 
-    _with_store(redis, add)
+    with_store(redis, add)
     _show_made(record, minted and minted.text, as_json=as_json)
 
 
@@ -145,7 +116,7 @@ def ls(
     async def look(store: Store) -> "list[pb.AccessKey]":
         return sorted(store.known.values(), key=lambda record: (record.team, record.created_ms))
 
-    found = _with_store(redis, look)
+    found = with_store(redis, look)
     listed = [record for record in found if everything or not record.revoked_ms]
     if as_json:
         print(json.dumps([_as_dict(record) for record in listed], indent=2))
@@ -191,7 +162,7 @@ def rotate(
         await store.note("key.rotated", after)
         return after
 
-    _show_made(_with_store(redis, replace), minted.text, as_json=as_json)
+    _show_made(with_store(redis, replace), minted.text, as_json=as_json)
 
 
 @keys.command("revoke")
@@ -209,44 +180,9 @@ def revoke(key: _Id, *, redis: Redis = None) -> None:
             await store.note("key.revoked", before)
         return before
 
-    record = _with_store(redis, end)
+    record = with_store(redis, end)
     before = "was revoked before" if record.revoked_ms else "is revoked"
     print(f"The key {id_} of {record.team} {before}.")
-
-
-def _with_store(
-    redis: str | None,
-    act: "Callable[[Store], Awaitable[T]]",
-) -> T:
-    """What *act* makes of the store's keys."""
-    from penstock.scheduler.registry.access_keys import AccessKeys
-    from penstock.scheduler.registry.audit import AuditLog
-    from penstock.scheduler.registry.registry import Registry
-    from penstock.scheduler.store.link import Links
-
-    async def run(url: str) -> T:
-        async with Links(url) as links:
-            snapshot = await Registry(links).snapshot()
-            return await act(Store(AccessKeys(links), snapshot.access_keys, AuditLog(links)))
-
-    return asyncio.run(run(url_of(redis)))
-
-
-def url_of(redis: str | None) -> str:
-    """Where the store is.
-
-    Raises:
-        InvalidConfiguration: nobody has said it.
-    """
-    from penstock.process.redaction import keep_password
-
-    if redis is None:
-        raise InvalidConfiguration(
-            "this is kept in the cluster's store: name it by PENSTOCK_REDIS or with --redis "
-            "('penstock up --auth keys' says where its own is)"
-        )
-    keep_password(redis)
-    return redis
 
 
 def _found(known: "Mapping[str, pb.AccessKey]", id_: str) -> "pb.AccessKey":
