@@ -52,7 +52,7 @@ class SnapshotReader:
         self.offered = offered
         versions, placements, nodes, workers, gateways, schedulers, *known = hashes
         signatures, batch_proofs, unsplittable, footprints, *control = known
-        retiring, since, load_requests, answers, files, settings = control
+        retiring, since, load_requests, answers, files, settings, access_keys = control
         published = self._records(versions, pb.ModelVersion)
         retired = self._records(retiring, pb.ModelVersion, "retiring")
         since_ms = _numbers(since, int)
@@ -80,6 +80,7 @@ class SnapshotReader:
             available=self._available,
             files=_texts(files),
             settings=_texts(settings),
+            access_keys=self._records(access_keys, pb.AccessKey),
             used_ms=_numbers(used, float),
         )
 

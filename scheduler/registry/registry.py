@@ -89,7 +89,7 @@ _KINDS: Final[dict[type[Message], _Kind]] = {
 _HASHES: Final = (
     *("versions", "placements", "nodes", "workers", "gateways", "schedulers"),
     *("signatures", "batch_proofs", "unsplittable", "footprints"),
-    *("retiring", "since", "wishes", "answers", "files", "settings"),
+    *("retiring", "since", "wishes", "answers", "files", "settings", "access_keys"),
 )
 
 

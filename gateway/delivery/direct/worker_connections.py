@@ -25,6 +25,7 @@ from penstock.transport.lane import (
     Malformed,
     ends_in,
     frame,
+    packed_callers,
     packed_jobs,
     room_in,
     stream_of,
@@ -131,6 +132,9 @@ class WorkerConnection(asyncio.Protocol):
             number = self._last_number = self._last_number % _LAST_NUMBER + 1
             handed[number] = direct
             taken.append(LaneJob(number, job.rows, job.ttl_ms, since_us, job.payload))
+        whose = [(number, one.job.caller) for number, one in handed.items() if one.job.caller]
+        if whose:
+            self._transport.writelines(packed_callers(whose))
         self._transport.writelines(packed_jobs(taken))
         self._handed |= handed
         self._numbers |= {direct.job.id: number for number, direct in handed.items()}

@@ -173,7 +173,7 @@ class Calls:
                 message = await self.read(rpc, always=always, begins=begins)
                 reply = await answer(message, rpc.call)
                 if len(reply) >= SMALL_BYTES:
-                    self.count_unread(rpc.call.caller, len(reply))
+                    self.count_unread(rpc.call.connection, len(reply))
                 return reply
             return None
 

@@ -18,6 +18,8 @@ local BATCH_PROOFS, UNSPLITTABLE = KEYS[1] .. 'batch_proofs', KEYS[1] .. 'unspli
 -- '<artifact>@<kind of device>' -> bytes.
 local FOOTPRINTS = KEYS[1] .. 'footprints'
 local SETTINGS = KEYS[1] .. 'settings'
+-- Who may call, and what those did who may do everything.
+local ACCESS_KEYS, AUDIT = KEYS[1] .. 'access_keys', KEYS[1] .. 'audit'
 local CHANGES = KEYS[1] .. 'changes'
 local CHANGES_KEPT = 5000
 
