@@ -55,7 +55,11 @@ async def run(settings: GatewaySettings) -> None:
             ready = [Path(folder) / str(index) for index in range(settings.processes)]
             # One of them answers for metrics, which are the whole cluster's anyway.
             words = [_command(settings, ports, path, first=not i) for i, path in enumerate(ready)]
-            environment = role_environment(settings.redis, settings.grpc_restricted_protocol)
+            environment = role_environment(
+                settings.redis,
+                settings.grpc_restricted_protocol,
+                parent_key=settings.parent_key,
+            )
             watchers = [
                 asyncio.create_task(_keep(command, environment, path, stop))
                 for command, path in zip(words, ready, strict=True)

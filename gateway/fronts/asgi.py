@@ -67,7 +67,7 @@ _COMMON: Final[dict[str, Any]] = {
 }
 
 
-def caller_of(scope: Scope) -> str:
+def connection_of(scope: Scope) -> str:
     """The connection's other end, as grpc.aio names it."""
     client = scope.get("client")
     if client is None:

@@ -1,6 +1,8 @@
 """Entry: how a connection to Redis gets in, by files that are read anew for each connection."""
 
+import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -14,6 +16,7 @@ from penstock.transport.store_files import StoreFiles
 
 log = structlog.get_logger()
 
+_LOOK_EVERY_S: Final = 1.0
 _MOST_PASSWORD_BYTES: Final = 1 << 14
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 _NAMES: Final = Names("--redis-cert", "--redis-key", "--redis-ca")
@@ -38,12 +41,17 @@ def why_not(error: ssl.SSLError) -> str:
 
 
 class Entry:
-    """The files of one Redis: whoever replaces them restarts nobody."""
+    """The files of one Redis: whoever replaces them restarts nobody.
+
+    Attributes:
+        user: who logs in; None for Redis's default.
+    """
 
     def __init__(self, files: StoreFiles) -> None:
         """Raises InvalidConfiguration where they cannot be used."""
         self._files = CertificateFiles(_NAMES, files.cert, files.key, files.ca)
         self._password_file = files.password_file
+        self.user: str | None = None
         certificates.read(self._files)
         self.password()
 
@@ -90,6 +98,23 @@ class Entry:
         except InvalidConfiguration as error:
             raise StoreUnavailable(str(error)) from error
 
+    async def stay_logged_in(self, is_up: Callable[[], bool], post: Callable[..., None]) -> None:
+        """Have a connection that *is_up* say each new password, before the old one's time is over.
+
+        Where there is no file, nobody is woken for it.
+        """
+        said = self.stamp()
+        while self.has_password:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            stamp = self.stamp()
+            if stamp == said or not is_up():
+                continue
+            said = stamp
+            try:
+                post(_logged_in, "AUTH", *filter(None, (self.user, self.password())))
+            except InvalidConfiguration as error:
+                log.warning("the password of redis is not changed", reason=str(error))
+
     def sentinel_options(self) -> dict[str, Any]:
         """What Sentinels are asked with, over TLS."""
         files = {
@@ -125,33 +150,7 @@ class Entry:
         return made
 
 
-class Login:
-    """What a connection has said of its password, and whether there is another by now."""
-
-    def __init__(self, entry: Entry, user: str | None) -> None:
-        self._entry = entry
-        self._user = user
-        self._said = entry.stamp()
-
-    def begin(self) -> None:
-        """A new connection reads the file after this."""
-        self._said = self._entry.stamp()
-
-    def words(self) -> tuple[str, ...] | None:
-        """The command that says the new password, before the old one's time is over."""
-        stamp = self._entry.stamp()
-        if stamp == self._said:
-            return None
-        self._said = stamp
-        try:
-            password = self._entry.password()
-        except InvalidConfiguration as error:
-            log.warning("the password of redis is not changed", reason=str(error))
-            return None
-        return None if password is None else ("AUTH", *filter(None, (self._user, password)))
-
-
-def logged_in(answer: Any) -> None:
+def _logged_in(answer: Any) -> None:
     """Say so where Redis does not take a new password: it knows the old login still."""
     if isinstance(answer, Exception):
         log.error("redis does not take the new password, and goes on", error=str(answer))

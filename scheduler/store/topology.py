@@ -48,7 +48,6 @@ class Topology(Protocol):
 
     clustered: bool
     entry: Entry
-    user: str | None
 
     async def connection(self, tag: str) -> AbstractConnection:
         """A new, unconnected connection to the primary that holds *tag*.
@@ -123,7 +122,7 @@ class OneServer:
             ) from error
         self._type: type[AbstractConnection] = found.pop("connection_class", Connection)
         self._extra = found
-        self.user: str | None = found.get("username")
+        self.entry.user = found.get("username")
 
     async def connection(self, tag: str) -> AbstractConnection:  # noqa: ARG002 one for all tags
         """A new connection to the server."""
@@ -150,7 +149,7 @@ class SentinelGroup:
         self._service = path[0]
         self._type: type[Connection] = SSLConnection if tls else Connection
         self._extra = _credentials(url)
-        self.user: str | None = self._extra.get("username")
+        self.entry.user = self._extra.get("username")
         tls = tls and parse_qs(parts.query).get("sentinel_tls") != ["no"]
         if len(path) > 1:
             self._extra["db"] = int(path[1])
@@ -197,7 +196,7 @@ class Cluster:
         self.entry = entry
         self._type: type[Connection] = SSLConnection if tls else Connection
         self._extra = _credentials(url)
-        self.user: str | None = self._extra.get("username")
+        self.entry.user = self._extra.get("username")
         self._named = _hosts(url, _REDIS_PORT)
         self._hosts = deque(self._named)
 

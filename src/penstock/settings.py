@@ -93,6 +93,13 @@ class ServingSettings(Options):
     processes: Count = 1
     """Gateway processes that share the port."""
 
+    auth: Literal["auto", "keys", "none"] = "auto"
+    """Who may call. keys: whoever has a key ('penstock keys create' makes one). auto: everybody,
+    until there has been a key. none: everybody, whatever keys there are."""
+
+    insecure: bool = False
+    """Let callers from other machines in without TLS, or without keys."""
+
     http: bool = True
     """Serve the REST protocol, if the extra penstock[http] is installed."""
 
@@ -122,8 +129,7 @@ class ServingSettings(Options):
     """Authorities of clients' certificates, without which nobody gets in."""
 
     tls_client_auth: Literal["required", "optional"] = "required"
-    """Whether clients need a certificate where there is --tls-client-ca: required, or optional,
-    which gRPC has with --grpc-front asgi alone."""
+    """With --tls-client-ca: required, or optional, for gRPC with --grpc-front asgi alone."""
 
     allow_client_shm: Word = False
     """true: clients on this machine may pass tensors in POSIX shared memory."""
@@ -185,6 +191,9 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
 
     max_message_mib: Count = 64
     """Largest request and reply."""
+
+    parent_key: Annotated[str | None, Field(repr=False), Metavar("KEY")] = None
+    """A key of the process that started this one: it may ask how the cluster is."""
 
     max_memory_mib: Count | None = None
     """Memory of the process from which on calls are refused. (default: half of the machine's or

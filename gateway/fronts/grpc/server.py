@@ -7,8 +7,9 @@ from typing import Final, Protocol
 import structlog
 
 from penstock.clock import Deadline
+from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.fronts.front import PortBusy
-from penstock.gateway.fronts.grpc.access import parse_rules, restricted
+from penstock.gateway.fronts.grpc.access import guarded, parse_rules
 from penstock.gateway.fronts.grpc.aio_server import AioServer
 from penstock.gateway.fronts.grpc.asgi.server import AsgiRpcServer
 from penstock.gateway.fronts.grpc.calls import Calls
@@ -71,6 +72,7 @@ class GrpcFront:
         inference: InferenceService,
         cluster: ClusterService,
         calls: Calls,
+        authenticator: Authenticator,
         settings: GatewaySettings,
         certificates: ServerCertificates | None = None,
     ) -> "GrpcFront":
@@ -82,7 +84,7 @@ class GrpcFront:
         """
         health = Health(SERVICE, CLUSTER)
         rules = parse_rules(settings.grpc_restricted_protocol)
-        methods = restricted(methods_of(inference, cluster, health, calls), rules)
+        methods = guarded(methods_of(inference, cluster, health, calls), authenticator, rules)
         server = AsgiRpcServer if settings.grpc_front == "asgi" else AioServer
         return cls(server(methods, settings, certificates), health, calls)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 
 from penstock.errors import InvalidConfiguration
+from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.fronts.asgi import AsgiServer, bound
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.access import parse_rules
@@ -56,9 +57,11 @@ class HttpFront:
         calls: Calls,
         settings: GatewaySettings,
         known: asyncio.Event,
+        authenticator: Authenticator,
         certificates: ServerCertificates | None = None,
     ) -> None:
         """*known*: set once the models are."""
+        self._authenticator = authenticator
         self._service = service
         self._inference = inference
         self._calls = calls
@@ -130,7 +133,9 @@ class HttpFront:
         host = settings.http_host or settings.host
         most = settings.max_message_mib << 20
         rules = parse_rules(settings.grpc_restricted_protocol)
-        self._app = RestApp(self._routes(), rules, most, self._offload, self._known)
+        self._app = RestApp(
+            self._routes(), rules, most, self._offload, self._known, self._authenticator
+        )
         taken = bound(host, port, "--http-port", shared=settings.shared_port)
         return AsgiServer(self._app, taken, _options(settings, most), self._certificates)
 

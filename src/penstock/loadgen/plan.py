@@ -24,7 +24,7 @@ class Plan:
         connect_s: how long connecting may take.
         drain_s: how long answers may take after the last request was sent.
         method: the unary RPC that is called.
-        credentials: how the processes get in.
+        credentials: how the processes get in; they go to them over their standard input.
     """
 
     target: str

@@ -77,7 +77,7 @@ async def asked(rpc):
     return json.dumps(
         {
             "metadata": metadata,
-            "caller": call.caller,
+            "connection": call.connection,
             "local": call.is_local,
             "certificate": call.certificate,
             "remaining_s": call.deadline.remaining_s(),

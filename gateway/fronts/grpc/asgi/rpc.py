@@ -74,7 +74,7 @@ class AsgiRpc:
 
     def __init__(
         self,
-        caller: str,
+        connection: str,
         asked: wire.Asked,
         terms: Terms,
         io: tuple[Receive, Send],
@@ -84,8 +84,8 @@ class AsgiRpc:
         remaining_s = asked.remaining_s
         self.call = Call(
             NO_DEADLINE if remaining_s is None else Deadline.after(remaining_s),
-            caller,
-            is_local(caller),
+            connection,
+            is_local(connection),
             asked.metadata,
             certificate=certificate,
         )

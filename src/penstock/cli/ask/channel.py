@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 import typer
 
 from penstock.errors import Code, PenstockError
+from penstock.process.child_process import TOKEN
 from penstock.process.redaction import keep_secret
 from penstock.transport.certificates import Names
 from penstock.transport.credentials import NONE, Credentials
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "127.0.0.1:8001"
 TIMEOUT_S = 10.0
-TOKEN_VARIABLE: Final = "PENSTOCK_TOKEN"  # noqa: S105 - its name
-VARIABLES: Final = (
-    *("PENSTOCK_URL", "PENSTOCK_CA", "PENSTOCK_CERT", "PENSTOCK_KEY", TOKEN_VARIABLE),
-)
+VARIABLES: Final = (*("PENSTOCK_URL", "PENSTOCK_CA", "PENSTOCK_CERT", "PENSTOCK_KEY", TOKEN),)
 """What these options are as variables."""
 
 OPTIONS: Final = Names("--cert", "--key", "--ca")
@@ -91,7 +89,7 @@ def asks_a_gateway(command: Callable[..., None]) -> Callable[..., None]:
         token: str | None,
         **options: Any,
     ) -> None:
-        secret = None if token else os.environ.get(TOKEN_VARIABLE)
+        secret = None if token else os.environ.get(TOKEN)
         keep_secret(secret)
         command(gateway=Gateway(url, Credentials(ca, cert, key, token, secret)), **options)
 
@@ -113,6 +111,9 @@ def asks_a_gateway(command: Callable[..., None]) -> Callable[..., None]:
     vars(asking)["__signature__"] = inspect.Signature(parameters)
     asking.__annotations__ = {one.name: one.annotation for one in parameters}
     return asking
+
+
+_SHOW: Final = f"this command takes the key from --token FILE, or from the variable {TOKEN}"
 
 
 class CallFailed(PenstockError):
@@ -163,6 +164,8 @@ def explained(gateway: Gateway) -> Iterator[None]:
         yield
     except grpc.RpcError as error:
         code, details = error.code(), error.details() or ""
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            raise CallFailed(Code.UNAUTHENTICATED, f"{details} ({_SHOW})") from error
         if code is grpc.StatusCode.UNAVAILABLE and nobody_answers(details):
             raise NoGateway(gateway) from error
         raise CallFailed(Code(code.value[0]), f"{details} ({code.name})") from error

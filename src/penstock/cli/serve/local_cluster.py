@@ -6,6 +6,7 @@ import os
 from typing import Final, Literal, Self
 
 from penstock.cli.serve.children import Child, Say
+from penstock.gateway.access.api_key import mint, new_id
 from penstock.process.child_process import RULES, role_environment
 from penstock.process.lifetime import adopt_orphans, kill_descendants, reap_strangers
 from penstock.process.private_directories import runtime_home, temporary_directory
@@ -22,6 +23,10 @@ class LocalCluster:
 
     Leaving it ends the gateway first, which answers what it has accepted; then the node with its
     workers, the scheduler, and the store last. No process is left.
+
+    Attributes:
+        key: by which this process may ask the gateway how the cluster is.
+        redis: where the store is.
     """
 
     def __init__(self, settings: UpSettings, say: Say) -> None:
@@ -29,6 +34,8 @@ class LocalCluster:
         self._say = say
         self._store: EmbeddedStore | None = None
         self._children: dict[str, Child] = {}
+        self.key = mint(new_id()).text
+        self.redis = settings.redis or ""
         self._local_url: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -40,7 +47,7 @@ class LocalCluster:
             if redis is None:
                 store = EmbeddedStore(self._settings.data)
                 self._store = await stack.enter_async_context(store)
-                redis = store.url
+                self.redis = redis = store.url
             self._files = {kind: run / kind for kind in ("metrics", "http")}
             files = {f"{kind}_file": path for kind, path in self._files.items()}
             # Ports with TLS may want a certificate, which this process has none of.
@@ -96,8 +103,10 @@ class LocalCluster:
         await asyncio.gather(*self._keeping)
 
     def _environment(self, role: str, redis: str) -> dict[str, str]:
-        made = role_environment(redis)
-        if role == "gateway" and RULES in os.environ:
+        if role != "gateway":
+            return role_environment(redis)
+        made = role_environment(redis, parent_key=self.key)
+        if RULES in os.environ:
             made[RULES] = os.environ[RULES]
         return made
 

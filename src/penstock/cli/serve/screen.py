@@ -64,7 +64,8 @@ class Screen:
         start = Start(await asyncio.to_thread(expected_versions, self._settings))
         with self._shown(start) as show:
             address = await cluster.address()
-            async with contextlib.aclosing(progress(cluster.own_url(address))) as answers:
+            asking = progress(cluster.own_url(address), cluster.key)
+            async with contextlib.aclosing(asking) as answers:
                 async for status in answers:
                     show(status)
                     if start.is_over(status, monotonic()):
@@ -96,6 +97,12 @@ class Screen:
             self._out.print(models_table(status))
         else:
             self._out.print(self._nothing_served(), markup=False, soft_wrap=True)
+        if self._settings.auth == "keys":
+            self._out.print(
+                f"\nCallers need keys: PENSTOCK_REDIS={cluster.redis} penstock keys create TEAM",
+                markup=False,
+                soft_wrap=True,
+            )
         url = "" if reachable(address) == "127.0.0.1:8001" else f" --url {reachable(address)}"
         self._out.print("\nNext, in another terminal:", f"  penstock status{url}", sep="\n")
         ready = [version for version in status.versions if version.state == "READY"]
