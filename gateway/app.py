@@ -17,6 +17,7 @@ from penstock.clock import Deadline
 from penstock.errors import PenstockError
 from penstock.gateway import supervisor
 from penstock.gateway.access.authenticator import Authenticator
+from penstock.gateway.access.identity import Identity
 from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
@@ -173,7 +174,7 @@ class _Gateway:
     letters: Letters
     calls: Calls
     held: ByteBudget
-    authenticator: Authenticator
+    identity: Identity
     certificates: ServerCertificates | None = None
 
     @classmethod
@@ -213,8 +214,13 @@ class _Gateway:
             Letters(links, queue.partitions),
             calls,
             held,
-            Authenticator(settings.auth, settings.parent_key),
+            Identity.of(settings),
         )
+
+    @property
+    def authenticator(self) -> Authenticator:
+        """Finds the callers of requests."""
+        return self.identity.authenticator
 
     def fronts(self, known: asyncio.Event) -> list[Front]:
         """Where clients come in; another protocol is another entry (docs/add-a-front.md)."""
@@ -323,6 +329,8 @@ class _Gateway:
         retirement = Retirement(self.catalog, pending, self.registry, self.record)
         yield "registry watch", partial(self._watch, known)
         yield "retirement", retirement.run
+        if self.identity.key_sets is not None:
+            yield "key sets", self.identity.key_sets.run
         yield "usage", self.usage.run
         yield "counters", partial(pending.counters.run, self.delivery.queue)
         yield "queue watch", self.queue_watch.run

@@ -19,6 +19,7 @@ import structlog
 from penstock.errors import ModelNotReady, PermissionDenied, Unauthenticated
 from penstock.gateway.access.api_key import hash_of, id_in
 from penstock.gateway.access.caller import ANYBODY, EVERY_MODEL, EXPIRED, Caller, Scope
+from penstock.gateway.access.tokens import Tokens
 from penstock.protos import cluster_pb2 as pb
 
 log = structlog.get_logger()
@@ -70,21 +71,25 @@ class Authenticator:
         refused: how many calls were turned away for what their caller may not, or is not.
     """
 
-    def __init__(self, auth: Auth, parent_key: str | None = None) -> None:
+    def __init__(
+        self, auth: Auth, parent_key: str | None = None, tokens: Tokens | None = None
+    ) -> None:
         """Ask for keys or not.
 
         Args:
             auth: "auto" asks for keys once there has been one, "keys" always, "none" never.
             parent_key: by which the process that started this one may read, whatever keys there
                 are.
+            tokens: tells the callers of tokens; where there are any, "auto" asks always.
         """
+        self._tokens = tokens
         self._parents = _parents(parent_key)
         self._auth = auth
         self._known = self._lost = False
         self.records: Mapping[str, pb.AccessKey] = {}
         self._keys: Mapping[str, _Known] = {}
         self._by_certificate: Mapping[str, _Known] = {}
-        self.asks = auth == "keys"
+        self.asks = auth == "keys" or (auth == "auto" and tokens is not None)
         self.refused = 0
 
     def __repr__(self) -> str:
@@ -144,6 +149,8 @@ class Authenticator:
         credential = _credential(metadata)
         if credential is None:
             known, caller = self._certified(certificate)
+        elif self._tokens is not None and not credential.startswith("psk_"):
+            return self._tokens.caller_of(credential)
         else:
             known, caller = self._shown(credential)
         if caller.expires_s != inf and time() > caller.expires_s:

@@ -36,7 +36,8 @@ def _listening(settings: ServingSettings) -> Iterator[tuple[str, str]]:
 
 def _missing(settings: ServingSettings) -> Iterator[str]:
     asks_for_certificates = settings.tls_client_ca and settings.tls_client_auth == "required"
-    if settings.auth != "keys" and not asks_for_certificates:
+    asks = settings.auth == "keys" or (settings.auth == "auto" and settings.jwt_jwks)
+    if not (asks or asks_for_certificates):
         yield (
             "everybody there could call it: give --auth keys, and make a key with "
             "'penstock keys create'"

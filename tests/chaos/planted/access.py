@@ -178,4 +178,25 @@ CALLERS = [
         "if false then",
         STORE + "test_usage.py::test_there_are_only_so_many_callers",
     ),
+    Mutant(
+        "keys: tokens for others are good here",
+        ACCESS + "tokens.py",
+        '            aud={"essential": True, "value": terms.audience},\n',
+        "",
+        PURE + "test_tokens.py",
+    ),
+    Mutant(
+        "keys: a token may be signed by any algorithm",
+        ACCESS + "tokens.py",
+        "algorithms=list(terms.algorithms)",
+        "algorithms=list(ALGORITHMS)",
+        PURE + "test_tokens.py::test_an_algorithm_that_was_not_named_is_not_believed",
+    ),
+    Mutant(
+        "keys: a token that is known is good for ever",
+        ACCESS + "tokens.py",
+        "        if now_s > caller.expires_s:\n",
+        "        if False:\n",
+        PURE + "test_tokens.py::test_a_known_token_expires_in_time",
+    ),
 ]
