@@ -95,6 +95,8 @@ async def run(settings: GatewaySettings) -> None:
         return
     if settings.port and not settings.shared_port:
         check_port(settings.host, settings.port)
+    if settings.admin_port and not settings.shared_port:
+        check_port(settings.admin_host, settings.admin_port, "--admin-port")
     async with stop_signals() as stop, Links(settings.redis) as links:
         gateway = await _Gateway.build(settings, links)
         fronts = await gateway.run(stop)
@@ -232,6 +234,9 @@ class _Gateway:
         )
         self.record.address = grpc.address
         fronts: list[Front] = [grpc]
+        if settings.admin_port is not None:
+            parts = service, cluster, self.calls, authenticator
+            fronts.append(GrpcFront.administering(*parts, settings, self.certificates))
         reader = self._metrics_reader()
         if settings.http:
             http = HttpFront(

@@ -68,6 +68,7 @@ class Authenticator:
     Attributes:
         asks: whether callers need a credential.
         records: of all keys, as the registry had them last.
+        apart: administration has a port of its own, and is refused at all others.
         refused: how many calls were turned away for what their caller may not, or is not.
     """
 
@@ -91,6 +92,7 @@ class Authenticator:
         self._by_certificate: Mapping[str, _Known] = {}
         self.asks = auth == "keys" or (auth == "auto" and tokens is not None)
         self.refused = 0
+        self.apart = False
 
     def __repr__(self) -> str:
         return f"Authenticator({'asks' if self.asks else 'open'}, {len(self._keys)} keys)"

@@ -30,6 +30,8 @@ def _listening(settings: ServingSettings) -> Iterator[tuple[str, str]]:
     yield "--host", settings.host
     if settings.http and settings.http_host is not None:
         yield "--http-host", settings.http_host
+    if settings.admin_port is not None:
+        yield "--admin-host", settings.admin_host
     if settings.metrics and settings.metrics_host is not None:
         yield "--metrics-host", settings.metrics_host
 

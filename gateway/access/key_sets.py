@@ -1,6 +1,6 @@
 """Key sets: the public keys of an identity provider, from a file or a URL, read again and again.
 
-Nothing of it is on a request's way. A set that cannot be read changes nothing: the last one goes on.
+Nothing of it is on a request's way. A set that cannot be read changes nothing.
 """
 
 import asyncio

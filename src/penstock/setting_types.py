@@ -89,5 +89,12 @@ class CallerSettings(Options):
     jwt_models_claim: str = "penstock_models"
     """The claim with globs of the models; without it they are all."""
 
+    admin_port: Port | None = None
+    """Serve gRPC here, too; once callers need keys, models are loaded, dead letters retried, and
+    settings changed here alone. (default: all is served at --port)"""
+
+    admin_host: Host = "127.0.0.1"
+    """Address of --admin-port."""
+
     insecure: bool = False
     """Let callers from other machines in without TLS, or without keys."""

@@ -25,15 +25,15 @@ CALLERS = [
     Mutant(
         "keys: a scope is not asked for",
         "gateway/fronts/grpc/access.py",
-        "        caller.check_scope(need.scope)\n",
+        "    caller.check_scope(scope)\n",
         "",
         WALK,
     ),
     Mutant(
         "keys: what is about all models is for everybody",
         "gateway/fronts/grpc/access.py",
-        "        if need.models is Models.ALL:\n",
-        "        if False:\n",
+        "    if need.models is Models.ALL:\n",
+        "    if False:\n",
         WALK,
     ),
     Mutant(
@@ -198,5 +198,12 @@ CALLERS = [
         "        if now_s > caller.expires_s:\n",
         "        if False:\n",
         PURE + "test_tokens.py::test_a_known_token_expires_in_time",
+    ),
+    Mutant(
+        "keys: administration is served at every port",
+        "gateway/fronts/grpc/access.py",
+        "    if elsewhere and scope in ADMINISTRATION:\n",
+        "    if False:\n",
+        STORE + "test_admin_port.py",
     ),
 ]
