@@ -90,6 +90,7 @@ class Authenticator:
         self.records: Mapping[str, pb.AccessKey] = {}
         self._keys: Mapping[str, _Known] = {}
         self._by_certificate: Mapping[str, _Known] = {}
+        self._verified: dict[bytes, tuple[_Known, Caller]] = {}
         self.asks = auth == "keys" or (auth == "auto" and tokens is not None)
         self.refused = 0
         self.apart = False
@@ -118,6 +119,7 @@ class Authenticator:
             self.asks = True
             log.info("callers need keys from now on", keys=len(records))
         before = self._keys
+        self._verified.clear()
         self._keys = {
             id_: self._of(record, before.get(id_))
             for id_, record in records.items()
@@ -165,18 +167,24 @@ class Authenticator:
         return caller
 
     def _shown(self, credential: str) -> tuple[_Known, Caller]:
+        shown = hash_of(credential)
+        before = self._verified.get(shown)
+        if before is not None:
+            return before
         id_ = id_in(credential)
         if id_ is None:
             raise Unauthenticated(_MISTYPED)
         known = self._keys.get(id_) or self._parents.get(id_)
         if known is None:
             raise Unauthenticated(_UNKNOWN)
-        shown, found = hash_of(credential), None
+        found = None
         for secret in known.secrets:
             if hmac.compare_digest(shown, secret.sha256):
                 found = secret.caller
         if found is None:
             raise Unauthenticated(_UNKNOWN)
+        # There are no more of them than secrets: only what was found to be one comes here.
+        self._verified[shown] = known, found
         return known, found
 
     def _certified(self, certificate: Sequence[str]) -> tuple[_Known, Caller]:
