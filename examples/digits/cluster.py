@@ -7,13 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
 
 from penstock.protos import cluster_pb2, cluster_pb2_grpc
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 100.0
 STOPPED_WITHIN_S = 20.0
 
 
@@ -22,15 +23,16 @@ class ClusterFailed(Exception):
 
 
 class Cluster:
-    """A cluster on this machine with a gateway on a free port.
+    """A cluster on this machine with a gateway on a free port, serving the repositories *models*.
 
     ``address`` and ``seconds`` (until every model could answer) are known after `start`.
     """
 
-    def __init__(self, models: Path) -> None:
+    def __init__(self, *models: Path, options: Sequence[str] = ()) -> None:
         self.address = ""
         self.seconds = 0.0
-        self._models = models
+        self._options = [word for folder in models for word in ("--models", str(folder))]
+        self._options += options
         self._folder = tempfile.TemporaryDirectory(prefix="penstock-demo-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,7 +43,7 @@ class Cluster:
             ClusterFailed: with the end of what it wrote.
         """
         ready, began = Path(self._folder.name) / "ready", time.monotonic()
-        command = [sys.executable, "-m", "penstock", "up", "--models", str(self._models)]
+        command = [sys.executable, "-m", "penstock", "up", *self._options]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
                 [*command, "--port", "0", "--ready-file", str(ready)],

@@ -86,6 +86,7 @@ class RegistryKeys:
     outgoing = f"{ROOT}:{REGISTRY_TAG}:retiring"
     since = f"{ROOT}:{REGISTRY_TAG}:since"
     available = f"{ROOT}:{REGISTRY_TAG}:offers"
+    offered = f"{ROOT}:{REGISTRY_TAG}:offered"
     load_requests = f"{ROOT}:{REGISTRY_TAG}:wishes"
     load_results = f"{ROOT}:{REGISTRY_TAG}:answers"
     used = f"{ROOT}:{REGISTRY_TAG}:used"

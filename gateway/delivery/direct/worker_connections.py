@@ -110,6 +110,11 @@ class WorkerConnection(asyncio.Protocol):
         return bool(self._handed) and self._clock() - self._heard_s > SILENCE_S
 
     @property
+    def is_idle(self) -> bool:
+        """Whether the worker has nothing of this gateway's."""
+        return not self._handed
+
+    @property
     def is_free(self) -> bool:
         """Whether the worker has room, and nothing of this gateway's."""
         return self.room > 0 and not self._handed and self._transport is not None

@@ -211,6 +211,7 @@ class Calls:
         if task is None:
             raise AssertionError("calls have tasks")
         among[task] = _Read(monotonic(), source.call.deadline is NO_DEADLINE)
+        self.memory.stirred.set()
         try:
             message = await source.read()
         except asyncio.CancelledError:

@@ -22,6 +22,7 @@ class Memory:
 
     def __init__(self):
         self.used = self.seen = 0.0
+        self.stirred = asyncio.Event()
 
     def see(self):
         self.used = self.seen
