@@ -2,39 +2,48 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Self, TypeVar
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
 
 import grpc
 
 from penstock.client import calls
+from penstock.client.access import Access, FilePath
 from penstock.client.calls import Call
-from penstock.client.channel import DEFAULT_URL, methods_on, options_for, target_of
-from penstock.client.credentials import with_token
+from penstock.client.channel import DEFAULT_URL, methods_on
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
-from penstock.client.failures import Failure
-from penstock.client.retry import Attempting, RetryPolicy
+from penstock.client.failures import Failure, Unreachable
+from penstock.client.retry import Attempting, Attempts, RetryPolicy
 from penstock.client.streaming import METADATA, Replies, streamed
 from penstock.protos import cluster_pb2, model_config_pb2
 from penstock.protos import grpc_service_pb2 as pb
 
 T = TypeVar("T")
 
+_LEAVING_S: Final = 24 * 3600.0
+"""How long calls on a channel may take whose certificates have changed."""
+
 
 class AsyncClient:
     """The calls of `penstock.client.Client`, awaited. Connects with the first, not before."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of its own
         self,
         urls: str | Sequence[str] = DEFAULT_URL,
         *,
         deadline_s: float = 60.0,
         retry: RetryPolicy | None = None,
-        token: str | None = None,
+        ca: FilePath | None = None,
+        cert: FilePath | None = None,
+        key: FilePath | None = None,
+        token: str | Path | None = None,
+        server_name: str | None = None,
     ) -> None:
         self._attempting = Attempting(deadline_s, retry)
-        target = target_of(urls)
-        self._channel = grpc.aio.insecure_channel(target, options=options_for(target))
-        self._methods = methods_on(with_token(self._channel, token))
+        self._access = Access(urls, ca=ca, cert=cert, key=key, token=token, server_name=server_name)
+        self._channel = self._access.aio_channel()
+        self._methods = methods_on(self._channel)
+        self._closing: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -44,6 +53,9 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the channel; calls in flight end as cancelled."""
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         await self._channel.close()
 
     async def infer(  # noqa: PLR0913 - each is a field of the request
@@ -148,29 +160,47 @@ class AsyncClient:
         """Nodes, gateways, schedulers, model versions, workers and queues."""
         return await self._call(calls.status(model))
 
+    async def _wait(self, attempts: Attempts, failure: Failure) -> None:
+        """Until the next attempt; raises why there shall be none."""
+        try:
+            delay_s = attempts.delay_s(failure)
+        except Unreachable as error:
+            why = await asyncio.to_thread(self._access.obstacle)
+            raise error.because(why) from None
+        await asyncio.sleep(delay_s)
+
+    def _method(self, name: str) -> Any:
+        """An RPC, on a new channel once its certificates have changed."""
+        if self._access.changed():
+            old, self._channel = self._channel, self._access.aio_channel()
+            self._methods = methods_on(self._channel)
+            closing = asyncio.ensure_future(old.close(_LEAVING_S))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        return self._methods[name]
+
     async def _call(self, call: Call[T], deadline_s: float | None = None) -> T:
-        method, attempts = self._methods[call.method], self._attempting.of(call.request, deadline_s)
+        attempts = self._attempting.of(call.request, deadline_s)
         while True:
-            timeout_s = attempts.timeout_s()
+            timeout_s, metadata = attempts.timeout_s(), self._access.metadata(call.metadata)
+            method = self._method(call.method)
             try:
-                answer = await method(call.request, timeout=timeout_s, metadata=call.metadata)
+                answer = await method(call.request, timeout=timeout_s, metadata=metadata)
             except grpc.RpcError as error:
                 failure = Failure.of(error)
             else:
                 attempts.succeeded()
                 return call.read(answer)
-            await asyncio.sleep(attempts.delay_s(failure))
+            await self._wait(attempts, failure)
 
     async def _stream(
         self, request: pb.ModelInferRequest, deadline_s: float | None
     ) -> AsyncGenerator[InferResult, None]:
-        method, attempts = (
-            self._methods["ModelStreamInfer"],
-            self._attempting.of(request, deadline_s),
-        )
+        attempts = self._attempting.of(request, deadline_s)
         while True:
-            replies = Replies()
-            call = method(iter([request]), timeout=attempts.timeout_s(), metadata=METADATA)
+            replies, metadata = Replies(), self._access.metadata(METADATA)
+            method = self._method("ModelStreamInfer")
+            call = method(iter([request]), timeout=attempts.timeout_s(), metadata=metadata)
             try:
                 async for message in call:
                     reply = replies.read(message)
@@ -186,4 +216,4 @@ class AsyncClient:
                 call.cancel()
             if replies.begun:
                 raise failure.error()
-            await asyncio.sleep(attempts.delay_s(failure))
+            await self._wait(attempts, failure)

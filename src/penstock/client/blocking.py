@@ -1,18 +1,20 @@
 """The client for ordinary, blocking code; safe to use from several threads."""
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Self, TypeVar
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import grpc
 
 from penstock.client import calls
+from penstock.client.access import Access, FilePath
 from penstock.client.calls import Call
-from penstock.client.channel import DEFAULT_URL, methods_on, options_for, target_of
-from penstock.client.credentials import with_token
+from penstock.client.channel import DEFAULT_URL, methods_on
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
-from penstock.client.failures import Failure
-from penstock.client.retry import Attempting, RetryPolicy
+from penstock.client.failures import Failure, Unreachable
+from penstock.client.retry import Attempting, Attempts, RetryPolicy
 from penstock.client.streaming import METADATA, Replies, streamed
 from penstock.protos import cluster_pb2, model_config_pb2
 from penstock.protos import grpc_service_pb2 as pb
@@ -27,24 +29,33 @@ class Client:
     `ModelNotFound`, `Unavailable`, `DeadlineExceeded`, `Unimplemented`, or `CallFailed`.
 
     Args:
-        urls: "host:port" of a gateway, or a list of them, used in turn.
+        urls: "host:port" of a gateway, or a list of them, used in turn; grpcs:// for TLS.
         deadline_s: of calls that give none, repetitions included.
         retry: when calls are repeated; inference on stateless models is safe to repeat.
-        token: the caller's key, where the cluster asks for one.
+        ca: file with the authorities that are believed, for TLS; None with "grpcs://host:port" for
+            those that gRPC knows.
+        cert, key: files with the certificate, and its key, that this client proves itself with.
+        token: what says who calls, or a `Path` of the file that holds it.
+        server_name: that is in the gateways' certificates in place of the host in their addresses.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of its own
         self,
         urls: str | Sequence[str] = DEFAULT_URL,
         *,
         deadline_s: float = 60.0,
         retry: RetryPolicy | None = None,
-        token: str | None = None,
+        ca: FilePath | None = None,
+        cert: FilePath | None = None,
+        key: FilePath | None = None,
+        token: str | Path | None = None,
+        server_name: str | None = None,
     ) -> None:
         self._attempting = Attempting(deadline_s, retry)
-        target = target_of(urls)
-        self._channel = grpc.insecure_channel(target, options=options_for(target))
-        self._methods = methods_on(with_token(self._channel, token))
+        self._access = Access(urls, ca=ca, cert=cert, key=key, token=token, server_name=server_name)
+        self._channel = self._access.channel()
+        self._methods = methods_on(self._channel)
+        self._changing = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -165,29 +176,45 @@ class Client:
         """Nodes, gateways, schedulers, model versions, workers and queues."""
         return self._call(calls.status(model))
 
+    def _wait(self, attempts: Attempts, failure: Failure) -> None:
+        """Until the next attempt; raises why there shall be none."""
+        try:
+            delay_s = attempts.delay_s(failure)
+        except Unreachable as error:
+            raise error.because(self._access.obstacle()) from None
+        time.sleep(delay_s)
+
+    def _method(self, name: str) -> Any:
+        """An RPC, on a new channel once its certificates have changed."""
+        if self._access.changed():
+            with self._changing:
+                # The old one is closed by whoever has its last call.
+                self._channel = self._access.channel()
+                self._methods = methods_on(self._channel)
+        return self._methods[name]
+
     def _call(self, call: Call[T], deadline_s: float | None = None) -> T:
-        method, attempts = self._methods[call.method], self._attempting.of(call.request, deadline_s)
+        attempts = self._attempting.of(call.request, deadline_s)
         while True:
-            timeout_s = attempts.timeout_s()
+            timeout_s, metadata = attempts.timeout_s(), self._access.metadata(call.metadata)
+            method = self._method(call.method)
             try:
-                answer = method(call.request, timeout=timeout_s, metadata=call.metadata)
+                answer = method(call.request, timeout=timeout_s, metadata=metadata)
             except grpc.RpcError as error:
                 failure = Failure.of(error)
             else:
                 attempts.succeeded()
                 return call.read(answer)
-            time.sleep(attempts.delay_s(failure))
+            self._wait(attempts, failure)
 
     def _stream(
         self, request: pb.ModelInferRequest, deadline_s: float | None
     ) -> Iterator[InferResult]:
-        method, attempts = (
-            self._methods["ModelStreamInfer"],
-            self._attempting.of(request, deadline_s),
-        )
+        attempts = self._attempting.of(request, deadline_s)
         while True:
-            replies = Replies()
-            call = method(iter([request]), timeout=attempts.timeout_s(), metadata=METADATA)
+            replies, metadata = Replies(), self._access.metadata(METADATA)
+            method = self._method("ModelStreamInfer")
+            call = method(iter([request]), timeout=attempts.timeout_s(), metadata=metadata)
             try:
                 for message in call:
                     reply = replies.read(message)
@@ -203,4 +230,4 @@ class Client:
                 call.cancel()
             if replies.begun:
                 raise failure.error()
-            time.sleep(attempts.delay_s(failure))
+            self._wait(attempts, failure)

@@ -1,6 +1,7 @@
 """Where a client connects: one channel, spread over all gateways that it was given."""
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -35,6 +36,22 @@ OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
 """Options of every channel, wherever it leads."""
 
 
+_SCHEME: Final = re.compile(r"^(grpcs?|https?)://")
+
+
+def scheme_of(urls: str | Sequence[str]) -> str:
+    """What stands in front of all *urls*: grpc, grpcs, http, https, or nothing.
+
+    Raises:
+        InvalidConfiguration: they differ in that.
+    """
+    given = [urls] if isinstance(urls, str) else list(urls)
+    found = {match[1] if (match := _SCHEME.match(url)) else "" for url in given}
+    if len(found) > 1:
+        raise InvalidConfiguration("several gateways must be all with TLS, or all without")
+    return found.pop() if found else ""
+
+
 def target_of(urls: str | Sequence[str]) -> str:
     """The gRPC target for one gateway, or for several of them.
 
@@ -46,7 +63,7 @@ def target_of(urls: str | Sequence[str]) -> str:
         InvalidConfiguration: no url, or several of which one is no address.
     """
     given = [urls] if isinstance(urls, str) else list(urls)
-    plain = [url.removeprefix("grpc://").removeprefix("http://").strip("/ ") for url in given]
+    plain = [_SCHEME.sub("", url).strip("/ ") for url in given]
     if not plain or not all(plain):
         raise InvalidConfiguration("a client needs the address of at least one gateway")
     if len(plain) == 1:

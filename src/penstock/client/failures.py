@@ -39,7 +39,11 @@ class Unavailable(PenstockError):
 
 
 class Unreachable(Unavailable):
-    """Nothing answers at the address."""
+    """Nothing answers at the address, or what is there does not let the client in."""
+
+    def because(self, why: str | None) -> "Unreachable":
+        """The same, with the reason, if it is known."""
+        return self if why is None else Unreachable(f"no gateway answers: {why}")
 
 
 _UNREACHABLE: Final = (

@@ -167,6 +167,12 @@ async def deaf(_):
         raise
 
 
+async def live(rpc):
+    """As Penstock's client asks it."""
+    await rpc.read()
+    return b"\x08\x01"
+
+
 ONE = {
     "Echo": echo,
     "Length": length,
@@ -189,6 +195,7 @@ MANY = {
 METHODS = {f"/t.T/{name}": Method(handle) for name, handle in ONE.items()} | {
     f"/t.T/{name}": Method(handle, streams=True) for name, handle in MANY.items()
 }
+METHODS["/inference.GRPCInferenceService/ServerLive"] = Method(live)
 
 
 @contextmanager
