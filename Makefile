@@ -20,7 +20,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against gpu build \
-	mixed chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python clean
+	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ test: setup  ## Run the tests
 
 conformance: setup  ## Run Triton's clients against a cluster, by either gRPC server (FRONT=aio or asgi)
 	PENSTOCK_GRPC_FRONT=$(FRONT) $(BIN)/python -m pytest tests/conformance -n $(JOBS) --dist loadgroup
+
+interop: setup  ## Ask both gRPC servers with grpc-js, a client without gRPC's C core (needs npm)
+	test -d .interop/node_modules || npm install --silent --prefix .interop --ignore-scripts \
+		@grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
+	PENSTOCK_NODE_MODULES=$(CURDIR)/.interop/node_modules $(BIN)/python -m pytest tests/conformance/interop
 
 chaos: setup  ## Hurt real clusters for some minutes: kill, stop, cut off (ONLY=name, CHAOS_SEED=n)
 	$(CHAOS)
@@ -98,8 +103,8 @@ bench: setup  ## Measure throughput and latency against in-process ceilings (ONL
 bench-front: setup  ## Measure what each gRPC server costs per request
 	$(BIN)/python bench/front.py
 
-bench-against: setup  ## Measure beside an older revision: make bench-against REV=main~5
-	$(BIN)/python bench/against.py $(REV)
+bench-against: setup  ## Measure beside an older revision: make bench-against REV=main~5 (FRONT=asgi)
+	$(BIN)/python bench/against.py $(REV) $(if $(filter asgi,$(FRONT)),--front asgi)
 
 gpu: setup  ## Check Penstock on an NVIDIA GPU, and measure W2 and W3 on it (needs CUDA builds)
 	$(BIN)/python bench/gpu.py

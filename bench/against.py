@@ -1,10 +1,12 @@
 """``make bench-against REV=...``: measure this working tree beside an older revision.
 
-    python bench/against.py REVISION [--only W1 W1-one] [--rounds N] [--seconds S]
+    python bench/against.py REVISION [--only W1 W1-one] [--rounds N] [--seconds S] [--front asgi]
 
 Both clusters run at once and are loaded in turn, as `cases` says, with the same packages installed.
-The exit status is 1 when a case has become slower by more than a twentieth. "memory" is what large
-requests that fail add to each side's gateway.
+"work" is the processor time of all of a cluster's processes for each request, now to then: what
+others do on the machine moves it less than the rates. The exit status is 1 when a case has become
+slower by more than a twentieth. "memory" is what large requests that fail add to each side's
+gateway.
 """
 
 import argparse
@@ -16,13 +18,24 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from cases import CASES, Case, in_turn, load_of, named, requests_for, side
+from cases import (
+    CASES,
+    WARMUP_S,
+    Case,
+    in_turn,
+    named,
+    outcome_of,
+    requests_for,
+    result_of,
+    side,
+)
 from memory import measure_failed
 from models import needed
 from rich.console import Console
 from rich.table import Table
-from servers import HERE, cluster
+from servers import HERE, Server, cluster, processor_s
 
 _SLOWER_BY = 0.05
 
@@ -32,7 +45,7 @@ def main() -> None:
     options = _options()
     console = Console()
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("case", "what", options.revision, "now", "now to then", "spread"):
+    for name in ("case", "what", options.revision, "now", "now to then", "spread", "work"):
         table.add_column(name, justify="left" if name in ("case", "what") else "right")
     slower = False
     with _checked_out(options.revision) as tree:
@@ -43,17 +56,19 @@ def main() -> None:
                 continue
             with named(case), Console(stderr=True).status(case.name) as status:
                 then, now = _measure(case, tree, options, status.update)
-            ratios = [b / a for a, b in zip(then, now, strict=True)]
+            ratios = [b.result / a.result for a, b in zip(then, now, strict=True)]
+            work = statistics.median(b.work_us / a.work_us for a, b in zip(then, now, strict=True))
             ratio = statistics.median(ratios)
             worse = (ratio if case.unit == "ms" else 1 / ratio) > 1 + _SLOWER_BY
             slower |= worse
             table.add_row(
                 case.name,
                 case.text,
-                side(then, case.unit),
-                side(now, case.unit),
+                side(tuple(one.result for one in then), case.unit),
+                side(tuple(one.result for one in now), case.unit),
                 f"{ratio:.2f}",
                 f"{min(ratios):.2f}..{max(ratios):.2f}",
+                f"{work:.2f}",
                 style="red" if worse else None,
             )
     console.print(table)
@@ -67,6 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, default=["W1", "W1-one", "memory"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--front", choices=["aio", "asgi"], help="what speaks gRPC now")
     return parser.parse_args()
 
 
@@ -86,6 +102,7 @@ def _failed(tree: Path) -> list[str]:
         f"{now_mb:+.1f} MB",
         f"{now_mb - then_mb:+.1f} MB",
         "",
+        "",
     ]
 
 
@@ -100,14 +117,26 @@ def _checked_out(revision: str) -> Iterator[Path]:
         yield Path(folder)
 
 
+class Measured(NamedTuple):
+    """One round of one side.
+
+    Attributes:
+        result: what the case measures.
+        work_us: processor time of all processes for each request; that of the warm-up is in it.
+    """
+
+    result: float
+    work_us: float
+
+
 def _measure(
     case: Case, tree: Path, options: argparse.Namespace, tell: Callable[[str], None]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+) -> tuple[tuple[Measured, ...], tuple[Measured, ...]]:
     """What *tree* and this tree reach, round by round."""
-    models = needed(case.model)
-    with cluster(*models, tree=tree) as then, cluster(*models) as now:
+    models, front = needed(case.model), ("--grpc-front", options.front) if options.front else ()
+    with cluster(*models, tree=tree) as then, cluster(*models, options=front) as now:
         requests = asyncio.run(requests_for(now.address, case.model))
-        sides = [load_of(case, server.address, requests) for server in (then, now)]
+        sides = [_side(case, server, requests) for server in (then, now)]
         pairs = list(
             in_turn(
                 *sides,
@@ -117,6 +146,17 @@ def _measure(
             )
         )
     return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+
+
+def _side(case: Case, server: Server, requests: tuple[bytes, ...]) -> Callable[[float], Measured]:
+    def once(seconds: float) -> Measured:
+        before_s = processor_s(server)
+        outcome = outcome_of(case, server.address, requests, seconds)
+        spent_s = processor_s(server) - before_s
+        sent = outcome.throughput_per_s * (seconds + WARMUP_S)
+        return Measured(result_of(case, outcome), spent_s / sent * 1e6)
+
+    return once
 
 
 if __name__ == "__main__":

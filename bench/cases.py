@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from inprocess import open_session
@@ -30,10 +30,11 @@ from penstock.protos import grpc_service_pb2 as pb
 from penstock.tensors import from_raw
 
 Measure = Callable[[float], float]
+M = TypeVar("M")
 """One measurement of so many seconds."""
 
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-_WARMUP_S = 1.0
+WARMUP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +172,12 @@ def measure(case: Case, effort: Effort, tell: Callable[[str], None]) -> Result:
 
 
 def in_turn(
-    ours: Measure, theirs: Measure, seconds: float, rounds: int, tell: Callable[[str], None]
-) -> Iterator[tuple[float, float]]:
+    ours: Callable[[float], M],
+    theirs: Callable[[float], M],
+    seconds: float,
+    rounds: int,
+    tell: Callable[[str], None],
+) -> Iterator[tuple[M, M]]:
     """Both sides of each round; the side that begins alternates."""
     for turn in range(rounds):
         tell(f"round {turn + 1} of {rounds}")
@@ -191,20 +196,26 @@ async def requests_for(address: str, model: str) -> tuple[bytes, ...]:
 
 def load_of(case: Case, address: str, requests: tuple[bytes, ...]) -> Measure:
     """What *case* measures of the server at *address*."""
+    return lambda seconds: result_of(case, outcome_of(case, address, requests, seconds))
 
-    def once(seconds: float) -> float:
-        plan = Plan(
-            target=address,
-            requests=requests,
-            concurrency=case.concurrency,
-            warmup_s=_WARMUP_S,
-            duration_s=seconds,
-        )
-        outcome = asyncio.run(run_load(plan))
-        _refuse_errors(outcome)
-        return outcome.latency_ms(0.5) if case.unit == "ms" else outcome.throughput_per_s
 
-    return once
+def outcome_of(case: Case, address: str, requests: tuple[bytes, ...], seconds: float) -> Outcome:
+    """What became of *case*'s load on the server at *address*; nothing failed."""
+    plan = Plan(
+        target=address,
+        requests=requests,
+        concurrency=case.concurrency,
+        warmup_s=WARMUP_S,
+        duration_s=seconds,
+    )
+    outcome = asyncio.run(run_load(plan))
+    _refuse_errors(outcome)
+    return outcome
+
+
+def result_of(case: Case, outcome: Outcome) -> float:
+    """What *case* measures."""
+    return outcome.latency_ms(0.5) if case.unit == "ms" else outcome.throughput_per_s
 
 
 def _refuse_errors(outcome: Outcome) -> None:

@@ -3,9 +3,9 @@
     python bench/many.py [--models N] [--tree DIR] [--json]
 
 N copies of W1's network, in one `penstock up`: seconds until all are ready, PSS of each worker with
-its share of the template, and what all processes together take of a core while nobody asks. Then a
-cluster in explicit mode with 20 models loaded, once in a repository of 20 and once of 1,000: how
-long one more load takes.
+its share of the template, and what all processes together take of a core while nobody asks, after a
+minute. Then a cluster in explicit mode with 20 models loaded, once in a repository of 20 and once
+of 1,000: how long one more load takes.
 """
 
 import argparse
@@ -35,7 +35,9 @@ _IDLE_LIMIT = 0.05
 _LOAD_LIMIT = 1.2
 """A load among many, to one among few."""
 
-_REST_S, _IDLE_S = 10.0, 20.0
+_REST_S, _IDLE_S = 60.0, 20.0
+"""A minute after the last request; all processes rest then."""
+
 _LOADS = 9
 _CORES = 2
 

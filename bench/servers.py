@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import grpc
+import psutil
 from models import ensure
 
 from penstock.protos import grpc_service_pb2 as pb
@@ -39,6 +40,16 @@ class Server(NamedTuple):
     pid: int
 
 
+def processor_s(server: Server) -> float:
+    """Processor time that all processes of *server* have had, seconds."""
+    first = psutil.Process(server.pid)
+    spent_s = 0.0
+    for process in (first, *first.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            spent_s += sum(process.cpu_times()[:2])
+    return spent_s
+
+
 class DidNotStart(RuntimeError):
     """A server ended, or took too long, before it served."""
 
@@ -48,17 +59,20 @@ class DidNotStart(RuntimeError):
 
 
 @contextlib.contextmanager
-def cluster(*models: str, tree: Path | None = None) -> Iterator[Server]:
+def cluster(
+    *models: str, tree: Path | None = None, options: Sequence[str] = ()
+) -> Iterator[Server]:
     """A whole cluster (``penstock up``) that serves only *models*, once they are ready.
 
     Args:
         tree: the sources to run; the installed ones if none is given.
+        options: of `penstock up`.
     """
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         repository = Path(folder) / "models"
         for model in models:
             shutil.copytree(ensure(model), repository / model)
-        with serving_repository(repository, tree=tree) as server:
+        with serving_repository(repository, *options, tree=tree) as server:
             for model in models:
                 _wait_until_ready(server.address, model)
             yield server

@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,9 +16,8 @@ import penstock
 from penstock.clock import Deadline
 from penstock.errors import PenstockError
 from penstock.gateway import supervisor
-from penstock.gateway.delivery.direct.path import DirectPath
-from penstock.gateway.delivery.lending import Lender
-from penstock.gateway.delivery.router import JobRouter
+from penstock.gateway.access.authenticator import Authenticator
+from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.cluster_service import ClusterService
@@ -32,6 +31,7 @@ from penstock.gateway.fronts.http.metrics_endpoint import (
     MetricsEndpoint,
     MetricsReader,
 )
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import (
     ByteBudget,
     MemoryLimits,
@@ -46,6 +46,7 @@ from penstock.gateway.models.control import Control
 from penstock.gateway.models.on_demand import OnDemand
 from penstock.gateway.models.retirement import Retirement
 from penstock.gateway.models.usage import Usage
+from penstock.gateway.operations.auditing import Auditing
 from penstock.gateway.operations.dead_letters import DeadLetters
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.tracing import Tracing
@@ -66,14 +67,12 @@ from penstock.process.lifetime import (
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2
 from penstock.scheduler.jobs.dead_letters import Letters
-from penstock.scheduler.jobs.queue import Queue, open_queue
+from penstock.scheduler.registry.audit import AuditLog
 from penstock.scheduler.registry.cluster_settings import ClusterSettings
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
+from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.registry.steadiness import steady
-from penstock.scheduler.replies.read_through import ReadThrough
-from penstock.scheduler.replies.reader import ReplyReader
-from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.link import Links
 from penstock.settings import GatewaySettings
 
@@ -129,31 +128,6 @@ async def until_known(
             task.cancel()
 
 
-@dataclass(slots=True)
-class _Delivery:
-    """How jobs go to workers, and replies come back."""
-
-    queue: Queue
-    lender: Lender
-    direct: DirectPath
-    router: JobRouter
-    pending: PendingTable
-    replies: ReplyReader
-
-    @classmethod
-    async def of(cls, settings: GatewaySettings, links: Links, boot_id: str) -> "_Delivery":
-        queue = await open_queue(links)
-        lender = Lender(settings.lent_payload_mib << 20)
-        direct = DirectPath(queue, boot_id, enabled=settings.direct)
-        router = JobRouter(queue, direct, lender)
-        read = ReadThrough()
-        pending = PendingTable(queue, boot_id, router, read_through=read)
-        replies = ReplyReader(
-            links, queue.partitions, boot_id, pending.deliver, pending.deliver_chunk, read
-        )
-        return cls(queue, lender, direct, router, pending, replies)
-
-
 def _record() -> cluster_pb2.Gateway:
     host, pid = socket.gethostname(), os.getpid()
     return cluster_pb2.Gateway(
@@ -172,13 +146,25 @@ def _calls(settings: GatewaySettings, limits: MemoryLimits) -> Calls:
     return calls
 
 
+def _control(settings: GatewaySettings, catalog: Catalog, load_requests: LoadRequests) -> Control:
+    allow_code = settings.allow_code_overrides
+    return Control(catalog, load_requests, settings.max_override_mib, allow_code=allow_code)
+
+
+def _administration(
+    links: Links, control: Control, tracing: Tracing, regions: Regions | None
+) -> Administration:
+    settings = LiveSettings(ClusterSettings(links), tracing)
+    return Administration(control, settings, SharedMemory(regions), Auditing(AuditLog(links)))
+
+
 @dataclass(slots=True)
 class _Gateway:
     settings: GatewaySettings
     registry: Registry
     record: cluster_pb2.Gateway
     catalog: Catalog
-    delivery: _Delivery
+    delivery: Delivery
     inference: Inference
     queue_watch: QueueWatch
     streams: Streams
@@ -187,12 +173,14 @@ class _Gateway:
     letters: Letters
     calls: Calls
     held: ByteBudget
+    authenticator: Authenticator
+    certificates: ServerCertificates | None = None
 
     @classmethod
     async def build(cls, settings: GatewaySettings, links: Links) -> "_Gateway":
         record, load_requests = _record(), LoadRequests(links)
         catalog = Catalog(QueueLimits(settings.max_queue_jobs, settings.max_queue_mib << 20))
-        delivery = await _Delivery.of(settings, links, record.boot_id)
+        delivery = await Delivery.of(settings, links, record.boot_id)
         queue, pending = delivery.queue, delivery.pending
         limits = MemoryLimits.of(settings, machine.memory_bytes())
         warn_if_tight(limits, settings.max_message_mib)
@@ -210,8 +198,7 @@ class _Gateway:
             InferenceLimits(settings.default_timeout_s, held),
             Extensions(tracing, queue_watch, sharing, on_demand),
         )
-        allow_code = settings.allow_code_overrides
-        control = Control(catalog, load_requests, settings.max_override_mib, allow_code=allow_code)
+        control = _control(settings, catalog, load_requests)
         return cls(
             settings,
             Registry(links),
@@ -221,29 +208,40 @@ class _Gateway:
             inference,
             queue_watch,
             Streams(inference, calls.unread, most_unsent_bytes=limits.stream),
-            Administration(
-                control, LiveSettings(ClusterSettings(links), tracing), SharedMemory(regions)
-            ),
+            _administration(links, control, tracing, regions),
             Usage(catalog, pending, on_demand, control, load_requests),
             Letters(links, queue.partitions),
             calls,
             held,
+            Authenticator(settings.auth, settings.parent_key),
         )
 
     def fronts(self, known: asyncio.Event) -> list[Front]:
         """Where clients come in; another protocol is another entry (docs/add-a-front.md)."""
         settings, service = self.settings, self._inference_service()
-        grpc = GrpcFront.bound(service, self._cluster_service(), self.calls, settings)
+        self.certificates = ServerCertificates.of(settings)
+        cluster, authenticator = self._cluster_service(), self.authenticator
+        grpc = GrpcFront.bound(
+            service, cluster, self.calls, authenticator, settings, self.certificates
+        )
         self.record.address = grpc.address
         fronts: list[Front] = [grpc]
         reader = self._metrics_reader()
         if settings.http:
-            http = HttpFront(service, self.inference, self.calls, settings, known)
+            http = HttpFront(
+                service,
+                self.inference,
+                self.calls,
+                settings,
+                known,
+                authenticator,
+                self.certificates,
+            )
             if settings.metrics:
                 http.with_metrics(reader.read)
             fronts.append(http)
         if settings.metrics:
-            fronts.append(MetricsEndpoint(settings, reader.read))
+            fronts.append(MetricsEndpoint(settings, reader.read, authenticator, self.certificates))
         return fronts
 
     async def run(self, stop: asyncio.Event) -> list[Front]:
@@ -299,7 +297,12 @@ class _Gateway:
             self.delivery.queue,
             self.delivery.router,
             DeadLetters(
-                self.letters, self.catalog, pending, self.delivery.router, self.record.boot_id
+                self.letters,
+                self.catalog,
+                pending,
+                self.delivery.router,
+                self.record.boot_id,
+                self.administration.auditing,
             ),
             self.settings.default_timeout_s,
             self.calls,
@@ -307,7 +310,9 @@ class _Gateway:
 
     def _metrics_reader(self) -> MetricsReader:
         queue, router = self.delivery.queue, self.delivery.router
-        held = Held(self.delivery.pending, self.delivery.lender, self.held, self.calls)
+        held = Held(
+            self.delivery.pending, self.delivery.lender, self.held, self.calls, self.authenticator
+        )
         return MetricsReader(self.catalog, queue, router, held, self.record.id)
 
     def _helpers(
@@ -323,6 +328,8 @@ class _Gateway:
         yield "queue watch", self.queue_watch.run
         yield "lender", self.delivery.lender.run
         yield "memory watch", partial(self.calls.memory.run, self.calls.shed)
+        if self.certificates is not None:
+            yield "certificates", self.certificates.run
         yield "heartbeat", partial(keep_announcing, self.registry, self.record)
 
     async def _drain(self, fronts: Sequence[Front]) -> None:
@@ -352,8 +359,14 @@ class _Gateway:
                 await self.delivery.replies.heartbeat(leave=True)
         await leave(self.registry, self.record)
 
+    async def _seen_by_authenticator(self) -> AsyncGenerator[Snapshot, None]:
+        """Each snapshot, at once: `steady` may hold one back, and with it a key's end."""
+        async for snapshot in self.registry.watch():
+            self.authenticator.update(snapshot.access_keys)
+            yield snapshot
+
     async def _watch(self, known: asyncio.Event) -> None:
-        async for snapshot in steady(self.registry.watch()):
+        async for snapshot in steady(self._seen_by_authenticator()):
             self.administration.settings.update(snapshot)
             self.catalog.update(snapshot)
             self.delivery.pending.give_up(self.catalog.failures(self.delivery.pending.stages()))

@@ -20,6 +20,7 @@ from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.server import check_port
 from penstock.gateway.fronts.http.front import DEFAULT_PORT as HTTP_PORT
 from penstock.gateway.fronts.http.front import HttpFront
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import MemoryLimits
 from penstock.process import machine
 from penstock.process.child_process import role_environment
@@ -37,7 +38,8 @@ async def run(settings: GatewaySettings) -> None:
     """Run `settings.processes` gateways until told to stop.
 
     Raises:
-        InvalidConfiguration: clients' shared memory belongs to one process.
+        InvalidConfiguration: clients' shared memory belongs to one process, or the certificates
+            cannot be used.
         PortBusy: somebody else serves there.
         StoreUnavailable: a gateway ended before it served; its own words are on standard error.
     """
@@ -46,12 +48,18 @@ async def run(settings: GatewaySettings) -> None:
             "--allow-client-shm needs --processes 1: a region is known to the process that "
             "registered it, and connections go to any"
         )
+    # What is wrong with them is told once, and not by each process.
+    ServerCertificates.of(settings)
     async with stop_signals() as stop:
         with _held_ports(settings) as ports, tempfile.TemporaryDirectory() as folder:
             ready = [Path(folder) / str(index) for index in range(settings.processes)]
             # One of them answers for metrics, which are the whole cluster's anyway.
             words = [_command(settings, ports, path, first=not i) for i, path in enumerate(ready)]
-            environment = role_environment(settings.redis, settings.grpc_restricted_protocol)
+            environment = role_environment(
+                settings.redis,
+                settings.grpc_restricted_protocol,
+                parent_key=settings.parent_key,
+            )
             watchers = [
                 asyncio.create_task(_keep(command, environment, path, stop))
                 for command, path in zip(words, ready, strict=True)
@@ -127,6 +135,7 @@ def _command(
         "processes": 1,
         "ready_file": ready,
         "http_file": settings.http_file if first else None,
+        "local_socket": settings.local_socket if first else None,
         "metrics": settings.metrics and first,
         # Their shares of what this machine has: one alone would take all of it.
         **MemoryLimits.of(settings, machine.memory_bytes()).options(),

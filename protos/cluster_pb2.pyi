@@ -540,3 +540,37 @@ class RetryDeadLetterResponse(_message.Message):
     job: str
     took_ms: int
     def __init__(self, reply: _Optional[bytes] = ..., job: _Optional[str] = ..., took_ms: _Optional[int] = ...) -> None: ...
+
+class AccessKey(_message.Message):
+    __slots__ = ("id", "team", "scopes", "models", "networks", "certificates", "secrets", "created_ms", "expires_ms", "revoked_ms")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TEAM_FIELD_NUMBER: _ClassVar[int]
+    SCOPES_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_MS_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_MS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    team: str
+    scopes: _containers.RepeatedScalarFieldContainer[str]
+    models: _containers.RepeatedScalarFieldContainer[str]
+    networks: _containers.RepeatedScalarFieldContainer[str]
+    certificates: _containers.RepeatedScalarFieldContainer[str]
+    secrets: _containers.RepeatedCompositeFieldContainer[AccessSecret]
+    created_ms: int
+    expires_ms: int
+    revoked_ms: int
+    def __init__(self, id: _Optional[str] = ..., team: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[str]] = ..., networks: _Optional[_Iterable[str]] = ..., certificates: _Optional[_Iterable[str]] = ..., secrets: _Optional[_Iterable[_Union[AccessSecret, _Mapping]]] = ..., created_ms: _Optional[int] = ..., expires_ms: _Optional[int] = ..., revoked_ms: _Optional[int] = ...) -> None: ...
+
+class AccessSecret(_message.Message):
+    __slots__ = ("sha256", "created_ms", "expires_ms")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    CREATED_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_MS_FIELD_NUMBER: _ClassVar[int]
+    sha256: bytes
+    created_ms: int
+    expires_ms: int
+    def __init__(self, sha256: _Optional[bytes] = ..., created_ms: _Optional[int] = ..., expires_ms: _Optional[int] = ...) -> None: ...

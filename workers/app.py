@@ -126,7 +126,8 @@ async def _load_and_work(
     renewal = heartbeat.renew(settings.model, settings.lease_ms)
     async with Caller(links, queue, spec.boot_id) as caller:
         worker = _worker(loaded, spec, queue, link, renewal, device, caller)
-        async with _ready(settings, heartbeat, worker, queue, spec):
+        counts = isinstance(loaded.runtime, TritonRuntime)
+        async with _ready(settings, heartbeat, worker, queue, spec, counts=counts):
             log.info("ready", shard=loaded.stage.artifact, device=settings.device)
             try:
                 await worker.run(stop)
@@ -139,9 +140,19 @@ async def _load_and_work(
 
 @contextlib.asynccontextmanager
 async def _ready(
-    settings: WorkerSettings, heartbeat: Heartbeat, worker: Worker, queue: Queue, spec: WorkerSpec
+    settings: WorkerSettings,
+    heartbeat: Heartbeat,
+    worker: Worker,
+    queue: Queue,
+    spec: WorkerSpec,
+    *,
+    counts: bool,
 ) -> AsyncIterator[None]:
-    """Ready, until the end of the block: gateways find it, and read how long its batches take."""
+    """Ready, until the end of the block: gateways find it, and read how long its batches take.
+
+    Args:
+        counts: the model's code may have metrics of its own.
+    """
     server = DirectServer(worker, DirectCounters(queue, spec.ref, spec.boot_id))
     async with server.open(spec.boot_id):
         _heed_unsplittable(heartbeat, worker)
@@ -152,11 +163,10 @@ async def _ready(
         heartbeat.has_started()
         write_ready(settings.ready_file, heartbeat.record.id)
         write = partial(write_regularly, worker.batch_times, queue, spec.ref.model, spec.boot_id)
-        metrics = partial(write_metrics, queue, spec.ref.model, spec.boot_id)
-        writing = [
-            asyncio.create_task(supervise("batch times", write)),
-            asyncio.create_task(supervise("custom metrics", metrics)),
-        ]
+        writing = [asyncio.create_task(supervise("batch times", write))]
+        if counts:
+            metrics = partial(write_metrics, queue, spec.ref.model, spec.boot_id)
+            writing.append(asyncio.create_task(supervise("custom metrics", metrics)))
         try:
             yield
         finally:

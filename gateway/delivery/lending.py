@@ -42,6 +42,7 @@ class Lender:
         self._near: frozenset[StageRef] = frozenset()
         self._avoided: dict[StageRef, float] = {}
         self._loans: dict[str, Loan] = {}
+        self._lends = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"Lender({self._arena}, {len(self._near)} stages near)"
@@ -86,6 +87,7 @@ class Lender:
                 )
                 self._most_bytes, self._near = 0, frozenset()
                 return None
+        self._lends.set()
         return self._arena.lend(payload)
 
     def has_lent(self, job: str) -> bool:
@@ -110,9 +112,12 @@ class Lender:
     async def run(self) -> None:
         """Give memory back that is no longer wanted, until cancelled."""
         while True:
-            await asyncio.sleep(_TRIM_EVERY_S)
-            if self._arena is not None:
-                self._arena.trim(KEPT_BYTES)
+            await self._lends.wait()
+            self._lends.clear()
+            while self._arena is not None:
+                await asyncio.sleep(_TRIM_EVERY_S)
+                if self._arena is None or self._arena.trim(KEPT_BYTES):
+                    break
 
     def close(self) -> None:
         """Give all of it up."""

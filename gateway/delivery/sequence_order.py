@@ -62,4 +62,4 @@ class SequenceOrder:
 def _sequence_of(job: NewJob) -> _Sequence:
     if job.turn is None:
         raise AssertionError("only jobs of sequences have turns")
-    return job.ref.model, job.ref.version, job.turn.sequence
+    return job.ref.model, job.ref.version, job.turn.name

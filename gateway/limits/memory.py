@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,9 @@ from penstock.settings import GatewaySettings
 log = structlog.get_logger()
 
 LOOK_EVERY_S: Final = 0.05
+REST_LOOK_S: Final = 1.0
+"""How often to look at rest: freed memory may be worth giving back."""
+
 SCARCE: Final = 0.8
 """Of the memory that a process may have: beyond it, some messages that are slow are refused."""
 
@@ -171,6 +174,7 @@ class MemoryWatch:
         used: the share of its memory that the process has, as of the last look; 0 at rest.
         resident_bytes: then.
         busy: tells whether messages are being held: at rest, freed memory is given back earlier.
+        stirred: to be set when a message comes: at rest it looks seldom.
         gave_back_s: when freed memory was given back last, on the event loop's clock.
         pause_s: how long it is left at rest before the next time.
     """
@@ -186,6 +190,7 @@ class MemoryWatch:
         self._give_back = give_back
         self._least = self.resident_bytes = self._resident()
         self.gave_back_s, self.pause_s = float("-inf"), TRIM_EVERY_S
+        self.stirred = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self.used = 0.0
@@ -207,9 +212,19 @@ class MemoryWatch:
     async def run(self, then: Callable[[], Any]) -> None:
         """Look regularly until cancelled, and call *then* after each look."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            if self.busy():
+                await asyncio.sleep(LOOK_EVERY_S)
+            else:
+                await self._until_stirred()
             await self.look()
             then()
+
+    async def _until_stirred(self) -> None:
+        self.stirred.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST_LOOK_S):
+                await self.stirred.wait()
+                await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
         """See how much memory the process has, after giving back what is freed if that matters."""

@@ -1,7 +1,7 @@
 """Keeps forecasts of the queues that this gateway has requests in.
 
-It looks ten times a second, and twice as often while jobs wait. A model whose queue is empty has
-no forecast, and costs its requests nothing.
+It looks ten times a second, twice as often while jobs wait, and not while nobody asks. A model
+whose queue is empty has no forecast, and costs its requests nothing.
 """
 
 import asyncio
@@ -46,6 +46,8 @@ class QueueWatch:
     async def run(self) -> None:
         """Look until cancelled; of queues whose server is away, nothing is foreseen."""
         while True:
+            if not self.forecasts:
+                await self._pending.until_any()
             await asyncio.sleep(_EVERY_BUSY_S if self.forecasts else _EVERY_S)
             self.forecasts = await self.look()
 

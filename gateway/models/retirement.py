@@ -36,7 +36,10 @@ class Retirement:
     async def run(self) -> None:
         """Look, and tell, until cancelled."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            if self._catalog.snapshot.outgoing or self._catalog.left:
+                await asyncio.sleep(_LOOK_EVERY_S)
+            else:
+                await self._catalog.turn()
             if not self.look():
                 continue
             try:

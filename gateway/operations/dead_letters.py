@@ -3,6 +3,7 @@
 from penstock.clock import bounded_ms, monotonic
 from penstock.errors import Code, PenstockError
 from penstock.gateway.models.catalog import Catalog
+from penstock.gateway.operations.auditing import Auditing
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
@@ -98,8 +99,10 @@ class DeadLetters:
         pending: PendingTable,
         sink: JobSink,
         gateway: str,
+        auditing: Auditing,
     ) -> None:
         """*sink*: where the gateway's jobs go."""
+        self.auditing = auditing
         self._letters = letters
         self._sink = sink
         self._catalog = catalog

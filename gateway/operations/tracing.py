@@ -20,6 +20,7 @@ from typing import Any, Final
 import structlog
 
 from penstock.errors import InvalidRequest, Unimplemented
+from penstock.gateway.access.caller import ANYBODY, Caller
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.scheduler.jobs.types import TRACE
@@ -84,6 +85,7 @@ class Trace:
     version: VersionId
     request_id: str
     arrived_ns: int
+    caller: Caller = ANYBODY
 
     async def follow(self, answering: Awaitable[bytes]) -> bytes:
         """Await the reply and write down how it came; returns it without the workers' timings."""
@@ -123,6 +125,7 @@ class Trace:
                 "model_name": self.version.model,
                 "model_version": str(self.version.version),
                 "request_id": self.request_id,
+                **_whose(self.caller),
                 "timestamps": [{"name": name, "ns": ns} for name, ns in stamps.items()],
                 "steps": list(steps),
                 **more,
@@ -145,11 +148,13 @@ class Tracing:
     _models: dict[str, _Terms] = field(default_factory=dict)
     _ids: "count[int]" = field(default_factory=lambda: count(1))
 
-    def begin(self, version: VersionId, request_id: str, arrived_ns: int) -> Trace | None:
+    def begin(
+        self, version: VersionId, request_id: str, arrived_ns: int, caller: Caller = ANYBODY
+    ) -> Trace | None:
         """A trace, if this request is one to be traced."""
         if not self._models.get(version.model, self._all).chooses():
             return None
-        return Trace(self, next(self._ids), version, request_id, arrived_ns)
+        return Trace(self, next(self._ids), version, request_id, arrived_ns, caller)
 
     def changes(self, request: pb.TraceSettingRequest) -> dict[str, tuple[str, ...]]:
         """What *request* changes, by setting; no values where one is cleared.
@@ -221,6 +226,10 @@ class Tracing:
         if values and _field(name, values) == ("level", "TIMESTAMPS") and self.file is None:
             raise InvalidRequest("there is no trace file: start the gateway with --trace-file FILE")
         return True
+
+
+def _whose(caller: Caller) -> dict[str, str]:
+    return {"caller": caller.name, "key": caller.key} if caller.name else {}
 
 
 def check_kept(name: str, values: Sequence[Any]) -> None:

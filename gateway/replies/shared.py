@@ -73,6 +73,7 @@ class Sharing:
         request: ModelInferRequest,
         raws: Sequence[wire.Buffer] | None,
         key: str | None,
+        caller: str = "",
     ) -> Shared | None:
         """The reply that *request* shares: by its *key*, or else by its content if it is cached.
 
@@ -82,6 +83,7 @@ class Sharing:
             request: with raw contents only.
             raws: its raw contents; None when they are in it.
             key: its idempotency key.
+            caller: whose it is; empty for anybody's. Callers share nothing with each other.
 
         Raises:
             Unimplemented: it has a key, and is one of a sequence, or for an ensemble that no script
@@ -93,12 +95,12 @@ class Sharing:
             digest = keyed_digest(content, request.model_version)
             most_bytes = max(1, self._terms.most_bytes // self._queue.partitions)
             keep_ms = bounded_ms(self._terms.keep_s)
-            return keyed(served.id.model, key, digest, keep_ms, most_bytes)
+            return keyed(served.id.model, key, digest, keep_ms, most_bytes, caller)
         if not self._catalog.response_cache_bytes:
             return None
         partitions = {partition_of(name, self._queue.partitions) for name in self._catalog.caching}
         most_bytes = share_of(self._catalog.response_cache_bytes, partitions)
-        return cached(served.ref, content_digest(request, raws), UNUSED_MS, most_bytes)
+        return cached(served.ref, content_digest(request, raws), UNUSED_MS, most_bytes, caller)
 
     def _check_keyed(self, served: Served) -> None:
         if served.sequences is not None:

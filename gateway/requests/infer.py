@@ -211,6 +211,7 @@ class Inference:
             ttl_ms=bounded_ms(remaining_s),
             begin_within_ms=bounded_ms_of_us(admitted.timeout_us),
             payload=asked.message if trace is None else asked.message + MARK,
+            caller=asked.call.caller.name,
         )
 
     def _shared(self, asked: Asked, admitted: Admitted) -> Shared | None:
@@ -222,7 +223,7 @@ class Inference:
         key = key_of(request, metadata_key(metadata))
         if key is None and (not served.cached or admitted.wants_path):
             return None
-        return self._sharing.of(served, request, asked.raws, key)
+        return self._sharing.of(served, request, asked.raws, key, asked.call.caller.name)
 
     async def _answer_to(
         self, job: NewJob, limits: QueueLimits, asked: Asked, shared: Shared | None
@@ -274,7 +275,8 @@ class Inference:
     def _traced(self, asked: Asked) -> Trace | None:
         if not self._tracing.on:
             return None
-        return self._tracing.begin(asked.served.id, asked.parts.id, asked.call.arrived_ns)
+        call = asked.call
+        return self._tracing.begin(asked.served.id, asked.parts.id, call.arrived_ns, call.caller)
 
     def _join(self, ref: StageRef, request_id: str, priority: int, remaining_s: float) -> None:
         """Count the request in its queue's forecast, where there is one."""
@@ -302,15 +304,15 @@ def _placed(job: NewJob, asked: Asked) -> NewJob:
     """*job*, in its sequence or on its ensemble's route, where the model has either."""
     served = asked.served
     if served.sequences is not None:
-        return _in_sequence(job, served.sequences, asked.request)
+        return _in_sequence(job, served.sequences, asked)
     if served.route is not None:
         return _on_route(job, served.route, asked.request)
     return job
 
 
-def _in_sequence(job: NewJob, plan: SequencePlan, request: ModelInferRequest) -> NewJob:
+def _in_sequence(job: NewJob, plan: SequencePlan, asked: Asked) -> NewJob:
     """*job*, in its place in its sequence, with what its model is told of that."""
-    turn = turn_of(request, job.rows, plan)
+    turn = turn_of(asked.request, job.rows, plan, asked.call.caller.name)
     return job._replace(payload=job.payload + controls_of(turn, plan), turn=turn)
 
 

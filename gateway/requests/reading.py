@@ -122,6 +122,8 @@ class Reading:
 
         Raises:
             InvalidRequest: it is damaged, or has more parts than a request may.
+            PermissionDenied, Unauthenticated: its model is not its caller's, or no model is any
+                more.
             ModelNotFound, ModelNotReady, ModelUnloaded: there is no version that takes it.
             PenstockError: as `tensors.take`, for tensors in regions.
         """
@@ -129,11 +131,14 @@ class Reading:
         known = self._check_cache.find(parts)
         if known is not None:
             request, served, admitted, _ = known
+            call.caller.check_model(request.model_name)
             return Asked(message, parts, request, parts.raws, {}, served, call, admitted)
         if len(parts.head) <= bounds.SHORT_BYTES:
             request = _parsed(parts)
         else:
             request = await self._offload.run(_parsed_bounded, parts)
+        # Whether or not there is such a model, which is nobody else's business.
+        call.caller.check_model(request.model_name)
         raws: Sequence[wire.Buffer] = parts.raws
         places: Mapping[str, Place] = {}
         if self._regions is not None and uses_regions(request):

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Final
 
-from penstock.errors import Code, PenstockError, ShuttingDown, forget_frames
+from penstock.errors import Code, PenstockError, ShuttingDown, Unauthenticated, forget_frames
 from penstock.gateway.failures import failure_of
 from penstock.gateway.limits import admission
 from penstock.gateway.limits.stream_room import StreamRoom
@@ -94,7 +94,7 @@ class Streams:
         """
         refuse_for_stream(call.metadata)
         room = StreamRoom(self._most_in_flight, self._most_unsent_bytes)
-        line = _OpenRequests(room, respond, partial(self._unread.give, call.caller))
+        line = _OpenRequests(room, respond, partial(self._unread.give, call.connection))
         reader = asyncio.create_task(self._read(requests, line, call))
         reader.add_done_callback(line.end)
         self._readers.add(reader)
@@ -142,7 +142,7 @@ class Streams:
         Raises:
             RepliesUnread: its client holds too many already.
         """
-        self._unread.take(call.caller, len(response))
+        self._unread.take(call.connection, len(response))
         line.held(len(response))
         return response
 
@@ -251,10 +251,11 @@ class _OpenRequests:
 def _ends(call: Call, error: Exception) -> bool:
     """Whether *error*, one request's, ends the stream as well: its client may want that.
 
+    So does the end of the key that the stream was opened with.
     The stream's deadline does: the store, a worker, this gateway and gRPC may each notice it
     first, and whoever does, its client is told DEADLINE_EXCEEDED as the stream's status.
     """
-    if _ENDS_ON_ERROR in call.metadata:
+    if _ENDS_ON_ERROR in call.metadata or isinstance(error, Unauthenticated):
         return True
     if not isinstance(error, PenstockError) or error.code is not Code.DEADLINE_EXCEEDED:
         return False

@@ -32,12 +32,16 @@ class EndedJob(NamedTuple):
         rows: items along the batch dimension; 1 for models without one.
         waited_us: microseconds from its gateway until it was begun.
         took_us: microseconds from its gateway until it ended.
+        caller: the team whose request it was; empty for anybody's.
+        size: bytes of request and reply.
     """
 
     code: Code
     rows: int
     waited_us: int
     took_us: int
+    caller: str = ""
+    size: int = 0
 
 
 _Batch = tuple[int, Timing, Sequence[EndedJob]]
@@ -103,7 +107,26 @@ class DirectCounters:
             self._waiting.popleft()[1]()
 
 
-def _totals(batches: Iterable[_Batch]) -> list[int]:
+def _usage(batches: Iterable[_Batch]) -> list[Argument]:
+    """How many callers there were, and what each has had, as lua/lib/usage.lua counts it."""
+    used: dict[str, list[float]] = {}
+    for rows, timing, ended in batches:
+        for job in ended:
+            if not job.caller:
+                continue
+            had: Sequence[float] = (0, 1, 0, 0, 0, 0)
+            if job.code is Code.OK:
+                device_us = timing.infer_ns / 1000 * job.rows / rows if rows else 0
+                had = (1, 0, job.rows, job.size, job.waited_us, device_us)
+            before = used.get(job.caller, [0] * len(had))
+            used[job.caller] = [a + b for a, b in zip(before, had, strict=True)]
+    words: list[Argument] = [len(used)]
+    for caller, sums in used.items():
+        words += (caller, *sums)
+    return words
+
+
+def _totals(batches: Sequence[_Batch]) -> list[Argument]:
     """What lua/note_direct.lua takes of *batches*."""
     jobs = successes = success_us = failures = fail_us = waited_us = rows_of_all = 0
     times = Timing()
@@ -111,7 +134,7 @@ def _totals(batches: Iterable[_Batch]) -> list[int]:
     for rows, timing, ended in batches:
         jobs += len(ended)
         succeeded = 0
-        for code, rows_of_job, job_waited_us, took_us in ended:
+        for code, rows_of_job, job_waited_us, took_us, _, _ in ended:
             if code is not Code.OK:
                 failures += 1
                 fail_us += took_us
@@ -125,8 +148,9 @@ def _totals(batches: Iterable[_Batch]) -> list[int]:
             times = Timing(*(a + succeeded * b for a, b in zip(times, timing, strict=True)))
             size = sizes.get(rows, [0, 0, 0, 0])
             sizes[rows] = [a + b for a, b in zip(size, (1, *timing), strict=True)]
-    words = [jobs, successes, 1000 * success_us, failures, 1000 * fail_us]
+    words: list[Argument] = [jobs, successes, 1000 * success_us, failures, 1000 * fail_us]
     words += 1000 * waited_us, *times, rows_of_all
+    words += _usage(batches)
     for rows, counted in sizes.items():
         words += rows, *counted
     return words

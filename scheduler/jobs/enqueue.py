@@ -63,8 +63,9 @@ def enqueue(link: Link, keys: PartitionKeys, batch: BatchKey, entries: Sequence[
         words += (job.id, job.priority, job.rows, job.ttl_ms, job.begin_within_ms)
         # A sequence's is never set beside twice: the state may be behind it already.
         words += (b"", 0) if batch.letter else payload_args(link, keys.jobs, job, once=bool(turns))
+        words.append(job.caller)
         if job.turn is not None:
-            words += (job.turn.sequence, job.turn.flag)
+            words += (job.turn.name, job.turn.flag)
     link.start(_ENQUEUE, keys.prefix, words, on_reply)
     # Who else comes in this turn has been gathered already.
     link.flush()

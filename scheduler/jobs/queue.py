@@ -58,15 +58,19 @@ BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
 
 _LONG_BELL_WAIT_S = 3
-_RESTS_AFTER = 20
+_RESTING_BELL_WAIT_S = 15
+_LONG_AFTER, _RESTS_AFTER = 20, 26
+"""Looks that gave nothing: some 20, and some 40 seconds without a job."""
 
 
 def bell_wait_s(empty_claims: int) -> int:
     """How long a worker sleeps whose last *empty_claims* gave nothing.
 
-    Most of hundreds of workers have nothing to do. Less than the silence of a connection.
+    Most of hundreds of workers have nothing to do.
     """
-    return BELL_WAIT_S if empty_claims < _RESTS_AFTER else _LONG_BELL_WAIT_S
+    if empty_claims < _LONG_AFTER:
+        return BELL_WAIT_S
+    return _LONG_BELL_WAIT_S if empty_claims < _RESTS_AFTER else _RESTING_BELL_WAIT_S
 
 
 class Queue(JobLookup):
@@ -137,10 +141,11 @@ class Queue(JobLookup):
         Args:
             worker: the worker's boot id.
             link: a link of the worker's own, since the call blocks it.
-            sleep_s: it sleeps so long at most; less than the link's silence.
+            sleep_s: it sleeps so long at most.
         """
         keys = self.keys_of(ref.model)
         bell = keys.bells + ref.queue
+        link.may_block(sleep_s)
         # In one write: the claim runs in the server as soon as the bell rings, or is overdue.
         link.submit("BLPOP", f"{bell}@{worker}", bell, sleep_s)
         return await self.claim_now(ref, worker, nonce, terms, link)

@@ -59,15 +59,22 @@ class Shared:
         return f"{OWNED_BY_SHARED}{self.kind}/{self.name}"
 
 
-def cached(ref: StageRef, digest: str, keep_ms: int, most_bytes: int) -> Shared:
+def cached(ref: StageRef, digest: str, keep_ms: int, most_bytes: int, caller: str = "") -> Shared:
     """The cached reply to a content; another one for each content of the model version."""
-    name = f"{ref.model}:{ref.version}{suffix(ref.revision_id)}/{digest}"
+    name = f"{_of(caller)}{ref.model}:{ref.version}{suffix(ref.revision_id)}/{digest}"
     return Shared(Kind.CACHE, name, digest, keep_ms, most_bytes)
 
 
-def keyed(model: str, key: str, digest: str, keep_ms: int, most_bytes: int) -> Shared:
+def keyed(
+    model: str, key: str, digest: str, keep_ms: int, most_bytes: int, caller: str = ""
+) -> Shared:
     """The reply that an idempotency key stands for; keys of different models differ."""
-    return Shared(Kind.KEY, f"{model}/{key}", digest, keep_ms, most_bytes)
+    return Shared(Kind.KEY, f"{_of(caller)}{model}/{key}", digest, keep_ms, most_bytes)
+
+
+def _of(caller: str) -> str:
+    """How the names of what is *caller*'s begin: no model's name begins with a slash."""
+    return f"/{caller}/" if caller else ""
 
 
 @dataclass(frozen=True, slots=True)

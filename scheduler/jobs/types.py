@@ -29,12 +29,21 @@ class Turn:
         sequence: the correlation id, after "i" for an integer or "s" for a string.
         starts: it is the first request of its sequence.
         ends: it is the last one.
+        caller: whose it is; empty for anybody's. Those of two callers are two sequences.
     """
 
     sequence: str
     starts: bool
     ends: bool
     terms: SequenceTerms
+    caller: str = ""
+
+    @property
+    def name(self) -> str:
+        """The sequence's, among all of its model version."""
+        if not self.caller:
+            return self.sequence
+        return f"{self.sequence[0].upper()}{self.sequence[1:]}@{self.caller}"
 
     @property
     def flag(self) -> str:
@@ -63,6 +72,7 @@ class NewJob(NamedTuple):
         later: where its other steps run; they are not to vanish meanwhile.
         turn: its place in a sequence; None for models without sequences.
         in_parts: its reply may come in several parts.
+        caller: the team whose request it is; empty for anybody's.
     """
 
     id: str
@@ -78,6 +88,7 @@ class NewJob(NamedTuple):
     turn: Turn | None = None
     lent_bytes: int = 0
     in_parts: bool = False
+    caller: str = ""
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@
 --       then for each job: id, priority, rows, ms to the deadline, ms it may
 --       wait to begin (0 for the deadline alone), payload, bytes of a large payload that was set
 --       beside the job instead (0: it is the payload before; negative: that is a handle of so many),
---       and where there are sequences its own as '<kind><id>', and its flag
+--       its caller, '' for none, and where there are sequences its own as '<kind><id>', and its flag
 -- ->    for each job: 1 accepted | its state, if it is known already | 0 refused: too many jobs |
 --       -1 refused: too many bytes |
 --       -2 refused: its payload is not beside it, since there was no memory for it
@@ -29,7 +29,7 @@ local gateway, queue, most_jobs, most_bytes = ARGV[1], ARGV[2], tonumber(ARGV[3]
 local level, late_field, ensemble = tonumber(ARGV[5]), ARGV[6] == '1' and 'put_off' or 'begin', ARGV[7]
 local crashed, letter, in_sequences = ARGV[8], ARGV[9], ARGV[11] ~= ''
 local most_active, idle_ms = tonumber(ARGV[11]), tonumber(ARGV[12])
-local FIRST, FIELDS = 14, in_sequences and 9 or 7
+local FIRST, FIELDS = 14, in_sequences and 10 or 8
 local version = version_of(queue)
 local waited = waiting_at(queue, 0)
 local waiting, counted = waited, level == 0 and waited or waiting_at(queue, level)
@@ -62,7 +62,7 @@ local function refused(answer, id, beside)
   return answer
 end
 
-local function record(j, rows, payload, beside, late_ms)
+local function record(j, rows, payload, beside, late_ms, caller)
   local fields = {'state', 'waiting', 'gateway', gateway, 'queue', queue, 'rows', rows,
     'accepted_us', now_us, 'queued_us', now_us, 'payload', payload, 'deadline', j.deadline}
   local n = #fields
@@ -71,6 +71,10 @@ local function record(j, rows, payload, beside, late_ms)
   end
   if beside > 0 then
     fields[n + 1], fields[n + 2], n = 'beside', BESIDE, n + 2
+  end
+  if caller ~= '' then
+    fields[n + 1], fields[n + 2], n = 'caller', caller, n + 2
+    fields[n + 1], fields[n + 2], n = 'bytes', j.bytes, n + 2
   end
   if ensemble ~= '' then
     fields[n + 1], fields[n + 2], n = 'ensemble', ensemble, n + 2
@@ -107,11 +111,12 @@ local function accept(i)
   end
   local j = {id = id, queue = queue, priority = tonumber(ARGV[i + 1]), deadline = now_ms + ttl_ms,
     alone = (crashed ~= '' or letter ~= '') and '1' or nil}
-  if not limit_bytes(j, beside ~= 0 and math.abs(beside) or #payload, most_bytes) then
+  j.bytes = beside ~= 0 and math.abs(beside) or #payload
+  if not limit_bytes(j, j.bytes, most_bytes) then
     return refused(-1, id, beside)
   end
   local due_ms = begin_ms > 0 and now_ms + begin_ms or math.huge
-  record(j, ARGV[i + 2], payload, beside, due_ms)
+  record(j, ARGV[i + 2], payload, beside, due_ms, ARGV[i + 7])
   redis.call('PEXPIRE', JOB .. id, ttl_ms + GRACE_MS)
   redis.call('ZADD', DEADLINE, math.min(j.deadline, due_ms), id)
   return 1, j
@@ -155,7 +160,7 @@ if in_sequences then
   end
 
   function enter(i)
-    local id, ttl_ms, name, flag = ARGV[i], tonumber(ARGV[i + 3]), version .. '/' .. ARGV[i + 7], ARGV[i + 8]
+    local id, ttl_ms, name, flag = ARGV[i], tonumber(ARGV[i + 3]), version .. '/' .. ARGV[i + 8], ARGV[i + 9]
     local head, open, active, last = read_sequence(name)
     if last == id then
       return 'succeeded'

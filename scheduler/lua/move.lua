@@ -25,7 +25,7 @@ local took = {tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])}
 local waiting = most_jobs > 0 and not away and waiting_at(queue, level) or 0
 local moved, more = 0, no_totals()
 local read = live_job_reader({'rows', 'priority', 'deadline', 'crashes', 'accepted_us', 'wait_us', 'input_ns',
-  'infer_ns', 'output_ns'}, 'since')
+  'infer_ns', 'output_ns'}, 'since', 'caller', 'device_us')
 
 -- What the job had for its last stage: a payload, crashes, a share of the version's bytes.
 local function leave(j)
@@ -48,6 +48,10 @@ local function enter(j, begin_ms, payload, beside)
     'input_ns', j.input_ns, 'infer_ns', j.infer_ns, 'output_ns', j.output_ns)
   if j.limited then
     write(j.id, 'limited', j.limited)
+  end
+  if j.caller then
+    -- A batch's jobs move together; its share is one of so many.
+    write(j.id, 'device_us', (j.device_us or 0) + took[2] / 1000 * FIELDS / (#ARGV - FIRST + 1))
   end
   if step ~= '' then
     write(j.id, 'rows', j.rows, 'priority', j.priority, 'since', step_begins(j))

@@ -5,9 +5,11 @@
 --       3 number of the note, larger than those before  4 jobs
 --       5 to 13 successes, nanoseconds of them; failures, nanoseconds of them; of the successes
 --       nanoseconds in queues, of input, of compute, of output, and their rows
+--       14 callers, then for each: its name, and what it has had, as in lib/usage.lua
 --       then for batches of so many rows each: rows, how many, nanoseconds of input, compute, output
 -- ->    1 counted | 0 counted before
 --@include totals
+--@include usage
 local RECORD_MS = 60000
 local noted, number = KEYS[1] .. 'noted:' .. ARGV[1], tonumber(ARGV[3])
 if number <= tonumber(redis.call('GET', noted) or 0) then
@@ -18,7 +20,17 @@ local more, batches = no_totals(), {}
 for i = SUCCESS, INFERENCES do
   more[i] = tonumber(ARGV[i + 4])
 end
-for i = 14, #ARGV, 5 do
+local at = 15
+for _ = 1, tonumber(ARGV[14]) do
+  local had = {}
+  for i = 1, #NO_USE do
+    had[i] = tonumber(ARGV[at + i])
+  end
+  use(ARGV[2], ARGV[at], had)
+  at = at + 1 + #NO_USE
+end
+flush_usage()
+for i = at, #ARGV, 5 do
   batches[#batches + 1] = {ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]),
     tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])}
 end

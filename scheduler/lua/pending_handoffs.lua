@@ -6,12 +6,13 @@
 -- ->    for each job: {id, hops, the next queue, most jobs waiting there, gateway, ensemble, items,
 --       rows, priority, cancelled, where a large payload is, ms to the deadline, ms it may wait to
 --       begin, microseconds since it was accepted, in queues, nanoseconds of input, compute, output,
---       most bytes of payloads there, level whose jobs count, 1 when it is put off if it is late}
--- Numbers but those of milliseconds, and the last one, are words.
+--       most bytes of payloads there, level whose jobs count, 1 when it is put off if it is late,
+--       caller, bytes of its request, microseconds of devices}
+-- Numbers but those of milliseconds, and what is put off, are words.
 --@include job
 local read = job_reader({'deadline', 'begin', 'put_off', 'accepted_us'}, 'state', 'hops', 'queue', 'most',
   'gateway', 'ensemble', 'items', 'rows', 'priority', 'cancelled', 'beside', 'wait_us', 'input_ns',
-  'infer_ns', 'output_ns', 'most_bytes', 'level')
+  'infer_ns', 'output_ns', 'most_bytes', 'level', 'caller', 'bytes', 'device_us')
 
 local function parcel(id)
   local j = read(id)
@@ -20,7 +21,7 @@ local function parcel(id)
     j.items or '1', j.rows, j.priority, j.cancelled or '', j.beside or '', j.deadline - now_ms,
     begin_ms > 0 and math.max(1, begin_ms - now_ms) or 0, string.format('%.0f', now_us - j.accepted_us),
     j.wait_us or '0', j.input_ns, j.infer_ns, j.output_ns, j.most_bytes or '0', j.level or '0',
-    j.put_off > 0 and 1 or 0}
+    j.put_off > 0 and 1 or 0, j.caller or '', j.bytes or '0', j.device_us or '0'}
 end
 
 local ids = {unpack(ARGV, 3)}

@@ -15,6 +15,6 @@ for _, name in ipairs(redis.call('SMEMBERS', OFFERS)) do
   end
 end
 if count > 0 then
-  note_change('repository.changed', '')
+  redis.call('SET', OFFERED, note_change('repository.changed', ''))
 end
 return count

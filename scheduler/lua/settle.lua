@@ -9,10 +9,12 @@
 --       cancelled | 0 lease lost: another worker owns the job now
 --@include finish
 --@include totals
+--@include usage
 local token, version, rows = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local took = {tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])}
 local more, of_ensembles, fenced = no_totals(), {}, 0
-local read = live_job_reader({'rows', 'accepted_us', 'wait_us', 'input_ns', 'infer_ns', 'output_ns'})
+local read = live_job_reader({'rows', 'accepted_us', 'wait_us', 'input_ns', 'infer_ns', 'output_ns'},
+  'caller', 'bytes', 'device_us')
 
 -- For the model of the last step it is one request, for the ensemble another.
 local function note_ensemble(j, succeeded)
@@ -22,6 +24,14 @@ local function note_ensemble(j, succeeded)
   of_ensembles[j.ensemble] = totals
   add_request(totals, succeeded, j, took, step.items)
   return of_step(j, step.since)
+end
+
+-- What its caller has had: of the devices its rows' share of this batch, and of those before.
+local function note_usage(j, succeeded, size)
+  local share = rows > 0 and took[2] / 1000 * j.rows / rows or 0
+  local more = succeeded and {1, 0, j.rows, j.bytes + size, j.wait_us, (j.device_us or 0) + share}
+    or {0, 1, 0, 0, 0, 0}
+  use(j.ensemble or version, j.caller, more)
 end
 
 local function settle(id, code, message, body, left)
@@ -36,6 +46,9 @@ local function settle(id, code, message, body, left)
     return 2
   end
   add_request(more, succeeded, j.ensemble and note_ensemble(j, succeeded) or j, took, j.rows)
+  if j.caller then
+    note_usage(j, succeeded, #body)
+  end
   finish(j, succeeded and 'succeeded' or 'failed', token, code, message, body, left)
   return 1
 end
@@ -45,6 +58,7 @@ for i = 7, #ARGV, 5 do
   answer[#answer + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
 end
 flush_ended()
+flush_usage()
 if fenced > 0 then
   count_for(version, 'fenced', fenced)
 end

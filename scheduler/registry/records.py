@@ -22,12 +22,18 @@ N = TypeVar("N", int, float)
 
 
 class SnapshotReader:
-    """Makes snapshots, of the same records where they did not change."""
+    """Makes snapshots, of the same records where they did not change.
+
+    Attributes:
+        offered: id of the offers that it knows; empty where they have none.
+    """
 
     def __init__(self) -> None:
         # By hash and field, the bytes and the record they hold: most records seldom change.
         self._parsed: dict[tuple[type[Message], str], dict[bytes, tuple[bytes, Any]]] = {}
         self._logged: set[str] = set()
+        self._available: frozenset[str] = frozenset()
+        self.offered: bytes = b""
 
     def read(self, answer: list[Any], before: Snapshot | None = None) -> Snapshot:
         """The snapshot that registry_snapshot.lua answered with.
@@ -40,10 +46,13 @@ class SnapshotReader:
         return self._whole(answer)
 
     def _whole(self, answer: list[Any]) -> Snapshot:
-        now_ms, revision, change_id, *hashes, available, used, seen = answer
+        now_ms, revision, change_id, *hashes, available, offered, used, seen = answer
+        if available is not None:
+            self._available = frozenset(name.decode() for name in available)
+        self.offered = offered
         versions, placements, nodes, workers, gateways, schedulers, *known = hashes
         signatures, batch_proofs, unsplittable, footprints, *control = known
-        retiring, since, load_requests, answers, files, settings = control
+        retiring, since, load_requests, answers, files, settings, access_keys = control
         published = self._records(versions, pb.ModelVersion)
         retired = self._records(retiring, pb.ModelVersion, "retiring")
         since_ms = _numbers(since, int)
@@ -68,9 +77,10 @@ class SnapshotReader:
             since_ms=since_map(since_ms, published),
             load_requests=self._records(load_requests, pb.LoadRequest),
             load_results=self._records(answers, pb.LoadResult),
-            available=frozenset(name.decode() for name in available),
+            available=self._available,
             files=_texts(files),
             settings=_texts(settings),
+            access_keys=self._records(access_keys, pb.AccessKey),
             used_ms=_numbers(used, float),
         )
 

@@ -89,7 +89,7 @@ _KINDS: Final[dict[type[Message], _Kind]] = {
 _HASHES: Final = (
     *("versions", "placements", "nodes", "workers", "gateways", "schedulers"),
     *("signatures", "batch_proofs", "unsplittable", "footprints"),
-    *("retiring", "since", "wishes", "answers", "files", "settings"),
+    *("retiring", "since", "wishes", "answers", "files", "settings", "access_keys"),
 )
 
 
@@ -157,6 +157,11 @@ class Registry:
     async def _forget(self, words: Sequence[Argument]) -> int:
         return int(await self._links.to(RegistryKeys.tag).call(_FORGET, RegistryKeys.prefix, words))
 
+    @property
+    def connections_made(self) -> int:
+        """How often the server was connected to: another one may have forgotten everything."""
+        return self._links.to(RegistryKeys.tag).connections_made
+
     async def snapshot(self) -> Snapshot:
         """Everything, read in one step; records that did not change are the same objects."""
         return await self._snapshot_after(None)
@@ -165,7 +170,8 @@ class Registry:
         """The same; where nothing has changed since *before*, only who was seen is read."""
         known = "" if before is None else before.change_id
         link = self._links.to(RegistryKeys.tag)
-        answer = await link.call(_SNAPSHOT, RegistryKeys.prefix, (known, *_HASHES))
+        offered = "" if before is None else self._reader.offered
+        answer = await link.call(_SNAPSHOT, RegistryKeys.prefix, (known, offered, *_HASHES))
         return self._reader.read(answer, before)
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:

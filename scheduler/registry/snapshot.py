@@ -121,6 +121,7 @@ class Snapshot:
         files: digest -> bytes, and when it was last requested, of revisions that came with load
         requests.
         settings: what clients changed for the whole cluster, by name; see `cluster_settings`.
+        access_keys: by id; those that were revoked as well.
         used_ms: by model: when a gateway last had a request for it.
         live: "<kind>/<id>" of every process that counts as alive, kind as above.
         seen_ms: the same names -> when each process was last seen, alive or not.
@@ -149,6 +150,7 @@ class Snapshot:
     batch_proofs: Mapping[str, pb.BatchProof] = field(default_factory=dict)
     unsplittable: Mapping[str, str] = field(default_factory=dict)
     footprints: Mapping[str, int] = field(default_factory=dict)
+    access_keys: Mapping[str, pb.AccessKey] = field(default_factory=dict)
 
     def says_the_same(self, other: "Snapshot") -> bool:
         """Whether nothing has changed between two looks at the registry but the time."""

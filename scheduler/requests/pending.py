@@ -96,6 +96,7 @@ class PendingTable:
         self._due = DueTimes()
         self._in_flight: Counter[StageRef] = Counter()
         self._later: Counter[StageRef] = Counter()
+        self._begun = asyncio.Event()
         self._ids = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self.payload_bytes = 0
@@ -117,6 +118,12 @@ class PendingTable:
     def next_id(self) -> str:
         """A job id that nobody else has."""
         return f"{self._gateway}-{next(self._ids):x}"
+
+    async def until_any(self) -> None:
+        """Wait until a request waits."""
+        if not self._pending:
+            self._begun.clear()
+            await self._begun.wait()
 
     def waiting_for(self, ref: StageRef) -> int:
         """How many requests wait for jobs that began in *ref*."""
@@ -205,6 +212,7 @@ class PendingTable:
         ends_s, ask_s = now_s + job.ttl_ms / 1000, now_s + ASK_AFTER_S
         pending = Pending(job, limits, ends_s, ask_s, answer, sink, parts)
         self._pending[job.id] = pending
+        self._begun.set()
         self._due.put(pending, min(ends_s, ask_s))
         self._in_flight[job.ref] += 1
         if job.later:
@@ -253,6 +261,7 @@ class PendingTable:
         """End what is overdue, and ask for what has waited long; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
+                await self.until_any()
                 await asyncio.sleep(STEP_S)
                 # In tasks of their own: a store that is silent must not hold up a deadline.
                 for asking in self._reconciliation.questions(self._look(), self.models()):

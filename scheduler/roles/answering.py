@@ -9,11 +9,12 @@ import contextlib
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from google.protobuf.message import DecodeError
 
+from penstock.clock import monotonic
 from penstock.errors import PenstockError, StoreUnavailable
 from penstock.models.config.ensembles import needs
 from penstock.models.config.response_cache import allowed
@@ -29,6 +30,8 @@ from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId, empty_snapshot
 
 log = structlog.get_logger()
+
+_SAY_AGAIN_S: Final = 10.0
 
 
 class Answerer:
@@ -54,6 +57,8 @@ class Answerer:
         self._cache_bytes = cache_bytes
         self._last = empty_snapshot()
         self._hashes: dict[str, FileHashes] = {}
+        self._said: tuple[list[str], int] = ([], 0)
+        self._say_again_s = 0.0
 
     async def begin(self, at_start: Sequence[str]) -> None:
         """Offer what there is, and load request for the models *at_start* that are not loaded.
@@ -93,9 +98,14 @@ class Answerer:
             await asyncio.sleep(self._every_s)
             await self._try(self._set_available())
 
-    async def _set_available(self) -> None:
+    async def _set_available(self, *, anyway: bool = False) -> None:
+        """Offer what there is; unless *anyway*, what was said lately over the link stands."""
         offered = await asyncio.to_thread(names, *self._models)
+        said = offered, self._registry.connections_made
+        if not anyway and said == self._said and monotonic() < self._say_again_s:
+            return
         await self._load_requests.set_available(offered)
+        self._said, self._say_again_s = said, monotonic() + _SAY_AGAIN_S
         for model in self._hashes.keys() - set(offered):
             self._hashes.pop(model).close()
 
@@ -115,7 +125,7 @@ class Answerer:
         if snapshot.revision < self._last.revision:
             lost = self._last.load_requests.keys() - snapshot.load_requests.keys()
             log.warning("the registry lost its data, loading again", models=sorted(lost))
-            await self._set_available()
+            await self._set_available(anyway=True)
             for model in sorted(lost):
                 await self._load_requests.replace(None, self._last.load_requests[model])
         self._last = snapshot

@@ -1,15 +1,18 @@
 """The publisher: keeps the registry's versions equal to what the model repositories hold.
 
 It publishes all of it, again and again, so that a registry which lost its data is whole again
-after one round, and a second scheduler changes nothing.
+soon, and a second scheduler changes nothing: at once when something changed or the server may be
+another one, and every ten seconds otherwise.
 """
 
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import structlog
 
+from penstock.clock import monotonic
 from penstock.errors import PenstockError
 from penstock.models.config.response_cache import allowed
 from penstock.models.files.file_hashes import FileHashes
@@ -21,6 +24,8 @@ from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
 
 log = structlog.get_logger()
+
+_SAY_AGAIN_S: Final = 10.0
 
 
 class Publisher:
@@ -48,6 +53,7 @@ class Publisher:
         self._hashes = FileHashes(waits=False)
         self._known = KnownModels(self._hashes)
         self._unread: dict[VersionId, str] = {}
+        self._said_s, self._said_over = float("-inf"), 0
 
     async def run(self) -> None:
         """Publish at a fixed interval until cancelled.
@@ -85,6 +91,9 @@ class Publisher:
                 self._agree_with_others(snapshot)
                 versions += _as_published(found, snapshot)
             self._log_once(found)
+        if self._stands(versions):
+            return
+        connection = self._registry.connections_made
         changed = await self._registry.publish(SOURCE, versions)
         if changed and versions == self._published:
             log.warning(
@@ -95,6 +104,15 @@ class Publisher:
         elif changed:
             log.info("published", changed=changed, versions=len(versions))
         self._published = versions
+        self._said_s, self._said_over = monotonic(), connection
+
+    def _stands(self, versions: list[pb.ModelVersion]) -> bool:
+        """Whether the registry has been told so lately, and cannot have forgotten it since."""
+        return (
+            versions == self._published
+            and self._said_over == self._registry.connections_made
+            and monotonic() - self._said_s < _SAY_AGAIN_S
+        )
 
     def _agree_with_others(self, snapshot: Snapshot) -> None:
         """Name large files as older releases do, while a scheduler of one publishes as well.

@@ -11,10 +11,16 @@ from typing import Any, Final, Self
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
+from penstock.errors import OutOfMemory, StoreRefused
+from penstock.recent import kept
+
 Argument = str | bytes | int | float
 
 _LARGE_BYTES: Final = 32 * 1024
 """An argument from this size on is not copied into the command, but sent beside it."""
+
+_MOST_OPENINGS: Final = 4096
+"""Of scripts' commands: for each script and each partition."""
 
 _NOTHING: Final = object()
 
@@ -116,3 +122,19 @@ def pack(words: Sequence[Argument]) -> list[bytes]:
         small += b"\r\n"
     parts.append(bytes(small))
     return parts
+
+
+def understood(answer: Any) -> Any:
+    """*answer*, with Redis's own errors as Penstock's."""
+    if not isinstance(answer, Refused):
+        return answer
+    # Valkey prefixes what a script raised; a full server refuses it before it starts.
+    if "OOM" in str(answer):
+        return OutOfMemory("the queue's memory is full (Redis maxmemory); try again later")
+    return StoreRefused(f"Redis refused a command: {answer}")
+
+
+@kept(_MOST_OPENINGS)
+def opening_of(sha: str, prefix: str) -> Opening:
+    """How a call of the script *sha* begins that has one key, *prefix*."""
+    return Opening(("EVALSHA", sha, 1, prefix))

@@ -39,6 +39,7 @@ class PartitionKeys:
         self.dead = start + "dead"
         self.events = start + "events"
         self.idle = start + "idle"
+        self.used = start + "used"
         # Families: the last part is a job id, a gateway, a worker, a queue, a sequence or a model
         # version.
         self.jobs = start + "job:"
@@ -47,6 +48,7 @@ class PartitionKeys:
         self.ready = start + "ready:"
         self.bells = start + "bell:"
         self.stats = start + "stats:"
+        self.usage = start + "usage:"
         self.claims = start + "claim:"
         self.noted = start + "noted:"
         self.letters = start + "letter:"
@@ -84,6 +86,7 @@ class RegistryKeys:
     outgoing = f"{ROOT}:{REGISTRY_TAG}:retiring"
     since = f"{ROOT}:{REGISTRY_TAG}:since"
     available = f"{ROOT}:{REGISTRY_TAG}:offers"
+    offered = f"{ROOT}:{REGISTRY_TAG}:offered"
     load_requests = f"{ROOT}:{REGISTRY_TAG}:wishes"
     load_results = f"{ROOT}:{REGISTRY_TAG}:answers"
     used = f"{ROOT}:{REGISTRY_TAG}:used"
@@ -102,4 +105,6 @@ class RegistryKeys:
     unsplittable = f"{ROOT}:{REGISTRY_TAG}:unsplittable"
     footprints = f"{ROOT}:{REGISTRY_TAG}:footprints"
     settings = f"{ROOT}:{REGISTRY_TAG}:settings"
+    access_keys = f"{ROOT}:{REGISTRY_TAG}:access_keys"
+    audit = f"{ROOT}:{REGISTRY_TAG}:audit"
     changes = f"{ROOT}:{REGISTRY_TAG}:changes"

@@ -17,22 +17,21 @@ from typing import Any, Final, Self
 import structlog
 from redis.exceptions import RedisError
 
-from penstock.errors import OutOfMemory, StoreRefused, StoreUnavailable
-from penstock.recent import kept
+from penstock.errors import StoreUnavailable
 from penstock.retry import Backoff
-from penstock.scheduler.store.conversation import Argument, Conversation, Opening, Refused, pack
+from penstock.scheduler.store.conversation import (
+    Argument,
+    Conversation,
+    Refused,
+    opening_of,
+    pack,
+    understood,
+)
 from penstock.scheduler.store.scripts import Script
 from penstock.scheduler.store.suitability import check_server
-from penstock.scheduler.store.topology import (
-    Topology,
-    connect,
-    topology_of,
-)
+from penstock.scheduler.store.topology import Topology, connect, topology_of
 
 log = structlog.get_logger()
-
-_MOST_OPENINGS: Final = 4096
-"""A command's first words, for each script and each partition."""
 
 PATIENCE_S = 3.0
 """How long a command waits for a lost connection to come back before it fails."""
@@ -41,9 +40,6 @@ SILENCE_S = 5.0
 """A connection with unanswered commands and no answer for this long is taken for dead."""
 
 _BACKOFF: Final = Backoff(0.05, 1.0)
-_LOOKS: Final = 5
-"""At the silence of a connection, until it is over."""
-
 _LOOK_S: Final = 0.25
 """How often to look at one's patience while there is no connection."""
 
@@ -90,7 +86,7 @@ class Link:
     ) -> None:
         self._topology = topology
         self._tag = tag
-        self._silence_s = silence_s
+        self._silence_s = self._least_silence_s = silence_s
         self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
         self._unsent: deque[_Command] = deque()
@@ -100,7 +96,9 @@ class Link:
         self._answers = 0
         self._window = _FIRST_WINDOW
         self._down_since: float | None = self._loop.time()
+        self._asked = asyncio.Event()
         self._went_down = asyncio.Event()
+        self._heard_s = 0.0
         self._last_error: BaseException | None = None
         self.connections_made = 0
         self._tasks = [
@@ -162,6 +160,10 @@ class Link:
         """As `call`, without waiting: *on_reply* gets the answer, or the error as an exception."""
         self._run_script(script, prefix, args, lambda answer: on_reply(understood(answer)), None)
 
+    def may_block(self, seconds: float) -> None:
+        """From now on an answer may take so long, without being silence."""
+        self._silence_s = max(self._least_silence_s, seconds + SILENCE_S)
+
     def flush(self) -> None:
         """Send now what would leave at the end of this event-loop turn."""
         self._leave()
@@ -205,7 +207,7 @@ class Link:
             else:
                 on_reply(answer)
 
-        parts = _opening(script.sha, prefix).followed_by(args)
+        parts = opening_of(script.sha, prefix).followed_by(args)
         self._send(_Command(parts, answered, waiting))
 
     # out
@@ -229,6 +231,9 @@ class Link:
             return
         parts: list[bytes] = []
         unsent, unanswered = self._unsent, self._unanswered
+        if unsent and not unanswered:
+            self._heard_s = self._loop.time()
+            self._asked.set()
         while unsent and len(unanswered) < self._window:
             command = unsent.popleft()
             if command.wanted:
@@ -245,6 +250,7 @@ class Link:
                 self._conversation.end(answer)
             return
         self._answers += 1
+        self._heard_s = self._loop.time()
         command = self._unanswered.popleft()
         if self._unsent:
             self._window += 2
@@ -292,35 +298,35 @@ class Link:
         finally:
             self._conversation, self._down_since = None, self._loop.time()
             self._went_down.set()
+            self._asked.set()
             conversation.end()
             await connection.disconnect(nowait=True)
         log.debug("redis connection lost", tag=self._tag, error=str(self._last_error))
 
     async def _watch(self) -> None:
-        """End a silent connection, and after the patience with none what waits for one.
-
-        It looks seldom while there is a connection: a process has several, and mostly rests.
-        """
-        seen, since = -1, self._loop.time()
+        """End a silent connection, and after the patience with none what waits for one."""
         while True:
-            await self._until_next_look()
             if not self.up:
-                since = self._loop.time()
+                await asyncio.sleep(_LOOK_S)
                 if self.down_for_s() > self._patience_s:
                     why = self._last_error or f"no answer for {self._patience_s:g} s"
                     self._fail_all(f"Redis cannot be reached: {why}")
-            elif self._answers != seen or not self._unanswered:
-                seen, since = self._answers, self._loop.time()
-            elif self._loop.time() - since > self._silence_s and self._conversation is not None:
-                self._conversation.end(TimeoutError(f"no answer for {self._silence_s:g} s"))
+            elif not self._unanswered:
+                # A process has several links, and mostly rests.
+                self._asked.clear()
+                await self._asked.wait()
+            else:
+                await self._until_silent(self._heard_s + self._silence_s - self._loop.time())
 
-    async def _until_next_look(self) -> None:
-        if not self.up:
-            await asyncio.sleep(_LOOK_S)
-            return
+    async def _until_silent(self, left_s: float) -> None:
+        """Wait until the connection may be silent for too long; end it if it is."""
         self._went_down.clear()
+        if left_s <= 0 and self._conversation is not None:
+            self._conversation.end(TimeoutError(f"no answer for {self._silence_s:g} s"))
+            await self._went_down.wait()
+            return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._silence_s / _LOOKS):
+            async with asyncio.timeout(left_s):
                 await self._went_down.wait()
 
     def _fail_all(self, why: str) -> None:
@@ -330,21 +336,6 @@ class Link:
         for command in commands:
             if command.wanted:
                 command.on_reply(StoreUnavailable(why))
-
-
-@kept(_MOST_OPENINGS)
-def _opening(sha: str, prefix: str) -> Opening:
-    return Opening(("EVALSHA", sha, 1, prefix))
-
-
-def understood(answer: Any) -> Any:
-    """*answer*, with Redis's own errors as Penstock's."""
-    if not isinstance(answer, Refused):
-        return answer
-    # Valkey prefixes what a script raised; a full server refuses it before it starts.
-    if "OOM" in str(answer):
-        return OutOfMemory("the queue's memory is full (Redis maxmemory); try again later")
-    return StoreRefused(f"Redis refused a command: {answer}")
 
 
 class Links:
@@ -377,6 +368,11 @@ class Links:
     async def __aexit__(self, *_: object) -> None:
         await self._close()
 
+    @property
+    def connections_made(self) -> int:
+        """By the shared links, in all."""
+        return sum(link.connections_made for link in self._shared.values())
+
     def to(self, tag: str) -> Link:
         """The shared link to the server that holds *tag*; never block on it."""
         name = tag if self.clustered else ""
@@ -386,7 +382,7 @@ class Links:
         return link
 
     def blocking(self, tag: str) -> Link:
-        """A link of one's own, for blocking reads of at most a few seconds."""
+        """A link of one's own, for blocking reads of a few seconds, or as `may_block` says."""
         link = Link(self._topology, tag, silence_s=2 * SILENCE_S, patience_s=self._patience_s)
         self._own = [own for own in self._own if not own.closed]
         self._own.append(link)

@@ -62,6 +62,18 @@ class InvalidRequest(PenstockError):
     code = Code.INVALID_ARGUMENT
 
 
+class Unauthenticated(PenstockError):
+    """Nobody knows who calls: there is no credential, or none that is good."""
+
+    code = Code.UNAUTHENTICATED
+
+
+class PermissionDenied(PenstockError):
+    """It is known who calls, and they may not."""
+
+    code = Code.PERMISSION_DENIED
+
+
 class ModelNotFound(PenstockError):
     """No such model, or no such version of it."""
 

@@ -92,6 +92,13 @@ class ServingSettings(Options):
     processes: Count = 1
     """Gateway processes that share the port."""
 
+    auth: Literal["auto", "keys", "none"] = "auto"
+    """Who may call. keys: whoever has a key ('penstock keys create' makes one). auto: everybody,
+    until there has been a key. none: everybody, whatever keys there are."""
+
+    insecure: bool = False
+    """Let callers from other machines in without TLS, or without keys."""
+
     http: bool = True
     """Serve the REST protocol, if the extra penstock[http] is installed."""
 
@@ -109,6 +116,20 @@ class ServingSettings(Options):
 
     metrics_port: Port | None = None
     """0 takes any free one. (default: 8002, if it is free)"""
+
+    tls_cert: File | None = None
+    """The server's certificate, in PEM format, with those between it and a root. All ports speak
+    TLS then. Read again when it changes."""
+
+    tls_key: File | None = None
+    """Its private key, without a password."""
+
+    tls_client_ca: File | None = None
+    """Authorities of clients' certificates, without which nobody gets in."""
+
+    tls_client_auth: Literal["required", "optional"] = "required"
+    """Whether clients need a certificate where there is --tls-client-ca: required, or optional,
+    which gRPC has with --grpc-front asgi alone."""
 
     allow_client_shm: Word = False
     """true: clients on this machine may pass tensors in POSIX shared memory."""
@@ -171,6 +192,9 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
     max_message_mib: Count = 64
     """Largest request and reply."""
 
+    parent_key: Annotated[str | None, Field(repr=False), Metavar("KEY")] = None
+    """A key of the process that started this one: it may ask how the cluster is."""
+
     max_memory_mib: Count | None = None
     """Memory of the process from which on calls are refused. (default: half of the machine's or
     container's, shared by all processes)"""
@@ -223,6 +247,9 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
 
     http_file: File | None = None
     """Written, with the address, once the REST protocol is served."""
+
+    local_socket: File | None = None
+    """A Unix socket at which gRPC is served, too, without TLS."""
 
     trace_file: File | None = None
     """Where traces go, as JSON lines. (default: nothing is traced)"""

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from chaos.planted.access import CALLERS
 from chaos.planted.batching import SHARED_RUNS
 from chaos.planted.calls import CALLS
 from chaos.planted.content import CONTENT
@@ -297,6 +298,7 @@ MUTANTS = [
     *BESIDE_THE_QUEUE,
     *HANDED_OVER,
     *WHO_GETS_IN,
+    *CALLERS,
     *TOO_MUCH,
     *AWAY,
     *FAILURES,

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from penstock.errors import PenstockError
+from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.fronts.http.metrics_endpoint import DEFAULT_PORT, MetricsEndpoint
 from penstock.settings import GatewaySettings
 
@@ -25,7 +26,7 @@ async def serving(settings):
     async def read():
         return b"some 1\n"
 
-    endpoint = MetricsEndpoint(settings, read)
+    endpoint = MetricsEndpoint(settings, read, Authenticator("none"))
     await endpoint.start()
     yield endpoint.address
     endpoint.stop_accepting()

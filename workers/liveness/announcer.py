@@ -1,6 +1,7 @@
 """Announcer: keeps a worker's record in the registry true."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -18,23 +19,28 @@ log = structlog.get_logger()
 VOUCHED_EVERY_S: Final = 3.0
 """How often a worker says what it is whose node says that it lives: the registry may forget."""
 
+RESTING_EVERY_S: Final = 30.0
+"""How often one does that rests, while the registry hears it."""
+
 _AT_FIRST: Final = 10
-_LATELY_S: Final = 2 * VOUCHED_EVERY_S
 
 
 class Announcer:
-    """One worker's record: announced when it changes, and every second or few.
+    """One worker's record: announced when it changes, and every few seconds.
 
     Attributes:
         on_unsplittable: is called when the cluster says why requests must not share a run of the
             artifact; maybe more than once.
+        rests: tells whether the worker has nothing to do.
     """
 
     def __init__(self, registry: Registry, record: pb.Worker, *, vouched: bool = False) -> None:
         """*vouched*: its node says that it lives."""
         self._pause_s = VOUCHED_EVERY_S if vouched else ANNOUNCE_EVERY_S
         self._at_first = _AT_FIRST
-        self._succeeded_s = 0.0
+        self._news = asyncio.Event()
+        self._heard_until_s = 0.0
+        self.rests: Callable[[], bool] = lambda: False
         self._registry = registry
         self._record = record
         self._left = False
@@ -54,18 +60,33 @@ class Announcer:
     @property
     def is_heard(self) -> bool:
         """Whether the registry has heard it lately."""
-        return monotonic() - self._succeeded_s < _LATELY_S
+        return monotonic() < self._heard_until_s
 
     async def run(self) -> None:
         """Announce until cancelled, or gone; an outage of Redis is waited out."""
         while not self._left:
+            self._news.clear()
             try:
                 await self._announce()
             except PenstockError as error:
                 log.warning("announcing failed", error=str(error))
             # Its node has yet to hear it.
             self._at_first = max(0, self._at_first - 1)
-            await asyncio.sleep(ANNOUNCE_EVERY_S if self._at_first else self._pause_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause()):
+                    await self._news.wait()
+
+    def announce_soon(self) -> None:
+        """Announce now: there is news, or the registry may have forgotten."""
+        self._news.set()
+
+    def _pause(self) -> float:
+        """Seconds until the next announcement."""
+        if self._at_first:
+            return ANNOUNCE_EVERY_S
+        if self._pause_s == VOUCHED_EVERY_S and self.is_heard and self.rests():
+            return RESTING_EVERY_S
+        return self._pause_s
 
     async def become(
         self,
@@ -83,14 +104,16 @@ class Announcer:
         await self._announce()
 
     def found_unsplittable(self, why: str) -> None:
-        """Say with the next announcement that requests must not share a run of the artifact."""
+        """Announce that requests must not share a run of the artifact."""
         if self._facts is not None and not self._facts.unsplittable:
             self._facts = replace(self._facts, unsplittable=why)
+            self.announce_soon()
 
     def found_footprint(self, held_bytes: int) -> None:
-        """Say with the next announcement how much of its device the worker holds."""
+        """Announce how much of its device the worker holds."""
         if self._facts is not None:
             self._facts = replace(self._facts, footprint_bytes=held_bytes)
+            self.announce_soon()
 
     async def leave(self) -> None:
         """Take the record out of the registry."""
@@ -100,7 +123,7 @@ class Announcer:
     async def _announce(self) -> None:
         announced = self._facts
         agreed = await self._registry.announce(self._record, facts=announced)
-        self._succeeded_s = monotonic()
+        self._heard_until_s = monotonic() + 2 * max(VOUCHED_EVERY_S, self._pause())
         if announced is None or self._facts is None:
             return
         # What stands is announced again, should the store forget it.

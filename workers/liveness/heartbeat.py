@@ -27,7 +27,14 @@ from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.link import Links
 from penstock.workers.liveness.announcer import Announcer
 from penstock.workers.liveness.exits import HUNG
-from penstock.workers.liveness.heartbeat_pipe import BEAT, LONELY_BEAT, STARTED
+from penstock.workers.liveness.heartbeat_pipe import (
+    BEAT,
+    BEAT_S,
+    LONELY_BEAT,
+    RESTING_BEAT,
+    RESTING_BEAT_S,
+    STARTED,
+)
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.liveness.silence import Silence
 
@@ -35,10 +42,8 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-BEAT_S: Final = 1.0
-"""How often a worker gives a sign of life."""
-
-_LONGEST_TICK_S: Final = 10.0
+_LONGEST_TICK_S: Final = 30.0
+_LEAST_RESTING_LIMIT_S: Final = 60.0
 _RETRY_S: Final = 0.5
 
 
@@ -62,13 +67,14 @@ class Heartbeat:
         self._redis = redis
         self._pipe = pipe
         self._run_limit_s = run_limit_s
-        self._silence = Silence(most_step_s=2 * BEAT_S)
+        self._silence = Silence(most_step_s=2 * RESTING_BEAT_S)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._links: asyncio.Future[Links] = self._loop.create_future()
         self._announcer: asyncio.Future[Announcer] = self._loop.create_future()
         self._renewal: Renewal | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._connections_made = 0
         self._tick: object = None
         self._ticking: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._main, name="heartbeat", daemon=True)
@@ -105,11 +111,11 @@ class Heartbeat:
         await self._there(announce)
 
     def found_unsplittable(self, why: str) -> None:
-        """Say with the next announcement that requests must not share a run of the artifact."""
+        """Announce that requests must not share a run of the artifact."""
         self._loop.call_soon_threadsafe(lambda: self._announcer.result().found_unsplittable(why))
 
     def found_footprint(self, held_bytes: int) -> None:
-        """Say with the next announcement how much of its device the worker holds."""
+        """Announce how much of its device the worker holds."""
         self._loop.call_soon_threadsafe(
             lambda: self._announcer.result().found_footprint(held_bytes)
         )
@@ -168,20 +174,34 @@ class Heartbeat:
         self._start(self._announce())
         try:
             while not self._stop.is_set():
-                self._tell_node(BEAT if self._is_heard() else LONELY_BEAT)
+                rests = self._rests()
+                self._tell_node(self._beat(rests=rests))
                 self._check_loop(time.monotonic())
                 if self._renewal is not None:
                     self._renewal.check_progress()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(BEAT_S):
+                    async with asyncio.timeout(RESTING_BEAT_S if rests else BEAT_S):
                         await self._stop.wait()
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _is_heard(self) -> bool:
-        return self._announcer.done() and self._announcer.result().is_heard
+    def _rests(self) -> bool:
+        """Whether signs of life may be rare: no job comes, and no limit is as short."""
+        resting = self._renewal is not None and self._renewal.rests
+        return resting and self._run_limit_s >= _LEAST_RESTING_LIMIT_S
+
+    def _beat(self, *, rests: bool) -> bytes:
+        announcer = self._announcer.result() if self._announcer.done() else None
+        if announcer is None or not announcer.is_heard:
+            return LONELY_BEAT
+        links = self._links.result()
+        if self._connections_made not in (0, links.connections_made):
+            # Another server answers, or one that has forgotten.
+            announcer.announce_soon()
+        self._connections_made = links.connections_made
+        return RESTING_BEAT if rests else BEAT
 
     def _tell_node(self, sign: bytes) -> None:
         if self._pipe is None:
@@ -205,6 +225,7 @@ class Heartbeat:
                 async with Links(self._redis) as links:
                     vouched = self._pipe is not None
                     announcer = Announcer(Registry(links), self.record, vouched=vouched)
+                    announcer.rests = self._rests
                     self._links.set_result(links)
                     self._announcer.set_result(announcer)
                     await announcer.run()

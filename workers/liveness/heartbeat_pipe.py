@@ -16,13 +16,25 @@ VARIABLE: Final = "PENSTOCK_HEARTBEAT_FD"
 """Tells a worker the number of its end."""
 
 BEAT: Final = b"."
+RESTING_BEAT: Final = b"~"
+"""Of a worker that has nothing to do: its next one comes after `RESTING_BEAT_S`."""
+
 LONELY_BEAT: Final = b","
 """Of a worker that the registry has not heard lately: its node cannot say that it serves."""
 
 STARTED: Final = b"!"
 """The worker's start costs nothing any more: it serves, or waits for others."""
 
-_LOOK_S: Final = 1.0
+BEAT_S: Final = 1.0
+"""How often a worker gives a sign of life."""
+
+RESTING_BEAT_S: Final = 15.0
+"""How often one that rests does."""
+
+_LIVES_S: Final = {BEAT: 2 * BEAT_S, RESTING_BEAT: RESTING_BEAT_S + 2 * BEAT_S}
+"""How long a worker is taken to live after a beat."""
+
+_LOOK_S: Final = 10.0
 _STARTING_TIMES: Final = 10.0
 """A process that has not said anything yet may be silent so many times as long: it starts."""
 
@@ -40,21 +52,16 @@ class HeartbeatPipe:
         self.write_end = write_end
         self._read_end = read_end
         self._sign: object | None = None
-        self._beat_s = -math.inf
+        self._lives_until_s = -math.inf
         self._started = asyncio.Event()
 
-    def has_beaten(self, within_s: float, now_s: float) -> bool:
+    def lives(self, now_s: float) -> bool:
         """Whether the worker, and the registry that it speaks to, were heard lately."""
-        return now_s - self._beat_s <= within_s
+        return now_s <= self._lives_until_s
 
     async def until_started(self) -> None:
         """Wait until the worker says that its start is over."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._read_end, self._hear)
-        try:
-            await self._started.wait()
-        finally:
-            loop.remove_reader(self._read_end)
+        await self._started.wait()
 
     async def until_silent(self, silence_s: float) -> None:
         """Wait until nothing has come over the pipe for so long."""
@@ -66,26 +73,38 @@ class HeartbeatPipe:
             if silence.seconds(self._sign, loop.time()) > limit_s:
                 return
             await asyncio.sleep(look_s)
-            self._hear()
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[None]:
+        """Hear whatever comes over the pipe, until the end of the block."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._read_end, self._hear)
+        try:
+            yield
+        finally:
+            loop.remove_reader(self._read_end)
 
     def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
             said = os.read(self._read_end, _MOST_BYTES)
             self._sign = object()
-            if BEAT in said:
-                self._beat_s = asyncio.get_running_loop().time()
+            last = max(_LIVES_S, key=said.rfind)
+            if last in said:
+                self._lives_until_s = asyncio.get_running_loop().time() + _LIVES_S[last]
             if STARTED in said:
                 self._started.set()
 
 
 @contextlib.contextmanager
 def heartbeat_pipe() -> Iterator[HeartbeatPipe]:
-    """A pipe to one process; closed at the end."""
+    """A pipe to one process, which is heard until the end of the block."""
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     os.set_blocking(write_end, False)
     try:
-        yield HeartbeatPipe(read_end, write_end)
+        pipe = HeartbeatPipe(read_end, write_end)
+        with pipe.heard():
+            yield pipe
     finally:
         os.close(read_end)
         os.close(write_end)

@@ -32,6 +32,8 @@ _LATE_TIMES: Final = 4.0
 """A batch is late when it takes a second and so many times as long as expected."""
 
 _LONGEST_PAUSE_S: Final = 2.0
+RESTS_AFTER_S: Final = 30.0
+"""Without a job for so long, a worker rests: its signs of life are rarer."""
 
 
 class Renewal:
@@ -48,6 +50,10 @@ class Renewal:
         self._current: object = None
         self._reported: object = None
         self._expected_s = 0.0
+        self._busy_s = time.monotonic()
+        self._resting = False
+        self._woken: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._silence = Silence(most_step_s=2 * _LONGEST_PAUSE_S)
         self._running_s = 0.0
 
@@ -55,6 +61,10 @@ class Renewal:
         """Renew the leases of *works* from now on; marks those that are revoked."""
         with self._lock:
             self._held.update((work.lease.id, work) for work in works)
+            self._busy_s = time.monotonic()
+            if self._resting and self._loop is not None and self._woken is not None:
+                self._resting = False
+                self._loop.call_soon_threadsafe(self._woken.set)
 
     def release(self, jobs: Iterable[str]) -> None:
         """Their leases have ended, or are about to."""
@@ -72,16 +82,25 @@ class Renewal:
         """*batch*, another object each time, starts to run, on whatever thread."""
         self._expected_s = expected_s or 0.0
         self._current = batch
+        self._busy_s = time.monotonic()
 
     def batch_ends(self) -> None:
         """It is done."""
         self._current = None
 
+    @property
+    def rests(self) -> bool:
+        """Whether there has been nothing to do for a while."""
+        idle_s = time.monotonic() - self._busy_s
+        return not self._held and self._current is None and idle_s > RESTS_AFTER_S
+
     async def run(self, links: Links) -> None:
         """Renew until cancelled."""
         queue: Queue | None = None
+        self._loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
         while True:
             await asyncio.sleep(self._pause_s)
+            await self._rest(self._woken)
             self.check_progress()
             try:
                 queue = queue or await open_queue(links)
@@ -90,6 +109,14 @@ class Renewal:
                 await self._renew(queue)
             except (PenstockError, OSError) as error:
                 log.warning("renewing leases failed", error=str(error))
+
+    async def _rest(self, woken: asyncio.Event) -> None:
+        """Wait, where the worker rests, until it holds something."""
+        with self._lock:
+            woken.clear()
+            self._resting = self.rests
+        if self._resting:
+            await woken.wait()
 
     async def _renew(self, queue: Queue) -> None:
         """Renew all that is held; where the store is away, as soon as it is back."""

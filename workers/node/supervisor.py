@@ -43,7 +43,6 @@ MOST_UNREADY: Final = 5
 """A worker that ends so many times in a row before it was ready is not counted on any more."""
 
 _ANNOUNCE_EVERY_S: Final = 1.0
-_LATELY_S: Final = 2.0
 _WAS_READY: Final = frozenset({pb.WORKER_STATE_READY, pb.WORKER_STATE_DRAINING})
 
 
@@ -133,7 +132,7 @@ class WorkerSupervisor:
 
     def lives(self, now_s: float) -> bool:
         """Whether the worker has given a sign of life lately, on the clock of the event loop."""
-        return self._pipe is not None and self._pipe.has_beaten(_LATELY_S, now_s)
+        return self._pipe is not None and self._pipe.lives(now_s)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep it running until *stop*, and then end it in order."""

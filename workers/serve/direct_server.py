@@ -25,6 +25,7 @@ from penstock.transport.lane import (
     LaneEnd,
     LaneJob,
     Malformed,
+    callers_in,
     frame,
     jobs_in,
     lane_name,
@@ -101,6 +102,8 @@ class _Held(NamedTuple):
     since_us: int
     begun_us: int
     borrowed: Borrowed | None
+    caller: str
+    size: int
 
 
 class _Caller(asyncio.Protocol):
@@ -112,6 +115,7 @@ class _Caller(asyncio.Protocol):
         self._token = f"lane {number}"
         self._frames = Frames()
         self._jobs: dict[str, _Held] = {}
+        self._whose: dict[int, str] = {}
         self._gateway = ""
         self._reported = 0
         self._transport: asyncio.Transport | None = None
@@ -145,6 +149,9 @@ class _Caller(asyncio.Protocol):
     def _hear(self, kind: int, content: bytes) -> None:
         if kind == Kind.JOBS:
             self._take(list(jobs_in(content)))
+            self._whose = {}
+        elif kind == Kind.CALLERS:
+            self._whose = dict(callers_in(content))
         elif kind == Kind.HELLO:
             self._gateway = content.decode(errors="replace")
             self.report_room()
@@ -187,7 +194,8 @@ class _Caller(asyncio.Protocol):
             _, code, message, reply, _ = outcome if right else _taken_back(outcome)
             ends.append(LaneEnd(job.number, int(code), message, reply))
             waited_us, took_us = job.begun_us - job.since_us, now_us - job.since_us
-            ended.append(EndedJob(code, job.rows, waited_us, took_us))
+            size = job.size + len(reply)
+            ended.append(EndedJob(code, job.rows, waited_us, took_us, job.caller, size))
         self._write(packed_ends(ends))
         self._server.counters.add(rows, timing, ended)
         self.report_room()
@@ -219,7 +227,9 @@ class _Caller(asyncio.Protocol):
             except OutOfReach as error:
                 log.warning("a payload is out of reach", why=str(error))
                 payload = Missing.OUT_OF_REACH
-        self._jobs[id_] = _Held(job.number, job.rows, job.since_us, now_us, borrowed)
+        size = 0 if isinstance(payload, Missing) else len(payload)
+        whose = self._whose.get(job.number, "") if self._whose else ""
+        self._jobs[id_] = _Held(job.number, job.rows, job.since_us, now_us, borrowed, whose, size)
         return Lease(
             id_,
             self._token,

@@ -59,6 +59,11 @@ class DirectBatches:
         """Whether any of the workers takes jobs at present."""
         return any(connection.room for connection in self.connections)
 
+    @property
+    def are_empty(self) -> bool:
+        """Whether no job waits to be handed over."""
+        return not self._jobs
+
     def add(self, direct: DirectJob, in_flight: int) -> bool:
         """Hand a job over as soon as a worker is free, with others if there are many.
 

@@ -6,6 +6,7 @@ worker_connections.py); whatever a worker leaves goes into the queue as ever (AD
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Final
 
@@ -30,6 +31,7 @@ from penstock.transport.lane import call
 log = structlog.get_logger()
 
 _TEND_EVERY_S: Final = 0.25
+_REST_S: Final = 1.0
 _CALL_AGAIN_S: Final = 1.0
 
 
@@ -104,29 +106,35 @@ class DirectPath:
         """Find out which workers are beside this gateway."""
         if not self._domain:
             return
-        self._wanted = {
+        wanted = {
             worker.boot_id: (stage_of(worker), worker.lane)
             for worker in snapshot.live_workers()
             if worker.state == pb.WORKER_STATE_READY
             and worker.lane
             and worker.memory_domain == self._domain
         }
-        self._changed.set()
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._changed.set()
 
     async def run(self) -> None:
         """Keep a connection with each worker beside this gateway, until cancelled."""
         try:
             while True:
-                await self._tend()
-                try:
-                    async with asyncio.timeout(_TEND_EVERY_S):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue
                 self._changed.clear()
+                await self._tend()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_REST_S if self._rests() else _TEND_EVERY_S):
+                        await self._changed.wait()
         finally:
             for connection in list(self.connections.values()):
                 connection.close()
+
+    def _rests(self) -> bool:
+        """Whether no worker has a job of this gateway, or should have a connection."""
+        idle = all(batches.are_empty for batches in self.batches.values())
+        connected = self._wanted.keys() <= self.connections.keys()
+        return idle and connected and all(one.is_idle for one in self.connections.values())
 
     async def _tend(self) -> None:
         for boot_id, connection in list(self.connections.items()):

@@ -25,6 +25,7 @@ from penstock.transport.lane import (
     Malformed,
     ends_in,
     frame,
+    packed_callers,
     packed_jobs,
     room_in,
     stream_of,
@@ -109,6 +110,11 @@ class WorkerConnection(asyncio.Protocol):
         return bool(self._handed) and self._clock() - self._heard_s > SILENCE_S
 
     @property
+    def is_idle(self) -> bool:
+        """Whether the worker has nothing of this gateway's."""
+        return not self._handed
+
+    @property
     def is_free(self) -> bool:
         """Whether the worker has room, and nothing of this gateway's."""
         return self.room > 0 and not self._handed and self._transport is not None
@@ -126,6 +132,9 @@ class WorkerConnection(asyncio.Protocol):
             number = self._last_number = self._last_number % _LAST_NUMBER + 1
             handed[number] = direct
             taken.append(LaneJob(number, job.rows, job.ttl_ms, since_us, job.payload))
+        whose = [(number, one.job.caller) for number, one in handed.items() if one.job.caller]
+        if whose:
+            self._transport.writelines(packed_callers(whose))
         self._transport.writelines(packed_jobs(taken))
         self._handed |= handed
         self._numbers |= {direct.job.id: number for number, direct in handed.items()}

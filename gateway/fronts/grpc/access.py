@@ -1,9 +1,9 @@
-"""Restricted protocols: groups of RPCs that need a header, by Triton's names.
+"""What a call needs before its method is reached: a caller, and headers of restricted protocols.
 
-A rule is written ``<protocols>:<key>=<value>``: calls of the named groups, parted by commas, must
-carry the header ``triton-grpc-protocol-<key>`` with that value. This is no authentication: the
-value travels as it is, so it keeps out only who does not know it. Once there is a rule, a method
-that belongs to no group is refused.
+Callers and what they may are `penstock.gateway.access`. Restricted protocols are groups of RPCs, by
+Triton's names. A rule is written ``<protocols>:<key>=<value>``: calls of the named groups, parted
+by commas, must carry the header ``triton-grpc-protocol-<key>`` with that value, which keeps out
+only who does not know it. Once there is a rule, a method that belongs to no group is refused.
 """
 
 import hmac
@@ -11,9 +11,19 @@ from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.errors import Code, InvalidConfiguration, PenstockError
+from penstock.errors import (
+    Code,
+    InvalidConfiguration,
+    PenstockError,
+    PermissionDenied,
+    Unauthenticated,
+)
+from penstock.gateway.access.authenticator import Authenticator
+from penstock.gateway.access.caller import ANYBODY
+from penstock.gateway.access.needs import RPCS, Models, Need
 from penstock.gateway.fronts.grpc.rpc import Method, Methods, Rpc
 from penstock.gateway.fronts.grpc.statuses import end_with
+from penstock.gateway.requests.call import Call
 
 _HEADER: Final = "triton-grpc-protocol-"
 _INFERENCE: Final = "inference.GRPCInferenceService/"
@@ -96,6 +106,56 @@ def parse_rules(texts: Iterable[str]) -> dict[str, Rule]:
     return rules
 
 
+def guarded(
+    methods: Methods, authenticator: Authenticator, rules: Mapping[str, Rule]
+) -> dict[str, Method]:
+    """*methods*, which callers reach who may, with the headers that *rules* ask for."""
+    known = restricted(methods, rules)
+    return {
+        path: _for_callers(path.lstrip("/"), method, authenticator)
+        for path, method in known.items()
+    }
+
+
+def _for_callers(path: str, method: Method, authenticator: Authenticator) -> Method:
+    need = RPCS.get(path)
+    if need is None:
+        return _refusing(method, PermissionDenied(f"nobody has said who may call {path}"))
+    if need.scope is None:
+        return method
+    handle = method.handle
+
+    def known(rpc: Rpc) -> Awaitable[bytes | None]:
+        try:
+            call = known_call(rpc.call, need, authenticator)
+        except PenstockError as error:
+            return _refuse(rpc, error)
+        rpc.call = call
+        return handle(rpc)
+
+    return method._replace(handle=known)
+
+
+def known_call(call: Call, need: Need, authenticator: Authenticator) -> Call:
+    """*call*, with its caller, who has what it needs.
+
+    Raises:
+        Unauthenticated, PermissionDenied: with what to do.
+        ModelNotReady: the keys are not known yet.
+    """
+    try:
+        caller = authenticator.caller_of(call.metadata, call.connection, call.certificate)
+        if caller is ANYBODY or need.scope is None:
+            return call
+        caller.check_scope(need.scope)
+        if need.models is Models.ALL:
+            caller.check_all()
+    except (Unauthenticated, PermissionDenied):
+        authenticator.refused += 1
+        raise
+    return call._replace(caller=caller)
+
+
 def restricted(methods: Methods, rules: Mapping[str, Rule]) -> dict[str, Method]:
     """*methods*, which refuse calls without the header that their protocol needs.
 
@@ -113,11 +173,13 @@ def _restricted(path: str, method: Method, rules: Mapping[str, Rule]) -> Method:
     if path.lstrip("/") in OPEN:
         return method
     if group is None:
-        return _refusing(method, "This method is in no protocol, and some are restricted")
+        text = "This method is in no protocol, and some are restricted"
+        return _refusing(method, Restricted(text))
     rule = rules.get(group)
     if rule is None:
         return method
-    refusing = _refusing(method, f"This protocol is restricted, expecting header '{rule.header}'")
+    text = f"This protocol is restricted, expecting header '{rule.header}'"
+    refusing = _refusing(method, Restricted(text))
 
     def handle(rpc: Rpc) -> Awaitable[bytes | None]:
         sent = dict(rpc.call.metadata).get(rule.header, "")
@@ -137,10 +199,10 @@ def _as_bytes(sent: str | bytes) -> bytes:
     return sent if isinstance(sent, bytes) else sent.encode()
 
 
-def _refusing(method: Method, text: str) -> Method:
+def _refusing(method: Method, error: PenstockError) -> Method:
     """*method*, which only refuses."""
+    return method._replace(handle=lambda rpc: _refuse(rpc, error))
 
-    async def refuse(rpc: Rpc) -> None:
-        end_with(rpc, Restricted(text))
 
-    return method._replace(handle=refuse)
+async def _refuse(rpc: Rpc, error: PenstockError) -> None:
+    end_with(rpc, error)

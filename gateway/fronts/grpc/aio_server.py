@@ -6,12 +6,15 @@ from typing import Any, Final
 import grpc
 
 from penstock.clock import NO_DEADLINE, Deadline
+from penstock.gateway.fronts.client_names import names_in
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.connections import is_local, most_connections
 from penstock.gateway.fronts.grpc.rpc import Method, Methods
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.requests.call import Call
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of
+from penstock.transport.certificates import Certificates
 
 _MIB = 1024 * 1024
 _HANDSHAKE_MS: Final = 10_000
@@ -26,7 +29,8 @@ class AioRpc:
 
     __slots__ = ("_context", "call")
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, *, asks: bool = False) -> None:
+        """*asks*: clients are asked for certificates."""
         remaining_s, peer = context.time_remaining(), context.peer()
         self._context = context
         self.call = Call(
@@ -34,6 +38,7 @@ class AioRpc:
             peer,
             is_local(peer),
             tuple(context.invocation_metadata() or ()),
+            certificate=_names(context) if asks else (),
         )
 
     def read(self) -> Awaitable[object]:
@@ -72,16 +77,25 @@ class AioServer:
         address: host and port.
     """
 
-    def __init__(self, methods: Methods, settings: GatewaySettings) -> None:
+    def __init__(
+        self,
+        methods: Methods,
+        settings: GatewaySettings,
+        certificates: ServerCertificates | None = None,
+    ) -> None:
         """Take the port.
 
         Raises:
             PortBusy: with what to do.
         """
         self._server = grpc.aio.server(options=list(_options(settings)))
-        self._server.add_generic_rpc_handlers((_Handlers(methods),))
-        port = _bound(self._server, settings.host, settings.port)
+        asks = certificates is not None and certificates.client_auth != "none"
+        self._server.add_generic_rpc_handlers((_Handlers(methods, asks=asks),))
+        credentials = None if certificates is None else _credentials(certificates)
+        port = _bound(self._server, settings.host, settings.port, credentials)
         self.address = address_of(settings.host, port)
+        if settings.local_socket is not None:
+            self._server.add_insecure_port(f"unix:{settings.local_socket}")
 
     async def start(self) -> None:
         """Listen."""
@@ -104,17 +118,17 @@ class _Handlers(grpc.GenericRpcHandler):
     To it all calls may send several messages: it reads none before it is asked to.
     """
 
-    def __init__(self, methods: Methods) -> None:
-        self._by_path = {path: _handler(method) for path, method in methods.items()}
+    def __init__(self, methods: Methods, *, asks: bool) -> None:
+        self._by_path = {path: _handler(method, asks=asks) for path, method in methods.items()}
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """The handler of one method; None where there is none."""
         return self._by_path.get(details.method)
 
 
-def _handler(method: Method) -> Any:
+def _handler(method: Method, *, asks: bool) -> Any:
     async def handle(_: Any, context: Any) -> bytes | None:
-        rpc = AioRpc(context)
+        rpc = AioRpc(context, asks=asks)
         try:
             return await method.handle(rpc)
         finally:
@@ -125,7 +139,40 @@ def _handler(method: Method) -> Any:
     return grpc.stream_unary_rpc_method_handler(handle)
 
 
-def _bound(server: grpc.aio.Server, host: str, port: int) -> int:
+def _names(context: Any) -> tuple[str, ...]:
+    """Those in the certificate of the client, if it has shown one."""
+    certificate = context.auth_context().get("x509_pem_cert")
+    return names_in(certificate[0]) if certificate else ()
+
+
+def _credentials(certificates: ServerCertificates) -> grpc.ServerCredentials:
+    """Those of the moment, for each new connection."""
+    made = certificates.current
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        # Each new connection waits for it: nothing is read here.
+        nonlocal made
+        if made is certificates.current:
+            return None
+        made = certificates.current
+        return _configuration(made)
+
+    required = certificates.client_auth == "required"
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(made),
+        changed,  # type: ignore[arg-type]  # None: nothing has
+        required,
+    )
+
+
+def _configuration(found: Certificates) -> grpc.ServerCertificateConfiguration:
+    pair = found.key or b"", found.chain or b""
+    return grpc.ssl_server_certificate_configuration([pair], found.authorities)
+
+
+def _bound(
+    server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None
+) -> int:
     """Take the port; returns it, which matters when *port* is 0.
 
     Raises:
@@ -133,7 +180,10 @@ def _bound(server: grpc.aio.Server, host: str, port: int) -> int:
     """
     address = address_of(host, port)
     try:
-        bound = server.add_insecure_port(address)
+        if credentials is None:
+            bound = server.add_insecure_port(address)
+        else:
+            bound = server.add_secure_port(address, credentials)
     except RuntimeError:
         bound = 0
     if bound == 0:

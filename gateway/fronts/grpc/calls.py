@@ -173,7 +173,7 @@ class Calls:
                 message = await self.read(rpc, always=always, begins=begins)
                 reply = await answer(message, rpc.call)
                 if len(reply) >= SMALL_BYTES:
-                    self.count_unread(rpc.call.caller, len(reply))
+                    self.count_unread(rpc.call.connection, len(reply))
                 return reply
             return None
 
@@ -211,6 +211,7 @@ class Calls:
         if task is None:
             raise AssertionError("calls have tasks")
         among[task] = _Read(monotonic(), source.call.deadline is NO_DEADLINE)
+        self.memory.stirred.set()
         try:
             message = await source.read()
         except asyncio.CancelledError:

@@ -69,7 +69,11 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self._calls.begin()
         given = call.deadline is not NO_DEADLINE
         remaining_s = call.deadline.remaining_s() if given else self._default_timeout_s
-        return await self._letters.retry(request.job, remaining_s)
+        retrying, act = (
+            self._letters.retry(request.job, remaining_s),
+            ("RetryDeadLetter", request.job),
+        )
+        return await self._letters.auditing.noted(call.caller, call.connection, act, retrying)
 
     async def _status(self, model: str) -> pb.StatusResponse:
         # Of this moment: what is unloaded while the counters are read was there.

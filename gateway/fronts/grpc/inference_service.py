@@ -12,6 +12,8 @@ from google.protobuf.message import Message
 
 import penstock
 from penstock.errors import InvalidRequest, Unimplemented
+from penstock.gateway.access.caller import Caller
+from penstock.gateway.access.needs import INFERENCE
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Answer, Calls, Ending
 from penstock.gateway.fronts.grpc.guarded import SMALL_BYTES
@@ -19,6 +21,7 @@ from penstock.gateway.fronts.grpc.rpc import Method, Rpc
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded, parse_version
 from penstock.gateway.models.control import Control
+from penstock.gateway.operations.auditing import Auditing, object_of
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.statistics import model_statistics
 from penstock.gateway.requests.call import Call
@@ -57,6 +60,7 @@ class Administration:
     control: Control
     settings: LiveSettings
     shared_memory: SharedMemory
+    auditing: Auditing
 
 
 class InferenceService:
@@ -79,6 +83,7 @@ class InferenceService:
         self._router = router
         self._control = administration.control
         self._settings = administration.settings
+        self._auditing = administration.auditing
         self._server_name = server_name
         self._calls = calls
 
@@ -113,9 +118,20 @@ class InferenceService:
         Raises:
             PenstockError: how it failed.
         """
+        need, caller = INFERENCE[name], call.caller
+        model = getattr(request, need.field) if need.field else ""
+        if model:
+            caller.check_model(model)
         if "SharedMemory" in name:
             self.shared_memory.check(local=call.is_local)
-        return await _METHODS[name](self, request)
+        answering, changed = _METHODS[name](self, request), object_of(name, request)
+        if changed is not None:
+            act = name, changed
+            answering = self._auditing.noted(caller, call.connection, act, answering)
+        response = await answering
+        if need.listed and not caller.sees_all:
+            _leave_out(getattr(response, need.listed), caller)
+        return response
 
     async def _model_stream_infer(self, rpc: Rpc) -> None:
         self._calls.begin()
@@ -248,6 +264,13 @@ class InferenceService:
         if model and not self._catalog.versions_of(model):
             raise InvalidRequest(f"Request for unknown model : {model}")
         return await self._settings.change_trace(request)
+
+
+def _leave_out(entries: Any, caller: Caller) -> None:
+    """Take out what is of models that *caller* may not use."""
+    theirs = [entry for entry in entries if caller.may_use(entry.name)]
+    del entries[:]
+    entries.extend(theirs)
 
 
 def _sharing(

@@ -7,8 +7,9 @@ from typing import Final, Protocol
 import structlog
 
 from penstock.clock import Deadline
+from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.fronts.front import PortBusy
-from penstock.gateway.fronts.grpc.access import parse_rules, restricted
+from penstock.gateway.fronts.grpc.access import guarded, parse_rules
 from penstock.gateway.fronts.grpc.aio_server import AioServer
 from penstock.gateway.fronts.grpc.asgi.server import AsgiRpcServer
 from penstock.gateway.fronts.grpc.calls import Calls
@@ -16,6 +17,7 @@ from penstock.gateway.fronts.grpc.cluster_service import ClusterService
 from penstock.gateway.fronts.grpc.health import Health
 from penstock.gateway.fronts.grpc.inference_service import SERVICE, InferenceService
 from penstock.gateway.fronts.grpc.methods import CLUSTER, methods_of
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of, family_of
 
@@ -70,7 +72,9 @@ class GrpcFront:
         inference: InferenceService,
         cluster: ClusterService,
         calls: Calls,
+        authenticator: Authenticator,
         settings: GatewaySettings,
+        certificates: ServerCertificates | None = None,
     ) -> "GrpcFront":
         """The front that has the port of *settings*.
 
@@ -80,9 +84,9 @@ class GrpcFront:
         """
         health = Health(SERVICE, CLUSTER)
         rules = parse_rules(settings.grpc_restricted_protocol)
-        methods = restricted(methods_of(inference, cluster, health, calls), rules)
+        methods = guarded(methods_of(inference, cluster, health, calls), authenticator, rules)
         server = AsgiRpcServer if settings.grpc_front == "asgi" else AioServer
-        return cls(server(methods, settings), health, calls)
+        return cls(server(methods, settings, certificates), health, calls)
 
     async def start(self) -> None:
         """As `Front.start`; the port is taken already."""

@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from penstock.clock import monotonic
-from penstock.errors import Cancelled, ModelNotReady, ShuttingDown
+from penstock.errors import Cancelled, ModelNotReady, PermissionDenied, ShuttingDown
+from penstock.gateway.access.authenticator import Authenticator
+from penstock.gateway.access.needs import need_of_route
 from penstock.gateway.fronts.asgi import Receive, Scope, Send
-from penstock.gateway.fronts.grpc.access import Rule, group_of
+from penstock.gateway.fronts.grpc.access import Rule, group_of, known_call
 from penstock.gateway.fronts.grpc.connections import gone
 from penstock.gateway.fronts.grpc.inference_service import SERVICE
 from penstock.gateway.fronts.http.administration import Administration
@@ -116,6 +118,7 @@ class RestApp:
         rules: group of RPCs -> the header that it needs, over HTTP as well.
         most: bytes that a body may have.
         known: set once the models are; until then what needs them is refused.
+        authenticator: knows who calls.
     """
 
     def __init__(
@@ -125,8 +128,10 @@ class RestApp:
         most: int,
         offload: Offload,
         known: asyncio.Event,
+        authenticator: Authenticator,
     ) -> None:
         self._known = known
+        self._authenticator = authenticator
         self._waiting: dict[asyncio.Task[Any], _Waiting] = {}
         self._routes = routes
         self._rules = rules
@@ -166,9 +171,11 @@ class RestApp:
         long = {task: one for task, one in self._waiting.items() if one.began_s < since_s}
         if not long:
             return
-        away = await asyncio.to_thread(gone, {one.exchange.call.caller for one in long.values()})
+        away = await asyncio.to_thread(
+            gone, {one.exchange.call.connection for one in long.values()}
+        )
         for task, (exchange, _) in long.items():
-            if exchange.call.caller in away and task in self._waiting:
+            if exchange.call.connection in away and task in self._waiting:
                 exchange.left = True
                 task.cancel()
 
@@ -207,11 +214,17 @@ class RestApp:
         return route, {name: segment(part or "") for name, part in match.groupdict().items()}
 
     def _check(self, route: Route, exchange: Exchange) -> None:
-        """Refuse whoever lacks the header that the RPC behind a route needs.
+        """Refuse whoever may not use a route, or lacks the header that its RPC needs.
 
         Raises:
+            Unauthenticated, PermissionDenied: with what to do.
             Refused: with Triton's words.
         """
+        need = need_of_route(route.rpc, route.pattern.pattern)
+        if need is None:
+            raise PermissionDenied("nobody has said who may use this route")
+        if need.scope is not None:
+            exchange.call = known_call(exchange.call, need, self._authenticator)
         if not (self._rules and route.rpc):
             return
         group = group_of(f"{SERVICE}/{route.rpc}")

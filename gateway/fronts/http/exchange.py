@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from penstock.clock import NO_DEADLINE
-from penstock.gateway.fronts.asgi import Receive, Scope, Send, caller_of
+from penstock.gateway.fronts.asgi import Receive, Scope, Send, certificate_of, connection_of
 from penstock.gateway.fronts.compression import KNOWN, Inflation, TooLarge, compressed
 from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.http.statuses import Header, Refused
@@ -68,9 +68,10 @@ class Exchange:
     ) -> None:
         """*most*: bytes that a body may have."""
         sent: Sequence[Header] = scope["headers"]
-        caller = caller_of(scope)
+        connection = connection_of(scope)
         metadata = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in sent)
-        self.call = Call(NO_DEADLINE, caller, is_local(caller), metadata)
+        local, names = is_local(connection), certificate_of(scope)
+        self.call = Call(NO_DEADLINE, connection, local, metadata, certificate=names)
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
         self.headers: Mapping[bytes, bytes] = dict(sent)

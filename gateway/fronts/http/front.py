@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 
 from penstock.errors import InvalidConfiguration
+from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.fronts.asgi import AsgiServer, bound
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.access import parse_rules
@@ -21,6 +22,7 @@ from penstock.gateway.fronts.http.generate import Generate
 from penstock.gateway.fronts.http.metrics_endpoint import Read
 from penstock.gateway.fronts.http.openapi import document
 from penstock.gateway.fronts.http.rest import Rest
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.offload import Offload
 from penstock.gateway.operations.metrics import CONTENT_TYPE
 from penstock.gateway.requests.infer import Inference
@@ -55,13 +57,17 @@ class HttpFront:
         calls: Calls,
         settings: GatewaySettings,
         known: asyncio.Event,
+        authenticator: Authenticator,
+        certificates: ServerCertificates | None = None,
     ) -> None:
         """*known*: set once the models are."""
+        self._authenticator = authenticator
         self._service = service
         self._inference = inference
         self._calls = calls
         self._settings = settings
         self._known = known
+        self._certificates = certificates
         self._offload = Offload()
         self._rest = Rest(service, inference, calls, self._offload)
         self._app: RestApp | None = None
@@ -127,9 +133,11 @@ class HttpFront:
         host = settings.http_host or settings.host
         most = settings.max_message_mib << 20
         rules = parse_rules(settings.grpc_restricted_protocol)
-        self._app = RestApp(self._routes(), rules, most, self._offload, self._known)
+        self._app = RestApp(
+            self._routes(), rules, most, self._offload, self._known, self._authenticator
+        )
         taken = bound(host, port, "--http-port", shared=settings.shared_port)
-        return AsgiServer(self._app, taken, _options(settings, most))
+        return AsgiServer(self._app, taken, _options(settings, most), self._certificates)
 
     def _routes(self) -> tuple[Route, ...]:
         get = ("GET", "HEAD")

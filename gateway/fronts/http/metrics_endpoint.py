@@ -5,19 +5,29 @@ One process answers for the whole cluster; the numbers come from Redis with each
 
 import asyncio
 import contextlib
+import os
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
-from penstock.errors import PenstockError
+from penstock.clock import NO_DEADLINE
+from penstock.errors import Code, PenstockError
+from penstock.gateway.access.authenticator import Authenticator
+from penstock.gateway.access.needs import METRICS
 from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.router import JobRouter
+from penstock.gateway.fronts.client_names import names_in
 from penstock.gateway.fronts.front import PortBusy
+from penstock.gateway.fronts.grpc.access import known_call
 from penstock.gateway.fronts.grpc.calls import Calls
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import ByteBudget
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
+from penstock.gateway.requests.call import Call
 from penstock.models.config.ensembles import is_ensemble
 from penstock.process.lifetime import write_ready
 from penstock.protos import cluster_pb2 as pb
@@ -34,6 +44,10 @@ log = structlog.get_logger()
 DEFAULT_PORT: Final = 8002
 _ASKING_S: Final = 5.0
 _READING_S: Final = 3.0
+_REFUSALS: Final = {
+    Code.UNAUTHENTICATED: "401 Unauthorized",
+    Code.PERMISSION_DENIED: "403 Forbidden",
+}
 _NOT_FOUND = "404 Not Found", "text/plain", b"metrics are at /metrics\n"
 
 Read = Callable[[], Awaitable[bytes]]
@@ -46,6 +60,7 @@ class Held(NamedTuple):
     lender: Lender
     requests: ByteBudget
     calls: Calls
+    authenticator: Authenticator
 
 
 class MetricsReader:
@@ -89,7 +104,7 @@ class MetricsReader:
         )
 
     def _own(self, *, redis_up: bool) -> GatewayFacts:
-        pending, lender, requests, calls = self._held
+        pending, lender, requests, calls, authenticator = self._held
         unread = calls.unread
         return GatewayFacts(
             self._gateway,
@@ -105,6 +120,7 @@ class MetricsReader:
                 "memory": calls.refused,
                 "pending": requests.refused,
                 "unread": unread.refused,
+                "access": authenticator.refused,
             },
             cut_off=unread.cut_off,
         )
@@ -120,11 +136,19 @@ class MetricsEndpoint:
     serves_models = False
     early = True
 
-    def __init__(self, settings: GatewaySettings, read: Read) -> None:
-        """*read* gives the metrics of the moment."""
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        read: Read,
+        authenticator: Authenticator,
+        certificates: ServerCertificates | None = None,
+    ) -> None:
+        """*read* gives the metrics of the moment, *authenticator* knows who may see them."""
         self._settings = settings
+        self._authenticator = authenticator
+        self._certificates = certificates
         self._read = read
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self.address = ""
 
     async def start(self) -> None:
@@ -138,7 +162,7 @@ class MetricsEndpoint:
         host = settings.metrics_host or settings.host
         port = DEFAULT_PORT if settings.metrics_port is None else settings.metrics_port
         try:
-            self._server = await asyncio.start_server(self._serve, host, port)
+            server = await asyncio.start_server(self._serve, host, port, **self._tls())
         except OSError as error:
             if settings.metrics_port is not None:
                 raise PortBusy(
@@ -147,28 +171,54 @@ class MetricsEndpoint:
                 ) from error
             log.warning("no metrics: the port is in use; choose one with --metrics-port", port=port)
             return
-        self.address = address_of(host, self._server.sockets[0].getsockname()[1])
+        self._servers.append(server)
+        if self._certificates is not None:
+            self._certificates.on_change(self._replace)
+        self.address = address_of(host, server.sockets[0].getsockname()[1])
         log.info("serving metrics", address=self.address)
         write_ready(settings.metrics_file, self.address)
 
     def stop_accepting(self) -> None:
         """As `Front.stop_accepting`."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
 
     async def finish(self, within_s: float) -> None:
         """As `Front.finish`: nobody waits for metrics."""
         del within_s
+
+    def _tls(self) -> dict[str, Any]:
+        if self._certificates is None:
+            return {}
+        return {
+            "ssl": self._certificates.context(),
+            "ssl_handshake_timeout": _ASKING_S,
+        }
+
+    async def _replace(self, _: object) -> None:
+        """Serve on the same sockets with other certificates; what has begun goes on."""
+        old = list(self._servers)
+        for server in old:
+            for one in server.sockets:
+                copy = socket.socket(fileno=os.dup(one.fileno()))
+                serving = await asyncio.start_server(self._serve, sock=copy, **self._tls())
+                self._servers.append(serving)
+            self._servers.remove(server)
+            server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError, asyncio.IncompleteReadError):
             try:
                 async with asyncio.timeout(_ASKING_S):
                     head = await reader.readuntil(b"\r\n\r\n")
-                method, _, rest = head.decode("latin-1").partition(" ")
-                status, kind, body = await self._answer(method, rest.split(" ", 1)[0])
+                asked, _, fields = head.decode("latin-1").partition("\r\n")
+                method, _, rest = asked.partition(" ")
+                call = _call(writer, fields)
+                status, kind, body = await self._answer(method, rest.split(" ", 1)[0], call)
                 lines = (
                     f"HTTP/1.1 {status}",
+                    *(("WWW-Authenticate: Bearer",) if status.startswith("401") else ()),
                     f"Content-Type: {kind}",
                     f"Content-Length: {len(body)}",
                     "Connection: close",
@@ -181,9 +231,34 @@ class MetricsEndpoint:
             finally:
                 writer.close()
 
-    async def _answer(self, method: str, target: str) -> tuple[str, str, bytes]:
+    async def _answer(self, method: str, target: str, call: Call) -> tuple[str, str, bytes]:
         if method not in {"GET", "HEAD"}:
             return "405 Method Not Allowed", "text/plain", b"metrics can only be read\n"
         if target.partition("?")[0] != "/metrics":
             return _NOT_FOUND
+        try:
+            # While the registry is not known, these are facts of this process alone.
+            if not self._authenticator.undecided:
+                known_call(call, METRICS, self._authenticator)
+        except PenstockError as error:
+            return _REFUSALS[error.code], "text/plain", f"{error}\n".encode()
         return "200 OK", CONTENT_TYPE, await self._read()
+
+
+def _call(writer: asyncio.StreamWriter, fields: str) -> Call:
+    """Who asks, by the connection and the head's *fields*."""
+    tls = writer.get_extra_info("ssl_object")
+    shown = None if tls is None else tls.getpeercert(binary_form=True)
+    names = names_in(ssl.DER_cert_to_PEM_cert(shown)) if shown else ()
+    return Call(NO_DEADLINE, _peer(writer), metadata=_metadata(fields), certificate=names)
+
+
+def _metadata(fields: str) -> tuple[tuple[str, str], ...]:
+    """The head's fields, names in lower case."""
+    parted = (line.partition(":") for line in fields.split("\r\n") if line)
+    return tuple((name.strip().lower(), value.strip()) for name, _, value in parted)
+
+
+def _peer(writer: asyncio.StreamWriter) -> str:
+    host, port = writer.get_extra_info("peername")[:2]
+    return f"{'ipv6' if ':' in host else 'ipv4'}:{address_of(host, port)}"

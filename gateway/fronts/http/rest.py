@@ -133,7 +133,7 @@ class Rest:
         head, binary = await self._beside(as_json, infer_json.reply_of, reply, asked)
         size = len(head) + sum(map(len, binary))
         if size >= SMALL_BYTES:
-            self._calls.count_unread(exchange.call.caller, size)
+            self._calls.count_unread(exchange.call.connection, size)
         if not binary:
             return Reply([head], may_shrink=True)
         headers = [(_HEADER_LENGTH, b"%d" % len(head))]

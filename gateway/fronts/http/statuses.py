@@ -60,6 +60,8 @@ def refusal_of(error: Exception) -> tuple[int, list[Header], bytes]:
         own = 413
     code, text, retry_after_ms = failure_of(error)
     headers = []
+    if code is Code.UNAUTHENTICATED:
+        headers.append((b"www-authenticate", b"Bearer"))
     if retry_after_ms is not None:
         # Those who are refused together shall not come back together; it has whole seconds.
         seconds = -(-scattered_ms(retry_after_ms) // 1000)

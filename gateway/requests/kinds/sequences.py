@@ -17,8 +17,8 @@ LONGEST_ID: Final = 128
 _INTEGERS: Final = {"UINT64": "<Q", "INT64": "<q", "UINT32": "<I", "INT32": "<i"}
 
 
-def turn_of(request: ModelInferRequest, rows: int, plan: SequencePlan) -> Turn:
-    """The place of *request*, which has *rows* rows, in its sequence.
+def turn_of(request: ModelInferRequest, rows: int, plan: SequencePlan, caller: str = "") -> Turn:
+    """The place of *request*, which has *rows* rows, in its sequence, which is *caller*'s.
 
     Raises:
         InvalidRequest: it is in none, or has several rows.
@@ -36,6 +36,7 @@ def turn_of(request: ModelInferRequest, rows: int, plan: SequencePlan) -> Turn:
         and request.parameters["sequence_start"].bool_param,
         ends="sequence_end" in request.parameters and request.parameters["sequence_end"].bool_param,
         terms=plan.terms,
+        caller=caller,
     )
 
 

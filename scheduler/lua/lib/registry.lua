@@ -4,6 +4,8 @@
 local VERSIONS, RETIRING, SINCE = KEYS[1] .. 'versions', KEYS[1] .. 'retiring', KEYS[1] .. 'since'
 -- What is asked for, what came of it, and what came with it.
 local OFFERS, USED = KEYS[1] .. 'offers', KEYS[1] .. 'used'
+-- The id of the change with which the offers last became others.
+local OFFERED = KEYS[1] .. 'offered'
 local WISHES, ANSWERS = KEYS[1] .. 'wishes', KEYS[1] .. 'answers'
 local FILES, CONTENT = KEYS[1] .. 'files', KEYS[1] .. 'content:'
 -- Where it runs.
@@ -16,6 +18,8 @@ local BATCH_PROOFS, UNSPLITTABLE = KEYS[1] .. 'batch_proofs', KEYS[1] .. 'unspli
 -- '<artifact>@<kind of device>' -> bytes.
 local FOOTPRINTS = KEYS[1] .. 'footprints'
 local SETTINGS = KEYS[1] .. 'settings'
+-- Who may call, and what those did who may do everything.
+local ACCESS_KEYS, AUDIT = KEYS[1] .. 'access_keys', KEYS[1] .. 'audit'
 local CHANGES = KEYS[1] .. 'changes'
 local CHANGES_KEPT = 5000
 

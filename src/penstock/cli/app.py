@@ -54,6 +54,8 @@ COMMANDS = (
     Entry("status", "ask.status:status", _USE, "Show nodes, models, stages, workers and queues"),
     Entry("models", "ask.models:models", _USE, "List, load and unload models"),
     Entry("jobs", "ask.jobs:jobs", _USE, "Show and retry dead letters"),
+    Entry("keys", "access.keys:keys", _USE, "Make, list, rotate and revoke callers' keys"),
+    Entry("audit", "access.audit:audit", _USE, "Show what administrators did"),
     Entry("infer", "ask.infer:infer", _USE, "Send one request and print the outputs"),
     Entry("bench", "ask.bench:bench", _USE, "Measure throughput and latency"),
     Entry("shard", "offline.shard:shard", _USE, "Cut a model into pipeline stages"),

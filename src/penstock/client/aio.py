@@ -9,6 +9,7 @@ import grpc
 from penstock.client import calls
 from penstock.client.calls import Call
 from penstock.client.channel import DEFAULT_URL, methods_on, options_for, target_of
+from penstock.client.credentials import with_token
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
 from penstock.client.failures import Failure
 from penstock.client.retry import Attempting, RetryPolicy
@@ -28,11 +29,12 @@ class AsyncClient:
         *,
         deadline_s: float = 60.0,
         retry: RetryPolicy | None = None,
+        token: str | None = None,
     ) -> None:
         self._attempting = Attempting(deadline_s, retry)
         target = target_of(urls)
         self._channel = grpc.aio.insecure_channel(target, options=options_for(target))
-        self._methods = methods_on(self._channel)
+        self._methods = methods_on(with_token(self._channel, token))
 
     async def __aenter__(self) -> Self:
         return self

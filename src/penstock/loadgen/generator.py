@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 
+from penstock.client.credentials import with_token
 from penstock.errors import Code, PenstockError
 from penstock.loadgen.outcome import Outcome
 from penstock.loadgen.plan import Plan
@@ -173,7 +174,8 @@ async def connected(plan: Plan) -> AsyncIterator[list[Call]]:
     """
     options = (*_CHANNEL_OPTIONS, *proxy_options(plan.target))
     channels = [
-        grpc.aio.insecure_channel(plan.target, options=options) for _ in range(plan.connections)
+        with_token(grpc.aio.insecure_channel(plan.target, options=options), plan.token)
+        for _ in range(plan.connections)
     ]
     try:
         await _wait_until_ready(channels, plan.target, plan.connect_s)

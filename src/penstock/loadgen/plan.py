@@ -1,7 +1,7 @@
 """What load to make, as a value that can be sent to the processes that make it."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from penstock.errors import InvalidRequest
 
@@ -22,6 +22,7 @@ class Plan:
         timeout_s: deadline of each request; None leaves it to the server.
         connect_s: how long connecting may take.
         drain_s: how long answers may take after the last request was sent.
+        token: the callers' key; it goes to the processes over their standard input.
         method: the unary RPC that is called.
     """
 
@@ -37,6 +38,7 @@ class Plan:
     connect_s: float = 5.0
     drain_s: float = 30.0
     seed: int = 0
+    token: str | None = field(default=None, repr=False)
     method: str = METHOD
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 
+from penstock.client.credentials import with_token
 from penstock.client.failures import nobody_answers
 from penstock.errors import Code, InvalidRequest, JobFailed, PenstockError
 from penstock.loadgen.generator import Call, Unreachable
@@ -65,14 +66,15 @@ class Wanted:
     seed: int = 0
 
 
-async def describe(target: str, name: str, version: str = "") -> Model:
-    """Ask the server at *target* about a model.
+async def describe(target: str, name: str, version: str = "", token: str | None = None) -> Model:
+    """Ask the server at *target* about a model, as the caller with *token*.
 
     Raises:
         Unreachable: nobody answers there.
         PenstockError: with the server's code and text, as for an unknown model.
     """
-    async with grpc.aio.insecure_channel(target, proxy_options(target)) as channel:
+    plain = grpc.aio.insecure_channel(target, proxy_options(target))
+    async with with_token(plain, token) as channel:
         stub = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
         try:
             metadata = await stub.ModelMetadata(
@@ -92,7 +94,7 @@ async def describe(target: str, name: str, version: str = "") -> Model:
     return Model(name, version, inputs, reply.config.max_batch_size)
 
 
-async def first_answer(target: str, request: bytes) -> bytes:
+async def first_answer(target: str, request: bytes, token: str | None = None) -> bytes:
     """Send one request, so that a mistake shows before the load does.
 
     Raises:
@@ -100,7 +102,8 @@ async def first_answer(target: str, request: bytes) -> bytes:
     """
     unlimited = ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)
     options = (*unlimited, *proxy_options(target))
-    async with grpc.aio.insecure_channel(target, options=options) as channel:
+    plain = grpc.aio.insecure_channel(target, options=options)
+    async with with_token(plain, token) as channel:
         call: Call = channel.unary_unary(METHOD)
         try:
             answer: bytes = await call(request, timeout=_FIRST_ANSWER_S)

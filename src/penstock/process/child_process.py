@@ -13,7 +13,9 @@ from typing import Final
 
 REDIS: Final = "PENSTOCK_REDIS"
 RULES: Final = "PENSTOCK_GRPC_RESTRICTED_PROTOCOL"
-SECRETS: Final = (REDIS, RULES)
+PARENT_KEY: Final = "PENSTOCK_PARENT_KEY"
+TOKEN: Final = "PENSTOCK_TOKEN"  # noqa: S105 - where it is, not what
+SECRETS: Final = (REDIS, RULES, PARENT_KEY, TOKEN)
 """Variables that hold secrets. A role that has read its settings forgets them."""
 
 
@@ -23,11 +25,16 @@ def python_command(module: str, *words: str) -> list[str]:
 
 
 def role_environment(
-    redis: str, rules: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    redis: str,
+    rules: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    *,
+    parent_key: str | None = None,
 ) -> dict[str, str]:
     """The environment of a role on the store *redis*, with the restricted protocols *rules*.
 
     Args:
+        parent_key: by which this process may ask the role how it is.
         environment: what it has besides; None for what this process has.
     """
     given = os.environ if environment is None else environment
@@ -35,6 +42,8 @@ def role_environment(
     made[REDIS] = redis
     if rules:
         made[RULES] = json.dumps(list(rules))
+    if parent_key:
+        made[PARENT_KEY] = parent_key
     return made
 
 

@@ -1,8 +1,9 @@
 """Secrets stay out of what others can read: logs, errors, and the list of processes.
 
-A secret is the password in a URL, the value of a restricted protocol, and whatever was named by
-`keep_secret`. Command lines are for everybody on a machine to read, environments for their own
-user: processes hand secrets to each other in the environment (`penstock.process.child_process`).
+A secret is the password in a URL, the value of a restricted protocol, an API key but for its id,
+and whatever was named by `keep_secret`. Command lines are for everybody on a machine to read,
+environments for their own user: processes hand secrets to each other in the environment
+(`penstock.process.child_process`).
 """
 
 import contextlib
@@ -28,6 +29,8 @@ def _patterns(ends: str) -> tuple[re.Pattern[str], ...]:
             rf"(restricted[-_]protocol[=\s]+[\w,-]+:[^={ends}]+=)[^{ends}]*",
             re.ASCII | re.IGNORECASE,
         ),
+        # API keys, whose ids may be seen.
+        re.compile(r"(psk_[a-z2-7]{10}_)\w+", re.ASCII),
     )
 
 

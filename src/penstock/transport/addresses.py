@@ -41,6 +41,14 @@ def is_here(target: str) -> bool:
     return all(_is_loopback(one) for one in target.split(","))
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a server at *host* can be reached from this machine alone."""
+    try:
+        return ip_address(host.strip("[]").partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower() in _HERE
+
+
 def proxy_options(target: str) -> tuple[Option, ...]:
     """Options of a channel to *target*: what is on this machine is never behind an HTTP proxy.
 

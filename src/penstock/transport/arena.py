@@ -127,14 +127,18 @@ class Arena:
             room += before
         self._free.insert(index, (at, room))
 
-    def trim(self, kept_bytes: int) -> None:
-        """Give what was used beyond *kept_bytes* back to the system, if nothing is lent."""
+    def trim(self, kept_bytes: int) -> bool:
+        """Give what was used beyond *kept_bytes* back to the system, if nothing is lent.
+
+        Returns whether no more than that is used any more.
+        """
         kept = _PAGE + kept_bytes // _PAGE * _PAGE
         if self.lent_bytes or self._touched <= kept:
-            return
+            return not self.lent_bytes
         with contextlib.suppress(OSError):
             self._memory.madvise(mmap.MADV_REMOVE, kept, self._touched - kept)
             self._touched = kept
+        return True
 
     def close(self) -> None:
         """Give it up; who reads it keeps what is there."""

@@ -8,6 +8,7 @@ HELLO  to the worker: the boot id of the gateway
 JOBS   to the worker: jobs, each to be begun at once or to be left
 ENDED  to the gateway: what became of jobs
 ROOM   to the gateway: how many rows at a time the worker takes from now on
+CALLERS  to the worker, before JOBS: whose these are; older workers pass over it
 NOTED  to the worker, and back: the statistics count whatever it had ended before
 BYE    to the gateway: the worker ends in order; what it has not ended by now it has not begun
 
@@ -34,12 +35,14 @@ __all__ = [
     "LaneJob",
     "Malformed",
     "call",
+    "callers_in",
     "ends_in",
     "frame",
     "is_ours",
     "jobs_in",
     "lane_name",
     "listen",
+    "packed_callers",
     "packed_ends",
     "packed_jobs",
     "packed_room",
@@ -54,6 +57,7 @@ _HEAD: Final = struct.Struct("<IB")
 _JOB: Final = struct.Struct("<IIIQI")
 _END: Final = struct.Struct("<IBII")
 _ROOM: Final = struct.Struct("<I")
+_CALLER: Final = struct.Struct("<IB")
 _CREDENTIALS: Final = struct.Struct("3i")
 
 LEFT: Final = 255
@@ -73,6 +77,7 @@ class Kind(IntEnum):
     ROOM = 4
     NOTED = 5
     BYE = 6
+    CALLERS = 7
 
 
 class LaneJob(NamedTuple):
@@ -194,6 +199,32 @@ def jobs_in(content: bytes) -> Iterator[LaneJob]:
         if at > end:
             raise Malformed("a job is cut off")
         yield LaneJob(number, rows, remaining_ms, since_us, content[at - size : at])
+
+
+def packed_callers(callers: Iterable[tuple[int, str]]) -> list[bytes]:
+    """The frame that says whose jobs those are that follow, by their numbers."""
+    parts: list[bytes] = []
+    for number, caller in callers:
+        name = caller.encode()
+        parts += _CALLER.pack(number, len(name)), name
+    return frame(Kind.CALLERS, *parts)
+
+
+def callers_in(content: bytes) -> Iterator[tuple[int, str]]:
+    """The callers of a frame, by the numbers of their jobs.
+
+    Raises:
+        Malformed: it is cut off.
+    """
+    at, end = 0, len(content)
+    while at < end:
+        if end - at < _CALLER.size:
+            raise Malformed("a caller is cut off")
+        number, size = _CALLER.unpack_from(content, at)
+        at += _CALLER.size + size
+        if at > end:
+            raise Malformed("a caller is cut off")
+        yield number, content[at - size : at].decode(errors="replace")
 
 
 def packed_ends(ends: Iterable[LaneEnd]) -> list[bytes]:

@@ -68,8 +68,8 @@ CONTENT = [
     Mutant(
         "content: a model that was read once is never read again",
         "src/penstock/models/files/known_models.py",
-        "known.footprint == before",
-        "known.files",
+        "if known is not None and _is_as_before(known.footprint):",
+        "if known is not None:",
         "tests/pure/models/files/test_known_models.py",
     ),
     Mutant(

@@ -94,8 +94,8 @@ WHO_GETS_IN = [
     Mutant(
         "doors: a method that is in no group is open",
         "gateway/fronts/grpc/access.py",
-        'return _refusing(method, "This method is in no protocol, and some are restricted")',
-        "return method",
+        "        return _refusing(method, Restricted(text))\n    rule =",
+        "        return method\n    rule =",
         "tests/pure/gateway/fronts/test_access.py",
     ),
     Mutant(

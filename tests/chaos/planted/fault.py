@@ -38,7 +38,7 @@ SHARED_REPLIES = [
     Mutant(
         "a key: it is one for all models",
         "scheduler/jobs/shared_replies.py",
-        'f"{model}/{key}"',
+        'f"{_of(caller)}{model}/{key}"',
         "key",
         "tests/pure/gateway/delivery/test_shared_replies.py::TestNames::test_keys_of_different_models_differ",
     ),

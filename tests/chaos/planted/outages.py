@@ -108,4 +108,32 @@ AWAY = [
         "if true then",
         WISHES + "test_a_content_that_is_needed_stays_when_it_comes_again",
     ),
+    Mutant(
+        "rest: a worker that rests does not renew what it takes",
+        "workers/liveness/renewal.py",
+        "self._loop.call_soon_threadsafe(self._woken.set)",
+        "pass",
+        "tests/redis/registry/test_heartbeat.py::test_a_worker_that_rests_renews_what_it_takes",
+    ),
+    Mutant(
+        "rest: an answer that may take long is silence",
+        "scheduler/store/link.py",
+        "self._silence_s = max(self._least_silence_s, seconds + SILENCE_S)",
+        "pass",
+        "tests/redis/store/test_link.py::test_an_answer_that_may_take_long_is_no_silence",
+    ),
+    Mutant(
+        "rest: a scheduler does not tell another server what it told the first",
+        "scheduler/roles/publisher.py",
+        "            and self._said_over == self._registry.connections_made\n",
+        "",
+        "tests/redis/registry/test_publishing.py::test_what_stands_is_not_published_again_and_what_was_lost_is",
+    ),
+    Mutant(
+        "rest: a gateway does not look at its memory when a message comes",
+        "gateway/limits/memory.py",
+        "                await self.stirred.wait()\n",
+        "                await asyncio.sleep(REST_LOOK_S)\n",
+        "tests/pure/gateway/limits/test_memory.py::test_at_rest_it_looks_seldom_until_a_message_comes",
+    ),
 ]

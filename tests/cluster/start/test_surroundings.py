@@ -37,7 +37,12 @@ def surrounded(request, tmp_path_factory):
     write_scale(folder / "models", "triple", 3)
     environment = {**PROXIED, **LINKED, "PENSTOCK_PROT": "1"}
     one = Cluster(
-        folder / "cluster", folder / "models", "--host", *request.param, environment=environment
+        folder / "cluster",
+        folder / "models",
+        "--insecure",
+        "--host",
+        *request.param,
+        environment=environment,
     )
     with one.running():
         yield one

@@ -26,7 +26,7 @@ def sharing(tmp_path_factory):
     write_add_sub(models)
     folder = tmp_path_factory.mktemp("sharing-cluster")
     # At all addresses: not all of them are for clients on this machine.
-    one = Cluster(folder, models, "--allow-client-shm=true", "--host", "0.0.0.0")  # noqa: S104
+    one = Cluster(folder, models, "--allow-client-shm=true", "--host", "0.0.0.0", "--insecure")  # noqa: S104
     with one.running():
         yield one
 

@@ -61,10 +61,12 @@ def connect(address):
     channels = []
 
     def connect(address=address, **options):
-        compression = options.pop("compression", None)
-        channel = grpc.insecure_channel(
-            address, [*OPTIONS, *options.items()], compression=compression
-        )
+        compression, credentials = options.pop("compression", None), options.pop("tls", None)
+        given = [*{**dict(OPTIONS), **options}.items()]
+        if credentials is None:
+            channel = grpc.insecure_channel(address, given, compression=compression)
+        else:
+            channel = grpc.secure_channel(address, credentials, given, compression=compression)
         channels.append(channel)
         return Client(channel)
 

@@ -85,7 +85,7 @@ def test_metadata_arrive(client):
 
 def test_who_calls_and_until_when(client):
     told = json.loads(client.one("Asked")(b"", timeout=LONG_S))
-    assert told["caller"].startswith("ipv4:127.0.0.1:")
+    assert told["connection"].startswith("ipv4:127.0.0.1:")
     assert told["local"] is True
     assert LONG_S - 30 < told["remaining_s"] <= LONG_S
 

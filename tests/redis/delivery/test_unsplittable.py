@@ -1,14 +1,17 @@
 """A model whose outputs cannot be split stops sharing runs: here at once, elsewhere soon."""
 
+import asyncio
+
 import pytest
 from support.records import placement, signature, stage, version, worker
+from support.waiting import until
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.artifact_facts import ArtifactFacts
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.link import Links
-from penstock.workers.liveness.announcer import Announcer
+from penstock.workers.liveness.announcer import RESTING_EVERY_S, VOUCHED_EVERY_S, Announcer
 
 PROVED = pb.BatchProof(proved=True, why="equal")
 
@@ -54,6 +57,21 @@ async def test_workers_that_see_it_differently_are_on_the_safe_side(registry):
 
     assert snapshot.batch_proof_of(record, record.stages[0]) == PROVED
     assert told == ["they differ"]
+
+
+async def test_a_worker_that_rests_tells_news_at_once(registry):
+    announcer, told = await announcing(registry, "a")
+    announcer.rests, announcer._at_first = lambda: True, 0
+    announcer._pause_s = VOUCHED_EVERY_S
+    running = asyncio.create_task(announcer.run())
+    await until(lambda: announcer._news._waiters)
+    assert announcer._pause() == RESTING_EVERY_S
+
+    announcer.found_unsplittable("no rows")
+
+    await until(lambda: told == ["no rows"])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_what_stood_is_told_again_to_a_store_that_forgot_it(registry, redis_url):

@@ -1,5 +1,6 @@
 """A worker's signs of life go on while it computes, and end with its event loop."""
 
+import asyncio
 import os
 import secrets
 import time
@@ -8,13 +9,16 @@ from types import SimpleNamespace
 import pytest
 import redis
 from support.probe import FIRST
+from support.waiting import until
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.link import Links
+from penstock.workers.liveness import renewal
 from penstock.workers.liveness.exits import HUNG
 from penstock.workers.liveness.heartbeat import Heartbeat
+from penstock.workers.liveness.heartbeat_pipe import RESTING_BEAT_S, heartbeat_pipe
 
 READY = pb.WORKER_STATE_READY
 
@@ -56,6 +60,35 @@ async def test_leases_are_renewed_while_its_event_loop_computes(each_redis_url, 
         heartbeat.renew(FIRST.model, lease_ms=300).hold([SimpleNamespace(lease=lease)])
 
         hold_the_event_loop_until(lambda: store.zscore(probe.keys.lease, "a") != ends_ms)
+
+
+async def test_a_worker_that_rests_renews_what_it_takes(each_redis_url, record, probe, monkeypatch):
+    monkeypatch.setattr(renewal, "RESTS_AFTER_S", 0.0)
+    store = redis.Redis.from_url(each_redis_url)
+    with Heartbeat(each_redis_url, record, pipe=None, run_limit_s=600) as heartbeat:
+        renewing = heartbeat.renew(FIRST.model, lease_ms=300)
+        await until(lambda: renewing._resting)
+        await probe.enqueue("a")
+        lease = await probe.lease()
+        ends_ms = store.zscore(probe.keys.lease, "a")
+        renewing.hold([SimpleNamespace(lease=lease)])
+
+        hold_the_event_loop_until(lambda: store.zscore(probe.keys.lease, "a") != ends_ms)
+        assert not renewing.rests
+
+
+async def test_a_worker_that_rests_says_so_to_its_node(redis_url, record, monkeypatch):
+    """Its node waits for the next sign of life for longer, then."""
+    monkeypatch.setattr(renewal, "RESTS_AFTER_S", 0.0)
+    with (
+        heartbeat_pipe() as pipe,
+        Heartbeat(redis_url, record, pipe=pipe.write_end, run_limit_s=600) as heartbeat,
+    ):
+        await heartbeat.become(READY)
+        heartbeat.renew(FIRST.model, lease_ms=300)
+        loop = asyncio.get_running_loop()
+
+        await until(lambda: pipe.lives(loop.time() + RESTING_BEAT_S), 20)
 
 
 async def test_its_node_hears_it_while_its_event_loop_computes(redis_url, record):

@@ -104,6 +104,31 @@ async def test_models_are_offered_as_a_whole(load_requests, registry):
     assert (await registry.snapshot()).available == {"b", "c"}
 
 
+async def test_a_reader_hears_of_offers_when_they_become_others(registry, load_requests):
+    """There may be thousands: a change of something else does not bring them again."""
+    await load_requests.set_available(["a", "b"])
+    first = await registry.snapshot()
+    await registry.announce(pb.Node(id="n"))
+    second = await registry._snapshot_after(first)
+    await load_requests.set_available(["b", "c"])
+    third = await registry._snapshot_after(second)
+
+    assert second.available is first.available
+    assert (first.available, third.available) == ({"a", "b"}, {"b", "c"})
+
+
+async def test_offers_of_an_older_scheduler_are_read_each_time(registry, links):
+    """It says when they become others to nobody but those who read all."""
+    link = links.to(RegistryKeys.tag)
+    await link.command("SADD", RegistryKeys.available, "a")
+    first = await registry.snapshot()
+    await link.command("SADD", RegistryKeys.available, "b")
+    await registry.announce(pb.Node(id="n"))
+    second = await registry._snapshot_after(first)
+
+    assert (first.available, second.available) == ({"a"}, {"a", "b"})
+
+
 async def test_use_is_remembered_and_tells_nobody(load_requests, registry):
     before = (await registry.snapshot()).change_id
     await load_requests.use({"m": 0, "n": 60_000})

@@ -9,6 +9,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import VersionId
 from penstock.scheduler.roles.publisher import Publisher
+from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.link import Links
 
 LARGE = VersionId("large", 1)
@@ -81,3 +82,25 @@ async def test_beside_an_older_scheduler_large_files_have_its_names(registry, mo
 
     assert not beside.startswith(WHOLE)
     assert await until(renamed, 60)
+
+
+async def test_what_stands_is_not_published_again_and_what_was_lost_is(each_redis_url, models):
+    async with Links(each_redis_url) as links:
+        registry, calls = Registry(links), []
+        one, publish = await publish_all(registry, models), registry.publish
+
+        async def counted(source, versions):
+            calls.append(len(versions))
+            return await publish(source, versions)
+
+        registry.publish = counted
+        for _ in range(3):
+            await one.publish()
+        assert calls == []
+
+        # Another connection may be another server.
+        links.to(RegistryKeys.tag)._conversation.end(ConnectionError("cut"))
+        await until(lambda: registry.connections_made == 2)
+        await one.publish()
+
+        assert calls == [2]

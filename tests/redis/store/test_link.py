@@ -220,6 +220,24 @@ async def test_a_server_that_is_no_primary_is_as_good_as_none(store, back):
         assert link.connections_made < 15
 
 
+async def test_an_answer_that_may_take_long_is_no_silence(redis_url):
+    async with linked(redis_url, silence_s=0.2) as link:
+        link.may_block(1)
+        await link.command("BLPOP", "nothing", "1")
+
+        assert link.connections_made == 1
+
+
+async def test_a_link_at_rest_wakes_nobody(redis_url):
+    """A process has several, and hundreds of processes mostly rest."""
+    async with linked(redis_url) as link:
+        await link.command("PING")
+        await until(lambda: link._asked._waiters)
+        timers = [one for one in asyncio.get_running_loop()._scheduled if not one.cancelled()]
+
+        assert timers == []
+
+
 async def test_closing_a_link_fails_what_has_no_answer(redis_url):
     async with linked(redis_url) as link:
         await link.command("PING")

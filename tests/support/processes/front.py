@@ -27,10 +27,14 @@ class Front:
         probe: the queue, as a worker has it.
         infer, stream: the methods, which take and give bytes.
         address: of its last front, which is HTTP's if that is wanted.
+        last: that front.
+        grpc_address: of the one that speaks gRPC.
     """
 
-    def __init__(self, gateway, probe, channel, address):
-        self.address = address
+    def __init__(self, gateway, probe, channel, last):
+        self.address = last.address
+        self.grpc_address = gateway.record.address
+        self.last = last
         self.gateway = gateway
         self.probe = probe
         self.channel = channel
@@ -69,6 +73,7 @@ async def serving(url, *, text="max_batch_size: 8", values=VALUES, **settings):
                 nodes=[node("n")],
             )
         )
+        gateway.authenticator.update({})
         told = asyncio.Event()
         told.set()
         fronts = gateway.fronts(told)
@@ -81,7 +86,7 @@ async def serving(url, *, text="max_batch_size: 8", values=VALUES, **settings):
         async with grpc.aio.insecure_channel(
             fronts[0].address, options=[("grpc.max_receive_message_length", -1)]
         ) as channel:
-            yield Front(gateway, Probe(links, delivery.queue), channel, fronts[-1].address)
+            yield Front(gateway, Probe(links, delivery.queue), channel, fronts[-1])
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -15,6 +15,7 @@ from penstock.gateway.fronts.grpc.aio_server import AioServer
 from penstock.gateway.fronts.grpc.asgi.server import AsgiRpcServer
 from penstock.gateway.fronts.grpc.calls import Ending
 from penstock.gateway.fronts.grpc.rpc import Method
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.settings import GatewaySettings
 from penstock.telemetry import configure_logging
 
@@ -76,8 +77,9 @@ async def asked(rpc):
     return json.dumps(
         {
             "metadata": metadata,
-            "caller": call.caller,
+            "connection": call.connection,
             "local": call.is_local,
+            "certificate": call.certificate,
             "remaining_s": call.deadline.remaining_s(),
         }
     ).encode()
@@ -202,11 +204,16 @@ def serving(kind, **options):
 
 async def main():
     configure_logging("server", level="warning")
-    settings = GatewaySettings(redis="unix:///none", port=0, **json.loads(sys.argv[2]))
-    server = SERVERS[sys.argv[1]](METHODS, settings)
+    options = {"grpc_front": sys.argv[1], **json.loads(sys.argv[2])}
+    settings = GatewaySettings(redis="unix:///none", port=0, **options)
+    certificates = ServerCertificates.of(settings)
+    server = SERVERS[sys.argv[1]](METHODS, settings, certificates)
     await server.start()
+    looking = asyncio.create_task(certificates.run()) if certificates else None
     print(server.address, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    if looking is not None:
+        looking.cancel()
     await server.stop()
 
 

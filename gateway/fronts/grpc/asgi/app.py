@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, Final
 
 from penstock.errors import PenstockError, Unimplemented
-from penstock.gateway.fronts.asgi import Receive, Scope, Send, caller_of
+from penstock.gateway.fronts.asgi import Receive, Scope, Send, certificate_of, connection_of
 from penstock.gateway.fronts.grpc.asgi import wire
 from penstock.gateway.fronts.grpc.asgi.rpc import AsgiRpc, Terms
 from penstock.gateway.fronts.grpc.rpc import Methods
@@ -27,19 +27,20 @@ class RpcApp:
         if not _is_grpc(scope):
             await _refuse(send)
             return
-        caller, io = caller_of(scope), (receive, send)
+        connection, io = connection_of(scope), (receive, send)
         try:
             asked = wire.asked(scope["headers"])
             method = self._methods.get(scope["path"])
             if method is None:
                 raise Unimplemented(f"there is no method {scope['path'][:200]}")
         except PenstockError as error:
-            await AsgiRpc(caller, wire.Asked(()), self._terms, io).refuse(error)
+            await AsgiRpc(connection, wire.Asked(()), self._terms, io).refuse(error)
             return
         if method.streams and (task := asyncio.current_task()) is not None:
             self._streams.add(task)
             task.add_done_callback(self._streams.discard)
-        await AsgiRpc(caller, asked, self._terms, io).run(method)
+        rpc = AsgiRpc(connection, asked, self._terms, io, certificate_of(scope))
+        await rpc.run(method)
 
     def drain(self) -> None:
         """What is cancelled from now on has not been given up by its client."""

@@ -73,15 +73,21 @@ class AsgiRpc:
     )
 
     def __init__(
-        self, caller: str, asked: wire.Asked, terms: Terms, io: tuple[Receive, Send]
+        self,
+        connection: str,
+        asked: wire.Asked,
+        terms: Terms,
+        io: tuple[Receive, Send],
+        certificate: tuple[str, ...] = (),
     ) -> None:
         self._receive, self._send = io
         remaining_s = asked.remaining_s
         self.call = Call(
             NO_DEADLINE if remaining_s is None else Deadline.after(remaining_s),
-            caller,
-            is_local(caller),
+            connection,
+            is_local(connection),
             asked.metadata,
+            certificate=certificate,
         )
         self._terms = terms
         self._encoding = asked.encoding

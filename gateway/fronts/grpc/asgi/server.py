@@ -3,11 +3,12 @@
 from typing import Any, Final
 
 from penstock.errors import InvalidConfiguration
-from penstock.gateway.fronts.asgi import AsgiServer, bound, keep_alive
+from penstock.gateway.fronts.asgi import AsgiServer, at_path, bound, keep_alive
 from penstock.gateway.fronts.grpc.asgi.app import RpcApp
 from penstock.gateway.fronts.grpc.asgi.rpc import Terms
 from penstock.gateway.fronts.grpc.connections import most_connections
 from penstock.gateway.fronts.grpc.rpc import Methods
+from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.offload import Offload
 from penstock.settings import GatewaySettings, GrpcSettings
 
@@ -35,7 +36,12 @@ class AsgiRpcServer:
         address: host and port.
     """
 
-    def __init__(self, methods: Methods, settings: GatewaySettings) -> None:
+    def __init__(
+        self,
+        methods: Methods,
+        settings: GatewaySettings,
+        certificates: ServerCertificates | None = None,
+    ) -> None:
         """Take the port.
 
         Raises:
@@ -49,12 +55,18 @@ class AsgiRpcServer:
         after_ms, every_ms = settings.grpc_keepalive_time, settings.grpc_keepalive_timeout
         keep_alive(taken, after_ms // 1000, every_ms // 1000)
         self._app = RpcApp(methods, terms)
-        self._server = AsgiServer(self._app, taken, _options(settings))
+        self._server = AsgiServer(self._app, taken, _options(settings), certificates)
+        self._local: AsgiServer | None = None
+        if settings.local_socket is not None:
+            own = at_path(settings.local_socket)
+            self._local = AsgiServer(self._app, own, _options(settings))
         self.address = self._server.address
 
     async def start(self) -> None:
         """Listen."""
         await self._server.start()
+        if self._local is not None:
+            await self._local.start()
 
     def drain(self) -> None:
         """As `RpcServer.drain`."""
@@ -68,6 +80,8 @@ class AsgiRpcServer:
         """
         self._app.end_streams()
         await self._server.shut_down()
+        if self._local is not None:
+            await self._local.shut_down()
 
     async def stop(self) -> None:
         """As `RpcServer.stop`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, Url
+from penstock.cli.ask.channel import DEFAULT_URL, Url, token
 from penstock.errors import InvalidRequest
 from penstock.loadgen.plan import Plan
 
@@ -132,6 +132,7 @@ def bench(
     plan = Plan(
         target=url,
         requests=(b"",),
+        token=token(),
         concurrency=_callers(concurrency, rate, processes),
         rate_per_s=rate,
         processes=processes,
@@ -182,11 +183,11 @@ async def _measure(subject: _Subject, plan: Plan, wanted: Wanted) -> Outcome:
     from penstock.loadgen.requests import describe, first_answer, make_requests
 
     try:
-        model = await describe(subject.url, subject.model, subject.version)
+        model = await describe(subject.url, subject.model, subject.version, token())
     except Unreachable:
         raise NoGateway(subject.url) from None
     requests = make_requests(model, wanted)
-    await first_answer(subject.url, requests[0])
+    await first_answer(subject.url, requests[0], token())
     return await _with_bar(
         plan, lambda on_progress: run_load(replace(plan, requests=requests), on_progress)
     )

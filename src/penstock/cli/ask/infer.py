@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, NoGateway, Url
+from penstock.cli.ask.channel import DEFAULT_URL, NoGateway, Url, token
 from penstock.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def infer(
 
     console, count = Console(), 0
     try:
-        with Client(url, deadline_s=deadline_s, retry=RetryPolicy(attempts=2)) as client:
+        retry = RetryPolicy(attempts=2)
+        with Client(url, deadline_s=deadline_s, retry=retry, token=token()) as client:
             for result in _ask(client, model, version, input_ or [], output):
                 count += 1
                 if as_json:

@@ -6,11 +6,13 @@ import os
 from typing import Final, Literal, Self
 
 from penstock.cli.serve.children import Child, Say
+from penstock.gateway.access.api_key import mint, new_id
 from penstock.process.child_process import RULES, role_environment
 from penstock.process.lifetime import adopt_orphans, kill_descendants, reap_strangers
 from penstock.process.private_directories import runtime_home, temporary_directory
 from penstock.scheduler.store.embedded import EmbeddedStore
 from penstock.settings import GatewaySettings, NodeSettings, SchedulerSettings, UpSettings
+from penstock.transport.addresses import reachable
 
 # What each may take to end what it has begun; the gateway's own drain takes up to 10 s.
 _PATIENCE_S: Final = {"gateway": 15.0, "node": 20.0, "scheduler": 5.0}
@@ -21,6 +23,10 @@ class LocalCluster:
 
     Leaving it ends the gateway first, which answers what it has accepted; then the node with its
     workers, the scheduler, and the store last. No process is left.
+
+    Attributes:
+        key: by which this process may ask the gateway how the cluster is.
+        redis: where the store is.
     """
 
     def __init__(self, settings: UpSettings, say: Say) -> None:
@@ -28,6 +34,9 @@ class LocalCluster:
         self._say = say
         self._store: EmbeddedStore | None = None
         self._children: dict[str, Child] = {}
+        self.key = mint(new_id()).text
+        self.redis = settings.redis or ""
+        self._local_url: str | None = None
 
     async def __aenter__(self) -> Self:
         adopt_orphans()
@@ -38,10 +47,13 @@ class LocalCluster:
             if redis is None:
                 store = EmbeddedStore(self._settings.data)
                 self._store = await stack.enter_async_context(store)
-                redis = store.url
+                self.redis = redis = store.url
             self._files = {kind: run / kind for kind in ("metrics", "http")}
             files = {f"{kind}_file": path for kind, path in self._files.items()}
-            options = {**dict(self._settings), **files}
+            # Ports with TLS may want a certificate, which this process has none of.
+            local = run / "gateway.sock" if self._settings.tls_cert else None
+            self._local_url = f"unix:{local}" if local else None
+            options = {**dict(self._settings), **files, "local_socket": local}
             self._children = {
                 kind.role: Child(
                     kind, options, run / kind.role, self._say, self._environment(kind.role, redis)
@@ -67,6 +79,10 @@ class LocalCluster:
         gateway.options["port"] = address.rpartition(":")[2]
         return address
 
+    def own_url(self, address: str) -> str:
+        """Where this process itself asks the gateway that serves at *address*."""
+        return self._local_url or reachable(address)
+
     def address_of(self, kind: Literal["metrics", "http"]) -> str | None:
         """Where metrics, or the REST protocol, are served; None if they are not."""
         if not self._files[kind].exists():
@@ -87,8 +103,10 @@ class LocalCluster:
         await asyncio.gather(*self._keeping)
 
     def _environment(self, role: str, redis: str) -> dict[str, str]:
-        made = role_environment(redis)
-        if role == "gateway" and RULES in os.environ:
+        if role != "gateway":
+            return role_environment(redis)
+        made = role_environment(redis, parent_key=self.key)
+        if RULES in os.environ:
             made[RULES] = os.environ[RULES]
         return made
 

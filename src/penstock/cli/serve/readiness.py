@@ -34,18 +34,22 @@ def expected_versions(settings: UpSettings) -> set[tuple[str, int]]:
     return {(model, version) for model, version in found if model in settings.load_model}
 
 
-async def progress(url: str) -> AsyncGenerator[pb.StatusResponse, None]:
+async def progress(url: str, key: str) -> AsyncGenerator[pb.StatusResponse, None]:
     """The cluster's status, several times a second, for as long as anybody wants to know.
 
     Of many models less often: most of the time is theirs, to start in.
+
+    Args:
+        key: that the gateway takes from this process.
     """
     # The cluster's own gateway, wherever it listens.
     async with grpc.aio.insecure_channel(url, [("grpc.enable_http_proxy", 0)]) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
+        shown = (("authorization", f"Bearer {key}"),)
         while True:
             asked_s = monotonic()
             try:
-                yield await stub.Status(pb.StatusRequest(), timeout=_ANSWER_S)
+                yield await stub.Status(pb.StatusRequest(), timeout=_ANSWER_S, metadata=shown)
             except grpc.RpcError as error:
                 # The gateway, or the store behind it, is being started again.
                 if error.code() not in _PASSING:

@@ -24,9 +24,12 @@ T = TypeVar("T")
 @on_settings(GatewaySettings)
 def gateway(settings: GatewaySettings) -> None:
     """Run a gateway: the gRPC server that clients talk to. Any number may run, all equal."""
+    from penstock.gateway.access.exposure import refuse_exposed
     from penstock.process.redaction import keep_secret
 
     _begin(settings)
+    refuse_exposed(settings)
+    keep_secret(settings.parent_key)
     keep_secret(*(rule.partition("=")[2] for rule in settings.grpc_restricted_protocol))
     from penstock.gateway.app import run
 

@@ -64,7 +64,8 @@ class Screen:
         start = Start(await asyncio.to_thread(expected_versions, self._settings))
         with self._shown(start) as show:
             address = await cluster.address()
-            async with contextlib.aclosing(progress(reachable(address))) as answers:
+            asking = progress(cluster.own_url(address), cluster.key)
+            async with contextlib.aclosing(asking) as answers:
                 async for status in answers:
                     show(status)
                     if start.is_over(status, monotonic()):
@@ -86,15 +87,22 @@ class Screen:
         http, metrics = cluster.address_of("http"), cluster.address_of("metrics")
         seconds = time.monotonic() - self._started
         self._out.print(f"\nPenstock serves at [bold]{address}[/] (ready in {seconds:.1f} s)")
+        scheme = "https" if self._settings.tls_cert else "http"
         if http:
-            self._out.print(f"HTTP at http://{reachable(http)}")
+            self._out.print(f"HTTP at {scheme}://{reachable(http)}")
         if metrics:
-            self._out.print(f"Metrics at http://{reachable(metrics)}/metrics")
+            self._out.print(f"Metrics at {scheme}://{reachable(metrics)}/metrics")
         self._out.print()
         if status.versions:
             self._out.print(models_table(status))
         else:
             self._out.print(self._nothing_served(), markup=False, soft_wrap=True)
+        if self._settings.auth == "keys":
+            self._out.print(
+                f"\nCallers need keys: PENSTOCK_REDIS={cluster.redis} penstock keys create TEAM",
+                markup=False,
+                soft_wrap=True,
+            )
         url = "" if reachable(address) == "127.0.0.1:8001" else f" --url {reachable(address)}"
         self._out.print("\nNext, in another terminal:", f"  penstock status{url}", sep="\n")
         ready = [version for version in status.versions if version.state == "READY"]

@@ -17,11 +17,13 @@ def up(settings: UpSettings) -> None:
     import asyncio
 
     from penstock.cli.serve.screen import Screen
+    from penstock.gateway.access.exposure import refuse_exposed
     from penstock.process.lifetime import end_process
     from penstock.process.redaction import keep_password
     from penstock.telemetry import configure_logging
 
     keep_password(settings.redis)
+    refuse_exposed(settings)
     _check_models(settings.models)
     configure_logging("up", level=settings.log_level)
     asyncio.run(Screen(settings).run())

@@ -20,6 +20,9 @@ from penstock.process import machine
 PIECE_BYTES: Final = 64 << 20
 WHOLE: Final = "whole-"
 
+FileKey = tuple[Path, bool]
+"""A file, and whether its hash is that of samples."""
+
 HashOf = Callable[[Path], str]
 """Gives a file's hash; may raise `StillReading`."""
 
@@ -122,9 +125,14 @@ class FileHashes:
             f"({stand.size / (1 << 20):.0f} MiB): this takes a while"
         )
 
-    def keep(self, files: Iterable[Path]) -> None:
-        """As if the hashes of *files* had been asked for, where they are known."""
-        self._asked.update((file, sampled) for file in files for sampled in (False, True))
+    def known_among(self, files: Iterable[Path]) -> tuple[FileKey, ...]:
+        """Those hashes of *files* that are known, for `keep`."""
+        keys = ((file, sampled) for file in files for sampled in (False, True))
+        return tuple(key for key in keys if key in self._known)
+
+    def keep(self, hashes: Iterable[FileKey]) -> None:
+        """As if they had been asked for."""
+        self._asked.update(hashes)
 
     def turn(self) -> None:
         """Forget what was not asked for since the last call."""

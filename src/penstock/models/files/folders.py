@@ -4,8 +4,12 @@ import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from penstock.errors import InvalidConfiguration
+from penstock.recent import kept
+
+_MOST_FOLDERS: Final = 8192
 
 
 def resolved(roots: Sequence[Path]) -> list[Path]:
@@ -30,8 +34,14 @@ def folders_in(bases: Sequence[Path]) -> dict[str, list[Path]]:
         except OSError as error:
             raise _unreadable(base, error) from error
         for name in names:
-            found.setdefault(name, []).append(base / name)
+            found.setdefault(name, []).append(_folder(base, name))
     return found
+
+
+@kept(_MOST_FOLDERS)
+def _folder(base: Path, name: str) -> Path:
+    # Repositories are looked at again and again.
+    return base / name
 
 
 def _holds_model(entry: "os.DirEntry[str]") -> bool:

@@ -1,19 +1,33 @@
 """Known models: what was read of each; one whose files are the same is not read again.
 
-To see that costs a look at each entry of the model's directories, and opens no file.
+To see that costs a look at each entry of the model's directories, and opens nothing.
 """
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from penstock.models.files.file_hashes import COARSEST_CLOCK_NS, FileHashes, Stand
+from penstock.models.files.file_hashes import COARSEST_CLOCK_NS, FileHashes, FileKey, Stand
 from penstock.protos import cluster_pb2 as pb
 
-Footprint = tuple[tuple[str, Stand], ...]
-"""Each entry of a model's directories, at any depth, and its stand."""
+
+class Entry(NamedTuple):
+    """A directory or file of a model.
+
+    Attributes:
+        follows: of a link: what it leads to is meant.
+        stand: None where it cannot be looked at.
+    """
+
+    path: str
+    follows: bool
+    stand: Stand | None
+
+
+Footprint = tuple[Entry, ...]
+"""Each entry of a model's directories, at any depth, and the directories."""
 
 _MOST_DEPTH: Final = 32
 
@@ -22,7 +36,7 @@ T = TypeVar("T")
 
 class _Known(NamedTuple):
     footprint: Footprint
-    files: tuple[Path, ...]
+    hashed: tuple[FileKey, ...]
     versions: list[pb.ModelVersion]
 
 
@@ -52,17 +66,17 @@ class KnownModels:
         """
         key = (self._hashes.sampled, *folders)
         self._asked.add(key)
-        began_ns, before = self._now_ns(), footprint(folders)
         known = self._known.get(key)
-        if known is not None and known.footprint == before:
-            self._hashes.keep(known.files)
+        if known is not None and _is_as_before(known.footprint):
+            self._hashes.keep(known.hashed)
             return [*known.versions]
+        began_ns, before = self._now_ns(), footprint(folders)
         found = list(read())
         self._known.pop(key, None)
         versions = [one for one in found if isinstance(one, pb.ModelVersion) and not one.error]
         if len(versions) == len(found) and _settled(before, began_ns):
-            files = tuple(Path(path) for path, _ in before)
-            self._known[key] = _Known(before, files, versions)
+            hashed = self._hashes.known_among(Path(entry.path) for entry in before)
+            self._known[key] = _Known(before, hashed, versions)
         return found
 
     def turn(self) -> None:
@@ -74,27 +88,44 @@ class KnownModels:
 
 def footprint(folders: Sequence[Path]) -> Footprint:
     """Another one when anything below *folders* is another, or was written; links are followed."""
-    return tuple(entry for folder in folders for entry in _entries(str(folder), _MOST_DEPTH))
+    found: list[Entry] = []
+    for folder in folders:
+        _add_entries(str(folder), _MOST_DEPTH, found)
+    return tuple(found)
 
 
-def _entries(path: str, depth: int) -> Iterator[tuple[str, Stand]]:
+def _add_entries(path: str, depth: int, found: list[Entry]) -> None:
     try:
-        yield path, Stand.of(Path(path))
-        with os.scandir(path) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        found.append(Entry(path, True, _stand(os.stat(path))))  # noqa: PTH116
+        with os.scandir(path) as entries:
+            below = sorted(entries, key=lambda entry: entry.name)
     except OSError:
         # Whoever reads it says so, each time.
         return
-    for entry in entries:
+    for entry in below:
         if entry.is_symlink():
-            yield entry.path, _stand(entry.stat(follow_symlinks=False))
+            found.append(Entry(entry.path, False, _stand(entry.stat(follow_symlinks=False))))
         if depth and entry.is_dir():
-            yield from _entries(entry.path, depth - 1)
+            _add_entries(entry.path, depth - 1, found)
             continue
         try:
-            yield entry.path, _stand(entry.stat())
+            found.append(Entry(entry.path, True, _stand(entry.stat())))
         except OSError:
+            found.append(Entry(entry.path, True, None))
+
+
+def _is_as_before(seen: Footprint) -> bool:
+    """Whether `footprint` would find the same: a directory is written when its entries change."""
+    for path, follows, stand in seen:
+        try:
+            now = os.stat(path, follow_symlinks=follows)  # noqa: PTH116 - a Path costs more than it
+        except OSError:
+            if stand is not None:
+                return False
             continue
+        if stand is None or _stand(now) != stand:
+            return False
+    return True
 
 
 def _stand(found: os.stat_result) -> Stand:
@@ -103,4 +134,4 @@ def _stand(found: os.stat_result) -> Stand:
 
 def _settled(seen: Footprint, began_ns: int) -> bool:
     """Whether no write can have followed that the footprint does not show."""
-    return all(abs(began_ns - stand.ctime_ns) > COARSEST_CLOCK_NS for _, stand in seen)
+    return all(abs(began_ns - stand.ctime_ns) > COARSEST_CLOCK_NS for _, _, stand in seen if stand)

@@ -121,6 +121,23 @@ class TestNames:
     def test_keys_of_different_models_differ(self):
         assert keyed("m", "k", "d", 1, 1).owner != keyed("n", "k", "d", 1, 1).owner
 
+    def test_callers_share_nothing_with_each_other(self):
+        names = {
+            owner
+            for caller in ("", "a", "b")
+            for owner in (
+                keyed("m", "k", "d", 1, 1, caller).owner,
+                cached(REF, "d", 1, 1, caller).owner,
+            )
+        }
+
+        assert len(names) == 6
+
+    def test_nobodys_key_is_a_callers(self):
+        """Whatever a model, or a key, is called."""
+        assert keyed("m", "k", "d", 1, 1, "a").owner == "~key//a/m/k"
+        assert keyed("a", "m/k", "d", 1, 1).owner == "~key/a/m/k"
+
     def test_the_version_that_was_asked_for_is_content_of_a_key(self):
         assert keyed_digest("d", "1") != keyed_digest("d", "")
 

@@ -22,6 +22,7 @@ class Memory:
 
     def __init__(self):
         self.used = self.seen = 0.0
+        self.stirred = asyncio.Event()
 
     def see(self):
         self.used = self.seen
@@ -35,7 +36,7 @@ class Client:
 
     def __init__(self, remaining_s=None):
         deadline = NO_DEADLINE if remaining_s is None else Deadline.after(remaining_s)
-        self.call = Call(deadline, caller="ipv4:127.0.0.1:1")
+        self.call = Call(deadline, connection="ipv4:127.0.0.1:1")
         self._messages = asyncio.Queue()
 
     def send(self, *messages):

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.fronts.grpc.access import parse_rules
 from penstock.gateway.fronts.http.app import RestApp, Route
 from penstock.gateway.fronts.http.exchange import Reply
@@ -28,7 +29,7 @@ async def never(*_):
 
 
 ROUTES = (
-    Route(re.compile("/alive"), ("GET",), "", fine),
+    Route(re.compile("/livez"), ("GET",), "", fine),
     Route(re.compile("/live"), ("GET",), "ServerLive", fine),
     Route(re.compile("/infer"), ("POST",), "ModelInfer", echo),
     Route(re.compile("/never"), ("GET",), "ModelInfer", never),
@@ -43,7 +44,9 @@ class Client:
         event = asyncio.Event()
         if known:
             event.set()
-        self.app = RestApp(ROUTES, parse_rules(rules), MOST, Offload(), event)
+        self.app = RestApp(
+            ROUTES, parse_rules(rules), MOST, Offload(), event, Authenticator("none")
+        )
         self.sent = []
 
     async def ask(self, path, *headers, method="GET", body=(b"",), gone=False):
@@ -76,7 +79,7 @@ class Client:
         ("/m/x", [(HEADER, b"")], 403),
         ("/m/x", [(HEADER, b"secret")], 200),
         ("/live", [], 200),
-        ("/alive", [], 200),
+        ("/livez", [], 200),
     ],
 )
 async def test_what_is_restricted_over_grpc_is_restricted_here(path, headers, status):
@@ -86,7 +89,7 @@ async def test_what_is_restricted_over_grpc_is_restricted_here(path, headers, st
     assert status == 200 or b"expecting header 'triton-grpc-protocol-admin'" in client.body()
 
 
-@pytest.mark.parametrize(("path", "status"), [("/alive", 200), ("/live", 200), ("/m/x", 503)])
+@pytest.mark.parametrize(("path", "status"), [("/livez", 200), ("/live", 200), ("/m/x", 503)])
 async def test_before_the_models_are_known_it_says_that_it_is_alive(path, status):
     assert await Client(known=False).ask(path) == status
 

@@ -1,6 +1,9 @@
 """How many bytes a gateway holds follows the memory it may use, and what it holds is given back."""
 
+import asyncio
+
 import pytest
+from support.waiting import until
 
 from penstock.errors import Code, InvalidConfiguration
 from penstock.gateway.limits import memory
@@ -168,6 +171,20 @@ async def test_freed_memory_is_kept_while_messages_come_and_go(process):
     await one.look()
 
     assert process.given_back == 0
+
+
+async def test_at_rest_it_looks_seldom_until_a_message_comes(process, monkeypatch):
+    monkeypatch.setattr(memory, "REST_LOOK_S", 60.0)
+    one, looks = watch(process, busy=False), []
+    running = asyncio.create_task(one.run(lambda: looks.append(1)))
+    await until(lambda: one.stirred._waiters)
+    assert looks == []
+
+    one.stirred.set()
+
+    await until(lambda: looks)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_process_that_is_large_by_itself_goes_on_serving(process):

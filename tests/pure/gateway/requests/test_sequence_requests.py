@@ -59,6 +59,17 @@ def test_integers_and_strings_are_told_apart(given, sequence):
     assert turn_of(request(given), 1, plan()).sequence == sequence
 
 
+def test_callers_have_sequences_of_their_own():
+    names = {
+        turn_of(request(given), 1, plan(), caller).name
+        for given in (7, "7", "7@a")
+        for caller in ("", "a", "b")
+    }
+
+    assert len(names) == 9
+    assert turn_of(request(7), 1, plan()).name == "i7"
+
+
 @pytest.mark.parametrize("given", [None, 0, ""])
 def test_a_request_without_a_sequence_is_refused(given):
     with pytest.raises(InvalidRequest, match="non-zero or non-empty correlation ID"):

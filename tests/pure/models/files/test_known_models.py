@@ -77,6 +77,19 @@ def test_a_change_is_seen_at_the_next_look(root, change):
     assert looking.same()[0] == "a"
 
 
+def test_a_link_that_leads_to_something_at_last_is_seen(root, tmp_path):
+    (root / "b/labels.txt").symlink_to(tmp_path / "later.txt")
+    looking = Looking(root)
+    looking.versions()
+    known = dict(looking._known._known)
+
+    (tmp_path / "later.txt").write_text("one")
+    looking.versions()
+
+    again = looking._known._known
+    assert [key[1].name for key in known if again[key] is not known[key]] == ["b"]
+
+
 def test_a_file_that_is_written_in_its_place_with_its_time_is_seen(root):
     looking, file = Looking(root), root / "b/1/model.onnx"
     looking.versions()

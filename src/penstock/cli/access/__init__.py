@@ -1,0 +1,1 @@
+"""Commands that say who may call a cluster."""
