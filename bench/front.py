@@ -10,6 +10,8 @@ a time, from one, and with 600 KB in each request. Measured in turn; ratios of t
 import argparse
 import asyncio
 import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -47,6 +49,8 @@ LOADS: Final = (
     Load("1 caller, 256 bytes", 1, 256),
     Load("64 callers, 600 KB", 64, 600_000),
 )
+
+_GOAL: Final = 3.0
 
 
 class Cost(NamedTuple):
@@ -120,6 +124,36 @@ def measure(rounds: int, seconds: float) -> dict[tuple[str, str], Cost]:
         key: Cost(*(statistics.median(values) for values in zip(*costs, strict=True)))
         for key, costs in found.items()
     }
+
+
+@dataclass(frozen=True, slots=True)
+class FrontResult:
+    """What each server costs, by load and server."""
+
+    costs: Mapping[tuple[str, str], Cost]
+
+    def ratio(self, load: Load) -> float:
+        """Processor time of a request by gRPC's own server, to that by the other."""
+        return self.costs[load.text, "aio"].cpu_us / self.costs[load.text, "asgi"].cpu_us
+
+    @property
+    def reached(self) -> bool:
+        """Whether small requests of many callers cost a third."""
+        return self.ratio(LOADS[0]) >= _GOAL
+
+    def text(self) -> str:
+        """One line for people."""
+        ratios = ", ".join(f"{load.text} {self.ratio(load):.1f}" for load in LOADS)
+        verdict = "reached" if self.reached else "MISSED"
+        return (
+            "front: processor time of a request, --grpc-front aio to asgi: "
+            f"{ratios} (goal for {LOADS[0].text} >= {_GOAL:g}): {verdict}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        costs = {f"{load}, {kind}": cost._asdict() for (load, kind), cost in self.costs.items()}
+        return {"costs": costs, "reached": self.reached}
 
 
 def table(costs: dict[tuple[str, str], Cost]) -> Table:

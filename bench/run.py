@@ -12,11 +12,13 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from cases import CASES, Effort, Result, cores, measure, named, side
+from front import FrontResult
+from front import measure as measure_front
 from many import MODELS, ManyResult, measure_many
 from memory import MemoryResult, measure_memory
 from rich.console import Console
@@ -28,6 +30,21 @@ _LEGEND = (
     "value: Penstock to reference, W1-one: the difference in ms; the median of the rounds\n"
     "spread: the least and the greatest of these. See docs/benchmarks.md"
 )
+
+
+Whole = MemoryResult | ManyResult | FrontResult
+"""What is no ratio of two sides, round by round."""
+
+
+def _front(quick: bool) -> FrontResult:  # noqa: FBT001 - as the others of `_WHOLE`
+    return FrontResult(measure_front(*((1, 1.0) if quick else (3, 4.0))))
+
+
+_WHOLE: dict[str, Callable[[bool], Whole]] = {
+    "memory": lambda quick: measure_memory(10_000 if quick else 100_000),
+    "many": lambda quick: measure_many(40 if quick else MODELS),
+    "front": _front,
+}
 
 
 def main() -> None:
@@ -42,29 +59,25 @@ def main() -> None:
                 results.append(
                     measure(case, effort, lambda text, c=case: status.update(f"{c.name}: {text}"))
                 )
-    memory = None
-    if "memory" in options.only:
-        with console.status("memory"):
-            memory = measure_memory(10_000 if options.quick else 100_000)
-    many = None
-    if "many" in options.only:
-        with console.status("many"):
-            many = measure_many(40 if options.quick else MODELS)
-    whole = [one for one in (memory, many) if one is not None]
-    facts = _facts(results, memory, effort) | {"many": None if many is None else many.as_json()}
-    _keep(facts, results, whole)
+    whole: dict[str, Whole] = {}
+    for name, measured in _WHOLE.items():
+        if name in options.only:
+            with console.status(name):
+                whole[name] = measured(options.quick)
+    facts = _facts(results, whole, effort)
+    _keep(facts, results, whole.values())
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
         Console().print(_table(results), f"[dim]{_LEGEND}[/]", sep="\n")
-        for one in whole:
+        for one in whole.values():
             Console().print(one.text())
-    sys.exit(0 if all(one.reached for one in (*results, *whole)) else 1)
+    sys.exit(0 if all(one.reached for one in (*results, *whole.values())) else 1)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure Penstock against its ceilings.")
-    names = [case.name for case in CASES] + ["memory", "many"]
+    names = [*(case.name for case in CASES), *_WHOLE]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CASE")
     parser.add_argument("--rounds", type=int, help="how often each side is measured")
     parser.add_argument("--quick", action="store_true", help="short: for trying, not concluding")
@@ -95,13 +108,13 @@ def _table(results: list[Result]) -> Table:
     return table
 
 
-def _facts(results: list[Result], memory: MemoryResult | None, effort: Effort) -> dict[str, Any]:
+def _facts(results: list[Result], whole: Mapping[str, Whole], effort: Effort) -> dict[str, Any]:
     return {
         "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": _machine(),
         "rounds": effort.rounds,
         "results": [result.as_json() for result in results],
-        "memory": None if memory is None else memory.as_json(),
+        **{name: whole[name].as_json() if name in whole else None for name in _WHOLE},
     }
 
 
@@ -125,7 +138,9 @@ def _version(package: str) -> str | None:
 
 
 def _keep(
-    facts: dict[str, Any], results: list[Result], whole: Sequence[MemoryResult | ManyResult]
+    facts: dict[str, Any],
+    results: list[Result],
+    whole: Iterable[Whole],
 ) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "latest.json").write_text(json.dumps(facts, indent=2) + "\n")

@@ -17,6 +17,7 @@ from penstock.clock import Deadline
 from penstock.errors import PenstockError
 from penstock.gateway import supervisor
 from penstock.gateway.access.authenticator import Authenticator
+from penstock.gateway.access.identity import Identity
 from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
@@ -94,6 +95,8 @@ async def run(settings: GatewaySettings) -> None:
         return
     if settings.port and not settings.shared_port:
         check_port(settings.host, settings.port)
+    if settings.admin_port and not settings.shared_port:
+        check_port(settings.admin_host, settings.admin_port, "--admin-port")
     async with stop_signals() as stop, Links(settings.redis) as links:
         gateway = await _Gateway.build(settings, links)
         fronts = await gateway.run(stop)
@@ -173,7 +176,7 @@ class _Gateway:
     letters: Letters
     calls: Calls
     held: ByteBudget
-    authenticator: Authenticator
+    identity: Identity
     certificates: ServerCertificates | None = None
 
     @classmethod
@@ -213,8 +216,13 @@ class _Gateway:
             Letters(links, queue.partitions),
             calls,
             held,
-            Authenticator(settings.auth, settings.parent_key),
+            Identity.of(settings),
         )
+
+    @property
+    def authenticator(self) -> Authenticator:
+        """Finds the callers of requests."""
+        return self.identity.authenticator
 
     def fronts(self, known: asyncio.Event) -> list[Front]:
         """Where clients come in; another protocol is another entry (docs/add-a-front.md)."""
@@ -226,6 +234,9 @@ class _Gateway:
         )
         self.record.address = grpc.address
         fronts: list[Front] = [grpc]
+        if settings.admin_port is not None:
+            parts = service, cluster, self.calls, authenticator
+            fronts.append(GrpcFront.administering(*parts, settings, self.certificates))
         reader = self._metrics_reader()
         if settings.http:
             http = HttpFront(
@@ -323,6 +334,8 @@ class _Gateway:
         retirement = Retirement(self.catalog, pending, self.registry, self.record)
         yield "registry watch", partial(self._watch, known)
         yield "retirement", retirement.run
+        if self.identity.key_sets is not None:
+            yield "key sets", self.identity.key_sets.run
         yield "usage", self.usage.run
         yield "counters", partial(pending.counters.run, self.delivery.queue)
         yield "queue watch", self.queue_watch.run

@@ -79,6 +79,9 @@ def _held_ports(settings: GatewaySettings) -> Iterator[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(_held(settings.host, settings.port, "--port"))
         ports: dict[str, Any] = {"port": port, "http": False}
+        if settings.admin_port is not None:
+            held = _held(settings.admin_host, settings.admin_port, "--admin-port")
+            ports["admin_port"] = stack.enter_context(held)
         if settings.http and HttpFront.is_installed():
             host = settings.http_host or settings.host
             wanted = HTTP_PORT if settings.http_port is None else settings.http_port

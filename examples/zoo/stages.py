@@ -78,7 +78,7 @@ def prepare(kind: str, folder: Path, *, quick: bool = False) -> Prepared:
         path.append(("trained", time.monotonic() - began, place.sizes[0]))
     began = time.monotonic()
     _module(kind, "export").export(place)
-    path.append(("exported, and proved against PyTorch", time.monotonic() - began, None))
+    path.append(("exported, and proved against its source", time.monotonic() - began, None))
     return Prepared(place, [*path, _artifacts(place)])
 
 
@@ -98,7 +98,7 @@ async def show(one: Prepared, cluster: Cluster, stages: Stages) -> Record:
     stages.reached(kind, "agrees")
     exhibit = await asyncio.to_thread(_module(kind, "serve_and_show").show, cluster.address, place)
     agreed = [
-        at_most("served against PyTorch, one caller", alone.difference, TOLERANCE),
+        at_most("served against its source, one caller", alone.difference, TOLERANCE),
         at_most(f"the same, {CALLERS} callers at once", among.difference, TOLERANCE),
     ]
     stages.reached(kind, "is shown")

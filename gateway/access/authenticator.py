@@ -19,6 +19,7 @@ import structlog
 from penstock.errors import ModelNotReady, PermissionDenied, Unauthenticated
 from penstock.gateway.access.api_key import hash_of, id_in
 from penstock.gateway.access.caller import ANYBODY, EVERY_MODEL, EXPIRED, Caller, Scope
+from penstock.gateway.access.tokens import Tokens
 from penstock.protos import cluster_pb2 as pb
 
 log = structlog.get_logger()
@@ -67,25 +68,32 @@ class Authenticator:
     Attributes:
         asks: whether callers need a credential.
         records: of all keys, as the registry had them last.
+        apart: administration has a port of its own, and is refused at all others.
         refused: how many calls were turned away for what their caller may not, or is not.
     """
 
-    def __init__(self, auth: Auth, parent_key: str | None = None) -> None:
+    def __init__(
+        self, auth: Auth, parent_key: str | None = None, tokens: Tokens | None = None
+    ) -> None:
         """Ask for keys or not.
 
         Args:
             auth: "auto" asks for keys once there has been one, "keys" always, "none" never.
             parent_key: by which the process that started this one may read, whatever keys there
                 are.
+            tokens: tells the callers of tokens; where there are any, "auto" asks always.
         """
+        self._tokens = tokens
         self._parents = _parents(parent_key)
         self._auth = auth
         self._known = self._lost = False
         self.records: Mapping[str, pb.AccessKey] = {}
         self._keys: Mapping[str, _Known] = {}
         self._by_certificate: Mapping[str, _Known] = {}
-        self.asks = auth == "keys"
+        self._verified: dict[bytes, tuple[_Known, Caller]] = {}
+        self.asks = auth == "keys" or (auth == "auto" and tokens is not None)
         self.refused = 0
+        self.apart = False
 
     def __repr__(self) -> str:
         return f"Authenticator({'asks' if self.asks else 'open'}, {len(self._keys)} keys)"
@@ -111,6 +119,7 @@ class Authenticator:
             self.asks = True
             log.info("callers need keys from now on", keys=len(records))
         before = self._keys
+        self._verified.clear()
         self._keys = {
             id_: self._of(record, before.get(id_))
             for id_, record in records.items()
@@ -144,6 +153,8 @@ class Authenticator:
         credential = _credential(metadata)
         if credential is None:
             known, caller = self._certified(certificate)
+        elif self._tokens is not None and not credential.startswith("psk_"):
+            return self._tokens.caller_of(credential)
         else:
             known, caller = self._shown(credential)
         if caller.expires_s != inf and time() > caller.expires_s:
@@ -156,18 +167,24 @@ class Authenticator:
         return caller
 
     def _shown(self, credential: str) -> tuple[_Known, Caller]:
+        shown = hash_of(credential)
+        before = self._verified.get(shown)
+        if before is not None:
+            return before
         id_ = id_in(credential)
         if id_ is None:
             raise Unauthenticated(_MISTYPED)
         known = self._keys.get(id_) or self._parents.get(id_)
         if known is None:
             raise Unauthenticated(_UNKNOWN)
-        shown, found = hash_of(credential), None
+        found = None
         for secret in known.secrets:
             if hmac.compare_digest(shown, secret.sha256):
                 found = secret.caller
         if found is None:
             raise Unauthenticated(_UNKNOWN)
+        # There are no more of them than secrets: only what was found to be one comes here.
+        self._verified[shown] = known, found
         return known, found
 
     def _certified(self, certificate: Sequence[str]) -> tuple[_Known, Caller]:

@@ -30,13 +30,16 @@ def _listening(settings: ServingSettings) -> Iterator[tuple[str, str]]:
     yield "--host", settings.host
     if settings.http and settings.http_host is not None:
         yield "--http-host", settings.http_host
+    if settings.admin_port is not None:
+        yield "--admin-host", settings.admin_host
     if settings.metrics and settings.metrics_host is not None:
         yield "--metrics-host", settings.metrics_host
 
 
 def _missing(settings: ServingSettings) -> Iterator[str]:
     asks_for_certificates = settings.tls_client_ca and settings.tls_client_auth == "required"
-    if settings.auth != "keys" and not asks_for_certificates:
+    asks = settings.auth == "keys" or (settings.auth == "auto" and settings.jwt_jwks)
+    if not (asks or asks_for_certificates):
         yield (
             "everybody there could call it: give --auth keys, and make a key with "
             "'penstock keys create'"

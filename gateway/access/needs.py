@@ -44,6 +44,11 @@ class Need(NamedTuple):
 
 OPEN: Final = Need(None)
 
+ADMINISTRATION: Final = (Scope.LOAD, Scope.ADMIN)
+"""What needs one of these is served at --admin-port alone, where there is one, once callers need
+keys.
+"""
+
 
 def _named(scope: Scope, field: str = "name") -> Need:
     return Need(scope, Models.NAMED, field)

@@ -13,7 +13,7 @@ from penstock.protos import cluster_pb2 as pb
 
 DEFAULT_SCOPES: Final = (Scope.INFER, Scope.READ)
 
-_TEAM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
+TEAM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 _MOST_WORDS: Final = 64
 _LONGEST: Final = 256
 _SECRETS: Final = 2
@@ -45,7 +45,7 @@ class Grant:
         Raises:
             InvalidConfiguration: with what to do.
         """
-        if _TEAM.fullmatch(self.team) is None:
+        if TEAM.fullmatch(self.team) is None:
             raise InvalidConfiguration(
                 f"'{self.team}' cannot be a team's name: it has 1 to 63 letters, digits, "
                 "dots, dashes and underscores, and begins with a letter or digit"

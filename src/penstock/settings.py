@@ -18,6 +18,7 @@ from penstock.setting_types import (
     BY_COMMAS,
     BY_SEMICOLONS,
     Bytes,
+    CallerSettings,
     ControlMode,
     Count,
     File,
@@ -77,7 +78,7 @@ class RoleSettings(StoreSettings):
         return python_command("penstock", cls.role, *words)
 
 
-class ServingSettings(Options):
+class ServingSettings(CallerSettings):
     """Where a gateway, or `penstock up`, serves."""
 
     host: Host = "127.0.0.1"
@@ -92,13 +93,6 @@ class ServingSettings(Options):
 
     processes: Count = 1
     """Gateway processes that share the port."""
-
-    auth: Literal["auto", "keys", "none"] = "auto"
-    """Who may call. keys: whoever has a key ('penstock keys create' makes one). auto: everybody,
-    until there has been a key. none: everybody, whatever keys there are."""
-
-    insecure: bool = False
-    """Let callers from other machines in without TLS, or without keys."""
 
     http: bool = True
     """Serve the REST protocol, if the extra penstock[http] is installed."""

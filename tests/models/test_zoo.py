@@ -11,7 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ZOO = EXAMPLES / "zoo"
 SHIPPED = ("feedforward", "rnn", "lstm")
-AGREE = ("served against PyTorch, one caller", "the same, 12 callers at once")
+AGREE = ("served against its source, one caller", "the same, 12 callers at once")
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -3,6 +3,7 @@
 import base64
 import html
 import importlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,4 +93,4 @@ def bytes_of(value: int) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(" ".join(text.split()))
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(" ".join(text.split())))

@@ -1,4 +1,4 @@
-"""Make of silero-vad a model whose whole memory is state; its own TorchScript says what is right."""
+"""Make of silero-vad a model whose memory is all state; its own TorchScript says what is right."""
 
 from pathlib import Path
 

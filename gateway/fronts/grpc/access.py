@@ -19,8 +19,8 @@ from penstock.errors import (
     Unauthenticated,
 )
 from penstock.gateway.access.authenticator import Authenticator
-from penstock.gateway.access.caller import ANYBODY
-from penstock.gateway.access.needs import RPCS, Models, Need
+from penstock.gateway.access.caller import ANYBODY, Caller, Scope
+from penstock.gateway.access.needs import ADMINISTRATION, RPCS, Models, Need
 from penstock.gateway.fronts.grpc.rpc import Method, Methods, Rpc
 from penstock.gateway.fronts.grpc.statuses import end_with
 from penstock.gateway.requests.call import Call
@@ -107,17 +107,27 @@ def parse_rules(texts: Iterable[str]) -> dict[str, Rule]:
 
 
 def guarded(
-    methods: Methods, authenticator: Authenticator, rules: Mapping[str, Rule]
+    methods: Methods,
+    authenticator: Authenticator,
+    rules: Mapping[str, Rule],
+    *,
+    administers: bool = False,
 ) -> dict[str, Method]:
-    """*methods*, which callers reach who may, with the headers that *rules* ask for."""
+    """*methods*, which callers reach who may, with the headers that *rules* ask for.
+
+    Args:
+        administers: they are served at the port for that.
+    """
     known = restricted(methods, rules)
     return {
-        path: _for_callers(path.lstrip("/"), method, authenticator)
+        path: _for_callers(path.lstrip("/"), method, authenticator, administers=administers)
         for path, method in known.items()
     }
 
 
-def _for_callers(path: str, method: Method, authenticator: Authenticator) -> Method:
+def _for_callers(
+    path: str, method: Method, authenticator: Authenticator, *, administers: bool
+) -> Method:
     need = RPCS.get(path)
     if need is None:
         return _refusing(method, PermissionDenied(f"nobody has said who may call {path}"))
@@ -127,7 +137,7 @@ def _for_callers(path: str, method: Method, authenticator: Authenticator) -> Met
 
     def known(rpc: Rpc) -> Awaitable[bytes | None]:
         try:
-            call = known_call(rpc.call, need, authenticator)
+            call = known_call(rpc.call, need, authenticator, administers=administers)
         except PenstockError as error:
             return _refuse(rpc, error)
         rpc.call = call
@@ -136,8 +146,13 @@ def _for_callers(path: str, method: Method, authenticator: Authenticator) -> Met
     return method._replace(handle=known)
 
 
-def known_call(call: Call, need: Need, authenticator: Authenticator) -> Call:
+def known_call(
+    call: Call, need: Need, authenticator: Authenticator, *, administers: bool = False
+) -> Call:
     """*call*, with its caller, who has what it needs.
+
+    Args:
+        administers: it came to the port for administration, or there is none.
 
     Raises:
         Unauthenticated, PermissionDenied: with what to do.
@@ -147,13 +162,20 @@ def known_call(call: Call, need: Need, authenticator: Authenticator) -> Call:
         caller = authenticator.caller_of(call.metadata, call.connection, call.certificate)
         if caller is ANYBODY or need.scope is None:
             return call
-        caller.check_scope(need.scope)
-        if need.models is Models.ALL:
-            caller.check_all()
+        _check(caller, need, need.scope, elsewhere=authenticator.apart and not administers)
     except (Unauthenticated, PermissionDenied):
         authenticator.refused += 1
         raise
     return call._replace(caller=caller)
+
+
+def _check(caller: Caller, need: Need, scope: Scope, *, elsewhere: bool) -> None:
+    """Refuse what *caller* may not. *elsewhere*: administration has a port, which is not this."""
+    caller.check_scope(scope)
+    if elsewhere and scope in ADMINISTRATION:
+        raise PermissionDenied("this is served at the port for administration alone")
+    if need.models is Models.ALL:
+        caller.check_all()
 
 
 def restricted(methods: Methods, rules: Mapping[str, Rule]) -> dict[str, Method]:

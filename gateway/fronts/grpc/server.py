@@ -75,8 +75,13 @@ class GrpcFront:
         authenticator: Authenticator,
         settings: GatewaySettings,
         certificates: ServerCertificates | None = None,
+        *,
+        administers: bool = False,
     ) -> "GrpcFront":
         """The front that has the port of *settings*.
+
+        Args:
+            administers: that is the port for administration.
 
         Raises:
             PortBusy: with what to do.
@@ -84,9 +89,43 @@ class GrpcFront:
         """
         health = Health(SERVICE, CLUSTER)
         rules = parse_rules(settings.grpc_restricted_protocol)
-        methods = guarded(methods_of(inference, cluster, health, calls), authenticator, rules)
+        methods = guarded(
+            methods_of(inference, cluster, health, calls),
+            authenticator,
+            rules,
+            administers=administers,
+        )
         server = AsgiRpcServer if settings.grpc_front == "asgi" else AioServer
         return cls(server(methods, settings, certificates), health, calls)
+
+    @classmethod
+    def administering(
+        cls,
+        inference: InferenceService,
+        cluster: ClusterService,
+        calls: Calls,
+        authenticator: Authenticator,
+        settings: GatewaySettings,
+        certificates: ServerCertificates | None = None,
+    ) -> "GrpcFront":
+        """The front for administration, which others refuse from now on to callers with keys.
+
+        Raises:
+            PortBusy, InvalidConfiguration: as `bound`.
+        """
+        own = {"host": settings.admin_host, "port": settings.admin_port, "local_socket": None}
+        front = cls.bound(
+            inference,
+            cluster,
+            calls,
+            authenticator,
+            settings.model_copy(update=own),
+            certificates,
+            administers=True,
+        )
+        authenticator.apart = True
+        log.info("serving administration", address=front.address)
+        return front
 
     async def start(self) -> None:
         """As `Front.start`; the port is taken already."""

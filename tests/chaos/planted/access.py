@@ -25,15 +25,15 @@ CALLERS = [
     Mutant(
         "keys: a scope is not asked for",
         "gateway/fronts/grpc/access.py",
-        "        caller.check_scope(need.scope)\n",
+        "    caller.check_scope(scope)\n",
         "",
         WALK,
     ),
     Mutant(
         "keys: what is about all models is for everybody",
         "gateway/fronts/grpc/access.py",
-        "        if need.models is Models.ALL:\n",
-        "        if False:\n",
+        "    if need.models is Models.ALL:\n",
+        "    if False:\n",
         WALK,
     ),
     Mutant(
@@ -177,5 +177,33 @@ CALLERS = [
         "if not packed and redis.call('HLEN', key) >= MOST_CALLERS then",
         "if false then",
         STORE + "test_usage.py::test_there_are_only_so_many_callers",
+    ),
+    Mutant(
+        "keys: tokens for others are good here",
+        ACCESS + "tokens.py",
+        '            aud={"essential": True, "value": terms.audience},\n',
+        "",
+        PURE + "test_tokens.py",
+    ),
+    Mutant(
+        "keys: a token may be signed by any algorithm",
+        ACCESS + "tokens.py",
+        "algorithms=list(terms.algorithms)",
+        "algorithms=list(ALGORITHMS)",
+        PURE + "test_tokens.py::test_an_algorithm_that_was_not_named_is_not_believed",
+    ),
+    Mutant(
+        "keys: a token that is known is good for ever",
+        ACCESS + "tokens.py",
+        "        if now_s > caller.expires_s:\n",
+        "        if False:\n",
+        PURE + "test_tokens.py::test_a_known_token_expires_in_time",
+    ),
+    Mutant(
+        "keys: administration is served at every port",
+        "gateway/fronts/grpc/access.py",
+        "    if elsewhere and scope in ADMINISTRATION:\n",
+        "    if False:\n",
+        STORE + "test_admin_port.py",
     ),
 ]

@@ -113,6 +113,16 @@ def test_no_error_repeats_what_was_shown():
         assert text[15:40] not in str(caught.value)
 
 
+def test_a_secret_that_was_shown_before_is_known_by_its_hash():
+    key = Key()
+    authenticator = knowing(key)
+    caller = show(authenticator, key.secrets[0])
+
+    assert show(authenticator, key.secrets[0]) is caller
+    with pytest.raises(Unauthenticated):
+        show(authenticator, mint(key.id))
+
+
 def test_another_secret_of_the_same_key_is_refused():
     key = Key()
 
