@@ -104,6 +104,7 @@ class Link:
         self._tasks = [
             asyncio.create_task(self._run(), name=f"link {tag}"),
             asyncio.create_task(self._watch(), name=f"link watch {tag}"),
+            asyncio.create_task(topology.entry.stay_logged_in(lambda: self.up, self.post)),
         ]
 
     def __repr__(self) -> str:

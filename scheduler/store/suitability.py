@@ -9,6 +9,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from penstock.errors import StoreUnavailable, StoreUnsuitable
 from penstock.process.redaction import redacted
 from penstock.scheduler.store.topology import CONNECT_TIMEOUT_S, Topology, ask, reason_of
+from penstock.transport.store_files import without_files
 
 _TRIES: Final = 5
 _MINIMUM: Final = {"redis": (7, 0, 15), "valkey": (8, 0, 0)}
@@ -66,6 +67,13 @@ async def _info(topology: Topology) -> str:
     raise TimeoutError(f"no answer for {_TRIES * CONNECT_TIMEOUT_S:g} s")
 
 
+def _origin(error: BaseException) -> BaseException:
+    """What *error* began with."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
+
+
 async def check_server(topology: Topology, url: str) -> None:
     """Refuse a server that will not do. Once: a wrong password should be told, not retried.
 
@@ -75,14 +83,18 @@ async def check_server(topology: Topology, url: str) -> None:
         StoreUnavailable: nobody answers.
         StoreUnsuitable: it refuses the login, is too old, or evicts keys.
     """
-    where = redacted(url)
+    where = redacted(without_files(url)[0])
     try:
         info = await _info(topology)
     except AuthenticationError as error:
         raise StoreUnsuitable(f"Redis at {where} refuses the login: {error}") from error
     except (RedisError, OSError, TimeoutError) as error:
+        remedy = "start it, or correct --redis"
+        if url.startswith("rediss") and isinstance(_origin(error), ConnectionResetError):
+            # It may be gone before its alert is read.
+            remedy = "give --redis-cert and --redis-key that its authorities have signed"
         raise StoreUnavailable(
-            f"Redis at {where} cannot be reached: {reason_of(error)}; start it, or correct --redis"
+            f"Redis at {where} cannot be reached: {reason_of(error)}; {remedy}"
         ) from error
     check_version(info, where)
     check_eviction(info, where)

@@ -7,17 +7,19 @@
 ``redis+cluster://h1:p1,h2:p2``             the primary of the key's slot
 ========================================== ================================================
 
-``rediss+sentinel`` and ``rediss+cluster`` use TLS to the servers.
+``rediss+sentinel`` and ``rediss+cluster`` use TLS, to Sentinels as well unless ``?sentinel_tls=no``
+says otherwise. ``?ca=&cert=&key=&password_file=`` name files (`penstock.transport.store_files`).
 """
 
 import asyncio
 import errno
 import os
 import re
+import ssl
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -33,6 +35,8 @@ from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from penstock.errors import InvalidConfiguration, StoreUnavailable
+from penstock.scheduler.store.entry import Entry, why_not
+from penstock.transport.store_files import without_files
 
 CONNECT_TIMEOUT_S = 2.0
 _SENTINEL_PORT = 26379
@@ -43,6 +47,7 @@ class Topology(Protocol):
     """Knows which server holds a hash tag at present."""
 
     clustered: bool
+    entry: Entry
 
     async def connection(self, tag: str) -> AbstractConnection:
         """A new, unconnected connection to the primary that holds *tag*.
@@ -80,11 +85,13 @@ def _topology_of(url: str) -> Topology:
             "--redis: write / ? # and @ in a password as %2F %3F %23 and %40"
         )
     base, _, kind = scheme.partition("+")
+    url, files = without_files(url)
+    entry = Entry(files)
     if kind == "sentinel" and base in ("redis", "rediss"):
-        return SentinelGroup(url, tls=base == "rediss")
+        return SentinelGroup(url, entry, tls=base == "rediss")
     if kind == "cluster" and base in ("redis", "rediss"):
-        return Cluster(url, tls=base == "rediss")
-    return OneServer(url)
+        return Cluster(url, entry, tls=base == "rediss")
+    return OneServer(url, entry)
 
 
 def _options(extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +111,8 @@ class OneServer:
 
     clustered = False
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, entry: Entry) -> None:
+        self.entry = entry
         try:
             found: dict[str, Any] = dict(parse_url(url))
         except ValueError as error:
@@ -114,10 +122,12 @@ class OneServer:
             ) from error
         self._type: type[AbstractConnection] = found.pop("connection_class", Connection)
         self._extra = found
+        self.entry.user = found.get("username")
 
     async def connection(self, tag: str) -> AbstractConnection:  # noqa: ARG002 one for all tags
         """A new connection to the server."""
-        return self._type(**_options(self._extra))
+        given = {**self._extra, **self.entry.given()}
+        return self.entry.opened(self._type(**_options(given)))
 
     async def close(self) -> None:
         """Nothing was opened."""
@@ -128,8 +138,9 @@ class SentinelGroup:
 
     clustered = False
 
-    def __init__(self, url: str, *, tls: bool) -> None:
+    def __init__(self, url: str, entry: Entry, *, tls: bool) -> None:
         parts = urlsplit(url)
+        self.entry = entry
         path = parts.path.strip("/").split("/")
         if not path[0]:
             raise InvalidConfiguration("--redis: name the service after the hosts: /mymaster")
@@ -138,6 +149,8 @@ class SentinelGroup:
         self._service = path[0]
         self._type: type[Connection] = SSLConnection if tls else Connection
         self._extra = _credentials(url)
+        self.entry.user = self._extra.get("username")
+        tls = tls and parse_qs(parts.query).get("sentinel_tls") != ["no"]
         if len(path) > 1:
             self._extra["db"] = int(path[1])
         self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
@@ -147,6 +160,7 @@ class SentinelGroup:
                 "socket_timeout": CONNECT_TIMEOUT_S,
                 "socket_connect_timeout": CONNECT_TIMEOUT_S,
                 "retry": Retry(NoBackoff(), 0),
+                **(entry.sentinel_options() if tls else {}),
             },
         )
 
@@ -164,7 +178,8 @@ class SentinelGroup:
             raise StoreUnavailable(
                 f"no Sentinel names a primary for '{self._service}': {reason_of(error)}"
             ) from error
-        return self._type(host=host, port=port, **_options(self._extra))
+        given = {**self._extra, **self.entry.given()}
+        return self.entry.opened(self._type(host=host, port=port, **_options(given)))
 
     async def close(self) -> None:
         """Close the connections to the Sentinels."""
@@ -177,9 +192,11 @@ class Cluster:
 
     clustered = True
 
-    def __init__(self, url: str, *, tls: bool) -> None:
+    def __init__(self, url: str, entry: Entry, *, tls: bool) -> None:
+        self.entry = entry
         self._type: type[Connection] = SSLConnection if tls else Connection
         self._extra = _credentials(url)
+        self.entry.user = self._extra.get("username")
         self._named = _hosts(url, _REDIS_PORT)
         self._hosts = deque(self._named)
 
@@ -214,7 +231,8 @@ class Cluster:
         )
 
     def _to(self, host: str, port: int) -> AbstractConnection:
-        return self._type(host=host, port=port, **_options(self._extra))
+        given = {**self._extra, **self.entry.given()}
+        return self.entry.opened(self._type(host=host, port=port, **_options(given)))
 
     async def close(self) -> None:
         """Nothing was left open."""
@@ -262,6 +280,8 @@ def reason_of(error: BaseException) -> str:
     origin: BaseException | None = error
     while origin is not None and not isinstance(origin, OSError):
         origin = origin.__cause__ or origin.__context__
+    if isinstance(origin, ssl.SSLError):
+        return why_not(origin)
     if isinstance(origin, OSError) and origin.errno is not None and origin.errno in errno.errorcode:
         return os.strerror(origin.errno)
     reason = origin.strerror if isinstance(origin, OSError) else None

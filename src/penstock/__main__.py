@@ -22,6 +22,8 @@ def main() -> None:
     tune_gc()
     # Of ONNX Runtime, which would send usage data, from a thread that must not be there in a fork.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # A line of gRPC's own for each handshake that fails, whoever tried, is none of our log.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from penstock.cli.app import run
     except ModuleNotFoundError as error:

@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from penstock.clock import LONGEST_MS
+from penstock.errors import InvalidConfiguration
 from penstock.options import Metavar, Options
+from penstock.transport.store_files import StoreFiles, with_files
 
 
 def _paths(value: object) -> object:
@@ -58,6 +60,35 @@ Repositories = Annotated[
 ]
 BY_COMMAS = BeforeValidator(_names)
 BY_SEMICOLONS = BeforeValidator(_rules)
+
+
+class StoreSettings(Options):
+    """How the store is reached. What stands here is in the URL as well, which roles hand on."""
+
+    redis_ca: File | None = None
+    """Authorities of a rediss:// server's certificate. (default: those that this machine knows)"""
+
+    redis_cert: File | None = None
+    """Certificate to prove oneself with to Redis."""
+
+    redis_key: File | None = None
+    """Its private key, without a password."""
+
+    redis_password_file: File | None = None
+    """A file with the password of Redis, read again when it changes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_the_url(cls, given: dict[str, Any]) -> dict[str, Any]:
+        fields = ("redis_ca", "redis_cert", "redis_key", "redis_password_file")
+        files = StoreFiles(*(Path(given[name]) if given.get(name) else None for name in fields))
+        if not any(files):
+            return given
+        if not given.get("redis"):
+            raise InvalidConfiguration(
+                "--redis-ca, --redis-cert, --redis-key and --redis-password-file need --redis"
+            )
+        return {**given, "redis": with_files(str(given["redis"]), files)}
 
 
 class CallerSettings(Options):

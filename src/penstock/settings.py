@@ -29,6 +29,7 @@ from penstock.setting_types import (
     Port,
     Repositories,
     Seconds,
+    StoreSettings,
     Word,
 )
 
@@ -45,7 +46,7 @@ CACHE_BYTES = 64 * 1024**2
 """Size of the response cache, on the whole cluster."""
 
 
-class RoleSettings(Options):
+class RoleSettings(StoreSettings):
     """What every role has."""
 
     role: ClassVar[str]
@@ -122,8 +123,7 @@ class ServingSettings(CallerSettings):
     """Authorities of clients' certificates, without which nobody gets in."""
 
     tls_client_auth: Literal["required", "optional"] = "required"
-    """Whether clients need a certificate where there is --tls-client-ca: required, or optional,
-    which gRPC has with --grpc-front asgi alone."""
+    """With --tls-client-ca: required, or optional, for gRPC with --grpc-front asgi alone."""
 
     allow_client_shm: Word = False
     """true: clients on this machine may pass tensors in POSIX shared memory."""
@@ -376,7 +376,7 @@ class WorkerSettings(WorkerLimits, RoleSettings):
     """A pipe that gets a byte each second."""
 
 
-class UpSettings(RepositorySettings, ServingSettings, MachineSettings):
+class UpSettings(RepositorySettings, ServingSettings, MachineSettings, StoreSettings):
     """Everything on one machine."""
 
     models: Annotated[Repositories, Field(min_length=1)] = (Path("models"),)

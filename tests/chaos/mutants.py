@@ -18,7 +18,7 @@ from chaos.planted.batching import SHARED_RUNS
 from chaos.planted.calls import CALLS
 from chaos.planted.content import CONTENT
 from chaos.planted.direct import HANDED_OVER
-from chaos.planted.doors import WHO_GETS_IN
+from chaos.planted.doors import ENCRYPTED, WHO_GETS_IN
 from chaos.planted.dropin import IN_TRITONS_PLACE
 from chaos.planted.fault import BESIDE_THE_QUEUE, Mutant
 from chaos.planted.limits import LIMITED
@@ -298,6 +298,7 @@ MUTANTS = [
     *BESIDE_THE_QUEUE,
     *HANDED_OVER,
     *WHO_GETS_IN,
+    *ENCRYPTED,
     *CALLERS,
     *TOO_MUCH,
     *AWAY,

@@ -6,7 +6,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from penstock.cli.ask.channel import CallFailed, NoGateway, explained
+from penstock.cli.ask.channel import CallFailed, Gateway, NoGateway, explained
 from penstock.client import Client, RetryPolicy, Unavailable, Unreachable
 from penstock.errors import JobFailed
 from penstock.gateway.fronts.grpc.inference_service import SERVICE
@@ -41,7 +41,7 @@ def storeless():
 
 
 def status_of(url):
-    with explained(url), grpc.insecure_channel(url) as channel:
+    with explained(Gateway(url)), grpc.insecure_channel(url) as channel:
         cluster_pb2_grpc.ClusterStub(channel).Status(cluster_pb2.StatusRequest(), timeout=5)
 
 

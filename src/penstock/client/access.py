@@ -6,21 +6,23 @@ old one, on which what has begun goes on.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 
 import grpc
 
-from penstock.client.channel import Metadata, options_for, scheme_of, target_of
+from penstock.client.channel import Metadata, scheme_of, target_of
 from penstock.client.handshakes import Wanted, obstacle
 from penstock.clock import monotonic
 from penstock.errors import InvalidConfiguration
 from penstock.transport import certificates
-from penstock.transport.addresses import is_here
+from penstock.transport.addresses import is_here, proxy_options
 from penstock.transport.certificates import CertificateFiles, Names
+from penstock.transport.credentials import Credentials
 
 _LOOK_EVERY_S: Final = 1.0
 _MOST_TOKEN_BYTES: Final = 1 << 14
 _ENCRYPTED: Final = ("grpcs", "https")
+_CONNECT: Final = "grpc.min_reconnect_backoff_ms"
 _CONNECT_MS: Final = 5000
 """How long connecting may take, in gRPC's words: handshakes go back and forth."""
 
@@ -33,6 +35,7 @@ ARGUMENTS: Final = Names("cert", "key", "ca")
 FilePath = str | Path
 
 
+@final
 class Access:
     """How one client gets in.
 
@@ -80,6 +83,16 @@ class Access:
                 "certificates have"
             )
 
+    @classmethod
+    def of(cls, url: str, given: Credentials, names: Names = ARGUMENTS) -> "Access":
+        """How those who have what is *given* get in at *url*.
+
+        Raises:
+            InvalidConfiguration: they do not.
+        """
+        token = Path(given.token_file) if given.token_file else given.token
+        return cls(url, ca=given.ca, cert=given.cert, key=given.key, token=token, names=names)
+
     def changed(self) -> bool:
         """Whether a file has become another since it was looked at: a new channel has its content.
 
@@ -107,7 +120,7 @@ class Access:
         return own if self._bearer is None else (*(own or ()), self._bearer)
 
     def channel(self, *options: tuple[str, int | str]) -> grpc.Channel:
-        """A channel with *options* besides those of each.
+        """A channel with *options*.
 
         Raises:
             InvalidConfiguration: a file cannot be used.
@@ -140,9 +153,9 @@ class Access:
         return obstacle(Wanted(host, int(port), found, name, self._files.names))
 
     def _options(self, options: Sequence[tuple[str, int | str]]) -> list[tuple[str, int | str]]:
-        given = {**dict(options_for(self.target)), **dict(options)}
-        if self.secure:
-            given["grpc.min_reconnect_backoff_ms"] = _CONNECT_MS
+        given = {**dict(proxy_options(self.target)), **dict(options)}
+        if self.secure and _CONNECT in given:
+            given[_CONNECT] = _CONNECT_MS
         if self.secure and self.server_name is not None:
             given["grpc.ssl_target_name_override"] = self.server_name
             given["grpc.default_authority"] = self.server_name

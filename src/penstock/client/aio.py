@@ -10,7 +10,7 @@ import grpc
 from penstock.client import calls
 from penstock.client.access import Access, FilePath
 from penstock.client.calls import Call
-from penstock.client.channel import DEFAULT_URL, methods_on
+from penstock.client.channel import DEFAULT_URL, OPTIONS, methods_on
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
 from penstock.client.failures import Failure, Unreachable
 from penstock.client.retry import Attempting, Attempts, RetryPolicy
@@ -29,7 +29,7 @@ class AsyncClient:
 
     def __init__(  # noqa: PLR0913 - each is an option of its own
         self,
-        urls: str | Sequence[str] = DEFAULT_URL,
+        urls: str | Sequence[str] | Access = DEFAULT_URL,
         *,
         deadline_s: float = 60.0,
         retry: RetryPolicy | None = None,
@@ -40,8 +40,10 @@ class AsyncClient:
         server_name: str | None = None,
     ) -> None:
         self._attempting = Attempting(deadline_s, retry)
-        self._access = Access(urls, ca=ca, cert=cert, key=key, token=token, server_name=server_name)
-        self._channel = self._access.aio_channel()
+        if not isinstance(urls, Access):
+            urls = Access(urls, ca=ca, cert=cert, key=key, token=token, server_name=server_name)
+        self._access = urls
+        self._channel = self._access.aio_channel(*OPTIONS)
         self._methods = methods_on(self._channel)
         self._closing: set[asyncio.Future[None]] = set()
 
@@ -172,7 +174,7 @@ class AsyncClient:
     def _method(self, name: str) -> Any:
         """An RPC, on a new channel once its certificates have changed."""
         if self._access.changed():
-            old, self._channel = self._channel, self._access.aio_channel()
+            old, self._channel = self._channel, self._access.aio_channel(*OPTIONS)
             self._methods = methods_on(self._channel)
             closing = asyncio.ensure_future(old.close(_LEAVING_S))
             self._closing.add(closing)

@@ -11,7 +11,7 @@ import grpc
 from penstock.client import calls
 from penstock.client.access import Access, FilePath
 from penstock.client.calls import Call
-from penstock.client.channel import DEFAULT_URL, methods_on
+from penstock.client.channel import DEFAULT_URL, OPTIONS, methods_on
 from penstock.client.encoding import InferResult, Input, ParameterValue, infer_request
 from penstock.client.failures import Failure, Unreachable
 from penstock.client.retry import Attempting, Attempts, RetryPolicy
@@ -41,7 +41,7 @@ class Client:
 
     def __init__(  # noqa: PLR0913 - each is an option of its own
         self,
-        urls: str | Sequence[str] = DEFAULT_URL,
+        urls: str | Sequence[str] | Access = DEFAULT_URL,
         *,
         deadline_s: float = 60.0,
         retry: RetryPolicy | None = None,
@@ -52,8 +52,10 @@ class Client:
         server_name: str | None = None,
     ) -> None:
         self._attempting = Attempting(deadline_s, retry)
-        self._access = Access(urls, ca=ca, cert=cert, key=key, token=token, server_name=server_name)
-        self._channel = self._access.channel()
+        if not isinstance(urls, Access):
+            urls = Access(urls, ca=ca, cert=cert, key=key, token=token, server_name=server_name)
+        self._access = urls
+        self._channel = self._access.channel(*OPTIONS)
         self._methods = methods_on(self._channel)
         self._changing = threading.Lock()
 
@@ -189,7 +191,7 @@ class Client:
         if self._access.changed():
             with self._changing:
                 # The old one is closed by whoever has its last call.
-                self._channel = self._access.channel()
+                self._channel = self._access.channel(*OPTIONS)
                 self._methods = methods_on(self._channel)
         return self._methods[name]
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 from penstock.errors import InvalidConfiguration
 from penstock.protos.cluster_pb2_grpc import ClusterStub
 from penstock.protos.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from penstock.transport.addresses import proxy_options
 
 DEFAULT_URL: Final = "127.0.0.1:8001"
 
@@ -72,11 +71,6 @@ def target_of(urls: str | Sequence[str]) -> str:
     if len(versions) > 1:
         raise InvalidConfiguration("several gateways must be all IPv4, or all IPv6")
     return f"ipv{versions.pop()}:{','.join(_with_address(url) for url in plain)}"
-
-
-def options_for(target: str) -> list[tuple[str, int | str]]:
-    """The options of a channel to *target*."""
-    return [*OPTIONS, *proxy_options(target)]
 
 
 def methods_on(channel: Any) -> Mapping[str, Any]:

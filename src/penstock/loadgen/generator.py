@@ -11,16 +11,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
 
-from penstock.client.credentials import with_token
+from penstock.client.access import Access
 from penstock.errors import Code, PenstockError
 from penstock.loadgen.outcome import Outcome
 from penstock.loadgen.plan import Plan
 from penstock.loadgen.schedule import poisson_times
-from penstock.transport.addresses import proxy_options
 
 Call = Callable[..., Any]
 """A unary RPC from bytes to bytes."""
@@ -172,15 +172,14 @@ async def connected(plan: Plan) -> AsyncIterator[list[Call]]:
     Raises:
         Unreachable: when they are not within `Plan.connect_s`.
     """
-    options = (*_CHANNEL_OPTIONS, *proxy_options(plan.target))
-    channels = [
-        with_token(grpc.aio.insecure_channel(plan.target, options=options), plan.token)
-        for _ in range(plan.connections)
-    ]
+    access = Access.of(plan.target, plan.credentials)
+    channels = [access.aio_channel(*_CHANNEL_OPTIONS) for _ in range(plan.connections)]
     try:
         await _wait_until_ready(channels, plan.target, plan.connect_s)
         # No serializers: bytes go out and come back as they are.
-        yield [channel.unary_unary(plan.method) for channel in channels]
+        calls: list[Call] = [channel.unary_unary(plan.method) for channel in channels]
+        own = access.metadata()
+        yield calls if own is None else [partial(call, metadata=own) for call in calls]
     finally:
         await asyncio.gather(*(channel.close() for channel in channels))
 

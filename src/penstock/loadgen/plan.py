@@ -1,9 +1,10 @@
 """What load to make, as a value that can be sent to the processes that make it."""
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 
 from penstock.errors import InvalidRequest
+from penstock.transport.credentials import NONE, Credentials
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -22,8 +23,8 @@ class Plan:
         timeout_s: deadline of each request; None leaves it to the server.
         connect_s: how long connecting may take.
         drain_s: how long answers may take after the last request was sent.
-        token: the callers' key; it goes to the processes over their standard input.
         method: the unary RPC that is called.
+        credentials: how the processes get in; they go to them over their standard input.
     """
 
     target: str
@@ -38,8 +39,8 @@ class Plan:
     connect_s: float = 5.0
     drain_s: float = 30.0
     seed: int = 0
-    token: str | None = field(default=None, repr=False)
     method: str = METHOD
+    credentials: Credentials = NONE
 
     def __post_init__(self) -> None:
         """Refuse a load that nobody can make."""
@@ -88,6 +89,7 @@ class Plan:
             for length in fields.pop("requests"):
                 requests.append(rest[start : start + length])
                 start += length
-            return cls(requests=tuple(requests), **fields)
+            credentials = Credentials(**fields.pop("credentials"))
+            return cls(requests=tuple(requests), credentials=credentials, **fields)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InvalidRequest(f"this is no plan of a load: {error}") from error

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 
-from penstock.client.credentials import with_token
+from penstock.client.access import Access
 from penstock.client.failures import nobody_answers
 from penstock.errors import Code, InvalidRequest, JobFailed, PenstockError
 from penstock.loadgen.generator import Call, Unreachable
@@ -18,7 +18,7 @@ from penstock.loadgen.plan import METHOD
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 from penstock.tensors import NUMPY_TYPES, Array, bf16_from_float32, element_count, to_raw
-from penstock.transport.addresses import proxy_options
+from penstock.transport.credentials import NONE, Credentials
 
 _PATIENCE_S = 5.0
 _FIRST_ANSWER_S = 60.0
@@ -66,22 +66,29 @@ class Wanted:
     seed: int = 0
 
 
-async def describe(target: str, name: str, version: str = "", token: str | None = None) -> Model:
-    """Ask the server at *target* about a model, as the caller with *token*.
+async def describe(
+    target: str, name: str, version: str = "", credentials: Credentials = NONE
+) -> Model:
+    """Ask the server at *target* about a model.
 
     Raises:
         Unreachable: nobody answers there.
         PenstockError: with the server's code and text, as for an unknown model.
     """
-    plain = grpc.aio.insecure_channel(target, proxy_options(target))
-    async with with_token(plain, token) as channel:
+    access = Access.of(target, credentials)
+    own = access.metadata()
+    async with access.aio_channel() as channel:
         stub = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
         try:
             metadata = await stub.ModelMetadata(
-                pb.ModelMetadataRequest(name=name, version=version), timeout=_PATIENCE_S
+                pb.ModelMetadataRequest(name=name, version=version),
+                timeout=_PATIENCE_S,
+                metadata=own,
             )
             reply = await stub.ModelConfig(
-                pb.ModelConfigRequest(name=name, version=version), timeout=_PATIENCE_S
+                pb.ModelConfigRequest(name=name, version=version),
+                timeout=_PATIENCE_S,
+                metadata=own,
             )
         except grpc.aio.AioRpcError as error:
             raise refusal(error, target) from None
@@ -94,19 +101,18 @@ async def describe(target: str, name: str, version: str = "", token: str | None 
     return Model(name, version, inputs, reply.config.max_batch_size)
 
 
-async def first_answer(target: str, request: bytes, token: str | None = None) -> bytes:
+async def first_answer(target: str, request: bytes, credentials: Credentials = NONE) -> bytes:
     """Send one request, so that a mistake shows before the load does.
 
     Raises:
         PenstockError: with the server's code and text.
     """
     unlimited = ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)
-    options = (*unlimited, *proxy_options(target))
-    plain = grpc.aio.insecure_channel(target, options=options)
-    async with with_token(plain, token) as channel:
+    access = Access.of(target, credentials)
+    async with access.aio_channel(*unlimited) as channel:
         call: Call = channel.unary_unary(METHOD)
         try:
-            answer: bytes = await call(request, timeout=_FIRST_ANSWER_S)
+            answer: bytes = await call(request, timeout=_FIRST_ANSWER_S, metadata=access.metadata())
         except grpc.aio.AioRpcError as error:
             raise refusal(error, target) from None
     return answer

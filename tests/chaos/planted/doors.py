@@ -120,3 +120,95 @@ WHO_GETS_IN = [
         "tests/pure/gateway/fronts/test_http.py::TestDecompression",
     ),
 ]
+
+SERVERS = "tests/grpc/servers/test_tls.py::"
+CERTIFICATES = "tests/pure/tls/test_server_certificates.py::"
+CLIENT = "tests/grpc/test_client_tls.py::"
+STORES = "tests/redis/store/test_secure_stores.py::"
+
+ENCRYPTED = [
+    Mutant(
+        "tls: clients without a certificate get in",
+        "gateway/fronts/grpc/aio_server.py",
+        'required = certificates.client_auth == "required"',
+        "required = False",
+        SERVERS + "test_nobody_gets_in_without_a_certificate_that_is_believed",
+    ),
+    Mutant(
+        "tls: a new certificate is never served",
+        "gateway/fronts/grpc/aio_server.py",
+        "if made is certificates.current:",
+        "if True:",
+        SERVERS + "test_certificates_change_without_a_failed_call",
+    ),
+    Mutant(
+        "tls: a change of certificates ends what has begun",
+        "gateway/fronts/asgi.py",
+        'self._options["timeout_graceful_shutdown"] = _LONGEST_S',
+        'self._options["timeout_graceful_shutdown"] = 0.01',
+        SERVERS + "test_certificates_change_without_a_failed_call",
+    ),
+    Mutant(
+        "tls: a change of certificates cuts off who keeps connections",
+        "gateway/fronts/asgi.py",
+        'if self._options.get("http1", True):',
+        "if False:",
+        "tests/grpc/servers/test_gateway_tls.py::test_http_clients_see_nothing_of_a_change",
+    ),
+    Mutant(
+        "tls: expired certificates are served",
+        "gateway/fronts/server_certificates.py",
+        "if ends_s <= now_s:",
+        "if False:",
+        CERTIFICATES + "test_an_expired_certificate_is_refused",
+    ),
+    Mutant(
+        "tls: what is wrong with half of a pair is said at once",
+        "gateway/fronts/server_certificates.py",
+        "if stamp == self._doubted:",
+        "if True:",
+        CERTIFICATES + "test_one_file_may_come_before_the_other",
+    ),
+    Mutant(
+        "tls: a common name stands beside what was verified",
+        "gateway/fronts/client_names.py",
+        "return (*uris, *hosts) or tuple(str(one.value) for one in common)",
+        "return (*uris, *hosts, *(str(one.value) for one in common))",
+        CERTIFICATES + "test_a_client_has_the_names_of_its_certificate",
+    ),
+    Mutant(
+        "tls: values show their keys",
+        "src/penstock/transport/certificates.py",
+        "key: bytes | None = field(default=None, repr=False)",
+        "key: bytes | None = field(default=None)",
+        "tests/pure/tls/test_certificates.py::test_what_is_read_is_what_the_files_hold",
+    ),
+    Mutant(
+        "tls: tokens go over networks as they are",
+        "src/penstock/client/access.py",
+        "if not is_here(self.target):",
+        "if False:",
+        CLIENT + "test_what_cannot_be_is_refused_at_once",
+    ),
+    Mutant(
+        "tls: clients keep the certificate that they began with",
+        "src/penstock/client/access.py",
+        "if stamps == self._stamps:",
+        "if True:",
+        CLIENT + "test_new_files_are_taken_up_and_nothing_fails",
+    ),
+    Mutant(
+        "tls: Redis is whoever answers",
+        "scheduler/store/entry.py",
+        "            certificates.believe(made, found.authorities)",
+        "            made.check_hostname, made.verify_mode = False, ssl.CERT_NONE",
+        STORES + "test_a_server_is_believed_by_its_authority_and_its_name",
+    ),
+    Mutant(
+        "tls: connections keep the password that they began with",
+        "scheduler/store/entry.py",
+        "while self.has_password:",
+        "while False:",
+        STORES + "test_passwords_and_certificates_change_without_a_failed_command",
+    ),
+]

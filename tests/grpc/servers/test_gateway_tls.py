@@ -1,8 +1,10 @@
 """A gateway with TLS on all its ports, as stock clients find it."""
 
 import asyncio
+import contextlib
 import http.client
 import re
+import socket
 import ssl
 import subprocess
 import threading
@@ -86,7 +88,14 @@ def test_stock_clients_come_in_with_their_certificates(gateway, authority, team)
     )
     assert client.is_server_live()
     client.close()
-    # Nobody who reads its log or its command line sees a key.
+    # Whoever does not speak TLS fills no log.
+    host, grpc_port = address.rsplit(":", 1)
+    with socket.create_connection((host, int(grpc_port)), timeout=30) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while connection.recv(100):
+                pass
+    assert "ssl_transport_security" not in gateway.log.read_text()
     assert "PRIVATE" not in gateway.log.read_text()
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from penstock.client.channel import options_for, target_of
-from penstock.transport.addresses import address_of, is_here, reachable
+from penstock.client.channel import target_of
+from penstock.transport.addresses import address_of, is_here, proxy_options, reachable
 
 PROXY = ("grpc.enable_http_proxy", 0)
 
@@ -41,7 +41,7 @@ def test_what_listens_everywhere_is_found_on_loopback(listening, expected):
 )
 def test_what_is_on_this_machine_is_never_behind_a_proxy(target):
     assert is_here(target)
-    assert PROXY in options_for(target)
+    assert PROXY in proxy_options(target)
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_what_is_on_this_machine_is_never_behind_a_proxy(target):
 )
 def test_other_hosts_may_be_behind_one(target):
     assert not is_here(target)
-    assert PROXY not in options_for(target)
+    assert PROXY not in proxy_options(target)
 
 
 def test_several_gateways_on_this_machine_are():
-    assert PROXY in options_for(target_of(["127.0.0.1:1", "localhost:2"]))
+    assert PROXY in proxy_options(target_of(["127.0.0.1:1", "localhost:2"]))

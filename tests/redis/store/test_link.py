@@ -12,8 +12,10 @@ from support.processes.proxy import Proxy
 from support.waiting import until
 
 from penstock.errors import Code, StoreRefused, StoreUnavailable
+from penstock.scheduler.store.entry import Entry
 from penstock.scheduler.store.link import Link, Links
 from penstock.scheduler.store.topology import topology_of
+from penstock.transport.store_files import StoreFiles
 
 
 @contextlib.asynccontextmanager
@@ -274,6 +276,8 @@ class Unheard:
 
 
 class Nowhere:
+    entry = Entry(StoreFiles())
+
     async def connection(self, _tag):
         await asyncio.Event().wait()
 

@@ -1,12 +1,15 @@
 """The store, as commands have it that work on it directly."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import typer
 
 from penstock.errors import InvalidConfiguration
+from penstock.transport.store_files import StoreFiles, with_files
 
 if TYPE_CHECKING:
     from penstock.protos import cluster_pb2 as pb
@@ -75,4 +78,5 @@ def url_of(redis: str | None) -> str:
             "('penstock up --auth keys' says where its own is)"
         )
     keep_password(redis)
-    return redis
+    given = (os.environ.get(f"PENSTOCK_REDIS_{name.upper()}") for name in StoreFiles._fields)
+    return with_files(redis, StoreFiles(*(Path(file) if file else None for file in given)))

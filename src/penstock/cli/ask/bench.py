@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, Url, token
+from penstock.cli.ask.channel import Gateway, asks_a_gateway
 from penstock.errors import InvalidRequest
 from penstock.loadgen.plan import Plan
 
@@ -30,11 +30,11 @@ class _Subject:
 
     model: str
     version: str
-    url: str
+    gateway: Gateway
 
     def __str__(self) -> str:
         version = f" version {self.version}" if self.version else ""
-        return f"{self.model}{version} at {self.url}"
+        return f"{self.model}{version} at {self.gateway.url}"
 
 
 _Model = Annotated[
@@ -105,10 +105,11 @@ _Plot = Annotated[
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+@asks_a_gateway
 def bench(
     model: _Model,
     *,
-    url: Url = DEFAULT_URL,
+    gateway: Gateway,
     version: _Version = None,
     concurrency: _Concurrency = None,
     rate: _Rate = None,
@@ -130,9 +131,9 @@ def bench(
     (--rate) finds the latency at a given load, the waits behind a stalled server included.
     """  # fmt: skip
     plan = Plan(
-        target=url,
+        target=gateway.url,
+        credentials=gateway.credentials,
         requests=(b"",),
-        token=token(),
         concurrency=_callers(concurrency, rate, processes),
         rate_per_s=rate,
         processes=processes,
@@ -142,7 +143,7 @@ def bench(
         timeout_s=timeout_s,
         seed=seed,
     )
-    subject = _Subject(model, "" if version is None else str(version), url)
+    subject = _Subject(model, "" if version is None else str(version), gateway)
     _run(subject, plan, _wanted(batch, shape, input_, seed), plot, as_json=as_json)
 
 
@@ -182,12 +183,13 @@ async def _measure(subject: _Subject, plan: Plan, wanted: Wanted) -> Outcome:
     from penstock.loadgen.generator import Unreachable
     from penstock.loadgen.requests import describe, first_answer, make_requests
 
+    gateway = subject.gateway
     try:
-        model = await describe(subject.url, subject.model, subject.version, token())
+        model = await describe(gateway.url, subject.model, subject.version, plan.credentials)
     except Unreachable:
-        raise NoGateway(subject.url) from None
+        raise NoGateway(gateway) from None
     requests = make_requests(model, wanted)
-    await first_answer(subject.url, requests[0], token())
+    await first_answer(gateway.url, requests[0], plan.credentials)
     return await _with_bar(
         plan, lambda on_progress: run_load(replace(plan, requests=requests), on_progress)
     )
@@ -234,7 +236,7 @@ def _facts(subject: _Subject, plan: Plan, outcome: Outcome, batch: int) -> dict[
     return {
         "model": subject.model,
         "version": subject.version or None,
-        "url": subject.url,
+        "url": subject.gateway.url,
         "concurrency": plan.concurrency,
         "rate_per_s": plan.rate_per_s,
         "processes": plan.processes,

@@ -1,23 +1,119 @@
 """The gateway as the commands see it: one call, its answer, or an error that says what to do."""
 
 import contextlib
+import functools
+import inspect
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
 from penstock.errors import Code, PenstockError
 from penstock.process.child_process import TOKEN
+from penstock.process.redaction import keep_secret
+from penstock.transport.certificates import Names
+from penstock.transport.credentials import NONE, Credentials
 
 if TYPE_CHECKING:
+    import grpc
+
+    from penstock.client.access import Access
     from penstock.transport.addresses import Option
 
-URL_VARIABLE = "PENSTOCK_URL"
-Url = Annotated[str, typer.Option(envvar=URL_VARIABLE, metavar="HOST:PORT", help="The gateway.")]
 DEFAULT_URL = "127.0.0.1:8001"
 TIMEOUT_S = 10.0
-_SHOW = f"this command takes the key from the variable {TOKEN}"
+VARIABLES: Final = (*("PENSTOCK_URL", "PENSTOCK_CA", "PENSTOCK_CERT", "PENSTOCK_KEY", TOKEN),)
+"""What these options are as variables."""
+
+OPTIONS: Final = Names("--cert", "--key", "--ca")
+
+_Url = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        envvar=VARIABLES[0],
+        metavar="HOST:PORT",
+        help="The gateway; grpcs://HOST:PORT for TLS.",
+    ),
+]
+
+
+def _file(name: str, variable: str, text: str) -> Any:
+    option = typer.Option(name, envvar=variable, metavar="FILE", help=text, show_default=False)
+    return Annotated[str | None, option]
+
+
+_Ca = _file("--ca", VARIABLES[1], "Authorities that are believed, for TLS.")
+_Cert = _file("--cert", VARIABLES[2], "Certificate to prove oneself with.")
+_Key = _file("--key", VARIABLES[3], "Its key.")
+_TOKEN = typer.Option(
+    "--token",
+    metavar="FILE",
+    help="A file with the token; or PENSTOCK_TOKEN is it.",
+    show_default=False,
+)
+_Token = Annotated[str | None, _TOKEN]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The one that a command asks, and how the command gets in."""
+
+    url: str = DEFAULT_URL
+    credentials: Credentials = NONE
+
+    def access(self) -> "Access":
+        """How it gets in.
+
+        Raises:
+            InvalidConfiguration: it does not.
+        """
+        from penstock.client.access import Access
+
+        return Access.of(self.url, self.credentials, OPTIONS)
+
+
+def asks_a_gateway(command: Callable[..., None]) -> Callable[..., None]:
+    """*command*, whose parameter `gateway` is the options --url, --ca, --cert, --key, --token."""
+    hints = get_type_hints(command, include_extras=True)
+
+    @functools.wraps(command)
+    def asking(
+        *,
+        url: str,
+        ca: str | None,
+        cert: str | None,
+        key: str | None,
+        token: str | None,
+        **options: Any,
+    ) -> None:
+        secret = None if token else os.environ.get(TOKEN)
+        keep_secret(secret)
+        command(gateway=Gateway(url, Credentials(ca, cert, key, token, secret)), **options)
+
+    own = {"url": _Url, "ca": _Ca, "cert": _Cert, "key": _Key, "token": _Token}
+    parameters = []
+    for name, one in inspect.signature(command).parameters.items():
+        if name != "gateway":
+            parameters.append(
+                one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+            )
+            continue
+        for option, annotation in own.items():
+            default = DEFAULT_URL if option == "url" else None
+            parameters.append(
+                inspect.Parameter(
+                    option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+                )
+            )
+    vars(asking)["__signature__"] = inspect.Signature(parameters)
+    asking.__annotations__ = {one.name: one.annotation for one in parameters}
+    return asking
+
+
+_SHOW: Final = f"this command takes the key from --token FILE, or from the variable {TOKEN}"
 
 
 class CallFailed(PenstockError):
@@ -29,38 +125,36 @@ class CallFailed(PenstockError):
 
 
 class NoGateway(PenstockError):
-    """Nobody answers at the address."""
+    """Nobody answers at the address, or not to this command."""
 
     code = Code.UNAVAILABLE
 
-    def __init__(self, url: str) -> None:
-        super().__init__(
-            f"no gateway answers at {url}: start one with 'penstock up', or name another with --url"
-        )
+    def __init__(self, gateway: Gateway) -> None:
+        """Ask once more, for the reason."""
+        why = gateway.access().obstacle()
+        remedy = why or "start one with 'penstock up', or name another with --url"
+        super().__init__(f"no gateway answers at {gateway.url}: {remedy}")
 
 
-def token() -> str | None:
-    """The caller's key, which is in no command line: everybody may read those."""
-    from penstock.process.redaction import keep_secret
-
-    found = os.environ.get(TOKEN) or None
-    keep_secret(found)
-    return found
-
-
-def channel_to(url: str, *options: "Option") -> Any:
-    """A channel to the gateway at *url*, a `grpc.Channel`; its calls show the caller's key."""
+def channel_to(gateway: Gateway, *options: "Option") -> "grpc.Channel":
+    """A channel to the gateway, on which each call says who asks."""
     import grpc
 
-    from penstock.client.credentials import with_token
-    from penstock.transport.addresses import proxy_options
+    access = gateway.access()
+    channel = access.channel(*options)
+    if access.metadata() is None:
+        return channel
 
-    channel = grpc.insecure_channel(url, options=(*options, *proxy_options(url)))
-    return with_token(channel, token())
+    class Asking(grpc.UnaryUnaryClientInterceptor):
+        def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+            metadata = access.metadata(tuple(details.metadata or ()))
+            return continuation(details._replace(metadata=metadata), request)
+
+    return grpc.intercept_channel(channel, Asking())
 
 
 @contextlib.contextmanager
-def explained(url: str) -> Iterator[None]:
+def explained(gateway: Gateway) -> Iterator[None]:
     """Turn gRPC's errors into ones for people."""
     import grpc
 
@@ -73,5 +167,5 @@ def explained(url: str) -> Iterator[None]:
         if code is grpc.StatusCode.UNAUTHENTICATED:
             raise CallFailed(Code.UNAUTHENTICATED, f"{details} ({_SHOW})") from error
         if code is grpc.StatusCode.UNAVAILABLE and nobody_answers(details):
-            raise NoGateway(url) from error
+            raise NoGateway(gateway) from error
         raise CallFailed(Code(code.value[0]), f"{details} ({code.name})") from error

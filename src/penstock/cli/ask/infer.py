@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, NoGateway, Url, token
+from penstock.cli.ask.channel import Gateway, NoGateway, asks_a_gateway
 from penstock.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -48,12 +48,14 @@ _Output = Annotated[
 _Deadline = Annotated[float, typer.Option(help="Seconds to wait for the answer.")]
 
 
+@asks_a_gateway
 def infer(
     model: Annotated[str, typer.Argument(metavar="MODEL", show_default=False)],
     input_: _Input = None,
     version: _Version = None,
     output: _Output = None,
-    url: Url = DEFAULT_URL,
+    *,
+    gateway: Gateway,
     deadline_s: _Deadline = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
@@ -68,7 +70,7 @@ def infer(
     console, count = Console(), 0
     try:
         retry = RetryPolicy(attempts=2)
-        with Client(url, deadline_s=deadline_s, retry=retry, token=token()) as client:
+        with Client(gateway.access(), deadline_s=deadline_s, retry=retry) as client:
             for result in _ask(client, model, version, input_ or [], output):
                 count += 1
                 if as_json:
@@ -76,7 +78,7 @@ def infer(
                 else:
                     _show(result, console, separated=count > 1)
     except Unreachable:
-        raise NoGateway(url) from None
+        raise NoGateway(gateway) from None
     if not count and not as_json:
         console.print("The model sent no reply.")
 

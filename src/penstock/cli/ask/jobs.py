@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, channel_to, explained
+from penstock.cli.ask.channel import (
+    TIMEOUT_S,
+    Gateway,
+    asks_a_gateway,
+    channel_to,
+    explained,
+)
 from penstock.errors import InvalidConfiguration, PenstockError
 
 if TYPE_CHECKING:
@@ -27,9 +33,10 @@ class RetriesFailed(PenstockError):
 
 
 @dead.command("ls")
-def ls(*, model: _Filter = None, url: Url = DEFAULT_URL, as_json: _Json = False) -> None:
+@asks_a_gateway
+def ls(*, model: _Filter = None, gateway: Gateway, as_json: _Json = False) -> None:
     """List dead letters, the newest first."""
-    letters = _listed(url, model=model or "")
+    letters = _listed(gateway, model=model or "")
     if as_json:
         print(json.dumps([_as_dict(letter) for letter in letters], indent=2))
         return
@@ -37,14 +44,15 @@ def ls(*, model: _Filter = None, url: Url = DEFAULT_URL, as_json: _Json = False)
 
 
 @dead.command("show")
+@asks_a_gateway
 def show(
     job: Annotated[str, typer.Argument(metavar="JOB", help="As 'ls' names it.")],
     *,
-    url: Url = DEFAULT_URL,
+    gateway: Gateway,
     as_json: _Json = False,
 ) -> None:
     """Show one dead letter, and the inputs that it carries."""
-    (letter,) = _listed(url, job=job)
+    (letter,) = _listed(gateway, job=job)
     if as_json:
         print(json.dumps(_as_dict(letter), indent=2))
         return
@@ -52,6 +60,7 @@ def show(
 
 
 @dead.command("retry")
+@asks_a_gateway
 def retry(
     job: Annotated[
         list[str] | None, typer.Argument(metavar="JOB...", help="As 'ls' names them.")
@@ -59,7 +68,7 @@ def retry(
     *,
     model: _Filter = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that each may take.")] = 60.0,
-    url: Url = DEFAULT_URL,
+    gateway: Gateway,
     as_json: _Json = False,
 ) -> None:
     """Run dead letters once more, each alone, and say how each ended.
@@ -72,10 +81,10 @@ def retry(
             "name the jobs to retry, or all those of a model with --model; "
             "'penstock jobs dead ls' lists them"
         )
-    names = job or [letter.job for letter in reversed(_listed(url, model=model or ""))]
+    names = job or [letter.job for letter in reversed(_listed(gateway, model=model or ""))]
     ended = []
     for name in names:
-        ended.append(_retried(url, name, timeout))
+        ended.append(_retried(gateway, name, timeout))
         if not as_json:
             _print_end(ended[-1])
     if as_json:
@@ -87,17 +96,17 @@ def retry(
         raise RetriesFailed(f"{failed} of {len(ended)} failed again")
 
 
-def _listed(url: str, *, model: str = "", job: str = "") -> "list[cluster_pb2.DeadLetter]":
+def _listed(gateway: Gateway, *, model: str = "", job: str = "") -> "list[cluster_pb2.DeadLetter]":
     from penstock.protos import cluster_pb2 as pb
     from penstock.protos import cluster_pb2_grpc
 
-    with explained(url), channel_to(url) as channel:
+    with explained(gateway), channel_to(gateway) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
         request = pb.DeadLettersRequest(model=model, job=job)
         return list(stub.DeadLetters(request, timeout=TIMEOUT_S).letters)
 
 
-def _retried(url: str, job: str, timeout_s: float) -> dict[str, Any]:
+def _retried(gateway: Gateway, job: str, timeout_s: float) -> dict[str, Any]:
     """How a retry ended: with outputs, or with an error."""
     from penstock.cli.ask.channel import CallFailed
     from penstock.protos import cluster_pb2 as pb
@@ -106,7 +115,7 @@ def _retried(url: str, job: str, timeout_s: float) -> dict[str, Any]:
 
     unlimited = ("grpc.max_receive_message_length", -1)
     try:
-        with explained(url), channel_to(url, unlimited) as channel:
+        with explained(gateway), channel_to(gateway, unlimited) as channel:
             stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
             answer = stub.RetryDeadLetter(pb.RetryDeadLetterRequest(job=job), timeout=timeout_s)
     except CallFailed as error:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, channel_to, explained
+from penstock.cli.ask.channel import (
+    TIMEOUT_S,
+    Gateway,
+    asks_a_gateway,
+    channel_to,
+    explained,
+)
 from penstock.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -24,17 +30,18 @@ _Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name."
 
 
 @models.command("ls")
+@asks_a_gateway
 def ls(
     *,
-    url: Url = DEFAULT_URL,
+    gateway: Gateway,
     ready: Annotated[bool, typer.Option("--ready", help="Only those that can answer.")] = False,
     as_json: _Json = False,
 ) -> None:
     """List the versions of all models, with their state and the reason for it."""
     from penstock.protos import grpc_service_pb2 as pb
 
-    answer = _call(url, "RepositoryIndex", pb.RepositoryIndexRequest(ready=ready))
-    batching = _batching(url)
+    answer = _call(gateway, "RepositoryIndex", pb.RepositoryIndexRequest(ready=ready))
+    batching = _batching(gateway)
     if as_json:
         print(json.dumps([_as_dict(entry, batching) for entry in answer.models], indent=2))
         return
@@ -42,6 +49,7 @@ def ls(
 
 
 @models.command("load")
+@asks_a_gateway
 def load(
     model: _Model,
     *,
@@ -61,7 +69,7 @@ def load(
         ),
     ] = None,
     timeout: _Timeout = None,
-    url: Url = DEFAULT_URL,
+    gateway: Gateway,
     as_json: _Json = False,
 ) -> None:
     """Load a model, or load it anew; return when its workers are ready on the whole cluster."""
@@ -73,23 +81,24 @@ def load(
     for given in file or ():
         name, content = _content_of(given)
         request.parameters[f"file:{name}"].bytes_param = content
-    _call(url, "RepositoryModelLoad", request, timeout)
+    _call(gateway, "RepositoryModelLoad", request, timeout)
     print(json.dumps({"loaded": model}) if as_json else f"{model} is loaded")
 
 
 @models.command("unload")
+@asks_a_gateway
 def unload(
     model: _Model,
     *,
     timeout: _Timeout = None,
-    url: Url = DEFAULT_URL,
+    gateway: Gateway,
     as_json: _Json = False,
 ) -> None:
     """Unload a model; return when its requests are answered and its workers are gone."""
     from penstock.protos import grpc_service_pb2 as pb
 
     request = pb.RepositoryModelUnloadRequest(model_name=model)
-    _call(url, "RepositoryModelUnload", request, timeout)
+    _call(gateway, "RepositoryModelUnload", request, timeout)
     print(json.dumps({"unloaded": model}) if as_json else f"{model} is unloaded")
 
 
@@ -123,21 +132,21 @@ def _content_of(given: str) -> tuple[str, bytes]:
         raise InvalidConfiguration(f"--file {given}: {error.strerror}") from error
 
 
-def _call(url: str, method: str, request: Any, timeout_s: float | None = TIMEOUT_S) -> Any:
+def _call(gateway: Gateway, method: str, request: Any, timeout_s: float | None = TIMEOUT_S) -> Any:
     from penstock.protos import grpc_service_pb2_grpc
 
-    with explained(url), channel_to(url, ("grpc.max_send_message_length", -1)) as channel:
+    with explained(gateway), channel_to(gateway, ("grpc.max_send_message_length", -1)) as channel:
         stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
         return getattr(stub, method)(request, timeout=timeout_s)
 
 
-def _batching(url: str) -> dict[tuple[str, str], str]:
+def _batching(gateway: Gateway) -> dict[tuple[str, str], str]:
     """Of each version by name and number, whether its requests share runs, and why."""
     import grpc
 
     from penstock.protos import cluster_pb2, cluster_pb2_grpc
 
-    with channel_to(url) as channel:
+    with channel_to(gateway) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
         try:
             status = stub.Status(cluster_pb2.StatusRequest(), timeout=TIMEOUT_S)

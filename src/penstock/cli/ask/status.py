@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.ask.channel import DEFAULT_URL, TIMEOUT_S, Url, channel_to, explained
+from penstock.cli.ask.channel import (
+    TIMEOUT_S,
+    Gateway,
+    asks_a_gateway,
+    channel_to,
+    explained,
+)
 
 if TYPE_CHECKING:
     from penstock.protos import cluster_pb2
@@ -13,21 +19,22 @@ if TYPE_CHECKING:
 _WATCH_EVERY_S = 1.0
 
 
+@asks_a_gateway
 def status(
     model: Annotated[
         str, typer.Argument(metavar="[MODEL]", help="Only this model.", show_default=False)
     ] = "",
     *,
-    url: Url = DEFAULT_URL,
+    gateway: Gateway,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again each second.")] = False,
 ) -> None:
     """Show nodes, models, stages, workers and queues."""
     if watch and not json:
-        _watch(url, model)
+        _watch(gateway, model)
         return
     while True:
-        answer = _ask(url, model)
+        answer = _ask(gateway, model)
         if json:
             print(_as_json(answer), flush=True)
         else:
@@ -37,10 +44,10 @@ def status(
         time.sleep(_WATCH_EVERY_S)
 
 
-def _ask(url: str, model: str) -> "cluster_pb2.StatusResponse":
+def _ask(gateway: Gateway, model: str) -> "cluster_pb2.StatusResponse":
     from penstock.protos import cluster_pb2, cluster_pb2_grpc
 
-    with explained(url), channel_to(url) as channel:
+    with explained(gateway), channel_to(gateway) as channel:
         stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
         answer: cluster_pb2.StatusResponse = stub.Status(
             cluster_pb2.StatusRequest(model=model), timeout=TIMEOUT_S
@@ -58,7 +65,7 @@ def _print(answer: "cluster_pb2.StatusResponse") -> None:
         out.print(part)
 
 
-def _watch(url: str, model: str) -> None:
+def _watch(gateway: Gateway, model: str) -> None:
     from rich.console import Group
     from rich.live import Live
 
@@ -66,7 +73,7 @@ def _watch(url: str, model: str) -> None:
 
     with Live(screen=True, auto_refresh=False) as live:
         while True:
-            live.update(Group(*all_tables(_ask(url, model))), refresh=True)
+            live.update(Group(*all_tables(_ask(gateway, model))), refresh=True)
             time.sleep(_WATCH_EVERY_S)
 
 

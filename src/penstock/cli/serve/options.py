@@ -11,9 +11,8 @@ from typing import Annotated, Any, Final, TypeVar, get_args, get_origin, get_typ
 import typer
 from pydantic.fields import FieldInfo
 
-from penstock.cli.ask.channel import URL_VARIABLE
+from penstock.cli.ask.channel import VARIABLES
 from penstock.options import Metavar, Options, flag, is_switch, load, own_first, switch, variable
-from penstock.process.child_process import TOKEN
 from penstock.process.variables import own_variables, unknown_variables
 from penstock.settings import RoleSettings
 
@@ -59,7 +58,7 @@ def _warn_of_unknown(settings: Options) -> None:
     """Say which variables mean nothing; once for all roles that one process starts."""
     if getattr(settings, "parent_pid", None) is None:
         known = {variable(name) for kind in _all_kinds(Options) for name in kind.model_fields}
-        for line in unknown_variables(own_variables(os.environ), known | {URL_VARIABLE, TOKEN}):
+        for line in unknown_variables(own_variables(os.environ), known | {*VARIABLES}):
             print(line, file=sys.stderr)
 
 

@@ -103,7 +103,7 @@ class Screen:
                 markup=False,
                 soft_wrap=True,
             )
-        url = "" if reachable(address) == "127.0.0.1:8001" else f" --url {reachable(address)}"
+        url = self._way_in(reachable(address))
         self._out.print("\nNext, in another terminal:", f"  penstock status{url}", sep="\n")
         ready = [version for version in status.versions if version.state == "READY"]
         failed = [version for version in status.versions if version.state == "UNAVAILABLE"]
@@ -113,6 +113,13 @@ class Screen:
         if ready:
             self._out.print(f"  penstock bench {ready[0].model}{url}", markup=False)
         self._out.print("Ctrl-C stops everything.\n")
+
+    def _way_in(self, address: str) -> str:
+        """The options of commands that ask this cluster."""
+        if not self._settings.tls_cert:
+            return "" if address == "127.0.0.1:8001" else f" --url {address}"
+        proof = " --cert FILE --key FILE" if self._settings.tls_client_ca else ""
+        return f" --url grpcs://{address} --ca FILE{proof}"
 
     def _nothing_served(self) -> str:
         if self._settings.model_control_mode == "on-demand":
