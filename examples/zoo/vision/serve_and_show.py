@@ -19,7 +19,7 @@ def show(url: str, _: Place) -> Exhibit:
     with Client(url) as client:
         for page in range(len(PAGES)):
             file = np.array([picture(page)], dtype=object)
-            found = client.infer("page", {"PAGE": file}, deadline_s=60)
+            found = client.infer("page", {"PAGE": file}, deadline_s=300)
             read = [line.decode() for line in found["TEXTS"]]
             right.append(likeness("\n".join(read), "\n".join(text(page))))
             pictures.append(_drawn(page, found, read))

@@ -6,6 +6,7 @@ ACCESS = "gateway/access/"
 PURE = "tests/pure/gateway/access/"
 STORE = "tests/redis/access/"
 WALK = STORE + "test_every_call.py"
+ANOTHERS = STORE + "test_callers.py"
 
 CALLERS = [
     Mutant(
@@ -49,7 +50,14 @@ CALLERS = [
         "        # Whether or not there is such a model, which is nobody else's business.\n"
         "        call.caller.check_model(request.model_name)\n",
         "",
-        WALK,
+        ANOTHERS,
+    ),
+    Mutant(
+        "keys: requests that are known by their head are let in whatever their model",
+        "gateway/requests/reading.py",
+        "            call.caller.check_model(request.model_name)\n            return Asked(",
+        "            return Asked(",
+        ANOTHERS,
     ),
     Mutant(
         "keys: what is asked of a model is answered to everybody",

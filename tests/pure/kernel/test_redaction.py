@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from penstock.gateway.access.api_key import mint
 from penstock.options import load
 from penstock.process.redaction import keep_password, redacted
 from penstock.settings import GatewaySettings
@@ -14,6 +15,14 @@ from penstock.telemetry import Logging, configure_logging, use_logging
 
 SECRET = "swordfish-1"  # noqa: S105 - it is none
 SLEEP = "import sys; from penstock.process.redaction import hide_arguments; hide_arguments(); "
+
+
+def test_of_a_key_its_id_alone_is_left():
+    secret = mint("a" * 10).text
+
+    shown = redacted(f"'{secret}', penstock keys revoke {secret}.")
+
+    assert shown == "'psk_aaaaaaaaaa_***', penstock keys revoke psk_aaaaaaaaaa_***."
 
 
 @pytest.mark.parametrize(

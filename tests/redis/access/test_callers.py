@@ -148,3 +148,28 @@ async def test_teams_have_sequences_of_their_own(stateful):
     assert names == {"digits:1/I7@a", "digits:1/I7@b"}
     for call in asked:
         call.cancel()
+
+
+async def test_anothers_model_is_refused_before_a_request_like_it_was_seen_and_after(any_guarded):
+    make, front = any_guarded.keyring.make, any_guarded.front
+    _, owner = await make("a", "infer", models=["digits"])
+    _, other = await make("b", "infer", models=["other"])
+    await any_guarded.settled()
+
+    async def code_for(secret):
+        call = front.infer(message(values=2), metadata=bearer(secret), timeout=30)
+        return (await call.code()).name
+
+    refused = [await code_for(other)]
+    asked = front.infer(message(values=2), metadata=bearer(owner), timeout=30)
+
+    async def answered():
+        for lease in (await front.probe.claim(rows=1)).leases:
+            await front.probe.settle(lease)
+        return asked.done()
+
+    await until(answered)
+    refused.append(await code_for(other))
+
+    assert (await asked.code()).name == "OK"
+    assert refused == ["PERMISSION_DENIED"] * 2
