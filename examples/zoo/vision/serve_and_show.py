@@ -42,7 +42,7 @@ def _drawn(page: int, found: InferResult, read: Sequence[str]) -> Picture:
         for left, top, right, bottom in found["BOXES"]
     )
     svg = (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" xmlns="http://www.w3.org/2000/svg">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="100%">'
         f'<image href="data:image/png;base64,{data}" width="{WIDTH}" height="{HEIGHT}"/>'
         f"{frames}</svg>"
     )
