@@ -212,7 +212,8 @@ class MemoryWatch:
     async def run(self, then: Callable[[], Any]) -> None:
         """Look regularly until cancelled, and call *then* after each look."""
         while True:
-            if self.busy():
+            # What was used while it was busy refuses calls until the next look.
+            if self.used or self.busy():
                 await asyncio.sleep(LOOK_EVERY_S)
             else:
                 await self._until_stirred()

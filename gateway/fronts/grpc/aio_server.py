@@ -11,6 +11,7 @@ from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.connections import is_local, most_connections
 from penstock.gateway.fronts.grpc.rpc import Method, Methods
 from penstock.gateway.fronts.server_certificates import ServerCertificates
+from penstock.gateway.fronts.to_the_end import to_the_end
 from penstock.gateway.requests.call import Call
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of
@@ -42,9 +43,8 @@ class AioRpc:
         )
 
     def read(self) -> Awaitable[object]:
-        """As `Rpc.read`: the end is `grpc.aio.EOF`."""
-        reading: Awaitable[object] = self._context.read()
-        return reading
+        """As `Rpc.read`: the end is `grpc.aio.EOF`. What comes is freed, whoever waits for it."""
+        return to_the_end(self._context.read())
 
     def write(self, message: bytes) -> Awaitable[None]:
         """As `Rpc.write`."""

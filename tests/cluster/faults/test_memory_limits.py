@@ -4,7 +4,6 @@ The limit is PENSTOCK_MAX_MEMORY_MIB; all others follow from it.
 """
 
 import contextlib
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -81,32 +80,22 @@ def channel(url, **more):
     return grpc.insecure_channel(url, [(f"grpc.{name}", value) for name, value in options.items()])
 
 
-COMES_BACK = json.dumps(
-    {
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 5,
-                    "initialBackoff": "0.2s",
-                    "maxBackoff": "5s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ]
-    }
-)
-"""As any client does that is told to try again later."""
-
-
-def answered(url, count=3):
-    """A neighbour's calls, each of which must be answered."""
-    with channel(url, service_config=COMES_BACK) as own:
+def answered(url, count=3, within_s=60):
+    """A neighbour's calls, each of which must be answered; it comes back when it is told to."""
+    ends = time.monotonic() + within_s
+    with channel(url) as own:
         stub = pb_grpc.GRPCInferenceServiceStub(own)
-        return [
-            len(stub.ModelInfer(request(), timeout=60).raw_output_contents[0]) for _ in range(count)
-        ]
+        replies = []
+        while len(replies) < count:
+            try:
+                reply = stub.ModelInfer(request(), timeout=60)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > ends:
+                    raise
+                time.sleep(0.2)
+                continue
+            replies.append(reply.raw_output_contents[0])
+        return [len(reply) for reply in replies]
 
 
 def successes(running):

@@ -173,6 +173,23 @@ async def test_freed_memory_is_kept_while_messages_come_and_go(process):
     assert process.given_back == 0
 
 
+async def test_nobody_is_refused_for_what_was_held_when_it_was_busy(process, monkeypatch):
+    """Who is refused at once is no message that would have it look again."""
+    monkeypatch.setattr(memory, "REST_LOOK_S", 60.0)
+    one, held = watch(process), []
+    one.busy = lambda: bool(held)
+    held.append("a message")
+    process.held = 1200 * MIB
+    await one.look()
+    assert one.used > 1
+    held.clear()
+
+    running = asyncio.create_task(one.run(lambda: None))
+    await until(lambda: one.used == 0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_at_rest_it_looks_seldom_until_a_message_comes(process, monkeypatch):
     monkeypatch.setattr(memory, "REST_LOOK_S", 60.0)
     one, looks = watch(process, busy=False), []
