@@ -6,7 +6,8 @@ memory, those lines never run, and a message that comes nevertheless is never fr
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 
@@ -15,33 +16,40 @@ async def to_the_end(doing: Coroutine[Any, Any, Any]) -> Any:
 
     A task of its own would do the same, and cost a small request some hundredths of all it costs.
     """
-    try:
-        first = doing.send(None)
-    except StopIteration as done:
-        return done.value
     loop = asyncio.get_running_loop()
-    came: asyncio.Future[Any] = loop.create_future()
-
-    def wait_for(future: Any) -> None:
-        if future is None:
-            # It only lets others go on.
-            loop.call_soon(go_on, None)
-            return
-        # As a task does: it takes the mark away by which a future knows that it is awaited.
-        future._asyncio_future_blocking = False  # noqa: SLF001 - asyncio's protocol for tasks
-        future.add_done_callback(go_on)
-
-    def go_on(_: Any) -> None:
+    while True:
         try:
-            following = doing.send(None)
+            future = doing.send(None)
         except StopIteration as done:
-            if not came.done():
-                came.set_result(done.value)
-        except BaseException as error:  # noqa: BLE001 - it is whoever waits that hears of it
-            if not came.done():
-                came.set_exception(error)
-        else:
-            wait_for(following)
+            return done.value
+        arrived: asyncio.Future[None] = loop.create_future()
+        _when_done(future, partial(_arrive, arrived))
+        try:
+            await arrived
+        except BaseException:
+            _when_done(future, lambda _: _go_on(doing))
+            raise
 
-    wait_for(first)
-    return await came
+
+def _arrive(arrived: "asyncio.Future[None]", _: object) -> None:
+    if not arrived.done():
+        arrived.set_result(None)
+
+
+def _go_on(doing: Coroutine[Any, Any, Any]) -> None:
+    """Take *doing* to its end, for nobody."""
+    try:
+        future = doing.send(None)
+    except (Exception, StopIteration, asyncio.CancelledError):  # noqa: BLE001 - nobody hears it
+        return
+    _when_done(future, lambda _: _go_on(doing))
+
+
+def _when_done(future: Any, then: Callable[[Any], None]) -> None:
+    """Call *then* once what a coroutine waits for is there: *future*, or the loop's next turn."""
+    if future is None:
+        asyncio.get_running_loop().call_soon(then, None)
+        return
+    # As a task does: it takes the mark away by which a future knows that it is awaited.
+    future._asyncio_future_blocking = False  # noqa: SLF001 - asyncio's protocol for tasks
+    future.add_done_callback(then)
