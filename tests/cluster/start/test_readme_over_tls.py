@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +30,6 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def secured(place):
     authority = Authority(place)
-    shutil.copy(authority.path, place / "ca.pem")
     server = authority.server()
     one = Cluster(
         place / "cluster",
@@ -44,21 +42,31 @@ def secured(place):
 
 
 @pytest.fixture(scope="module")
-def run(place, secured):
-    """Runs a command as the README has it, at the ports that this cluster has."""
+def here(secured):
+    """Puts what this cluster has in the place of what the README says."""
     at = {
         "localhost:8001": f"localhost:{secured.url.rsplit(':', 1)[1]}",
         "localhost:8000": f"localhost:{secured.http_url().rsplit(':', 1)[1]}",
         "unix://...": re.search(r"PENSTOCK_REDIS=(\S+) penstock keys create", secured.output())[1],
     }
+
+    def here(text):
+        for said, found in at.items():
+            text = text.replace(said, found)
+        return text
+
+    return here
+
+
+@pytest.fixture(scope="module")
+def run(place, here):
+    """Runs a command as the README has it."""
     bin_ = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}"}
 
     def run(words):
-        for place_, here in at.items():
-            words = words.replace(place_, here)
         done = subprocess.run(
-            ["bash", "-c", words],
+            ["bash", "-c", here(words)],
             cwd=place,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -85,8 +93,8 @@ def test_curl_has_its_answer(run):
     assert outputs["digit"] == [7]
 
 
-def test_each_client_prints_ten_probabilities(run, place):
-    (place / "program.py").write_text(PROGRAM)
+def test_each_client_prints_ten_probabilities(run, place, here):
+    (place / "program.py").write_text(here(PROGRAM))
 
     printed = run("python program.py")
 

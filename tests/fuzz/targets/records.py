@@ -9,7 +9,7 @@ from penstock.scheduler.registry.records import SnapshotReader
 from penstock.scheduler.replies.reader import replies_of
 
 KINDS = (pb.ModelVersion, pb.Placement, pb.Node, pb.Worker, pb.Gateway, pb.Scheduler, pb.Signature)
-HASHES = 16
+HASHES = 17
 UNSPLITTABLE, FOOTPRINTS, RETIRING, SINCE, WISHES, ANSWERS, FILES, SETTINGS = range(8, 16)
 
 
@@ -20,7 +20,7 @@ def snapshot(data):
     text = place in (UNSPLITTABLE, FILES, SETTINGS)
     kept = b"5" if place in (SINCE, FOOTPRINTS) else b'["s", 1]' if text else data[1:]
     hashes[place] = [b"s/m/1/g", kept]
-    SnapshotReader().read([1, 2, b"1-0", *hashes, [], [], []])
+    SnapshotReader().read([1, 2, b"1-0", *hashes, [], b"", [], []])
 
 
 def records():

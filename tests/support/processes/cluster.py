@@ -84,7 +84,7 @@ class Cluster:
 
     def http_url(self):
         """Where the REST protocol is, with "--http --http-port 0"; what it said of that."""
-        return re.search(r"HTTP at http://(\S+)", self.output())[1]
+        return re.search(r"HTTP at https?://(\S+)", self.output())[1]
 
     def output(self):
         """What the cluster has written so far."""
