@@ -11,11 +11,11 @@ from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.connections import is_local, most_connections
 from penstock.gateway.fronts.grpc.rpc import Method, Methods
 from penstock.gateway.fronts.server_certificates import ServerCertificates
-from penstock.gateway.fronts.to_the_end import to_the_end
 from penstock.gateway.requests.call import Call
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of
 from penstock.transport.certificates import Certificates
+from penstock.transport.to_the_end import to_the_end
 
 _MIB = 1024 * 1024
 _HANDSHAKE_MS: Final = 10_000

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from penstock.gateway.fronts.to_the_end import to_the_end
+from penstock.transport.to_the_end import to_the_end
 
 
 class Reading:
