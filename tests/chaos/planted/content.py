@@ -19,8 +19,8 @@ CONTENT = [
     Mutant(
         "content: the time of the last change does not count",
         "src/penstock/models/files/file_hashes.py",
-        "found.st_mtime_ns, found.st_ctime_ns)",
-        "found.st_mtime_ns, 0)",
+        "stat.st_mtime_ns, stat.st_ctime_ns)",
+        "stat.st_mtime_ns, 0)",
         HASHES + "test_a_file_written_in_place_with_its_old_size_and_time_is_read_again",
     ),
     Mutant(

@@ -52,8 +52,12 @@ class Stand(NamedTuple):
     @classmethod
     def of(cls, file: Path) -> Self:
         """The stand of *file* now."""
-        found = file.stat()
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return cls.found(file.stat())
+
+    @classmethod
+    def found(cls, stat: os.stat_result) -> Self:
+        """The stand that *stat* tells."""
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 class _Known(NamedTuple):

@@ -96,7 +96,7 @@ def footprint(folders: Sequence[Path]) -> Footprint:
 
 def _add_entries(path: str, depth: int, found: list[Entry]) -> None:
     try:
-        found.append(Entry(path, True, _stand(os.stat(path))))  # noqa: PTH116
+        found.append(Entry(path, True, Stand.found(os.stat(path))))  # noqa: PTH116
         with os.scandir(path) as entries:
             below = sorted(entries, key=lambda entry: entry.name)
     except OSError:
@@ -104,12 +104,12 @@ def _add_entries(path: str, depth: int, found: list[Entry]) -> None:
         return
     for entry in below:
         if entry.is_symlink():
-            found.append(Entry(entry.path, False, _stand(entry.stat(follow_symlinks=False))))
+            found.append(Entry(entry.path, False, Stand.found(entry.stat(follow_symlinks=False))))
         if depth and entry.is_dir():
             _add_entries(entry.path, depth - 1, found)
             continue
         try:
-            found.append(Entry(entry.path, True, _stand(entry.stat())))
+            found.append(Entry(entry.path, True, Stand.found(entry.stat())))
         except OSError:
             found.append(Entry(entry.path, True, None))
 
@@ -123,13 +123,9 @@ def _is_as_before(seen: Footprint) -> bool:
             if stand is not None:
                 return False
             continue
-        if stand is None or _stand(now) != stand:
+        if stand is None or Stand.found(now) != stand:
             return False
     return True
-
-
-def _stand(found: os.stat_result) -> Stand:
-    return Stand(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _settled(seen: Footprint, began_ns: int) -> bool:
