@@ -15,6 +15,8 @@ import penstock
 from penstock.errors import InvalidConfiguration, PenstockError
 from penstock.process import machine
 from penstock.process.child_process import role_environment
+from penstock.process.forking.launch import Launch, start_program
+from penstock.process.forking.templates import Templates
 from penstock.process.lifetime import (
     kill_descendants,
     reap_strangers,
@@ -31,11 +33,9 @@ from penstock.scheduler.registry.snapshot import empty_snapshot
 from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.store.link import Links
 from penstock.settings import NodeSettings, WorkerSettings
-from penstock.workers.node.child import Launch, start_program
 from penstock.workers.node.devices import devices_of_machine, variables_for
 from penstock.workers.node.start_limit import StartLimit
 from penstock.workers.node.supervisor import Starts, WorkerSupervisor
-from penstock.workers.node.templates import Templates
 from penstock.workers.node.worker_set import WorkerSet
 
 log = structlog.get_logger()
