@@ -70,7 +70,7 @@ INFERENCE: Final[dict[str, Need]] = {
     "RepositoryIndex": Need(Scope.READ, Models.LISTED, listed="models"),
     "RepositoryModelLoad": _named(Scope.LOAD, "model_name"),
     "RepositoryModelUnload": _named(Scope.LOAD, "model_name"),
-    # Regions are one space for all callers of this machine.
+    # Each team has regions of its own, and whatever segments of this machine it can name.
     **{
         f"{kind}SharedMemory{verb}": _EVERYTHING
         for kind in ("System", "Cuda")
