@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -21,7 +22,7 @@ from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.client_names import names_in
 from penstock.gateway.fronts.front import PortBusy
-from penstock.gateway.fronts.grpc.access import known_call
+from penstock.gateway.fronts.grpc.access import let_in
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import ByteBudget
@@ -239,10 +240,17 @@ class MetricsEndpoint:
         try:
             # While the registry is not known, these are facts of this process alone.
             if not self._authenticator.undecided:
-                known_call(call, METRICS, self._authenticator)
+                let_in(_Reader(call), METRICS, self._authenticator)
         except PenstockError as error:
             return _REFUSALS[error.code], "text/plain", f"{error}\n".encode()
         return "200 OK", CONTENT_TYPE, await self._read()
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Who reads metrics."""
+
+    call: Call
 
 
 def _call(writer: asyncio.StreamWriter, fields: str) -> Call:
