@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from penstock.cli.access.store import Redis, Store, with_store
+from penstock.cli.access.store import Redis, Store, on_store, with_store
 from penstock.cli.access.usage import usage
 from penstock.errors import InvalidConfiguration
 
@@ -64,6 +64,7 @@ _Expires = Annotated[
 
 
 @keys.command("create")
+@on_store
 def create(
     team: Annotated[str, typer.Argument(metavar="TEAM", help="Whose key it is.")],
     *,
@@ -103,6 +104,7 @@ def create(
 
 
 @keys.command("ls")
+@on_store
 def ls(
     *,
     everything: Annotated[
@@ -135,6 +137,7 @@ def ls(
 
 
 @keys.command("rotate")
+@on_store
 def rotate(
     key: _Id,
     *,
@@ -166,6 +169,7 @@ def rotate(
 
 
 @keys.command("revoke")
+@on_store
 def revoke(key: _Id, *, redis: Redis = None) -> None:
     """Revoke a key: all gateways refuse it within a second, and its open streams."""
     from penstock.gateway.access import records
