@@ -88,6 +88,8 @@ RPCS: Final[dict[str, Need]] = {
     # They hold the inputs of requests, whoever sent them.
     _CLUSTER + "DeadLetters": _EVERYTHING,
     _CLUSTER + "RetryDeadLetter": _EVERYTHING,
+    **{f"{_CLUSTER}{verb}": _EVERYTHING for verb in ("ListKeys", "CreateKey", "RotateKey")},
+    _CLUSTER + "RevokeKey": _EVERYTHING,
     _REFLECTION + "ServerReflectionInfo": Need(Scope.READ),
     _HEALTH + "Check": OPEN,
     _HEALTH + "Watch": OPEN,

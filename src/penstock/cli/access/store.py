@@ -1,40 +1,15 @@
 """The store, as commands have it that work on it directly."""
 
-import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
 from penstock.errors import InvalidConfiguration
 from penstock.transport.store_files import NEED_URL, StoreFiles, with_files
-
-if TYPE_CHECKING:
-    from penstock.protos import cluster_pb2 as pb
-    from penstock.scheduler.registry.access_keys import AccessKeys
-    from penstock.scheduler.registry.audit import AuditLog
-
-T = TypeVar("T")
-
-
-class Store(NamedTuple):
-    """The store, as these commands have it.
-
-    Attributes:
-        known: the keys that are there.
-    """
-
-    keys: "AccessKeys"
-    known: "Mapping[str, pb.AccessKey]"
-    audit: "AuditLog"
-
-    async def note(self, done: str, record: "pb.AccessKey") -> None:
-        """Write into the audit log what was done to a key."""
-        await self.audit.append("store", done, f"{record.team}/{record.id}")
-
 
 Redis = Annotated[
     str | None,
@@ -43,6 +18,17 @@ Redis = Annotated[
         metavar="URL",
         show_envvar=False,
         help="The cluster's Redis or Valkey. Required, unless PENSTOCK_REDIS is set.",
+    ),
+]
+
+
+OrGateway = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PENSTOCK_REDIS",
+        metavar="URL",
+        show_envvar=False,
+        help="Work on the cluster's Redis or Valkey itself, and ask no gateway.",
     ),
 ]
 
@@ -104,24 +90,6 @@ def on_store(command: Callable[..., None]) -> Callable[..., None]:
     vars(run)["__signature__"] = signature.replace(parameters=last)
     run.__annotations__ = {one.name: one.annotation for one in last}
     return run
-
-
-def with_store(
-    redis: str | None,
-    act: "Callable[[Store], Awaitable[T]]",
-) -> T:
-    """What *act* makes of the store's keys."""
-    from penstock.scheduler.registry.access_keys import AccessKeys
-    from penstock.scheduler.registry.audit import AuditLog
-    from penstock.scheduler.registry.registry import Registry
-    from penstock.scheduler.store.link import Links
-
-    async def run(url: str) -> T:
-        async with Links(url) as links:
-            snapshot = await Registry(links).snapshot()
-            return await act(Store(AccessKeys(links), snapshot.access_keys, AuditLog(links)))
-
-    return asyncio.run(run(url_of(redis)))
 
 
 def url_of(redis: str | None) -> str:
