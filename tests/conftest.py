@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.processes.canaries import secrets_below, secrets_in
 from support.processes.cluster import Cluster
 from support.processes.fronts import fronts_of, serving_both
 from support.processes.stores import redis, valkey
@@ -35,6 +36,25 @@ def pytest_xdist_make_scheduler(config, log):
     from support.sharing_out import StartingOnce
 
     return StartingOnce(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_secret_in_any_log(tmp_path_factory):
+    """Whatever ran, what its processes wrote holds no key, token or password."""
+    yield
+    assert secrets_below(tmp_path_factory.getbasetemp()) == {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """What a test's own process wrote, neither."""
+    report = yield
+    if report.passed:
+        written = {name: secrets_in(text) for name, text in report.sections}
+        found = {name: secrets for name, secrets in written.items() if secrets}
+        if found:
+            report.outcome, report.longrepr = "failed", f"secrets were written: {found}"
+    return report
 
 
 SHARED = ("digits_cluster", "models_cluster")

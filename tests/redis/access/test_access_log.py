@@ -77,8 +77,9 @@ async def test_a_call_that_its_client_gives_up_has_a_line(logging_calls):
     sent = message(values=2)
 
     late = await ended(guarded.front.infer(sent, metadata=bearer(secret), timeout=0.2))
-    call = guarded.front.infer(sent, metadata=bearer(secret))
     pending = guarded.front.gateway.delivery.pending
+    await until(lambda: not len(pending))
+    call = guarded.front.infer(sent, metadata=bearer(secret))
     await until(lambda: len(pending))
     call.cancel()
 

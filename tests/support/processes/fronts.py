@@ -11,6 +11,7 @@ import time
 from zlib import crc32
 
 import pytest
+from support.processes.canaries import PASSWORD
 from support.processes.cluster import READY_S, Cluster
 from support.processes.roles import Role, end_all
 from support.processes.stores import valkey
@@ -43,10 +44,15 @@ def started_here(file):
 
 
 class Beside:
-    """A cluster as it is seen through one more gateway."""
+    """A cluster as it is seen through one more gateway.
 
-    def __init__(self, cluster, url, metrics):
+    Attributes:
+        gateway_pid: of that one.
+    """
+
+    def __init__(self, cluster, gateway_pid, url, metrics):
         self._cluster = cluster
+        self.gateway_pid = gateway_pid
         self._metrics = metrics
         self.url = url
 
@@ -61,19 +67,25 @@ class Beside:
 def serving_both(folder, models, *options, environment=None):
     """Front -> a cluster that serves *models*, seen through a gateway with that front.
 
-    *options* are for what starts the cluster; what all its gateways need is in *environment*.
+    *options* are for what starts the cluster; what all its gateways need is in *environment*. The
+    store is the cluster's `store`.
     """
     first, *others = FRONTS
     with valkey() as store:
-        options = ("--redis", store.url, "--grpc-front", first, *options)
+        store.command(f"CONFIG SET requirepass {PASSWORD}")
+        url = f"unix://:{PASSWORD}@{store.socket}"
+        options = ("--redis", url, "--grpc-front", first, *options)
         own = Cluster(folder, models, *options, environment=environment)
-        with own.running(), _beside(folder, store.url, others, environment) as found:
-            yield {first: own} | {front: Beside(own, url, metrics) for front, url, metrics in found}
+        with own.running(), _beside(folder, url, others, environment) as found:
+            own.store = store
+            yield {first: own} | {
+                front: Beside(own, role.pid, url, metrics) for front, role, url, metrics in found
+            }
 
 
 @contextlib.contextmanager
 def _beside(folder, redis, fronts, environment):
-    """Gateways on the store *redis*: (front, address, that of its metrics) each."""
+    """Gateways on the store *redis*: (front, role, address, that of its metrics) each."""
     started = []
     try:
         for front in fronts:
@@ -82,7 +94,9 @@ def _beside(folder, redis, fronts, environment):
             options += ("--metrics-port", "0", "--metrics-file", str(metrics))
             role = Role(folder, "gateway", *options, environment=environment)
             started.append((role, front, metrics))
-        yield [(front, _address(role), metrics.read_text()) for role, front, metrics in started]
+        yield [
+            (front, role, _address(role), metrics.read_text()) for role, front, metrics in started
+        ]
     finally:
         end_all([role for role, *_ in started])
 
