@@ -21,7 +21,7 @@ from penstock.gateway.access.identity import Identity
 from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
-from penstock.gateway.fronts.grpc.cluster_service import ClusterService
+from penstock.gateway.fronts.grpc.cluster_service import ClusterService, Operations
 from penstock.gateway.fronts.grpc.connections import all_sent, cut_off
 from penstock.gateway.fronts.grpc.inference_service import Administration, InferenceService
 from penstock.gateway.fronts.grpc.server import GrpcFront, check_port
@@ -49,6 +49,8 @@ from penstock.gateway.models.retirement import Retirement
 from penstock.gateway.models.usage import Usage
 from penstock.gateway.operations.auditing import Auditing
 from penstock.gateway.operations.dead_letters import DeadLetters
+from penstock.gateway.operations.key_administration import KeyAdministration
+from penstock.gateway.operations.key_book import KeyBook
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.tracing import Tracing
 from penstock.gateway.replies.shared import KeyTerms, Sharing
@@ -174,6 +176,7 @@ class _Gateway:
     administration: Administration
     usage: Usage
     letters: Letters
+    keys: KeyAdministration
     calls: Calls
     held: ByteBudget
     identity: Identity
@@ -202,6 +205,7 @@ class _Gateway:
             Extensions(tracing, queue_watch, sharing, on_demand),
         )
         control = _control(settings, catalog, load_requests)
+        administration = _administration(links, control, tracing, regions)
         return cls(
             settings,
             Registry(links),
@@ -211,9 +215,10 @@ class _Gateway:
             inference,
             queue_watch,
             Streams(inference, calls.unread, most_unsent_bytes=limits.stream),
-            _administration(links, control, tracing, regions),
+            administration,
             Usage(catalog, pending, on_demand, control, load_requests),
             Letters(links, queue.partitions),
+            KeyAdministration(KeyBook(links), administration.auditing),
             calls,
             held,
             Identity.of(settings),
@@ -301,20 +306,20 @@ class _Gateway:
         )
 
     def _cluster_service(self) -> ClusterService:
-        pending = self.delivery.pending
+        letters = DeadLetters(
+            self.letters,
+            self.catalog,
+            self.delivery.pending,
+            self.delivery.router,
+            self.record.boot_id,
+            self.administration.auditing,
+        )
         return ClusterService(
             self.catalog,
             self.registry,
             self.delivery.queue,
             self.delivery.router,
-            DeadLetters(
-                self.letters,
-                self.catalog,
-                pending,
-                self.delivery.router,
-                self.record.boot_id,
-                self.administration.auditing,
-            ),
+            Operations(letters, self.keys),
             self.settings.default_timeout_s,
             self.calls,
         )
