@@ -74,6 +74,7 @@ from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.registry.steadiness import steady
+from penstock.scheduler.registry.telling import Telling
 from penstock.scheduler.store.link import Links
 from penstock.settings import GatewaySettings
 
@@ -177,6 +178,7 @@ class _Gateway:
     calls: Calls
     held: ByteBudget
     identity: Identity
+    telling: Telling
     certificates: ServerCertificates | None = None
 
     @classmethod
@@ -217,6 +219,7 @@ class _Gateway:
             calls,
             held,
             Identity.of(settings),
+            Telling(links, record.id),
         )
 
     @property
@@ -324,7 +327,7 @@ class _Gateway:
         held = Held(
             self.delivery.pending, self.delivery.lender, self.held, self.calls, self.authenticator
         )
-        return MetricsReader(self.catalog, queue, router, held, self.record.id)
+        return MetricsReader(self.catalog, queue, router, held, self.telling, self.record.id)
 
     def _helpers(
         self, known: asyncio.Event
@@ -370,6 +373,7 @@ class _Gateway:
             # Where a server is silent, this gateway is missed later.
             async with asyncio.timeout(_LEAVE_S):
                 await self.delivery.replies.heartbeat(leave=True)
+                await self.telling.give_up()
         await leave(self.registry, self.record)
 
     async def _seen_by_authenticator(self) -> AsyncGenerator[Snapshot, None]:

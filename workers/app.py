@@ -5,11 +5,12 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -52,7 +53,7 @@ from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.python.runtime import PythonRuntime
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
-from penstock.workers.serve.batch_times import write_regularly
+from penstock.workers.serve import batch_times, work_done
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.custom_metrics import write_metrics
 from penstock.workers.serve.direct_server import DirectServer
@@ -162,17 +163,27 @@ async def _ready(
         freeze_gc()
         heartbeat.has_started()
         write_ready(settings.ready_file, heartbeat.record.id)
-        write = partial(write_regularly, worker.batch_times, queue, spec.ref.model, spec.boot_id)
-        writing = [asyncio.create_task(supervise("batch times", write))]
-        if counts:
-            metrics = partial(write_metrics, queue, spec.ref.model, spec.boot_id)
-            writing.append(asyncio.create_task(supervise("custom metrics", metrics)))
+        writing = [
+            asyncio.create_task(supervise(*one))
+            for one in _writers(worker, queue, spec, counts=counts)
+        ]
         try:
             yield
         finally:
             for task in writing:
                 task.cancel()
             await asyncio.gather(*writing, return_exceptions=True)
+
+
+def _writers(
+    worker: Worker, queue: Queue, spec: WorkerSpec, *, counts: bool
+) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+    """What a worker writes down for others, from time to time: by name, and how it is run."""
+    of = queue, spec.ref.model, spec.boot_id
+    yield "batch times", partial(batch_times.write_regularly, worker.batch_times, *of)
+    yield "work done", partial(work_done.write_regularly, worker.work, *of)
+    if counts:
+        yield "custom metrics", partial(write_metrics, *of)
 
 
 async def _load(
