@@ -36,6 +36,7 @@ from penstock.scheduler.registry.snapshot import Snapshot, replica_of
 from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
 from penstock.transport.arena import memory_domain
+from penstock.transport.health import Health, telling_health
 from penstock.workers.calls.caller import Caller
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
@@ -70,10 +71,14 @@ _MOST_STREAMS = 64
 async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
     stand_back()
-    async with stop_signals() as stop, Links(settings.redis) as links:
+    async with (
+        stop_signals() as stop,
+        telling_health(settings.health_host, settings.health_port) as health,
+        Links(settings.redis) as links,
+    ):
         with _heartbeat(settings) as heartbeat:
             with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
-                status = await _load_and_work(settings, links, heartbeat, device, stop)
+                status = await _load_and_work(settings, links, heartbeat, device, stop, health)
             if status != CANNOT_LOAD:
                 # Who waits for this worker need not miss it first; a failure stays to be read.
                 with contextlib.suppress(PenstockError):
@@ -104,6 +109,7 @@ async def _load_and_work(
     heartbeat: Heartbeat,
     device: ThreadPoolExecutor,
     stop: asyncio.Event,
+    health: Health,
 ) -> int:
     queue = await open_queue(links)
     loading = asyncio.create_task(_load(settings, links, heartbeat, device))
@@ -128,7 +134,7 @@ async def _load_and_work(
     async with Caller(links, queue, spec.boot_id) as caller:
         worker = _worker(loaded, spec, queue, link, renewal, device, caller)
         counts = isinstance(loaded.runtime, TritonRuntime)
-        async with _ready(settings, heartbeat, worker, queue, spec, counts=counts):
+        async with _ready(settings, heartbeat, worker, queue, spec, health, counts=counts):
             log.info("ready", shard=loaded.stage.artifact, device=settings.device)
             try:
                 await worker.run(stop)
@@ -146,6 +152,7 @@ async def _ready(
     worker: Worker,
     queue: Queue,
     spec: WorkerSpec,
+    health: Health,
     *,
     counts: bool,
 ) -> AsyncIterator[None]:
@@ -162,6 +169,7 @@ async def _ready(
         await heartbeat.become(pb.WORKER_STATE_READY)
         freeze_gc()
         heartbeat.has_started()
+        health.ready = True
         write_ready(settings.ready_file, heartbeat.record.id)
         writing = [
             asyncio.create_task(supervise(*one))
@@ -170,6 +178,7 @@ async def _ready(
         try:
             yield
         finally:
+            health.ready = False
             for task in writing:
                 task.cancel()
             await asyncio.gather(*writing, return_exceptions=True)

@@ -8,7 +8,7 @@ from typing import Final
 
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.keys import RegistryKeys
-from penstock.scheduler.store.link import Links
+from penstock.scheduler.store.link import Link
 
 _TELL: Final = scripts.load("registry_tell")
 
@@ -21,9 +21,9 @@ _SILENCE_MS: Final = 10_000
 class Telling:
     """One gateway's part in it."""
 
-    def __init__(self, links: Links, gateway: str) -> None:
-        """*gateway*: the id under which it announces itself."""
-        self._link = links.to(RegistryKeys.tag)
+    def __init__(self, link: Link, gateway: str) -> None:
+        """*link* is the registry's, *gateway* the id under which it announces itself."""
+        self._link = link
         self._gateway = gateway
 
     async def is_ours(self) -> bool:

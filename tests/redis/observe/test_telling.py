@@ -9,6 +9,10 @@ from penstock.scheduler.registry.telling import KEEP_MS, Telling
 from penstock.scheduler.store.keys import RegistryKeys
 
 
+def telling(probe, gateway):
+    return Telling(Registry(probe.links).link, gateway)
+
+
 async def live(probe, *ids):
     for id_ in ids:
         await Registry(probe.links).announce(pb.Gateway(id=id_))
@@ -17,7 +21,7 @@ async def live(probe, *ids):
 @pytest.fixture
 async def two(probe):
     await live(probe, "one", "two")
-    return Telling(probe.links, "one"), Telling(probe.links, "two")
+    return telling(probe, "one"), telling(probe, "two")
 
 
 async def test_the_first_that_is_asked_goes_on_telling(two):
@@ -56,6 +60,6 @@ async def test_a_dead_gateway_has_lost_its_turn(two, probe):
 
 async def test_so_has_one_that_nobody_knows(probe):
     await live(probe, "two")
-    await Telling(probe.links, "never-announced").is_ours()
+    await telling(probe, "never-announced").is_ours()
 
-    assert await Telling(probe.links, "two").is_ours()
+    assert await telling(probe, "two").is_ours()
