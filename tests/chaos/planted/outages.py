@@ -156,7 +156,8 @@ AWAY = [
         "metrics: how long failed requests took counts with those that were answered",
         LUA + "lib/totals.lua",
         "    more[FAIL_NS] = more[FAIL_NS] + took_ns\n    return\n",
-        "    more[FAIL_NS] = more[FAIL_NS] + took_ns\n    spread(more, 'request_us:inf')\n    return\n",
+        "    more[FAIL_NS] = more[FAIL_NS] + took_ns\n"
+        "    spread(more, 'request_us:inf')\n    return\n",
         SPREAD + "test_each_success_is_counted_once_in_a_bucket_of_either_kind",
     ),
     Mutant(
