@@ -20,10 +20,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against gpu build \
-	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python clean
+	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python deploy-check deploy-check-long clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/dev.stamp  ## Install everything that development needs into .venv
 
@@ -108,6 +108,12 @@ bench-against: setup  ## Measure beside an older revision: make bench-against RE
 
 gpu: setup  ## Check Penstock on an NVIDIA GPU, and measure W2 and W3 on it (needs CUDA builds)
 	$(BIN)/python bench/gpu.py
+
+deploy-check: setup  ## Run what lies in deploy/: render, validate, refuse, try the rules; a table (ONLY="words")
+	$(BIN)/python tools/deploy_check $(ONLY)
+
+deploy-check-long: setup  ## The rest of it: images, clusters that are hurt and watched (needs root for images)
+	$(BIN)/python tools/deploy_check --long $(ONLY)
 
 build: setup  ## Build sdist and wheel, install the wheel elsewhere and import it
 	$(BIN)/python tools/check_wheel.py
