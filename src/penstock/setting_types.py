@@ -1,4 +1,4 @@
-"""The types of settings, and what roles are told of their store, connections and callers."""
+"""The types of settings, and those of callers, connections and the store."""
 
 import json
 import os
@@ -91,6 +91,46 @@ class StoreSettings(Options):
         return {**given, "redis": with_files(str(given["redis"]), files)}
 
 
+class CallerSettings(Options):
+    """Who may call a gateway, or `penstock up`."""
+
+    auth: Literal["auto", "keys", "none"] = "auto"
+    """Who may call. keys: whoever has a key ('penstock keys create' makes one). auto: everybody,
+    until there has been a key. none: everybody, whatever keys there are."""
+
+    jwt_jwks: Annotated[str, Metavar("FILE|URL")] | None = None
+    """The public keys of an identity provider, a JWKS file or URL: its tokens let callers in.
+    Needs the extra penstock[jwt]."""
+
+    jwt_issuer: str | None = None
+    """The issuer that tokens must name; with --jwt-jwks."""
+
+    jwt_audience: str | None = None
+    """The audience that tokens must name; with --jwt-jwks."""
+
+    jwt_algorithms: Annotated[tuple[str, ...], BY_COMMAS, Metavar("NAME")] = ("RS256", "ES256")
+    """How tokens may be signed. (default: RS256 and ES256)"""
+
+    jwt_team_claim: str = "sub"
+    """The claim that names the caller's team."""
+
+    jwt_scope_claim: str = "scope"
+    """The claim with the scopes, such as penstock:infer."""
+
+    jwt_models_claim: str = "penstock_models"
+    """The claim with globs of the models; without it they are all."""
+
+    admin_port: Port | None = None
+    """Serve gRPC here, too; once callers need keys, models are loaded, dead letters retried, and
+    settings changed here alone. (default: all is served at --port)"""
+
+    admin_host: Host = "127.0.0.1"
+    """Address of --admin-port."""
+
+    insecure: bool = False
+    """Let callers from other machines in without TLS, or without keys."""
+
+
 class GrpcSettings(Options):
     """How the gRPC server treats connections, by Triton's names."""
 
@@ -138,43 +178,3 @@ class GrpcSettings(Options):
 
     grpc_max_concurrent_streams: Int32 = 512
     """Most calls of a connection at a time; more wait with their client."""
-
-
-class CallerSettings(Options):
-    """Who may call a gateway, or `penstock up`."""
-
-    auth: Literal["auto", "keys", "none"] = "auto"
-    """Who may call. keys: whoever has a key ('penstock keys create' makes one). auto: everybody,
-    until there has been a key. none: everybody, whatever keys there are."""
-
-    jwt_jwks: Annotated[str, Metavar("FILE|URL")] | None = None
-    """The public keys of an identity provider, a JWKS file or URL: its tokens let callers in.
-    Needs the extra penstock[jwt]."""
-
-    jwt_issuer: str | None = None
-    """The issuer that tokens must name; with --jwt-jwks."""
-
-    jwt_audience: str | None = None
-    """The audience that tokens must name; with --jwt-jwks."""
-
-    jwt_algorithms: Annotated[tuple[str, ...], BY_COMMAS, Metavar("NAME")] = ("RS256", "ES256")
-    """How tokens may be signed. (default: RS256 and ES256)"""
-
-    jwt_team_claim: str = "sub"
-    """The claim that names the caller's team."""
-
-    jwt_scope_claim: str = "scope"
-    """The claim with the scopes, such as penstock:infer."""
-
-    jwt_models_claim: str = "penstock_models"
-    """The claim with globs of the models; without it they are all."""
-
-    admin_port: Port | None = None
-    """Serve gRPC here, too; once callers need keys, models are loaded, dead letters retried, and
-    settings changed here alone. (default: all is served at --port)"""
-
-    admin_host: Host = "127.0.0.1"
-    """Address of --admin-port."""
-
-    insecure: bool = False
-    """Let callers from other machines in without TLS, or without keys."""

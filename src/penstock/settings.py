@@ -66,6 +66,13 @@ class RoleSettings(StoreSettings):
     ready_file: File | None = None
     """Written, with the role's address, once this role serves."""
 
+    health_host: Host = "127.0.0.1"
+    """Address of --health-port."""
+
+    health_port: Port | None = None
+    """Answer GET /livez and /readyz here: whether this process lives, and serves. (default:
+    nowhere)"""
+
     parent_pid: Annotated[int, Metavar("PID")] | None = None
     """End when this process does."""
 
