@@ -11,11 +11,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deploy_check import programs
+from deploy_check import images, programs
 from deploy_check.check import Check, Wrong
 
 # Each module that has checks has them in the order in which they run.
-CHECKS: tuple[Check, ...] = (*programs.CHECKS,)
+CHECKS: tuple[Check, ...] = (
+    *programs.CHECKS,
+    *images.CHECKS,
+)
 
 
 def main(arguments: Sequence[str]) -> int:
