@@ -20,7 +20,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against gpu build \
-	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python deploy-check deploy-check-long images images-lock clean
+	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python deploy-check deploy-check-long deploy-files images images-lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -117,6 +117,9 @@ images-lock: setup  ## Choose anew what images have installed, the newest that f
 
 deploy-check: setup  ## Run what lies in deploy/: render, validate, refuse, try the rules; a table (ONLY="words")
 	$(BIN)/python tools/deploy_check $(ONLY)
+
+deploy-files: setup  ## Write the files of deploy/ that follow from others: boards, kustomize, copies
+	$(BIN)/python tools/deploy_check --write
 
 deploy-check-long: setup  ## The rest of it: images, clusters that are hurt and watched (needs root for images)
 	$(BIN)/python tools/deploy_check --long $(ONLY)

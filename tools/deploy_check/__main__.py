@@ -11,18 +11,26 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deploy_check import images, programs
+from deploy_check import chart, files, images, kustomize, pods, programs, rules
 from deploy_check.check import Check, Wrong
 
 # Each module that has checks has them in the order in which they run.
 CHECKS: tuple[Check, ...] = (
     *programs.CHECKS,
+    *chart.CHECKS,
+    *pods.CHECKS,
+    *files.CHECKS,
+    *kustomize.CHECKS,
+    *rules.CHECKS,
     *images.CHECKS,
 )
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run what *arguments* ask for; the exit status is the verdict."""
+    if "--write" in arguments:
+        files.write()
+        return 0
     words = [word for word in arguments if not word.startswith("--")]
     chosen = [
         check

@@ -25,9 +25,10 @@ from deploy_check.stores import free_ports, valkey
 _MOST_BYTES = 150_000_000
 _MODELS = ROOT / "examples" / "digits" / "models"
 _PROGRAMS = re.compile(
-    r"(ba|da|z|k|a)?sh|busybox|g?cc(-\d+)?|c\+\+|g\+\+|ld(\.\w+)?|as|make|pip[\d.]*|apt(-get)?|dpkg|curl|wget|git"
+    r"(ba|da|z|k|a)?sh|busybox|g?cc(-\d+)?|[cg]\+\+|ld(\.\w+)?|as|make|pip[\d.]*|apt(-get)?|dpkg"
+    r"|curl|wget|git"
 )
-_NO_PART = re.compile(r"site-packages/(torch|onnx|onnxruntime|nvidia|pip|setuptools)(-[\d.]+\.dist-info)?/")
+_NO_PART = re.compile(r"site-packages/(torch|onnx|onnxruntime|nvidia|pip|setuptools)[-/]")
 _HISTORY = re.compile(r"(^|/)\.\w*_history$|(^|/)\.(netrc|pypirc|git|ssh|cache|config)(/|$)")
 _SECRET = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]{40}|psk_\w{8,}_\w{40}|AKIA[0-9A-Z]{16}"
