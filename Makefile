@@ -20,7 +20,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against gpu build \
-	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python deploy-check deploy-check-long deploy-files clean
+	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python deploy-check deploy-check-long deploy-files images images-lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +108,12 @@ bench-against: setup  ## Measure beside an older revision: make bench-against RE
 
 gpu: setup  ## Check Penstock on an NVIDIA GPU, and measure W2 and W3 on it (needs CUDA builds)
 	$(BIN)/python bench/gpu.py
+
+images: setup  ## Build an image, with a list of its parts, into .images (TARGET=gateway, onnx or torch)
+	$(BIN)/python tools/images $(or $(TARGET),gateway) $(if $(BASE),--base $(BASE))
+
+images-lock: setup  ## Choose anew what images have installed, the newest that fits, by hash
+	$(BIN)/python tools/images lock
 
 deploy-check: setup  ## Run what lies in deploy/: render, validate, refuse, try the rules; a table (ONLY="words")
 	$(BIN)/python tools/deploy_check $(ONLY)

@@ -41,6 +41,9 @@ RUN_LIMIT_S = 600.0
 WORKER_SILENCE_S = 60.0
 """How long a worker may give its node no sign of life: it may hold the interpreter meanwhile."""
 
+WORKER_DRAIN_S = 15.0
+"""How long a worker may take to end what it has begun, before it is killed."""
+
 CACHE_BYTES = 64 * 1024**2
 """Size of the response cache, on the whole cluster."""
 
@@ -266,7 +269,10 @@ class MachineSettings(WorkerLimits):
     """Threads of each CPU worker. (default: cores shared evenly)"""
 
     memory_mib: Count | None = None
-    """Memory of the CPU device. (default: what the machine has)"""
+    """Memory of the CPU device. (default: what the machine or container has)"""
+
+    gpu_memory_mib: Count | None = None
+    """Memory of each GPU device, where others use the same GPUs. (default: what they have)"""
 
     worker_silence_s: Seconds = WORKER_SILENCE_S
     """A worker that gives no sign of life for longer is killed and started again."""
@@ -281,6 +287,9 @@ class NodeSettings(MachineSettings, RoleSettings):
 
     node: str | None = None
     """The node's name. (default: the host's)"""
+
+    drain_s: Seconds = WORKER_DRAIN_S
+    """Time that workers have to end what they have begun when the node stops."""
 
 
 class WorkerSettings(WorkerLimits, RoleSettings):

