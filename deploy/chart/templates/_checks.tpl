@@ -35,6 +35,9 @@
 {{- if and .Values.monitoring.podMonitor.enabled $tls.clientCaSecret (eq $tls.clientAuth "required") (not .Values.monitoring.podMonitor.certSecret) }}
 {{- fail "monitoring.podMonitor.certSecret: gateways ask everybody for a certificate, Prometheus too; name the Secret with its own" }}
 {{- end }}
+{{- if and $gateway.admin .Values.networkPolicy.enabled (not .Values.networkPolicy.admins) }}
+{{- fail "gateway.admin: the network lets nobody reach it; say who may in networkPolicy.admins, as in [{ podSelector: { matchLabels: { role: admin } } }]" }}
+{{- end }}
 {{- if and $gateway.autoscaling.enabled (gt (int $gateway.autoscaling.minReplicas) (int $gateway.autoscaling.maxReplicas)) }}
 {{- fail "gateway.autoscaling: minReplicas is larger than maxReplicas; change one" }}
 {{- end }}
