@@ -21,10 +21,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against bench-peers soak gpu build \
-	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python clean
+	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python deploy-check deploy-check-long deploy-files images images-lock clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/dev.stamp  ## Install everything that development needs into .venv
 
@@ -115,6 +115,21 @@ bench-peers: setup  ## Measure beside Triton, KServe, MLServer and mosec, which 
 
 gpu: setup  ## Check Penstock on an NVIDIA GPU, and measure W2 and W3 on it (needs CUDA builds)
 	$(BIN)/python bench/gpu.py
+
+images: setup  ## Build an image, with a list of its parts, into .images (TARGET=gateway, onnx or torch)
+	$(BIN)/python tools/images $(or $(TARGET),gateway) $(if $(BASE),--base $(BASE))
+
+images-lock: setup  ## Choose anew what images have installed, the newest that fits, by hash
+	$(BIN)/python tools/images lock
+
+deploy-check: setup  ## Run what lies in deploy/: render, validate, refuse, try the rules; a table (ONLY="words")
+	$(BIN)/python tools/deploy_check $(ONLY)
+
+deploy-files: setup  ## Write the files of deploy/ that follow from others: boards, kustomize, copies
+	$(BIN)/python tools/deploy_check --write
+
+deploy-check-long: setup  ## The rest of it: images, clusters that are hurt and watched (needs root for images)
+	$(BIN)/python tools/deploy_check --long $(ONLY)
 
 build: setup  ## Build sdist and wheel, install the wheel elsewhere and import it
 	$(BIN)/python tools/check_wheel.py

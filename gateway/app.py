@@ -76,8 +76,10 @@ from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.registry.steadiness import steady
+from penstock.scheduler.registry.telling import Telling
 from penstock.scheduler.store.link import Links
 from penstock.settings import GatewaySettings
+from penstock.transport.health import Health, telling_health
 
 log = structlog.get_logger()
 
@@ -99,9 +101,13 @@ async def run(settings: GatewaySettings) -> None:
         check_port(settings.host, settings.port)
     if settings.admin_port and not settings.shared_port:
         check_port(settings.admin_host, settings.admin_port, "--admin-port")
-    async with stop_signals() as stop, Links(settings.redis) as links:
+    async with (
+        stop_signals() as stop,
+        telling_health(settings.health_host, settings.health_port) as health,
+        Links(settings.redis) as links,
+    ):
         gateway = await _Gateway.build(settings, links)
-        fronts = await gateway.run(stop)
+        fronts = await gateway.run(stop, health)
     # They are not let go of before: they refuse by name what comes until the process ends.
     end_process(fronts)
 
@@ -260,7 +266,7 @@ class _Gateway:
             fronts.append(MetricsEndpoint(settings, reader.read, authenticator, self.certificates))
         return fronts
 
-    async def run(self, stop: asyncio.Event) -> list[Front]:
+    async def run(self, stop: asyncio.Event, health: Health) -> list[Front]:
         """Serve until *stop*, then see to the end what has begun; the fronts refuse all else."""
         known = asyncio.Event()
         fronts = self.fronts(known)
@@ -283,8 +289,10 @@ class _Gateway:
                         await front.start()
                 log.info("serving", address=self.record.address)
                 freeze_gc()
+                health.ready = True
                 write_ready(self.settings.ready_file, self.record.address)
                 await until_first(stop, *tasks)
+            health.ready = False
             await self._drain(serving)
         finally:
             for task in tasks:
@@ -329,7 +337,10 @@ class _Gateway:
         held = Held(
             self.delivery.pending, self.delivery.lender, self.held, self.calls, self.authenticator
         )
-        return MetricsReader(self.catalog, queue, router, held, self.record.id)
+        return MetricsReader(self.catalog, queue, router, held, self._telling(), self.record.id)
+
+    def _telling(self) -> Telling:
+        return Telling(self.registry.link, self.record.id)
 
     def _helpers(
         self, known: asyncio.Event
@@ -375,6 +386,7 @@ class _Gateway:
             # Where a server is silent, this gateway is missed later.
             async with asyncio.timeout(_LEAVE_S):
                 await self.delivery.replies.heartbeat(leave=True)
+                await self._telling().give_up()
         await leave(self.registry, self.record)
 
     async def _seen_by_authenticator(self) -> AsyncGenerator[Snapshot, None]:

@@ -5,11 +5,12 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -35,6 +36,7 @@ from penstock.scheduler.registry.snapshot import Snapshot, replica_of
 from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
 from penstock.transport.arena import memory_domain
+from penstock.transport.health import Health, telling_health
 from penstock.workers.calls.caller import Caller
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
@@ -52,7 +54,7 @@ from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.python.runtime import PythonRuntime
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
-from penstock.workers.serve.batch_times import write_regularly
+from penstock.workers.serve import batch_times, work_done
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.custom_metrics import write_metrics
 from penstock.workers.serve.direct_server import DirectServer
@@ -69,10 +71,14 @@ _MOST_STREAMS = 64
 async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
     stand_back()
-    async with stop_signals() as stop, Links(settings.redis) as links:
+    async with (
+        stop_signals() as stop,
+        telling_health(settings.health_host, settings.health_port) as health,
+        Links(settings.redis) as links,
+    ):
         with _heartbeat(settings) as heartbeat:
             with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
-                status = await _load_and_work(settings, links, heartbeat, device, stop)
+                status = await _load_and_work(settings, links, heartbeat, device, stop, health)
             if status != CANNOT_LOAD:
                 # Who waits for this worker need not miss it first; a failure stays to be read.
                 with contextlib.suppress(PenstockError):
@@ -103,6 +109,7 @@ async def _load_and_work(
     heartbeat: Heartbeat,
     device: ThreadPoolExecutor,
     stop: asyncio.Event,
+    health: Health,
 ) -> int:
     queue = await open_queue(links)
     loading = asyncio.create_task(_load(settings, links, heartbeat, device))
@@ -127,7 +134,7 @@ async def _load_and_work(
     async with Caller(links, queue, spec.boot_id) as caller:
         worker = _worker(loaded, spec, queue, link, renewal, device, caller)
         counts = isinstance(loaded.runtime, TritonRuntime)
-        async with _ready(settings, heartbeat, worker, queue, spec, counts=counts):
+        async with _ready(settings, heartbeat, worker, queue, spec, health, counts=counts):
             log.info("ready", shard=loaded.stage.artifact, device=settings.device)
             try:
                 await worker.run(stop)
@@ -145,6 +152,7 @@ async def _ready(
     worker: Worker,
     queue: Queue,
     spec: WorkerSpec,
+    health: Health,
     *,
     counts: bool,
 ) -> AsyncIterator[None]:
@@ -161,18 +169,30 @@ async def _ready(
         await heartbeat.become(pb.WORKER_STATE_READY)
         freeze_gc()
         heartbeat.has_started()
+        health.ready = True
         write_ready(settings.ready_file, heartbeat.record.id)
-        write = partial(write_regularly, worker.batch_times, queue, spec.ref.model, spec.boot_id)
-        writing = [asyncio.create_task(supervise("batch times", write))]
-        if counts:
-            metrics = partial(write_metrics, queue, spec.ref.model, spec.boot_id)
-            writing.append(asyncio.create_task(supervise("custom metrics", metrics)))
+        writing = [
+            asyncio.create_task(supervise(*one))
+            for one in _writers(worker, queue, spec, counts=counts)
+        ]
         try:
             yield
         finally:
+            health.ready = False
             for task in writing:
                 task.cancel()
             await asyncio.gather(*writing, return_exceptions=True)
+
+
+def _writers(
+    worker: Worker, queue: Queue, spec: WorkerSpec, *, counts: bool
+) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+    """What a worker writes down for others, from time to time: by name, and how it is run."""
+    of = queue, spec.ref.model, spec.boot_id
+    yield "batch times", partial(batch_times.write_regularly, worker.batch_times, *of)
+    yield "work done", partial(work_done.write_regularly, worker.work, *of)
+    if counts:
+        yield "custom metrics", partial(write_metrics, *of)
 
 
 async def _load(

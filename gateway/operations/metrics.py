@@ -5,6 +5,7 @@ the whole cluster, whichever gateway is asked; docs/metrics.md describes each. P
 read by fronts/http/metrics_endpoint.py.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,11 +13,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from penstock.gateway.operations.machine_metrics import Machines, build, machine_families
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
+from penstock.scheduler.jobs.spread import QUEUE, REQUEST, cumulative, spread_of
 from penstock.scheduler.observe.custom_metrics import CustomFamily
 from penstock.scheduler.observe.loads import Load
 from penstock.scheduler.observe.usage import Usage
@@ -82,6 +90,10 @@ _PENSTOCK: Final = (
         "Requests queued again: Redis had forgotten them, or their worker could not read them",
     ),
 )
+_SPREADS: Final = (
+    ("request", "Seconds from a request's acceptance to its reply", REQUEST, "success_ns"),
+    ("queue", "Of these, seconds in queues", QUEUE, "queue_ns"),
+)
 _LOADS: Final[Sequence[tuple[str, str, Callable[[Load], float]]]] = (
     ("queue_depth", "Jobs that wait", lambda load: load.waiting),
     (
@@ -127,6 +139,7 @@ class GatewayFacts:
         unread_bytes: of replies that clients have not taken.
         refused: how often which limit refused something.
         cut_off: connections that were ended because their replies were not read.
+        tells: whether it tells the cluster's metrics, too: one gateway does.
     """
 
     id: str
@@ -140,11 +153,12 @@ class GatewayFacts:
     unread_bytes: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
     cut_off: int = 0
+    tells: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What metrics are made from; the cluster's are missing while Redis is away.
+    """What metrics are made from; the cluster's are missing where another gateway tells them.
 
     Attributes:
         counters: of each version, as docs/redis.md names them.
@@ -164,6 +178,7 @@ class Facts:
     custom: Mapping[str, Sequence[CustomFamily]] = field(default_factory=dict)
     used: Mapping[tuple[str, VersionId], Usage] = field(default_factory=dict)
     usage_left_out: int | None = None
+    machines: Machines = field(default_factory=Machines)
 
     def labels(self, id_: VersionId) -> dict[str, str]:
         """Of Triton's families; as there, an owner's begin with an underscore."""
@@ -192,8 +207,11 @@ class _Once(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from _triton(self._facts)
         yield from _versions(self._facts)
+        yield from _spreads(self._facts)
         yield from _stages(self._facts)
         yield from _usage(self._facts)
+        yield from machine_families(self._facts.machines)
+        yield build(self._facts.gateway.id)
         yield from _gateway(self._facts.gateway)
         yield from _custom(self._facts.custom)
 
@@ -250,6 +268,23 @@ def _versions(facts: Facts) -> Iterator[Metric]:
     yield ready
 
 
+def _spreads(facts: Facts) -> Iterator[Metric]:
+    """Of versions that have answered a request; others would have many lines of zeros."""
+    for name, text, kind, sum_name in _SPREADS:
+        family = HistogramMetricFamily(f"penstock_{name}_seconds", text, labels=_OF_VERSION)
+        for id_, counters in facts.counters.items():
+            spread = spread_of(counters, kind)
+            if spread:
+                buckets = [(_as_written(le), count) for le, count in cumulative(spread)]
+                sum_s = counters.get(sum_name, 0) / 1e9
+                family.add_metric(list(_labels(id_).values()), buckets, sum_s)
+        yield family
+
+
+def _as_written(bound: float) -> str:
+    return "+Inf" if bound == math.inf else str(bound)
+
+
 def _stages(facts: Facts) -> Iterator[Metric]:
     for name, text, value in _LOADS:
         family = GaugeMetricFamily(f"penstock_{name}", text, labels=_OF_STAGE)
@@ -298,6 +333,7 @@ def _gateway(gateway: GatewayFacts) -> Iterator[Metric]:
         ("pending_requests", "Requests that wait for replies in this process", gateway.pending),
         ("pending_bytes", "Bytes of their payloads", gateway.pending_bytes),
         ("lent_bytes", "Memory from which workers read payloads", gateway.lent_bytes),
+        ("tells_cluster", "Whether this process tells the cluster's metrics", int(gateway.tells)),
         ("redis_up", "Whether this process has a connection to Redis", int(gateway.redis_up)),
         ("memory_bytes", "Memory that this process has", gateway.memory_bytes),
         ("calls", "Calls that are open", gateway.calls),

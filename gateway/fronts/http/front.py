@@ -19,7 +19,7 @@ from penstock.gateway.fronts.http.administration import Administration
 from penstock.gateway.fronts.http.app import RestApp, Route, routes_of
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.generate import Generate
-from penstock.gateway.fronts.http.metrics_endpoint import Read
+from penstock.gateway.fronts.http.metrics_endpoint import Read, Scope
 from penstock.gateway.fronts.http.openapi import document
 from penstock.gateway.fronts.http.rest import Rest
 from penstock.gateway.fronts.server_certificates import ServerCertificates
@@ -178,7 +178,8 @@ class HttpFront:
     async def _metrics(self, _: Exchange, __: Parts) -> Reply:
         if self._read_metrics is None:
             raise AssertionError("there is no route without metrics")
-        return Reply([await self._read_metrics()], CONTENT_TYPE.encode())
+        # Here one address often stands for all gateways, and for all processes of one.
+        return Reply([await self._read_metrics(Scope.CLUSTER)], CONTENT_TYPE.encode())
 
 
 def _options(settings: GatewaySettings, most: int) -> dict[str, Any]:

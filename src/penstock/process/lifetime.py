@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit status of a process that was told twice to stop: 128 + SIGINT, as shells have it."""
 
+_TERMINATED = 143
+"""Exit status of a process that was told to stop before it had begun: 128 + SIGTERM."""
+
 _PR_SET_CHILD_SUBREAPER = 36
 _REAP_EVERY_S = 5.0
 
@@ -101,6 +104,16 @@ async def stop_signals(
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+def end_if_told_early() -> None:
+    """Let SIGTERM end the first process of a container also while it still starts.
+
+    From such a process the kernel keeps every signal that it does not handle: whoever stops the
+    container just after its start would wait for as long as is granted, and kill it.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(_TERMINATED))
 
 
 async def until_first(stop: "asyncio.Event", *tasks: "asyncio.Future[None]") -> None:
