@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deploy_check import chart, files, images, kustomize, pods, programs, rules
+from deploy_check import chart, files, images, kustomize, played, pods, programs, rules
 from deploy_check.check import Check, Wrong
 
 # Each module that has checks has them in the order in which they run.
@@ -23,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     *kustomize.CHECKS,
     *rules.CHECKS,
     *images.CHECKS,
+    *played.CHECKS,
 )
 
 

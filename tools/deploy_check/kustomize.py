@@ -1,6 +1,6 @@
 """Kustomize's base and overlays: rendered from the chart, for those who have no helm.
 
-The base is what all overlays have in common; an overlay adds its pools, and says how many there are.
+The base is what all overlays have in common; an overlay adds its pools, and how many there are.
 """
 
 from collections.abc import Iterator, Mapping
