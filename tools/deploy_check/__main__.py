@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deploy_check import chart, files, images, kustomize, played, pods, programs, rules
+from deploy_check import chart, files, images, kustomize, played, pods, programs, rules, units
 from deploy_check.check import Check, Wrong
 
 # Each module that has checks has them in the order in which they run.
@@ -22,6 +22,7 @@ CHECKS: tuple[Check, ...] = (
     *files.CHECKS,
     *kustomize.CHECKS,
     *rules.CHECKS,
+    *units.CHECKS,
     *images.CHECKS,
     *played.CHECKS,
 )

@@ -54,7 +54,7 @@ with Client("127.0.0.1:8001") as client:
 def _shares_memory() -> str:
     """Both containers see each other, so that requests go past the store, and payloads stay put."""
     prepare()
-    needed("catatonit")
+    needed("catatonit", "ip", "nsenter")
     with tempfile.TemporaryDirectory(prefix="penstock-pod-") as name, _network() as within:
         folder = Path(name)
         folder.chmod(0o755)
