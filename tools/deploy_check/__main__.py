@@ -11,8 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deploy_check import chart, files, images, kustomize, played, pods, programs, rules, units
+from deploy_check import chart, files, kustomize, pods, programs, rules, units
 from deploy_check.check import Check, Wrong
+from deploy_check.running import images, played, rolling
 
 # Each module that has checks has them in the order in which they run.
 CHECKS: tuple[Check, ...] = (
@@ -25,6 +26,7 @@ CHECKS: tuple[Check, ...] = (
     *units.CHECKS,
     *images.CHECKS,
     *played.CHECKS,
+    *rolling.CHECKS,
 )
 
 

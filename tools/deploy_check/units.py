@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from deploy_check.check import DEPLOY, Check, Wrong, output_of, require
-from deploy_check.engine import needed
+from deploy_check.running.engine import needed
 from penstock.scheduler.store.embedded import valkey_binary
 
 UNITS = sorted((DEPLOY / "systemd").glob("penstock*"))

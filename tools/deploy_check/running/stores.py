@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deploy_check.check import Wrong
-from deploy_check.engine import wait_for
+from deploy_check.running.engine import wait_for
 from penstock.process.lifetime import bound_command
 from penstock.scheduler.store.embedded import valkey_binary
 

@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from deploy_check.check import Check, output_of, require
-from deploy_check.engine import logs_of, needed, podman, prepare, wait_for
-from deploy_check.images import built
 from deploy_check.rendered import manifests, pods_of
-from deploy_check.stores import valkey
+from deploy_check.running.engine import logs_of, needed, podman, prepare, wait_for
+from deploy_check.running.images import built
+from deploy_check.running.stores import valkey
 
 _NETWORK = f"penstock-check-{os.getpid()}"
 _POD = "penstock-check-pod"
