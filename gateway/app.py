@@ -63,9 +63,9 @@ from penstock.process import machine
 from penstock.process.lifetime import (
     end_process,
     freeze_gc,
+    say_ready,
     stop_signals,
     until_first,
-    write_ready,
 )
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2
@@ -290,7 +290,7 @@ class _Gateway:
                 log.info("serving", address=self.record.address)
                 freeze_gc()
                 health.ready = True
-                write_ready(self.settings.ready_file, self.record.address)
+                say_ready(self.settings.ready_file, self.record.address)
                 await until_first(stop, *tasks)
             health.ready = False
             await self._drain(serving)

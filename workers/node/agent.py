@@ -20,9 +20,9 @@ from penstock.process.forking.templates import Templates
 from penstock.process.lifetime import (
     kill_descendants,
     reap_strangers,
+    say_ready,
     stop_signals,
     until_first,
-    write_ready,
 )
 from penstock.process.machine import Gpu
 from penstock.process.supervised import supervise
@@ -106,7 +106,7 @@ class _Agent:
         following = asyncio.create_task(supervise("placements", self._follow))
         vouching = asyncio.create_task(supervise("vouching", self._vouch))
         self._health.ready = True
-        write_ready(self._settings.ready_file, self._record.id)
+        say_ready(self._settings.ready_file, self._record.id)
         log.info("node is up", node=self._record.id, devices=len(self._record.devices))
         try:
             await until_first(stop, announcing, following, self._workers.broken)
