@@ -1,6 +1,7 @@
 """``make deploy-check``: run the checks, and print a table of what was checked.
 
-python tools/deploy_check [--long | --all] [words of a check's name ...]
+Arguments: ``--long`` for those that take long, ``--all`` for these as well; words of their names.
+``--write`` checks nothing, and writes the files that follow from others.
 """
 
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deploy_check import chart, files, kustomize, pods, programs, rules, units
+from deploy_check import chart, files, kustomize, pods, programs, rules, started, units, watched
 from deploy_check.check import Check, Wrong
 from deploy_check.running import images, played, rolling
 
@@ -23,6 +24,8 @@ CHECKS: tuple[Check, ...] = (
     *files.CHECKS,
     *kustomize.CHECKS,
     *rules.CHECKS,
+    *started.CHECKS,
+    *watched.CHECKS,
     *units.CHECKS,
     *images.CHECKS,
     *played.CHECKS,

@@ -116,6 +116,7 @@ def _folder(version: str) -> Path:
 
 @cache
 def _registry(version: str) -> Registry[Any]:
+    @cache
     def retrieve(uri: str) -> Resource[Any]:
         text = (_folder(version) / uri.rpartition("/")[2]).read_text()
         return Resource.from_contents(json.loads(text), default_specification=DRAFT202012)

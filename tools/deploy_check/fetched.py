@@ -117,7 +117,13 @@ def _fetch_wheel(package: Package, into: Path) -> None:
 def _fetch_deb(package: Package, into: Path) -> None:
     # As root, apt would rather download as another user, who may not write here.
     options = ("-qq", "-o", "APT::Sandbox::User=root")
-    _fetch("apt-get", *options, "download", f"{package.name}={package.version}", at=into)
+    wanted = (*options, "download", f"{package.name}={package.version}")
+    try:
+        _fetch("apt-get", *wanted, at=into)
+    except Wrong:
+        # A new machine knows no packages yet.
+        _fetch("apt-get", *options, "update", at=into)
+        _fetch("apt-get", *wanted, at=into)
 
 
 def _fetch(*command: str, at: Path) -> None:

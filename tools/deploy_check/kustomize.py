@@ -1,6 +1,6 @@
 """Kustomize's base and overlays: rendered from the chart, for those who have no helm.
 
-The base is what all overlays have in common; an overlay adds its pools, and how many there are.
+The base is what all overlays have in common; an overlay adds pools and numbers of replicas.
 """
 
 from collections.abc import Iterator, Mapping

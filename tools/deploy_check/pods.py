@@ -129,6 +129,38 @@ def _closed() -> str:
     return f"{seen} Pods"
 
 
+def _opened() -> str:
+    """What is let in is what is served, but for health, which kubelets alone ask."""
+    faults, seen = [], 0
+    for values in VALUES:
+        found = manifests(values)
+        policies = [one for one in found if one["kind"] == "NetworkPolicy"]
+        if not policies:
+            continue
+        for pod in pods_of(found):
+            mine = [one for one in policies if _selects(one["spec"]["podSelector"], pod)]
+            opened = {number for one in mine for number in _let_in(one)}
+            served = set(_served(pod))
+            seen += len(served)
+            where = f"{values.name} {pod.name}"
+            faults += [f"{where}: {port} is let in, and not served" for port in opened - served]
+            faults += [f"{where}: {port} is served to nobody" for port in served - opened]
+    require(faults)
+    return f"{seen} ports"
+
+
+def _let_in(policy: Manifest) -> Iterator[int]:
+    for rule in policy["spec"].get("ingress", ()):
+        yield from (port["port"] for port in rule["ports"])
+
+
+def _served(pod: PodSpec) -> Iterator[int]:
+    for container in pod.spec["containers"]:
+        for port in container.get("ports", ()):
+            if not port["name"].endswith("health"):
+                yield port["containerPort"]
+
+
 def _types(policy: Manifest) -> list[str]:
     return list(policy["spec"]["policyTypes"])
 
@@ -183,5 +215,6 @@ CHECKS = (
     Check("Pods: no more than they need, and probes", _sparing),
     Check("Pods: they have the time that they need to end", _ends_in_order),
     Check("network: closed but for what is allowed", _closed),
+    Check("network: what is served is let in, and nothing else", _opened),
     Check("selectors find Pods and ports", _selected),
 )

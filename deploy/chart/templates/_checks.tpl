@@ -32,6 +32,12 @@
 {{- if and .Values.monitoring.podMonitor.enabled (eq $gateway.auth "keys") (not .Values.monitoring.podMonitor.tokenSecret) }}
 {{- fail "monitoring.podMonitor.tokenSecret: gateways show metrics to keys of the scope read; make one (penstock keys create monitoring --scope read), put it in a Secret, and name that" }}
 {{- end }}
+{{- if and .Values.monitoring.podMonitor.enabled $tls.clientCaSecret (eq $tls.clientAuth "required") (not .Values.monitoring.podMonitor.certSecret) }}
+{{- fail "monitoring.podMonitor.certSecret: gateways ask everybody for a certificate, Prometheus too; name the Secret with its own" }}
+{{- end }}
+{{- if and $gateway.admin .Values.networkPolicy.enabled (not .Values.networkPolicy.admins) }}
+{{- fail "gateway.admin: the network lets nobody reach it; say who may in networkPolicy.admins, as in [{ podSelector: { matchLabels: { role: admin } } }]" }}
+{{- end }}
 {{- if and $gateway.autoscaling.enabled (gt (int $gateway.autoscaling.minReplicas) (int $gateway.autoscaling.maxReplicas)) }}
 {{- fail "gateway.autoscaling: minReplicas is larger than maxReplicas; change one" }}
 {{- end }}

@@ -170,7 +170,8 @@ class HttpFront:
     async def _metrics(self, _: Exchange, __: Parts) -> Reply:
         if self._read_metrics is None:
             raise AssertionError("there is no route without metrics")
-        return Reply([await self._read_metrics(Scope.TURN)], CONTENT_TYPE.encode())
+        # Here one address often stands for all gateways, and for all processes of one.
+        return Reply([await self._read_metrics(Scope.CLUSTER)], CONTENT_TYPE.encode())
 
 
 def _options(settings: GatewaySettings, most: int) -> dict[str, Any]:

@@ -32,6 +32,14 @@ async def test_each_success_is_counted_once_in_a_bucket_of_either_kind(probe):
     assert (await probe.statistics())["success_count"] == 2
 
 
+async def test_buckets_add_up_over_batches(probe):
+    for id_ in ("a", "b", "c"):
+        await probe.enqueue(id_)
+        await probe.settle(await probe.lease())
+
+    assert [sum(spread.values()) for spread in (await spreads(probe)).values()] == [3, 3]
+
+
 async def test_a_request_is_in_the_bucket_of_its_time(probe):
     await probe.enqueue("a")
     await asyncio.sleep(0.06)
