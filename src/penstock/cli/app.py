@@ -59,6 +59,8 @@ COMMANDS = (
     Entry("infer", "ask.infer:infer", _USE, "Send one request and print the outputs"),
     Entry("bench", "ask.bench:bench", _USE, "Measure throughput and latency"),
     Entry("shard", "offline.shard:shard", _USE, "Cut a model into pipeline stages"),
+    Entry("export", "offline.export:export", _USE, "Export a language model as stages"),
+    Entry("generate", "offline.generate:generate", _USE, "Let an exported language model answer"),
     Entry(
         "check", "offline.check:check", _USE, "Find problems of this machine, or of a repository"
     ),
@@ -74,6 +76,7 @@ _REMEDIES = {
     "onnxruntime": "'penstock[onnx]'",
     "torch": "'penstock[torch]'",
     "matplotlib": "matplotlib",
+    **dict.fromkeys(("gguf", "jinja2", "safetensors", "tokenizers"), "'penstock[language]'"),
 }
 
 
