@@ -2,16 +2,9 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from penstock.language.finish import Finish, finish_of
 from penstock.language.options import DecodingOptions
-
-
-class Finish(StrEnum):
-    """Why an answer ended, in the words of OpenAI's API."""
-
-    STOP = "stop"
-    LENGTH = "length"
 
 
 @dataclass(eq=False, slots=True)
@@ -51,10 +44,5 @@ class Answer:
             end_tokens: the model's.
             capacity: the most tokens that there is room for.
         """
-        if self.log:
-            last, options = self.log[-1], self.options
-            if last in options.stop_tokens or (last in end_tokens and not options.ignore_end):
-                return Finish.STOP
-            if options.max_tokens is not None and len(self.log) >= options.max_tokens:
-                return Finish.LENGTH
-        return Finish.LENGTH if self.length >= capacity else None
+        ended = finish_of(self.log, self.options, end_tokens)
+        return ended or (Finish.LENGTH if self.length >= capacity else None)

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 
 from penstock.errors import InvalidRequest
+from penstock.language.finish import Finish
 from penstock.language.sampling import next_token
-from penstock.workers.language.answer import Answer, Finish
+from penstock.workers.language.answer import Answer
 from penstock.workers.language.stage import Floats, Tokens
 
 CHUNK: Final = 64
@@ -66,8 +67,8 @@ class Engine:
         """Whether there is nothing to do."""
         return not self._slots and not self._waiting
 
-    def admit(self, answer: Answer) -> None:
-        """Take *answer*; it gets the next free slot.
+    def check(self, answer: Answer) -> None:
+        """Whether `admit` would take *answer*.
 
         Raises:
             InvalidRequest: its prompt is empty, or there is no room for it and one token more.
@@ -79,13 +80,18 @@ class Engine:
                 f"the prompt has {answer.length} tokens: there is room for {self._model.capacity}, "
                 "together with the answer; shorten it"
             )
+
+    def admit(self, answer: Answer) -> None:
+        """Take *answer*; it gets the next free slot. Raises what `check` does."""
+        self.check(answer)
         answer.cached = 0
         self._waiting.append(answer)
 
     def evict(self, answer: Answer) -> None:
-        """Let go of *answer*, whatever becomes of it; its slot is free at once."""
+        """Let go of *answer*, if it is here still; its slot is free at once."""
         if answer in self._waiting:
             self._waiting.remove(answer)
+        if answer not in self._slots:
             return
         hole = self._slots.index(answer)
         last = len(self._slots) - 1

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from penstock.language.answer_text import AnswerText
+from penstock.language.finish import Finish
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
 from penstock.language.tokenizer import Tokenizer
-from penstock.workers.language.answer import Answer, Finish
+from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import Engine
 from penstock.workers.language.pipeline import Pipeline
 

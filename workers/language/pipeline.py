@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from penstock.language.manifest import Manifest
 from penstock.workers.language.stage import Floats, Stage, Tokens
 
@@ -46,6 +48,12 @@ class Pipeline:
         for stage in self._stages:
             columns = stage.step(columns, start, wanted, slot)
         return columns  # type: ignore[return-value]  # what the last stage gives
+
+    def warm_up(self, *lengths: int) -> None:
+        """Run once for each of *lengths* columns, in slot 0, which nothing has yet."""
+        for length in lengths:
+            tokens, start = np.zeros((1, length), np.int64), np.zeros(1, np.int64)
+            self.step(tokens, start, np.array([[0, length - 1]], np.int64))
 
     def move(self, source: int, target: int, length: int) -> None:
         """As `Stage.move`, in each stage."""

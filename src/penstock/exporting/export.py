@@ -14,11 +14,18 @@ from penstock.exporting.graphs.stage import StagePlan, write_stage
 from penstock.exporting.rebuild import prove
 from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest, StageFile
 from penstock.language.tokenizer import Tokenizer
+from penstock.models.config.language_models import DEFAULT_SLOTS, SLOTS
+from penstock.models.config.model_config import LANGUAGE
 from penstock.sharding.files import written_whole
 
 Progress = Callable[[str, float], None]
 """Hears what is being done, and which share of all has been."""
 
+_CONFIGURATION: Final = f"""backend: "{LANGUAGE}"
+model_transaction_policy {{ decoupled: true }}
+# How many answers each worker computes at a time.
+parameters {{ key: "{SLOTS}" value {{ string_value: "{DEFAULT_SLOTS}" }} }}
+"""
 _MOST_CONTEXT: Final = 1 << 16
 _OTHER_ARTIFACTS: Final = ("model.onnx", "model.pt2", "model.py")
 
@@ -66,6 +73,7 @@ def export(source: Path, order: Order, progress: Progress) -> Manifest:
         for name, text in _texts(checkpoint, content, manifest):
             (folder / name).write_bytes(text)
         _remove_template(order.directory, folder)
+    _write_configuration(order.directory)
     return manifest
 
 
@@ -123,6 +131,7 @@ def _plan(checkpoint: Checkpoint, stages: int) -> Manifest:
         weights="fp32",
         end_tokens=checkpoint.texts.end_tokens,
         defaults=dict(checkpoint.texts.defaults),
+        template_variables=dict(checkpoint.texts.template_variables),
         stages=tuple(
             StageFile(
                 artifact=f"shard-{number}.onnx",
@@ -155,6 +164,13 @@ def _texts(
     yield TOKENIZER, tokenizer
     if checkpoint.texts.chat_template is not None:
         yield CHAT_TEMPLATE, checkpoint.texts.chat_template.encode()
+
+
+def _write_configuration(directory: Path) -> None:
+    """Beside a version of a repository, unless its owner has written one already."""
+    config = directory.parent / "config.pbtxt"
+    if directory.name.isascii() and directory.name.isdigit() and not config.exists():
+        config.write_text(_CONFIGURATION)
 
 
 def _remove_template(directory: Path, folder: Path) -> None:

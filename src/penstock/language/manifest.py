@@ -1,7 +1,7 @@
 """The manifest of an exported language model, ``language.json``: what its stages are, and hold."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -47,6 +47,7 @@ class Manifest:
         rebuild: how a cache that was lost comes back equal to the bit: ``prefill``, ``replay``,
             or ``none``.
         proved_on: the processor and the runtime on which that was seen.
+        template_variables: what its chat template knows beside messages, such as bos_token.
     """
 
     architecture: str
@@ -61,6 +62,7 @@ class Manifest:
     stages: tuple[StageFile, ...]
     rebuild: str = "none"
     proved_on: str = ""
+    template_variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def token_bytes(self) -> int:

@@ -9,9 +9,10 @@ from support.models import tiny_language
 
 from penstock.errors import ArtifactUnusable, InvalidRequest
 from penstock.exporting.export import Order, export
+from penstock.language.finish import Finish
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
-from penstock.workers.language.answer import Answer, Finish
+from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import Engine
 from penstock.workers.language.pipeline import Pipeline
 

@@ -108,7 +108,10 @@ def _tokens(
     if template is None:
         return [model.tokenizer.encode(prompt, special=True) for prompt in prompts]
     try:
-        texts = [template.render([{"role": "user", "content": prompt}]) for prompt in prompts]
+        said = model.manifest.template_variables
+        texts = [
+            template.render([{"role": "user", "content": prompt}], **said) for prompt in prompts
+        ]
     finally:
         template.close()
     return [model.tokenizer.encode(text, special=False) for text in texts]

@@ -22,12 +22,14 @@ class Texts:
         chat_template: or None.
         end_tokens: each ends an answer.
         defaults: options of a request, as the model's makers advise.
+        template_variables: what the chat template knows beside messages.
     """
 
     tokenizer: bytes | None
     chat_template: str | None
     end_tokens: tuple[int, ...]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    template_variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

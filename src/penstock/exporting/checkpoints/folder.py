@@ -32,6 +32,7 @@ _WHOLE: Final = {
     "model.norm.weight": "output_norm.weight",
     "lm_head.weight": "output.weight",
 }
+_VARIABLES: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 _DEFAULTS: Final = ("temperature", "top_k", "top_p", "repetition_penalty")
 
 
@@ -108,6 +109,7 @@ def _texts(folder: Path, config: JsonFile) -> Texts:
         _template(folder, said),
         tuple(token for token in ends if isinstance(token, int) and token >= 0),
         _defaults(advice.fields),
+        _variables(said.fields),
     )
 
 
@@ -116,6 +118,17 @@ def _defaults(advice: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     given = {name: advice[name] for name in _DEFAULTS if isinstance(advice.get(name), int | float)}
     return {"temperature": 1.0, **given}
+
+
+def _variables(said: Mapping[str, Any]) -> dict[str, str]:
+    """Its special tokens by their names; each is a text, or an object that has it."""
+    found: dict[str, str] = {}
+    for name in _VARIABLES:
+        value = said.get(name)
+        value = value.get("content") if isinstance(value, dict) else value
+        if isinstance(value, str):
+            found[name] = value
+    return found
 
 
 def _template(folder: Path, said: JsonFile) -> str | None:

@@ -19,6 +19,7 @@ _INTERLEAVED: Final = ("llama",)
 """Whose rotary pairs lie beside each other; those of the others are half a head apart."""
 
 _END_FIELDS: Final = ("eos_token_id", "eot_token_id", "eom_token_id")
+_VARIABLES: Final = {"bos_token": "bos_token_id", "eos_token": "eos_token_id"}
 _FREQUENCIES: Final = "rope_freqs.weight"
 _MOST_TEMPLATE: Final = 1 << 20
 
@@ -172,4 +173,15 @@ def _texts(header: Header, file: str) -> Texts:
         raise Damaged(file, "tokenizer.chat_template is no text, or too long")
     ends = [fields.get(f"tokenizer.ggml.{name}") for name in _END_FIELDS]
     found = tuple(dict.fromkeys(end for end in ends if isinstance(end, int)))
-    return Texts(tokenizer_json(fields, file), template, found)
+    tokenizer = tokenizer_json(fields, file)
+    return Texts(tokenizer, template, found, template_variables=_variables(fields))
+
+
+def _variables(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Its special tokens by the names that chat templates have for them."""
+    tokens, found = fields.get("tokenizer.ggml.tokens"), {}
+    for name, field in _VARIABLES.items():
+        at = fields.get(f"tokenizer.ggml.{field}")
+        if isinstance(tokens, list) and isinstance(at, int) and 0 <= at < len(tokens):
+            found[name] = str(tokens[at])
+    return found
