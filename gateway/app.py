@@ -21,7 +21,7 @@ from penstock.gateway.access.identity import Identity
 from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
-from penstock.gateway.fronts.grpc.cluster_service import ClusterService
+from penstock.gateway.fronts.grpc.cluster_service import ClusterService, Operations
 from penstock.gateway.fronts.grpc.connections import all_sent, cut_off
 from penstock.gateway.fronts.grpc.inference_service import Administration, InferenceService
 from penstock.gateway.fronts.grpc.server import GrpcFront, check_port
@@ -49,6 +49,8 @@ from penstock.gateway.models.retirement import Retirement
 from penstock.gateway.models.usage import Usage
 from penstock.gateway.operations.auditing import Auditing
 from penstock.gateway.operations.dead_letters import DeadLetters
+from penstock.gateway.operations.key_administration import KeyAdministration
+from penstock.gateway.operations.key_book import KeyBook
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.tracing import Tracing
 from penstock.gateway.replies.shared import KeyTerms, Sharing
@@ -62,9 +64,9 @@ from penstock.process import machine
 from penstock.process.lifetime import (
     end_process,
     freeze_gc,
+    say_ready,
     stop_signals,
     until_first,
-    write_ready,
 )
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2
@@ -75,8 +77,10 @@ from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry, keep_announcing, leave
 from penstock.scheduler.registry.snapshot import Snapshot
 from penstock.scheduler.registry.steadiness import steady
+from penstock.scheduler.registry.telling import Telling
 from penstock.scheduler.store.link import Links
 from penstock.settings import GatewaySettings
+from penstock.transport.health import Health, telling_health
 
 log = structlog.get_logger()
 
@@ -98,9 +102,13 @@ async def run(settings: GatewaySettings) -> None:
         check_port(settings.host, settings.port)
     if settings.admin_port and not settings.shared_port:
         check_port(settings.admin_host, settings.admin_port, "--admin-port")
-    async with stop_signals() as stop, Links(settings.redis) as links:
+    async with (
+        stop_signals() as stop,
+        telling_health(settings.health_host, settings.health_port) as health,
+        Links(settings.redis) as links,
+    ):
         gateway = await _Gateway.build(settings, links)
-        fronts = await gateway.run(stop)
+        fronts = await gateway.run(stop, health)
     # They are not let go of before: they refuse by name what comes until the process ends.
     end_process(fronts)
 
@@ -175,6 +183,7 @@ class _Gateway:
     administration: Administration
     usage: Usage
     letters: Letters
+    keys: KeyAdministration
     calls: Calls
     held: ByteBudget
     identity: Identity
@@ -203,6 +212,7 @@ class _Gateway:
             Extensions(tracing, queue_watch, sharing, on_demand, Languages(load_requests)),
         )
         control = _control(settings, catalog, load_requests)
+        administration = _administration(links, control, tracing, regions)
         return cls(
             settings,
             Registry(links),
@@ -212,9 +222,10 @@ class _Gateway:
             inference,
             queue_watch,
             Streams(inference, calls.unread, most_unsent_bytes=limits.stream),
-            _administration(links, control, tracing, regions),
+            administration,
             Usage(catalog, pending, on_demand, control, load_requests),
             Letters(links, queue.partitions),
+            KeyAdministration(KeyBook(links), administration.auditing),
             calls,
             held,
             Identity.of(settings),
@@ -256,7 +267,7 @@ class _Gateway:
             fronts.append(MetricsEndpoint(settings, reader.read, authenticator, self.certificates))
         return fronts
 
-    async def run(self, stop: asyncio.Event) -> list[Front]:
+    async def run(self, stop: asyncio.Event, health: Health) -> list[Front]:
         """Serve until *stop*, then see to the end what has begun; the fronts refuse all else."""
         known = asyncio.Event()
         fronts = self.fronts(known)
@@ -279,8 +290,10 @@ class _Gateway:
                         await front.start()
                 log.info("serving", address=self.record.address)
                 freeze_gc()
-                write_ready(self.settings.ready_file, self.record.address)
+                health.ready = True
+                say_ready(self.settings.ready_file, self.record.address)
                 await until_first(stop, *tasks)
+            health.ready = False
             await self._drain(serving)
         finally:
             for task in tasks:
@@ -302,20 +315,20 @@ class _Gateway:
         )
 
     def _cluster_service(self) -> ClusterService:
-        pending = self.delivery.pending
+        letters = DeadLetters(
+            self.letters,
+            self.catalog,
+            self.delivery.pending,
+            self.delivery.router,
+            self.record.boot_id,
+            self.administration.auditing,
+        )
         return ClusterService(
             self.catalog,
             self.registry,
             self.delivery.queue,
             self.delivery.router,
-            DeadLetters(
-                self.letters,
-                self.catalog,
-                pending,
-                self.delivery.router,
-                self.record.boot_id,
-                self.administration.auditing,
-            ),
+            Operations(letters, self.keys),
             self.settings.default_timeout_s,
             self.calls,
         )
@@ -325,7 +338,10 @@ class _Gateway:
         held = Held(
             self.delivery.pending, self.delivery.lender, self.held, self.calls, self.authenticator
         )
-        return MetricsReader(self.catalog, queue, router, held, self.record.id)
+        return MetricsReader(self.catalog, queue, router, held, self._telling(), self.record.id)
+
+    def _telling(self) -> Telling:
+        return Telling(self.registry.link, self.record.id)
 
     def _helpers(
         self, known: asyncio.Event
@@ -371,6 +387,7 @@ class _Gateway:
             # Where a server is silent, this gateway is missed later.
             async with asyncio.timeout(_LEAVE_S):
                 await self.delivery.replies.heartbeat(leave=True)
+                await self._telling().give_up()
         await leave(self.registry, self.record)
 
     async def _seen_by_authenticator(self) -> AsyncGenerator[Snapshot, None]:

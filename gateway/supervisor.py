@@ -24,9 +24,10 @@ from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import MemoryLimits
 from penstock.process import machine
 from penstock.process.child_process import role_environment
-from penstock.process.lifetime import stop_signals, write_ready
+from penstock.process.lifetime import say_ready, stop_signals
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of
+from penstock.transport.health import Health, telling_health
 
 log = structlog.get_logger()
 
@@ -50,27 +51,35 @@ async def run(settings: GatewaySettings) -> None:
         )
     # What is wrong with them is told once, and not by each process.
     ServerCertificates.of(settings)
-    async with stop_signals() as stop:
-        with _held_ports(settings) as ports, tempfile.TemporaryDirectory() as folder:
-            ready = [Path(folder) / str(index) for index in range(settings.processes)]
-            # One of them answers for metrics, which are the whole cluster's anyway.
-            words = [_command(settings, ports, path, first=not i) for i, path in enumerate(ready)]
-            environment = role_environment(
-                settings.redis,
-                settings.grpc_restricted_protocol,
-                parent_key=settings.parent_key,
-            )
-            watchers = [
-                asyncio.create_task(_keep(command, environment, path, stop))
-                for command, path in zip(words, ready, strict=True)
-            ]
-            announcing = asyncio.create_task(_announce(settings, ports["port"], ready))
-            try:
-                await asyncio.gather(*watchers)
-            finally:
-                for task in (*watchers, announcing):
-                    task.cancel()
-                await asyncio.gather(*watchers, announcing, return_exceptions=True)
+    async with (
+        stop_signals() as stop,
+        telling_health(settings.health_host, settings.health_port) as health,
+    ):
+        await _run(settings, stop, health)
+
+
+async def _run(settings: GatewaySettings, stop: asyncio.Event, health: Health) -> None:
+    with _held_ports(settings) as ports, tempfile.TemporaryDirectory() as folder:
+        ready = [Path(folder) / str(index) for index in range(settings.processes)]
+        # One of them answers for metrics, which are the whole cluster's anyway.
+        words = [_command(settings, ports, path, first=not i) for i, path in enumerate(ready)]
+        environment = role_environment(
+            settings.redis,
+            settings.grpc_restricted_protocol,
+            parent_key=settings.parent_key,
+        )
+        watchers = [
+            asyncio.create_task(_keep(command, environment, path, stop))
+            for command, path in zip(words, ready, strict=True)
+        ]
+        announcing = asyncio.create_task(_announce(settings, ports["port"], ready, health))
+        try:
+            await asyncio.gather(*watchers)
+        finally:
+            health.ready = False
+            for task in (*watchers, announcing):
+                task.cancel()
+            await asyncio.gather(*watchers, announcing, return_exceptions=True)
 
 
 @contextlib.contextmanager
@@ -138,6 +147,7 @@ def _command(
         "processes": 1,
         "ready_file": ready,
         "http_file": settings.http_file if first else None,
+        "health_port": None,
         "local_socket": settings.local_socket if first else None,
         "metrics": settings.metrics and first,
         # Their shares of what this machine has: one alone would take all of it.
@@ -150,7 +160,10 @@ def _served(ready: Path) -> bool:
     return ready.exists()
 
 
-async def _announce(settings: GatewaySettings, port: int, ready: list[Path]) -> None:
+async def _announce(
+    settings: GatewaySettings, port: int, ready: list[Path], health: Health
+) -> None:
     while not all(map(_served, ready)):  # noqa: ASYNC110 - other processes write the files
         await asyncio.sleep(0.02)
-    write_ready(settings.ready_file, address_of(settings.host, port))
+    health.ready = True
+    say_ready(settings.ready_file, address_of(settings.host, port))

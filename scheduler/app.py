@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 import penstock
-from penstock.process.lifetime import stop_signals, until_first, write_ready
+from penstock.process.lifetime import say_ready, stop_signals, until_first
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import open_queue
@@ -26,6 +26,7 @@ from penstock.scheduler.roles.publisher import Publisher
 from penstock.scheduler.roles.reaper import Reaper
 from penstock.scheduler.store.link import Links
 from penstock.settings import SchedulerSettings
+from penstock.transport.health import telling_health
 
 log = structlog.get_logger()
 
@@ -36,17 +37,13 @@ async def run(settings: SchedulerSettings) -> None:
     Raises:
         StoreUnavailable, StoreUnsuitable, InvalidConfiguration: it could not begin.
     """
-    async with stop_signals() as stop, Links(settings.redis) as links:
+    async with (
+        stop_signals() as stop,
+        telling_health(settings.health_host, settings.health_port) as health,
+        Links(settings.redis) as links,
+    ):
         queue, registry = await open_queue(links), Registry(links)
-        record = pb.Scheduler(
-            id=f"{socket.gethostname()}/{os.getpid()}",
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            software=penstock.__version__,
-            control_mode=settings.model_control_mode if settings.models else "",
-            response_cache_bytes=settings.response_cache_bytes,
-            hashes_whole=True,
-        )
+        record = _record(settings)
         on_demand = settings.model_control_mode == "on-demand"
         kept = frozenset(settings.load_model) if on_demand else None
         placer = Placer(registry, LoadRequests(links), kept=kept)
@@ -59,14 +56,28 @@ async def run(settings: SchedulerSettings) -> None:
         tasks = [asyncio.create_task(supervise(*one)) for one in helpers.items()]
         tasks.append(asyncio.create_task(Reaper(queue).run()))
         try:
-            write_ready(settings.ready_file, record.id)
+            health.ready = True
+            say_ready(settings.ready_file, record.id)
             log.info("scheduling", models=[str(repository) for repository in settings.models])
             await until_first(stop, *tasks)
         finally:
+            health.ready = False
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         await leave(registry, record)
+
+
+def _record(settings: SchedulerSettings) -> pb.Scheduler:
+    return pb.Scheduler(
+        id=f"{socket.gethostname()}/{os.getpid()}",
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        software=penstock.__version__,
+        control_mode=settings.model_control_mode if settings.models else "",
+        response_cache_bytes=settings.response_cache_bytes,
+        hashes_whole=True,
+    )
 
 
 async def _deployer(

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -19,7 +20,7 @@ from penstock.models.config.python_models import concurrent_requests, is_decoupl
 from penstock.models.files.overrides import check_override, lay_out, override_folder
 from penstock.models.refs import StageRef
 from penstock.process import machine
-from penstock.process.lifetime import freeze_gc, stop_signals, write_ready
+from penstock.process.lifetime import freeze_gc, say_ready, stop_signals
 from penstock.process.priority import stand_back
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
@@ -32,6 +33,7 @@ from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot, replica_of
 from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
+from penstock.transport.health import Health, telling_health
 from penstock.workers.calls.caller import Caller
 from penstock.workers.language.runtime import LanguageRuntime
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
@@ -51,7 +53,7 @@ from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.python.runtime import PythonRuntime
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
 from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
-from penstock.workers.serve.batch_times import write_regularly
+from penstock.workers.serve import batch_times, work_done
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.custom_metrics import write_metrics
 from penstock.workers.serve.direct_server import DirectServer
@@ -69,10 +71,14 @@ _MOST_STREAMS = 64
 async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
     stand_back()
-    async with stop_signals() as stop, Links(settings.redis) as links:
+    async with (
+        stop_signals() as stop,
+        telling_health(settings.health_host, settings.health_port) as health,
+        Links(settings.redis) as links,
+    ):
         with _heartbeat(settings) as heartbeat:
             with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
-                status = await _load_and_work(settings, links, heartbeat, device, stop)
+                status = await _load_and_work(settings, links, heartbeat, device, stop, health)
             if status != CANNOT_LOAD:
                 # Who waits for this worker need not miss it first; a failure stays to be read.
                 with contextlib.suppress(PenstockError):
@@ -103,6 +109,7 @@ async def _load_and_work(
     heartbeat: Heartbeat,
     device: ThreadPoolExecutor,
     stop: asyncio.Event,
+    health: Health,
 ) -> int:
     queue = await open_queue(links)
     loading = asyncio.create_task(_load(settings, links, heartbeat, device))
@@ -121,28 +128,28 @@ async def _load_and_work(
         say("the shard cannot be loaded", reason=str(error))
         await heartbeat.become(pb.WORKER_STATE_FAILED, reason=str(error))
         return CANNOT_LOAD
-    return await _work(settings, links, queue, loaded, heartbeat, device, stop)
+    link = links.blocking(queue.keys_of(settings.model).tag)
+    renewal = heartbeat.renew(settings.model, settings.lease_ms)
+    own = Own(heartbeat, renewal, device, link, health)
+    if isinstance(loaded, LanguageRuntime):
+        return await serve_language(settings, loaded, own, queue, LoadRequests(links), stop)
+    return await _work(settings, links, queue, loaded, own, stop)
 
 
 async def _work(
     settings: WorkerSettings,
     links: Links,
     queue: Queue,
-    loaded: _Loaded | LanguageRuntime,
-    heartbeat: Heartbeat,
-    device: ThreadPoolExecutor,
+    loaded: _Loaded,
+    own: Own,
     stop: asyncio.Event,
 ) -> int:
-    link = links.blocking(queue.keys_of(settings.model).tag)
-    renewal = heartbeat.renew(settings.model, settings.lease_ms)
-    if isinstance(loaded, LanguageRuntime):
-        own = Own(heartbeat, renewal, device, link)
-        return await serve_language(settings, loaded, own, queue, LoadRequests(links), stop)
+    heartbeat, device = own.heartbeat, own.device
     spec = _spec(settings, heartbeat.record, loaded)
     async with Caller(links, queue, spec.boot_id) as caller:
-        worker = _worker(loaded, spec, queue, link, renewal, device, caller)
+        worker = _worker(loaded, spec, queue, own.link, own.renewal, device, caller)
         counts = isinstance(loaded.runtime, TritonRuntime)
-        async with _ready(settings, heartbeat, worker, queue, spec, counts=counts):
+        async with _ready(settings, heartbeat, worker, queue, spec, own.health, counts=counts):
             log.info("ready", shard=loaded.stage.artifact, device=settings.device)
             try:
                 await worker.run(stop)
@@ -160,6 +167,7 @@ async def _ready(
     worker: Worker,
     queue: Queue,
     spec: WorkerSpec,
+    health: Health,
     *,
     counts: bool,
 ) -> AsyncIterator[None]:
@@ -176,18 +184,30 @@ async def _ready(
         await heartbeat.become(pb.WORKER_STATE_READY)
         freeze_gc()
         heartbeat.has_started()
-        write_ready(settings.ready_file, heartbeat.record.id)
-        write = partial(write_regularly, worker.batch_times, queue, spec.ref.model, spec.boot_id)
-        writing = [asyncio.create_task(supervise("batch times", write))]
-        if counts:
-            metrics = partial(write_metrics, queue, spec.ref.model, spec.boot_id)
-            writing.append(asyncio.create_task(supervise("custom metrics", metrics)))
+        health.ready = True
+        say_ready(settings.ready_file, heartbeat.record.id)
+        writing = [
+            asyncio.create_task(supervise(*one))
+            for one in _writers(worker, queue, spec, counts=counts)
+        ]
         try:
             yield
         finally:
+            health.ready = False
             for task in writing:
                 task.cancel()
             await asyncio.gather(*writing, return_exceptions=True)
+
+
+def _writers(
+    worker: Worker, queue: Queue, spec: WorkerSpec, *, counts: bool
+) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+    """What a worker writes down for others, from time to time: by name, and how it is run."""
+    of = queue, spec.ref.model, spec.boot_id
+    yield "batch times", partial(batch_times.write_regularly, worker.batch_times, *of)
+    yield "work done", partial(work_done.write_regularly, worker.work, *of)
+    if counts:
+        yield "custom metrics", partial(write_metrics, *of)
 
 
 async def _load(

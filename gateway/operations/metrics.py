@@ -5,6 +5,7 @@ the whole cluster, whichever gateway is asked; docs/metrics.md describes each. P
 read by fronts/http/metrics_endpoint.py.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,13 +13,21 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from penstock.gateway.operations.machine_metrics import Machines, build, machine_families
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
+from penstock.scheduler.jobs.spread import QUEUE, REQUEST, cumulative, spread_of
 from penstock.scheduler.observe.custom_metrics import CustomFamily
 from penstock.scheduler.observe.loads import Load
+from penstock.scheduler.observe.usage import Usage
 from penstock.scheduler.registry.snapshot import VersionId, state_of
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -81,6 +90,10 @@ _PENSTOCK: Final = (
         "Requests queued again: Redis had forgotten them, or their worker could not read them",
     ),
 )
+_SPREADS: Final = (
+    ("request", "Seconds from a request's acceptance to its reply", REQUEST, "success_ns"),
+    ("queue", "Of these, seconds in queues", QUEUE, "queue_ns"),
+)
 _LOADS: Final[Sequence[tuple[str, str, Callable[[Load], float]]]] = (
     ("queue_depth", "Jobs that wait", lambda load: load.waiting),
     (
@@ -94,6 +107,14 @@ _LOADS: Final[Sequence[tuple[str, str, Callable[[Load], float]]]] = (
         "How long ago the oldest of them was claimed",
         lambda load: load.oldest_lease_ms / 1000,
     ),
+)
+_USAGE: Final[Sequence[tuple[str, str, Callable[[Usage], float]]]] = (
+    ("requests", "Requests that were answered", lambda had: had.requests),
+    ("failed_requests", "Requests that were not", lambda had: had.failed),
+    ("rows", "Rows of those that were answered", lambda had: had.rows),
+    ("bytes", "Bytes of these and of their replies", lambda had: had.size),
+    ("queue_seconds", "Time of these in queues", lambda had: had.queue_us / 1_000_000),
+    ("device_seconds", "Time of devices, parted by rows", lambda had: had.device_us / 1_000_000),
 )
 _REFUSALS: Final = {"full": "refused_full", "late": "refused_late"}
 _ENDS: Final = ("success_count", "fail_count", "expired", "cancelled", "dead")
@@ -118,6 +139,7 @@ class GatewayFacts:
         unread_bytes: of replies that clients have not taken.
         refused: how often which limit refused something.
         cut_off: connections that were ended because their replies were not read.
+        tells: whether it tells the cluster's metrics, too: one gateway does.
     """
 
     id: str
@@ -131,17 +153,20 @@ class GatewayFacts:
     unread_bytes: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
     cut_off: int = 0
+    tells: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What metrics are made from; the cluster's are missing while Redis is away.
+    """What metrics are made from; the cluster's are missing where another gateway tells them.
 
     Attributes:
         counters: of each version, as docs/redis.md names them.
         ready: versions -> whether they can answer.
         tags: versions -> what their owners want Triton's families labelled with.
         custom: worker -> the families of its model's own code.
+        used: what each team has had of each version; of very many teams a part.
+        usage_left_out: entries of it that there are beside those; None while Redis is away.
     """
 
     gateway: GatewayFacts
@@ -151,6 +176,9 @@ class Facts:
     ready: Mapping[VersionId, bool] = field(default_factory=dict)
     tags: Mapping[VersionId, Mapping[str, str]] = field(default_factory=dict)
     custom: Mapping[str, Sequence[CustomFamily]] = field(default_factory=dict)
+    used: Mapping[tuple[str, VersionId], Usage] = field(default_factory=dict)
+    usage_left_out: int | None = None
+    machines: Machines = field(default_factory=Machines)
 
     def labels(self, id_: VersionId) -> dict[str, str]:
         """Of Triton's families; as there, an owner's begin with an underscore."""
@@ -179,7 +207,11 @@ class _Once(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from _triton(self._facts)
         yield from _versions(self._facts)
+        yield from _spreads(self._facts)
         yield from _stages(self._facts)
+        yield from _usage(self._facts)
+        yield from machine_families(self._facts.machines)
+        yield build(self._facts.gateway.id)
         yield from _gateway(self._facts.gateway)
         yield from _custom(self._facts.custom)
 
@@ -236,6 +268,23 @@ def _versions(facts: Facts) -> Iterator[Metric]:
     yield ready
 
 
+def _spreads(facts: Facts) -> Iterator[Metric]:
+    """Of versions that have answered a request; others would have many lines of zeros."""
+    for name, text, kind, sum_name in _SPREADS:
+        family = HistogramMetricFamily(f"penstock_{name}_seconds", text, labels=_OF_VERSION)
+        for id_, counters in facts.counters.items():
+            spread = spread_of(counters, kind)
+            if spread:
+                buckets = [(_as_written(le), count) for le, count in cumulative(spread)]
+                sum_s = counters.get(sum_name, 0) / 1e9
+                family.add_metric(list(_labels(id_).values()), buckets, sum_s)
+        yield family
+
+
+def _as_written(bound: float) -> str:
+    return "+Inf" if bound == math.inf else str(bound)
+
+
 def _stages(facts: Facts) -> Iterator[Metric]:
     for name, text, value in _LOADS:
         family = GaugeMetricFamily(f"penstock_{name}", text, labels=_OF_STAGE)
@@ -251,6 +300,21 @@ def _stages(facts: Facts) -> Iterator[Metric]:
             labels = [ref.model, str(ref.version), str(ref.stage), state]
             workers.add_metric(labels, counted[ref, state])
     yield workers
+
+
+def _usage(facts: Facts) -> Iterator[Metric]:
+    """What each team has had; nothing where callers need no keys."""
+    for name, text, value in _USAGE:
+        family = CounterMetricFamily(f"penstock_team_{name}", text, labels=("team", *_OF_VERSION))
+        for (team, id_), had in sorted(facts.used.items()):
+            family.add_metric([team, *_labels(id_).values()], value(had))
+        yield family
+    left_out = GaugeMetricFamily(
+        "penstock_team_usage_left_out", "Teams of versions that are not shown: they are too many"
+    )
+    if facts.usage_left_out is not None:
+        left_out.add_metric([], facts.usage_left_out)
+    yield left_out
 
 
 def _custom(custom: Mapping[str, Sequence[CustomFamily]]) -> Iterator[Metric]:
@@ -269,6 +333,7 @@ def _gateway(gateway: GatewayFacts) -> Iterator[Metric]:
         ("pending_requests", "Requests that wait for replies in this process", gateway.pending),
         ("pending_bytes", "Bytes of their payloads", gateway.pending_bytes),
         ("lent_bytes", "Memory from which workers read payloads", gateway.lent_bytes),
+        ("tells_cluster", "Whether this process tells the cluster's metrics", int(gateway.tells)),
         ("redis_up", "Whether this process has a connection to Redis", int(gateway.redis_up)),
         ("memory_bytes", "Memory that this process has", gateway.memory_bytes),
         ("calls", "Calls that are open", gateway.calls),

@@ -46,7 +46,7 @@ from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.keyspace import SCHEMA
-from penstock.scheduler.store.link import Links
+from penstock.scheduler.store.link import Link, Links
 
 log = structlog.get_logger()
 
@@ -100,6 +100,11 @@ class Registry:
         self._links = links
         self._reader = SnapshotReader()
         self._turned = asyncio.Event()
+
+    @property
+    def link(self) -> Link:
+        """To the server that it is kept in."""
+        return self._links.to(RegistryKeys.tag)
 
     async def announce(
         self,

@@ -54,6 +54,7 @@ class PartitionKeys:
         self.letters = start + "letter:"
         self.batch_times = start + "tempo:"
         self.custom_metrics = start + "metrics:"
+        self.work_done = start + "worked:"
         # Among the replies, so that whatever ends a job finds them there (lua/lib/share.lua).
         self.shared = start + "reply:~"
         self.kept = start + "reply:="
@@ -107,4 +108,5 @@ class RegistryKeys:
     settings = f"{ROOT}:{REGISTRY_TAG}:settings"
     access_keys = f"{ROOT}:{REGISTRY_TAG}:access_keys"
     audit = f"{ROOT}:{REGISTRY_TAG}:audit"
+    teller = f"{ROOT}:{REGISTRY_TAG}:teller"
     changes = f"{ROOT}:{REGISTRY_TAG}:changes"

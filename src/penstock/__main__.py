@@ -10,12 +10,13 @@ import os
 import traceback
 from types import TracebackType
 
-from penstock.process.lifetime import INTERRUPTED, tune_gc
+from penstock.process.lifetime import INTERRUPTED, end_if_told_early, tune_gc
 from penstock.process.redaction import hide_arguments, redacted
 
 
 def main() -> None:
     """Run the command line and end the process with its status."""
+    end_if_told_early()
     hide_arguments()
     _write_what_the_terminal_can()
     sys.excepthook = _print_error

@@ -1,4 +1,4 @@
-"""The types of settings, and what a gateway is told of its callers, for `penstock.settings`."""
+"""The types of settings, and those of callers, connections and the store."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from penstock.clock import LONGEST_MS
 from penstock.errors import InvalidConfiguration
 from penstock.options import Metavar, Options
-from penstock.transport.store_files import StoreFiles, with_files
+from penstock.transport.store_files import NEED_URL, StoreFiles, with_files
 
 
 def _paths(value: object) -> object:
@@ -85,9 +85,7 @@ class StoreSettings(Options):
         if not any(files):
             return given
         if not given.get("redis"):
-            raise InvalidConfiguration(
-                "--redis-ca, --redis-cert, --redis-key and --redis-password-file need --redis"
-            )
+            raise InvalidConfiguration(NEED_URL)
         return {**given, "redis": with_files(str(given["redis"]), files)}
 
 
@@ -129,3 +127,52 @@ class CallerSettings(Options):
 
     insecure: bool = False
     """Let callers from other machines in without TLS, or without keys."""
+
+
+class GrpcSettings(Options):
+    """How the gRPC server treats connections, by Triton's names."""
+
+    max_connections: Int32 = 10_000
+    """Most connections of clients; fewer, where the process may have fewer descriptors."""
+
+    grpc_infer_response_compression_level: Literal["none", "low", "medium", "high"] = "none"
+    """Compression of replies to clients that accept it: none, low, medium or high."""
+
+    grpc_restricted_protocol: Annotated[
+        tuple[str, ...],
+        BY_SEMICOLONS,
+        Field(repr=False),
+        Metavar("PROTOCOLS:KEY=VALUE"),
+    ] = ()
+    """Calls of these need the header triton-grpc-protocol-KEY. May be repeated; the variable parts
+    rules by semicolons."""
+
+    grpc_keepalive_time: Int32 = 7_200_000
+    """ms of silence before the server pings."""
+
+    grpc_keepalive_timeout: Int32 = 20_000
+    """ms that it waits for the answer to a ping."""
+
+    grpc_keepalive_permit_without_calls: Word = True
+    """true: it pings connections without calls, too."""
+
+    grpc_http2_max_pings_without_data: Natural = 2
+    """Most pings that it sends while no data flows; 0 for any number."""
+
+    grpc_http2_min_recv_ping_interval_without_data: Int32 = 1000
+    """ms that clients must leave between pings while no data flows."""
+
+    grpc_http2_max_ping_strikes: Natural = 0
+    """Early pings before a client is cut off; 0 for any number."""
+
+    grpc_max_connection_age: Int32 | None = None
+    """ms until a connection is ended. (default: any)"""
+
+    grpc_max_connection_age_grace: Int32 | None = None
+    """ms that its calls have then. (default: any)"""
+
+    grpc_max_connection_idle: Int32 | None = None
+    """ms without a call until a connection is ended. (default: any)"""
+
+    grpc_max_concurrent_streams: Int32 = 512
+    """Most calls of a connection at a time; more wait with their client."""

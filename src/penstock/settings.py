@@ -16,14 +16,13 @@ from penstock.options import Metavar, Options, command_line
 from penstock.process.child_process import python_command
 from penstock.setting_types import (
     BY_COMMAS,
-    BY_SEMICOLONS,
     Bytes,
     CallerSettings,
     ControlMode,
     Count,
     File,
+    GrpcSettings,
     Host,
-    Int32,
     Level,
     Natural,
     Port,
@@ -41,6 +40,9 @@ RUN_LIMIT_S = 600.0
 
 WORKER_SILENCE_S = 60.0
 """How long a worker may give its node no sign of life: it may hold the interpreter meanwhile."""
+
+WORKER_DRAIN_S = 15.0
+"""How long a worker may take to end what it has begun, before it is killed."""
 
 CACHE_BYTES = 64 * 1024**2
 """Size of the response cache, on the whole cluster."""
@@ -63,6 +65,13 @@ class RoleSettings(StoreSettings):
 
     ready_file: File | None = None
     """Written, with the role's address, once this role serves."""
+
+    health_host: Host = "127.0.0.1"
+    """Address of --health-port."""
+
+    health_port: Port | None = None
+    """Answer GET /livez and /readyz here: whether this process lives, and serves. (default:
+    nowhere)"""
 
     parent_pid: Annotated[int, Metavar("PID")] | None = None
     """End when this process does."""
@@ -112,6 +121,9 @@ class ServingSettings(CallerSettings):
     metrics_port: Port | None = None
     """0 takes any free one. (default: 8002, if it is free)"""
 
+    access_log: File | None = None
+    """Where a line of JSON goes for each call: caller, method, model, code, seconds, bytes."""
+
     tls_cert: File | None = None
     """The server's certificate, in PEM format, with those between it and a root. All ports speak
     TLS then. Read again when it changes."""
@@ -127,55 +139,6 @@ class ServingSettings(CallerSettings):
 
     allow_client_shm: Word = False
     """true: clients on this machine may pass tensors in POSIX shared memory."""
-
-
-class GrpcSettings(Options):
-    """How the gRPC server treats connections, by Triton's names."""
-
-    max_connections: Int32 = 10_000
-    """Most connections of clients; fewer, where the process may have fewer descriptors."""
-
-    grpc_infer_response_compression_level: Literal["none", "low", "medium", "high"] = "none"
-    """Compression of replies to clients that accept it: none, low, medium or high."""
-
-    grpc_restricted_protocol: Annotated[
-        tuple[str, ...],
-        BY_SEMICOLONS,
-        Field(repr=False),
-        Metavar("PROTOCOLS:KEY=VALUE"),
-    ] = ()
-    """Calls of these need the header triton-grpc-protocol-KEY. May be repeated; the variable parts
-    rules by semicolons."""
-
-    grpc_keepalive_time: Int32 = 7_200_000
-    """ms of silence before the server pings."""
-
-    grpc_keepalive_timeout: Int32 = 20_000
-    """ms that it waits for the answer to a ping."""
-
-    grpc_keepalive_permit_without_calls: Word = True
-    """true: it pings connections without calls, too."""
-
-    grpc_http2_max_pings_without_data: Natural = 2
-    """Most pings that it sends while no data flows; 0 for any number."""
-
-    grpc_http2_min_recv_ping_interval_without_data: Int32 = 1000
-    """ms that clients must leave between pings while no data flows."""
-
-    grpc_http2_max_ping_strikes: Natural = 0
-    """Early pings before a client is cut off; 0 for any number."""
-
-    grpc_max_connection_age: Int32 | None = None
-    """ms until a connection is ended. (default: any)"""
-
-    grpc_max_connection_age_grace: Int32 | None = None
-    """ms that its calls have then. (default: any)"""
-
-    grpc_max_connection_idle: Int32 | None = None
-    """ms without a call until a connection is ended. (default: any)"""
-
-    grpc_max_concurrent_streams: Int32 = 512
-    """Most calls of a connection at a time; more wait with their client."""
 
 
 class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
@@ -309,7 +272,10 @@ class MachineSettings(WorkerLimits):
     """Threads of each CPU worker. (default: cores shared evenly)"""
 
     memory_mib: Count | None = None
-    """Memory of the CPU device. (default: what the machine has)"""
+    """Memory of the CPU device. (default: what the machine or container has)"""
+
+    gpu_memory_mib: Count | None = None
+    """Memory of each GPU device, where others use the same GPUs. (default: what they have)"""
 
     worker_silence_s: Seconds = WORKER_SILENCE_S
     """A worker that gives no sign of life for longer is killed and started again."""
@@ -324,6 +290,9 @@ class NodeSettings(MachineSettings, RoleSettings):
 
     node: str | None = None
     """The node's name. (default: the host's)"""
+
+    drain_s: Seconds = WORKER_DRAIN_S
+    """Time that workers have to end what they have begun when the node stops."""
 
 
 class WorkerSettings(WorkerLimits, RoleSettings):

@@ -23,8 +23,8 @@ def settings(tmp_path):
 
 @contextlib.asynccontextmanager
 async def serving(settings):
-    async def read():
-        return b"some 1\n"
+    async def read(scope):
+        return f"{scope.value} 1\n".encode()
 
     endpoint = MetricsEndpoint(settings, read, Authenticator("none"))
     await endpoint.start()
@@ -45,7 +45,16 @@ async def test_metrics_are_at_any_free_port_that_the_file_names(settings):
         answer = await asyncio.to_thread(ask, one.metrics_file.read_text())
 
     assert address == one.metrics_file.read_text()
-    assert answer == (200, "text/plain; version=0.0.4; charset=utf-8", b"some 1\n")
+    assert answer == (200, "text/plain; version=0.0.4; charset=utf-8", b"turn 1\n")
+
+
+async def test_a_reader_may_say_what_is_to_be_told(settings):
+    async with serving(settings(metrics_port=0)) as address:
+        told = await asyncio.to_thread(ask, address, path="/metrics?scope=cluster")
+        unknown = await asyncio.to_thread(ask, address, path="/metrics?scope=all")
+
+    assert told[2] == b"cluster 1\n"
+    assert (unknown[0], unknown[2]) == (400, b"scope is turn, cluster or gateway\n")
 
 
 async def test_other_questions_are_refused(settings):

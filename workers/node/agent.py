@@ -15,12 +15,14 @@ import penstock
 from penstock.errors import InvalidConfiguration, PenstockError
 from penstock.process import machine
 from penstock.process.child_process import role_environment
+from penstock.process.forking.launch import Launch, start_program
+from penstock.process.forking.templates import Templates
 from penstock.process.lifetime import (
     kill_descendants,
     reap_strangers,
+    say_ready,
     stop_signals,
     until_first,
-    write_ready,
 )
 from penstock.process.machine import Gpu
 from penstock.process.supervised import supervise
@@ -31,11 +33,10 @@ from penstock.scheduler.registry.snapshot import empty_snapshot
 from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.store.link import Links
 from penstock.settings import NodeSettings, WorkerSettings
-from penstock.workers.node.child import Launch, start_program
+from penstock.transport.health import Health, telling_health
 from penstock.workers.node.devices import devices_of_machine, variables_for
 from penstock.workers.node.start_limit import StartLimit
 from penstock.workers.node.supervisor import Starts, WorkerSupervisor
-from penstock.workers.node.templates import Templates
 from penstock.workers.node.worker_set import WorkerSet
 
 log = structlog.get_logger()
@@ -55,13 +56,14 @@ async def run(settings: NodeSettings) -> None:
             raise InvalidConfiguration(f"--models {repository}: there is no such directory here")
     async with (
         stop_signals(lambda: kill_descendants(os.getpid())) as stop,
+        telling_health(settings.health_host, settings.health_port) as health,
         Links(settings.redis) as links,
     ):
         registry = Registry(links)
         gpus = await asyncio.to_thread(machine.gpus)
         record = _record(settings, gpus)
         await _check_name(registry, record)
-        agent = _Agent(settings, record, gpus, registry, await open_queue(links))
+        agent = _Agent(settings, record, gpus, registry, await open_queue(links), health)
         await agent.run(stop)
 
 
@@ -75,7 +77,9 @@ class _Agent:
         gpus: Sequence[Gpu],
         registry: Registry,
         queue: Queue,
+        health: Health,
     ) -> None:
+        self._health = health
         self._settings = settings
         self._record = record
         self._gpus = gpus
@@ -101,7 +105,8 @@ class _Agent:
         announcing = asyncio.create_task(supervise("heartbeat", announce))
         following = asyncio.create_task(supervise("placements", self._follow))
         vouching = asyncio.create_task(supervise("vouching", self._vouch))
-        write_ready(self._settings.ready_file, self._record.id)
+        self._health.ready = True
+        say_ready(self._settings.ready_file, self._record.id)
         log.info("node is up", node=self._record.id, devices=len(self._record.devices))
         try:
             await until_first(stop, announcing, following, self._workers.broken)
@@ -147,6 +152,7 @@ class _Agent:
         """Workers end what they have begun; what they have not goes to other nodes."""
         log.info("draining", workers=len(self._workers))
         # Announced within a second; the scheduler then places the workers elsewhere.
+        self._health.ready = False
         self._record.draining = True
         await self._workers.stop()
 
@@ -162,6 +168,7 @@ class _Agent:
             self._command,
             self,
             starts,
+            stop_s=self._settings.drain_s,
             silence_s=self._settings.worker_silence_s,
         )
 
@@ -189,6 +196,7 @@ class _Agent:
             "revision_id": placement.revision_id,
             "threads": self._threads(),
             "ready_file": None,
+            "health_port": None,
         }
         return WorkerSettings.child_command({**dict(self._settings), **own})
 
@@ -205,7 +213,7 @@ def _record(settings: NodeSettings, gpus: Sequence[Gpu]) -> pb.Node:
         host=socket.gethostname(),
         pid=os.getpid(),
         boot_id=uuid.uuid4().hex[:16],
-        devices=devices_of_machine(settings.memory_mib, gpus),
+        devices=devices_of_machine(settings.memory_mib, gpus, settings.gpu_memory_mib),
         cores=machine.cores(),
         software=penstock.__version__,
         runs_python=settings.allow_python_models,

@@ -18,20 +18,17 @@ import structlog
 
 import penstock
 from penstock.errors import PenstockError
+from penstock.process.forking.launch import Launch, Process, start_program
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import worker_id
-from penstock.settings import WORKER_SILENCE_S
+from penstock.settings import WORKER_DRAIN_S, WORKER_SILENCE_S
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED, SILENT, reason_of
 from penstock.workers.liveness.heartbeat_pipe import VARIABLE, HeartbeatPipe, heartbeat_pipe
-from penstock.workers.node.child import Launch, Process, start_program
 from penstock.workers.node.start_limit import StartLimit, StartPermit
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-STOP_S: Final = 15.0
-"""How long a worker may take to end what it has begun, before it is killed."""
 
 STEADY_S: Final = 10.0
 """A worker that lived longer than this before it ended is started again without a long pause."""
@@ -94,7 +91,7 @@ class WorkerSupervisor:
         cluster: ClusterPort,
         starts: Starts | None = None,
         *,
-        stop_s: float = STOP_S,
+        stop_s: float = WORKER_DRAIN_S,
         silence_s: float = WORKER_SILENCE_S,
         pause: "Pause | None" = None,
     ) -> None:

@@ -39,6 +39,7 @@ from penstock.workers.serve.queue_sink import QueueSink
 from penstock.workers.serve.results import NO_TIME, JobResults
 from penstock.workers.serve.run_estimate import SHORT_S, RunEstimate
 from penstock.workers.serve.spec import WorkerSpec
+from penstock.workers.serve.work_done import WorkMeter
 
 log = structlog.get_logger()
 
@@ -60,6 +61,7 @@ class Worker:
 
     Attributes:
         batch_times: how long its batches take.
+        work: how much it has done.
         may_be_handed: whether it takes jobs past the queue while it sleeps.
         on_sleep: is called when it goes to sleep.
         on_unsplittable: is called with the reason when a batch could not be split.
@@ -92,6 +94,7 @@ class Worker:
         )
         self._turns = GuaranteedTurns()
         self.batch_times = BatchTimes()
+        self.work = WorkMeter()
         self._staged: list[Work] = []
         self._running: asyncio.Task[None] | None = None
         self._claim_due = True
@@ -349,6 +352,7 @@ class Worker:
 
     def _end(self, batch: list[Work], ran: Ran, rows: int, size: int, took_s: float) -> None:
         self._estimate.observe(batch, rows, size, took_s)
+        self.work.add(rows, took_s)
         grows = self._rules.together and ran.error is None
         if grows and self._row_limit.observe(rows, took_s, machine.has_room):
             self._rules = self._row_limit.rules

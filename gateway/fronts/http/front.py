@@ -19,12 +19,13 @@ from penstock.gateway.fronts.http.administration import Administration
 from penstock.gateway.fronts.http.app import RestApp, Route, openai_routes_of, routes_of
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.generate import Generate
-from penstock.gateway.fronts.http.metrics_endpoint import Read
+from penstock.gateway.fronts.http.metrics_endpoint import Read, Scope
 from penstock.gateway.fronts.http.openai.api import OpenAi
 from penstock.gateway.fronts.http.openapi import document
 from penstock.gateway.fronts.http.rest import Rest
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.offload import Offload
+from penstock.gateway.operations.access_log import AccessLog
 from penstock.gateway.operations.metrics import CONTENT_TYPE
 from penstock.gateway.requests.infer import Inference
 from penstock.process.lifetime import write_ready
@@ -134,8 +135,15 @@ class HttpFront:
         host = settings.http_host or settings.host
         most = settings.max_message_mib << 20
         rules = parse_rules(settings.grpc_restricted_protocol)
+        log_file = settings.access_log
         self._app = RestApp(
-            self._routes(), rules, most, self._offload, self._known, self._authenticator
+            self._routes(),
+            rules,
+            most,
+            self._offload,
+            self._known,
+            self._authenticator,
+            None if log_file is None else AccessLog(log_file),
         )
         taken = bound(host, port, "--http-port", shared=settings.shared_port)
         return AsgiServer(self._app, taken, _options(settings, most), self._certificates)
@@ -172,7 +180,8 @@ class HttpFront:
     async def _metrics(self, _: Exchange, __: Parts) -> Reply:
         if self._read_metrics is None:
             raise AssertionError("there is no route without metrics")
-        return Reply([await self._read_metrics()], CONTENT_TYPE.encode())
+        # Here one address often stands for all gateways, and for all processes of one.
+        return Reply([await self._read_metrics(Scope.CLUSTER)], CONTENT_TYPE.encode())
 
 
 def _options(settings: GatewaySettings, most: int) -> dict[str, Any]:

@@ -9,7 +9,10 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 import structlog
 
@@ -21,11 +24,12 @@ from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.client_names import names_in
 from penstock.gateway.fronts.front import PortBusy
-from penstock.gateway.fronts.grpc.access import known_call
+from penstock.gateway.fronts.grpc.access import let_in
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import ByteBudget
 from penstock.gateway.models.catalog import Catalog
+from penstock.gateway.operations.machine_metrics import Machines
 from penstock.gateway.operations.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
 from penstock.gateway.requests.call import Call
 from penstock.models.config.ensembles import is_ensemble
@@ -35,6 +39,9 @@ from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.observe.custom_metrics import custom_metrics_of
 from penstock.scheduler.observe.loads import loads_of
+from penstock.scheduler.observe.usage import first_usage_of
+from penstock.scheduler.observe.work_done import work_done_of
+from penstock.scheduler.registry.telling import Telling
 from penstock.scheduler.requests.pending import PendingTable
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of
@@ -42,6 +49,8 @@ from penstock.transport.addresses import address_of
 log = structlog.get_logger()
 
 DEFAULT_PORT: Final = 8002
+MOST_USAGE: Final = 2000
+"""Teams of versions whose usage is shown: each has a line in each of its families."""
 _ASKING_S: Final = 5.0
 _READING_S: Final = 3.0
 _REFUSALS: Final = {
@@ -50,7 +59,18 @@ _REFUSALS: Final = {
 }
 _NOT_FOUND = "404 Not Found", "text/plain", b"metrics are at /metrics\n"
 
-Read = Callable[[], Awaitable[bytes]]
+_UNKNOWN = "400 Bad Request", "text/plain", b"scope is turn, cluster or gateway\n"
+
+
+class Scope(Enum):
+    """What is told: of the cluster if it is this gateway's turn, in any case, or never."""
+
+    TURN = "turn"
+    CLUSTER = "cluster"
+    GATEWAY = "gateway"
+
+
+Read = Callable[[Scope], Awaitable[bytes]]
 
 
 class Held(NamedTuple):
@@ -72,38 +92,52 @@ class MetricsReader:
         queue: Queue,
         router: JobRouter,
         held: Held,
+        telling: Telling,
         gateway: str,
     ) -> None:
         self._catalog = catalog
         self._queue = queue
         self._router = router
         self._held = held
+        self._telling = telling
         self._gateway = gateway
 
-    async def read(self) -> bytes:
+    async def read(self, scope: Scope) -> bytes:
         """Metrics as text; only this process's own while Redis is away."""
         try:
             async with asyncio.timeout(_READING_S):
-                return render(await self._facts())
+                if await self._tells(scope):
+                    return render(await self._facts())
+                up = self._queue.link_of("").up
+                return render(Facts(self._own(redis_up=up, tells=False)))
         except (PenstockError, TimeoutError) as error:
             log.warning("metrics of the cluster cannot be read", error=str(error))
-            return render(Facts(self._own(redis_up=False)))
+            return render(Facts(self._own(redis_up=False, tells=False)))
+
+    async def _tells(self, scope: Scope) -> bool:
+        if scope is Scope.TURN:
+            return await self._telling.is_ours()
+        return scope is Scope.CLUSTER
 
     async def _facts(self) -> Facts:
-        records = list(self._catalog.records())
-        workers = self._catalog.snapshot.live_workers()
+        records, snapshot = list(self._catalog.records()), self._catalog.snapshot
+        workers = snapshot.live_workers()
         counters = await self._router.statistics((id_, is_ensemble(r)) for id_, r in records)
+        used, left_out = await first_usage_of(self._queue, MOST_USAGE)
         return Facts(
-            self._own(redis_up=self._queue.link_of("").up),
+            self._own(redis_up=self._queue.link_of("").up, tells=True),
             {id_: found for (id_, _), found in zip(records, counters, strict=True)},
-            await loads_of(self._queue, self._catalog.snapshot.revisions()),
+            await loads_of(self._queue, snapshot.revisions()),
             workers,
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
             {id_: _tags(record) for id_, record in records},
             await custom_metrics_of(self._queue, workers),
+            used,
+            left_out,
+            Machines(snapshot, await work_done_of(self._queue, workers)),
         )
 
-    def _own(self, *, redis_up: bool) -> GatewayFacts:
+    def _own(self, *, redis_up: bool, tells: bool) -> GatewayFacts:
         pending, lender, requests, calls, authenticator = self._held
         unread = calls.unread
         return GatewayFacts(
@@ -123,6 +157,7 @@ class MetricsReader:
                 "access": authenticator.refused,
             },
             cut_off=unread.cut_off,
+            tells=tells,
         )
 
 
@@ -234,15 +269,27 @@ class MetricsEndpoint:
     async def _answer(self, method: str, target: str, call: Call) -> tuple[str, str, bytes]:
         if method not in {"GET", "HEAD"}:
             return "405 Method Not Allowed", "text/plain", b"metrics can only be read\n"
-        if target.partition("?")[0] != "/metrics":
+        asked = urlsplit(target)
+        if asked.path != "/metrics":
             return _NOT_FOUND
+        try:
+            scope = Scope(parse_qs(asked.query).get("scope", [Scope.TURN.value])[-1])
+        except ValueError:
+            return _UNKNOWN
         try:
             # While the registry is not known, these are facts of this process alone.
             if not self._authenticator.undecided:
-                known_call(call, METRICS, self._authenticator)
+                let_in(_Reader(call), METRICS, self._authenticator)
         except PenstockError as error:
             return _REFUSALS[error.code], "text/plain", f"{error}\n".encode()
-        return "200 OK", CONTENT_TYPE, await self._read()
+        return "200 OK", CONTENT_TYPE, await self._read(scope)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Who reads metrics."""
+
+    call: Call
 
 
 def _call(writer: asyncio.StreamWriter, fields: str) -> Call:

@@ -7,6 +7,7 @@ import json
 from typing import Final
 
 from penstock.errors import Code, PenstockError
+from penstock.gateway.access.caller import ANYBODY, Caller
 from penstock.gateway.failures import Failure, failure_of
 from penstock.gateway.fronts.compression import TooLarge
 from penstock.retry import scattered_ms
@@ -53,18 +54,18 @@ def error_json(text: str) -> bytes:
     return json.dumps({"error": text}).encode()
 
 
-def refusal_of(error: Exception) -> tuple[int, list[Header], bytes]:
+def refusal_of(error: Exception, caller: Caller = ANYBODY) -> tuple[int, list[Header], bytes]:
     """Status, headers and body for whoever asked."""
-    status, headers, failure = refused(error)
+    status, headers, failure = refused(error, caller)
     return status, headers, error_json(failure.text)
 
 
-def refused(error: Exception) -> tuple[int, list[Header], Failure]:
+def refused(error: Exception, caller: Caller = ANYBODY) -> tuple[int, list[Header], Failure]:
     """Status and headers for whoever asked, and what they are told."""
     own = error.status if isinstance(error, Refused) else None
     if isinstance(error, TooLarge):
         own = 413
-    failure = failure_of(error)
+    failure = failure_of(error, caller)
     code, _, retry_after_ms = failure
     headers = []
     if code is Code.UNAUTHENTICATED:

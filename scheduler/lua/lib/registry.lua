@@ -20,6 +20,8 @@ local FOOTPRINTS = KEYS[1] .. 'footprints'
 local SETTINGS = KEYS[1] .. 'settings'
 -- Who may call, and what those did who may do everything.
 local ACCESS_KEYS, AUDIT = KEYS[1] .. 'access_keys', KEYS[1] .. 'audit'
+-- The gateway that tells the cluster's metrics.
+local TELLER = KEYS[1] .. 'teller'
 local CHANGES = KEYS[1] .. 'changes'
 local CHANGES_KEPT = 5000
 

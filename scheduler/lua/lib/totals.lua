@@ -1,6 +1,8 @@
 -- totals: the counters that every settled batch adds to, kept packed in one field, because they
 -- are written far more often than read: little-endian doubles in the order below.
 -- The field 'batch:<rows>' holds count, input, compute and output nanoseconds of that batch size.
+-- The fields 'request_us:<bound>' and 'queue_us:<bound>' are integers: how many requests that succeeded
+-- took, and waited, so many microseconds at most, and more than the bound before.
 --@include statistics
 --@include clock
 local SUCCESS, SUCCESS_NS, FAIL, FAIL_NS, QUEUE_NS = 1, 2, 3, 4, 5
@@ -8,7 +10,31 @@ local INPUT_NS, INFER_NS, OUTPUT_NS, INFERENCES, EXECUTIONS, LAST_MS = 6, 7, 8, 
 local TOTALS, BATCH = '<ddddddddddd', '<dddd'
 
 local function no_totals()
-  return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, spread = {}}
+end
+
+-- Of what is counted by its time; as in spread.py. Most requests are quick.
+local function bound_of(us)
+  if us <= 1000 then return '1000'
+  elseif us <= 2500 then return '2500'
+  elseif us <= 5000 then return '5000'
+  elseif us <= 10000 then return '10000'
+  elseif us <= 25000 then return '25000'
+  elseif us <= 50000 then return '50000'
+  elseif us <= 100000 then return '100000'
+  elseif us <= 250000 then return '250000'
+  elseif us <= 500000 then return '500000'
+  elseif us <= 1000000 then return '1000000'
+  elseif us <= 2500000 then return '2500000'
+  elseif us <= 5000000 then return '5000000'
+  elseif us <= 10000000 then return '10000000'
+  elseif us <= 60000000 then return '60000000'
+  end
+  return 'inf'
+end
+
+local function spread(more, field)
+  more.spread[field] = (more.spread[field] or 0) + 1
 end
 
 -- One request that was computed, or failed.
@@ -28,6 +54,8 @@ local function add_request(more, succeeded, j, took, rows)
   more[INFER_NS] = more[INFER_NS] + took[2] + j.infer_ns
   more[OUTPUT_NS] = more[OUTPUT_NS] + took[3] + j.output_ns
   more[INFERENCES] = more[INFERENCES] + rows
+  spread(more, 'request_us:' .. bound_of(took_ns / 1000))
+  spread(more, 'queue_us:' .. bound_of(j.wait_us))
 end
 
 -- batches: those that were computed, by their rows: {rows, how many, nanoseconds of input, compute,
@@ -36,6 +64,10 @@ local function add_batches(version, more, batches)
   local names = {'totals'}
   for i, batch in ipairs(batches) do
     names[i + 1] = 'batch:' .. batch[1]
+  end
+  local counted = #names
+  for field in pairs(more.spread) do
+    names[#names + 1] = field
   end
   local packed = redis.call('HMGET', STATS .. version, unpack(names))
   local sum = packed[1] and {struct.unpack(TOTALS, packed[1])} or no_totals()
@@ -53,6 +85,10 @@ local function add_batches(version, more, batches)
     sum[EXECUTIONS] = sum[EXECUTIONS] + batch[2]
     fields[#fields + 1] = names[i + 1]
     fields[#fields + 1] = struct.pack(BATCH, c + batch[2], a + batch[3], b + batch[4], d + batch[5])
+  end
+  for i = counted + 1, #names do
+    fields[#fields + 1] = names[i]
+    fields[#fields + 1] = (packed[i] or 0) + more.spread[names[i]]
   end
   redis.call('HSET', STATS .. version, 'totals', struct.pack(TOTALS, unpack(sum)), unpack(fields))
 end

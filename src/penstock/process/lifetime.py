@@ -8,6 +8,7 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from pathlib import Path
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit status of a process that was told twice to stop: 128 + SIGINT, as shells have it."""
+
+_TERMINATED = 143
+"""Exit status of a process that was told to stop before it had begun: 128 + SIGTERM."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _REAP_EVERY_S = 5.0
@@ -103,6 +107,16 @@ async def stop_signals(
             loop.remove_signal_handler(number)
 
 
+def end_if_told_early() -> None:
+    """Let SIGTERM end the first process of a container also while it still starts.
+
+    From such a process the kernel keeps every signal that it does not handle: whoever stops the
+    container just after its start would wait for as long as is granted, and kill it.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(_TERMINATED))
+
+
 async def until_first(stop: "asyncio.Event", *tasks: "asyncio.Future[None]") -> None:
     """Wait for *stop*, or for the first of *tasks* to end: one that failed raises here."""
     import asyncio
@@ -143,6 +157,16 @@ def end_process(*_kept: object, status: int = 0) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def say_ready(path: Path | None, text: str) -> None:
+    """Say that this role serves: in the file *path*, and to systemd, if that started it."""
+    write_ready(path, text)
+    # Workers are started from here on, and are not who was asked.
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    if address:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+            to.sendto(b"READY=1", address.replace("@", "\0", 1))
 
 
 def write_ready(path: Path | None, text: str) -> None:

@@ -6,6 +6,8 @@ OUTAGES = "tests/redis/store/test_outages.py::"
 PENDING = "tests/redis/delivery/test_pending.py::"
 TOPOLOGY = "tests/redis/store/test_topology.py::"
 REGISTRY = "tests/redis/registry/test_registry.py::"
+TELLING = "tests/redis/observe/test_telling.py::"
+SPREAD = "tests/redis/observe/test_spread.py::"
 WISHES = "tests/redis/registry/test_load_requests.py::TestFiles::"
 
 AWAY = [
@@ -135,5 +137,34 @@ AWAY = [
         "                await self.stirred.wait()\n",
         "                await asyncio.sleep(REST_LOOK_S)\n",
         "tests/pure/gateway/limits/test_memory.py::test_at_rest_it_looks_seldom_until_a_message_comes",
+    ),
+    Mutant(
+        "metrics: a dead gateway keeps the turn to tell the cluster's",
+        LUA + "registry_tell.lua",
+        "if seen and now_ms - tonumber(seen) <= tonumber(ARGV[3]) then",
+        "if true then",
+        TELLING + "test_a_dead_gateway_has_lost_its_turn",
+    ),
+    Mutant(
+        "metrics: two gateways tell the cluster's",
+        LUA + "registry_tell.lua",
+        "if teller and teller ~= gateway then",
+        "if false then",
+        TELLING + "test_the_first_that_is_asked_goes_on_telling",
+    ),
+    Mutant(
+        "metrics: how long failed requests took counts with those that were answered",
+        LUA + "lib/totals.lua",
+        "    more[FAIL_NS] = more[FAIL_NS] + took_ns\n    return\n",
+        "    more[FAIL_NS] = more[FAIL_NS] + took_ns\n"
+        "    spread(more, 'request_us:inf')\n    return\n",
+        SPREAD + "test_each_success_is_counted_once_in_a_bucket_of_either_kind",
+    ),
+    Mutant(
+        "metrics: buckets are counted in place of what was there",
+        LUA + "lib/totals.lua",
+        "(packed[i] or 0) + more.spread[names[i]]",
+        "more.spread[names[i]]",
+        SPREAD + "test_buckets_add_up_over_batches",
     ),
 ]

@@ -223,7 +223,8 @@ async def test_a_batch_that_is_told_twice_counts_once(probe):
     script, keys = scripts.load("note_direct"), "penstock:{p00}:"
     link = probe.links.to("{p00}")
     callers = (1, "a", 1, 0, 2, 3, 4, 5)
-    words = (3, 2, 600, 1, 500, 40, 5, 6, 7, 9, *callers, 4, 2, 50, 60, 70, 1, 1, 5, 6, 7)
+    spread = (2, "request_us:1000", 2, "queue_us:inf", 2)
+    words = (3, 2, 600, 1, 500, 40, 5, 6, 7, 9, *callers, *spread, 4, 2, 50, 60, 70, 1, 1, 5, 6, 7)
     answers = [
         await link.call(script, keys, ("worker", "m:1", number, *words)) for number in (1, 1, 2, 1)
     ]
@@ -237,6 +238,7 @@ async def test_a_batch_that_is_told_twice_counts_once(probe):
     assert (found["inference_count"], found["execution_count"]) == (18, 6)
     assert (found["batch:4:count"], found["batch:4:infer_ns"]) == (4, 120)
     assert (found["batch:1:count"], found["batch:1:output_ns"]) == (2, 14)
+    assert (found["request_us:1000"], found["queue_us:inf"]) == (4, 4)
     assert list((await usage_of(probe.queue)).values()) == [(2, 0, 4, 6, 8, 10)]
 
 

@@ -8,13 +8,14 @@ import structlog
 
 from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
 from penstock.models.refs import StageRef
-from penstock.process.lifetime import freeze_gc, write_ready
+from penstock.process.lifetime import freeze_gc, say_ready
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.store.link import Link
 from penstock.settings import WorkerSettings
+from penstock.transport.health import Health
 from penstock.workers.language.runtime import LanguageRuntime
 from penstock.workers.liveness.exits import BROKEN, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
@@ -35,12 +36,14 @@ class Own:
     Attributes:
         device: the one thread that computes.
         link: for claims, which block it.
+        health: says whether it serves.
     """
 
     heartbeat: Heartbeat
     renewal: Renewal
     device: ThreadPoolExecutor
     link: Link
+    health: Health
 
 
 async def serve_language(
@@ -63,13 +66,15 @@ async def serve_language(
         await heartbeat.become(pb.WORKER_STATE_READY)
         freeze_gc()
         heartbeat.has_started()
-        write_ready(settings.ready_file, heartbeat.record.id)
+        own.health.ready = True
+        say_ready(settings.ready_file, heartbeat.record.id)
         log.info("ready", slots=runtime.model.slots, device=settings.device)
         await worker.run(stop)
     except DeviceBroken as error:
         log.error("the device no longer runs the model", reason=str(error))  # noqa: TRY400
         return BROKEN
     finally:
+        own.health.ready = False
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
     return DRAINED

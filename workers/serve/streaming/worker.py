@@ -120,6 +120,7 @@ class StreamingWorker(Worker):
         began_ns = time.perf_counter_ns()
         outcome = await self._answer(work)
         timing = Timing(infer_ns=time.perf_counter_ns() - began_ns)
+        self.work.add(work.rows, timing.infer_ns / 1e9)
         if outcome is None:
             lease = work.lease
             self._sink.retry(lease.token, [lease.id], "its workers were stopped", _MOST_HAND_OVERS)

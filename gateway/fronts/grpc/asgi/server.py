@@ -10,7 +10,8 @@ from penstock.gateway.fronts.grpc.connections import most_connections
 from penstock.gateway.fronts.grpc.rpc import Methods
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.offload import Offload
-from penstock.settings import GatewaySettings, GrpcSettings
+from penstock.setting_types import GrpcSettings
+from penstock.settings import GatewaySettings
 
 _HANDSHAKE_S: Final = 10.0
 """Whoever connects and does not speak HTTP/2 by then is not waited for."""

@@ -3,11 +3,13 @@
 from support.metrics import samples
 from support.records import placement, worker
 
+import penstock
 from penstock.gateway.operations.metrics import Facts, GatewayFacts, render
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.observe.custom_metrics import CustomFamily
 from penstock.scheduler.observe.loads import Load
+from penstock.scheduler.observe.usage import Usage
 from penstock.scheduler.registry.snapshot import VersionId
 
 GATEWAY = GatewayFacts("host/1", pending=3, pending_bytes=300, lent_bytes=200, redis_up=True)
@@ -147,8 +149,10 @@ def test_a_gateway_speaks_of_itself_while_redis_is_away():
         unread_bytes=50,
         refused={"memory": 5, "pending": 6, "unread": 7},
         cut_off=8,
+        tells=False,
     )
     told = told_by(Facts(own))
+    told = {key: number for key, number in told.items() if key[0] != "penstock_build_info"}
 
     labels = (("gateway", "host/1"),)
     assert told == {
@@ -156,6 +160,7 @@ def test_a_gateway_speaks_of_itself_while_redis_is_away():
         ("penstock_gateway_pending_bytes", labels): 300,
         ("penstock_gateway_lent_bytes", labels): 200,
         ("penstock_gateway_redis_up", labels): 0,
+        ("penstock_gateway_tells_cluster", labels): 0,
         ("penstock_gateway_memory_bytes", labels): 1000,
         ("penstock_gateway_calls", labels): 4,
         ("penstock_gateway_held_bytes", labels): 400,
@@ -192,3 +197,54 @@ def test_metrics_of_models_own_code_are_told_apart_by_worker():
     assert 'calls{kind="a",worker="n/m/1/0.0"} 2.0' in text
     assert 'calls{kind="a",worker="n/m/1/0.1"} 3.0' in text
     assert 'spread_bucket{le="+Inf",worker="n/m/1/0.0"} 3.0' in text
+
+
+def test_each_team_has_its_usage():
+    had = Usage(requests=3, failed=1, rows=6, size=100, queue_us=2_000_000, device_us=500_000)
+    facts = Facts(GATEWAY, used={("vision", M1): had}, usage_left_out=7)
+    labels = {"team": "vision", "model": "m", "version": "1"}
+
+    told = {
+        name: value(facts, f"penstock_team_{name}_total", **labels)
+        for name in ("requests", "failed_requests", "rows", "bytes", "queue_seconds")
+    }
+
+    numbers = (3, 1, 6, 100, 2)
+    assert tuple(told.values()) == numbers
+    assert value(facts, "penstock_team_device_seconds_total", **labels) == 0.5
+    assert value(facts, "penstock_team_usage_left_out") == 7
+
+
+def test_how_long_requests_took_is_a_histogram():
+    counters = COUNTERS | {"request_us:1000": 5, "request_us:25000": 2, "request_us:inf": 1}
+    facts = Facts(GATEWAY, {M1: counters | {"queue_us:1000": 8}, VersionId("idle", 1): {}})
+    labels = {"model": "m", "version": "1"}
+
+    def within(le):
+        return value(facts, "penstock_request_seconds_bucket", le=le, **labels)
+
+    assert (within("0.001"), within("0.01"), within("0.025"), within("60.0")) == (5, 5, 7, 7)
+    assert within("+Inf") == value(facts, "penstock_request_seconds_count", **labels) == 8
+    assert value(facts, "penstock_request_seconds_sum", **labels) == 0.0090005
+    assert value(facts, "penstock_queue_seconds_bucket", le="0.001", **labels) == 8
+    assert "idle" not in {
+        dict(labels).get("model") for name, labels in told_by(facts) if "_seconds_bucket" in name
+    }
+
+
+def test_buckets_of_another_release_are_counted_where_they_belong():
+    facts = Facts(GATEWAY, {M1: COUNTERS | {"request_us:1000": 5, "request_us:3000": 2}})
+
+    def within(le):
+        labels = {"model": "m", "version": "1", "le": le}
+        return value(facts, "penstock_request_seconds_bucket", **labels)
+
+    assert [within(le) for le in ("0.0025", "0.003", "0.005", "+Inf")] == [5, 7, 7, 7]
+
+
+def test_a_gateway_says_what_it_runs_and_whether_it_tells_of_the_cluster():
+    told = told_by(Facts(GATEWAY))
+
+    assert told["penstock_gateway_tells_cluster", (("gateway", "host/1"),)] == 1
+    ((labels, one),) = [(dict(at), n) for (name, at), n in told.items() if "build" in name]
+    assert (labels["gateway"], labels["version"], one) == ("host/1", penstock.__version__, 1)
