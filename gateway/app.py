@@ -55,7 +55,6 @@ from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.tracing import Tracing
 from penstock.gateway.replies.shared import KeyTerms, Sharing
 from penstock.gateway.requests.infer import Extensions, Inference, InferenceLimits
-from penstock.gateway.requests.kinds.language import Languages
 from penstock.gateway.requests.reading import Reading
 from penstock.gateway.requests.shared_memory.regions import Regions
 from penstock.gateway.requests.streams import Streams
@@ -209,7 +208,7 @@ class _Gateway:
             pending,
             record.boot_id,
             InferenceLimits(settings.default_timeout_s, held),
-            Extensions(tracing, queue_watch, sharing, on_demand, Languages(load_requests)),
+            Extensions(tracing, queue_watch, sharing, on_demand, load_requests),
         )
         control = _control(settings, catalog, load_requests)
         administration = _administration(links, control, tracing, regions)

@@ -42,6 +42,7 @@ from penstock.scheduler.jobs.enqueue import FULL
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.shared_replies import Shared
 from penstock.scheduler.jobs.types import NewJob
+from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.requests import refusal_texts
 from penstock.scheduler.requests.checks import Admitted
 from penstock.scheduler.requests.counters import REFUSED_FULL, REFUSED_LATE
@@ -77,14 +78,14 @@ class Extensions:
         queue_watch: foresees which requests would be late.
         sharing: replies that several requests have.
         on_demand: loads models that requests are for, where that is wanted.
-        languages: make tokens of text, and text of tokens.
+        load_requests: where the texts of language models are kept.
     """
 
     tracing: Tracing
     queue_watch: QueueWatch
     sharing: Sharing
     on_demand: OnDemand
-    languages: Languages
+    load_requests: LoadRequests
 
 
 class Inference:
@@ -113,7 +114,7 @@ class Inference:
         self._tracing = extensions.tracing
         self._queue_watch = extensions.queue_watch
         self._sharing = extensions.sharing
-        self._languages = extensions.languages
+        self._languages = Languages(extensions.load_requests)
         self.on_demand = extensions.on_demand
         self._pushback = Pushback(admission.LEAST_PUSHBACK_MS, admission.LONGEST_PUSHBACK_MS)
 

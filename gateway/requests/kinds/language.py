@@ -21,6 +21,7 @@ from penstock.language.options import DecodingOptions
 from penstock.language.payload import OPTIONS, options_to_json
 from penstock.language.tokenizer import Tokenizer
 from penstock.models.config.language_models import (
+    MESSAGES_INPUT,
     SAMPLING_INPUT,
     TEXT_INPUT,
     TEXT_OUTPUT,
@@ -38,6 +39,7 @@ _MOST_KEPT: Final = 8
 _LONG_TEXT: Final = 4096
 """Characters that are tokenized in passing; more of them beside the event loop."""
 
+_PROMPTS: Final = (TEXT_INPUT, TOKENS_INPUT, MESSAGES_INPUT)
 _OF_SERVERS: Final = frozenset({"priority", "timeout", "headers", "binary_data_output"})
 _OF_SERVERS_STARTS: Final = ("triton_", "penstock_")
 _JSON_STARTS: Final = ("[", "{")
@@ -244,8 +246,10 @@ def _failed(task: "asyncio.Task[Language]") -> bool:
 
 
 async def _tokens(inputs: Mapping[str, Any], language: Language) -> list[int]:
-    if (TEXT_INPUT in inputs) == (TOKENS_INPUT in inputs):
-        raise InvalidRequest(f"give either {TEXT_INPUT} or {TOKENS_INPUT}")
+    if sum(name in inputs for name in _PROMPTS) != 1:
+        raise InvalidRequest(f"give one of {', '.join(_PROMPTS)}")
+    if MESSAGES_INPUT in inputs:
+        return await language.chat(_messages(inputs[MESSAGES_INPUT]))
     if TOKENS_INPUT in inputs:
         tokens: list[int] = np.frombuffer(inputs[TOKENS_INPUT], "<i8").tolist()
         return tokens
@@ -253,6 +257,19 @@ async def _tokens(inputs: Mapping[str, Any], language: Language) -> list[int]:
     if len(text) <= _LONG_TEXT:
         return language.tokenizer.encode(text, special=True)
     return await asyncio.to_thread(language.tokenizer.encode, text, special=True)
+
+
+def _messages(raw: Any) -> list[dict[str, Any]]:
+    """A conversation as JSON."""
+    try:
+        said = json.loads(_text(MESSAGES_INPUT, raw))
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, list) or not said or not all(isinstance(one, dict) for one in said):
+        raise InvalidRequest(
+            f'{MESSAGES_INPUT} must be JSON, as [{{"role": "user", "content": "hello"}}]'
+        )
+    return said
 
 
 def _options(

@@ -60,7 +60,8 @@ COMMANDS = (
     Entry("bench", "ask.bench:bench", _USE, "Measure throughput and latency"),
     Entry("shard", "offline.shard:shard", _USE, "Cut a model into pipeline stages"),
     Entry("export", "offline.export:export", _USE, "Export a language model as stages"),
-    Entry("generate", "offline.generate:generate", _USE, "Let an exported language model answer"),
+    Entry("chat", "ask.chat:chat", _USE, "Talk to a language model"),
+    Entry("generate", "ask.generate:generate", _USE, "Let a language model answer"),
     Entry(
         "check", "offline.check:check", _USE, "Find problems of this machine, or of a repository"
     ),

@@ -14,15 +14,17 @@ SLOTS: Final = "slots"
 DEFAULT_SLOTS: Final = 8
 _MOST_SLOTS: Final = 256
 
-TEXT_INPUT, TOKENS_INPUT, SAMPLING_INPUT = "text_input", "input_ids", "sampling_parameters"
+TEXT_INPUT, TOKENS_INPUT, MESSAGES_INPUT = "text_input", "input_ids", "messages"
+SAMPLING_INPUT = "sampling_parameters"
 TEXT_OUTPUT, TOKENS_OUTPUT = "text_output", "output_ids"
 INPUTS: Final = {
     TEXT_INPUT: (pb.TYPE_STRING, 1),
     TOKENS_INPUT: (pb.TYPE_INT64, -1),
+    MESSAGES_INPUT: (pb.TYPE_STRING, 1),
     SAMPLING_INPUT: (pb.TYPE_STRING, 1),
 }
 OUTPUTS: Final = {TEXT_OUTPUT: (pb.TYPE_STRING, 1), TOKENS_OUTPUT: (pb.TYPE_INT64, -1)}
-"""Tensors as Triton's backends for language models name them: datatype, and size."""
+"""Tensors as Triton's backends for language models name them: datatype, and size; and messages."""
 
 _TEXTS: Final = "penstock_texts"
 """A parameter that workers add: the texts that gateways need, by their digests in the registry."""

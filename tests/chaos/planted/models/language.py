@@ -75,11 +75,11 @@ ANSWERS = [
         ALONE,
     ),
     Mutant(
-        "an answer: whoever goes on reads the prompt alone",
+        "an answer: its own tokens are never read",
         "workers/language/answer.py",
         "return len(self.prompt) + len(self.log)",
         "return len(self.prompt)",
-        ELSEWHERE,
+        EXPORT + "test_stages_answer_as_a_plain_decoder_does",
     ),
     Mutant(
         "an answer: penalties forget what another worker wrote",

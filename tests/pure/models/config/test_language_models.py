@@ -65,6 +65,7 @@ def test_a_worker_completes_the_tensors_and_says_where_the_texts_are():
     assert [(spec.name, spec.optional) for spec in deployment.inputs] == [
         ("text_input", True),
         ("input_ids", True),
+        ("messages", True),
         ("sampling_parameters", True),
     ]
     assert [spec.name for spec in deployment.outputs] == ["text_output", "output_ids"]
