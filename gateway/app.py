@@ -44,6 +44,7 @@ from penstock.gateway.limits.queue_watch import QueueWatch
 from penstock.gateway.limits.unread import UnreadReplies
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.models.control import Control
+from penstock.gateway.models.known import until_known
 from penstock.gateway.models.on_demand import OnDemand
 from penstock.gateway.models.retirement import Retirement
 from penstock.gateway.models.usage import Usage
@@ -84,7 +85,6 @@ from penstock.transport.health import Health, telling_health
 log = structlog.get_logger()
 
 _TELL_S = 0.2
-_SAY_AFTER_S = 5.0
 _LEAVE_S = 2.0
 
 
@@ -110,33 +110,6 @@ async def run(settings: GatewaySettings) -> None:
         fronts = await gateway.run(stop, health)
     # They are not let go of before: they refuse by name what comes until the process ends.
     end_process(fronts)
-
-
-async def until_known(
-    known: asyncio.Event,
-    stop: asyncio.Event,
-    tasks: Sequence["asyncio.Task[None]"],
-    say_after_s: float = _SAY_AFTER_S,
-) -> None:
-    """Wait until the registry has been read, and say so while it takes long; or for *stop*.
-
-    Raises:
-        Exception: that one of *tasks* ended with.
-    """
-    knowing = asyncio.create_task(known.wait())
-    waited = {knowing, asyncio.create_task(stop.wait()), *tasks}
-    try:
-        while not (known.is_set() or stop.is_set()):
-            done, _ = await asyncio.wait(
-                waited, timeout=say_after_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                task.result()
-            if not done:
-                log.warning("the registry has not been read yet; see the lines above for a reason")
-    finally:
-        for task in waited - set(tasks):
-            task.cancel()
 
 
 def _record() -> cluster_pb2.Gateway:
