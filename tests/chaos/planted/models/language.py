@@ -5,7 +5,6 @@ from chaos.planted.fault import LUA, Mutant
 LOGS = "tests/redis/language/test_logs.py::"
 ENGINE = "tests/pure/language/test_engine.py::"
 ALONE = ENGINE + "test_an_answer_depends_on_nothing_but_its_request"
-ELSEWHERE = ENGINE + "test_an_answer_goes_on_elsewhere_from_any_token_of_its_log"
 TEXT = "tests/pure/language/test_answer_text.py::"
 SAMPLING = "tests/pure/language/test_sampling.py::"
 EXPORT = "tests/pure/exporting/test_export.py::"
@@ -82,11 +81,11 @@ ANSWERS = [
         EXPORT + "test_stages_answer_as_a_plain_decoder_does",
     ),
     Mutant(
-        "an answer: penalties forget what another worker wrote",
-        "workers/language/engine.py",
-        "next_token(logits, answer.options, answer.prompt, answer.log)",
-        "next_token(logits, answer.options, answer.prompt, answer.log[-3:])",
-        ELSEWHERE,
+        "an answer: penalties see its last token alone",
+        "src/penstock/language/sampling.py",
+        "np.unique(np.fromiter(log, np.int64), return_counts=True)",
+        "np.unique(np.fromiter(log[-1:], np.int64), return_counts=True)",
+        SAMPLING + "test_penalties_are_those_of_openai_and_of_ctrl",
     ),
     Mutant(
         "an answer: a lone head of keys has a lone row",
