@@ -49,6 +49,10 @@ class Front:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def stop_reading(self):
+        """Hear of no reply any more, but by asking for it."""
+        self._tasks[0].cancel()
+
     def ask(self, shared, ref=FIRST, payload=b"input"):
         """A request with part in *shared*; the task that waits for its reply."""
         one = job(self.pending.next_id(), gateway=self.name, ref=ref, payload=payload)
@@ -156,6 +160,23 @@ async def test_a_follower_leads_when_its_leader_brought_no_job(scene):
         assert await answer == lease.payload + b"!"
 
 
+async def test_who_asks_again_for_a_reply_that_it_has_not_read_counts_once(scene):
+    """A gateway that is slow reads its stream later than it asks."""
+    leader, follower = scene.fronts
+    shared = cached(FIRST, DIGEST, LONG_MS, MIB)
+    follower.stop_reading()
+    answers = [leader.ask(shared)]
+    lease = await until(lambda: _claimed(scene))
+    answers.append(follower.ask(shared))
+    await until(lambda: _both_wait(scene, shared))
+
+    await scene.probe.settle(lease)
+
+    first, second = await asyncio.gather(*answers)
+    assert first == second == lease.payload + b"!"
+    assert await scene.sharers.counted() == {"cache_miss_count": 1, "cache_hit_count": 1}
+
+
 async def test_a_job_outlives_the_gateway_that_enqueued_it(scene):
     """Who asks through another one has its reply."""
     shared, _ = kinds(FIRST, "k")
@@ -173,6 +194,10 @@ async def test_a_job_outlives_the_gateway_that_enqueued_it(scene):
     assert lease.id == before
     assert await answer == lease.payload + b"!"
     lost.cancel()
+
+
+async def _both_wait(scene, shared):
+    return len(await scene.sharers.waiters(shared)) == 2
 
 
 async def _claimed(scene):
