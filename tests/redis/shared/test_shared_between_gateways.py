@@ -28,13 +28,18 @@ DIGEST = "digest"
 
 
 class Front:
-    """A gateway, as far as shared replies go: who waits, what it hears, and its part in them."""
+    """A gateway, as far as shared replies go: who waits, what it hears, and its part in them.
+
+    Attributes:
+        reads: whether it hears of replies; otherwise it has those that it asks for.
+    """
 
     def __init__(self, links, queue, name):
         self.name = name
+        self.reads = True
         self.pending = PendingTable(queue, name, JobRouter(queue))
         self._sharing = Sharing(queue, self.pending.next_id, Catalog(UNLIMITED), KeyTerms(60, MIB))
-        self._reader = ReplyReader(links, queue.partitions, name, self.pending.deliver)
+        self._reader = ReplyReader(links, queue.partitions, name, self._deliver)
 
     async def __aenter__(self):
         await self._reader.heartbeat()
@@ -49,9 +54,9 @@ class Front:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def stop_reading(self):
-        """Hear of no reply any more, but by asking for it."""
-        self._tasks[0].cancel()
+    def _deliver(self, reply):
+        if self.reads:
+            self.pending.deliver(reply)
 
     def ask(self, shared, ref=FIRST, payload=b"input"):
         """A request with part in *shared*; the task that waits for its reply."""
@@ -164,7 +169,7 @@ async def test_who_asks_again_for_a_reply_that_it_has_not_read_counts_once(scene
     """A gateway that is slow reads its stream later than it asks."""
     leader, follower = scene.fronts
     shared = cached(FIRST, DIGEST, LONG_MS, MIB)
-    follower.stop_reading()
+    follower.reads = False
     answers = [leader.ask(shared)]
     lease = await until(lambda: _claimed(scene))
     answers.append(follower.ask(shared))
