@@ -24,7 +24,7 @@ from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import MemoryLimits
 from penstock.process import machine
 from penstock.process.child_process import role_environment
-from penstock.process.lifetime import stop_signals, write_ready
+from penstock.process.lifetime import say_ready, stop_signals
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of
 from penstock.transport.health import Health, telling_health
@@ -166,4 +166,4 @@ async def _announce(
     while not all(map(_served, ready)):  # noqa: ASYNC110 - other processes write the files
         await asyncio.sleep(0.02)
     health.ready = True
-    write_ready(settings.ready_file, address_of(settings.host, port))
+    say_ready(settings.ready_file, address_of(settings.host, port))

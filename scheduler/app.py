@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 import penstock
-from penstock.process.lifetime import stop_signals, until_first, write_ready
+from penstock.process.lifetime import say_ready, stop_signals, until_first
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import open_queue
@@ -57,7 +57,7 @@ async def run(settings: SchedulerSettings) -> None:
         tasks.append(asyncio.create_task(Reaper(queue).run()))
         try:
             health.ready = True
-            write_ready(settings.ready_file, record.id)
+            say_ready(settings.ready_file, record.id)
             log.info("scheduling", models=[str(repository) for repository in settings.models])
             await until_first(stop, *tasks)
         finally:

@@ -22,7 +22,7 @@ from penstock.models.config.python_models import concurrent_requests, is_decoupl
 from penstock.models.files.overrides import check_override, lay_out, override_folder
 from penstock.models.refs import StageRef
 from penstock.process import machine
-from penstock.process.lifetime import freeze_gc, stop_signals, write_ready
+from penstock.process.lifetime import freeze_gc, say_ready, stop_signals
 from penstock.process.priority import stand_back
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
@@ -170,7 +170,7 @@ async def _ready(
         freeze_gc()
         heartbeat.has_started()
         health.ready = True
-        write_ready(settings.ready_file, heartbeat.record.id)
+        say_ready(settings.ready_file, heartbeat.record.id)
         writing = [
             asyncio.create_task(supervise(*one))
             for one in _writers(worker, queue, spec, counts=counts)

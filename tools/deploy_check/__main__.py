@@ -12,18 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deploy_check import (
-    chart,
-    files,
-    images,
-    kustomize,
-    pods,
-    programs,
-    rules,
-    started,
-    watched,
-)
+from deploy_check import chart, files, kustomize, pods, programs, rules, started, units, watched
 from deploy_check.check import Check, Wrong
+from deploy_check.running import images, played, rolling
 
 # Each module that has checks has them in the order in which they run.
 CHECKS: tuple[Check, ...] = (
@@ -35,7 +26,10 @@ CHECKS: tuple[Check, ...] = (
     *rules.CHECKS,
     *started.CHECKS,
     *watched.CHECKS,
+    *units.CHECKS,
     *images.CHECKS,
+    *played.CHECKS,
+    *rolling.CHECKS,
 )
 
 

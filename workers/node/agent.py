@@ -15,12 +15,14 @@ import penstock
 from penstock.errors import InvalidConfiguration, PenstockError
 from penstock.process import machine
 from penstock.process.child_process import role_environment
+from penstock.process.forking.launch import Launch, start_program
+from penstock.process.forking.templates import Templates
 from penstock.process.lifetime import (
     kill_descendants,
     reap_strangers,
+    say_ready,
     stop_signals,
     until_first,
-    write_ready,
 )
 from penstock.process.machine import Gpu
 from penstock.process.supervised import supervise
@@ -32,11 +34,9 @@ from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.store.link import Links
 from penstock.settings import NodeSettings, WorkerSettings
 from penstock.transport.health import Health, telling_health
-from penstock.workers.node.child import Launch, start_program
 from penstock.workers.node.devices import devices_of_machine, variables_for
 from penstock.workers.node.start_limit import StartLimit
 from penstock.workers.node.supervisor import Starts, WorkerSupervisor
-from penstock.workers.node.templates import Templates
 from penstock.workers.node.worker_set import WorkerSet
 
 log = structlog.get_logger()
@@ -106,7 +106,7 @@ class _Agent:
         following = asyncio.create_task(supervise("placements", self._follow))
         vouching = asyncio.create_task(supervise("vouching", self._vouch))
         self._health.ready = True
-        write_ready(self._settings.ready_file, self._record.id)
+        say_ready(self._settings.ready_file, self._record.id)
         log.info("node is up", node=self._record.id, devices=len(self._record.devices))
         try:
             await until_first(stop, announcing, following, self._workers.broken)

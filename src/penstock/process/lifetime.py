@@ -8,6 +8,7 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from pathlib import Path
@@ -156,6 +157,16 @@ def end_process(*_kept: object, status: int = 0) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def say_ready(path: Path | None, text: str) -> None:
+    """Say that this role serves: in the file *path*, and to systemd, if that started it."""
+    write_ready(path, text)
+    # Workers are started from here on, and are not who was asked.
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    if address:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+            to.sendto(b"READY=1", address.replace("@", "\0", 1))
 
 
 def write_ready(path: Path | None, text: str) -> None:

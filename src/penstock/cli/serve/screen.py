@@ -15,7 +15,7 @@ from penstock.cli.serve.local_cluster import LocalCluster
 from penstock.cli.serve.readiness import Start, expected_versions, progress
 from penstock.cli.tables import models_table
 from penstock.clock import monotonic
-from penstock.process.lifetime import kill_descendants, stop_signals, write_ready
+from penstock.process.lifetime import kill_descendants, say_ready, stop_signals
 from penstock.protos import cluster_pb2 as pb
 from penstock.settings import UpSettings
 from penstock.transport.addresses import reachable
@@ -72,7 +72,7 @@ class Screen:
                         break
         self._report(address, cluster, status)
         # Whoever waits for the file may read what was written.
-        write_ready(self._settings.ready_file, address)
+        say_ready(self._settings.ready_file, address)
         await asyncio.Event().wait()
 
     @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from images.image import Image, build_image
 
 from deploy_check.check import ROOT, Check, require
-from deploy_check.engine import (
+from deploy_check.running.engine import (
     container,
     exit_status,
     logs_of,
@@ -20,7 +20,7 @@ from deploy_check.engine import (
     prepare,
     wait_for,
 )
-from deploy_check.stores import free_ports, valkey
+from deploy_check.running.stores import free_ports, valkey
 
 _MOST_BYTES = 150_000_000
 _MODELS = ROOT / "examples" / "digits" / "models"

@@ -14,6 +14,7 @@ from deploy_check.check import Wrong, output_of
 
 # As Debian 12 has them: buildah 1.28.2, podman 4.3.1, runc 1.1.5, mmdebstrap 1.3.5.
 _PROGRAMS = ("buildah", "podman", "runc", "mmdebstrap")
+_PACKAGE_OF = {"systemd-analyze": "systemd", "ip": "iproute2", "nsenter": "util-linux"}
 _PLACE = Path(f"/var/tmp/penstock-containers-{os.geteuid()}")  # noqa: S108 - nobody else's
 _STORAGE = """\
 [storage]
@@ -37,7 +38,7 @@ AS_THE_CHART = (
 
 
 def needed(*programs: str) -> None:
-    """Make sure that *programs*, of Debian's packages of the same names, are there.
+    """Make sure that *programs*, which Debian has in packages, are there.
 
     In CI, where this machine is nobody's, they are installed; no service is started.
 
@@ -47,7 +48,8 @@ def needed(*programs: str) -> None:
     missing = [name for name in programs if shutil.which(name) is None]
     if not missing:
         return
-    words = f"apt-get install --no-install-recommends {' '.join(missing)}"
+    packages = [_PACKAGE_OF.get(name, name) for name in missing]
+    words = f"apt-get install --no-install-recommends {' '.join(packages)}"
     if os.environ.get("CI") != "true" or os.geteuid() != 0:
         raise Wrong(f"{', '.join(missing)}: not installed here; as root: {words}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

@@ -5,11 +5,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deploy_check.check import Wrong
-from deploy_check.engine import wait_for
+from deploy_check.running.engine import wait_for
 from penstock.process.lifetime import bound_command
 from penstock.scheduler.store.embedded import valkey_binary
 
@@ -32,19 +32,24 @@ def redis_binary() -> Path:
 
 
 @contextlib.contextmanager
-def valkey(*words: str) -> Iterator[Path]:
+def valkey(*words: str, within: Sequence[str] = ()) -> Iterator[Path]:
     """A Valkey with these words until the end of the block; its folder."""
-    with server(valkey_binary(), *words) as folder:
+    with server(valkey_binary(), *words, within=within) as folder:
         yield folder
 
 
 @contextlib.contextmanager
-def server(binary: Path, *words: str) -> Iterator[Path]:
-    """*binary* with these words, in a folder of its own, until the end of the block; the folder."""
+def server(binary: Path, *words: str, within: Sequence[str] = ()) -> Iterator[Path]:
+    """*binary* with these words, in a folder of its own, until the end of the block; the folder.
+
+    Args:
+        within: what runs it, in surroundings of its own.
+    """
     with tempfile.TemporaryDirectory(prefix="penstock-store-", dir="/tmp") as name:
         folder = Path(name)
         process = subprocess.Popen(
             bound_command(
+                *(shutil.which(word) or word for word in within),
                 *(str(binary), *words, "--dir", name, "--logfile", str(folder / "log")),
                 *("--unixsocket", str(folder / "socket")),
             ),
