@@ -30,7 +30,7 @@ from penstock.gateway.operations.tracing import MARK, Trace, Tracing
 from penstock.gateway.replies.shared import Sharing, with_id
 from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.idempotency import key_of, metadata_key, refuse_of_many
-from penstock.gateway.requests.kinds.language import Language, Languages, Prompted
+from penstock.gateway.requests.kinds.language import Language, Languages, Prompted, joined
 from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.gateway.requests.reading import Asked, Reading
 from penstock.models.config.policies import QueueLimits
@@ -135,6 +135,8 @@ class Inference:
         """
         with self.hold(message):
             asked = await self.read(message, call)
+            if asked.served.language:
+                return await self.whole(asked)
             if asked.served.decoupled:
                 raise ManyAnswers(_ONE_ANSWER)
             return await self.answer(asked)
@@ -199,6 +201,15 @@ class Inference:
         if admitted.classes is not None or asked.places:
             reply = await self._reading.as_asked(reply, asked, admitted)
         return reply
+
+    async def whole(self, asked: Asked) -> bytes:
+        """The whole answer of a language model as one serialized ModelInferResponse.
+
+        Raises:
+            PenstockError: how it ended instead.
+        """
+        async with aclosing(self.responses(asked)) as parts:
+            return joined([part.body async for part in parts if not part.final])
 
     async def responses(self, asked: Asked) -> AsyncGenerator[Part, None]:
         """Answer a request for a decoupled model.

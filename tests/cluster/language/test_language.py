@@ -5,6 +5,7 @@ import os
 import signal
 import urllib.request
 
+import numpy as np
 import pytest
 from support.clients.answers import Answers, request
 from support.clients.load import eventually
@@ -120,6 +121,32 @@ def test_tokens_may_be_given_and_only_text_be_asked_for(answers, local):
 
     assert {output.name for one in responses for output in one.outputs} == {"text_output"}
     assert b"".join(one.raw_output_contents[0][4:] for one in responses).decode() == found.text
+
+
+def test_the_whole_answer_comes_at_once_where_that_is_asked_for(answers, local):
+    stub = pb_grpc.GRPCInferenceServiceStub(answers._channel)
+    asked = request("tiny", "hello", max_tokens=TOKENS, ignore_end=True)
+    response = stub.ModelInfer(asked)
+    tokens, text = _expected(local, 0)
+
+    names = [output.name for output in response.outputs]
+    contents = dict(zip(names, response.raw_output_contents, strict=True))
+    assert contents["text_output"][4:].decode() == text
+    assert np.frombuffer(contents["output_ids"], "<i8").tolist() == tokens
+    assert response.outputs[1].shape == [TOKENS]
+    assert response.parameters["finish_reason"].string_param == "length"
+
+
+def test_http_answers_at_once_as_well(language_cluster, local):
+    body = json.dumps({"text_input": "hello", "max_tokens": 30, "ignore_end": True})
+    asked = urllib.request.Request(
+        f"http://{language_cluster.http_url()}/v2/models/tiny/generate", body.encode()
+    )
+    with urllib.request.urlopen(asked) as response:  # noqa: S310
+        answer = json.loads(response.read())
+
+    assert answer["text_output"] == _expected(local, 0)[1][: len(answer["text_output"])]
+    assert len(answer["output_ids"]) == 30
 
 
 def test_http_streams_the_same_answer(language_cluster, local):
