@@ -14,12 +14,13 @@ unexport PYTHONDONTWRITEBYTECODE
 INPUTS ?= 1000000
 FRONT  ?= aio
 SHARE  ?= 1
+MINUTES ?= 120
 SEEDS  ?= 3
 CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist worksteal $(ONLY_FAILED) $(if $(ONLY),-k "$(ONLY)")
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against gpu build \
+.PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against bench-peers soak gpu build \
 	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python deploy-check deploy-check-long deploy-files images images-lock clean
 
 help:  ## Show this list
@@ -58,6 +59,9 @@ chaos-long: setup  ## The same at its nightly sizes, or a SHARE of them, with ne
 	CHAOS_SHARE=$(SHARE) $(BIN)/python -m pytest --hypothesis-profile nightly \
 		tests/redis/jobs/test_queue_model.py tests/redis/store/test_lost_calls.py
 	CHAOS=long CHAOS_SHARE=$(SHARE) CHAOS_SEEDS=$(SEEDS) $(CHAOS)
+
+soak: setup  ## All kinds of calls through both gRPC servers for MINUTES (120): is memory flat?
+	PYTHONPATH=tests $(BIN)/python -m soak.run $(MINUTES)
 
 chaos-mutants: setup  ## Plant known faults in a copy of the tree; the tests must notice each
 	PYTHONPATH=tests $(BIN)/python -m chaos.mutants $(ONLY)
@@ -105,6 +109,9 @@ bench-front: setup  ## Measure what each gRPC server costs per request
 
 bench-against: setup  ## Measure beside an older revision: make bench-against REV=main~5 (FRONT=asgi)
 	$(BIN)/python bench/against.py $(REV) $(if $(filter asgi,$(FRONT)),--front asgi)
+
+bench-peers: setup  ## Measure beside Triton, KServe, MLServer and mosec, which it downloads (ONLY="W1 W4")
+	PYTHONPATH=bench $(BIN)/python -m peers $(if $(ONLY),--only $(ONLY))
 
 gpu: setup  ## Check Penstock on an NVIDIA GPU, and measure W2 and W3 on it (needs CUDA builds)
 	$(BIN)/python bench/gpu.py

@@ -21,7 +21,7 @@ from penstock.gateway.access.identity import Identity
 from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
-from penstock.gateway.fronts.grpc.cluster_service import ClusterService
+from penstock.gateway.fronts.grpc.cluster_service import ClusterService, Operations
 from penstock.gateway.fronts.grpc.connections import all_sent, cut_off
 from penstock.gateway.fronts.grpc.inference_service import Administration, InferenceService
 from penstock.gateway.fronts.grpc.server import GrpcFront, check_port
@@ -44,11 +44,14 @@ from penstock.gateway.limits.queue_watch import QueueWatch
 from penstock.gateway.limits.unread import UnreadReplies
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.models.control import Control
+from penstock.gateway.models.known import until_known
 from penstock.gateway.models.on_demand import OnDemand
 from penstock.gateway.models.retirement import Retirement
 from penstock.gateway.models.usage import Usage
 from penstock.gateway.operations.auditing import Auditing
 from penstock.gateway.operations.dead_letters import DeadLetters
+from penstock.gateway.operations.key_administration import KeyAdministration
+from penstock.gateway.operations.key_book import KeyBook
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.tracing import Tracing
 from penstock.gateway.replies.shared import KeyTerms, Sharing
@@ -82,7 +85,6 @@ from penstock.transport.health import Health, telling_health
 log = structlog.get_logger()
 
 _TELL_S = 0.2
-_SAY_AFTER_S = 5.0
 _LEAVE_S = 2.0
 
 
@@ -108,33 +110,6 @@ async def run(settings: GatewaySettings) -> None:
         fronts = await gateway.run(stop, health)
     # They are not let go of before: they refuse by name what comes until the process ends.
     end_process(fronts)
-
-
-async def until_known(
-    known: asyncio.Event,
-    stop: asyncio.Event,
-    tasks: Sequence["asyncio.Task[None]"],
-    say_after_s: float = _SAY_AFTER_S,
-) -> None:
-    """Wait until the registry has been read, and say so while it takes long; or for *stop*.
-
-    Raises:
-        Exception: that one of *tasks* ended with.
-    """
-    knowing = asyncio.create_task(known.wait())
-    waited = {knowing, asyncio.create_task(stop.wait()), *tasks}
-    try:
-        while not (known.is_set() or stop.is_set()):
-            done, _ = await asyncio.wait(
-                waited, timeout=say_after_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                task.result()
-            if not done:
-                log.warning("the registry has not been read yet; see the lines above for a reason")
-    finally:
-        for task in waited - set(tasks):
-            task.cancel()
 
 
 def _record() -> cluster_pb2.Gateway:
@@ -180,6 +155,7 @@ class _Gateway:
     administration: Administration
     usage: Usage
     letters: Letters
+    keys: KeyAdministration
     calls: Calls
     held: ByteBudget
     identity: Identity
@@ -208,6 +184,7 @@ class _Gateway:
             Extensions(tracing, queue_watch, sharing, on_demand),
         )
         control = _control(settings, catalog, load_requests)
+        administration = _administration(links, control, tracing, regions)
         return cls(
             settings,
             Registry(links),
@@ -217,9 +194,10 @@ class _Gateway:
             inference,
             queue_watch,
             Streams(inference, calls.unread, most_unsent_bytes=limits.stream),
-            _administration(links, control, tracing, regions),
+            administration,
             Usage(catalog, pending, on_demand, control, load_requests),
             Letters(links, queue.partitions),
+            KeyAdministration(KeyBook(links), administration.auditing),
             calls,
             held,
             Identity.of(settings),
@@ -309,20 +287,20 @@ class _Gateway:
         )
 
     def _cluster_service(self) -> ClusterService:
-        pending = self.delivery.pending
+        letters = DeadLetters(
+            self.letters,
+            self.catalog,
+            self.delivery.pending,
+            self.delivery.router,
+            self.record.boot_id,
+            self.administration.auditing,
+        )
         return ClusterService(
             self.catalog,
             self.registry,
             self.delivery.queue,
             self.delivery.router,
-            DeadLetters(
-                self.letters,
-                self.catalog,
-                pending,
-                self.delivery.router,
-                self.record.boot_id,
-                self.administration.auditing,
-            ),
+            Operations(letters, self.keys),
             self.settings.default_timeout_s,
             self.calls,
         )

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from penstock.errors import Code, PenstockError, StoreRefused, forget_frames
+from penstock.gateway.access.caller import ANYBODY, Caller
 
 log = structlog.get_logger()
 
@@ -28,19 +29,19 @@ class Failure(NamedTuple):
     retry_after_ms: int | None = None
 
 
-def failure_of(error: Exception) -> Failure:
-    """What is told of *error*, which forgets how it came about.
+def failure_of(error: Exception, caller: Caller = ANYBODY) -> Failure:
+    """What *caller* is told of *error*, which forgets how it came about.
 
     An error that nobody foresaw leaves as an id; its text stays in the log.
     """
     try:
         if isinstance(error, StoreRefused):
-            log.error("the queue refused a command", error=str(error))
+            log.error("the queue refused a command", error=str(error), **caller.fields)
             return Failure(Code.UNAVAILABLE, "the queue failed; try again later")
         if isinstance(error, PenstockError):
             return Failure(error.code, _shortened(str(error)), error.retry_after_ms)
         incident = uuid.uuid4().hex[:12]
-        log.error("unexpected error", incident=incident, exc_info=error)
+        log.error("unexpected error", incident=incident, exc_info=error, **caller.fields)
         return Failure(Code.INTERNAL, f"internal error {incident}")
     finally:
         forget_frames(error)

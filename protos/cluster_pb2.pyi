@@ -565,6 +565,64 @@ class AccessKey(_message.Message):
     revoked_ms: int
     def __init__(self, id: _Optional[str] = ..., team: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[str]] = ..., networks: _Optional[_Iterable[str]] = ..., certificates: _Optional[_Iterable[str]] = ..., secrets: _Optional[_Iterable[_Union[AccessSecret, _Mapping]]] = ..., created_ms: _Optional[int] = ..., expires_ms: _Optional[int] = ..., revoked_ms: _Optional[int] = ...) -> None: ...
 
+class ListKeysRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListKeysResponse(_message.Message):
+    __slots__ = ("keys",)
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[AccessKey]
+    def __init__(self, keys: _Optional[_Iterable[_Union[AccessKey, _Mapping]]] = ...) -> None: ...
+
+class CreateKeyRequest(_message.Message):
+    __slots__ = ("team", "scopes", "models", "networks", "certificates", "ttl_ms", "without_secret")
+    TEAM_FIELD_NUMBER: _ClassVar[int]
+    SCOPES_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_SECRET_FIELD_NUMBER: _ClassVar[int]
+    team: str
+    scopes: _containers.RepeatedScalarFieldContainer[str]
+    models: _containers.RepeatedScalarFieldContainer[str]
+    networks: _containers.RepeatedScalarFieldContainer[str]
+    certificates: _containers.RepeatedScalarFieldContainer[str]
+    ttl_ms: int
+    without_secret: bool
+    def __init__(self, team: _Optional[str] = ..., scopes: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[str]] = ..., networks: _Optional[_Iterable[str]] = ..., certificates: _Optional[_Iterable[str]] = ..., ttl_ms: _Optional[int] = ..., without_secret: _Optional[bool] = ...) -> None: ...
+
+class RotateKeyRequest(_message.Message):
+    __slots__ = ("id", "grace_ms")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    GRACE_MS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    grace_ms: int
+    def __init__(self, id: _Optional[str] = ..., grace_ms: _Optional[int] = ...) -> None: ...
+
+class RevokeKeyRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class KeyResponse(_message.Message):
+    __slots__ = ("key", "secret")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    key: AccessKey
+    secret: str
+    def __init__(self, key: _Optional[_Union[AccessKey, _Mapping]] = ..., secret: _Optional[str] = ...) -> None: ...
+
+class RevokeKeyResponse(_message.Message):
+    __slots__ = ("key", "was_revoked")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    WAS_REVOKED_FIELD_NUMBER: _ClassVar[int]
+    key: AccessKey
+    was_revoked: bool
+    def __init__(self, key: _Optional[_Union[AccessKey, _Mapping]] = ..., was_revoked: _Optional[bool] = ...) -> None: ...
+
 class AccessSecret(_message.Message):
     __slots__ = ("sha256", "created_ms", "expires_ms")
     SHA256_FIELD_NUMBER: _ClassVar[int]

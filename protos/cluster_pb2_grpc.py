@@ -55,6 +55,26 @@ class ClusterStub:
                 request_serializer=cluster__pb2.RetryDeadLetterRequest.SerializeToString,
                 response_deserializer=cluster__pb2.RetryDeadLetterResponse.FromString,
                 _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/penstock.v1.Cluster/ListKeys',
+                request_serializer=cluster__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=cluster__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
+        self.CreateKey = channel.unary_unary(
+                '/penstock.v1.Cluster/CreateKey',
+                request_serializer=cluster__pb2.CreateKeyRequest.SerializeToString,
+                response_deserializer=cluster__pb2.KeyResponse.FromString,
+                _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/penstock.v1.Cluster/RotateKey',
+                request_serializer=cluster__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=cluster__pb2.KeyResponse.FromString,
+                _registered_method=True)
+        self.RevokeKey = channel.unary_unary(
+                '/penstock.v1.Cluster/RevokeKey',
+                request_serializer=cluster__pb2.RevokeKeyRequest.SerializeToString,
+                response_deserializer=cluster__pb2.RevokeKeyResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServicer:
@@ -91,6 +111,35 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListKeys(self, request, context):
+        """Keys of callers. These four are for callers with a key, of the scope admin and for all models:
+        the first key is made in the store itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateKey(self, request, context):
+        """Make a key; its secret is in the answer, and shown at no other time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """Give a key a new secret, likewise; the one before is taken for a while.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeKey(self, request, context):
+        """Revoke a key: all gateways refuse it within a second, and its open streams.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +162,26 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.RetryDeadLetter,
                     request_deserializer=cluster__pb2.RetryDeadLetterRequest.FromString,
                     response_serializer=cluster__pb2.RetryDeadLetterResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=cluster__pb2.ListKeysRequest.FromString,
+                    response_serializer=cluster__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'CreateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateKey,
+                    request_deserializer=cluster__pb2.CreateKeyRequest.FromString,
+                    response_serializer=cluster__pb2.KeyResponse.SerializeToString,
+            ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=cluster__pb2.RotateKeyRequest.FromString,
+                    response_serializer=cluster__pb2.KeyResponse.SerializeToString,
+            ),
+            'RevokeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeKey,
+                    request_deserializer=cluster__pb2.RevokeKeyRequest.FromString,
+                    response_serializer=cluster__pb2.RevokeKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +293,114 @@ class Cluster:
             '/penstock.v1.Cluster/RetryDeadLetter',
             cluster__pb2.RetryDeadLetterRequest.SerializeToString,
             cluster__pb2.RetryDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.Cluster/ListKeys',
+            cluster__pb2.ListKeysRequest.SerializeToString,
+            cluster__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.Cluster/CreateKey',
+            cluster__pb2.CreateKeyRequest.SerializeToString,
+            cluster__pb2.KeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.Cluster/RotateKey',
+            cluster__pb2.RotateKeyRequest.SerializeToString,
+            cluster__pb2.KeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.Cluster/RevokeKey',
+            cluster__pb2.RevokeKeyRequest.SerializeToString,
+            cluster__pb2.RevokeKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

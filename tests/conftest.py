@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.processes.canaries import secrets_below, secrets_in
 from support.processes.cluster import Cluster
+from support.processes.fronts import fronts_of, serving_both
 from support.processes.stores import redis, valkey
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +36,36 @@ def pytest_xdist_make_scheduler(config, log):
     from support.sharing_out import StartingOnce
 
     return StartingOnce(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_secret_in_any_log(tmp_path_factory):
+    """Whatever ran, what its processes wrote holds no key, token or password."""
+    yield
+    assert secrets_below(tmp_path_factory.getbasetemp()) == {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """What a test's own process wrote, neither."""
+    report = yield
+    if report.passed:
+        written = {name: secrets_in(text) for name, text in report.sections}
+        found = {name: secrets for name, secrets in written.items() if secrets}
+        if found:
+            report.outcome, report.longrepr = "failed", f"secrets were written: {found}"
+    return report
+
+
+SHARED = ("digits_cluster", "models_cluster")
+
+
+def pytest_generate_tests(metafunc):
+    """A cluster that files share is seen through one of its gateways, or each in its turn."""
+    for name in SHARED:
+        if name in metafunc.fixturenames:
+            fronts = fronts_of(metafunc.definition)
+            metafunc.parametrize(name, fronts, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -119,11 +151,15 @@ def digits_repository(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def digits_cluster(digits_repository, tmp_path_factory):
+def _digits_clusters(digits_repository, tmp_path_factory):
+    with serving_both(tmp_path_factory.mktemp("digits-cluster"), digits_repository, *HTTP) as both:
+        yield both
+
+
+@pytest.fixture(scope="session")
+def digits_cluster(request, _digits_clusters):
     """A cluster that serves all four; tests must leave it as they found it."""
-    one = Cluster(tmp_path_factory.mktemp("digits-cluster"), digits_repository, *HTTP)
-    with one.running():
-        yield one
+    return _digits_clusters[request.param]
 
 
 @pytest.fixture

@@ -62,6 +62,11 @@ class Caller:
         return f"Caller({self.name or 'anybody'}, key {self.key or 'none'})"
 
     @property
+    def fields(self) -> dict[str, str]:
+        """As lines of logs have the caller; nothing of one who needs no key."""
+        return {"caller": self.name, "key": self.key} if self.name else {}
+
+    @property
     def sees_all(self) -> bool:
         """Whether the caller may use every model."""
         return self._matches is None

@@ -70,7 +70,7 @@ INFERENCE: Final[dict[str, Need]] = {
     "RepositoryIndex": Need(Scope.READ, Models.LISTED, listed="models"),
     "RepositoryModelLoad": _named(Scope.LOAD, "model_name"),
     "RepositoryModelUnload": _named(Scope.LOAD, "model_name"),
-    # Regions are one space for all callers of this machine.
+    # Each team has regions of its own, and whatever segments of this machine it can name.
     **{
         f"{kind}SharedMemory{verb}": _EVERYTHING
         for kind in ("System", "Cuda")
@@ -88,6 +88,8 @@ RPCS: Final[dict[str, Need]] = {
     # They hold the inputs of requests, whoever sent them.
     _CLUSTER + "DeadLetters": _EVERYTHING,
     _CLUSTER + "RetryDeadLetter": _EVERYTHING,
+    **{f"{_CLUSTER}{verb}": _EVERYTHING for verb in ("ListKeys", "CreateKey", "RotateKey")},
+    _CLUSTER + "RevokeKey": _EVERYTHING,
     _REFLECTION + "ServerReflectionInfo": Need(Scope.READ),
     _HEALTH + "Check": OPEN,
     _HEALTH + "Watch": OPEN,

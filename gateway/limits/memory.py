@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -268,8 +267,14 @@ class _Resident:
 
     def __init__(self) -> None:
         self._page = os.sysconf("SC_PAGE_SIZE")
+        # Kept open: to open it anew costs ten times what there is to read, twenty times a second.
+        self._file = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
 
     def read(self) -> int:
-        if sys.platform != "linux":
+        if self._file is None:
             return 0
-        return int(Path("/proc/self/statm").read_text().split()[1]) * self._page
+        return int(os.pread(self._file, 128, 0).split()[1]) * self._page

@@ -27,6 +27,7 @@ from penstock.protos import cluster_pb2
 from penstock.scheduler.jobs.spread import QUEUE, REQUEST, cumulative, spread_of
 from penstock.scheduler.observe.custom_metrics import CustomFamily
 from penstock.scheduler.observe.loads import Load
+from penstock.scheduler.observe.usage import Usage
 from penstock.scheduler.registry.snapshot import VersionId, state_of
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -107,6 +108,14 @@ _LOADS: Final[Sequence[tuple[str, str, Callable[[Load], float]]]] = (
         lambda load: load.oldest_lease_ms / 1000,
     ),
 )
+_USAGE: Final[Sequence[tuple[str, str, Callable[[Usage], float]]]] = (
+    ("requests", "Requests that were answered", lambda had: had.requests),
+    ("failed_requests", "Requests that were not", lambda had: had.failed),
+    ("rows", "Rows of those that were answered", lambda had: had.rows),
+    ("bytes", "Bytes of these and of their replies", lambda had: had.size),
+    ("queue_seconds", "Time of these in queues", lambda had: had.queue_us / 1_000_000),
+    ("device_seconds", "Time of devices, parted by rows", lambda had: had.device_us / 1_000_000),
+)
 _REFUSALS: Final = {"full": "refused_full", "late": "refused_late"}
 _ENDS: Final = ("success_count", "fail_count", "expired", "cancelled", "dead")
 _STATES: Final = ("loading", "ready", "draining", "failed", "restarting", "unknown")
@@ -156,6 +165,8 @@ class Facts:
         ready: versions -> whether they can answer.
         tags: versions -> what their owners want Triton's families labelled with.
         custom: worker -> the families of its model's own code.
+        used: what each team has had of each version; of very many teams a part.
+        usage_left_out: entries of it that there are beside those; None while Redis is away.
     """
 
     gateway: GatewayFacts
@@ -165,6 +176,8 @@ class Facts:
     ready: Mapping[VersionId, bool] = field(default_factory=dict)
     tags: Mapping[VersionId, Mapping[str, str]] = field(default_factory=dict)
     custom: Mapping[str, Sequence[CustomFamily]] = field(default_factory=dict)
+    used: Mapping[tuple[str, VersionId], Usage] = field(default_factory=dict)
+    usage_left_out: int | None = None
     machines: Machines = field(default_factory=Machines)
 
     def labels(self, id_: VersionId) -> dict[str, str]:
@@ -196,6 +209,7 @@ class _Once(Collector):
         yield from _versions(self._facts)
         yield from _spreads(self._facts)
         yield from _stages(self._facts)
+        yield from _usage(self._facts)
         yield from machine_families(self._facts.machines)
         yield build(self._facts.gateway.id)
         yield from _gateway(self._facts.gateway)
@@ -286,6 +300,21 @@ def _stages(facts: Facts) -> Iterator[Metric]:
             labels = [ref.model, str(ref.version), str(ref.stage), state]
             workers.add_metric(labels, counted[ref, state])
     yield workers
+
+
+def _usage(facts: Facts) -> Iterator[Metric]:
+    """What each team has had; nothing where callers need no keys."""
+    for name, text, value in _USAGE:
+        family = CounterMetricFamily(f"penstock_team_{name}", text, labels=("team", *_OF_VERSION))
+        for (team, id_), had in sorted(facts.used.items()):
+            family.add_metric([team, *_labels(id_).values()], value(had))
+        yield family
+    left_out = GaugeMetricFamily(
+        "penstock_team_usage_left_out", "Teams of versions that are not shown: they are too many"
+    )
+    if facts.usage_left_out is not None:
+        left_out.add_metric([], facts.usage_left_out)
+    yield left_out
 
 
 def _custom(custom: Mapping[str, Sequence[CustomFamily]]) -> Iterator[Metric]:

@@ -125,7 +125,7 @@ class Trace:
                 "model_name": self.version.model,
                 "model_version": str(self.version.version),
                 "request_id": self.request_id,
-                **_whose(self.caller),
+                **self.caller.fields,
                 "timestamps": [{"name": name, "ns": ns} for name, ns in stamps.items()],
                 "steps": list(steps),
                 **more,
@@ -226,10 +226,6 @@ class Tracing:
         if values and _field(name, values) == ("level", "TIMESTAMPS") and self.file is None:
             raise InvalidRequest("there is no trace file: start the gateway with --trace-file FILE")
         return True
-
-
-def _whose(caller: Caller) -> dict[str, str]:
-    return {"caller": caller.name, "key": caller.key} if caller.name else {}
 
 
 def check_kept(name: str, values: Sequence[Any]) -> None:

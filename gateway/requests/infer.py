@@ -28,7 +28,7 @@ from penstock.gateway.models.on_demand import OnDemand
 from penstock.gateway.operations.tracing import MARK, Trace, Tracing
 from penstock.gateway.replies.shared import Sharing, with_id
 from penstock.gateway.requests.call import Call
-from penstock.gateway.requests.idempotency import METADATA, key_of, metadata_key, refuse_of_many
+from penstock.gateway.requests.idempotency import key_of, metadata_key, refuse_of_many
 from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.gateway.requests.reading import Asked, Reading
 from penstock.models.config.policies import QueueLimits
@@ -143,7 +143,7 @@ class Inference:
             PenstockError: it is damaged, or no model takes it.
         """
         if call.deadline is NO_DEADLINE:
-            call = call._replace(deadline=Deadline.after(self._limits.default_timeout_s))
+            call = call.until(Deadline.after(self._limits.default_timeout_s))
         if self._tracing.on:
             call = call._replace(arrived_ns=time.time_ns())
         while True:
@@ -216,11 +216,11 @@ class Inference:
 
     def _shared(self, asked: Asked, admitted: Admitted) -> Shared | None:
         """The reply that the request shares with others; None for one of its own."""
-        served, request, metadata = asked.served, asked.request, asked.call.metadata
-        named = any(name == METADATA for name, _ in metadata)
-        if not (served.cached or request.parameters or named):
+        served, request = asked.served, asked.request
+        given = metadata_key(asked.call.metadata)
+        if given is None and not (served.cached or request.parameters):
             return None
-        key = key_of(request, metadata_key(metadata))
+        key = key_of(request, given)
         if key is None and (not served.cached or admitted.wants_path):
             return None
         return self._sharing.of(served, request, asked.raws, key, asked.call.caller.name)

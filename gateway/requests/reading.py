@@ -15,7 +15,7 @@ from penstock.gateway.models.catalog import Catalog, Served
 from penstock.gateway.offload import Offload
 from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.kinds.classification import classify
-from penstock.gateway.requests.shared_memory.regions import Regions, check_local
+from penstock.gateway.requests.shared_memory.regions import Regions, TeamRegions, check_local
 from penstock.gateway.requests.shared_memory.tensors import Place, Taken, put, take, uses_regions
 from penstock.protos import bounds, wire
 from penstock.protos.contents import make_raw, raw_from_contents
@@ -143,7 +143,7 @@ class Reading:
         places: Mapping[str, Place] = {}
         if self._regions is not None and uses_regions(request):
             check_local(local=call.is_local)
-            taken = await self._taken(request, parts, self._regions)
+            taken = await self._taken(request, parts, self._regions.of(call.caller.name))
             message, raws, places = taken.message, taken.raws, taken.places
         served = self._catalog.served(request.model_name, request.model_version)
         return Asked(message, parts, request, raws, places, served, call)
@@ -166,7 +166,7 @@ class Reading:
         return right, admitted
 
     async def _taken(
-        self, request: ModelInferRequest, parts: wire.Apart, regions: Regions
+        self, request: ModelInferRequest, parts: wire.Apart, regions: TeamRegions
     ) -> Taken:
         """*request* with its tensors taken out of *regions*; it is changed."""
         typed: Mapping[str, bytes] = {}
@@ -183,7 +183,7 @@ class Reading:
             else:
                 reply = await self._offload.run(_classified, reply, asked, admitted.classes)
         if asked.places and self._regions is not None:
-            reply = put(reply, asked.places, self._regions)
+            reply = put(reply, asked.places, self._regions.of(asked.call.caller.name))
         return reply
 
 

@@ -134,7 +134,7 @@ class Streams:
         except Exception as error:
             if _ends(call, error):
                 raise
-            return self._counted(failure(message, failure_of(error).text), call, line)
+            return self._counted(failure(message, failure_of(error, call.caller).text), call, line)
 
     def _counted(self, response: bytes, call: Call, line: "_OpenRequests") -> bytes:
         """*response*, which is unread from now on.
@@ -158,7 +158,7 @@ class Streams:
         except Exception as error:
             if _ends(call, error):
                 raise
-            await line.send(failure(asked.message, failure_of(error).text))
+            await line.send(failure(asked.message, failure_of(error, asked.call.caller).text))
 
 
 class _OpenRequests:

@@ -6,7 +6,7 @@ a worker missing, is derived from them by whoever asks (ADR 0005).
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -154,8 +154,7 @@ class Snapshot:
 
     def says_the_same(self, other: "Snapshot") -> bool:
         """Whether nothing has changed between two looks at the registry but the time."""
-        same = self.versions is other.versions and self.workers is other.workers
-        return same and self.change_id == other.change_id and self.live == other.live
+        return all(getattr(self, name) == getattr(other, name) for name in _TIMELESS)
 
     def live_nodes(self) -> list[pb.Node]:
         """The nodes that are alive, by id; those that drain as well."""
@@ -220,6 +219,10 @@ class Snapshot:
         """Why requests to *version* no longer share runs, whatever was said; empty: they may."""
         whys = (self.unsplittable.get(_artifact_id(version, one), "") for one in version.stages)
         return next(filter(None, whys), "")
+
+
+_OF_TIME: Final = ("now_ms", "seen_ms", "used_ms")
+_TIMELESS: Final = tuple(one.name for one in fields(Snapshot) if one.name not in _OF_TIME)
 
 
 def empty_snapshot() -> Snapshot:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from penstock.clock import LONGEST_MS
 from penstock.errors import InvalidConfiguration
 from penstock.options import Metavar, Options
-from penstock.transport.store_files import StoreFiles, with_files
+from penstock.transport.store_files import NEED_URL, StoreFiles, with_files
 
 
 def _paths(value: object) -> object:
@@ -85,9 +85,7 @@ class StoreSettings(Options):
         if not any(files):
             return given
         if not given.get("redis"):
-            raise InvalidConfiguration(
-                "--redis-ca, --redis-cert, --redis-key and --redis-password-file need --redis"
-            )
+            raise InvalidConfiguration(NEED_URL)
         return {**given, "redis": with_files(str(given["redis"]), files)}
 
 

@@ -121,6 +121,9 @@ class ServingSettings(CallerSettings):
     metrics_port: Port | None = None
     """0 takes any free one. (default: 8002, if it is free)"""
 
+    access_log: File | None = None
+    """Where a line of JSON goes for each call: caller, method, model, code, seconds, bytes."""
+
     tls_cert: File | None = None
     """The server's certificate, in PEM format, with those between it and a root. All ports speak
     TLS then. Read again when it changes."""

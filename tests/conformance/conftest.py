@@ -13,7 +13,7 @@ from support.models.onnx_models import (
     write_identity,
     write_slow,
 )
-from support.processes.cluster import Cluster
+from support.processes.fronts import serving_both, started_here
 
 CHECK = (
     *("--measurement-mode", "count_windows", "--measurement-request-count", "10"),
@@ -29,9 +29,21 @@ INTEGERS = ("INT8", "INT16", "UINT8", "UINT16")
 TOOL = Path(__file__).parents[2] / "tools" / "fetch_perf_analyzer.py"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def grpc_front(request):
+    """What speaks gRPC in the clusters that only this file starts."""
+    with started_here(request.node.nodeid):
+        yield
+
+
 @pytest.fixture(scope="session")
-def models_cluster(tmp_path_factory):
+def models_cluster(request, _models_clusters):
     """A cluster that serves identities of every datatype, add_sub, and slow."""
+    return _models_clusters[request.param]
+
+
+@pytest.fixture(scope="session")
+def _models_clusters(tmp_path_factory):
     repository = tmp_path_factory.mktemp("conformance-models")
     # ONNX Runtime's Python API cannot take text and bfloat16 in one call.
     without_text = [datatype for datatype in DATATYPES if datatype != "BYTES"]
@@ -42,9 +54,8 @@ def models_cluster(tmp_path_factory):
     write_add_sub(repository)
     write_slow(repository)
     folder = tmp_path_factory.mktemp("conformance-cluster")
-    one = Cluster(folder, repository, "--http", "--http-port", "0")
-    with one.running():
-        yield one
+    with serving_both(folder, repository, "--http", "--http-port", "0") as both:
+        yield both
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ import penstock
 from penstock.errors import InvalidConfiguration, PenstockError
 from penstock.process import machine
 from penstock.process.child_process import role_environment
+from penstock.process.forking.launch import Launch, start_program
+from penstock.process.forking.templates import Templates
 from penstock.process.lifetime import (
     kill_descendants,
     reap_strangers,
@@ -32,11 +34,9 @@ from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.store.link import Links
 from penstock.settings import NodeSettings, WorkerSettings
 from penstock.transport.health import Health, telling_health
-from penstock.workers.node.child import Launch, start_program
 from penstock.workers.node.devices import devices_of_machine, variables_for
 from penstock.workers.node.start_limit import StartLimit
 from penstock.workers.node.supervisor import Starts, WorkerSupervisor
-from penstock.workers.node.templates import Templates
 from penstock.workers.node.worker_set import WorkerSet
 
 log = structlog.get_logger()

@@ -18,12 +18,12 @@ import structlog
 
 import penstock
 from penstock.errors import PenstockError
+from penstock.process.forking.launch import Launch, Process, start_program
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import worker_id
 from penstock.settings import WORKER_DRAIN_S, WORKER_SILENCE_S
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED, SILENT, reason_of
 from penstock.workers.liveness.heartbeat_pipe import VARIABLE, HeartbeatPipe, heartbeat_pipe
-from penstock.workers.node.child import Launch, Process, start_program
 from penstock.workers.node.start_limit import StartLimit, StartPermit
 
 log = structlog.get_logger()

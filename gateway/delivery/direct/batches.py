@@ -16,8 +16,13 @@ from penstock.gateway.delivery.direct.worker_connections import DirectJob, Worke
 
 log = structlog.get_logger()
 
-PATIENCE_S: Final = 0.01
-"""How long a job waits for a worker beside its gateway before others may have it."""
+PATIENCE_S: Final = 0.03
+"""How long a job waits for a worker beside its gateway before others may have it.
+
+Longer than a busy machine lets a process wait for a core: a job that leaves takes those after it
+along, since its worker then has to do with its queue, and each costs the store a hundred times as
+much there.
+"""
 
 GATHERING_S: Final = 0.004
 """How long a batch waits for more jobs."""

@@ -9,7 +9,7 @@ only who does not know it. Once there is a rule, a method that belongs to no gro
 import hmac
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from penstock.errors import (
     Code,
@@ -137,19 +137,26 @@ def _for_callers(
 
     def known(rpc: Rpc) -> Awaitable[bytes | None]:
         try:
-            call = known_call(rpc.call, need, authenticator, administers=administers)
+            let_in(rpc, need, authenticator, administers=administers)
         except PenstockError as error:
             return _refuse(rpc, error)
-        rpc.call = call
         return handle(rpc)
 
     return method._replace(handle=known)
 
 
-def known_call(
-    call: Call, need: Need, authenticator: Authenticator, *, administers: bool = False
-) -> Call:
-    """*call*, with its caller, who has what it needs.
+class Asking(Protocol):
+    """What has a call."""
+
+    call: Call
+
+
+def let_in(
+    asking: Asking, need: Need, authenticator: Authenticator, *, administers: bool = False
+) -> None:
+    """Put its caller into the call of *asking*, and let pass whoever has what it needs.
+
+    Whoever has not is in the call as well: logs say who was refused.
 
     Args:
         administers: it came to the port for administration, or there is none.
@@ -159,14 +166,15 @@ def known_call(
         ModelNotReady: the keys are not known yet.
     """
     try:
+        call = asking.call
         caller = authenticator.caller_of(call.metadata, call.connection, call.certificate)
         if caller is ANYBODY or need.scope is None:
-            return call
+            return
+        asking.call = call._replace(caller=caller)
         _check(caller, need, need.scope, elsewhere=authenticator.apart and not administers)
     except (Unauthenticated, PermissionDenied):
         authenticator.refused += 1
         raise
-    return call._replace(caller=caller)
 
 
 def _check(caller: Caller, need: Need, scope: Scope, *, elsewhere: bool) -> None:

@@ -8,6 +8,7 @@ from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.dead_letters import DeadLetters
+from penstock.gateway.operations.key_administration import KeyAdministration
 from penstock.gateway.requests.call import Call
 from penstock.models.batch_guess import stopped
 from penstock.models.config.ensembles import is_ensemble
@@ -26,6 +27,13 @@ _SAME_NAMES: Final = (
 )
 
 
+class Operations(NamedTuple):
+    """What administrators look after beside models."""
+
+    letters: DeadLetters
+    keys: KeyAdministration
+
+
 class ClusterService(cluster_pb2_grpc.ClusterServicer):
     """Answers from the catalog, with what the queues hold read anew (behind `guarded`)."""
 
@@ -35,7 +43,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         registry: Registry,
         queue: Queue,
         router: JobRouter,
-        letters: DeadLetters,
+        operations: Operations,
         default_timeout_s: float,
         calls: Calls,
     ) -> None:
@@ -43,7 +51,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self._registry = registry
         self._queue = queue
         self._router = router
-        self._letters = letters
+        self._letters, self._keys = operations
         self._default_timeout_s = default_timeout_s
         self._calls = calls
 
@@ -74,6 +82,24 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
             ("RetryDeadLetter", request.job),
         )
         return await self._letters.auditing.noted(call.caller, call.connection, act, retrying)
+
+    async def ListKeys(self, _: pb.ListKeysRequest, call: Call) -> pb.ListKeysResponse:  # noqa: N802
+        """The keys of callers."""
+        return await self._keys.listed(call.caller)
+
+    async def CreateKey(self, request: pb.CreateKeyRequest, call: Call) -> pb.KeyResponse:  # noqa: N802
+        """A new one, with its secret."""
+        return await self._keys.create(request, call.caller, call.connection)
+
+    async def RotateKey(self, request: pb.RotateKeyRequest, call: Call) -> pb.KeyResponse:  # noqa: N802
+        """One with a new secret."""
+        return await self._keys.rotate(request, call.caller, call.connection)
+
+    async def RevokeKey(  # noqa: N802
+        self, request: pb.RevokeKeyRequest, call: Call
+    ) -> pb.RevokeKeyResponse:
+        """The end of one."""
+        return await self._keys.revoke(request, call.caller, call.connection)
 
     async def _status(self, model: str) -> pb.StatusResponse:
         # Of this moment: what is unloaded while the counters are read was there.

@@ -124,7 +124,10 @@ class InferenceService:
             caller.check_model(model)
         if "SharedMemory" in name:
             self.shared_memory.check(local=call.is_local)
-        answering, changed = _METHODS[name](self, request), object_of(name, request)
+            answering: Awaitable[Any] = self._shared(name, request, caller)
+        else:
+            answering = _METHODS[name](self, request)
+        changed = object_of(name, request)
         if changed is not None:
             act = name, changed
             answering = self._auditing.noted(caller, call.connection, act, answering)
@@ -132,6 +135,10 @@ class InferenceService:
         if need.listed and not caller.sees_all:
             _leave_out(getattr(response, need.listed), caller)
         return response
+
+    async def _shared(self, name: str, request: Any, caller: Caller) -> Any:
+        """The answer of an RPC about shared memory, of which each team has its own."""
+        return _SHARED_MEMORY[name](self.shared_memory, request, caller.name)
 
     async def _model_stream_infer(self, rpc: Rpc) -> None:
         self._calls.begin()
@@ -273,15 +280,6 @@ def _leave_out(entries: Any, caller: Caller) -> None:
     entries.extend(theirs)
 
 
-def _sharing(
-    answer: Callable[[SharedMemory, Any], Any],
-) -> Callable[[InferenceService, Any], Awaitable[Any]]:
-    async def respond(service: InferenceService, request: Any) -> Any:
-        return answer(service.shared_memory, request)
-
-    return respond
-
-
 _METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = {
     "ServerLive": InferenceService.server_live,
     "ServerReady": InferenceService.server_ready,
@@ -293,12 +291,16 @@ _METHODS: Final[dict[str, Callable[[InferenceService, Any], Awaitable[Any]]]] = 
     "RepositoryIndex": InferenceService.repository_index,
     "LogSettings": InferenceService.log_settings,
     "TraceSetting": InferenceService.trace_setting,
-    "SystemSharedMemoryStatus": _sharing(SharedMemory.system_status),
-    "SystemSharedMemoryRegister": _sharing(SharedMemory.system_register),
-    "SystemSharedMemoryUnregister": _sharing(SharedMemory.system_unregister),
-    "CudaSharedMemoryStatus": _sharing(SharedMemory.cuda_status),
-    "CudaSharedMemoryRegister": _sharing(SharedMemory.cuda_register),
-    "CudaSharedMemoryUnregister": _sharing(SharedMemory.cuda_unregister),
     "RepositoryModelLoad": InferenceService.repository_model_load,
     "RepositoryModelUnload": InferenceService.repository_model_unload,
 }
+
+_SHARED_MEMORY: Final[dict[str, Callable[[SharedMemory, Any, str], Any]]] = {
+    "SystemSharedMemoryStatus": SharedMemory.system_status,
+    "SystemSharedMemoryRegister": SharedMemory.system_register,
+    "SystemSharedMemoryUnregister": SharedMemory.system_unregister,
+    "CudaSharedMemoryStatus": SharedMemory.cuda_status,
+    "CudaSharedMemoryRegister": SharedMemory.cuda_register,
+    "CudaSharedMemoryUnregister": SharedMemory.cuda_unregister,
+}
+"""What answers it, of those that are of the caller's team."""

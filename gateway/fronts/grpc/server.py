@@ -8,6 +8,7 @@ import structlog
 
 from penstock.clock import Deadline
 from penstock.gateway.access.authenticator import Authenticator
+from penstock.gateway.fronts.call_log import logged
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.access import guarded, parse_rules
 from penstock.gateway.fronts.grpc.aio_server import AioServer
@@ -18,6 +19,7 @@ from penstock.gateway.fronts.grpc.health import Health
 from penstock.gateway.fronts.grpc.inference_service import SERVICE, InferenceService
 from penstock.gateway.fronts.grpc.methods import CLUSTER, methods_of
 from penstock.gateway.fronts.server_certificates import ServerCertificates
+from penstock.gateway.operations.access_log import AccessLog
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of, family_of
 
@@ -85,7 +87,8 @@ class GrpcFront:
 
         Raises:
             PortBusy: with what to do.
-            InvalidConfiguration: a restriction is none, or the server does not offer an option.
+            InvalidConfiguration: a restriction is none, the server does not offer an option, or the
+                access log cannot be written.
         """
         health = Health(SERVICE, CLUSTER)
         rules = parse_rules(settings.grpc_restricted_protocol)
@@ -95,6 +98,8 @@ class GrpcFront:
             rules,
             administers=administers,
         )
+        if settings.access_log is not None:
+            methods = logged(methods, AccessLog(settings.access_log))
         server = AsgiRpcServer if settings.grpc_front == "asgi" else AioServer
         return cls(server(methods, settings, certificates), health, calls)
 

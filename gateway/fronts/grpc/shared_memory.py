@@ -1,7 +1,12 @@
 """The RPCs of the shared memory extensions: system regions if allowed, CUDA regions never."""
 
 from penstock.errors import Unimplemented
-from penstock.gateway.requests.shared_memory.regions import RegionNotFound, Regions, check_local
+from penstock.gateway.requests.shared_memory.regions import (
+    RegionNotFound,
+    Regions,
+    TeamRegions,
+    check_local,
+)
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.requests.refusal_texts import DISABLED
 
@@ -33,10 +38,10 @@ class SharedMemory:
         check_local(local=local)
 
     def system_status(
-        self, request: pb.SystemSharedMemoryStatusRequest
+        self, request: pb.SystemSharedMemoryStatusRequest, team: str
     ) -> pb.SystemSharedMemoryStatusResponse:
-        """One region, or all."""
-        regions = self._known()
+        """One region of *team*, or all."""
+        regions = self._known(team)
         found = [regions.named(request.name, "system ")] if request.name else list(regions)
         status = pb.SystemSharedMemoryStatusResponse.RegionStatus
         return pb.SystemSharedMemoryStatusResponse(
@@ -49,21 +54,21 @@ class SharedMemory:
         )
 
     def system_register(
-        self, request: pb.SystemSharedMemoryRegisterRequest
+        self, request: pb.SystemSharedMemoryRegisterRequest, team: str
     ) -> pb.SystemSharedMemoryRegisterResponse:
-        """Name a part of a segment."""
-        self._known().register(request.name, request.key, request.offset, request.byte_size)
+        """Name a part of a segment; the name is *team*'s."""
+        self._known(team).register(request.name, request.key, request.offset, request.byte_size)
         return pb.SystemSharedMemoryRegisterResponse()
 
     def system_unregister(
-        self, request: pb.SystemSharedMemoryUnregisterRequest
+        self, request: pb.SystemSharedMemoryUnregisterRequest, team: str
     ) -> pb.SystemSharedMemoryUnregisterResponse:
-        """Forget one region, or all."""
-        self._known().unregister(request.name)
+        """Forget one region of *team*, or all."""
+        self._known(team).unregister(request.name)
         return pb.SystemSharedMemoryUnregisterResponse()
 
     def cuda_status(
-        self, request: pb.CudaSharedMemoryStatusRequest
+        self, request: pb.CudaSharedMemoryStatusRequest, _: str
     ) -> pb.CudaSharedMemoryStatusResponse:
         """There are none."""
         self._known()
@@ -72,20 +77,20 @@ class SharedMemory:
         return pb.CudaSharedMemoryStatusResponse()
 
     def cuda_register(
-        self, _: pb.CudaSharedMemoryRegisterRequest
+        self, _: pb.CudaSharedMemoryRegisterRequest, __: str
     ) -> pb.CudaSharedMemoryRegisterResponse:
         """Refuse: there can be none."""
         self._known()
         raise Unimplemented(_NO_CUDA)
 
     def cuda_unregister(
-        self, _: pb.CudaSharedMemoryUnregisterRequest
+        self, _: pb.CudaSharedMemoryUnregisterRequest, __: str
     ) -> pb.CudaSharedMemoryUnregisterResponse:
         """Nothing to forget: clients tidy up both kinds before they use one."""
         self._known()
         return pb.CudaSharedMemoryUnregisterResponse()
 
-    def _known(self) -> Regions:
+    def _known(self, team: str = "") -> TeamRegions:
         if self._regions is None:
             raise Unimplemented(DISABLED)
-        return self._regions
+        return self._regions.of(team)

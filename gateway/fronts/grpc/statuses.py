@@ -9,7 +9,7 @@ _PUSHBACK = "grpc-retry-pushback-ms"
 
 def end_with(rpc: Rpc, error: Exception) -> None:
     """End the RPC with the status of *error*, as soon as its handler returns."""
-    code, text, retry_after_ms = failure_of(error)
+    code, text, retry_after_ms = failure_of(error, rpc.call.caller)
     trailing: tuple[tuple[str, str], ...] = ()
     if retry_after_ms is not None:
         # Those who are refused together shall not come back together.

@@ -6,13 +6,14 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
 
 from penstock.clock import monotonic
-from penstock.errors import Cancelled, ModelNotReady, PermissionDenied, ShuttingDown
+from penstock.errors import Cancelled, Code, ModelNotReady, PermissionDenied, ShuttingDown
 from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.access.needs import need_of_route
 from penstock.gateway.fronts.asgi import Receive, Scope, Send
-from penstock.gateway.fronts.grpc.access import Rule, group_of, known_call
+from penstock.gateway.fronts.grpc.access import Rule, group_of, let_in
 from penstock.gateway.fronts.grpc.connections import gone
 from penstock.gateway.fronts.grpc.inference_service import SERVICE
 from penstock.gateway.fronts.http.administration import Administration
@@ -22,6 +23,7 @@ from penstock.gateway.fronts.http.rest import Rest
 from penstock.gateway.fronts.http.statuses import Refused, refusal_of
 from penstock.gateway.limits import admission
 from penstock.gateway.offload import Offload
+from penstock.gateway.operations.access_log import AccessLog, Ended
 
 _MODEL: Final = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]+))?"
 _REPOSITORY: Final = r"/v2/repository(?:/(?P<repository>[^/]+))?"
@@ -119,6 +121,7 @@ class RestApp:
         most: bytes that a body may have.
         known: set once the models are; until then what needs them is refused.
         authenticator: knows who calls.
+        log: where each request has a line, if anywhere.
     """
 
     def __init__(
@@ -129,6 +132,7 @@ class RestApp:
         offload: Offload,
         known: asyncio.Event,
         authenticator: Authenticator,
+        log: AccessLog | None = None,
     ) -> None:
         self._known = known
         self._authenticator = authenticator
@@ -137,17 +141,20 @@ class RestApp:
         self._rules = rules
         self._most = most
         self._offload = offload
+        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as an ASGI server calls it."""
         if scope["type"] != "http":
             return
-        exchange = Exchange(scope, receive, send, self._most, self._offload)
+        exchange, began_s = Exchange(scope, receive, send, self._most, self._offload), monotonic()
         # Whoever has gone hears nothing.
         with contextlib.suppress(asyncio.CancelledError, OSError), self._watched(exchange, scope):
             reply = await self._reply(exchange)
             if reply is not None:
                 await exchange.answer(reply)
+        if self._log is not None:
+            self._log.write(self._ended(exchange, monotonic() - began_s))
 
     @contextlib.contextmanager
     def _watched(self, exchange: Exchange, scope: Scope) -> Iterator[None]:
@@ -195,8 +202,26 @@ class RestApp:
                 error = Cancelled("whoever asked has gone")
         except Exception as failed:  # noqa: BLE001 - `refusal_of` logs what nobody foresaw
             error = failed
-        status, headers, body = refusal_of(error)
+        status, headers, body = refusal_of(error, exchange.call.caller)
         return Reply([body], status=status, headers=headers)
+
+    def _ended(self, exchange: Exchange, seconds: float) -> Ended:
+        """What the log has of a request."""
+        path, call = exchange.path, exchange.call
+        found = ((one, match) for one in self._routes if (match := one.pattern.fullmatch(path)))
+        route, match = next(found, (None, None))
+        model = match.groupdict().get("model") if match else None
+        return Ended(
+            call.caller,
+            call.connection,
+            "http",
+            f"{SERVICE}/{route.rpc}" if route and route.rpc else path,
+            unquote(model or "", errors="replace"),
+            exchange.status or Code.CANCELLED.name,
+            seconds,
+            exchange.received,
+            exchange.sent,
+        )
 
     def _found(self, exchange: Exchange) -> tuple[Route, Parts]:
         found = [
@@ -224,7 +249,7 @@ class RestApp:
         if need is None:
             raise PermissionDenied("nobody has said who may use this route")
         if need.scope is not None:
-            exchange.call = known_call(exchange.call, need, self._authenticator)
+            let_in(exchange, need, self._authenticator)
         if not (self._rules and route.rpc):
             return
         group = group_of(f"{SERVICE}/{route.rpc}")

@@ -56,11 +56,14 @@ class Exchange:
         began: the head of its answer is sent.
         gone: whoever asked is not there any more, and their request's task was ended for that.
         left: so is who asked over HTTP/1.1, which nobody but the kernel knows.
+        status: of the answer; 0 before it began.
+        received, sent: bytes of the bodies, as they came and went.
     """
 
     __slots__ = (
         *("_most", "_offload", "_receive", "_send"),
         *("began", "call", "gone", "headers", "left", "method", "path"),
+        *("received", "sent", "status"),
     )
 
     def __init__(
@@ -79,6 +82,7 @@ class Exchange:
         self._most = most
         self._offload = offload
         self.began = self.gone = self.left = False
+        self.status = self.received = self.sent = 0
 
     async def read(self) -> bytes:
         """The whole body, decompressed.
@@ -117,12 +121,13 @@ class Exchange:
 
     async def begin(self, status: int, headers: Sequence[Header]) -> None:
         """Send the head of an answer."""
-        self.began = True
+        self.began, self.status = True, status
         head = {"type": "http.response.start", "status": status, "headers": list(headers)}
         await self._send(head)
 
     async def send(self, body: bytes, *, more: bool) -> None:
         """Send a part of an answer's body; waits while its client does not read."""
+        self.sent += len(body)
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def _body(self) -> bytes:
@@ -135,6 +140,7 @@ class Exchange:
                 raise asyncio.CancelledError
             parts.append(event.get("body", b""))
             size += len(parts[-1])
+            self.received = size
             if size > self._most:
                 raise self._too_large(size)
             more = event.get("more_body", False)

@@ -24,6 +24,7 @@ from penstock.gateway.fronts.http.openapi import document
 from penstock.gateway.fronts.http.rest import Rest
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.offload import Offload
+from penstock.gateway.operations.access_log import AccessLog
 from penstock.gateway.operations.metrics import CONTENT_TYPE
 from penstock.gateway.requests.infer import Inference
 from penstock.process.lifetime import write_ready
@@ -133,8 +134,15 @@ class HttpFront:
         host = settings.http_host or settings.host
         most = settings.max_message_mib << 20
         rules = parse_rules(settings.grpc_restricted_protocol)
+        log_file = settings.access_log
         self._app = RestApp(
-            self._routes(), rules, most, self._offload, self._known, self._authenticator
+            self._routes(),
+            rules,
+            most,
+            self._offload,
+            self._known,
+            self._authenticator,
+            None if log_file is None else AccessLog(log_file),
         )
         taken = bound(host, port, "--http-port", shared=settings.shared_port)
         return AsgiServer(self._app, taken, _options(settings, most), self._certificates)

@@ -48,7 +48,7 @@ class Generate:
         except Exception as error:
             if not exchange.began:
                 raise
-            _, _, body = refusal_of(error)
+            _, _, body = refusal_of(error, exchange.call.caller)
             await self._send(exchange, body)
         if not exchange.began:
             await exchange.begin(200, [(b"content-type", _EVENTS)])

@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -23,7 +24,7 @@ from penstock.gateway.delivery.lending import Lender
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.fronts.client_names import names_in
 from penstock.gateway.fronts.front import PortBusy
-from penstock.gateway.fronts.grpc.access import known_call
+from penstock.gateway.fronts.grpc.access import let_in
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import ByteBudget
@@ -38,6 +39,7 @@ from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.observe.custom_metrics import custom_metrics_of
 from penstock.scheduler.observe.loads import loads_of
+from penstock.scheduler.observe.usage import first_usage_of
 from penstock.scheduler.observe.work_done import work_done_of
 from penstock.scheduler.registry.telling import Telling
 from penstock.scheduler.requests.pending import PendingTable
@@ -47,6 +49,8 @@ from penstock.transport.addresses import address_of
 log = structlog.get_logger()
 
 DEFAULT_PORT: Final = 8002
+MOST_USAGE: Final = 2000
+"""Teams of versions whose usage is shown: each has a line in each of its families."""
 _ASKING_S: Final = 5.0
 _READING_S: Final = 3.0
 _REFUSALS: Final = {
@@ -119,6 +123,7 @@ class MetricsReader:
         records, snapshot = list(self._catalog.records()), self._catalog.snapshot
         workers = snapshot.live_workers()
         counters = await self._router.statistics((id_, is_ensemble(r)) for id_, r in records)
+        used, left_out = await first_usage_of(self._queue, MOST_USAGE)
         return Facts(
             self._own(redis_up=self._queue.link_of("").up, tells=True),
             {id_: found for (id_, _), found in zip(records, counters, strict=True)},
@@ -127,6 +132,8 @@ class MetricsReader:
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
             {id_: _tags(record) for id_, record in records},
             await custom_metrics_of(self._queue, workers),
+            used,
+            left_out,
             Machines(snapshot, await work_done_of(self._queue, workers)),
         )
 
@@ -272,10 +279,17 @@ class MetricsEndpoint:
         try:
             # While the registry is not known, these are facts of this process alone.
             if not self._authenticator.undecided:
-                known_call(call, METRICS, self._authenticator)
+                let_in(_Reader(call), METRICS, self._authenticator)
         except PenstockError as error:
             return _REFUSALS[error.code], "text/plain", f"{error}\n".encode()
         return "200 OK", CONTENT_TYPE, await self._read(scope)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Who reads metrics."""
+
+    call: Call
 
 
 def _call(writer: asyncio.StreamWriter, fields: str) -> Call:

@@ -7,6 +7,7 @@ import json
 from typing import Final
 
 from penstock.errors import Code, PenstockError
+from penstock.gateway.access.caller import ANYBODY, Caller
 from penstock.gateway.failures import failure_of
 from penstock.gateway.fronts.compression import TooLarge
 from penstock.retry import scattered_ms
@@ -53,12 +54,12 @@ def error_json(text: str) -> bytes:
     return json.dumps({"error": text}).encode()
 
 
-def refusal_of(error: Exception) -> tuple[int, list[Header], bytes]:
+def refusal_of(error: Exception, caller: Caller = ANYBODY) -> tuple[int, list[Header], bytes]:
     """Status, headers and body for whoever asked."""
     own = error.status if isinstance(error, Refused) else None
     if isinstance(error, TooLarge):
         own = 413
-    code, text, retry_after_ms = failure_of(error)
+    code, text, retry_after_ms = failure_of(error, caller)
     headers = []
     if code is Code.UNAUTHENTICATED:
         headers.append((b"www-authenticate", b"Bearer"))

@@ -4,18 +4,19 @@ Segments are read and written with file operations rather than mapped: a client 
 while it is in use gets an error, where a mapping would end the process. Every access is checked
 against the region that was registered and against the segment as it is at that moment.
 
-Only callers on this machine may name regions (`check_local`).
+Only callers on this machine may name regions (`check_local`), and each team has regions of its own:
+nobody sees, uses or takes away another's, nor has a part of a segment that another has registered.
 """
 
 import os
 import resource
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from penstock.errors import Code, InvalidRequest, PenstockError
+from penstock.errors import Code, InvalidRequest, PenstockError, PermissionDenied
 from penstock.protos.wire import Buffer
 
 _SEGMENTS: Final = Path("/dev/shm")  # noqa: S108 - where Linux has POSIX shared memory
@@ -23,6 +24,7 @@ _NOT_CLIENTS: Final = ("penstock", "sem.")
 """How the names begin of what is Penstock's own, and of semaphores, which lie there as well."""
 _LONGEST_KEY: Final = 255
 _MOST_REGIONS: Final = 4096
+_NONE: Final[dict[str, "Region"]] = {}
 _OTHERS_MAY: Final = stat.S_IROTH | stat.S_IWOTH
 
 
@@ -67,6 +69,7 @@ class Region:
     Attributes:
         key: the segment's, as `shm_open` takes it.
         offset: where the region begins in the segment.
+        segment: device and number of its file, which other names may stand for as well.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Region:
     offset: int
     byte_size: int
     handle: int
+    segment: tuple[int, int]
 
     def place(self, offset: int, byte_size: int) -> int:
         """Where bytes at *offset* of the region are in the segment.
@@ -113,7 +117,7 @@ class Region:
 
 
 class Regions:
-    """The regions of one gateway process, by name.
+    """The regions of one gateway process, of all teams.
 
     Attributes:
         most_bytes: of the tensors that one request may have in regions.
@@ -125,42 +129,98 @@ class Regions:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.most_bytes = most_bytes
         self.most_regions = most_regions or max(1, min(files // 4, _MOST_REGIONS))
-        self._regions: dict[str, Region] = {}
+        self._by_team: dict[str, dict[str, Region]] = {}
+
+    def of(self, team: str) -> "TeamRegions":
+        """Those of *team*; empty for callers who need no key."""
+        return TeamRegions(self, team)
+
+    def by_name(self, team: str) -> Mapping[str, Region]:
+        """What *team* has at this moment."""
+        return self._by_team.get(team, _NONE)
+
+    def add(self, team: str, region: Region) -> None:
+        """One more of *team*.
+
+        Raises:
+            TooManyRegions, PermissionDenied: it cannot be; its handle is closed.
+        """
+        try:
+            self._check(team, region)
+        except PenstockError:
+            os.close(region.handle)
+            raise
+        self._by_team.setdefault(team, {})[region.name] = region
+
+    def remove(self, team: str, name: str) -> None:
+        """Forget a region, if there is one."""
+        regions = self._by_team.get(team, {})
+        region = regions.pop(name, None)
+        if region is not None:
+            os.close(region.handle)
+        if not regions:
+            self._by_team.pop(team, None)
+
+    def _check(self, team: str, region: Region) -> None:
+        count = sum(map(len, self._by_team.values()))
+        if count >= self.most_regions:
+            raise TooManyRegions(
+                f"{count} shared memory regions are registered, and that is the most: "
+                "unregister some, or let one region hold several tensors at different offsets"
+            )
+        of_others = (
+            other
+            for name, regions in self._by_team.items()
+            if name != team
+            for other in regions.values()
+        )
+        if any(other.segment == region.segment for other in of_others):
+            raise PermissionDenied(
+                f"the shared memory segment '{region.key}' is in use by another team"
+            )
+
+
+class TeamRegions:
+    """The regions of one team, by name."""
+
+    def __init__(self, all_regions: Regions, team: str) -> None:
+        self._all = all_regions
+        self._team = team
+        self.most_bytes = all_regions.most_bytes
 
     def __iter__(self) -> Iterator[Region]:
-        return iter(self._regions.values())
+        return iter(self._own.values())
+
+    @property
+    def _own(self) -> Mapping[str, Region]:
+        return self._all.by_name(self._team)
 
     def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
         """Give a part of the segment *key* the name *name*.
 
         Raises:
             RegionExists, InvalidRequest, SegmentUnusable, TooManyRegions: it cannot be.
+            PermissionDenied: another team has a part of that segment.
         """
         if not name:
             raise InvalidRequest("a shared memory region needs a name")
-        if name in self._regions:
+        if name in self._own:
             raise RegionExists(f"shared memory region '{name}' already in manager")
-        if len(self._regions) >= self.most_regions:
-            raise TooManyRegions(
-                f"{len(self._regions)} shared memory regions are registered, and that is the most: "
-                "unregister some, or let one region hold several tensors at different offsets"
-            )
         handle = _open(key)
-        size = os.fstat(handle).st_size
-        if byte_size <= 0 or offset + byte_size > size:
+        found = os.fstat(handle)
+        if byte_size <= 0 or offset + byte_size > found.st_size:
             os.close(handle)
             raise InvalidRequest(
                 f"failed to register shared memory region '{name}': invalid args: {byte_size} "
-                f"bytes at {offset} are not in '{key}', which has {size}"
+                f"bytes at {offset} are not in '{key}', which has {found.st_size}"
             )
-        self._regions[name] = Region(name, key, offset, byte_size, handle)
+        segment = found.st_dev, found.st_ino
+        self._all.add(self._team, Region(name, key, offset, byte_size, handle, segment))
 
     def unregister(self, name: str) -> None:
         """Forget a region, or all if *name* is empty; an unknown one is forgotten already."""
-        for known in [name] if name else list(self._regions):
-            region = self._regions.pop(known, None)
-            if region is not None:
-                os.close(region.handle)
+        for known in [name] if name else list(self._own):
+            self._all.remove(self._team, known)
 
     def named(self, name: str, kind: str = "") -> Region:
         """The region with that name, of that *kind* as Triton has it where somebody asks for one.
@@ -168,7 +228,7 @@ class Regions:
         Raises:
             RegionNotFound: there is none.
         """
-        region = self._regions.get(name)
+        region = self._own.get(name)
         if region is None:
             raise RegionNotFound(f"Unable to find {kind}shared memory region: '{name}'")
         return region

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.requests.shared_memory.regions import Regions, RequestTooLarge
+from penstock.gateway.requests.shared_memory.regions import RequestTooLarge, TeamRegions
 from penstock.protos import wire
 from penstock.protos.contents import raw_from_contents
 from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
@@ -55,7 +55,7 @@ def uses_regions(request: ModelInferRequest) -> bool:
 def take(
     request: ModelInferRequest,
     raws: Sequence[wire.Buffer] | None,
-    regions: Regions,
+    regions: TeamRegions,
     typed: Mapping[str, bytes] | None = None,
 ) -> Taken:
     """Copy the inputs of *request* out of their regions; it is changed.
@@ -86,7 +86,7 @@ def take(
     return Taken(request, b"".join(parts), contents, places)
 
 
-def put(reply: bytes, places: Mapping[str, Place], regions: Regions) -> bytes:
+def put(reply: bytes, places: Mapping[str, Place], regions: TeamRegions) -> bytes:
     """Write outputs of a serialized ModelInferResponse into their regions.
 
     They stay in it without their data, and with the place.
@@ -118,7 +118,7 @@ def put(reply: bytes, places: Mapping[str, Place], regions: Regions) -> bytes:
 def _contents(
     request: ModelInferRequest,
     given: Sequence[wire.Buffer],
-    regions: Regions,
+    regions: TeamRegions,
     typed: Mapping[str, bytes],
 ) -> Iterator[wire.Buffer]:
     """The raw contents of each input, and what was given beyond."""

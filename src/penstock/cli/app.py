@@ -65,7 +65,12 @@ COMMANDS = (
 )
 
 _OF_NODES = (
-    Entry("template", "serve.template:template", _RUN, "Be forked for workers; for nodes"),
+    Entry(
+        "template",
+        "serve.template:template",
+        _RUN,
+        "Be forked for roles; for who starts them",
+    ),
 )
 """Commands that no person calls: help does not show them."""
 

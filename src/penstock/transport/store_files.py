@@ -12,6 +12,9 @@ from penstock.errors import InvalidConfiguration
 _SECURE: Final = "rediss"
 
 
+NEED_URL: Final = "--redis-ca, --redis-cert, --redis-key and --redis-password-file need --redis"
+
+
 class StoreFiles(NamedTuple):
     """Files by the names that they have in a URL."""
 

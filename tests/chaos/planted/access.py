@@ -17,6 +17,27 @@ CALLERS = [
         PURE + "test_needs.py::test_a_method_without_a_line_is_refused_whoever_calls",
     ),
     Mutant(
+        "keys: whoever comes first makes the first key over a gateway",
+        "gateway/operations/key_administration.py",
+        "    if caller is ANYBODY:\n",
+        "    if not caller.scopes:\n",
+        STORE + "test_keys_over_a_gateway.py::test_nobody_makes_the_first_key_over_a_gateway",
+    ),
+    Mutant(
+        "keys: hashes leave with the list of keys",
+        "gateway/operations/key_administration.py",
+        '        secret.ClearField("sha256")\n',
+        "        pass\n",
+        STORE + "test_keys_over_a_gateway.py",
+    ),
+    Mutant(
+        "keys: the access log does not know who was refused",
+        "gateway/fronts/grpc/access.py",
+        "        asking.call = call._replace(caller=caller)\n",
+        "",
+        STORE + "test_access_log.py::test_each_rpc_has_a_line",
+    ),
+    Mutant(
         "keys: one RPC has no line in the table",
         ACCESS + "needs.py",
         '    "ServerMetadata": Need(Scope.READ),\n',

@@ -57,6 +57,20 @@ WHO_GETS_IN = [
         "tests/pure/gateway/requests/test_regions.py::test_callers_elsewhere_use_no_regions",
     ),
     Mutant(
+        "doors: one team uses another's region",
+        "gateway/requests/reading.py",
+        "self._regions.of(call.caller.name))",
+        'self._regions.of(""))',
+        "tests/pure/gateway/requests/test_reading.py::test_a_region_is_its_teams_alone",
+    ),
+    Mutant(
+        "doors: a segment of one team is registered by another",
+        "gateway/requests/shared_memory/regions.py",
+        "            if name != team\n",
+        "            if name == team\n",
+        "tests/pure/gateway/requests/test_regions.py::test_a_segment_is_one_teams_alone_by_whichever_name",
+    ),
+    Mutant(
         "doors: root registers what its owner shares with nobody",
         "gateway/requests/shared_memory/regions.py",
         "    if not _shared_with_us(found):",

@@ -74,7 +74,7 @@ LONG_RUNS = [
     ),
     Mutant(
         "runs: a template with other threads is forked",
-        "src/penstock/process/template.py",
+        "src/penstock/process/forking/template.py",
         "    if others:\n",
         "    if others > 99:\n",
         "tests/pure/kernel/test_template.py",

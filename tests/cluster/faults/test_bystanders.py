@@ -4,11 +4,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.processes.canaries import PASSWORD, PLANTED
 from support.processes.cluster import Cluster
 from support.processes.stores import valkey
 
-PASSWORD = "swordfish-1"  # noqa: S105 - of a store that lives as long as this test
-RULE = "marlin-and-trout"
+RULE = f"{PLANTED}marlin-and-trout"
 NAMES = ("random", "types", "asyncio", "grpc", "json", "structlog", "redis", "penstock")
 
 

@@ -12,7 +12,7 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 import tritonclient.utils.shared_memory as shm
 from support.models.onnx_models import write_add_sub
-from support.processes.cluster import Cluster
+from support.processes.fronts import FRONTS, serving_both
 from tritonclient.utils import InferenceServerException
 
 NUMBERS = np.arange(16, dtype=np.int32).reshape(1, 16)
@@ -171,22 +171,24 @@ class Case:
         return caught.value.status() == "StatusCode.UNIMPLEMENTED"
 
 
+@pytest.fixture(scope="module", params=FRONTS)
+def running(request, both):
+    return both[request.param]
+
+
 @pytest.fixture(scope="module")
-def running(tmp_path_factory):
+def both(tmp_path_factory):
     models = tmp_path_factory.mktemp("call-models")
     write_add_sub(models)
     write_add_sub(models, "spare")
     folder = tmp_path_factory.mktemp("call-cluster")
     options = ("--model-control-mode", "explicit", "--load-model", "add_sub")
-    one = Cluster(
-        folder,
-        models,
-        *options,
-        "--allow-client-shm=true",
-        environment={"PENSTOCK_TRACE_FILE": str(folder / "traces")},
-    )
-    with one.running():
-        yield one
+    environment = {
+        "PENSTOCK_ALLOW_CLIENT_SHM": "true",
+        "PENSTOCK_TRACE_FILE": str(folder / "traces"),
+    }
+    with serving_both(folder, models, *options, environment=environment) as found:
+        yield found
 
 
 def methods(kind):

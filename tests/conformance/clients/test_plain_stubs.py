@@ -7,6 +7,8 @@ from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos.contents import FIELD_OF
 from penstock.protos.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
+pytestmark = pytest.mark.both_fronts
+
 TYPED = sorted(FIELD_OF.keys() - {"BYTES"})
 
 

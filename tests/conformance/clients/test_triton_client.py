@@ -9,6 +9,8 @@ import tritonclient.grpc as triton
 from support.models.onnx_models import DATATYPES
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+pytestmark = pytest.mark.both_fronts
+
 ROWS, LENGTH = 2, 5
 NUMBERS = [datatype for datatype in DATATYPES if datatype != "BYTES"]
 

@@ -7,6 +7,8 @@ import pytest
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException
 
+pytestmark = pytest.mark.both_fronts
+
 
 @pytest.fixture
 async def client(digits_cluster):

@@ -14,6 +14,8 @@ from tritonclient.utils import InferenceServerException
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
+pytestmark = pytest.mark.both_fronts
+
 UNKNOWN = "Request for unknown model: 'nothing' is not found"
 
 

@@ -6,6 +6,8 @@ from support.clients.hostile import MIB, OF_INFERENCE, empties, field, many_stri
 
 from penstock.protos import grpc_service_pb2 as pb
 
+pytestmark = pytest.mark.both_fronts
+
 INFERENCE = "/inference.GRPCInferenceService/"
 
 OTHERS = {

@@ -10,6 +10,8 @@ from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from penstock.tensors import pack_bytes
 
+pytestmark = pytest.mark.both_fronts
+
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 ROW = np.arange(16, dtype=np.int32)

@@ -16,6 +16,8 @@ from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from penstock.tensors import pack_bytes
 
+pytestmark = pytest.mark.both_fronts
+
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 PENDING = "penstock_gateway_pending_requests"
 DRAINING = "GRPC server is shutting down and has stopped accepting new requests."

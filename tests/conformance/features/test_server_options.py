@@ -9,13 +9,14 @@ import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from support.models.onnx_models import write_identity
+from support.processes.canaries import PLANTED
 from support.processes.cluster import Cluster
 from tritonclient.utils import InferenceServerException
 
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
-SECRET = {"triton-grpc-protocol-admin": "secret"}
+SECRET = {"triton-grpc-protocol-admin": f"{PLANTED}of-a-rule"}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,9 @@ def guarded(tmp_path_factory):
         models,
         *("--processes", "2"),
         environment={
-            "PENSTOCK_GRPC_RESTRICTED_PROTOCOL": "model-config,inference:admin=secret;trace:t=u",
+            "PENSTOCK_GRPC_RESTRICTED_PROTOCOL": (
+                f"model-config,inference:admin={PLANTED}of-a-rule;trace:t=u"
+            ),
             "PENSTOCK_GRPC_INFER_RESPONSE_COMPRESSION_LEVEL": "high",
             "PENSTOCK_GRPC_KEEPALIVE_TIME": "60000",
         },

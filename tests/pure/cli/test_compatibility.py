@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from penstock.gateway.fronts.grpc.inference_service import _METHODS, EXTENSIONS, SERVICE
+from penstock.gateway.fronts.grpc.inference_service import (
+    _METHODS,
+    _SHARED_MEMORY,
+    EXTENSIONS,
+    SERVICE,
+)
 from penstock.models.config.fields import FIELDS, Support
 from penstock.protos import grpc_service_pb2
 
@@ -33,7 +38,7 @@ def test_every_rpc_has_a_line_and_every_line_its_rpc(tool):
     names = {method.name for method in service.methods}
 
     assert set(tool.RPCS) == names
-    assert set(_METHODS) == names - {"ModelInfer", "ModelStreamInfer"}
+    assert {*_METHODS, *_SHARED_MEMORY} == names - {"ModelInfer", "ModelStreamInfer"}
 
 
 def test_every_extension_is_offered_or_not(tool):

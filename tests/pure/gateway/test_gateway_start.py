@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from penstock.gateway.app import until_known
+from penstock.gateway.models.known import until_known
 
 
 async def test_a_start_that_takes_long_is_said_again_and_again():

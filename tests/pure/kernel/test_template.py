@@ -10,15 +10,15 @@ import threading
 
 import pytest
 
-from penstock.process import template
 from penstock.process.command_line import ROOM
+from penstock.process.forking import template
 from penstock.process.lifetime import adopt_orphans, set_process_option
 
 pytestmark = pytest.mark.skipif(not template.available(), reason="for Linux")
 
 SERVES = """
 import json, os, random, socket, sys, threading
-from penstock.process import template
+from penstock.process.forking import template
 from penstock.process.command_line import show
 {before}
 order = template.serve(socket.socket(fileno=int(sys.argv[1])))
@@ -31,6 +31,8 @@ told = {{
     "random": random.random(),
 }}
 os.write(int(os.environ["RESULT"]), json.dumps(told).encode())
+os.write(1, b"said, ")
+os.write(2, b"complained")
 sys.exit(7)
 """
 THREAD = "threading.Thread(target=threading.Event().wait, name='helper', daemon=True).start()"
@@ -65,18 +67,18 @@ def serving(_adopting):
         yield start
 
 
-def answer_to(channel, words=("a", "b"), environment=(), descriptors=()):
+def answer_to(channel, words=("a", "b"), environment=(), descriptors=(), output=None):
     """Where the answer comes, and the answer."""
-    answers = template.ask(channel, words, dict(environment), dict(descriptors))
+    answers = template.ask(channel, words, dict(environment), dict(descriptors), output)
     answers.settimeout(60)
     return answers, answers.recv(template.MOST_ANSWER)
 
 
-def born(channel, *, words=("a", "b"), **environment):
+def born(channel, *, words=("a", "b"), output=None, **environment):
     """A child's life: its number, what it told, and its exit status."""
     reading, writing = os.pipe()
     try:
-        answers, answer = answer_to(channel, words, environment, {"RESULT": writing})
+        answers, answer = answer_to(channel, words, environment, {"RESULT": writing}, output)
     finally:
         os.close(writing)
     with answers, os.fdopen(reading) as result:
@@ -96,6 +98,17 @@ def test_a_child_is_the_askers_own(serving):
     assert told["session"] == pid
     assert told["words"] == ["python", "-m", "x"]
     assert told["environment"].keys() - {"LC_CTYPE"} == {"GREETING", "RESULT"}
+
+
+def test_a_child_writes_where_it_was_told_to(serving, tmp_path):
+    channel, _ = serving()
+
+    with (tmp_path / "output").open("wb") as output:
+        _, told, status = born(channel, output=output.fileno())
+
+    assert status == 7
+    assert told["environment"].keys() - {"LC_CTYPE"} == {"RESULT"}
+    assert (tmp_path / "output").read_bytes() == b"said, complained"
 
 
 def test_children_are_not_alike(serving):

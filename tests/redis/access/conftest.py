@@ -68,6 +68,14 @@ async def guarded(redis_url, request):
         yield one
 
 
+@pytest.fixture(params=["aio", "asgi"])
+async def logging_calls(redis_url, request, tmp_path):
+    """One that writes its calls down, and the file."""
+    file = tmp_path / "access.log"
+    async with _guarded(redis_url, grpc_front=request.param, access_log=file) as one:
+        yield one, file
+
+
 SEQUENCES = "max_batch_size: 8 sequence_batching { max_sequence_idle_microseconds: 60000000 }"
 
 

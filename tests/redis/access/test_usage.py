@@ -9,7 +9,7 @@ from support.processes.commands import invoke
 from penstock.errors import Code
 from penstock.scheduler.jobs.direct import DirectCounters, EndedJob
 from penstock.scheduler.jobs.types import Timing
-from penstock.scheduler.observe.usage import usage_of
+from penstock.scheduler.observe.usage import first_usage_of, usage_of
 
 TIMING = Timing(1_000, 8_000_000, 1_000)
 
@@ -113,3 +113,15 @@ async def test_the_command_shows_what_there_is(probe, words, each_redis_url, mon
     assert shown.exit_code == 0, shown.output
     assert "vision" in shown.output
     assert FIRST.model in shown.output
+
+
+async def test_of_very_many_the_first_are_read_and_the_others_are_counted(probe):
+    await probe.enqueue("a1", caller="a")
+    await probe.settle(*(await probe.claim(rows=8)).leases, timing=TIMING)
+    await probe.enqueue("b1", "b2", caller="b")
+    await probe.settle(*(await probe.claim(rows=8)).leases, timing=TIMING)
+
+    everything = await first_usage_of(probe.queue, 2)
+
+    assert everything == (await usage_of(probe.queue), 0)
+    assert await first_usage_of(probe.queue, 1) == ({}, 2)

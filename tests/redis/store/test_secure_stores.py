@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import redis
 from support.authority import Authority
+from support.processes.commands import invoke
 from support.processes.groups import free_ports, wait_for
 from support.processes.stores import Store
 from support.waiting import until
@@ -111,6 +112,23 @@ async def test_a_server_is_believed_by_its_authority_and_its_name(port, authorit
     assert "give --redis-cert" in await refusal(settings(url, authority))
     own = stranger.issue("own", "x.example")
     assert "give --redis-cert" in await refusal(settings(url, authority, own))
+
+
+@pytest.mark.usefixtures("secure")
+@pytest.mark.parametrize("command", [("check", "--port", "1"), ("keys", "ls")])
+def test_commands_reach_it_by_the_same_options(port, authority, role, command):
+    place = ("--redis", f"rediss://127.0.0.1:{port}/0")
+    certificate, key = role
+    files = ("--redis-ca", authority.path, "--redis-cert", certificate, "--redis-key", key)
+
+    reached = invoke(*command, *place, *files, "--json")
+    refused = invoke(*command, *place, *files[:2], "--json")
+    nowhere = invoke(*command, *files)
+
+    said = "answers and is new enough" if command[0] == "check" else "[]"
+    assert said in reached.output
+    assert "give --redis-cert" in refused.output
+    assert "need --redis" in nowhere.output
 
 
 async def test_a_name_that_is_not_in_the_certificate_is_refused(authority, role):

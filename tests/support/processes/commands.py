@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.processes.canaries import secrets_in
 from typer.testing import CliRunner
 
 from penstock.cli.app import build
@@ -15,20 +16,22 @@ SCREEN = {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "TERM": "dumb"}
 
 
 def invoke(*arguments):
-    """``invoke("check", "--json")`` in this process."""
-    return CliRunner().invoke(
+    """``invoke("check", "--json")`` in this process; what it complains of holds no secret."""
+    result = CliRunner().invoke(
         build(arguments),
         list(map(str, arguments)),
         prog_name="penstock",
         env=SCREEN,
     )
+    assert secrets_in(result.stderr) == []
+    return result
 
 
 def spawn(*arguments, cwd=ROOT, without=(), environment=None):
     """In a process of its own, in which *without* are not installed."""
     hide = "".join(f"sys.modules[{name!r}] = None; " for name in without)
     program = f"import sys; {hide}from penstock.__main__ import main; main()"
-    return subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True,
         text=True,
@@ -37,6 +40,8 @@ def spawn(*arguments, cwd=ROOT, without=(), environment=None):
         cwd=cwd,
         env={**os.environ, **SCREEN, **(environment or {})},
     )
+    assert secrets_in(ended.stderr) == []
+    return ended
 
 
 def too_wide(text):

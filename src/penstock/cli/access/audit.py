@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.access.store import Redis, url_of
+from penstock.cli.access.store import Redis, on_store, url_of
 from penstock.errors import PenstockError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ class LogBroken(PenstockError):
     """Somebody has changed the audit log."""
 
 
+@on_store
 def audit(
     *,
     most: Annotated[

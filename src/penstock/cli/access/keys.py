@@ -1,6 +1,7 @@
 """``penstock keys``: who may call a cluster, and with what; each secret is shown once.
 
-They work on the store itself: whoever has its password may make keys.
+They work over a gateway, with a key of the scope admin; or, with --redis, on the store itself:
+whoever has its password may make keys, the first one among them.
 """
 
 import json
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from penstock.cli.access.store import Redis, Store, with_store
+from penstock.cli.access.books import book_of
+from penstock.cli.access.store import OrGateway, on_store
 from penstock.cli.access.usage import usage
+from penstock.cli.ask.channel import Gateway, asks_a_gateway
 from penstock.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from penstock.protos import cluster_pb2 as pb
 
 keys = typer.Typer(no_args_is_help=True)
@@ -64,6 +65,8 @@ _Expires = Annotated[
 
 
 @keys.command("create")
+@asks_a_gateway
+@on_store
 def create(
     team: Annotated[str, typer.Argument(metavar="TEAM", help="Whose key it is.")],
     *,
@@ -75,7 +78,8 @@ def create(
         bool, typer.Option(help="Make a secret; without one only certificates count.")
     ] = True,
     expires: _Expires = None,
-    redis: Redis = None,
+    redis: OrGateway = None,
+    gateway: Gateway,
     as_json: _Json = False,
 ) -> None:
     """Make a key, and print its secret: the only time that it is shown.
@@ -83,40 +87,29 @@ def create(
     The secret alone goes to standard output, all else to standard error:
     KEY=$(penstock keys create vision) takes it.
     """
-    from penstock.gateway.access.api_key import mint, new_id
     from penstock.gateway.access.caller import EVERY_MODEL
-    from penstock.gateway.access.records import DEFAULT_SCOPES, Grant, made
+    from penstock.gateway.access.records import DEFAULT_SCOPES, Grant
 
     ttl_ms = None if expires is None else _duration_ms("--expires", expires)
     words = (scopes or DEFAULT_SCOPES, models or EVERY_MODEL, networks or (), certificates or ())
-    grant = Grant(team, *words, ttl_ms)
-    id_ = new_id()
-    minted = mint(id_) if secret else None
-    record = made(id_, grant, minted, _now_ms())
-
-    async def add(store: Store) -> None:
-        await store.keys.create(record, store.known)
-        await store.note("key.created", record)
-
-    with_store(redis, add)
-    _show_made(record, minted and minted.text, as_json=as_json)
+    made = book_of(redis, gateway).create(Grant(team, *words, ttl_ms), secret=secret)
+    _show_made(made.record, made.secret, as_json=as_json)
 
 
 @keys.command("ls")
+@asks_a_gateway
+@on_store
 def ls(
     *,
     everything: Annotated[
         bool, typer.Option("--all", help="Those that were revoked, too.")
     ] = False,
-    redis: Redis = None,
+    redis: OrGateway = None,
+    gateway: Gateway,
     as_json: _Json = False,
 ) -> None:
     """List keys: whose they are, and what they are for."""
-
-    async def look(store: Store) -> "list[pb.AccessKey]":
-        return sorted(store.known.values(), key=lambda record: (record.team, record.created_ms))
-
-    found = with_store(redis, look)
+    found = book_of(redis, gateway).listed()
     listed = [record for record in found if everything or not record.revoked_ms]
     if as_json:
         print(json.dumps([_as_dict(record) for record in listed], indent=2))
@@ -135,60 +128,39 @@ def ls(
 
 
 @keys.command("rotate")
+@asks_a_gateway
+@on_store
 def rotate(
-    key: _Id,
+    name: _Id,
     *,
     grace: Annotated[
         str, typer.Option(metavar="TIME", help="How long the secret before is still taken.")
     ] = "1d",
-    redis: Redis = None,
+    redis: OrGateway = None,
+    gateway: Gateway,
     as_json: _Json = False,
 ) -> None:
     """Give a key a new secret, and print it: the only time that it is shown.
 
     The secret before is taken until --grace is over, so that callers can change without a failure.
     """
-    from penstock.gateway.access import records
-    from penstock.gateway.access.api_key import checked_id, mint
+    from penstock.gateway.access.api_key import checked_id
 
-    id_ = checked_id(key)
-    grace_ms = _duration_ms("--grace", grace)
-    minted = mint(id_)
-
-    async def replace(store: Store) -> "pb.AccessKey":
-        before = _found(store.known, id_)
-        after = records.rotated(before, minted, _now_ms(), grace_ms)
-        await store.keys.change(before, after, "key.rotated")
-        await store.note("key.rotated", after)
-        return after
-
-    _show_made(with_store(redis, replace), minted.text, as_json=as_json)
+    id_, grace_ms = checked_id(name), _duration_ms("--grace", grace)
+    made = book_of(redis, gateway).rotate(id_, grace_ms)
+    _show_made(made.record, made.secret, as_json=as_json)
 
 
 @keys.command("revoke")
-def revoke(key: _Id, *, redis: Redis = None) -> None:
+@asks_a_gateway
+@on_store
+def revoke(name: _Id, *, redis: OrGateway = None, gateway: Gateway) -> None:
     """Revoke a key: all gateways refuse it within a second, and its open streams."""
-    from penstock.gateway.access import records
     from penstock.gateway.access.api_key import checked_id
 
-    id_ = checked_id(key)
-
-    async def end(store: Store) -> "pb.AccessKey":
-        before = _found(store.known, id_)
-        if not before.revoked_ms:
-            await store.keys.change(before, records.revoked(before, _now_ms()), "key.revoked")
-            await store.note("key.revoked", before)
-        return before
-
-    record = with_store(redis, end)
-    before = "was revoked before" if record.revoked_ms else "is revoked"
-    print(f"The key {id_} of {record.team} {before}.")
-
-
-def _found(known: "Mapping[str, pb.AccessKey]", id_: str) -> "pb.AccessKey":
-    if id_ not in known:
-        raise InvalidConfiguration(f"there is no key {id_} here: 'penstock keys ls' lists them")
-    return known[id_]
+    record, before = book_of(redis, gateway).revoke(checked_id(name))
+    what = "was revoked before" if before else "is revoked"
+    print(f"The key {record.id} of {record.team} {what}.")
 
 
 def _show_made(record: "pb.AccessKey", secret: str | None, *, as_json: bool) -> None:

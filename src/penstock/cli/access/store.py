@@ -1,39 +1,15 @@
 """The store, as commands have it that work on it directly."""
 
-import asyncio
-import os
-from collections.abc import Awaitable, Callable, Mapping
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
 from penstock.errors import InvalidConfiguration
-from penstock.transport.store_files import StoreFiles, with_files
-
-if TYPE_CHECKING:
-    from penstock.protos import cluster_pb2 as pb
-    from penstock.scheduler.registry.access_keys import AccessKeys
-    from penstock.scheduler.registry.audit import AuditLog
-
-T = TypeVar("T")
-
-
-class Store(NamedTuple):
-    """The store, as these commands have it.
-
-    Attributes:
-        known: the keys that are there.
-    """
-
-    keys: "AccessKeys"
-    known: "Mapping[str, pb.AccessKey]"
-    audit: "AuditLog"
-
-    async def note(self, done: str, record: "pb.AccessKey") -> None:
-        """Write into the audit log what was done to a key."""
-        await self.audit.append("store", done, f"{record.team}/{record.id}")
-
+from penstock.transport.store_files import NEED_URL, StoreFiles, with_files
 
 Redis = Annotated[
     str | None,
@@ -46,22 +22,74 @@ Redis = Annotated[
 ]
 
 
-def with_store(
-    redis: str | None,
-    act: "Callable[[Store], Awaitable[T]]",
-) -> T:
-    """What *act* makes of the store's keys."""
-    from penstock.scheduler.registry.access_keys import AccessKeys
-    from penstock.scheduler.registry.audit import AuditLog
-    from penstock.scheduler.registry.registry import Registry
-    from penstock.scheduler.store.link import Links
+OrGateway = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PENSTOCK_REDIS",
+        metavar="URL",
+        show_envvar=False,
+        help="Work on the cluster's Redis or Valkey itself, and ask no gateway.",
+    ),
+]
 
-    async def run(url: str) -> T:
-        async with Links(url) as links:
-            snapshot = await Registry(links).snapshot()
-            return await act(Store(AccessKeys(links), snapshot.access_keys, AuditLog(links)))
 
-    return asyncio.run(run(url_of(redis)))
+class _File(NamedTuple):
+    """An option of a file beside the store's URL."""
+
+    field: str
+    help: str
+
+    @property
+    def name(self) -> str:
+        return f"redis_{self.field}"
+
+    def parameter(self) -> inspect.Parameter:
+        option = typer.Option(
+            f"--{self.name.replace('_', '-')}",
+            envvar=f"PENSTOCK_{self.name.upper()}",
+            metavar="FILE",
+            show_envvar=False,
+            help=self.help,
+        )
+        return inspect.Parameter(
+            self.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[Path | None, option],
+        )
+
+
+_FILES: Final = (
+    _File("ca", "Authorities of a rediss:// server's certificate."),
+    _File("cert", "Certificate to prove oneself with to Redis."),
+    _File("key", "Its private key."),
+    _File("password_file", "A file with the password of Redis."),
+)
+"""As roles have them (`StoreSettings`)."""
+
+
+def on_store(command: Callable[..., None]) -> Callable[..., None]:
+    """*command*, which has a `redis`, with options of the files that its URL may need.
+
+    It is given the URL that names them.
+    """
+
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        files = StoreFiles(**{one.field: options.pop(one.name) for one in _FILES})
+        if options["redis"] is not None:
+            options["redis"] = with_files(options["redis"], files)
+        elif any(files):
+            raise InvalidConfiguration(NEED_URL)
+        command(**options)
+
+    signature = inspect.signature(command, eval_str=True)
+    last = list(signature.parameters.values())
+    at = [one.name for one in last].index("redis") + 1
+    last[at:at] = [one.parameter() for one in _FILES]
+    vars(run)["__signature__"] = signature.replace(parameters=last)
+    run.__annotations__ = {one.name: one.annotation for one in last}
+    return run
 
 
 def url_of(redis: str | None) -> str:
@@ -78,5 +106,4 @@ def url_of(redis: str | None) -> str:
             "('penstock up --auth keys' says where its own is)"
         )
     keep_password(redis)
-    given = (os.environ.get(f"PENSTOCK_REDIS_{name.upper()}") for name in StoreFiles._fields)
-    return with_files(redis, StoreFiles(*(Path(file) if file else None for file in given)))
+    return redis

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.access.store import Redis, url_of
+from penstock.cli.access.store import Redis, on_store, url_of
 
 if TYPE_CHECKING:
     from penstock.scheduler.observe.usage import Usage
@@ -16,6 +16,7 @@ Found = dict[tuple[str, "VersionId"], "Usage"]
 _MICROS = 1_000_000
 
 
+@on_store
 def usage(
     *,
     redis: Redis = None,

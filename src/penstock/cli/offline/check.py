@@ -8,19 +8,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from penstock.cli.access.store import on_store
+
 if TYPE_CHECKING:
     from penstock.cli.offline.findings import Finding
 
 
+_Redis = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PENSTOCK_REDIS",
+        metavar="URL",
+        show_envvar=False,
+        help="A Redis or Valkey to try as well.",
+    ),
+]
+
+
+@on_store
 def check(
     models: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[DIR]...", help="Model repositories to look at as well."),
     ] = None,
     *,
-    redis: Annotated[
-        str | None, typer.Option(metavar="URL", help="A Redis or Valkey to try as well.")
-    ] = None,
+    redis: _Redis = None,
     load: Annotated[
         bool, typer.Option("--load/--no-load", help="Load each artifact, on the CPU.")
     ] = True,

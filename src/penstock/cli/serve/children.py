@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from penstock.errors import Code, PenstockError
+from penstock.process.forking.launch import Launch, Process, start_program
 from penstock.settings import RoleSettings
 
 Say = Callable[[str, str], None]
@@ -44,14 +45,17 @@ class Child:
         ready_file: Path,
         say: Say,
         environment: Mapping[str, str],
+        launch: Launch = start_program,
     ) -> None:
+        """*launch* starts its process."""
         self.role = kind.role
         self.ready_file = ready_file
         self.options = {**options, "ready_file": ready_file}
         self._kind = kind
         self._say = say
         self._environment = environment
-        self._process: asyncio.subprocess.Process | None = None
+        self._launch = launch
+        self._process: Process | None = None
         self._error = ""
         self._relaying: asyncio.Task[None] | None = None
         # One pipe for all its lives: a worker that outlives its node keeps writing to it.
@@ -111,15 +115,8 @@ class Child:
 
     async def _live(self) -> int:
         self._error = ""
-        self._process = await asyncio.create_subprocess_exec(
-            *self._kind.child_command(self.options),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=self._writing,
-            stderr=self._writing,
-            env=self._environment,
-            # Ctrl-C in the terminal is for us: we stop the roles in order.
-            process_group=0,
-        )
+        words = self._kind.child_command(self.options)
+        self._process = await self._launch(words, self._environment, output=self._writing)
         return await self._process.wait()
 
     def _judge(self, status: int) -> None:

@@ -6,8 +6,10 @@ import os
 from typing import Final, Literal, Self
 
 from penstock.cli.serve.children import Child, Say
+from penstock.cli.serve.template import ROLES
 from penstock.gateway.access.api_key import mint, new_id
 from penstock.process.child_process import RULES, role_environment
+from penstock.process.forking.templates import Templates
 from penstock.process.lifetime import adopt_orphans, kill_descendants, reap_strangers
 from penstock.process.private_directories import runtime_home, temporary_directory
 from penstock.scheduler.store.embedded import EmbeddedStore
@@ -54,9 +56,16 @@ class LocalCluster:
             local = run / "gateway.sock" if self._settings.tls_cert else None
             self._local_url = f"unix:{local}" if local else None
             options = {**dict(self._settings), **files, "local_socket": local}
+            self._templates = Templates()
+            stack.push_async_callback(self._templates.close)
             self._children = {
                 kind.role: Child(
-                    kind, options, run / kind.role, self._say, self._environment(kind.role, redis)
+                    kind,
+                    options,
+                    run / kind.role,
+                    self._say,
+                    self._environment(kind.role, redis),
+                    self._templates.launch_for(ROLES),
                 )
                 for kind in (SchedulerSettings, NodeSettings, GatewaySettings)
             }
@@ -120,5 +129,5 @@ class LocalCluster:
 
     def _own(self) -> set[int]:
         pids = [child.pid for child in self._children.values()]
-        pids.append(self._store.pid if self._store else None)
+        pids += [*self._templates.pids, self._store.pid if self._store else None]
         return {pid for pid in pids if pid is not None}

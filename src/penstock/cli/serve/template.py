@@ -1,7 +1,7 @@
-"""The template of workers: it imports what they need, and becomes one in each of its children.
+"""The template of roles: it imports what they need, and becomes one in each of its children.
 
-For nodes (`penstock.workers.node.templates`), not for people. What it imports is what a worker has
-imported when it is ready.
+For processes that start others (`penstock.process.forking.templates`), not for people. What it
+imports is what its children have imported when they are ready.
 """
 
 import contextlib
@@ -11,48 +11,69 @@ import sys
 from importlib import import_module
 from typing import Final
 
-from penstock.process import template as templates
 from penstock.process.child_process import python_command
 from penstock.process.command_line import show
-from penstock.settings import WorkerSettings
+from penstock.process.forking import template as templates
+from penstock.settings import (
+    GatewaySettings,
+    NodeSettings,
+    SchedulerSettings,
+    WorkerSettings,
+)
 
-_WORKER: Final = ("penstock.cli.serve.roles", "penstock.workers.app", "uvloop")
+ROLES: Final = "roles"
+"""The kind of the children of `penstock up`: of gateway, scheduler and node."""
+
+_ALL: Final = ("penstock.cli.serve.roles", "uvloop")
+_WORKER: Final = (*_ALL, "penstock.workers.app")
+_OTHERS: Final = (
+    *_ALL,
+    "penstock.gateway.app",
+    "penstock.scheduler.app",
+    "penstock.workers.node.agent",
+)
 
 
-def template(runtime: str, descriptor: int, parent_pid: int, room: str) -> None:
-    """Be forked for the workers of one kind of runtime.
+def template(kind: str, descriptor: int, parent_pid: int, room: str) -> None:
+    """Be forked for the workers of one kind of runtime, or for the other roles.
 
     Args:
+        kind: of runtime; or "roles".
         descriptor: the socket over which children are ordered.
-        parent_pid: the node.
-        room: for the longer command lines of workers.
+        parent_pid: whoever orders them.
+        room: for the longer command lines of children.
     """
     del room
     from penstock.bound import die_with_parent
 
-    show(python_command("penstock", "template", runtime))
+    show(python_command("penstock", "template", kind))
     die_with_parent(parent_pid)
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
-    _import_all(runtime)
+    _import_all(kind)
     gc.collect()
     # Collections in the children would write to what all share.
     gc.freeze()
-    _become_worker(templates.serve(channel))
+    _become(templates.serve(channel))
 
 
-def _import_all(runtime: str) -> None:
-    from penstock.workers.runtimes.opening import MODULES
-
-    for module in (*_WORKER, *MODULES.get(runtime, ())):
-        # What is missing or broken here is so in the worker, which says it well.
+def _import_all(kind: str) -> None:
+    for module in _OTHERS if kind == ROLES else _modules_of_workers(kind):
+        # What is missing or broken here is so in the child, which says it well.
         with contextlib.suppress(Exception):
             import_module(module)
     # Otherwise each child would build its own.
-    WorkerSettings.model_rebuild()
+    for settings in (GatewaySettings, SchedulerSettings, NodeSettings, WorkerSettings):
+        settings.model_rebuild()
 
 
-def _become_worker(order: templates.Order) -> None:
+def _modules_of_workers(runtime: str) -> tuple[str, ...]:
+    from penstock.workers.runtimes.opening import MODULES
+
+    return (*_WORKER, *MODULES.get(runtime, ()))
+
+
+def _become(order: templates.Order) -> None:
     from penstock.cli.app import run
 
     show(order.words)

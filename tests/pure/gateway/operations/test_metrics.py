@@ -9,6 +9,7 @@ from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.observe.custom_metrics import CustomFamily
 from penstock.scheduler.observe.loads import Load
+from penstock.scheduler.observe.usage import Usage
 from penstock.scheduler.registry.snapshot import VersionId
 
 GATEWAY = GatewayFacts("host/1", pending=3, pending_bytes=300, lent_bytes=200, redis_up=True)
@@ -196,6 +197,22 @@ def test_metrics_of_models_own_code_are_told_apart_by_worker():
     assert 'calls{kind="a",worker="n/m/1/0.0"} 2.0' in text
     assert 'calls{kind="a",worker="n/m/1/0.1"} 3.0' in text
     assert 'spread_bucket{le="+Inf",worker="n/m/1/0.0"} 3.0' in text
+
+
+def test_each_team_has_its_usage():
+    had = Usage(requests=3, failed=1, rows=6, size=100, queue_us=2_000_000, device_us=500_000)
+    facts = Facts(GATEWAY, used={("vision", M1): had}, usage_left_out=7)
+    labels = {"team": "vision", "model": "m", "version": "1"}
+
+    told = {
+        name: value(facts, f"penstock_team_{name}_total", **labels)
+        for name in ("requests", "failed_requests", "rows", "bytes", "queue_seconds")
+    }
+
+    numbers = (3, 1, 6, 100, 2)
+    assert tuple(told.values()) == numbers
+    assert value(facts, "penstock_team_device_seconds_total", **labels) == 0.5
+    assert value(facts, "penstock_team_usage_left_out") == 7
 
 
 def test_how_long_requests_took_is_a_histogram():

@@ -1,6 +1,8 @@
 """Long requests are read beside the event loop, and come out as short ones do."""
 
 import asyncio
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from support.clients.infer_requests import add_input, spec
 from support.records import known, node, placement, signature, snapshot, version, worker
 
 from penstock.errors import InvalidRequest
+from penstock.gateway.access.caller import Caller
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.reading import Reading
@@ -42,7 +45,8 @@ class Gateway:
                 nodes=[node("n")],
             )
         )
-        self._reading = Reading(catalog, Regions(1 << 20))
+        self.regions = Regions(1 << 20)
+        self._reading = Reading(catalog, self.regions)
 
     async def read(self, message, **call):
         asked = await self._reading.read(message, Call(**call))
@@ -133,15 +137,35 @@ async def test_typed_strings_become_raw_without_an_object_for_each_of_them():
     assert peak() < 60 * count
 
 
-@pytest.mark.parametrize(("is_local", "refusal"), [(False, NotHere), (True, RegionNotFound)])
-async def test_only_callers_on_this_machine_may_name_regions(is_local, refusal):
+def in_region():
     request = ModelInferRequest(model_name="m")
     tensor = request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
     tensor.parameters["shared_memory_region"].string_param = "r"
     tensor.parameters["shared_memory_byte_size"].int64_param = 16
+    return request.SerializeToString()
 
+
+@pytest.mark.parametrize(("is_local", "refusal"), [(False, NotHere), (True, RegionNotFound)])
+async def test_only_callers_on_this_machine_may_name_regions(is_local, refusal):
     with pytest.raises(refusal):
-        await Gateway("FP32").read(request.SerializeToString(), is_local=is_local)
+        await Gateway("FP32").read(in_region(), is_local=is_local)
+
+
+async def test_a_region_is_its_teams_alone():
+    gateway = Gateway("FP32")
+    with NamedTemporaryFile(dir="/dev/shm", prefix="test-") as segment:
+        segment.write(bytes(range(16)))
+        segment.flush()
+        vision = gateway.regions.of("vision")
+        vision.register("r", Path(segment.name).name, 0, 16)
+
+    asked = await gateway.read(in_region(), is_local=True, caller=Caller("vision"))
+    for name in ("speech", ""):
+        with pytest.raises(RegionNotFound):
+            await gateway.read(in_region(), is_local=True, caller=Caller(name))
+    vision.unregister("")
+
+    assert asked.raws == [bytes(range(16))]
 
 
 @pytest.mark.parametrize("what", OF_INFERENCE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.errors import Code, InvalidRequest
+from penstock.errors import Code, InvalidRequest, PermissionDenied
 from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
 from penstock.gateway.requests.shared_memory.regions import (
@@ -24,7 +24,7 @@ SEGMENTS = Path("/dev/shm")  # noqa: S108 - where shared memory is
 
 @pytest.fixture
 def regions():
-    found = Regions(most_bytes=1024)
+    found = Regions(most_bytes=1024).of("")
     yield found
     found.unregister("")
 
@@ -122,7 +122,7 @@ def test_another_users_segment_is_refused_unless_it_is_shared_with_all(regions, 
 
 
 def test_a_client_cannot_take_all_files_that_a_gateway_may_open(segment):
-    found = Regions(most_bytes=1024, most_regions=3)
+    found = Regions(most_bytes=1024, most_regions=3).of("")
     for name in "abc":
         found.register(name, segment.name, 0, 1)
     before = handles()
@@ -143,10 +143,10 @@ def test_most_files_are_left_for_connections():
 
 
 @pytest.mark.parametrize("stranger", ["", "ipv4:10.0.0.1:1"])
-def test_callers_elsewhere_use_no_regions(regions, stranger):
+def test_callers_elsewhere_use_no_regions(stranger):
     with pytest.raises(NotHere, match=r"connect to 127\.0\.0\.1"):
-        SharedMemory(regions).check(local=is_local(stranger))
-    SharedMemory(regions).check(local=is_local("ipv4:127.0.0.1:1"))
+        SharedMemory(Regions(1)).check(local=is_local(stranger))
+    SharedMemory(Regions(1)).check(local=is_local("ipv4:127.0.0.1:1"))
 
 
 def test_what_is_no_segment_is_refused(regions, segment):
@@ -192,3 +192,58 @@ def test_all_can_be_forgotten_at_once_and_keep_nothing_open(regions, segment):
     assert handles() == before
     with pytest.raises(RegionNotFound, match="Unable to find shared memory region: 'a'"):
         regions.named("a")
+
+
+@pytest.fixture
+def teams():
+    """Two teams on one gateway."""
+    both = Regions(most_bytes=1024)
+    one, other = both.of("vision"), both.of("speech")
+    yield one, other
+    one.unregister("")
+    other.unregister("")
+
+
+def test_a_team_knows_nothing_of_anothers_regions(teams, segment):
+    one, other = teams
+    one.register("r", segment.name, 0, 16)
+
+    other.unregister("r")
+    other.unregister("")
+
+    with pytest.raises(RegionNotFound):
+        other.named("r")
+    assert list(other) == []
+    assert [region.name for region in one] == ["r"]
+
+
+def test_a_name_is_one_teams_alone(teams, segment):
+    one, other = teams
+    second = SEGMENTS / f"test-{uuid.uuid4().hex}"
+    second.write_bytes(b"second")
+    one.register("r", segment.name, 0, 16)
+    try:
+        other.register("r", second.name, 0, 6)
+    finally:
+        second.unlink()
+
+    assert other.named("r").read(0, 6) == b"second"
+    assert one.named("r").read(0, 2) == bytes([0, 1])
+
+
+def test_a_segment_is_one_teams_alone_by_whichever_name(teams, segment):
+    one, other = teams
+    alias = SEGMENTS / f"test-{uuid.uuid4().hex}"
+    os.link(segment, alias)
+    one.register("r", segment.name, 0, 8)
+    before = handles()
+    try:
+        for key in (segment.name, alias.name):
+            with pytest.raises(PermissionDenied, match="another team"):
+                other.register("mine", key, 8, 8)
+    finally:
+        alias.unlink()
+
+    assert handles() == before
+    one.unregister("r")
+    other.register("mine", segment.name, 8, 8)

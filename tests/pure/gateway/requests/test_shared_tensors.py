@@ -20,7 +20,7 @@ def regions():
     """One region, "r", of sixteen bytes from 0 to 15."""
     path = Path("/dev/shm") / f"test-{uuid.uuid4().hex}"  # noqa: S108 - where shared memory is
     path.write_bytes(bytes(range(16)))
-    found = Regions(most_bytes=12)
+    found = Regions(most_bytes=12).of("")
     found.register("r", path.name, 0, 16)
     yield found
     found.unregister("")

@@ -1,4 +1,4 @@
-"""A worker's process, as its node has it: started as a program, or forked from a template."""
+"""Another role's process, as its parent has it: started as a program, or forked from a template."""
 
 import asyncio
 import os
@@ -6,12 +6,14 @@ import signal
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, Protocol
 
+NOTHING: Final[Mapping[str, int]] = {}
+
 _UNKNOWN: Final = 255
 """Exit status of a process that somebody else has waited for, as asyncio has it."""
 
 
 class Process(Protocol):
-    """What a node does with a worker's process."""
+    """What a parent does with a role's process."""
 
     @property
     def pid(self) -> int:
@@ -35,29 +37,39 @@ class Process(Protocol):
 
 
 class Launch(Protocol):
-    """Starts a worker's process."""
+    """Starts a role's process."""
 
     def __call__(
-        self, words: Sequence[str], environment: Mapping[str, str], descriptors: Mapping[str, int]
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        descriptors: Mapping[str, int] = NOTHING,
+        output: int | None = None,
     ) -> Awaitable[Process]:
         """Start *words*.
 
         Args:
             environment: all of its variables, but for those of *descriptors*.
             descriptors: what it inherits, by the variable that tells it the number.
+            output: where it writes to, errors as well; None: where this process does.
         """
         ...
 
 
 async def start_program(
-    words: Sequence[str], environment: Mapping[str, str], descriptors: Mapping[str, int]
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    descriptors: Mapping[str, int] = NOTHING,
+    output: int | None = None,
 ) -> Process:
     """Start *words* as a program of its own (`Launch`)."""
     numbers = {variable: str(number) for variable, number in descriptors.items()}
     return await asyncio.create_subprocess_exec(
         *words,
         stdin=asyncio.subprocess.DEVNULL,
-        # Ctrl-C in the terminal is for the node, which ends its workers in order.
+        stdout=output,
+        stderr=output,
+        # Ctrl-C in the terminal is for the parent, which ends its children in order.
         start_new_session=True,
         env={**environment, **numbers},
         pass_fds=tuple(descriptors.values()),

@@ -64,6 +64,7 @@ def ask(
     words: Sequence[str],
     environment: Mapping[str, str],
     descriptors: Mapping[str, int],
+    output: int | None = None,
 ) -> socket.socket:
     """Order a child from the template at the other end of *channel*; where it answers.
 
@@ -71,6 +72,7 @@ def ask(
 
     Args:
         descriptors: what it inherits, by the variable that tells it the number.
+        output: where it writes to, errors as well; None: where the template does.
 
     Raises:
         OSError: the template is gone, or there is no more of something.
@@ -78,10 +80,13 @@ def ask(
     answers, theirs = socket.socketpair()
     order = os.memfd_create("order")
     try:
-        text = json.dumps([list(words), dict(environment), list(descriptors)])
+        outputs = [] if output is None else [output]
+        text = json.dumps([list(words), dict(environment), list(descriptors), len(outputs)])
         with os.fdopen(os.dup(order), "wb") as file:
             file.write(text.encode())
-        socket.send_fds(channel, [_ORDER], [order, theirs.fileno(), *descriptors.values()])
+        socket.send_fds(
+            channel, [_ORDER], [order, theirs.fileno(), *outputs, *descriptors.values()]
+        )
     except BaseException:
         answers.close()
         raise
@@ -168,8 +173,11 @@ def _taken_over(order: int, answers: int, inherited: Sequence[int]) -> Order:
         os._exit(1)
     with os.fdopen(os.dup(order), "rb") as file:
         file.seek(0)
-        words, environment, variables = json.load(file)
-    for variable, descriptor in zip(variables, inherited, strict=True):
+        words, environment, variables, outputs = json.load(file)
+    for descriptor in inherited[:outputs]:
+        for standard in (1, 2):
+            os.dup2(descriptor, standard)
+    for variable, descriptor in zip(variables, inherited[outputs:], strict=True):
         environment[variable] = str(os.dup(descriptor))
     os.environ.clear()
     os.environ.update(environment)

@@ -1,7 +1,7 @@
-"""Templates: processes from which this node forks its workers, one for each kind of runtime.
+"""Templates: processes from which this one forks others, one for each kind of them.
 
-Each is started when the first worker of its kind is, and again when it has died. Where it cannot
-be forked, workers are started as programs, and the log says so once.
+Each is started when the first child of its kind is, and again when it has died. Where it cannot
+be forked, children are started as programs, and the log says so once.
 """
 
 import asyncio
@@ -14,26 +14,35 @@ from typing import Final
 
 import structlog
 
-from penstock.process import template
 from penstock.process.child_process import SECRETS, python_command
 from penstock.process.command_line import ROOM
+from penstock.process.forking import template
+from penstock.process.forking.launch import (
+    NOTHING,
+    ForkedProcess,
+    Launch,
+    Process,
+    start_program,
+)
 from penstock.process.lifetime import adopt_orphans
-from penstock.workers.node.child import ForkedProcess, Launch, Process, start_program
 
 log = structlog.get_logger()
 
 _BIRTH_S: Final = 60.0
 """How long a child may take: the template has to import everything before the first one."""
 
+_END_S: Final = 2.0
+"""How long one may take to end, once nobody orders children any more."""
+
 _MOST_FAILURES: Final = 3
 """A template that failed so often in a row is not tried again."""
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}
-"""Of templates: what they import starts no threads. Children have the variables of a worker."""
+"""Of templates: what they import starts no threads. Children have variables of their own."""
 
 
 class Templates:
-    """The templates of this node."""
+    """The templates of this process."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, _Template] = {}
@@ -41,11 +50,11 @@ class Templates:
         if self._usable:
             adopt_orphans()
 
-    def launch_for(self, runtime: str) -> Launch:
-        """What starts the workers whose artifacts are for *runtime*."""
+    def launch_for(self, kind: str) -> Launch:
+        """What starts processes of *kind*: workers' runtime, or "roles" for all other roles."""
         if not self._usable:
             return start_program
-        return self._kinds.setdefault(runtime, _Template(runtime)).launch
+        return self._kinds.setdefault(kind, _Template(kind)).launch
 
     @property
     def pids(self) -> Collection[int]:
@@ -59,17 +68,17 @@ class Templates:
 
 
 class _Template:
-    """The template of one kind of runtime, over all its lives."""
+    """The template of one kind of process, over all its lives."""
 
-    def __init__(self, runtime: str) -> None:
-        self._runtime = runtime
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
         self._process: asyncio.subprocess.Process | None = None
         self._channel: socket.socket | None = None
         self._starting = asyncio.Lock()
         self._failures = 0
 
     def __repr__(self) -> str:
-        return f"_Template({self._runtime}, pid {self.pid}, {self._failures} failures)"
+        return f"_Template({self._kind}, pid {self.pid}, {self._failures} failures)"
 
     @property
     def pid(self) -> int | None:
@@ -77,13 +86,17 @@ class _Template:
         return None if process is None or process.returncode is not None else process.pid
 
     async def launch(
-        self, words: Sequence[str], environment: Mapping[str, str], descriptors: Mapping[str, int]
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        descriptors: Mapping[str, int] = NOTHING,
+        output: int | None = None,
     ) -> Process:
-        """Fork a worker, or start it as a program (`Launch`)."""
+        """Fork a child, or start it as a program (`Launch`)."""
         while self._failures < _MOST_FAILURES:
             channel = await self._running()
             try:
-                process = await _fork(channel, words, environment, descriptors)
+                process = await _fork(channel, words, environment, descriptors, output)
             except template.Unfit as error:
                 await self._failed(channel, _MOST_FAILURES, str(error))
             except (template.NotForked, TimeoutError, OSError) as error:
@@ -91,7 +104,7 @@ class _Template:
             else:
                 self._failures = 0
                 return process
-        return await start_program(words, environment, descriptors)
+        return await start_program(words, environment, descriptors, output)
 
     async def close(self) -> None:
         """End the process."""
@@ -99,10 +112,17 @@ class _Template:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGKILL)
-            await process.wait()
+        if process is None:
+            return
+        # It ends when the channel does. (A signal to one that has just ended would take its exit
+        # status away from the loop.)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await process.wait()
+                return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
 
     async def _failed(self, channel: socket.socket, count: int, why: str) -> None:
         """End the process behind *channel*, unless another one has taken its place already."""
@@ -110,7 +130,7 @@ class _Template:
             return
         self._failures += count
         if self._failures >= _MOST_FAILURES:
-            log.warning("workers are started as programs", runtime=self._runtime, because=why)
+            log.warning("processes are started as programs", kind=self._kind, because=why)
         await self.close()
 
     async def _running(self) -> socket.socket:
@@ -123,7 +143,7 @@ class _Template:
             with theirs:
                 number = theirs.fileno()
                 self._process = await asyncio.create_subprocess_exec(
-                    *_command(self._runtime, number),
+                    *_command(self._kind, number),
                     stdin=asyncio.subprocess.DEVNULL,
                     start_new_session=True,
                     env={**_without_secrets(), **_ENVIRONMENT},
@@ -138,9 +158,10 @@ async def _fork(
     words: Sequence[str],
     environment: Mapping[str, str],
     descriptors: Mapping[str, int],
+    output: int | None,
 ) -> Process:
     loop = asyncio.get_running_loop()
-    with template.ask(channel, words, environment, descriptors) as answers:
+    with template.ask(channel, words, environment, descriptors, output) as answers:
         async with asyncio.timeout(_BIRTH_S):
             answer = await loop.sock_recv(answers, template.MOST_ANSWER)
         child = ForkedProcess(template.number_in(answer))
@@ -150,8 +171,8 @@ async def _fork(
         return child
 
 
-def _command(runtime: str, descriptor: int) -> list[str]:
-    words = ("template", runtime, str(descriptor), str(os.getpid()), ROOM)
+def _command(kind: str, descriptor: int) -> list[str]:
+    words = ("template", kind, str(descriptor), str(os.getpid()), ROOM)
     return python_command("penstock", *words)
 
 

@@ -1,0 +1,145 @@
+"""Asks a server what a case asks: checks its first answer, and measures it."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from cases import WARMUP_S, Case
+from inprocess import open_session
+from models import MODELS, ensure
+from servers import processor_s
+
+from peers.environments import HERE
+from peers.starting import DidNotServe, Peer, until_answered
+from penstock.loadgen.fleet import run_load
+from penstock.loadgen.plan import Plan
+from penstock.loadgen.requests import first_answer
+from penstock.protos import grpc_service_pb2 as pb
+
+_SEED = 20240607
+_CONNECTIONS = 8
+"""Of the load, to each server: some spread connections, and not requests, over processes."""
+
+_NUMPY = {"TYPE_FP32": ("FP32", np.float32), "TYPE_INT64": ("INT64", np.int64)}
+
+
+class Measured(NamedTuple):
+    """One round.
+
+    Attributes:
+        work_us: processor time of all of the server's processes for each request.
+    """
+
+    per_s: float
+    p50_ms: float
+    work_us: float
+
+    def value(self, case: Case) -> float:
+        """What *case* compares."""
+        return self.p50_ms if case.unit == "ms" else self.per_s
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A server that answers rightly.
+
+    Attributes:
+        row: the request's tensor.
+    """
+
+    case: Case
+    peer: Peer
+    row: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
+
+    @classmethod
+    def of(cls, case: Case, peer: Peer) -> "Asked":
+        """Wait until it answers.
+
+        Raises:
+            DidNotServe: it does not, or not as the model does.
+        """
+        asked = cls(case, peer, _row(case.model))
+        answer = until_answered(peer, asked.answer)
+        session = open_session(ensure(case.model) / "1" / "model.onnx", 1)
+        (expected,) = session.run(None, {"input": asked.row})
+        got = np.frombuffer(answer, np.float32).reshape(expected.shape)
+        if not np.allclose(got, expected, rtol=1e-3, atol=1e-4):
+            raise DidNotServe("it does not answer as the model does")
+        return asked
+
+    def answer(self) -> bytes:
+        """The only output, for the row."""
+        if self.peer.http is not None:
+            url = f"http://127.0.0.1:{self.peer.http}/inference"
+            with urllib.request.urlopen(url, self.row.tobytes(), timeout=10) as answer:
+                body: bytes = answer.read()
+                return body
+        reply = asyncio.run(first_answer(self.peer.server.address, self.request()))
+        output = pb.ModelInferResponse.FromString(reply)
+        raw = output.raw_output_contents
+        if raw:
+            return bytes(raw[0])
+        return np.array(output.outputs[0].contents.fp32_contents, np.float32).tobytes()
+
+    def request(self) -> bytes:
+        """As gRPC has it."""
+        datatype = _NUMPY[MODELS[self.case.model][2]["input"][1]][0]
+        request = pb.ModelInferRequest(model_name=self.case.model)
+        request.inputs.add(name="input", datatype=datatype, shape=self.row.shape)
+        request.raw_input_contents.append(self.row.tobytes())
+        return request.SerializeToString()
+
+    def measure(self, seconds: float) -> Measured:
+        """One round.
+
+        Raises:
+            DidNotServe: requests failed.
+        """
+        before_s = processor_s(self.peer.server)
+        load = self._by_http if self.peer.http else self._by_grpc
+        per_s, p50_ms, requests = load(seconds)
+        spent_s = processor_s(self.peer.server) - before_s
+        return Measured(per_s, p50_ms, spent_s / max(1, requests) * 1e6)
+
+    def _by_grpc(self, seconds: float) -> tuple[float, float, float]:
+        callers = self.case.concurrency
+        plan = Plan(
+            target=self.peer.server.address,
+            requests=(self.request(),),
+            concurrency=callers,
+            connections=min(_CONNECTIONS, callers),
+            warmup_s=WARMUP_S,
+            duration_s=seconds,
+        )
+        outcome = asyncio.run(run_load(plan))
+        if outcome.failed or not outcome.answered:
+            raise DidNotServe(f"{outcome.failed} requests failed: {outcome.messages}")
+        sent = outcome.throughput_per_s * (seconds + WARMUP_S)
+        return outcome.throughput_per_s, outcome.latency_ms(0.5), sent
+
+    def _by_http(self, seconds: float) -> tuple[float, float, float]:
+        words = (self.peer.http, self.case.concurrency, WARMUP_S, seconds)
+        done = subprocess.run(
+            [sys.executable, str(HERE / "http_load.py"), *map(str, words)],
+            input=self.row.tobytes(),
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            raise DidNotServe(done.stderr.decode(errors="replace")[-300:])
+        found = json.loads(done.stdout)
+        return found["per_s"], found["p50_ms"], found["requests"]
+
+
+def _row(model: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
+    """A request's tensor: one row."""
+    _, datatype, dims = MODELS[model][2]["input"]
+    random, shape = np.random.default_rng(_SEED), (1, *map(int, dims.split(",")))
+    if datatype == "TYPE_INT64":
+        return random.integers(0, 8, shape).astype(np.int64)
+    return random.standard_normal(shape).astype(np.float32)

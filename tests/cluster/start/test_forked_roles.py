@@ -1,0 +1,68 @@
+"""The roles of `penstock up` are forked from one template, and are its children like any."""
+
+import os
+import re
+import signal
+
+import numpy as np
+import psutil
+import pytest
+from support.clients.load import eventually
+from support.models.onnx_models import write_identity
+from support.processes.cluster import Cluster
+
+from penstock.client import AsyncClient
+
+ROLES = ("gateway", "node", "scheduler")
+NUMBERS = np.arange(3, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    models = tmp_path_factory.mktemp("forked")
+    write_identity(models, "m", "FP32", batch=False)
+    one = Cluster(tmp_path_factory.mktemp("forked-cluster"), models)
+    with one.running():
+        yield one
+
+
+def template(running):
+    """The process that the roles are forked from."""
+    (found,) = [one for one in psutil.Process(running.pid).children() if _is_template(one)]
+    return found
+
+
+def _is_template(process):
+    try:
+        return process.cmdline()[3:6] == ["penstock", "template", "roles"]
+    except psutil.NoSuchProcess:
+        return False  # one that has ended, and is not taken away yet
+
+
+async def answer(running):
+    async with AsyncClient(running.url, deadline_s=60.0) as client:
+        return (await client.infer("m", {"input": NUMBERS}))["output"].tolist()
+
+
+def test_roles_are_children_of_up_in_sessions_of_their_own(running):
+    processes = running.processes()
+    pids = [processes[role][0] for role in ROLES]
+
+    assert {psutil.Process(pid).ppid() for pid in pids} == {running.pid}
+    assert [os.getsid(pid) for pid in pids] == pids
+    assert template(running).num_threads() == 1
+    assert "started as programs" not in running.output()
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_that_dies_comes_back_though_its_template_has_died(running, role):
+    before = template(running).pid
+    os.kill(before, signal.SIGKILL)
+    killed = running.kill(role)
+
+    assert await eventually(lambda: set(running.processes()[role]) - {killed}, 60)
+    assert await answer(running) == NUMBERS.tolist()
+    assert template(running).pid != before
+    assert re.search(
+        rf"^{role} .* was killed by signal 9, starting it again", running.output(), re.MULTILINE
+    )
