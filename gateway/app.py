@@ -181,7 +181,7 @@ class _Gateway:
             pending,
             record.boot_id,
             InferenceLimits(settings.default_timeout_s, held),
-            Extensions(tracing, queue_watch, sharing, on_demand),
+            Extensions(tracing, queue_watch, sharing, on_demand, load_requests),
         )
         control = _control(settings, catalog, load_requests)
         administration = _administration(links, control, tracing, regions)

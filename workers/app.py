@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
-import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,10 +12,10 @@ from typing import Any
 
 import structlog
 
-import penstock
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
 from penstock.models.completion import Deployment, complete
 from penstock.models.config import warmup
+from penstock.models.config.model_config import LANGUAGE
 from penstock.models.config.python_models import concurrent_requests, is_decoupled
 from penstock.models.files.overrides import check_override, lay_out, override_folder
 from penstock.models.refs import StageRef
@@ -35,11 +33,12 @@ from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot, replica_of
 from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
-from penstock.transport.arena import memory_domain
 from penstock.transport.health import Health, telling_health
 from penstock.workers.calls.caller import Caller
+from penstock.workers.language.runtime import LanguageRuntime
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
+from penstock.workers.liveness.record import record_of
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.loading.batch_proof import needs_proof, prove
 from penstock.workers.loading.footprint import footprint
@@ -58,6 +57,7 @@ from penstock.workers.serve import batch_times, work_done
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.custom_metrics import write_metrics
 from penstock.workers.serve.direct_server import DirectServer
+from penstock.workers.serve.language.serving import Own, serve_language
 from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.streaming.worker import StreamingWorker, StreamTerms
 from penstock.workers.serve.worker import DeviceBroken, Worker
@@ -90,7 +90,7 @@ def _heartbeat(settings: WorkerSettings) -> Heartbeat:
     pipe, limit_s = settings.heartbeat_fd, settings.run_limit_s
     if pipe is not None:
         os.set_inheritable(pipe, False)
-    return Heartbeat(settings.redis, _record(settings), pipe=pipe, run_limit_s=limit_s)
+    return Heartbeat(settings.redis, record_of(settings), pipe=pipe, run_limit_s=limit_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +128,28 @@ async def _load_and_work(
         say("the shard cannot be loaded", reason=str(error))
         await heartbeat.become(pb.WORKER_STATE_FAILED, reason=str(error))
         return CANNOT_LOAD
-    spec = _spec(settings, heartbeat.record, loaded)
     link = links.blocking(queue.keys_of(settings.model).tag)
     renewal = heartbeat.renew(settings.model, settings.lease_ms)
+    own = Own(heartbeat, renewal, device, link, health)
+    if isinstance(loaded, LanguageRuntime):
+        return await serve_language(settings, loaded, own, queue, LoadRequests(links), stop)
+    return await _work(settings, links, queue, loaded, own, stop)
+
+
+async def _work(
+    settings: WorkerSettings,
+    links: Links,
+    queue: Queue,
+    loaded: _Loaded,
+    own: Own,
+    stop: asyncio.Event,
+) -> int:
+    heartbeat, device = own.heartbeat, own.device
+    spec = _spec(settings, heartbeat.record, loaded)
     async with Caller(links, queue, spec.boot_id) as caller:
-        worker = _worker(loaded, spec, queue, link, renewal, device, caller)
+        worker = _worker(loaded, spec, queue, own.link, own.renewal, device, caller)
         counts = isinstance(loaded.runtime, TritonRuntime)
-        async with _ready(settings, heartbeat, worker, queue, spec, health, counts=counts):
+        async with _ready(settings, heartbeat, worker, queue, spec, own.health, counts=counts):
             log.info("ready", shard=loaded.stage.artifact, device=settings.device)
             try:
                 await worker.run(stop)
@@ -197,25 +212,18 @@ def _writers(
 
 async def _load(
     settings: WorkerSettings, links: Links, heartbeat: Heartbeat, device: ThreadPoolExecutor
-) -> _Loaded:
+) -> _Loaded | LanguageRuntime:
     loop = asyncio.get_running_loop()
     async with contextlib.aclosing(Registry(links).watch()) as snapshots:
         version, stage = await _stage_of(settings, snapshots, heartbeat)
         heartbeat.record.fingerprint = stage.fingerprint
         heartbeat.record.revision_id = version.revision_id
         ref = _device_of(settings)
-        code_of = version if settings.allow_python_models else None
         config = ModelConfig.FromString(version.config)
         async with _repositories(settings, version, LoadRequests(links)) as roots:
             copy = await wait_for_copy(roots, version, stage, heartbeat)
-            opening = partial(
-                open_runtime,
-                _artifact(copy),
-                stage.runtime,
-                ref,
-                code_of=code_of,
-                config=config,
-            )
+            code_of = version if settings.allow_python_models else None
+            opening = _opening(_artifact(copy), stage.runtime, ref, config, code_of)
             try:
                 runtime = await loop.run_in_executor(device, opening)
                 samples = read_samples(config, copy.base / version.model / warmup.FOLDER)
@@ -223,17 +231,33 @@ async def _load(
                 # Also where it could not be loaded: half of a file may have been read.
                 copy.check_unchanged()
         proof = None
-        if needs_proof(config, stage.runtime):
-            proof = await loop.run_in_executor(device, prove, runtime, ref.kind)
-        await loop.run_in_executor(device, see_ranks, runtime, config)
+        if not isinstance(runtime, LanguageRuntime):
+            if needs_proof(config, stage.runtime):
+                proof = await loop.run_in_executor(device, prove, runtime, ref.kind)
+            await loop.run_in_executor(device, see_ranks, runtime, config)
         facts = ArtifactFacts(runtime.signature, proof)
         await heartbeat.become(pb.WORKER_STATE_LOADING, facts=facts)
         deployment = await _deployment_of(version, snapshots, heartbeat)
+    if isinstance(runtime, LanguageRuntime):
+        return runtime
     loaded = _Loaded(stage, deployment, runtime, execution_of(runtime, deployment, stage))
     warming = partial(warm_up, loaded.execution, deployment, stage, samples)
     await _warm_up(warming, heartbeat, device)
     heartbeat.found_footprint(await asyncio.to_thread(footprint, ref.kind))
     return loaded
+
+
+def _opening(
+    artifact: Path,
+    runtime: str,
+    device: DeviceRef,
+    config: ModelConfig,
+    code_of: pb.ModelVersion | None,
+) -> Callable[[], Runtime | LanguageRuntime]:
+    """What loads *artifact*, on the thread that is to run it."""
+    if runtime == LANGUAGE:
+        return partial(LanguageRuntime.open, artifact, config, device.threads)
+    return partial(open_runtime, artifact, runtime, device, code_of=code_of, config=config)
 
 
 async def _warm_up(
@@ -365,26 +389,4 @@ def _spec(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> Worke
         inputs=loaded.deployment.inputs,
         states=None if sequences is None else sequences.states,
         guessed=loaded.deployment.guessed and sequences is None,
-    )
-
-
-def _record(settings: WorkerSettings) -> pb.Worker:
-    name = settings.node or socket.gethostname()
-    return pb.Worker(
-        id=settings.worker_id
-        or f"{name}/{settings.model}/{settings.version}/{settings.stage}.{os.getpid()}",
-        boot_id=settings.boot_id or uuid.uuid4().hex[:16],
-        model=settings.model,
-        version=settings.version,
-        stage=settings.stage,
-        node=name,
-        device=settings.device,
-        pid=os.getpid(),
-        state=pb.WORKER_STATE_LOADING,
-        restarts=settings.restarts,
-        load_error=settings.load_error,
-        fingerprint=settings.fingerprint or "",
-        revision_id=settings.revision_id or "",
-        software=penstock.__version__,
-        memory_domain=memory_domain(),
     )

@@ -15,6 +15,7 @@ from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.delivery.reply_order import ReplyOrder
 from penstock.models.completion import Deployment
 from penstock.models.config.ensembles import is_ensemble
+from penstock.models.config.language_models import is_language_model
 from penstock.models.config.policies import COUNTED_BYTES, QueueLimits, default_policy, within
 from penstock.models.config.python_models import is_decoupled
 from penstock.models.refs import StageRef
@@ -59,6 +60,7 @@ class Served:
         limits, bulky_limits: of its queue, for small requests and for others.
         by_level: both, for priority levels.
         order: in which its answers leave; None for as they come.
+        language: it answers with text, token by token.
     """
 
     id: VersionId
@@ -73,6 +75,7 @@ class Served:
     bulky_limits: QueueLimits = _UNLIMITED
     by_level: Mapping[int, tuple[QueueLimits, QueueLimits]] = field(default_factory=dict)
     order: ReplyOrder | None = None
+    language: bool = False
 
     def limits_for(self, payload_bytes: int, level: int = 0) -> QueueLimits:
         """What a request of this size must find: bytes are counted of those that matter."""
@@ -115,6 +118,7 @@ class Served:
             deployment.config.response_cache.enable,
             order=ReplyOrder() if batching.preserve_ordering else None,
             sequences=deployment.sequences,
+            language=is_language_model(deployment.config),
         )
 
     def is_for(self, ref: StageRef, deployment: Deployment) -> bool:
@@ -213,6 +217,10 @@ class Catalog:
             while len(self._not_served) > _MOST_LOGGED:
                 del self._not_served[next(iter(self._not_served))]
             return None
+
+    def language_models(self) -> list[str]:
+        """The names of the language models that take requests."""
+        return sorted({id_.model for id_, one in self._served.items() if one.language})
 
     def served(self, model: str, version: str) -> Served:
         """The version to send a request to; the highest that takes requests if none is named.

@@ -13,6 +13,7 @@ from typing import Final
 from penstock.clock import NO_DEADLINE, Deadline, bounded_ms, bounded_ms_of_us, monotonic
 from penstock.errors import (
     Code,
+    InvalidRequest,
     JobFailed,
     Overloaded,
     PenstockError,
@@ -29,6 +30,7 @@ from penstock.gateway.operations.tracing import MARK, Trace, Tracing
 from penstock.gateway.replies.shared import Sharing, with_id
 from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.idempotency import key_of, metadata_key, refuse_of_many
+from penstock.gateway.requests.kinds.language import Language, Languages, Prompted, joined
 from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.gateway.requests.reading import Asked, Reading
 from penstock.models.config.policies import QueueLimits
@@ -40,6 +42,7 @@ from penstock.scheduler.jobs.enqueue import FULL
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.shared_replies import Shared
 from penstock.scheduler.jobs.types import NewJob
+from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.requests import refusal_texts
 from penstock.scheduler.requests.checks import Admitted
 from penstock.scheduler.requests.counters import REFUSED_FULL, REFUSED_LATE
@@ -75,12 +78,14 @@ class Extensions:
         queue_watch: foresees which requests would be late.
         sharing: replies that several requests have.
         on_demand: loads models that requests are for, where that is wanted.
+        load_requests: where the texts of language models are kept.
     """
 
     tracing: Tracing
     queue_watch: QueueWatch
     sharing: Sharing
     on_demand: OnDemand
+    load_requests: LoadRequests
 
 
 class Inference:
@@ -109,6 +114,7 @@ class Inference:
         self._tracing = extensions.tracing
         self._queue_watch = extensions.queue_watch
         self._sharing = extensions.sharing
+        self._languages = Languages(extensions.load_requests)
         self.on_demand = extensions.on_demand
         self._pushback = Pushback(admission.LEAST_PUSHBACK_MS, admission.LONGEST_PUSHBACK_MS)
 
@@ -129,6 +135,8 @@ class Inference:
         """
         with self.hold(message):
             asked = await self.read(message, call)
+            if asked.served.language:
+                return await self.whole(asked)
             if asked.served.decoupled:
                 raise ManyAnswers(_ONE_ANSWER)
             return await self.answer(asked)
@@ -156,6 +164,22 @@ class Inference:
                 raise ShuttingDown(admission.SHUTTING_DOWN)
             await self.on_demand.load(missing, call.deadline)
 
+    def language_models(self) -> list[str]:
+        """The names of the language models that take requests."""
+        return self._reading.language_models()
+
+    async def language_of(self, model: str, call: Call) -> Language:
+        """What makes tokens of text for *model*, and text of its tokens, once it is loaded.
+
+        Raises:
+            PenstockError: there is no such model for the caller, or it is no language model.
+        """
+        probe = ModelInferRequest(model_name=model).SerializeToString()
+        served = (await self.read(probe, call)).served
+        if not served.language:
+            raise InvalidRequest(f"'{model}' is no language model: ask it by another API")
+        return await self._languages.of(served)
+
     async def answer(self, asked: Asked) -> bytes:
         """The serialized ModelInferResponse.
 
@@ -178,6 +202,15 @@ class Inference:
             reply = await self._reading.as_asked(reply, asked, admitted)
         return reply
 
+    async def whole(self, asked: Asked) -> bytes:
+        """The whole answer of a language model as one serialized ModelInferResponse.
+
+        Raises:
+            PenstockError: how it ended instead.
+        """
+        async with aclosing(self.responses(asked)) as parts:
+            return joined([part.body async for part in parts if not part.final])
+
     async def responses(self, asked: Asked) -> AsyncGenerator[Part, None]:
         """Answer a request for a decoupled model.
 
@@ -191,7 +224,11 @@ class Inference:
             raise refusal_texts.shared_memory_of_many()
         remaining_s, trace = self._admit(asked), self._traced(asked)
         job = _placed(self._job(asked, admitted, remaining_s, trace), asked)
-        parts = self._parts_of(job, asked.served, asked.parts.id)
+        served = asked.served
+        if served.language:
+            parts = self._texts_of(job, served, await self._languages.prompted(asked))
+        else:
+            parts = self._parts_of(job, served, asked.parts.id)
         async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
             async for part in followed:
                 body = part.body
@@ -251,6 +288,19 @@ class Inference:
                     yield part
         except (QueueFull, JobFailed) as error:
             raise self._ended(error, served, request_id) from error
+
+    async def _texts_of(
+        self, job: NewJob, served: Served, prompted: Prompted
+    ) -> AsyncGenerator[Part, None]:
+        """The parts of a language model's answer."""
+        job = job._replace(payload=prompted.payload)
+        try:
+            limits = served.limits_for(len(job.payload), job.priority)
+            async with aclosing(self._pending.tokens_of(job, limits)) as log:
+                async for part in prompted.parts(log):
+                    yield part
+        except (QueueFull, JobFailed) as error:
+            raise self._ended(error, served, prompted.asked.parts.id) from error
 
     def _ended(
         self, error: QueueFull | JobFailed, served: Served, request_id: str

@@ -33,9 +33,10 @@ class Buckets:
 
     def words(self) -> list[str | int]:
         """How many buckets have something, then kind, bound and count of each."""
+        bounds: tuple[str | int, ...] = (*BOUNDS_US, "inf")
         found: list[str | int] = []
         for kind, counts in (("request", self._took), ("queue", self._waited)):
-            for bound, count in zip((*BOUNDS_US, "inf"), counts, strict=True):
+            for bound, count in zip(bounds, counts, strict=True):
                 if count:
                     found += kind, bound, count
         return [len(found) // 3, *found]

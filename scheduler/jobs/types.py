@@ -239,6 +239,19 @@ class Chunk:
     body: bytes
 
 
+class LogTokens(NamedTuple):
+    """Tokens of an answer's log, on their way to its gateway.
+
+    Attributes:
+        at: how many the log has before them.
+        tokens: uint32 each, little endian.
+    """
+
+    job: str
+    at: int
+    tokens: bytes
+
+
 class Held(IntEnum):
     """What became of a lease that a worker wrote about."""
 

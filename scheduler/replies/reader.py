@@ -11,7 +11,7 @@ import structlog
 
 from penstock.clock import monotonic
 from penstock.errors import Code, PenstockError
-from penstock.scheduler.jobs.types import Chunk, Reply
+from penstock.scheduler.jobs.types import Chunk, LogTokens, Reply
 from penstock.scheduler.replies.read_through import ReadThrough
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.keys import partition_keys
@@ -40,14 +40,14 @@ class ReplyReader:
         partitions: int,
         gateway: str,
         deliver: Callable[[Reply], None],
-        deliver_chunk: Callable[[Chunk], None] | None = None,
+        deliver_chunk: Callable[[Chunk | LogTokens], None] | None = None,
         read_through: ReadThrough | None = None,
     ) -> None:
         """*deliver* gets each reply at least once, in the order of its partition.
 
         Args:
-            deliver_chunk: gets the parts of replies that come in several, in the same order; None
-                where nobody asks for any.
+            deliver_chunk: gets the parts of replies that come in several, and the tokens of
+                answers, in the same order; None where nobody asks for any.
             read_through: is told how far replies were read.
         """
         self._links = links
@@ -124,7 +124,7 @@ class _Reading:
         link: Link,
         stream: str,
         deliver: Callable[[Reply], None],
-        deliver_chunk: Callable[[Chunk], None],
+        deliver_chunk: Callable[[Chunk | LogTokens], None],
         read_to_the_end: Callable[[float], None],
     ) -> None:
         """*read_to_the_end* hears when it was asked what had no more to follow."""
@@ -169,18 +169,29 @@ class _Reading:
             self._count = next_count(self._count, [sum(map(len, fields)) for _, fields in entries])
             for position, fields in entries:
                 self._position = position
-                if fields[0] == b"chunk":
-                    self._untrimmed += _ENTRY_BYTES + len(fields[7])
-                    self._deliver_chunk(_chunk(fields))
-                    continue
-                for reply in replies_of(fields):
-                    self._untrimmed += _ENTRY_BYTES + len(reply.body)
-                    self._deliver(reply)
+                self._untrimmed += self._deliver_entry(fields)
         if self._untrimmed > (_TRIM_FROM_BYTES if answer else 0):
             self._trim()
         if ended and self._link.connections_made == self._connections_made:
             self._read_to_the_end(self._asked_s)
         self.ask()
+
+    def _deliver_entry(self, fields: Sequence[bytes]) -> int:
+        """Hand on what an entry of the stream carries; about how many bytes it takes up."""
+        kind = fields[0]
+        if kind == b"chunk":
+            self._deliver_chunk(_chunk(fields))
+            return _ENTRY_BYTES + len(fields[7])
+        size = 0
+        if kind == b"tokens":
+            for new in tokens_of(fields):
+                size += _ENTRY_BYTES
+                self._deliver_chunk(new)
+            return size
+        for reply in replies_of(fields):
+            size += _ENTRY_BYTES + len(reply.body)
+            self._deliver(reply)
+        return size
 
     def _trim(self) -> None:
         # A stream of another server is not known to have been read.
@@ -208,7 +219,14 @@ def _chunk(fields: Sequence[bytes]) -> Chunk:
     return Chunk(job.decode(), int(index), digest, body)
 
 
-def _unasked(chunk: Chunk) -> None:
+def tokens_of(fields: Sequence[bytes]) -> Iterator[LogTokens]:
+    """The tokens that an entry of the stream carries; lua/append.lua writes it."""
+    for at in range(0, len(fields), 6):
+        _, job, _, place, _, tokens = fields[at : at + 6]
+        yield LogTokens(job.decode(), int(place), tokens)
+
+
+def _unasked(chunk: Chunk | LogTokens) -> None:
     log.warning("a response that nobody asked for", job=chunk.job)
 
 

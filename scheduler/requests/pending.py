@@ -18,7 +18,7 @@ from penstock.errors import DeadlineExceeded, PenstockError
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.jobs.types import Chunk, NewJob, Reply
+from penstock.scheduler.jobs.types import Chunk, LogTokens, NewJob, Reply
 from penstock.scheduler.replies.chunks import Chunks
 from penstock.scheduler.replies.read_through import ReadThrough
 from penstock.scheduler.requests.counters import GatewayCounters
@@ -26,6 +26,7 @@ from penstock.scheduler.requests.job_sink import JobSink
 from penstock.scheduler.requests.parts import Part, PartsInOrder, ReplyBroken
 from penstock.scheduler.requests.reconcile import ASK_AFTER_S, Reconciliation
 from penstock.scheduler.requests.submission import Submission
+from penstock.scheduler.requests.token_log import TokenLog
 from penstock.scheduler.requests.waiting import Pending
 
 log = structlog.get_logger()
@@ -203,8 +204,34 @@ class PendingTable:
                 answer.exception()  # raised above, or nobody is there to hear of it
             self._closed(pending)
 
+    async def tokens_of(self, job: NewJob, limits: QueueLimits) -> AsyncGenerator[bytes, None]:
+        """As `parts_of`, for an answer of a language model: its new tokens, packed as uint32.
+
+        Whoever closes it before its end takes the job out of the queue.
+        """
+        tokens = TokenLog()
+        pending = self._opened(job._replace(in_parts=True), limits, self._sink, tokens)
+        answer = pending.answer
+        answer.add_done_callback(tokens.wake)
+        try:
+            self._submission.submit(pending)
+            while new := await tokens.next(answer):
+                yield new
+        except (asyncio.CancelledError, GeneratorExit):
+            if not answer.done():
+                self._cancel(pending)
+            raise
+        finally:
+            if not answer.cancel() and not answer.cancelled():
+                answer.exception()  # raised above, or nobody is there to hear of it
+            self._closed(pending)
+
     def _opened(
-        self, job: NewJob, limits: QueueLimits, sink: JobSink, parts: PartsInOrder | None = None
+        self,
+        job: NewJob,
+        limits: QueueLimits,
+        sink: JobSink,
+        parts: PartsInOrder | TokenLog | None = None,
     ) -> Pending:
         """A request that waits from now on, and counts as one."""
         now_s = self._clock()
@@ -231,14 +258,17 @@ class PendingTable:
         self.payload_bytes -= len(job.payload)
         pending.sink.release(job)
 
-    def deliver_chunk(self, chunk: Chunk) -> None:
+    def deliver_chunk(self, chunk: Chunk | LogTokens) -> None:
         """Put a part of a reply where its request waits for it, if any does still."""
         pending = self._pending.get(chunk.job)
-        if pending is None or pending.parts is None or pending.answer.done():
+        if pending is None or pending.answer.done():
             return
+        parts = pending.parts
         try:
-            if pending.parts.put(chunk):
-                self._acknowledge(pending, pending.parts)
+            if isinstance(parts, TokenLog) and isinstance(chunk, LogTokens):
+                parts.put(chunk)
+            elif isinstance(parts, PartsInOrder) and isinstance(chunk, Chunk) and parts.put(chunk):
+                self._acknowledge(pending, parts)
         except ReplyBroken as error:
             pending.answer.set_exception(error)
             self._cancel(pending)

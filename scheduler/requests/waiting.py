@@ -7,6 +7,7 @@ from penstock.models.config.policies import QueueLimits
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.requests.job_sink import JobSink
 from penstock.scheduler.requests.parts import PartsInOrder
+from penstock.scheduler.requests.token_log import TokenLog
 
 
 @dataclass(slots=True, eq=False)
@@ -18,7 +19,7 @@ class Pending:
         ends_s: its deadline, on this process's clock.
         ask_s: when its job's state should be asked for next.
         ended_s: when its job was found to have ended, without a reply; None while it has not.
-        parts: takes the parts of its reply; None where it comes in one piece.
+        parts: takes the parts of its reply, or its tokens; None where it comes in one piece.
         due: when it is to be looked at, as `DueTimes` has it.
     """
 
@@ -28,6 +29,6 @@ class Pending:
     ask_s: float
     answer: "asyncio.Future[bytes]"
     sink: JobSink
-    parts: PartsInOrder | None = None
+    parts: PartsInOrder | TokenLog | None = None
     ended_s: float | None = None
     due: int = 0

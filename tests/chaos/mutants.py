@@ -15,15 +15,16 @@ from pathlib import Path
 
 from chaos.planted.access import CALLERS
 from chaos.planted.batching import SHARED_RUNS
-from chaos.planted.calls import CALLS
 from chaos.planted.content import CONTENT
 from chaos.planted.direct import HANDED_OVER
 from chaos.planted.doors import ENCRYPTED, WHO_GETS_IN
 from chaos.planted.dropin import IN_TRITONS_PLACE
 from chaos.planted.fault import BESIDE_THE_QUEUE, Mutant
 from chaos.planted.limits import LIMITED
-from chaos.planted.loading import REAL_MODELS
 from chaos.planted.messages import TOO_MUCH
+from chaos.planted.models.calls import CALLS
+from chaos.planted.models.language import ANSWERS
+from chaos.planted.models.loading import REAL_MODELS
 from chaos.planted.outages import AWAY
 from chaos.planted.retries import FAILURES
 from chaos.planted.runtime import CUTS, LONG_RUNS
@@ -298,6 +299,7 @@ MUTANTS = [
     *BESIDE_THE_QUEUE,
     *HANDED_OVER,
     *WHO_GETS_IN,
+    *ANSWERS,
     *ENCRYPTED,
     *CALLERS,
     *TOO_MUCH,

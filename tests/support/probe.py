@@ -11,7 +11,7 @@ from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.types import ClaimTerms, NewJob, Outcome, Reaped, Timing
 from penstock.scheduler.observe.counters import statistics_of
-from penstock.scheduler.replies.reader import replies_of
+from penstock.scheduler.replies.reader import replies_of, tokens_of
 
 FIRST = StageRef("digits", 1, 0)
 SECOND = StageRef("digits", 1, 1)
@@ -115,7 +115,8 @@ class Probe:
     async def replies(self, gateway="gateway-1"):
         """What a gateway has yet to read: (job, code, message, body) for each reply.
 
-        Of a reply in parts, each part is (job, "part", index, body).
+        Of a reply in parts, each part is (job, "part", index, body); of an answer, new tokens are
+        (job, "tokens", place, tokens).
         """
         entries = await self.command("XRANGE", self.keys.replies + gateway, "-", "+")
         found = []
@@ -123,6 +124,8 @@ class Probe:
             if fields[0] == b"chunk":
                 _, id_, _, index, _, _, _, body = fields
                 found.append((id_.decode(), "part", int(index), body))
+            elif fields[0] == b"tokens":
+                found += [(new.job, "tokens", new.at, new.tokens) for new in tokens_of(fields)]
             else:
                 found += [(r.job, r.code, r.message, r.body) for r in replies_of(fields)]
         return found

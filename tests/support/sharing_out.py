@@ -7,6 +7,9 @@ from xdist.scheduler import LoadScopeScheduling
 SHARED = ("digits_repository", "digits_cluster", "models_cluster")
 """Fixtures that take long to start, and are started once for all files that use them."""
 
+APART = ("language_cluster",)
+"""The same, of files that use none of the others."""
+
 
 class StartingOnce(LoadScopeScheduling):
     """Tests that share a fixture go to one process, so that it is started once; others go anywhere.
@@ -27,4 +30,6 @@ class StartingOnce(LoadScopeScheduling):
         text = (self.config.rootpath / file).read_text()
         if any(name in text for name in SHARED):
             return "shared clusters"
+        if apart := next((name for name in APART if name in text), None):
+            return apart
         return file if 'scope="module"' in text else None

@@ -19,8 +19,10 @@ from penstock.gateway.fronts.grpc.inference_service import SERVICE
 from penstock.gateway.fronts.http.administration import Administration
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply, segment
 from penstock.gateway.fronts.http.generate import Generate
+from penstock.gateway.fronts.http.openai import shapes
+from penstock.gateway.fronts.http.openai.api import OpenAi
 from penstock.gateway.fronts.http.rest import Rest
-from penstock.gateway.fronts.http.statuses import Refused, refusal_of
+from penstock.gateway.fronts.http.statuses import Refused, error_json, refused
 from penstock.gateway.limits import admission
 from penstock.gateway.offload import Offload
 from penstock.gateway.operations.access_log import AccessLog, Ended
@@ -28,6 +30,9 @@ from penstock.gateway.operations.access_log import AccessLog, Ended
 _MODEL: Final = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]+))?"
 _REPOSITORY: Final = r"/v2/repository(?:/(?P<repository>[^/]+))?"
 _REGION: Final = r"memory(?:/region/(?P<region>[^/]+))?"
+
+OPENAI: Final = "/v1/"
+"""How the paths of the OpenAI API begin."""
 
 _ALWAYS: Final = ("", "ServerLive")
 """They say how this gateway is, from its first moment."""
@@ -88,6 +93,19 @@ def routes_of(rest: Rest, administration: Administration, generate: Generate) ->
     )
     return tuple(
         Route(re.compile(pattern), methods, rpc, handle) for pattern, methods, rpc, handle in table
+    )
+
+
+def openai_routes_of(openai: OpenAi) -> tuple[Route, ...]:
+    """The routes of the OpenAI API."""
+    table: tuple[tuple[str, str, str, Handle], ...] = (
+        ("completions", "POST", "ModelStreamInfer", openai.completions),
+        ("chat/completions", "POST", "ModelStreamInfer", openai.chat),
+        ("models", "GET", "RepositoryIndex", openai.models),
+    )
+    return tuple(
+        Route(re.compile(OPENAI + path), (method,), rpc, handle)
+        for path, method, rpc, handle in table
     )
 
 
@@ -200,9 +218,12 @@ class RestApp:
             error: Exception = ShuttingDown(admission.SHUTTING_DOWN)
             if exchange.left:
                 error = Cancelled("whoever asked has gone")
-        except Exception as failed:  # noqa: BLE001 - `refusal_of` logs what nobody foresaw
+        except Exception as failed:  # noqa: BLE001 - `refused` logs what nobody foresaw
             error = failed
-        status, headers, body = refusal_of(error, exchange.call.caller)
+        status, headers, failure = refused(error, exchange.call.caller)
+        body = error_json(failure.text)
+        if exchange.path.startswith(OPENAI):
+            body = shapes.error(status, failure.text, failure.code)
         return Reply([body], status=status, headers=headers)
 
     def _ended(self, exchange: Exchange, seconds: float) -> Ended:

@@ -16,10 +16,11 @@ from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.connections import most_connections
 from penstock.gateway.fronts.grpc.inference_service import InferenceService
 from penstock.gateway.fronts.http.administration import Administration
-from penstock.gateway.fronts.http.app import RestApp, Route, routes_of
+from penstock.gateway.fronts.http.app import RestApp, Route, openai_routes_of, routes_of
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.generate import Generate
 from penstock.gateway.fronts.http.metrics_endpoint import Read, Scope
+from penstock.gateway.fronts.http.openai.api import OpenAi
 from penstock.gateway.fronts.http.openapi import document
 from penstock.gateway.fronts.http.rest import Rest
 from penstock.gateway.fronts.server_certificates import ServerCertificates
@@ -157,7 +158,8 @@ class HttpFront:
             own.append(Route(re.compile("/metrics"), get, "", self._metrics))
         administration = Administration(self._service, self._calls)
         generate = Generate(self._service, self._inference, self._calls)
-        routes = (*routes_of(self._rest, administration, generate), *own)
+        openai = openai_routes_of(OpenAi(self._inference, self._calls))
+        routes = (*routes_of(self._rest, administration, generate), *openai, *own)
         described = document(routes)
 
         async def described_as(_: Exchange, __: Parts) -> Reply:

@@ -8,7 +8,7 @@ from typing import Final
 
 from penstock.errors import Code, PenstockError
 from penstock.gateway.access.caller import ANYBODY, Caller
-from penstock.gateway.failures import failure_of
+from penstock.gateway.failures import Failure, failure_of
 from penstock.gateway.fronts.compression import TooLarge
 from penstock.retry import scattered_ms
 
@@ -56,10 +56,17 @@ def error_json(text: str) -> bytes:
 
 def refusal_of(error: Exception, caller: Caller = ANYBODY) -> tuple[int, list[Header], bytes]:
     """Status, headers and body for whoever asked."""
+    status, headers, failure = refused(error, caller)
+    return status, headers, error_json(failure.text)
+
+
+def refused(error: Exception, caller: Caller = ANYBODY) -> tuple[int, list[Header], Failure]:
+    """Status and headers for whoever asked, and what they are told."""
     own = error.status if isinstance(error, Refused) else None
     if isinstance(error, TooLarge):
         own = 413
-    code, text, retry_after_ms = failure_of(error, caller)
+    failure = failure_of(error, caller)
+    code, _, retry_after_ms = failure
     headers = []
     if code is Code.UNAUTHENTICATED:
         headers.append((b"www-authenticate", b"Bearer"))
@@ -67,4 +74,4 @@ def refusal_of(error: Exception, caller: Caller = ANYBODY) -> tuple[int, list[He
         # Those who are refused together shall not come back together; it has whole seconds.
         seconds = -(-scattered_ms(retry_after_ms) // 1000)
         headers.append((b"retry-after", b"%d" % seconds))
-    return own or STATUSES[code], headers, error_json(text)
+    return own or STATUSES[code], headers, failure

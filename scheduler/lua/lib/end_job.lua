@@ -13,7 +13,7 @@ local ended_now = {}
 -- job that has ended has none.
 local function live_job_reader(numbers, ...)
   local names = {'state', 'token', 'gateway', 'queue', 'cancelled', 'limited', 'beside', 'moved_by',
-    'ensemble', 'sequence', ...}
+    'ensemble', 'sequence', 'log', ...}
   local words = #names
   for i = 1, #numbers do
     names[words + i] = numbers[i]
@@ -65,6 +65,8 @@ local function end_job(j, state, token, code, message, body)
   ended_ids[#ended_ids + 1] = j.id
   ended_keys[#ended_keys + 1] = JOB .. j.id
   ended_keys[#ended_keys + 1] = beside_of(j)
+  -- The tokens of an answer (append.lua).
+  ended_keys[#ended_keys + 1] = j.log and JOB .. j.id .. ':log'
   if #ended_ids >= MOST_ENDED then
     flush_ended()
   end

@@ -59,6 +59,9 @@ COMMANDS = (
     Entry("infer", "ask.infer:infer", _USE, "Send one request and print the outputs"),
     Entry("bench", "ask.bench:bench", _USE, "Measure throughput and latency"),
     Entry("shard", "offline.shard:shard", _USE, "Cut a model into pipeline stages"),
+    Entry("export", "offline.export:export", _USE, "Export a language model as stages"),
+    Entry("chat", "ask.chat:chat", _USE, "Talk to a language model"),
+    Entry("generate", "ask.generate:generate", _USE, "Let a language model answer"),
     Entry(
         "check", "offline.check:check", _USE, "Find problems of this machine, or of a repository"
     ),
@@ -79,6 +82,7 @@ _REMEDIES = {
     "onnxruntime": "'penstock[onnx]'",
     "torch": "'penstock[torch]'",
     "matplotlib": "matplotlib",
+    **dict.fromkeys(("gguf", "jinja2", "safetensors", "tokenizers"), "'penstock[language]'"),
 }
 
 

@@ -17,6 +17,7 @@ from penstock.models.batch_guess import DEFAULT_MAX_BATCH, BatchProofs, guess, i
 from penstock.models.config import warmup
 from penstock.models.config.dataflow import Flow, StagePlan, fits, flow, shown
 from penstock.models.config.model_config import (
+    LANGUAGE,
     PYTHON,
     check_runtimes,
     config_type_of,
@@ -39,6 +40,7 @@ _PLATFORMS: Final = {
     "onnxruntime": ("onnxruntime_onnx", "onnxruntime"),
     "pytorch": ("pytorch_export", "pytorch"),
     PYTHON: ("", PYTHON),
+    LANGUAGE: ("", LANGUAGE),
 }
 _PIPELINE: Final = ("penstock_pipeline", "penstock")
 

@@ -5,6 +5,7 @@ from support.probe import FIRST, LONG_MS, SECOND, Probe, job
 from support.processes.proxy import Proxy
 
 from penstock.models.config.policies import QueueLimits
+from penstock.scheduler.jobs.logs import Logs, NewTokens
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import Chunk, Timing
 from penstock.scheduler.replies.chunks import Chunks
@@ -63,6 +64,11 @@ async def _opened(probe):
     return (await open_queue(probe.links)).partitions
 
 
+async def _appended(probe, claim):
+    new = [NewTokens(one.id, one.token, 0, b"7777") for one in claim.leases]
+    return await Logs(probe.queue).append(FIRST.model, new)
+
+
 OPERATIONS = {
     "claim": (_enqueued, lambda probe, _: _claimed(probe)),
     "renew": (_leased, lambda probe, claim: probe.queue.renew(FIRST.model, _held(claim), LONG_MS)),
@@ -77,6 +83,8 @@ OPERATIONS = {
     "retry": (_leased, lambda probe, claim: _retried(probe, claim, LONG_MS, 3)),
     "retry for the last time": (_leased, lambda probe, claim: _retried(probe, claim, 0, 1)),
     "chunk": (_leased, _chunk),
+    "append": (_leased, _appended),
+    "append cancelled": (_cancelled, _appended),
     "ack_chunks": (_leased, lambda probe, _: Chunks(probe.queue).ack(FIRST.model, "a", 3, 30)),
     "keyspace": (_none, lambda probe, _: _opened(probe)),
 }

@@ -16,6 +16,7 @@ from penstock.models.completion import Deployment, complete
 from penstock.models.config import warmup
 from penstock.models.config.dataflow import shown
 from penstock.models.config.ensembles import is_ensemble, users
+from penstock.models.config.language_models import is_language_model
 from penstock.models.config.model_config import PYTHON
 from penstock.process import machine
 from penstock.protos import cluster_pb2 as pb
@@ -24,6 +25,7 @@ from penstock.scheduler.decisions.composing import Composer, Revision
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
 from penstock.workers.app import execution_of
+from penstock.workers.language.runtime import LanguageRuntime
 from penstock.workers.loading.batch_proof import needs_proof, prove
 from penstock.workers.loading.ranks import see_ranks
 from penstock.workers.loading.warming import Warmed, read_samples, warm_up
@@ -112,6 +114,8 @@ def _load(
     config = config_pb.ModelConfig.FromString(version.config)
     # No model is in two of them.
     root = next(root for root in roots if (root / version.model).is_dir())
+    if is_language_model(config):
+        return _load_language(root / version.stages[0].artifact, version, config)
     signatures: list[pb.Signature] = []
     proofs: list[pb.BatchProof | None] = []
     with contextlib.closing(_Shards(root, version, config)) as shards:
@@ -127,6 +131,15 @@ def _load(
             for stage, runtime in shards.each()
         ]
     return deployment, _seen(config, deployment, warmed)
+
+
+def _load_language(
+    artifact: Path, version: pb.ModelVersion, config: config_pb.ModelConfig
+) -> tuple[Deployment, Seen]:
+    runtime = LanguageRuntime.open(artifact, config, _CPU.threads)
+    deployment = complete(version, [runtime.signature])
+    batching = f"{runtime.model.slots} answers share each step"
+    return deployment, Seen(batching, warmed="tokens of its own vocabulary")
 
 
 class _Shards:

@@ -26,6 +26,9 @@ from penstock.protos.pool import POOL
 PYTHON: Final = "python"
 """The runtime, and the `backend`, of models that are Python code."""
 
+LANGUAGE: Final = "language"
+"""The runtime, and the `backend`, of language models that `penstock export` has made."""
+
 MOST_PRIORITY_LEVELS: Final = 1023
 """As many as the order of a queue tells apart exactly (lua/lib/ready.lua)."""
 
@@ -42,6 +45,7 @@ BACKEND_RUNTIMES: Final[dict[str, str | None]] = {
     "onnxruntime": "onnxruntime",
     "pytorch": "pytorch",
     PYTHON: PYTHON,
+    LANGUAGE: LANGUAGE,
     "penstock": None,
 }
 """The same for `backend`."""

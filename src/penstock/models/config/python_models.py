@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from penstock.errors import InvalidConfiguration
-from penstock.models.config.model_config import PYTHON
+from penstock.models.config.language_models import check_language_model
+from penstock.models.config.model_config import LANGUAGE, PYTHON
 from penstock.protos import model_config_pb2 as pb
 
 CONCURRENT_REQUESTS: Final = "concurrent_requests"
@@ -14,12 +15,14 @@ _MOST_CONCURRENT: Final = 1024
 
 
 def check_models_of_code(config: pb.ModelConfig, runtimes: Iterable[str], source: str) -> None:
-    """Hold the configuration against what decoupled models can do.
+    """Hold the configuration against what decoupled models, and language models, can do.
 
     Raises:
         InvalidConfiguration: the artifact of a decoupled one answers once, or it asks for answers
-            in order, or for so many requests at a time that there is no such number.
+            in order, or for so many requests at a time that there is no such number; or see
+            `check_language_model`.
     """
+    check_language_model(config, source)
     if is_decoupled(config):
         _check_decoupled(config, runtimes, source)
         concurrent_requests(config, 1)
@@ -49,7 +52,7 @@ def concurrent_requests(config: pb.ModelConfig, default: int) -> int:
 
 def _check_decoupled(config: pb.ModelConfig, runtimes: Iterable[str], source: str) -> None:
     field = f"{source}: model_transaction_policy.decoupled"
-    others = sorted(set(runtimes) - {PYTHON})
+    others = sorted(set(runtimes) - {PYTHON, LANGUAGE})
     if others:
         raise InvalidConfiguration(
             f"{field} is only for Python models, which can yield: an artifact for "

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from penstock.errors import ArtifactUnusable
-from penstock.models.config.model_config import BACKEND_RUNTIMES, PLATFORM_RUNTIMES, PYTHON
+from penstock.models.config.model_config import (
+    BACKEND_RUNTIMES,
+    LANGUAGE,
+    PLATFORM_RUNTIMES,
+    PYTHON,
+)
 from penstock.models.files.file_hashes import WHOLE, HashOf, whole_hash
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
@@ -81,6 +86,8 @@ def stage_files(base: Path, where: Path, config: config_pb.ModelConfig) -> list[
     """
     if config.backend == PYTHON:
         return [_python_files(base, where, config)]
+    if config.backend == LANGUAGE:
+        return [_language_files(base, where, config)]
     files = sorted(f for f in where.iterdir() if not f.name.startswith("."))
     artifacts = _artifacts(where, files, config)
     for artifact in artifacts:
@@ -173,6 +180,20 @@ def _python_files(base: Path, where: Path, config: config_pb.ModelConfig) -> Sta
     for file in files:
         inside(base, file)
     return StageFiles(artifact, files, PYTHON, where)
+
+
+def _language_files(base: Path, where: Path, config: config_pb.ModelConfig) -> StageFiles:
+    """A language model: its only stage, and the texts beside it."""
+    files = sorted(f for f in where.iterdir() if not f.name.startswith(".") and f.is_file())
+    artifacts = _artifacts(where, files, config)
+    if len(artifacts) > 1:
+        raise ArtifactUnusable(
+            f"{'/'.join(where.parts[-2:])} is a language model of {len(artifacts)} stages: one of "
+            "a single stage can be served; export it again with --stages 1"
+        )
+    for file in files:
+        _check(base, file)
+    return StageFiles(artifacts[0], files, LANGUAGE)
 
 
 def _all_below(folder: Path) -> Iterator[Path]:

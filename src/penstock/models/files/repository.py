@@ -265,15 +265,13 @@ def _version(
     for stage in stages:
         stage.fingerprint = _for_stage(stage.fingerprint, samples, config, hash_of)
     instances = model_config.instances(config)
-    # Code that computes on a GPU says so; a tokenizer must not take up one.
-    default_kind = "cpu" if config.backend == model_config.PYTHON else ""
     version = pb.ModelVersion(
         model=folder.name,
         version=number,
         config=config.SerializeToString(deterministic=True),
         stages=stages,
         replicas=instances.replicas,
-        device_kind=instances.device_kind or default_kind,
+        device_kind=instances.device_kind or _default_kind(config),
         labels=labels,
         initial_states=initial_states(base, folder, config),
     )
@@ -281,6 +279,12 @@ def _version(
     parts = [stage.fingerprint for stage in stages]
     version.revision_id = revision_id_of(parts or [_digest(_for_workers(config))])
     return version
+
+
+def _default_kind(config: config_pb.ModelConfig) -> str:
+    # Code that computes on a GPU says so; a tokenizer must not take up one. Language models are
+    # computed on the CPU.
+    return "cpu" if config.backend in (model_config.PYTHON, model_config.LANGUAGE) else ""
 
 
 def files_of(base: Path, version: pb.ModelVersion, stage: int) -> list[Path]:

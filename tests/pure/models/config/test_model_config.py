@@ -187,8 +187,8 @@ class TestValues:
             (
                 'backend: "tensorrt"',
                 (
-                    "backend 'tensorrt' is not supported; Penstock has onnxruntime, penstock, "
-                    "python, pytorch"
+                    "backend 'tensorrt' is not supported; Penstock has language, onnxruntime, "
+                    "penstock, python, pytorch"
                 ),
             ),
             ("max_batch_size: -1", "max_batch_size must be 0 or more, got -1"),

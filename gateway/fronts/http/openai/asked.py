@@ -1,0 +1,176 @@
+"""What the body of a request to the OpenAI API asks for. Pure.
+
+A field that would change what is answered, and that is not known here, is refused by its name;
+those that change nothing are left alone.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from penstock.errors import InvalidRequest, Unimplemented
+
+MOST_CHOICES: Final = 64
+MOST_MESSAGES: Final = 4096
+
+_OPTIONS: Final = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repetition_penalty": "repetition_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "logit_bias": "logit_bias",
+    "seed": "seed",
+    "stop": "stop",
+    "max_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "stop_token_ids": "stop_tokens",
+    "ignore_eos": "ignore_end",
+}
+"""Field -> the option that it is."""
+
+_OWN: Final = frozenset({"model", "stream", "stream_options", "n"})
+_IGNORED: Final = frozenset(
+    {
+        *("user", "metadata", "store", "service_tier", "safety_identifier"),
+        *("prompt_cache_key", "prompt_cache_retention", "parallel_tool_calls"),
+    }
+)
+"""They change nothing of an answer."""
+
+_NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
+    "logprobs": (False, 0),
+    "top_logprobs": (0,),
+    "echo": (False,),
+    "best_of": (1,),
+    "suffix": ("",),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "audio": (),
+    "prediction": (),
+    "reasoning_effort": ("none",),
+    "verbosity": ("medium",),
+    "web_search_options": (),
+}
+"""What is not offered yet -> values that ask for nothing of it."""
+
+
+class Asked(NamedTuple):
+    """A request, read.
+
+    Attributes:
+        prompts: texts, or lists of tokens; of a chat, one list of messages.
+        choices: answers to each prompt.
+        options: of each answer, as `DecodingOptions.of` takes them.
+        usage: a stream ends with how many tokens there were.
+    """
+
+    model: str
+    prompts: list[Any]
+    choices: int
+    options: dict[str, Any]
+    stream: bool
+    usage: bool
+
+
+def completion_of(body: Mapping[str, Any]) -> Asked:
+    """What a body sent to /v1/completions asks for.
+
+    Raises:
+        InvalidRequest, Unimplemented: names the field that cannot be so.
+    """
+    prompt = body.get("prompt")
+    if isinstance(prompt, str) or _are_tokens(prompt):
+        prompts = [prompt]
+    elif isinstance(prompt, list) and prompt and all(_is_prompt(one) for one in prompt):
+        prompts = prompt
+    else:
+        raise InvalidRequest("prompt must be a text, a list of texts, or lists of tokens")
+    return _asked(body, "prompt", prompts)
+
+
+def chat_of(body: Mapping[str, Any]) -> Asked:
+    """What a body sent to /v1/chat/completions asks for; errors as for `completion_of`."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not 0 < len(messages) <= MOST_MESSAGES:
+        raise InvalidRequest(f"messages must be a list of 1 to {MOST_MESSAGES} messages")
+    return _asked(body, "messages", [[_message(one) for one in messages]])
+
+
+def _asked(body: Mapping[str, Any], content: str, prompts: list[Any]) -> Asked:
+    for name in body:
+        if name not in _OWN | _IGNORED | {content} and name not in _OPTIONS:
+            _check_neutral(name, body[name])
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest("model must be the name of a model")
+    choices = _given(body, "n", 1)
+    if not _is_integer(choices) or not 1 <= choices * len(prompts) <= MOST_CHOICES:
+        raise InvalidRequest(f"n must be from 1, for at most {MOST_CHOICES} answers in all")
+    stream_options = _given(body, "stream_options", {})
+    if not isinstance(stream_options, dict) or set(stream_options) - {"include_usage"}:
+        raise InvalidRequest("stream_options has include_usage alone")
+    stream = _switch(body, "stream")
+    if stream_options and not stream:
+        raise InvalidRequest("stream_options is for streams: set stream to true")
+    return Asked(
+        model, prompts, choices, _options(body), stream, _switch(stream_options, "include_usage")
+    )
+
+
+def _options(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given; None stands for what is not."""
+    given = {ours: body[name] for name, ours in _OPTIONS.items() if body.get(name) is not None}
+    if isinstance(given.get("seed"), int) and given["seed"] < 0:
+        given["seed"] %= 1 << 64
+    return given
+
+
+def _check_neutral(name: str, value: Any) -> None:
+    if name not in _NEUTRAL:
+        raise InvalidRequest(f"unknown field '{name}': remove it")
+    if value is not None and not any(value is one or value == one for one in _NEUTRAL[name]):
+        raise Unimplemented(f"'{name}' is not offered yet: remove it")
+
+
+def _message(message: Any) -> dict[str, Any]:
+    """A message with its content as one text."""
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise InvalidRequest("each message must be an object with a role and a content")
+    content = message.get("content")
+    if isinstance(content, list):
+        if not all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+            raise Unimplemented("messages may have parts of type 'text' alone")
+        content = "".join(str(part.get("text", "")) for part in content)
+    if not isinstance(content, str):
+        raise InvalidRequest("the content of each message must be a text, or parts of type 'text'")
+    return {**message, "content": content}
+
+
+def _given(body: Mapping[str, Any], name: str, default: Any) -> Any:
+    value = body.get(name)
+    return default if value is None else value
+
+
+def _switch(body: Mapping[str, Any], name: str) -> bool:
+    value = _given(body, name, False)
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"{name} must be true or false")
+    return value
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_tokens(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(_is_integer(one) for one in value)
+
+
+def _is_prompt(value: Any) -> bool:
+    return isinstance(value, str) or _are_tokens(value)

@@ -1,0 +1,118 @@
+"""What answers of the OpenAI API look like: objects, chunks of streams, errors. Pure."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from penstock.errors import Code
+
+_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    501: "invalid_request_error",
+    503: "service_unavailable_error",
+}
+DONE: Final = b"data: [DONE]\n\n"
+
+
+class Choice(NamedTuple):
+    """One answer, as it ended."""
+
+    text: str
+    finish: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Envelope(NamedTuple):
+    """What all chunks of an answer, or the whole of it, have in common."""
+
+    id: str
+    created: int
+    model: str
+    chat: bool
+
+    def whole(self, choices: Sequence[Choice], prompts: int) -> bytes:
+        """The answer in one piece; *prompts* are how many were asked."""
+        found = [self._choice(index, choice) for index, choice in enumerate(choices)]
+        kind = "chat.completion" if self.chat else "text_completion"
+        return _dumped({**self._head(kind), "choices": found, "usage": usage(choices, prompts)})
+
+    def begins(self, index: int) -> bytes:
+        """The first event of a choice; "" where there is none."""
+        if not self.chat:
+            return b""
+        return self._event({"index": index, "delta": {"role": "assistant", "content": ""}})
+
+    def goes_on(self, index: int, text: str) -> bytes:
+        """An event with *text*."""
+        said = {"delta": {"content": text}} if self.chat else {"text": text}
+        return self._event({"index": index, **said})
+
+    def ends(self, index: int, finish: str) -> bytes:
+        """The last event of a choice."""
+        said: dict[str, Any] = {"delta": {}} if self.chat else {"text": ""}
+        return self._event({"index": index, **said, "finish_reason": finish})
+
+    def counts(self, choices: Sequence[Choice], prompts: int) -> bytes:
+        """An event with the usage, and no choice."""
+        head = self._head("chat.completion.chunk" if self.chat else "text_completion")
+        return _event({**head, "choices": [], "usage": usage(choices, prompts)})
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        said: dict[str, Any] = {"text": choice.text}
+        if self.chat:
+            said = {"message": {"role": "assistant", "content": choice.text, "refusal": None}}
+        return {"index": index, **said, "finish_reason": choice.finish, "logprobs": None}
+
+    def _event(self, choice: dict[str, Any]) -> bytes:
+        head = self._head("chat.completion.chunk" if self.chat else "text_completion")
+        return _event({**head, "choices": [{"finish_reason": None, "logprobs": None, **choice}]})
+
+
+def usage(choices: Sequence[Choice], prompts: int) -> dict[str, int]:
+    """Tokens of all answers; each of *prompts* prompts counts once."""
+    each = len(choices) // prompts
+    asked = sum(choice.prompt_tokens for choice in choices[::each])
+    answered = sum(choice.completion_tokens for choice in choices)
+    return {
+        "prompt_tokens": asked,
+        "completion_tokens": answered,
+        "total_tokens": asked + answered,
+    }
+
+
+def models(names: Sequence[str], created: int) -> bytes:
+    """The list of models."""
+    found = [
+        {"id": name, "object": "model", "created": created, "owned_by": "penstock"}
+        for name in names
+    ]
+    return _dumped({"object": "list", "data": found})
+
+
+def error(status: int, text: str, code: Code) -> bytes:
+    """The body of a refusal, as the official client reads it."""
+    kind = _TYPES.get(status, "server_error")
+    name = "model_not_found" if code is Code.NOT_FOUND else code.name.lower()
+    return _dumped({"error": {"message": text, "type": kind, "param": None, "code": name}})
+
+
+def error_event(status: int, text: str, code: Code) -> bytes:
+    """A refusal within a stream."""
+    return b"data: " + error(status, text, code) + b"\n\n"
+
+
+def _event(content: dict[str, Any]) -> bytes:
+    return b"data: " + _dumped(content) + b"\n\n"
+
+
+def _dumped(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,64 @@
+"""A checkpoint: the numbers of its architecture, its tensors one at a time, and its texts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.exporting.architecture import Architecture
+from penstock.exporting.errors import Damaged
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What turns text into tokens and back.
+
+    Attributes:
+        tokenizer: a tokenizer.json, or None where the checkpoint has none.
+        chat_template: or None.
+        end_tokens: each ends an answer.
+        defaults: options of a request, as the model's makers advise.
+        template_variables: what the chat template knows beside messages.
+    """
+
+    tokenizer: bytes | None
+    chat_template: str | None
+    end_tokens: tuple[int, ...]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    template_variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An open checkpoint.
+
+    Attributes:
+        file: its name, for people.
+        shapes: of its tensors, by their names in GGUF files.
+        read: gets one as float32.
+    """
+
+    file: str
+    architecture: Architecture
+    texts: Texts
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[str], Floats]
+
+    def check(self) -> None:
+        """Hold each tensor's shape against what the architecture says, before any is read.
+
+        Raises:
+            Damaged: one is missing, or has another shape.
+        """
+        for name, shape in self.architecture.tensors():
+            there = self.shapes.get(name)
+            if there is None:
+                raise Damaged(self.file, f"it lacks the tensor {name}")
+            if there != shape:
+                raise Damaged(
+                    self.file, f"{name} has the shape {list(there)}, and should have {list(shape)}"
+                )

@@ -1,0 +1,179 @@
+"""From a checkpoint to a version of the model repository: stages, texts, manifest."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from penstock.exporting.checkpoints.checkpoint import Checkpoint
+from penstock.exporting.checkpoints.opening import open_checkpoint
+from penstock.exporting.cuts import cut
+from penstock.exporting.errors import CannotExport
+from penstock.exporting.graphs.graph import Graph, WeightsFile
+from penstock.exporting.graphs.stage import StagePlan, write_stage
+from penstock.exporting.rebuild import prove
+from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest, StageFile
+from penstock.language.tokenizer import Tokenizer
+from penstock.models.config.language_models import DEFAULT_SLOTS, SLOTS
+from penstock.models.config.model_config import LANGUAGE
+from penstock.sharding.files import written_whole
+
+Progress = Callable[[str, float], None]
+"""Hears what is being done, and which share of all has been."""
+
+_CONFIGURATION: Final = f"""backend: "{LANGUAGE}"
+model_transaction_policy {{ decoupled: true }}
+# How many answers each worker computes at a time.
+parameters {{ key: "{SLOTS}" value {{ string_value: "{DEFAULT_SLOTS}" }} }}
+"""
+_MOST_CONTEXT: Final = 1 << 16
+_OTHER_ARTIFACTS: Final = ("model.onnx", "model.pt2", "model.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to make.
+
+    Attributes:
+        directory: of the version, such as models/NAME/1.
+        stages: how many.
+        context: tokens that a sequence may have; None for the model's own.
+        tokenizer: a tokenizer.json in place of the checkpoint's.
+    """
+
+    directory: Path
+    stages: int = 1
+    context: int | None = None
+    tokenizer: Path | None = None
+
+
+def export(source: Path, order: Order, progress: Progress) -> Manifest:
+    """Write the version that *order* wants from the checkpoint at *source*.
+
+    All of it appears, or nothing. Holds one tensor of the checkpoint in memory at a time, twice;
+    then the whole model, to try it.
+
+    Raises:
+        CannotExport: says what to do.
+        CannotShard: the directory cannot be written.
+    """
+    progress("reading the checkpoint", 0.0)
+    checkpoint = _with_context(open_checkpoint(source), order)
+    content = _tokenizer_of(checkpoint, order)
+    _check_directory(order.directory)
+    manifest = _plan(checkpoint, order.stages)
+    with written_whole(order.directory) as folder:
+        stages = []
+        for number, stage in enumerate(manifest.stages):
+            progress(f"writing {stage.artifact}", (0.1 + number) / len(manifest.stages) * 0.8)
+            stages.append(_write_stage(folder, checkpoint, stage))
+        manifest = replace(manifest, stages=tuple(stages))
+        progress("trying what was written", 0.8)
+        manifest = replace(manifest, **prove(folder, manifest)._asdict())
+        for name, text in _texts(checkpoint, content, manifest):
+            (folder / name).write_bytes(text)
+        _remove_template(order.directory, folder)
+    _write_configuration(order.directory)
+    return manifest
+
+
+def _with_context(checkpoint: Checkpoint, order: Order) -> Checkpoint:
+    """The checkpoint with the context that is asked for."""
+    own = checkpoint.architecture.context
+    wanted = min(own, _MOST_CONTEXT) if order.context is None else order.context
+    if not 16 <= wanted <= own:
+        raise CannotExport(
+            f"the model has a context of {own} tokens: --context {wanted} cannot be (from 16)"
+        )
+    return replace(checkpoint, architecture=replace(checkpoint.architecture, context=wanted))
+
+
+def _tokenizer_of(checkpoint: Checkpoint, order: Order) -> bytes:
+    content = checkpoint.texts.tokenizer
+    if order.tokenizer is not None:
+        try:
+            content = order.tokenizer.read_bytes()
+        except OSError as error:
+            raise CannotExport(f"{order.tokenizer} cannot be read: {error.strerror}") from error
+    if content is None:
+        raise CannotExport(
+            f"{checkpoint.file} has no tokenizer that can be exported: give the model's own with "
+            "--tokenizer tokenizer.json"
+        )
+    tokenizer = Tokenizer.from_json(content)
+    if tokenizer.vocabulary > checkpoint.architecture.vocabulary:
+        raise CannotExport(
+            f"the tokenizer has {tokenizer.vocabulary} tokens, the model "
+            f"{checkpoint.architecture.vocabulary}: they do not belong together"
+        )
+    return content
+
+
+def _check_directory(directory: Path) -> None:
+    for name in _OTHER_ARTIFACTS:
+        if (directory / name).exists():
+            raise CannotExport(
+                f"{directory} holds {name}: remove it, or choose another version's directory"
+            )
+
+
+def _plan(checkpoint: Checkpoint, stages: int) -> Manifest:
+    shape = checkpoint.architecture
+    begins = cut([shape.layer_work] * shape.layers, shape.head_work, stages)
+    ends = (*begins[1:], shape.layers)
+    return Manifest(
+        architecture=shape.name,
+        context=shape.context,
+        vocabulary=shape.vocabulary,
+        width=shape.width,
+        kv_heads=shape.kv_heads,
+        head_size=shape.head_size,
+        weights="fp32",
+        end_tokens=checkpoint.texts.end_tokens,
+        defaults=dict(checkpoint.texts.defaults),
+        template_variables=dict(checkpoint.texts.template_variables),
+        stages=tuple(
+            StageFile(
+                artifact=f"shard-{number}.onnx",
+                first_layer=begin,
+                layers=end - begin,
+                weight_bytes=0,
+                token_work=(end - begin) * shape.layer_work
+                + (shape.head_work if end == shape.layers else 0),
+            )
+            for number, (begin, end) in enumerate(zip(begins, ends, strict=True))
+        ),
+    )
+
+
+def _write_stage(folder: Path, checkpoint: Checkpoint, stage: StageFile) -> StageFile:
+    data = folder / f"{stage.artifact}.data"
+    with data.open("wb") as file:
+        weights = WeightsFile(data, file)
+        graph = Graph(weights)
+        plan = StagePlan(stage.first_layer, stage.first_layer + stage.layers)
+        write_stage(graph, plan, checkpoint.architecture, checkpoint.read)
+    (folder / stage.artifact).write_bytes(graph.model().SerializeToString())
+    return replace(stage, weight_bytes=weights.size)
+
+
+def _texts(
+    checkpoint: Checkpoint, tokenizer: bytes, manifest: Manifest
+) -> Iterator[tuple[str, bytes]]:
+    yield MANIFEST, manifest.to_json().encode()
+    yield TOKENIZER, tokenizer
+    if checkpoint.texts.chat_template is not None:
+        yield CHAT_TEMPLATE, checkpoint.texts.chat_template.encode()
+
+
+def _write_configuration(directory: Path) -> None:
+    """Beside a version of a repository, unless its owner has written one already."""
+    config = directory.parent / "config.pbtxt"
+    if directory.name.isascii() and directory.name.isdigit() and not config.exists():
+        config.write_text(_CONFIGURATION)
+
+
+def _remove_template(directory: Path, folder: Path) -> None:
+    """An earlier export's chat template must not stay where the new one has none."""
+    if not (folder / CHAT_TEMPLATE).exists():
+        (directory / CHAT_TEMPLATE).unlink(missing_ok=True)

@@ -1,0 +1,109 @@
+"""One stage of a decoder as a graph: from tokens or hidden states to hidden states or logits.
+
+tokens int64[batch, length]         stage 0; behind it hidden float32[batch, length, width]
+start int64[batch]                  position of the first column of each row
+wanted int64[rows, 2]               last stage: (row of the batch, column) of each wanted row
+keys_N, values_N                    float32[batch, kv_heads, capacity, head_size], of layer N
+-> hidden float32[batch, length, width], or logits float32[rows, vocabulary]
+-> new_keys_N, new_values_N         to be bound to the same buffers
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.exporting.architecture import Architecture
+from penstock.exporting.graphs.attention import Attention
+from penstock.exporting.graphs.graph import Graph
+
+Read = Callable[[str], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """Which layers a stage has.
+
+    Attributes:
+        first, last: layers, the last not included.
+    """
+
+    first: int
+    last: int
+
+
+def write_stage(graph: Graph, plan: StagePlan, architecture: Architecture, read: Read) -> None:
+    """Write the layers of *plan* into *graph*; *read* gets a tensor of the checkpoint."""
+    begins, ends = plan.first == 0, plan.last == architecture.layers
+    width = architecture.width
+    start = graph.input("start", np.int64, ["batch"])
+    if begins:
+        columns = graph.input("tokens", np.int64, ["batch", "length"])
+        table = graph.weight("token_embd.weight", read("token_embd.weight"))
+        hidden = graph.op("Gather", table, columns)
+    else:
+        hidden = columns = graph.input("hidden", np.float32, ["batch", "length", width])
+    attention = Attention(graph, architecture, start, columns)
+    for number in range(plan.first, plan.last):
+        hidden = _layer(graph, attention, architecture, read, number, hidden)
+    if ends:
+        _head(graph, architecture, read, hidden)
+    else:
+        graph.op("Identity", hidden, out="next_hidden")
+        graph.output("next_hidden", np.float32, ["batch", "length", width])
+    attention.bind(range(plan.first, plan.last))
+
+
+def normalized(graph: Graph, architecture: Architecture, hidden: str, weight: str) -> str:
+    """*hidden* by its root mean square, along the last axis."""
+    return graph.op("RMSNormalization", hidden, weight, axis=-1, epsilon=architecture.epsilon)
+
+
+def projected(graph: Graph, architecture: Architecture, read: Read, name: str, hidden: str) -> str:
+    """*hidden* times the matrix *name*, and its bias where it has one."""
+    matrix = graph.weight(f"{name}.weight", np.ascontiguousarray(read(f"{name}.weight").T))
+    product = graph.op("MatMul", hidden, matrix)
+    if name.rpartition(".")[2] not in architecture.biased:
+        return product
+    return graph.op("Add", product, graph.weight(f"{name}.bias", read(f"{name}.bias")))
+
+
+def _layer(
+    graph: Graph,
+    attention: Attention,
+    architecture: Architecture,
+    read: Read,
+    number: int,
+    hidden: str,
+) -> str:
+    prefix = f"blk.{number}."
+
+    def project(name: str, of: str) -> str:
+        return projected(graph, architecture, read, prefix + name, of)
+
+    def norm(name: str, of: str) -> str:
+        weight = graph.weight(prefix + name, read(prefix + name))
+        return normalized(graph, architecture, of, weight)
+
+    into = norm("attn_norm.weight", hidden)
+    heads = [project(f"attn_{part}", into) for part in "qkv"]
+    mixed = attention.layer(number, heads, norm)
+    hidden = graph.op("Add", hidden, project("attn_output", mixed))
+    into = norm("ffn_norm.weight", hidden)
+    gate = project("ffn_gate", into)
+    gate = graph.op("Mul", gate, graph.op("Sigmoid", gate))
+    inner = graph.op("Mul", gate, project("ffn_up", into))
+    return graph.op("Add", hidden, project("ffn_down", inner))
+
+
+def _head(graph: Graph, architecture: Architecture, read: Read, hidden: str) -> None:
+    """Logits of the rows that are wanted, and of no other."""
+    wanted = graph.input("wanted", np.int64, ["rows", 2])
+    rows = graph.op("GatherND", hidden, wanted)
+    weight = graph.weight("output_norm.weight", read("output_norm.weight"))
+    rows = normalized(graph, architecture, rows, weight)
+    name = "token_embd.weight" if architecture.tied else "output.weight"
+    head = graph.weight("head", np.ascontiguousarray(read(name).T))
+    graph.op("MatMul", rows, head, out="logits")
+    graph.output("logits", np.float32, ["rows", architecture.vocabulary])

@@ -1,0 +1,128 @@
+"""The manifest of an exported language model, ``language.json``: what its stages are, and hold."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from penstock.errors import ArtifactUnusable
+
+MANIFEST: Final = "language.json"
+TOKENIZER: Final = "tokenizer.json"
+CHAT_TEMPLATE: Final = "chat_template.jinja"
+
+_FORMAT: Final = 1
+_MOST_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StageFile:
+    """One stage.
+
+    Attributes:
+        artifact: its file; weights are beside it.
+        first_layer, layers: those that it holds, whose keys and values it keeps.
+        weight_bytes: in the artifact and beside it.
+        token_work: multiplications for one token.
+    """
+
+    artifact: str
+    first_layer: int
+    layers: int
+    weight_bytes: int
+    token_work: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An exported language model.
+
+    Attributes:
+        context: the most tokens that a sequence may have, prompt and answer.
+        vocabulary: tokens, and columns of the logits.
+        width: numbers in a hidden state.
+        kv_heads, head_size: of each layer's cache, float32[slots, kv_heads, capacity, head_size].
+        end_tokens: each ends an answer.
+        defaults: options of requests that say nothing else.
+        rebuild: how a cache that was lost comes back equal to the bit: ``prefill``, ``replay``,
+            or ``none``.
+        proved_on: the processor and the runtime on which that was seen.
+        template_variables: what its chat template knows beside messages, such as bos_token.
+    """
+
+    architecture: str
+    context: int
+    vocabulary: int
+    width: int
+    kv_heads: int
+    head_size: int
+    weights: str
+    end_tokens: tuple[int, ...]
+    defaults: dict[str, Any]
+    stages: tuple[StageFile, ...]
+    rebuild: str = "none"
+    proved_on: str = ""
+    template_variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of keys and values for one token, in all stages."""
+        layers = sum(stage.layers for stage in self.stages)
+        return 2 * 4 * layers * self.kv_heads * self.head_size
+
+    def to_json(self) -> str:
+        """The text of ``language.json``."""
+        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What a ``language.json`` says.
+
+        Raises:
+            ArtifactUnusable: it is none, or one of another release.
+        """
+        try:
+            fields = json.loads(text)
+            if fields.pop("format") != _FORMAT:
+                raise ArtifactUnusable(f"{MANIFEST} is of another release: export the model again")
+            stages = tuple(StageFile(**stage) for stage in fields.pop("stages"))
+            ends = tuple(int(token) for token in fields.pop("end_tokens"))
+            manifest = cls(**fields, end_tokens=ends, stages=stages)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ArtifactUnusable(f"{MANIFEST} cannot be read: export the model again") from error
+        _check(manifest)
+        return manifest
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of the version in *directory*.
+
+    Raises:
+        ArtifactUnusable: there is none that can be read.
+    """
+    path = directory / MANIFEST
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise ArtifactUnusable(
+            f"{directory} holds no {MANIFEST}: make it with penstock export"
+        ) from error
+    if len(content) > _MOST_BYTES:
+        raise ArtifactUnusable(f"{path} is no manifest: it has more than {_MOST_BYTES} bytes")
+    return Manifest.from_json(content.decode(errors="replace"))
+
+
+def _check(manifest: Manifest) -> None:
+    counts = ("context", "vocabulary", "width", "kv_heads", "head_size")
+    wrong = [name for name in counts if not _is_count(getattr(manifest, name))]
+    if not manifest.stages or wrong:
+        what = ", ".join(wrong) or "stages"
+        raise ArtifactUnusable(f"{MANIFEST}: {what} cannot be so: export the model again")
+    for stage in manifest.stages:
+        if Path(stage.artifact).name != stage.artifact or not _is_count(stage.layers):
+            raise ArtifactUnusable(f"{MANIFEST}: stage {stage.artifact!r} cannot be so")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

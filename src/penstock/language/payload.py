@@ -1,0 +1,41 @@
+"""Options on their way from a gateway to a worker: what is not the default, as JSON."""
+
+import json
+from dataclasses import fields
+from typing import Final
+
+from penstock.errors import InvalidRequest
+from penstock.language.options import DecodingOptions
+
+OPTIONS: Final = "penstock_decoding"
+"""The parameter of a job's request that has them."""
+
+_TEXT_ONLY: Final = ("stop",)
+"""What only gateways need, since they make text from tokens."""
+
+
+def options_to_json(options: DecodingOptions) -> str:
+    """What a worker needs of *options*."""
+    given = {
+        field.name: value
+        for field in fields(options)
+        if field.name not in _TEXT_ONLY
+        and (value := getattr(options, field.name)) != getattr(_DEFAULT, field.name)
+    }
+    return json.dumps({n: sorted(v) if isinstance(v, frozenset) else v for n, v in given.items()})
+
+
+def options_from_json(text: str) -> DecodingOptions:
+    """The options that a gateway sent.
+
+    Raises:
+        InvalidRequest: it sent none that can be.
+    """
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise InvalidRequest("the job's options cannot be read") from error
+    return DecodingOptions.of(given)
+
+
+_DEFAULT: Final = DecodingOptions()

@@ -1,0 +1,99 @@
+"""The sampler: from a row of logits to the next token, a function of the request and its log.
+
+Nothing is remembered from one token to the next: what is drawn follows from the seed and the
+position alone (Philox 4x64-10, a counter-based generator; Salmon et al., 2011), and penalties from
+the tokens so far. So another worker goes on as this one would have.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.language.options import DecodingOptions
+
+Floats = npt.NDArray[np.float64]
+
+_UNIT: Final = 2.0**-53
+
+
+def next_token(
+    logits: npt.NDArray[np.float32],
+    options: DecodingOptions,
+    prompt: Sequence[int],
+    log: Sequence[int],
+) -> int:
+    """The token that follows *prompt* and *log*.
+
+    Args:
+        logits: float32[vocabulary].
+        options: with a seed, unless the temperature is 0.
+        log: tokens of the answer so far.
+    """
+    if options.temperature == 0 and not _is_changed(options):
+        token = int(logits.argmax())
+        if not np.isnan(logits[token]):
+            return token
+    scores = _penalized(logits, options, prompt, log)
+    if options.temperature == 0:
+        return int(scores.argmax())
+    tokens, weights = _candidates(scores / options.temperature, options)
+    sums = np.cumsum(weights)
+    drawn = uniform(options.seed or 0, len(log)) * sums[-1]
+    # Rounding may put the drawn number onto the last sum itself.
+    return int(tokens[min(int(np.searchsorted(sums, drawn, side="right")), len(tokens) - 1)])
+
+
+def uniform(seed: int, position: int) -> float:
+    """A number from [0, 1): the first word of Philox, of key *seed* and counter *position* + 1."""
+    word = np.random.Philox(key=seed, counter=position).random_raw()
+    return (int(word) >> 11) * _UNIT
+
+
+def _is_changed(options: DecodingOptions) -> bool:
+    penalties = options.presence_penalty, options.frequency_penalty
+    return options.repetition_penalty != 1 or any(penalties) or bool(options.logit_bias)
+
+
+def _penalized(
+    logits: npt.NDArray[np.float32],
+    options: DecodingOptions,
+    prompt: Sequence[int],
+    log: Sequence[int],
+) -> Floats:
+    scores = logits.astype(np.float64)
+    # What is no number must win nowhere.
+    scores[np.isnan(scores)] = -np.inf
+    if options.repetition_penalty != 1:
+        seen = np.unique(np.fromiter((*prompt, *log), np.int64))
+        by = options.repetition_penalty
+        scores[seen] = np.where(scores[seen] > 0, scores[seen] / by, scores[seen] * by)
+    if log and (options.presence_penalty or options.frequency_penalty):
+        tokens, counts = np.unique(np.fromiter(log, np.int64), return_counts=True)
+        scores[tokens] -= options.presence_penalty + options.frequency_penalty * counts
+    for token, bias in options.logit_bias.items():
+        if token < len(scores):
+            scores[token] += bias
+    return scores
+
+
+def _candidates(scores: Floats, options: DecodingOptions) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Tokens that may be drawn, the likeliest first, and weights; of equal ones the lower first."""
+    if 0 < options.top_k < len(scores):
+        least = np.partition(scores, -options.top_k)[-options.top_k]
+        tokens = np.flatnonzero(scores >= least)
+    else:
+        tokens = np.arange(len(scores))
+    tokens = tokens[np.argsort(-scores[tokens], kind="stable")]
+    if options.top_k:
+        tokens = tokens[: options.top_k]
+    weights = np.exp(scores[tokens] - scores[tokens[0]])
+    keep = len(tokens)
+    if options.min_p:
+        keep = min(keep, int(np.count_nonzero(weights >= options.min_p)))
+    if options.top_p < 1:
+        sums = np.cumsum(weights)
+        # As many as are needed to reach it, and always one.
+        keep = min(keep, int(np.searchsorted(sums, options.top_p * sums[-1], side="left")) + 1)
+    return tokens[:keep], weights[:keep]

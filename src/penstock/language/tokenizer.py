@@ -1,0 +1,78 @@
+"""The tokenizer: text to tokens and back, as ``tokenizer.json`` says; Hugging Face's runs it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+from penstock.errors import ArtifactUnusable, InvalidRequest
+from penstock.language.manifest import TOKENIZER
+
+MOST_BYTES: Final = 64 << 20
+"""Of a tokenizer.json; those of the largest vocabularies have 30 MiB."""
+
+MOST_TEXT: Final = 4 << 20
+"""Characters of a text that is to become tokens."""
+
+
+class Tokenizer:
+    """Text to tokens, and back. Safe to use from several threads."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self.vocabulary: int = library.get_vocab_size()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Self:
+        """The tokenizer that a tokenizer.json describes.
+
+        Raises:
+            ArtifactUnusable: it is none.
+        """
+        import tokenizers
+
+        if len(content) > MOST_BYTES:
+            raise ArtifactUnusable(f"{TOKENIZER} has more than {MOST_BYTES >> 20} MiB: it is none")
+        try:
+            library = tokenizers.Tokenizer.from_str(content.decode())
+        except Exception as error:  # the library raises plain ones
+            raise ArtifactUnusable(f"{TOKENIZER} cannot be read: {error}") from error
+        library.no_truncation()
+        library.no_padding()
+        return cls(library)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """The tokenizer of the version in *directory*; errors as for `from_json`."""
+        path = directory / TOKENIZER
+        try:
+            with path.open("rb") as file:
+                return cls.from_json(file.read(MOST_BYTES + 1))
+        except OSError as error:
+            raise ArtifactUnusable(f"{path} cannot be read: {error.strerror}") from error
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """The tokens of *text*.
+
+        Args:
+            special: with those that the tokenizer puts around a text; chat templates write theirs.
+
+        Raises:
+            InvalidRequest: the text is too long to be looked at.
+        """
+        if len(text) > MOST_TEXT:
+            raise InvalidRequest(
+                f"the text has {len(text)} characters: at most {MOST_TEXT} can be tokenized"
+            )
+        encoding = self._library.encode(text, add_special_tokens=special)
+        tokens: list[int] = encoding.ids
+        return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of *tokens*, without special ones."""
+        text: str = self._library.decode(list(tokens), skip_special_tokens=True)
+        return text
+
+    def token_of(self, name: str) -> int | None:
+        """The token that is written *name* in the vocabulary."""
+        token: int | None = self._library.token_to_id(name)
+        return token

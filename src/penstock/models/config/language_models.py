@@ -1,0 +1,103 @@
+"""What config.pbtxt must say, and must not, for language models; and where their texts are."""
+
+import json
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from penstock.errors import InvalidConfiguration
+from penstock.models.config.model_config import LANGUAGE
+from penstock.protos import model_config_pb2 as pb
+
+SLOTS: Final = "slots"
+"""A parameter of config.pbtxt: answers that each worker computes at a time."""
+
+DEFAULT_SLOTS: Final = 8
+_MOST_SLOTS: Final = 256
+
+TEXT_INPUT, TOKENS_INPUT, MESSAGES_INPUT = "text_input", "input_ids", "messages"
+SAMPLING_INPUT = "sampling_parameters"
+TEXT_OUTPUT, TOKENS_OUTPUT = "text_output", "output_ids"
+INPUTS: Final = {
+    TEXT_INPUT: (pb.TYPE_STRING, 1),
+    TOKENS_INPUT: (pb.TYPE_INT64, -1),
+    MESSAGES_INPUT: (pb.TYPE_STRING, 1),
+    SAMPLING_INPUT: (pb.TYPE_STRING, 1),
+}
+OUTPUTS: Final = {TEXT_OUTPUT: (pb.TYPE_STRING, 1), TOKENS_OUTPUT: (pb.TYPE_INT64, -1)}
+"""Tensors as Triton's backends for language models name them: datatype, and size; and messages."""
+
+_TEXTS: Final = "penstock_texts"
+"""A parameter that workers add: the texts that gateways need, by their digests in the registry."""
+
+
+class Text(NamedTuple):
+    """A file of text that is kept in the registry: its *digest*, and its *size* in bytes."""
+
+    digest: str
+    size: int
+
+
+def is_language_model(config: pb.ModelConfig) -> bool:
+    """Whether it answers with text, token by token."""
+    return config.backend == LANGUAGE
+
+
+def slots(config: pb.ModelConfig) -> int:
+    """How many answers each worker computes at a time.
+
+    Raises:
+        InvalidConfiguration: the parameter that says so is no number from 1 to 256.
+    """
+    if SLOTS not in config.parameters:
+        return DEFAULT_SLOTS
+    text = config.parameters[SLOTS].string_value
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MOST_SLOTS):
+        raise InvalidConfiguration(
+            f"parameters['{SLOTS}'] is '{text}': write a number from 1 to {_MOST_SLOTS}"
+        )
+    return int(text)
+
+
+def check_language_model(config: pb.ModelConfig, source: str) -> None:
+    """Hold the configuration of a language model against what one can be.
+
+    Raises:
+        InvalidConfiguration: it asks for what language models have not; says what to change.
+    """
+    if not is_language_model(config):
+        return
+    slots(config)
+    if not config.model_transaction_policy.decoupled:
+        raise InvalidConfiguration(
+            f"{source}: a language model answers in parts: add "
+            "model_transaction_policy { decoupled: true }"
+        )
+    if any(group.kind == pb.ModelInstanceGroup.KIND_GPU for group in config.instance_group):
+        raise InvalidConfiguration(
+            f"{source}: language models are computed on the CPU: remove KIND_GPU"
+        )
+    for field in ("dynamic_batching", "sequence_batching"):
+        if config.HasField(field):
+            raise InvalidConfiguration(
+                f"{source}: answers of a language model share steps by themselves: remove {field}"
+            )
+    if config.max_batch_size or config.input or config.output:
+        raise InvalidConfiguration(
+            f"{source}: a language model's tensors are always the same, without a batch "
+            "dimension: remove max_batch_size, input and output"
+        )
+
+
+def complete_language_model(config: pb.ModelConfig, texts: Mapping[str, Text]) -> None:
+    """Write down the tensors that *config* leaves out, and where its *texts* are kept."""
+    for name, (datatype, size) in INPUTS.items():
+        config.input.add(name=name, data_type=datatype, dims=[size], optional=True)
+    for name, (datatype, size) in OUTPUTS.items():
+        config.output.add(name=name, data_type=datatype, dims=[size])
+    config.parameters[_TEXTS].string_value = json.dumps(texts, sort_keys=True)
+
+
+def texts_of(config: pb.ModelConfig) -> dict[str, Text]:
+    """The texts of a language model by their files' names; a worker has written them down."""
+    said = json.loads(config.parameters[_TEXTS].string_value or "{}")
+    return {name: Text(*text) for name, text in said.items()}

@@ -1,0 +1,126 @@
+"""Faults to plant where an answer of a language model would become another one."""
+
+from chaos.planted.fault import LUA, Mutant
+
+LOGS = "tests/redis/language/test_logs.py::"
+ENGINE = "tests/pure/language/test_engine.py::"
+ALONE = ENGINE + "test_an_answer_depends_on_nothing_but_its_request"
+TEXT = "tests/pure/language/test_answer_text.py::"
+SAMPLING = "tests/pure/language/test_sampling.py::"
+EXPORT = "tests/pure/exporting/test_export.py::"
+
+ANSWERS = [
+    Mutant(
+        "an answer: a worker that lost it goes on writing its log",
+        LUA + "append.lua",
+        "if not is_held(j, token) then",
+        "if j.state ~= 'leased' then",
+        LOGS + "test_another_worker_goes_on_from_the_log",
+    ),
+    Mutant(
+        "an answer: tokens that are sent again are there twice",
+        LUA + "append.lua",
+        "if there == bytes + #tokens then",
+        "if false then",
+        LOGS + "test_tokens_that_are_sent_again_are_there_once",
+    ),
+    Mutant(
+        "an answer: a token of its log is lost, and nobody sees it",
+        LUA + "append.lua",
+        "elseif there ~= bytes then",
+        "elseif there > bytes then",
+        LOGS + "test_tokens_that_do_not_go_on_from_the_log_are_not_taken",
+    ),
+    Mutant(
+        "an answer: its log stays behind",
+        LUA + "lib/end_job.lua",
+        "j.log and JOB .. j.id .. ':log'",
+        "nil",
+        LOGS + "test_a_log_goes_with_its_job",
+    ),
+    Mutant(
+        "an answer: two deaths in its whole life are its own fault",
+        LUA + "append.lua",
+        "  if j.alone then\n    redis.call('HDEL', JOB .. id, 'alone', 'crashes')\n  end\n",
+        "",
+        LOGS + "test_a_worker_may_die_of_an_answer_again_once_that_has_gone_on",
+    ),
+    Mutant(
+        "an answer: what is drawn follows from how often this process has drawn",
+        "src/penstock/language/sampling.py",
+        "uniform(options.seed or 0, len(log))",
+        "np.random.default_rng().random()",
+        SAMPLING + "test_a_token_follows_from_the_request_and_the_log_alone",
+    ),
+    Mutant(
+        "an answer: the seed does not count",
+        "src/penstock/language/sampling.py",
+        "np.random.Philox(key=seed, counter=position)",
+        "np.random.Philox(key=0, counter=position)",
+        SAMPLING + "test_what_is_drawn_is_the_same_in_every_release",
+    ),
+    Mutant(
+        "an answer: what moves to another slot leaves its last token's keys behind",
+        "workers/language/engine.py",
+        "self._model.move(source, hole, self._slots[hole].cached)",
+        "self._model.move(source, hole, self._slots[hole].cached - 1)",
+        ALONE,
+    ),
+    Mutant(
+        "an answer: a slot that is filled anew keeps what was there",
+        "workers/language/engine.py",
+        "        answer.cached = 0\n",
+        "",
+        ALONE,
+    ),
+    Mutant(
+        "an answer: its own tokens are never read",
+        "workers/language/answer.py",
+        "return len(self.prompt) + len(self.log)",
+        "return len(self.prompt)",
+        EXPORT + "test_stages_answer_as_a_plain_decoder_does",
+    ),
+    Mutant(
+        "an answer: penalties see its last token alone",
+        "src/penstock/language/sampling.py",
+        "np.unique(np.fromiter(log, np.int64), return_counts=True)",
+        "np.unique(np.fromiter(log[-1:], np.int64), return_counts=True)",
+        SAMPLING + "test_penalties_are_those_of_openai_and_of_ctrl",
+    ),
+    Mutant(
+        "an answer: a lone head of keys has a lone row",
+        "src/penstock/exporting/graphs/attention.py",
+        "self._fold = max(self._group, 2)",
+        "self._fold = max(self._group, 1)",
+        EXPORT + "test_stages_answer_as_a_plain_decoder_does",
+    ),
+    Mutant(
+        "an answer: rotary pairs of llama.cpp's files are taken as they lie",
+        "src/penstock/exporting/checkpoints/gguf_checkpoint.py",
+        "if turned and architecture.name in _INTERLEAVED:",
+        "if False:",
+        EXPORT + "test_a_gguf_file_makes_the_same_stages_as_a_folder",
+    ),
+    Mutant(
+        "an answer: half a character is passed on",
+        "src/penstock/language/detokenizer.py",
+        "if text.endswith(_UNFINISHED) and len(self._held) < _MOST_HELD:",
+        "if False:",
+        TEXT + "test_a_character_comes_when_its_last_byte_does",
+    ),
+    Mutant(
+        "an answer: the beginning of a stop string is passed on",
+        "src/penstock/language/stop_strings.py",
+        "keep = max((_overlap(text, one) for one in self._stops), default=0)",
+        "keep = 0",
+        TEXT + "test_pieces_change_nothing_of_what_stop_strings_leave",
+    ),
+    Mutant(
+        "an answer: a gateway passes a token on twice",
+        "scheduler/requests/token_log.py",
+        "self.tokens += new.tokens[there:]",
+        "self.tokens += new.tokens",
+        "tests/pure/language/test_token_log.py"
+        "::test_tokens_that_come_again_or_too_early_change_nothing",
+    ),
+]

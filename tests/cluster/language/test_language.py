@@ -1,0 +1,188 @@
+"""A language model on a cluster: its answers are those of one process, whatever dies meanwhile."""
+
+import json
+import os
+import signal
+import urllib.request
+
+import numpy as np
+import pytest
+from support.clients.answers import Answers, request
+from support.clients.load import eventually
+
+from penstock.language.options import DecodingOptions
+from penstock.protos import grpc_service_pb2_grpc as pb_grpc
+
+TOKENS = 250
+PROMPTS = ["hello", "the world", "a", "in the hell", "w", "hello hello", "or", "x" * 90]
+SAMPLED = {"temperature": 1.5, "top_p": 0.98, "presence_penalty": 0.5}
+
+
+def _asked(number):
+    """Of each prompt one greedy answer and one that is drawn."""
+    drawn = {**SAMPLED, "seed": number} if number % 2 else {}
+    return PROMPTS[number // 2 % 8], {"max_tokens": TOKENS, "ignore_end": True, **drawn}
+
+
+def _expected(local, number):
+    prompt, options = _asked(number)
+    tokens = local.tokenizer.encode(prompt, special=True)
+    pieces = list(local.generate([tokens], DecodingOptions.of(options)))
+    return [piece.token for piece in pieces], "".join(piece.text for piece in pieces)
+
+
+def _ask_all(answers, count=16):
+    asked = [_asked(number) for number in range(count)]
+    return [answers.ask("tiny", prompt, **options) for prompt, options in asked]
+
+
+def _holds(local, found):
+    """Each answer is what this process makes of its request, alone."""
+    for number, answer in enumerate(found):
+        assert answer.error == ""
+        assert (answer.tokens, answer.text) == _expected(local, number)
+
+
+def test_answers_beside_each_other_are_those_of_one_process(answers, local):
+    found = answers.ended(_ask_all(answers))
+
+    _holds(local, found)
+    assert max(len(answer.parts) for answer in found) > 20
+    assert {answer.about["finish_reason"] for answer in found} == {"length"}
+    assert found[0].about["completion_tokens"] == TOKENS
+    assert found[1].about["seed"] == "1"
+
+
+def _workers(language_cluster):
+    return set(language_cluster.processes()["worker"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["SIGKILL", "SIGSTOP"])
+async def test_a_worker_that_dies_changes_no_byte_of_any_answer(
+    number, answers, language_cluster, local
+):
+    workers = _workers(language_cluster)
+    found = _ask_all(answers)
+    answers.until(lambda: sum(len(answer.tokens) > 20 for answer in found) >= 4)
+    victim = workers.pop()
+    os.kill(victim, number)
+    under_way = sum(not answer.ended for answer in found)
+
+    answers.ended(found)
+
+    _holds(local, found)
+    assert under_way > 0
+    if number == signal.SIGSTOP:
+        os.kill(victim, signal.SIGKILL)
+    # Both are there again for the next test.
+    assert await eventually(
+        lambda: len(_workers(language_cluster)) == 2 and _ready(language_cluster)
+    )
+
+
+def _ready(language_cluster):
+    with urllib.request.urlopen(
+        f"http://{language_cluster.http_url()}/v2/models/tiny/ready"
+    ) as response:
+        return response.status == 200
+
+
+def test_a_seed_is_drawn_where_none_came_and_gives_the_same_answer_again(answers):
+    asked = {"max_tokens": 30, "temperature": 2.0, "ignore_end": True}
+    first, other = answers.ended([answers.ask("tiny", "hello", **asked) for _ in range(2)])
+    sampling = json.dumps({**asked, "seed": int(first.about["seed"])})
+    (again,) = answers.ended([answers.ask("tiny", "hello", sampling)])
+
+    assert first.tokens != other.tokens
+    assert again.tokens == first.tokens
+    assert again.about == first.about
+
+
+def test_a_stop_string_ends_the_text_and_frees_the_slot(answers, local):
+    tokens, text = _expected(local, 0)
+    stop = text[10:13]
+    (found,) = answers.ended(
+        [answers.ask("tiny", "hello", max_tokens=TOKENS, ignore_end=True, stop=stop)]
+    )
+
+    assert found.text == text[: text.index(stop)]
+    assert found.about["finish_reason"] == "stop"
+    assert found.tokens == tokens[: len(found.tokens)]
+    assert len(found.tokens) < TOKENS
+
+
+def test_tokens_may_be_given_and_only_text_be_asked_for(answers, local):
+    tokens = local.tokenizer.encode("hello", special=True)
+    (found,) = answers.ended([answers.ask("tiny", tokens, max_tokens=9, ignore_end=True)])
+    asked = request("tiny", tokens, max_tokens=9, ignore_end=True)
+    asked.outputs.add(name="text_output")
+    stub = pb_grpc.GRPCInferenceServiceStub(answers._channel)
+    responses = [one.infer_response for one in stub.ModelStreamInfer(iter([asked]))]
+
+    assert {output.name for one in responses for output in one.outputs} == {"text_output"}
+    assert b"".join(one.raw_output_contents[0][4:] for one in responses).decode() == found.text
+
+
+def test_the_whole_answer_comes_at_once_where_that_is_asked_for(answers, local):
+    stub = pb_grpc.GRPCInferenceServiceStub(answers._channel)
+    asked = request("tiny", "hello", max_tokens=TOKENS, ignore_end=True)
+    response = stub.ModelInfer(asked)
+    tokens, text = _expected(local, 0)
+
+    names = [output.name for output in response.outputs]
+    contents = dict(zip(names, response.raw_output_contents, strict=True))
+    assert contents["text_output"][4:].decode() == text
+    assert np.frombuffer(contents["output_ids"], "<i8").tolist() == tokens
+    assert response.outputs[1].shape == [TOKENS]
+    assert response.parameters["finish_reason"].string_param == "length"
+
+
+def test_http_answers_at_once_as_well(language_cluster, local):
+    body = json.dumps({"text_input": "hello", "max_tokens": 30, "ignore_end": True})
+    asked = urllib.request.Request(
+        f"http://{language_cluster.http_url()}/v2/models/tiny/generate", body.encode()
+    )
+    with urllib.request.urlopen(asked) as response:  # noqa: S310
+        answer = json.loads(response.read())
+
+    assert answer["text_output"] == _expected(local, 0)[1][: len(answer["text_output"])]
+    assert len(answer["output_ids"]) == 30
+
+
+def test_http_streams_the_same_answer(language_cluster, local):
+    body = json.dumps({"text_input": "hello", "max_tokens": TOKENS, "ignore_end": True})
+    asked = urllib.request.Request(
+        f"http://{language_cluster.http_url()}/v2/models/tiny/generate_stream", body.encode()
+    )
+    with urllib.request.urlopen(asked) as response:  # noqa: S310
+        lines = response.read().decode().splitlines()
+    events = [json.loads(line.removeprefix("data: ")) for line in lines if line]
+
+    assert "".join(event.get("text_output", "") for event in events) == _expected(local, 0)[1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "parameters", "message"),
+    [
+        ("x" * 500, {}, "the prompt has 500 tokens"),
+        ([], {}, "the prompt has 0 tokens"),
+        ([269], {}, "input_ids must be from 0 to 268"),
+        ([-1], {}, "input_ids must be from 0 to 268"),
+        ("x", {"temprature": 1.0}, "unknown option 'temprature'"),
+        ("x", {"top_p": 2.0}, "top_p must be a number"),
+        ("x", {"logit_bias": "{"}, "logit_bias must be a list or an object as JSON"),
+    ],
+)
+def test_requests_that_cannot_be_are_refused_by_name(prompt, parameters, message, answers):
+    (found,) = answers.ended([answers.ask("tiny", prompt, **parameters)])
+
+    assert message in found.error
+
+
+def test_an_answer_that_nobody_waits_for_any_more_frees_its_slot(language_cluster, local):
+    """Sixteen clients leave in the middle; sixteen others are answered at once."""
+    with Answers(language_cluster.url) as leaving:
+        found = _ask_all(leaving)
+        leaving.until(lambda: any(answer.tokens for answer in found))
+    with Answers(language_cluster.url) as answers:
+        _holds(local, answers.ended(_ask_all(answers)))

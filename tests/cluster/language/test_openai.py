@@ -1,0 +1,154 @@
+"""The OpenAI API: the answers of one process, in the forms that its clients read."""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+from support.clients.load import eventually
+
+from penstock.language.options import DecodingOptions
+
+GREEDY = {"temperature": 0, "max_tokens": 30, "ignore_eos": True}
+CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], **GREEDY}
+PLAIN = {"model": "tiny", "prompt": "hello", **GREEDY}
+
+
+def ask(language_cluster, path, body=None):
+    """The status, and the body as it came."""
+    content = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(f"http://{language_cluster.http_url()}/v1/{path}", content)
+    try:
+        with urllib.request.urlopen(asked) as response:  # noqa: S310
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def chunks(content):
+    """The events of a stream, which must end as it should."""
+    *events, done, rest = content.decode().split("\n\n")
+    assert (done, rest) == ("data: [DONE]", "")
+    return [json.loads(event.removeprefix("data: ")) for event in events if event[0] != ":"]
+
+
+def expected(local, text, *, special=False, **options):
+    tokens = local.tokenizer.encode(text, special=special)
+    asked = DecodingOptions.of({"max_tokens": 30, "ignore_end": True, **options})
+    return "".join(piece.text for piece in local.generate([tokens], asked))
+
+
+CHAT_TEXT = "<|user|>hello<|end|><|assistant|>"
+
+
+def test_a_chat_is_answered_through_the_models_template(language_cluster, local):
+    status, content = ask(language_cluster, "chat/completions", CHAT)
+    answer = json.loads(content)
+
+    assert status == 200
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"] == [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": expected(local, CHAT_TEXT),
+                "refusal": None,
+            },
+            "finish_reason": "length",
+            "logprobs": None,
+        }
+    ]
+    assert answer["usage"] == {"prompt_tokens": 4, "completion_tokens": 30, "total_tokens": 34}
+
+
+def test_a_stream_says_the_same_piece_by_piece(language_cluster, local):
+    body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+    _, content = ask(language_cluster, "chat/completions", body)
+    *events, last, usage = chunks(content)
+
+    deltas = [event["choices"][0]["delta"] for event in events]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert "".join(delta["content"] for delta in deltas[1:]) == expected(local, CHAT_TEXT)
+    assert last["choices"][0] == {
+        "index": 0,
+        "delta": {},
+        "finish_reason": "length",
+        "logprobs": None,
+    }
+    assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 30)
+    assert len({event["id"] for event in (*events, last, usage)}) == 1
+
+
+def test_several_prompts_and_choices_are_answered_together(language_cluster, local):
+    body = {**PLAIN, "prompt": ["hello", "a"], "n": 2, "temperature": 3, "seed": 5}
+    _, content = ask(language_cluster, "completions", body)
+    choices = json.loads(content)["choices"]
+    _, streamed = ask(language_cluster, "completions", {**body, "stream": True})
+    texts = [""] * 4
+    for event in chunks(streamed):
+        for choice in event["choices"]:
+            texts[choice["index"]] += choice["text"]
+
+    assert [choice["text"] for choice in choices] == texts
+    assert texts == [
+        expected(local, prompt, special=True, temperature=3, seed=seed)
+        for prompt in ("hello", "a")
+        for seed in (5, 6)
+    ]
+
+
+def test_tokens_are_a_prompt_as_well(language_cluster, local):
+    tokens = local.tokenizer.encode("hello", special=True)
+    _, one = ask(language_cluster, "completions", PLAIN)
+    _, other = ask(language_cluster, "completions", {**PLAIN, "prompt": tokens})
+
+    assert json.loads(one)["choices"] == json.loads(other)["choices"]
+
+
+def test_models_are_listed(language_cluster):
+    status, content = ask(language_cluster, "models")
+
+    assert (status, [model["id"] for model in json.loads(content)["data"]]) == (200, ["tiny"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("chat/completions", {**CHAT, "model": "none"}, 404, "'none'"),
+        ("chat/completions", {**CHAT, "temprature": 1}, 400, "unknown field 'temprature'"),
+        ("chat/completions", {**CHAT, "tools": [{}]}, 501, "'tools' is not offered yet"),
+        ("chat/completions", {**CHAT, "temperature": -1}, 400, "temperature must be a number"),
+        ("chat/completions", {**CHAT, "stream": True, "top_p": 7}, 400, "top_p must be a number"),
+        ("completions", {**PLAIN, "prompt": "x" * 500}, 400, "the prompt has 500 tokens"),
+        ("completions", [], 400, ""),
+        ("nothing", {}, 404, "Not Found"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_openais_form(path, body, status, message, language_cluster):
+    found, content = ask(language_cluster, path, body)
+    error = json.loads(content)["error"]
+
+    assert found == status
+    assert message in error["message"]
+    assert set(error) == {"message", "type", "param", "code"}
+
+
+async def test_a_client_that_leaves_frees_its_slots_streaming_or_not(language_cluster, local):
+    """Sixteen answers are given up; sixteen others come."""
+    for stream in (True, False):
+        body = {**PLAIN, "n": 16, "max_tokens": 380, "stream": stream}
+        host, _, port = language_cluster.http_url().partition(":")
+        connection = http.client.HTTPConnection(host, int(port))
+        connection.request("POST", "/v1/completions", json.dumps(body))
+        if stream:
+            connection.getresponse().read(200)
+        connection.close()
+
+    def answered():
+        status, content = ask(language_cluster, "completions", {**PLAIN, "n": 16})
+        return status == 200 and json.loads(content)["choices"]
+
+    choices = await eventually(answered)
+    assert {choice["text"] for choice in choices} == {expected(local, "hello", special=True)}

@@ -1,0 +1,131 @@
+"""What the bodies of the OpenAI API's requests may ask for, and how what they cannot is said."""
+
+import json
+
+import pytest
+
+from penstock.errors import Code, InvalidRequest, Unimplemented
+from penstock.gateway.fronts.http.openai import shapes
+from penstock.gateway.fronts.http.openai.asked import chat_of, completion_of
+from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
+
+HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+PLAIN = {"model": "m", "prompt": "hello"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("a", ["a"]),
+        (["a", "b"], ["a", "b"]),
+        ([1, 2], [[1, 2]]),
+        ([[1, 2], [3]], [[1, 2], [3]]),
+        ("", [""]),
+    ],
+)
+def test_prompts_are_texts_or_tokens_one_or_several(prompt, prompts):
+    assert completion_of({**PLAIN, "prompt": prompt}).prompts == prompts
+
+
+def test_parts_of_a_message_are_one_text():
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    asked = chat_of({**HELLO, "messages": [{"role": "user", "content": parts, "name": "x"}]})
+
+    assert asked.prompts == [[{"role": "user", "content": "ab", "name": "x"}]]
+
+
+def test_options_have_the_names_of_this_house():
+    given = {"max_completion_tokens": 5, "stop_token_ids": [1], "ignore_eos": True, "seed": -1}
+    asked = chat_of({**HELLO, **given, "temperature": None})
+
+    assert asked.options == {
+        "max_tokens": 5,
+        "stop_tokens": [1],
+        "ignore_end": True,
+        "seed": 2**64 - 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "neutral",
+    [
+        {"logprobs": False, "top_logprobs": None, "tools": [], "tool_choice": "none"},
+        {"response_format": {"type": "text"}, "user": "me", "store": True, "metadata": {"a": "b"}},
+        {"best_of": 1, "echo": False, "suffix": None},
+    ],
+)
+def test_what_asks_for_nothing_is_taken(neutral):
+    assert chat_of({**HELLO, **neutral}).options == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({**HELLO, "tools": [{}]}, "'tools' is not offered yet"),
+        ({**HELLO, "response_format": {"type": "json_object"}}, "'response_format' is not offered"),
+        ({**HELLO, "logprobs": True}, "'logprobs' is not offered yet"),
+        ({**PLAIN, "logprobs": 1}, "'logprobs' is not offered yet"),
+        ({**HELLO, "temprature": 1}, "unknown field 'temprature'"),
+        ({**HELLO, "prompt": "x"}, "unknown field 'prompt'"),
+        ({**HELLO, "messages": []}, "messages must be a list"),
+        ({**HELLO, "messages": ["a"]}, "an object with a role and a content"),
+        ({**HELLO, "messages": [{"role": "user"}]}, "the content of each message"),
+        (
+            {**HELLO, "messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "parts of type 'text' alone",
+        ),
+        ({**HELLO, "n": 65}, "at most 64 answers"),
+        ({**HELLO, "n": 0}, "n must be from 1"),
+        ({**HELLO, "n": True}, "n must be from 1"),
+        ({**HELLO, "stream": 1}, "stream must be true or false"),
+        ({**HELLO, "stream_options": {"include_usage": True}}, "set stream to true"),
+        ({**HELLO, "stream_options": {"other": 1}, "stream": True}, "include_usage alone"),
+        ({**HELLO, "model": 5}, "model must be the name"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_name(body, message):
+    read = chat_of if "messages" in body else completion_of
+    with pytest.raises((InvalidRequest, Unimplemented), match=message):
+        read(body)
+
+
+@pytest.mark.parametrize("prompt", [None, 5, [], [1, "a"], [[]], [1.5], {"a": 1}, [True]])
+def test_a_prompt_that_is_none_is_refused(prompt):
+    with pytest.raises(InvalidRequest, match="prompt must be"):
+        completion_of({**PLAIN, "prompt": prompt})
+
+
+def test_each_prompt_counts_once_however_many_choices_it_has():
+    choices = [Choice("a", "stop", asked, 2) for asked in (5, 5, 7, 7)]
+
+    assert shapes.usage(choices, prompts=2) == {
+        "prompt_tokens": 12,
+        "completion_tokens": 8,
+        "total_tokens": 20,
+    }
+
+
+def test_a_chat_streams_a_role_then_pieces_then_the_end():
+    envelope = Envelope("id", 1, "m", chat=True)
+    events = envelope.begins(0) + envelope.goes_on(0, "é") + envelope.ends(0, "stop")
+    choices = [json.loads(line[6:])["choices"][0] for line in events.split(b"\n\n") if line]
+
+    assert [choice["delta"] for choice in choices] == [
+        {"role": "assistant", "content": ""},
+        {"content": "é"},
+        {},
+    ]
+    assert [choice["finish_reason"] for choice in choices] == [None, None, "stop"]
+
+
+def test_errors_have_the_form_that_the_official_client_reads():
+    body = json.loads(shapes.error(404, "no such model", Code.NOT_FOUND))
+
+    assert body == {
+        "error": {
+            "message": "no such model",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "model_not_found",
+        }
+    }

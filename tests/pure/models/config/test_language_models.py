@@ -1,0 +1,88 @@
+"""What config.pbtxt must say, and must not, for a language model."""
+
+import pytest
+from google.protobuf import text_format
+
+from penstock.errors import ArtifactUnusable, InvalidConfiguration
+from penstock.models.completion import complete
+from penstock.models.config.language_models import (
+    DEFAULT_SLOTS,
+    Text,
+    check_language_model,
+    complete_language_model,
+    slots,
+    texts_of,
+)
+from penstock.models.files.artifacts import stage_files
+from penstock.protos import cluster_pb2
+from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.workers.runtimes.python.signature import signature_of
+
+PLAIN = 'backend: "language" model_transaction_policy { decoupled: true }'
+
+
+def _config(text=PLAIN):
+    return text_format.Parse(text, ModelConfig())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('backend: "language"', "add model_transaction_policy { decoupled: true }"),
+        (PLAIN + " max_batch_size: 4", "remove max_batch_size, input and output"),
+        (PLAIN + ' input { name: "x" }', "remove max_batch_size, input and output"),
+        (PLAIN + " dynamic_batching { }", "remove dynamic_batching"),
+        (PLAIN + " instance_group { kind: KIND_GPU }", "remove KIND_GPU"),
+        (
+            PLAIN + ' parameters { key: "slots" value { string_value: "none" } }',
+            "write a number from 1 to 256",
+        ),
+    ],
+)
+def test_what_a_language_model_has_not_is_refused_by_name(text, message):
+    with pytest.raises(InvalidConfiguration, match=message):
+        check_language_model(_config(text), "m/config.pbtxt")
+
+
+def test_slots_are_as_many_as_are_said_or_eight():
+    said = PLAIN + ' parameters { key: "slots" value { string_value: "3" } }'
+
+    assert (slots(_config()), slots(_config(said))) == (DEFAULT_SLOTS, 3)
+
+
+def test_a_worker_completes_the_tensors_and_says_where_the_texts_are():
+    config = _config()
+    complete_language_model(config, {"tokenizer.json": Text("ab", 7)})
+    signature = signature_of(config, 1, "m")
+    signature.config = config.SerializeToString()
+    stage = cluster_pb2.Stage(artifact="m/1/shard-0.onnx", runtime="language")
+    version = cluster_pb2.ModelVersion(
+        model="m", version=1, config=_config().SerializeToString(), stages=[stage]
+    )
+
+    deployment = complete(version, [signature])
+
+    assert [(spec.name, spec.optional) for spec in deployment.inputs] == [
+        ("text_input", True),
+        ("input_ids", True),
+        ("messages", True),
+        ("sampling_parameters", True),
+    ]
+    assert [spec.name for spec in deployment.outputs] == ["text_output", "output_ids"]
+    assert deployment.config.max_batch_size == 0
+    assert texts_of(deployment.config) == {"tokenizer.json": Text("ab", 7)}
+
+
+def test_all_files_of_a_version_belong_to_its_only_stage(tmp_path):
+    where = tmp_path / "m/1"
+    where.mkdir(parents=True)
+    names = ["language.json", "shard-0.onnx", "shard-0.onnx.data", "tokenizer.json"]
+    for name in names:
+        (where / name).write_text("x")
+
+    (stage,) = stage_files(tmp_path, where, _config())
+    assert [file.name for file in stage.files] == names
+    assert stage.runtime == "language"
+    (where / "shard-1.onnx").write_text("x")
+    with pytest.raises(ArtifactUnusable, match="export it again with --stages 1"):
+        stage_files(tmp_path, where, _config())

@@ -1,0 +1,48 @@
+"""An answer as it grows: its prompt, its log, and how far both are in the cache."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from penstock.language.finish import Finish, finish_of
+from penstock.language.options import DecodingOptions
+
+
+@dataclass(eq=False, slots=True)
+class Answer:
+    """One answer.
+
+    Attributes:
+        prompt: tokens, at least one.
+        log: those of the answer so far; some may be there already, where another worker began it.
+        cached: tokens of both whose keys and values are in its slot.
+    """
+
+    prompt: list[int]
+    options: DecodingOptions
+    log: list[int] = field(default_factory=list)
+    cached: int = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and log."""
+        return len(self.prompt) + len(self.log)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all but its last token is in the cache."""
+        return self.cached >= self.length - 1
+
+    def token(self, position: int) -> int:
+        """The token at *position*."""
+        at = position - len(self.prompt)
+        return self.prompt[position] if at < 0 else self.log[at]
+
+    def finish(self, end_tokens: Collection[int], capacity: int) -> Finish | None:
+        """Whether its log ends it: a function of the request and the log.
+
+        Args:
+            end_tokens: the model's.
+            capacity: the most tokens that there is room for.
+        """
+        ended = finish_of(self.log, self.options, end_tokens)
+        return ended or (Finish.LENGTH if self.length >= capacity else None)

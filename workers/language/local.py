@@ -1,0 +1,77 @@
+"""A language model without a cluster: its stages and its engine in this process."""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from penstock.language.answer_text import AnswerText
+from penstock.language.finish import Finish
+from penstock.language.manifest import read_manifest
+from penstock.language.options import DecodingOptions
+from penstock.language.tokenizer import Tokenizer
+from penstock.workers.language.answer import Answer
+from penstock.workers.language.engine import Engine
+from penstock.workers.language.pipeline import Pipeline
+
+
+class Piece(NamedTuple):
+    """What a step added to an answer.
+
+    Attributes:
+        number: of the prompt.
+        text: may be empty.
+        finish: how it ended, with its last piece.
+    """
+
+    number: int
+    token: int
+    text: str
+    finish: Finish | None
+
+
+class LocalModel:
+    """The version in a directory, loaded. Belongs to one thread."""
+
+    def __init__(self, pipeline: Pipeline, tokenizer: Tokenizer) -> None:
+        self.manifest = pipeline.manifest
+        self.tokenizer = tokenizer
+        self._pipeline = pipeline
+
+    @classmethod
+    def open(cls, directory: Path, slots: int, capacity: int, threads: int) -> "LocalModel":
+        """Load it; arguments and errors as for `Pipeline.open`, and `read_manifest`."""
+        manifest = read_manifest(directory)
+        pipeline = Pipeline.open(directory, manifest, slots, capacity, threads)
+        return cls(pipeline, Tokenizer.read(directory))
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], options: DecodingOptions
+    ) -> Iterator[Piece]:
+        """Answer *prompts*, as many at a time as there are slots.
+
+        Raises:
+            InvalidRequest: one is empty or too long; before anything is computed.
+        """
+        ends = self.manifest.end_tokens
+        engine = Engine(self._pipeline, ends)
+        options = options.seeded(lambda: secrets.randbits(64))
+        answers = [Answer(list(prompt), options) for prompt in prompts]
+        numbers = {id(answer): number for number, answer in enumerate(answers)}
+        texts = [
+            AnswerText(self.tokenizer.decode, options, ends, answer.prompt) for answer in answers
+        ]
+        for answer in answers:
+            engine.admit(answer)
+        while not engine.is_idle:
+            for answer, token, ended in engine.step():
+                number = numbers[id(answer)]
+                text = texts[number]
+                added = text.push(token)
+                stopped = text.stopped_by is not None
+                if stopped and ended is None:
+                    engine.evict(answer)
+                finish = Finish.STOP if stopped else ended
+                if finish is not None:
+                    added += text.flush()
+                yield Piece(number, token, added, finish)

@@ -1,0 +1,65 @@
+"""All stages of a language model in one process, one behind the other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from penstock.language.manifest import Manifest
+from penstock.workers.language.stage import Floats, Stage, Tokens
+
+
+class Pipeline:
+    """Stages in their order, with the same slots.
+
+    Attributes:
+        slots: how many sequences there is room for.
+        capacity: tokens of each.
+    """
+
+    def __init__(self, manifest: Manifest, stages: Sequence[Stage], slots: int) -> None:
+        self.manifest = manifest
+        self.slots = slots
+        self.capacity = stages[0].capacity
+        self._stages = stages
+
+    @classmethod
+    def open(
+        cls, directory: Path, manifest: Manifest, slots: int, capacity: int, threads: int
+    ) -> "Pipeline":
+        """The version in *directory*, which *manifest* describes, on the CPU.
+
+        Args:
+            capacity: tokens of a sequence; more than its context is taken as that.
+
+        Raises:
+            ArtifactUnusable: an artifact cannot be loaded, or is not what the manifest says.
+        """
+        room = slots, min(capacity, manifest.context)
+        stages = [
+            Stage.open(directory, manifest, number, room, threads)
+            for number in range(len(manifest.stages))
+        ]
+        return cls(manifest, stages, slots)
+
+    def step(self, tokens: Tokens, start: Tokens, wanted: Tokens, slot: int = 0) -> Floats:
+        """Logits of the *wanted* rows; arguments as for `Stage.step`."""
+        columns: Tokens | Floats = tokens
+        for stage in self._stages:
+            columns = stage.step(columns, start, wanted, slot)
+        return columns  # type: ignore[return-value]  # what the last stage gives
+
+    def warm_up(self, *lengths: int) -> None:
+        """Run once for each of *lengths* columns, in slot 0, which nothing has yet."""
+        for length in lengths:
+            tokens, start = np.zeros((1, length), np.int64), np.zeros(1, np.int64)
+            self.step(tokens, start, np.array([[0, length - 1]], np.int64))
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """As `Stage.move`, in each stage."""
+        for stage in self._stages:
+            stage.move(source, target, length)
+
+    def cached(self, slot: int, length: int) -> list[Floats]:
+        """As `Stage.cached`, of all stages."""
+        return [array for stage in self._stages for array in stage.cached(slot, length)]

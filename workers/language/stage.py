@@ -1,0 +1,145 @@
+"""One stage of a language model on this machine: its shard, and the cache of its layers."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.errors import ArtifactUnusable
+from penstock.language.manifest import Manifest
+from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.workers.runtimes.onnx_options import providers, session_options
+from penstock.workers.runtimes.runtime import DeviceRef
+
+Tokens = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+_CPU: Final = "cpu"
+
+
+class Stage:
+    """A stage whose cache has room for *slots* sequences of *capacity* tokens each.
+
+    A slot is a place in the cache; a call is for consecutive ones. The cache is written in place:
+    what goes in and what comes out are bound to one buffer.
+    """
+
+    def __init__(
+        self, session: Any, manifest: Manifest, number: int, room: tuple[int, int]
+    ) -> None:
+        """*room*: slots, and capacity."""
+        self._session = session
+        self._manifest = manifest
+        self._begins = number == 0
+        self._ends = number == len(manifest.stages) - 1
+        slots, self.capacity = room
+        stage = manifest.stages[number]
+        shape = slots, manifest.kv_heads, self.capacity, manifest.head_size
+        layers = range(stage.first_layer, stage.first_layer + stage.layers)
+        # Zeros: what a mask hides is multiplied by 0, and must be a number.
+        self._cache = {
+            f"{part}_{layer}": np.zeros(shape, np.float32)
+            for layer in layers
+            for part in ("keys", "values")
+        }
+        self._bound: dict[tuple[int, int], Any] = {}
+
+    @classmethod
+    def open(
+        cls, directory: Path, manifest: Manifest, number: int, room: tuple[int, int], threads: int
+    ) -> "Stage":
+        """Stage *number* of the version in *directory*, on the CPU.
+
+        Raises:
+            ArtifactUnusable: its artifact cannot be loaded, or is of another model.
+        """
+        import onnxruntime as ort
+
+        artifact = directory / manifest.stages[number].artifact
+        device, config = DeviceRef(_CPU, 0, threads), ModelConfig()
+        try:
+            session = ort.InferenceSession(
+                str(artifact), session_options(device, config), providers(device, config)
+            )
+        except Exception as error:  # the runtime raises what it likes
+            raise ArtifactUnusable(
+                f"{artifact.name} cannot be loaded: {str(error).splitlines()[0]}"
+            ) from error
+        stage = cls(session, manifest, number, room)
+        stage._check(artifact.name)
+        return stage
+
+    def step(
+        self, columns: Tokens | Floats, start: Tokens, wanted: Tokens | None, slot: int = 0
+    ) -> Floats:
+        """Compute *columns* of consecutive slots, and store their keys and values.
+
+        Args:
+            columns: int64[batch, length] tokens, or float32[batch, length, width] hidden states.
+            start: int64[batch], the position of each row's first column.
+            wanted: int64[rows, 2], for the last stage: (row of the batch, column).
+            slot: of the first row.
+
+        Returns:
+            float32[batch, length, width], or float32[rows, vocabulary].
+        """
+        batch, length = columns.shape[:2]
+        shape: tuple[int, ...]
+        binding = self._binding(slot, batch)
+        given = {"tokens" if self._begins else "hidden": columns, "start": start}
+        out, shape = "next_hidden", (batch, length, self._manifest.width)
+        if self._ends and wanted is not None:
+            given["wanted"] = wanted
+            out, shape = "logits", (len(wanted), self._manifest.vocabulary)
+        held = {name: np.ascontiguousarray(array) for name, array in given.items()}
+        for name, array in held.items():
+            _bind(binding.bind_input, name, array)
+        result = np.empty(shape, np.float32)
+        _bind(binding.bind_output, out, result)
+        self._session.run_with_iobinding(binding)
+        return result
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy what slot *source* has of its first *length* tokens into slot *target*."""
+        for array in self._cache.values():
+            array[target, :, :length] = array[source, :, :length]
+
+    def cached(self, slot: int, length: int) -> list[Floats]:
+        """Copies of what *slot* has of its first *length* tokens, in the layers' order."""
+        return [array[slot, :, :length].copy() for array in self._cache.values()]
+
+    def _binding(self, slot: int, batch: int) -> Any:
+        """The caches of so many slots, bound; kept, since steps differ in small tensors alone."""
+        if (slot, batch) not in self._bound:
+            binding = self._session.io_binding()
+            for name, array in self._cache.items():
+                _bind(binding.bind_input, name, array[slot : slot + batch])
+                _bind(binding.bind_output, f"new_{name}", array[slot : slot + batch])
+            self._bound[slot, batch] = binding
+        return self._bound[slot, batch]
+
+    def _check(self, artifact: str) -> None:
+        """Refuse an artifact that writes or reads anything but what the manifest says.
+
+        Bindings are addresses: a graph of another shape would write beyond its buffer.
+        """
+        shape = ["batch", self._manifest.kv_heads, "capacity", self._manifest.head_size]
+        columns = ["batch", "length"]
+        wide = [*columns, self._manifest.width]
+        first = {"tokens": columns} if self._begins else {"hidden": wide}
+        inputs = {"start": ["batch"], **first, **dict.fromkeys(self._cache, shape)}
+        inputs |= {"wanted": ["rows", 2]} if self._ends else {}
+        logits = {"logits": ["rows", self._manifest.vocabulary]}
+        outputs = logits if self._ends else {"next_hidden": wide}
+        outputs |= dict.fromkeys((f"new_{name}" for name in self._cache), shape)
+        there = {one.name: one.shape for one in self._session.get_inputs()}
+        gives = {one.name: one.shape for one in self._session.get_outputs()}
+        if there != inputs or gives != outputs:
+            raise ArtifactUnusable(
+                f"{artifact} is not the stage that the manifest describes: export the model again"
+            )
+
+
+def _bind(bind: Any, name: str, array: npt.NDArray[Any]) -> None:
+    bind(name, _CPU, 0, array.dtype.type, array.shape, array.ctypes.data)

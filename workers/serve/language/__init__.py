@@ -1,0 +1,1 @@
+"""Serving language models: answers whose tokens go into logs. Start with worker.py."""

@@ -1,0 +1,101 @@
+"""Jobs of a language model: from a claimed job to an answer, and from its log to the reply."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from penstock.errors import InvalidRequest, StoreUnavailable
+from penstock.language.payload import OPTIONS, options_from_json
+from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
+from penstock.scheduler.jobs.logs import Logs
+from penstock.scheduler.jobs.types import Lease, Timing
+from penstock.workers.language.answer import Answer
+from penstock.workers.run import encoding
+from penstock.workers.run.decoding import Decoder
+from penstock.workers.run.tensor import Tensor
+from penstock.workers.run.work import Work
+from penstock.workers.serve.spec import WorkerSpec
+
+_AGAIN_S = 0.1
+
+
+@dataclass(eq=False, slots=True)
+class Active:
+    """An answer that a worker has.
+
+    Attributes:
+        kept: tokens of its log that are in the store.
+        proved: it has brought a token here, so that it ends no worker.
+        began_ns: when this worker took it.
+    """
+
+    work: Work
+    answer: Answer
+    kept: int
+    proved: bool
+    began_ns: int = field(default_factory=time.perf_counter_ns)
+
+    @property
+    def id(self) -> str:
+        """The job's."""
+        return self.work.lease.id
+
+    @property
+    def token(self) -> str:
+        """The lease's."""
+        return self.work.lease.token
+
+    def timing(self) -> Timing:
+        """How long this worker has had it."""
+        return Timing(infer_ns=time.perf_counter_ns() - self.began_ns)
+
+    def is_over(self) -> bool:
+        """Whether its deadline has passed."""
+        return self.work.ends_s <= time.monotonic()
+
+
+def decoder() -> Decoder:
+    """What reads the jobs."""
+    return Decoder((TOKENS_INPUT,), batched=False)
+
+
+def answer_of(work: Work, log: bytes) -> Active:
+    """The answer that *work* asks for, as far as its *log* goes.
+
+    Raises:
+        InvalidRequest: the job is none that a gateway makes.
+    """
+    if work.ensemble_step is not None:
+        raise InvalidRequest("a language model cannot be a step of an ensemble yet: ask it itself")
+    tensor, head = work.tensors[TOKENS_INPUT], work.head
+    if tensor.datatype != "INT64" or OPTIONS not in head.parameters:
+        raise InvalidRequest("the job is none of a language model")
+    options = options_from_json(head.parameters[OPTIONS].string_param)
+    prompt = np.frombuffer(tensor.raw, "<i8").tolist()
+    tokens = np.frombuffer(log, "<u4").tolist()
+    answer = Answer(prompt, options, tokens)
+    return Active(work, answer, len(tokens), proved=not work.alone)
+
+
+def packed(tokens: Sequence[int]) -> bytes:
+    """Tokens as a log has them."""
+    return np.asarray(tokens, "<u4").tobytes()
+
+
+def reply_of(active: Active, spec: WorkerSpec) -> bytes:
+    """The end of the reply: the whole log."""
+    log = active.answer.log
+    whole = {TOKENS_OUTPUT: Tensor("UINT32", (len(log),), packed(log))}
+    return encoding.reply(active.work, whole, (TOKENS_OUTPUT,), spec.ref.version, spec.hop_name)
+
+
+async def read_log(logs: Logs, model: str, lease: Lease) -> bytes:
+    """The log of a claimed job, as soon as the store says it."""
+    while True:
+        try:
+            return await logs.read(model, lease.id)
+        except StoreUnavailable:
+            await asyncio.sleep(_AGAIN_S)

@@ -1,0 +1,300 @@
+"""The worker of a language model: claims answers, steps them together, and keeps each token.
+
+It claims as many jobs as there are slots, whenever there is room, and goes on with each from its
+log. After each step of the engine the new tokens of all answers are stored in one call, which is
+under way while the next step computes; nobody has seen a token that is not in its log. Whatever
+ends this worker, another goes on from there.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Final
+
+import structlog
+
+from penstock.errors import Code, InvalidRequest, OutOfMemory, PenstockError, StoreUnavailable
+from penstock.language.manifest import Manifest
+from penstock.process.lifetime import until_first
+from penstock.retry import Backoff
+from penstock.scheduler.jobs.logs import Appended, Logs, NewTokens
+from penstock.scheduler.jobs.queue import Queue, bell_wait_s
+from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease, Outcome, Timing
+from penstock.scheduler.store.link import Link
+from penstock.workers.language.engine import Engine, NewToken
+from penstock.workers.language.pipeline import Pipeline
+from penstock.workers.liveness.renewal import Renewal
+from penstock.workers.run.decoding import PayloadLost
+from penstock.workers.serve.language.jobs import (
+    Active,
+    answer_of,
+    decoder,
+    packed,
+    read_log,
+    reply_of,
+)
+from penstock.workers.serve.queue_sink import QueueSink
+from penstock.workers.serve.spec import WorkerSpec
+from penstock.workers.serve.worker import DeviceBroken
+
+log = structlog.get_logger()
+
+_BACKOFF: Final = Backoff(0.2, 2.0)
+_STORE_BACKOFF: Final = Backoff(0.02, 1.0)
+_MOST_TRIES: Final = 1000
+_UNFIT_S: Final = 0.02
+_NO_TIME: Final = Timing()
+
+
+class LanguageWorker:
+    """One version of a language model, on one device."""
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        queue: Queue,
+        link: Link,
+        model: Pipeline,
+        renewal: Renewal,
+        device: ThreadPoolExecutor,
+    ) -> None:
+        """*link* is for its claims alone; *device* is the one thread that computes."""
+        self._spec = spec
+        self._queue = queue
+        self._link = link
+        self._renewal = renewal
+        self._device = device
+        self._manifest: Manifest = model.manifest
+        self._capacity = model.capacity
+        self._slots = model.slots
+        self._engine = Engine(model, model.manifest.end_tokens)
+        self._logs = Logs(queue)
+        # Claims sleep on the bell while answers are under way, and that blocks their link.
+        self._sink = QueueSink(spec, queue, None, renewal)
+        self._decoder = decoder()
+        self._active: dict[int, Active] = {}
+        self._leaving: list[Active] = []
+        self._coming: list[Active] = []
+        self._draining = False
+        self._empty_claims = 0
+        self._step_s = 0.0
+        self._nonces = count()
+        self._room = asyncio.Event()
+        self._work = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"LanguageWorker({self._spec.ref.queue}, {len(self._active)} of {self._slots} slots)"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until *stop*; then give back all answers, to go on elsewhere from their logs.
+
+        Raises:
+            DeviceBroken: the process should end and be started anew.
+        """
+        claiming = asyncio.create_task(self._claim_jobs())
+        stepping = asyncio.create_task(self._step_on())
+        try:
+            await until_first(stop, claiming, stepping)
+        except Exception as error:
+            # What it had may have been the reason: others get it as after a worker's death.
+            await self._sink.break_off()
+            raise DeviceBroken(str(error)) from error
+        else:
+            await self._drain(claiming, stepping)
+        finally:
+            for task in (claiming, stepping):
+                task.cancel()
+            await asyncio.gather(claiming, stepping, return_exceptions=True)
+
+    async def _drain(self, claiming: "asyncio.Task[None]", stepping: "asyncio.Task[None]") -> None:
+        self._draining = True
+        self._room.set()
+        self._work.set()
+        # A hint: without the store the sleep ends by itself.
+        with contextlib.suppress(PenstockError):
+            await self._queue.wake(self._spec.ref, self._spec.boot_id)
+        await asyncio.wait({claiming, stepping})
+        for active in list(self._active.values()):
+            self._sink.give_back(active.token, [active.id])
+        await self._sink.written()
+
+    # claiming
+
+    async def _claim_jobs(self) -> None:
+        while not self._draining:
+            if not self._has_room():
+                self._room.clear()
+                await self._room.wait()
+                continue
+            claim = await self._claim(self._slots - len(self._active))
+            self._empty_claims = 0 if claim.leases else self._empty_claims + 1
+            for lease in claim.leases:
+                await self._begin(lease)
+            if claim.does_not_fit and not claim.leases:
+                await asyncio.sleep(_UNFIT_S)
+
+    def _has_room(self) -> bool:
+        """Not beside an answer that may have ended a worker, until it has brought a token."""
+        proved = all(active.proved for active in self._active.values())
+        return proved and len(self._active) < self._slots
+
+    async def _claim(self, room: int) -> Claim:
+        spec, nonce = self._spec, f"{next(self._nonces):x}"
+        # What must run alone is taken beside answers that are known to be harmless.
+        terms = ClaimTerms(rows=room, lease_ms=spec.lease_ms, idle=True)
+        sleep_s = bell_wait_s(self._empty_claims)
+        for attempt in count(1):
+            try:
+                return await self._queue.claim(
+                    spec.ref, spec.boot_id, nonce, terms, self._link, sleep_s=sleep_s
+                )
+            except PenstockError as error:
+                # The same nonce again: the claim may have been made, its answer lost.
+                log.warning("claiming failed", error=str(error))
+                await asyncio.sleep(_BACKOFF.delay_s(attempt))
+                if self._draining:
+                    return Claim([], None)
+        raise AssertionError("there is always another try")
+
+    async def _begin(self, lease: Lease) -> None:
+        """Take a claimed job; it goes on from its log."""
+        try:
+            work = self._decoder.decode(lease, time.monotonic())
+            work.sink = self._sink
+            self._renewal.hold([work])
+            self._renewal.begin([work])
+            kept = await read_log(self._logs, self._spec.ref.model, lease)
+            active = answer_of(work, kept)
+            if active.answer.finish(self._manifest.end_tokens, self._capacity) and kept:
+                self._settle(active)
+                return
+            self._check(active)
+        except (InvalidRequest, PayloadLost) as error:
+            outcome = Outcome(lease.id, error.code, str(error), b"")
+            self._sink.settle(lease.token, 0, _NO_TIME, [outcome])
+            return
+        self._active[id(active.answer)] = active
+        self._coming.append(active)
+        self._work.set()
+
+    def _check(self, active: Active) -> None:
+        """Refuse what the engine would compute wrongly."""
+        answer = active.answer
+        self._engine.check(answer)
+        most = max([*answer.prompt, *answer.log])
+        if min(answer.prompt) < 0 or most >= self._manifest.vocabulary:
+            raise InvalidRequest(f"the model has the tokens 0 to {self._manifest.vocabulary - 1}")
+
+    # stepping
+
+    async def _step_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        keeping: asyncio.Task[None] | None = None
+        while not self._draining:
+            if not self._active:
+                if keeping is not None:
+                    await keeping
+                    keeping = None
+                    continue
+                self._work.clear()
+                await self._work.wait()
+                continue
+            self._end_overdue()
+            coming, self._coming = self._coming, []
+            leaving, self._leaving = self._leaving, []
+            self._renewal.batch_begins(object(), self._step_s)
+            began_s = time.monotonic()
+            try:
+                brought = await loop.run_in_executor(self._device, self._step, coming, leaving)
+            finally:
+                self._renewal.batch_ends()
+            self._step_s = time.monotonic() - began_s
+            if keeping is not None:
+                await keeping
+            grown = [(self._active.get(id(one.answer)), one) for one in brought]
+            new = [(active, one) for active, one in grown if active is not None]
+            keeping = asyncio.create_task(self._keep(new)) if new else None
+        if keeping is not None:
+            await keeping
+
+    def _step(self, coming: Sequence[Active], leaving: Sequence[Active]) -> list[NewToken]:
+        """One step, on the device's thread."""
+        for active in coming:
+            self._engine.admit(active.answer)
+        for active in leaving:
+            self._engine.evict(active.answer)
+        return self._engine.step()
+
+    def _end_overdue(self) -> None:
+        for active in list(self._active.values()):
+            if active.work.revoked:
+                self._end(active, Code.CANCELLED, "")
+            elif active.is_over():
+                self._end(active, Code.DEADLINE_EXCEEDED, "the deadline passed")
+
+    # what becomes of tokens
+
+    async def _keep(self, grown: Sequence[tuple[Active, NewToken]]) -> None:
+        """Store what a step brought, and see to what the store says of each answer."""
+        news = [
+            NewTokens(active.id, active.token, active.kept, packed([new.token]))
+            for active, new in grown
+        ]
+        answers = await self._append(news)
+        for (active, new), appended in zip(grown, answers, strict=True):
+            active.kept += 1
+            active.proved = True
+            if id(active.answer) in self._active:
+                self._see_to(active, new, appended)
+        if self._has_room():
+            self._room.set()
+
+    def _see_to(self, active: Active, new: NewToken, appended: Appended) -> None:
+        if appended is Appended.FINE:
+            if new.finish is not None:
+                self._settle(active)
+        elif appended is Appended.CANCELLED:
+            self._end(active, Code.CANCELLED, "", left=new.finish is not None)
+        else:
+            self._let_go(active, left=new.finish is not None)
+            if appended is Appended.OTHER:
+                again = "the log of the answer was lost again and again"
+                self._sink.retry(active.token, [active.id], again, _MOST_TRIES)
+            else:
+                self._renewal.release([active.id])
+
+    async def _append(self, news: Sequence[NewTokens]) -> list[Appended]:
+        """Store tokens, however long the store is away; computing waits meanwhile."""
+        for attempt in count(1):
+            try:
+                return await self._logs.append(self._spec.ref.model, news)
+            except (StoreUnavailable, OutOfMemory) as error:
+                if attempt == 1:
+                    log.warning("tokens cannot be stored, waiting", error=str(error))
+                if self._draining:
+                    # Whoever goes on computes them again.
+                    return [Appended.LOST] * len(news)
+                await asyncio.sleep(_STORE_BACKOFF.delay_s(attempt))
+        raise AssertionError("there is always another try")
+
+    def _settle(self, active: Active) -> None:
+        self._let_go(active, left=True)
+        outcome = Outcome(active.id, Code.OK, "", reply_of(active, self._spec))
+        self._sink.settle(active.token, 1, active.timing(), [outcome])
+
+    def _end(self, active: Active, code: Code, message: str, *, left: bool = False) -> None:
+        self._let_go(active, left=left)
+        self._sink.settle(active.token, 0, _NO_TIME, [Outcome(active.id, code, message, b"")])
+
+    def _let_go(self, active: Active, *, left: bool) -> None:
+        """Have it no more; *left*: the engine has let go of it by itself."""
+        self._active.pop(id(active.answer), None)
+        if active in self._coming:
+            self._coming.remove(active)
+        elif not left:
+            self._leaving.append(active)
+        if self._has_room():
+            self._room.set()
