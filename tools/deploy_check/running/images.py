@@ -33,7 +33,8 @@ _NO_PART = {
 }
 _HISTORY = re.compile(r"(^|/)\.\w*_history$|(^|/)\.(netrc|pypirc|git|ssh|cache|config)(/|$)")
 _SECRET = re.compile(
-    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]{40}|psk_\w{8,}_\w{40}|\bAKIA[0-9A-Z]{16}\b"
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]{40}"
+    rb"|psk_\w{8,}_\w{40}|\bAKIA[0-9A-Z]{16}\b"
 )
 
 
