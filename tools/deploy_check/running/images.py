@@ -1,6 +1,7 @@
 """Images, built and taken apart: what is in them and what is not; started as the chart does it."""
 
 import json
+import os
 import re
 import stat
 import tempfile
@@ -10,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from images.image import Image, build_image
+from images.steps import source_date
 
 from deploy_check.check import ROOT, Check, require
 from deploy_check.running.engine import (
@@ -42,6 +44,8 @@ _SECRET = re.compile(
 def built(target: str) -> Image:
     """The image *target* of this tree, built once."""
     prepare()
+    # Also where somebody commits meanwhile.
+    os.environ.setdefault("SOURCE_DATE_EPOCH", source_date())
     return build_image(target)
 
 
