@@ -10,10 +10,9 @@ import pytest
 from support.clients.answers import Answers, request
 from support.clients.load import eventually
 
-from penstock.language.options import DecodingOptions
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
-TOKENS = 250
+TOKENS = 150
 PROMPTS = ["hello", "the world", "a", "in the hell", "w", "hello hello", "or", "x" * 90]
 SAMPLED = {"temperature": 1.5, "top_p": 0.98, "presence_penalty": 0.5}
 
@@ -26,9 +25,7 @@ def _asked(number):
 
 def _expected(local, number):
     prompt, options = _asked(number)
-    tokens = local.tokenizer.encode(prompt, special=True)
-    pieces = list(local.generate([tokens], DecodingOptions.of(options)))
-    return [piece.token for piece in pieces], "".join(piece.text for piece in pieces)
+    return local.answer(prompt, **options)
 
 
 def _ask_all(answers, count=16):
