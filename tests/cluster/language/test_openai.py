@@ -114,7 +114,7 @@ def test_models_are_listed(language_cluster):
     [
         ("chat/completions", {**CHAT, "model": "none"}, 404, "'none'"),
         ("chat/completions", {**CHAT, "temprature": 1}, 400, "unknown field 'temprature'"),
-        ("chat/completions", {**CHAT, "tools": [{}]}, 501, "'tools' is not offered yet"),
+        ("chat/completions", {**CHAT, "tools": [{}]}, 400, "'tools' is not offered yet"),
         ("chat/completions", {**CHAT, "temperature": -1}, 400, "temperature must be a number"),
         ("chat/completions", {**CHAT, "stream": True, "top_p": 7}, 400, "top_p must be a number"),
         ("completions", {**PLAIN, "prompt": "x" * 500}, 400, "the prompt has 500 tokens"),
