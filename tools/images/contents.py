@@ -17,6 +17,9 @@ def gather(target: str, folder: Path, date: str) -> None:
     Raises:
         Failed: a registry cannot be reached, or has another file than was locked.
     """
+    # Where the recipe looks for it, as in a checkout.
+    folder = folder / "deploy" / "images"
+    folder.mkdir(parents=True)
     wheels = ("--only-binary", ":all:", "--no-deps", "--require-hashes", "--dest", folder)
     for locked in (IMAGES / "requirements" / "pip.txt", lock_of(target)):
         pip("download", "--quiet", *wheels, "--requirement", locked)
