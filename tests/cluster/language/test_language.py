@@ -10,10 +10,9 @@ import pytest
 from support.clients.answers import Answers, request
 from support.clients.load import eventually
 
-from penstock.language.options import DecodingOptions
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
-TOKENS = 250
+TOKENS = 100
 PROMPTS = ["hello", "the world", "a", "in the hell", "w", "hello hello", "or", "x" * 90]
 SAMPLED = {"temperature": 1.5, "top_p": 0.98, "presence_penalty": 0.5}
 
@@ -26,9 +25,7 @@ def _asked(number):
 
 def _expected(local, number):
     prompt, options = _asked(number)
-    tokens = local.tokenizer.encode(prompt, special=True)
-    pieces = list(local.generate([tokens], DecodingOptions.of(options)))
-    return [piece.token for piece in pieces], "".join(piece.text for piece in pieces)
+    return local.answer(prompt, **options)
 
 
 def _ask_all(answers, count=16):
@@ -78,6 +75,26 @@ async def test_a_worker_that_dies_changes_no_byte_of_any_answer(
     assert await eventually(
         lambda: len(_workers(language_cluster)) == 2 and _ready(language_cluster)
     )
+
+
+@pytest.mark.parametrize("role", ["store", "scheduler", "node"])
+async def test_no_other_process_that_dies_changes_a_byte_either(
+    role, answers, language_cluster, local
+):
+    found = _ask_all(answers)
+    answers.until(lambda: sum(len(answer.tokens) > 5 for answer in found) >= 4)
+    killed = language_cluster.kill(role)
+    under_way = sum(not answer.ended for answer in found)
+
+    answers.ended(found)
+
+    _holds(local, found)
+    assert under_way > 0
+    back = language_cluster.processes
+    assert await eventually(
+        lambda: killed not in back()[role] and len(_workers(language_cluster)) == 2
+    )
+    assert await eventually(lambda: _ready(language_cluster))
 
 
 def _ready(language_cluster):
