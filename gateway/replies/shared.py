@@ -121,7 +121,7 @@ class Sharing:
         return job, SharedJob(self, shared, job)
 
     def join(
-        self, shared: Shared, job: NewJob, ttl_ms: int, on_reply: Callable[[Joined], None]
+        self, shared: Shared, job: NewJob, waiter: Waiter, on_reply: Callable[[Joined], None]
     ) -> None:
         """As `SharedReplies.join`, and note how long a look-up took."""
         began_ns = time.perf_counter_ns()
@@ -135,7 +135,6 @@ class Sharing:
                 self._spent[job.ref] = Spent(hits_ns, misses_ns + took_ns)
             on_reply(outcome)
 
-        waiter = Waiter(job.id, job.gateway, ttl_ms)
         # The durations of look-ups travel with the next one: a command of their own would be dear.
         spent = self._spent.pop(job.ref, Spent())
         self._replies.join(job.ref, shared, waiter, self._next_id(), joined, spent)
@@ -164,6 +163,7 @@ class SharedJob(JobSink):
         self._deadline = Deadline.after(job.ttl_ms / 1000)
         self._limits = QueueLimits()
         self._on_outcome: OnOutcome = _ignored
+        self._waits = False
 
     def submit(
         self, job: NewJob, limits: QueueLimits, on_outcome: OnOutcome, in_flight: int = 2
@@ -203,16 +203,21 @@ class SharedJob(JobSink):
     def retry_after(self, job: NewJob, code: Code) -> Retry | None:
         """Somebody else's failure is nobody's reply: who has waited for it joins again."""
         del job
-        return Retry.SAME_JOB if code is Code.ABORTED else None
+        if code is not Code.ABORTED:
+            return None
+        self._waits = False
+        return Retry.SAME_JOB
 
     def _join(self, on_outcome: OnOutcome) -> None:
         def joined(outcome: Joined) -> None:
+            self._waits |= outcome is None or isinstance(outcome, Lead)
             if isinstance(outcome, Lead):
                 self._lead(outcome, on_outcome)
             else:
                 on_outcome(outcome)
 
-        self._sharing.join(self._shared, self._job, self._ttl_ms(), joined)
+        waiter = Waiter(self._job.id, self._job.gateway, self._ttl_ms(), self._waits)
+        self._sharing.join(self._shared, self._job, waiter, joined)
 
     def _lead(self, lead: Lead, on_outcome: OnOutcome) -> None:
         def answered(outcome: str | Exception | None) -> None:

@@ -13,7 +13,7 @@ import structlog
 from penstock.errors import Code
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import Queue
-from penstock.scheduler.jobs.spread import QUEUE, REQUEST, Spread
+from penstock.scheduler.jobs.spread import Buckets
 from penstock.scheduler.jobs.types import Timing
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
@@ -132,7 +132,7 @@ def _totals(batches: Sequence[_Batch]) -> list[Argument]:
     jobs = successes = success_us = failures = fail_us = waited_us = rows_of_all = 0
     times = Timing()
     sizes: dict[int, list[int]] = {}
-    took, waited = Spread(REQUEST), Spread(QUEUE)
+    buckets = Buckets()
     for rows, timing, ended in batches:
         jobs += len(ended)
         succeeded = 0
@@ -144,8 +144,7 @@ def _totals(batches: Sequence[_Batch]) -> list[Argument]:
             succeeded += 1
             success_us += took_us
             waited_us += job_waited_us
-            took.add(took_us)
-            waited.add(job_waited_us)
+            buckets.add(took_us, job_waited_us)
             rows_of_all += rows_of_job
         successes += succeeded
         if succeeded and rows:
@@ -155,10 +154,7 @@ def _totals(batches: Sequence[_Batch]) -> list[Argument]:
     words: list[Argument] = [jobs, successes, 1000 * success_us, failures, 1000 * fail_us]
     words += 1000 * waited_us, *times, rows_of_all
     words += _usage(batches)
-    spread = [*took.counters(), *waited.counters()]
-    words.append(len(spread))
-    for bucket in spread:
-        words += bucket
+    words += buckets.words()
     for rows, counted in sizes.items():
         words += rows, *counted
     return words

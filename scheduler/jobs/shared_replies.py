@@ -84,11 +84,13 @@ class Waiter:
     Attributes:
         gateway: boot id of the gateway that is to be told.
         ttl_ms: milliseconds to its deadline.
+        waits: it was told to wait, or to lead, and asks again.
     """
 
     id: str
     gateway: str
     ttl_ms: int
+    waits: bool = False
 
 
 class Lead(NamedTuple):
@@ -148,6 +150,7 @@ class SharedReplies:
                 shared.most_bytes,
                 *spent,
                 f"{ref.model}:{ref.version}",
+                int(waiter.waits),
             ),
             lambda answer: on_reply(_joined(answer, waiter.id)),
         )

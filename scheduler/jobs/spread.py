@@ -6,7 +6,7 @@ counter's name has the bucket's bound, so that releases whose bounds differ go t
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 REQUEST: Final = "request_us:"
@@ -19,22 +19,27 @@ BOUNDS_US: Final = (
 """Upper bounds, microseconds; what is beyond the last has a bucket of its own."""
 
 
-class Spread:
-    """Buckets of one kind, counted where no script does."""
+class Buckets:
+    """Successes that no script sees one by one, counted as these do: see lua/note_direct.lua."""
 
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-        self._counts = [0] * (len(BOUNDS_US) + 1)
+    def __init__(self) -> None:
+        self._took = [0] * (len(BOUNDS_US) + 1)
+        self._waited = [0] * (len(BOUNDS_US) + 1)
 
-    def add(self, us: float) -> None:
-        """One more, which took *us* microseconds."""
-        self._counts[bisect_left(BOUNDS_US, us)] += 1
+    def add(self, took_us: float, waited_us: float) -> None:
+        """One more, which took and waited so long."""
+        self._took[bisect_left(BOUNDS_US, took_us)] += 1
+        self._waited[bisect_left(BOUNDS_US, waited_us)] += 1
 
-    def counters(self) -> Iterator[tuple[str, int]]:
-        """Names and numbers of the buckets in which there is something."""
-        for bound, count in zip((*BOUNDS_US, math.inf), self._counts, strict=True):
-            if count:
-                yield f"{self._kind}{bound}", count
+    def words(self) -> list[str | int]:
+        """How many buckets have something, then kind, bound and count of each."""
+        bounds: tuple[str | int, ...] = (*BOUNDS_US, "inf")
+        found: list[str | int] = []
+        for kind, counts in (("request", self._took), ("queue", self._waited)):
+            for bound, count in zip(bounds, counts, strict=True):
+                if count:
+                    found += kind, bound, count
+        return [len(found) // 3, *found]
 
 
 def spread_of(counters: Mapping[str, int], kind: str) -> dict[float, int]:

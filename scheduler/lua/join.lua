@@ -5,6 +5,7 @@
 --       5 a new job id, should one be needed  6 ms to the waiter's deadline  7 ms that the reply
 --       is kept  8 bytes that all kept ones of the kind may have  9 and 10 nanoseconds that
 --       earlier hits and misses of the version took  11 the model version
+--       12 '1': the waiter waits already, and counts as a hit or as a miss without this call
 -- ->    {'done', code, message, body} | {'lead', job}: enqueue this job now | {'follow'} |
 --       {'other'}: this name is of other content | {'full'}: no more keys can be kept
 -- Again by the same waiter: the same, until something changes. Whoever waits asks again and again:
@@ -73,7 +74,9 @@ if v[5] then
     redis.call('ZADD', all, 'XX', now_ms + life, v[8])
     redis.call('PEXPIRE', all, math.max(life, redis.call('PTTL', all)))
     redis.call('PEXPIRE', sum, math.max(life, redis.call('PTTL', sum)))
-    count_cache('cache_hit_count', 1)
+    if ARGV[12] ~= '1' then
+      count_cache('cache_hit_count', 1)
+    end
   end
   return {'done', v[5], v[6], v[7]}
 end

@@ -6,7 +6,8 @@
 --       5 to 13 successes, nanoseconds of them; failures, nanoseconds of them; of the successes
 --       nanoseconds in queues, of input, of compute, of output, and their rows
 --       14 callers, then for each: its name, and what it has had, as in lib/usage.lua
---       then buckets of the successes, and for each: its field, as in lib/totals.lua, and how many
+--       then buckets of the successes, and for each: 'request' or 'queue', its bound as in
+--       lib/totals.lua, and how many
 --       then for batches of so many rows each: rows, how many, nanoseconds of input, compute, output
 -- ->    1 counted | 0 counted before
 --@include totals
@@ -31,10 +32,11 @@ for _ = 1, tonumber(ARGV[14]) do
   at = at + 1 + #NO_USE
 end
 flush_usage()
-for i = at + 1, at + 2 * tonumber(ARGV[at]), 2 do
-  more.spread[ARGV[i]] = tonumber(ARGV[i + 1])
+local rest = at + 1 + 3 * tonumber(ARGV[at])
+for i = at + 1, rest - 1, 3 do
+  more[ARGV[i]][ARGV[i + 1]] = tonumber(ARGV[i + 2])
 end
-for i = at + 1 + 2 * tonumber(ARGV[at]), #ARGV, 5 do
+for i = rest, #ARGV, 5 do
   batches[#batches + 1] = {ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]),
     tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])}
 end

@@ -42,6 +42,11 @@ class Pipeline:
         ]
         return cls(manifest, stages, slots)
 
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of keys and values once all slots are full; the system gives them when used."""
+        return self.slots * self.capacity * self.manifest.token_bytes
+
     def step(self, tokens: Tokens, start: Tokens, wanted: Tokens, slot: int = 0) -> Floats:
         """Logits of the *wanted* rows; arguments as for `Stage.step`."""
         columns: Tokens | Floats = tokens

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from penstock.errors import ArtifactUnusable
 from penstock.language.manifest import Manifest
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.workers.runtimes.onnx_options import providers, session_options
 from penstock.workers.runtimes.runtime import DeviceRef
 
 Tokens = npt.NDArray[np.int64]
@@ -54,7 +53,10 @@ class Stage:
         Raises:
             ArtifactUnusable: its artifact cannot be loaded, or is of another model.
         """
+        # Importing it takes long, and workers of other runtimes import this module as well.
         import onnxruntime as ort
+
+        from penstock.workers.runtimes.onnx_options import providers, session_options
 
         artifact = directory / manifest.stages[number].artifact
         device, config = DeviceRef(_CPU, 0, threads), ModelConfig()

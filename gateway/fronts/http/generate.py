@@ -32,6 +32,11 @@ class Generate:
     async def once(self, exchange: Exchange, parts: Parts) -> Reply:
         """The model's only reply."""
         message = await self._message(exchange, parts)
+        with self._inference.hold(message):
+            asked = await self._inference.read(message, exchange.call)
+            if asked.served.language:
+                whole = await self._inference.whole(asked)
+                return Reply([dumped(generate_json.reply_of(whole))])
         async with aclosing(self._replies(message, exchange)) as replies:
             found = [reply async for reply in replies]
         if len(found) != 1:

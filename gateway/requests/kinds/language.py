@@ -216,9 +216,8 @@ class Prompted(NamedTuple):
     def _response(self, text: str, tokens: list[int]) -> pb.ModelInferResponse:
         response = self._head()
         if self._wants(TEXT_OUTPUT):
-            content = text.encode()
             response.outputs.add(name=TEXT_OUTPUT, datatype="BYTES", shape=[1])
-            response.raw_output_contents.append(len(content).to_bytes(4, "little") + content)
+            response.raw_output_contents.append(_bytes_tensor(text.encode()))
         if self._wants(TOKENS_OUTPUT):
             response.outputs.add(name=TOKENS_OUTPUT, datatype="INT64", shape=[len(tokens)])
             response.raw_output_contents.append(np.asarray(tokens, "<i8").tobytes())
@@ -230,6 +229,27 @@ class Prompted(NamedTuple):
         last.parameters["seed"].string_param = str(self.options.seed)
         last.parameters["prompt_tokens"].int64_param = len(self.tokens)
         last.parameters["completion_tokens"].int64_param = count
+
+
+def joined(parts: Sequence[bytes]) -> bytes:
+    """One reply of all *parts* of an answer, whose last one tells of the whole."""
+    responses = [pb.ModelInferResponse.FromString(part) for part in parts]
+    whole = responses[-1]
+    contents = list(zip(*(response.raw_output_contents for response in responses), strict=True))
+    del whole.raw_output_contents[:]
+    for output, raws in zip(whole.outputs, contents, strict=True):
+        if output.name == TEXT_OUTPUT:
+            whole.raw_output_contents.append(_bytes_tensor(b"".join(raw[4:] for raw in raws)))
+        else:
+            raw = b"".join(raws)
+            output.shape[:] = [len(raw) // 8]
+            whole.raw_output_contents.append(raw)
+    return whole.SerializeToString()
+
+
+def _bytes_tensor(content: bytes) -> bytes:
+    """A BYTES tensor with one element."""
+    return len(content).to_bytes(4, "little") + content
 
 
 def _file(text: Text) -> cluster_pb2.File:

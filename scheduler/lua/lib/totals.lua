@@ -10,11 +10,11 @@ local INPUT_NS, INFER_NS, OUTPUT_NS, INFERENCES, EXECUTIONS, LAST_MS = 6, 7, 8, 
 local TOTALS, BATCH = '<ddddddddddd', '<dddd'
 
 local function no_totals()
-  return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, spread = {}}
+  return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, request = {}, queue = {}}
 end
 
--- Of what is counted by its time; as in spread.py. Most requests are quick.
-local function bound_of(us)
+-- The bucket of what took so long, as in spread.py: its bound. Most requests are quick.
+local function bucket_of(us)
   if us <= 1000 then return '1000'
   elseif us <= 2500 then return '2500'
   elseif us <= 5000 then return '5000'
@@ -33,8 +33,12 @@ local function bound_of(us)
   return 'inf'
 end
 
-local function spread(more, field)
-  more.spread[field] = (more.spread[field] or 0) + 1
+-- Name the fields of buckets that have something, and say how many each has more.
+local function name_buckets(kind, buckets, names, more)
+  for bound, count in pairs(buckets) do
+    names[#names + 1] = kind .. bound
+    more[#names] = count
+  end
 end
 
 -- One request that was computed, or failed.
@@ -54,8 +58,9 @@ local function add_request(more, succeeded, j, took, rows)
   more[INFER_NS] = more[INFER_NS] + took[2] + j.infer_ns
   more[OUTPUT_NS] = more[OUTPUT_NS] + took[3] + j.output_ns
   more[INFERENCES] = more[INFERENCES] + rows
-  spread(more, 'request_us:' .. bound_of(took_ns / 1000))
-  spread(more, 'queue_us:' .. bound_of(j.wait_us))
+  local after, waited = bucket_of(took_ns / 1000), bucket_of(j.wait_us)
+  more.request[after] = (more.request[after] or 0) + 1
+  more.queue[waited] = (more.queue[waited] or 0) + 1
 end
 
 -- batches: those that were computed, by their rows: {rows, how many, nanoseconds of input, compute,
@@ -65,10 +70,9 @@ local function add_batches(version, more, batches)
   for i, batch in ipairs(batches) do
     names[i + 1] = 'batch:' .. batch[1]
   end
-  local counted = #names
-  for field in pairs(more.spread) do
-    names[#names + 1] = field
-  end
+  local counted, found = #names, {}
+  name_buckets('request_us:', more.request, names, found)
+  name_buckets('queue_us:', more.queue, names, found)
   local packed = redis.call('HMGET', STATS .. version, unpack(names))
   local sum = packed[1] and {struct.unpack(TOTALS, packed[1])} or no_totals()
   for i = SUCCESS, EXECUTIONS do
@@ -88,7 +92,7 @@ local function add_batches(version, more, batches)
   end
   for i = counted + 1, #names do
     fields[#fields + 1] = names[i]
-    fields[#fields + 1] = (packed[i] or 0) + more.spread[names[i]]
+    fields[#fields + 1] = (packed[i] or 0) + found[i]
   end
   redis.call('HSET', STATS .. version, 'totals', struct.pack(TOTALS, unpack(sum)), unpack(fields))
 end

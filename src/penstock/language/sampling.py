@@ -79,21 +79,27 @@ def _penalized(
 
 
 def _candidates(scores: Floats, options: DecodingOptions) -> tuple[npt.NDArray[np.intp], Floats]:
-    """Tokens that may be drawn, the likeliest first, and weights; of equal ones the lower first."""
-    if 0 < options.top_k < len(scores):
-        least = np.partition(scores, -options.top_k)[-options.top_k]
+    """Tokens that may be drawn, and their weights; in their own order where all may be.
+
+    Otherwise the likeliest comes first, and of equal ones the lower.
+    """
+    top_k, top_p, min_p = options.top_k, options.top_p, options.min_p
+    tokens = np.arange(len(scores))
+    if 0 < top_k < len(scores):
+        least = np.partition(scores, -top_k)[-top_k]
         tokens = np.flatnonzero(scores >= least)
-    else:
-        tokens = np.arange(len(scores))
-    tokens = tokens[np.argsort(-scores[tokens], kind="stable")]
-    if options.top_k:
-        tokens = tokens[: options.top_k]
-    weights = np.exp(scores[tokens] - scores[tokens[0]])
-    keep = len(tokens)
-    if options.min_p:
-        keep = min(keep, int(np.count_nonzero(weights >= options.min_p)))
-    if options.top_p < 1:
-        sums = np.cumsum(weights)
+        tokens = tokens[np.argsort(-scores[tokens], kind="stable")[:top_k]]
+    weights = np.exp(scores[tokens] - scores.max())
+    if top_p == 1 and min_p == 0:
+        return tokens, weights
+    total = weights.sum()
+    # All that are lighter have together less than what `top_p` leaves out: none is sorted.
+    least_weight = max(min_p, (1 - top_p) * total / len(tokens))
+    heavy = np.flatnonzero(weights >= least_weight)
+    order = heavy[np.argsort(-weights[heavy], kind="stable")]
+    tokens, weights = tokens[order], weights[order]
+    if top_p < 1:
         # As many as are needed to reach it, and always one.
-        keep = min(keep, int(np.searchsorted(sums, options.top_p * sums[-1], side="left")) + 1)
-    return tokens[:keep], weights[:keep]
+        keep = int(np.searchsorted(np.cumsum(weights), top_p * total, side="left")) + 1
+        tokens, weights = tokens[:keep], weights[:keep]
+    return tokens, weights

@@ -22,6 +22,13 @@ BETWEEN = "tests/redis/handoff/test_between_partitions.py::TestHandOver::"
 
 SHARED_REPLIES = [
     Mutant(
+        "a cached reply: who asks again for it counts again",
+        "gateway/replies/shared.py",
+        "self._waits |= outcome is None or isinstance(outcome, Lead)",
+        "self._waits |= False",
+        GATEWAYS + "test_who_asks_again_for_a_reply_that_it_has_not_read_counts_once",
+    ),
+    Mutant(
         "a key: two requests of one run at once",
         LUA + "join.lua",
         "if not job then",

@@ -7,9 +7,10 @@ from support.models.tiny_language import Shape
 from support.processes.cluster import Cluster
 
 from penstock.exporting.export import Order, export
+from penstock.language.options import DecodingOptions
 from penstock.workers.language.local import LocalModel
 
-SHAPE = Shape(layers=6, heads=8, head_size=16, width=128, inner=512, context=400)
+SHAPE = Shape(layers=4, heads=6, head_size=16, width=96, inner=384, context=256)
 
 
 def write_model(folder):
@@ -32,10 +33,33 @@ def language_cluster(tmp_path_factory):
         yield cluster
 
 
+class Local:
+    """The same version in this process; each answer is computed once.
+
+    Attributes:
+        tokenizer: the model's.
+    """
+
+    def __init__(self, directory):
+        self._model = LocalModel.open(directory, 8, 256, threads=1)
+        self._known = {}
+        self.tokenizer = self._model.tokenizer
+
+    def answer(self, text, *, special=True, **options):
+        """Tokens and text of the answer to *text*."""
+        key = text, special, tuple(sorted(options.items()))
+        if key not in self._known:
+            asked = DecodingOptions.of({"ignore_end": True, **options})
+            tokens = self.tokenizer.encode(text, special=special)
+            pieces = list(self._model.generate([tokens], asked))
+            made = "".join(piece.text for piece in pieces)
+            self._known[key] = [piece.token for piece in pieces], made
+        return self._known[key]
+
+
 @pytest.fixture(scope="session")
 def local(language_cluster):
-    """The same version in this process."""
-    return LocalModel.open(language_cluster.models / "tiny/1", 1, 400, threads=1)
+    return Local(language_cluster.models / "tiny/1")
 
 
 @pytest.fixture

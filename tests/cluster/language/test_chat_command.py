@@ -6,15 +6,11 @@ import sys
 
 from support.processes.commands import invoke
 
-from penstock.language.options import DecodingOptions
-
 ENDLESS = ("-O", "ignore_end=true", "--max-tokens", "20")
 
 
-def expected(local, text, **options):
-    tokens = local.tokenizer.encode(text, special=False)
-    asked = DecodingOptions.of({"max_tokens": 20, "ignore_end": True, **options})
-    return "".join(piece.text for piece in local.generate([tokens], asked))
+def expected(local, text):
+    return local.answer(text, special=False, max_tokens=20)[1]
 
 
 def test_prompts_are_answered_through_the_chat_template(language_cluster, local):

@@ -5,14 +5,14 @@ import os
 import signal
 import urllib.request
 
+import numpy as np
 import pytest
 from support.clients.answers import Answers, request
 from support.clients.load import eventually
 
-from penstock.language.options import DecodingOptions
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
-TOKENS = 250
+TOKENS = 100
 PROMPTS = ["hello", "the world", "a", "in the hell", "w", "hello hello", "or", "x" * 90]
 SAMPLED = {"temperature": 1.5, "top_p": 0.98, "presence_penalty": 0.5}
 
@@ -25,9 +25,7 @@ def _asked(number):
 
 def _expected(local, number):
     prompt, options = _asked(number)
-    tokens = local.tokenizer.encode(prompt, special=True)
-    pieces = list(local.generate([tokens], DecodingOptions.of(options)))
-    return [piece.token for piece in pieces], "".join(piece.text for piece in pieces)
+    return local.answer(prompt, **options)
 
 
 def _ask_all(answers, count=16):
@@ -79,6 +77,26 @@ async def test_a_worker_that_dies_changes_no_byte_of_any_answer(
     )
 
 
+@pytest.mark.parametrize("role", ["store", "scheduler", "node"])
+async def test_no_other_process_that_dies_changes_a_byte_either(
+    role, answers, language_cluster, local
+):
+    found = _ask_all(answers)
+    answers.until(lambda: sum(len(answer.tokens) > 5 for answer in found) >= 4)
+    killed = language_cluster.kill(role)
+    under_way = sum(not answer.ended for answer in found)
+
+    answers.ended(found)
+
+    _holds(local, found)
+    assert under_way > 0
+    back = language_cluster.processes
+    assert await eventually(
+        lambda: killed not in back()[role] and len(_workers(language_cluster)) == 2
+    )
+    assert await eventually(lambda: _ready(language_cluster))
+
+
 def _ready(language_cluster):
     with urllib.request.urlopen(
         f"http://{language_cluster.http_url()}/v2/models/tiny/ready"
@@ -120,6 +138,32 @@ def test_tokens_may_be_given_and_only_text_be_asked_for(answers, local):
 
     assert {output.name for one in responses for output in one.outputs} == {"text_output"}
     assert b"".join(one.raw_output_contents[0][4:] for one in responses).decode() == found.text
+
+
+def test_the_whole_answer_comes_at_once_where_that_is_asked_for(answers, local):
+    stub = pb_grpc.GRPCInferenceServiceStub(answers._channel)
+    asked = request("tiny", "hello", max_tokens=TOKENS, ignore_end=True)
+    response = stub.ModelInfer(asked)
+    tokens, text = _expected(local, 0)
+
+    names = [output.name for output in response.outputs]
+    contents = dict(zip(names, response.raw_output_contents, strict=True))
+    assert contents["text_output"][4:].decode() == text
+    assert np.frombuffer(contents["output_ids"], "<i8").tolist() == tokens
+    assert response.outputs[1].shape == [TOKENS]
+    assert response.parameters["finish_reason"].string_param == "length"
+
+
+def test_http_answers_at_once_as_well(language_cluster, local):
+    body = json.dumps({"text_input": "hello", "max_tokens": 30, "ignore_end": True})
+    asked = urllib.request.Request(
+        f"http://{language_cluster.http_url()}/v2/models/tiny/generate", body.encode()
+    )
+    with urllib.request.urlopen(asked) as response:  # noqa: S310
+        answer = json.loads(response.read())
+
+    assert answer["text_output"] == _expected(local, 0)[1][: len(answer["text_output"])]
+    assert len(answer["output_ids"]) == 30
 
 
 def test_http_streams_the_same_answer(language_cluster, local):

@@ -159,6 +159,13 @@ def test_a_prompt_that_has_no_room_is_refused(prompt, message, model):
         Engine(model, ()).admit(Answer(prompt, GREEDY))
 
 
+def test_a_cache_has_keys_and_values_of_each_token_in_each_slot(model):
+    layers, kv_heads, head_size = 3, 2, 8
+
+    assert model.cache_bytes == SLOTS * CAPACITY * 2 * 4 * layers * kv_heads * head_size
+    assert model.cache_bytes == sum(array.nbytes for array in model.cached(0, CAPACITY)) * SLOTS
+
+
 def test_stages_of_another_model_are_not_loaded(version, tmp_path):
     """Caches are bound by their addresses: a graph of another shape would write beyond them."""
     folder = tiny_language.write_folder(tmp_path / "f", tiny_language.Shape(head_size=16))

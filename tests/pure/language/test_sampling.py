@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from penstock.errors import InvalidRequest
 from penstock.language.options import DecodingOptions
-from penstock.language.sampling import next_token, uniform
+from penstock.language.sampling import _candidates, next_token, uniform
 
 SIZE = 50
 rows = st.lists(st.floats(-20, 20, width=32), min_size=SIZE, max_size=SIZE).map(
@@ -91,6 +91,23 @@ def test_top_p_takes_as_many_as_are_needed_and_one_at_least():
     }
 
     assert found == {0.01: {0}, 0.6: {0, 1}, 0.9: {0, 1, 2}}
+
+
+@given(rows, st.floats(0.05, 0.99), st.integers(0, SIZE), st.floats(0, 0.5), st.floats(0.2, 3))
+def test_what_may_be_drawn_is_what_sorting_all_would_leave(row, top_p, top_k, min_p, temperature):
+    options = DecodingOptions(top_p=top_p, top_k=top_k, min_p=min_p)
+    scores = row.astype(float) / temperature
+    order = np.argsort(-scores, kind="stable")[: top_k or SIZE]
+    weights = np.exp(scores[order] - scores.max())
+    reached = np.cumsum(weights) / weights.sum()
+    # Where rounding decides whether it is reached, either will do.
+    assume(np.abs(reached - top_p).min() > 1e-9)
+    keep = min(int((reached < top_p).sum()) + 1, int((weights >= min_p).sum()))
+
+    tokens, found = _candidates(scores, options)
+
+    assert tokens.tolist() == order[:keep].tolist()
+    assert np.array_equal(found, weights[:keep])
 
 
 def test_penalties_are_those_of_openai_and_of_ctrl():

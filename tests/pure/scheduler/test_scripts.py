@@ -19,8 +19,8 @@ def files_of(folder):
 
 LIBRARY = sorted(path.name.removesuffix(".lua") for path in (LUA / "lib").iterdir())
 
-DRAIN = {"settle", "move", "cancel", "nack", "reap", "renew", "claim", "leave"}
-"""What must run when memory is full, so that jobs can end."""
+DRAIN = {"settle", "move", "cancel", "nack", "reap", "renew", "claim", "leave", "registry_tell"}
+"""What must run when memory is full, so that jobs can end, and that people are told."""
 
 
 def flags(name):

@@ -223,7 +223,7 @@ async def test_a_batch_that_is_told_twice_counts_once(probe):
     script, keys = scripts.load("note_direct"), "penstock:{p00}:"
     link = probe.links.to("{p00}")
     callers = (1, "a", 1, 0, 2, 3, 4, 5)
-    spread = (2, "request_us:1000", 2, "queue_us:inf", 2)
+    spread = (2, "request", 1000, 2, "queue", "inf", 2)
     words = (3, 2, 600, 1, 500, 40, 5, 6, 7, 9, *callers, *spread, 4, 2, 50, 60, 70, 1, 1, 5, 6, 7)
     answers = [
         await link.call(script, keys, ("worker", "m:1", number, *words)) for number in (1, 1, 2, 1)

@@ -28,13 +28,18 @@ DIGEST = "digest"
 
 
 class Front:
-    """A gateway, as far as shared replies go: who waits, what it hears, and its part in them."""
+    """A gateway, as far as shared replies go: who waits, what it hears, and its part in them.
+
+    Attributes:
+        reads: whether it hears of replies; otherwise it has those that it asks for.
+    """
 
     def __init__(self, links, queue, name):
         self.name = name
+        self.reads = True
         self.pending = PendingTable(queue, name, JobRouter(queue))
         self._sharing = Sharing(queue, self.pending.next_id, Catalog(UNLIMITED), KeyTerms(60, MIB))
-        self._reader = ReplyReader(links, queue.partitions, name, self.pending.deliver)
+        self._reader = ReplyReader(links, queue.partitions, name, self._deliver)
 
     async def __aenter__(self):
         await self._reader.heartbeat()
@@ -48,6 +53,10 @@ class Front:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _deliver(self, reply):
+        if self.reads:
+            self.pending.deliver(reply)
 
     def ask(self, shared, ref=FIRST, payload=b"input"):
         """A request with part in *shared*; the task that waits for its reply."""
@@ -156,6 +165,23 @@ async def test_a_follower_leads_when_its_leader_brought_no_job(scene):
         assert await answer == lease.payload + b"!"
 
 
+async def test_who_asks_again_for_a_reply_that_it_has_not_read_counts_once(scene):
+    """A gateway that is slow reads its stream later than it asks."""
+    leader, follower = scene.fronts
+    shared = cached(FIRST, DIGEST, LONG_MS, MIB)
+    follower.reads = False
+    answers = [leader.ask(shared)]
+    lease = await until(lambda: _claimed(scene))
+    answers.append(follower.ask(shared))
+    await until(lambda: _both_wait(scene, shared))
+
+    await scene.probe.settle(lease)
+
+    first, second = await asyncio.gather(*answers)
+    assert first == second == lease.payload + b"!"
+    assert await scene.sharers.counted() == {"cache_miss_count": 1, "cache_hit_count": 1}
+
+
 async def test_a_job_outlives_the_gateway_that_enqueued_it(scene):
     """Who asks through another one has its reply."""
     shared, _ = kinds(FIRST, "k")
@@ -173,6 +199,10 @@ async def test_a_job_outlives_the_gateway_that_enqueued_it(scene):
     assert lease.id == before
     assert await answer == lease.payload + b"!"
     lost.cancel()
+
+
+async def _both_wait(scene, shared):
+    return len(await scene.sharers.waiters(shared)) == 2
 
 
 async def _claimed(scene):

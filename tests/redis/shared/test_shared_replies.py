@@ -118,6 +118,17 @@ async def test_hits_and_misses_are_counted_over_all_gateways(probe, sharers):
     assert counters["cache_miss_ns"] == 11
 
 
+async def test_who_asks_again_before_the_reply_is_read_counts_once(probe, sharers):
+    await sharers.lead(content(), "a")
+    await sharers.join(content(), "b", "gateway-2")
+    await probe.settle(await probe.lease())
+
+    for waiter, gateway in (("a", "gateway-1"), ("b", "gateway-2")):
+        assert (await sharers.join(content(), waiter, gateway, waits=True)).code is Code.OK
+
+    assert await sharers.counted() == {"cache_miss_count": 1, "cache_hit_count": 1}
+
+
 async def test_keys_count_as_no_cache(probe, sharers):
     await sharers.lead(key(), "a")
     await sharers.join(key(), "b")

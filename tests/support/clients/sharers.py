@@ -17,10 +17,12 @@ class Sharers:
         self.probe = probe
         self.replies = SharedReplies(probe.queue)
 
-    async def join(self, shared, waiter, gateway="gateway-1", *, ttl_ms=LONG_MS, spent=NOTHING):
+    async def join(
+        self, shared, waiter, gateway="gateway-1", *, ttl_ms=LONG_MS, spent=NOTHING, waits=False
+    ):
         """Join, and do as told; what it came to."""
         answer = asyncio.get_running_loop().create_future()
-        waiting = Waiter(waiter, gateway, ttl_ms)
+        waiting = Waiter(waiter, gateway, ttl_ms, waits)
         self.replies.join(FIRST, shared, waiting, f"job-of-{waiter}", answer.set_result, spent)
         return await answer
 
@@ -36,6 +38,11 @@ class Sharers:
 
     async def leave(self, shared, waiter):
         return await self.replies.leave(FIRST, shared, waiter)
+
+    async def waiters(self, shared):
+        """Those that wait for *shared*."""
+        fields = await self.probe.command("HKEYS", self.probe.keys.replies + shared.owner)
+        return [field.decode()[2:] for field in fields if field.startswith(b"w:")]
 
     async def counted(self):
         counters = await self.probe.statistics()

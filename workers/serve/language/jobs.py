@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from penstock.errors import InvalidRequest, StoreUnavailable
 from penstock.language.payload import OPTIONS, options_from_json
 from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
 from penstock.scheduler.jobs.logs import Logs
-from penstock.scheduler.jobs.types import Lease
+from penstock.scheduler.jobs.types import Lease, Timing
 from penstock.workers.language.answer import Answer
 from penstock.workers.run import encoding
 from penstock.workers.run.decoding import Decoder
@@ -29,12 +29,14 @@ class Active:
     Attributes:
         kept: tokens of its log that are in the store.
         proved: it has brought a token here, so that it ends no worker.
+        began_ns: when this worker took it.
     """
 
     work: Work
     answer: Answer
     kept: int
     proved: bool
+    began_ns: int = field(default_factory=time.perf_counter_ns)
 
     @property
     def id(self) -> str:
@@ -45,6 +47,10 @@ class Active:
     def token(self) -> str:
         """The lease's."""
         return self.work.lease.token
+
+    def timing(self) -> Timing:
+        """How long this worker has had it."""
+        return Timing(infer_ns=time.perf_counter_ns() - self.began_ns)
 
     def is_over(self) -> bool:
         """Whether its deadline has passed."""

@@ -20,6 +20,7 @@ from penstock.workers.language.runtime import LanguageRuntime
 from penstock.workers.liveness.exits import BROKEN, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
+from penstock.workers.loading.footprint import footprint
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.language.texts import keep_texts
 from penstock.workers.serve.language.worker import LanguageWorker
@@ -27,6 +28,8 @@ from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.worker import DeviceBroken
 
 log = structlog.get_logger()
+
+_CPU = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ async def serve_language(
         supervise("texts", lambda: keep_texts(load_requests, runtime.texts))
     )
     try:
+        held = await asyncio.to_thread(footprint, _CPU)
+        heartbeat.found_footprint(held + runtime.model.cache_bytes)
         heartbeat.record.load_error = ""
         await heartbeat.become(pb.WORKER_STATE_READY)
         freeze_gc()

@@ -283,7 +283,7 @@ class LanguageWorker:
     def _settle(self, active: Active) -> None:
         self._let_go(active, left=True)
         outcome = Outcome(active.id, Code.OK, "", reply_of(active, self._spec))
-        self._sink.settle(active.token, 1, _NO_TIME, [outcome])
+        self._sink.settle(active.token, 1, active.timing(), [outcome])
 
     def _end(self, active: Active, code: Code, message: str, *, left: bool = False) -> None:
         self._let_go(active, left=left)

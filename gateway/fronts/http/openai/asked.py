@@ -7,7 +7,7 @@ those that change nothing are left alone.
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from penstock.errors import InvalidRequest, Unimplemented
+from penstock.errors import InvalidRequest
 
 MOST_CHOICES: Final = 64
 MOST_MESSAGES: Final = 4096
@@ -82,7 +82,7 @@ def completion_of(body: Mapping[str, Any]) -> Asked:
     """What a body sent to /v1/completions asks for.
 
     Raises:
-        InvalidRequest, Unimplemented: names the field that cannot be so.
+        InvalidRequest: names the field that cannot be so.
     """
     prompt = body.get("prompt")
     if isinstance(prompt, str) or _are_tokens(prompt):
@@ -135,7 +135,7 @@ def _check_neutral(name: str, value: Any) -> None:
     if name not in _NEUTRAL:
         raise InvalidRequest(f"unknown field '{name}': remove it")
     if value is not None and not any(value is one or value == one for one in _NEUTRAL[name]):
-        raise Unimplemented(f"'{name}' is not offered yet: remove it")
+        raise InvalidRequest(f"'{name}' is not offered yet: remove it")
 
 
 def _message(message: Any) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _message(message: Any) -> dict[str, Any]:
     content = message.get("content")
     if isinstance(content, list):
         if not all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-            raise Unimplemented("messages may have parts of type 'text' alone")
+            raise InvalidRequest("messages may have parts of type 'text' alone")
         content = "".join(str(part.get("text", "")) for part in content)
     if not isinstance(content, str):
         raise InvalidRequest("the content of each message must be a text, or parts of type 'text'")

@@ -59,8 +59,8 @@ def export(
 ) -> None:
     """Export a language model of the Llama family as ONNX stages, balanced by computing.
 
-    Weights become fp32. Nothing that a checkpoint carries is executed; what was written is run,
-    and how a lost cache can be rebuilt to the bit is noted in language.json.
+    Weights become fp32. Nothing that a checkpoint carries is executed. What was
+    written is tried: language.json says how a lost cache comes back to the bit.
     """  # fmt: skip
     from penstock.exporting.export import Order
 

@@ -29,6 +29,7 @@ _LITTLE_MEMORY: Final = 2 * _GIB
 _DISTRIBUTIONS: Final = {
     "server": ("grpcio", "protobuf", "redis", "hiredis", "pydantic", "structlog"),
     "onnx": ("onnxruntime-gpu", "onnxruntime", "onnx"),
+    "language": ("tokenizers", "jinja2", "gguf", "safetensors"),
     "torch": ("torch",),
 }
 _REQUIRED: Final = {
@@ -46,6 +47,7 @@ _REQUIRED: Final = {
         "PIL",
     ),
     "onnx": ("onnxruntime", "onnx"),
+    "language": ("tokenizers", "jinja2", "gguf", "safetensors"),
     "torch": ("torch",),
 }
 
