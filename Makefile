@@ -144,7 +144,7 @@ build: setup  ## Build sdist and wheel, install the wheel elsewhere and import i
 	$(BIN)/python tools/check_wheel.py
 
 clean:  ## Remove what was built and installed
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .peers build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What the demo and `make up` need: neither torch nor development tools.

@@ -128,10 +128,10 @@ class Asked:
             sent, log = Path(folder) / "body", Path(folder) / "log"
             sent.write_bytes(body)
             how = ("--h1",) if over_http else ("-H", "content-type: application/grpc", *_TRAILERS)
-            words = ("-c", connections, "-m", callers // connections, "-D", seconds, *how)
+            words = ("-c", connections, "-m", callers // connections, "-D", _ms(seconds), *how)
             done = subprocess.run(
                 [
-                    *("h2load", "-t", "1", "--warm-up-time", f"{WARMUP_S:g}", "-d", str(sent)),
+                    *("h2load", "-t", "1", "--warm-up-time", _ms(WARMUP_S), "-d", str(sent)),
                     *("--log-file", str(log), *map(str, words), f"http://{place}"),
                 ],
                 capture_output=True,
@@ -144,12 +144,14 @@ class Asked:
         took_us = [int(fields[2]) for fields in times if fields[1] == "200"]
         # A call that fails says so in trailers, which it does not look at: no answer is empty.
         data = re.search(r"\((\d+)\) data$", done.stdout, re.MULTILINE)
-        if not took_us or len(took_us) < len(times) or data is None:
+        right = re.search(r" (\d+) succeeded, 0 failed, 0 errored, 0 timeout", done.stdout)
+        if not took_us or len(took_us) < len(times) or data is None or right is None:
             raise DidNotServe(f"requests failed: {done.stdout[-400:]}")
-        if int(data[1]) < 0.98 * answer * len(took_us):
+        answered = int(right[1])
+        if int(data[1]) < 0.98 * answer * answered:
             raise DidNotServe("answers are shorter than the first one")
         warm = (seconds + WARMUP_S) / seconds
-        return len(took_us) / seconds, statistics.median(took_us) / 1000, len(took_us) * warm
+        return answered / seconds, statistics.median(took_us) / 1000, answered * warm
 
     def _method(self) -> str:
         return f"{self.peer.server.address}{METHOD}"
@@ -182,6 +184,10 @@ class Asked:
             raise DidNotServe(done.stderr.decode(errors="replace")[-300:])
         found = json.loads(done.stdout)
         return found["per_s"], found["p50_ms"], found["requests"]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}ms"
 
 
 def framed(message: bytes) -> bytes:

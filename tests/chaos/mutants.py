@@ -34,7 +34,11 @@ ROOT = Path(__file__).parents[2]
 _LEFT_OUT = (
     ".git",
     ".venv",
-    "chaos-report",
+    "*-report",
+    ".interop",
+    ".peers",
+    ".triton",
+    ".zoo",
     "__pycache__",
     ".*_cache",
     ".hypothesis",
