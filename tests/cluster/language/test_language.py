@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.clients.answers import Answers, request
 from support.clients.load import eventually
+from support.metrics import scrape
 
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
@@ -113,6 +114,18 @@ def test_a_seed_is_drawn_where_none_came_and_gives_the_same_answer_again(answers
     assert first.tokens != other.tokens
     assert again.tokens == first.tokens
     assert again.about == first.about
+
+
+def _rows_told(language_cluster):
+    told = scrape(language_cluster.metrics_url())
+    return sum(n for (name, _), n in told.items() if name == "penstock_worker_rows_total")
+
+
+async def test_each_token_is_counted_for_the_worker_that_made_it(answers, language_cluster):
+    before = _rows_told(language_cluster)
+    answers.ended([answers.ask("tiny", "hello", max_tokens=30, ignore_end=True)])
+
+    await eventually(lambda: _rows_told(language_cluster) >= before + 30)
 
 
 def test_a_stop_string_ends_the_text_and_frees_the_slot(answers, local):

@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -25,6 +26,7 @@ from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.language.texts import keep_texts
 from penstock.workers.serve.language.worker import LanguageWorker
 from penstock.workers.serve.spec import WorkerSpec
+from penstock.workers.serve.work_done import write_regularly
 from penstock.workers.serve.worker import DeviceBroken
 
 log = structlog.get_logger()
@@ -61,9 +63,11 @@ async def serve_language(
     heartbeat = own.heartbeat
     spec = _spec(settings, heartbeat.record)
     worker = LanguageWorker(spec, queue, own.link, runtime.model, own.renewal, own.device)
-    keeping = asyncio.create_task(
-        supervise("texts", lambda: keep_texts(load_requests, runtime.texts))
-    )
+    writing = partial(write_regularly, worker.work, queue, settings.model, spec.boot_id)
+    keeping = [
+        asyncio.create_task(supervise("texts", partial(keep_texts, load_requests, runtime.texts))),
+        asyncio.create_task(supervise("work done", writing)),
+    ]
     try:
         held = await asyncio.to_thread(footprint, _CPU)
         heartbeat.found_footprint(held + runtime.model.cache_bytes)
@@ -80,8 +84,9 @@ async def serve_language(
         return BROKEN
     finally:
         own.health.ready = False
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
     return DRAINED
 
 

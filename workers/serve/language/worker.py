@@ -38,6 +38,7 @@ from penstock.workers.serve.language.jobs import (
 )
 from penstock.workers.serve.queue_sink import QueueSink
 from penstock.workers.serve.spec import WorkerSpec
+from penstock.workers.serve.work_done import WorkMeter
 from penstock.workers.serve.worker import DeviceBroken
 
 log = structlog.get_logger()
@@ -50,7 +51,11 @@ _NO_TIME: Final = Timing()
 
 
 class LanguageWorker:
-    """One version of a language model, on one device."""
+    """One version of a language model, on one device.
+
+    Attributes:
+        work: how much it has done: steps, and the tokens that they brought.
+    """
 
     def __init__(
         self,
@@ -70,6 +75,7 @@ class LanguageWorker:
         self._manifest: Manifest = model.manifest
         self._capacity = model.capacity
         self._slots = model.slots
+        self.work = WorkMeter()
         self._engine = Engine(model, model.manifest.end_tokens)
         self._logs = Logs(queue)
         # Claims sleep on the bell while answers are under way, and that blocks their link.
@@ -212,6 +218,7 @@ class LanguageWorker:
             finally:
                 self._renewal.batch_ends()
             self._step_s = time.monotonic() - began_s
+            self.work.add(len(brought), self._step_s)
             if keeping is not None:
                 await keeping
             grown = [(self._active.get(id(one.answer)), one) for one in brought]
