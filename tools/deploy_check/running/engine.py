@@ -90,6 +90,9 @@ def prepare() -> None:
     ):
         (_PLACE / name).write_text(text)
         os.environ[variable] = str(_PLACE / name)
+    # What earlier runs left, and nothing names any more.
+    output_of("podman", "image", "umount", "--all", "--force")
+    output_of("podman", "image", "prune", "--force", within_s=120)
 
 
 def podman(*words: str | Path, within_s: float = 60) -> str:
