@@ -12,7 +12,9 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import statistics
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +57,11 @@ class Row:
 def main() -> None:
     """Measure and print."""
     options = _options()
+    if shutil.which("h2load") is None:
+        sys.exit(
+            "h2load is missing, which makes the load of small requests: apt-get install "
+            "nghttp2-client"
+        )
     console, ends_s = Console(), time.monotonic() + 60 * options.minutes
     found: dict[str, list[Row]] = {}
     for case in (one for one in CASES if one.name in options.only):

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import re
+import statistics
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +21,17 @@ from servers import processor_s
 from peers.environments import HERE
 from peers.starting import DidNotServe, Peer, until_answered
 from penstock.loadgen.fleet import run_load
-from penstock.loadgen.plan import Plan
+from penstock.loadgen.plan import METHOD, Plan
 from penstock.loadgen.requests import first_answer
 from penstock.protos import grpc_service_pb2 as pb
 
 _SEED = 20240607
 _CONNECTIONS = 8
 """Of the load, to each server: some spread connections, and not requests, over processes."""
+
+SMALL_BYTES = 1 << 12
+
+_TRAILERS = ("-H", "te: trailers")
 
 _NUMPY = {"TYPE_FP32": ("FP32", np.float32), "TYPE_INT64": ("INT64", np.int64)}
 
@@ -101,10 +109,50 @@ class Asked:
             DidNotServe: requests failed.
         """
         before_s = processor_s(self.peer.server)
-        load = self._by_http if self.peer.http else self._by_grpc
+        if len(self.row.tobytes()) <= SMALL_BYTES:
+            load = self._by_h2load
+        else:
+            load = self._by_http if self.peer.http else self._by_grpc
         per_s, p50_ms, requests = load(seconds)
         spent_s = processor_s(self.peer.server) - before_s
         return Measured(per_s, p50_ms, spent_s / max(1, requests) * 1e6)
+
+    def _by_h2load(self, seconds: float) -> tuple[float, float, float]:
+        """Small requests to every server: a client of Python would be most of what is measured."""
+        callers, answer = self.case.concurrency, len(self.answer())
+        over_http = self.peer.http is not None
+        body = self.row.tobytes() if over_http else framed(self.request())
+        place = f"127.0.0.1:{self.peer.http}/inference" if over_http else self._method()
+        connections = callers if over_http else min(_CONNECTIONS, callers)
+        with tempfile.TemporaryDirectory() as folder:
+            sent, log = Path(folder) / "body", Path(folder) / "log"
+            sent.write_bytes(body)
+            how = ("--h1",) if over_http else ("-H", "content-type: application/grpc", *_TRAILERS)
+            words = ("-c", connections, "-m", callers // connections, "-D", seconds, *how)
+            done = subprocess.run(
+                [
+                    *("h2load", "-t", "1", "--warm-up-time", f"{WARMUP_S:g}", "-d", str(sent)),
+                    *("--log-file", str(log), *map(str, words), f"http://{place}"),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise DidNotServe(f"h2load: {done.stdout[-200:]}{done.stderr[-200:]}")
+            times = [line.split("\t") for line in log.read_text().splitlines()]
+        took_us = [int(fields[2]) for fields in times if fields[1] == "200"]
+        # A call that fails says so in trailers, which it does not look at: no answer is empty.
+        data = re.search(r"\((\d+)\) data$", done.stdout, re.MULTILINE)
+        if not took_us or len(took_us) < len(times) or data is None:
+            raise DidNotServe(f"requests failed: {done.stdout[-400:]}")
+        if int(data[1]) < 0.98 * answer * len(took_us):
+            raise DidNotServe("answers are shorter than the first one")
+        warm = (seconds + WARMUP_S) / seconds
+        return len(took_us) / seconds, statistics.median(took_us) / 1000, len(took_us) * warm
+
+    def _method(self) -> str:
+        return f"{self.peer.server.address}{METHOD}"
 
     def _by_grpc(self, seconds: float) -> tuple[float, float, float]:
         callers = self.case.concurrency
@@ -134,6 +182,11 @@ class Asked:
             raise DidNotServe(done.stderr.decode(errors="replace")[-300:])
         found = json.loads(done.stdout)
         return found["per_s"], found["p50_ms"], found["requests"]
+
+
+def framed(message: bytes) -> bytes:
+    """A message as gRPC has it in a body."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def _row(model: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":

@@ -98,6 +98,7 @@ def _triton(folder: Path, model: str, tuning: Tuning, _: bool) -> Command:  # no
     entry = folder / "models" / model
     (entry / "1").mkdir(parents=True)
     shutil.copy(SERVED / "triton_model.py", entry / "1" / "model.py")
+    shutil.copy(SERVED / "onnx_served.py", entry / "1")
     (entry / "config.pbtxt").write_text(_config(model, tuning))
     grpc_port, http_port = _free_ports(2)
     command = (
@@ -110,7 +111,7 @@ def _triton(folder: Path, model: str, tuning: Tuning, _: bool) -> Command:  # no
         "LD_LIBRARY_PATH": str(site / "nvidia_pytriton.libs"),
         "VIRTUAL_ENV": str(own),
         "PATH": f"{own}/bin:{os.environ['PATH']}",
-        "PYTHONPATH": f"{SERVED}:{site}",
+        "PYTHONPATH": str(site),
     }
     return Command(command, variables, grpc_port)
 

@@ -28,7 +28,3 @@ class Call(NamedTuple):
     arrived_ns: int = 0
     certificate: tuple[str, ...] = ()
     caller: Caller = ANYBODY
-
-    def until(self, deadline: Deadline) -> "Call":
-        """The same call, with another deadline."""
-        return Call(deadline, *self[1:])

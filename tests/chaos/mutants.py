@@ -15,6 +15,7 @@ from pathlib import Path
 
 from chaos.planted.access import CALLERS
 from chaos.planted.batching import SHARED_RUNS
+from chaos.planted.containers import IN_CONTAINERS
 from chaos.planted.content import CONTENT
 from chaos.planted.direct import HANDED_OVER
 from chaos.planted.doors import ENCRYPTED, WHO_GETS_IN
@@ -309,6 +310,7 @@ MUTANTS = [
     *REAL_MODELS,
     *IN_TRITONS_PLACE,
     *CONTENT,
+    *IN_CONTAINERS,
     *LIMITED,
     *SHARED_RUNS,
     *CUTS,

@@ -97,8 +97,7 @@ async def test_a_store_that_moves_to_another_address_of_its_name_is_found(tmp_pa
     assert load.answers.wrong == 0
 
 
-@pytest.mark.parametrize("jump_s", [YEAR_S, -YEAR_S], ids=["ahead", "back"])
-async def test_clocks_that_jump_stop_nothing(tmp_path, redis_url, onnx_digits, jump_s):
+async def test_clocks_that_jump_stop_nothing(tmp_path, redis_url, onnx_digits):
     """As they do when a machine has found out the time, some seconds after its start."""
     if FAKETIME is None:
         missing = "libfaketime is missing: install it (Debian: apt-get install libfaketime)"
@@ -119,8 +118,9 @@ async def test_clocks_that_jump_stop_nothing(tmp_path, redis_url, onnx_digits, j
         url = await gateway.up()
         await eventually(lambda: all_ready(url))
         async with Load(url) as load:
-            clock.write_text(f"{jump_s:+d}")
-            await load.more(400)
+            for jump_s in (YEAR_S, -YEAR_S):
+                clock.write_text(f"{jump_s:+d}")
+                await load.more(400)
 
     assert load.answers.failed == 0, load.answers.errors
     assert load.answers.wrong == 0

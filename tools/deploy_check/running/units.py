@@ -33,6 +33,7 @@ def _verified() -> str:
                 copies[-1].write_text(text)
         told = output_of("sh", "-c", _VERIFY, "sh", *copies)
     require([line for line in told.splitlines() if line])
+    output_of("systemd-sysusers", "--dry-run", DEPLOY / "systemd" / "penstock.sysusers")
     return f"{len(copies)} units"
 
 
