@@ -84,12 +84,12 @@ async def test_a_call_that_its_client_gives_up_has_a_line(logging_calls):
     call.cancel()
 
     assert late == "DEADLINE_EXCEEDED"
-    found = await lines_in(file, 2)
-    assert {(line["code"], line["model"]) for line in found} == {
-        ("DEADLINE_EXCEEDED", "digits"),
-        ("CANCELLED", "digits"),
-    }
-    assert {line["bytes_received"] for line in found} == {len(sent)}
+    first, second = await lines_in(file, 2)
+    # A request that was held up on its way has time left when its client, which has not, goes.
+    assert first["code"] in ("DEADLINE_EXCEEDED", "CANCELLED")
+    assert second["code"] == "CANCELLED"
+    assert {line["model"] for line in (first, second)} == {"digits"}
+    assert {line["bytes_received"] for line in (first, second)} == {len(sent)}
 
 
 async def test_each_request_over_http_has_a_line(logging_calls):
