@@ -34,6 +34,7 @@ from penstock.gateway.fronts.http.metrics_endpoint import (
 )
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import (
+    SCARCE,
     ByteBudget,
     MemoryLimits,
     MemoryWatch,
@@ -41,6 +42,7 @@ from penstock.gateway.limits.memory import (
     warn_if_tight,
 )
 from penstock.gateway.limits.queue_watch import QueueWatch
+from penstock.gateway.limits.read_turns import ReadTurns
 from penstock.gateway.limits.unread import UnreadReplies
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.models.control import Control
@@ -125,7 +127,8 @@ def _record() -> cluster_pb2.Gateway:
 
 def _calls(settings: GatewaySettings, limits: MemoryLimits) -> Calls:
     memory, unread = MemoryWatch(limits.memory), UnreadReplies(limits.unread, cut_off)
-    calls = Calls(memory, unread, settings.max_calls, settings.default_timeout_s)
+    turns = ReadTurns(int(limits.memory * SCARCE), settings.max_message_mib << 20)
+    calls = Calls(memory, unread, turns, settings.max_calls, settings.default_timeout_s)
     memory.busy = calls.busy
     return calls
 

@@ -175,6 +175,8 @@ class Link:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._fail_all("the link was closed")
+        # What was cut off while it opened is closed in the loop's next turn, which may be its last.
+        await asyncio.sleep(0)
 
     def _waiting(self) -> tuple["asyncio.Future[Any]", OnReply]:
         """A future, and what gives it its answer."""

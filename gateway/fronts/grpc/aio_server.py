@@ -218,6 +218,9 @@ def _options(settings: GatewaySettings) -> Iterable[tuple[str, int]]:
 
 def _bounds(settings: GatewaySettings) -> Iterable[tuple[str, int]]:
     """What one client, and all together, may keep this server busy with (ADR 0026)."""
+    # What gRPC takes of a call before anybody reads it: it would grow with the line's speed.
+    yield "grpc.http2.bdp_probe", 0
+    yield "grpc.http2.lookahead_bytes", _MIB
     # Calls that a client takes back at once count until gRPC is done with them.
     yield "grpc.max_concurrent_streams", settings.grpc_max_concurrent_streams
     # It refuses the next call of a client whose last one it has not cleared away yet.

@@ -21,6 +21,7 @@ from penstock.gateway.limits.memory import (
     GatewayFull,
     MemoryWatch,
 )
+from penstock.gateway.limits.read_turns import ReadTurns
 from penstock.gateway.limits.unread import SMALL_BYTES, UnreadReplies
 from penstock.gateway.requests.call import Call
 from penstock.retry import Pushback
@@ -79,11 +80,13 @@ class Calls:
         self,
         memory: MemoryWatch,
         unread: UnreadReplies,
+        turns: ReadTurns,
         most: int,
         patience_s: float,
     ) -> None:
         """*patience_s*: how long a call's only message may take to arrive."""
         self.memory = memory
+        self._turns = turns
         self._most = most
         self._pushback = Pushback(LEAST_PUSHBACK_MS, LONGEST_PUSHBACK_MS)
         self._patience_s = patience_s
@@ -139,7 +142,7 @@ class Calls:
         """
         if not always:
             self._check_room()
-        message = await self._read(source, self._reading)
+        message = await self._read(source, self._reading, self._turns)
         if message is None:
             # Its client has gone, before it sent anything: nobody hears a status.
             raise asyncio.CancelledError
@@ -200,19 +203,25 @@ class Calls:
         for task in self._in_the_way(now_s):
             self.refused += 1
             self._end(task, self._full())
+        if self.memory.used <= SCARCE:
+            self._turns.pass_on(_SLOW_S)
 
     def busy(self) -> bool:
         """Whether messages are being read or answered, or replies are unread."""
         return bool(self._reading or self.unread.held or len(self._in_flight))
 
-    async def _read(self, source: Readable, among: "_Reading") -> bytes | None:
-        """The next message; None when there is no more."""
+    async def _read(
+        self, source: Readable, among: "_Reading", turns: ReadTurns | None = None
+    ) -> bytes | None:
+        """The next message, in its turn where there are any; None when there is no more."""
         task = asyncio.current_task()
         if task is None:
             raise AssertionError("calls have tasks")
         among[task] = _Read(monotonic(), source.call.deadline is NO_DEADLINE)
         self.memory.stirred.set()
         try:
+            if turns is not None and not turns.try_take(task):
+                await turns.take(task)
             message = await source.read()
         except asyncio.CancelledError:
             error = self._errors.pop(task, None)
@@ -221,6 +230,8 @@ class Calls:
             task.uncancel()
             raise error from None
         finally:
+            if turns is not None:
+                turns.give(task)
             # A cancelled task keeps its error, which knows this frame: it must not know the task.
             del among[task], task
         if not isinstance(message, bytes):

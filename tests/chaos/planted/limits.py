@@ -2,6 +2,7 @@
 
 from chaos.planted.fault import Mutant
 
+TURNS = "tests/pure/gateway/limits/test_read_turns.py::"
 CALLS = "tests/pure/gateway/fronts/test_calls.py::"
 LIMITS = "tests/pure/gateway/limits/test_memory.py::"
 ROOM = "tests/pure/gateway/limits/test_stream_room.py::"
@@ -44,10 +45,24 @@ LIMITED = [
         CALLS + "test_when_the_memory_is_full_nothing_is_taken_but_questions_about_the_gateway",
     ),
     Mutant(
+        "limits: large messages come all at once",
+        "gateway/limits/read_turns.py",
+        "if self._waiting or len(self._taken) >= self._most:",
+        "if False:",
+        TURNS + "test_no_more_begin_than_there_is_room_for",
+    ),
+    Mutant(
+        "limits: whoever sends nothing keeps its turn to read",
+        "gateway/limits/read_turns.py",
+        "            del self._taken[task]\n        self._hand_out()",
+        "            pass\n        self._hand_out()",
+        TURNS + "test_whoever_sends_nothing_holds_up_nobody",
+    ),
+    Mutant(
         "limits: what arrives slowly is waited for while memory is scarce",
         "gateway/fronts/grpc/calls.py",
-        "if self.memory.used <= SCARCE:",
-        "if True:",
+        "if self.memory.used <= SCARCE:\n            return []",
+        "if True:\n            return []",
         CALLS + "test_when_the_memory_is_scarce_the_latest_of_what_is_slow_gives_way",
     ),
     Mutant(

@@ -9,6 +9,7 @@ from penstock.clock import NO_DEADLINE, Deadline
 from penstock.errors import DeadlineExceeded
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.limits.memory import GatewayFull
+from penstock.gateway.limits.read_turns import ReadTurns
 from penstock.gateway.limits.unread import UnreadReplies
 from penstock.gateway.requests.call import Call
 
@@ -54,7 +55,8 @@ def memory():
 
 @pytest.fixture
 def calls(memory):
-    return Calls(memory, UnreadReplies(1 << 20, lambda _: False), most=3, patience_s=0.3)
+    turns = ReadTurns(0, 1)
+    return Calls(memory, UnreadReplies(1 << 20, lambda _: False), turns, most=3, patience_s=0.3)
 
 
 async def reading(calls, *, many=1, **how):
