@@ -156,7 +156,8 @@ async def test_t12_five_times_as_many_requests(run, size, store, tmp_path, queue
             run.gauge(f"memory of {name}", megabytes, before[name] + 40)
         await penstock.rest(run, **SLOW)
 
-    assert asked_per_s > 4 * most_per_s
+    # As many as the machine's callers come to, which share its cores with what they ask.
+    assert asked_per_s > 2 * most_per_s
     # The machine is shared with the callers, and perhaps with others: some answers come all along.
     assert patients.answered - answered > most_per_s * seconds / 10
 
