@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from penstock.clock import monotonic
+from penstock.clock import AT_THE_END_S, monotonic
 from penstock.errors import Code
 from penstock.gateway.access.needs import RPCS
 from penstock.gateway.fronts.grpc.rpc import Method, Methods, Rpc
@@ -16,9 +16,6 @@ from penstock.protos import wire
 _SERVICE: Final = "inference.GRPCInferenceService/"
 _MOST_FIELDS: Final = 16
 """Of a request, in which its model's name is looked for: clients write it first."""
-
-_AT_THE_END_S: Final = 0.05
-"""A client's own deadline reaches its gateway as the client's going away, a moment earlier."""
 
 _LONGEST: Final = 256
 """Bytes of a model's name."""
@@ -38,7 +35,7 @@ def _logged(path: str, method: Method, log: AccessLog) -> Method:
         try:
             reply = await handle(noted)
         except asyncio.CancelledError:
-            late = rpc.call.deadline.remaining_s() <= _AT_THE_END_S
+            late = rpc.call.deadline.remaining_s() <= AT_THE_END_S
             noted.code = Code.DEADLINE_EXCEEDED if late else Code.CANCELLED
             raise
         except BaseException:

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from penstock.clock import Clock, monotonic
+from penstock.clock import AT_THE_END_S, Clock, monotonic
 from penstock.errors import DeadlineExceeded, PenstockError
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
@@ -31,7 +31,6 @@ from penstock.scheduler.requests.waiting import Pending
 
 log = structlog.get_logger()
 
-_AT_THE_END_S = 0.05
 STEP_S: Final = 0.25
 
 
@@ -173,7 +172,7 @@ class PendingTable:
             return await pending.answer
         except asyncio.CancelledError:
             # A client's own deadline reaches its gateway as the client's going away.
-            self.overdue[job.ref] += self._clock() >= pending.ends_s - _AT_THE_END_S
+            self.overdue[job.ref] += self._clock() >= pending.ends_s - AT_THE_END_S
             self._cancel(pending)
             raise
         finally:

@@ -18,6 +18,9 @@ Whoever wants no deadline asks for years; a number of milliseconds has 32 bits o
 which are 49 days.
 """
 
+AT_THE_END_S: Final = 0.05
+"""A client's own deadline reaches its server as the client's going away, so much earlier."""
+
 
 def bounded_ms(seconds: float) -> int:
     """*seconds* as whole milliseconds, from 1 to `LONGEST_MS`."""
