@@ -29,7 +29,7 @@ from penstock.scheduler.store.conversation import (
 )
 from penstock.scheduler.store.scripts import Script
 from penstock.scheduler.store.suitability import check_server
-from penstock.scheduler.store.topology import Topology, connect, topology_of
+from penstock.scheduler.store.topology import Topology, connect, hang_up, topology_of
 
 log = structlog.get_logger()
 
@@ -303,7 +303,7 @@ class Link:
             self._went_down.set()
             self._asked.set()
             conversation.end()
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
         log.debug("redis connection lost", tag=self._tag, error=str(self._last_error))
 
     async def _watch(self) -> None:

@@ -248,13 +248,25 @@ async def connect(connection: AbstractConnection) -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await connection.connect()  # type: ignore[no-untyped-call]
     except BaseException as error:
-        await connection.disconnect(nowait=True)
+        await hang_up(connection)
         if isinstance(error, TimeoutError):
             raise TimeoutError(f"no answer for {CONNECT_TIMEOUT_S:g} s") from None
         # On a unix socket, redis-py hides why the server refused.
         if isinstance(error, RedisConnectionError) and isinstance(error.__cause__, RedisError):
             raise error.__cause__ from None
         raise
+
+
+async def hang_up(connection: AbstractConnection) -> None:
+    """Close *connection* within this event loop's next turn, which may be its last.
+
+    TLS would say farewell first, and wait for the server's.
+    """
+    writer: Any = connection._writer  # noqa: SLF001 - redis-py offers no other way
+    if writer is not None:
+        writer.transport.abort()
+    await connection.disconnect(nowait=True)
+    await asyncio.sleep(0)
 
 
 async def ask(connection: AbstractConnection, *words: str) -> Any:
@@ -269,7 +281,7 @@ async def ask(connection: AbstractConnection, *words: str) -> Any:
             await connection.send_command(*words, check_health=False)
             return await connection.read_response()
     finally:
-        await connection.disconnect(nowait=True)
+        await hang_up(connection)
 
 
 def reason_of(error: BaseException) -> str:

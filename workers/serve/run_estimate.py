@@ -16,8 +16,11 @@ SHORT_S: Final = 0.001
 _MOST_SHAPES: Final = 1024
 """That are remembered, the latest; a batch of another one merely has the device's thread."""
 
-_NEW_WEIGHT: Final = 0.2
-"""Of the latest batch's time in the mean."""
+_SLOWER, _FASTER = 0.2, 0.5
+"""How much of the latest batch's time is believed: what disturbs a run makes it longer.
+
+A shard's first runs are its longest, and must not count as its pace for the next dozen.
+"""
 
 
 class RunEstimate:
@@ -70,7 +73,8 @@ class RunEstimate:
         measured = took_s / max(1, size)
         if self._per_byte_s is None:
             self._per_byte_s = measured
-        self._per_byte_s += _NEW_WEIGHT * (measured - self._per_byte_s)
+        weight = _SLOWER if measured > self._per_byte_s else _FASTER
+        self._per_byte_s += weight * (measured - self._per_byte_s)
         if self.fixed:
             return
         self._row_size = max(1, size) / max(1, rows)

@@ -293,9 +293,7 @@ class Worker:
             size = self._estimate.size_of(batch, rows)
             if self._estimate.is_short(batch, size):
                 self._renewal.batch_begins(batch)
-                began_s = time.perf_counter()
-                ran = self._execution.run(batch)
-                took_s = time.perf_counter() - began_s
+                ran, took_s = self._execution.timed_run(batch)
                 self._renewal.batch_ends()
                 self._end(batch, ran, rows, size, took_s)
             else:
@@ -338,15 +336,14 @@ class Worker:
         after_s = self._estimate.claim_after_s(size)
         timer = None if after_s is None else loop.call_later(after_s, self._claim_ahead)
         self._renewal.batch_begins(batch, self._estimate.expected_s(size))
-        began_s = time.perf_counter()
         try:
-            ran = await loop.run_in_executor(self._device, self._execution.run, batch)
+            ran, took_s = await loop.run_in_executor(self._device, self._execution.timed_run, batch)
         finally:
             self._renewal.batch_ends()
             if timer is not None:
                 timer.cancel()
         self._running = None
-        self._end(batch, ran, rows, size, time.perf_counter() - began_s)
+        self._end(batch, ran, rows, size, took_s)
         self._claim_ahead()
         self._begin()
 

@@ -96,7 +96,8 @@ def _candidates(scores: Floats, options: DecodingOptions) -> tuple[npt.NDArray[n
     # All that are lighter have together less than what `top_p` leaves out: none is sorted.
     least_weight = max(min_p, (1 - top_p) * total / len(tokens))
     heavy = np.flatnonzero(weights >= least_weight)
-    order = heavy[np.argsort(-weights[heavy], kind="stable")]
+    # By their scores: weights of scores that differ by less than rounding are equal.
+    order = heavy[np.argsort(-scores[tokens[heavy]], kind="stable")]
     tokens, weights = tokens[order], weights[order]
     if top_p < 1:
         # As many as are needed to reach it, and always one.

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from penstock.errors import InvalidRequest
@@ -93,6 +93,7 @@ def test_top_p_takes_as_many_as_are_needed_and_one_at_least():
     assert found == {0.01: {0}, 0.6: {0, 1}, 0.9: {0, 1, 2}}
 
 
+@example(np.array([*[0] * (SIZE - 1), 3.8e-36], np.float32), 0.25, 0, 0.0, 1.0)
 @given(rows, st.floats(0.05, 0.99), st.integers(0, SIZE), st.floats(0, 0.5), st.floats(0.2, 3))
 def test_what_may_be_drawn_is_what_sorting_all_would_leave(row, top_p, top_k, min_p, temperature):
     options = DecodingOptions(top_p=top_p, top_k=top_k, min_p=min_p)

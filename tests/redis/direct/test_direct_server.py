@@ -1,5 +1,7 @@
 """A worker that takes jobs straight from a gateway, and what it leaves to its queue."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -47,6 +49,27 @@ async def test_requests_of_a_gateway_beside_it_come_straight_once_it_is_known_to
         assert found["inference_count"] == found["execution_count"] == asked
         assert found["queue_ns"] < found["success_ns"]
         assert await gateway.probe.waiting() == []
+
+
+class SlowToWake(ThreadPoolExecutor):
+    """The device's thread on a machine that sleeps between two requests."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        def later():
+            time.sleep(0.003)
+            return fn(*args, **kwargs)
+
+        return super().submit(later)
+
+
+async def test_a_quick_shard_is_quick_however_long_its_thread_takes_to_wake(redis_url):
+    async with working(redis_url, device_type=SlowToWake) as at_work:
+        caller = await at_work.connected(Caller())
+        for number in range(20):
+            await at_work.asleep()
+            caller.hand((number, payload(1)))
+            await caller.end_of(number)
+        await until(lambda: caller.room)
 
 
 async def test_a_worker_says_how_much_it_takes_once_it_knows(at_work):

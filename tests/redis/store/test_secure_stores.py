@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import redis
@@ -21,6 +23,9 @@ from penstock.scheduler.store.link import Links
 from penstock.settings import GatewaySettings
 
 BINARY = shutil.which("redis-server")
+
+TIMES = 8
+"""A server that is quick may be done with its farewell now and then."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,6 +94,16 @@ def settings(url, authority=None, pair=None, password_file=None):
     )
 
 
+def sockets():
+    """The sockets that this process has open."""
+    found = set()
+    for fd in Path("/proc/self/fd").iterdir():
+        # The folder's own is closed by now.
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(fd.readlink()))
+    return {name for name in found if name.startswith("socket:")}
+
+
 async def pong(settings):
     async with Links(settings.redis) as links:
         return await links.to("{p00}").command("PING")
@@ -129,6 +144,31 @@ def test_commands_reach_it_by_the_same_options(port, authority, role, command):
     assert said in reached.output
     assert "give --redis-cert" in refused.output
     assert "need --redis" in nowhere.output
+
+
+@pytest.mark.usefixtures("secure")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("known", [True, False])
+def test_a_command_that_ends_at_once_leaves_no_connection_open(port, authority, role, known):
+    """TLS's farewell takes longer than its event loop lives."""
+    found = settings(f"rediss://127.0.0.1:{port}/0", authority, role if known else None)
+
+    async def reach():
+        with contextlib.suppress(StoreUnavailable):
+            async with Links(found.redis):
+                pass
+
+    before = sockets()
+    # Which would close what was forgotten.
+    gc.disable()
+    try:
+        for _ in range(TIMES):
+            asyncio.run(reach())
+        after = sockets()
+    finally:
+        gc.enable()
+
+    assert after <= before
 
 
 async def test_a_name_that_is_not_in_the_certificate_is_refused(authority, role):

@@ -150,7 +150,7 @@ class Working:
 
 
 @contextlib.asynccontextmanager
-async def working(url, spec=SPEC, runtime=None):
+async def working(url, spec=SPEC, runtime=None, device_type=ThreadPoolExecutor):
     """A worker that works until the end of the block, or until its device breaks."""
     runtime, boot_id = runtime or Doubling(), secrets.token_hex(8)
     spec, stop = replace(spec, boot_id=boot_id), asyncio.Event()
@@ -163,7 +163,7 @@ async def working(url, spec=SPEC, runtime=None):
         link = links.blocking(queue.keys_of(FIRST.model).tag)
         with (
             Heartbeat(url, record, pipe=None, run_limit_s=600) as heartbeat,
-            ThreadPoolExecutor(1) as device,
+            device_type(1) as device,
         ):
             renewal = heartbeat.renew(FIRST.model, spec.lease_ms)
             worker = Worker(spec, queue, link, execution, renewal, device)

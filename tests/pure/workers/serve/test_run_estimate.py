@@ -104,10 +104,12 @@ class TestNextClaim:
 
         assert estimate.claim_after_s(1) is None
 
-    def test_a_fifth_of_each_new_batch_is_believed(self):
-        estimate = self.estimate((1, 1.0), (2, 4.0))
+    def test_a_fifth_of_a_slower_batch_is_believed_and_half_of_a_faster_one(self):
+        slower = self.estimate((1, 1.0), (2, 4.0))
+        faster = self.estimate((1, 2.0), (2, 2.0))
 
-        assert estimate.claim_after_s(1) == pytest.approx(1.2)
+        assert slower.claim_after_s(1) == pytest.approx(1.2)
+        assert faster.claim_after_s(1) == pytest.approx(1.5)
 
     def test_a_batch_without_bytes_counts_as_one(self):
         estimate = self.estimate((0, 1.0))
