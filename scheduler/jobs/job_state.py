@@ -1,11 +1,13 @@
-"""The state of a job, in whichever partition it is by now. Nothing changes by asking."""
+"""The state of a job, in whichever partition it is by now. A job that still waits rings again."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from penstock.scheduler.jobs.partitions import Partitions
+from penstock.scheduler.store import scripts
 from penstock.scheduler.store.keys import PartitionKeys, partition_keys, partition_of
 
+_STATE = scripts.load("state")
 _MOVED = "moved"
 
 
@@ -33,10 +35,5 @@ class JobLookup(Partitions):
         return None
 
     async def _state(self, keys: PartitionKeys, job: str) -> str | None:
-        link = self.link_to(keys)
-        live, ended = link.submit("HGET", keys.jobs + job, "state"), keys.ended + job
-        mark = await link.command("GET", ended)
-        state = await live
-        if state is not None:
-            return str(state.decode())
-        return None if mark is None else str(mark.decode().partition(" ")[0])
+        answer: bytes | None = await self.link_to(keys).call(_STATE, keys.prefix, (job,))
+        return None if answer is None else answer.decode().partition(" ")[0]

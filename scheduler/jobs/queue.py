@@ -58,7 +58,7 @@ BELL_WAIT_S = 1
 """How long a worker sleeps on the bell before it looks anyway."""
 
 _LONG_BELL_WAIT_S = 3
-_RESTING_BELL_WAIT_S = 15
+_RESTING_BELL_WAIT_S = 30
 _LONG_AFTER, _RESTS_AFTER = 20, 26
 """Looks that gave nothing: some 20, and some 40 seconds without a job."""
 

@@ -8,13 +8,24 @@
 -- what it is, so that readers hear of its return.
 --@include registry
 local records, silence, count = ARGV[1], tonumber(ARGV[2]), 0
+-- As many words as one call may have.
+local MOST = 1000
 note_gap(silence)
-for i = 3, #ARGV do
-  local member = records .. '/' .. ARGV[i]
-  local seen = tonumber(redis.call('ZSCORE', SEEN, member))
-  if seen and now_ms - seen <= silence and redis.call('HEXISTS', KEYS[1] .. records, ARGV[i]) == 1 then
-    redis.call('ZADD', SEEN, now_ms, member)
-    count = count + 1
+for start = 3, #ARGV, MOST do
+  local members, live = {}, {}
+  for i = start, math.min(#ARGV, start + MOST - 1) do
+    members[#members + 1] = records .. '/' .. ARGV[i]
+  end
+  for i, seen in ipairs(redis.call('ZMSCORE', SEEN, unpack(members))) do
+    local known = seen and now_ms - tonumber(seen) <= silence
+    if known and redis.call('HEXISTS', KEYS[1] .. records, ARGV[start + i - 1]) == 1 then
+      live[#live + 1] = now_ms
+      live[#live + 1] = members[i]
+    end
+  end
+  if #live > 0 then
+    redis.call('ZADD', SEEN, unpack(live))
+    count = count + #live / 2
   end
 end
 return count

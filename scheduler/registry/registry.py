@@ -57,7 +57,7 @@ FORGET_MS: Final = 2 * FORGIVEN_GAP_MS
 """A process that was not seen for longer leaves the registry."""
 
 _PAGE = 100
-_WHOLE_EVERY: Final = 5
+_WHOLE_EVERY: Final = 10
 """Looks in a row of which one reads everything, whatever has changed."""
 _BACKOFF = Backoff(0.5, 2.0)
 

@@ -8,6 +8,7 @@ Each partition is asked for itself: none waits for a server of another one.
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import structlog
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 
 ASK_AFTER_S: Final = 1.0
 MOST_QUESTIONS: Final = 256
+
+_ASK_S: Final = attrgetter("ask_s")
 
 PutRight = Callable[[Pending, str | None], bool]
 """Gets a request and the state of its job; whether the job had been lost, and is queued again."""
@@ -61,7 +64,8 @@ class Reconciliation:
                 groups[tag].append(pending)
         for tag, group in groups.items():
             self._asking.add(tag)
-            yield self._ask(tag, group)
+            # Of more than can be asked for in a second, those asked first are due again by then.
+            yield self._ask(tag, sorted(group, key=_ASK_S))
 
     def _place(self, model: str, returned: set[str]) -> str | None:
         """The partition of *model*, if it can be asked now; those that were away are *returned*."""

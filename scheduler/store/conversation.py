@@ -5,6 +5,7 @@ answer would cost more than the answer. hiredis writes and parses the protocol.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
@@ -18,6 +19,12 @@ Argument = str | bytes | int | float
 
 _LARGE_BYTES: Final = 32 * 1024
 """An argument from this size on is not copied into the command, but sent beside it."""
+
+_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
+"""Seconds without a word before the first probe, seconds between two, and how many are in vain.
+
+Systems that lack one keep their own.
+"""
 
 _MOST_OPENINGS: Final = 4096
 """Of scripts' commands: for each script and each partition."""
@@ -55,6 +62,7 @@ class Conversation(asyncio.Protocol):
         transport = writer.transport
         self._transport = transport
         transport.set_protocol(self)
+        _keep_alive(transport)
         if transport.is_closing():
             self.connection_lost(None)
         return self
@@ -84,6 +92,17 @@ class Conversation(asyncio.Protocol):
         """For the transport."""
         if not self.lost.done():
             self.lost.set_result(exc)
+
+
+def _keep_alive(transport: asyncio.Transport) -> None:
+    """Have the system notice a server whose machine is gone: nobody else does while all rest."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEP_ALIVE.items():
+        if (number := getattr(socket, option, None)) is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, number, value)
 
 
 class Opening:

@@ -28,7 +28,7 @@ STARTED: Final = b"!"
 BEAT_S: Final = 1.0
 """How often a worker gives a sign of life."""
 
-RESTING_BEAT_S: Final = 15.0
+RESTING_BEAT_S: Final = 30.0
 """How often one that rests does."""
 
 _LIVES_S: Final = {BEAT: 2 * BEAT_S, RESTING_BEAT: RESTING_BEAT_S + 2 * BEAT_S}
@@ -52,6 +52,7 @@ class HeartbeatPipe:
         self.write_end = write_end
         self._read_end = read_end
         self._sign: object | None = None
+        self._rests = False
         self._lives_until_s = -math.inf
         self._started = asyncio.Event()
 
@@ -64,15 +65,20 @@ class HeartbeatPipe:
         await self._started.wait()
 
     async def until_silent(self, silence_s: float) -> None:
-        """Wait until nothing has come over the pipe for so long."""
+        """Wait until nothing has come over the pipe for so long after it was due."""
         look_s = min(_LOOK_S, silence_s / 4)
         silence = Silence(most_step_s=2 * look_s)
         loop = asyncio.get_running_loop()
         while True:
-            limit_s = silence_s * (_STARTING_TIMES if self._sign is None else 1.0)
-            if silence.seconds(self._sign, loop.time()) > limit_s:
+            if silence.seconds(self._sign, loop.time()) > self._most_silent_s(silence_s):
                 return
-            await asyncio.sleep(look_s)
+            # Those who look at hundreds of pipes do so in one turn of the loop.
+            await asyncio.sleep(look_s - loop.time() % look_s)
+
+    def _most_silent_s(self, silence_s: float) -> float:
+        if self._sign is None:
+            return silence_s * _STARTING_TIMES
+        return silence_s + RESTING_BEAT_S if self._rests else silence_s
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
@@ -89,6 +95,7 @@ class HeartbeatPipe:
             said = os.read(self._read_end, _MOST_BYTES)
             self._sign = object()
             last = max(_LIVES_S, key=said.rfind)
+            self._rests = said.endswith(RESTING_BEAT)
             if last in said:
                 self._lives_until_s = asyncio.get_running_loop().time() + _LIVES_S[last]
             if STARTED in said:

@@ -7,10 +7,18 @@ PENDING = "tests/redis/delivery/test_pending.py::"
 TOPOLOGY = "tests/redis/store/test_topology.py::"
 REGISTRY = "tests/redis/registry/test_registry.py::"
 TELLING = "tests/redis/observe/test_telling.py::"
+CLAIM = "tests/redis/jobs/test_claim.py::"
 SPREAD = "tests/redis/observe/test_spread.py::"
 WISHES = "tests/redis/registry/test_load_requests.py::TestFiles::"
 
 AWAY = [
+    Mutant(
+        "outage: a ring that a worker took and did not heed is the last one",
+        LUA + "state.lua",
+        "  ring(j.queue)\n",
+        "",
+        CLAIM + "test_who_waits_rings_again_for_one_who_took_the_ring_and_never_claimed",
+    ),
     Mutant(
         "outage: leases are over at once",
         LUA + "reap.lua",

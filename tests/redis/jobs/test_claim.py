@@ -314,6 +314,27 @@ async def test_a_sleeping_worker_can_be_woken_for_nothing(probe):
     assert ids(await sleeping) == []
 
 
+async def test_who_waits_rings_again_for_one_who_took_the_ring_and_never_claimed(probe):
+    await probe.enqueue("a")
+    await probe.command("DEL", probe.keys.bells + FIRST.queue)
+    sleeping = asleep(probe, "worker-2")
+    await until(lambda: _blocked(probe))
+
+    async def looked():
+        assert await probe.queue.state(FIRST.model, "a") in ("waiting", "leased")
+        return sleeping.done()
+
+    await until(looked)
+    assert ids(await sleeping) == ["a"]
+
+
+async def test_who_has_just_come_needs_no_second_ring(probe):
+    await probe.enqueue("a")
+    await probe.queue.state(FIRST.model, "a")
+
+    assert await probe.command("LLEN", probe.keys.bells + FIRST.queue) == 1
+
+
 async def test_bells_do_not_pile_up(probe):
     for i in range(200):
         await probe.enqueue(f"job-{i}")

@@ -5,10 +5,13 @@ import contextlib
 import itertools
 import os
 import signal
+import socket
 import time
 
 import pytest
+from support.processes.groups import free_ports
 from support.processes.proxy import Proxy
+from support.processes.stores import valkey
 from support.waiting import until
 
 from penstock.errors import Code, StoreRefused, StoreUnavailable
@@ -48,6 +51,20 @@ async def test_commands_of_one_turn_share_a_write(redis_url):
 
     # The second INFO is one of them.
     assert after - before <= 5
+
+
+async def test_the_system_looks_after_a_connection_on_which_nobody_speaks():
+    """As everybody rests, nobody else would notice that the server's machine is gone."""
+    (port,) = free_ports(1)
+    with valkey("--port", str(port)):
+        async with linked(f"redis://127.0.0.1:{port}") as link:
+            await link.command("PING")
+            sock = link._conversation._transport.get_extra_info("socket")
+            names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            idle_s, pause_s, count = (sock.getsockopt(socket.IPPROTO_TCP, name) for name in names)
+
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert idle_s + pause_s * count < 12
 
 
 async def test_a_refused_command_concerns_its_caller_alone(redis_url):

@@ -43,3 +43,17 @@ async def test_a_worker_that_came_back_to_work_is_missed_soon():
 
 async def test_nobody_vouches_for_a_worker_that_the_registry_does_not_hear():
     assert await lived_for_s(LONELY_BEAT) is None
+
+
+async def test_a_worker_that_rests_is_silent_only_once_its_next_sign_was_due():
+    with heartbeat_pipe() as pipe:
+        os.write(pipe.write_end, RESTING_BEAT)
+        await until(lambda: pipe._sign)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await pipe.until_silent(0.05)
+
+        os.write(pipe.write_end, BEAT)
+        await until(lambda: not pipe._rests)
+        async with asyncio.timeout(20):
+            await pipe.until_silent(0.05)
