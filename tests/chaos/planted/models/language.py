@@ -123,4 +123,12 @@ ANSWERS = [
         "tests/pure/language/test_token_log.py"
         "::test_tokens_that_come_again_or_too_early_change_nothing",
     ),
+    Mutant(
+        "a group: what is left of it stays on a node that has no room for the rest",
+        "scheduler/decisions/placement.py",
+        "for want in there:",
+        "for want in ():",
+        "tests/pure/scheduler/test_placement_groups.py"
+        "::test_what_is_left_of_a_group_goes_where_the_rest_has_room",
+    ),
 ]
