@@ -112,6 +112,11 @@ def worker_bytes(stage: pb.Stage, device_kind: str, measured: int = 0) -> int:
     return fixed + int(OVERHEAD_FACTOR * stage.artifact_bytes)
 
 
+def is_grouped(version: pb.ModelVersion) -> bool:
+    """Whether its stages speak to each other, and so are placed together."""
+    return len(version.stages) > 1 and version.stages[0].runtime == LANGUAGE
+
+
 def wants_of(
     version: pb.ModelVersion, footprints: Mapping[str, int], *, retires: bool
 ) -> Iterator[Want]:
@@ -137,7 +142,7 @@ def wants_of(
                 needs,
                 {kind: min(guessed[kind], needs[kind]) for kind in kinds},
                 stage.runtime == PYTHON,
-                stage.runtime == LANGUAGE and len(version.stages) > 1,
+                is_grouped(version),
             )
 
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from penstock.errors import PenstockError
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import Batch, ends_of, part_of
-from penstock.workers.language.message import Change, Message, Move, Take
+from penstock.workers.language.message import Change, Message, Move, Said, Take
 from penstock.workers.language.stage import Stage
 
 _MOST_AHEAD: Final = 2
@@ -29,8 +29,8 @@ class Hops(Protocol):
     def send(self, message: Message) -> None:
         """Give *message* to the next stage."""
 
-    def receive(self) -> tuple[int, list[int]]:
-        """Wait for what the last stage says next: a step, and its tokens.
+    def receive(self) -> Said:
+        """Wait for what the last stage says next.
 
         Raises:
             GroupBroken: nothing will come any more.
@@ -81,8 +81,10 @@ class Head:
         self._changes.clear()
 
     def _receive(self) -> list[int]:
-        step, tokens = self._hops.receive()
-        if step != self._answered:
-            raise GroupBroken(f"the last stage answered message {step} before {self._answered}")
+        said = self._hops.receive()
+        while said.epoch != self._hops.epoch:
+            said = self._hops.receive()
+        if said.step != self._answered:
+            raise GroupBroken(f"message {said.step} was answered in the place of {self._answered}")
         self._answered += 1
-        return tokens
+        return said.tokens

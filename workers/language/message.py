@@ -19,7 +19,7 @@ from penstock.workers.language.batch import Batch
 
 _HEAD: Final = struct.Struct("<16sQIIIIII")
 _CHANGE: Final = struct.Struct("<IIIII")
-_TOKENS: Final = struct.Struct("<Q")
+_SAID: Final = struct.Struct("<16sQ")
 _MOVE, _TAKE = 0, 1
 
 
@@ -58,6 +58,14 @@ class Message(NamedTuple):
     step: int
     changes: Sequence[Change]
     batch: Batch
+
+
+class Said(NamedTuple):
+    """What the last stage says of the message *step* of an *epoch*: the tokens that it brought."""
+
+    epoch: bytes
+    step: int
+    tokens: list[int]
 
 
 def epoch_of(boot_ids: Sequence[str], number: int) -> bytes:
@@ -104,20 +112,20 @@ def message_in(content: bytes) -> Message:
     return Message(epoch, step, changes, batch)
 
 
-def packed_tokens(step: int, tokens: Sequence[int]) -> list[bytes]:
-    """What the last stage says of the message *step*: the tokens that it brought."""
-    return [_TOKENS.pack(step), np.asarray(tokens, "<u4").tobytes()]
+def packed_tokens(said: Said) -> list[bytes]:
+    """The bytes of what the last stage says, in parts."""
+    return [_SAID.pack(said.epoch, said.step), np.asarray(said.tokens, "<u4").tobytes()]
 
 
-def tokens_in(content: bytes) -> tuple[int, list[int]]:
-    """The step, and its tokens.
+def tokens_in(content: bytes) -> Said:
+    """What the last stage says.
 
     Raises:
-        Unreadable: it is neither.
+        Unreadable: it says nothing of the kind.
     """
     try:
-        (step,) = _TOKENS.unpack_from(content)
-        return step, np.frombuffer(content, "<u4", offset=_TOKENS.size).tolist()
+        epoch, step = _SAID.unpack_from(content)
+        return Said(epoch, step, np.frombuffer(content, "<u4", offset=_SAID.size).tolist())
     except (struct.error, ValueError) as error:
         raise Unreadable("tokens of the last stage are cut off") from error
 

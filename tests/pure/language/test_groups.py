@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.models import tiny_language
 
-from penstock.exporting.export import Order, export
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
 from penstock.workers.language.answer import Answer
@@ -23,6 +21,7 @@ from penstock.workers.language.later import LaterStage, OutOfStep
 from penstock.workers.language.message import (
     Message,
     Move,
+    Said,
     Take,
     Unreadable,
     epoch_of,
@@ -69,14 +68,14 @@ class Wires:
 
     def deliver(self, content):
         """What the stages do with it; from the first one on that is not the one it is for."""
-        step = message_in(content).step
+        epoch, step, *_ = message_in(content)
         for stage in self._later:
             made = stage.run(message_in(content))
             if not isinstance(made, Message):
                 break
             content = b"".join(packed_message(made))
         if made is not None:
-            self._said.append(b"".join(packed_tokens(step, made)))
+            self._said.append(b"".join(packed_tokens(Said(epoch, step, made))))
 
     def receive(self):
         if not self._said:
@@ -103,15 +102,6 @@ class Group:
     def model(self):
         hops = self.wires.form(next(self._numbers))
         return self._alone or Head(self._first, SLOTS, hops)
-
-
-@pytest.fixture(scope="module")
-def versions(tmp_path_factory):
-    path = tmp_path_factory.mktemp("groups")
-    folder = tiny_language.write_folder(path / "f")
-    for stages in (1, 2, 3):
-        export(folder, Order(path / f"{stages}", stages), lambda *_: None)
-    return {stages: path / f"{stages}" for stages in (1, 2, 3)}
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3], ids="{} stages".format)
@@ -210,6 +200,16 @@ def test_a_message_of_another_group_changes_nothing(two, alone):
     assert [answer.log for answer in answers] == [alone[0, 0.0], alone[3, 0.0]]
 
 
+def test_tokens_of_another_group_are_none_of_this_one(two, alone):
+    old = Said(two.model() and two.wires.epoch, 0, [1])
+    engine = Engine(two.model(), ())
+    (answer,) = _ask(engine, 0)
+    two.wires._said.append(b"".join(packed_tokens(old)))
+    _run(engine)
+
+    assert answer.log == alone[0, 0.0]
+
+
 def test_the_same_workers_together_again_are_another_group():
     assert epoch_of(["a", "b"], 0) != epoch_of(["a", "b"], 1)
     assert epoch_of(["a", "b"], 0) != epoch_of(["b", "a"], 0)
@@ -292,7 +292,8 @@ def test_a_message_is_read_as_it_was_written():
     assert found.batch.columns.tobytes() == said.batch.columns.tobytes()
     assert found.batch.columns.ctypes.data % 4 == 0
     assert found.batch[2:] == said.batch[2:]
-    assert tokens_in(b"".join(packed_tokens(4, [1, 2]))) == (4, [1, 2])
+    tokens = Said(said.epoch, 4, [1, 2])
+    assert tokens_in(b"".join(packed_tokens(tokens))) == tokens
 
 
 @given(st.data())
