@@ -72,8 +72,12 @@ def _hurt(found, answers, pid, number):
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["SIGKILL", "SIGSTOP"])
-async def test_a_worker_of_any_stage_that_dies_changes_no_byte(
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM],
+    ids=["SIGKILL", "SIGSTOP", "SIGTERM"],
+)
+async def test_a_worker_of_any_stage_that_ends_changes_no_byte(
     stage, number, groups, answers, reference
 ):
     """What its group had goes on in the other one, and there are two again."""

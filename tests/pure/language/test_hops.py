@@ -20,7 +20,7 @@ from penstock.workers.language.pipeline import Pipeline
 from penstock.workers.language.stage import Stage
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.serve.language.group import Group
-from penstock.workers.serve.language.hops import HopKind, Membership, call_stage, hop_name
+from penstock.workers.serve.language.hops import HopKind, Membership, call_stage, listening_name
 from penstock.workers.serve.language.members import choose
 from penstock.workers.serve.language.stage_server import StageServer
 
@@ -142,6 +142,28 @@ async def test_a_stage_has_one_head_at_a_time(three):
         (await formed(three, ["other", *boot_ids[1:]])).close()
 
 
+async def test_a_group_lacking_a_stage_holds_none_of_the_others(three):
+    async with three.served(1) as (server, middle):
+        assert await three.group(["head", middle, "nobody"]).form() == [middle, "nobody"]
+        await until(lambda: server._head is None)
+
+
+async def test_a_stage_that_dies_while_its_group_forms_is_missed(three):
+    """The other one has not answered yet, and is let go of."""
+    late = Late()
+    async with await late.listening(), three.served(1) as (server, middle):
+        group = three.group(["head", middle, late.name])
+        forming = asyncio.create_task(group.form())
+        await until(lambda: late.asked and server._epoch == group.epoch)
+        for caller in list(server._callers):
+            caller.hang_up()
+        await until(group._broken.is_set)
+        late.asked.writelines(frame(HopKind.FORMED))
+
+        assert await forming != []
+        await until(late.gone.is_set)
+
+
 async def test_what_a_dead_stage_leaves_goes_on_in_another_group(three, expected):
     """The same head and middle stage, and a new last one."""
     answers = [Answer(list(prompt), OPTIONS) for prompt in PROMPTS]
@@ -170,6 +192,40 @@ async def test_what_a_dead_stage_leaves_goes_on_in_another_group(three, expected
     assert [answer.log for answer in answers] == expected
 
 
+class Late:
+    """A stage that has been asked to join a group, and has not answered.
+
+    Attributes:
+        asked: where the answer goes.
+    """
+
+    def __init__(self):
+        self.name = f"late-{id(self)}"
+        self.asked = None
+        self.gone = asyncio.Event()
+
+    async def listening(self):
+        loop = asyncio.get_running_loop()
+        return await loop.create_unix_server(
+            lambda: _Asked(self), sock=listen(listening_name(self.name))
+        )
+
+
+class _Asked(asyncio.Protocol):
+    def __init__(self, late):
+        self._late = late
+
+    def connection_made(self, transport):
+        self._transport = transport
+
+    def data_received(self, data):
+        self._late.asked = self._transport
+
+    def connection_lost(self, exc):
+        if self._late.asked is self._transport:
+            self._late.gone.set()
+
+
 class Silent(asyncio.Protocol):
     """A stage that joins its group and then says nothing, as one that is stopped."""
 
@@ -186,7 +242,7 @@ class Silent(asyncio.Protocol):
 async def test_a_stage_that_is_silent_breaks_its_group(two):
     loop = asyncio.get_running_loop()
     name = f"silent-{id(two)}"
-    server = await loop.create_unix_server(Silent, sock=listen(hop_name(name)))
+    server = await loop.create_unix_server(Silent, sock=listen(listening_name(name)))
     async with server:
         group = two.group(["head", name], silence_s=0.2)
         assert await group.form() == []
@@ -203,7 +259,7 @@ async def test_a_stage_that_does_not_answer_is_not_waited_for(two, monkeypatch):
     """One that is stopped is connected with by the kernel all the same."""
     monkeypatch.setattr("penstock.workers.serve.language.group._FORMING_S", 0.1)
     name = f"stopped-{id(two)}"
-    with listen(hop_name(name)):
+    with listen(listening_name(name)):
         assert await two.group(["head", name]).form() == [name]
     assert await two.group(["head", name]).form() == [name]
 

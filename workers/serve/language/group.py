@@ -49,6 +49,9 @@ class Group:
         tried = await asyncio.gather(*(self._ask(boot_id) for boot_id in later))
         self._stages = [stage for stage in tried if stage is not None]
         missing = [id_ for id_, stage in zip(later, tried, strict=True) if stage is None]
+        if self._broken.is_set():
+            # One of them has gone while others were waited for.
+            missing = list(later)
         if missing:
             self.close()
         return missing
@@ -81,11 +84,10 @@ class Group:
 
     def break_off(self, why: str) -> None:
         """It is broken, and says *why* to whoever waits."""
-        if self._broken.is_set():
-            return
-        self._why = why
-        self._broken.set()
-        self._said.put(None)
+        if not self._broken.is_set():
+            self._why = why
+            self._broken.set()
+            self._said.put(None)
         for stage in self._stages:
             stage.hang_up()
 

@@ -76,7 +76,7 @@ class Membership(NamedTuple):
             raise Unreadable("a head says nothing of its group") from error
 
 
-def hop_name(boot_id: str) -> str:
+def listening_name(boot_id: str) -> str:
     """Where the stage of this *boot_id* listens; empty where there are no such sockets."""
     return f"{_START}{boot_id}" if sys.platform == "linux" else ""
 
@@ -87,7 +87,7 @@ def call_stage(boot_id: str) -> socket.socket:
     Raises:
         OSError: it does not listen, in this network namespace.
     """
-    return connect(hop_name(boot_id))
+    return connect(listening_name(boot_id))
 
 
 class Peer(asyncio.Protocol):

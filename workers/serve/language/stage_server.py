@@ -26,7 +26,13 @@ from penstock.workers.language.message import (
     packed_tokens,
 )
 from penstock.workers.liveness.renewal import Renewal
-from penstock.workers.serve.language.hops import HopKind, Membership, Peer, call_stage, hop_name
+from penstock.workers.serve.language.hops import (
+    HopKind,
+    Membership,
+    Peer,
+    call_stage,
+    listening_name,
+)
 from penstock.workers.serve.work_done import WorkMeter
 
 log = structlog.get_logger()
@@ -47,7 +53,7 @@ class StageServer:
     """A later stage, and whom it is connected with.
 
     Attributes:
-        work: how much it has done: messages, and their rows.
+        work: how much it has done: messages, and the tokens that they were for.
         broken: fails when the stage cannot compute any more.
     """
 
@@ -70,9 +76,7 @@ class StageServer:
         self._leaves = False
 
     def __repr__(self) -> str:
-        return (
-            f"StageServer({hop_name(self._boot_id)}, {'free' if self._head is None else 'taken'})"
-        )
+        return f"StageServer({listening_name(self._boot_id)}, {'free' if self._head is None else 'taken'})"
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -82,7 +86,7 @@ class StageServer:
             OSError: this system has no such sockets.
         """
         loop = asyncio.get_running_loop()
-        listening = listen(hop_name(self._boot_id))
+        listening = listen(listening_name(self._boot_id))
         server = await loop.create_unix_server(partial(_Caller, self), sock=listening)
         try:
             yield
@@ -132,8 +136,10 @@ class StageServer:
         except OSError as error:
             log.warning("the next stage cannot be reached", why=str(error))
             head.write(HopKind.TAKEN)
-            self._let_go()
+            if self._head is head:
+                self._let_go()
             return
+        # Meanwhile it may have left, and another one come.
         if self._head is head:
             self._begin(membership.epoch)
             head.write(HopKind.FORMED)
@@ -172,7 +178,8 @@ class StageServer:
             self._renewal.batch_ends()
         if made is None:
             return None
-        self.work.add(len(message.batch.columns), time.monotonic() - began_s)
+        rows = len(message.batch.columns) if message.batch.grows else 0
+        self.work.add(rows, time.monotonic() - began_s)
         if isinstance(made, Message):
             return Computed(message.epoch, HopKind.MESSAGE, packed_message(made))
         said = Said(message.epoch, message.step, made)
