@@ -218,10 +218,10 @@ class _Asked(asyncio.Protocol):
     def connection_made(self, transport):
         self._transport = transport
 
-    def data_received(self, data):
+    def data_received(self, _):
         self._late.asked = self._transport
 
-    def connection_lost(self, exc):
+    def connection_lost(self, _):
         if self._late.asked is self._transport:
             self._late.gone.set()
 
