@@ -7,6 +7,7 @@ ENGINE = "tests/pure/language/test_engine.py::"
 ALONE = ENGINE + "test_an_answer_depends_on_nothing_but_its_request"
 TEXT = "tests/pure/language/test_answer_text.py::"
 SAMPLING = "tests/pure/language/test_sampling.py::"
+GROUPS = "tests/pure/language/test_groups.py::"
 LOGGED = "tests/pure/language/test_token_log.py::"
 RESUMED = "tests/pure/gateway/requests/test_resuming.py::"
 RESUMABLE = "tests/redis/language/test_resumable.py::"
@@ -181,5 +182,48 @@ ANSWERS = [
         "self.tokens += tokens[there:]",
         "self.tokens += tokens",
         LOGGED + "test_tokens_that_come_again_or_too_early_change_nothing",
+    ),
+    Mutant(
+        "a group: what is left of it stays on a node that has no room for the rest",
+        "scheduler/decisions/placement.py",
+        "for want in there:",
+        "for want in ():",
+        "tests/pure/scheduler/test_placement_groups.py"
+        "::test_what_is_left_of_a_group_goes_where_the_rest_has_room",
+    ),
+    Mutant(
+        "a group: what a stage of another epoch sends is computed",
+        "workers/language/later.py",
+        "if message.epoch != self._epoch or self._epoch == NOBODYS:",
+        "if self._epoch == NOBODYS:",
+        GROUPS + "test_a_message_of_another_group_changes_nothing",
+    ),
+    Mutant(
+        "a group: the same workers together again are in the epoch of before",
+        "workers/language/message.py",
+        "json.dumps([*boot_ids, number])",
+        "json.dumps([*boot_ids])",
+        GROUPS + "test_the_same_workers_together_again_are_another_group",
+    ),
+    Mutant(
+        "a group: a later stage takes an answer for the one that had its slot before",
+        "workers/language/later.py",
+        "self._answers[change.slot] = change.answer",
+        "self._answers.setdefault(change.slot, change.answer)",
+        GROUPS + "test_a_slot_that_is_filled_anew_has_nothing_of_the_answer_before",
+    ),
+    Mutant(
+        "a group: what moves to another slot in the first stage stays where it was in the others",
+        "workers/language/later.py",
+        "                self._stage.move(*change)\n",
+        "",
+        GROUPS + "test_an_answer_depends_on_nothing_but_its_request",
+    ),
+    Mutant(
+        "a group: a message that was lost is passed over",
+        "workers/language/later.py",
+        "if message.step != self._step:",
+        "if False:",
+        GROUPS + "test_a_message_that_is_lost_ends_the_group",
     ),
 ]
