@@ -17,7 +17,7 @@ if not waiter then
   if there and kind ~= 'cache' then
     return ''
   end
-  redis.call('DEL', key)
+  redis.call('DEL', key, REQUEST .. ARGV[1])
   return there and shared.job or ''
 end
 if shared.leader == ARGV[2] and not there then

@@ -46,11 +46,13 @@ async def read_prompt(languages: Languages, asked: Asked) -> Prompted:
     options = _options(asked.request, inputs, language.manifest.defaults)
     tokens = await _tokens(inputs, language)
     room = language.manifest.context
-    if not tokens or len(tokens) >= room:
-        kind = PromptTooLong if tokens else InvalidRequest
-        raise kind(
-            f"the prompt has {len(tokens)} tokens: it must have 1 at least, and together with "
-            f"the answer there is room for {room}"
+    if not tokens:
+        raise InvalidRequest("the prompt has 0 tokens: it must have 1 at least")
+    if len(tokens) >= room:
+        # Clients tell this refusal from others by the words about the context.
+        raise PromptTooLong(
+            f"the prompt has {len(tokens)} tokens, and this model's maximum context length is "
+            f"{room} tokens, together with the answer: shorten it"
         )
     if min(tokens) < 0 or max(tokens) >= language.manifest.vocabulary:
         raise InvalidRequest(f"{TOKENS_INPUT} must be from 0 to {language.manifest.vocabulary - 1}")

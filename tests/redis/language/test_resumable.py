@@ -6,11 +6,12 @@ import pytest
 from support.probe import FIRST, LONG_MS, UNLIMITED, job
 from support.waiting import until
 
-from penstock.errors import Code
+from penstock.errors import Code, QueueFull
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.replies.resumable import ResumableJob
 from penstock.gateway.replies.shared import KeyTerms, Sharing
+from penstock.models.config.policies import QueueLimits
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.logs import Appended, Logs, NewTokens
 from penstock.scheduler.jobs.types import Outcome, Timing
@@ -295,3 +296,22 @@ async def test_its_request_goes_when_it_does(first, probe, worker):
     assert 0 < kept <= 60_000
     assert int(member.split()[0]) > len(b"prompt")
     assert await sharing.keep_request(FIRST.model, shared, b"other", LONG_MS) == b"prompt"
+
+
+async def test_an_answer_that_was_refused_leaves_nothing(first, probe):
+    """Its queue was full: nobody has seen a token of it, and nothing is kept for later."""
+    sharing = first._sharing
+    shared = sharing.answer_named(FIRST.model, "a", "")
+    await sharing.keep_request(FIRST.model, shared, b"prompt", LONG_MS)
+    await probe.enqueue("other")
+    one = job(first.pending.next_id(), gateway=first.name)
+    sink = ResumableJob(sharing, shared, one, first.pending.deliver_chunk)
+    log = first.pending.tokens_of(one, QueueLimits(jobs=1), sink.log, sink)
+
+    with pytest.raises(QueueFull):
+        await anext(log)
+
+    async def gone():
+        return not await probe.names("*answer/digits/a")
+
+    await until(gone)
