@@ -57,7 +57,7 @@ from penstock.workers.serve import batch_times, work_done
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.custom_metrics import write_metrics
 from penstock.workers.serve.direct_server import DirectServer
-from penstock.workers.serve.language.serving import Own, serve_language
+from penstock.workers.serve.language.serving import LanguageServing, Own
 from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.streaming.worker import StreamingWorker, StreamTerms
 from penstock.workers.serve.worker import DeviceBroken, Worker
@@ -132,7 +132,7 @@ async def _load_and_work(
     renewal = heartbeat.renew(settings.model, settings.lease_ms)
     own = Own(heartbeat, renewal, device, link, health)
     if isinstance(loaded, LanguageRuntime):
-        return await serve_language(settings, loaded, own, queue, LoadRequests(links), stop)
+        return await LanguageServing(settings, loaded, own, queue, links).run(stop)
     return await _work(settings, links, queue, loaded, own, stop)
 
 

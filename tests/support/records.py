@@ -26,7 +26,7 @@ def version(*stages, model="m", number=1, text="", **fields):
         stages=stages or [stage()],
         **fields,
     )
-    suffixes = {"onnxruntime": "onnx", "pytorch": "pt2", "python": "py"}
+    suffixes = {"onnxruntime": "onnx", "pytorch": "pt2", "python": "py", "language": "onnx"}
     for index, one in enumerate(made.stages):
         name = "model" if len(made.stages) == 1 else f"shard-{index}"
         one.index, one.artifact = index, f"{model}/{number}/{name}.{suffixes[one.runtime]}"

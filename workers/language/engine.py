@@ -7,32 +7,34 @@ whose prompt is read has the next; a slot that becomes free is filled by moving 
 """
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple, Protocol
-
-import numpy as np
 
 from penstock.errors import InvalidRequest
 from penstock.language.finish import Finish
-from penstock.language.sampling import next_token
 from penstock.workers.language.answer import Answer
-from penstock.workers.language.stage import Floats, Tokens
 
 CHUNK: Final = 64
 """Columns of a prompt that are read in one step: about what a step of many answers takes."""
 
 
 class Model(Protocol):
-    """What computes; `Pipeline` is one."""
+    """What computes: all stages here (`Pipeline`), or those of a group (`Head`)."""
 
     slots: int
     capacity: int
 
-    def step(self, tokens: Tokens, start: Tokens, wanted: Tokens, slot: int = 0) -> Floats:
-        """See `Pipeline.step`."""
+    def take(self, slot: int, answer: Answer) -> None:
+        """*answer*, of which nothing has been read, has *slot* from now on."""
+
+    def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
+        """Read the tokens from *begin* to *end* of the answer in *slot*, and its prompt."""
+
+    def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
+        """Read the last token of each of *answers*, which have the first slots; what follows."""
 
     def move(self, source: int, target: int, length: int) -> None:
-        """See `Pipeline.move`."""
+        """What slot *source* has, with so many tokens read, is in slot *target* as well."""
 
 
 class NewToken(NamedTuple):
@@ -110,7 +112,8 @@ class Engine:
         if self._slots and not self._slots[-1].is_read:
             self._read_chunk(self._slots[-1], len(self._slots) - 1)
         going_on = [answer for answer in self._slots if answer.is_read]
-        brought = [self._grow(*one) for one in zip(going_on, self._decode(going_on), strict=True)]
+        tokens = self._model.next_tokens(going_on) if going_on else []
+        brought = [self._grow(*one) for one in zip(going_on, tokens, strict=True)]
         for new in brought:
             if new.finish is not None:
                 self.evict(new.answer)
@@ -120,28 +123,17 @@ class Engine:
         """Give a slot to the answer that waits longest, once all others have been read."""
         free = len(self._slots) < self._model.slots
         if free and self._waiting and (not self._slots or self._slots[-1].is_read):
+            self._model.take(len(self._slots), self._waiting[0])
             self._slots.append(self._waiting.popleft())
 
     def _read_chunk(self, answer: Answer, slot: int) -> None:
         """Read on in prompt and log, up to the last token, which the step of all takes."""
         begin = answer.cached
         end = min(begin + self._chunk, answer.length - 1)
-        tokens = np.array([[answer.token(at) for at in range(begin, end)]], np.int64)
-        nothing = np.empty((0, 2), np.int64)
-        self._model.step(tokens, np.array([begin], np.int64), nothing, slot)
+        self._model.read(slot, answer, begin, end)
         answer.cached = end
 
-    def _decode(self, going_on: list[Answer]) -> Floats:
-        """Logits behind each answer's last token; they have the first slots."""
-        if not going_on:
-            return np.empty((0, 0), np.float32)
-        tokens = np.array([[one.token(one.length - 1)] for one in going_on], np.int64)
-        start = np.array([one.length - 1 for one in going_on], np.int64)
-        rows = np.arange(len(going_on), dtype=np.int64)
-        return self._model.step(tokens, start, np.stack([rows, np.zeros_like(rows)], axis=1))
-
-    def _grow(self, answer: Answer, logits: Floats) -> NewToken:
-        token = next_token(logits, answer.options, answer.prompt, answer.log)
+    def _grow(self, answer: Answer, token: int) -> NewToken:
         answer.cached = answer.length
         answer.log.append(token)
         return NewToken(answer, token, answer.finish(self._end_tokens, self._model.capacity))

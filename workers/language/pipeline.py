@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from penstock.language.manifest import Manifest
+from penstock.workers.language.answer import Answer
+from penstock.workers.language.batch import Batch, ends_of, part_of, sampled
 from penstock.workers.language.stage import Floats, Stage, Tokens
 
 
@@ -47,12 +49,26 @@ class Pipeline:
         """Bytes of keys and values once all slots are full; the system gives them when used."""
         return self.slots * self.capacity * self.manifest.token_bytes
 
-    def step(self, tokens: Tokens, start: Tokens, wanted: Tokens, slot: int = 0) -> Floats:
+    def step(self, tokens: Tokens | Floats, start: Tokens, wanted: Tokens, slot: int = 0) -> Floats:
         """Logits of the *wanted* rows; arguments as for `Stage.step`."""
-        columns: Tokens | Floats = tokens
+        columns = tokens
         for stage in self._stages:
             columns = stage.step(columns, start, wanted, slot)
         return columns  # type: ignore[return-value]  # what the last stage gives
+
+    def take(self, slot: int, answer: Answer) -> None:
+        """See `Model`."""
+
+    def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
+        """See `Model`."""
+        self._through(part_of(answer, slot, begin, end))
+
+    def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
+        """See `Model`."""
+        return sampled(self._through(ends_of(answers)), answers)
+
+    def _through(self, batch: Batch) -> Floats:
+        return self.step(batch.columns, batch.start, batch.wanted, batch.slot)
 
     def warm_up(self, *lengths: int) -> None:
         """Run once for each of *lengths* columns, in slot 0, which nothing has yet."""

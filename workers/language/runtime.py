@@ -1,4 +1,4 @@
-"""A language model as a worker loads it: its stages and slots, and the texts for gateways."""
+"""A language model as a worker loads it: one stage with its slots, and the texts for gateways."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from penstock.errors import ArtifactUnusable
-from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, read_manifest
+from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest, read_manifest
 from penstock.language.tokenizer import MOST_BYTES
 from penstock.models.config.language_models import Text, complete_language_model, slots
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.workers.language.pipeline import Pipeline
+from penstock.workers.language.stage import Stage
 from penstock.workers.runtimes.python.signature import signature_of
 
 _WARM: Final = (1, 16)
@@ -19,23 +19,31 @@ _WARM: Final = (1, 16)
 
 
 class LanguageRuntime:
-    """A loaded version.
+    """A loaded stage of a version.
 
     Attributes:
-        texts: file -> what it holds.
-        signature: its tensors, and the configuration completed with where its texts are kept.
+        number: of the stage.
+        slots: how many answers it has room for.
+        texts: file -> what it holds; of the first stage.
+        signature: its tensors, and the configuration completed with where its texts are kept;
+            later stages read and write nothing that clients see.
     """
 
-    def __init__(
-        self, model: Pipeline, texts: Mapping[str, bytes], signature: cluster_pb2.Signature
-    ) -> None:
-        self.model = model
-        self.texts = texts
-        self.signature = signature
+    def __init__(self, stage: Stage, manifest: Manifest, number: int, slots: int) -> None:
+        self.stage = stage
+        self.manifest = manifest
+        self.number = number
+        self.slots = slots
+        self.texts: Mapping[str, bytes] = {}
+        size = manifest.stages[number].weight_bytes
+        self.signature = cluster_pb2.Signature(parameter_bytes=size)
+
+    def __repr__(self) -> str:
+        return f"LanguageRuntime(stage {self.number} of {len(self.manifest.stages)})"
 
     @classmethod
     def open(cls, artifact: Path, config: ModelConfig, threads: int) -> "LanguageRuntime":
-        """Load the version that *artifact* is the only stage of, on the CPU; and run it once.
+        """Load the stage that *artifact* is, on the CPU; and run it once.
 
         Raises:
             ArtifactUnusable: it cannot be loaded; says what to do.
@@ -43,23 +51,50 @@ class LanguageRuntime:
         """
         directory = artifact.parent
         manifest = read_manifest(directory)
-        if [stage.artifact for stage in manifest.stages] != [artifact.name]:
-            raise ArtifactUnusable(
-                f"{MANIFEST} is not of {artifact.name} alone: export the model again"
-            )
-        texts = _read_texts(directory)
-        model = Pipeline.open(directory, manifest, slots(config), manifest.context, threads)
-        model.warm_up(*_WARM)
+        number = _number_of(artifact, manifest)
+        room = slots(config), manifest.context
+        stage = Stage.open(directory, manifest, number, room, threads)
+        stage.warm_up(*_WARM)
+        runtime = cls(stage, manifest, number, room[0])
+        if number == 0:
+            runtime._complete(directory, config)
+        return runtime
+
+    @property
+    def begins(self) -> bool:
+        """Whether it is the first stage, which takes the jobs."""
+        return self.number == 0
+
+    @property
+    def ends(self) -> bool:
+        """Whether it is the last stage, which samples."""
+        return self.number == len(self.manifest.stages) - 1
+
+    def _complete(self, directory: Path, config: ModelConfig) -> None:
+        """Add what gateways need to know of the model."""
+        self.texts = _read_texts(directory)
         completed = ModelConfig()
         completed.CopyFrom(config)
-        complete_language_model(completed, {name: _kept(text) for name, text in texts.items()})
-        size = sum(stage.weight_bytes for stage in manifest.stages)
-        signature = signature_of(completed, size, directory.name)
-        signature.config = completed.SerializeToString(deterministic=True)
-        return cls(model, texts, signature)
+        kept = {name: _kept(text) for name, text in self.texts.items()}
+        complete_language_model(completed, kept)
+        size = self.signature.parameter_bytes
+        self.signature = signature_of(completed, size, directory.name)
+        self.signature.config = completed.SerializeToString(deterministic=True)
 
     def close(self) -> None:
         """Nothing that the end of the process does not do."""
+
+
+def _number_of(artifact: Path, manifest: Manifest) -> int:
+    """Which stage *artifact* is; the version must have all that the manifest names."""
+    names = [stage.artifact for stage in manifest.stages]
+    there = sorted(file.name for file in artifact.parent.glob("shard-*.onnx"))
+    if artifact.name not in names or (there and there != sorted(names)):
+        found = ", ".join(there or [artifact.name])
+        raise ArtifactUnusable(
+            f"{MANIFEST} is of {', '.join(names)}, and there is {found}: export the model again"
+        )
+    return names.index(artifact.name)
 
 
 def _read_texts(directory: Path) -> dict[str, bytes]:

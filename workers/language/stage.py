@@ -22,6 +22,10 @@ class Stage:
 
     A slot is a place in the cache; a call is for consecutive ones. The cache is written in place:
     what goes in and what comes out are bound to one buffer.
+
+    Attributes:
+        capacity: tokens of each sequence.
+        width: numbers in a hidden state.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class Stage:
         self._begins = number == 0
         self._ends = number == len(manifest.stages) - 1
         slots, self.capacity = room
+        self.width = manifest.width
         stage = manifest.stages[number]
         shape = slots, manifest.kv_heads, self.capacity, manifest.head_size
         layers = range(stage.first_layer, stage.first_layer + stage.layers)
@@ -101,6 +106,19 @@ class Stage:
         _bind(binding.bind_output, out, result)
         self._session.run_with_iobinding(binding)
         return result
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of its cache once all slots are full; the system gives them when used."""
+        return sum(array.nbytes for array in self._cache.values())
+
+    def warm_up(self, *lengths: int) -> None:
+        """Run once for each of *lengths* columns, in slot 0, which nothing has yet."""
+        for length in lengths:
+            shape, start = (1, length), np.zeros(1, np.int64)
+            columns = np.zeros(shape if self._begins else (*shape, self.width), np.float32)
+            given = columns.astype(np.int64) if self._begins else columns
+            self.step(given, start, np.array([[0, length - 1]], np.int64))
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy what slot *source* has of its first *length* tokens into slot *target*."""

@@ -37,6 +37,7 @@ from penstock.transport.health import Health, telling_health
 from penstock.workers.node.devices import devices_of_machine, variables_for
 from penstock.workers.node.start_limit import StartLimit
 from penstock.workers.node.supervisor import Starts, WorkerSupervisor
+from penstock.workers.node.turns import at_once
 from penstock.workers.node.worker_set import WorkerSet
 
 log = structlog.get_logger()
@@ -210,7 +211,7 @@ class _Agent:
         """Computing threads for one worker: those set, or an even share of the cores."""
         if self._settings.threads is not None:
             return self._settings.threads
-        return max(1, machine.cores() // max(1, self._workers.wanted_on_cpu))
+        return max(1, machine.cores() // max(1, at_once(self._workers.wanted, self._snapshot)))
 
 
 def _record(settings: NodeSettings, gpus: Sequence[Gpu]) -> pb.Node:

@@ -42,9 +42,9 @@ class WorkerSet:
         return f"WorkerSet({len(self)} workers, {len(self._wanted)} wanted)"
 
     @property
-    def wanted_on_cpu(self) -> int:
-        """How many workers shall compute on the CPU."""
-        return sum(placement.device.startswith("cpu") for placement in self._wanted.values())
+    def wanted(self) -> list[pb.Placement]:
+        """What shall run here."""
+        return list(self._wanted.values())
 
     @property
     def pids(self) -> list[int]:

@@ -331,7 +331,9 @@ def _complete_platform(config: config_pb.ModelConfig, version: pb.ModelVersion) 
     runtimes = [stage.runtime for stage in version.stages]
     check_runtimes(config, runtimes, "config.pbtxt")
     whole = len(runtimes) == 1
-    platform, backend = _PLATFORMS[runtimes[0]] if whole else _PIPELINE
+    # The stages of a language model are none that requests pass through one by one.
+    own = whole or runtimes[0] == LANGUAGE
+    platform, backend = _PLATFORMS[runtimes[0]] if own else _PIPELINE
     config.platform = config.platform or platform
     config.backend = config.backend or backend
     if whole and not config.default_model_filename:

@@ -36,6 +36,7 @@ __all__ = [
     "Malformed",
     "call",
     "callers_in",
+    "connect",
     "ends_in",
     "frame",
     "is_ours",
@@ -143,6 +144,15 @@ def call(name: str) -> socket.socket:
     """
     if not name.startswith(_START):
         raise OSError(f"lanes of another release: {name}")
+    return connect(name)
+
+
+def connect(name: str) -> socket.socket:
+    """A socket that is connected with whoever listens under *name*, whatever is spoken there.
+
+    Raises:
+        OSError: nobody does, in this network namespace.
+    """
     calling = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         calling.setblocking(False)
@@ -171,7 +181,7 @@ def stream_of(transport: asyncio.BaseTransport) -> asyncio.Transport | None:
     return None
 
 
-def frame(kind: Kind, *parts: bytes) -> list[bytes]:
+def frame(kind: int, *parts: bytes) -> list[bytes]:
     """What is sent for one frame that holds *parts*."""
     return [_HEAD.pack(sum(map(len, parts)), kind), *parts]
 

@@ -37,7 +37,7 @@ IN_TRITONS_PLACE = [
     ),
     Mutant(
         "devices: a worker that turned out larger has to go",
-        "scheduler/decisions/placement.py",
+        "scheduler/decisions/ledger.py",
         "        if stays:\n",
         "        if False:\n",
         PLACEMENT + "test_more_than_was_guessed_ends_no_worker_and_lets_no_other_in",

@@ -10,41 +10,15 @@ import pytest
 from support.clients.answers import Answers, request
 from support.clients.load import eventually
 from support.metrics import scrape
+from support.models.language_versions import TOKENS, ask_all, expected, hold
 
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
-TOKENS = 100
-PROMPTS = ["hello", "the world", "a", "in the hell", "w", "hello hello", "or", "x" * 90]
-SAMPLED = {"temperature": 1.5, "top_p": 0.98, "presence_penalty": 0.5}
-
-
-def _asked(number):
-    """Of each prompt one greedy answer and one that is drawn."""
-    drawn = {**SAMPLED, "seed": number} if number % 2 else {}
-    return PROMPTS[number // 2 % 8], {"max_tokens": TOKENS, "ignore_end": True, **drawn}
-
-
-def _expected(local, number):
-    prompt, options = _asked(number)
-    return local.answer(prompt, **options)
-
-
-def _ask_all(answers, count=16):
-    asked = [_asked(number) for number in range(count)]
-    return [answers.ask("tiny", prompt, **options) for prompt, options in asked]
-
-
-def _holds(local, found):
-    """Each answer is what this process makes of its request, alone."""
-    for number, answer in enumerate(found):
-        assert answer.error == ""
-        assert (answer.tokens, answer.text) == _expected(local, number)
-
 
 def test_answers_beside_each_other_are_those_of_one_process(answers, local):
-    found = answers.ended(_ask_all(answers))
+    found = answers.ended(ask_all(answers))
 
-    _holds(local, found)
+    hold(local, found)
     assert max(len(answer.parts) for answer in found) > 20
     assert {answer.about["finish_reason"] for answer in found} == {"length"}
     assert found[0].about["completion_tokens"] == TOKENS
@@ -60,7 +34,7 @@ async def test_a_worker_that_dies_changes_no_byte_of_any_answer(
     number, answers, language_cluster, local
 ):
     workers = _workers(language_cluster)
-    found = _ask_all(answers)
+    found = ask_all(answers)
     answers.until(lambda: sum(len(answer.tokens) > 20 for answer in found) >= 4)
     victim = workers.pop()
     os.kill(victim, number)
@@ -68,7 +42,7 @@ async def test_a_worker_that_dies_changes_no_byte_of_any_answer(
 
     answers.ended(found)
 
-    _holds(local, found)
+    hold(local, found)
     assert under_way > 0
     if number == signal.SIGSTOP:
         os.kill(victim, signal.SIGKILL)
@@ -82,14 +56,14 @@ async def test_a_worker_that_dies_changes_no_byte_of_any_answer(
 async def test_no_other_process_that_dies_changes_a_byte_either(
     role, answers, language_cluster, local
 ):
-    found = _ask_all(answers)
+    found = ask_all(answers)
     answers.until(lambda: sum(len(answer.tokens) > 5 for answer in found) >= 4)
     killed = language_cluster.kill(role)
     under_way = sum(not answer.ended for answer in found)
 
     answers.ended(found)
 
-    _holds(local, found)
+    hold(local, found)
     assert under_way > 0
     back = language_cluster.processes
     assert await eventually(
@@ -129,7 +103,7 @@ async def test_each_token_is_counted_for_the_worker_that_made_it(answers, langua
 
 
 def test_a_stop_string_ends_the_text_and_frees_the_slot(answers, local):
-    tokens, text = _expected(local, 0)
+    tokens, text = expected(local, 0)
     stop = text[10:13]
     (found,) = answers.ended(
         [answers.ask("tiny", "hello", max_tokens=TOKENS, ignore_end=True, stop=stop)]
@@ -157,7 +131,7 @@ def test_the_whole_answer_comes_at_once_where_that_is_asked_for(answers, local):
     stub = pb_grpc.GRPCInferenceServiceStub(answers._channel)
     asked = request("tiny", "hello", max_tokens=TOKENS, ignore_end=True)
     response = stub.ModelInfer(asked)
-    tokens, text = _expected(local, 0)
+    tokens, text = expected(local, 0)
 
     names = [output.name for output in response.outputs]
     contents = dict(zip(names, response.raw_output_contents, strict=True))
@@ -175,7 +149,7 @@ def test_http_answers_at_once_as_well(language_cluster, local):
     with urllib.request.urlopen(asked) as response:  # noqa: S310
         answer = json.loads(response.read())
 
-    assert answer["text_output"] == _expected(local, 0)[1][: len(answer["text_output"])]
+    assert answer["text_output"] == expected(local, 0)[1][: len(answer["text_output"])]
     assert len(answer["output_ids"]) == 30
 
 
@@ -188,7 +162,7 @@ def test_http_streams_the_same_answer(language_cluster, local):
         lines = response.read().decode().splitlines()
     events = [json.loads(line.removeprefix("data: ")) for line in lines if line]
 
-    assert "".join(event.get("text_output", "") for event in events) == _expected(local, 0)[1]
+    assert "".join(event.get("text_output", "") for event in events) == expected(local, 0)[1]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +186,7 @@ def test_requests_that_cannot_be_are_refused_by_name(prompt, parameters, message
 def test_an_answer_that_nobody_waits_for_any_more_frees_its_slot(language_cluster, local):
     """Sixteen clients leave in the middle; sixteen others are answered at once."""
     with Answers(language_cluster.url) as leaving:
-        found = _ask_all(leaving)
+        found = ask_all(leaving)
         leaving.until(lambda: any(answer.tokens for answer in found))
     with Answers(language_cluster.url) as answers:
-        _holds(local, answers.ended(_ask_all(answers)))
+        hold(local, answers.ended(ask_all(answers)))

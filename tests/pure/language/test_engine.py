@@ -25,10 +25,8 @@ DRAWN = DecodingOptions(
 
 
 @pytest.fixture(scope="module")
-def version(tmp_path_factory):
-    path = tmp_path_factory.mktemp("engine")
-    export(tiny_language.write_folder(path / "f"), Order(path / "1", 2), lambda *_: None)
-    return path / "1"
+def version(versions):
+    return versions[2]
 
 
 @pytest.fixture(scope="module")

@@ -103,3 +103,16 @@ def test_a_prompt_beyond_the_context_is_refused(version):
 
 def test_a_directory_without_a_language_model_is_refused(tmp_path):
     assert "make it with penstock export" in complaint("generate", "x", "--local", tmp_path)
+
+
+def test_each_stage_of_a_version_is_checked(checkpoint, tmp_path):
+    version = tmp_path / "tiny/1"
+    invoke("export", checkpoint, "--stages", 3, "-o", version)
+    whole = invoke("check", tmp_path)
+    (version / "shard-1.onnx").write_bytes((version / "shard-2.onnx").read_bytes())
+    broken = invoke("check", tmp_path)
+
+    assert whole.exit_code == 0, whole.stdout
+    assert "shard-1.onnx is not the stage that the manifest describes" in " ".join(
+        broken.stdout.split()
+    )

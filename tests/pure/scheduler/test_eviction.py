@@ -7,8 +7,8 @@ from support.records import cpu, node, placement, snapshot, stage, version
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.decisions.eviction import IDLE_MS, PATIENCE_MS, evictions
-from penstock.scheduler.decisions.placement import MIB, PROCESS_BYTES
 from penstock.scheduler.decisions.readiness import plan_for
+from penstock.scheduler.decisions.wants import MIB, PROCESS_BYTES
 from penstock.scheduler.registry.snapshot import Outgoing
 
 ROOM = PROCESS_BYTES["cpu", "onnxruntime"] // MIB

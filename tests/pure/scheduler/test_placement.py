@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from support.records import MIB, cpu, cuda, node, placement, stage, version
 
 from penstock.models.refs import StageRef
-from penstock.scheduler.decisions.placement import Plan, place, worker_bytes
+from penstock.scheduler.decisions.placement import Plan, place
+from penstock.scheduler.decisions.wants import worker_bytes
 from penstock.scheduler.registry.snapshot import placement_id
 
 SMALL = 96  # MiB that an ONNX worker without weights needs on a cpu

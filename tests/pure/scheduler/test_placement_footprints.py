@@ -3,7 +3,8 @@
 import pytest
 from support.records import MIB, cpu, cuda, node, stage, version
 
-from penstock.scheduler.decisions.placement import place, worker_bytes
+from penstock.scheduler.decisions.placement import place
+from penstock.scheduler.decisions.wants import worker_bytes
 from penstock.scheduler.registry.snapshot import footprint_id
 
 RECORD = version(stage(100), replicas=2)

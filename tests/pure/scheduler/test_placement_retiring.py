@@ -3,7 +3,8 @@
 from support.records import cpu, node, placement, stage, version
 
 from penstock.models.refs import StageRef
-from penstock.scheduler.decisions.placement import MIB, PROCESS_BYTES, place
+from penstock.scheduler.decisions.placement import place
+from penstock.scheduler.decisions.wants import MIB, PROCESS_BYTES
 
 ROOM = PROCESS_BYTES["cpu", "onnxruntime"] // MIB
 

@@ -1,37 +1,48 @@
-"""Serving a loaded language model: ready, until it is to stop."""
+"""Serving a loaded stage of a language model: alone, as the head of a group, or in one."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import structlog
 
 from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
 from penstock.models.refs import StageRef
-from penstock.process.lifetime import freeze_gc, say_ready
+from penstock.process.lifetime import freeze_gc, say_ready, until_first
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.registry.load_requests import LoadRequests
-from penstock.scheduler.store.link import Link
+from penstock.scheduler.registry.registry import Registry
+from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
 from penstock.transport.health import Health
+from penstock.workers.language.head import GroupBroken, Head
+from penstock.workers.language.later import LaterStage
+from penstock.workers.language.pipeline import Pipeline
 from penstock.workers.language.runtime import LanguageRuntime
 from penstock.workers.liveness.exits import BROKEN, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.loading.footprint import footprint
 from penstock.workers.serve.batching import BatchRules
+from penstock.workers.serve.language.forming import Forming, either
+from penstock.workers.serve.language.stage_server import StageServer
 from penstock.workers.serve.language.texts import keep_texts
 from penstock.workers.serve.language.worker import LanguageWorker
 from penstock.workers.serve.spec import WorkerSpec
-from penstock.workers.serve.work_done import write_regularly
+from penstock.workers.serve.work_done import WorkMeter, write_regularly
 from penstock.workers.serve.worker import DeviceBroken
 
 log = structlog.get_logger()
 
 _CPU = "cpu"
+
+Helper = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +62,117 @@ class Own:
     health: Health
 
 
-async def serve_language(
-    settings: WorkerSettings,
-    runtime: LanguageRuntime,
-    own: Own,
-    queue: Queue,
-    load_requests: LoadRequests,
-    stop: asyncio.Event,
-) -> int:
-    """Answer until *stop*; returns the process's exit status."""
-    heartbeat = own.heartbeat
-    spec = _spec(settings, heartbeat.record)
-    worker = LanguageWorker(spec, queue, own.link, runtime.model, own.renewal, own.device)
-    writing = partial(write_regularly, worker.work, queue, settings.model, spec.boot_id)
-    keeping = [
-        asyncio.create_task(supervise("texts", partial(keep_texts, load_requests, runtime.texts))),
-        asyncio.create_task(supervise("work done", writing)),
-    ]
-    try:
+class LanguageServing:
+    """A loaded stage of a language model, at work: alone, as the head of a group, or in one."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        runtime: LanguageRuntime,
+        own: Own,
+        queue: Queue,
+        links: Links,
+    ) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._own = own
+        self._queue = queue
+        self._links = links
+        self._has_been_ready = False
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Serve until *stop*; returns the process's exit status."""
         held = await asyncio.to_thread(footprint, _CPU)
-        heartbeat.found_footprint(held + runtime.model.cache_bytes)
+        self._own.heartbeat.found_footprint(held + self._runtime.stage.cache_bytes)
+        try:
+            await (self._serve_jobs(stop) if self._runtime.begins else self._serve_head(stop))
+        except DeviceBroken as error:
+            log.error("the device no longer runs the model", reason=str(error))  # noqa: TRY400
+            return BROKEN
+        finally:
+            self._own.health.ready = False
+        return DRAINED
+
+    async def _serve_jobs(self, stop: asyncio.Event) -> None:
+        """As the only stage, or as a head."""
+        own, runtime = self._own, self._runtime
+        spec = _spec(self._settings, own.heartbeat.record)
+        manifest = runtime.manifest
+        worker = LanguageWorker(spec, self._queue, own.link, manifest, own.renewal, own.device)
+        texts = partial(keep_texts, LoadRequests(self._links), runtime.texts)
+        async with _beside(("texts", texts), ("work done", self._writing(worker.work))):
+            if runtime.ends:
+                await self._be_ready()
+                await worker.run(Pipeline(manifest, [runtime.stage], runtime.slots), stop)
+            else:
+                await self._lead(worker, stop)
+
+    async def _lead(self, worker: LanguageWorker, stop: asyncio.Event) -> None:
+        """As the head of one group after the other."""
+        runtime, own = self._runtime, self._own
+        stages, silence_s = len(runtime.manifest.stages), self._settings.lease_ms / 1000
+        forming = Forming(Registry(self._links), own.heartbeat.record, stages, silence_s)
+        while (group := await forming.form(self._wait, stop)) is not None:
+            try:
+                await self._be_ready()
+                async with either(stop, group.leaving) as over:
+                    head = Head(runtime.stage, runtime.slots, group)
+                    await worker.run(head, over, group.breaks())
+            except GroupBroken as error:
+                log.warning("the group is broken, it forms anew", why=str(error))
+            finally:
+                group.close()
+
+    async def _serve_head(self, stop: asyncio.Event) -> None:
+        """As a later stage."""
+        own, runtime = self._own, self._runtime
+        stage = LaterStage(runtime.stage, runtime.slots, ends=runtime.ends)
+        server = StageServer(stage, own.heartbeat.record.boot_id, own.device, own.renewal)
+        async with _beside(("work done", self._writing(server.work))), server.open():
+            await self._be_ready()
+            try:
+                await until_first(stop, server.broken)
+            except Exception as error:
+                raise DeviceBroken(str(error)) from error
+
+    def _writing(self, work: WorkMeter) -> Helper:
+        boot_id = self._own.heartbeat.record.boot_id
+        return partial(write_regularly, work, self._queue, self._settings.model, boot_id)
+
+    async def _be_ready(self) -> None:
+        heartbeat = self._own.heartbeat
         heartbeat.record.load_error = ""
         await heartbeat.become(pb.WORKER_STATE_READY)
+        self._own.health.ready = True
+        if self._has_been_ready:
+            return
+        self._has_been_ready = True
         freeze_gc()
         heartbeat.has_started()
-        own.health.ready = True
-        say_ready(settings.ready_file, heartbeat.record.id)
-        log.info("ready", slots=runtime.model.slots, device=settings.device)
-        await worker.run(stop)
-    except DeviceBroken as error:
-        log.error("the device no longer runs the model", reason=str(error))  # noqa: TRY400
-        return BROKEN
+        say_ready(self._settings.ready_file, heartbeat.record.id)
+        log.info("ready", slots=self._runtime.slots, device=self._settings.device)
+
+    async def _wait(self, reason: str) -> None:
+        """It has loaded, and cannot serve yet; others are told why."""
+        heartbeat = self._own.heartbeat
+        self._own.health.ready = False
+        # Others may be waiting for their turn to start, those that it waits for too.
+        heartbeat.has_started()
+        record = heartbeat.record
+        if (record.state, record.reason) != (pb.WORKER_STATE_LOADING, reason):
+            await heartbeat.become(pb.WORKER_STATE_LOADING, reason=reason)
+
+
+@contextlib.asynccontextmanager
+async def _beside(*tasks: tuple[str, Helper]) -> AsyncIterator[None]:
+    """Helper tasks, by name, until the end of the block."""
+    running = [asyncio.create_task(supervise(*task)) for task in tasks]
+    try:
+        yield
     finally:
-        own.health.ready = False
-        for task in keeping:
+        for task in running:
             task.cancel()
-        await asyncio.gather(*keeping, return_exceptions=True)
-    return DRAINED
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _spec(settings: WorkerSettings, record: pb.Worker) -> WorkerSpec:

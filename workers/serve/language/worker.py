@@ -9,10 +9,10 @@ ends this worker, another goes on from there.
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -24,8 +24,8 @@ from penstock.scheduler.jobs.logs import Appended, Logs, NewTokens
 from penstock.scheduler.jobs.queue import Queue, bell_wait_s
 from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease, Outcome, Timing
 from penstock.scheduler.store.link import Link
-from penstock.workers.language.engine import Engine, NewToken
-from penstock.workers.language.pipeline import Pipeline
+from penstock.workers.language.engine import Engine, Model, NewToken
+from penstock.workers.language.head import GroupBroken
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.serve.language.jobs import (
@@ -62,7 +62,7 @@ class LanguageWorker:
         spec: WorkerSpec,
         queue: Queue,
         link: Link,
-        model: Pipeline,
+        manifest: Manifest,
         renewal: Renewal,
         device: ThreadPoolExecutor,
     ) -> None:
@@ -72,60 +72,81 @@ class LanguageWorker:
         self._link = link
         self._renewal = renewal
         self._device = device
-        self._manifest: Manifest = model.manifest
-        self._capacity = model.capacity
-        self._slots = model.slots
+        self._manifest = manifest
         self.work = WorkMeter()
-        self._engine = Engine(model, model.manifest.end_tokens)
         self._logs = Logs(queue)
         # Claims sleep on the bell while answers are under way, and that blocks their link.
         self._sink = QueueSink(spec, queue, None, renewal)
         self._decoder = decoder()
-        self._active: dict[int, Active] = {}
-        self._leaving: list[Active] = []
-        self._coming: list[Active] = []
-        self._draining = False
-        self._empty_claims = 0
-        self._step_s = 0.0
         self._nonces = count()
-        self._room = asyncio.Event()
-        self._work = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"LanguageWorker({self._spec.ref.queue}, {len(self._active)} of {self._slots} slots)"
+        return f"LanguageWorker({self._spec.ref.queue})"
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(
+        self, model: Model, stop: asyncio.Event, breaks: Coroutine[Any, Any, None] | None = None
+    ) -> None:
         """Work until *stop*; then give back all answers, to go on elsewhere from their logs.
 
+        Args:
+            model: what computes until then.
+            breaks: raises `GroupBroken` once the model is broken.
+
         Raises:
+            GroupBroken: what it had goes on as after a worker's death, here too with a new model.
             DeviceBroken: the process should end and be started anew.
         """
+        self._begin_with(model)
         claiming = asyncio.create_task(self._claim_jobs())
         stepping = asyncio.create_task(self._step_on())
+        tasks = [claiming, stepping]
+        if breaks is not None:
+            tasks.append(asyncio.create_task(breaks))
         try:
-            await until_first(stop, claiming, stepping)
+            await until_first(stop, *tasks)
+        except GroupBroken:
+            await self._end_tasks(claiming, stepping)
+            self._renewal.release([active.id for active in self._active.values()])
+            await self._sink.break_off()
+            raise
         except Exception as error:
             # What it had may have been the reason: others get it as after a worker's death.
             await self._sink.break_off()
             raise DeviceBroken(str(error)) from error
         else:
-            await self._drain(claiming, stepping)
+            await self._end_tasks(claiming, stepping)
+            for active in list(self._active.values()):
+                self._sink.give_back(active.token, [active.id])
+            await self._sink.written()
         finally:
-            for task in (claiming, stepping):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(claiming, stepping, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _drain(self, claiming: "asyncio.Task[None]", stepping: "asyncio.Task[None]") -> None:
+    def _begin_with(self, model: Model) -> None:
+        self._capacity = model.capacity
+        self._slots = model.slots
+        self._engine = Engine(model, self._manifest.end_tokens)
+        self._active: dict[int, Active] = {}
+        self._leaving: list[Active] = []
+        self._coming: list[Active] = []
+        self._keeping: asyncio.Task[None] | None = None
+        self._draining = False
+        self._empty_claims = 0
+        self._step_s = 0.0
+        self._room = asyncio.Event()
+        self._work = asyncio.Event()
+
+    async def _end_tasks(self, *tasks: "asyncio.Task[None]") -> None:
         self._draining = True
         self._room.set()
         self._work.set()
         # A hint: without the store the sleep ends by itself.
         with contextlib.suppress(PenstockError):
             await self._queue.wake(self._spec.ref, self._spec.boot_id)
-        await asyncio.wait({claiming, stepping})
-        for active in list(self._active.values()):
-            self._sink.give_back(active.token, [active.id])
-        await self._sink.written()
+        await asyncio.wait(tasks)
+        if self._keeping is not None:
+            await asyncio.wait({self._keeping})
 
     # claiming
 
@@ -198,12 +219,10 @@ class LanguageWorker:
 
     async def _step_on(self) -> None:
         loop = asyncio.get_running_loop()
-        keeping: asyncio.Task[None] | None = None
         while not self._draining:
             if not self._active:
-                if keeping is not None:
-                    await keeping
-                    keeping = None
+                if self._keeping is not None:
+                    await self._kept()
                     continue
                 self._work.clear()
                 await self._work.wait()
@@ -219,13 +238,17 @@ class LanguageWorker:
                 self._renewal.batch_ends()
             self._step_s = time.monotonic() - began_s
             self.work.add(len(brought), self._step_s)
-            if keeping is not None:
-                await keeping
+            await self._kept()
             grown = [(self._active.get(id(one.answer)), one) for one in brought]
             new = [(active, one) for active, one in grown if active is not None]
-            keeping = asyncio.create_task(self._keep(new)) if new else None
-        if keeping is not None:
-            await keeping
+            self._keeping = asyncio.create_task(self._keep(new)) if new else None
+        await self._kept()
+
+    async def _kept(self) -> None:
+        """Wait until the tokens of the step before are in the store."""
+        if self._keeping is not None:
+            await self._keeping
+            self._keeping = None
 
     def _step(self, coming: Sequence[Active], leaving: Sequence[Active]) -> list[NewToken]:
         """One step, on the device's thread."""

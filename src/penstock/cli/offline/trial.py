@@ -16,7 +16,7 @@ from penstock.models.completion import Deployment, complete
 from penstock.models.config import warmup
 from penstock.models.config.dataflow import shown
 from penstock.models.config.ensembles import is_ensemble, users
-from penstock.models.config.language_models import is_language_model
+from penstock.models.config.language_models import is_language_model, slots
 from penstock.models.config.model_config import PYTHON
 from penstock.process import machine
 from penstock.protos import cluster_pb2 as pb
@@ -115,7 +115,7 @@ def _load(
     # No model is in two of them.
     root = next(root for root in roots if (root / version.model).is_dir())
     if is_language_model(config):
-        return _load_language(root / version.stages[0].artifact, version, config)
+        return _load_language(root, version, config)
     signatures: list[pb.Signature] = []
     proofs: list[pb.BatchProof | None] = []
     with contextlib.closing(_Shards(root, version, config)) as shards:
@@ -134,11 +134,15 @@ def _load(
 
 
 def _load_language(
-    artifact: Path, version: pb.ModelVersion, config: config_pb.ModelConfig
+    root: Path, version: pb.ModelVersion, config: config_pb.ModelConfig
 ) -> tuple[Deployment, Seen]:
-    runtime = LanguageRuntime.open(artifact, config, _CPU.threads)
-    deployment = complete(version, [runtime.signature])
-    batching = f"{runtime.model.slots} answers share each step"
+    signatures: list[pb.Signature] = []
+    for stage in version.stages:
+        # One at a time: all of them may be too large together.
+        runtime = LanguageRuntime.open(root / stage.artifact, config, _CPU.threads)
+        signatures.append(runtime.signature)
+    deployment = complete(version, signatures)
+    batching = f"{slots(config)} answers share each step"
     return deployment, Seen(batching, warmed="tokens of its own vocabulary")
 
 

@@ -87,7 +87,7 @@ def stage_files(base: Path, where: Path, config: config_pb.ModelConfig) -> list[
     if config.backend == PYTHON:
         return [_python_files(base, where, config)]
     if config.backend == LANGUAGE:
-        return [_language_files(base, where, config)]
+        return _language_files(base, where, config)
     files = sorted(f for f in where.iterdir() if not f.name.startswith("."))
     artifacts = _artifacts(where, files, config)
     for artifact in artifacts:
@@ -182,18 +182,18 @@ def _python_files(base: Path, where: Path, config: config_pb.ModelConfig) -> Sta
     return StageFiles(artifact, files, PYTHON, where)
 
 
-def _language_files(base: Path, where: Path, config: config_pb.ModelConfig) -> StageFiles:
-    """A language model: its only stage, and the texts beside it."""
+def _language_files(base: Path, where: Path, config: config_pb.ModelConfig) -> list[StageFiles]:
+    """The stages of a language model, each with its own files and the texts beside them."""
     files = sorted(f for f in where.iterdir() if not f.name.startswith(".") and f.is_file())
     artifacts = _artifacts(where, files, config)
-    if len(artifacts) > 1:
-        raise ArtifactUnusable(
-            f"{'/'.join(where.parts[-2:])} is a language model of {len(artifacts)} stages: one of "
-            "a single stage can be served; export it again with --stages 1"
-        )
     for file in files:
         _check(base, file)
-    return StageFiles(artifacts[0], files, LANGUAGE)
+    own = {artifact: [artifact, *_belonging(artifact, files)] for artifact in artifacts}
+    found: list[StageFiles] = []
+    for artifact in artifacts:
+        others = {file for other in artifacts if other != artifact for file in own[other]}
+        found.append(StageFiles(artifact, [f for f in files if f not in others], LANGUAGE))
+    return found
 
 
 def _all_below(folder: Path) -> Iterator[Path]:
@@ -255,8 +255,13 @@ def _companions(artifact: Path, files: list[Path], *, alone: bool) -> list[Path]
     others = [f for f in files if f != artifact and f.suffix not in RUNTIMES and f.is_file()]
     if alone:
         return others
+    return [f for f in others if f.name == DESCRIPTION or f in _belonging(artifact, others)]
+
+
+def _belonging(artifact: Path, files: list[Path]) -> list[Path]:
+    """Those of *files* that are called after the artifact."""
     starts = (f"{artifact.stem}.", f"{artifact.stem}_")
-    return [f for f in others if f.name == DESCRIPTION or f.name.startswith(starts)]
+    return [f for f in files if f != artifact and f.name.startswith(starts)]
 
 
 def _check(base: Path, artifact: Path) -> None:

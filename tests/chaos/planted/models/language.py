@@ -7,6 +7,10 @@ ENGINE = "tests/pure/language/test_engine.py::"
 ALONE = ENGINE + "test_an_answer_depends_on_nothing_but_its_request"
 TEXT = "tests/pure/language/test_answer_text.py::"
 SAMPLING = "tests/pure/language/test_sampling.py::"
+GROUPS = "tests/pure/language/test_groups.py::"
+LOGGED = "tests/pure/language/test_token_log.py::"
+RESUMED = "tests/pure/gateway/requests/test_resuming.py::"
+RESUMABLE = "tests/redis/language/test_resumable.py::"
 EXPORT = "tests/pure/exporting/test_export.py::"
 
 ANSWERS = [
@@ -116,11 +120,110 @@ ANSWERS = [
         TEXT + "test_pieces_change_nothing_of_what_stop_strings_leave",
     ),
     Mutant(
+        "an answer: it goes on from the token before",
+        "gateway/requests/language/answer.py",
+        "if len(self.tokens) > self._begin:",
+        "if len(self.tokens) >= self._begin:",
+        RESUMED + "test_whoever_goes_on_from_where_they_were_has_the_same",
+    ),
+    Mutant(
+        "an answer: whoever knows its name has another caller's",
+        "scheduler/jobs/shared_replies.py",
+        'owner = f"{_of(caller)}{model}/{name}"',
+        'owner = f"{model}/{name}"',
+        RESUMABLE + "test_an_answer_of_the_same_name_is_each_callers_own",
+    ),
+    Mutant(
+        "an answer: who comes later misses what was said before",
+        LUA + "join.lua",
+        "'GETRANGE', JOB .. job .. ':log', 4 * ARGV[13], -1)",
+        "'GETRANGE', JOB .. job .. ':log', 4 * ARGV[13] + 4, -1)",
+        RESUMABLE + "test_an_answer_goes_on_at_another_gateway_when_its_own_has_died",
+    ),
+    Mutant(
+        "an answer: it holds its slot for ever when nobody listens",
+        LUA + "append.lua",
+        "(away_ms > 0 and now_ms - shared.heard > away_ms and not in_grace())",
+        "false",
+        RESUMABLE + "test_it_goes_on_for_a_client_that_left_and_ends_when_none_comes",
+    ),
+    Mutant(
+        "an answer: whoever waits for it is not heard of",
+        LUA + "join.lua",
+        "redis.call('HSET', key, 'heard'",
+        "redis.call('HSETNX', key, 'heard'",
+        RESUMABLE + "test_it_is_not_given_up_while_somebody_listens",
+    ),
+    Mutant(
+        "an answer: text that has ended goes on for who comes later",
+        "gateway/requests/language/answer.py",
+        "await resumed.conclude()",
+        "pass",
+        RESUMED + "test_whoever_goes_on_from_where_they_were_has_the_same",
+    ),
+    Mutant(
+        "an answer: tokens that come before their turn are lost until the end",
+        "scheduler/requests/token_log.py",
+        "self._early[new.at] = new.tokens",
+        "pass",
+        LOGGED + "test_tokens_that_come_too_early_have_their_turn_once_the_others_are_there",
+    ),
+    Mutant(
+        "an answer: whoever goes on draws by a seed of their own",
+        "gateway/requests/language/resuming.py",
+        "        return await self._restored(asked, kept)\n\n    async",
+        "        return prompted, began_s, True\n\n    async",
+        "tests/cluster/language/test_resuming.py"
+        "::test_streams_of_a_killed_gateway_go_on_at_another",
+    ),
+    Mutant(
         "an answer: a gateway passes a token on twice",
         "scheduler/requests/token_log.py",
-        "self.tokens += new.tokens[there:]",
-        "self.tokens += new.tokens",
-        "tests/pure/language/test_token_log.py"
-        "::test_tokens_that_come_again_or_too_early_change_nothing",
+        "self.tokens += tokens[there:]",
+        "self.tokens += tokens",
+        LOGGED + "test_tokens_that_come_again_or_too_early_change_nothing",
+    ),
+    Mutant(
+        "a group: what is left of it stays on a node that has no room for the rest",
+        "scheduler/decisions/placement.py",
+        "for want in there:",
+        "for want in ():",
+        "tests/pure/scheduler/test_placement_groups.py"
+        "::test_what_is_left_of_a_group_goes_where_the_rest_has_room",
+    ),
+    Mutant(
+        "a group: what a stage of another epoch sends is computed",
+        "workers/language/later.py",
+        "if message.epoch != self._epoch or self._epoch == NOBODYS:",
+        "if self._epoch == NOBODYS:",
+        GROUPS + "test_a_message_of_another_group_changes_nothing",
+    ),
+    Mutant(
+        "a group: the same workers together again are in the epoch of before",
+        "workers/language/message.py",
+        "json.dumps([*boot_ids, number])",
+        "json.dumps([*boot_ids])",
+        GROUPS + "test_the_same_workers_together_again_are_another_group",
+    ),
+    Mutant(
+        "a group: a later stage takes an answer for the one that had its slot before",
+        "workers/language/later.py",
+        "self._answers[change.slot] = change.answer",
+        "self._answers.setdefault(change.slot, change.answer)",
+        GROUPS + "test_a_slot_that_is_filled_anew_has_nothing_of_the_answer_before",
+    ),
+    Mutant(
+        "a group: what moves to another slot in the first stage stays where it was in the others",
+        "workers/language/later.py",
+        "                self._stage.move(*change)\n",
+        "",
+        GROUPS + "test_an_answer_depends_on_nothing_but_its_request",
+    ),
+    Mutant(
+        "a group: a message that was lost is passed over",
+        "workers/language/later.py",
+        "if message.step != self._step:",
+        "if False:",
+        GROUPS + "test_a_message_that_is_lost_ends_the_group",
     ),
 ]

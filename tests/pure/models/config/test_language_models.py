@@ -1,5 +1,7 @@
 """What config.pbtxt must say, and must not, for a language model."""
 
+import itertools
+
 import pytest
 from google.protobuf import text_format
 
@@ -73,16 +75,53 @@ def test_a_worker_completes_the_tensors_and_says_where_the_texts_are():
     assert texts_of(deployment.config) == {"tokenizer.json": Text("ab", 7)}
 
 
-def test_all_files_of_a_version_belong_to_its_only_stage(tmp_path):
+def _stages(tmp_path, *names):
     where = tmp_path / "m/1"
-    where.mkdir(parents=True)
-    names = ["language.json", "shard-0.onnx", "shard-0.onnx.data", "tokenizer.json"]
+    where.mkdir(parents=True, exist_ok=True)
     for name in names:
         (where / name).write_text("x")
+    return stage_files(tmp_path, where, _config())
 
-    (stage,) = stage_files(tmp_path, where, _config())
+
+def test_all_files_of_a_version_belong_to_its_only_stage(tmp_path):
+    names = ["language.json", "shard-0.onnx", "shard-0.onnx.data", "tokenizer.json"]
+    (stage,) = _stages(tmp_path, *names)
+
     assert [file.name for file in stage.files] == names
     assert stage.runtime == "language"
-    (where / "shard-1.onnx").write_text("x")
-    with pytest.raises(ArtifactUnusable, match="export it again with --stages 1"):
-        stage_files(tmp_path, where, _config())
+
+
+def test_each_stage_has_its_own_files_and_the_texts(tmp_path):
+    texts = ["language.json", "tokenizer.json"]
+    own = [[f"shard-{n}.onnx", f"shard-{n}.onnx.data"] for n in range(11)]
+    stages = _stages(tmp_path, *texts, *itertools.chain(*own))
+
+    assert [[file.name for file in stage.files] for stage in stages] == [
+        [texts[0], *files, texts[1]] for files in own
+    ]
+    assert {stage.runtime for stage in stages} == {"language"}
+
+
+def test_a_stage_that_is_missing_is_named(tmp_path):
+    with pytest.raises(ArtifactUnusable, match="shard-1 is missing"):
+        _stages(tmp_path, "language.json", "shard-0.onnx", "shard-2.onnx")
+
+
+def test_requests_see_the_tensors_of_the_first_stage_alone():
+    config = _config()
+    complete_language_model(config, {})
+    first = signature_of(config, 1, "m")
+    first.config = config.SerializeToString()
+    stages = [
+        cluster_pb2.Stage(index=n, artifact=f"m/1/shard-{n}.onnx", runtime="language")
+        for n in range(3)
+    ]
+    version = cluster_pb2.ModelVersion(
+        model="m", version=1, config=_config().SerializeToString(), stages=stages
+    )
+    later = cluster_pb2.Signature(parameter_bytes=1)
+
+    whole = complete(version, [first, later, later])
+
+    assert [spec.name for spec in whole.outputs] == ["text_output", "output_ids"]
+    assert (whole.config.backend, whole.config.platform) == ("language", "")

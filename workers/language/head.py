@@ -1,0 +1,90 @@
+"""The head of a group: the first stage here, the others wherever their workers are.
+
+It is the model of the engine. What it has computed it sends to the next stage at once, and waits
+for the tokens alone; the reading of a prompt goes on here while later stages do their part.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from penstock.errors import PenstockError
+from penstock.workers.language.answer import Answer
+from penstock.workers.language.batch import Batch, ends_of, part_of
+from penstock.workers.language.message import Change, Message, Move, Said, Take
+from penstock.workers.language.stage import Stage
+
+_MOST_AHEAD: Final = 2
+"""Messages that later stages may have before them; each more is memory, and wins nothing."""
+
+
+class GroupBroken(PenstockError):
+    """A later stage is gone, or silent: what the group computed must go on from its logs."""
+
+
+class Hops(Protocol):
+    """The way to the later stages, and back."""
+
+    epoch: bytes
+
+    def send(self, message: Message) -> None:
+        """Give *message* to the next stage."""
+
+    def receive(self) -> Said:
+        """Wait for what the last stage says next.
+
+        Raises:
+            GroupBroken: nothing will come any more.
+        """
+
+
+class Head:
+    """A group as its first stage has it; it has *slots* slots. Belongs to one thread."""
+
+    def __init__(self, stage: Stage, slots: int, hops: Hops) -> None:
+        self.slots = slots
+        self.capacity = stage.capacity
+        self._stage = stage
+        self._hops = hops
+        self._changes: list[Change] = []
+        self._sent = 0
+        self._answered = 0
+
+    def take(self, slot: int, answer: Answer) -> None:
+        """See `Model`."""
+        self._changes.append(Take(slot, answer))
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """See `Model`."""
+        self._stage.move(source, target, length)
+        self._changes.append(Move(source, target, length))
+
+    def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
+        """See `Model`."""
+        self._send(part_of(answer, slot, begin, end))
+        while self._sent - self._answered > _MOST_AHEAD:
+            self._receive()
+
+    def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
+        """See `Model`."""
+        self._send(ends_of(answers))
+        tokens: list[int] = []
+        while self._answered < self._sent:
+            tokens = self._receive()
+        if len(tokens) != len(answers):
+            raise GroupBroken(f"{len(tokens)} tokens came for {len(answers)} answers")
+        return tokens
+
+    def _send(self, batch: Batch) -> None:
+        hidden = batch._replace(columns=batch.through(self._stage))
+        self._hops.send(Message(self._hops.epoch, self._sent, tuple(self._changes), hidden))
+        self._sent += 1
+        self._changes.clear()
+
+    def _receive(self) -> list[int]:
+        said = self._hops.receive()
+        while said.epoch != self._hops.epoch:
+            said = self._hops.receive()
+        if said.step != self._answered:
+            raise GroupBroken(f"message {said.step} was answered in the place of {self._answered}")
+        self._answered += 1
+        return said.tokens

@@ -1,0 +1,92 @@
+"""A later stage of a group: what it does with the messages that come from the stage before it."""
+
+from typing import Final
+
+from penstock.errors import PenstockError
+from penstock.workers.language.answer import Answer
+from penstock.workers.language.batch import sampled
+from penstock.workers.language.message import Message, Move
+from penstock.workers.language.stage import Stage
+
+NOBODYS: Final = b""
+"""The epoch of a stage that is in no group."""
+
+
+class OutOfStep(PenstockError):
+    """A message of the group has been lost, or says what cannot be: the group must end."""
+
+
+class LaterStage:
+    """A stage that is not the first, with what it knows of each slot. Belongs to one thread.
+
+    Attributes:
+        ends: it is the last one, which samples.
+    """
+
+    def __init__(self, stage: Stage, slots: int, *, ends: bool) -> None:
+        self._stage = stage
+        self._slots = slots
+        self.ends = ends
+        self._epoch = NOBODYS
+        self._step = 0
+        self._answers: dict[int, Answer] = {}
+
+    def begin(self, epoch: bytes) -> None:
+        """It is in the group of this *epoch* from now on; what comes from any other is dropped."""
+        self._epoch = epoch
+        self._step = 0
+        self._answers = {}
+
+    def run(self, message: Message) -> Message | list[int] | None:
+        """What goes on to the next stage, or the tokens if there is none.
+
+        None for a message of another group, which changes nothing here.
+
+        Raises:
+            OutOfStep: it is not the next of its group, or names slots that there are not.
+        """
+        if message.epoch != self._epoch or self._epoch == NOBODYS:
+            return None
+        if message.step != self._step:
+            raise OutOfStep(f"message {message.step} came in the place of {self._step}")
+        self._check(message)
+        self._step += 1
+        self._change(message)
+        made = message.batch.through(self._stage)
+        if not self.ends:
+            return message._replace(batch=message.batch._replace(columns=made))
+        if not message.batch.grows:
+            return []
+        grown = [self._answers[slot] for slot in range(len(made))]
+        tokens = sampled(made, grown)
+        for answer, token in zip(grown, tokens, strict=True):
+            answer.log.append(token)
+        return tokens
+
+    def _change(self, message: Message) -> None:
+        for change in message.changes:
+            if isinstance(change, Move):
+                self._stage.move(*change)
+                self._answers[change.target] = self._answers[change.source]
+            else:
+                self._answers[change.slot] = change.answer
+
+    def _check(self, message: Message) -> None:
+        """Refuse what would be read or written outside of the cache."""
+        batch, known = message.batch, set(self._answers)
+        rows, length, width = batch.columns.shape
+        fits = batch.slot + rows <= self._slots and width == self._stage.width
+        fits = fits and batch.start.min() >= 0 and batch.start.max() + length <= self._capacity
+        for change in message.changes:
+            if isinstance(change, Move):
+                fits = fits and change.source in known and change.length <= self._capacity
+                known.add(change.target)
+            else:
+                known.add(change.slot)
+        fits = fits and known <= set(range(self._slots))
+        if not fits or not set(range(batch.slot, batch.slot + rows)) <= known:
+            raise OutOfStep("a message is about slots or positions that there are not")
+
+    @property
+    def _capacity(self) -> int:
+        return self._stage.capacity
