@@ -143,9 +143,12 @@ async def test_a_stage_has_one_head_at_a_time(three):
 
 
 async def test_a_group_lacking_a_stage_holds_none_of_the_others(three):
-    async with three.served(1) as (server, middle):
+    async with three.served(1) as (server, middle), three.served(2) as (other, last):
         assert await three.group(["head", middle, "nobody"]).form() == [middle, "nobody"]
         await until(lambda: server._head is None)
+        group = three.group(["head", "nobody", last])
+        assert await group.form() == ["nobody"]
+        await until(lambda: other._head is None)
 
 
 async def test_a_stage_that_dies_while_its_group_forms_is_missed(three):
@@ -218,10 +221,10 @@ class _Asked(asyncio.Protocol):
     def connection_made(self, transport):
         self._transport = transport
 
-    def data_received(self, data):
+    def data_received(self, _):
         self._late.asked = self._transport
 
-    def connection_lost(self, exc):
+    def connection_lost(self, _):
         if self._late.asked is self._transport:
             self._late.gone.set()
 
@@ -247,8 +250,12 @@ async def test_a_stage_that_is_silent_breaks_its_group(two):
         group = two.group(["head", name], silence_s=0.2)
         assert await group.form() == []
 
-        with pytest.raises(GroupBroken, match="stage 1 is silent"):
-            await in_thread(_answer, Engine(two.head(group), ()))
+        # Closed in any case: the thread would wait for ever.
+        with (
+            contextlib.closing(group),
+            pytest.raises(GroupBroken, match="stage 1 is silent"),
+        ):
+            await asyncio.wait_for(in_thread(_answer, Engine(two.head(group), ())), 20)
         with pytest.raises(GroupBroken):
             await group.breaks()
         with pytest.raises(GroupBroken):

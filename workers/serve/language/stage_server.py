@@ -76,7 +76,8 @@ class StageServer:
         self._leaves = False
 
     def __repr__(self) -> str:
-        return f"StageServer({listening_name(self._boot_id)}, {'free' if self._head is None else 'taken'})"
+        state = "free" if self._head is None else "taken"
+        return f"StageServer({listening_name(self._boot_id)}, {state})"
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:

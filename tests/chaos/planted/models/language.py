@@ -7,6 +7,7 @@ ENGINE = "tests/pure/language/test_engine.py::"
 ALONE = ENGINE + "test_an_answer_depends_on_nothing_but_its_request"
 TEXT = "tests/pure/language/test_answer_text.py::"
 SAMPLING = "tests/pure/language/test_sampling.py::"
+HOPS = "tests/pure/language/test_hops.py::"
 GROUPS = "tests/pure/language/test_groups.py::"
 EXPORT = "tests/pure/exporting/test_export.py::"
 
@@ -166,5 +167,40 @@ ANSWERS = [
         "if message.step != self._step:",
         "if False:",
         GROUPS + "test_a_message_that_is_lost_ends_the_group",
+    ),
+    Mutant(
+        "a group: tokens that the group before was given are this one's",
+        "workers/language/head.py",
+        "while said.epoch != self._hops.epoch:",
+        "while False:",
+        GROUPS + "test_tokens_of_another_group_are_none_of_this_one",
+    ),
+    Mutant(
+        "a group: a stage leaves its head for another one",
+        "workers/serve/language/stage_server.py",
+        "if self._head is not None or self._leaves or",
+        "if self._leaves or",
+        HOPS + "test_a_stage_has_one_head_at_a_time",
+    ),
+    Mutant(
+        "a group: a stage that was stopped is waited for",
+        "workers/serve/language/group.py",
+        "if stage.silent_s() > self._silence_s:",
+        "if False:",
+        HOPS + "test_a_stage_that_is_silent_breaks_its_group",
+    ),
+    Mutant(
+        "a group: a stage ends before its head has given back what it has",
+        "workers/serve/language/stage_server.py",
+        "                await self._free.wait()\n",
+        "                await asyncio.sleep(0)\n",
+        HOPS + "test_a_stage_that_is_to_end_is_let_go_of_first",
+    ),
+    Mutant(
+        "a group: stages of one that did not come about are held for ever",
+        "workers/serve/language/group.py",
+        "        if missing:\n            self.close()\n",
+        "",
+        HOPS + "test_a_group_lacking_a_stage_holds_none_of_the_others",
     ),
 ]
