@@ -203,4 +203,22 @@ ANSWERS = [
         "",
         HOPS + "test_a_group_lacking_a_stage_holds_none_of_the_others",
     ),
+    Mutant(
+        "a group: what a broken one had waits for the ends of its leases",
+        "workers/serve/language/worker.py",
+        "            await self._sink.break_off()\n            raise\n",
+        "            raise\n",
+        "tests/redis/language/test_group_worker.py"
+        "::test_what_a_broken_group_had_goes_on_in_the_next_one",
+    ),
+    Mutant(
+        "a group: whoever ends two of them goes on to the next",
+        "workers/serve/language/worker.py",
+        "            await self._sink.break_off()\n            raise\n",
+        "            for active in self._active.values():\n"
+        "                self._sink.give_back(active.token, [active.id])\n"
+        "            await self._sink.written()\n            raise\n",
+        "tests/redis/language/test_group_worker.py"
+        "::test_an_answer_that_ends_two_groups_before_its_first_token_is_set_aside",
+    ),
 ]
