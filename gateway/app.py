@@ -175,7 +175,7 @@ class _Gateway:
         calls, held = _calls(settings, limits), pending_budget(limits)
         regions = Regions(settings.max_message_mib << 20) if settings.allow_client_shm else None
         tracing, queue_watch = Tracing(settings.trace_file), QueueWatch(queue, catalog, pending)
-        keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes)
+        keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes, settings.resume_s)
         on_demand = OnDemand(catalog, load_requests, settings.default_timeout_s)
         sharing = Sharing(queue, pending.next_id, catalog, keys)
         inference = Inference(

@@ -28,6 +28,7 @@ from peers.asking import Asked, Measured
 from peers.environments import REQUIREMENTS, NotInstalled
 from peers.starting import DidNotServe, started
 from peers.tunings import OURS, SERVERS, Tuning, tunings
+from penstock.errors import PenstockError
 
 MEASURED = ("W1", "W1-one", "W2", "W3", "W4")
 _COMPUTING = ("W2", "W3")
@@ -103,8 +104,20 @@ def _measure(case: Case, options: argparse.Namespace, show: Any) -> list[Row]:
             present = [row for row in rows if row.server in asked]
             for row in present[:: 1 if number % 2 else -1]:
                 show(f"{case.name}: round {number + 1}, {row.server}")
-                row.rounds.append(asked[row.server].measure(options.seconds))
+                if not _measured(row, asked[row.server], options.seconds):
+                    del asked[row.server]
     return rows
+
+
+def _measured(row: Row, asked: Asked, seconds: float) -> bool:
+    """One more round of *row*; one that no longer answers is left out by name."""
+    try:
+        row.rounds.append(asked.measure(seconds))
+    except (DidNotServe, PenstockError, RuntimeError, OSError) as error:
+        row.absent = f"stopped answering in round {len(row.rounds) + 1}: {error}"
+        row.rounds.clear()
+        return False
+    return True
 
 
 def _choose(row: Row, case: Case, *, computes: bool) -> None:

@@ -50,7 +50,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("only", nargs="*", choices=[*KINDS, []], metavar="KIND", help="not all")
     parser.add_argument("--report", type=Path, default=Path("zoo-report"), help="the page's folder")
     parser.add_argument("--shipped", action="store_true", help="what is committed, untrained")
-    parser.add_argument("--quick", action="store_true", help="a few steps: good for nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="for tests: a few steps of what is not committed"
+    )
     parser.add_argument("--keep", action="store_true", help="copy artifacts into the examples")
     options = parser.parse_args()
     bare = [name for name in options.only if not KINDS[name].shipped]
@@ -63,16 +65,16 @@ async def _run(console: Console, options: argparse.Namespace) -> list[Record]:
     from zoo.stages import prepare_all, shipped
 
     names = options.only or [k.name for k in KINDS.values() if k.shipped or not options.shipped]
+    committed = [k for k in names if KINDS[k].shipped and (options.shipped or options.quick)]
+    new = [name for name in names if name not in committed]
     options.report.mkdir(parents=True, exist_ok=True)
     with Stages(console, names) as stages:
-        if options.shipped:
-            prepared = [shipped(name) for name in names]
-        else:
-            prepared = prepare_all(names, options.report / "work", stages, quick=options.quick)
+        prepared = {name: shipped(name) for name in committed}
+        prepared |= prepare_all(new, options.report / "work", stages, quick=options.quick)
         if options.keep:
-            for one in prepared:
-                one.place.keep()
-        return await _serve(prepared, stages)
+            for name in new:
+                prepared[name].place.keep()
+        return await _serve([prepared[name] for name in names], stages)
 
 
 async def _serve(prepared: "list[Prepared]", stages: Stages) -> list[Record]:

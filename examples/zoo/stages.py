@@ -44,13 +44,16 @@ def shipped(kind: str) -> Prepared:
 
 def prepare_all(
     kinds: Sequence[str], folder: Path, stages: Stages, *, quick: bool = False
-) -> list[Prepared]:
-    """Train and export each in a process of its own, as many at a time as there are cores."""
+) -> dict[str, Prepared]:
+    """Train and export each in a process of its own, as many at a time as there are cores.
+
+    What takes longest begins first, so that no core waits for it in the end.
+    """
     spawn = multiprocessing.get_context("spawn")
     done: dict[str, Prepared] = {}
     with ProcessPoolExecutor(os.cpu_count(), spawn, max_tasks_per_child=1) as pool:
         running: dict[Future[Prepared], str] = {}
-        for kind in kinds:
+        for kind in sorted(kinds, key=lambda name: -KINDS[name].seconds):
             running[pool.submit(prepare, kind, folder.resolve(), quick=quick)] = kind
             stages.reached(kind, "trains")
         while running:
@@ -58,7 +61,7 @@ def prepare_all(
                 kind = running.pop(future)
                 done[kind] = future.result()
                 stages.reached(kind, "exports", "is exported")
-    return [done[kind] for kind in kinds]
+    return done
 
 
 def prepare(kind: str, folder: Path, *, quick: bool = False) -> Prepared:

@@ -17,6 +17,7 @@ import structlog
 
 from penstock.errors import InvalidConfiguration
 from penstock.gateway.fronts.client_names import names_in
+from penstock.gateway.fronts.farewell import Farewell
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.process.native_lines import NativeLines
@@ -46,6 +47,9 @@ _GRACE_S: Final = 1.0
 
 _PERSUADING_S: Final = 5.0
 """How long clients that keep connections open are asked to connect anew before these are closed."""
+
+_FAREWELL_S: Final = 3.0
+"""So long a client may take to hear that its connection ends, while others are served."""
 
 _LONGEST_S: Final = 24 * 3600.0
 
@@ -165,7 +169,7 @@ class AsgiServer:
             certificates.on_change(self._replace)
             # Calls that the old one has when they change may take their time.
             self._options["timeout_graceful_shutdown"] = _LONGEST_S
-        name = taken.getsockname()
+        self._name = name = taken.getsockname()
         self.address = name if isinstance(name, str) else address_of(*name[:2])
 
     async def start(self) -> None:
@@ -181,10 +185,11 @@ class AsgiServer:
         life, self._life = self._life, None
         if life is None:
             return
-        life.server.shutdown()
-        for task in self._leaving:
-            task.cancel()
-        _, left = await asyncio.wait({life.serving, *self._leaving}, timeout=2 * _GRACE_S)
+        async with Farewell(self._name, _GRACE_S):
+            life.server.shutdown()
+            for task in self._leaving:
+                task.cancel()
+            _, left = await asyncio.wait({life.serving, *self._leaving}, timeout=2 * _GRACE_S)
         if life.serving not in left and (error := life.serving.exception()) is not None:
             log.warning("a server did not end well", error=str(error))
         _Lines.end()
@@ -222,6 +227,8 @@ class AsgiServer:
         try:
             if self._options.get("http1", True):
                 await asyncio.sleep(_PERSUADING_S)
+            async with Farewell(self._name, _FAREWELL_S):
+                life.server.shutdown()
         finally:
             life.server.shutdown()
         await life.serving

@@ -15,7 +15,7 @@ from penstock.errors import InvalidRequest, ModelNotFound, ModelNotReady
 from penstock.gateway.delivery.reply_order import ReplyOrder
 from penstock.models.completion import Deployment
 from penstock.models.config.ensembles import is_ensemble
-from penstock.models.config.language_models import is_language_model
+from penstock.models.config.language_models import is_language_model, slots
 from penstock.models.config.policies import COUNTED_BYTES, QueueLimits, default_policy, within
 from penstock.models.config.python_models import is_decoupled
 from penstock.models.refs import StageRef
@@ -221,6 +221,11 @@ class Catalog:
     def language_models(self) -> list[str]:
         """The names of the language models that take requests."""
         return sorted({id_.model for id_, one in self._served.items() if one.language})
+
+    def slots(self) -> dict[VersionId, int]:
+        """Versions of language models that take requests -> answers at a time of each worker."""
+        served = self._served.items()
+        return {id_: slots(one.deployment.config) for id_, one in served if one.language}
 
     def served(self, model: str, version: str) -> Served:
         """The version to send a request to; the highest that takes requests if none is named.

@@ -21,6 +21,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from penstock.gateway.operations.language_metrics import LanguageFacts, language_families
 from penstock.gateway.operations.machine_metrics import Machines, build, machine_families
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
@@ -179,6 +180,7 @@ class Facts:
     used: Mapping[tuple[str, VersionId], Usage] = field(default_factory=dict)
     usage_left_out: int | None = None
     machines: Machines = field(default_factory=Machines)
+    language: LanguageFacts = field(default_factory=LanguageFacts)
 
     def labels(self, id_: VersionId) -> dict[str, str]:
         """Of Triton's families; as there, an owner's begin with an underscore."""
@@ -210,6 +212,7 @@ class _Once(Collector):
         yield from _spreads(self._facts)
         yield from _stages(self._facts)
         yield from _usage(self._facts)
+        yield from language_families(self._facts.language)
         yield from machine_families(self._facts.machines)
         yield build(self._facts.gateway.id)
         yield from _gateway(self._facts.gateway)

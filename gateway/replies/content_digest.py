@@ -14,9 +14,24 @@ from penstock.protos.grpc_service_pb2 import ModelInferRequest
 KEY_PARAMETER: Final = "penstock_idempotency_key"
 """A request that sets it is executed once, however often it comes (idempotency.py)."""
 
+RESUME_PARAMETER: Final = "penstock_resume"
+"""The name of an answer of a language model that outlives its gateway (resuming.py)."""
+
+FROM_PARAMETER: Final = "penstock_from"
+"""How many tokens of that answer its client has already."""
+
+WHOLE_PARAMETER: Final = "penstock_whole"
+"""Whether what its client has comes once more, before the rest."""
+
+BACKGROUND_PARAMETER: Final = "penstock_background"
+"""Whether it goes on while nobody listens, and is kept for as long as replies to keys."""
+
 # How a request is to be treated, not what it asks.
 _BESIDE: Final = frozenset(
-    {"priority", "timeout", "triton_enable_empty_final_response", KEY_PARAMETER}
+    {
+        *("priority", "timeout", "triton_enable_empty_final_response"),
+        *(KEY_PARAMETER, RESUME_PARAMETER, FROM_PARAMETER, WHOLE_PARAMETER, BACKGROUND_PARAMETER),
+    }
 )
 
 

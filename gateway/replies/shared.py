@@ -22,12 +22,14 @@ from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs.enqueue_batches import Answered
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.shared_replies import (
+    Follow,
     Joined,
     Lead,
     Shared,
     SharedReplies,
     Spent,
     Waiter,
+    answer_named,
     cached,
     keyed,
 )
@@ -47,10 +49,16 @@ NO_ID: Final = wire.bytes_field(_ID_FIELD, 0)
 
 @dataclass(frozen=True, slots=True)
 class KeyTerms:
-    """How long replies to idempotency keys are kept, and how many bytes of them on the cluster."""
+    """How long replies to idempotency keys are kept, and how many bytes of them on the cluster.
+
+    Attributes:
+        resume_s: how long an answer of a language model that may be resumed goes on while nobody
+            listens, and how long it is kept after its end; as many bytes of them as of the others.
+    """
 
     keep_s: float
     most_bytes: int
+    resume_s: float = 60.0
 
 
 class Sharing:
@@ -93,14 +101,47 @@ class Sharing:
             self._check_keyed(served)
             content = content_digest(request, raws)
             digest = keyed_digest(content, request.model_version)
-            most_bytes = max(1, self._terms.most_bytes // self._queue.partitions)
             keep_ms = bounded_ms(self._terms.keep_s)
-            return keyed(served.id.model, key, digest, keep_ms, most_bytes, caller)
+            return keyed(served.id.model, key, digest, keep_ms, self._most_bytes, caller)
         if not self._catalog.response_cache_bytes:
             return None
         partitions = {partition_of(name, self._queue.partitions) for name in self._catalog.caching}
         most_bytes = share_of(self._catalog.response_cache_bytes, partitions)
         return cached(served.ref, content_digest(request, raws), UNUSED_MS, most_bytes, caller)
+
+    @property
+    def _most_bytes(self) -> int:
+        """Of replies to keys, in one partition."""
+        return max(1, self._terms.most_bytes // self._queue.partitions)
+
+    def answer_named(
+        self, model: str, name: str, caller: str, *, background: bool = False
+    ) -> Shared:
+        """The answer of *model* that *caller* has given this name; it may be resumed.
+
+        Args:
+            background: it goes on while nobody listens, and is kept as replies to keys are.
+        """
+        keep_ms, away_ms = bounded_ms(self._terms.resume_s), bounded_ms(self._terms.resume_s)
+        if background:
+            keep_ms, away_ms = bounded_ms(self._terms.keep_s), 0
+        # Its request is beside it, and says what it is the answer to.
+        return answer_named(model, name, "", keep_ms, self._most_bytes, away_ms, caller)
+
+    async def keep_request(
+        self, model: str, shared: Shared, request: bytes, ttl_ms: int
+    ) -> bytes | None:
+        """As `SharedReplies.keep_request`, for as long as a job may live that has *ttl_ms*."""
+        life_ms = ttl_ms + shared.keep_ms
+        return await self._replies.keep_request(model, shared, request, life_ms)
+
+    async def request_of(self, model: str, shared: Shared) -> bytes | None:
+        """As `SharedReplies.request_of`."""
+        return await self._replies.request_of(model, shared)
+
+    async def conclude(self, model: str, shared: Shared, body: bytes) -> None:
+        """As `SharedReplies.conclude`."""
+        await self._replies.conclude(model, shared, body)
 
     def _check_keyed(self, served: Served) -> None:
         if served.sequences is not None:
@@ -208,15 +249,27 @@ class SharedJob(JobSink):
         self._waits = False
         return Retry.SAME_JOB
 
+    def _follow(self, tokens: bytes, at: int) -> None:
+        """Take those of the reply's log that follow the first *at*; an answer alone has one."""
+
+    def _has(self) -> int:
+        """How much of the reply's log is here."""
+        return 0
+
     def _join(self, on_outcome: OnOutcome) -> None:
+        has = self._has()
+
         def joined(outcome: Joined) -> None:
             self._waits |= outcome is None or isinstance(outcome, Lead)
-            if isinstance(outcome, Lead):
+            if isinstance(outcome, Follow):
+                self._follow(outcome.tokens, has)
+                on_outcome(None)
+            elif isinstance(outcome, Lead):
                 self._lead(outcome, on_outcome)
             else:
                 on_outcome(outcome)
 
-        waiter = Waiter(self._job.id, self._job.gateway, self._ttl_ms(), self._waits)
+        waiter = Waiter(self._job.id, self._job.gateway, self._ttl_ms(), self._waits, has)
         self._sharing.join(self._shared, self._job, waiter, joined)
 
     def _lead(self, lead: Lead, on_outcome: OnOutcome) -> None:

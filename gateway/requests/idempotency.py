@@ -84,12 +84,13 @@ def checked_key(key: str | bytes) -> str:
     Raises:
         InvalidRequest: it is too long, empty, or has other characters than printable ASCII.
     """
-    if isinstance(key, bytes) or not 1 <= len(key) <= LONGEST_KEY or not _printable(key):
+    if isinstance(key, bytes) or not 1 <= len(key) <= LONGEST_KEY or not is_printable(key):
         raise InvalidRequest(
             f"an idempotency key must have 1 to {LONGEST_KEY} printable ASCII characters, no spaces"
         )
     return key
 
 
-def _printable(key: str) -> bool:
+def is_printable(key: str) -> bool:
+    """Whether it has no other characters than printable ASCII, and no spaces."""
     return all("!" <= character <= "~" for character in key)

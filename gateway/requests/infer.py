@@ -30,8 +30,10 @@ from penstock.gateway.operations.tracing import MARK, Trace, Tracing
 from penstock.gateway.replies.shared import Sharing, with_id
 from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.idempotency import METADATA, key_of, metadata_key, refuse_of_many
-from penstock.gateway.requests.kinds.language import Language, Languages, Prompted, joined
 from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
+from penstock.gateway.requests.language.answer import joined
+from penstock.gateway.requests.language.languages import Language, Languages
+from penstock.gateway.requests.language.resuming import Resuming, refuse_to_resume
 from penstock.gateway.requests.reading import Asked, Reading
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
@@ -115,6 +117,7 @@ class Inference:
         self._queue_watch = extensions.queue_watch
         self._sharing = extensions.sharing
         self._languages = Languages(extensions.load_requests)
+        self._resuming = Resuming(self._languages, self._sharing, pending.deliver_chunk)
         self.on_demand = extensions.on_demand
         self._pushback = Pushback(admission.LEAST_PUSHBACK_MS, admission.LONGEST_PUSHBACK_MS)
 
@@ -226,8 +229,9 @@ class Inference:
         job = _placed(self._job(asked, admitted, remaining_s, trace), asked)
         served = asked.served
         if served.language:
-            parts = self._texts_of(job, served, await self._languages.prompted(asked))
+            parts = self._texts_of(job, asked)
         else:
+            refuse_to_resume(asked.request)
             parts = self._parts_of(job, served, asked.parts.id)
         async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
             async for part in followed:
@@ -257,6 +261,7 @@ class Inference:
         metadata = asked.call.metadata
         if not (served.cached or request.parameters or _is_keyed(metadata)):
             return None
+        refuse_to_resume(request)
         key = key_of(request, metadata_key(metadata))
         if key is None and (not served.cached or admitted.wants_path):
             return None
@@ -289,18 +294,21 @@ class Inference:
         except (QueueFull, JobFailed) as error:
             raise self._ended(error, served, request_id) from error
 
-    async def _texts_of(
-        self, job: NewJob, served: Served, prompted: Prompted
-    ) -> AsyncGenerator[Part, None]:
+    async def _texts_of(self, job: NewJob, asked: Asked) -> AsyncGenerator[Part, None]:
         """The parts of a language model's answer."""
-        job = job._replace(payload=prompted.payload)
+        served = asked.served
+        opened = await self._resuming.open(asked, job)
+        job, tokens, sink = opened.job, opened.log, opened.sink
         try:
             limits = served.limits_for(len(job.payload), job.priority)
-            async with aclosing(self._pending.tokens_of(job, limits)) as log:
-                async for part in prompted.parts(log):
+            async with (
+                aclosing(self._pending.tokens_of(job, limits, tokens, sink)) as log,
+                aclosing(opened.parts(log, self._pending.counters)) as parts,
+            ):
+                async for part in parts:
                     yield part
         except (QueueFull, JobFailed) as error:
-            raise self._ended(error, served, prompted.asked.parts.id) from error
+            raise self._ended(error, served, asked.parts.id) from error
 
     def _ended(
         self, error: QueueFull | JobFailed, served: Served, request_id: str

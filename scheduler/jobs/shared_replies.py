@@ -1,7 +1,8 @@
 """Shared replies: several requests have the reply of one job, and later ones while it is kept.
 
-Two kinds of requests share: those of a model with a response cache, by their content, and those
-with an idempotency key, by the key. A request *joins* the shared reply of its name: it has the
+Three kinds of requests share: those of a model with a response cache, by their content, those with
+an idempotency key, by the key, and those for an answer of a language model that outlives its
+gateway, by its name. A request *joins* the shared reply of its name: it has the
 reply, or waits for it, or leads and enqueues the job, under an id that the join gave it. The job
 belongs to the shared reply instead of a gateway, so it outlives them all; whatever ends it tells
 every waiter, and keeps the reply (lua/lib/share.lua).
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from penstock.errors import Code, KeyReused, OutOfMemory
+from penstock.errors import Code, KeyReused, OutOfMemory, PenstockError
 from penstock.models.refs import StageRef, suffix
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Reply
@@ -24,6 +25,10 @@ from penstock.scheduler.store import scripts
 
 _JOIN = scripts.load("join")
 _LEAVE = scripts.load("leave")
+_CONCLUDE = scripts.load("conclude")
+
+_REQUESTS: Final = "request:"
+"""Of a key: the request of an answer, before the name of its shared reply; as in share.lua."""
 
 OWNED_BY_SHARED: Final = "~"
 """How the name of a shared reply begins: a job has it in its gateway's place."""
@@ -34,6 +39,7 @@ class Kind(StrEnum):
 
     CACHE = "cache"
     KEY = "key"
+    ANSWER = "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Shared:
         digest: of the content that it must be the reply to.
         keep_ms: how long it is kept; from its last use, if it is cached.
         most_bytes: that all kept ones of its kind may have in its partition.
+        away_ms: an answer goes on for so long while nobody waits for it; 0 for any time.
     """
 
     kind: Kind
@@ -52,6 +59,7 @@ class Shared:
     digest: str
     keep_ms: int
     most_bytes: int
+    away_ms: int = 0
 
     @property
     def owner(self) -> str:
@@ -72,6 +80,14 @@ def keyed(
     return Shared(Kind.KEY, f"{_of(caller)}{model}/{key}", digest, keep_ms, most_bytes)
 
 
+def answer_named(
+    model: str, name: str, digest: str, keep_ms: int, most_bytes: int, away_ms: int, caller: str
+) -> Shared:
+    """The answer of that name; those of different models and callers differ."""
+    owner = f"{_of(caller)}{model}/{name}"
+    return Shared(Kind.ANSWER, owner, digest, keep_ms, most_bytes, away_ms)
+
+
 def _of(caller: str) -> str:
     """How the names of what is *caller*'s begin: no model's name begins with a slash."""
     return f"/{caller}/" if caller else ""
@@ -85,18 +101,26 @@ class Waiter:
         gateway: boot id of the gateway that is to be told.
         ttl_ms: milliseconds to its deadline.
         waits: it was told to wait, or to lead, and asks again.
+        has: tokens of the answer's log that it has.
     """
 
     id: str
     gateway: str
     ttl_ms: int
     waits: bool = False
+    has: int = 0
 
 
 class Lead(NamedTuple):
     """Enqueue the job, under this id, with the shared reply as its owner."""
 
     job: str
+
+
+class Follow(NamedTuple):
+    """Wait for an answer whose log goes on with *tokens*, behind those that the waiter has."""
+
+    tokens: bytes
 
 
 class Spent(NamedTuple):
@@ -106,8 +130,8 @@ class Spent(NamedTuple):
     misses_ns: int = 0
 
 
-Joined = Lead | Reply | Exception | None
-"""What joining came to: lead, have the reply, or wait (None)."""
+Joined = Lead | Follow | Reply | Exception | None
+"""What joining came to: lead, have the reply, or wait (None, or the log of an answer so far)."""
 
 
 class SharedReplies:
@@ -145,12 +169,10 @@ class SharedReplies:
             (
                 *(shared.owner, shared.digest, waiter.id, waiter.gateway),
                 new_job,
-                waiter.ttl_ms,
-                shared.keep_ms,
-                shared.most_bytes,
+                *(waiter.ttl_ms, shared.keep_ms, shared.most_bytes),
                 *spent,
                 f"{ref.model}:{ref.version}",
-                int(waiter.waits),
+                *(int(waiter.waits), waiter.has, shared.away_ms),
             ),
             lambda answer: on_reply(_joined(answer, waiter.id)),
         )
@@ -164,6 +186,26 @@ class SharedReplies:
         keys = self._queue.keys_of(ref.model)
         return self._queue.link_of(ref.model).call(_LEAVE, keys.prefix, (shared.owner, waiter))
 
+    async def conclude(self, model: str, shared: Shared, body: bytes) -> None:
+        """End an answer with *body*, a serialized ModelInferResponse, before its job ends."""
+        keys = self._queue.keys_of(model)
+        await self._queue.link_of(model).call(_CONCLUDE, keys.prefix, (shared.owner, body))
+
+    async def keep_request(
+        self, model: str, shared: Shared, request: bytes, life_ms: int
+    ) -> bytes | None:
+        """Keep *request* as that of an answer, unless there is one; the one that there was."""
+        key = self._queue.keys_of(model).prefix + _REQUESTS + shared.owner
+        words = ("SET", key, request, "NX", "GET", "PX", life_ms)
+        found: bytes | None = await self._queue.link_of(model).command(*words)
+        return found
+
+    async def request_of(self, model: str, shared: Shared) -> bytes | None:
+        """The request of an answer, as `keep_request` has kept it; None where there is none."""
+        key = self._queue.keys_of(model).prefix + _REQUESTS + shared.owner
+        found: bytes | None = await self._queue.link_of(model).command("GET", key)
+        return found
+
 
 def _joined(answer: list[bytes] | Exception, waiter: str) -> Joined:
     match answer:
@@ -173,14 +215,26 @@ def _joined(answer: list[bytes] | Exception, waiter: str) -> Joined:
             return Reply(waiter, Code(int(code)), message.decode(), body)
         case [b"lead", job]:
             return Lead(job.decode())
-        case [b"other"]:
-            return KeyReused(
-                "the idempotency key was used for a request with other content: "
-                "each request needs a key of its own"
-            )
-        case [b"full"]:
-            return OutOfMemory(
-                "no more idempotency keys can be kept (--idempotency-bytes); try again later"
-            )
+        case [b"follow", tokens] if tokens:
+            return Follow(tokens)
+        case [b"other" | b"full" as why, *_]:
+            return _REFUSALS[why]()
         case _:
             return None
+
+
+def _other() -> KeyReused:
+    return KeyReused(
+        "the idempotency key was used for a request with other content: "
+        "each request needs a key of its own"
+    )
+
+
+def _full() -> OutOfMemory:
+    return OutOfMemory(
+        "no more replies to idempotency keys, and no more answers that may be resumed, can be kept "
+        "(--idempotency-bytes); try again later"
+    )
+
+
+_REFUSALS: Final[dict[bytes, Callable[[], PenstockError]]] = {b"other": _other, b"full": _full}

@@ -1,6 +1,7 @@
 """Spread: how many requests took, and waited in queues, how long: counted in buckets.
 
-The scripts that end jobs count them (lua/lib/totals.lua), so they are those of the whole cluster. A
+The scripts that end jobs count them (lua/lib/totals.lua), so they are those of the whole cluster;
+gateways count tokens of language models, when they come (`GatewayCounters`). A
 counter's name has the bucket's bound, so that releases whose bounds differ go together.
 """
 
@@ -11,12 +12,20 @@ from typing import Final
 
 REQUEST: Final = "request_us:"
 QUEUE: Final = "queue_us:"
+FIRST_US: Final = "first_token_us:"
+NEXT_US: Final = "output_token_us:"
 
 BOUNDS_US: Final = (
     *(1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000),
     *(1_000_000, 2_500_000, 5_000_000, 10_000_000, 60_000_000),
 )
 """Upper bounds, microseconds; what is beyond the last has a bucket of its own."""
+
+
+def bucket_of(us: float) -> str:
+    """The name of the bucket of so many microseconds, behind that of its kind."""
+    at = bisect_left(BOUNDS_US, us)
+    return str(BOUNDS_US[at]) if at < len(BOUNDS_US) else "inf"
 
 
 class Buckets:

@@ -7,19 +7,46 @@
 --       3 the log is another one than the worker thinks: give the job back, to go on from the log
 -- A job that was in a batch which ended its worker has shown now that it ends none.
 -- No flags: a server whose memory is full refuses this before it starts.
+-- The tokens of an answer that outlives its gateway go to all who listen. Where nobody has for as long
+-- as that may be, it is cancelled.
 --@include job
 --@include reply
 local LOG = ':log'
-local read = job_reader({'deadline'}, 'state', 'token', 'cancelled', 'gateway', 'alone')
+local read = job_reader({'deadline'}, 'state', 'token', 'cancelled', 'gateway', 'alone', 'queue')
+-- Model version -> tokens that are new.
+local counted = {}
 -- Gateway -> fields of one entry: a step's tokens for one gateway travel together.
 local sent = {}
 
-local function pass_on(j, at, tokens)
-  local fields = sent[j.gateway] or {}
-  sent[j.gateway] = fields
+local function pass_on(gateway, id, at, tokens)
+  local fields = sent[gateway] or {}
+  sent[gateway] = fields
   local n = #fields
-  fields[n + 1], fields[n + 2], fields[n + 3] = 'tokens', j.id, 'at'
+  fields[n + 1], fields[n + 2], fields[n + 3] = 'tokens', id, 'at'
   fields[n + 4], fields[n + 5], fields[n + 6] = at, 'new', tokens
+end
+
+-- Who listens to an answer: {id, gateway} each; nil where it may end for want of them, or has.
+local function listeners(j)
+  if string.sub(j.gateway, 1, 1) ~= '~' then
+    return {j}
+  end
+  --@include share
+  --@include grace
+  local key, found = REPLY .. j.gateway, {}
+  local shared, waiters = read_shared(key)
+  local away_ms = tonumber(shared.away or 0)
+  if shared.job ~= j.id or (away_ms > 0 and now_ms - shared.heard > away_ms and not in_grace()) then
+    return nil
+  end
+  for _, waiter in ipairs(waiters) do
+    if redis.call('ZSCORE', GATEWAYS, waiter.gateway) then
+      found[#found + 1] = waiter
+    else
+      redis.call('HDEL', key, 'w:' .. waiter.id)
+    end
+  end
+  return found
 end
 
 local function append(id, token, at, tokens)
@@ -35,6 +62,11 @@ local function append(id, token, at, tokens)
   elseif there ~= bytes then
     return 3
   end
+  local listening = listeners(j)
+  if not listening then
+    write(id, 'cancelled', '1')
+    return 2
+  end
   redis.call('APPEND', key, tokens)
   if there == 0 then
     redis.call('PEXPIREAT', key, string.format('%.0f', j.deadline + GRACE_MS))
@@ -43,13 +75,20 @@ local function append(id, token, at, tokens)
   if j.alone then
     redis.call('HDEL', JOB .. id, 'alone', 'crashes')
   end
-  pass_on(j, at, tokens)
+  local version = version_of(j.queue)
+  counted[version] = (counted[version] or 0) + #tokens / 4
+  for _, one in ipairs(listening) do
+    pass_on(one.gateway, one.id, at, tokens)
+  end
   return 1
 end
 
 local answer = {}
 for i = 1, #ARGV, 4 do
   answer[#answer + 1] = append(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3])
+end
+for version, more in pairs(counted) do
+  count_for(version, 'generated_tokens', more)
 end
 for gateway, fields in pairs(sent) do
   send(gateway, fields)

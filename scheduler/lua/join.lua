@@ -6,7 +6,10 @@
 --       is kept  8 bytes that all kept ones of the kind may have  9 and 10 nanoseconds that
 --       earlier hits and misses of the version took  11 the model version
 --       12 '1': the waiter waits already, and counts as a hit or as a miss without this call
--- ->    {'done', code, message, body} | {'lead', job}: enqueue this job now | {'follow'} |
+--       of an answer: 13 tokens of its log that the waiter has  14 ms that it goes on while nobody
+--       waits, 0 for any
+-- ->    {'done', code, message, body} | {'lead', job}: enqueue this job now | {'follow'}, of an
+--       answer with the tokens of its log behind those that the waiter has |
 --       {'other'}: this name is of other content | {'full'}: no more keys can be kept
 -- Again by the same waiter: the same, until something changes. Whoever waits asks again and again:
 -- when the leader has gone before the job came, one of them leads.
@@ -42,10 +45,10 @@ local function begin()
     MOST_EXPIRED)) do
     forget_kept(kind, member)
   end
-  if kind == 'key' and tonumber(redis.call('GET', sum) or 0) >= tonumber(ARGV[8]) then
+  if kind ~= 'cache' and tonumber(redis.call('GET', sum) or 0) >= tonumber(ARGV[8]) then
     return {'full'}
   end
-  redis.call('HSET', key, 'digest', ARGV[2], 'life', life, 'most', ARGV[8])
+  redis.call('HSET', key, 'digest', ARGV[2], 'life', life, 'most', ARGV[8], 'away', ARGV[14] or 0)
   return lead(ARGV[5])
 end
 
@@ -53,7 +56,7 @@ local function take_part()
   if not job then
     return begin()
   elseif redis.call('EXISTS', JOB .. job) == 1 then
-    return {'follow'}
+    return {'follow', kind == 'answer' and redis.call('GETRANGE', JOB .. job .. ':log', 4 * ARGV[13], -1)}
   elseif redis.call('EXISTS', ENDED .. job) == 1 then
     -- It ended, and its reply was lost with the server's memory.
     return lead(ARGV[5])
@@ -85,6 +88,11 @@ if answer[1] == 'full' then
   return answer
 end
 redis.call('HSETNX', key, 'w:' .. waiter, ARGV[4] .. string.format(' %.0f', now_us))
-redis.call('PEXPIRE', key,
-  math.max(tonumber(ARGV[6]) + GRACE_MS, redis.call('PTTL', key)))
+local outlives_ms = tonumber(ARGV[6]) + GRACE_MS
+redis.call('PEXPIRE', key, math.max(outlives_ms, redis.call('PTTL', key)))
+if kind == 'answer' then
+  redis.call('HSET', key, 'heard', string.format('%.0f', now_ms))
+  local request = REQUEST .. name
+  redis.call('PEXPIRE', request, math.max(outlives_ms + life, redis.call('PTTL', request)))
+end
 return answer

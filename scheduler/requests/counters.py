@@ -22,6 +22,10 @@ _TELL_EVERY_S: Final = 1.0
 RESUBMITTED: Final = "resubmitted"
 REFUSED_FULL: Final = "refused_full"
 REFUSED_LATE: Final = "refused_late"
+PROMPT_TOKENS: Final = "prompt_tokens"
+GENERATED_TOKENS: Final = "generated_tokens"
+FIRST_NS: Final = "first_token_ns"
+NEXT_NS: Final = "output_token_ns"
 
 
 class GatewayCounters:
@@ -30,9 +34,9 @@ class GatewayCounters:
     def __init__(self) -> None:
         self._counts: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
 
-    def count(self, ref: StageRef, name: str) -> None:
-        """One more."""
-        self._counts[ref.model, ref.version][name] += 1
+    def count(self, ref: StageRef, name: str, more: int = 1) -> None:
+        """One more, or so many."""
+        self._counts[ref.model, ref.version][name] += more
 
     async def run(self, queue: Queue) -> None:
         """Tell *queue* until cancelled; an outage of Redis is waited out."""

@@ -203,13 +203,23 @@ class PendingTable:
                 answer.exception()  # raised above, or nobody is there to hear of it
             self._closed(pending)
 
-    async def tokens_of(self, job: NewJob, limits: QueueLimits) -> AsyncGenerator[bytes, None]:
+    async def tokens_of(
+        self,
+        job: NewJob,
+        limits: QueueLimits,
+        tokens: TokenLog,
+        sink: JobSink | None = None,
+    ) -> AsyncGenerator[bytes, None]:
         """As `parts_of`, for an answer of a language model: its new tokens, packed as uint32.
 
         Whoever closes it before its end takes the job out of the queue.
+
+        Args:
+            tokens: empty; has what has come.
+            sink: where the job goes; None for where most go.
         """
-        tokens = TokenLog()
-        pending = self._opened(job._replace(in_parts=True), limits, self._sink, tokens)
+        job = job._replace(in_parts=True)
+        pending = self._opened(job, limits, sink or self._sink, tokens)
         answer = pending.answer
         answer.add_done_callback(tokens.wake)
         try:

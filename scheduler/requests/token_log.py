@@ -5,11 +5,15 @@ be the same. The end of the reply has the whole log. Pure but for waiting.
 """
 
 import asyncio
+from typing import Final
 
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.logs import TOKEN_BYTES
 from penstock.scheduler.jobs.types import LogTokens
 from penstock.scheduler.requests.parts import ReplyBroken
+
+_MOST_EARLY: Final = 256
+"""Pieces that are kept until those before them have come; the end has all."""
 
 _DIFFERS = (
     "the worker that answered is gone, and the next one's answer differs from what was sent "
@@ -26,6 +30,7 @@ class TokenLog:
 
     def __init__(self) -> None:
         self.tokens = bytearray()
+        self._early: dict[int, bytes] = {}
         self._taken = 0
         self._ended = False
         self._woken = asyncio.Event()
@@ -36,16 +41,30 @@ class TokenLog:
         Raises:
             ReplyBroken: some that were there already are others now.
         """
-        begin = TOKEN_BYTES * new.at
-        there = len(self.tokens) - begin
-        if there < 0:
-            # Nothing can be done with them yet: the end has all.
+        if new.at > self.count:
+            if len(self._early) < _MOST_EARLY:
+                self._early[new.at] = new.tokens
             return
-        if self.tokens[begin : begin + len(new.tokens)] != new.tokens[:there]:
+        self._take_in(new.at, new.tokens)
+        for at in sorted(self._early):
+            if at > self.count:
+                break
+            self._take_in(at, self._early.pop(at))
+
+    def _take_in(self, at: int, tokens: bytes) -> None:
+        """Take in *tokens* that follow the first *at*, which are there."""
+        begin = TOKEN_BYTES * at
+        there = len(self.tokens) - begin
+        if self.tokens[begin : begin + len(tokens)] != tokens[:there]:
             raise ReplyBroken(_DIFFERS)
-        if len(new.tokens) > there:
-            self.tokens += new.tokens[there:]
+        if len(tokens) > there:
+            self.tokens += tokens[there:]
             self._woken.set()
+
+    @property
+    def count(self) -> int:
+        """How many tokens have come."""
+        return len(self.tokens) // TOKEN_BYTES
 
     def wake(self, _: object = None) -> None:
         """Let `next` look again: the reply has ended."""

@@ -75,28 +75,22 @@ class Pushback:
 
     _STEP_S, _CALM_S = 1.0, 3.0
 
-    def __init__(
-        self,
-        least_ms: float,
-        most_ms: float,
-        clock: Clock = monotonic,
-        fraction: Fraction = random.random,
-    ) -> None:
+    def __init__(self, least_ms: int, most_ms: int, clock: Clock = monotonic) -> None:
         """From *least_ms* to *most_ms*, twice as long with each second of refusals."""
         self._least_ms, self._most_ms = least_ms, most_ms
-        self._clock, self._fraction = clock, fraction
+        self._clock = clock
         self._level_ms = least_ms
         self._last_s = self._raised_s = -self._CALM_S
 
     def next_ms(self) -> int:
-        """For the one that is refused now."""
+        """For the one that is refused now; whoever tells it scatters it (`scattered_ms`)."""
         now_s = self._clock()
         if now_s - self._last_s >= self._CALM_S:
             self._level_ms, self._raised_s = self._least_ms, now_s
         elif now_s - self._raised_s >= self._STEP_S:
             self._level_ms, self._raised_s = min(self._most_ms, 2 * self._level_ms), now_s
         self._last_s = now_s
-        return scattered_ms(self._level_ms, self._fraction)
+        return self._level_ms
 
 
 def scattered_ms(least_ms: float, fraction: Fraction = random.random) -> int:

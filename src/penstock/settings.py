@@ -220,6 +220,10 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
     idempotency_bytes: Annotated[Count, Bytes] = 256 * 1024**2
     """Size of all these replies, on the whole cluster."""
 
+    resume_s: Seconds = 60.0
+    """How long a resumable answer of a language model goes on while nobody listens, and how long it
+    is kept after its end."""
+
 
 class RepositorySettings(Options):
     """What is done with the models of a repository."""

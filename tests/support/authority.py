@@ -1,5 +1,6 @@
 """An authority of the tests' own, and the certificates that it signs, as files."""
 
+import contextlib
 import datetime as dt
 import os
 import socket
@@ -92,8 +93,9 @@ class Authority:
         return pair
 
 
-def shown(address, believed, pair):
-    """The certificate that a new connection is shown, in DER."""
+@contextlib.contextmanager
+def connected(address, believed, pair):
+    """A connection for HTTP/2, on which nothing has been said yet."""
     context = ssl.create_default_context(cadata=believed.pem.decode())
     context.load_cert_chain(*pair)
     context.set_alpn_protocols(["h2"])
@@ -102,6 +104,12 @@ def shown(address, believed, pair):
         socket.create_connection((host, int(port)), timeout=10) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as encrypted,
     ):
+        yield encrypted
+
+
+def shown(address, believed, pair):
+    """The certificate that a new connection is shown, in DER."""
+    with connected(address, believed, pair) as encrypted:
         return encrypted.getpeercert(binary_form=True)
 
 

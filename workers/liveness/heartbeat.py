@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_LONGEST_TICK_S: Final = 30.0
+_LONGEST_TICK_S: Final = 60.0
 _LEAST_RESTING_LIMIT_S: Final = 60.0
 _RETRY_S: Final = 0.5
 

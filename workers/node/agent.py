@@ -16,7 +16,7 @@ from penstock.errors import InvalidConfiguration, PenstockError
 from penstock.process import machine
 from penstock.process.child_process import role_environment
 from penstock.process.forking.launch import Launch, start_program
-from penstock.process.forking.templates import Templates
+from penstock.process.forking.templates import Seed, Templates
 from penstock.process.lifetime import (
     kill_descendants,
     reap_strangers,
@@ -45,8 +45,11 @@ log = structlog.get_logger()
 _NAME_CHECK_S: Final = 1.5 * ANNOUNCE_EVERY_S
 
 
-async def run(settings: NodeSettings) -> None:
+async def run(settings: NodeSettings, seed: Seed | None = None) -> None:
     """Run this machine's agent until told to stop.
+
+    Args:
+        seed: where the templates of workers come from; None: they are started as programs.
 
     Raises:
         InvalidConfiguration: another agent has the name, or there is no model repository.
@@ -64,7 +67,9 @@ async def run(settings: NodeSettings) -> None:
         gpus = await asyncio.to_thread(machine.gpus)
         record = _record(settings, gpus)
         await _check_name(registry, record)
-        agent = _Agent(settings, record, gpus, registry, await open_queue(links), health)
+        templates = Templates(seed)
+        queue = await open_queue(links)
+        agent = _Agent(settings, record, gpus, registry, queue, health, templates)
         await agent.run(stop)
 
 
@@ -79,6 +84,7 @@ class _Agent:
         registry: Registry,
         queue: Queue,
         health: Health,
+        templates: Templates,
     ) -> None:
         self._health = health
         self._settings = settings
@@ -88,7 +94,7 @@ class _Agent:
         self._queue = queue
         self._workers = WorkerSet(self._supervisor_of)
         self._start_limit = StartLimit(machine.cores())
-        self._templates = Templates()
+        self._templates = templates
         self._environment = role_environment(settings.redis)
         self._snapshot = empty_snapshot()
 

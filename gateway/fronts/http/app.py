@@ -21,6 +21,8 @@ from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply, segmen
 from penstock.gateway.fronts.http.generate import Generate
 from penstock.gateway.fronts.http.openai import shapes
 from penstock.gateway.fronts.http.openai.api import OpenAi
+from penstock.gateway.fronts.http.openai.responses.api import Responses
+from penstock.gateway.fronts.http.openai.tokens import Tokens
 from penstock.gateway.fronts.http.rest import Rest
 from penstock.gateway.fronts.http.statuses import Refused, error_json, refused
 from penstock.gateway.limits import admission
@@ -33,6 +35,9 @@ _REGION: Final = r"memory(?:/region/(?P<region>[^/]+))?"
 
 OPENAI: Final = "/v1/"
 """How the paths of the OpenAI API begin."""
+
+TOKENIZE: Final = "/tokenize"
+DETOKENIZE: Final = "/detokenize"
 
 _ALWAYS: Final = ("", "ServerLive")
 """They say how this gateway is, from its first moment."""
@@ -96,16 +101,20 @@ def routes_of(rest: Rest, administration: Administration, generate: Generate) ->
     )
 
 
-def openai_routes_of(openai: OpenAi) -> tuple[Route, ...]:
-    """The routes of the OpenAI API."""
+def openai_routes_of(openai: OpenAi, responses: Responses, tokens: Tokens) -> tuple[Route, ...]:
+    """The routes of the OpenAI API, and those of tokens, which have its errors."""
     table: tuple[tuple[str, str, str, Handle], ...] = (
-        ("completions", "POST", "ModelStreamInfer", openai.completions),
-        ("chat/completions", "POST", "ModelStreamInfer", openai.chat),
-        ("models", "GET", "RepositoryIndex", openai.models),
+        (OPENAI + "completions", "POST", "ModelStreamInfer", openai.completions),
+        (OPENAI + "chat/completions", "POST", "ModelStreamInfer", openai.chat),
+        (OPENAI + "models", "GET", "RepositoryIndex", openai.models),
+        (OPENAI + "models/(?P<model>[^/]+)", "GET", "RepositoryIndex", openai.model),
+        (OPENAI + "responses", "POST", "ModelStreamInfer", responses.create),
+        (OPENAI + "responses/(?P<id>[^/]+)", "GET", "ModelStreamInfer", responses.fetch),
+        (TOKENIZE, "POST", "ModelStreamInfer", tokens.tokenize),
+        (DETOKENIZE, "POST", "ModelStreamInfer", tokens.detokenize),
     )
     return tuple(
-        Route(re.compile(OPENAI + path), (method,), rpc, handle)
-        for path, method, rpc, handle in table
+        Route(re.compile(path), (method,), rpc, handle) for path, method, rpc, handle in table
     )
 
 
@@ -222,8 +231,8 @@ class RestApp:
             error = failed
         status, headers, failure = refused(error, exchange.call.caller)
         body = error_json(failure.text)
-        if exchange.path.startswith(OPENAI):
-            body = shapes.error(status, failure.text, failure.code)
+        if exchange.path.startswith(OPENAI) or exchange.path in (TOKENIZE, DETOKENIZE):
+            body = shapes.error(status, failure.text, error)
         return Reply([body], status=status, headers=headers)
 
     def _ended(self, exchange: Exchange, seconds: float) -> Ended:

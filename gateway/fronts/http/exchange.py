@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from penstock.clock import NO_DEADLINE
 from penstock.gateway.fronts.asgi import Receive, Scope, Send, certificate_of, connection_of
@@ -21,6 +21,8 @@ _PART: Final = 1 << 15
 
 _FAST: Final = 1
 """The level of replies: stock clients ask for compression whether it pays or not."""
+
+_MOST_FIELDS: Final = 64
 
 JSON: Final = b"application/json"
 
@@ -61,7 +63,7 @@ class Exchange:
     """
 
     __slots__ = (
-        *("_most", "_offload", "_receive", "_send"),
+        *("_most", "_offload", "_query", "_receive", "_send"),
         *("began", "call", "gone", "headers", "left", "method", "path"),
         *("received", "sent", "status"),
     )
@@ -77,12 +79,18 @@ class Exchange:
         self.call = Call(NO_DEADLINE, connection, local, metadata, certificate=names)
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
+        self._query: bytes = scope.get("query_string", b"")
         self.headers: Mapping[bytes, bytes] = dict(sent)
         self._receive, self._send = receive, send
         self._most = most
         self._offload = offload
         self.began = self.gone = self.left = False
         self.status = self.received = self.sent = 0
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """What is asked behind the path, by name; the last of those with one name."""
+        return dict(parse_qsl(self._query.decode("latin-1"), max_num_fields=_MOST_FIELDS))
 
     async def read(self) -> bytes:
         """The whole body, decompressed.

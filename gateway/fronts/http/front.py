@@ -21,6 +21,8 @@ from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.generate import Generate
 from penstock.gateway.fronts.http.metrics_endpoint import Read, Scope
 from penstock.gateway.fronts.http.openai.api import OpenAi
+from penstock.gateway.fronts.http.openai.responses.api import Responses
+from penstock.gateway.fronts.http.openai.tokens import Tokens
 from penstock.gateway.fronts.http.openapi import document
 from penstock.gateway.fronts.http.rest import Rest
 from penstock.gateway.fronts.server_certificates import ServerCertificates
@@ -158,7 +160,11 @@ class HttpFront:
             own.append(Route(re.compile("/metrics"), get, "", self._metrics))
         administration = Administration(self._service, self._calls)
         generate = Generate(self._service, self._inference, self._calls)
-        openai = openai_routes_of(OpenAi(self._inference, self._calls))
+        openai = openai_routes_of(
+            OpenAi(self._inference, self._calls),
+            Responses(self._inference, self._calls),
+            Tokens(self._inference, self._calls),
+        )
         routes = (*routes_of(self._rest, administration, generate), *openai, *own)
         described = document(routes)
 

@@ -29,6 +29,7 @@ from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import ByteBudget
 from penstock.gateway.models.catalog import Catalog
+from penstock.gateway.operations.language_metrics import language_facts
 from penstock.gateway.operations.machine_metrics import Machines
 from penstock.gateway.operations.metrics import CONTENT_TYPE, Facts, GatewayFacts, render
 from penstock.gateway.requests.call import Call
@@ -124,10 +125,12 @@ class MetricsReader:
         workers = snapshot.live_workers()
         counters = await self._router.statistics((id_, is_ensemble(r)) for id_, r in records)
         used, left_out = await first_usage_of(self._queue, MOST_USAGE)
+        counted = {id_: found for (id_, _), found in zip(records, counters, strict=True)}
+        loads = await loads_of(self._queue, snapshot.revisions())
         return Facts(
             self._own(redis_up=self._queue.link_of("").up, tells=True),
-            {id_: found for (id_, _), found in zip(records, counters, strict=True)},
-            await loads_of(self._queue, snapshot.revisions()),
+            counted,
+            loads,
             workers,
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
             {id_: _tags(record) for id_, record in records},
@@ -135,6 +138,7 @@ class MetricsReader:
             used,
             left_out,
             Machines(snapshot, await work_done_of(self._queue, workers)),
+            language_facts(self._catalog.slots(), counted, loads, workers),
         )
 
     def _own(self, *, redis_up: bool, tells: bool) -> GatewayFacts:

@@ -7,9 +7,12 @@
 --   due           until when (ms) the job may be on its way
 --   life, most    ms that it will be kept, and bytes that all kept ones of its kind may have
 --   w:<waiter>    '<gateway> <microseconds at which it came>'
+-- and that of an answer, with which append.lua goes by them:
+--   heard, away   when (ms) a waiter was heard of last, and for how long there may be none; 0 for ever
 -- and once it is kept: digest, code, message, body, member. The zset '=<kind>' holds what is kept:
 -- '<bytes> <shared reply>' -> when it goes; '#<kind>' is the sum of the bytes.
--- Kinds: cache: successes, the longest unused goes first | key: all that the content decides.
+-- Kinds: cache: successes, the longest unused goes first | key: all that the content decides |
+-- answer: the same, of a language model; its request is beside it, as the first gateway had it.
 --@include clock
 --@include reply
 -- Failures that belong to one try, and say nothing of the content:
@@ -19,6 +22,8 @@ local OF_ONE_TRY = {['1'] = true, ['4'] = true, ['8'] = true, ['14'] = true}
 local AGAIN = 10
 local KEPT_BESIDE_BYTES = 512
 local MOST_EVICTED = 1000
+
+local REQUEST = KEYS[1] .. 'request:'
 
 local function kind_of(owner)
   return string.match(owner, '^~(%a+)/')
@@ -30,14 +35,15 @@ local function forget_kept(kind, member)
   redis.call('DECRBY', REPLY .. '#' .. kind, size)
   -- Its name may have been taken again since it expired.
   if redis.call('HGET', REPLY .. owner, 'member') == member then
-    redis.call('UNLINK', REPLY .. owner)
+    redis.call('UNLINK', REPLY .. owner, REQUEST .. owner)
   end
 end
 
 local function keep(owner, kind, shared, code, message, body)
   local key, all, sum = REPLY .. owner, REPLY .. '=' .. kind, REPLY .. '#' .. kind
   local life, most = tonumber(shared.life), tonumber(shared.most)
-  local size = #body + #message + 2 * #owner + KEPT_BESIDE_BYTES
+  local request = kind == 'answer' and redis.call('STRLEN', REQUEST .. owner) or 0
+  local size = #body + #message + 2 * #owner + KEPT_BESIDE_BYTES + request
   if kind == 'cache' and size > most then
     return
   end
@@ -45,6 +51,9 @@ local function keep(owner, kind, shared, code, message, body)
   redis.call('HSET', key, 'digest', shared.digest, 'code', code, 'message', message, 'body', body,
     'member', member)
   redis.call('PEXPIRE', key, life)
+  if request > 0 then
+    redis.call('PEXPIRE', REQUEST .. owner, life)
+  end
   local outlives = math.max(life, redis.call('PTTL', all))
   local new = redis.call('ZADD', all, now_ms + life, member)
   redis.call('PEXPIRE', all, outlives)
@@ -120,7 +129,7 @@ local function share(id, owner, code, message, body)
     return reply_to_all(others, AGAIN, '', '')
   end
   reply_to_all(waiters, code, message, body)
-  if success or kind == 'key' then
+  if success or kind ~= 'cache' then
     keep(owner, kind, shared, code, message, body)
   end
   if success and kind == 'cache' then

@@ -14,12 +14,12 @@ _TEXT_ONLY: Final = ("stop",)
 """What only gateways need, since they make text from tokens."""
 
 
-def options_to_json(options: DecodingOptions) -> str:
-    """What a worker needs of *options*."""
+def options_to_json(options: DecodingOptions, *, whole: bool = False) -> str:
+    """What a worker needs of *options*; the *whole* of them for another gateway."""
     given = {
         field.name: value
         for field in fields(options)
-        if field.name not in _TEXT_ONLY
+        if (whole or field.name not in _TEXT_ONLY)
         and (value := getattr(options, field.name)) != getattr(_DEFAULT, field.name)
     }
     return json.dumps({n: sorted(v) if isinstance(v, frozenset) else v for n, v in given.items()})

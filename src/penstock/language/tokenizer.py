@@ -72,6 +72,10 @@ class Tokenizer:
         text: str = self._library.decode(list(tokens), skip_special_tokens=True)
         return text
 
+    def written(self, token: int) -> str:
+        """A token as its vocabulary writes it; empty where there is none."""
+        return self._library.id_to_token(token) or ""
+
     def token_of(self, name: str) -> int | None:
         """The token that is written *name* in the vocabulary."""
         token: int | None = self._library.token_to_id(name)

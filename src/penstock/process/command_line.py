@@ -26,6 +26,12 @@ def shown_bytes() -> Any:
     return None
 
 
+def has_room() -> bool:
+    """Whether this process was started with `ROOM`."""
+    shown = shown_bytes()
+    return shown is not None and len(shown) >= len(ROOM)
+
+
 def show(words: Sequence[str]) -> None:
     """Show *words* as this process's command line, as far as there is room."""
     shown = shown_bytes()

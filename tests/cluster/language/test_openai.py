@@ -16,7 +16,8 @@ PLAIN = {"model": "tiny", "prompt": "hello", **GREEDY}
 def ask(language_cluster, path, body=None):
     """The status, and the body as it came."""
     content = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(f"http://{language_cluster.http_url()}/v1/{path}", content)
+    path = path.removeprefix("/") if path.startswith("/") else f"v1/{path}"
+    asked = urllib.request.Request(f"http://{language_cluster.http_url()}/{path}", content)
     try:
         with urllib.request.urlopen(asked) as response:  # noqa: S310
             return response.status, response.read()
@@ -75,6 +76,7 @@ def test_a_stream_says_the_same_piece_by_piece(language_cluster, local):
     }
     assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 30)
     assert len({event["id"] for event in (*events, last, usage)}) == 1
+    assert {event["usage"] for event in (*events, last)} == {None}
 
 
 def test_several_prompts_and_choices_are_answered_together(language_cluster, local):
@@ -106,7 +108,12 @@ def test_tokens_are_a_prompt_as_well(language_cluster, local):
 def test_models_are_listed(language_cluster):
     status, content = ask(language_cluster, "models")
 
-    assert (status, [model["id"] for model in json.loads(content)["data"]]) == (200, ["tiny"])
+    (listed,) = json.loads(content)["data"]
+    one, other = (ask(language_cluster, f"models/{name}") for name in ("tiny", "none"))
+
+    assert (status, listed["id"]) == (200, "tiny")
+    assert (one[0], json.loads(one[1])) == (200, listed)
+    assert (other[0], json.loads(other[1])["error"]["code"]) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +138,12 @@ def test_what_cannot_be_is_refused_in_openais_form(path, body, status, message, 
     assert set(error) == {"message", "type", "param", "code"}
 
 
+def test_a_prompt_for_which_there_is_no_room_has_openais_code(language_cluster):
+    _, content = ask(language_cluster, "completions", {**PLAIN, "prompt": "x" * 500})
+
+    assert json.loads(content)["error"]["code"] == "context_length_exceeded"
+
+
 async def test_a_client_that_leaves_frees_its_slots_streaming_or_not(language_cluster, local):
     """Sixteen answers are given up; sixteen others come."""
     for stream in (True, False):
@@ -148,3 +161,24 @@ async def test_a_client_that_leaves_frees_its_slots_streaming_or_not(language_cl
 
     choices = await eventually(answered)
     assert {choice["text"] for choice in choices} == {expected(local, "hello", special=True)}
+
+
+def test_tokens_of_texts_and_of_messages_and_back(language_cluster, local):
+
+    _, plain = ask(language_cluster, "/tokenize", {"model": "tiny", "prompt": "hello é"})
+    body = {"model": "tiny", "messages": CHAT["messages"], "return_token_strs": True}
+    _, chat = ask(language_cluster, "/tokenize", body)
+    tokens = json.loads(plain)["tokens"]
+    _, back = ask(language_cluster, "/detokenize", {"model": "tiny", "tokens": tokens})
+    status, refused = ask(language_cluster, "/tokenize", {"model": "tiny"})
+
+    assert tokens == local.tokenizer.encode("hello é", special=True)
+    assert json.loads(plain) | {"tokens": []} == {
+        "count": len(tokens),
+        "max_model_len": 256,
+        "tokens": [],
+        "token_strs": None,
+    }
+    assert json.loads(chat)["token_strs"] == ["<|user|>", "hello", "<|end|>", "<|assistant|>"]
+    assert json.loads(back) == {"prompt": "hello é"}
+    assert (status, json.loads(refused)["error"]["param"]) == (400, "prompt")

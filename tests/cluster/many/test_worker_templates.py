@@ -1,5 +1,6 @@
 """Workers that are forked from templates are workers like others, and share memory."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -52,12 +53,14 @@ def running(tmp_path_factory):
 
 
 def templates(running):
-    """The template processes, by their runtime."""
+    """The template processes, by their runtime; "seed" is what these were forked from."""
     found = {}
     for child in psutil.Process(running.processes()["node"][0]).children():
-        words = child.cmdline()
-        if words[3:5] == ["penstock", "template"]:
-            found[words[5]] = child
+        # One that has ended may not have been taken away yet.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            words = child.cmdline()
+            if words[3:5] == ["penstock", "template"]:
+                found[words[5]] = child
     return found
 
 
@@ -83,7 +86,7 @@ def test_workers_are_children_of_their_node(running):
 def test_there_is_a_template_for_each_runtime_and_it_has_one_thread(running):
     found = templates(running)
 
-    assert set(found) == {"onnxruntime", "python"}
+    assert set(found) - {"seed"} == {"onnxruntime", "python"}
     assert {process.num_threads() for process in found.values()} == {1}
 
 
@@ -123,6 +126,22 @@ async def test_a_template_that_dies_is_replaced_when_it_is_needed(running):
     assert templates(running)["onnxruntime"].pid != before.pid
     assert workers - {worker} < set(running.processes()["worker"])
     assert "started as programs" not in running.output()
+
+
+async def test_templates_begin_by_themselves_where_their_seed_has_died(running):
+    found = templates(running)
+    for kind in ("seed", "onnxruntime"):
+        if kind in found:
+            found[kind].kill()
+    worker = next(
+        pid
+        for pid in running.processes()["worker"]
+        if "--model=m2" in psutil.Process(pid).cmdline()
+    )
+    os.kill(worker, 9)
+
+    assert await answers(running, "m2") == NUMBERS.tolist()
+    assert set(templates(running)) == {"onnxruntime", "python"}
 
 
 async def test_a_killed_worker_of_a_template_is_started_again(running):

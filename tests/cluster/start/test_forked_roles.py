@@ -39,6 +39,13 @@ def _is_template(process):
         return False  # one that has ended, and is not taken away yet
 
 
+def _is_any(process):
+    try:
+        return process.cmdline()[3:5] == ["penstock", "template"]
+    except psutil.NoSuchProcess:
+        return False
+
+
 async def answer(running):
     async with AsyncClient(running.url, deadline_s=60.0) as client:
         return (await client.infer("m", {"input": NUMBERS}))["output"].tolist()
@@ -52,6 +59,16 @@ def test_roles_are_children_of_up_in_sessions_of_their_own(running):
     assert [os.getsid(pid) for pid in pids] == pids
     assert template(running).num_threads() == 1
     assert "started as programs" not in running.output()
+
+
+def test_templates_of_workers_come_from_the_node_as_it_was_born(running):
+    (node,) = running.processes()["node"]
+    kinds = {one.cmdline()[5]: one for one in psutil.Process(node).children() if _is_any(one)}
+
+    assert set(kinds) == {"seed", "onnxruntime"}
+    assert {one.num_threads() for one in kinds.values()} == {1}
+    # The system shows what a program began with: this one has begun none of its own.
+    assert kinds["onnxruntime"].environ() == psutil.Process(node).environ()
 
 
 @pytest.mark.parametrize("role", ROLES)

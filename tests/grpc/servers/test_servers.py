@@ -6,6 +6,8 @@ import sys
 
 import grpc
 import pytest
+from hyperframe.frame import GoAwayFrame, PingFrame, SettingsFrame
+from support.clients.http2_abuse import PREFACE, frames_in
 from support.processes.rpc_server import METHODS, SERVERS
 from support.waiting import until
 
@@ -82,6 +84,26 @@ async def test_a_server_that_goes_sends_its_callers_elsewhere():
         await server.flush()
 
         assert await watching.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_who_speaks_while_a_server_goes_is_not_reset():
+    """Or it might never read which of its calls were not taken."""
+    server, said = made("asgi"), b""
+    await server.start()
+    reader, writer = await asyncio.open_connection(*server.address.split(":"))
+    writer.write(PREFACE + SettingsFrame(0).serialize())
+    said += await reader.read(1 << 16)
+    going = asyncio.create_task(server.stop())
+    while GoAwayFrame not in [type(frame) for frame in frames_in(said)]:
+        said += await reader.read(1 << 16)
+    for _ in range(20):
+        writer.write(PingFrame(0, bytes(8)).serialize())
+        await writer.drain()
+        await asyncio.sleep(0.01)
+    writer.close()
+    await writer.wait_closed()
+
+    await going
 
 
 async def test_a_call_that_takes_too_long_to_be_waited_for_hears_of_it():

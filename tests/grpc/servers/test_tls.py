@@ -2,10 +2,13 @@
 
 import json
 import threading
+import time
 
 import grpc
 import pytest
-from support.authority import Authority, until_shown
+from hyperframe.frame import GoAwayFrame, PingFrame, SettingsFrame
+from support.authority import Authority, connected, until_shown
+from support.clients.http2_abuse import PREFACE, frames_in
 from support.processes.rpc_server import serving
 
 TEAM = "spiffe://example.org/team"
@@ -146,3 +149,18 @@ def test_certificates_change_without_a_failed_call(connect, address, authority, 
     assert callers.failures == []
     assert callers.answers > 0
     assert long.result() == b"slept"
+
+
+def test_who_speaks_while_a_connection_ends_is_not_reset(kind, address, authority, team, pair):
+    """Or it might never read which of its calls were not taken."""
+    if kind == "aio":
+        pytest.skip("it keeps its connections, and what they were proved with")
+    ping, said = PingFrame(0, bytes(8)).serialize(), b""
+    with connected(address, authority, team) as client:
+        client.sendall(PREFACE + SettingsFrame(0).serialize())
+        pair.become(authority.server("fresh"))
+        while GoAwayFrame not in [type(frame) for frame in frames_in(said)]:
+            said += client.recv(1 << 16)
+        for _ in range(20):
+            client.sendall(ping)
+            time.sleep(0.01)

@@ -116,7 +116,7 @@ class TestBudget:
 class TestPushback:
     def test_it_grows_while_refusing_goes_on_and_is_short_again_after_a_calm(self):
         clock = Hands()
-        pushback = Pushback(100, 1000, clock, FIRST)
+        pushback = Pushback(100, 1000, clock)
         told = []
         for _ in range(13):
             told.append(pushback.next_ms())

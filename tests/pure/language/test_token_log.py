@@ -71,3 +71,12 @@ async def test_an_end_with_fewer_tokens_than_came_is_broken():
     assert await log.next(end) == packed([5, 6])
     with pytest.raises(ReplyBroken):
         await log.next(end)
+
+
+async def test_tokens_that_come_too_early_have_their_turn_once_the_others_are_there():
+    log, end = TokenLog(), asyncio.get_running_loop().create_future()
+    log.put(LogTokens("a", 3, packed([8])))
+    log.put(LogTokens("a", 2, packed([7])))
+    log.put(LogTokens("a", 0, packed([5, 6])))
+
+    assert await log.next(end) == packed([5, 6, 7, 8])

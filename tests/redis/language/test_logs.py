@@ -56,6 +56,7 @@ async def test_tokens_that_are_sent_again_are_there_once(probe, logs):
 
     assert answers == [[Appended.FINE]] * 3
     assert await entries(probe) == [[("a", 0, packed(7))], [("a", 1, packed(8))]]
+    assert (await probe.statistics())["generated_tokens"] == 2
 
 
 @pytest.mark.parametrize(("at", "token"), [(2, 9), (0, 9), (1, 9)], ids=["gap", "old", "other"])

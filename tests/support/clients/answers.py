@@ -77,9 +77,13 @@ class Answers:
 
     def ask(self, model, prompt, sampling="", **parameters):
         """Ask, and do not wait."""
-        id_ = str(len(self._by_id))
-        answer = self._by_id[id_] = Answer()
-        self._requests.put(request(model, prompt, sampling, id_, **parameters))
+        return self.send(request(model, prompt, sampling, **parameters))
+
+    def send(self, asked):
+        """Send a request, and do not wait."""
+        asked.id = str(len(self._by_id))
+        answer = self._by_id[asked.id] = Answer()
+        self._requests.put(asked)
         return answer
 
     def until(self, condition):

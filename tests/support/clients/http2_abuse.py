@@ -93,6 +93,15 @@ class Connection:
         self.socket.close()
 
 
+def frames_in(data):
+    """The frames, without what they hold."""
+    at = 0
+    while at + 9 <= len(data):
+        frame, length = Frame.parse_frame_header(memoryview(data[at : at + 9]))
+        yield frame
+        at += 9 + length
+
+
 def headers(stream, path, *more, ended=False, complete=True):
     """The HEADERS frame that begins a call; nothing of it is kept for other frames."""
     fields = [

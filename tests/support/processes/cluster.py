@@ -86,6 +86,12 @@ class Cluster:
         """Where the REST protocol is, with "--http --http-port 0"; what it said of that."""
         return re.search(r"HTTP at https?://(\S+)", self.output())[1]
 
+    def store_url(self):
+        """Where its embedded store is, for other roles that shall join."""
+        (store,) = self.processes()[STORE]
+        sockets = psutil.Process(store).net_connections("unix")
+        return "unix://" + next(one.laddr for one in sockets if one.laddr.endswith(".sock"))
+
     def output(self):
         """What the cluster has written so far."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""

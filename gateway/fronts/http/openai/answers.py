@@ -7,14 +7,20 @@ from typing import Final, NamedTuple
 
 from penstock.gateway.fronts.http.exchange import Exchange
 from penstock.gateway.fronts.http.openai import shapes
+from penstock.gateway.fronts.http.openai.places import Place, Resumable
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
 from penstock.gateway.fronts.http.statuses import refused
 from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.infer import Inference
+from penstock.gateway.requests.language.answer import AT, BEGAN
 from penstock.protos import grpc_service_pb2 as pb
 
-_EVENTS: Final = b"text/event-stream; charset=utf-8"
-_KEEP_ALIVE: Final = b": waiting\n\n"
+EVENTS: Final = b"text/event-stream; charset=utf-8"
+"""The content type of streams."""
+
+KEEP_ALIVE: Final = b": waiting\n\n"
+"""What is sent where nothing has come for a while."""
+
 _KEEP_ALIVE_S: Final = 10.0
 
 
@@ -24,11 +30,15 @@ class Piece(NamedTuple):
     Attributes:
         choice: its number.
         ended: how it did, with its last piece.
+        at: tokens that its client has with it, and
+        began_s: when it began, in seconds since 1970: of an answer that may be resumed, else 0.
     """
 
     choice: int
     text: str
     ended: Choice | None
+    at: int = 0
+    began_s: int = 0
 
 
 Answer = AsyncGenerator[Piece, None]
@@ -52,10 +62,12 @@ def _piece_of(body: bytes, index: int) -> Piece:
     response = pb.ModelInferResponse.FromString(body)
     text = response.raw_output_contents[0][4:].decode()
     about = response.parameters
+    place = (about[AT].int64_param, about[BEGAN].int64_param) if AT in about else (0, 0)
     if "finish_reason" not in about:
-        return Piece(index, text, None)
+        return Piece(index, text, None, *place)
     counts = about["prompt_tokens"].int64_param, about["completion_tokens"].int64_param
-    return Piece(index, text, Choice("", about["finish_reason"].string_param, *counts))
+    ended = Choice("", about["finish_reason"].string_param, *counts)
+    return Piece(index, text, ended, *place)
 
 
 async def whole(answers: Sequence[Answer]) -> list[Choice]:
@@ -116,50 +128,71 @@ class Stream:
     """Answers as server-sent events."""
 
     def __init__(
-        self, exchange: Exchange, envelope: Envelope, prompts: int, *, usage: bool
+        self,
+        exchange: Exchange,
+        envelope: Envelope,
+        prompts: int,
+        resumable: Resumable | None = None,
     ) -> None:
-        """*usage*: it ends with how many tokens there were."""
+        """*resumable*: the request, where the stream may be resumed."""
         self._exchange = exchange
+        self._resumable = resumable
+        self._places: list[Place] = []
         self._envelope = envelope
         self._prompts = prompts
-        self._usage = usage
         self._begun: set[int] = set()
         self._ended: dict[int, Choice] = {}
 
     async def send(self, answers: Sequence[Answer]) -> None:
         """Send *answers*; a failure before the first piece is raised, a later one an event."""
+        if self._resumable is not None:
+            self._places = [self._resumable.place(index) for index in range(len(answers))]
+            self._begun = {index for index, place in enumerate(self._places) if place.tokens}
         try:
             async with aclosing(merged(answers)) as pieces:
                 async for piece in pieces:
-                    await self._write(_KEEP_ALIVE if piece is None else self._events(piece))
+                    await self._write(KEEP_ALIVE if piece is None else self._events(piece))
         except Exception as error:
             if not self._exchange.began:
                 raise
             status, _, failure = refused(error)
-            await self._write(shapes.error_event(status, failure.text, failure.code))
+            await self._write(shapes.error_event(status, failure.text, error))
         else:
-            if self._usage:
+            if self._envelope.counted:
                 choices = [self._ended[index] for index in range(len(answers))]
                 await self._write(self._envelope.counts(choices, self._prompts))
         await self._exchange.send(shapes.DONE, more=False)
 
     async def _write(self, events: bytes) -> None:
         if not self._exchange.began:
-            head = [(b"content-type", _EVENTS), (b"cache-control", b"no-cache")]
+            head = [(b"content-type", EVENTS), (b"cache-control", b"no-cache")]
             await self._exchange.begin(200, head)
         if events:
             await self._exchange.send(events, more=True)
 
     def _events(self, piece: Piece) -> bytes:
         """The events of one piece, in one write."""
-        index, text, ended = piece
+        index, text, ended, at, began_s = piece
+        if ended is not None:
+            self._ended[index] = ended
+        if self._resumable is not None:
+            self._envelope = self._envelope._replace(created=began_s)
+            if self._places[index].ended:
+                return b""
         events = []
         if index not in self._begun:
             self._begun.add(index)
             events.append(self._envelope.begins(index))
         if text:
-            events.append(self._envelope.goes_on(index, text))
+            events.append(self._placed(self._envelope.goes_on(index, text), index, Place(at)))
         if ended is not None:
-            self._ended[index] = ended
-            events.append(self._envelope.ends(index, ended.finish))
+            end = Place(at, ended=True)
+            events.append(self._placed(self._envelope.ends(index, ended.finish), index, end))
         return b"".join(events)
+
+    def _placed(self, event: bytes, index: int, place: Place) -> bytes:
+        """*event*, with the id of what its client has then, where the stream may be resumed."""
+        if self._resumable is None:
+            return event
+        self._places[index] = place
+        return b"id: " + self._resumable.event_id(self._places).encode() + b"\n" + event

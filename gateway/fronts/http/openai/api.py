@@ -1,31 +1,21 @@
 """The routes of the OpenAI API: each answer is a request to a language model, as any other."""
 
-import json
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
-
+from penstock.errors import ModelNotFound
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.json_messages import parsed_object
 from penstock.gateway.fronts.http.openai import shapes
 from penstock.gateway.fronts.http.openai.answers import Stream, answer, whole
 from penstock.gateway.fronts.http.openai.asked import Asked, chat_of, completion_of
+from penstock.gateway.fronts.http.openai.places import checked, resumable_of
+from penstock.gateway.fronts.http.openai.requests import request_for, resume, with_defaults
 from penstock.gateway.fronts.http.openai.shapes import Envelope
 from penstock.gateway.requests.infer import Inference
-from penstock.models.config.language_models import (
-    SAMPLING_INPUT,
-    TEXT_INPUT,
-    TEXT_OUTPUT,
-    TOKENS_INPUT,
-)
-from penstock.protos import grpc_service_pb2 as pb
-
-_TEMPERATURE: Final = 1.0
-"""Of requests that name none, to models whose makers advise none."""
 
 
 class OpenAi:
@@ -41,6 +31,14 @@ class OpenAi:
         may_use = exchange.call.caller.may_use
         names = [name for name in self._inference.language_models() if may_use(name)]
         return Reply([shapes.models(names, self._began_s)])
+
+    async def model(self, exchange: Exchange, parts: Parts) -> Reply:
+        """One language model that the caller may use."""
+        name = parts["model"]
+        exchange.call.caller.check_model(name)
+        if name not in self._inference.language_models():
+            raise ModelNotFound(f"there is no language model '{name}' that takes requests")
+        return Reply([shapes.model(name, self._began_s)])
 
     async def completions(self, exchange: Exchange, _: Parts) -> Reply | None:
         """Go on from each prompt, in one piece or as server-sent events."""
@@ -58,23 +56,28 @@ class OpenAi:
     async def _answer(self, exchange: Exchange, asked: Asked, *, chat: bool) -> Reply | None:
         language = await self._inference.language_of(asked.model, exchange.call)
         prompts = [await language.chat(one) if chat else one for one in asked.prompts]
-        options = dict(asked.options)
-        options.setdefault(
-            "temperature", language.manifest.defaults.get("temperature", _TEMPERATURE)
-        )
-        messages = [
-            _message(asked.model, prompt, _of_choice(options, number))
+        options = with_defaults(asked.options, language.manifest)
+        requests = [
+            request_for(asked.model, prompt, _of_choice(options, number))
             for prompt in prompts
             for number in range(asked.choices)
         ]
+        resumable = checked(resumable_of(exchange.headers), len(requests), stream=asked.stream)
+        if resumable is not None:
+            for index, request in enumerate(requests):
+                resume(request, resumable.answer(index), resumable.place(index).tokens)
+        messages = [request.SerializeToString() for request in requests]
+        token = secrets.token_hex(12) if resumable is None else resumable.token
         kind = "chatcmpl" if chat else "cmpl"
-        envelope = Envelope(f"{kind}-{secrets.token_hex(12)}", int(time.time()), asked.model, chat)
+        now_s = int(time.time())
+        envelope = Envelope(f"{kind}-{token}", now_s, asked.model, chat, asked.usage)
         answers = [
             answer(self._inference, message, exchange.call, index)
             for index, message in enumerate(messages)
         ]
         if asked.stream:
-            await Stream(exchange, envelope, len(prompts), usage=asked.usage).send(answers)
+            stream = Stream(exchange, envelope, len(prompts), resumable)
+            await stream.send(answers)
             return None
         return Reply([envelope.whole(await whole(answers), len(prompts))])
 
@@ -85,23 +88,3 @@ def _of_choice(options: Mapping[str, Any], number: int) -> dict[str, Any]:
     if number == 0 or not isinstance(seed, int):
         return dict(options)
     return {**options, "seed": (seed + number) % (1 << 64)}
-
-
-def _message(model: str, prompt: str | list[int], options: Mapping[str, Any]) -> bytes:
-    """The serialized ModelInferRequest for one answer."""
-    request = pb.ModelInferRequest(model_name=model)
-    if isinstance(prompt, str):
-        request.inputs.add(name=TEXT_INPUT, datatype="BYTES", shape=[1])
-        request.raw_input_contents.append(_bytes_tensor(prompt))
-    else:
-        request.inputs.add(name=TOKENS_INPUT, datatype="INT64", shape=[len(prompt)])
-        request.raw_input_contents.append(np.asarray(prompt, "<i8").tobytes())
-    request.inputs.add(name=SAMPLING_INPUT, datatype="BYTES", shape=[1])
-    request.raw_input_contents.append(_bytes_tensor(json.dumps(options)))
-    request.outputs.add(name=TEXT_OUTPUT)
-    return request.SerializeToString()
-
-
-def _bytes_tensor(text: str) -> bytes:
-    content = text.encode()
-    return len(content).to_bytes(4, "little") + content

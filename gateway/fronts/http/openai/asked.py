@@ -8,6 +8,20 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import InvalidRequest
+from penstock.language.options import DecodingOptions
+
+
+class FieldRefused(InvalidRequest):
+    """A field of a body cannot be so.
+
+    Attributes:
+        field: its name, as the client wrote it.
+    """
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(text)
+        self.field = field
+
 
 MOST_CHOICES: Final = 64
 MOST_MESSAGES: Final = 4096
@@ -82,74 +96,122 @@ def completion_of(body: Mapping[str, Any]) -> Asked:
     """What a body sent to /v1/completions asks for.
 
     Raises:
-        InvalidRequest: names the field that cannot be so.
+        FieldRefused: names the field that cannot be so.
     """
     prompt = body.get("prompt")
-    if isinstance(prompt, str) or _are_tokens(prompt):
+    if isinstance(prompt, str) or are_tokens(prompt):
         prompts = [prompt]
     elif isinstance(prompt, list) and prompt and all(_is_prompt(one) for one in prompt):
         prompts = prompt
     else:
-        raise InvalidRequest("prompt must be a text, a list of texts, or lists of tokens")
+        raise FieldRefused("prompt", "prompt must be a text, a list of texts, or lists of tokens")
     return _asked(body, "prompt", prompts)
 
 
 def chat_of(body: Mapping[str, Any]) -> Asked:
     """What a body sent to /v1/chat/completions asks for; errors as for `completion_of`."""
+    return _asked(body, "messages", [messages_of(body)])
+
+
+def messages_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A body's messages, each with its content as one text; errors as for `completion_of`."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not 0 < len(messages) <= MOST_MESSAGES:
-        raise InvalidRequest(f"messages must be a list of 1 to {MOST_MESSAGES} messages")
-    return _asked(body, "messages", [[_message(one) for one in messages]])
+        raise FieldRefused("messages", f"messages must be a list of 1 to {MOST_MESSAGES} messages")
+    return [_message(one) for one in messages]
+
+
+def model_of(body: Mapping[str, Any]) -> str:
+    """The name of the model that a body is for; errors as for `completion_of`."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise FieldRefused("model", "model must be the name of a model")
+    return model
 
 
 def _asked(body: Mapping[str, Any], content: str, prompts: list[Any]) -> Asked:
-    for name in body:
-        if name not in _OWN | _IGNORED | {content} and name not in _OPTIONS:
-            _check_neutral(name, body[name])
-    model = body.get("model")
-    if not isinstance(model, str) or not model:
-        raise InvalidRequest("model must be the name of a model")
+    check_known(body, _OWN | _IGNORED | {content} | set(_OPTIONS), _NEUTRAL)
+    model = model_of(body)
     choices = _given(body, "n", 1)
     if not _is_integer(choices) or not 1 <= choices * len(prompts) <= MOST_CHOICES:
-        raise InvalidRequest(f"n must be from 1, for at most {MOST_CHOICES} answers in all")
+        raise FieldRefused("n", f"n must be from 1, for at most {MOST_CHOICES} answers in all")
     stream_options = _given(body, "stream_options", {})
     if not isinstance(stream_options, dict) or set(stream_options) - {"include_usage"}:
-        raise InvalidRequest("stream_options has include_usage alone")
-    stream = _switch(body, "stream")
+        raise FieldRefused("stream_options", "stream_options has include_usage alone")
+    stream = switch_of(body, "stream")
     if stream_options and not stream:
-        raise InvalidRequest("stream_options is for streams: set stream to true")
+        raise FieldRefused("stream_options", "stream_options is for streams: set stream to true")
     return Asked(
-        model, prompts, choices, _options(body), stream, _switch(stream_options, "include_usage")
+        model,
+        prompts,
+        choices,
+        options_of(body, _OPTIONS),
+        stream,
+        switch_of(stream_options, "include_usage"),
     )
 
 
-def _options(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What is given; None stands for what is not."""
-    given = {ours: body[name] for name, ours in _OPTIONS.items() if body.get(name) is not None}
-    if isinstance(given.get("seed"), int) and given["seed"] < 0:
-        given["seed"] %= 1 << 64
-    return given
+def options_of(body: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The options that *body* gives; None stands for what it does not.
+
+    Args:
+        names: field -> the option that it is.
+
+    Raises:
+        FieldRefused: one has a value that it cannot have.
+    """
+    found: dict[str, Any] = {}
+    for name, ours in names.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        if name == "seed" and _is_integer(value) and -(1 << 63) <= value < 0:
+            value %= 1 << 64
+        try:
+            DecodingOptions.of({ours: value})
+        except InvalidRequest as error:
+            raise FieldRefused(name, str(error).replace(ours, name, 1)) from None
+        found[ours] = value
+    return found
 
 
-def _check_neutral(name: str, value: Any) -> None:
-    if name not in _NEUTRAL:
-        raise InvalidRequest(f"unknown field '{name}': remove it")
-    if value is not None and not any(value is one or value == one for one in _NEUTRAL[name]):
-        raise InvalidRequest(f"'{name}' is not offered yet: remove it")
+def check_known(
+    body: Mapping[str, Any],
+    known: frozenset[str],
+    neutral: Mapping[str, tuple[Any, ...]],
+) -> None:
+    """Hold the names of *body*'s fields against those that are *known*.
+
+    Args:
+        neutral: what is not offered -> values that ask for nothing of it.
+
+    Raises:
+        FieldRefused: one is of neither.
+    """
+    for name, value in body.items():
+        if name in known:
+            continue
+        if name not in neutral:
+            raise FieldRefused(name, f"unknown field '{name}': remove it")
+        if value is not None and not any(value is one or value == one for one in neutral[name]):
+            raise FieldRefused(name, f"'{name}' is not offered yet: remove it")
 
 
 def _message(message: Any) -> dict[str, Any]:
-    """A message with its content as one text."""
+    """A message with its content as one text; a developer speaks as the system."""
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise InvalidRequest("each message must be an object with a role and a content")
+        raise FieldRefused("messages", "each message must be an object with a role and a content")
     content = message.get("content")
     if isinstance(content, list):
         if not all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-            raise InvalidRequest("messages may have parts of type 'text' alone")
+            raise FieldRefused("messages", "messages may have parts of type 'text' alone")
         content = "".join(str(part.get("text", "")) for part in content)
     if not isinstance(content, str):
-        raise InvalidRequest("the content of each message must be a text, or parts of type 'text'")
-    return {**message, "content": content}
+        raise FieldRefused(
+            "messages", "the content of each message must be a text, or parts of type 'text'"
+        )
+    role = "system" if message["role"] == "developer" else message["role"]
+    return {**message, "role": role, "content": content}
 
 
 def _given(body: Mapping[str, Any], name: str, default: Any) -> Any:
@@ -157,10 +219,11 @@ def _given(body: Mapping[str, Any], name: str, default: Any) -> Any:
     return default if value is None else value
 
 
-def _switch(body: Mapping[str, Any], name: str) -> bool:
+def switch_of(body: Mapping[str, Any], name: str) -> bool:
+    """Whether *body* switches this on; errors as for `completion_of`."""
     value = _given(body, name, False)
     if not isinstance(value, bool):
-        raise InvalidRequest(f"{name} must be true or false")
+        raise FieldRefused(name, f"{name} must be true or false")
     return value
 
 
@@ -168,9 +231,10 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _are_tokens(value: Any) -> bool:
+def are_tokens(value: Any) -> bool:
+    """Whether it is a list of tokens, one at least."""
     return isinstance(value, list) and bool(value) and all(_is_integer(one) for one in value)
 
 
 def _is_prompt(value: Any) -> bool:
-    return isinstance(value, str) or _are_tokens(value)
+    return isinstance(value, str) or are_tokens(value)

@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from penstock.errors import Code
+from penstock.errors import Code, ModelNotFound, PenstockError
+from penstock.gateway.requests.language.prompts import PromptTooLong
 
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -29,12 +30,17 @@ class Choice(NamedTuple):
 
 
 class Envelope(NamedTuple):
-    """What all chunks of an answer, or the whole of it, have in common."""
+    """What all chunks of an answer, or the whole of it, have in common.
+
+    Attributes:
+        counted: a stream ends with its usage, and says in each chunk that it is still to come.
+    """
 
     id: str
     created: int
     model: str
     chat: bool
+    counted: bool = False
 
     def whole(self, choices: Sequence[Choice], prompts: int) -> bytes:
         """The answer in one piece; *prompts* are how many were asked."""
@@ -74,7 +80,8 @@ class Envelope(NamedTuple):
 
     def _event(self, choice: dict[str, Any]) -> bytes:
         head = self._head("chat.completion.chunk" if self.chat else "text_completion")
-        return _event({**head, "choices": [{"finish_reason": None, "logprobs": None, **choice}]})
+        chunk = {**head, "choices": [{"finish_reason": None, "logprobs": None, **choice}]}
+        return _event({**chunk, "usage": None} if self.counted else chunk)
 
 
 def usage(choices: Sequence[Choice], prompts: int) -> dict[str, int]:
@@ -91,23 +98,40 @@ def usage(choices: Sequence[Choice], prompts: int) -> dict[str, int]:
 
 def models(names: Sequence[str], created: int) -> bytes:
     """The list of models."""
-    found = [
-        {"id": name, "object": "model", "created": created, "owned_by": "penstock"}
-        for name in names
-    ]
-    return _dumped({"object": "list", "data": found})
+    return _dumped({"object": "list", "data": [_model(name, created) for name in names]})
 
 
-def error(status: int, text: str, code: Code) -> bytes:
-    """The body of a refusal, as the official client reads it."""
-    kind = _TYPES.get(status, "server_error")
-    name = "model_not_found" if code is Code.NOT_FOUND else code.name.lower()
-    return _dumped({"error": {"message": text, "type": kind, "param": None, "code": name}})
+def model(name: str, created: int) -> bytes:
+    """One of them."""
+    return _dumped(_model(name, created))
 
 
-def error_event(status: int, text: str, code: Code) -> bytes:
+def error(status: int, text: str, why: Exception) -> bytes:
+    """The body of a refusal, as the official client reads it.
+
+    Args:
+        text: what the client is told of *why*.
+    """
+    kind, param = _TYPES.get(status, "server_error"), getattr(why, "field", None)
+    return _dumped({"error": {"message": text, "type": kind, "param": param, "code": _code(why)}})
+
+
+def error_event(status: int, text: str, why: Exception) -> bytes:
     """A refusal within a stream."""
-    return b"data: " + error(status, text, code) + b"\n\n"
+    return b"data: " + error(status, text, why) + b"\n\n"
+
+
+def _code(why: Exception) -> str:
+    """The word for *why*: those of OpenAI that clients look for, or the status's name."""
+    if isinstance(why, PromptTooLong):
+        return "context_length_exceeded"
+    if isinstance(why, ModelNotFound):
+        return "model_not_found"
+    return (why.code if isinstance(why, PenstockError) else Code.INTERNAL).name.lower()
+
+
+def _model(name: str, created: int) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "penstock"}
 
 
 def _event(content: dict[str, Any]) -> bytes:

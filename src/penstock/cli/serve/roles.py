@@ -51,9 +51,11 @@ def scheduler(settings: SchedulerSettings) -> None:
 def node(settings: NodeSettings) -> None:
     """Run this machine's agent: it starts and watches the workers that are placed here."""
     _begin(settings)
+    from penstock.cli.serve.template import seed
     from penstock.workers.node.agent import run
 
-    _run(run(settings))
+    # Before there are threads, connections or a loop.
+    _run(run(settings, seed()))
     end_process()
 
 

@@ -6,20 +6,24 @@ imports is what its children have imported when they are ready.
 
 import contextlib
 import gc
+import os
 import socket
 import sys
 from importlib import import_module
-from typing import Final
+from typing import Final, NoReturn
 
 from penstock.process.child_process import python_command
-from penstock.process.command_line import show
+from penstock.process.command_line import has_room, show
 from penstock.process.forking import template as templates
+from penstock.process.forking.templates import Seed
 from penstock.settings import (
     GatewaySettings,
     NodeSettings,
     SchedulerSettings,
     WorkerSettings,
 )
+
+_SEED: Final = "seed"
 
 ROLES: Final = "roles"
 """The kind of the children of `penstock up`: of gateway, scheduler and node."""
@@ -34,12 +38,11 @@ _OTHERS: Final = (
 )
 
 
-def template(kind: str, descriptor: int, parent_pid: int, room: str) -> None:
+def template(kind: str, parent_pid: int, room: str) -> None:
     """Be forked for the workers of one kind of runtime, or for the other roles.
 
     Args:
         kind: of runtime; or "roles".
-        descriptor: the socket over which children are ordered.
         parent_pid: whoever orders them.
         room: for the longer command lines of children.
     """
@@ -48,9 +51,40 @@ def template(kind: str, descriptor: int, parent_pid: int, room: str) -> None:
 
     show(python_command("penstock", "template", kind))
     die_with_parent(parent_pid)
-    channel = socket.socket(fileno=descriptor)
+    channel = socket.socket(fileno=int(os.environ.pop(templates.CHANNEL)))
     channel.set_inheritable(False)
     _import_all(kind)
+    _serve(channel)
+
+
+def seed() -> Seed | None:
+    """Fork this process for its templates, now that it has imported much and begun nothing.
+
+    None where that cannot be, and where workers could not show their command lines.
+    """
+    if not templates.available() or templates.other_threads() or not has_room():
+        return None
+    parent_pid = os.getpid()
+    own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if not pid:
+        own.close()
+        _grow(theirs, parent_pid)
+    theirs.close()
+    return Seed(own, pid)
+
+
+def _grow(channel: socket.socket, parent_pid: int) -> NoReturn:
+    """Be forked for templates."""
+    from penstock.bound import die_with_parent
+
+    os.setsid()
+    show(python_command("penstock", "template", _SEED))
+    die_with_parent(parent_pid)
+    _serve(channel)
+
+
+def _serve(channel: socket.socket) -> NoReturn:
     gc.collect()
     # Collections in the children would write to what all share.
     gc.freeze()
@@ -73,7 +107,7 @@ def _modules_of_workers(runtime: str) -> tuple[str, ...]:
     return (*_WORKER, *MODULES.get(runtime, ()))
 
 
-def _become(order: templates.Order) -> None:
+def _become(order: templates.Order) -> NoReturn:
     from penstock.cli.app import run
 
     show(order.words)
@@ -83,3 +117,4 @@ def _become(order: templates.Order) -> None:
         # Python's own numbers begin anew in each child; numpy's would be the same in all.
         numpy.random.seed()
     run(sys.argv[1:])
+    raise SystemExit

@@ -24,6 +24,9 @@ from penstock.process.lifetime import end_process
 GO: Final = b"g"
 """What tells a child that it is known, and may begin."""
 
+CHANNEL: Final = "PENSTOCK_TEMPLATE_FD"
+"""Tells a template the number of its end of the channel."""
+
 MOST_ANSWER: Final = 1024
 """Bytes of the longest answer."""
 
@@ -134,14 +137,19 @@ def serve(channel: socket.socket) -> Order:
                     os.close(descriptor)
 
 
+def other_threads() -> str:
+    """The threads of this process but for this one, in words; empty if there are none."""
+    others = len(list(_TASKS.iterdir())) - 1
+    if not others:
+        return ""
+    names = sorted((task / "comm").read_text().strip() for task in _TASKS.iterdir())
+    return f"{others} other thread(s): {', '.join(names)}"
+
+
 def _fork(answers: int) -> bool:
     """Whether this is the child; the process in between ends here."""
-    others = len(list(_TASKS.iterdir())) - 1
-    if others:
-        names = sorted((task / "comm").read_text().strip() for task in _TASKS.iterdir())
-        os.write(
-            answers, f"it has {others} other thread(s): {', '.join(names)}".encode()[:MOST_ANSWER]
-        )
+    if others := other_threads():
+        os.write(answers, f"it has {others}".encode()[:MOST_ANSWER])
         return False
     between = os.fork()
     if between:

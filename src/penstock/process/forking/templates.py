@@ -1,7 +1,8 @@
 """Templates: processes from which this one forks others, one for each kind of them.
 
 Each is started when the first child of its kind is, and again when it has died. Where it cannot
-be forked, children are started as programs, and the log says so once.
+be forked, children are started as programs, and the log says so once. Templates themselves may be
+forked from a seed, which has some of their imports already.
 """
 
 import asyncio
@@ -41,11 +42,44 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {"OPENBLAS_NUM_THREADS": "1"}
 """Of templates: what they import starts no threads. Children have variables of their own."""
 
 
+class Seed:
+    """A process like this one as it was before it did anything, to be forked for templates."""
+
+    def __init__(self, channel: socket.socket, pid: int) -> None:
+        """*channel*: to the process *pid*, a child of this one."""
+        self.pid = pid
+        self._channel: socket.socket | None = channel
+
+    async def launch(
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        descriptors: Mapping[str, int] = NOTHING,
+        output: int | None = None,
+    ) -> Process:
+        """Fork a child, or start it as a program (`Launch`), as always from then on."""
+        if self._channel is not None:
+            try:
+                return await _fork(self._channel, words, environment, descriptors, output)
+            except (template.NotForked, TimeoutError, OSError) as error:
+                log.warning("templates begin anew: what they came from is gone", because=str(error))
+                self.close()
+        return await start_program(words, environment, descriptors, output)
+
+    def close(self) -> None:
+        """End the process, whose status nobody needs."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
 class Templates:
     """The templates of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: Seed | None = None) -> None:
+        """*seed*: where templates come from; None: they are started as programs."""
         self._kinds: dict[str, _Template] = {}
+        self._seed = seed
         self._usable = template.available()
         if self._usable:
             adopt_orphans()
@@ -54,7 +88,8 @@ class Templates:
         """What starts processes of *kind*: workers' runtime, or "roles" for all other roles."""
         if not self._usable:
             return start_program
-        return self._kinds.setdefault(kind, _Template(kind)).launch
+        start = start_program if self._seed is None else self._seed.launch
+        return self._kinds.setdefault(kind, _Template(kind, start)).launch
 
     @property
     def pids(self) -> Collection[int]:
@@ -65,14 +100,18 @@ class Templates:
         """End them; their children live on."""
         for kind in self._kinds.values():
             await kind.close()
+        if self._seed is not None:
+            self._seed.close()
 
 
 class _Template:
     """The template of one kind of process, over all its lives."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, start: Launch) -> None:
+        """*start*: how the process itself begins."""
         self._kind = kind
-        self._process: asyncio.subprocess.Process | None = None
+        self._start = start
+        self._process: Process | None = None
         self._channel: socket.socket | None = None
         self._starting = asyncio.Lock()
         self._failures = 0
@@ -141,13 +180,10 @@ class _Template:
             await self.close()
             own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                number = theirs.fileno()
-                self._process = await asyncio.create_subprocess_exec(
-                    *_command(self._kind, number),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    start_new_session=True,
-                    env={**_without_secrets(), **_ENVIRONMENT},
-                    pass_fds=(number,),
+                self._process = await self._start(
+                    _command(self._kind),
+                    {**_without_secrets(), **_ENVIRONMENT},
+                    {template.CHANNEL: theirs.fileno()},
                 )
             self._channel = own
             return own
@@ -171,9 +207,8 @@ async def _fork(
         return child
 
 
-def _command(kind: str, descriptor: int) -> list[str]:
-    words = ("template", kind, str(descriptor), str(os.getpid()), ROOM)
-    return python_command("penstock", *words)
+def _command(kind: str) -> list[str]:
+    return python_command("penstock", "template", kind, str(os.getpid()), ROOM)
 
 
 def _without_secrets() -> dict[str, str]:

@@ -9,6 +9,9 @@ TEXT = "tests/pure/language/test_answer_text.py::"
 SAMPLING = "tests/pure/language/test_sampling.py::"
 HOPS = "tests/pure/language/test_hops.py::"
 GROUPS = "tests/pure/language/test_groups.py::"
+LOGGED = "tests/pure/language/test_token_log.py::"
+RESUMED = "tests/pure/gateway/requests/test_resuming.py::"
+RESUMABLE = "tests/redis/language/test_resumable.py::"
 EXPORT = "tests/pure/exporting/test_export.py::"
 
 ANSWERS = [
@@ -118,12 +121,68 @@ ANSWERS = [
         TEXT + "test_pieces_change_nothing_of_what_stop_strings_leave",
     ),
     Mutant(
+        "an answer: it goes on from the token before",
+        "gateway/requests/language/answer.py",
+        "if len(self.tokens) > self._begin:",
+        "if len(self.tokens) >= self._begin:",
+        RESUMED + "test_whoever_goes_on_from_where_they_were_has_the_same",
+    ),
+    Mutant(
+        "an answer: whoever knows its name has another caller's",
+        "scheduler/jobs/shared_replies.py",
+        'owner = f"{_of(caller)}{model}/{name}"',
+        'owner = f"{model}/{name}"',
+        RESUMABLE + "test_an_answer_of_the_same_name_is_each_callers_own",
+    ),
+    Mutant(
+        "an answer: who comes later misses what was said before",
+        LUA + "join.lua",
+        "'GETRANGE', JOB .. job .. ':log', 4 * ARGV[13], -1)",
+        "'GETRANGE', JOB .. job .. ':log', 4 * ARGV[13] + 4, -1)",
+        RESUMABLE + "test_an_answer_goes_on_at_another_gateway_when_its_own_has_died",
+    ),
+    Mutant(
+        "an answer: it holds its slot for ever when nobody listens",
+        LUA + "append.lua",
+        "(away_ms > 0 and now_ms - shared.heard > away_ms and not in_grace())",
+        "false",
+        RESUMABLE + "test_it_goes_on_for_a_client_that_left_and_ends_when_none_comes",
+    ),
+    Mutant(
+        "an answer: whoever waits for it is not heard of",
+        LUA + "join.lua",
+        "redis.call('HSET', key, 'heard'",
+        "redis.call('HSETNX', key, 'heard'",
+        RESUMABLE + "test_it_is_not_given_up_while_somebody_listens",
+    ),
+    Mutant(
+        "an answer: text that has ended goes on for who comes later",
+        "gateway/requests/language/answer.py",
+        "await resumed.conclude()",
+        "pass",
+        RESUMED + "test_whoever_goes_on_from_where_they_were_has_the_same",
+    ),
+    Mutant(
+        "an answer: tokens that come before their turn are lost until the end",
+        "scheduler/requests/token_log.py",
+        "self._early[new.at] = new.tokens",
+        "pass",
+        LOGGED + "test_tokens_that_come_too_early_have_their_turn_once_the_others_are_there",
+    ),
+    Mutant(
+        "an answer: whoever goes on draws by a seed of their own",
+        "gateway/requests/language/resuming.py",
+        "        return await self._restored(asked, kept)\n\n    async",
+        "        return prompted, began_s, True\n\n    async",
+        "tests/cluster/language/test_resuming.py"
+        "::test_streams_of_a_killed_gateway_go_on_at_another",
+    ),
+    Mutant(
         "an answer: a gateway passes a token on twice",
         "scheduler/requests/token_log.py",
-        "self.tokens += new.tokens[there:]",
-        "self.tokens += new.tokens",
-        "tests/pure/language/test_token_log.py"
-        "::test_tokens_that_come_again_or_too_early_change_nothing",
+        "self.tokens += tokens[there:]",
+        "self.tokens += tokens",
+        LOGGED + "test_tokens_that_come_again_or_too_early_change_nothing",
     ),
     Mutant(
         "a group: what is left of it stays on a node that has no room for the rest",

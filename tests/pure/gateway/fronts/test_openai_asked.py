@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from penstock.errors import Code, InvalidRequest
+from penstock.errors import InvalidRequest, ModelNotFound
 from penstock.gateway.fronts.http.openai import shapes
-from penstock.gateway.fronts.http.openai.asked import chat_of, completion_of
+from penstock.gateway.fronts.http.openai.asked import FieldRefused, chat_of, completion_of
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
@@ -89,6 +89,34 @@ def test_what_cannot_be_is_refused_by_its_name(body, message):
         read(body)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("temperature", -1, "temperature must be a number"),
+        ("max_completion_tokens", 0, "max_completion_tokens must be an integer from 1"),
+        ("max_tokens", "3", "max_tokens must be an integer"),
+        ("stop_token_ids", [-1], "stop_token_ids must be an integer"),
+        ("ignore_eos", 1, "ignore_eos must be true or false"),
+        ("seed", -(1 << 63) - 1, "seed must be an integer"),
+        ("stop", [""], "stop must be texts of 1"),
+        ("n", 0, "n must be from 1"),
+        ("tools", [{}], "'tools' is not offered"),
+        ("temprature", 1, "unknown field"),
+    ],
+)
+def test_a_refusal_names_the_field_as_its_client_wrote_it(field, value, message):
+    with pytest.raises(FieldRefused, match=message) as caught:
+        chat_of({**HELLO, field: value})
+
+    assert json.loads(shapes.error(400, "no", caught.value))["error"]["param"] == field
+
+
+def test_developers_speak_as_the_system():
+    asked = chat_of({**HELLO, "messages": [{"role": "developer", "content": "be kind"}]})
+
+    assert asked.prompts == [[{"role": "system", "content": "be kind"}]]
+
+
 @pytest.mark.parametrize("prompt", [None, 5, [], [1, "a"], [[]], [1.5], {"a": 1}, [True]])
 def test_a_prompt_that_is_none_is_refused(prompt):
     with pytest.raises(InvalidRequest, match="prompt must be"):
@@ -119,7 +147,7 @@ def test_a_chat_streams_a_role_then_pieces_then_the_end():
 
 
 def test_errors_have_the_form_that_the_official_client_reads():
-    body = json.loads(shapes.error(404, "no such model", Code.NOT_FOUND))
+    body = json.loads(shapes.error(404, "no such model", ModelNotFound("no")))
 
     assert body == {
         "error": {

@@ -1,0 +1,105 @@
+"""What the body of a request to the Responses API asks for. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from penstock.gateway.fronts.http.openai.asked import (
+    MOST_MESSAGES,
+    FieldRefused,
+    check_known,
+    model_of,
+    options_of,
+    switch_of,
+)
+
+_OWN: Final = frozenset({"model", "input", "instructions", "stream", "background", "store"})
+_IGNORED: Final = frozenset(
+    {
+        *("user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"),
+        *("prompt_cache_retention", "parallel_tool_calls", "stream_options"),
+    }
+)
+_OPTIONS: Final = {
+    **{name: name for name in ("temperature", "top_p", "top_k", "min_p", "seed", "stop")},
+    "max_output_tokens": "max_tokens",
+    "stop_token_ids": "stop_tokens",
+    "ignore_eos": "ignore_end",
+}
+_NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "text": ({"format": {"type": "text"}}, {}),
+    "reasoning": ({},),
+    "include": ([],),
+    "truncation": ("disabled",),
+    "top_logprobs": (0,),
+    **dict.fromkeys(("previous_response_id", "conversation", "prompt", "max_tool_calls"), ()),
+}
+_TEXT_PARTS: Final = ("input_text", "output_text", "text")
+_ECHOED: Final = ("instructions", "max_output_tokens", "temperature", "top_p", "user")
+
+
+class AskedResponse(NamedTuple):
+    """A request, read.
+
+    Attributes:
+        kept: it can be fetched later, and goes on meanwhile.
+        said: what its answer repeats of it.
+    """
+
+    model: str
+    messages: list[dict[str, Any]]
+    options: dict[str, Any]
+    stream: bool
+    background: bool
+    kept: bool
+    said: dict[str, Any]
+
+
+def response_of(body: Mapping[str, Any]) -> AskedResponse:
+    """What a body sent to /v1/responses asks for.
+
+    Raises:
+        FieldRefused: names the field that cannot be so.
+    """
+    check_known(body, _OWN | _IGNORED | set(_OPTIONS), _NEUTRAL)
+    stream, background = switch_of(body, "stream"), switch_of(body, "background")
+    said = {name: body.get(name) for name in _ECHOED}
+    said["metadata"] = body.get("metadata") or {}
+    return AskedResponse(
+        model_of(body),
+        _messages(body),
+        options_of(body, _OPTIONS),
+        stream,
+        background,
+        background or switch_of(body, "store"),
+        said,
+    )
+
+
+def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    given, instructions = body.get("input"), body.get("instructions")
+    if isinstance(given, str):
+        messages = [{"role": "user", "content": given}]
+    elif isinstance(given, list) and 0 < len(given) <= MOST_MESSAGES:
+        messages = [_message(one) for one in given]
+    else:
+        raise FieldRefused("input", f"input must be a text, or 1 to {MOST_MESSAGES} messages")
+    if instructions is None:
+        return messages
+    if not isinstance(instructions, str):
+        raise FieldRefused("instructions", "instructions must be a text")
+    return [{"role": "system", "content": instructions}, *messages]
+
+
+def _message(item: Any) -> dict[str, Any]:
+    if not isinstance(item, dict) or item.get("type", "message") != "message":
+        raise FieldRefused("input", "input may have items of type 'message' alone")
+    role, content = item.get("role"), item.get("content")
+    if isinstance(content, list):
+        if not all(isinstance(part, dict) and part.get("type") in _TEXT_PARTS for part in content):
+            raise FieldRefused("input", "messages may have parts of text alone")
+        content = "".join(str(part.get("text", "")) for part in content)
+    if not isinstance(role, str) or not isinstance(content, str):
+        raise FieldRefused("input", "each message must have a role and a content of text")
+    return {"role": "system" if role == "developer" else role, "content": content}

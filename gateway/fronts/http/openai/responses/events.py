@@ -1,0 +1,156 @@
+"""What is said of an answer in the Responses API: the object, and the events of its stream. Pure.
+
+Events are numbered by what they say, not by how many there were: that of a piece of text by the
+token that it ends with. So the same number means the same place at every gateway.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+_FIRST: Final = 3
+"""The number of the last event before the first token's."""
+
+_STATUS: Final = {"stop": "completed", "length": "incomplete"}
+
+
+class Said(NamedTuple):
+    """What has been said.
+
+    Attributes:
+        finish: how it ended; empty while it has not.
+    """
+
+    text: str = ""
+    finish: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Response(NamedTuple):
+    """One answer.
+
+    Attributes:
+        said: what it repeats of its request.
+    """
+
+    id: str
+    created: int
+    model: str
+    background: bool
+    kept: bool
+    said: Mapping[str, Any]
+
+    def whole(self, said: Said) -> dict[str, Any]:
+        """The object, as far as it has come."""
+        return {
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created,
+            "status": _STATUS.get(said.finish, "in_progress"),
+            "background": self.background,
+            "completed_at": None,
+            "error": None,
+            "incomplete_details": (
+                {"reason": "max_output_tokens"} if said.finish == "length" else None
+            ),
+            "model": self.model,
+            "output": [self._item(said)] if said.finish or said.text else [],
+            **_UNUSED,
+            "store": self.kept,
+            **self.said,
+            "usage": _usage(said) if said.finish else None,
+        }
+
+    def begins(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The events before the text."""
+        nothing = Said()
+        yield 0, {"type": "response.created", "response": self.whole(nothing)}
+        yield 1, {"type": "response.in_progress", "response": self.whole(nothing)}
+        item = {**self._item(nothing), "content": []}
+        yield 2, {"type": "response.output_item.added", "output_index": 0, "item": item}
+        place, part = self._place(), _part("")
+        yield _FIRST, {"type": "response.content_part.added", **place, "part": part}
+
+    def goes_on(self, text: str, at: int) -> tuple[int, dict[str, Any]]:
+        """The event of a piece of text, with which the answer has *at* tokens."""
+        place = self._place()
+        delta = {"type": "response.output_text.delta", **place, "delta": text, "logprobs": []}
+        return _FIRST + at, delta
+
+    def ends(self, said: Said, last: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The events of the end; *last* is text that belongs to no token more."""
+        at = said.completion_tokens + 1
+        place = self._place()
+        if last:
+            yield self.goes_on(last, at)
+        done = {"type": "response.output_text.done", **place, "text": said.text, "logprobs": []}
+        yield _FIRST + at + 1, done
+        part = _part(said.text)
+        yield _FIRST + at + 2, {"type": "response.content_part.done", **place, "part": part}
+        item = self._item(said)
+        yield (
+            _FIRST + at + 3,
+            {"type": "response.output_item.done", "output_index": 0, "item": item},
+        )
+        whole = self.whole(said)
+        yield _FIRST + at + 4, {"type": f"response.{whole['status']}", "response": whole}
+
+    def _place(self) -> dict[str, Any]:
+        return {"item_id": self._message, "output_index": 0, "content_index": 0}
+
+    @property
+    def _message(self) -> str:
+        return self.id.replace("resp_", "msg_", 1)
+
+    def _item(self, said: Said) -> dict[str, Any]:
+        return {
+            "id": self._message,
+            "type": "message",
+            "status": _STATUS.get(said.finish, "in_progress"),
+            "role": "assistant",
+            "content": [_part(said.text)],
+        }
+
+
+_UNUSED: Final[Mapping[str, Any]] = {
+    "max_tool_calls": None,
+    "parallel_tool_calls": False,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": None,
+    "safety_identifier": None,
+    "service_tier": "default",
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "none",
+    "tools": [],
+    "top_logprobs": 0,
+    "truncation": "disabled",
+}
+
+
+def tokens_before(number: int) -> int:
+    """How many tokens a client has that has had all events up to this *number*."""
+    return max(0, number - _FIRST)
+
+
+def event(number: int, content: Mapping[str, Any]) -> bytes:
+    """An event as it is sent."""
+    body = json.dumps({**content, "sequence_number": number}, ensure_ascii=False)
+    return f"event: {content['type']}\ndata: {body}\n\n".encode()
+
+
+def _part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _usage(said: Said) -> dict[str, Any]:
+    return {
+        "input_tokens": said.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": said.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": said.prompt_tokens + said.completion_tokens,
+    }

@@ -1,0 +1,214 @@
+"""Answers of language models: text and tokens of the reply, as the log of the job brings these."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from penstock.errors import InvalidRequest
+from penstock.gateway.replies.content_digest import FROM_PARAMETER
+from penstock.gateway.requests.language.languages import Language
+from penstock.gateway.requests.reading import Asked
+from penstock.language.answer_text import AnswerText
+from penstock.language.finish import Finish, finish_of
+from penstock.language.options import DecodingOptions
+from penstock.language.payload import OPTIONS, options_to_json
+from penstock.models.config.language_models import TEXT_OUTPUT, TOKENS_INPUT, TOKENS_OUTPUT
+from penstock.protos import grpc_service_pb2 as pb
+from penstock.scheduler.jobs.logs import TOKEN_BYTES
+from penstock.scheduler.requests.parts import Part
+
+_TOKENS_IN_PASSING: Final = 256
+"""Of a log that is there already; then others have their turn."""
+
+AT: Final = "penstock_at"
+"""A parameter of each response: with it its client has so many tokens of the answer."""
+
+BEGAN: Final = "penstock_began"
+"""A parameter of each response: when the answer began, in seconds since 1970."""
+
+
+class Resumed(NamedTuple):
+    """How an answer that has a name goes on.
+
+    Attributes:
+        begin: tokens of it that its client has.
+        began_s: when it began, in seconds since 1970.
+        conclude: ends it, where its text ends before its tokens.
+    """
+
+    begin: int
+    began_s: int
+    conclude: Callable[[], Awaitable[None]]
+
+
+class Prompted(NamedTuple):
+    """A request to a language model, in tokens."""
+
+    asked: Asked
+    language: Language
+    options: DecodingOptions
+    tokens: list[int]
+
+    @property
+    def payload(self) -> bytes:
+        """The job's: a serialized ModelInferRequest."""
+        return self.request(options_to_json(self.options)).SerializeToString()
+
+    def request(self, options: str) -> pb.ModelInferRequest:
+        """The request in tokens, with these options."""
+        served = self.asked.served
+        job = pb.ModelInferRequest(
+            model_name=served.id.model,
+            model_version=str(served.id.version),
+            id=self.asked.parts.id,
+        )
+        job.inputs.add(name=TOKENS_INPUT, datatype="INT64", shape=[len(self.tokens)])
+        job.raw_input_contents.append(np.asarray(self.tokens, "<i8").tobytes())
+        job.parameters[OPTIONS].string_param = options
+        return job
+
+    async def parts(
+        self, log: AsyncIterator[bytes], resumed: Resumed | None = None
+    ) -> AsyncIterator[Part]:
+        """The parts of the reply: text and tokens as *log* brings these, packed as uint32.
+
+        It ends before *log* does where a stop string was found.
+
+        Args:
+            resumed: how an answer goes on that has a name.
+
+        Raises:
+            InvalidRequest: it is to go on behind its end.
+        """
+        begin = 0 if resumed is None else resumed.begin
+        made = _Made(self, begin)
+        async for packed in log:
+            piece, new = await made.take(packed)
+            if made.stopped:
+                break
+            if new and (piece or self._wants(TOKENS_OUTPUT)):
+                yield self._part(self._response(piece, new), resumed, len(made.tokens))
+        else:
+            piece, new = "", []
+        count = len(made.tokens)
+        if count < begin:
+            raise InvalidRequest(f"{FROM_PARAMETER} is {begin}: the answer has {count} tokens")
+        if made.stopped and resumed is not None:
+            await resumed.conclude()
+        last = self._response(piece + made.text.flush(), new)
+        finish = Finish.STOP if made.stopped else self._finish(made.tokens)
+        self._describe(last, finish, count)
+        yield self._part(last, resumed, count)
+        yield Part(self._head().SerializeToString(), final=True)
+
+    def _part(self, response: pb.ModelInferResponse, resumed: Resumed | None, count: int) -> Part:
+        """A part that brings the answer to *count* tokens."""
+        if resumed is not None:
+            response.parameters[AT].int64_param = count
+            response.parameters[BEGAN].int64_param = resumed.began_s
+        return Part(response.SerializeToString(), final=False)
+
+    def _finish(self, tokens: list[int]) -> Finish:
+        """Why the log has ended; where nothing else did, the context was full."""
+        ends = self.language.manifest.end_tokens
+        return finish_of(tokens, self.options, ends) or Finish.LENGTH
+
+    def _wants(self, name: str) -> bool:
+        outputs = self.asked.request.outputs
+        return not outputs or any(output.name == name for output in outputs)
+
+    def _head(self) -> pb.ModelInferResponse:
+        served = self.asked.served
+        return pb.ModelInferResponse(
+            model_name=served.id.model,
+            model_version=str(served.id.version),
+            id=self.asked.parts.id,
+        )
+
+    def _response(self, text: str, tokens: list[int]) -> pb.ModelInferResponse:
+        response = self._head()
+        if self._wants(TEXT_OUTPUT):
+            response.outputs.add(name=TEXT_OUTPUT, datatype="BYTES", shape=[1])
+            response.raw_output_contents.append(_bytes_tensor(text.encode()))
+        if self._wants(TOKENS_OUTPUT):
+            response.outputs.add(name=TOKENS_OUTPUT, datatype="INT64", shape=[len(tokens)])
+            response.raw_output_contents.append(np.asarray(tokens, "<i8").tobytes())
+        return response
+
+    def _describe(self, last: pb.ModelInferResponse, finish: Finish, count: int) -> None:
+        last.parameters["finish_reason"].string_param = finish
+        # As text: half of all seeds are beyond an int64.
+        last.parameters["seed"].string_param = str(self.options.seed)
+        last.parameters["prompt_tokens"].int64_param = len(self.tokens)
+        last.parameters["completion_tokens"].int64_param = count
+
+
+class _Made:
+    """What has been made of an answer's log.
+
+    Attributes:
+        tokens: all that have come, up to where a stop string ended the text.
+    """
+
+    def __init__(self, prompted: Prompted, begin: int) -> None:
+        """*begin*: tokens whose text nobody wants."""
+        language, options = prompted.language, prompted.options
+        decode, ends = language.tokenizer.decode, language.manifest.end_tokens
+        self.text = AnswerText(decode, options, ends, prompted.tokens)
+        self.tokens: list[int] = []
+        self._begin = begin
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has ended the text."""
+        return self.text.stopped_by is not None
+
+    async def take(self, packed: bytes) -> tuple[str, list[int]]:
+        """Text and tokens that are new; none behind a stop string."""
+        piece, new = "", []
+        for token in np.frombuffer(packed, "<u4").tolist():
+            self.tokens.append(token)
+            said = self.text.push(token)
+            if len(self.tokens) > self._begin:
+                new.append(token)
+                piece += said
+            if self.stopped:
+                break
+            if len(self.tokens) % _TOKENS_IN_PASSING == 0:
+                await asyncio.sleep(0)
+        return piece, new
+
+
+async def cut_at(log: AsyncIterator[bytes], count: int) -> AsyncIterator[bytes]:
+    """*log*, tokens packed as uint32, with a piece that ends with its first *count* tokens."""
+    left = TOKEN_BYTES * count
+    async for packed in log:
+        if 0 < left < len(packed):
+            yield packed[:left]
+            yield packed[left:]
+        else:
+            yield packed
+        left -= len(packed)
+
+
+def joined(parts: Sequence[bytes]) -> bytes:
+    """One reply of all *parts* of an answer, whose last one tells of the whole."""
+    responses = [pb.ModelInferResponse.FromString(part) for part in parts]
+    whole = responses[-1]
+    contents = list(zip(*(response.raw_output_contents for response in responses), strict=True))
+    del whole.raw_output_contents[:]
+    for output, raws in zip(whole.outputs, contents, strict=True):
+        if output.name == TEXT_OUTPUT:
+            whole.raw_output_contents.append(_bytes_tensor(b"".join(raw[4:] for raw in raws)))
+        else:
+            raw = b"".join(raws)
+            output.shape[:] = [len(raw) // 8]
+            whole.raw_output_contents.append(raw)
+    return whole.SerializeToString()
+
+
+def _bytes_tensor(content: bytes) -> bytes:
+    """A BYTES tensor with one element."""
+    return len(content).to_bytes(4, "little") + content

@@ -1,0 +1,107 @@
+"""Languages: what a gateway needs of a model to make text of its tokens, fetched once each."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from penstock.errors import ArtifactUnusable, InvalidRequest, ModelNotReady, Unimplemented
+from penstock.gateway.models.catalog import Served
+from penstock.language.chat import ChatTemplate
+from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest
+from penstock.language.tokenizer import Tokenizer
+from penstock.models.config.language_models import Text, texts_of
+from penstock.protos import cluster_pb2
+from penstock.scheduler.registry.load_requests import LoadRequests
+
+_MOST_KEPT: Final = 8
+
+
+class Language(NamedTuple):
+    """What a gateway needs of a model to make text of its tokens.
+
+    Attributes:
+        template: makes one text of messages; None where the model has none.
+        rendering: is held by whoever uses it.
+    """
+
+    tokenizer: Tokenizer
+    manifest: Manifest
+    template: ChatTemplate | None
+    rendering: asyncio.Lock
+
+    async def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The tokens that ask the model to go on after *messages*.
+
+        Raises:
+            InvalidRequest: it has no chat template, or that refuses them.
+        """
+        if self.template is None:
+            raise InvalidRequest("the model has no chat template: ask it for a completion")
+        async with self.rendering:
+            variables = self.manifest.template_variables
+            render = partial(self.template.render, messages, **variables)
+            text = await asyncio.to_thread(render)
+        return await asyncio.to_thread(self.tokenizer.encode, text, special=False)
+
+
+class Languages:
+    """The languages of the models that were asked lately, fetched once each."""
+
+    def __init__(self, load_requests: LoadRequests) -> None:
+        self._load_requests = load_requests
+        self._kept: OrderedDict[tuple[Text | None, ...], asyncio.Task[Language]] = OrderedDict()
+
+    async def of(self, served: Served) -> Language:
+        """That of *served*.
+
+        Raises:
+            ModelNotReady: its workers have not brought it, or the registry has lost it.
+        """
+        texts = texts_of(served.deployment.config)
+        key = texts.get(TOKENIZER), texts.get(MANIFEST), texts.get(CHAT_TEMPLATE)
+        fetching = self._kept.get(key)
+        if fetching is None or (fetching.done() and _failed(fetching)):
+            fetching = self._kept[key] = asyncio.create_task(self._fetch(*key))
+            while len(self._kept) > _MOST_KEPT:
+                _, oldest = self._kept.popitem(last=False)
+                oldest.add_done_callback(_close)
+        self._kept.move_to_end(key)
+        try:
+            # Others may wait for it as well: a client that leaves does not stop it.
+            return await asyncio.shield(fetching)
+        except ArtifactUnusable as error:
+            raise ModelNotReady(
+                f"the tokenizer of '{served.id.model}' is not there yet: ask again in a moment"
+            ) from error
+        except ModuleNotFoundError as error:
+            raise Unimplemented(
+                f"this gateway lacks '{error.name}', which language models need: "
+                "pip install 'penstock[language]'"
+            ) from error
+
+    async def _fetch(self, *texts: Text | None) -> Language:
+        tokenizer, manifest, template = [
+            None if text is None else await self._load_requests.fetch(_file(text)) for text in texts
+        ]
+        made = await asyncio.to_thread(Tokenizer.from_json, tokenizer or b"")
+        return Language(
+            made,
+            Manifest.from_json((manifest or b"").decode()),
+            None if template is None else ChatTemplate(template.decode(errors="replace")),
+            asyncio.Lock(),
+        )
+
+
+def _file(text: Text) -> cluster_pb2.File:
+    return cluster_pb2.File(path="the model's texts", digest=text.digest, size=text.size)
+
+
+def _close(task: "asyncio.Task[Language]") -> None:
+    if not _failed(task) and (template := task.result().template) is not None:
+        template.close()
+
+
+def _failed(task: "asyncio.Task[Language]") -> bool:
+    return task.cancelled() or task.exception() is not None

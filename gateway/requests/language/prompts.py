@@ -1,0 +1,125 @@
+"""Prompts: what a request asks of a language model, in tokens and options."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from penstock.errors import InvalidRequest
+from penstock.gateway.requests.language.answer import Prompted
+from penstock.gateway.requests.language.languages import Language, Languages
+from penstock.gateway.requests.reading import Asked
+from penstock.language.options import DecodingOptions
+from penstock.models.config.language_models import (
+    MESSAGES_INPUT,
+    SAMPLING_INPUT,
+    TEXT_INPUT,
+    TOKENS_INPUT,
+)
+from penstock.protos import grpc_service_pb2 as pb
+
+_LONG_TEXT: Final = 4096
+"""Characters that are tokenized in passing; more of them beside the event loop."""
+
+_PROMPTS: Final = (TEXT_INPUT, TOKENS_INPUT, MESSAGES_INPUT)
+_OF_SERVERS: Final = frozenset({"priority", "timeout", "headers", "binary_data_output"})
+_OF_SERVERS_STARTS: Final = ("triton_", "penstock_")
+_JSON_STARTS: Final = ("[", "{")
+
+
+class PromptTooLong(InvalidRequest):
+    """There is no room for the prompt, or none for a token after it."""
+
+
+async def read_prompt(languages: Languages, asked: Asked) -> Prompted:
+    """What *asked*, whose form is known to be fine, asks the model for.
+
+    Raises:
+        InvalidRequest: it asks for what cannot be; says what to change.
+        ModelNotReady: see `of`.
+    """
+    language = await languages.of(asked.served)
+    inputs = dict(zip((tensor.name for tensor in asked.request.inputs), asked.raws, strict=True))
+    options = _options(asked.request, inputs, language.manifest.defaults)
+    tokens = await _tokens(inputs, language)
+    room = language.manifest.context
+    if not tokens or len(tokens) >= room:
+        kind = PromptTooLong if tokens else InvalidRequest
+        raise kind(
+            f"the prompt has {len(tokens)} tokens: it must have 1 at least, and together with "
+            f"the answer there is room for {room}"
+        )
+    if min(tokens) < 0 or max(tokens) >= language.manifest.vocabulary:
+        raise InvalidRequest(f"{TOKENS_INPUT} must be from 0 to {language.manifest.vocabulary - 1}")
+    return Prompted(asked, language, options, tokens)
+
+
+async def _tokens(inputs: Mapping[str, Any], language: Language) -> list[int]:
+    if sum(name in inputs for name in _PROMPTS) != 1:
+        raise InvalidRequest(f"give one of {', '.join(_PROMPTS)}")
+    if MESSAGES_INPUT in inputs:
+        return await language.chat(_messages(inputs[MESSAGES_INPUT]))
+    if TOKENS_INPUT in inputs:
+        tokens: list[int] = np.frombuffer(inputs[TOKENS_INPUT], "<i8").tolist()
+        return tokens
+    text = _text(TEXT_INPUT, inputs[TEXT_INPUT])
+    if len(text) <= _LONG_TEXT:
+        return language.tokenizer.encode(text, special=True)
+    return await asyncio.to_thread(language.tokenizer.encode, text, special=True)
+
+
+def _messages(raw: Any) -> list[dict[str, Any]]:
+    """A conversation as JSON."""
+    try:
+        said = json.loads(_text(MESSAGES_INPUT, raw))
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, list) or not said or not all(isinstance(one, dict) for one in said):
+        raise InvalidRequest(
+            f'{MESSAGES_INPUT} must be JSON, as [{{"role": "user", "content": "hello"}}]'
+        )
+    return said
+
+
+def _options(
+    request: pb.ModelInferRequest, inputs: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> DecodingOptions:
+    """What the request says, as parameters or as JSON; with a seed, its own or a new one."""
+    given = dict(_parameters(request))
+    if SAMPLING_INPUT in inputs:
+        text = _text(SAMPLING_INPUT, inputs[SAMPLING_INPUT])
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict):
+            raise InvalidRequest(f"{SAMPLING_INPUT} must be a JSON object")
+        given = {**said, **given}
+    return DecodingOptions.of(given, defaults).seeded(lambda: secrets.randbits(64))
+
+
+def _parameters(request: pb.ModelInferRequest) -> Iterator[tuple[str, Any]]:
+    """The request's own parameters; lists and objects as JSON."""
+    for name in request.parameters:
+        if name in _OF_SERVERS or name.startswith(_OF_SERVERS_STARTS):
+            continue
+        value = request.parameters[name]
+        kind = value.WhichOneof("parameter_choice")
+        found = getattr(value, kind) if kind else None
+        if isinstance(found, str) and found.startswith(_JSON_STARTS) and name != "stop":
+            try:
+                found = json.loads(found)
+            except (ValueError, RecursionError):
+                raise InvalidRequest(f"{name} must be a list or an object as JSON") from None
+        yield name, found
+
+
+def _text(name: str, raw: Any) -> str:
+    """The only element of a BYTES tensor."""
+    try:
+        return bytes(raw[4:]).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{name} must be UTF-8") from None
