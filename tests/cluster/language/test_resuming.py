@@ -144,9 +144,16 @@ BODY = {
 
 @contextlib.contextmanager
 def _posted(address, headers):
+    with _asked_of(address, "POST", "/v1/chat/completions", BODY, headers) as response:
+        yield response
+
+
+@contextlib.contextmanager
+def _asked_of(address, method, path, body=None, headers=None):
     host, _, port = address.partition(":")
     with contextlib.closing(http.client.HTTPConnection(host, int(port))) as connection:
-        connection.request("POST", "/v1/chat/completions", json.dumps(BODY), headers)
+        content = None if body is None else json.dumps(body)
+        connection.request(method, path, content, headers or {})
         with contextlib.closing(connection.getresponse()) as response:
             yield response
 
@@ -156,9 +163,12 @@ def _events(response, most=None):
     found, id_ = [], None
     while most is None or len(found) < most:
         try:
-            line = response.readline().decode().strip()
+            line = response.readline().decode()
         except (http.client.HTTPException, OSError):
             break
+        if not line:
+            break
+        line = line.strip()
         if line.startswith("id: "):
             id_ = line[4:]
         elif line.startswith("data: "):
@@ -220,3 +230,24 @@ def test_a_whole_answer_may_have_a_name_as_well(language_cluster, local):
     assert first == second
     contents = first.raw_output_contents
     assert contents[0][4:].decode() == local.answer("a", max_tokens=20)[1]
+
+
+async def test_a_response_in_the_background_is_fetched_at_another_gateway(
+    victim, language_cluster, local
+):
+    started, _, address = victim
+    body = {"model": "tiny", "input": "hello", "temperature": 0, "ignore_eos": True}
+    body |= {"max_output_tokens": TOKENS, "background": True, "stream": True}
+    with _asked_of(address, "POST", "/v1/responses", body) as response:
+        before = [json.loads(data) for _, data in _events(response, most=12)]
+        started.process.kill()
+    id_, last = before[0]["response"]["id"], before[-1]["sequence_number"]
+    path = f"/v1/responses/{id_}?stream=true&starting_after={last}"
+    with _asked_of(language_cluster.http_url(), "GET", path) as response:
+        after = [json.loads(data) for _, data in _events(response)]
+
+    deltas = [one["delta"] for one in before + after if one["type"].endswith("text.delta")]
+    prompt = "<|user|>hello<|end|><|assistant|>"
+    text = local.answer(prompt, special=False, max_tokens=TOKENS)[1]
+    assert "".join(deltas) == after[-4]["text"] == text
+    assert after[-1]["type"] == "response.incomplete"
