@@ -153,10 +153,9 @@ $(VENV)/run.stamp: pyproject.toml | $(VENV)/bin/python
 	$(PIP) -e '.[server,http,onnx]'
 	@touch $@
 
-# What is imported is compiled then: most of torch and of the tools never is.
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Penstock and its development tools into $(VENV) ..."
-	$(PIP) --no-compile -e '.[dev]'
+	$(BIN)/python tools/install.py -e '.[dev]'
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/bin/python:

@@ -27,9 +27,6 @@ _JOIN = scripts.load("join")
 _LEAVE = scripts.load("leave")
 _CONCLUDE = scripts.load("conclude")
 
-_REQUESTS: Final = "request:"
-"""Of a key: the request of an answer, before the name of its shared reply; as in share.lua."""
-
 OWNED_BY_SHARED: Final = "~"
 """How the name of a shared reply begins: a job has it in its gateway's place."""
 
@@ -195,14 +192,14 @@ class SharedReplies:
         self, model: str, shared: Shared, request: bytes, life_ms: int
     ) -> bytes | None:
         """Keep *request* as that of an answer, unless there is one; the one that there was."""
-        key = self._queue.keys_of(model).prefix + _REQUESTS + shared.owner
+        key = self._queue.keys_of(model).requests + shared.owner
         words = ("SET", key, request, "NX", "GET", "PX", life_ms)
         found: bytes | None = await self._queue.link_of(model).command(*words)
         return found
 
     async def request_of(self, model: str, shared: Shared) -> bytes | None:
         """The request of an answer, as `keep_request` has kept it; None where there is none."""
-        key = self._queue.keys_of(model).prefix + _REQUESTS + shared.owner
+        key = self._queue.keys_of(model).requests + shared.owner
         found: bytes | None = await self._queue.link_of(model).command("GET", key)
         return found
 

@@ -57,7 +57,7 @@ class PartitionKeys:
         self.work_done = start + "worked:"
         # Among the replies, so that whatever ends a job finds them there (lua/lib/share.lua).
         self.shared = start + "reply:~"
-        self.requests = start + "request:~"
+        self.requests = start + "request:"
         self.kept = start + "reply:="
         self.kept_bytes = start + "reply:#"
         self.sequences = start + "sequence:"

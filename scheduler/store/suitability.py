@@ -6,7 +6,7 @@ from typing import Final
 
 from redis.exceptions import AuthenticationError, RedisError
 
-from penstock.errors import StoreUnavailable, StoreUnsuitable
+from penstock.errors import StoreUnavailable, StoreUnsuitable, chain_of
 from penstock.process.redaction import redacted
 from penstock.scheduler.store.topology import CONNECT_TIMEOUT_S, Topology, ask, reason_of
 from penstock.transport.store_files import without_files
@@ -67,13 +67,6 @@ async def _info(topology: Topology) -> str:
     raise TimeoutError(f"no answer for {_TRIES * CONNECT_TIMEOUT_S:g} s")
 
 
-def _origin(error: BaseException) -> BaseException:
-    """What *error* began with."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return error
-
-
 async def check_server(topology: Topology, url: str) -> None:
     """Refuse a server that will not do. Once: a wrong password should be told, not retried.
 
@@ -90,7 +83,7 @@ async def check_server(topology: Topology, url: str) -> None:
         raise StoreUnsuitable(f"Redis at {where} refuses the login: {error}") from error
     except (RedisError, OSError, TimeoutError) as error:
         remedy = "start it, or correct --redis"
-        if url.startswith("rediss") and isinstance(_origin(error), ConnectionResetError):
+        if url.startswith("rediss") and isinstance([*chain_of(error)][-1], ConnectionResetError):
             # It may be gone before its alert is read.
             remedy = "give --redis-cert and --redis-key that its authorities have signed"
         raise StoreUnavailable(

@@ -34,7 +34,7 @@ from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from penstock.errors import InvalidConfiguration, StoreUnavailable
+from penstock.errors import InvalidConfiguration, StoreUnavailable, chain_of
 from penstock.scheduler.store.entry import Entry, why_not
 from penstock.transport.store_files import without_files
 
@@ -289,14 +289,12 @@ def reason_of(error: BaseException) -> str:
 
     redis-py and asyncio write addresses and numbers around them.
     """
-    origin: BaseException | None = error
-    while origin is not None and not isinstance(origin, OSError):
-        origin = origin.__cause__ or origin.__context__
+    origin = next((one for one in chain_of(error) if isinstance(one, OSError)), None)
     if isinstance(origin, ssl.SSLError):
         return why_not(origin)
-    if isinstance(origin, OSError) and origin.errno is not None and origin.errno in errno.errorcode:
+    if origin is not None and origin.errno is not None and origin.errno in errno.errorcode:
         return os.strerror(origin.errno)
-    reason = origin.strerror if isinstance(origin, OSError) else None
+    reason = None if origin is None else origin.strerror
     return (reason or str(error) or type(error).__name__).rstrip(". ")
 
 

@@ -5,6 +5,7 @@ clients are told, and each front turns a `Code` into its protocol's own. An erro
 `PenstockError` is a defect: it reaches the client as an id, and its text stays in the log.
 """
 
+from collections.abc import Iterator
 from enum import IntEnum
 
 
@@ -42,6 +43,19 @@ def forget_frames(error: BaseException | None) -> None:
     error.__traceback__ = None
     forget_frames(error.__cause__)
     forget_frames(error.__context__)
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """*error*, what it came from, what that came from and so on, each once.
+
+    Libraries raise causes of errors while they handle these: a chain may lead back into itself.
+    """
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or one.__context__
 
 
 class PenstockError(Exception):

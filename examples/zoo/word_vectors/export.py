@@ -9,7 +9,7 @@ import torch
 from zoo.common.agreement import Case, Step
 from zoo.common.onnx_files import prove
 from zoo.common.place import Array, Place
-from zoo.word_vectors.network import Nearest, graph
+from zoo.word_vectors.network import WIDTH, Nearest, graph
 
 MODELS = ("word2vec", "glove")
 SUMS = (("king", "man", "woman"), ("puppy", "dog", "cat"), ("france", "paris", "rome"))
@@ -52,7 +52,7 @@ def _steps(place: Place, model: str) -> list[Step]:
     clear = [row for row in singles if _clear(network, known, row)]
     sums = [row for row in SUMS if set(row) <= set(known) and _clear(network, known, row)]
     groups = [clear[:1], clear[1:4], clear[4:], *([sums] if sums else [])]
-    return [_step(network, known, rows) for rows in groups if rows]
+    return [*(_step(network, known, rows) for rows in groups if rows), _unknown()]
 
 
 def _clear(network: Nearest, known: list[str], row: Sequence[str]) -> bool:
@@ -65,6 +65,12 @@ def _step(network: Nearest, known: list[str], rows: Sequence[Sequence[str]]) -> 
     named = [[known[place - 1].encode() for place in row] for row in places]
     found = {"nearest": np.array(named, object), "likeness": likeness, "vector": vector}
     return request(rows), found | {"known": np.ones((len(rows), len(rows[0])), bool)}
+
+
+def _unknown() -> Step:
+    """A word that WordNet does not have is told from those that it has, and is nowhere."""
+    nowhere = np.zeros((1, WIDTH), np.float32)
+    return request([("penstocks",)]), {"vector": nowhere, "known": np.zeros((1, 1), bool)}
 
 
 def _nearest(

@@ -109,7 +109,7 @@ def openai_routes_of(openai: OpenAi, responses: Responses, tokens: Tokens) -> tu
         (OPENAI + "models", "GET", "RepositoryIndex", openai.models),
         (OPENAI + "models/(?P<model>[^/]+)", "GET", "RepositoryIndex", openai.model),
         (OPENAI + "responses", "POST", "ModelStreamInfer", responses.create),
-        (OPENAI + "responses/(?P<id>[^/]+)", "GET", "ModelStreamInfer", responses.fetch),
+        (OPENAI + "responses/(?P<id>resp_[^/]+)", "GET", "ModelStreamInfer", responses.fetch),
         (TOKENIZE, "POST", "ModelStreamInfer", tokens.tokenize),
         (DETOKENIZE, "POST", "ModelStreamInfer", tokens.detokenize),
     )

@@ -20,6 +20,14 @@ AWAY = [
         CLAIM + "test_who_waits_rings_again_for_one_who_took_the_ring_and_never_claimed",
     ),
     Mutant(
+        "outage: an error that came from its own cause is followed for ever",
+        "src/penstock/errors.py",
+        "while one is not None and id(one) not in seen:",
+        "while one is not None:",
+        "tests/redis/store/test_unsuitable_stores.py"
+        "::test_a_store_that_takes_no_more_clients_is_unavailable",
+    ),
+    Mutant(
         "outage: leases are over at once",
         LUA + "reap.lua",
         "if not held then\n  reap_leases(",

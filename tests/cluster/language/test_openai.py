@@ -52,6 +52,7 @@ def test_a_chat_is_answered_through_the_models_template(language_cluster, local)
                 "role": "assistant",
                 "content": expected(local, CHAT_TEXT),
                 "refusal": None,
+                "annotations": [],
             },
             "finish_reason": "length",
             "logprobs": None,

@@ -142,7 +142,7 @@ def test_what_cannot_be_is_refused_by_its_name(body, message, field, language_cl
     assert message in error["message"]
 
 
-@pytest.mark.parametrize("id_", ["resp_00", "resp_00_dGlueQ", "x"])
+@pytest.mark.parametrize("id_", ["resp_00", "resp_00_dGlueQ"])
 def test_what_is_not_kept_is_not_there(id_, language_cluster):
     status, content = ask(language_cluster, f"/{id_}")
 

@@ -285,10 +285,10 @@ async def test_its_request_goes_when_it_does(first, probe, worker):
     assert await sharing.keep_request(FIRST.model, shared, b"prompt", LONG_MS) is None
     first.ask("a")
     await worker.claim()
-    running = await probe.ttl_ms(probe.keys.requests + "answer/digits/a")
+    running = await probe.ttl_ms(probe.keys.requests + "~answer/digits/a")
     await worker.end(7)
     await first.ended("a")
-    kept = await probe.ttl_ms(probe.keys.requests + "answer/digits/a")
+    kept = await probe.ttl_ms(probe.keys.requests + "~answer/digits/a")
     (member,) = await probe.members(probe.keys.kept + "answer")
 
     assert LONG_MS < running <= LONG_MS + 60_000 + 60_000

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 
 import pytest
 from support.processes.stores import redis, valkey
@@ -53,6 +54,16 @@ async def test_a_store_that_is_not_there_is_unavailable(tmp_path):
         await opened(url)
 
     assert url in str(raised.value)
+
+
+@pytest.mark.timeout(60)
+async def test_a_store_that_takes_no_more_clients_is_unavailable():
+    """Of an error that came from its own cause, whoever looked for the first one never ended."""
+    with valkey("--maxclients", "1") as server, socket.socket(socket.AF_UNIX) as only:
+        only.connect(str(server.socket))
+
+        with pytest.raises(StoreUnavailable, match="max number of clients"):
+            await opened(server.url)
 
 
 async def test_a_port_where_nobody_listens_is_unavailable():

@@ -1,7 +1,7 @@
 """What answers of the OpenAI API look like: objects, chunks of streams, errors. Pure."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import Code, ModelNotFound, PenstockError
@@ -17,6 +17,9 @@ _TYPES: Final = {
     501: "invalid_request_error",
     503: "service_unavailable_error",
 }
+_NOTHING_ELSE: Final[Mapping[str, Any]] = {"refusal": None, "annotations": []}
+"""Of a message."""
+
 DONE: Final = b"data: [DONE]\n\n"
 
 
@@ -75,7 +78,7 @@ class Envelope(NamedTuple):
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
         said: dict[str, Any] = {"text": choice.text}
         if self.chat:
-            said = {"message": {"role": "assistant", "content": choice.text, "refusal": None}}
+            said = {"message": {"role": "assistant", "content": choice.text, **_NOTHING_ELSE}}
         return {"index": index, **said, "finish_reason": choice.finish, "logprobs": None}
 
     def _event(self, choice: dict[str, Any]) -> bytes:

@@ -27,7 +27,11 @@ from penstock.gateway.fronts.http.openai.answers import (
 )
 from penstock.gateway.fronts.http.openai.asked import FieldRefused
 from penstock.gateway.fronts.http.openai.requests import request_for, resume, with_defaults
-from penstock.gateway.fronts.http.openai.responses.asked import AskedResponse, response_of
+from penstock.gateway.fronts.http.openai.responses.asked import (
+    NOTHING_SAID,
+    AskedResponse,
+    response_of,
+)
 from penstock.gateway.fronts.http.openai.responses.events import (
     Response,
     Said,
@@ -92,7 +96,7 @@ class Responses:
         resume(request, parts["id"], tokens_before(after))
         for name in (WHOLE_PARAMETER, BACKGROUND_PARAMETER):
             request.parameters[name].bool_param = True
-        response = Response(parts["id"], 0, model, background=True, kept=True, said=_NOTHING)
+        response = Response(parts["id"], 0, model, background=True, kept=True, said=NOTHING_SAID)
         pieces = answer(self._inference, request.SerializeToString(), exchange.call, 0)
         if query.get("stream") == "true":
             await _Stream(exchange, response, after).send(pieces)
@@ -178,7 +182,7 @@ class _Stream:
                 raise
             status, _, failure = refused(error, self._exchange.call.caller)
             said = json.loads(shapes.error(status, failure.text, error))["error"]
-            await self._write(event(_LAST, {**said, "type": "error"}))
+            await self._write(event(_LAST, {**said, "type": "error", "error": said}))
         await self._exchange.send(b"", more=False)
 
     def _events(self, piece: Piece) -> bytes:
@@ -205,11 +209,6 @@ class _Stream:
 
 _LAST: Final = (1 << 31) - 1
 """The number of an error's event: it is behind all others."""
-
-_NOTHING: Final[Mapping[str, Any]] = {
-    **dict.fromkeys(("instructions", "max_output_tokens", "temperature", "top_p", "user")),
-    "metadata": {},
-}
 
 
 async def _said(pieces: Answer) -> Said:

@@ -36,7 +36,17 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     **dict.fromkeys(("previous_response_id", "conversation", "prompt", "max_tool_calls"), ()),
 }
 _TEXT_PARTS: Final = ("input_text", "output_text", "text")
-_ECHOED: Final = ("instructions", "max_output_tokens", "temperature", "top_p", "user")
+_ECHOED: Final = frozenset(
+    {"instructions", "max_output_tokens", "temperature", "top_p", "user", "metadata"}
+)
+
+NOTHING_SAID: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("instructions", "max_output_tokens", "user")),
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "metadata": {},
+}
+"""What an answer repeats of a request that says nothing."""
 
 
 class AskedResponse(NamedTuple):
@@ -64,8 +74,7 @@ def response_of(body: Mapping[str, Any]) -> AskedResponse:
     """
     check_known(body, _OWN | _IGNORED | set(_OPTIONS), _NEUTRAL)
     stream, background = switch_of(body, "stream"), switch_of(body, "background")
-    said = {name: body.get(name) for name in _ECHOED}
-    said["metadata"] = body.get("metadata") or {}
+    said = {**NOTHING_SAID, **{name: body[name] for name in _ECHOED if body.get(name) is not None}}
     return AskedResponse(
         model_of(body),
         _messages(body),
