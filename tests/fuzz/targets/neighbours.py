@@ -1,8 +1,9 @@
-"""What processes of one machine say to each other: lanes, and handles of arenas."""
+"""What processes of one machine say to each other: lanes, hops, and handles of arenas."""
 
 import asyncio
 from types import SimpleNamespace
 
+import numpy as np
 from fuzz import mutations
 from fuzz.engine import Target
 
@@ -10,6 +11,7 @@ from penstock.gateway.delivery.direct.worker_connections import (
     DirectJob,
     WorkerConnection,
 )
+from penstock.language.options import DecodingOptions
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.types import NewJob
@@ -24,6 +26,9 @@ from penstock.transport.lane import (
     packed_jobs,
     packed_room,
 )
+from penstock.workers.language.answer import Answer
+from penstock.workers.language.batch import Batch
+from penstock.workers.language.message import Message, Move, Take, message_in, packed_message
 from penstock.workers.serve import direct_server
 
 
@@ -126,6 +131,18 @@ TO_GATEWAY = [sent(packed_room(8), ENDS, frame(Kind.NOTED), frame(Kind.BYE)), se
 TO_WORKER = [sent(HELLO, JOBS, frame(Kind.NOTED)), sent(JOBS)]
 
 
+def message(data):
+    found = message_in(data)
+    assert found.batch.columns.nbytes <= len(data)
+    assert len(found.changes) * 20 <= len(data)
+
+
+MESSAGE = b"".join(packed_message(Message(
+    b"e" * 16, 7, (Move(2, 1, 9), Take(2, Answer([5, 6], DecodingOptions(seed=4), [7]))),
+    Batch(np.ones((2, 1, 8), np.float32), np.array([9, 3], np.int64), 1, grows=True),
+)))  # fmt: skip
+
+
 def in_handle(data, random):
     """A handle with other numbers; the process and its file stay, which are this one's."""
     return mutations.text(data, random, words=(b" ", b"0", b"-1", b"4096"))
@@ -136,6 +153,8 @@ TARGETS = [
            mutate=mutations.numbers),
     Target("lane", "a gateway's end of a lane", TO_GATEWAY, gateway, mutate=mutations.numbers),
     Target("direct server", "a worker's end of a lane", TO_WORKER, worker,
+           mutate=mutations.numbers),
+    Target("message", "a batch on its way to the next stage of a group", [MESSAGE], message,
            mutate=mutations.numbers),
     Target("handle", "handles of lent payloads", handles(), handle, mutate=in_handle),
 ]  # fmt: skip
