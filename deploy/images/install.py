@@ -142,9 +142,10 @@ def _imported() -> Iterator[Path]:
     """The modules that roles import, each once, in one order."""
     python = str(TARGET / "bin/python")
     told = subprocess.run([python, "-c", IMPORTS], check=True, stdout=subprocess.PIPE).stdout
-    for name in sorted(set(json.loads(told))):
-        if name.endswith(".py"):
-            yield Path(name)
+    for path in map(Path, sorted(set(json.loads(told)))):
+        # torch has modules that were made while it ran, with names of files that there are not.
+        if path.suffix == ".py" and path.is_absolute():
+            yield path
 
 
 def _leave_out_sources(packages: Path, compiled: Sequence[Path]) -> None:
