@@ -25,7 +25,7 @@ AWAY = [
         "while one is not None and id(one) not in seen:",
         "while one is not None:",
         "tests/redis/store/test_unsuitable_stores.py"
-        "::test_a_store_that_takes_no_more_clients_is_unavailable",
+        "::test_why_a_store_refused_its_greeting_is_told",
     ),
     Mutant(
         "outage: leases are over at once",
