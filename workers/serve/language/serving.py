@@ -99,8 +99,11 @@ class LanguageServing:
         spec = _spec(self._settings, own.heartbeat.record)
         manifest = runtime.manifest
         worker = LanguageWorker(spec, self._queue, own.link, manifest, own.renewal, own.device)
-        texts = partial(keep_texts, LoadRequests(self._links), runtime.texts)
+        kept = asyncio.Event()
+        texts = partial(keep_texts, LoadRequests(self._links), runtime.texts, kept)
         async with _beside(("texts", texts), ("work done", self._writing(worker.work))):
+            async with either(stop, kept) as over:
+                await over.wait()
             if runtime.ends:
                 await self._be_ready()
                 await worker.run(Pipeline(manifest, [runtime.stage], runtime.slots), stop)
