@@ -49,7 +49,9 @@ def beginning(rows: sparse.csr_matrix) -> tuple[Tensor, Tensor]:
 
     left, sizes, right = randomized_svd(rows, WIDTH, n_oversamples=20, n_iter=3, random_state=1)
     both = (left * sizes**0.5, right.T * sizes**0.5)
-    words, others = (torch.from_numpy(np.ascontiguousarray(part, np.float32)) for part in both)
+    # A corpus of fewer words than that has fewer singular vectors.
+    padded = (np.pad(part, ((0, 0), (0, WIDTH - part.shape[1]))) for part in both)
+    words, others = (torch.from_numpy(part.astype(np.float32)) for part in padded)
     return words, others
 
 
