@@ -223,13 +223,10 @@ class Link:
         """Commands of one event-loop turn leave in one write."""
         if not self._leaving and self._conversation is not None:
             self._leaving = True
-            self._loop.call_soon(self._leave_at_last)
-
-    def _leave_at_last(self) -> None:
-        self._leaving = False
-        self._leave()
+            self._loop.call_soon(self._leave)
 
     def _leave(self) -> None:
+        self._leaving = False
         if self._conversation is None:
             return
         parts: list[bytes] = []
@@ -333,12 +330,14 @@ class Link:
                 await self._went_down.wait()
 
     def _fail_all(self, why: str) -> None:
-        commands = [*self._unanswered, *self._unsent]
+        commands = [one for one in (*self._unanswered, *self._unsent) if one.wanted]
         self._unanswered.clear()
         self._unsent.clear()
         for command in commands:
-            if command.wanted:
+            try:
                 command.on_reply(StoreUnavailable(why))
+            except Exception:
+                log.exception("what waited for an answer failed", tag=self._tag)
 
 
 class Links:

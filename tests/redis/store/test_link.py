@@ -67,6 +67,20 @@ async def test_the_system_looks_after_a_connection_on_which_nobody_speaks():
             assert idle_s + pause_s * count < 12
 
 
+async def test_a_caller_that_fails_takes_nobody_along(tmp_path):
+    """Neither those who wait as well, nor who watches for silence."""
+
+    def failing(answer):
+        raise RuntimeError(f"a defect, at {answer}")
+
+    async with linked(f"unix://{tmp_path / 'nobody'}", patience_s=0.1) as link:
+        for _ in range(2):
+            link.post(failing, "PING")
+            with pytest.raises(StoreUnavailable):
+                async with asyncio.timeout(20):
+                    await link.command("PING")
+
+
 async def test_a_refused_command_concerns_its_caller_alone(redis_url):
     async with linked(redis_url) as link:
         good, bad, later = await asyncio.gather(
