@@ -90,9 +90,13 @@ def test_there_is_a_template_for_each_runtime_and_it_has_one_thread(running):
     assert {process.num_threads() for process in found.values()} == {1}
 
 
-def test_workers_share_most_of_their_memory(running):
-    for pid in running.processes()["worker"]:
-        assert private_mib(pid) < MOST_PRIVATE_MIB, psutil.Process(pid).cmdline()
+async def test_workers_share_most_of_their_memory(running):
+    """What their start took is given back a moment after it."""
+
+    def found():
+        return {pid: private_mib(pid) for pid in running.processes()["worker"]}
+
+    await eventually(lambda: max(found().values()) < MOST_PRIVATE_MIB, 60)
 
 
 async def test_workers_draw_different_numbers_with_threads_of_their_own(running):

@@ -82,7 +82,9 @@ def routes_of(front):
     for route in front.last._routes():
         need = need_of_route(route.rpc, route.pattern.pattern)
         for template in templates(route.pattern.pattern):
-            path = template.format(model="digits", version=1, region="r", repository="models")
+            path = template.format(
+                model="digits", version=1, region="r", repository="models", id="resp_a"
+            )
             for method in route.methods:
                 yield method, path, need, "digits" in path
 
