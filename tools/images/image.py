@@ -1,5 +1,6 @@
 """One image, from its parts to an archive with a list of them."""
 
+import tarfile
 import tempfile
 import tomllib
 from pathlib import Path
@@ -47,5 +48,17 @@ def build_image(
     archive.unlink(missing_ok=True)
     run("buildah", "push", "--digestfile", digest, name, f"oci-archive:{archive}:{name}")
     parts = out / f"{target}.spdx.json"
-    run(syft(), "--quiet", f"oci-archive:{archive}", "--output", f"spdx-json={parts}")
+    _list_parts(archive, name, parts)
     return Image(name, digest.read_text().strip(), archive, parts)
+
+
+def _list_parts(archive: Path, name: str, parts: Path) -> None:
+    """Have syft list what *archive* is made of.
+
+    It is unpacked for that: packed, syft reads no layer of more than 2 GiB.
+    """
+    with tempfile.TemporaryDirectory(prefix="parts-", dir=archive.parent) as folder:
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+        told = ("--source-name", name, "--output", f"spdx-json={parts}")
+        run(syft(), "--quiet", f"oci-dir:{folder}", *told)
