@@ -15,7 +15,7 @@ from penstock.gateway.requests.infer import Inference
 from penstock.gateway.requests.language.answer import AT, BEGAN
 from penstock.protos import grpc_service_pb2 as pb
 
-EVENTS: Final = b"text/event-stream; charset=utf-8"
+_EVENTS: Final = b"text/event-stream; charset=utf-8"
 """The content type of streams."""
 
 KEEP_ALIVE: Final = b": waiting\n\n"
@@ -151,24 +151,19 @@ class Stream:
         try:
             async with aclosing(merged(answers)) as pieces:
                 async for piece in pieces:
-                    await self._write(KEEP_ALIVE if piece is None else self._events(piece))
+                    await write_events(
+                        self._exchange, KEEP_ALIVE if piece is None else self._events(piece)
+                    )
         except Exception as error:
             if not self._exchange.began:
                 raise
             status, _, failure = refused(error)
-            await self._write(shapes.error_event(status, failure.text, error))
+            await write_events(self._exchange, shapes.error_event(status, failure.text, error))
         else:
             if self._envelope.counted:
                 choices = [self._ended[index] for index in range(len(answers))]
-                await self._write(self._envelope.counts(choices, self._prompts))
+                await write_events(self._exchange, self._envelope.counts(choices, self._prompts))
         await self._exchange.send(shapes.DONE, more=False)
-
-    async def _write(self, events: bytes) -> None:
-        if not self._exchange.began:
-            head = [(b"content-type", EVENTS), (b"cache-control", b"no-cache")]
-            await self._exchange.begin(200, head)
-        if events:
-            await self._exchange.send(events, more=True)
 
     def _events(self, piece: Piece) -> bytes:
         """The events of one piece, in one write."""
@@ -196,3 +191,11 @@ class Stream:
             return event
         self._places[index] = place
         return b"id: " + self._resumable.event_id(self._places).encode() + b"\n" + event
+
+
+async def write_events(exchange: Exchange, events: bytes) -> None:
+    """Send *events* on a stream of them, which begins with the first."""
+    if not exchange.began:
+        await exchange.begin(200, [(b"content-type", _EVENTS), (b"cache-control", b"no-cache")])
+    if events:
+        await exchange.send(events, more=True)

@@ -18,12 +18,12 @@ from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.json_messages import parsed_object
 from penstock.gateway.fronts.http.openai import shapes
 from penstock.gateway.fronts.http.openai.answers import (
-    EVENTS,
     KEEP_ALIVE,
     Answer,
     Piece,
     answer,
     merged,
+    write_events,
 )
 from penstock.gateway.fronts.http.openai.asked import FieldRefused
 from penstock.gateway.fronts.http.openai.requests import request_for, resume, with_defaults
@@ -176,13 +176,17 @@ class _Stream:
         try:
             async with aclosing(merged([pieces])) as found:
                 async for piece in found:
-                    await self._write(KEEP_ALIVE if piece is None else self._events(piece))
+                    await write_events(
+                        self._exchange, KEEP_ALIVE if piece is None else self._events(piece)
+                    )
         except Exception as error:
             if not self._exchange.began:
                 raise
             status, _, failure = refused(error, self._exchange.call.caller)
             said = json.loads(shapes.error(status, failure.text, error))["error"]
-            await self._write(event(_LAST, {**said, "type": "error", "error": said}))
+            await write_events(
+                self._exchange, event(_LAST, {**said, "type": "error", "error": said})
+            )
         await self._exchange.send(b"", more=False)
 
     def _events(self, piece: Piece) -> bytes:
@@ -198,13 +202,6 @@ class _Stream:
         elif piece.text:
             events.append(self._response.goes_on(piece.text, piece.at or self._pieces))
         return b"".join(event(*one) for one in events if one[0] > self._after)
-
-    async def _write(self, events: bytes) -> None:
-        if not self._exchange.began:
-            head = [(b"content-type", EVENTS), (b"cache-control", b"no-cache")]
-            await self._exchange.begin(200, head)
-        if events:
-            await self._exchange.send(events, more=True)
 
 
 _LAST: Final = (1 << 31) - 1
