@@ -5,7 +5,8 @@ history, so that it is seen who was let write, and not only what came of it.
 """
 
 import asyncio
-import subprocess
+import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from chaos.engine.contender import MODEL
 from chaos.engine.contest import Contest
 from support.probe import Probe
+from support.processes.forks import Template
 from support.processes.proxy import Proxy
 from support.waiting import until
 
@@ -24,6 +26,7 @@ from penstock.scheduler.store.link import Links
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
+REAPING = Path(__file__).with_name("engine") / "reaping.py"
 EACH = 3
 PER_S = 100
 
@@ -122,8 +125,10 @@ async def test_killed_reapers_stop_nobody(chance, size, store):
     """Whoever reaps may die in the middle of it: there is nothing that it must release first."""
     async with Links(store.url) as links:
         probe = Probe(links, await open_queue(links))
-        for _ in range(size(8, 100)):
-            await asyncio.to_thread(reap_and_be_killed, store.url, chance.uniform(0, 0.05))
+        with contextlib.closing(Template.of(REAPING)) as reapers:
+            for _ in range(size(8, 100)):
+                after_s = chance.uniform(0, 0.05)
+                await asyncio.to_thread(reap_and_be_killed, reapers, store.url, after_s)
         await probe.enqueue("a")
         await probe.lease("silent", lease_ms=1)
         reaping = asyncio.create_task(Reaper(probe.queue, interval_s=0.01).run())
@@ -137,9 +142,12 @@ async def test_killed_reapers_stop_nobody(chance, size, store):
             reaping.cancel()
 
 
-def reap_and_be_killed(url, after_s):
-    program = Path(__file__).with_name("engine") / "reaping.py"
-    with subprocess.Popen([sys.executable, str(program), url], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        time.sleep(after_s)
-        process.kill()
+def reap_and_be_killed(reapers, url, after_s):
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as told, os.fdopen(writing) as output:
+        words = [sys.executable, str(REAPING), url]
+        process = reapers.fork(words, dict(os.environ), output.fileno())
+        assert told.readline() == "reaping\n"
+    time.sleep(after_s)
+    process.kill()
+    process.wait()

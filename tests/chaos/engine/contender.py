@@ -8,17 +8,14 @@ fail, as its seed wills.
 
 import argparse
 import asyncio
-import os
 import random
-import socket
 from itertools import count
 
 from chaos.engine.history import INVOKE, OK, Recorder
+from support.processes.forks import be_forked
 
 from penstock.errors import Code, PenstockError
 from penstock.models.refs import StageRef
-from penstock.process.command_line import show
-from penstock.process.forking import template
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import ClaimTerms, Held, Outcome, Timing
 from penstock.scheduler.store.link import Links
@@ -123,13 +120,6 @@ async def main(options):
         await Contender(links, await open_queue(links), recorder, options).run()
 
 
-def forked():
-    """Be forked for each contender; the words of the one that this is, in each of them."""
-    order = template.serve(socket.socket(fileno=int(os.environ.pop(template.CHANNEL))))
-    show(order.words)
-    return order.words[2:]
-
-
 def parsed(words):
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
@@ -144,4 +134,4 @@ def parsed(words):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(parsed(forked())))
+    asyncio.run(main(parsed(be_forked())))

@@ -18,7 +18,6 @@ from support.waiting import until
 
 from penstock.errors import PenstockError
 from penstock.models.config.policies import QueueLimits
-from penstock.process.command_line import ROOM
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.observe.counters import statistics_of
@@ -27,9 +26,7 @@ from penstock.scheduler.roles.reaper import Reaper
 from penstock.scheduler.store.link import Links
 
 GATEWAY = "gateway-of-the-test"
-_TESTS = Path(__file__).parents[2]
-_PROGRAM = (sys.executable, str(_TESTS / "chaos" / "engine" / "contender.py"))
-_PATH = f"{_TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+_PROGRAM = Path(__file__).with_name("contender.py")
 
 
 class Contest:
@@ -53,7 +50,7 @@ class Contest:
 
     async def __aenter__(self):
         async with contextlib.AsyncExitStack() as stack:
-            self._contenders = Template([*_PROGRAM, ROOM], PYTHONPATH=_PATH)
+            self._contenders = Template.of(_PROGRAM)
             stack.callback(self._contenders.close)
             self.links = await stack.enter_async_context(Links(self._url, patience_s=20))
             self.queue = await open_queue(self.links)
@@ -85,8 +82,9 @@ class Contest:
             **self._options,
         }
         options = (f"--{name}={value}" for name, value in words.items())
+        command = [sys.executable, str(_PROGRAM), *options]
         with (self._run.folder / f"{words['boot-id']}.log").open("wb") as log:
-            process = self._contenders.fork([*_PROGRAM, *options], dict(os.environ), log.fileno())
+            process = self._contenders.fork(command, dict(os.environ), log.fileno())
         self.workers[process.pid] = (process, stage)
         self._histories[process.pid] = self._run.folder / f"{words['boot-id']}.jsonl"
         return process

@@ -1,7 +1,8 @@
-"""Reaps the store at URL without a pause, until it is killed; says when it has begun."""
+"""Forked for each reaper of a store, which says when it begins, and reaps without a pause."""
 
 import asyncio
-import sys
+
+from support.processes.forks import be_forked
 
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.roles.reaper import Reaper
@@ -16,4 +17,4 @@ async def main(url):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*be_forked()))

@@ -14,13 +14,14 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
 
 from penstock.cli.serve.template import ROLES
 from penstock.process.child_process import python_command
-from penstock.process.command_line import ROOM
+from penstock.process.command_line import ROOM, show
 from penstock.process.forking import template
 from penstock.process.forking.launch import NOTHING
 from penstock.process.lifetime import set_process_option
@@ -31,6 +32,7 @@ OWN = ("PENSTOCK_", "PYTEST_")
 
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _FOLDER, _ENVIRONMENT = Path.cwd(), dict(os.environ)
+_TESTS = Path(__file__).parents[2]
 _looking, _starting = threading.Lock(), threading.Lock()
 
 
@@ -101,6 +103,12 @@ class Template:
                 pass_fds=(number,),
             )
 
+    @classmethod
+    def of(cls, program):
+        """Of a Python *program* of tests, which calls `be_forked`."""
+        path = os.pathsep.join(filter(None, [str(_TESTS), _ENVIRONMENT.get("PYTHONPATH")]))
+        return cls([sys.executable, str(program), ROOM], PYTHONPATH=path)
+
     @property
     def lives(self):
         return self._process.poll() is None
@@ -123,6 +131,14 @@ class Template:
         """End it; its children live on."""
         self._channel.close()
         self._process.wait()
+
+
+def be_forked():
+    """Be forked for each child of a program of tests; in each, its words but the program."""
+    channel = socket.socket(fileno=int(os.environ.pop(template.CHANNEL)))
+    order = template.serve(channel)
+    show(order.words)
+    return order.words[2:]
 
 
 class _State:

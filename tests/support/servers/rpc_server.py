@@ -8,18 +8,17 @@ import asyncio
 import atexit
 import json
 import os
-import socket
 import sys
 from contextlib import contextmanager
 from functools import cache
+
+from support.processes.forks import Template, be_forked
 
 from penstock.gateway.fronts.grpc.aio_server import AioServer
 from penstock.gateway.fronts.grpc.asgi.server import AsgiRpcServer
 from penstock.gateway.fronts.grpc.calls import Ending
 from penstock.gateway.fronts.grpc.rpc import Method
 from penstock.gateway.fronts.server_certificates import ServerCertificates
-from penstock.process.command_line import ROOM, show
-from penstock.process.forking import template
 from penstock.settings import GatewaySettings
 from penstock.telemetry import configure_logging
 
@@ -205,9 +204,7 @@ METHODS["/inference.GRPCInferenceService/ServerLive"] = Method(live)
 
 @cache
 def _template():
-    from support.processes.forks import Template  # not where this is a program
-
-    made = Template([sys.executable, __file__, ROOM])
+    made = Template.of(__file__)
     atexit.register(made.close)
     return made
 
@@ -228,13 +225,6 @@ def serving(kind, **options):
     process.wait()
 
 
-def forked():
-    """Be forked for each server; the words of the one that this is, in each of them."""
-    order = template.serve(socket.socket(fileno=int(os.environ.pop(template.CHANNEL))))
-    show(order.words)
-    return order.words[2:]
-
-
 async def main(kind, more):
     configure_logging("server", level="warning")
     options = {"grpc_front": kind, **json.loads(more)}
@@ -253,4 +243,4 @@ async def main(kind, more):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*forked()))
+    asyncio.run(main(*be_forked()))
