@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from penstock.cli.serve.local_cluster import LocalCluster
-from penstock.cli.serve.readiness import Start, expected_versions, progress
+from penstock.cli.serve.readiness import Start, expected_versions, progress, state_at_start
 from penstock.cli.tables import models_table
 from penstock.clock import monotonic
 from penstock.process.lifetime import kill_descendants, say_ready, stop_signals
@@ -146,13 +146,13 @@ class _Lines:
     def show(self, status: pb.StatusResponse) -> None:
         many = len(status.versions) > _MANY
         for version in status.versions:
-            key = (version.model, version.version)
-            if self._seen.get(key) != version.state:
-                self._seen[key] = version.state
-                seen = f"{version.model} version {version.version}: {version.state}"
-                if version.state == "UNAVAILABLE":
+            key, state = (version.model, version.version), state_at_start(version, status)
+            if self._seen.get(key) != state:
+                self._seen[key] = state
+                seen = f"{version.model} version {version.version}: {state}"
+                if state == "UNAVAILABLE":
                     seen += f": {version.reason}"
-                if not many or version.state == "UNAVAILABLE":
+                if not many or state == "UNAVAILABLE":
                     self._out.print(seen, markup=False, soft_wrap=True)
         if many:
             self._count(self._start.text(status), monotonic())
@@ -170,12 +170,12 @@ def _bar(out: Console, start: Start) -> Iterator[Any]:
         task = bar.add_task("starting", total=1)
 
         def show(status: pb.StatusResponse) -> None:
-            done = [v for v in status.versions if v.state != "LOADING"]
-            waiting = [f"{v.model} {v.version}" for v in status.versions if v.state == "LOADING"]
-            text = f"loading {', '.join(waiting[:3])}" if waiting else "starting"
-            total = max(1, start.total(status))
+            waiting = [v for v in status.versions if state_at_start(v, status) == "LOADING"]
+            names = [f"{v.model} {v.version}" for v in waiting]
+            text = f"loading {', '.join(names[:3])}" if names else "starting"
+            total, done = max(1, start.total(status)), len(status.versions) - len(waiting)
             text = f"{start.text(status)}, {text}" if status.versions else text
-            bar.update(task, completed=len(done), total=total, description=text)
+            bar.update(task, completed=done, total=total, description=text)
 
         yield show
 
