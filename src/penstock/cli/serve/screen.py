@@ -15,7 +15,7 @@ from penstock.cli.serve.local_cluster import LocalCluster
 from penstock.cli.serve.readiness import Start, expected_versions, progress, state_at_start
 from penstock.cli.tables import models_table
 from penstock.clock import monotonic
-from penstock.process.lifetime import kill_descendants, say_ready, stop_signals
+from penstock.process.lifetime import kill_descendants, say_ready, starting, stop_signals
 from penstock.protos import cluster_pb2 as pb
 from penstock.settings import UpSettings
 from penstock.transport.addresses import reachable
@@ -40,24 +40,28 @@ class Screen:
         Raises:
             RoleFailed: it does.
         """
-        async with stop_signals(lambda: kill_descendants(os.getpid())) as stop:
-            async with LocalCluster(self._settings, _say) as cluster:
-                serving = asyncio.create_task(self._serve(cluster))
-                tasks = [
-                    serving,
-                    asyncio.create_task(cluster.failed()),
-                    asyncio.create_task(stop.wait()),
-                ]
-                try:
-                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
-                    self._out.print("Stopping: requests in flight are answered first ...")
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
-            self._out.print("Stopped.")
+        async with (
+            stop_signals(lambda: kill_descendants(os.getpid())) as stop,
+            starting(stop) as started,
+            LocalCluster(self._settings, _say) as cluster,
+        ):
+            started()
+            serving = asyncio.create_task(self._serve(cluster))
+            tasks = [
+                serving,
+                asyncio.create_task(cluster.failed()),
+                asyncio.create_task(stop.wait()),
+            ]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                self._out.print("Stopping: requests in flight are answered first ...")
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        self._out.print("Stopped.")
 
     async def _serve(self, cluster: LocalCluster) -> None:
         """Show how the cluster becomes ready, say so, and then wait for ever."""
