@@ -13,7 +13,7 @@ from penstock.workers.language.batch import Batch, ends_of, part_of
 from penstock.workers.language.message import Change, Message, Move, Said, Take
 from penstock.workers.language.stage import Stage
 
-_MOST_AHEAD: Final = 2
+MOST_AHEAD: Final = 2
 """Messages that later stages may have before them; each more is memory, and wins nothing."""
 
 
@@ -61,7 +61,7 @@ class Head:
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """See `Model`."""
         self._send(part_of(answer, slot, begin, end))
-        while self._sent - self._answered > _MOST_AHEAD:
+        while self._sent - self._answered > MOST_AHEAD:
             self._receive()
 
     def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
