@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from penstock.errors import InvalidRequest
 from penstock.language.finish import Finish
 from penstock.workers.language.answer import Answer
+from penstock.workers.language.batch import Entry
 
 CHUNK: Final = 64
 """Columns of a prompt that are read in one step: about what a step of many answers takes."""
@@ -30,7 +31,7 @@ class Model(Protocol):
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """Read the tokens from *begin* to *end* of the answer in *slot*, and its prompt."""
 
-    def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
+    def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
         """Read the last token of each of *answers*, which have the first slots; what follows."""
 
     def move(self, source: int, target: int, length: int) -> None:
@@ -38,11 +39,21 @@ class Model(Protocol):
 
 
 class NewToken(NamedTuple):
-    """What a step brought to one answer: its *token*, and how it ended, if it did."""
+    """What a step brought to one answer.
+
+    Attributes:
+        entry: its token, and what is told of it.
+        finish: how it ended, if it did.
+    """
 
     answer: Answer
-    token: int
+    entry: Entry
     finish: Finish | None
+
+    @property
+    def token(self) -> int:
+        """Its token."""
+        return self.entry[0]
 
 
 class Engine:
@@ -112,8 +123,8 @@ class Engine:
         if self._slots and not self._slots[-1].is_read:
             self._read_chunk(self._slots[-1], len(self._slots) - 1)
         going_on = [answer for answer in self._slots if answer.is_read]
-        tokens = self._model.next_tokens(going_on) if going_on else []
-        brought = [self._grow(*one) for one in zip(going_on, tokens, strict=True)]
+        entries = self._model.next_entries(going_on) if going_on else []
+        brought = [self._grow(*one) for one in zip(going_on, entries, strict=True)]
         for new in brought:
             if new.finish is not None:
                 self.evict(new.answer)
@@ -133,7 +144,7 @@ class Engine:
         self._model.read(slot, answer, begin, end)
         answer.cached = end
 
-    def _grow(self, answer: Answer, token: int) -> NewToken:
+    def _grow(self, answer: Answer, entry: Entry) -> NewToken:
         answer.cached = answer.length
-        answer.log.append(token)
-        return NewToken(answer, token, answer.finish(self._end_tokens, self._model.capacity))
+        answer.log.append(entry[0])
+        return NewToken(answer, entry, answer.finish(self._end_tokens, self._model.capacity))

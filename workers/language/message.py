@@ -62,11 +62,15 @@ class Message(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the last stage says of the message *step* of an *epoch*: the tokens that it brought."""
+    """What the last stage says of the message *step* of an *epoch*.
+
+    Attributes:
+        words: of the entries that it brought, those of all answers behind each other.
+    """
 
     epoch: bytes
     step: int
-    tokens: list[int]
+    words: list[int]
 
 
 def epoch_of(boot_ids: Sequence[str], number: int) -> bytes:
@@ -121,7 +125,7 @@ def most_bytes(slots: int, capacity: int, width: int) -> int:
 
 def packed_tokens(said: Said) -> list[bytes]:
     """The bytes of what the last stage says, in parts."""
-    return [_SAID.pack(said.epoch, said.step), np.asarray(said.tokens, "<u4").tobytes()]
+    return [_SAID.pack(said.epoch, said.step), np.asarray(said.words, "<u4").tobytes()]
 
 
 def tokens_in(content: bytes) -> Said:
