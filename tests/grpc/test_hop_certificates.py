@@ -3,7 +3,7 @@
 import grpc
 import pytest
 from support.authority import Authority
-from support.clients.hop_streams import Callers, Heard, called, streams_of
+from support.hops.streams import Callers, Heard, called, streams_of
 from support.waiting import until
 
 from penstock.errors import InvalidConfiguration

@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 from support.authority import Authority
-from support.clients.hop_streams import CAPACITY, SLOTS, Callers, Heard, Proxy, called, streams_of
-from support.clients.stage_groups import Stages, die, formed, in_thread
+from support.hops.stage_groups import Stages, die, formed, in_thread
+from support.hops.streams import CAPACITY, SLOTS, Callers, Heard, Proxy, called, streams_of
 from support.models import tiny_language
 from support.waiting import until
 
