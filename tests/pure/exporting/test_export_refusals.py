@@ -208,3 +208,13 @@ def test_a_sliding_window_ends_the_context(folder):
     _with_config(folder, sliding_window=32)
 
     assert open_checkpoint(folder).architecture.context == 32
+
+
+def test_weights_that_cannot_be_opened_are_not_taken_for_missing(tmp_path):
+    """As where another user may read them: for root, who runs tests, a folder does as well."""
+    folder = tiny_language.write_folder(tmp_path / "checkpoint")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+
+    with pytest.raises(CannotExport, match=r"model\.safetensors cannot be read: Is a directory"):
+        open_checkpoint(folder)
