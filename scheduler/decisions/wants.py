@@ -22,6 +22,7 @@ PROCESS_BYTES: Final[Mapping[tuple[str, str], int]] = {
     ("cpu", "onnxruntime"): 96 * MIB,
     ("cpu", "pytorch"): 384 * MIB,
     ("cpu", "python"): 96 * MIB,
+    ("cpu", "language"): 96 * MIB,
     ("cuda", "onnxruntime"): 512 * MIB,
     ("cuda", "pytorch"): 512 * MIB,
     ("cuda", "python"): 512 * MIB,

@@ -161,7 +161,7 @@ async def test_frames_arrive_once_and_in_order_or_the_stream_ends(pair, authorit
         async with proxy.open() as detour, called(streams_of(pair, authority), detour) as peer:
             for number in range(8):
                 peer.write(HopKind.MESSAGE, [bytes([number]) * 1000])
-            await until(lambda: len(callers.all[0].frames) == 8)
+            await until(lambda: callers.all and len(callers.all[0].frames) == 8)
             proxy.cut()
             await asyncio.wait_for(peer.gone.wait(), 20)
             await asyncio.wait_for(callers.all[0].gone.wait(), 20)
@@ -195,7 +195,7 @@ class TestBounds:
             called(streams_of(pair, authority), address) as peer,
         ):
             peer.write(HopKind.MESSAGE, [bytes(9_000)])
-            await until(lambda: callers.all[0].frames)
+            await until(lambda: callers.all and callers.all[0].frames)
             peer.write(HopKind.MESSAGE, [bytes(11_000)])
             await asyncio.wait_for(peer.gone.wait(), 20)
 

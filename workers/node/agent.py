@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,6 +21,7 @@ from penstock.process.lifetime import (
     kill_descendants,
     reap_strangers,
     say_ready,
+    starting,
     stop_signals,
     until_first,
 )
@@ -65,6 +66,7 @@ async def run(settings: NodeSettings, seed: Seed | None = None) -> None:
         ChangingCertificates(hop_files)
     async with (
         stop_signals(lambda: kill_descendants(os.getpid())) as stop,
+        starting(stop) as started,
         telling_health(settings.health_host, settings.health_port) as health,
         Links(settings.redis) as links,
     ):
@@ -75,7 +77,7 @@ async def run(settings: NodeSettings, seed: Seed | None = None) -> None:
         templates = Templates(seed)
         queue = await open_queue(links)
         agent = _Agent(settings, record, gpus, registry, queue, health, templates)
-        await agent.run(stop)
+        await agent.run(stop, started)
 
 
 class _Agent:
@@ -103,16 +105,17 @@ class _Agent:
         self._environment = role_environment(settings.redis)
         self._snapshot = empty_snapshot()
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, started: Callable[[], object]) -> None:
         reaping = asyncio.create_task(reap_strangers(self._children))
         try:
-            await self._run(stop)
+            await self._run(stop, started)
         finally:
             reaping.cancel()
             await self._templates.close()
 
-    async def _run(self, stop: asyncio.Event) -> None:
+    async def _run(self, stop: asyncio.Event, started: Callable[[], object]) -> None:
         await self._registry.announce(self._record)
+        started()
         announce = partial(keep_announcing, self._registry, self._record)
         announcing = asyncio.create_task(supervise("heartbeat", announce))
         following = asyncio.create_task(supervise("placements", self._follow))

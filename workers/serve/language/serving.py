@@ -108,7 +108,15 @@ class LanguageServing:
         own, runtime = self._own, self._runtime
         spec = _spec(self._settings, own.heartbeat.record)
         manifest = runtime.manifest
-        worker = LanguageWorker(spec, self._queue, own.link, manifest, own.renewal, own.device)
+        worker = LanguageWorker(
+            spec,
+            self._queue,
+            own.link,
+            manifest,
+            own.renewal,
+            own.device,
+            caches_prefixes=runtime.prefix_caching,
+        )
         kept = asyncio.Event()
         texts = partial(keep_texts, LoadRequests(self._links), runtime.texts, kept)
         async with _beside(("texts", texts), ("work done", self._writing(worker.work))):

@@ -26,6 +26,7 @@ from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease, Outcome, Tim
 from penstock.scheduler.store.link import Link
 from penstock.workers.language.engine import Engine, Model, NewToken
 from penstock.workers.language.head import GroupBroken
+from penstock.workers.language.prefixes import Prefixes
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.serve.language.jobs import (
@@ -65,8 +66,15 @@ class LanguageWorker:
         manifest: Manifest,
         renewal: Renewal,
         device: ThreadPoolExecutor,
+        *,
+        caches_prefixes: bool = False,
     ) -> None:
-        """*link* is for its claims alone; *device* is the one thread that computes."""
+        """*link* is for its claims alone; *device* is the one thread that computes.
+
+        Args:
+            caches_prefixes: answers begin with what slots have of others of the same caller.
+        """
+        self._caches_prefixes = caches_prefixes
         self._spec = spec
         self._queue = queue
         self._link = link
@@ -126,7 +134,9 @@ class LanguageWorker:
     def _begin_with(self, model: Model) -> None:
         self._capacity = model.capacity
         self._slots = model.slots
-        self._engine = Engine(model, self._manifest.end_tokens)
+        # Its own of each group: the caches of another one are others.
+        prefixes = Prefixes(model.slots) if self._caches_prefixes else None
+        self._engine = Engine(model, self._manifest.end_tokens, prefixes=prefixes)
         self._active: dict[int, Active] = {}
         self._leaving: list[Active] = []
         self._coming: list[Active] = []
@@ -270,12 +280,20 @@ class LanguageWorker:
     async def _keep(self, grown: Sequence[tuple[Active, NewToken]]) -> None:
         """Store what a step brought, and see to what the store says of each answer."""
         news = [
-            NewTokens(active.id, active.token, active.kept, packed([new.token]))
+            NewTokens(
+                active.id,
+                active.token,
+                active.words,
+                packed(new.entry),
+                len(new.entry),
+                active.uncounted,
+            )
             for active, new in grown
         ]
         answers = await self._append(news)
         for (active, new), appended in zip(grown, answers, strict=True):
-            active.kept += 1
+            active.log += packed(new.entry)
+            active.counted = True
             active.proved = True
             if id(active.answer) in self._active:
                 self._see_to(active, new, appended)
