@@ -9,7 +9,7 @@ import grpc
 import pytest
 from hyperframe.frame import SettingsFrame
 from support.clients.http2_abuse import Connection
-from support.processes.rpc_server import serving
+from support.servers.rpc_server import serving
 
 LONG_S = 60
 CODE = grpc.StatusCode
