@@ -15,7 +15,7 @@ from penstock.workers.language.changes import Change, Move, Swap, Take
 from penstock.workers.language.message import Message, Said
 from penstock.workers.language.stage import Stage
 
-_MOST_AHEAD: Final = 2
+MOST_AHEAD: Final = 2
 """Messages that later stages may have before them; each more is memory, and wins nothing."""
 
 
@@ -68,7 +68,7 @@ class Head:
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """See `Model`."""
         self._send(part_of(answer, slot, begin, end))
-        while self._sent - self._answered > _MOST_AHEAD:
+        while self._sent - self._answered > MOST_AHEAD:
             self._receive()
 
     def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:

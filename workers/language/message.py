@@ -22,6 +22,7 @@ _HEAD: Final = struct.Struct("<16sQIIIIII")
 _CHANGE: Final = struct.Struct("<IIIII")
 _SAID: Final = struct.Struct("<16sQ")
 _MOVE, _TAKE, _SWAP = 0, 1, 2
+_MOST_OPTIONS_BYTES: Final = 1 << 20
 
 
 class Unreadable(PenstockError):
@@ -97,6 +98,12 @@ def message_in(content: bytes) -> Message:
         raise Unreadable("a message of another stage is cut off") from error
     batch = Batch(hidden.reshape(rows, length, width), start, slot, bool(grows))
     return Message(epoch, step, changes, batch)
+
+
+def most_bytes(slots: int, capacity: int, width: int) -> int:
+    """More than any message has of a group with so many slots, each of *capacity* tokens."""
+    answers = slots * (_MOST_OPTIONS_BYTES + 4 * capacity)
+    return answers + 4 * width * max(slots, capacity) + _MOST_OPTIONS_BYTES
 
 
 def packed_tokens(said: Said) -> list[bytes]:

@@ -111,6 +111,16 @@ async def test_each_token_is_counted_for_the_worker_that_made_it(answers, langua
     await eventually(lambda: _rows_told(language_cluster) >= before + 30)
 
 
+async def test_what_its_workers_hold_was_measured(language_cluster):
+    """Libraries, caches and texts as well: of the weights alone there are less than 3 MiB."""
+
+    def held():
+        told = scrape(language_cluster.metrics_url())
+        return max(n for (name, _), n in told.items() if name == "penstock_device_held_bytes")
+
+    await eventually(lambda: held() > 2 * 16 << 20)
+
+
 def test_a_stop_string_ends_the_text_and_frees_the_slot(answers, local):
     tokens, text = expected(local, 0)
     stop = text[10:13]
