@@ -34,7 +34,7 @@ class LanguageRuntime:
     Attributes:
         number: of the stage.
         slots: how many answers it has room for.
-        prefix_caching: whether answers may begin with what slots have of others.
+        prefix_caching: whether answers may begin with what slots have of others, as is asked.
         texts: file -> what it holds; of the first stage.
         signature: its tensors, and the configuration completed with where its texts are kept;
             later stages read and write nothing that clients see.
@@ -45,7 +45,7 @@ class LanguageRuntime:
         self.manifest = manifest
         self.number = number
         self.slots = slots
-        self.prefix_caching = False
+        self.prefix_caching = PrefixCaching.OFF
         self.texts: Mapping[str, bytes] = {}
         size = manifest.stages[number].weight_bytes
         self.signature = cluster_pb2.Signature(parameter_bytes=size)
@@ -70,7 +70,7 @@ class LanguageRuntime:
         runtime = cls(stage, manifest, number, room[0])
         if number == 0:
             runtime._complete(directory, config)
-            runtime.prefix_caching = caches_prefixes(manifest, prefix_caching(config))
+            runtime.prefix_caching = prefix_caching(config)
         return runtime
 
     @property
@@ -98,18 +98,22 @@ class LanguageRuntime:
         """Nothing that the end of the process does not do."""
 
 
-def caches_prefixes(manifest: Manifest, asked: PrefixCaching) -> bool:
-    """Whether to reuse what was computed; by itself only where that was seen to change no bit."""
+def caches_prefixes(manifest: Manifest, asked: PrefixCaching, *, near: bool) -> bool:
+    """Whether to reuse what was computed; by itself only where that was seen to change no bit.
+
+    Args:
+        near: all stages are on this machine.
+    """
     if asked is not PrefixCaching.AUTO:
         return asked is PrefixCaching.ON
-    if manifest.rebuild == "prefill" and manifest.proved_on == numeric_domain():
+    if near and manifest.rebuild == "prefill" and manifest.proved_on == numeric_domain():
         return True
     log.info(
         "prefixes of earlier answers are not reused: it is not known that this changes no text; "
         "export the model here, or set the parameter prefix_caching to 'on'",
         rebuild=manifest.rebuild,
         proved_on=manifest.proved_on,
-        here=numeric_domain(),
+        here=numeric_domain() if near else "several machines",
     )
     return False
 

@@ -57,7 +57,7 @@ def _payload(prompt, options=ASKED, caller=None):
 
 
 @contextlib.asynccontextmanager
-async def _working(probe, version, *, caches_prefixes=False):
+async def _working(probe, version):
     """A worker that is a head, whose group is not formed yet, and the device's thread."""
     spec = WorkerSpec(
         ref=FIRST,
@@ -77,8 +77,7 @@ async def _working(probe, version, *, caches_prefixes=False):
         Renewal(FIRST.model, LONG_MS, run_limit_s=60),
     )
     with ThreadPoolExecutor(1) as device:
-        own = probe.queue, link, read_manifest(version), renewal, device
-        yield LanguageWorker(spec, *own, caches_prefixes=caches_prefixes)
+        yield LanguageWorker(spec, probe.queue, link, read_manifest(version), renewal, device)
     await link.close()
 
 
@@ -93,7 +92,8 @@ class Life:
 
     async def _run(self):
         async with either(self._stop, self.group.leaving) as over:
-            await self._worker.run(self._stages.head(self.group), over, self.group.breaks())
+            head = self._stages.head(self.group)
+            await self._worker.run(head, over, self.group.breaks(), reuses=True)
 
     async def ends(self):
         """Wait until it does; a worker that is told to stop ends in order."""
@@ -235,7 +235,7 @@ async def test_a_conversation_goes_on_from_what_its_group_has_and_no_other(probe
 
     stages = Stages(version, 2, 128)
     first, more = list(range(40, 60)), [7, 8]
-    async with _working(probe, version, caches_prefixes=True) as worker:
+    async with _working(probe, version) as worker:
         async with stages.served(1) as (_, boot_id):
             life = Life(stages, worker, await formed(stages, ["worker-1", boot_id]))
             said = await _talk(probe, "a", first, "one")

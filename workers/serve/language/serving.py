@@ -26,7 +26,7 @@ from penstock.workers.language.head import GroupBroken, Head
 from penstock.workers.language.later import LaterStage
 from penstock.workers.language.message import most_bytes
 from penstock.workers.language.pipeline import Pipeline
-from penstock.workers.language.runtime import LanguageRuntime
+from penstock.workers.language.runtime import LanguageRuntime, caches_prefixes
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
@@ -108,15 +108,7 @@ class LanguageServing:
         own, runtime = self._own, self._runtime
         spec = _spec(self._settings, own.heartbeat.record)
         manifest = runtime.manifest
-        worker = LanguageWorker(
-            spec,
-            self._queue,
-            own.link,
-            manifest,
-            own.renewal,
-            own.device,
-            caches_prefixes=runtime.prefix_caching,
-        )
+        worker = LanguageWorker(spec, self._queue, own.link, manifest, own.renewal, own.device)
         kept = asyncio.Event()
         texts = partial(keep_texts, LoadRequests(self._links), runtime.texts, kept)
         async with _beside(("texts", texts), ("work done", self._writing(worker.work))):
@@ -124,7 +116,8 @@ class LanguageServing:
                 await over.wait()
             if runtime.ends:
                 await self._be_ready()
-                await worker.run(Pipeline(manifest, [runtime.stage], runtime.slots), stop)
+                model = Pipeline(manifest, [runtime.stage], runtime.slots)
+                await worker.run(model, stop, reuses=self._caches_prefixes(near=True))
             else:
                 await self._lead(worker, stop)
 
@@ -141,11 +134,15 @@ class LanguageServing:
                     await self._be_ready()
                     async with either(stop, group.leaving) as over:
                         head = Head(runtime.stage, runtime.slots, group)
-                        await worker.run(head, over, group.breaks())
+                        caches = self._caches_prefixes(near=group.is_near)
+                        await worker.run(head, over, group.breaks(), reuses=caches)
                 except GroupBroken as error:
                     log.warning("the group is broken, it forms anew", why=str(error))
                 finally:
                     group.close()
+
+    def _caches_prefixes(self, *, near: bool) -> bool:
+        return caches_prefixes(self._runtime.manifest, self._runtime.prefix_caching, near=near)
 
     async def _serve_head(self, stop: asyncio.Event) -> None:
         """As a later stage."""

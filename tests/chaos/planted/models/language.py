@@ -282,17 +282,16 @@ ANSWERS = [
     Mutant(
         "a prefix: a group goes on with what the one before had",
         "workers/serve/language/worker.py",
-        "        prefixes = Prefixes(model.slots) if self._caches_prefixes else None\n",
-        "        prefixes = Prefixes(model.slots) if self._caches_prefixes else None\n"
-        "        prefixes = self.__dict__.setdefault('_prefixes', prefixes)\n",
+        "self._begin_with(model, Prefixes(model.slots) if reuses else None)",
+        "self._begin_with(model, self.__dict__.setdefault('_kept', Prefixes(model.slots)))",
         "tests/redis/language/test_group_worker.py"
         "::test_a_conversation_goes_on_from_what_its_group_has_and_no_other",
     ),
     Mutant(
         "a prefix: it is reused where that was not seen to change nothing",
         "workers/language/runtime.py",
-        'if manifest.rebuild == "prefill" and manifest.proved_on == numeric_domain():',
-        "if manifest.proved_on == numeric_domain():",
+        'if near and manifest.rebuild == "prefill" and manifest.proved_on == numeric_domain():',
+        "if near and manifest.proved_on == numeric_domain():",
         PREFIXES + "test_by_itself_it_is_done_only_where_it_was_seen_to_change_nothing",
     ),
     Mutant(
