@@ -15,12 +15,16 @@ class Answer:
         prompt: tokens, at least one.
         log: those of the answer so far; some may be there already, where another worker began it.
         cached: tokens of both whose keys and values are in its slot.
+        caller: whose it is; None where nobody may have part in what is computed for it.
+        reused: of the cached ones, those that were computed for answers before it.
     """
 
     prompt: list[int]
     options: DecodingOptions
     log: list[int] = field(default_factory=list)
     cached: int = 0
+    caller: str | None = None
+    reused: int = 0
 
     @property
     def length(self) -> int:

@@ -5,9 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from penstock.language.log.likelihoods import entry_of
 from penstock.language.sampling import next_token
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.stage import Floats, Stage, Tokens
+
+Entry = Sequence[int]
+"""A token, and what is told of it: words, see `penstock.language.log.entries`."""
 
 
 class Batch(NamedTuple):
@@ -49,9 +53,9 @@ def ends_of(answers: Sequence[Answer]) -> Batch:
     return Batch(tokens, start, 0, grows=True)
 
 
-def sampled(logits: Floats, answers: Sequence[Answer]) -> list[int]:
-    """The next token of each answer, by the row of *logits* that is its own."""
+def sampled(logits: Floats, answers: Sequence[Answer]) -> list[Entry]:
+    """The next entry of each answer's log, by the row of *logits* that is its own."""
     return [
-        next_token(row, one.options, one.prompt, one.log)
+        entry_of(next_token(row, one.options, one.prompt, one.log), row, one.options)
         for row, one in zip(logits, answers, strict=True)
     ]

@@ -5,7 +5,8 @@ from typing import Final
 from penstock.errors import PenstockError
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import sampled
-from penstock.workers.language.message import Message, Move
+from penstock.workers.language.changes import Move, Swap
+from penstock.workers.language.message import Message
 from penstock.workers.language.stage import Stage
 
 NOBODYS: Final = b""
@@ -38,7 +39,7 @@ class LaterStage:
         self._answers = {}
 
     def run(self, message: Message) -> Message | list[int] | None:
-        """What goes on to the next stage, or the tokens if there is none.
+        """What goes on to the next stage, or if there is none the words of all answers' entries.
 
         None for a message of another group, which changes nothing here.
 
@@ -58,16 +59,20 @@ class LaterStage:
         if not message.batch.grows:
             return []
         grown = [self._answers[slot] for slot in range(len(made))]
-        tokens = sampled(made, grown)
-        for answer, token in zip(grown, tokens, strict=True):
-            answer.log.append(token)
-        return tokens
+        entries = sampled(made, grown)
+        for answer, entry in zip(grown, entries, strict=True):
+            answer.log.append(entry[0])
+        return [word for entry in entries for word in entry]
 
     def _change(self, message: Message) -> None:
         for change in message.changes:
             if isinstance(change, Move):
                 self._stage.move(*change)
                 self._answers[change.target] = self._answers[change.source]
+            elif isinstance(change, Swap):
+                self._stage.swap(*change)
+                one, other, answers = change.one, change.other, self._answers
+                answers[one], answers[other] = answers[other], answers[one]
             else:
                 self._answers[change.slot] = change.answer
 
@@ -81,6 +86,9 @@ class LaterStage:
             if isinstance(change, Move):
                 fits = fits and change.source in known and change.length <= self._capacity
                 known.add(change.target)
+            elif isinstance(change, Swap):
+                fits = fits and {change.one, change.other} <= known
+                fits = fits and change.length <= self._capacity
             else:
                 known.add(change.slot)
         fits = fits and known <= set(range(self._slots))

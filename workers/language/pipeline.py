@@ -7,7 +7,7 @@ import numpy as np
 
 from penstock.language.manifest import Manifest
 from penstock.workers.language.answer import Answer
-from penstock.workers.language.batch import Batch, ends_of, part_of, sampled
+from penstock.workers.language.batch import Batch, Entry, ends_of, part_of, sampled
 from penstock.workers.language.stage import Floats, Stage, Tokens
 
 
@@ -63,7 +63,7 @@ class Pipeline:
         """See `Model`."""
         self._through(part_of(answer, slot, begin, end))
 
-    def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
+    def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
         """See `Model`."""
         return sampled(self._through(ends_of(answers)), answers)
 
@@ -80,6 +80,11 @@ class Pipeline:
         """As `Stage.move`, in each stage."""
         for stage in self._stages:
             stage.move(source, target, length)
+
+    def swap(self, one: int, other: int, length: int) -> None:
+        """As `Stage.swap`, in each stage."""
+        for stage in self._stages:
+            stage.swap(one, other, length)
 
     def cached(self, slot: int, length: int) -> list[Floats]:
         """As `Stage.cached`, of all stages."""

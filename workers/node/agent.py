@@ -34,6 +34,7 @@ from penstock.scheduler.registry.snapshot import empty_snapshot
 from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.store.link import Links
 from penstock.settings import NodeSettings, WorkerSettings
+from penstock.transport.changing_certificates import ChangingCertificates
 from penstock.transport.health import Health, telling_health
 from penstock.workers.node.devices import devices_of_machine, variables_for
 from penstock.workers.node.start_limit import StartLimit
@@ -53,12 +54,16 @@ async def run(settings: NodeSettings, seed: Seed | None = None) -> None:
         seed: where the templates of workers come from; None: they are started as programs.
 
     Raises:
-        InvalidConfiguration: another agent has the name, or there is no model repository.
+        InvalidConfiguration: another agent has the name, there is no model repository, or
+            certificates cannot be used.
         StoreUnavailable, StoreUnsuitable: it could not begin.
     """
     for repository in settings.models:
         if not repository.is_dir():
             raise InvalidConfiguration(f"--models {repository}: there is no such directory here")
+    if (hop_files := settings.hop_files()) is not None:
+        # Its workers would say the same, one after the other.
+        ChangingCertificates(hop_files)
     async with (
         stop_signals(lambda: kill_descendants(os.getpid())) as stop,
         starting(stop) as started,
@@ -227,6 +232,7 @@ def _record(settings: NodeSettings, gpus: Sequence[Gpu]) -> pb.Node:
         cores=machine.cores(),
         software=penstock.__version__,
         runs_python=settings.allow_python_models,
+        hop_host=settings.hop_host or "",
     )
 
 

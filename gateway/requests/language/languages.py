@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from penstock.errors import ArtifactUnusable, InvalidRequest, ModelNotReady, Unimplemented
 from penstock.gateway.models.catalog import Served
 from penstock.language.chat import ChatTemplate
+from penstock.language.log.spelling import Spelling
 from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest
 from penstock.language.tokenizer import Tokenizer
 from penstock.models.config.language_models import Text, texts_of
@@ -24,12 +25,14 @@ class Language(NamedTuple):
     Attributes:
         template: makes one text of messages; None where the model has none.
         rendering: is held by whoever uses it.
+        spelling: how its tokens are written, each by itself.
     """
 
     tokenizer: Tokenizer
     manifest: Manifest
     template: ChatTemplate | None
     rendering: asyncio.Lock
+    spelling: Spelling
 
     async def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """The tokens that ask the model to go on after *messages*.
@@ -91,6 +94,7 @@ class Languages:
             Manifest.from_json((manifest or b"").decode()),
             None if template is None else ChatTemplate(template.decode(errors="replace")),
             asyncio.Lock(),
+            Spelling(made),
         )
 
 

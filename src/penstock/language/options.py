@@ -10,6 +10,7 @@ MOST_SEED: Final = (1 << 64) - 1
 MOST_STOPS: Final = 16
 LONGEST_STOP: Final = 256
 MOST_BIASES: Final = 1024
+MOST_LOGPROBS: Final = 20
 _MOST_TOKENS: Final = 1 << 24
 
 
@@ -32,6 +33,8 @@ class DecodingOptions:
         stop: texts that end the answer and are no part of it.
         stop_tokens: tokens that do.
         ignore_end: the model's own end tokens do not end the answer.
+        logprobs: how likely each token was is told, and so many of the likeliest in its place; None
+            for nothing of the kind.
     """
 
     max_tokens: int | None = None
@@ -47,6 +50,7 @@ class DecodingOptions:
     stop: tuple[str, ...] = ()
     stop_tokens: frozenset[int] = frozenset()
     ignore_end: bool = False
+    logprobs: int | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Self:
@@ -139,4 +143,5 @@ _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "stop": _stops,
     "stop_tokens": _tokens,
     "ignore_end": _switch,
+    "logprobs": _integer(0, MOST_LOGPROBS),
 }

@@ -158,6 +158,14 @@ async def until_first(stop: "asyncio.Event", *tasks: "asyncio.Future[None]") -> 
         task.result()
 
 
+def quiet_libraries() -> None:
+    """Tell libraries that are loaded from now on what they may not do, unless somebody else has."""
+    # ONNX Runtime would send usage data, from a thread that must not be there in a fork.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # A line of gRPC's own for each handshake that fails, whoever tried, is none of our log.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
 def tune_gc() -> None:
     """Let the garbage collector look seldom: what a start makes, modules above all, stays.
 

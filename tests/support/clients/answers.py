@@ -1,5 +1,6 @@
 """Answers of a language model over ModelStreamInfer: asked for together, put together again."""
 
+import json
 import queue
 import threading
 from dataclasses import dataclass, field
@@ -19,12 +20,14 @@ class Answer:
 
     Attributes:
         parts: how many tokens each response had.
+        logprobs: what was said of each token.
         about: the parameters of the last response.
     """
 
     text: str = ""
     tokens: list = field(default_factory=list)
     parts: list = field(default_factory=list)
+    logprobs: list = field(default_factory=list)
     about: dict = field(default_factory=dict)
     error: str = ""
 
@@ -115,6 +118,8 @@ class Answers:
             for output, raw in zip(body.outputs, body.raw_output_contents, strict=True):
                 if output.name == "text_output":
                     answer.text += raw[4:].decode()
+                elif output.name == "logprobs":
+                    answer.logprobs += json.loads(raw[4:])
                 else:
                     tokens = np.frombuffer(raw, "<i8").tolist()
                     answer.tokens += tokens

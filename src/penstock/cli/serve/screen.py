@@ -15,6 +15,7 @@ from penstock.cli.serve.local_cluster import LocalCluster
 from penstock.cli.serve.readiness import Start, expected_versions, progress, state_at_start
 from penstock.cli.tables import models_table
 from penstock.clock import monotonic
+from penstock.process.forking.templates import Seed
 from penstock.process.lifetime import kill_descendants, say_ready, starting, stop_signals
 from penstock.protos import cluster_pb2 as pb
 from penstock.settings import UpSettings
@@ -29,8 +30,10 @@ _COUNT_EVERY_S = 1.0
 class Screen:
     """One run of ``penstock up``."""
 
-    def __init__(self, settings: UpSettings) -> None:
+    def __init__(self, settings: UpSettings, seed: Seed | None = None) -> None:
+        """*seed*: where the template of roles comes from; None: it is started as a program."""
         self._settings = settings
+        self._seed = seed
         self._out = Console(highlight=False)
         self._started = time.monotonic()
 
@@ -43,7 +46,7 @@ class Screen:
         async with (
             stop_signals(lambda: kill_descendants(os.getpid())) as stop,
             starting(stop) as started,
-            LocalCluster(self._settings, _say) as cluster,
+            LocalCluster(self._settings, _say, self._seed) as cluster,
         ):
             started()
             serving = asyncio.create_task(self._serve(cluster))

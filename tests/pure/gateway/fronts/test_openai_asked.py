@@ -63,8 +63,6 @@ def test_what_asks_for_nothing_is_taken(neutral):
     [
         ({**HELLO, "tools": [{}]}, "'tools' is not offered yet"),
         ({**HELLO, "response_format": {"type": "json_object"}}, "'response_format' is not offered"),
-        ({**HELLO, "logprobs": True}, "'logprobs' is not offered yet"),
-        ({**PLAIN, "logprobs": 1}, "'logprobs' is not offered yet"),
         ({**HELLO, "temprature": 1}, "unknown field 'temprature'"),
         ({**HELLO, "prompt": "x"}, "unknown field 'prompt'"),
         ({**HELLO, "messages": []}, "messages must be a list"),
@@ -130,6 +128,7 @@ def test_each_prompt_counts_once_however_many_choices_it_has():
         "prompt_tokens": 12,
         "completion_tokens": 8,
         "total_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 0},
     }
 
 

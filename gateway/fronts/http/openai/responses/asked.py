@@ -8,11 +8,17 @@ from penstock.gateway.fronts.http.openai.asked import (
     FieldRefused,
     check_known,
     model_of,
+    most_logprobs,
     options_of,
     switch_of,
 )
 
-_OWN: Final = frozenset({"model", "input", "instructions", "stream", "background", "store"})
+_OWN: Final = frozenset(
+    {
+        *("model", "input", "instructions", "stream", "background", "store"),
+        *("include", "top_logprobs"),
+    }
+)
 _IGNORED: Final = frozenset(
     {
         *("user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"),
@@ -30,20 +36,23 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "tool_choice": ("none", "auto"),
     "text": ({"format": {"type": "text"}}, {}),
     "reasoning": ({},),
-    "include": ([],),
     "truncation": ("disabled",),
-    "top_logprobs": (0,),
     **dict.fromkeys(("previous_response_id", "conversation", "prompt", "max_tool_calls"), ()),
 }
+_LOGPROBS: Final = "message.output_text.logprobs"
 _TEXT_PARTS: Final = ("input_text", "output_text", "text")
 _ECHOED: Final = frozenset(
-    {"instructions", "max_output_tokens", "temperature", "top_p", "user", "metadata"}
+    {
+        *("instructions", "max_output_tokens", "temperature", "top_p", "top_logprobs"),
+        *("user", "metadata"),
+    }
 )
 
 NOTHING_SAID: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("instructions", "max_output_tokens", "user")),
     "temperature": 1.0,
     "top_p": 1.0,
+    "top_logprobs": 0,
     "metadata": {},
 }
 """What an answer repeats of a request that says nothing."""
@@ -78,12 +87,22 @@ def response_of(body: Mapping[str, Any]) -> AskedResponse:
     return AskedResponse(
         model_of(body),
         _messages(body),
-        options_of(body, _OPTIONS),
+        {**options_of(body, _OPTIONS), **_logprobs(body)},
         stream,
         background,
         background or switch_of(body, "store"),
         said,
     )
+
+
+def _logprobs(body: Mapping[str, Any]) -> dict[str, int]:
+    """The option, where the body wants log probabilities."""
+    include, count = body.get("include") or [], most_logprobs(body)
+    if include not in ([], [_LOGPROBS]):
+        raise FieldRefused("include", f"include may have '{_LOGPROBS}' alone")
+    if count and not include:
+        raise FieldRefused("top_logprobs", f"top_logprobs needs '{_LOGPROBS}' in include")
+    return {"logprobs": count or 0} if include else {}
 
 
 def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
