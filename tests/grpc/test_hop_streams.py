@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 from support.authority import Authority
-from support.hops.stage_groups import Stages, die, formed, in_thread
+from support.clients.stage_groups import Stages, die, formed, in_thread
 from support.hops.streams import CAPACITY, SLOTS, Callers, Heard, Proxy, called, streams_of
 from support.models import tiny_language
 from support.waiting import until

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
-from support.hops.stage_groups import Stages, die, formed, in_thread
+from support.clients.stage_groups import Stages, die, formed, in_thread
 from support.waiting import until
 
 from penstock.language.manifest import read_manifest

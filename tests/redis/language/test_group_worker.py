@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from support.hops.stage_groups import Stages, die, formed
+from support.clients.stage_groups import Stages, die, formed
 from support.jobs import inference
 from support.models import tiny_language
 from support.probe import FIRST, LONG_MS
