@@ -26,6 +26,7 @@ from chaos.planted.messages import TOO_MUCH
 from chaos.planted.models.calls import CALLS
 from chaos.planted.models.language import ANSWERS
 from chaos.planted.models.loading import REAL_MODELS
+from chaos.planted.models.structured import STRUCTURES
 from chaos.planted.outages import AWAY
 from chaos.planted.retries import FAILURES
 from chaos.planted.runtime import CUTS, LONG_RUNS
@@ -305,6 +306,7 @@ MUTANTS = [
     *HANDED_OVER,
     *WHO_GETS_IN,
     *ANSWERS,
+    *STRUCTURES,
     *ENCRYPTED,
     *CALLERS,
     *TOO_MUCH,

@@ -8,6 +8,7 @@ import numpy as np
 from penstock.language.sampling import next_token
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.stage import Floats, Stage, Tokens
+from penstock.workers.language.structured import Structured
 
 
 class Batch(NamedTuple):
@@ -49,9 +50,15 @@ def ends_of(answers: Sequence[Answer]) -> Batch:
     return Batch(tokens, start, 0, grows=True)
 
 
-def sampled(logits: Floats, answers: Sequence[Answer]) -> list[int]:
-    """The next token of each answer, by the row of *logits* that is its own."""
-    return [
-        next_token(row, one.options, one.prompt, one.log)
-        for row, one in zip(logits, answers, strict=True)
+def sampled(logits: Floats, answers: Sequence[Answer], structured: Structured) -> list[int]:
+    """The next token of each answer, by the row of *logits* that is its own.
+
+    NOT_YET where none has been found in time, STUCK where there is none.
+    """
+    allowed = structured.allowed(answers)
+    tokens = [
+        may if isinstance(may, int) else next_token(row, one.options, one.prompt, one.log, may)
+        for row, one, may in zip(logits, answers, allowed, strict=True)
     ]
+    structured.took(answers, tokens)
+    return tokens

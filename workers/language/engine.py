@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from penstock.errors import InvalidRequest
 from penstock.language.finish import Finish
 from penstock.workers.language.answer import Answer
+from penstock.workers.language.structured import NOT_YET, STUCK
 
 CHUNK: Final = 64
 """Columns of a prompt that are read in one step: about what a step of many answers takes."""
@@ -31,18 +32,26 @@ class Model(Protocol):
         """Read the tokens from *begin* to *end* of the answer in *slot*, and its prompt."""
 
     def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
-        """Read the last token of each of *answers*, which have the first slots; what follows."""
+        """Read the last token of each of *answers*, which have the first slots; what follows.
+
+        NOT_YET or STUCK where that is no token.
+        """
 
     def move(self, source: int, target: int, length: int) -> None:
         """What slot *source* has, with so many tokens read, is in slot *target* as well."""
 
 
 class NewToken(NamedTuple):
-    """What a step brought to one answer: its *token*, and how it ended, if it did."""
+    """What a step brought to one answer: its *token*, and how it ended, if it did.
+
+    Attributes:
+        is_stuck: there is no token that could be next: it ends in an error.
+    """
 
     answer: Answer
     token: int
     finish: Finish | None
+    is_stuck: bool = False
 
 
 class Engine:
@@ -113,9 +122,13 @@ class Engine:
             self._read_chunk(self._slots[-1], len(self._slots) - 1)
         going_on = [answer for answer in self._slots if answer.is_read]
         tokens = self._model.next_tokens(going_on) if going_on else []
-        brought = [self._grow(*one) for one in zip(going_on, tokens, strict=True)]
+        brought = [
+            self._grow(answer, token)
+            for answer, token in zip(going_on, tokens, strict=True)
+            if token != NOT_YET
+        ]
         for new in brought:
-            if new.finish is not None:
+            if new.finish is not None or new.is_stuck:
                 self.evict(new.answer)
         return brought
 
@@ -134,6 +147,8 @@ class Engine:
         answer.cached = end
 
     def _grow(self, answer: Answer, token: int) -> NewToken:
+        if token == STUCK:
+            return NewToken(answer, token, None, is_stuck=True)
         answer.cached = answer.length
         answer.log.append(token)
         return NewToken(answer, token, answer.finish(self._end_tokens, self._model.capacity))

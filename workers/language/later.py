@@ -7,6 +7,7 @@ from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import sampled
 from penstock.workers.language.message import Message, Move
 from penstock.workers.language.stage import Stage
+from penstock.workers.language.structured import Structured, is_token
 
 NOBODYS: Final = b""
 """The epoch of a stage that is in no group."""
@@ -17,16 +18,13 @@ class OutOfStep(PenstockError):
 
 
 class LaterStage:
-    """A stage that is not the first, with what it knows of each slot. Belongs to one thread.
+    """A stage that is not the first, with what it knows of each slot. Belongs to one thread."""
 
-    Attributes:
-        ends: it is the last one, which samples.
-    """
-
-    def __init__(self, stage: Stage, slots: int, *, ends: bool) -> None:
+    def __init__(self, stage: Stage, slots: int, structured: Structured | None) -> None:
+        """*structured*: of the last stage."""
         self._stage = stage
         self._slots = slots
-        self.ends = ends
+        self._structured = structured
         self._epoch = NOBODYS
         self._step = 0
         self._answers: dict[int, Answer] = {}
@@ -53,14 +51,15 @@ class LaterStage:
         self._step += 1
         self._change(message)
         made = message.batch.through(self._stage)
-        if not self.ends:
+        if self._structured is None:
             return message._replace(batch=message.batch._replace(columns=made))
         if not message.batch.grows:
             return []
         grown = [self._answers[slot] for slot in range(len(made))]
-        tokens = sampled(made, grown)
+        tokens = sampled(made, grown, self._structured)
         for answer, token in zip(grown, tokens, strict=True):
-            answer.log.append(token)
+            if is_token(token):
+                answer.log.append(token)
         return tokens
 
     def _change(self, message: Message) -> None:
@@ -70,6 +69,8 @@ class LaterStage:
                 self._answers[change.target] = self._answers[change.source]
             else:
                 self._answers[change.slot] = change.answer
+                if self._structured is not None:
+                    self._structured.take(change.answer)
 
     def _check(self, message: Message) -> None:
         """Refuse what would be read or written outside of the cache."""

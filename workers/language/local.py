@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from penstock.errors import InvalidRequest
 from penstock.language.answer_text import AnswerText
 from penstock.language.finish import Finish
 from penstock.language.manifest import read_manifest
@@ -13,6 +14,7 @@ from penstock.language.tokenizer import Tokenizer
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import Engine
 from penstock.workers.language.pipeline import Pipeline
+from penstock.workers.language.structured import WHY_STUCK
 
 
 class Piece(NamedTuple):
@@ -51,7 +53,8 @@ class LocalModel:
         """Answer *prompts*, as many at a time as there are slots.
 
         Raises:
-            InvalidRequest: one is empty or too long; before anything is computed.
+            InvalidRequest: one is empty or too long; before anything is computed. Or an answer
+                cannot go on with the structure that it is to have.
         """
         ends = self.manifest.end_tokens
         engine = Engine(self._pipeline, ends)
@@ -64,7 +67,9 @@ class LocalModel:
         for answer in answers:
             engine.admit(answer)
         while not engine.is_idle:
-            for answer, token, ended in engine.step():
+            for answer, token, ended, is_stuck in engine.step():
+                if is_stuck:
+                    raise InvalidRequest(WHY_STUCK)
                 number = numbers[id(answer)]
                 text = texts[number]
                 added = text.push(token)

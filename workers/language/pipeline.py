@@ -9,6 +9,7 @@ from penstock.language.manifest import Manifest
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import Batch, ends_of, part_of, sampled
 from penstock.workers.language.stage import Floats, Stage, Tokens
+from penstock.workers.language.structured import Structured
 
 
 class Pipeline:
@@ -19,8 +20,11 @@ class Pipeline:
         capacity: tokens of each.
     """
 
-    def __init__(self, manifest: Manifest, stages: Sequence[Stage], slots: int) -> None:
+    def __init__(
+        self, manifest: Manifest, stages: Sequence[Stage], slots: int, structured: Structured
+    ) -> None:
         self.manifest = manifest
+        self._structured = structured
         self.slots = slots
         self.capacity = stages[0].capacity
         self._stages = stages
@@ -42,7 +46,7 @@ class Pipeline:
             Stage.open(directory, manifest, number, room, threads)
             for number in range(len(manifest.stages))
         ]
-        return cls(manifest, stages, slots)
+        return cls(manifest, stages, slots, Structured(directory, manifest))
 
     @property
     def cache_bytes(self) -> int:
@@ -58,6 +62,8 @@ class Pipeline:
 
     def take(self, slot: int, answer: Answer) -> None:
         """See `Model`."""
+        del slot  # of its own only in the caches
+        self._structured.take(answer)
 
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """See `Model`."""
@@ -65,7 +71,7 @@ class Pipeline:
 
     def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
         """See `Model`."""
-        return sampled(self._through(ends_of(answers)), answers)
+        return sampled(self._through(ends_of(answers)), answers, self._structured)
 
     def _through(self, batch: Batch) -> Floats:
         return self.step(batch.columns, batch.start, batch.wanted, batch.slot)

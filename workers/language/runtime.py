@@ -12,6 +12,7 @@ from penstock.models.config.language_models import Text, complete_language_model
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.language.stage import Stage
+from penstock.workers.language.structured import Structured
 from penstock.workers.runtimes.python.signature import signature_of
 
 _WARM: Final = (1, 16)
@@ -27,6 +28,7 @@ class LanguageRuntime:
         texts: file -> what it holds; of the first stage.
         signature: its tensors, and the configuration completed with where its texts are kept;
             later stages read and write nothing that clients see.
+        structured: what the last stage needs for structured answers.
     """
 
     def __init__(self, stage: Stage, manifest: Manifest, number: int, slots: int) -> None:
@@ -35,6 +37,7 @@ class LanguageRuntime:
         self.number = number
         self.slots = slots
         self.texts: Mapping[str, bytes] = {}
+        self.structured: Structured | None = None
         size = manifest.stages[number].weight_bytes
         self.signature = cluster_pb2.Signature(parameter_bytes=size)
 
@@ -56,7 +59,9 @@ class LanguageRuntime:
         stage = Stage.open(directory, manifest, number, room, threads)
         stage.warm_up(*_WARM)
         runtime = cls(stage, manifest, number, room[0])
-        if number == 0:
+        if runtime.ends:
+            runtime.structured = Structured(directory, manifest)
+        if runtime.begins:
             runtime._complete(directory, config)
         return runtime
 

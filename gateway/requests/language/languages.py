@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 from penstock.errors import ArtifactUnusable, InvalidRequest, ModelNotReady, Unimplemented
 from penstock.gateway.models.catalog import Served
 from penstock.language.chat import ChatTemplate
+from penstock.language.grammar.checks import Checks
+from penstock.language.grammar.structure import Structure
 from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest
 from penstock.language.tokenizer import Tokenizer
 from penstock.models.config.language_models import Text, texts_of
@@ -24,12 +26,16 @@ class Language(NamedTuple):
     Attributes:
         template: makes one text of messages; None where the model has none.
         rendering: is held by whoever uses it.
+        checks: tries the structures that answers shall have.
+        checking: is held by whoever uses these.
     """
 
     tokenizer: Tokenizer
     manifest: Manifest
     template: ChatTemplate | None
     rendering: asyncio.Lock
+    checks: Checks
+    checking: asyncio.Lock
 
     async def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """The tokens that ask the model to go on after *messages*.
@@ -44,6 +50,24 @@ class Language(NamedTuple):
             render = partial(self.template.render, messages, **variables)
             text = await asyncio.to_thread(render)
         return await asyncio.to_thread(self.tokenizer.encode, text, special=False)
+
+    async def check(self, structure: Structure | None) -> None:
+        """Whether an answer can have this structure.
+
+        Raises:
+            StructureRefused: it cannot; says why.
+            Unimplemented: this gateway cannot know.
+        """
+        if structure is None or self.checks.is_known(structure):
+            return
+        async with self.checking:
+            await asyncio.to_thread(self.checks.check, structure)
+
+    def close(self) -> None:
+        """End the processes that it has."""
+        self.checks.close()
+        if self.template is not None:
+            self.template.close()
 
 
 class Languages:
@@ -86,10 +110,13 @@ class Languages:
             None if text is None else await self._load_requests.fetch(_file(text)) for text in texts
         ]
         made = await asyncio.to_thread(Tokenizer.from_json, tokenizer or b"")
+        said = Manifest.from_json((manifest or b"").decode())
         return Language(
             made,
-            Manifest.from_json((manifest or b"").decode()),
+            said,
             None if template is None else ChatTemplate(template.decode(errors="replace")),
+            asyncio.Lock(),
+            Checks((tokenizer or b"").decode(), said.vocabulary, said.end_tokens),
             asyncio.Lock(),
         )
 
@@ -99,8 +126,8 @@ def _file(text: Text) -> cluster_pb2.File:
 
 
 def _close(task: "asyncio.Task[Language]") -> None:
-    if not _failed(task) and (template := task.result().template) is not None:
-        template.close()
+    if not _failed(task):
+        task.result().close()
 
 
 def _failed(task: "asyncio.Task[Language]") -> bool:

@@ -2,34 +2,14 @@
 
 import http.client
 import json
-import urllib.error
-import urllib.request
 
 import pytest
 from support.clients.load import eventually
+from support.clients.openai_api import ask, chunks
 
 GREEDY = {"temperature": 0, "max_tokens": 30, "ignore_eos": True}
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], **GREEDY}
 PLAIN = {"model": "tiny", "prompt": "hello", **GREEDY}
-
-
-def ask(language_cluster, path, body=None):
-    """The status, and the body as it came."""
-    content = None if body is None else json.dumps(body).encode()
-    path = path.removeprefix("/") if path.startswith("/") else f"v1/{path}"
-    asked = urllib.request.Request(f"http://{language_cluster.http_url()}/{path}", content)
-    try:
-        with urllib.request.urlopen(asked) as response:  # noqa: S310
-            return response.status, response.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def chunks(content):
-    """The events of a stream, which must end as it should."""
-    *events, done, rest = content.decode().split("\n\n")
-    assert (done, rest) == ("data: [DONE]", "")
-    return [json.loads(event.removeprefix("data: ")) for event in events if event[0] != ":"]
 
 
 def expected(local, text, *, special=False, **options):

@@ -32,12 +32,23 @@ from penstock.workers.language.message import (
 )
 from penstock.workers.language.pipeline import Pipeline
 from penstock.workers.language.stage import Stage
+from penstock.workers.language.structured import Structured
 
 SLOTS, CAPACITY, TOKENS = 4, 64, 12
 PROMPTS = [[9, 80, 33], [77], list(range(100, 140)), [5, 5, 5, 9, 9, 200, 31]]
 GREEDY = DecodingOptions(max_tokens=TOKENS, ignore_end=True)
 DRAWN = DecodingOptions(
     max_tokens=TOKENS, ignore_end=True, temperature=1.3, top_p=0.95, seed=3, presence_penalty=0.5
+)
+STRUCTURED = DecodingOptions.of(
+    {
+        "max_tokens": TOKENS,
+        "temperature": 1.1,
+        "seed": 5,
+        "structured_outputs": {
+            "json": {"type": "array", "items": {"enum": [1, "b"]}, "minItems": 9}
+        },
+    }
 )
 
 
@@ -94,10 +105,11 @@ class Group:
         ]
         self._first = stages[0]
         self._numbers = itertools.count()
-        ends = [number == count - 1 for number in range(count)]
+        structured = Structured(directory, manifest)
+        ends = [*itertools.repeat(None, count - 1), structured]
         later = zip(stages[1:], ends[1:], strict=True)
-        self.wires = Wires([LaterStage(stage, SLOTS, ends=ends) for stage, ends in later])
-        self._alone = Pipeline(manifest, stages, SLOTS) if count == 1 else None
+        self.wires = Wires([LaterStage(stage, SLOTS, end) for stage, end in later])
+        self._alone = Pipeline(manifest, stages, SLOTS, structured) if count == 1 else None
 
     def model(self):
         hops = self.wires.form(next(self._numbers))
@@ -119,7 +131,7 @@ def alone(versions):
     """(prompt, options) -> the answer's tokens, in one process, when nothing else runs."""
     model = Pipeline.open(versions[1], read_manifest(versions[1]), 1, CAPACITY, threads=1)
     found = {}
-    for options in (GREEDY, DRAWN):
+    for options in (GREEDY, DRAWN, STRUCTURED):
         for number, prompt in enumerate(PROMPTS):
             answer = Answer(list(prompt), options)
             engine = Engine(model, ())
@@ -142,7 +154,7 @@ def _ask(engine, *numbers, options=GREEDY):
 
 
 asked = st.lists(
-    st.tuples(st.integers(0, 3), st.sampled_from([GREEDY, DRAWN]), st.integers(0, 15)),
+    st.tuples(st.integers(0, 3), st.sampled_from([GREEDY, DRAWN, STRUCTURED]), st.integers(0, 15)),
     min_size=1,
     max_size=7,
 )

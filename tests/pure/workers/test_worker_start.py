@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HEAVY = ("onnxruntime", "torch", "tokenizers", "jinja2", "gguf", "safetensors")
+HEAVY = ("onnxruntime", "torch", "tokenizers", "jinja2", "llguidance", "gguf", "safetensors")
 
 
 def test_a_worker_imports_no_runtime_that_its_shard_may_not_need():

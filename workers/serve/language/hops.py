@@ -30,7 +30,7 @@ from penstock.workers.language.message import Unreadable, epoch_of
 
 log = structlog.get_logger()
 
-_START: Final = "penstock-hop-1-"
+_START: Final = "penstock-hop-2-"
 """The number changes with the frames, and with the messages in them."""
 
 

@@ -104,9 +104,10 @@ class LanguageServing:
         async with _beside(("texts", texts), ("work done", self._writing(worker.work))):
             async with either(stop, kept) as over:
                 await over.wait()
-            if runtime.ends:
+            if (structured := runtime.structured) is not None:
                 await self._be_ready()
-                await worker.run(Pipeline(manifest, [runtime.stage], runtime.slots), stop)
+                pipeline = Pipeline(manifest, [runtime.stage], runtime.slots, structured)
+                await worker.run(pipeline, stop)
             else:
                 await self._lead(worker, stop)
 
@@ -129,7 +130,7 @@ class LanguageServing:
     async def _serve_head(self, stop: asyncio.Event) -> None:
         """As a later stage."""
         own, runtime = self._own, self._runtime
-        stage = LaterStage(runtime.stage, runtime.slots, ends=runtime.ends)
+        stage = LaterStage(runtime.stage, runtime.slots, runtime.structured)
         server = StageServer(stage, own.heartbeat.record.boot_id, own.device, own.renewal)
         async with _beside(("work done", self._writing(server.work))), server.open():
             await self._be_ready()

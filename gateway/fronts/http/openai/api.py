@@ -9,7 +9,7 @@ from penstock.errors import ModelNotFound
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.json_messages import parsed_object
-from penstock.gateway.fronts.http.openai import shapes
+from penstock.gateway.fronts.http.openai import shapes, structures
 from penstock.gateway.fronts.http.openai.answers import Stream, answer, whole
 from penstock.gateway.fronts.http.openai.asked import Asked, chat_of, completion_of
 from penstock.gateway.fronts.http.openai.places import checked, resumable_of
@@ -55,6 +55,7 @@ class OpenAi:
 
     async def _answer(self, exchange: Exchange, asked: Asked, *, chat: bool) -> Reply | None:
         language = await self._inference.language_of(asked.model, exchange.call)
+        await structures.checked(language, asked.structure)
         prompts = [await language.chat(one) if chat else one for one in asked.prompts]
         options = with_defaults(asked.options, language.manifest)
         requests = [

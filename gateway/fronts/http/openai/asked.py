@@ -8,20 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import InvalidRequest
+from penstock.gateway.fronts.http.openai.fields import FieldRefused
+from penstock.gateway.fronts.http.openai.structures import (
+    FIELDS,
+    OPTION,
+    AskedStructure,
+    structure_of,
+)
 from penstock.language.options import DecodingOptions
-
-
-class FieldRefused(InvalidRequest):
-    """A field of a body cannot be so.
-
-    Attributes:
-        field: its name, as the client wrote it.
-    """
-
-    def __init__(self, field: str, text: str) -> None:
-        super().__init__(text)
-        self.field = field
-
 
 MOST_CHOICES: Final = 64
 MOST_MESSAGES: Final = 4096
@@ -63,7 +57,6 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
@@ -82,6 +75,7 @@ class Asked(NamedTuple):
         choices: answers to each prompt.
         options: of each answer, as `DecodingOptions.of` takes them.
         usage: a stream ends with how many tokens there were.
+        structure: what each answer must be, which is in its options as well.
     """
 
     model: str
@@ -90,6 +84,7 @@ class Asked(NamedTuple):
     options: dict[str, Any]
     stream: bool
     usage: bool
+    structure: AskedStructure | None = None
 
 
 def completion_of(body: Mapping[str, Any]) -> Asked:
@@ -130,7 +125,7 @@ def model_of(body: Mapping[str, Any]) -> str:
 
 
 def _asked(body: Mapping[str, Any], content: str, prompts: list[Any]) -> Asked:
-    check_known(body, _OWN | _IGNORED | {content} | set(_OPTIONS), _NEUTRAL)
+    check_known(body, _OWN | _IGNORED | FIELDS | {content} | set(_OPTIONS), _NEUTRAL)
     model = model_of(body)
     choices = _given(body, "n", 1)
     if not _is_integer(choices) or not 1 <= choices * len(prompts) <= MOST_CHOICES:
@@ -141,14 +136,11 @@ def _asked(body: Mapping[str, Any], content: str, prompts: list[Any]) -> Asked:
     stream = switch_of(body, "stream")
     if stream_options and not stream:
         raise FieldRefused("stream_options", "stream_options is for streams: set stream to true")
-    return Asked(
-        model,
-        prompts,
-        choices,
-        options_of(body, _OPTIONS),
-        stream,
-        switch_of(stream_options, "include_usage"),
-    )
+    options, structure = options_of(body, _OPTIONS), structure_of(body)
+    if structure is not None:
+        options[OPTION] = structure.structure.to_option()
+    usage = switch_of(stream_options, "include_usage")
+    return Asked(model, prompts, choices, options, stream, usage, structure)
 
 
 def options_of(body: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
