@@ -125,7 +125,7 @@ bench-peers: setup  ## Measure beside Triton, KServe, MLServer and mosec, which 
 gpu: setup  ## Check Penstock on an NVIDIA GPU, and measure W2 and W3 on it (needs CUDA builds)
 	$(BIN)/python bench/gpu.py
 
-images: setup  ## Build an image, with a list of its parts, into .images (TARGET=gateway, onnx or torch)
+images: setup  ## Build an image, with a list of its parts, into .images (TARGET=gateway, language, onnx or torch)
 	$(BIN)/python tools/images $(or $(TARGET),gateway) $(if $(BASE),--base $(BASE))
 
 images-lock: setup  ## Choose anew what images have installed, the newest that fits, by hash

@@ -1,8 +1,11 @@
 """``make bench-against REV=...``: measure this working tree beside an older revision.
 
     python bench/against.py REVISION [--only W1 W1-one] [--rounds N] [--seconds S] [--front asgi]
+                                     [--client python]
 
 Both clusters run at once and are loaded in turn, as `cases` says, with the same packages installed.
+Small requests come from h2load where it is installed, as in ``make bench-peers``: a client of
+Python's takes as long for a request as a cluster does, and hides half of what changed.
 "work" is the processor time of all of a cluster's processes for each request, now to then: what
 others do on the machine moves it less than the rates. The exit status is 1 when a case has become
 slower by more than a twentieth. "memory" is what large requests that fail add to each side's
@@ -20,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import h2load
 from cases import (
     CASES,
     WARMUP_S,
@@ -36,6 +40,9 @@ from models import needed
 from rich.console import Console
 from rich.table import Table
 from servers import HERE, Server, cluster, processor_s
+
+from penstock.loadgen.plan import METHOD
+from penstock.loadgen.requests import first_answer
 
 _SLOWER_BY = 0.05
 
@@ -83,6 +90,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--front", choices=["aio", "asgi"], help="what speaks gRPC now")
+    parser.add_argument(
+        "--client",
+        choices=["h2load", "python"],
+        default="h2load" if h2load.is_installed() else "python",
+        help="what sends small requests (default: %(default)s)",
+    )
     return parser.parse_args()
 
 
@@ -136,7 +149,9 @@ def _measure(
     models, front = needed(case.model), ("--grpc-front", options.front) if options.front else ()
     with cluster(*models, tree=tree) as then, cluster(*models, options=front) as now:
         requests = asyncio.run(requests_for(now.address, case.model))
-        sides = [_side(case, server, requests) for server in (then, now)]
+        small = len(requests[0]) <= h2load.SMALL_BYTES
+        by = _by_h2load if small and options.client == "h2load" else _by_python
+        sides = [by(case, server, requests) for server in (then, now)]
         pairs = list(
             in_turn(
                 *sides,
@@ -148,7 +163,31 @@ def _measure(
     return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
 
 
-def _side(case: Case, server: Server, requests: tuple[bytes, ...]) -> Callable[[float], Measured]:
+def _by_h2load(
+    case: Case, server: Server, requests: tuple[bytes, ...]
+) -> Callable[[float], Measured]:
+    answer = len(asyncio.run(first_answer(server.address, requests[0])))
+
+    def once(seconds: float) -> Measured:
+        before_s = processor_s(server)
+        did = h2load.load(
+            f"{server.address}{METHOD}",
+            h2load.framed(requests[0]),
+            answer,
+            callers=case.concurrency,
+            warmup_s=WARMUP_S,
+            seconds=seconds,
+        )
+        spent_s = processor_s(server) - before_s
+        result = did.p50_ms if case.unit == "ms" else did.per_s
+        return Measured(result, spent_s / did.requests * 1e6)
+
+    return once
+
+
+def _by_python(
+    case: Case, server: Server, requests: tuple[bytes, ...]
+) -> Callable[[float], Measured]:
     def once(seconds: float) -> Measured:
         before_s = processor_s(server)
         outcome = outcome_of(case, server.address, requests, seconds)

@@ -1,5 +1,6 @@
 """What tests share: real stores and real clusters."""
 
+import gc
 import os
 import shutil
 import socket
@@ -26,6 +27,17 @@ settings.register_profile("usual", deadline=None)
 NIGHTLY = max(1, round(2000 * float(os.environ.get("CHAOS_SHARE", "1"))))
 settings.register_profile("nightly", max_examples=NIGHTLY, stateful_step_count=50, deadline=None)
 settings.load_profile("usual")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported and collected stays: the garbage collector need not look at it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

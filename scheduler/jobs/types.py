@@ -240,10 +240,10 @@ class Chunk:
 
 
 class LogTokens(NamedTuple):
-    """Tokens of an answer's log, on their way to its gateway.
+    """Entries of an answer's log, on their way to its gateway.
 
     Attributes:
-        at: how many the log has before them.
+        at: how many words the log has before them.
         tokens: uint32 each, little endian.
     """
 

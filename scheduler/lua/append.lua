@@ -1,8 +1,8 @@
 #!lua
 -- append: the new tokens of one step enter the logs of their answers, and go to the gateways that wait.
 -- KEYS  1 beginning of the partition's keys
--- ARGV  for each job: id, token, how many tokens the log has before the new ones, these (uint32 each,
---       little endian)
+-- ARGV  for each job: id, token, how many words the log has before the new ones, these (uint32 each,
+--       little endian), how many of them each token has
 -- ->    for each job: 1 they are there, now or by an earlier call | 2 cancelled | 0 lease lost
 --       3 the log is another one than the worker thinks: give the job back, to go on from the log
 -- A job that was in a batch which ended its worker has shown now that it ends none.
@@ -49,7 +49,7 @@ local function listeners(j)
   return found
 end
 
-local function append(id, token, at, tokens)
+local function append(id, token, at, tokens, words)
   local j, key, bytes = read(id), JOB .. id .. LOG, 4 * at
   if not is_held(j, token) then
     return 0
@@ -76,7 +76,7 @@ local function append(id, token, at, tokens)
     redis.call('HDEL', JOB .. id, 'alone', 'crashes')
   end
   local version = version_of(j.queue)
-  counted[version] = (counted[version] or 0) + #tokens / 4
+  counted[version] = (counted[version] or 0) + #tokens / 4 / words
   for _, one in ipairs(listening) do
     pass_on(one.gateway, one.id, at, tokens)
   end
@@ -84,8 +84,9 @@ local function append(id, token, at, tokens)
 end
 
 local answer = {}
-for i = 1, #ARGV, 4 do
-  answer[#answer + 1] = append(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3])
+for i = 1, #ARGV, 5 do
+  answer[#answer + 1] = append(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3],
+    tonumber(ARGV[i + 4]))
 end
 for version, more in pairs(counted) do
   count_for(version, 'generated_tokens', more)

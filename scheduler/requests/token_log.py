@@ -1,4 +1,4 @@
-"""The log of one answer as its gateway has it: tokens in their order, each passed on once.
+"""The log of one answer as its gateway has it: entries in their order, each passed on once.
 
 Tokens come again after a reconnect, and when another worker went on with the answer: then they must
 be the same. The end of the reply has the whole log. Pure but for waiting.
@@ -22,7 +22,7 @@ _DIFFERS = (
 
 
 class TokenLog:
-    """One answer's tokens, packed as uint32.
+    """One answer's entries, in words of uint32; as a rule each is a token and nothing else.
 
     Attributes:
         tokens: all that have come.
@@ -63,7 +63,7 @@ class TokenLog:
 
     @property
     def count(self) -> int:
-        """How many tokens have come."""
+        """How many words have come."""
         return len(self.tokens) // TOKEN_BYTES
 
     def wake(self, _: object = None) -> None:

@@ -6,11 +6,10 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     # Python put the working directory there, for -m: a random.py in it would be run.
     del sys.path[0]
 import io
-import os
 import traceback
 from types import TracebackType
 
-from penstock.process.lifetime import INTERRUPTED, end_if_told_early, tune_gc
+from penstock.process.lifetime import INTERRUPTED, end_if_told_early, quiet_libraries, tune_gc
 from penstock.process.redaction import hide_arguments, redacted
 
 
@@ -21,10 +20,7 @@ def main() -> None:
     _write_what_the_terminal_can()
     sys.excepthook = _print_error
     tune_gc()
-    # Of ONNX Runtime, which would send usage data, from a thread that must not be there in a fork.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    # A line of gRPC's own for each handshake that fails, whoever tried, is none of our log.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    quiet_libraries()
     try:
         from penstock.cli.app import run
     except ModuleNotFoundError as error:

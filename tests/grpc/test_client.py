@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterator
 import ml_dtypes
 import numpy as np
 import pytest
-from support.processes.echo_server import running
+from support.servers.echo_server import running
 
 from penstock.client import (
     AsyncClient,

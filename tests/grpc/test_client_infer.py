@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from support.processes.echo_server import running
+from support.servers.echo_server import running
 from typer.testing import CliRunner
 
 from penstock.cli.app import build

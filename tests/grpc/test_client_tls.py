@@ -5,7 +5,7 @@ import re
 
 import pytest
 from support.authority import Authority
-from support.processes.rpc_server import serving
+from support.servers.rpc_server import serving
 
 from penstock.client import AsyncClient, Client, RetryPolicy, Unreachable
 from penstock.errors import InvalidConfiguration

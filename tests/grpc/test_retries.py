@@ -5,7 +5,7 @@ import os
 from statistics import pstdev
 
 import pytest
-from support.processes.refusing_server import refusing
+from support.servers.refusing_server import refusing
 
 from penstock.client import AsyncClient, Client, Unavailable
 from penstock.client.retry import RetryPolicy

@@ -74,21 +74,31 @@ ELSEWHERE = {
 }
 
 
-def _names(path):
-    text = io.StringIO(path.read_text())
+@pytest.fixture(scope="module")
+def tokens():
+    """File -> kind of token -> all of that kind, for every file of the code."""
+    return {str(path.relative_to(ROOT)): _tokens(path) for path in SOURCES}
+
+
+def _tokens(path):
+    found = {tokenize.NAME: set(), tokenize.STRING: set()}
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
+        if token.type in found:
+            found[token.type].add(token.string)
+    return found
+
+
+@pytest.fixture(scope="module")
+def names(tokens):
+    """File -> the names in it, without underscores around them."""
     return {
-        token.string.strip("_")
-        for token in tokenize.generate_tokens(text.readline)
-        if token.type == tokenize.NAME
+        file: {name.strip("_") for name in kinds[tokenize.NAME]} for file, kinds in tokens.items()
     }
 
 
-NAMES = {str(path.relative_to(ROOT)): _names(path) for path in SOURCES}
-
-
 @pytest.mark.parametrize("word", GIVEN_UP)
-def test_no_name_in_the_code_is_a_word_that_was_given_up(word):
-    named = {file for file, names in NAMES.items() if word.strip("_") in names}
+def test_no_name_in_the_code_is_a_word_that_was_given_up(names, word):
+    named = {file for file, found in names.items() if word.strip("_") in found}
 
     assert named <= ELSEWHERE.get(word, set())
 
@@ -101,13 +111,13 @@ def test_no_page_has_one_that_is_not_english(page):
     assert not re.search(r"\b(lookout|waypoints?|parcels?|tempos?|wish(es)?|outlooks?)\b", text)
 
 
-def test_messages_of_processes_have_none():
+def test_messages_of_processes_have_none(tokens):
     said = re.compile(r"\b(wish(es)?|tempos?|lookout|outlooks?|waypoint)\b", re.IGNORECASE)
     found = [
-        (str(path.relative_to(ROOT)), token.string)
-        for path in SOURCES
-        for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
-        if token.type == tokenize.STRING and said.search(token.string)
+        (file, text)
+        for file, kinds in tokens.items()
+        for text in kinds[tokenize.STRING]
+        if said.search(text)
     ]
 
     assert {file for file, _ in found} <= {

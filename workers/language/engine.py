@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from penstock.errors import InvalidRequest
 from penstock.language.finish import Finish
 from penstock.workers.language.answer import Answer
+from penstock.workers.language.batch import Entry
 from penstock.workers.language.structured import NOT_YET, STUCK
 
 CHUNK: Final = 64
@@ -31,10 +32,10 @@ class Model(Protocol):
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """Read the tokens from *begin* to *end* of the answer in *slot*, and its prompt."""
 
-    def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
+    def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
         """Read the last token of each of *answers*, which have the first slots; what follows.
 
-        NOT_YET or STUCK where that is no token.
+        Of an entry without a token the first word is NOT_YET or STUCK.
         """
 
     def move(self, source: int, target: int, length: int) -> None:
@@ -42,16 +43,23 @@ class Model(Protocol):
 
 
 class NewToken(NamedTuple):
-    """What a step brought to one answer: its *token*, and how it ended, if it did.
+    """What a step brought to one answer.
 
     Attributes:
+        entry: its token, and what is told of it.
+        finish: how it ended, if it did.
         is_stuck: there is no token that could be next: it ends in an error.
     """
 
     answer: Answer
-    token: int
+    entry: Entry
     finish: Finish | None
     is_stuck: bool = False
+
+    @property
+    def token(self) -> int:
+        """Its token."""
+        return self.entry[0]
 
 
 class Engine:
@@ -121,11 +129,11 @@ class Engine:
         if self._slots and not self._slots[-1].is_read:
             self._read_chunk(self._slots[-1], len(self._slots) - 1)
         going_on = [answer for answer in self._slots if answer.is_read]
-        tokens = self._model.next_tokens(going_on) if going_on else []
+        entries = self._model.next_entries(going_on) if going_on else []
         brought = [
-            self._grow(answer, token)
-            for answer, token in zip(going_on, tokens, strict=True)
-            if token != NOT_YET
+            self._grow(answer, entry)
+            for answer, entry in zip(going_on, entries, strict=True)
+            if entry[0] != NOT_YET
         ]
         for new in brought:
             if new.finish is not None or new.is_stuck:
@@ -146,9 +154,9 @@ class Engine:
         self._model.read(slot, answer, begin, end)
         answer.cached = end
 
-    def _grow(self, answer: Answer, token: int) -> NewToken:
-        if token == STUCK:
-            return NewToken(answer, token, None, is_stuck=True)
+    def _grow(self, answer: Answer, entry: Entry) -> NewToken:
+        if entry[0] == STUCK:
+            return NewToken(answer, entry, None, is_stuck=True)
         answer.cached = answer.length
-        answer.log.append(token)
-        return NewToken(answer, token, answer.finish(self._end_tokens, self._model.capacity))
+        answer.log.append(entry[0])
+        return NewToken(answer, entry, answer.finish(self._end_tokens, self._model.capacity))

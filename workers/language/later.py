@@ -36,7 +36,7 @@ class LaterStage:
         self._answers = {}
 
     def run(self, message: Message) -> Message | list[int] | None:
-        """What goes on to the next stage, or the tokens if there is none.
+        """What goes on to the next stage, or if there is none the words of all answers' entries.
 
         None for a message of another group, which changes nothing here.
 
@@ -56,11 +56,11 @@ class LaterStage:
         if not message.batch.grows:
             return []
         grown = [self._answers[slot] for slot in range(len(made))]
-        tokens = sampled(made, grown, self._structured)
-        for answer, token in zip(grown, tokens, strict=True):
-            if is_token(token):
-                answer.log.append(token)
-        return tokens
+        entries = sampled(made, grown, self._structured)
+        for answer, entry in zip(grown, entries, strict=True):
+            if is_token(entry[0]):
+                answer.log.append(entry[0])
+        return [word for entry in entries for word in entry]
 
     def _change(self, message: Message) -> None:
         for change in message.changes:

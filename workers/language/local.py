@@ -67,16 +67,16 @@ class LocalModel:
         for answer in answers:
             engine.admit(answer)
         while not engine.is_idle:
-            for answer, token, ended, is_stuck in engine.step():
-                if is_stuck:
+            for new in engine.step():
+                if new.is_stuck:
                     raise InvalidRequest(WHY_STUCK)
-                number = numbers[id(answer)]
+                number = numbers[id(new.answer)]
                 text = texts[number]
-                added = text.push(token)
+                added = text.push(new.token)
                 stopped = text.stopped_by is not None
-                if stopped and ended is None:
-                    engine.evict(answer)
-                finish = Finish.STOP if stopped else ended
+                if stopped and new.finish is None:
+                    engine.evict(new.answer)
+                finish = Finish.STOP if stopped else new.finish
                 if finish is not None:
                     added += text.flush()
-                yield Piece(number, token, added, finish)
+                yield Piece(number, new.token, added, finish)

@@ -21,6 +21,7 @@ _HEAD: Final = struct.Struct("<16sQIIIIII")
 _CHANGE: Final = struct.Struct("<IIIII")
 _SAID: Final = struct.Struct("<16sQ")
 _MOVE, _TAKE = 0, 1
+_MOST_OPTIONS_BYTES: Final = 1 << 20
 
 
 class Unreadable(PenstockError):
@@ -61,11 +62,15 @@ class Message(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the last stage says of the message *step* of an *epoch*: the tokens that it brought."""
+    """What the last stage says of the message *step* of an *epoch*.
+
+    Attributes:
+        words: of the entries that it brought, those of all answers behind each other.
+    """
 
     epoch: bytes
     step: int
-    tokens: list[int]
+    words: list[int]
 
 
 def epoch_of(boot_ids: Sequence[str], number: int) -> bytes:
@@ -112,9 +117,15 @@ def message_in(content: bytes) -> Message:
     return Message(epoch, step, changes, batch)
 
 
+def most_bytes(slots: int, capacity: int, width: int) -> int:
+    """More than any message has of a group with so many slots, each of *capacity* tokens."""
+    answers = slots * (_MOST_OPTIONS_BYTES + 4 * capacity)
+    return answers + 4 * width * max(slots, capacity) + _MOST_OPTIONS_BYTES
+
+
 def packed_tokens(said: Said) -> list[bytes]:
     """The bytes of what the last stage says, in parts."""
-    return [_SAID.pack(said.epoch, said.step), np.asarray(said.tokens, "<u4").tobytes()]
+    return [_SAID.pack(said.epoch, said.step), np.asarray(said.words, "<u4").tobytes()]
 
 
 def tokens_in(content: bytes) -> Said:

@@ -7,7 +7,7 @@ import numpy as np
 
 from penstock.language.manifest import Manifest
 from penstock.workers.language.answer import Answer
-from penstock.workers.language.batch import Batch, ends_of, part_of, sampled
+from penstock.workers.language.batch import Batch, Entry, ends_of, part_of, sampled
 from penstock.workers.language.stage import Floats, Stage, Tokens
 from penstock.workers.language.structured import Structured
 
@@ -69,7 +69,7 @@ class Pipeline:
         """See `Model`."""
         self._through(part_of(answer, slot, begin, end))
 
-    def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
+    def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
         """See `Model`."""
         return sampled(self._through(ends_of(answers)), answers, self._structured)
 

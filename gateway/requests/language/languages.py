@@ -11,6 +11,7 @@ from penstock.gateway.models.catalog import Served
 from penstock.language.chat import ChatTemplate
 from penstock.language.grammar.checks import Checks
 from penstock.language.grammar.structure import Structure
+from penstock.language.log.spelling import Spelling
 from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest
 from penstock.language.tokenizer import Tokenizer
 from penstock.models.config.language_models import Text, texts_of
@@ -28,6 +29,7 @@ class Language(NamedTuple):
         rendering: is held by whoever uses it.
         checks: tries the structures that answers shall have.
         checking: is held by whoever uses these.
+        spelling: how its tokens are written, each by itself.
     """
 
     tokenizer: Tokenizer
@@ -36,6 +38,7 @@ class Language(NamedTuple):
     rendering: asyncio.Lock
     checks: Checks
     checking: asyncio.Lock
+    spelling: Spelling
 
     async def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """The tokens that ask the model to go on after *messages*.
@@ -118,6 +121,7 @@ class Languages:
             asyncio.Lock(),
             Checks((tokenizer or b"").decode(), said.vocabulary, said.end_tokens),
             asyncio.Lock(),
+            Spelling(made),
         )
 
 

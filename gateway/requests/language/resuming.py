@@ -92,11 +92,12 @@ class Opened(NamedTuple):
     ) -> AsyncGenerator[Part, None]:
         """The parts of the reply, made of *log*; of one that begins here it is counted when."""
         if not self.begins:
-            async for part in self.prompted.parts(cut_at(log, self.cut), self.resumed):
+            cut = cut_at(log, self.cut * self.prompted.entry_bytes)
+            async for part in self.prompted.parts(cut, self.resumed):
                 yield part
             return
-        prompt_tokens = len(self.prompted.tokens)
-        async with aclosing(measured(log, counters, self.job.ref, prompt_tokens)) as timed:
+        counts = len(self.prompted.tokens), self.prompted.entry_bytes
+        async with aclosing(measured(log, counters, self.job.ref, *counts)) as timed:
             async for part in self.prompted.parts(timed, self.resumed):
                 yield part
 

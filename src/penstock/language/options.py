@@ -11,6 +11,7 @@ MOST_SEED: Final = (1 << 64) - 1
 MOST_STOPS: Final = 16
 LONGEST_STOP: Final = 256
 MOST_BIASES: Final = 1024
+MOST_LOGPROBS: Final = 20
 _MOST_TOKENS: Final = 1 << 24
 
 
@@ -34,6 +35,8 @@ class DecodingOptions:
         stop_tokens: tokens that do.
         ignore_end: the model's own end tokens do not end the answer.
         structured_outputs: what its text must be.
+        logprobs: how likely each token was is told, and so many of the likeliest in its place; None
+            for nothing of the kind.
     """
 
     max_tokens: int | None = None
@@ -50,6 +53,7 @@ class DecodingOptions:
     stop_tokens: frozenset[int] = frozenset()
     ignore_end: bool = False
     structured_outputs: Structure | None = None
+    logprobs: int | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Self:
@@ -148,4 +152,5 @@ _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "stop_tokens": _tokens,
     "ignore_end": _switch,
     "structured_outputs": Structure.of,
+    "logprobs": _integer(0, MOST_LOGPROBS),
 }

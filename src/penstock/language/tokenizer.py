@@ -1,6 +1,7 @@
 """The tokenizer: text to tokens and back, as ``tokenizer.json`` says; Hugging Face's runs it."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -70,6 +71,17 @@ class Tokenizer:
     def written(self, token: int) -> str:
         """A token as its vocabulary writes it; empty where there is none."""
         return self._library.id_to_token(token) or ""
+
+    def added(self) -> Mapping[int, Any]:
+        """Tokens beside the vocabulary: the library's descriptions, which say what is special."""
+        found: Mapping[int, Any] = self._library.get_added_tokens_decoder()
+        return found
+
+    def decoder(self) -> Mapping[str, Any]:
+        """How texts are made of tokens, as tokenizer.json has it; empty where it says nothing."""
+        decoder = self._library.decoder
+        found: Mapping[str, Any] = {} if decoder is None else json.loads(decoder.__getstate__())
+        return found
 
     def token_of(self, name: str) -> int | None:
         """The token that is written *name* in the vocabulary."""

@@ -107,6 +107,33 @@ async def stop_signals(
             loop.remove_signal_handler(number)
 
 
+@contextlib.asynccontextmanager
+async def starting(stop: "asyncio.Event") -> "AsyncIterator[Callable[[], object]]":
+    """What a role does before it heeds *stop* itself: *stop* breaks it off, without an error.
+
+    A store that says nothing is waited for patiently, and whoever stops the role is not patient.
+    Gives what ends the starting: from then on *stop* is only set.
+    """
+    import asyncio
+
+    task = asyncio.current_task()
+
+    async def break_off() -> None:
+        await stop.wait()
+        if task is not None:
+            task.cancel()
+
+    breaking = asyncio.create_task(break_off())
+    try:
+        yield breaking.cancel
+    except asyncio.CancelledError:
+        broken_off = breaking.done() and not breaking.cancelled()
+        if not broken_off or task is None or task.uncancel():
+            raise
+    finally:
+        breaking.cancel()
+
+
 def end_if_told_early() -> None:
     """Let SIGTERM end the first process of a container also while it still starts.
 
@@ -129,6 +156,14 @@ async def until_first(stop: "asyncio.Event", *tasks: "asyncio.Future[None]") -> 
         stopping.cancel()
     for task in done:
         task.result()
+
+
+def quiet_libraries() -> None:
+    """Tell libraries that are loaded from now on what they may not do, unless somebody else has."""
+    # ONNX Runtime would send usage data, from a thread that must not be there in a fork.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # A line of gRPC's own for each handshake that fails, whoever tried, is none of our log.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def tune_gc() -> None:

@@ -3,9 +3,13 @@
 import http.client
 import json
 
+import numpy as np
 import pytest
+from support.clients.answers import ask, chunks
 from support.clients.load import eventually
-from support.clients.openai_api import ask, chunks
+from support.models import tiny_language
+from support.models.language_versions import SHAPE
+from support.models.reference_decoder import reference_of
 
 GREEDY = {"temperature": 0, "max_tokens": 30, "ignore_eos": True}
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], **GREEDY}
@@ -86,6 +90,53 @@ def test_tokens_are_a_prompt_as_well(language_cluster, local):
     assert json.loads(one)["choices"] == json.loads(other)["choices"]
 
 
+def test_log_probabilities_are_those_of_the_plain_model_whole_or_streamed(language_cluster, local):
+    """Of what is drawn too, before temperature and penalties; for each of several answers."""
+    more = {"temperature": 1.4, "seed": 5, "presence_penalty": 0.5, "n": 2}
+    body = {**PLAIN, **more, "logprobs": 2}
+    _, content = ask(language_cluster, "completions", body)
+    choices = json.loads(content)["choices"]
+    _, streamed = ask(language_cluster, "completions", {**body, "stream": True})
+    events = [choice for event in chunks(streamed) for choice in event["choices"]]
+
+    weights = tiny_language.weights(SHAPE)
+    reference = reference_of(SHAPE, weights)
+    prompt = local.tokenizer.encode("hello", special=True)
+    for choice, seed in zip(choices, (5, 6), strict=True):
+        drawn = {**more, "seed": seed}
+        del drawn["n"]
+        answer, text = local.answer("hello", max_tokens=30, **drawn)
+        logits = reference.step([None] * SHAPE.layers, [*prompt, *answer[:-1]], 0)
+        logits = logits[len(prompt) - 1 :].astype(float)
+        plain = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        logprobs = choice["logprobs"]
+        assert choice["text"] == text
+        expected = [row[token] for row, token in zip(plain, answer, strict=True)]
+        assert logprobs["token_logprobs"] == pytest.approx(expected, abs=1e-3)
+        best = [max(one.values()) for one in logprobs["top_logprobs"]]
+        assert best == pytest.approx(plain.max(-1), abs=1e-3)
+        of_it = [one["logprobs"] for one in events if one["index"] == choice["index"]]
+        for name, whole in logprobs.items():
+            assert [value for one in of_it if one for value in one[name]] == whole
+
+
+def test_a_chats_log_probabilities_have_bytes_of_each_token(language_cluster, local):
+    body = {**CHAT, "logprobs": True, "top_logprobs": 3}
+    _, content = ask(language_cluster, "chat/completions", body)
+    (choice,) = json.loads(content)["choices"]
+    _, streamed = ask(language_cluster, "chat/completions", {**body, "stream": True})
+
+    found = choice["logprobs"]["content"]
+    assert choice["message"]["content"] == expected(local, CHAT_TEXT)
+    assert len(found) == 30
+    assert [one["top_logprobs"][0]["token"] for one in found] == [one["token"] for one in found]
+    content = bytes(byte for one in found for byte in one["bytes"] or ())
+    assert content.decode(errors="replace") == expected(local, CHAT_TEXT)
+    deltas = [choice for event in chunks(streamed) for choice in event["choices"]]
+    of_all = [one["logprobs"]["content"] for one in deltas if one["logprobs"]]
+    assert [one for some in of_all for one in some] == found
+
+
 def test_models_are_listed(language_cluster):
     status, content = ask(language_cluster, "models")
 
@@ -105,6 +156,8 @@ def test_models_are_listed(language_cluster):
         ("chat/completions", {**CHAT, "tools": [{}]}, 400, "'tools' is not offered yet"),
         ("chat/completions", {**CHAT, "temperature": -1}, 400, "temperature must be a number"),
         ("chat/completions", {**CHAT, "stream": True, "top_p": 7}, 400, "top_p must be a number"),
+        ("chat/completions", {**CHAT, "top_logprobs": 21, "logprobs": True}, 400, "top_logprobs"),
+        ("completions", {**PLAIN, "logprobs": 6}, 400, "logprobs must be an integer from 0 to 5"),
         ("completions", {**PLAIN, "prompt": "x" * 500}, 400, "the prompt has 500 tokens"),
         ("completions", [], 400, ""),
         ("nothing", {}, 404, "Not Found"),

@@ -6,8 +6,8 @@ import signal
 
 import jsonschema
 import pytest
+from support.clients.answers import ask, chunks
 from support.clients.load import eventually
-from support.clients.openai_api import ask, chunks
 
 PERSON = {
     "type": "object",

@@ -120,10 +120,12 @@ def test_metrics_are_prometheus_text(ask):
         (b"{}", {"inference_header_content_length": "0"}, 501, "binary data alone"),
         (b"x", {"content_encoding": "gzip"}, 400, "cannot be decompressed"),
         (b"x", {"content_encoding": "br"}, 415, "Unsupported compression type"),
-        (zlib.compress(bytes(80 << 20)), {"content_encoding": "deflate"}, 413, "decompressed"),
+        (None, {"content_encoding": "deflate"}, 413, "decompressed"),
     ],
 )
 def test_bodies_that_are_none(ask, body, headers, status, words):
+    # Made here: each process of tests would make it to name the test.
+    body = zlib.compress(bytes(80 << 20)) if body is None else body
     found, _, answer = ask("POST", INFER, body, **headers)
 
     assert found == status

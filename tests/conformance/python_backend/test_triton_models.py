@@ -14,7 +14,7 @@ from support.clients.load import eventually
 from support.clients.triton_asks import ASKED, Asker, text
 from support.metrics import scrape
 from support.processes.cluster import Cluster
-from support.processes.triton_server import triton_server
+from support.servers.triton_server import triton_server
 
 MODELS = Path(__file__).parents[2] / "models_triton"
 ANSWERS = Path(__file__).with_name("answers.json")

@@ -4,7 +4,7 @@ import json
 
 import grpc
 import pytest
-from support.processes.rpc_server import serving
+from support.servers.rpc_server import serving
 
 KINDS = ("aio", "asgi")
 MOST_MIB = 16
@@ -17,7 +17,7 @@ OPTIONS = [
 
 
 class Client:
-    """One connection to the methods of `support.processes.rpc_server`."""
+    """One connection to the methods of `support.servers.rpc_server`."""
 
     def __init__(self, channel):
         self.channel = channel

@@ -4,7 +4,7 @@ import threading
 
 import grpc
 import pytest
-from support.processes.rpc_server import serving
+from support.servers.rpc_server import serving
 
 MIB = 1 << 20
 LONG_S = 60

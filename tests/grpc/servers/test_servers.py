@@ -8,7 +8,7 @@ import grpc
 import pytest
 from hyperframe.frame import GoAwayFrame, PingFrame, SettingsFrame
 from support.clients.http2_abuse import PREFACE, frames_in
-from support.processes.rpc_server import METHODS, SERVERS
+from support.servers.rpc_server import METHODS, SERVERS
 from support.waiting import until
 
 from penstock.errors import InvalidConfiguration

@@ -9,7 +9,7 @@ import pytest
 from hyperframe.frame import GoAwayFrame, PingFrame, SettingsFrame
 from support.authority import Authority, connected, until_shown
 from support.clients.http2_abuse import PREFACE, frames_in
-from support.processes.rpc_server import serving
+from support.servers.rpc_server import serving
 
 TEAM = "spiffe://example.org/team"
 

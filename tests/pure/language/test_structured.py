@@ -117,7 +117,7 @@ schemas = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(schemas, st.integers(0, 99), st.sampled_from([0, 1.3, 50]))
 def test_an_answer_is_json_by_its_schema(model, decode, schema, seed, temperature):
     """Only the end of the context keeps one from being complete."""

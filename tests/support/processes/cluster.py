@@ -5,11 +5,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
+from support.processes.forks import start
 
 READY_S = 100.0
 STOP_S = 45.0
@@ -45,18 +45,12 @@ class Cluster:
         """Start it, and wait until every model that can be ready is."""
         began = time.monotonic()
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-P", "-m", "penstock", "up"),
-                    *("--models", str(self.models)),
-                    *("--port", "0", "--metrics-port", "0"),
-                    *("--ready-file", str(self._ready), *self._options),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-                env={**os.environ, **self._environment},
+            self.process = start(
+                *("up", "--models", str(self.models)),
+                *("--port", "0", "--metrics-port", "0"),
+                *("--ready-file", str(self._ready), *self._options),
+                output=log,
+                environment=self._environment,
             )
         while not self._ready.exists():
             assert self.process.poll() is None, self.reworded(

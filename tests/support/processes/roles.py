@@ -5,12 +5,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import grpc
 import psutil
 from support.clients.load import eventually
+from support.processes.forks import start
 
 from penstock.protos import cluster_pb2, cluster_pb2_grpc
 
@@ -24,17 +24,13 @@ class Role:
         self.ready = folder / f"{role}-{time.monotonic_ns()}"
         self.log = self.ready.with_suffix(".log")
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(*within, sys.executable, "-m", "penstock", role, *options),
-                    *("--ready-file", str(self.ready)),
-                    # Elsewhere this process may have no number.
-                    *(() if within else ("--parent-pid", str(os.getpid()))),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+            self.process = start(
+                *(role, *options, "--ready-file", str(self.ready)),
+                # Elsewhere this process may have no number.
+                *(() if within else ("--parent-pid", str(os.getpid()))),
+                output=log,
+                environment=environment,
+                within=within,
             )
 
     @property
@@ -70,12 +66,12 @@ def starting(folder, url):
     """Starts roles on one store: ``start("node", "--node", "a")``; all are gone at the end."""
     started = []
 
-    def start(name, *options, **surroundings):
+    def start_role(name, *options, **surroundings):
         started.append(Role(folder, name, "--redis", url, *options, **surroundings))
         return started[-1]
 
     try:
-        yield start
+        yield start_role
     finally:
         end_all(started)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from penstock.errors import InvalidRequest, StoreUnavailable
+from penstock.language.log.entries import WORD_BYTES, entries_in
 from penstock.language.payload import OPTIONS, options_from_json
 from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
 from penstock.scheduler.jobs.logs import Logs
@@ -27,14 +28,14 @@ class Active:
     """An answer that a worker has.
 
     Attributes:
-        kept: tokens of its log that are in the store.
+        log: what is in the store of its log, in words.
         proved: it has brought a token here, so that it ends no worker.
         began_ns: when this worker took it.
     """
 
     work: Work
     answer: Answer
-    kept: int
+    log: bytearray
     proved: bool
     began_ns: int = field(default_factory=time.perf_counter_ns)
 
@@ -42,6 +43,11 @@ class Active:
     def id(self) -> str:
         """The job's."""
         return self.work.lease.id
+
+    @property
+    def words(self) -> int:
+        """How many words of its log are in the store."""
+        return len(self.log) // WORD_BYTES
 
     @property
     def token(self) -> str:
@@ -75,20 +81,19 @@ def answer_of(work: Work, log: bytes) -> Active:
         raise InvalidRequest("the job is none of a language model")
     options = options_from_json(head.parameters[OPTIONS].string_param)
     prompt = np.frombuffer(tensor.raw, "<i8").tolist()
-    tokens = np.frombuffer(log, "<u4").tolist()
+    tokens = entries_in(log, options)[:, 0].tolist()
     answer = Answer(prompt, options, tokens)
-    return Active(work, answer, len(tokens), proved=not work.alone)
+    return Active(work, answer, bytearray(log), proved=not work.alone)
 
 
-def packed(tokens: Sequence[int]) -> bytes:
-    """Tokens as a log has them."""
-    return np.asarray(tokens, "<u4").tobytes()
+def packed(words: Sequence[int]) -> bytes:
+    """Words as a log has them."""
+    return np.asarray(words, "<u4").tobytes()
 
 
 def reply_of(active: Active, spec: WorkerSpec) -> bytes:
     """The end of the reply: the whole log."""
-    log = active.answer.log
-    whole = {TOKENS_OUTPUT: Tensor("UINT32", (len(log),), packed(log))}
+    whole = {TOKENS_OUTPUT: Tensor("UINT32", (active.words,), bytes(active.log))}
     return encoding.reply(active.work, whole, (TOKENS_OUTPUT,), spec.ref.version, spec.hop_name)
 
 

@@ -280,12 +280,12 @@ class LanguageWorker:
     async def _keep(self, grown: Sequence[tuple[Active, NewToken]]) -> None:
         """Store what a step brought, and see to what the store says of each answer."""
         news = [
-            NewTokens(active.id, active.token, active.kept, packed([new.token]))
+            NewTokens(active.id, active.token, active.words, packed(new.entry), len(new.entry))
             for active, new in grown
         ]
         answers = await self._append(news)
         for (active, new), appended in zip(grown, answers, strict=True):
-            active.kept += 1
+            active.log += packed(new.entry)
             active.proved = True
             if id(active.answer) in self._active:
                 self._see_to(active, new, appended)

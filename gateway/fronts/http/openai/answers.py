@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from penstock.gateway.fronts.http.exchange import Exchange
 from penstock.gateway.fronts.http.openai import shapes
+from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs, logprobs_in
 from penstock.gateway.fronts.http.openai.places import Place, Resumable
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
 from penstock.gateway.fronts.http.statuses import refused
@@ -32,6 +33,7 @@ class Piece(NamedTuple):
         ended: how it did, with its last piece.
         at: tokens that its client has with it, and
         began_s: when it began, in seconds since 1970: of an answer that may be resumed, else 0.
+        logprobs: of its tokens; None where nobody asked for that.
     """
 
     choice: int
@@ -39,6 +41,7 @@ class Piece(NamedTuple):
     ended: Choice | None
     at: int = 0
     began_s: int = 0
+    logprobs: list[TokenLogprobs] | None = None
 
 
 Answer = AsyncGenerator[Piece, None]
@@ -64,22 +67,30 @@ def _piece_of(body: bytes, index: int) -> Piece:
     about = response.parameters
     place = (about[AT].int64_param, about[BEGAN].int64_param) if AT in about else (0, 0)
     if "finish_reason" not in about:
-        return Piece(index, text, None, *place)
+        return Piece(index, text, None, *place, logprobs_in(response))
     counts = about["prompt_tokens"].int64_param, about["completion_tokens"].int64_param
-    ended = Choice("", about["finish_reason"].string_param, *counts)
-    return Piece(index, text, ended, *place)
+    logprobs = logprobs_in(response)
+    ended = Choice("", about["finish_reason"].string_param, *counts, logprobs)
+    return Piece(index, text, ended, *place, logprobs)
 
 
 async def whole(answers: Sequence[Answer]) -> list[Choice]:
     """All *answers*, once they have ended; where one fails the others are given up."""
     texts, ended = [""] * len(answers), dict[int, Choice]()
+    logprobs: list[list[TokenLogprobs]] = [[] for _ in answers]
     async with aclosing(merged(answers)) as pieces:
         async for piece in pieces:
             if piece is not None:
                 texts[piece.choice] += piece.text
+                logprobs[piece.choice] += piece.logprobs or []
                 if piece.ended is not None:
                     ended[piece.choice] = piece.ended
-    return [ended[index]._replace(text=text) for index, text in enumerate(texts)]
+    return [
+        ended[index]._replace(
+            text=text, logprobs=None if ended[index].logprobs is None else logprobs[index]
+        )
+        for index, text in enumerate(texts)
+    ]
 
 
 async def merged(answers: Sequence[Answer]) -> AsyncGenerator[Piece | None, None]:
@@ -167,7 +178,7 @@ class Stream:
 
     def _events(self, piece: Piece) -> bytes:
         """The events of one piece, in one write."""
-        index, text, ended, at, began_s = piece
+        index, text, ended, at, began_s, logprobs = piece
         if ended is not None:
             self._ended[index] = ended
         if self._resumable is not None:
@@ -178,8 +189,9 @@ class Stream:
         if index not in self._begun:
             self._begun.add(index)
             events.append(self._envelope.begins(index))
-        if text:
-            events.append(self._placed(self._envelope.goes_on(index, text), index, Place(at)))
+        if text or logprobs:
+            said = self._envelope.goes_on(index, text, logprobs)
+            events.append(self._placed(said, index, Place(at)))
         if ended is not None:
             end = Place(at, ended=True)
             events.append(self._placed(self._envelope.ends(index, ended.finish), index, end))

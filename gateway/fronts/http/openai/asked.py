@@ -15,10 +15,12 @@ from penstock.gateway.fronts.http.openai.structures import (
     AskedStructure,
     structure_of,
 )
-from penstock.language.options import DecodingOptions
+from penstock.language.options import MOST_LOGPROBS, DecodingOptions
 
 MOST_CHOICES: Final = 64
 MOST_MESSAGES: Final = 4096
+_MOST_OF_COMPLETIONS: Final = 5
+"""Of the likeliest tokens, that completions tell of."""
 
 _OPTIONS: Final = {
     "temperature": "temperature",
@@ -48,7 +50,6 @@ _IGNORED: Final = frozenset(
 """They change nothing of an answer."""
 
 _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
-    "logprobs": (False, 0),
     "top_logprobs": (0,),
     "echo": (False,),
     "best_of": (1,),
@@ -100,12 +101,12 @@ def completion_of(body: Mapping[str, Any]) -> Asked:
         prompts = prompt
     else:
         raise FieldRefused("prompt", "prompt must be a text, a list of texts, or lists of tokens")
-    return _asked(body, "prompt", prompts)
+    return _asked(body, "prompt", prompts, _completion_logprobs(body))
 
 
 def chat_of(body: Mapping[str, Any]) -> Asked:
     """What a body sent to /v1/chat/completions asks for; errors as for `completion_of`."""
-    return _asked(body, "messages", [messages_of(body)])
+    return _asked(body, "messages", [messages_of(body)], _chat_logprobs(body))
 
 
 def messages_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -124,8 +125,11 @@ def model_of(body: Mapping[str, Any]) -> str:
     return model
 
 
-def _asked(body: Mapping[str, Any], content: str, prompts: list[Any]) -> Asked:
-    check_known(body, _OWN | _IGNORED | FIELDS | {content} | set(_OPTIONS), _NEUTRAL)
+def _asked(
+    body: Mapping[str, Any], content: str, prompts: list[Any], logprobs: int | None
+) -> Asked:
+    known = {content, "logprobs"} | ({"top_logprobs"} if content == "messages" else set())
+    check_known(body, _OWN | _IGNORED | FIELDS | known | set(_OPTIONS), _NEUTRAL)
     model = model_of(body)
     choices = _given(body, "n", 1)
     if not _is_integer(choices) or not 1 <= choices * len(prompts) <= MOST_CHOICES:
@@ -139,8 +143,36 @@ def _asked(body: Mapping[str, Any], content: str, prompts: list[Any]) -> Asked:
     options, structure = options_of(body, _OPTIONS), structure_of(body)
     if structure is not None:
         options[OPTION] = structure.structure.to_option()
+    if logprobs is not None:
+        options["logprobs"] = logprobs
     usage = switch_of(stream_options, "include_usage")
     return Asked(model, prompts, choices, options, stream, usage, structure)
+
+
+def _chat_logprobs(body: Mapping[str, Any]) -> int | None:
+    if switch_of(body, "logprobs"):
+        return most_logprobs(body) or 0
+    if most_logprobs(body):
+        raise FieldRefused("top_logprobs", "top_logprobs needs logprobs: set it to true")
+    return None
+
+
+def most_logprobs(body: Mapping[str, Any]) -> int | None:
+    """How many of the likeliest tokens *body* wants told; errors as for `completion_of`."""
+    return _count_of(body, "top_logprobs", MOST_LOGPROBS)
+
+
+def _completion_logprobs(body: Mapping[str, Any]) -> int | None:
+    if body.get("logprobs") is False:
+        return None
+    return _count_of(body, "logprobs", _MOST_OF_COMPLETIONS)
+
+
+def _count_of(body: Mapping[str, Any], name: str, most: int) -> int | None:
+    count: int | None = body.get(name)
+    if count is not None and (not _is_integer(count) or not 0 <= count <= most):
+        raise FieldRefused(name, f"{name} must be an integer from 0 to {most}")
+    return count
 
 
 def options_of(body: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import Code, ModelNotFound, PenstockError
+from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs, of_chat, of_completion
 from penstock.gateway.requests.language.prompts import PromptTooLong
 
 _TYPES: Final = {
@@ -24,12 +25,17 @@ DONE: Final = b"data: [DONE]\n\n"
 
 
 class Choice(NamedTuple):
-    """One answer, as it ended."""
+    """One answer, as it ended.
+
+    Attributes:
+        logprobs: of its tokens; None where nobody asked for that.
+    """
 
     text: str
     finish: str
     prompt_tokens: int
     completion_tokens: int
+    logprobs: Sequence[TokenLogprobs] | None = None
 
 
 class Envelope(NamedTuple):
@@ -57,10 +63,12 @@ class Envelope(NamedTuple):
             return b""
         return self._event({"index": index, "delta": {"role": "assistant", "content": ""}})
 
-    def goes_on(self, index: int, text: str) -> bytes:
-        """An event with *text*."""
-        said = {"delta": {"content": text}} if self.chat else {"text": text}
-        return self._event({"index": index, **said})
+    def goes_on(
+        self, index: int, text: str, logprobs: Sequence[TokenLogprobs] | None = None
+    ) -> bytes:
+        """An event with *text*, and the *logprobs* of its tokens."""
+        said: dict[str, Any] = {"delta": {"content": text}} if self.chat else {"text": text}
+        return self._event({"index": index, **said, "logprobs": self._logprobs(logprobs)})
 
     def ends(self, index: int, finish: str) -> bytes:
         """The last event of a choice."""
@@ -79,7 +87,15 @@ class Envelope(NamedTuple):
         said: dict[str, Any] = {"text": choice.text}
         if self.chat:
             said = {"message": {"role": "assistant", "content": choice.text, **_NOTHING_ELSE}}
-        return {"index": index, **said, "finish_reason": choice.finish, "logprobs": None}
+        return {
+            "index": index,
+            **said,
+            "finish_reason": choice.finish,
+            "logprobs": self._logprobs(choice.logprobs),
+        }
+
+    def _logprobs(self, logprobs: Sequence[TokenLogprobs] | None) -> dict[str, Any] | None:
+        return of_chat(logprobs) if self.chat else of_completion(logprobs)
 
     def _event(self, choice: dict[str, Any]) -> bytes:
         head = self._head("chat.completion.chunk" if self.chat else "text_completion")

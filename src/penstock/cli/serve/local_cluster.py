@@ -9,7 +9,7 @@ from penstock.cli.serve.children import Child, Say
 from penstock.cli.serve.template import ROLES
 from penstock.gateway.access.api_key import mint, new_id
 from penstock.process.child_process import RULES, role_environment
-from penstock.process.forking.templates import Templates
+from penstock.process.forking.templates import Seed, Templates
 from penstock.process.lifetime import adopt_orphans, kill_descendants, reap_strangers
 from penstock.process.private_directories import runtime_home, temporary_directory
 from penstock.scheduler.store.embedded import EmbeddedStore
@@ -31,7 +31,8 @@ class LocalCluster:
         redis: where the store is.
     """
 
-    def __init__(self, settings: UpSettings, say: Say) -> None:
+    def __init__(self, settings: UpSettings, say: Say, seed: Seed | None = None) -> None:
+        """*seed*: where the template of roles comes from; None: it is started as a program."""
         self._settings = settings
         self._say = say
         self._store: EmbeddedStore | None = None
@@ -39,6 +40,7 @@ class LocalCluster:
         self.key = mint(new_id()).text
         self.redis = settings.redis or ""
         self._local_url: str | None = None
+        self._templates = Templates(seed)
 
     async def __aenter__(self) -> Self:
         adopt_orphans()
@@ -56,7 +58,6 @@ class LocalCluster:
             local = run / "gateway.sock" if self._settings.tls_cert else None
             self._local_url = f"unix:{local}" if local else None
             options = {**dict(self._settings), **files, "local_socket": local}
-            self._templates = Templates()
             stack.push_async_callback(self._templates.close)
             self._children = {
                 kind.role: Child(

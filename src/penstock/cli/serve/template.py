@@ -16,6 +16,8 @@ from penstock.process.child_process import python_command
 from penstock.process.command_line import has_room, show
 from penstock.process.forking import template as templates
 from penstock.process.forking.templates import Seed
+from penstock.process.lifetime import quiet_libraries
+from penstock.process.redaction import hide_arguments
 from penstock.settings import (
     GatewaySettings,
     NodeSettings,
@@ -111,6 +113,8 @@ def _become(order: templates.Order) -> NoReturn:
     from penstock.cli.app import run
 
     show(order.words)
+    hide_arguments()
+    quiet_libraries()
     sys.argv[1:] = order.words[len(python_command("penstock")) :]
     numpy = sys.modules.get("numpy")
     if numpy is not None:

@@ -17,6 +17,7 @@ def up(settings: UpSettings) -> None:
     import asyncio
 
     from penstock.cli.serve.screen import Screen
+    from penstock.cli.serve.template import seed
     from penstock.gateway.access.exposure import refuse_exposed
     from penstock.process.lifetime import end_process
     from penstock.process.redaction import keep_password
@@ -26,7 +27,8 @@ def up(settings: UpSettings) -> None:
     refuse_exposed(settings)
     _check_models(settings.models)
     configure_logging("up", level=settings.log_level)
-    asyncio.run(Screen(settings).run())
+    # Before there are threads, connections or a loop.
+    asyncio.run(Screen(settings, seed()).run())
     end_process()
 
 

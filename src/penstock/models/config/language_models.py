@@ -16,14 +16,18 @@ _MOST_SLOTS: Final = 256
 
 TEXT_INPUT, TOKENS_INPUT, MESSAGES_INPUT = "text_input", "input_ids", "messages"
 SAMPLING_INPUT = "sampling_parameters"
-TEXT_OUTPUT, TOKENS_OUTPUT = "text_output", "output_ids"
+TEXT_OUTPUT, TOKENS_OUTPUT, LOGPROBS_OUTPUT = "text_output", "output_ids", "logprobs"
 INPUTS: Final = {
     TEXT_INPUT: (pb.TYPE_STRING, 1),
     TOKENS_INPUT: (pb.TYPE_INT64, -1),
     MESSAGES_INPUT: (pb.TYPE_STRING, 1),
     SAMPLING_INPUT: (pb.TYPE_STRING, 1),
 }
-OUTPUTS: Final = {TEXT_OUTPUT: (pb.TYPE_STRING, 1), TOKENS_OUTPUT: (pb.TYPE_INT64, -1)}
+OUTPUTS: Final = {
+    TEXT_OUTPUT: (pb.TYPE_STRING, 1),
+    TOKENS_OUTPUT: (pb.TYPE_INT64, -1),
+    LOGPROBS_OUTPUT: (pb.TYPE_STRING, 1),
+}
 """Tensors as Triton's backends for language models name them: datatype, and size; and messages."""
 
 _TEXTS: Final = "penstock_texts"

@@ -7,6 +7,7 @@ ENGINE = "tests/pure/language/test_engine.py::"
 ALONE = ENGINE + "test_an_answer_depends_on_nothing_but_its_request"
 TEXT = "tests/pure/language/test_answer_text.py::"
 SAMPLING = "tests/pure/language/test_sampling.py::"
+LOGPROBS = "tests/pure/language/test_logprobs.py::"
 HOPS = "tests/pure/language/test_hops.py::"
 GROUPS = "tests/pure/language/test_groups.py::"
 LOGGED = "tests/pure/language/test_token_log.py::"
@@ -183,6 +184,43 @@ ANSWERS = [
         "self.tokens += tokens[there:]",
         "self.tokens += tokens",
         LOGGED + "test_tokens_that_come_again_or_too_early_change_nothing",
+    ),
+    Mutant(
+        "log probabilities: they are told after the temperature has changed them",
+        "src/penstock/language/log/likelihoods.py",
+        "scores = logits.astype(np.float64)",
+        "scores = logits.astype(np.float64) / (options.temperature or 1)",
+        LOGPROBS + "test_they_are_those_of_the_plain_model_before_anything_changed_them",
+    ),
+    Mutant(
+        "log probabilities: each token has those of the one before",
+        "gateway/requests/language/answer.py",
+        "self._describer.described(entries[at], before)",
+        "self._describer.described(entries[at - 1], before)",
+        "tests/pure/gateway/requests/test_answer_logprobs.py"
+        "::test_each_token_has_its_own_however_they_come_and_from_wherever",
+    ),
+    Mutant(
+        "log probabilities: places in the text are those behind each token",
+        "gateway/requests/language/logprobs.py",
+        "        return before\n",
+        "        return self._characters\n",
+        "tests/pure/gateway/requests/test_answer_logprobs.py"
+        "::test_bytes_make_the_text_and_places_are_those_in_it",
+    ),
+    Mutant(
+        "log probabilities: a token's bytes are those of its letters",
+        "src/penstock/language/log/spelling.py",
+        "_LETTERS.get(one) or one.encode()",
+        "one.encode()",
+        LOGPROBS + "test_bytes_of_tokens_are_those_of_their_text",
+    ),
+    Mutant(
+        "log probabilities: each of their words counts as a token",
+        LUA + "append.lua",
+        "#tokens / 4 / words",
+        "#tokens / 4",
+        LOGS + "test_a_token_of_several_words_is_one_token",
     ),
     Mutant(
         "a group: what is left of it stays on a node that has no room for the rest",

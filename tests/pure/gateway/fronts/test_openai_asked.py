@@ -63,8 +63,6 @@ def test_what_asks_for_nothing_is_taken(neutral):
     ("body", "message"),
     [
         ({**HELLO, "tools": [{}]}, "'tools' is not offered yet"),
-        ({**HELLO, "logprobs": True}, "'logprobs' is not offered yet"),
-        ({**PLAIN, "logprobs": 1}, "'logprobs' is not offered yet"),
         ({**HELLO, "temprature": 1}, "unknown field 'temprature'"),
         ({**HELLO, "prompt": "x"}, "unknown field 'prompt'"),
         ({**HELLO, "messages": []}, "messages must be a list"),

@@ -57,7 +57,7 @@ async def _log(clock, *pieces):
 async def test_when_tokens_came_is_counted_once_for_each_answer():
     counters, clock = GatewayCounters(), [10.0]
     log = _log(clock, (10.02, 1), (10.06, 2), (10.14, 2))
-    passed = [piece async for piece in measured(log, counters, REF, 7, lambda: clock[0])]
+    passed = [piece async for piece in measured(log, counters, REF, 7, clock=lambda: clock[0])]
     counted = facts(counters._counts["m", 1])
 
     assert [len(piece) for piece in passed] == [4, 8, 8]

@@ -70,7 +70,7 @@ def test_a_worker_completes_the_tensors_and_says_where_the_texts_are():
         ("messages", True),
         ("sampling_parameters", True),
     ]
-    assert [spec.name for spec in deployment.outputs] == ["text_output", "output_ids"]
+    assert [spec.name for spec in deployment.outputs] == ["text_output", "output_ids", "logprobs"]
     assert deployment.config.max_batch_size == 0
     assert texts_of(deployment.config) == {"tokenizer.json": Text("ab", 7)}
 
@@ -123,5 +123,5 @@ def test_requests_see_the_tensors_of_the_first_stage_alone():
 
     whole = complete(version, [first, later, later])
 
-    assert [spec.name for spec in whole.outputs] == ["text_output", "output_ids"]
+    assert [spec.name for spec in whole.outputs] == ["text_output", "output_ids", "logprobs"]
     assert (whole.config.backend, whole.config.platform) == ("language", "")

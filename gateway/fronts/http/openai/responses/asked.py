@@ -7,13 +7,19 @@ from penstock.gateway.fronts.http.openai.asked import (
     MOST_MESSAGES,
     check_known,
     model_of,
+    most_logprobs,
     options_of,
     switch_of,
 )
 from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.fronts.http.openai.structures import OPTION, AskedStructure, format_of
 
-_OWN: Final = frozenset({"model", "input", "instructions", "stream", "background", "store", "text"})
+_OWN: Final = frozenset(
+    {
+        *("model", "input", "instructions", "stream", "background", "store", "text"),
+        *("include", "top_logprobs"),
+    }
+)
 _IGNORED: Final = frozenset(
     {
         *("user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"),
@@ -30,20 +36,23 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "reasoning": ({},),
-    "include": ([],),
     "truncation": ("disabled",),
-    "top_logprobs": (0,),
     **dict.fromkeys(("previous_response_id", "conversation", "prompt", "max_tool_calls"), ()),
 }
+_LOGPROBS: Final = "message.output_text.logprobs"
 _TEXT_PARTS: Final = ("input_text", "output_text", "text")
 _ECHOED: Final = frozenset(
-    {"instructions", "max_output_tokens", "temperature", "top_p", "user", "metadata", "text"}
+    {
+        *("instructions", "max_output_tokens", "temperature", "top_p", "top_logprobs"),
+        *("user", "metadata", "text"),
+    }
 )
 
 NOTHING_SAID: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("instructions", "max_output_tokens", "user")),
     "temperature": 1.0,
     "top_p": 1.0,
+    "top_logprobs": 0,
     "metadata": {},
 }
 """What an answer repeats of a request that says nothing."""
@@ -83,7 +92,7 @@ def response_of(body: Mapping[str, Any]) -> AskedResponse:
     return AskedResponse(
         model_of(body),
         _messages(body),
-        options,
+        {**options, **_logprobs(body)},
         stream,
         background,
         background or switch_of(body, "store"),
@@ -105,6 +114,16 @@ def _structure_of(body: Mapping[str, Any]) -> AskedStructure | None:
     if found is not None and body.get("ignore_eos"):
         raise FieldRefused("ignore_eos", "ignore_eos cannot be together with text.format")
     return found
+
+
+def _logprobs(body: Mapping[str, Any]) -> dict[str, int]:
+    """The option, where the body wants log probabilities."""
+    include, count = body.get("include") or [], most_logprobs(body)
+    if include not in ([], [_LOGPROBS]):
+        raise FieldRefused("include", f"include may have '{_LOGPROBS}' alone")
+    if count and not include:
+        raise FieldRefused("top_logprobs", f"top_logprobs needs '{_LOGPROBS}' in include")
+    return {"logprobs": count or 0} if include else {}
 
 
 def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
