@@ -59,6 +59,8 @@ class LocalModel:
         ends = self.manifest.end_tokens
         engine = Engine(self._pipeline, ends)
         options = options.seeded(lambda: secrets.randbits(64))
+        if options.structured_outputs is not None:
+            self._pipeline.structured.check(options.structured_outputs)
         answers = [Answer(list(prompt), options) for prompt in prompts]
         numbers = {id(answer): number for number, answer in enumerate(answers)}
         texts = [

@@ -18,13 +18,14 @@ class Pipeline:
     Attributes:
         slots: how many sequences there is room for.
         capacity: tokens of each.
+        structured: what its structured answers may go on with.
     """
 
     def __init__(
         self, manifest: Manifest, stages: Sequence[Stage], slots: int, structured: Structured
     ) -> None:
         self.manifest = manifest
-        self._structured = structured
+        self.structured = structured
         self.slots = slots
         self.capacity = stages[0].capacity
         self._stages = stages
@@ -63,7 +64,7 @@ class Pipeline:
     def take(self, slot: int, answer: Answer) -> None:
         """See `Model`."""
         del slot  # of its own only in the caches
-        self._structured.take(answer)
+        self.structured.take(answer)
 
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """See `Model`."""
@@ -71,7 +72,7 @@ class Pipeline:
 
     def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
         """See `Model`."""
-        return sampled(self._through(ends_of(answers)), answers, self._structured)
+        return sampled(self._through(ends_of(answers)), answers, self.structured)
 
     def _through(self, batch: Batch) -> Floats:
         return self.step(batch.columns, batch.start, batch.wanted, batch.slot)

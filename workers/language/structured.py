@@ -7,6 +7,7 @@ from typing import Final
 from penstock.clock import monotonic
 from penstock.language.grammar.grammars import Grammars, Stuck, Tokens
 from penstock.language.grammar.masks import PATIENCE_S, Mask, MaskThreads
+from penstock.language.grammar.structure import Structure
 from penstock.language.manifest import Manifest
 from penstock.language.tokenizer import read_text
 from penstock.workers.language.answer import Answer
@@ -39,6 +40,15 @@ class Structured:
 
         self._threads = MaskThreads(grammars)
         self._patience_s = patience_s
+
+    def check(self, structure: Structure) -> None:
+        """Prepare *structure*, to see whether that can be done here.
+
+        Raises:
+            InvalidRequest: it cannot be used; says why.
+            ArtifactUnusable: the model has no grammars.
+        """
+        self._threads.begin(lambda grammars: grammars.begin(structure)).result()
 
     def take(self, answer: Answer) -> None:
         """Prepare for *answer*, which is about to go on from its log."""

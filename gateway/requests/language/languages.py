@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +10,7 @@ from penstock.gateway.models.catalog import Served
 from penstock.language.chat import ChatTemplate
 from penstock.language.grammar.checks import Checks
 from penstock.language.grammar.structure import Structure
+from penstock.language.grammar.telling import Messages, in_plain_words
 from penstock.language.log.spelling import Spelling
 from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest
 from penstock.language.tokenizer import Tokenizer
@@ -40,16 +40,23 @@ class Language(NamedTuple):
     checking: asyncio.Lock
     spelling: Spelling
 
-    async def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    async def chat(self, messages: Messages, tools: Messages = ()) -> list[int]:
         """The tokens that ask the model to go on after *messages*.
+
+        Args:
+            tools: what the model is told that it may call, as the OpenAI API has it.
 
         Raises:
             InvalidRequest: it has no chat template, or that refuses them.
         """
         if self.template is None:
             raise InvalidRequest("the model has no chat template: ask it for a completion")
+        variables: dict[str, Any] = dict(self.manifest.template_variables)
+        if not self.template.knows_tools:
+            messages = in_plain_words(messages, tools)
+        elif tools:
+            variables["tools"] = list(tools)
         async with self.rendering:
-            variables = self.manifest.template_variables
             render = partial(self.template.render, messages, **variables)
             text = await asyncio.to_thread(render)
         return await asyncio.to_thread(self.tokenizer.encode, text, special=False)

@@ -22,10 +22,15 @@ _MOST_LINE: Final = 6 * MOST_TEXT + 1024
 
 
 class ChatTemplate:
-    """One model's chat template. Belongs to one thread at a time; `close` ends its process."""
+    """One model's chat template. Belongs to one thread at a time; `close` ends its process.
+
+    Attributes:
+        knows_tools: it tells the model by itself of functions that it may call.
+    """
 
     def __init__(self, source: str, *, limit_s: float = LIMIT_S) -> None:
         self._source = source
+        self.knows_tools = "tools" in source
         self._limit_s = limit_s
         self._process = LineProcess(
             "penstock.language.template_process", limit_s, _MOST_LINE, _NOTHING

@@ -153,7 +153,7 @@ def test_models_are_listed(language_cluster):
     [
         ("chat/completions", {**CHAT, "model": "none"}, 404, "'none'"),
         ("chat/completions", {**CHAT, "temprature": 1}, 400, "unknown field 'temprature'"),
-        ("chat/completions", {**CHAT, "tools": [{}]}, 400, "'tools' is not offered yet"),
+        ("chat/completions", {**CHAT, "audio": {}}, 400, "'audio' is not offered yet"),
         ("chat/completions", {**CHAT, "temperature": -1}, 400, "temperature must be a number"),
         ("chat/completions", {**CHAT, "stream": True, "top_p": 7}, 400, "top_p must be a number"),
         ("chat/completions", {**CHAT, "top_logprobs": 21, "logprobs": True}, 400, "top_logprobs"),

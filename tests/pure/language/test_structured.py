@@ -1,6 +1,7 @@
 """Structured answers of a tiny random model: whatever it would say, they are what they must be."""
 
 import json
+import threading
 
 import jsonschema
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import strategies as st
 
 from penstock.errors import InvalidRequest
 from penstock.language.finish import Finish
+from penstock.language.grammar.grammars import Grammars
+from penstock.language.grammar.masks import Mask, MaskThreads
+from penstock.language.grammar.structure import Structure
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
 from penstock.language.payload import options_from_json, options_to_json
@@ -223,6 +227,22 @@ def test_an_answer_whose_mask_takes_long_holds_up_nobody(open_model, model):
         engine.step()
 
     assert late.log == _answer(model, options)[0].log
+
+
+def test_what_may_come_is_waited_for_no_longer_than_is_said(versions):
+    manifest, prepared = read_manifest(versions[1]), threading.Event()
+
+    def grammars():
+        prepared.wait(10)
+        text = (versions[1] / "tokenizer.json").read_text()
+        return Grammars.of(text, manifest.vocabulary, manifest.end_tokens)
+
+    mask = Mask(MaskThreads(grammars), Structure.of("x", {"regex": "[ab]"}), [])
+    early = mask.after([], 0.0)
+    prepared.set()
+
+    assert early is None
+    assert len(mask.after([], 30.0)) == 2
 
 
 def test_options_reach_workers_and_other_gateways_as_they_are():

@@ -133,11 +133,11 @@ class Answers:
             self._came.notify_all()
 
 
-def ask(cluster, path, body=None):
+def ask(cluster, path, body=None, headers=None):
     """The status, and the body as it came; a *path* without a slash is below /v1."""
     content = None if body is None else json.dumps(body).encode()
     path = path.removeprefix("/") if path.startswith("/") else f"v1/{path}"
-    asked = urllib.request.Request(f"http://{cluster.http_url()}/{path}", content)
+    asked = urllib.request.Request(f"http://{cluster.http_url()}/{path}", content, headers or {})
     try:
         with urllib.request.urlopen(asked) as response:  # noqa: S310
             return response.status, response.read()

@@ -109,6 +109,11 @@ class Grammars:
         return Allowed(matcher)
 
 
+def json_options(*, lenient: bool) -> dict[str, Any]:
+    """How schemas are read, as llguidance has it; what a schema says of that itself counts."""
+    return {"whitespace_pattern": _WHITESPACE, "lenient": lenient}
+
+
 def _grammar(structure: Structure) -> str:
     """As llguidance writes it."""
     from llguidance import LLMatcher
@@ -118,11 +123,8 @@ def _grammar(structure: Structure) -> str:
     if structure.kind is Kind.GRAMMAR:
         return LLMatcher.grammar_from_lark(structure.text)
     try:
-        return LLMatcher.grammar_from_json_schema(
-            structure.text,
-            {"whitespace_pattern": _WHITESPACE},
-            {"lenient": True} if structure.lenient else None,
-        )
+        options = json_options(lenient=structure.lenient)
+        return LLMatcher.grammar_from_json_schema(structure.text, options)  # type: ignore[arg-type]
     except ValueError as error:
         raise InvalidRequest(f"the schema cannot be read: {error}") from error
 

@@ -7,6 +7,8 @@ BY_SCHEMA = STRUCTURED + "test_an_answer_is_json_by_its_schema"
 ELSEWHERE = STRUCTURED + "test_an_answer_goes_on_elsewhere_from_any_token_of_its_log"
 CHECKS = "tests/pure/language/test_structure_checks.py::"
 MASKS = "src/penstock/language/grammar/masks.py"
+CALLS = "gateway/fronts/http/openai/tools/calls.py"
+TOOLS = "tests/pure/gateway/fronts/test_openai_tools.py::"
 GRAMMARS = "src/penstock/language/grammar/grammars.py"
 
 STRUCTURES = [
@@ -20,8 +22,8 @@ STRUCTURES = [
     Mutant(
         "a structure: an answer that goes on elsewhere has none there",
         "workers/language/pipeline.py",
-        "        self._structured.take(answer)\n",
-        "        if not answer.log:\n            self._structured.take(answer)\n"
+        "        self.structured.take(answer)\n",
+        "        if not answer.log:\n            self.structured.take(answer)\n"
         "        else:\n            answer.options = type(answer.options)()\n",
         ELSEWHERE,
     ),
@@ -73,7 +75,7 @@ STRUCTURES = [
         MASKS,
         "return self._next.result(max(0.0, patience_s))",
         "return self._next.result()",
-        STRUCTURED + "test_an_answer_whose_mask_takes_long_holds_up_nobody",
+        STRUCTURED + "test_what_may_come_is_waited_for_no_longer_than_is_said",
     ),
     Mutant(
         "a structure: strict ones pass over what is not known",
@@ -89,5 +91,40 @@ STRUCTURES = [
         "            allowed.take([token])\n",
         "            break\n",
         CHECKS + "test_what_no_answer_can_have_is_refused_and_the_next_is_fine",
+    ),
+    Mutant(
+        "a call: what it begins with is said as text",
+        CALLS,
+        "keep = len(text) - _undecided(text)",
+        "keep = len(text)",
+        TOOLS + "test_calls_are_the_same_however_their_text_comes",
+    ),
+    Mutant(
+        "a call: a brace in a text ends its arguments",
+        CALLS,
+        """self._quoted = letter != '"'""",
+        "self._quoted = False",
+        TOOLS + "test_calls_are_the_same_however_their_text_comes",
+    ),
+    Mutant(
+        "a call: an answer that called has ended as any other",
+        CALLS,
+        'return FINISH if self.count and finish == "stop" else finish',
+        "return finish",
+        TOOLS + "test_a_whole_answer_and_a_stream_have_the_same_calls",
+    ),
+    Mutant(
+        "a call: others than the one that is named may be called",
+        "gateway/fronts/http/openai/tools/asked.py",
+        "for function in functions if function.name in wanted]",
+        "for function in functions]",
+        TOOLS + "test_a_choice_says_what_must_be_called_and_how_often",
+    ),
+    Mutant(
+        "a call: one that has begun may end as it likes",
+        "src/penstock/language/grammar/tools.py",
+        '"spoken: open body",',
+        '"spoken: open TEXT",',
+        "tests/pure/language/test_tool_calls.py::test_an_answer_that_may_call_does_so_or_speaks",
     ),
 ]

@@ -62,7 +62,7 @@ def test_what_asks_for_nothing_is_taken(neutral):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({**HELLO, "tools": [{}]}, "'tools' is not offered yet"),
+        ({**PLAIN, "tools": [{}]}, "'tools' is not offered yet"),
         ({**HELLO, "temprature": 1}, "unknown field 'temprature'"),
         ({**HELLO, "prompt": "x"}, "unknown field 'prompt'"),
         ({**HELLO, "messages": []}, "messages must be a list"),
@@ -98,7 +98,8 @@ def test_what_cannot_be_is_refused_by_its_name(body, message):
         ("seed", -(1 << 63) - 1, "seed must be an integer"),
         ("stop", [""], "stop must be texts of 1"),
         ("n", 0, "n must be from 1"),
-        ("tools", [{}], "'tools' is not offered"),
+        ("tools", [{}], r"tools\[0\] must be of type"),
+        ("audio", {}, "'audio' is not offered"),
         ("temprature", 1, "unknown field"),
     ],
 )
