@@ -440,7 +440,7 @@ class StageStatus(_message.Message):
     def __init__(self, index: _Optional[int] = ..., artifact: _Optional[str] = ..., artifact_bytes: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., replicas_wanted: _Optional[int] = ..., waiting: _Optional[int] = ..., oldest_waiting_ms: _Optional[int] = ..., leases: _Optional[int] = ..., oldest_lease_ms: _Optional[int] = ...) -> None: ...
 
 class VersionCounts(_message.Message):
-    __slots__ = ("accepted", "succeeded", "failed", "expired", "cancelled", "dead", "crashes", "requeued", "fenced", "resubmitted", "refused_full", "refused_late")
+    __slots__ = ("accepted", "succeeded", "failed", "expired", "cancelled", "dead", "crashes", "requeued", "fenced", "resubmitted", "refused_full", "refused_late", "prompt_tokens", "generated_tokens", "cached_tokens")
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
@@ -453,6 +453,9 @@ class VersionCounts(_message.Message):
     RESUBMITTED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FULL_FIELD_NUMBER: _ClassVar[int]
     REFUSED_LATE_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    GENERATED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     accepted: int
     succeeded: int
     failed: int
@@ -465,7 +468,10 @@ class VersionCounts(_message.Message):
     resubmitted: int
     refused_full: int
     refused_late: int
-    def __init__(self, accepted: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ..., dead: _Optional[int] = ..., crashes: _Optional[int] = ..., requeued: _Optional[int] = ..., fenced: _Optional[int] = ..., resubmitted: _Optional[int] = ..., refused_full: _Optional[int] = ..., refused_late: _Optional[int] = ...) -> None: ...
+    prompt_tokens: int
+    generated_tokens: int
+    cached_tokens: int
+    def __init__(self, accepted: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ..., dead: _Optional[int] = ..., crashes: _Optional[int] = ..., requeued: _Optional[int] = ..., fenced: _Optional[int] = ..., resubmitted: _Optional[int] = ..., refused_full: _Optional[int] = ..., refused_late: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
 
 class EventsRequest(_message.Message):
     __slots__ = ("after_id",)

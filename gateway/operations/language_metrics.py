@@ -19,6 +19,7 @@ from penstock.scheduler.jobs.spread import FIRST_US, NEXT_US, cumulative, spread
 from penstock.scheduler.observe.loads import Load
 from penstock.scheduler.registry.snapshot import VersionId
 from penstock.scheduler.requests.counters import (
+    CACHED_TOKENS,
     FIRST_NS,
     GENERATED_TOKENS,
     NEXT_NS,
@@ -26,7 +27,11 @@ from penstock.scheduler.requests.counters import (
 )
 
 _OF_VERSION: Final = ("model", "version")
-_TOKENS: Final = {"prompt": PROMPT_TOKENS, "generated": GENERATED_TOKENS}
+_TOKENS: Final = {
+    "prompt": PROMPT_TOKENS,
+    "cached": CACHED_TOKENS,
+    "generated": GENERATED_TOKENS,
+}
 _SPREADS: Final = (
     (
         "first_token",
@@ -91,7 +96,7 @@ def language_families(facts: LanguageFacts) -> Iterator[Metric]:
     """Families without a line where no language model is served."""
     tokens = CounterMetricFamily(
         "penstock_tokens",
-        "Tokens of prompts that were read, and of answers",
+        "Tokens of prompts, of answers, and those not read since a slot had them (cached)",
         labels=(*_OF_VERSION, "kind"),
     )
     for id_, counters in facts.counters.items():

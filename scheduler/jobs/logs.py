@@ -32,6 +32,7 @@ class NewTokens(NamedTuple):
         at: words that the log has before them.
         tokens: their entries, in words of uint32, little endian.
         words: of each entry: 1 where it is its token and nothing else.
+        cached: tokens that were not read, since they had been for another answer; to be counted.
     """
 
     job: str
@@ -39,6 +40,7 @@ class NewTokens(NamedTuple):
     at: int
     tokens: bytes
     words: int = 1
+    cached: int = 0
 
 
 class Logs:

@@ -24,6 +24,7 @@ from chaos.planted.fault import BESIDE_THE_QUEUE, Mutant
 from chaos.planted.limits import LIMITED
 from chaos.planted.messages import TOO_MUCH
 from chaos.planted.models.calls import CALLS
+from chaos.planted.models.hops import BETWEEN_MACHINES
 from chaos.planted.models.language import ANSWERS
 from chaos.planted.models.loading import REAL_MODELS
 from chaos.planted.models.structured import STRUCTURES
@@ -307,6 +308,7 @@ MUTANTS = [
     *WHO_GETS_IN,
     *ANSWERS,
     *STRUCTURES,
+    *BETWEEN_MACHINES,
     *ENCRYPTED,
     *CALLERS,
     *TOO_MUCH,

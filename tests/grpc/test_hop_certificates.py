@@ -1,9 +1,11 @@
 """Where workers on other machines are reached: whoever has the cluster's certificates is let in."""
 
+import asyncio
+
 import grpc
 import pytest
 from support.authority import Authority
-from support.clients.hop_streams import Callers, Heard, called, streams_of
+from support.hops.streams import Callers, Heard, called, streams_of
 from support.waiting import until
 
 from penstock.errors import InvalidConfiguration
@@ -44,7 +46,7 @@ class TestStrangers:
         async with channel:
             call = HopsStub(channel).Carry(metadata=(("penstock-hop", FORMAT),))
 
-            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+            assert await asyncio.wait_for(call.code(), 20) is grpc.StatusCode.UNAVAILABLE
 
     async def test_one_of_another_authority_is_refused(self, address, tmp_path, authority):
         """Whether or not it believes the stage's."""
@@ -68,7 +70,7 @@ class TestStrangers:
         async with streams_of(pair, authority)._channel(address) as channel:
             call = HopsStub(channel).Carry(metadata=(("penstock-hop", "0"),))
 
-            assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
+            assert await asyncio.wait_for(call.code(), 20) is grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def test_a_server_that_only_looks_like_a_stage_is_not_spoken_to(pair, authority, tmp_path):

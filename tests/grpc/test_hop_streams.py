@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 from support.authority import Authority
-from support.clients.hop_streams import CAPACITY, SLOTS, Callers, Heard, Proxy, called, streams_of
 from support.clients.stage_groups import Stages, die, formed, in_thread
+from support.hops.streams import CAPACITY, SLOTS, Callers, Heard, Proxy, called, streams_of
 from support.models import tiny_language
 from support.waiting import until
 
@@ -81,8 +81,7 @@ async def test_a_group_on_three_machines_answers_as_one_process(stages, expected
 
 async def test_a_stage_on_another_machine_has_one_head_at_a_time(stages):
     async with stages.all_served() as boot_ids:
-        first, second = stages.group(boot_ids), stages.group(["other", *boot_ids[1:]])
-        assert await first.form() == []
+        first, second = await formed(stages, boot_ids), stages.group(["other", *boot_ids[1:]])
         assert await second.form() == boot_ids[1:]
 
         first.close()
@@ -94,8 +93,7 @@ async def test_what_a_stage_that_died_leaves_goes_on_in_another_group(stages, ex
     answers = [Answer(list(prompt), OPTIONS) for prompt in PROMPTS]
     async with stages.served(1) as (_, middle), contextlib.AsyncExitStack() as dying:
         server, last = await dying.enter_async_context(stages.served(2))
-        group = stages.group(["head", middle, last])
-        assert await group.form() == []
+        group = await formed(stages, ["head", middle, last])
         engine = Engine(stages.head(group), ())
         for answer in answers:
             engine.admit(answer)
@@ -118,8 +116,7 @@ async def test_what_a_stage_that_died_leaves_goes_on_in_another_group(stages, ex
 async def test_a_hop_between_two_later_stages_that_ends_breaks_the_group(stages):
     """Its head is connected with both, and would wait for what went lost on the way."""
     async with stages.served(1) as (server, middle), stages.served(2) as (_, last):
-        group = stages.group(["head", middle, last])
-        assert await group.form() == []
+        group = await formed(stages, ["head", middle, last])
         server._next.hang_up()
 
         with pytest.raises(GroupBroken):
@@ -145,8 +142,7 @@ async def test_a_stage_that_cannot_reach_the_next_one_is_not_in_the_group(stages
 async def test_a_stage_that_is_to_end_is_let_go_of_first(stages, expected):
     async with stages.served(2) as (_, last), contextlib.AsyncExitStack() as serving:
         _, middle = await serving.enter_async_context(stages.served(1))
-        group = stages.group(["head", middle, last])
-        assert await group.form() == []
+        group = await formed(stages, ["head", middle, last])
         ending = asyncio.create_task(serving.aclose())
         await asyncio.wait_for(group.leaving.wait(), 20)
 
@@ -165,7 +161,7 @@ async def test_frames_arrive_once_and_in_order_or_the_stream_ends(pair, authorit
         async with proxy.open() as detour, called(streams_of(pair, authority), detour) as peer:
             for number in range(8):
                 peer.write(HopKind.MESSAGE, [bytes([number]) * 1000])
-            await until(lambda: len(callers.all[0].frames) == 8)
+            await until(lambda: callers.all and len(callers.all[0].frames) == 8)
             proxy.cut()
             await asyncio.wait_for(peer.gone.wait(), 20)
             await asyncio.wait_for(callers.all[0].gone.wait(), 20)
@@ -199,7 +195,7 @@ class TestBounds:
             called(streams_of(pair, authority), address) as peer,
         ):
             peer.write(HopKind.MESSAGE, [bytes(9_000)])
-            await until(lambda: callers.all[0].frames)
+            await until(lambda: callers.all and callers.all[0].frames)
             peer.write(HopKind.MESSAGE, [bytes(11_000)])
             await asyncio.wait_for(peer.gone.wait(), 20)
 
@@ -208,8 +204,7 @@ class TestBounds:
     async def test_more_messages_than_a_head_sends_end_its_stream(self, stages):
         goes_on = threading.Event()
         async with stages.served(2) as (server, last):
-            group = stages.group(["head", last])
-            assert await group.form() == []
+            group = await formed(stages, ["head", last])
             server._device.submit(goes_on.wait)
             async with called(stages.streams(), stages._places[last].address) as peer:
                 for _ in range(4 * MOST_AHEAD):
@@ -222,8 +217,7 @@ class TestBounds:
     async def test_what_has_an_epoch_that_nobody_knows_is_dropped(self, stages, expected):
         """However much of it comes, the stage computes for its own group."""
         async with stages.all_served() as boot_ids:
-            group = stages.group(boot_ids)
-            assert await group.form() == []
+            group = await formed(stages, boot_ids)
             streams = stages.streams()
             async with called(streams, stages._places[boot_ids[1]].address) as peer:
                 for _ in range(4 * MOST_AHEAD):

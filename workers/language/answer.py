@@ -16,6 +16,8 @@ class Answer:
         prompt: tokens, at least one.
         log: those of the answer so far; some may be there already, where another worker began it.
         cached: tokens of both whose keys and values are in its slot.
+        caller: whose it is; None where nobody may have part in what is computed for it.
+        reused: of the cached ones, those that were computed for answers before it.
         mask: where it is sampled, what its structure allows next; it follows from options and log.
     """
 
@@ -23,6 +25,8 @@ class Answer:
     options: DecodingOptions
     log: list[int] = field(default_factory=list)
     cached: int = 0
+    caller: str | None = None
+    reused: int = 0
     mask: Mask | None = field(default=None, repr=False)
 
     @property

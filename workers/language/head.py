@@ -11,7 +11,8 @@ from penstock.errors import PenstockError
 from penstock.language.log.entries import split, words_of_entry
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import Batch, Entry, ends_of, part_of
-from penstock.workers.language.message import Change, Message, Move, Said, Take
+from penstock.workers.language.changes import Change, Move, Swap, Take
+from penstock.workers.language.message import Message, Said
 from penstock.workers.language.stage import Stage
 
 MOST_AHEAD: Final = 2
@@ -58,6 +59,11 @@ class Head:
         """See `Model`."""
         self._stage.move(source, target, length)
         self._changes.append(Move(source, target, length))
+
+    def swap(self, one: int, other: int, length: int) -> None:
+        """See `Model`."""
+        self._stage.swap(one, other, length)
+        self._changes.append(Swap(one, other, length))
 
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """See `Model`."""

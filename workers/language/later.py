@@ -5,7 +5,8 @@ from typing import Final
 from penstock.errors import PenstockError
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import sampled
-from penstock.workers.language.message import Message, Move
+from penstock.workers.language.changes import Move, Swap
+from penstock.workers.language.message import Message
 from penstock.workers.language.stage import Stage
 from penstock.workers.language.structured import Structured, is_token
 
@@ -67,6 +68,10 @@ class LaterStage:
             if isinstance(change, Move):
                 self._stage.move(*change)
                 self._answers[change.target] = self._answers[change.source]
+            elif isinstance(change, Swap):
+                self._stage.swap(*change)
+                one, other, answers = change.one, change.other, self._answers
+                answers[one], answers[other] = answers[other], answers[one]
             else:
                 self._answers[change.slot] = change.answer
                 if self._structured is not None:
@@ -82,6 +87,9 @@ class LaterStage:
             if isinstance(change, Move):
                 fits = fits and change.source in known and change.length <= self._capacity
                 known.add(change.target)
+            elif isinstance(change, Swap):
+                fits = fits and {change.one, change.other} <= known
+                fits = fits and change.length <= self._capacity
             else:
                 known.add(change.slot)
         fits = fits and known <= set(range(self._slots))

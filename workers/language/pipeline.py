@@ -88,6 +88,11 @@ class Pipeline:
         for stage in self._stages:
             stage.move(source, target, length)
 
+    def swap(self, one: int, other: int, length: int) -> None:
+        """As `Stage.swap`, in each stage."""
+        for stage in self._stages:
+            stage.swap(one, other, length)
+
     def cached(self, slot: int, length: int) -> list[Floats]:
         """As `Stage.cached`, of all stages."""
         return [array for stage in self._stages for array in stage.cached(slot, length)]

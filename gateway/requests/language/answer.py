@@ -15,7 +15,7 @@ from penstock.language.answer_text import AnswerText
 from penstock.language.finish import Finish, finish_of
 from penstock.language.log.entries import WORD_BYTES, entries_in, words_of_entry
 from penstock.language.options import DecodingOptions
-from penstock.language.payload import OPTIONS, options_to_json
+from penstock.language.payload import CACHED_TOKENS, CALLER, OPTIONS, options_to_json
 from penstock.models.config.language_models import (
     LOGPROBS_OUTPUT,
     TEXT_OUTPUT,
@@ -65,7 +65,9 @@ class Prompted(NamedTuple):
     @property
     def payload(self) -> bytes:
         """The job's: a serialized ModelInferRequest."""
-        return self.request(options_to_json(self.options)).SerializeToString()
+        request = self.request(options_to_json(self.options))
+        request.parameters[CALLER].string_param = self.asked.call.caller.name
+        return request.SerializeToString()
 
     def request(self, options: str) -> pb.ModelInferRequest:
         """The request in tokens, with these options."""
@@ -81,7 +83,10 @@ class Prompted(NamedTuple):
         return job
 
     async def parts(
-        self, log: AsyncIterator[bytes], resumed: Resumed | None = None
+        self,
+        log: AsyncIterator[bytes],
+        resumed: Resumed | None = None,
+        cached_tokens: Callable[[], int] = lambda: 0,
     ) -> AsyncIterator[Part]:
         """The parts of the reply: text and tokens as *log* brings these, in whole entries.
 
@@ -89,6 +94,7 @@ class Prompted(NamedTuple):
 
         Args:
             resumed: how an answer goes on that has a name.
+            cached_tokens: of the prompt, as the end of the log says it.
 
         Raises:
             InvalidRequest: it is to go on behind its end.
@@ -111,6 +117,7 @@ class Prompted(NamedTuple):
         last = self._response(new._replace(text=new.text + made.text.flush()))
         finish = Finish.STOP if made.stopped else self._finish(made.tokens)
         self._describe(last, finish, count)
+        last.parameters[CACHED_TOKENS].int64_param = cached_tokens()
         yield self._part(last, resumed, count)
         yield Part(self._head().SerializeToString(), final=True)
 

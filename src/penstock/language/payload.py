@@ -11,6 +11,12 @@ from penstock.language.options import DecodingOptions
 OPTIONS: Final = "penstock_decoding"
 """The parameter of a job's request that has them."""
 
+CALLER: Final = "penstock_caller"
+"""Another one: whose the job is. What is computed for it is of use to no other caller's."""
+
+CACHED_TOKENS: Final = "cached_tokens"
+"""A parameter of the reply: tokens of the prompt that had been computed for an answer before."""
+
 _TEXT_ONLY: Final = ("stop",)
 """What only gateways need, since they make text from tokens."""
 

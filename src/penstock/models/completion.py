@@ -213,9 +213,12 @@ def _ranked(tensors: Flow, config: config_pb.ModelConfig) -> Flow:
     shapes = {tensor.name: [*lead, *artifact_dims(tensor)] for tensor in listed}
 
     def ranked(spec: pb.TensorSpec) -> pb.TensorSpec:
-        if not spec.any_rank or spec.name not in shapes:
+        seen = list(spec.shape)
+        shape = shapes.get(spec.name, seen)
+        if not spec.any_rank or not (seen or spec.name in shapes):
             return spec
-        shape = shapes[spec.name]
+        # What was seen of it in a run are its dimensions, and no sizes.
+        shape = seen if seen and not fits(shape, seen) else shape
         return pb.TensorSpec(
             name=spec.name, datatype=spec.datatype, shape=shape, optional=spec.optional
         )
@@ -284,7 +287,8 @@ def _checked(
         )
     dims, expected = artifact_dims(listing), list(spec.shape)[lead:]
     wider = any(a == -1 != b for a, b in zip(dims, expected, strict=False))
-    if wider or not fits(dims, expected):
+    # Requests can be held to less than an artifact takes; what it makes is its own affair.
+    if wider or not fits(dims, expected) or (kind == "output" and dims != expected):
         field = "reshape.shape" if listing.HasField("reshape") else "dims"
         batch = " without the batch dimension, since max_batch_size is not 0" if lead else ""
         raise InvalidConfiguration(

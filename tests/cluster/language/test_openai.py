@@ -42,7 +42,9 @@ def test_a_chat_is_answered_through_the_models_template(language_cluster, local)
             "logprobs": None,
         }
     ]
-    assert answer["usage"] == {"prompt_tokens": 4, "completion_tokens": 30, "total_tokens": 34}
+    usage = answer["usage"]
+    assert 0 <= usage.pop("prompt_tokens_details")["cached_tokens"] <= 3
+    assert usage == {"prompt_tokens": 4, "completion_tokens": 30, "total_tokens": 34}
 
 
 def test_a_stream_says_the_same_piece_by_piece(language_cluster, local):
@@ -135,6 +137,19 @@ def test_a_chats_log_probabilities_have_bytes_of_each_token(language_cluster, lo
     deltas = [choice for event in chunks(streamed) for choice in event["choices"]]
     of_all = [one["logprobs"]["content"] for one in deltas if one["logprobs"]]
     assert [one for some in of_all for one in some] == found
+
+
+def test_what_was_read_before_is_not_read_again_and_changes_nothing(language_cluster, local):
+    """Of two workers each has what it read; one of them has two of these texts at least."""
+    cached = []
+    for n in range(5):
+        text = "the hell in the world" + " hello" * n
+        _, content = ask(language_cluster, "completions", {**PLAIN, "prompt": text})
+        answer = json.loads(content)
+        assert answer["choices"][0]["text"] == expected(local, text, special=True)
+        cached.append(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+    assert max(cached) >= len(local.tokenizer.encode("the hell in the world", special=True))
 
 
 def test_models_are_listed(language_cluster):

@@ -271,6 +271,26 @@ class TestRefused:
             text, signature([spec("x", "FP32", -1, -1, 5)], [Y])
         )
 
+    @pytest.mark.parametrize("dims", [[3], [2, 1], [-1]])
+    def test_other_dims_of_an_output(self, dims):
+        text = f'max_batch_size: 1 output {{ name: "y" data_type: TYPE_FP32 dims: {dims} }}'
+
+        assert refusal(text) == (
+            f"config.pbtxt: output 'y' has dims {dims}, but the artifact expects [2] without the "
+            "batch dimension, since max_batch_size is not 0; correct dims"
+        )
+
+    def test_an_output_whose_size_is_the_artifacts_to_say(self):
+        """What comes out is what the model makes, whatever a narrower configuration promises."""
+        free = signature([X], [spec("y", "FP32", -1, -1)])
+        text = 'max_batch_size: 1 output { name: "y" data_type: TYPE_FP32 dims: %s }'
+
+        assert completed(text % "-1", free).outputs == (spec("y", "FP32", -1, -1),)
+        assert refusal(text % "4", free) == (
+            "config.pbtxt: output 'y' has dims [4], but the artifact expects [-1] without the "
+            "batch dimension, since max_batch_size is not 0; correct dims"
+        )
+
     def test_other_dims_without_a_batch(self):
         text = 'input { name: "x" data_type: TYPE_FP32 dims: [ 1, 3 ] }'
 

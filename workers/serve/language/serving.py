@@ -26,7 +26,7 @@ from penstock.workers.language.head import GroupBroken, Head
 from penstock.workers.language.later import LaterStage
 from penstock.workers.language.message import most_bytes
 from penstock.workers.language.pipeline import Pipeline
-from penstock.workers.language.runtime import LanguageRuntime
+from penstock.workers.language.runtime import LanguageRuntime, caches_prefixes
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
@@ -116,8 +116,8 @@ class LanguageServing:
                 await over.wait()
             if (structured := runtime.structured) is not None:
                 await self._be_ready()
-                pipeline = Pipeline(manifest, [runtime.stage], runtime.slots, structured)
-                await worker.run(pipeline, stop)
+                model = Pipeline(manifest, [runtime.stage], runtime.slots, structured)
+                await worker.run(model, stop, reuses=self._caches_prefixes(near=True))
             else:
                 await self._lead(worker, stop)
 
@@ -134,11 +134,15 @@ class LanguageServing:
                     await self._be_ready()
                     async with either(stop, group.leaving) as over:
                         head = Head(runtime.stage, runtime.slots, group)
-                        await worker.run(head, over, group.breaks())
+                        caches = self._caches_prefixes(near=group.is_near)
+                        await worker.run(head, over, group.breaks(), reuses=caches)
                 except GroupBroken as error:
                     log.warning("the group is broken, it forms anew", why=str(error))
                 finally:
                     group.close()
+
+    def _caches_prefixes(self, *, near: bool) -> bool:
+        return caches_prefixes(self._runtime.manifest, self._runtime.prefix_caching, near=near)
 
     async def _serve_head(self, stop: asyncio.Event) -> None:
         """As a later stage."""

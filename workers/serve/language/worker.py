@@ -26,6 +26,7 @@ from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease, Outcome, Tim
 from penstock.scheduler.store.link import Link
 from penstock.workers.language.engine import Engine, Model, NewToken
 from penstock.workers.language.head import GroupBroken
+from penstock.workers.language.prefixes import Prefixes
 from penstock.workers.language.structured import WHY_STUCK
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.run.decoding import PayloadLost
@@ -49,6 +50,8 @@ _STORE_BACKOFF: Final = Backoff(0.02, 1.0)
 _MOST_TRIES: Final = 1000
 _UNFIT_S: Final = 0.02
 _NO_TIME: Final = Timing()
+
+Breaks = Coroutine[Any, Any, None] | None
 
 
 class LanguageWorker:
@@ -85,24 +88,25 @@ class LanguageWorker:
         return f"LanguageWorker({self._spec.ref.queue})"
 
     async def run(
-        self, model: Model, stop: asyncio.Event, breaks: Coroutine[Any, Any, None] | None = None
+        self, model: Model, stop: asyncio.Event, breaks: Breaks = None, *, reuses: bool = False
     ) -> None:
         """Work until *stop*; then give back all answers, to go on elsewhere from their logs.
 
         Args:
             model: what computes until then.
             breaks: raises `GroupBroken` once the model is broken.
+            reuses: answers begin with what slots have of others of the same caller.
 
         Raises:
             GroupBroken: what it had goes on as after a worker's death, here too with a new model.
             DeviceBroken: the process should end and be started anew.
         """
-        self._begin_with(model)
+        # Its own of each model: the caches of another one are others.
+        self._begin_with(model, Prefixes(model.slots) if reuses else None)
         claiming = asyncio.create_task(self._claim_jobs())
         stepping = asyncio.create_task(self._step_on())
-        tasks = [claiming, stepping]
-        if breaks is not None:
-            tasks.append(asyncio.create_task(breaks))
+        watching = [] if breaks is None else [asyncio.create_task(breaks)]
+        tasks = [claiming, stepping, *watching]
         try:
             await until_first(stop, *tasks)
         except GroupBroken:
@@ -115,19 +119,16 @@ class LanguageWorker:
             await self._sink.break_off()
             raise DeviceBroken(str(error)) from error
         else:
-            await self._end_tasks(claiming, stepping)
-            for active in list(self._active.values()):
-                self._sink.give_back(active.token, [active.id])
-            await self._sink.written()
+            await self._give_back(claiming, stepping)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin_with(self, model: Model) -> None:
+    def _begin_with(self, model: Model, prefixes: Prefixes | None) -> None:
         self._capacity = model.capacity
         self._slots = model.slots
-        self._engine = Engine(model, self._manifest.end_tokens)
+        self._engine = Engine(model, self._manifest.end_tokens, prefixes=prefixes)
         self._active: dict[int, Active] = {}
         self._leaving: list[Active] = []
         self._coming: list[Active] = []
@@ -137,6 +138,12 @@ class LanguageWorker:
         self._step_s = 0.0
         self._room = asyncio.Event()
         self._work = asyncio.Event()
+
+    async def _give_back(self, *tasks: "asyncio.Task[None]") -> None:
+        await self._end_tasks(*tasks)
+        for active in list(self._active.values()):
+            self._sink.give_back(active.token, [active.id])
+        await self._sink.written()
 
     async def _end_tasks(self, *tasks: "asyncio.Task[None]") -> None:
         self._draining = True
@@ -280,12 +287,20 @@ class LanguageWorker:
     async def _keep(self, grown: Sequence[tuple[Active, NewToken]]) -> None:
         """Store what a step brought, and see to what the store says of each answer."""
         news = [
-            NewTokens(active.id, active.token, active.words, packed(new.entry), len(new.entry))
+            NewTokens(
+                active.id,
+                active.token,
+                active.words,
+                packed(new.entry),
+                len(new.entry),
+                active.uncounted,
+            )
             for active, new in grown
         ]
         answers = await self._append(news)
         for (active, new), appended in zip(grown, answers, strict=True):
             active.log += packed(new.entry)
+            active.counted = True
             active.proved = True
             if id(active.answer) in self._active:
                 self._see_to(active, new, appended)

@@ -71,7 +71,8 @@ def _piece_of(body: bytes, index: int) -> Piece:
         return Piece(index, text, None, *place, logprobs_in(response))
     counts = about["prompt_tokens"].int64_param, about["completion_tokens"].int64_param
     logprobs = logprobs_in(response)
-    ended = Choice("", about["finish_reason"].string_param, *counts, logprobs)
+    cached = about["cached_tokens"].int64_param
+    ended = Choice("", about["finish_reason"].string_param, *counts, logprobs, cached)
     return Piece(index, text, ended, *place, logprobs)
 
 

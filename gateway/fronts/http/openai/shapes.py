@@ -30,6 +30,7 @@ class Choice(NamedTuple):
 
     Attributes:
         logprobs: of its tokens; None where nobody asked for that.
+        cached_tokens: of the prompt, that had been computed before.
     """
 
     text: str
@@ -37,6 +38,7 @@ class Choice(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     logprobs: Sequence[TokenLogprobs] | None = None
+    cached_tokens: int = 0
 
 
 class Envelope(NamedTuple):
@@ -119,15 +121,17 @@ class Envelope(NamedTuple):
         return _event({**chunk, "usage": None} if self.counted else chunk)
 
 
-def usage(choices: Sequence[Choice], prompts: int) -> dict[str, int]:
+def usage(choices: Sequence[Choice], prompts: int) -> dict[str, Any]:
     """Tokens of all answers; each of *prompts* prompts counts once."""
     each = len(choices) // prompts
     asked = sum(choice.prompt_tokens for choice in choices[::each])
     answered = sum(choice.completion_tokens for choice in choices)
+    cached = sum(choice.cached_tokens for choice in choices[::each])
     return {
         "prompt_tokens": asked,
         "completion_tokens": answered,
         "total_tokens": asked + answered,
+        "prompt_tokens_details": {"cached_tokens": cached},
     }
 
 

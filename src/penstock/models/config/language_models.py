@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from penstock.errors import InvalidConfiguration
@@ -13,6 +14,9 @@ SLOTS: Final = "slots"
 
 DEFAULT_SLOTS: Final = 8
 _MOST_SLOTS: Final = 256
+
+PREFIX_CACHING: Final = "prefix_caching"
+"""A parameter of config.pbtxt: whether answers begin with what slots have of others."""
 
 TEXT_INPUT, TOKENS_INPUT, MESSAGES_INPUT = "text_input", "input_ids", "messages"
 SAMPLING_INPUT = "sampling_parameters"
@@ -32,6 +36,17 @@ OUTPUTS: Final = {
 
 _TEXTS: Final = "penstock_texts"
 """A parameter that workers add: the texts that gateways need, by their digests in the registry."""
+
+
+class PrefixCaching(StrEnum):
+    """Whether an answer begins with what a slot has of another one of the same caller.
+
+    AUTO: where that was seen to change no bit, on this processor and runtime.
+    """
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class Text(NamedTuple):
@@ -62,6 +77,22 @@ def slots(config: pb.ModelConfig) -> int:
     return int(text)
 
 
+def prefix_caching(config: pb.ModelConfig) -> PrefixCaching:
+    """Whether answers may begin with what slots have of others.
+
+    Raises:
+        InvalidConfiguration: the parameter that says so says something else.
+    """
+    if PREFIX_CACHING not in config.parameters:
+        return PrefixCaching.AUTO
+    text = config.parameters[PREFIX_CACHING].string_value
+    if text not in tuple(PrefixCaching):
+        raise InvalidConfiguration(
+            f"parameters['{PREFIX_CACHING}'] is '{text}': write one of {', '.join(PrefixCaching)}"
+        )
+    return PrefixCaching(text)
+
+
 def check_language_model(config: pb.ModelConfig, source: str) -> None:
     """Hold the configuration of a language model against what one can be.
 
@@ -71,6 +102,7 @@ def check_language_model(config: pb.ModelConfig, source: str) -> None:
     if not is_language_model(config):
         return
     slots(config)
+    prefix_caching(config)
     if not config.model_transaction_policy.decoupled:
         raise InvalidConfiguration(
             f"{source}: a language model answers in parts: add "

@@ -129,6 +129,7 @@ def test_each_prompt_counts_once_however_many_choices_it_has():
         "prompt_tokens": 12,
         "completion_tokens": 8,
         "total_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 0},
     }
 
 

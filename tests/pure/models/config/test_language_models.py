@@ -12,6 +12,7 @@ from penstock.models.config.language_models import (
     Text,
     check_language_model,
     complete_language_model,
+    prefix_caching,
     slots,
     texts_of,
 )
@@ -36,6 +37,10 @@ def _config(text=PLAIN):
         (PLAIN + " dynamic_batching { }", "remove dynamic_batching"),
         (PLAIN + " instance_group { kind: KIND_GPU }", "remove KIND_GPU"),
         (
+            PLAIN + ' parameters { key: "prefix_caching" value { string_value: "yes" } }',
+            "'yes': write one of auto, on, off",
+        ),
+        (
             PLAIN + ' parameters { key: "slots" value { string_value: "none" } }',
             "write a number from 1 to 256",
         ),
@@ -44,6 +49,12 @@ def _config(text=PLAIN):
 def test_what_a_language_model_has_not_is_refused_by_name(text, message):
     with pytest.raises(InvalidConfiguration, match=message):
         check_language_model(_config(text), "m/config.pbtxt")
+
+
+def test_prefixes_are_cached_where_that_is_said_or_proved():
+    said = PLAIN + ' parameters { key: "prefix_caching" value { string_value: "off" } }'
+
+    assert [prefix_caching(_config()), prefix_caching(_config(said))] == ["auto", "off"]
 
 
 def test_slots_are_as_many_as_are_said_or_eight():

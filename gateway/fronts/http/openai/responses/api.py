@@ -161,8 +161,8 @@ class _Found:
         self._logprobs += piece.logprobs or ()
         self.said = self.said._replace(text=self.said.text + piece.text, logprobs=self._logprobs)
         if piece.ended is not None:
-            _, finish, asked, answered, _ = piece.ended
-            self.said = Said(self.said.text, finish, asked, answered, self._logprobs)
+            _, finish, asked, answered, _, cached = piece.ended
+            self.said = Said(self.said.text, finish, asked, answered, self._logprobs, cached)
 
 
 class _Stream:

@@ -22,6 +22,7 @@ class Said(NamedTuple):
     Attributes:
         finish: how it ended; empty while it has not.
         logprobs: of its tokens, where somebody asked for that.
+        cached_tokens: of the prompt, that had been computed before.
     """
 
     text: str = ""
@@ -29,6 +30,7 @@ class Said(NamedTuple):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     logprobs: Sequence[TokenLogprobs] = ()
+    cached_tokens: int = 0
 
 
 class Response(NamedTuple):
@@ -157,7 +159,7 @@ def _part(said: Said) -> dict[str, Any]:
 def _usage(said: Said) -> dict[str, Any]:
     return {
         "input_tokens": said.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": said.cached_tokens},
         "output_tokens": said.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": said.prompt_tokens + said.completion_tokens,
