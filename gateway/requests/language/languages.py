@@ -126,7 +126,7 @@ class Languages:
             said,
             None if template is None else ChatTemplate(template.decode(errors="replace")),
             asyncio.Lock(),
-            Checks((tokenizer or b"").decode(), said.vocabulary, said.end_tokens),
+            Checks(made.to_json, said.vocabulary, said.end_tokens),
             asyncio.Lock(),
             Spelling(made),
         )

@@ -33,7 +33,7 @@ class ChatTemplate:
         self.knows_tools = "tools" in source
         self._limit_s = limit_s
         self._process = LineProcess(
-            "penstock.language.template_process", limit_s, _MOST_LINE, _NOTHING
+            "penstock.language.template_process", limit_s, _MOST_LINE, lambda: _NOTHING
         )
 
     @classmethod

@@ -5,6 +5,7 @@ import os
 import select
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Final
 
 from penstock.errors import PenstockError
@@ -20,8 +21,10 @@ class LineProcessEnded(PenstockError):
 class LineProcess:
     """One module's process, which starts when it is asked. Belongs to one thread at a time."""
 
-    def __init__(self, module: str, limit_s: float, most_line: int, first: bytes) -> None:
-        """It says a line to *first*, a line, once it has started; that is not counted as its time.
+    def __init__(
+        self, module: str, limit_s: float, most_line: int, first: Callable[[], bytes]
+    ) -> None:
+        """Once it has started it says a line to the *first*, which is not counted as its time.
 
         Args:
             limit_s: for one answer; it is killed when it takes longer.
@@ -72,7 +75,7 @@ class LineProcess:
         for pipe in (process.stdin, process.stdout):
             os.set_blocking(pipe.fileno(), False)  # type: ignore[union-attr]
         try:
-            ready = self._exchange(process, self._first, _START_S)
+            ready = self._exchange(process, self._first(), _START_S)
         except (OSError, TimeoutError):
             ready = b""
         if not ready:

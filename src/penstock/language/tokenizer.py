@@ -46,6 +46,11 @@ class Tokenizer:
         """The tokenizer of the version in *directory*; errors as for `from_json`."""
         return cls.from_json(read_text(directory))
 
+    def to_json(self) -> str:
+        """Its tokenizer.json."""
+        text: str = self._library.to_str()
+        return text
+
     def encode(self, text: str, *, special: bool) -> list[int]:
         """The tokens of *text*.
 

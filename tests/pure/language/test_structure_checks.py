@@ -28,7 +28,7 @@ def make():
 
     def make_(limit_s=20.0, end_tokens=(tiny_language.END,)):
         tokenizer, vocabulary = tiny_language.tokenizer()
-        made.append(Checks(tokenizer.to_str(), len(vocabulary), end_tokens, limit_s))
+        made.append(Checks(tokenizer.to_str, len(vocabulary), end_tokens, limit_s))
         return made[-1]
 
     yield make_

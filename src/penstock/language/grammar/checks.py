@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from penstock.errors import InvalidRequest, Unimplemented
@@ -26,23 +26,23 @@ class Checks:
 
     def __init__(
         self,
-        tokenizer: str,
+        tokenizer: Callable[[], str],
         vocabulary: int,
         end_tokens: Collection[int],
         limit_s: float = LIMIT_S,
     ) -> None:
-        """Arguments as for `Grammars.of`; nothing is started before the first `check`."""
-        model = {
-            "tokenizer": tokenizer,
-            "vocabulary": vocabulary,
-            "end_tokens": sorted(end_tokens),
-        }
+        """Arguments as for `Grammars.of`; nothing is started, or kept, before the first `check`."""
+
+        def model() -> bytes:
+            said = {"vocabulary": vocabulary, "end_tokens": sorted(end_tokens)}
+            return json.dumps({"tokenizer": tokenizer(), **said}).encode() + b"\n"
+
         self._limit_s = limit_s
         self._process = LineProcess(
             "penstock.language.grammar.check_process",
             limit_s,
             _MOST_LINE,
-            json.dumps(model).encode() + b"\n",
+            model,
         )
         self._lock = threading.Lock()
         self._fine: OrderedDict[Structure, None] = OrderedDict()

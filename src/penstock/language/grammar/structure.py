@@ -77,9 +77,9 @@ def _read(name: str, kind: str, value: Any) -> tuple[Kind, str]:
 
 
 def _schema(name: str, value: Any) -> str:
-    if isinstance(value, Mapping):
-        return json.dumps(value, ensure_ascii=False)
     try:
+        if isinstance(value, Mapping):
+            return json.dumps(value, ensure_ascii=False)
         schema = json.loads(value) if isinstance(value, str) else None
     except (ValueError, RecursionError):
         schema = None

@@ -74,11 +74,13 @@ def _structure(
         if kind is not Kind.JSON:
             raise FieldRefused(answer.field, f"{answer.field} cannot be together with tools")
         schema = schema_of(json.loads(text), strict=not lenient)
-    made = call_structure(functions, needed=needed, several=several, answer=schema)
     try:
+        made = call_structure(functions, needed=needed, several=several, answer=schema)
         return Structure.of("tools", made.to_option())
-    except InvalidRequest:
-        raise FieldRefused("tools", "tools have more than 64 KiB: make them smaller") from None
+    except (InvalidRequest, RecursionError):
+        raise FieldRefused(
+            "tools", "tools have more than 64 KiB, or are nested too deeply: make them smaller"
+        ) from None
 
 
 def _choice(choice: Any, names: list[str]) -> tuple[list[str], bool]:
