@@ -1,8 +1,11 @@
 """``make bench-against REV=...``: measure this working tree beside an older revision.
 
     python bench/against.py REVISION [--only W1 W1-one] [--rounds N] [--seconds S] [--front asgi]
+                                     [--client python]
 
 Both clusters run at once and are loaded in turn, as `cases` says, with the same packages installed.
+Small requests come from h2load where it is installed, as in ``make bench-peers``: a client of
+Python's takes as long for a request as a cluster does, and hides half of what changed.
 "work" is the processor time of all of a cluster's processes for each request, now to then: what
 others do on the machine moves it less than the rates. The exit status is 1 when a case has become
 slower by more than a twentieth. "memory" is what large requests that fail add to each side's
@@ -10,7 +13,6 @@ gateway.
 """
 
 import argparse
-import asyncio
 import statistics
 import subprocess
 import sys
@@ -18,24 +20,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
-from cases import (
-    CASES,
-    WARMUP_S,
-    Case,
-    in_turn,
-    named,
-    outcome_of,
-    requests_for,
-    result_of,
-    side,
-)
+import h2load
+from cases import CASES, Case, named
 from memory import measure_failed
 from models import needed
 from rich.console import Console
 from rich.table import Table
-from servers import HERE, Server, cluster, processor_s
+from servers import HERE, cluster
+from sides import Pair, measure
 
 _SLOWER_BY = 0.05
 
@@ -55,22 +48,12 @@ def main() -> None:
             if case.name not in options.only:
                 continue
             with named(case), Console(stderr=True).status(case.name) as status:
-                then, now = _measure(case, tree, options, status.update)
-            ratios = [b.result / a.result for a, b in zip(then, now, strict=True)]
-            work = statistics.median(b.work_us / a.work_us for a, b in zip(then, now, strict=True))
-            ratio = statistics.median(ratios)
+                pair = _measure(case, tree, options, status.update)
+            ratio = statistics.median(pair.ratios)
             worse = (ratio if case.unit == "ms" else 1 / ratio) > 1 + _SLOWER_BY
             slower |= worse
-            table.add_row(
-                case.name,
-                case.text,
-                side(tuple(one.result for one in then), case.unit),
-                side(tuple(one.result for one in now), case.unit),
-                f"{ratio:.2f}",
-                f"{min(ratios):.2f}..{max(ratios):.2f}",
-                f"{work:.2f}",
-                style="red" if worse else None,
-            )
+            style = "red" if worse else None
+            table.add_row(case.name, case.text, *pair.cells(case.unit), style=style)
     console.print(table)
     sys.exit(1 if slower else 0)
 
@@ -83,6 +66,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--front", choices=["aio", "asgi"], help="what speaks gRPC now")
+    parser.add_argument(
+        "--client",
+        choices=["h2load", "python"],
+        default="h2load" if h2load.is_installed() else "python",
+        help="what sends small requests (default: %(default)s)",
+    )
     return parser.parse_args()
 
 
@@ -117,46 +106,14 @@ def _checked_out(revision: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-class Measured(NamedTuple):
-    """One round of one side.
-
-    Attributes:
-        result: what the case measures.
-        work_us: processor time of all processes for each request; that of the warm-up is in it.
-    """
-
-    result: float
-    work_us: float
-
-
 def _measure(
     case: Case, tree: Path, options: argparse.Namespace, tell: Callable[[str], None]
-) -> tuple[tuple[Measured, ...], tuple[Measured, ...]]:
+) -> Pair:
     """What *tree* and this tree reach, round by round."""
     models, front = needed(case.model), ("--grpc-front", options.front) if options.front else ()
     with cluster(*models, tree=tree) as then, cluster(*models, options=front) as now:
-        requests = asyncio.run(requests_for(now.address, case.model))
-        sides = [_side(case, server, requests) for server in (then, now)]
-        pairs = list(
-            in_turn(
-                *sides,
-                options.seconds,
-                options.rounds,
-                lambda text: tell(f"{case.name}: {text}"),
-            )
-        )
-    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
-
-
-def _side(case: Case, server: Server, requests: tuple[bytes, ...]) -> Callable[[float], Measured]:
-    def once(seconds: float) -> Measured:
-        before_s = processor_s(server)
-        outcome = outcome_of(case, server.address, requests, seconds)
-        spent_s = processor_s(server) - before_s
-        sent = outcome.throughput_per_s * (seconds + WARMUP_S)
-        return Measured(result_of(case, outcome), spent_s / sent * 1e6)
-
-    return once
+        both = then, now
+        return measure(case, both, options.client, options.seconds, options.rounds, tell)
 
 
 if __name__ == "__main__":

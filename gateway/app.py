@@ -68,6 +68,7 @@ from penstock.process.lifetime import (
     end_process,
     freeze_gc,
     say_ready,
+    starting,
     stop_signals,
     until_first,
 )
@@ -107,13 +108,15 @@ async def run(settings: GatewaySettings, seed: Seed | None = None) -> None:
         check_port(settings.host, settings.port)
     if settings.admin_port and not settings.shared_port:
         check_port(settings.admin_host, settings.admin_port, "--admin-port")
+    fronts: list[Front] = []
     async with (
         stop_signals() as stop,
+        starting(stop) as started,
         telling_health(settings.health_host, settings.health_port) as health,
         Links(settings.redis) as links,
     ):
         gateway = await _Gateway.build(settings, links)
-        fronts = await gateway.run(stop, health)
+        fronts = await gateway.run(stop, started, health)
     # They are not let go of before: they refuse by name what comes until the process ends.
     end_process(fronts)
 
@@ -246,7 +249,9 @@ class _Gateway:
             fronts.append(MetricsEndpoint(settings, reader.read, authenticator, self.certificates))
         return fronts
 
-    async def run(self, stop: asyncio.Event, health: Health) -> list[Front]:
+    async def run(
+        self, stop: asyncio.Event, started: Callable[[], object], health: Health
+    ) -> list[Front]:
         """Serve until *stop*, then see to the end what has begun; the fronts refuse all else."""
         known = asyncio.Event()
         fronts = self.fronts(known)
@@ -261,6 +266,7 @@ class _Gateway:
             asyncio.create_task(self.delivery.direct.run()),
             *(asyncio.create_task(supervise(*one)) for one in self._helpers(known)),
         ]
+        started()
         try:
             await until_known(known, stop, tasks)
             if not stop.is_set():

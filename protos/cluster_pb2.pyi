@@ -258,7 +258,7 @@ class Device(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., index: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("id", "host", "pid", "boot_id", "devices", "cores", "draining", "software", "runs_python")
+    __slots__ = ("id", "host", "pid", "boot_id", "devices", "cores", "draining", "software", "runs_python", "hop_host")
     ID_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -268,6 +268,7 @@ class Node(_message.Message):
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     RUNS_PYTHON_FIELD_NUMBER: _ClassVar[int]
+    HOP_HOST_FIELD_NUMBER: _ClassVar[int]
     id: str
     host: str
     pid: int
@@ -277,7 +278,8 @@ class Node(_message.Message):
     draining: bool
     software: str
     runs_python: bool
-    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., boot_id: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., cores: _Optional[int] = ..., draining: _Optional[bool] = ..., software: _Optional[str] = ..., runs_python: _Optional[bool] = ...) -> None: ...
+    hop_host: str
+    def __init__(self, id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., boot_id: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., cores: _Optional[int] = ..., draining: _Optional[bool] = ..., software: _Optional[str] = ..., runs_python: _Optional[bool] = ..., hop_host: _Optional[str] = ...) -> None: ...
 
 class Placement(_message.Message):
     __slots__ = ("model", "version", "stage", "replica", "node", "device", "fingerprint", "revision_id")
@@ -300,7 +302,7 @@ class Placement(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., replica: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., fingerprint: _Optional[str] = ..., revision_id: _Optional[str] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("id", "boot_id", "model", "version", "stage", "node", "device", "pid", "state", "reason", "memory_bytes", "restarts", "fingerprint", "software", "revision_id", "memory_domain", "lane", "load_error")
+    __slots__ = ("id", "boot_id", "model", "version", "stage", "node", "device", "pid", "state", "reason", "memory_bytes", "restarts", "fingerprint", "software", "revision_id", "memory_domain", "lane", "load_error", "hop_address")
     ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -319,6 +321,7 @@ class Worker(_message.Message):
     MEMORY_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     LANE_FIELD_NUMBER: _ClassVar[int]
     LOAD_ERROR_FIELD_NUMBER: _ClassVar[int]
+    HOP_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     id: str
     boot_id: str
     model: str
@@ -337,7 +340,8 @@ class Worker(_message.Message):
     memory_domain: str
     lane: str
     load_error: str
-    def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., fingerprint: _Optional[str] = ..., software: _Optional[str] = ..., revision_id: _Optional[str] = ..., memory_domain: _Optional[str] = ..., lane: _Optional[str] = ..., load_error: _Optional[str] = ...) -> None: ...
+    hop_address: str
+    def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., fingerprint: _Optional[str] = ..., software: _Optional[str] = ..., revision_id: _Optional[str] = ..., memory_domain: _Optional[str] = ..., lane: _Optional[str] = ..., load_error: _Optional[str] = ..., hop_address: _Optional[str] = ...) -> None: ...
 
 class Gateway(_message.Message):
     __slots__ = ("id", "boot_id", "host", "pid", "address", "draining", "software", "left")
@@ -436,7 +440,7 @@ class StageStatus(_message.Message):
     def __init__(self, index: _Optional[int] = ..., artifact: _Optional[str] = ..., artifact_bytes: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., replicas_wanted: _Optional[int] = ..., waiting: _Optional[int] = ..., oldest_waiting_ms: _Optional[int] = ..., leases: _Optional[int] = ..., oldest_lease_ms: _Optional[int] = ...) -> None: ...
 
 class VersionCounts(_message.Message):
-    __slots__ = ("accepted", "succeeded", "failed", "expired", "cancelled", "dead", "crashes", "requeued", "fenced", "resubmitted", "refused_full", "refused_late")
+    __slots__ = ("accepted", "succeeded", "failed", "expired", "cancelled", "dead", "crashes", "requeued", "fenced", "resubmitted", "refused_full", "refused_late", "prompt_tokens", "generated_tokens", "cached_tokens")
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
@@ -449,6 +453,9 @@ class VersionCounts(_message.Message):
     RESUBMITTED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FULL_FIELD_NUMBER: _ClassVar[int]
     REFUSED_LATE_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    GENERATED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     accepted: int
     succeeded: int
     failed: int
@@ -461,7 +468,10 @@ class VersionCounts(_message.Message):
     resubmitted: int
     refused_full: int
     refused_late: int
-    def __init__(self, accepted: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ..., dead: _Optional[int] = ..., crashes: _Optional[int] = ..., requeued: _Optional[int] = ..., fenced: _Optional[int] = ..., resubmitted: _Optional[int] = ..., refused_full: _Optional[int] = ..., refused_late: _Optional[int] = ...) -> None: ...
+    prompt_tokens: int
+    generated_tokens: int
+    cached_tokens: int
+    def __init__(self, accepted: _Optional[int] = ..., succeeded: _Optional[int] = ..., failed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ..., dead: _Optional[int] = ..., crashes: _Optional[int] = ..., requeued: _Optional[int] = ..., fenced: _Optional[int] = ..., resubmitted: _Optional[int] = ..., refused_full: _Optional[int] = ..., refused_late: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
 
 class EventsRequest(_message.Message):
     __slots__ = ("after_id",)

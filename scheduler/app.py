@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 import penstock
-from penstock.process.lifetime import say_ready, stop_signals, until_first
+from penstock.process.lifetime import say_ready, starting, stop_signals, until_first
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import open_queue
@@ -39,6 +39,7 @@ async def run(settings: SchedulerSettings) -> None:
     """
     async with (
         stop_signals() as stop,
+        starting(stop) as started,
         telling_health(settings.health_host, settings.health_port) as health,
         Links(settings.redis) as links,
     ):
@@ -55,6 +56,7 @@ async def run(settings: SchedulerSettings) -> None:
             helpers["deployer"] = await _deployer(settings, registry, LoadRequests(links))
         tasks = [asyncio.create_task(supervise(*one)) for one in helpers.items()]
         tasks.append(asyncio.create_task(Reaper(queue).run()))
+        started()
         try:
             health.ready = True
             say_ready(settings.ready_file, record.id)

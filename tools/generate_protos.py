@@ -15,7 +15,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 PROTOS = Path(__file__).resolve().parent.parent / "protos"
-SOURCES = ("model_config.proto", "grpc_service.proto", "cluster.proto")
+SOURCES = ("model_config.proto", "grpc_service.proto", "cluster.proto", "hops.proto")
 SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py")
 
 

@@ -20,7 +20,7 @@ from penstock.models.config.python_models import concurrent_requests, is_decoupl
 from penstock.models.files.overrides import check_override, lay_out, override_folder
 from penstock.models.refs import StageRef
 from penstock.process import machine
-from penstock.process.lifetime import freeze_gc, say_ready, stop_signals
+from penstock.process.lifetime import end_process, freeze_gc, say_ready, starting, stop_signals
 from penstock.process.priority import stand_back
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
@@ -71,19 +71,24 @@ _MOST_STREAMS = 64
 async def run(settings: WorkerSettings) -> int:
     """Run one worker until it is told to stop; returns its exit status."""
     stand_back()
+    status = DRAINED
     async with (
         stop_signals() as stop,
+        starting(stop) as started,
         telling_health(settings.health_host, settings.health_port) as health,
         Links(settings.redis) as links,
     ):
         with _heartbeat(settings) as heartbeat:
             with ThreadPoolExecutor(1, thread_name_prefix="device") as device:
-                status = await _load_and_work(settings, links, heartbeat, device, stop, health)
+                queue = await open_queue(links)
+                started()
+                own = settings, links, queue, heartbeat, device
+                status = await _load_and_work(*own, stop, health)
             if status != CANNOT_LOAD:
                 # Who waits for this worker need not miss it first; a failure stays to be read.
                 with contextlib.suppress(PenstockError):
                     await heartbeat.leave()
-        return status
+    return status
 
 
 def _heartbeat(settings: WorkerSettings) -> Heartbeat:
@@ -106,12 +111,12 @@ class _Loaded:
 async def _load_and_work(
     settings: WorkerSettings,
     links: Links,
+    queue: Queue,
     heartbeat: Heartbeat,
     device: ThreadPoolExecutor,
     stop: asyncio.Event,
     health: Health,
 ) -> int:
-    queue = await open_queue(links)
     loading = asyncio.create_task(_load(settings, links, heartbeat, device))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -119,7 +124,10 @@ async def _load_and_work(
     if not loading.done():
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
-        return DRAINED
+        with contextlib.suppress(PenstockError):
+            await heartbeat.leave()
+        # What loads on the device's thread cannot be broken off, and nobody needs it any more.
+        end_process(status=DRAINED)
     try:
         loaded = loading.result()
     except (ArtifactUnusable, InvalidConfiguration, OSError) as error:

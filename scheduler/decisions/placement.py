@@ -2,8 +2,8 @@
 
 Three rules, in this order. What is right stays where it is. A version gets a first worker for
 each of its stages, or none at all; the stages of a language model, which speak to each other at
-every token, are a group on one node. Further replicas go where their stage has fewest workers, then
-where there is most room.
+every token, are a group on one node, or on few nodes that reach each other where none has room for
+it. Further replicas go where their stage has fewest workers, then where there is most room.
 
 A version may have two revisions for a while: the published one, and one that retires. The new one's
 first workers come before further replicas of the old.
@@ -96,7 +96,8 @@ def _keep(ledger: Ledger, together: Iterable[Unit], before: Mapping[str, pb.Plac
             if old is not None and ledger.fits(want, Place(old.node, old.device), stays=True):
                 ledger.put(want, Place(old.node, old.device))
         there = [want for want in unit if want.id in ledger.placed]
-        if len({ledger.placed[want.id].node for want in there}) > 1 or len(there) < len(unit):
+        nodes = {ledger.placed[want.id].node for want in there}
+        if len(there) < len(unit) or not ledger.reach_each_other(nodes):
             # What is left of a group is of no use where it is.
             for want in there:
                 ledger.take(want)
@@ -117,10 +118,13 @@ def _place_all_or_none(ledger: Ledger, wants: Sequence[Want]) -> None:
 
 
 def _spread(ledger: Ledger, together: Iterable[Unit]) -> None:
-    """Even out replicas that came together when there were fewer nodes."""
+    """Even out replicas that came together when there were fewer nodes.
+
+    A group that nodes share stays: only on one of its own would it be better off.
+    """
     replicas: dict[StageRef, list[Unit]] = {}
     for unit in together:
-        if unit[0].id in ledger.placed:
+        if unit[0].id in ledger.placed and ledger.is_on_one(unit):
             replicas.setdefault(unit[0].stage, []).append(unit)
     for mates in replicas.values():
         while len(mates) > 1 and _move_one(ledger, mates):
@@ -144,7 +148,7 @@ def _move_one(ledger: Ledger, mates: Sequence[Unit]) -> bool:
 
     for want in unit:
         ledger.take(want)
-    if ledger.put_anywhere(unit, may):
+    if ledger.put_on_one(unit, may):
         return True
     for want, place in zip(unit, before, strict=True):
         ledger.put(want, place)
@@ -162,7 +166,7 @@ def _plan(ledger: Ledger, wants: Sequence[Want], before: Mapping[str, pb.Placeme
             for stage, want in stages.items()
             if not ledger.counts.get(stage)
         }
-        where = "one node" if version[0].grouped else "the nodes"
+        where = _where(ledger) if version[0].grouped else "the nodes together"
         refusals.update(_with_cause(reasons, where))
         for stage in stages:
             placed = len(ledger.counts.get(stage, ()))
@@ -174,11 +178,21 @@ def _plan(ledger: Ledger, wants: Sequence[Want], before: Mapping[str, pb.Placeme
     return Plan(tuple(by_id[id_] for id_ in sorted(by_id)), refusals, short, moves)
 
 
+def _where(ledger: Ledger) -> str:
+    """Where a group has been tried."""
+    if ledger.shares_groups:
+        return "one node, nor on those with --hop-host together: add memory or a node"
+    return (
+        "one node together: add memory, export it in other stages, or give nodes --hop-host, so "
+        "that they share it"
+    )
+
+
 def _with_cause(reasons: Mapping[StageRef, str | None], where: str) -> dict[StageRef, str]:
     """A stage that could be placed waits for one that cannot: a part of a model is of no use."""
     cause = next(((s, why) for s, why in reasons.items() if why), None)
     if cause is None:
-        return dict.fromkeys(reasons, f"the stages of the model do not fit on {where} together")
+        return dict.fromkeys(reasons, f"the stages of the model do not fit on {where}")
     stage, why = cause
     return {s: own or f"stage {stage.stage} cannot be placed: {why}" for s, own in reasons.items()}
 

@@ -22,6 +22,7 @@ PROCESS_BYTES: Final[Mapping[tuple[str, str], int]] = {
     ("cpu", "onnxruntime"): 96 * MIB,
     ("cpu", "pytorch"): 384 * MIB,
     ("cpu", "python"): 96 * MIB,
+    ("cpu", "language"): 96 * MIB,
     ("cuda", "onnxruntime"): 512 * MIB,
     ("cuda", "pytorch"): 512 * MIB,
     ("cuda", "python"): 512 * MIB,
@@ -46,7 +47,7 @@ class Want:
         bytes_on: memory to set aside, by kind of device.
         kept_on: the same where it runs already: that it turned out to be larger ends no worker.
         is_python: only for nodes that run Python models.
-        grouped: with the same replica of all other stages it is a group, which is on one node.
+        grouped: with the same replica of all other stages it is a group.
     """
 
     stage: StageRef
@@ -97,7 +98,7 @@ class Want:
 
 
 Unit = tuple[Want, ...]
-"""What is placed on one node together: a worker, or all stages of a group."""
+"""What is placed together, or not at all: a worker, or all stages of a group."""
 
 
 def worker_bytes(stage: pb.Stage, device_kind: str, measured: int = 0) -> int:

@@ -29,14 +29,18 @@ class NewTokens(NamedTuple):
 
     Attributes:
         token: of the worker's lease.
-        at: tokens that the log has before them.
-        tokens: uint32 each, little endian.
+        at: words that the log has before them.
+        tokens: their entries, in words of uint32, little endian.
+        words: of each entry: 1 where it is its token and nothing else.
+        cached: tokens that were not read, since they had been for another answer; to be counted.
     """
 
     job: str
     token: str
     at: int
     tokens: bytes
+    words: int = 1
+    cached: int = 0
 
 
 class Logs:

@@ -240,16 +240,27 @@ class Chunk:
 
 
 class LogTokens(NamedTuple):
-    """Tokens of an answer's log, on their way to its gateway.
+    """Entries of an answer's log, on their way to its gateway.
 
     Attributes:
-        at: how many the log has before them.
+        at: how many words the log has before them.
         tokens: uint32 each, little endian.
     """
 
     job: str
     at: int
     tokens: bytes
+
+
+class Urgency(NamedTuple):
+    """How urgent a job is: the less, the more.
+
+    Attributes:
+        level: its priority level; 0 where its model has none.
+    """
+
+    level: int
+    deadline_ms: int
 
 
 class Held(IntEnum):

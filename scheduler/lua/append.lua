@@ -1,8 +1,9 @@
 #!lua
 -- append: the new tokens of one step enter the logs of their answers, and go to the gateways that wait.
 -- KEYS  1 beginning of the partition's keys
--- ARGV  for each job: id, token, how many tokens the log has before the new ones, these (uint32 each,
---       little endian)
+-- ARGV  for each job: id, token, how many words the log has before the new ones, these (uint32 each,
+--       little endian), how many of them each token has, how many of its tokens were not read since
+--       a slot had them
 -- ->    for each job: 1 they are there, now or by an earlier call | 2 cancelled | 0 lease lost
 --       3 the log is another one than the worker thinks: give the job back, to go on from the log
 -- A job that was in a batch which ended its worker has shown now that it ends none.
@@ -14,7 +15,7 @@
 local LOG = ':log'
 local read = job_reader({'deadline'}, 'state', 'token', 'cancelled', 'gateway', 'alone', 'queue')
 -- Model version -> tokens that are new.
-local counted = {}
+local counted, cached = {}, {}
 -- Gateway -> fields of one entry: a step's tokens for one gateway travel together.
 local sent = {}
 
@@ -49,7 +50,7 @@ local function listeners(j)
   return found
 end
 
-local function append(id, token, at, tokens)
+local function append(id, token, at, tokens, words, reused)
   local j, key, bytes = read(id), JOB .. id .. LOG, 4 * at
   if not is_held(j, token) then
     return 0
@@ -76,7 +77,8 @@ local function append(id, token, at, tokens)
     redis.call('HDEL', JOB .. id, 'alone', 'crashes')
   end
   local version = version_of(j.queue)
-  counted[version] = (counted[version] or 0) + #tokens / 4
+  counted[version] = (counted[version] or 0) + #tokens / 4 / words
+  cached[version] = (cached[version] or 0) + reused
   for _, one in ipairs(listening) do
     pass_on(one.gateway, one.id, at, tokens)
   end
@@ -84,11 +86,15 @@ local function append(id, token, at, tokens)
 end
 
 local answer = {}
-for i = 1, #ARGV, 4 do
-  answer[#answer + 1] = append(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3])
+for i = 1, #ARGV, 6 do
+  answer[#answer + 1] = append(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3],
+    tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]))
 end
 for version, more in pairs(counted) do
   count_for(version, 'generated_tokens', more)
+  if cached[version] > 0 then
+    count_for(version, 'cached_tokens', cached[version])
+  end
 end
 for gateway, fields in pairs(sent) do
   send(gateway, fields)

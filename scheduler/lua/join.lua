@@ -6,10 +6,10 @@
 --       is kept  8 bytes that all kept ones of the kind may have  9 and 10 nanoseconds that
 --       earlier hits and misses of the version took  11 the model version
 --       12 '1': the waiter waits already, and counts as a hit or as a miss without this call
---       of an answer: 13 tokens of its log that the waiter has  14 ms that it goes on while nobody
+--       of an answer: 13 words of its log that the waiter has  14 ms that it goes on while nobody
 --       waits, 0 for any
 -- ->    {'done', code, message, body} | {'lead', job}: enqueue this job now | {'follow'}, of an
---       answer with the tokens of its log behind those that the waiter has |
+--       answer with the words of its log behind those that the waiter has |
 --       {'other'}: this name is of other content | {'full'}: no more keys can be kept
 -- Again by the same waiter: the same, until something changes. Whoever waits asks again and again:
 -- when the leader has gone before the job came, one of them leads.

@@ -24,6 +24,7 @@ REFUSED_FULL: Final = "refused_full"
 REFUSED_LATE: Final = "refused_late"
 PROMPT_TOKENS: Final = "prompt_tokens"
 GENERATED_TOKENS: Final = "generated_tokens"
+CACHED_TOKENS: Final = "cached_tokens"
 FIRST_NS: Final = "first_token_ns"
 NEXT_NS: Final = "output_token_ns"
 

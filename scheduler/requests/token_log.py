@@ -1,4 +1,4 @@
-"""The log of one answer as its gateway has it: tokens in their order, each passed on once.
+"""The log of one answer as its gateway has it: entries in their order, each passed on once.
 
 Tokens come again after a reconnect, and when another worker went on with the answer: then they must
 be the same. The end of the reply has the whole log. Pure but for waiting.
@@ -7,6 +7,7 @@ be the same. The end of the reply has the whole log. Pure but for waiting.
 import asyncio
 from typing import Final
 
+from penstock.language.payload import CACHED_TOKENS
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.logs import TOKEN_BYTES
 from penstock.scheduler.jobs.types import LogTokens
@@ -22,14 +23,16 @@ _DIFFERS = (
 
 
 class TokenLog:
-    """One answer's tokens, packed as uint32.
+    """One answer's entries, in words of uint32; as a rule each is a token and nothing else.
 
     Attributes:
         tokens: all that have come.
+        cached_tokens: of the prompt, that were computed before, once the end has said it.
     """
 
     def __init__(self) -> None:
         self.tokens = bytearray()
+        self.cached_tokens = 0
         self._early: dict[int, bytes] = {}
         self._taken = 0
         self._ended = False
@@ -63,7 +66,7 @@ class TokenLog:
 
     @property
     def count(self) -> int:
-        """How many tokens have come."""
+        """How many words have come."""
         return len(self.tokens) // TOKEN_BYTES
 
     def wake(self, _: object = None) -> None:
@@ -91,7 +94,10 @@ class TokenLog:
         return new
 
     def _take_end(self, body: bytes) -> None:
-        whole = pb.ModelInferResponse.FromString(body).raw_output_contents[0]
+        reply = pb.ModelInferResponse.FromString(body)
+        whole = reply.raw_output_contents[0]
+        if CACHED_TOKENS in reply.parameters:
+            self.cached_tokens = reply.parameters[CACHED_TOKENS].int64_param
         if len(whole) < len(self.tokens):
             raise ReplyBroken(_DIFFERS)
         self.put(LogTokens("", 0, whole))

@@ -3,13 +3,15 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from penstock.clock import LONGEST_MS
 from penstock.errors import InvalidConfiguration
 from penstock.options import Metavar, Options
+from penstock.transport.addresses import is_loopback, is_wildcard
+from penstock.transport.certificates import CertificateFiles, Names
 from penstock.transport.store_files import NEED_URL, StoreFiles, with_files
 
 
@@ -29,6 +31,16 @@ def _names(value: object) -> object:
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
+def _port_range(value: object) -> object:
+    """The first and the last port of a range, held together by a hyphen."""
+    if isinstance(value, str):
+        first, _, last = value.partition("-")
+        ports = [int(one) if one.isdecimal() else 0 for one in (first, last or first)]
+        if not 0 < ports[0] <= ports[1] <= _MOST_PORT:
+            raise ValueError("this is no port, and no range of ports such as 40000-40031")
+    return value
+
+
 def _rules(value: Any) -> Any:
     """Restricted protocols, from one text."""
     if not isinstance(value, str):
@@ -39,7 +51,9 @@ def _rules(value: Any) -> Any:
     return [part for part in value.split(";") if part]
 
 
-Port = Annotated[int, Field(ge=0, le=65535)]
+_MOST_PORT = 65535
+Port = Annotated[int, Field(ge=0, le=_MOST_PORT)]
+PortRange = Annotated[str, BeforeValidator(_port_range), Metavar("FIRST-LAST")]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_MS / 1000, allow_inf_nan=False)]
@@ -87,6 +101,70 @@ class StoreSettings(Options):
         if not given.get("redis"):
             raise InvalidConfiguration(NEED_URL)
         return {**given, "redis": with_files(str(given["redis"]), files)}
+
+
+class HopSettings(Options):
+    """Where workers of a language model's stages are reached from other machines."""
+
+    hop_host: Host | None = None
+    """Address of this machine at which workers on other machines reach those of its language
+    models' later stages: a group then may have workers on several nodes. (default: it may not)"""
+
+    hop_ports: PortRange | None = None
+    """Ports of these workers, of which each takes one that is free. (default: any)"""
+
+    hop_cert: File | None = None
+    """Certificate with which this machine's workers prove who they are to those on others, and
+    are proved to. Read again when it changes."""
+
+    hop_key: File | None = None
+    """Its private key, without a password."""
+
+    hop_ca: File | None = None
+    """Authorities of other machines' certificates: whoever has none gets in nowhere."""
+
+    hop_name: str | None = None
+    """A name that all these certificates have. (default: each has its --hop-host)"""
+
+    insecure: bool = False
+    """Let workers on other machines in without certificates."""
+
+    def hop_files(self) -> CertificateFiles | None:
+        """The files of certificates; None where workers need none."""
+        names = Names("--hop-cert", "--hop-key", "--hop-ca")
+        files = CertificateFiles(names, self.hop_cert, self.hop_key, self.hop_ca)
+        return files if files.given() else None
+
+    @model_validator(mode="after")
+    def _refuse_what_cannot_be(self) -> Self:
+        files = self.hop_cert, self.hop_key, self.hop_ca
+        if any(files) and not all(files):
+            raise InvalidConfiguration(
+                "--hop-cert, --hop-key and --hop-ca are given together: workers on both machines "
+                "prove who they are"
+            )
+        if self.hop_name is not None and not any(files):
+            raise InvalidConfiguration("--hop-name is in certificates: give --hop-cert as well")
+        if self.hop_host is None:
+            if any(files) or self.hop_ports is not None:
+                raise InvalidConfiguration(
+                    "--hop-cert and --hop-ports need --hop-host: the address of this machine at "
+                    "which others reach its workers"
+                )
+            return self
+        if is_wildcard(self.hop_host):
+            raise InvalidConfiguration(
+                f"--hop-host {self.hop_host} is no address that others can call: name the one at "
+                "which they reach this machine"
+            )
+        if not (self.insecure or any(files) or is_loopback(self.hop_host)):
+            raise InvalidConfiguration(
+                f"--hop-host {self.hop_host} can be reached from other machines, and everybody "
+                "there could call it, and read all of it on the way: give --hop-cert, --hop-key "
+                "and --hop-ca. Or serve at 127.0.0.1; or say --insecure, where nobody else can "
+                "reach this network"
+            )
+        return self
 
 
 class CallerSettings(Options):

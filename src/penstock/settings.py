@@ -22,6 +22,7 @@ from penstock.setting_types import (
     Count,
     File,
     GrpcSettings,
+    HopSettings,
     Host,
     Level,
     Natural,
@@ -285,7 +286,7 @@ class MachineSettings(WorkerLimits):
     """A worker that gives no sign of life for longer is killed and started again."""
 
 
-class NodeSettings(MachineSettings, RoleSettings):
+class NodeSettings(MachineSettings, HopSettings, RoleSettings):
     """The node agent."""
 
     role = "node"
@@ -299,7 +300,7 @@ class NodeSettings(MachineSettings, RoleSettings):
     """Time that workers have to end what they have begun when the node stops."""
 
 
-class WorkerSettings(WorkerLimits, RoleSettings):
+class WorkerSettings(WorkerLimits, HopSettings, RoleSettings):
     """One worker: one stage of one model version on one device."""
 
     role = "worker"

@@ -11,6 +11,7 @@ import asyncio
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ from penstock.errors import PenstockError
 
 AT_ONCE = 4
 """Models that are loaded and asked at the same time."""
+
+EVERY = 100
+"""Cases after which it says how far it is."""
 
 EXPLICIT = ("--model-control-mode", "explicit")
 
@@ -51,14 +55,16 @@ class Outcome:
     why: str = ""
 
 
-async def served(url, root, cases):
-    """The outcome of each case, on a cluster that has its repository at *root*."""
+async def served(url, root, cases, tell=lambda _: None):
+    """The outcome of each case, on a cluster that has its repository at *root*; each is told."""
     room = asyncio.Semaphore(AT_ONCE)
     async with triton.InferenceServerClient(url) as control, AsyncClient(url) as client:
 
         async def one(case):
             async with room:
-                return await _served(control, client, root, case)
+                outcome = await _served(control, client, root, case)
+                tell(outcome)
+                return outcome
 
         async with asyncio.TaskGroup() as all_cases:
             tasks = [all_cases.create_task(one(case)) for case in cases]
@@ -129,6 +135,21 @@ def _reason(outcome):
     return text[text.find("model.onnx") :] if "model.onnx" in text else text
 
 
+def progress(total):
+    """What tells now and then, on standard error, how far it is: all of them take a while."""
+    started_s, counts = time.monotonic(), Counter()
+
+    def tell(outcome):
+        counts[outcome.what] += 1
+        done = counts.total()
+        if done % EVERY == 0:
+            passed_s = time.monotonic() - started_s
+            told = ", ".join(f"{count} {what}" for what, count in counts.most_common())
+            print(f"{done} of {total} in {passed_s:.0f} s: {told}", file=sys.stderr, flush=True)
+
+    return tell
+
+
 def main(count):
     """Serve *count* cases, or all for 0; exit status 1 if any is wrong."""
     cases = list(node_cases().values())
@@ -137,7 +158,7 @@ def main(count):
         root = Path(folder) / "models"
         root.mkdir()
         with Cluster(Path(folder) / "run", root, *EXPLICIT).running() as cluster:
-            outcomes = asyncio.run(served(cluster.url, root, chosen))
+            outcomes = asyncio.run(served(cluster.url, root, chosen, progress(len(chosen))))
     print(f"{len(chosen)} of {len(cases)} node tests of ONNX, served over gRPC", end="\n\n")
     print(*table(outcomes), sep="\n")
     return int(any(outcome.what == WRONG for outcome in outcomes))

@@ -2,7 +2,8 @@
 
     python -m soak.run MINUTES
 
-One cluster, two gateways, one of each kind. The memory of each process is looked at all along;
+One cluster, two gateways, one of each kind; small and large tensors, and answers of a language
+model in two stages. The memory of each process is looked at all along;
 flat is what in the last quarter has at most 4 MiB, or 4 %, more than in the quarter before. Prints
 a table, keeps it in soak-report/, and ends with 1 where something grew or an answer was wrong.
 """
@@ -20,6 +21,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 from soak.traffic import Traffic
+from soak.writing import slots_lost, write_repository
 from support.models.onnx_models import write_identity
 from support.processes.fronts import serving_both
 
@@ -37,31 +39,35 @@ GROWTH_MIB, GROWTH = 4.0, 0.04
 def main(minutes):
     """Run it, and say whether memory was flat."""
     with tempfile.TemporaryDirectory(prefix="penstock-soak-") as folder:
+        models = write_repository(Path(folder))
         digits = ROOT / "examples" / "digits" / "models"
-        models = Path(shutil.copytree(digits, Path(folder) / "models"))
+        shutil.copytree(digits, models, dirs_exist_ok=True)
         write_identity(models, "identity", "FP32", batch=False)
         options = ("--http", "--http-port", "0")
         with serving_both(Path(folder) / "run", models, *options) as both:
-            looks, traffic = asyncio.run(soak(both, minutes * 60))
+            looks, traffic, ended = asyncio.run(soak(both, minutes * 60))
+            lost = slots_lost(next(iter(both.values())).metrics_url())
     verdicts = {name: verdict_of(rows, minutes) for name, rows in columns(looks).items()}
     shown = table(looks, verdicts)
     Console(width=120).print(shown)
     for front, one in traffic.items():
         print(f"{front}: {dict(one.answered)} right, {dict(one.wrong) or 'nothing'} wrong")
+    print(f"{lost or 'no'} slots lost, {len(ended) or 'no'} processes ended")
     keep(looks, verdicts, traffic, shown)
-    wrong = any(one.wrong for one in traffic.values())
+    wrong = lost or ended or any(one.wrong for one in traffic.values())
     return 1 if wrong or any(word == "grows" for word in verdicts.values()) else 0
 
 
 async def soak(both, seconds):
-    """What was seen of all processes, and what became of the traffic."""
-    traffic = {front: Traffic(one.url, one.http_url()) for front, one in both.items()}
+    """What was seen of all processes, what became of the traffic, and who has ended."""
+    traffic = {front: Traffic(one.url, one.http_url(), one.models) for front, one in both.items()}
     tasks = [asyncio.create_task(one.run()) for one in traffic.values()]
-    looks, began_s = [], time.monotonic()
+    looks, pids, began_s = [], set(), time.monotonic()
     every_s = max(2.0, seconds / MOST_LOOKS)
     while (at_s := time.monotonic() - began_s) < seconds:
         answered = sum(sum(one.answered.values()) for one in traffic.values())
         looks.append({"minutes": at_s / 60, "answered": answered, **memory_of(both)})
+        pids |= {pid for found in next(iter(both.values())).processes().values() for pid in found}
         ended = [task for task in tasks if task.done()]
         for task in ended:
             task.result()
@@ -69,7 +75,7 @@ async def soak(both, seconds):
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    return looks, traffic
+    return looks, traffic, [pid for pid in pids if not psutil.pid_exists(pid)]
 
 
 def memory_of(both):
@@ -86,7 +92,11 @@ def memory_of(both):
 
 
 def _mib(pid):
-    return psutil.Process(pid).memory_full_info().uss / MIB
+    try:
+        return psutil.Process(pid).memory_full_info().uss / MIB
+    except psutil.NoSuchProcess:
+        # That it has ended is counted at the end.
+        return 0.0
 
 
 def columns(looks):

@@ -8,6 +8,7 @@ from collections import Counter
 
 import grpc
 import numpy as np
+from soak.writing import Writing
 from support.clients.load import digit_request, expected
 
 from penstock.protos import grpc_service_pb2 as pb
@@ -34,10 +35,11 @@ class Traffic:
         wrong: what should not have been, by what it was.
     """
 
-    def __init__(self, url, http_url):
+    def __init__(self, url, http_url, repository):
         self._url = url
         self._http_url = http_url
         self._chance = random.Random(url)  # noqa: S311
+        self._writing = Writing(repository, http_url, self._chance)
         self.answered = Counter()
         self.wrong = Counter()
 
@@ -46,6 +48,7 @@ class Traffic:
         kinds = (
             *(self._small, self._small, self._large, self._stream, self._given_up),
             *(self._late, self._refused, self._damaged, self._comes_and_goes),
+            *self._writing.kinds,
         )
         async with asyncio.TaskGroup() as tasks:
             for kind in kinds:

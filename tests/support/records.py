@@ -49,8 +49,8 @@ def cuda(mib=100_000, index=0):
     return pb.Device(kind="cuda", index=index, memory_bytes=mib * MIB)
 
 
-def node(id_, *devices, draining=False, runs_python=False):
-    return pb.Node(id=id_, devices=devices or [cpu()], draining=draining, runs_python=runs_python)
+def node(id_, *devices, **fields):
+    return pb.Node(id=id_, devices=devices or [cpu()], **fields)
 
 
 def placement(node_id="n", stage_index=0, replica=0, *, device="cpu:0", model="m", **fields):

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deploy_check import chart, files, kustomize, pods, programs, rules, started, watched
 from deploy_check.check import Check, Wrong
-from deploy_check.running import first_steps, images, played, rolling, units
+from deploy_check.running import first_steps, images, language, played, rolling, units
 
 # Each module that has checks has them in the order in which they run.
 CHECKS: tuple[Check, ...] = (
@@ -29,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     *units.CHECKS,
     *images.CHECKS,
     *played.CHECKS,
+    *language.CHECKS,
     *first_steps.CHECKS,
     *rolling.CHECKS,
 )

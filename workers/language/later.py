@@ -5,8 +5,10 @@ from typing import Final
 from penstock.errors import PenstockError
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import sampled
-from penstock.workers.language.message import Message, Move
+from penstock.workers.language.changes import Move, Swap
+from penstock.workers.language.message import Message
 from penstock.workers.language.stage import Stage
+from penstock.workers.language.structured import Structured, is_token
 
 NOBODYS: Final = b""
 """The epoch of a stage that is in no group."""
@@ -17,16 +19,13 @@ class OutOfStep(PenstockError):
 
 
 class LaterStage:
-    """A stage that is not the first, with what it knows of each slot. Belongs to one thread.
+    """A stage that is not the first, with what it knows of each slot. Belongs to one thread."""
 
-    Attributes:
-        ends: it is the last one, which samples.
-    """
-
-    def __init__(self, stage: Stage, slots: int, *, ends: bool) -> None:
+    def __init__(self, stage: Stage, slots: int, structured: Structured | None) -> None:
+        """*structured*: of the last stage."""
         self._stage = stage
         self._slots = slots
-        self.ends = ends
+        self._structured = structured
         self._epoch = NOBODYS
         self._step = 0
         self._answers: dict[int, Answer] = {}
@@ -38,7 +37,7 @@ class LaterStage:
         self._answers = {}
 
     def run(self, message: Message) -> Message | list[int] | None:
-        """What goes on to the next stage, or the tokens if there is none.
+        """What goes on to the next stage, or if there is none the words of all answers' entries.
 
         None for a message of another group, which changes nothing here.
 
@@ -53,23 +52,30 @@ class LaterStage:
         self._step += 1
         self._change(message)
         made = message.batch.through(self._stage)
-        if not self.ends:
+        if self._structured is None:
             return message._replace(batch=message.batch._replace(columns=made))
         if not message.batch.grows:
             return []
         grown = [self._answers[slot] for slot in range(len(made))]
-        tokens = sampled(made, grown)
-        for answer, token in zip(grown, tokens, strict=True):
-            answer.log.append(token)
-        return tokens
+        entries = sampled(made, grown, self._structured)
+        for answer, entry in zip(grown, entries, strict=True):
+            if is_token(entry[0]):
+                answer.log.append(entry[0])
+        return [word for entry in entries for word in entry]
 
     def _change(self, message: Message) -> None:
         for change in message.changes:
             if isinstance(change, Move):
                 self._stage.move(*change)
                 self._answers[change.target] = self._answers[change.source]
+            elif isinstance(change, Swap):
+                self._stage.swap(*change)
+                one, other, answers = change.one, change.other, self._answers
+                answers[one], answers[other] = answers[other], answers[one]
             else:
                 self._answers[change.slot] = change.answer
+                if self._structured is not None:
+                    self._structured.take(change.answer)
 
     def _check(self, message: Message) -> None:
         """Refuse what would be read or written outside of the cache."""
@@ -81,6 +87,9 @@ class LaterStage:
             if isinstance(change, Move):
                 fits = fits and change.source in known and change.length <= self._capacity
                 known.add(change.target)
+            elif isinstance(change, Swap):
+                fits = fits and {change.one, change.other} <= known
+                fits = fits and change.length <= self._capacity
             else:
                 known.add(change.slot)
         fits = fits and known <= set(range(self._slots))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from penstock.errors import InvalidRequest
 from penstock.language.answer_text import AnswerText
 from penstock.language.finish import Finish
 from penstock.language.manifest import read_manifest
@@ -13,6 +14,7 @@ from penstock.language.tokenizer import Tokenizer
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import Engine
 from penstock.workers.language.pipeline import Pipeline
+from penstock.workers.language.structured import WHY_STUCK
 
 
 class Piece(NamedTuple):
@@ -51,11 +53,14 @@ class LocalModel:
         """Answer *prompts*, as many at a time as there are slots.
 
         Raises:
-            InvalidRequest: one is empty or too long; before anything is computed.
+            InvalidRequest: one is empty or too long; before anything is computed. Or an answer
+                cannot go on with the structure that it is to have.
         """
         ends = self.manifest.end_tokens
         engine = Engine(self._pipeline, ends)
         options = options.seeded(lambda: secrets.randbits(64))
+        if options.structured_outputs is not None:
+            self._pipeline.structured.check(options.structured_outputs)
         answers = [Answer(list(prompt), options) for prompt in prompts]
         numbers = {id(answer): number for number, answer in enumerate(answers)}
         texts = [
@@ -64,14 +69,16 @@ class LocalModel:
         for answer in answers:
             engine.admit(answer)
         while not engine.is_idle:
-            for answer, token, ended in engine.step():
-                number = numbers[id(answer)]
+            for new in engine.step():
+                if new.is_stuck:
+                    raise InvalidRequest(WHY_STUCK)
+                number = numbers[id(new.answer)]
                 text = texts[number]
-                added = text.push(token)
+                added = text.push(new.token)
                 stopped = text.stopped_by is not None
-                if stopped and ended is None:
-                    engine.evict(answer)
-                finish = Finish.STOP if stopped else ended
+                if stopped and new.finish is None:
+                    engine.evict(new.answer)
+                finish = Finish.STOP if stopped else new.finish
                 if finish is not None:
                     added += text.flush()
-                yield Piece(number, token, added, finish)
+                yield Piece(number, new.token, added, finish)

@@ -16,33 +16,17 @@ from penstock.errors import InvalidRequest, PenstockError
 from penstock.language.payload import options_from_json, options_to_json
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import Batch
+from penstock.workers.language.changes import Change, Move, Swap, Take
 
 _HEAD: Final = struct.Struct("<16sQIIIIII")
 _CHANGE: Final = struct.Struct("<IIIII")
 _SAID: Final = struct.Struct("<16sQ")
-_MOVE, _TAKE = 0, 1
+_MOVE, _TAKE, _SWAP = 0, 1, 2
+_MOST_OPTIONS_BYTES: Final = 1 << 20
 
 
 class Unreadable(PenstockError):
     """What came from another stage is no message of this release."""
-
-
-class Move(NamedTuple):
-    """The first *length* tokens of slot *source* are in slot *target* as well from now on."""
-
-    source: int
-    target: int
-    length: int
-
-
-class Take(NamedTuple):
-    """*answer* has *slot* from now on."""
-
-    slot: int
-    answer: Answer
-
-
-Change = Move | Take
 
 
 class Message(NamedTuple):
@@ -61,11 +45,15 @@ class Message(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the last stage says of the message *step* of an *epoch*: the tokens that it brought."""
+    """What the last stage says of the message *step* of an *epoch*.
+
+    Attributes:
+        words: of the entries that it brought, those of all answers behind each other.
+    """
 
     epoch: bytes
     step: int
-    tokens: list[int]
+    words: list[int]
 
 
 def epoch_of(boot_ids: Sequence[str], number: int) -> bytes:
@@ -112,9 +100,15 @@ def message_in(content: bytes) -> Message:
     return Message(epoch, step, changes, batch)
 
 
+def most_bytes(slots: int, capacity: int, width: int) -> int:
+    """More than any message has of a group with so many slots, each of *capacity* tokens."""
+    answers = slots * (_MOST_OPTIONS_BYTES + 4 * capacity)
+    return answers + 4 * width * max(slots, capacity) + _MOST_OPTIONS_BYTES
+
+
 def packed_tokens(said: Said) -> list[bytes]:
     """The bytes of what the last stage says, in parts."""
-    return [_SAID.pack(said.epoch, said.step), np.asarray(said.tokens, "<u4").tobytes()]
+    return [_SAID.pack(said.epoch, said.step), np.asarray(said.words, "<u4").tobytes()]
 
 
 def tokens_in(content: bytes) -> Said:
@@ -131,8 +125,8 @@ def tokens_in(content: bytes) -> Said:
 
 
 def _packed_change(change: Change) -> list[bytes]:
-    if isinstance(change, Move):
-        return [_CHANGE.pack(_MOVE, *change, 0)]
+    if not isinstance(change, Take):
+        return [_CHANGE.pack(_MOVE if isinstance(change, Move) else _SWAP, *change, 0)]
     slot, answer = change
     options = options_to_json(answer.options).encode()
     prompt, log = (np.asarray(tokens, "<u4").tobytes() for tokens in (answer.prompt, answer.log))
@@ -151,9 +145,11 @@ class _Reader:
         for _ in range(count):
             kind, one, two, three, four = _CHANGE.unpack_from(self._content, self.at)
             self.at += _CHANGE.size
-            if kind == _MOVE:
-                yield Move(one, two, three)
+            if kind in (_MOVE, _SWAP):
+                yield (Move if kind == _MOVE else Swap)(one, two, three)
                 continue
+            if kind != _TAKE:
+                raise Unreadable("a message of another stage changes slots in an unknown way")
             options = options_from_json(self._bytes(two).decode(errors="replace"))
             prompt, log = (np.frombuffer(self._bytes(n), "<u4").tolist() for n in (three, four))
             yield Take(one, Answer(prompt, options, log))

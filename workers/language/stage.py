@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from penstock.errors import ArtifactUnusable
 from penstock.language.manifest import Manifest
+from penstock.process import machine
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.runtimes.runtime import DeviceRef
 
@@ -125,6 +126,13 @@ class Stage:
         for array in self._cache.values():
             array[target, :, :length] = array[source, :, :length]
 
+    def swap(self, one: int, other: int, length: int) -> None:
+        """Give slots *one* and *other* what the other has of its first *length* tokens."""
+        for array in self._cache.values():
+            kept = array[one, :, :length].copy()
+            array[one, :, :length] = array[other, :, :length]
+            array[other, :, :length] = kept
+
     def cached(self, slot: int, length: int) -> list[Floats]:
         """Copies of what *slot* has of its first *length* tokens, in the layers' order."""
         return [array[slot, :, :length].copy() for array in self._cache.values()]
@@ -159,6 +167,13 @@ class Stage:
             raise ArtifactUnusable(
                 f"{artifact} is not the stage that the manifest describes: export the model again"
             )
+
+
+def numeric_domain() -> str:
+    """The processor and the runtime: where they are the same, so are all bits."""
+    import onnxruntime
+
+    return f"{machine.processor()}, ONNX Runtime {onnxruntime.__version__}"
 
 
 def _bind(bind: Any, name: str, array: npt.NDArray[Any]) -> None:

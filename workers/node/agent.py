@@ -5,7 +5,7 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,6 +21,7 @@ from penstock.process.lifetime import (
     kill_descendants,
     reap_strangers,
     say_ready,
+    starting,
     stop_signals,
     until_first,
 )
@@ -33,6 +34,7 @@ from penstock.scheduler.registry.snapshot import empty_snapshot
 from penstock.scheduler.registry.steadiness import steady
 from penstock.scheduler.store.link import Links
 from penstock.settings import NodeSettings, WorkerSettings
+from penstock.transport.changing_certificates import ChangingCertificates
 from penstock.transport.health import Health, telling_health
 from penstock.workers.node.devices import devices_of_machine, variables_for
 from penstock.workers.node.start_limit import StartLimit
@@ -52,14 +54,19 @@ async def run(settings: NodeSettings, seed: Seed | None = None) -> None:
         seed: where the templates of workers come from; None: they are started as programs.
 
     Raises:
-        InvalidConfiguration: another agent has the name, or there is no model repository.
+        InvalidConfiguration: another agent has the name, there is no model repository, or
+            certificates cannot be used.
         StoreUnavailable, StoreUnsuitable: it could not begin.
     """
     for repository in settings.models:
         if not repository.is_dir():
             raise InvalidConfiguration(f"--models {repository}: there is no such directory here")
+    if (hop_files := settings.hop_files()) is not None:
+        # Its workers would say the same, one after the other.
+        ChangingCertificates(hop_files)
     async with (
         stop_signals(lambda: kill_descendants(os.getpid())) as stop,
+        starting(stop) as started,
         telling_health(settings.health_host, settings.health_port) as health,
         Links(settings.redis) as links,
     ):
@@ -70,7 +77,7 @@ async def run(settings: NodeSettings, seed: Seed | None = None) -> None:
         templates = Templates(seed)
         queue = await open_queue(links)
         agent = _Agent(settings, record, gpus, registry, queue, health, templates)
-        await agent.run(stop)
+        await agent.run(stop, started)
 
 
 class _Agent:
@@ -98,16 +105,17 @@ class _Agent:
         self._environment = role_environment(settings.redis)
         self._snapshot = empty_snapshot()
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, started: Callable[[], object]) -> None:
         reaping = asyncio.create_task(reap_strangers(self._children))
         try:
-            await self._run(stop)
+            await self._run(stop, started)
         finally:
             reaping.cancel()
             await self._templates.close()
 
-    async def _run(self, stop: asyncio.Event) -> None:
+    async def _run(self, stop: asyncio.Event, started: Callable[[], object]) -> None:
         await self._registry.announce(self._record)
+        started()
         announce = partial(keep_announcing, self._registry, self._record)
         announcing = asyncio.create_task(supervise("heartbeat", announce))
         following = asyncio.create_task(supervise("placements", self._follow))
@@ -224,6 +232,7 @@ def _record(settings: NodeSettings, gpus: Sequence[Gpu]) -> pb.Node:
         cores=machine.cores(),
         software=penstock.__version__,
         runs_python=settings.allow_python_models,
+        hop_host=settings.hop_host or "",
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from penstock.errors import ArtifactUnusable
-from penstock.models.config.model_config import PYTHON
+from penstock.models.config.model_config import LANGUAGE, PYTHON
 from penstock.models.files.artifacts import RUNTIMES
 from penstock.process.blas_threads import use_blas_threads
 from penstock.protos import cluster_pb2
@@ -129,6 +129,7 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
         "torch.export.pt2_archive._package",
     ),
     PYTHON: ("penstock.workers.runtimes.python.runtime",),
+    LANGUAGE: ("onnxruntime", "penstock.workers.runtimes.onnx_options"),
 }
 """What is imported before an artifact can run, by runtime."""
 

@@ -47,6 +47,12 @@
 {{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) }}
 {{- fail "serviceAccount.name: with create=false, name the one that is there" }}
 {{- end }}
+{{- if and .Values.hops.enabled (not (and .Values.hops.secret .Values.hops.name)) }}
+{{- fail "hops.secret and hops.name: workers in different Pods prove who they are; name the Secret with tls.crt, tls.key and ca.crt, and a name that its certificate has" }}
+{{- end }}
+{{- if and .Values.hops.enabled (gt (int .Values.hops.firstPort) (int .Values.hops.lastPort)) }}
+{{- fail "hops: firstPort is larger than lastPort; change one" }}
+{{- end }}
 {{- $names := dict }}
 {{- range concat .Values.nodePools .Values.dedicated }}
 {{- if hasKey $names .name }}

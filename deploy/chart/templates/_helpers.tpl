@@ -113,6 +113,38 @@ env:
 - --health-port={{ .health | default 8003 }}
 {{- end }}
 
+{{/* Where other Pods' workers reach those of this one. */}}
+{{- define "penstock.hopArgs" -}}
+{{- if .Values.hops.enabled }}
+- --hop-ports={{ .Values.hops.firstPort }}-{{ .Values.hops.lastPort }}
+- --hop-cert=/etc/penstock/hops/tls.crt
+- --hop-key=/etc/penstock/hops/tls.key
+- --hop-ca=/etc/penstock/hops/ca.crt
+- --hop-name={{ .Values.hops.name }}
+{{- end }}
+{{- end }}
+
+{{- define "penstock.hopEnvironment" -}}
+{{- if .Values.hops.enabled }}
+- name: PENSTOCK_HOP_HOST
+  valueFrom:
+    fieldRef: { fieldPath: status.podIP }
+{{- end }}
+{{- end }}
+
+{{- define "penstock.hopMounts" -}}
+{{- if .Values.hops.enabled }}
+- { name: hops, mountPath: /etc/penstock/hops, readOnly: true }
+{{- end }}
+{{- end }}
+
+{{- define "penstock.hopVolumes" -}}
+{{- if .Values.hops.enabled }}
+- name: hops
+  secret: { secretName: {{ .Values.hops.secret }} }
+{{- end }}
+{{- end }}
+
 {{- define "penstock.storeMounts" -}}
 {{- if .Values.redis.caSecret }}
 - { name: redis-ca, mountPath: /etc/penstock/redis-ca, readOnly: true }

@@ -203,6 +203,8 @@ def _options(settings: GatewaySettings) -> Iterable[tuple[str, int]]:
     yield "grpc.default_compression_level", _COMPRESSION_LEVELS.index(level)
     yield "grpc.keepalive_time_ms", settings.grpc_keepalive_time
     yield "grpc.keepalive_timeout_ms", settings.grpc_keepalive_timeout
+    # Without it the answer to a ping is waited for for a minute.
+    yield "grpc.http2.ping_timeout_ms", settings.grpc_keepalive_timeout
     yield "grpc.http2.max_pings_without_data", settings.grpc_http2_max_pings_without_data
     # By default, clients may keep their connections alive as often as they like.
     yield "grpc.keepalive_permit_without_calls", int(settings.grpc_keepalive_permit_without_calls)

@@ -24,6 +24,7 @@ from penstock.scheduler.registry.snapshot import VersionId
 _SAME_NAMES: Final = (
     *("accepted", "expired", "cancelled", "dead", "crashes", "requeued", "fenced"),
     *("resubmitted", "refused_full", "refused_late"),
+    *("prompt_tokens", "generated_tokens", "cached_tokens"),
 )
 
 

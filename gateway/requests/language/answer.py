@@ -2,21 +2,27 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from penstock.errors import InvalidRequest
 from penstock.gateway.replies.content_digest import FROM_PARAMETER
 from penstock.gateway.requests.language.languages import Language
+from penstock.gateway.requests.language.logprobs import Describer, as_json, joined_json
 from penstock.gateway.requests.reading import Asked
 from penstock.language.answer_text import AnswerText
 from penstock.language.finish import Finish, finish_of
+from penstock.language.log.entries import WORD_BYTES, entries_in, words_of_entry
 from penstock.language.options import DecodingOptions
-from penstock.language.payload import OPTIONS, options_to_json
-from penstock.models.config.language_models import TEXT_OUTPUT, TOKENS_INPUT, TOKENS_OUTPUT
+from penstock.language.payload import CACHED_TOKENS, CALLER, OPTIONS, options_to_json
+from penstock.models.config.language_models import (
+    LOGPROBS_OUTPUT,
+    TEXT_OUTPUT,
+    TOKENS_INPUT,
+    TOKENS_OUTPUT,
+)
 from penstock.protos import grpc_service_pb2 as pb
-from penstock.scheduler.jobs.logs import TOKEN_BYTES
 from penstock.scheduler.requests.parts import Part
 
 _TOKENS_IN_PASSING: Final = 256
@@ -52,9 +58,16 @@ class Prompted(NamedTuple):
     tokens: list[int]
 
     @property
+    def entry_bytes(self) -> int:
+        """What the log has for each token."""
+        return WORD_BYTES * words_of_entry(self.options)
+
+    @property
     def payload(self) -> bytes:
         """The job's: a serialized ModelInferRequest."""
-        return self.request(options_to_json(self.options)).SerializeToString()
+        request = self.request(options_to_json(self.options))
+        request.parameters[CALLER].string_param = self.asked.call.caller.name
+        return request.SerializeToString()
 
     def request(self, options: str) -> pb.ModelInferRequest:
         """The request in tokens, with these options."""
@@ -70,14 +83,18 @@ class Prompted(NamedTuple):
         return job
 
     async def parts(
-        self, log: AsyncIterator[bytes], resumed: Resumed | None = None
+        self,
+        log: AsyncIterator[bytes],
+        resumed: Resumed | None = None,
+        cached_tokens: Callable[[], int] = lambda: 0,
     ) -> AsyncIterator[Part]:
-        """The parts of the reply: text and tokens as *log* brings these, packed as uint32.
+        """The parts of the reply: text and tokens as *log* brings these, in whole entries.
 
         It ends before *log* does where a stop string was found.
 
         Args:
             resumed: how an answer goes on that has a name.
+            cached_tokens: of the prompt, as the end of the log says it.
 
         Raises:
             InvalidRequest: it is to go on behind its end.
@@ -85,21 +102,22 @@ class Prompted(NamedTuple):
         begin = 0 if resumed is None else resumed.begin
         made = _Made(self, begin)
         async for packed in log:
-            piece, new = await made.take(packed)
+            new = await made.take(packed)
             if made.stopped:
                 break
-            if new and (piece or self._wants(TOKENS_OUTPUT)):
-                yield self._part(self._response(piece, new), resumed, len(made.tokens))
+            if new.tokens and (new.text or self._tells_of_tokens):
+                yield self._part(self._response(new), resumed, len(made.tokens))
         else:
-            piece, new = "", []
+            new = New("", [], [])
         count = len(made.tokens)
         if count < begin:
             raise InvalidRequest(f"{FROM_PARAMETER} is {begin}: the answer has {count} tokens")
         if made.stopped and resumed is not None:
             await resumed.conclude()
-        last = self._response(piece + made.text.flush(), new)
+        last = self._response(new._replace(text=new.text + made.text.flush()))
         finish = Finish.STOP if made.stopped else self._finish(made.tokens)
         self._describe(last, finish, count)
+        last.parameters[CACHED_TOKENS].int64_param = cached_tokens()
         yield self._part(last, resumed, count)
         yield Part(self._head().SerializeToString(), final=True)
 
@@ -115,9 +133,16 @@ class Prompted(NamedTuple):
         ends = self.language.manifest.end_tokens
         return finish_of(tokens, self.options, ends) or Finish.LENGTH
 
+    @property
+    def _tells_of_tokens(self) -> bool:
+        """Whether something is said of a token that has no text yet."""
+        return self._wants(TOKENS_OUTPUT) or self._wants(LOGPROBS_OUTPUT)
+
     def _wants(self, name: str) -> bool:
-        outputs = self.asked.request.outputs
-        return not outputs or any(output.name == name for output in outputs)
+        if name == LOGPROBS_OUTPUT and self.options.logprobs is None:
+            return False
+        request = self.asked.request
+        return not request.outputs or is_named(request, name)
 
     def _head(self) -> pb.ModelInferResponse:
         served = self.asked.served
@@ -127,14 +152,18 @@ class Prompted(NamedTuple):
             id=self.asked.parts.id,
         )
 
-    def _response(self, text: str, tokens: list[int]) -> pb.ModelInferResponse:
-        response = self._head()
+    def _response(self, new: "New") -> pb.ModelInferResponse:
+        response, (text, tokens, likely) = self._head(), new
         if self._wants(TEXT_OUTPUT):
             response.outputs.add(name=TEXT_OUTPUT, datatype="BYTES", shape=[1])
             response.raw_output_contents.append(_bytes_tensor(text.encode()))
         if self._wants(TOKENS_OUTPUT):
             response.outputs.add(name=TOKENS_OUTPUT, datatype="INT64", shape=[len(tokens)])
             response.raw_output_contents.append(np.asarray(tokens, "<i8").tobytes())
+        if self._wants(LOGPROBS_OUTPUT):
+            response.outputs.add(name=LOGPROBS_OUTPUT, datatype="BYTES", shape=[1])
+            response.raw_output_contents.append(_bytes_tensor(as_json(likely)))
+            response.parameters[LOGPROBS_OUTPUT].int64_param = self.options.logprobs or 0
         return response
 
     def _describe(self, last: pb.ModelInferResponse, finish: Finish, count: int) -> None:
@@ -143,6 +172,14 @@ class Prompted(NamedTuple):
         last.parameters["seed"].string_param = str(self.options.seed)
         last.parameters["prompt_tokens"].int64_param = len(self.tokens)
         last.parameters["completion_tokens"].int64_param = count
+
+
+class New(NamedTuple):
+    """What entries of the log add to an answer: *text*, *tokens*, and how likely these were."""
+
+    text: str
+    tokens: list[int]
+    likely: list[dict[int, dict[str, Any]]]
 
 
 class _Made:
@@ -159,31 +196,36 @@ class _Made:
         self.text = AnswerText(decode, options, ends, prompted.tokens)
         self.tokens: list[int] = []
         self._begin = begin
+        self._options = options
+        self._describer = None if options.logprobs is None else Describer(language.spelling)
 
     @property
     def stopped(self) -> bool:
         """Whether a stop string has ended the text."""
         return self.text.stopped_by is not None
 
-    async def take(self, packed: bytes) -> tuple[str, list[int]]:
-        """Text and tokens that are new; none behind a stop string."""
-        piece, new = "", []
-        for token in np.frombuffer(packed, "<u4").tolist():
+    async def take(self, packed: bytes) -> New:
+        """What is new; nothing behind a stop string."""
+        piece, new, likely = "", [], []
+        entries = entries_in(packed, self._options)
+        for at, token in enumerate(entries[:, 0].tolist()):
             self.tokens.append(token)
             said = self.text.push(token)
+            before = 0 if self._describer is None else self._describer.push(token)
             if len(self.tokens) > self._begin:
                 new.append(token)
                 piece += said
+                if self._describer is not None:
+                    likely.append(self._describer.described(entries[at], before))
             if self.stopped:
                 break
             if len(self.tokens) % _TOKENS_IN_PASSING == 0:
                 await asyncio.sleep(0)
-        return piece, new
+        return New(piece, new, likely)
 
 
-async def cut_at(log: AsyncIterator[bytes], count: int) -> AsyncIterator[bytes]:
-    """*log*, tokens packed as uint32, with a piece that ends with its first *count* tokens."""
-    left = TOKEN_BYTES * count
+async def cut_at(log: AsyncIterator[bytes], left: int) -> AsyncIterator[bytes]:
+    """*log* with a piece that ends with its first *left* bytes."""
     async for packed in log:
         if 0 < left < len(packed):
             yield packed[:left]
@@ -193,6 +235,11 @@ async def cut_at(log: AsyncIterator[bytes], count: int) -> AsyncIterator[bytes]:
         left -= len(packed)
 
 
+def is_named(request: pb.ModelInferRequest, output: str) -> bool:
+    """Whether *request* asks for this *output* by its name."""
+    return any(one.name == output for one in request.outputs)
+
+
 def joined(parts: Sequence[bytes]) -> bytes:
     """One reply of all *parts* of an answer, whose last one tells of the whole."""
     responses = [pb.ModelInferResponse.FromString(part) for part in parts]
@@ -200,7 +247,10 @@ def joined(parts: Sequence[bytes]) -> bytes:
     contents = list(zip(*(response.raw_output_contents for response in responses), strict=True))
     del whole.raw_output_contents[:]
     for output, raws in zip(whole.outputs, contents, strict=True):
-        if output.name == TEXT_OUTPUT:
+        if output.name == LOGPROBS_OUTPUT:
+            likely = joined_json(raw[4:] for raw in raws)
+            whole.raw_output_contents.append(_bytes_tensor(likely))
+        elif output.name == TEXT_OUTPUT:
             whole.raw_output_contents.append(_bytes_tensor(b"".join(raw[4:] for raw in raws)))
         else:
             raw = b"".join(raws)

@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from penstock.clock import monotonic
+from penstock.language.log.entries import WORD_BYTES
 from penstock.models.refs import StageRef
-from penstock.scheduler.jobs.logs import TOKEN_BYTES
 from penstock.scheduler.jobs.spread import FIRST_US, NEXT_US, bucket_of
 from penstock.scheduler.requests.counters import (
     FIRST_NS,
@@ -19,9 +19,10 @@ async def measured(
     counters: GatewayCounters,
     ref: StageRef,
     prompt_tokens: int,
+    entry_bytes: int = WORD_BYTES,
     clock: Callable[[], float] = monotonic,
 ) -> AsyncGenerator[bytes, None]:
-    """*log*, tokens packed as uint32; when they came is counted for *ref*.
+    """*log*, entries of so many bytes; when their tokens came is counted for *ref*.
 
     The prompt's tokens count once the first of the answer is there.
     """
@@ -33,7 +34,7 @@ async def measured(
                 first_s = last_s
                 counters.count(ref, PROMPT_TOKENS, prompt_tokens)
                 _note(counters, ref, FIRST_US, FIRST_NS, first_s - asked_s)
-            count += len(packed) // TOKEN_BYTES
+            count += len(packed) // entry_bytes
             yield packed
     finally:
         if count > 1:

@@ -9,11 +9,12 @@ from typing import Any, Final
 import numpy as np
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.requests.language.answer import Prompted
+from penstock.gateway.requests.language.answer import Prompted, is_named
 from penstock.gateway.requests.language.languages import Language, Languages
 from penstock.gateway.requests.reading import Asked
 from penstock.language.options import DecodingOptions
 from penstock.models.config.language_models import (
+    LOGPROBS_OUTPUT,
     MESSAGES_INPUT,
     SAMPLING_INPUT,
     TEXT_INPUT,
@@ -44,7 +45,13 @@ async def read_prompt(languages: Languages, asked: Asked) -> Prompted:
     language = await languages.of(asked.served)
     inputs = dict(zip((tensor.name for tensor in asked.request.inputs), asked.raws, strict=True))
     options = _options(asked.request, inputs, language.manifest.defaults)
+    await language.check(options.structured_outputs)
     tokens = await _tokens(inputs, language)
+    if options.logprobs is None and is_named(asked.request, LOGPROBS_OUTPUT):
+        raise InvalidRequest(
+            f"the output '{LOGPROBS_OUTPUT}' needs the option logprobs: how many of the likeliest "
+            "tokens are told, from 0"
+        )
     room = language.manifest.context
     if not tokens:
         raise InvalidRequest("the prompt has 0 tokens: it must have 1 at least")

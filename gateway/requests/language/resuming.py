@@ -92,13 +92,17 @@ class Opened(NamedTuple):
     ) -> AsyncGenerator[Part, None]:
         """The parts of the reply, made of *log*; of one that begins here it is counted when."""
         if not self.begins:
-            async for part in self.prompted.parts(cut_at(log, self.cut), self.resumed):
+            cut = cut_at(log, self.cut * self.prompted.entry_bytes)
+            async for part in self.prompted.parts(cut, self.resumed, self._cached_tokens):
                 yield part
             return
-        prompt_tokens = len(self.prompted.tokens)
-        async with aclosing(measured(log, counters, self.job.ref, prompt_tokens)) as timed:
-            async for part in self.prompted.parts(timed, self.resumed):
+        counts = len(self.prompted.tokens), self.prompted.entry_bytes
+        async with aclosing(measured(log, counters, self.job.ref, *counts)) as timed:
+            async for part in self.prompted.parts(timed, self.resumed, self._cached_tokens):
                 yield part
+
+    def _cached_tokens(self) -> int:
+        return self.log.cached_tokens
 
 
 def resume_of(request: pb.ModelInferRequest) -> Resume | None:

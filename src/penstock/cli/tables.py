@@ -223,9 +223,23 @@ def all_tables(status: pb.StatusResponse) -> "Iterable[RenderableType]":
     yield from titled("Processes", processes_table(status))
     yield from titled("Models", models_table(status))
     yield from titled("Batching", batching_table(status.versions))
+    yield from titled("Tokens", tokens_table(status.versions))
     yield from titled("Stages", stages_table(status))
     yield from titled("Workers", workers_table(status))
     yield from titled("Problems", counts_table(status))
+
+
+def tokens_table(versions: Iterable[pb.VersionStatus]) -> Table:
+    """One line for each language model that was asked: tokens, and how many of them were cached."""
+    table = plain_table("version", "prompt tokens", "cached", "generated")
+    for version in versions:
+        counts = version.counts
+        if counts.prompt_tokens or counts.generated_tokens:
+            numbers = counts.prompt_tokens, counts.cached_tokens, counts.generated_tokens
+            table.add_row(f"{version.model} {version.version}", *map(str, numbers))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
 
 
 def letters_table(letters: Iterable[pb.DeadLetter], now_ms: float) -> Table:

@@ -4,7 +4,6 @@ Made-up tokens are read at once, in chunks, and one by one beside others; logits
 compared. What is seen holds for this processor and this runtime.
 """
 
-import platform
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,7 +12,7 @@ import numpy as np
 from penstock.language.manifest import Manifest
 from penstock.process import machine
 from penstock.workers.language.pipeline import Pipeline
-from penstock.workers.language.stage import Floats
+from penstock.workers.language.stage import Floats, numeric_domain
 
 _TOKENS: Final = 48
 _CHUNKS: Final = (16, 7, 1)
@@ -52,8 +51,6 @@ def prove(directory: Path, manifest: Manifest) -> Proof:
     ``prefill``: whatever the chunks and the neighbours. ``replay``: tokens one by one, whatever the
     neighbours. ``none``: not even that.
     """
-    import onnxruntime
-
     count = min(_TOKENS, manifest.context - _AHEAD * max(_BESIDE))
     room = max(_BESIDE), _MOST_POSITIONS
     pipeline = Pipeline.open(directory, manifest, *room, threads=machine.cores())
@@ -61,7 +58,7 @@ def prove(directory: Path, manifest: Manifest) -> Proof:
     one_by_one = _read(pipeline, tokens, 1)
     beside = all(_beside(pipeline, tokens, batch).equals(one_by_one) for batch in _BESIDE)
     at_once = [_read(pipeline, tokens, chunk) for chunk in (count, *_CHUNKS)]
-    where = f"{_processor()}, ONNX Runtime {onnxruntime.__version__}"
+    where = numeric_domain()
     if beside and all(seen.equals(one_by_one) for seen in at_once):
         return Proof("prefill", where)
     return Proof("replay" if beside else "none", where)
@@ -93,13 +90,3 @@ def _beside(pipeline: Pipeline, tokens: np.ndarray, batch: int) -> _Seen:
         column = tokens[:, position : position + 1]
         logits.append(pipeline.step(column, start, np.array([[slot, 0]])))
     return _Seen(np.concatenate(logits), pipeline.cached(slot, tokens.shape[1]))
-
-
-def _processor() -> str:
-    """The processor's model, as the system calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())

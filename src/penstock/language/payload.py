@@ -2,13 +2,20 @@
 
 import json
 from dataclasses import fields
-from typing import Final
+from typing import Any, Final
 
 from penstock.errors import InvalidRequest
+from penstock.language.grammar.structure import Structure
 from penstock.language.options import DecodingOptions
 
 OPTIONS: Final = "penstock_decoding"
 """The parameter of a job's request that has them."""
+
+CALLER: Final = "penstock_caller"
+"""Another one: whose the job is. What is computed for it is of use to no other caller's."""
+
+CACHED_TOKENS: Final = "cached_tokens"
+"""A parameter of the reply: tokens of the prompt that had been computed for an answer before."""
 
 _TEXT_ONLY: Final = ("stop",)
 """What only gateways need, since they make text from tokens."""
@@ -22,7 +29,13 @@ def options_to_json(options: DecodingOptions, *, whole: bool = False) -> str:
         if (whole or field.name not in _TEXT_ONLY)
         and (value := getattr(options, field.name)) != getattr(_DEFAULT, field.name)
     }
-    return json.dumps({n: sorted(v) if isinstance(v, frozenset) else v for n, v in given.items()})
+    return json.dumps({name: _as_json(value) for name, value in given.items()})
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Structure):
+        return value.to_option()
+    return sorted(value) if isinstance(value, frozenset) else value
 
 
 def options_from_json(text: str) -> DecodingOptions:

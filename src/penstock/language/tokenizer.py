@@ -1,6 +1,7 @@
 """The tokenizer: text to tokens and back, as ``tokenizer.json`` says; Hugging Face's runs it."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -43,12 +44,12 @@ class Tokenizer:
     @classmethod
     def read(cls, directory: Path) -> Self:
         """The tokenizer of the version in *directory*; errors as for `from_json`."""
-        path = directory / TOKENIZER
-        try:
-            with path.open("rb") as file:
-                return cls.from_json(file.read(MOST_BYTES + 1))
-        except OSError as error:
-            raise ArtifactUnusable(f"{path} cannot be read: {error.strerror}") from error
+        return cls.from_json(read_text(directory))
+
+    def to_json(self) -> str:
+        """Its tokenizer.json."""
+        text: str = self._library.to_str()
+        return text
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """The tokens of *text*.
@@ -76,7 +77,32 @@ class Tokenizer:
         """A token as its vocabulary writes it; empty where there is none."""
         return self._library.id_to_token(token) or ""
 
+    def added(self) -> Mapping[int, Any]:
+        """Tokens beside the vocabulary: the library's descriptions, which say what is special."""
+        found: Mapping[int, Any] = self._library.get_added_tokens_decoder()
+        return found
+
+    def decoder(self) -> Mapping[str, Any]:
+        """How texts are made of tokens, as tokenizer.json has it; empty where it says nothing."""
+        decoder = self._library.decoder
+        found: Mapping[str, Any] = {} if decoder is None else json.loads(decoder.__getstate__())
+        return found
+
     def token_of(self, name: str) -> int | None:
         """The token that is written *name* in the vocabulary."""
         token: int | None = self._library.token_to_id(name)
         return token
+
+
+def read_text(directory: Path) -> bytes:
+    """The tokenizer.json of the version in *directory*, and nothing behind its most bytes.
+
+    Raises:
+        ArtifactUnusable: it cannot be read.
+    """
+    path = directory / TOKENIZER
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ArtifactUnusable(f"{path} cannot be read: {error.strerror}") from error

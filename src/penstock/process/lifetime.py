@@ -107,6 +107,33 @@ async def stop_signals(
             loop.remove_signal_handler(number)
 
 
+@contextlib.asynccontextmanager
+async def starting(stop: "asyncio.Event") -> "AsyncIterator[Callable[[], object]]":
+    """What a role does before it heeds *stop* itself: *stop* breaks it off, without an error.
+
+    A store that says nothing is waited for patiently, and whoever stops the role is not patient.
+    Gives what ends the starting: from then on *stop* is only set.
+    """
+    import asyncio
+
+    task = asyncio.current_task()
+
+    async def break_off() -> None:
+        await stop.wait()
+        if task is not None:
+            task.cancel()
+
+    breaking = asyncio.create_task(break_off())
+    try:
+        yield breaking.cancel
+    except asyncio.CancelledError:
+        broken_off = breaking.done() and not breaking.cancelled()
+        if not broken_off or task is None or task.uncancel():
+            raise
+    finally:
+        breaking.cancel()
+
+
 def end_if_told_early() -> None:
     """Let SIGTERM end the first process of a container also while it still starts.
 

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -219,3 +220,13 @@ def _nvidia_smi(*options: str) -> str:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+def processor() -> str:
+    """The processor's model, as the system calls it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())

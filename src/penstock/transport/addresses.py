@@ -49,6 +49,14 @@ def is_loopback(host: str) -> bool:
         return host.lower() in _HERE
 
 
+def is_wildcard(host: str) -> bool:
+    """Whether *host* stands for all addresses of a machine, so that nobody can call it."""
+    try:
+        return ip_address(host.strip("[]").partition("%")[0]).is_unspecified
+    except ValueError:
+        return not host
+
+
 def proxy_options(target: str) -> tuple[Option, ...]:
     """Options of a channel to *target*: what is on this machine is never behind an HTTP proxy.
 

@@ -12,6 +12,13 @@ IN_CONTAINERS = [
         "test_the_first_process_ends_when_told_to_though_it_has_not_begun",
     ),
     Mutant(
+        "containers: a role that waits for its store hears nothing else",
+        "src/penstock/process/lifetime.py",
+        "        if task is not None:\n            task.cancel()\n",
+        "        del task\n",
+        "tests/redis/store/test_told_while_starting.py",
+    ),
+    Mutant(
         "containers: what others have of a GPU is given away",
         "workers/node/devices.py",
         "    return min(gpu.memory_bytes, allowed) if gpu.memory_bytes else allowed\n",

@@ -178,14 +178,14 @@ ENCRYPTED = [
     ),
     Mutant(
         "tls: expired certificates are served",
-        "gateway/fronts/server_certificates.py",
+        "src/penstock/transport/changing_certificates.py",
         "if ends_s <= now_s:",
         "if False:",
         CERTIFICATES + "test_an_expired_certificate_is_refused",
     ),
     Mutant(
         "tls: what is wrong with half of a pair is said at once",
-        "gateway/fronts/server_certificates.py",
+        "src/penstock/transport/changing_certificates.py",
         "if stamp == self._doubted:",
         "if True:",
         CERTIFICATES + "test_one_file_may_come_before_the_other",

@@ -5,6 +5,7 @@ import os
 import signal
 import urllib.request
 
+import grpc
 import numpy as np
 import pytest
 from support.clients.answers import Answers, request
@@ -25,6 +26,11 @@ def test_answers_beside_each_other_are_those_of_one_process(answers, local):
     assert found[1].about["seed"] == "1"
 
 
+def _ask_for_logprobs(answers):
+    sampled = {"temperature": 1.5, "seed": 4, "presence_penalty": 0.5}
+    return answers.ask("tiny", "w", max_tokens=TOKENS, ignore_end=True, logprobs=3, **sampled)
+
+
 def _workers(language_cluster):
     return set(language_cluster.processes()["worker"])
 
@@ -34,7 +40,8 @@ async def test_a_worker_that_dies_changes_no_byte_of_any_answer(
     number, answers, language_cluster, local
 ):
     workers = _workers(language_cluster)
-    found = ask_all(answers)
+    (undisturbed,) = answers.ended([_ask_for_logprobs(answers)])
+    found = [*ask_all(answers, count=15), _ask_for_logprobs(answers)]
     answers.until(lambda: sum(len(answer.tokens) > 20 for answer in found) >= 4)
     victim = workers.pop()
     os.kill(victim, number)
@@ -42,7 +49,9 @@ async def test_a_worker_that_dies_changes_no_byte_of_any_answer(
 
     answers.ended(found)
 
-    hold(local, found)
+    hold(local, found[:-1])
+    assert found[-1].logprobs == undisturbed.logprobs
+    assert len(found[-1].logprobs) == TOKENS
     assert under_way > 0
     if number == signal.SIGSTOP:
         os.kill(victim, signal.SIGKILL)
@@ -102,6 +111,16 @@ async def test_each_token_is_counted_for_the_worker_that_made_it(answers, langua
     await eventually(lambda: _rows_told(language_cluster) >= before + 30)
 
 
+async def test_what_its_workers_hold_was_measured(language_cluster):
+    """Libraries, caches and texts as well: of the weights alone there are less than 3 MiB."""
+
+    def held():
+        told = scrape(language_cluster.metrics_url())
+        return max(n for (name, _), n in told.items() if name == "penstock_device_held_bytes")
+
+    await eventually(lambda: held() > 2 * 16 << 20)
+
+
 def test_a_stop_string_ends_the_text_and_frees_the_slot(answers, local):
     tokens, text = expected(local, 0)
     stop = text[10:13]
@@ -125,6 +144,20 @@ def test_tokens_may_be_given_and_only_text_be_asked_for(answers, local):
 
     assert {output.name for one in responses for output in one.outputs} == {"text_output"}
     assert b"".join(one.raw_output_contents[0][4:] for one in responses).decode() == found.text
+
+
+def test_log_probabilities_are_an_output_that_has_to_be_asked_for(answers):
+    whole, part = ({"max_tokens": 9, "ignore_end": True, **more} for more in ({"logprobs": 1}, {}))
+    stub = pb_grpc.GRPCInferenceServiceStub(answers._channel)
+    response = stub.ModelInfer(request("tiny", "w", **whole))
+    names = [output.name for output in response.outputs]
+    refused = request("tiny", "w", **part)
+    refused.outputs.add(name="logprobs")
+
+    assert names == ["text_output", "output_ids", "logprobs"]
+    assert len(json.loads(response.raw_output_contents[2][4:])) == 9
+    with pytest.raises(grpc.RpcError, match="needs the option logprobs"):
+        stub.ModelInfer(refused)
 
 
 def test_the_whole_answer_comes_at_once_where_that_is_asked_for(answers, local):
@@ -174,6 +207,7 @@ def test_http_streams_the_same_answer(language_cluster, local):
         ([-1], {}, "input_ids must be from 0 to 268"),
         ("x", {"temprature": 1.0}, "unknown option 'temprature'"),
         ("x", {"top_p": 2.0}, "top_p must be a number"),
+        ("x", {"logprobs": 21}, "logprobs must be an integer from 0 to 20"),
         ("x", {"logit_bias": "{"}, "logit_bias must be a list or an object as JSON"),
     ],
 )

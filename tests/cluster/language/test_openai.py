@@ -2,34 +2,18 @@
 
 import http.client
 import json
-import urllib.error
-import urllib.request
 
+import numpy as np
 import pytest
+from support.clients.answers import ask, chunks
 from support.clients.load import eventually
+from support.models import tiny_language
+from support.models.language_versions import SHAPE
+from support.models.reference_decoder import reference_of
 
 GREEDY = {"temperature": 0, "max_tokens": 30, "ignore_eos": True}
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], **GREEDY}
 PLAIN = {"model": "tiny", "prompt": "hello", **GREEDY}
-
-
-def ask(language_cluster, path, body=None):
-    """The status, and the body as it came."""
-    content = None if body is None else json.dumps(body).encode()
-    path = path.removeprefix("/") if path.startswith("/") else f"v1/{path}"
-    asked = urllib.request.Request(f"http://{language_cluster.http_url()}/{path}", content)
-    try:
-        with urllib.request.urlopen(asked) as response:  # noqa: S310
-            return response.status, response.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def chunks(content):
-    """The events of a stream, which must end as it should."""
-    *events, done, rest = content.decode().split("\n\n")
-    assert (done, rest) == ("data: [DONE]", "")
-    return [json.loads(event.removeprefix("data: ")) for event in events if event[0] != ":"]
 
 
 def expected(local, text, *, special=False, **options):
@@ -58,7 +42,9 @@ def test_a_chat_is_answered_through_the_models_template(language_cluster, local)
             "logprobs": None,
         }
     ]
-    assert answer["usage"] == {"prompt_tokens": 4, "completion_tokens": 30, "total_tokens": 34}
+    usage = answer["usage"]
+    assert 0 <= usage.pop("prompt_tokens_details")["cached_tokens"] <= 3
+    assert usage == {"prompt_tokens": 4, "completion_tokens": 30, "total_tokens": 34}
 
 
 def test_a_stream_says_the_same_piece_by_piece(language_cluster, local):
@@ -106,6 +92,66 @@ def test_tokens_are_a_prompt_as_well(language_cluster, local):
     assert json.loads(one)["choices"] == json.loads(other)["choices"]
 
 
+def test_log_probabilities_are_those_of_the_plain_model_whole_or_streamed(language_cluster, local):
+    """Of what is drawn too, before temperature and penalties; for each of several answers."""
+    more = {"temperature": 1.4, "seed": 5, "presence_penalty": 0.5, "n": 2}
+    body = {**PLAIN, **more, "logprobs": 2}
+    _, content = ask(language_cluster, "completions", body)
+    choices = json.loads(content)["choices"]
+    _, streamed = ask(language_cluster, "completions", {**body, "stream": True})
+    events = [choice for event in chunks(streamed) for choice in event["choices"]]
+
+    weights = tiny_language.weights(SHAPE)
+    reference = reference_of(SHAPE, weights)
+    prompt = local.tokenizer.encode("hello", special=True)
+    for choice, seed in zip(choices, (5, 6), strict=True):
+        drawn = {**more, "seed": seed}
+        del drawn["n"]
+        answer, text = local.answer("hello", max_tokens=30, **drawn)
+        logits = reference.step([None] * SHAPE.layers, [*prompt, *answer[:-1]], 0)
+        logits = logits[len(prompt) - 1 :].astype(float)
+        plain = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        logprobs = choice["logprobs"]
+        assert choice["text"] == text
+        expected = [row[token] for row, token in zip(plain, answer, strict=True)]
+        assert logprobs["token_logprobs"] == pytest.approx(expected, abs=1e-3)
+        best = [max(one.values()) for one in logprobs["top_logprobs"]]
+        assert best == pytest.approx(plain.max(-1), abs=1e-3)
+        of_it = [one["logprobs"] for one in events if one["index"] == choice["index"]]
+        for name, whole in logprobs.items():
+            assert [value for one in of_it if one for value in one[name]] == whole
+
+
+def test_a_chats_log_probabilities_have_bytes_of_each_token(language_cluster, local):
+    body = {**CHAT, "logprobs": True, "top_logprobs": 3}
+    _, content = ask(language_cluster, "chat/completions", body)
+    (choice,) = json.loads(content)["choices"]
+    _, streamed = ask(language_cluster, "chat/completions", {**body, "stream": True})
+
+    found = choice["logprobs"]["content"]
+    assert choice["message"]["content"] == expected(local, CHAT_TEXT)
+    assert len(found) == 30
+    assert [one["top_logprobs"][0]["token"] for one in found] == [one["token"] for one in found]
+    content = bytes(byte for one in found for byte in one["bytes"] or ())
+    assert content.decode(errors="replace") == expected(local, CHAT_TEXT)
+    deltas = [choice for event in chunks(streamed) for choice in event["choices"]]
+    of_all = [one["logprobs"]["content"] for one in deltas if one["logprobs"]]
+    assert [one for some in of_all for one in some] == found
+
+
+def test_what_was_read_before_is_not_read_again_and_changes_nothing(language_cluster, local):
+    """Of two workers each has what it read; one of them has two of these texts at least."""
+    cached = []
+    for n in range(5):
+        text = "the hell in the world" + " hello" * n
+        _, content = ask(language_cluster, "completions", {**PLAIN, "prompt": text})
+        answer = json.loads(content)
+        assert answer["choices"][0]["text"] == expected(local, text, special=True)
+        cached.append(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+    assert max(cached) >= len(local.tokenizer.encode("the hell in the world", special=True))
+
+
 def test_models_are_listed(language_cluster):
     status, content = ask(language_cluster, "models")
 
@@ -122,9 +168,11 @@ def test_models_are_listed(language_cluster):
     [
         ("chat/completions", {**CHAT, "model": "none"}, 404, "'none'"),
         ("chat/completions", {**CHAT, "temprature": 1}, 400, "unknown field 'temprature'"),
-        ("chat/completions", {**CHAT, "tools": [{}]}, 400, "'tools' is not offered yet"),
+        ("chat/completions", {**CHAT, "audio": {}}, 400, "'audio' is not offered yet"),
         ("chat/completions", {**CHAT, "temperature": -1}, 400, "temperature must be a number"),
         ("chat/completions", {**CHAT, "stream": True, "top_p": 7}, 400, "top_p must be a number"),
+        ("chat/completions", {**CHAT, "top_logprobs": 21, "logprobs": True}, 400, "top_logprobs"),
+        ("completions", {**PLAIN, "logprobs": 6}, 400, "logprobs must be an integer from 0 to 5"),
         ("completions", {**PLAIN, "prompt": "x" * 500}, 400, "the prompt has 500 tokens"),
         ("completions", [], 400, ""),
         ("nothing", {}, 404, "Not Found"),

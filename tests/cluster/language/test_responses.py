@@ -49,6 +49,20 @@ def text(local):
     return local.answer(CHAT_TEXT, special=False, max_tokens=60)[1]
 
 
+def test_log_probabilities_come_where_they_are_included(language_cluster):
+    body = {**BODY, "include": ["message.output_text.logprobs"], "top_logprobs": 2}
+    _, content = ask(language_cluster, body=body)
+    _, streamed = ask(language_cluster, body={**body, "stream": True, "background": True})
+    found = events(streamed)
+    _, fetched = ask(language_cluster, f"/{found[0]['response']['id']}")
+
+    ((part,),) = [one["content"] for one in json.loads(content)["output"]]
+    deltas = [one["logprobs"] for one in found if one["type"] == "response.output_text.delta"]
+    assert [len(one["top_logprobs"]) for one in part["logprobs"]] == [2] * 60
+    assert [one for some in deltas for one in some] == part["logprobs"]
+    assert json.loads(fetched)["output"][0]["content"] == [part]
+
+
 def test_an_answer_has_one_message(language_cluster, text):
     status, content = ask(language_cluster, body=BODY)
     response = json.loads(content)

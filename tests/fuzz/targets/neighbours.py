@@ -28,7 +28,8 @@ from penstock.transport.lane import (
 )
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import Batch
-from penstock.workers.language.message import Message, Move, Take, message_in, packed_message
+from penstock.workers.language.changes import Move, Take
+from penstock.workers.language.message import Message, message_in, packed_message
 from penstock.workers.serve import direct_server
 
 

@@ -1,11 +1,15 @@
 """Calls that end early: by their deadline, their client, their server, or with their connection."""
 
+import contextlib
 import json
 import threading
 import time
 
 import grpc
 import pytest
+from hyperframe.frame import SettingsFrame
+from support.clients.http2_abuse import Connection
+from support.servers.rpc_server import serving
 
 LONG_S = 60
 CODE = grpc.StatusCode
@@ -147,6 +151,17 @@ def test_clients_may_ask_whether_anybody_is_there(connect, ms):
 
     assert client.one("Sleep")(b"1.2", timeout=LONG_S) == b"slept"
     assert client.one("Echo")(b"x", timeout=LONG_S) == b"x"
+
+
+def test_a_client_that_does_not_say_whether_it_is_there_is_cut_off():
+    with serving("aio", grpc_keepalive_time=100, grpc_keepalive_timeout=300) as address:
+        client = Connection(address)
+        client.send(SettingsFrame(0, flags=["ACK"]).serialize())
+        client.socket.settimeout(20)
+
+        with client.socket, contextlib.suppress(ConnectionResetError):
+            while client.socket.recv(65536):
+                pass
 
 
 def test_uploads_that_nobody_reads_hold_up_no_other_call(client):

@@ -19,6 +19,7 @@ from penstock.cli.tables import (
     stages_table,
     state_text,
     titled,
+    tokens_table,
     workers_table,
 )
 from penstock.protos import cluster_pb2 as pb
@@ -88,6 +89,18 @@ def test_stages_show_what_waits():
         *("12", "(1.5", "s)", "8", "(20", "ms)"),
     ]
     assert lines[3].split() == ["digits", "1.1", "shard-1.pt2", "0", "B", "0/1", "0", "0"]
+
+
+def test_tokens_of_language_models_are_shown_with_those_that_were_cached():
+    quiet, asked = status(), status()
+    counts = pb.VersionCounts(prompt_tokens=500, generated_tokens=70, cached_tokens=320)
+    asked.versions[0].counts.CopyFrom(counts)
+
+    lines = shown(*titled("Tokens", tokens_table(asked.versions)))
+
+    assert titled("Tokens", tokens_table(quiet.versions)) == ()
+    assert lines[1].split() == ["version", "prompt", "tokens", "cached", "generated"]
+    assert lines[3].split() == ["digits", "1", "500", "320", "70"]
 
 
 def test_only_versions_with_problems_are_shown_with_what_went_wrong():

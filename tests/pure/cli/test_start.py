@@ -87,6 +87,18 @@ def test_each_of_a_few_models_is_told_of():
     assert told(*looks, expected="a") == ["a version 1: LOADING", "a version 1: READY"]
 
 
+def test_what_waits_for_the_node_of_this_start_is_no_failure():
+    """It comes by itself: whoever reads this is not to start another."""
+    why = "no node is running: start one with 'penstock node'"
+    early = [version("a", FAILED, reason=why), version("ensemble", FAILED, reason=why, stages=0)]
+    looks = [status(*early, nodes=()), status(version("a", READY), version("ensemble", READY))]
+
+    lines = told(*looks, expected=["a", "ensemble"])
+    assert [line for line in lines if "UNAVAILABLE" in line] == []
+    assert lines[-1] == "ensemble version 1: READY"
+    assert told(status(REFUSED), status(BROKEN), expected="a")[-1].endswith(": " + BROKEN.reason)
+
+
 def test_of_many_models_it_is_told_how_many_are_ready():
     names = [f"m{number}" for number in range(40)]
     versions = [version(name, READY if name < "m2" else LOADING) for name in names]

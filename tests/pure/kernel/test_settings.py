@@ -301,3 +301,40 @@ class TestCommandLines:
     @pytest.mark.parametrize("kind", GIVEN)
     def test_every_option_has_its_help(self, kind):
         assert [name for name, field in kind.model_fields.items() if not field.description] == []
+
+
+class TestHops:
+    """Where a machine's workers are reached from others."""
+
+    @pytest.mark.parametrize("kind", [NodeSettings, WorkerSettings])
+    def test_who_can_be_reached_from_other_machines_has_certificates(self, kind):
+        told = refusal(kind, hop_host="10.0.0.2")
+
+        assert told.startswith(
+            "--hop-host 10.0.0.2 can be reached from other machines, and everybody there could "
+            "call it"
+        )
+        assert told.endswith("or say --insecure, where nobody else can reach this network")
+        pair = {"hop_cert": "c", "hop_key": "k", "hop_ca": "a"}
+        for given in ({"insecure": True}, pair):
+            assert load(kind, **GIVEN[kind], hop_host="10.0.0.2", **given).hop_host == "10.0.0.2"
+        for host in ("127.0.0.1", "localhost", "[::1]"):
+            assert load(kind, **GIVEN[kind], hop_host=host).hop_files() is None
+
+    @pytest.mark.parametrize(
+        ("given", "why"),
+        [
+            ({"hop_cert": "c", "hop_key": "k"}, "are given together"),
+            ({"hop_ca": "a"}, "are given together"),
+            ({"hop_cert": "c", "hop_key": "k", "hop_ca": "a"}, "need --hop-host"),
+            ({"hop_ports": "40000-40031"}, "need --hop-host"),
+            ({"hop_host": "0.0.0.0", "insecure": True}, "is no address that"),  # noqa: S104
+            ({"hop_host": "[::]", "insecure": True}, "is no address that others can call"),
+            ({"hop_host": "::1", "hop_name": "n"}, "give --hop-cert as well"),
+            ({"hop_ports": "40031-40000"}, "--hop-ports (PENSTOCK_HOP_PORTS)"),
+            ({"hop_ports": "a-b"}, "no range of ports such as 40000-40031"),
+            ({"hop_ports": "1-65536"}, "no range of ports such as 40000-40031"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused(self, given, why):
+        assert why in refusal(NodeSettings, **given)

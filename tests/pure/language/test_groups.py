@@ -3,26 +3,25 @@
 Head, later stages and messages are those of workers; only the way between them is a list here.
 """
 
-import itertools
 from collections import deque
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.clients.wired_group import CAPACITY, SLOTS, Group
 
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import Batch
+from penstock.workers.language.changes import Move, Swap, Take
 from penstock.workers.language.engine import Engine
-from penstock.workers.language.head import GroupBroken, Head
-from penstock.workers.language.later import LaterStage, OutOfStep
+from penstock.workers.language.head import GroupBroken
+from penstock.workers.language.later import OutOfStep
 from penstock.workers.language.message import (
     Message,
-    Move,
     Said,
-    Take,
     Unreadable,
     epoch_of,
     message_in,
@@ -31,77 +30,23 @@ from penstock.workers.language.message import (
     tokens_in,
 )
 from penstock.workers.language.pipeline import Pipeline
-from penstock.workers.language.stage import Stage
 
-SLOTS, CAPACITY, TOKENS = 4, 64, 12
+TOKENS = 12
 PROMPTS = [[9, 80, 33], [77], list(range(100, 140)), [5, 5, 5, 9, 9, 200, 31]]
 GREEDY = DecodingOptions(max_tokens=TOKENS, ignore_end=True)
 DRAWN = DecodingOptions(
     max_tokens=TOKENS, ignore_end=True, temperature=1.3, top_p=0.95, seed=3, presence_penalty=0.5
 )
-
-
-class Wires:
-    """The way to later stages: what goes over it are bytes.
-
-    Attributes:
-        sent: all that has come to the first of them.
-    """
-
-    def __init__(self, later):
-        self._later = later
-        self._said = deque()
-        self.epoch = b""
-        self.sent = []
-
-    def form(self, number):
-        """A new group of the same stages."""
-        self.epoch = epoch_of(["a", "b"], number)
-        for stage in self._later:
-            stage.begin(self.epoch)
-        self._said.clear()
-        return self
-
-    def send(self, message):
-        self.sent.append(b"".join(packed_message(message)))
-        self.deliver(self.sent[-1])
-
-    def deliver(self, content):
-        """What the stages do with it; from the first one on that is not the one it is for."""
-        epoch, step, *_ = message_in(content)
-        for stage in self._later:
-            made = stage.run(message_in(content))
-            if not isinstance(made, Message):
-                break
-            content = b"".join(packed_message(made))
-        if made is not None:
-            self._said.append(b"".join(packed_tokens(Said(epoch, step, made))))
-
-    def receive(self):
-        if not self._said:
-            raise GroupBroken("nothing comes any more")
-        return tokens_in(self._said.popleft())
-
-
-class Group:
-    """A version's stages as a group; each `model` of it is one life."""
-
-    def __init__(self, directory):
-        manifest = read_manifest(directory)
-        count = len(manifest.stages)
-        stages = [
-            Stage.open(directory, manifest, number, (SLOTS, CAPACITY), 1) for number in range(count)
-        ]
-        self._first = stages[0]
-        self._numbers = itertools.count()
-        ends = [number == count - 1 for number in range(count)]
-        later = zip(stages[1:], ends[1:], strict=True)
-        self.wires = Wires([LaterStage(stage, SLOTS, ends=ends) for stage, ends in later])
-        self._alone = Pipeline(manifest, stages, SLOTS) if count == 1 else None
-
-    def model(self):
-        hops = self.wires.form(next(self._numbers))
-        return self._alone or Head(self._first, SLOTS, hops)
+STRUCTURED = DecodingOptions.of(
+    {
+        "max_tokens": TOKENS,
+        "temperature": 1.1,
+        "seed": 5,
+        "structured_outputs": {
+            "json": {"type": "array", "items": {"enum": [1, "b"]}, "minItems": 9}
+        },
+    }
+)
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3], ids="{} stages".format)
@@ -119,7 +64,7 @@ def alone(versions):
     """(prompt, options) -> the answer's tokens, in one process, when nothing else runs."""
     model = Pipeline.open(versions[1], read_manifest(versions[1]), 1, CAPACITY, threads=1)
     found = {}
-    for options in (GREEDY, DRAWN):
+    for options in (GREEDY, DRAWN, STRUCTURED):
         for number, prompt in enumerate(PROMPTS):
             answer = Answer(list(prompt), options)
             engine = Engine(model, ())
@@ -142,7 +87,7 @@ def _ask(engine, *numbers, options=GREEDY):
 
 
 asked = st.lists(
-    st.tuples(st.integers(0, 3), st.sampled_from([GREEDY, DRAWN]), st.integers(0, 15)),
+    st.tuples(st.integers(0, 3), st.sampled_from([GREEDY, DRAWN, STRUCTURED]), st.integers(0, 15)),
     min_size=1,
     max_size=7,
 )
@@ -270,6 +215,8 @@ TAKEN = Take(0, Answer([5], GREEDY))
         _message(TAKEN, Move(1, 2, 3)),
         _message(TAKEN, Move(0, SLOTS, 3)),
         _message(TAKEN, Move(0, 1, CAPACITY + 1)),
+        _message(TAKEN, Swap(0, 1, 3)),
+        _message(TAKEN, Swap(0, 0, CAPACITY + 1)),
     ],
 )
 def test_what_lies_outside_of_the_cache_is_not_computed(two, message):
@@ -282,11 +229,12 @@ def test_what_lies_outside_of_the_cache_is_not_computed(two, message):
 
 
 def test_a_message_is_read_as_it_was_written():
-    said = _message(Take(3, Answer([5, 6], DRAWN, [7])), Move(3, 1, 2), slot=1, start=9, length=2)
+    changes = Take(3, Answer([5, 6], DRAWN, [7])), Move(3, 1, 2), Swap(1, 3, 4)
+    said = _message(*changes, slot=1, start=9, length=2)
     found = message_in(b"".join(packed_message(said)))
-    take, move = found.changes
+    take, *moves = found.changes
 
-    assert (found.epoch, found.step, move) == (said.epoch, 0, Move(3, 1, 2))
+    assert (found.epoch, found.step, moves) == (said.epoch, 0, list(changes[1:]))
     assert (take.slot, take.answer.prompt, take.answer.log) == (3, [5, 6], [7])
     assert take.answer.options == DRAWN
     assert found.batch.columns.tobytes() == said.batch.columns.tobytes()

@@ -258,9 +258,27 @@ def test_a_head_asks_those_first_that_were_placed_together_with_it():
     ]
 
     chosen = choose(OWN, workers, 3, ())
-    assert [worker.boot_id for worker in chosen] == ["b", "d"]
-    chosen = choose(OWN, workers, 3, ["b"])
+    assert [worker.boot_id for worker in chosen] == ["b", "c"]
+    chosen = choose(OWN, workers, 3, ["b", "c"])
     assert [worker.boot_id for worker in chosen] == ["a", "d"]
+
+
+FAR = {"memory_domain": "another machine", "node": "m"}
+
+
+def test_on_other_machines_a_head_asks_those_alone_that_were_placed_together_with_it():
+    """Those are called at their address; whoever has none is not."""
+    mate = _worker(1, 0, "a", hop_address="10.0.0.2:1", **FAR)
+    others = [_worker(1, 1, "b", hop_address="10.0.0.2:2", **FAR), _worker(1, 0, "c", **FAR)]
+
+    assert choose(OWN, [mate, *others], 2, (), goes_far=True) == [mate]
+    assert choose(OWN, [mate, *others], 2, ()) == "it waits for a worker of stage 1 on its machine"
+    assert choose(OWN, others, 2, (), goes_far=True) == (
+        "it waits for a worker of stage 1 on its machine, or of its own replica on another"
+    )
+    near = _worker(1, 2, "d", node="m")
+    assert choose(OWN, [mate, near], 2, (), goes_far=True) == [mate]
+    assert choose(OWN, [mate, near], 2, ["a"], goes_far=True) == [near]
 
 
 @pytest.mark.parametrize(

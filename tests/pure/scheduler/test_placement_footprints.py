@@ -3,8 +3,9 @@
 import pytest
 from support.records import MIB, cpu, cuda, node, stage, version
 
+from penstock.models.config.model_config import BACKEND_RUNTIMES
 from penstock.scheduler.decisions.placement import place
-from penstock.scheduler.decisions.wants import worker_bytes
+from penstock.scheduler.decisions.wants import PROCESS_BYTES, worker_bytes
 from penstock.scheduler.registry.snapshot import footprint_id
 
 RECORD = version(stage(100), replicas=2)
@@ -26,6 +27,15 @@ def test_it_counts_with_some_room_to_grow_and_never_less_than_libraries(kind, mi
     found = worker_bytes(stage(100), kind, mib * MIB)
 
     assert found == pytest.approx(expected * MIB, abs=1)
+
+
+@pytest.mark.parametrize("runtime", sorted({one for one in BACKEND_RUNTIMES.values() if one}))
+def test_each_runtime_has_what_its_processes_take_besides_models(runtime):
+    """What nobody had entered was taken for half a GiB."""
+    found = worker_bytes(stage(100, runtime=runtime), "cpu")
+
+    assert (150 + 64) * MIB <= found <= (150 + 400) * MIB
+    assert ("cpu", runtime) in PROCESS_BYTES
 
 
 def test_of_a_device_of_another_kind_nothing_was_measured():

@@ -1,4 +1,4 @@
-"""The stages of a language model are a group on one node, and move together or not at all."""
+"""The stages of a language model are a group: placed, kept and moved together, or not at all."""
 
 from collections import Counter
 
@@ -41,9 +41,88 @@ def test_a_group_that_only_several_nodes_could_hold_is_refused():
     plan = place([group()], [node("a", cpu(ONE)), node("b", cpu(ONE))], [])
 
     assert plan.placements == ()
-    assert set(plan.refusals.values()) == {
-        "the stages of the model do not fit on one node together"
-    }
+    (why,) = set(plan.refusals.values())
+    assert why == (
+        "the stages of the model do not fit on one node together: add memory, export it in other "
+        "stages, or give nodes --hop-host, so that they share it"
+    )
+
+
+def far(name, *rooms, **fields):
+    """A node that can share groups with others, with these devices."""
+    devices = (cpu(room, index) for index, room in enumerate(rooms))
+    return node(name, *devices, **{"hop_host": f"{name}.example", **fields})
+
+
+def test_a_group_that_no_node_can_hold_alone_is_shared_by_few_that_reach_each_other():
+    nodes = [far("a", ONE), far("b", 2 * ONE), far("c", 3 * ONE), node("d", cpu(3 * ONE))]
+    plan = place([group((100,) * 5)], nodes, [])
+
+    assert nodes_of(plan) == {("m", 0): ["c", "c", "c", "b", "b"]}
+    again = place([group((100,) * 5)], nodes, plan.placements)
+    assert again.moves == 0
+
+
+def test_a_group_is_on_one_node_where_that_can_be():
+    nodes = [far("a", ONE), far("b", ONE), far("c", 2 * ONE)]
+
+    assert nodes_of(place([group()], nodes, [])) == {("m", 0): ["c", "c"]}
+
+
+def test_the_largest_stage_of_a_shared_group_chooses_first():
+    large = worker_bytes(stage(500, "language"), "cpu") >> 20
+    plan = place([group((100, 500))], [far("a", large), far("b", ONE)], [])
+
+    assert nodes_of(plan) == {("m", 0): ["b", "a"]}
+
+
+def test_nodes_that_others_reach_on_their_own_machine_alone_share_groups_there():
+    here = {"hop_host": "127.0.0.1", "host": "x"}
+    two = [far("a", ONE, **here), far("b", ONE, **here)]
+    elsewhere = far("c", ONE, **here | {"host": "y"})
+
+    assert nodes_of(place([group()], two, [])) == {("m", 0): ["a", "b"]}
+    for other in (elsewhere, far("c", ONE), node("c", cpu(ONE))):
+        assert place([group()], [two[0], other], []).placements == ()
+
+
+def test_a_shared_group_without_room_says_so():
+    plan = place([group((100,) * 3)], [far("a", ONE), far("b", ONE)], [])
+
+    assert plan.placements == ()
+    (why,) = set(plan.refusals.values())
+    assert why == (
+        "the stages of the model do not fit on one node, nor on those with --hop-host together: "
+        "add memory or a node"
+    )
+
+
+def test_a_shared_group_moves_as_a_whole_when_one_of_its_nodes_dies():
+    nodes = [far("a", ONE), far("b", ONE)]
+    before = place([group()], nodes, [])
+    alone = place([group()], nodes[:1], before.placements)
+    after = place([group()], [nodes[0], far("c", 2 * ONE)], before.placements)
+
+    assert sorted(nodes_of(before)["m", 0]) == ["a", "b"]
+    assert alone.placements == ()
+    assert nodes_of(after) == {("m", 0): ["c", "c"]}
+
+
+def test_a_shared_group_does_not_stay_where_its_nodes_reach_each_other_no_more():
+    before = place([group()], [far("a", ONE), far("b", ONE)], [])
+    nodes = [far("a", ONE), node("b", cpu(ONE)), node("c")]
+    plan = place([group()], nodes, before.placements)
+
+    assert nodes_of(plan) == {("m", 0): ["c", "c"]}
+
+
+def test_two_groups_may_share_the_same_nodes():
+    nodes = [far("a", 2 * ONE), far("b", 2 * ONE)]
+    plan = place([group((100, 100), model="x"), group((100, 100), 1, model="y")], nodes, [])
+    assert {len(set(found)) for found in nodes_of(plan).values()} == {1}
+
+    plan = place([group((100, 100, 50), model="x")], nodes, [])
+    assert len(set(nodes_of(plan)["x", 0])) == 2
 
 
 def test_stages_of_other_models_may_be_on_several_nodes():
@@ -90,15 +169,16 @@ models = st.lists(st.tuples(sizes, st.integers(1, 3)), min_size=1, max_size=3)
 rooms = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=2), min_size=1, max_size=4)
 
 
-@given(models, rooms, rooms)
-def test_each_group_is_whole_on_one_node_however_nodes_come_and_go(asked, rooms, later):
+@given(models, rooms, rooms, st.booleans())
+def test_each_group_is_whole_where_it_is_however_nodes_come_and_go(asked, rooms, later, shared):
+    """On one node, unless they share groups."""
     versions = [
         group(mib, replicas, model=f"m{number}") for number, (mib, replicas) in enumerate(asked)
     ]
-    placements = ()
+    placements, fields = (), {"hop_host": "10.0.0.1"} if shared else {}
     for devices in (rooms, later, rooms):
         nodes = [
-            node(str(n), *(cpu(512 * room, i) for i, room in enumerate(one)))
+            node(str(n), *(cpu(512 * room, i) for i, room in enumerate(one)), **fields)
             for n, one in enumerate(devices)
         ]
         plan = place(versions, nodes, placements)
@@ -107,7 +187,7 @@ def test_each_group_is_whole_on_one_node_however_nodes_come_and_go(asked, rooms,
         stages = {record.model: len(record.stages) for record in versions}
         for (model, _), found in nodes_of(plan).items():
             assert len(found) == stages[model]
-            assert len(set(found)) == 1
+            assert shared or len(set(found)) == 1
         used = Counter()
         for placed in placements:
             record = next(one for one in versions if one.model == placed.model)

@@ -16,8 +16,9 @@ from support.waiting import until
 from penstock.exporting.export import Order, export
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
-from penstock.language.payload import OPTIONS, options_to_json
+from penstock.language.payload import CACHED_TOKENS, CALLER, OPTIONS, options_to_json
 from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
+from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.logs import Logs
 from penstock.workers.language.head import GroupBroken
 from penstock.workers.language.local import LocalModel
@@ -47,9 +48,11 @@ def expected(version):
     return logs
 
 
-def _payload(prompt):
+def _payload(prompt, options=ASKED, caller=None):
     request = inference({TOKENS_INPUT: np.array(prompt, np.int64)})
-    request.parameters[OPTIONS].string_param = options_to_json(ASKED)
+    request.parameters[OPTIONS].string_param = options_to_json(options)
+    if caller is not None:
+        request.parameters[CALLER].string_param = caller
     return request.SerializeToString()
 
 
@@ -68,6 +71,7 @@ async def _working(probe, version):
         optional=frozenset(),
         by_parameters=False,
         lease_ms=LONG_MS,
+        preempts=True,
     )
     link, renewal = (
         probe.links.blocking(probe.keys.tag),
@@ -89,7 +93,8 @@ class Life:
 
     async def _run(self):
         async with either(self._stop, self.group.leaving) as over:
-            await self._worker.run(self._stages.head(self.group), over, self.group.breaks())
+            head = self._stages.head(self.group)
+            await self._worker.run(head, over, self.group.breaks(), reuses=True)
 
     async def ends(self):
         """Wait until it does; a worker that is told to stop ends in order."""
@@ -204,3 +209,79 @@ async def test_an_answer_that_ends_two_groups_before_its_first_token_is_set_asid
 
     assert (id_, code != 0) == ("job-0", True)
     assert await probe.ends() == {"dead": 1}
+
+
+SHORT = DecodingOptions(max_tokens=20, ignore_end=True)
+
+
+async def _talk(probe, id_, prompt, caller):
+    """The answer's tokens, and how many of the prompt were not read."""
+    await probe.enqueue(id_, payload=_payload(prompt, SHORT, caller))
+
+    async def reply():
+        found = {one: body for one, code, _, body in await probe.replies() if code == 0}
+        return found.get(id_)
+
+    said = pb.ModelInferResponse.FromString(await until(reply, 20))
+    tokens = np.frombuffer(said.raw_output_contents[0], "<u4").tolist()
+    return tokens, said.parameters[CACHED_TOKENS].int64_param
+
+
+async def test_a_conversation_goes_on_from_what_its_group_has_and_no_other(probe, version):
+    """A group that forms anew has other caches; another caller has none of it."""
+    local = LocalModel.open(version, 1, 128, threads=1)
+
+    def alone(prompt):
+        return [piece.token for piece in local.generate([prompt], SHORT)]
+
+    stages = Stages(version, 2, 128)
+    first, more = list(range(40, 60)), [7, 8]
+    async with _working(probe, version) as worker:
+        async with stages.served(1) as (_, boot_id):
+            life = Life(stages, worker, await formed(stages, ["worker-1", boot_id]))
+            said = await _talk(probe, "a", first, "one")
+            longer = [*first, *said[0], *more]
+            again = await _talk(probe, "b", longer, "one")
+            anothers = await _talk(probe, "c", longer, "other")
+            nobodys = await _talk(probe, "d", longer, None)
+            await life.stop()
+        async with Stages(version, 2, 128).served(1) as (_, boot_id):
+            life = Life(stages, worker, await formed(stages, ["worker-1", boot_id]))
+            anew = await _talk(probe, "e", longer, "one")
+            await life.stop()
+
+    # The last token of the first answer was in no step.
+    assert (said, again) == ((alone(first), 0), (alone(longer), 39))
+    assert [anothers, nobodys, anew] == [(alone(longer), 0)] * 3
+    assert (await probe.statistics())["cached_tokens"] == 39
+
+
+async def test_an_answer_makes_room_for_a_more_urgent_one_and_loses_nothing(
+    probe, version, expected
+):
+    """It waits with its log, and goes on from there; deadlines alone push out nobody."""
+    stages, urgent = Stages(version, 2, 128), [5, 6, 7]
+    (piece, *_) = LocalModel.open(version, 1, 128, threads=1).generate([urgent], SHORT)
+    _slowed(stages)
+    async with _working(probe, version) as worker, stages.served(1) as (_, boot_id):
+        life = Life(stages, worker, await formed(stages, ["worker-1", boot_id]))
+        for number, prompt in enumerate(PROMPTS):
+            payload = _payload(prompt, caller="one")
+            await probe.enqueue(f"job-{number}", payload=payload, priority=2)
+        await _have_begun(probe)
+        await probe.enqueue("same", payload=_payload(urgent, SHORT), priority=2, ttl_ms=30_000)
+        await probe.enqueue("urgent", payload=_payload(urgent, SHORT), priority=1)
+
+        async def ended():
+            found = [id_ for id_, code, *_ in await probe.replies() if code == 0]
+            return found if len(found) == 4 else None
+
+        order = await until(ended, 20)
+        bodies = {id_: body for id_, _, _, body in await probe.replies()}
+        await life.stop()
+
+    assert order[0] == "urgent"
+    assert [log in bodies[f"job-{n}"] for n, log in enumerate(expected)] == [True, True]
+    assert piece.token.to_bytes(4, "little") in bodies["urgent"]
+    told = await probe.statistics()
+    assert (told["success_count"], told["preempted"]) == (4, 1)

@@ -47,6 +47,21 @@ async def test_a_step_is_one_entry_for_each_gateway(probe, logs):
     assert await logs.read(FIRST.model, "b") == packed(8, 9)
 
 
+async def test_a_token_of_several_words_is_one_token(probe, logs):
+    """Words of one token are never apart, and what counts tokens counts one."""
+    await probe.enqueue("a")
+    lease = await probe.lease()
+
+    answers = [
+        await append(logs, new(lease, 0, 7, 1, 2)._replace(words=3)),
+        await append(logs, new(lease, 3, 8, 1, 2, 9, 1, 2)._replace(words=3)),
+    ]
+
+    assert answers == [[Appended.FINE]] * 2
+    assert await logs.read(FIRST.model, "a") == packed(7, 1, 2, 8, 1, 2, 9, 1, 2)
+    assert (await probe.statistics())["generated_tokens"] == 3
+
+
 async def test_tokens_that_are_sent_again_are_there_once(probe, logs):
     await probe.enqueue("a")
     lease = await probe.lease()

@@ -24,13 +24,15 @@ from deploy_check.running.engine import (
 )
 from deploy_check.running.stores import free_ports, valkey
 
-_MOST_BYTES = {"gateway": 150_000_000, "onnx": 1_500_000_000}
+_MOST_BYTES = {"gateway": 150_000_000, "language": 170_000_000, "onnx": 1_500_000_000}
 _PROGRAMS = re.compile(
     r"(ba|da|z|k|a)?sh|busybox|g?cc(-\d+)?|[cg]\+\+|ld(\.\w+)?|as|make|pip[\d.]*|apt(-get)?|dpkg"
     r"|curl|wget|git"
 )
+_OF_NO_GATEWAY = re.compile(r"site-packages/(torch|onnx|onnxruntime|nvidia|pip|setuptools)[-/]")
 _NO_PART = {
-    "gateway": re.compile(r"site-packages/(torch|onnx|onnxruntime|nvidia|pip|setuptools)[-/]"),
+    "gateway": _OF_NO_GATEWAY,
+    "language": _OF_NO_GATEWAY,
     "onnx": re.compile(r"site-packages/(torch|nvidia|pip|setuptools)[-/]"),
 }
 _HISTORY = re.compile(r"(^|/)\.\w*_history$|(^|/)\.(netrc|pypirc|git|ssh|cache|config)(/|$)")
@@ -161,5 +163,10 @@ CHECKS = (
     Check("its container: read-only, any user, limits, SIGTERM", _starts),
     Check("its container: SIGTERM at its very start", _stops_at_once),
     Check("the gateway's image, built twice: one digest", _same_again, long=True),
+    Check(
+        "the image for gateways of language models: the same",
+        partial(_contents, "language"),
+        long=True,
+    ),
     Check("the image for ONNX: the same, and no torch", partial(_contents, "onnx"), long=True),
 )

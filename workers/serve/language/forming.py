@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import count
 from typing import Final
 
@@ -12,8 +12,9 @@ import structlog
 from penstock.process.lifetime import until_first
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.registry import Registry
+from penstock.workers.serve.language.dialer import Dialer
 from penstock.workers.serve.language.group import Group
-from penstock.workers.serve.language.hops import Membership
+from penstock.workers.serve.language.hops import HopPlace, Membership
 from penstock.workers.serve.language.members import choose
 
 log = structlog.get_logger()
@@ -28,12 +29,15 @@ Waits = Callable[[str], Awaitable[None]]
 class Forming:
     """The groups of one head, one after the other."""
 
-    def __init__(self, registry: Registry, own: pb.Worker, stages: int, silence_s: float) -> None:
+    def __init__(
+        self, registry: Registry, own: pb.Worker, stages: int, silence_s: float, dialer: Dialer
+    ) -> None:
         """*own*: the record of the head; other arguments as for `choose` and `Group`."""
         self._registry = registry
         self._own = own
         self._stages = stages
         self._silence_s = silence_s
+        self._dialer = dialer
         self._numbers = count()
         self._formed: Group | None = None
 
@@ -53,12 +57,12 @@ class Forming:
         await waits("its group forms")
         async with contextlib.aclosing(self._registry.watch()) as snapshots:
             async for snapshot in snapshots:
-                chosen = choose(self._own, snapshot.live_workers(), self._stages, shunned)
+                live, far = snapshot.live_workers(), self._dialer.goes_far
+                chosen = choose(self._own, live, self._stages, shunned, goes_far=far)
                 if isinstance(chosen, str):
                     await waits(chosen)
                     continue
-                boot_ids = (self._own.boot_id, *(worker.boot_id for worker in chosen))
-                group = Group(Membership(boot_ids, next(self._numbers)), self._silence_s)
+                group = self._group_of([self._own, *chosen])
                 shunned = await group.form()
                 if not shunned:
                     self._formed = group
@@ -66,6 +70,15 @@ class Forming:
                     return
                 await waits("the workers of its later stages are in other groups, or silent")
                 await asyncio.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 - no secret
+
+    def _group_of(self, workers: Sequence[pb.Worker]) -> Group:
+        boot_ids = tuple(worker.boot_id for worker in workers)
+        places = [HopPlace(worker.memory_domain, worker.hop_address) for worker in workers]
+        if not any(place.address for place in places):
+            # Releases that know one machine alone need not be told.
+            places = []
+        membership = Membership(boot_ids, next(self._numbers))
+        return Group(membership, self._silence_s, self._dialer, places)
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -9,7 +10,14 @@ import structlog
 from penstock.clock import monotonic
 from penstock.workers.language.head import GroupBroken
 from penstock.workers.language.message import Message, Said, Unreadable, packed_message, tokens_in
-from penstock.workers.serve.language.hops import HopKind, Membership, Peer, call_stage
+from penstock.workers.serve.language.dialer import Dialer
+from penstock.workers.serve.language.hops import (
+    HopKind,
+    HopPlace,
+    Membership,
+    Peer,
+    packed_places,
+)
 
 log = structlog.get_logger()
 
@@ -28,9 +36,23 @@ class Group:
         leaving: a stage is about to end: give back what is under way, and close.
     """
 
-    def __init__(self, membership: Membership, silence_s: float) -> None:
-        """*silence_s*: a stage that says nothing for longer, while it is waited for, is gone."""
+    def __init__(
+        self,
+        membership: Membership,
+        silence_s: float,
+        dialer: Dialer,
+        places: Sequence[HopPlace] = (),
+    ) -> None:
+        """Make one that has nobody yet.
+
+        Args:
+            silence_s: a stage that says nothing for longer, while it is waited for, is gone.
+            dialer: connects with the stages.
+            places: where all of them are, the first one too; none: on this machine.
+        """
         self.epoch = membership.epoch
+        self._dialer = dialer
+        self._places = places
         self.leaving = asyncio.Event()
         self._membership = membership
         self._silence_s = silence_s
@@ -43,10 +65,15 @@ class Group:
     def __repr__(self) -> str:
         return f"Group({self._membership}, {self._why or 'whole'})"
 
+    @property
+    def is_near(self) -> bool:
+        """Whether all of its stages are on one machine."""
+        return len({place.domain for place in self._places}) <= 1
+
     async def form(self) -> list[str]:
         """Connect with all stages, or none; returns the boot ids of those that cannot be had."""
         later = self._membership.boot_ids[1:]
-        tried = await asyncio.gather(*(self._ask(boot_id) for boot_id in later))
+        tried = await asyncio.gather(*(self._ask(number) for number in range(1, len(later) + 1)))
         self._stages = [stage for stage in tried if stage is not None]
         missing = [id_ for id_, stage in zip(later, tried, strict=True) if stage is None]
         if self._broken.is_set():
@@ -56,16 +83,22 @@ class Group:
             self.close()
         return missing
 
-    async def _ask(self, boot_id: str) -> "_Stage | None":
+    async def _ask(self, number: int) -> "_Stage | None":
         stage = _Stage(self, self._loop.create_future())
+        boot_id = self._membership.boot_ids[number]
         try:
-            await self._loop.create_unix_connection(lambda: stage, sock=call_stage(boot_id))
-            stage.write(HopKind.FORM, [self._membership.packed()])
             async with asyncio.timeout(_FORMING_S):
+                place = self._places[number] if self._places else None
+                await self._dialer.connect(stage, boot_id, place)
+                if self._places:
+                    stage.write(HopKind.PLACES, [packed_places(self._places)])
+                stage.write(HopKind.FORM, [self._membership.packed()])
                 if await stage.formed:
                     return stage
-        except (OSError, TimeoutError) as error:
-            log.debug("no connection with a stage", boot_id=boot_id, why=str(error))
+        except TimeoutError:
+            log.debug("a stage does not answer", boot_id=boot_id)
+        except OSError as error:
+            log.warning("no connection with a stage", boot_id=boot_id, why=str(error))
         stage.hang_up()
         return None
 

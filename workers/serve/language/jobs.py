@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from penstock.errors import InvalidRequest, StoreUnavailable
-from penstock.language.payload import OPTIONS, options_from_json
+from penstock.language.log.entries import WORD_BYTES, entries_in
+from penstock.language.payload import CACHED_TOKENS, CALLER, OPTIONS, options_from_json
 from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
 from penstock.scheduler.jobs.logs import Logs
 from penstock.scheduler.jobs.types import Lease, Timing
 from penstock.workers.language.answer import Answer
 from penstock.workers.run import encoding
 from penstock.workers.run.decoding import Decoder
+from penstock.workers.run.tensor import Answer as WithParameters
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work
 from penstock.workers.serve.spec import WorkerSpec
@@ -27,21 +29,33 @@ class Active:
     """An answer that a worker has.
 
     Attributes:
-        kept: tokens of its log that are in the store.
+        log: what is in the store of its log, in words.
+        counted: those of its tokens that it had not to read here have been counted.
         proved: it has brought a token here, so that it ends no worker.
         began_ns: when this worker took it.
     """
 
     work: Work
     answer: Answer
-    kept: int
+    log: bytearray
     proved: bool
+    counted: bool = False
     began_ns: int = field(default_factory=time.perf_counter_ns)
 
     @property
     def id(self) -> str:
         """The job's."""
         return self.work.lease.id
+
+    @property
+    def words(self) -> int:
+        """How many words of its log are in the store."""
+        return len(self.log) // WORD_BYTES
+
+    @property
+    def uncounted(self) -> int:
+        """Tokens of its prompt and log that it had not to read here, and that nobody knows of."""
+        return 0 if self.counted else self.answer.reused
 
     @property
     def token(self) -> str:
@@ -75,21 +89,23 @@ def answer_of(work: Work, log: bytes) -> Active:
         raise InvalidRequest("the job is none of a language model")
     options = options_from_json(head.parameters[OPTIONS].string_param)
     prompt = np.frombuffer(tensor.raw, "<i8").tolist()
-    tokens = np.frombuffer(log, "<u4").tolist()
-    answer = Answer(prompt, options, tokens)
-    return Active(work, answer, len(tokens), proved=not work.alone)
+    tokens = entries_in(log, options)[:, 0].tolist()
+    caller = head.parameters[CALLER].string_param if CALLER in head.parameters else None
+    answer = Answer(prompt, options, tokens, caller=caller)
+    return Active(work, answer, bytearray(log), proved=not work.alone)
 
 
-def packed(tokens: Sequence[int]) -> bytes:
-    """Tokens as a log has them."""
-    return np.asarray(tokens, "<u4").tobytes()
+def packed(words: Sequence[int]) -> bytes:
+    """Words as a log has them."""
+    return np.asarray(words, "<u4").tobytes()
 
 
 def reply_of(active: Active, spec: WorkerSpec) -> bytes:
     """The end of the reply: the whole log."""
-    log = active.answer.log
-    whole = {TOKENS_OUTPUT: Tensor("UINT32", (len(log),), packed(log))}
-    return encoding.reply(active.work, whole, (TOKENS_OUTPUT,), spec.ref.version, spec.hop_name)
+    whole = {TOKENS_OUTPUT: Tensor("UINT32", (active.words,), bytes(active.log))}
+    cached = min(active.answer.reused, len(active.answer.prompt))
+    said = WithParameters(whole, {CACHED_TOKENS: cached})
+    return encoding.reply(active.work, said, (TOKENS_OUTPUT,), spec.ref.version, spec.hop_name)
 
 
 async def read_log(logs: Logs, model: str, lease: Lease) -> bytes:

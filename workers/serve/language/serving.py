@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from penstock.errors import InvalidConfiguration
 from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
 from penstock.models.refs import StageRef
 from penstock.process.lifetime import freeze_gc, say_ready, until_first
@@ -23,13 +24,15 @@ from penstock.settings import WorkerSettings
 from penstock.transport.health import Health
 from penstock.workers.language.head import GroupBroken, Head
 from penstock.workers.language.later import LaterStage
+from penstock.workers.language.message import most_bytes
 from penstock.workers.language.pipeline import Pipeline
-from penstock.workers.language.runtime import LanguageRuntime
-from penstock.workers.liveness.exits import BROKEN, DRAINED
+from penstock.workers.language.runtime import LanguageRuntime, caches_prefixes
+from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.loading.footprint import footprint
 from penstock.workers.serve.batching import BatchRules
+from penstock.workers.serve.language.dialer import Dialer
 from penstock.workers.serve.language.forming import Forming, either
 from penstock.workers.serve.language.stage_server import StageServer
 from penstock.workers.serve.language.texts import keep_texts
@@ -37,6 +40,9 @@ from penstock.workers.serve.language.worker import LanguageWorker
 from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.work_done import WorkMeter, write_regularly
 from penstock.workers.serve.worker import DeviceBroken
+
+if TYPE_CHECKING:
+    from penstock.workers.serve.language.hop_streams import HopStreams
 
 log = structlog.get_logger()
 
@@ -86,6 +92,10 @@ class LanguageServing:
         self._own.heartbeat.found_footprint(held + self._runtime.stage.cache_bytes)
         try:
             await (self._serve_jobs(stop) if self._runtime.begins else self._serve_head(stop))
+        except InvalidConfiguration as error:
+            log.error("workers on other machines cannot be reached", reason=str(error))  # noqa: TRY400
+            await self._own.heartbeat.become(pb.WORKER_STATE_FAILED, reason=str(error))
+            return CANNOT_LOAD
         except DeviceBroken as error:
             log.error("the device no longer runs the model", reason=str(error))  # noqa: TRY400
             return BROKEN
@@ -96,7 +106,7 @@ class LanguageServing:
     async def _serve_jobs(self, stop: asyncio.Event) -> None:
         """As the only stage, or as a head."""
         own, runtime = self._own, self._runtime
-        spec = _spec(self._settings, own.heartbeat.record)
+        spec = _spec(self._settings, own.heartbeat.record, preempts=runtime.has_levels)
         manifest = runtime.manifest
         worker = LanguageWorker(spec, self._queue, own.link, manifest, own.renewal, own.device)
         kept = asyncio.Event()
@@ -104,9 +114,10 @@ class LanguageServing:
         async with _beside(("texts", texts), ("work done", self._writing(worker.work))):
             async with either(stop, kept) as over:
                 await over.wait()
-            if runtime.ends:
+            if (structured := runtime.structured) is not None:
                 await self._be_ready()
-                await worker.run(Pipeline(manifest, [runtime.stage], runtime.slots), stop)
+                model = Pipeline(manifest, [runtime.stage], runtime.slots, structured)
+                await worker.run(model, stop, reuses=self._caches_prefixes(near=True))
             else:
                 await self._lead(worker, stop)
 
@@ -114,29 +125,55 @@ class LanguageServing:
         """As the head of one group after the other."""
         runtime, own = self._runtime, self._own
         stages, silence_s = len(runtime.manifest.stages), self._settings.lease_ms / 1000
-        forming = Forming(Registry(self._links), own.heartbeat.record, stages, silence_s)
-        while (group := await forming.form(self._wait, stop)) is not None:
-            try:
-                await self._be_ready()
-                async with either(stop, group.leaving) as over:
-                    head = Head(runtime.stage, runtime.slots, group)
-                    await worker.run(head, over, group.breaks())
-            except GroupBroken as error:
-                log.warning("the group is broken, it forms anew", why=str(error))
-            finally:
-                group.close()
+        record, streams = own.heartbeat.record, self._streams()
+        dialer = Dialer(record.memory_domain, streams)
+        forming = Forming(Registry(self._links), record, stages, silence_s, dialer)
+        async with _beside(*_running(streams)):
+            while (group := await forming.form(self._wait, stop)) is not None:
+                try:
+                    await self._be_ready()
+                    async with either(stop, group.leaving) as over:
+                        head = Head(runtime.stage, runtime.slots, group)
+                        caches = self._caches_prefixes(near=group.is_near)
+                        await worker.run(head, over, group.breaks(), reuses=caches)
+                except GroupBroken as error:
+                    log.warning("the group is broken, it forms anew", why=str(error))
+                finally:
+                    group.close()
+
+    def _caches_prefixes(self, *, near: bool) -> bool:
+        return caches_prefixes(self._runtime.manifest, self._runtime.prefix_caching, near=near)
 
     async def _serve_head(self, stop: asyncio.Event) -> None:
         """As a later stage."""
         own, runtime = self._own, self._runtime
-        stage = LaterStage(runtime.stage, runtime.slots, ends=runtime.ends)
-        server = StageServer(stage, own.heartbeat.record.boot_id, own.device, own.renewal)
-        async with _beside(("work done", self._writing(server.work))), server.open():
+        record, streams = own.heartbeat.record, self._streams()
+        stage = LaterStage(runtime.stage, runtime.slots, runtime.structured)
+        dialer = Dialer(record.memory_domain, streams)
+        server = StageServer(stage, record.boot_id, own.device, own.renewal, dialer)
+        helpers = ("work done", self._writing(server.work)), *_running(streams)
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(_beside(*helpers))
+            if streams is not None:
+                listening = streams.listening(server.caller)
+                record.hop_address = await stack.enter_async_context(listening)
+            await stack.enter_async_context(server.open())
             await self._be_ready()
             try:
                 await until_first(stop, server.broken)
             except Exception as error:
                 raise DeviceBroken(str(error)) from error
+
+    def _streams(self) -> "HopStreams | None":
+        """The way to other machines, if there is one."""
+        if self._settings.hop_host is None:
+            return None
+        # gRPC takes memory and time that workers of one machine do without.
+        from penstock.workers.serve.language.hop_streams import HopStreams
+
+        stage = self._runtime.stage
+        most = most_bytes(self._runtime.slots, stage.capacity, stage.width)
+        return HopStreams.of(self._settings, most)
 
     def _writing(self, work: WorkMeter) -> Helper:
         boot_id = self._own.heartbeat.record.boot_id
@@ -166,6 +203,10 @@ class LanguageServing:
             await heartbeat.become(pb.WORKER_STATE_LOADING, reason=reason)
 
 
+def _running(streams: "HopStreams | None") -> list[tuple[str, Helper]]:
+    return [] if streams is None else [("hops", streams.run)]
+
+
 @contextlib.asynccontextmanager
 async def _beside(*tasks: tuple[str, Helper]) -> AsyncIterator[None]:
     """Helper tasks, by name, until the end of the block."""
@@ -178,7 +219,7 @@ async def _beside(*tasks: tuple[str, Helper]) -> AsyncIterator[None]:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _spec(settings: WorkerSettings, record: pb.Worker) -> WorkerSpec:
+def _spec(settings: WorkerSettings, record: pb.Worker, *, preempts: bool) -> WorkerSpec:
     return WorkerSpec(
         ref=StageRef(settings.model, settings.version, settings.stage, record.revision_id),
         last=True,
@@ -191,4 +232,5 @@ def _spec(settings: WorkerSettings, record: pb.Worker) -> WorkerSpec:
         optional=frozenset(),
         by_parameters=False,
         lease_ms=settings.lease_ms,
+        preempts=preempts,
     )

@@ -7,7 +7,7 @@ the order in which it came, on the device's thread.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, NamedTuple
@@ -16,7 +16,8 @@ import structlog
 
 from penstock.errors import PenstockError
 from penstock.transport.lane import listen
-from penstock.workers.language.later import NOBODYS, LaterStage
+from penstock.workers.language.head import MOST_AHEAD
+from penstock.workers.language.later import NOBODYS, LaterStage, OutOfStep
 from penstock.workers.language.message import (
     Message,
     Said,
@@ -26,17 +27,25 @@ from penstock.workers.language.message import (
     packed_tokens,
 )
 from penstock.workers.liveness.renewal import Renewal
+from penstock.workers.serve.language.dialer import Dialer
 from penstock.workers.serve.language.hops import (
+    Hop,
     HopKind,
+    HopPlace,
     Membership,
     Peer,
-    call_stage,
+    SocketHop,
     listening_name,
+    places_in,
 )
 from penstock.workers.serve.work_done import WorkMeter
 
 log = structlog.get_logger()
 
+_MOST_WAITING: Final = MOST_AHEAD + 1
+"""Messages of one hop that wait to be computed: its head sends no more before it has tokens."""
+
+_EPOCH_BYTES: Final = 16
 _LEAVING_S: Final = 10.0
 """A head has so long to give back what is under way."""
 
@@ -58,15 +67,27 @@ class StageServer:
     """
 
     def __init__(
-        self, stage: LaterStage, boot_id: str, device: ThreadPoolExecutor, renewal: Renewal
+        self,
+        stage: LaterStage,
+        boot_id: str,
+        device: ThreadPoolExecutor,
+        renewal: Renewal,
+        dialer: Dialer,
     ) -> None:
-        """*device* is the one thread that computes; *renewal* watches what runs there."""
+        """Make one that nobody finds yet.
+
+        Args:
+            device: the one thread that computes.
+            renewal: watches what runs there.
+            dialer: connects with the next stage.
+        """
         self.work = WorkMeter()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stage = stage
         self._boot_id = boot_id
         self._device = device
         self._renewal = renewal
+        self._dialer = dialer
         self._head: _Caller | None = None
         self._next: Peer | None = None
         self._epoch = NOBODYS
@@ -88,7 +109,7 @@ class StageServer:
         """
         loop = asyncio.get_running_loop()
         listening = listen(listening_name(self._boot_id))
-        server = await loop.create_unix_server(partial(_Caller, self), sock=listening)
+        server = await loop.create_unix_server(lambda: SocketHop(self.caller()), sock=listening)
         try:
             yield
             await self._leave()
@@ -106,6 +127,10 @@ class StageServer:
                 await self._free.wait()
 
     # who calls
+
+    def caller(self) -> Peer:
+        """Whoever connects next."""
+        return _Caller(self)
 
     def came(self, caller: "_Caller") -> None:
         """Somebody has connected."""
@@ -125,15 +150,17 @@ class StageServer:
             self._next = None
         self._free.set()
 
-    async def form(self, head: "_Caller", membership: Membership) -> None:
-        """Be in a group, if it is in none."""
+    async def form(
+        self, head: "_Caller", membership: Membership, places: Sequence[HopPlace]
+    ) -> None:
+        """Be in a group, if it is in none; *places* as for `Group`."""
         if self._head is not None or self._leaves or self._boot_id not in membership.boot_ids:
             head.write(HopKind.TAKEN)
             return
         self._head = head
         self._free.clear()
         try:
-            await self._connect(membership)
+            await self._connect(head, membership, places)
         except OSError as error:
             log.warning("the next stage cannot be reached", why=str(error))
             head.write(HopKind.TAKEN)
@@ -145,14 +172,15 @@ class StageServer:
             self._begin(membership.epoch)
             head.write(HopKind.FORMED)
 
-    async def _connect(self, membership: Membership) -> None:
+    async def _connect(
+        self, head: "_Caller", membership: Membership, places: Sequence[HopPlace]
+    ) -> None:
         following = membership.boot_ids.index(self._boot_id) + 1
         if following == len(membership.boot_ids):
             return
-        peer, loop = Peer(), asyncio.get_running_loop()
-        self._next = peer
-        sock = call_stage(membership.boot_ids[following])
-        await loop.create_unix_connection(lambda: peer, sock=sock)
+        peer = self._next = _Next(head)
+        place = places[following] if following < len(places) else None
+        await self._dialer.connect(peer, membership.boot_ids[following], place)
         if self._next is not peer:
             peer.hang_up()
 
@@ -162,11 +190,20 @@ class StageServer:
         self._epoch = epoch
         self._device.submit(self._stage.begin, epoch)
 
-    def take(self, content: bytes) -> None:
-        """Compute a message, behind all that came before."""
+    def take(self, caller: "_Caller", content: bytes) -> None:
+        """Compute a message, behind all that came before.
+
+        Raises:
+            OutOfStep: more of them wait than a head ever sends.
+        """
+        if content[:_EPOCH_BYTES] != self._epoch:
+            return
+        caller.waiting += 1
+        if caller.waiting > _MOST_WAITING:
+            raise OutOfStep(f"{caller.waiting} messages wait, and {_MOST_WAITING} are the most")
         loop = asyncio.get_running_loop()
         computing = loop.run_in_executor(self._device, self._compute, content)
-        computing.add_done_callback(self._computed)
+        computing.add_done_callback(partial(self._computed, caller))
 
     def _compute(self, content: bytes) -> Computed | None:
         """What *content* brings, on the device's thread; None if it is of another group."""
@@ -186,7 +223,8 @@ class StageServer:
         said = Said(message.epoch, message.step, made)
         return Computed(message.epoch, HopKind.TOKENS, packed_tokens(said))
 
-    def _computed(self, computing: "asyncio.Future[Computed | None]") -> None:
+    def _computed(self, caller: "_Caller", computing: "asyncio.Future[Computed | None]") -> None:
+        caller.waiting -= 1
         if computing.cancelled():
             return
         error = computing.exception()
@@ -205,30 +243,49 @@ class StageServer:
             to.write(computed.kind, computed.parts)
 
 
+class _Next(Peer):
+    """The stage behind this one."""
+
+    def __init__(self, head: Peer) -> None:
+        super().__init__()
+        self._head = head
+
+    def lost(self) -> None:
+        """The hop has ended: the group has, which its head may not see from where it is."""
+        self._head.hang_up()
+
+
 class _Caller(Peer):
-    """A head, or the stage before this one."""
+    """A head, or the stage before this one.
+
+    Attributes:
+        waiting: its messages that have not been computed yet.
+    """
 
     def __init__(self, server: StageServer) -> None:
         super().__init__()
+        self.waiting = 0
         self._server = server
+        self._places: Sequence[HopPlace] = ()
         self._forming: asyncio.Task[None] | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """For the transport."""
-        super().connection_made(transport)
-        if self.is_there:
-            self._server.came(self)
+    def found(self, hop: Hop) -> None:
+        """For the hop."""
+        super().found(hop)
+        self._server.came(self)
 
     def hear(self, kind: int, content: bytes) -> None:
         """A frame has come."""
         if kind == HopKind.MESSAGE:
-            self._server.take(content)
+            self._server.take(self, content)
         elif kind == HopKind.PING:
             self.write(HopKind.PONG)
+        elif kind == HopKind.PLACES:
+            self._places = places_in(content)
         elif kind == HopKind.FORM:
             if self._forming is not None:
                 raise Unreadable("a head forms its group twice")
-            forming = self._server.form(self, Membership.of(content))
+            forming = self._server.form(self, Membership.of(content), self._places)
             self._forming = asyncio.create_task(forming)
 
     def lost(self) -> None:

@@ -1,14 +1,16 @@
 """The answers of one request to the OpenAI API: whole, or as they come, beside each other."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from penstock.gateway.fronts.http.exchange import Exchange
 from penstock.gateway.fronts.http.openai import shapes
+from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs, logprobs_in
 from penstock.gateway.fronts.http.openai.places import Place, Resumable
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
+from penstock.gateway.fronts.http.openai.tools.calls import Calls
 from penstock.gateway.fronts.http.statuses import refused
 from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.infer import Inference
@@ -32,6 +34,7 @@ class Piece(NamedTuple):
         ended: how it did, with its last piece.
         at: tokens that its client has with it, and
         began_s: when it began, in seconds since 1970: of an answer that may be resumed, else 0.
+        logprobs: of its tokens; None where nobody asked for that.
     """
 
     choice: int
@@ -39,6 +42,7 @@ class Piece(NamedTuple):
     ended: Choice | None
     at: int = 0
     began_s: int = 0
+    logprobs: list[TokenLogprobs] | None = None
 
 
 Answer = AsyncGenerator[Piece, None]
@@ -64,22 +68,31 @@ def _piece_of(body: bytes, index: int) -> Piece:
     about = response.parameters
     place = (about[AT].int64_param, about[BEGAN].int64_param) if AT in about else (0, 0)
     if "finish_reason" not in about:
-        return Piece(index, text, None, *place)
+        return Piece(index, text, None, *place, logprobs_in(response))
     counts = about["prompt_tokens"].int64_param, about["completion_tokens"].int64_param
-    ended = Choice("", about["finish_reason"].string_param, *counts)
-    return Piece(index, text, ended, *place)
+    logprobs = logprobs_in(response)
+    cached = about["cached_tokens"].int64_param
+    ended = Choice("", about["finish_reason"].string_param, *counts, logprobs, cached)
+    return Piece(index, text, ended, *place, logprobs)
 
 
 async def whole(answers: Sequence[Answer]) -> list[Choice]:
     """All *answers*, once they have ended; where one fails the others are given up."""
     texts, ended = [""] * len(answers), dict[int, Choice]()
+    logprobs: list[list[TokenLogprobs]] = [[] for _ in answers]
     async with aclosing(merged(answers)) as pieces:
         async for piece in pieces:
             if piece is not None:
                 texts[piece.choice] += piece.text
+                logprobs[piece.choice] += piece.logprobs or []
                 if piece.ended is not None:
                     ended[piece.choice] = piece.ended
-    return [ended[index]._replace(text=text) for index, text in enumerate(texts)]
+    return [
+        ended[index]._replace(
+            text=text, logprobs=None if ended[index].logprobs is None else logprobs[index]
+        )
+        for index, text in enumerate(texts)
+    ]
 
 
 async def merged(answers: Sequence[Answer]) -> AsyncGenerator[Piece | None, None]:
@@ -142,6 +155,7 @@ class Stream:
         self._prompts = prompts
         self._begun: set[int] = set()
         self._ended: dict[int, Choice] = {}
+        self._calls: dict[int, Calls] = {}
 
     async def send(self, answers: Sequence[Answer]) -> None:
         """Send *answers*; a failure before the first piece is raised, a later one an event."""
@@ -167,23 +181,41 @@ class Stream:
 
     def _events(self, piece: Piece) -> bytes:
         """The events of one piece, in one write."""
-        index, text, ended, at, began_s = piece
+        index, text, ended, at, began_s, logprobs = piece
         if ended is not None:
             self._ended[index] = ended
         if self._resumable is not None:
             self._envelope = self._envelope._replace(created=began_s)
             if self._places[index].ended:
                 return b""
+        added: str | Mapping[str, Any] = text
+        finish = "" if ended is None else ended.finish
+        if self._envelope.calls:
+            added, finish = self._read(piece)
+            if ended is None and at and at <= self._had(index):
+                return b""
         events = []
         if index not in self._begun:
             self._begun.add(index)
             events.append(self._envelope.begins(index))
-        if text:
-            events.append(self._placed(self._envelope.goes_on(index, text), index, Place(at)))
+        if added or logprobs:
+            said = self._envelope.goes_on(index, added, logprobs)
+            events.append(self._placed(said, index, Place(at)))
         if ended is not None:
             end = Place(at, ended=True)
-            events.append(self._placed(self._envelope.ends(index, ended.finish), index, end))
+            events.append(self._placed(self._envelope.ends(index, finish), index, end))
         return b"".join(events)
+
+    def _read(self, piece: Piece) -> tuple[Mapping[str, Any], str]:
+        """What *piece* adds to a message that may have calls, and how the answer has ended."""
+        calls = self._calls.setdefault(piece.choice, self._envelope.reader(piece.choice))
+        if piece.ended is None:
+            return calls.push(piece.text), ""
+        return calls.push(piece.text, last=True), calls.finish(piece.ended.finish)
+
+    def _had(self, index: int) -> int:
+        """How many tokens of an answer its client had when the stream began."""
+        return 0 if self._resumable is None else self._resumable.place(index).tokens
 
     def _placed(self, event: bytes, index: int, place: Place) -> bytes:
         """*event*, with the id of what its client has then, where the stream may be resumed."""

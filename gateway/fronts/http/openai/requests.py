@@ -9,6 +9,7 @@ import numpy as np
 from penstock.gateway.replies.content_digest import FROM_PARAMETER, RESUME_PARAMETER
 from penstock.language.manifest import Manifest
 from penstock.models.config.language_models import (
+    LOGPROBS_OUTPUT,
     SAMPLING_INPUT,
     TEXT_INPUT,
     TEXT_OUTPUT,
@@ -40,6 +41,8 @@ def request_for(
     request.inputs.add(name=SAMPLING_INPUT, datatype="BYTES", shape=[1])
     request.raw_input_contents.append(_bytes_tensor(json.dumps(options)))
     request.outputs.add(name=TEXT_OUTPUT)
+    if "logprobs" in options:
+        request.outputs.add(name=LOGPROBS_OUTPUT)
     return request
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import Code, ModelNotFound, PenstockError
+from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs, of_chat, of_completion
+from penstock.gateway.fronts.http.openai.tools.calls import Calls, message_of
 from penstock.gateway.requests.language.prompts import PromptTooLong
 
 _TYPES: Final = {
@@ -24,12 +26,19 @@ DONE: Final = b"data: [DONE]\n\n"
 
 
 class Choice(NamedTuple):
-    """One answer, as it ended."""
+    """One answer, as it ended.
+
+    Attributes:
+        logprobs: of its tokens; None where nobody asked for that.
+        cached_tokens: of the prompt, that had been computed before.
+    """
 
     text: str
     finish: str
     prompt_tokens: int
     completion_tokens: int
+    logprobs: Sequence[TokenLogprobs] | None = None
+    cached_tokens: int = 0
 
 
 class Envelope(NamedTuple):
@@ -37,6 +46,7 @@ class Envelope(NamedTuple):
 
     Attributes:
         counted: a stream ends with its usage, and says in each chunk that it is still to come.
+        calls: there may be calls of tools in the text.
     """
 
     id: str
@@ -44,6 +54,7 @@ class Envelope(NamedTuple):
     model: str
     chat: bool
     counted: bool = False
+    calls: bool = False
 
     def whole(self, choices: Sequence[Choice], prompts: int) -> bytes:
         """The answer in one piece; *prompts* are how many were asked."""
@@ -57,10 +68,21 @@ class Envelope(NamedTuple):
             return b""
         return self._event({"index": index, "delta": {"role": "assistant", "content": ""}})
 
-    def goes_on(self, index: int, text: str) -> bytes:
-        """An event with *text*."""
-        said = {"delta": {"content": text}} if self.chat else {"text": text}
-        return self._event({"index": index, **said})
+    def reader(self, index: int) -> Calls:
+        """Reads the calls of a choice."""
+        return Calls(f"{self.id}/{index}")
+
+    def goes_on(
+        self,
+        index: int,
+        text: str | Mapping[str, Any],
+        logprobs: Sequence[TokenLogprobs] | None = None,
+    ) -> bytes:
+        """An event with *text*, or a delta of a message, and the *logprobs* of its tokens."""
+        said: dict[str, Any] = {"text": text}
+        if self.chat:
+            said = {"delta": {"content": text} if isinstance(text, str) else text}
+        return self._event({"index": index, **said, "logprobs": self._logprobs(logprobs)})
 
     def ends(self, index: int, finish: str) -> bytes:
         """The last event of a choice."""
@@ -77,9 +99,21 @@ class Envelope(NamedTuple):
 
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
         said: dict[str, Any] = {"text": choice.text}
+        finish = choice.finish
         if self.chat:
-            said = {"message": {"role": "assistant", "content": choice.text, **_NOTHING_ELSE}}
-        return {"index": index, **said, "finish_reason": choice.finish, "logprobs": None}
+            message: dict[str, Any] = {"content": choice.text}
+            if self.calls:
+                message, finish = message_of(self.reader(index), choice.text, finish)
+            said = {"message": {"role": "assistant", **message, **_NOTHING_ELSE}}
+        return {
+            "index": index,
+            **said,
+            "finish_reason": finish,
+            "logprobs": self._logprobs(choice.logprobs),
+        }
+
+    def _logprobs(self, logprobs: Sequence[TokenLogprobs] | None) -> dict[str, Any] | None:
+        return of_chat(logprobs) if self.chat else of_completion(logprobs)
 
     def _event(self, choice: dict[str, Any]) -> bytes:
         head = self._head("chat.completion.chunk" if self.chat else "text_completion")
@@ -87,15 +121,17 @@ class Envelope(NamedTuple):
         return _event({**chunk, "usage": None} if self.counted else chunk)
 
 
-def usage(choices: Sequence[Choice], prompts: int) -> dict[str, int]:
+def usage(choices: Sequence[Choice], prompts: int) -> dict[str, Any]:
     """Tokens of all answers; each of *prompts* prompts counts once."""
     each = len(choices) // prompts
     asked = sum(choice.prompt_tokens for choice in choices[::each])
     answered = sum(choice.completion_tokens for choice in choices)
+    cached = sum(choice.cached_tokens for choice in choices[::each])
     return {
         "prompt_tokens": asked,
         "completion_tokens": answered,
         "total_tokens": asked + answered,
+        "prompt_tokens_details": {"cached_tokens": cached},
     }
 
 

@@ -92,6 +92,12 @@ class Start:
         return len({(one.model, one.version) for one in status.versions} | self._expected)
 
 
+def state_at_start(version: pb.VersionStatus, status: pb.StatusResponse) -> str:
+    """Its state as a start shows it: while the node begins, nobody has refused it for good."""
+    early = version.state == "UNAVAILABLE" and not status.nodes
+    return "LOADING" if early or _is_refused(version) else version.state
+
+
 def _is_refused(version: pb.VersionStatus) -> bool:
     """Whether it is not to be had although no worker has tried it, and its files are fine."""
     workers = [worker for stage in version.stages for worker in stage.workers]

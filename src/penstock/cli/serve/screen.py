@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from penstock.cli.serve.local_cluster import LocalCluster
-from penstock.cli.serve.readiness import Start, expected_versions, progress
+from penstock.cli.serve.readiness import Start, expected_versions, progress, state_at_start
 from penstock.cli.tables import models_table
 from penstock.clock import monotonic
 from penstock.process.forking.templates import Seed
-from penstock.process.lifetime import kill_descendants, say_ready, stop_signals
+from penstock.process.lifetime import kill_descendants, say_ready, starting, stop_signals
 from penstock.protos import cluster_pb2 as pb
 from penstock.settings import UpSettings
 from penstock.transport.addresses import reachable
@@ -43,24 +43,28 @@ class Screen:
         Raises:
             RoleFailed: it does.
         """
-        async with stop_signals(lambda: kill_descendants(os.getpid())) as stop:
-            async with LocalCluster(self._settings, _say, self._seed) as cluster:
-                serving = asyncio.create_task(self._serve(cluster))
-                tasks = [
-                    serving,
-                    asyncio.create_task(cluster.failed()),
-                    asyncio.create_task(stop.wait()),
-                ]
-                try:
-                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        task.result()
-                    self._out.print("Stopping: requests in flight are answered first ...")
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
-            self._out.print("Stopped.")
+        async with (
+            stop_signals(lambda: kill_descendants(os.getpid())) as stop,
+            starting(stop) as started,
+            LocalCluster(self._settings, _say, self._seed) as cluster,
+        ):
+            started()
+            serving = asyncio.create_task(self._serve(cluster))
+            tasks = [
+                serving,
+                asyncio.create_task(cluster.failed()),
+                asyncio.create_task(stop.wait()),
+            ]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                self._out.print("Stopping: requests in flight are answered first ...")
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        self._out.print("Stopped.")
 
     async def _serve(self, cluster: LocalCluster) -> None:
         """Show how the cluster becomes ready, say so, and then wait for ever."""
@@ -149,13 +153,13 @@ class _Lines:
     def show(self, status: pb.StatusResponse) -> None:
         many = len(status.versions) > _MANY
         for version in status.versions:
-            key = (version.model, version.version)
-            if self._seen.get(key) != version.state:
-                self._seen[key] = version.state
-                seen = f"{version.model} version {version.version}: {version.state}"
-                if version.state == "UNAVAILABLE":
+            key, state = (version.model, version.version), state_at_start(version, status)
+            if self._seen.get(key) != state:
+                self._seen[key] = state
+                seen = f"{version.model} version {version.version}: {state}"
+                if state == "UNAVAILABLE":
                     seen += f": {version.reason}"
-                if not many or version.state == "UNAVAILABLE":
+                if not many or state == "UNAVAILABLE":
                     self._out.print(seen, markup=False, soft_wrap=True)
         if many:
             self._count(self._start.text(status), monotonic())
@@ -173,12 +177,12 @@ def _bar(out: Console, start: Start) -> Iterator[Any]:
         task = bar.add_task("starting", total=1)
 
         def show(status: pb.StatusResponse) -> None:
-            done = [v for v in status.versions if v.state != "LOADING"]
-            waiting = [f"{v.model} {v.version}" for v in status.versions if v.state == "LOADING"]
-            text = f"loading {', '.join(waiting[:3])}" if waiting else "starting"
-            total = max(1, start.total(status))
+            waiting = [v for v in status.versions if state_at_start(v, status) == "LOADING"]
+            names = [f"{v.model} {v.version}" for v in waiting]
+            text = f"loading {', '.join(names[:3])}" if names else "starting"
+            total, done = max(1, start.total(status)), len(status.versions) - len(waiting)
             text = f"{start.text(status)}, {text}" if status.versions else text
-            bar.update(task, completed=len(done), total=total, description=text)
+            bar.update(task, completed=done, total=total, description=text)
 
         yield show
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from penstock.errors import InvalidConfiguration
@@ -14,20 +15,46 @@ SLOTS: Final = "slots"
 DEFAULT_SLOTS: Final = 8
 _MOST_SLOTS: Final = 256
 
+PREFIX_CACHING: Final = "prefix_caching"
+"""A parameter of config.pbtxt: whether answers begin with what slots have of others."""
+
 TEXT_INPUT, TOKENS_INPUT, MESSAGES_INPUT = "text_input", "input_ids", "messages"
 SAMPLING_INPUT = "sampling_parameters"
-TEXT_OUTPUT, TOKENS_OUTPUT = "text_output", "output_ids"
+TEXT_OUTPUT, TOKENS_OUTPUT, LOGPROBS_OUTPUT = "text_output", "output_ids", "logprobs"
 INPUTS: Final = {
     TEXT_INPUT: (pb.TYPE_STRING, 1),
     TOKENS_INPUT: (pb.TYPE_INT64, -1),
     MESSAGES_INPUT: (pb.TYPE_STRING, 1),
     SAMPLING_INPUT: (pb.TYPE_STRING, 1),
 }
-OUTPUTS: Final = {TEXT_OUTPUT: (pb.TYPE_STRING, 1), TOKENS_OUTPUT: (pb.TYPE_INT64, -1)}
+OUTPUTS: Final = {
+    TEXT_OUTPUT: (pb.TYPE_STRING, 1),
+    TOKENS_OUTPUT: (pb.TYPE_INT64, -1),
+    LOGPROBS_OUTPUT: (pb.TYPE_STRING, 1),
+}
 """Tensors as Triton's backends for language models name them: datatype, and size; and messages."""
+
+_OF_LEVELS: Final = frozenset(
+    {
+        *("priority_levels", "default_priority_level"),
+        *("default_queue_policy", "priority_queue_policy"),
+    }
+)
+"""Fields of dynamic_batching that say in which order requests wait."""
 
 _TEXTS: Final = "penstock_texts"
 """A parameter that workers add: the texts that gateways need, by their digests in the registry."""
+
+
+class PrefixCaching(StrEnum):
+    """Whether an answer begins with what a slot has of another one of the same caller.
+
+    AUTO: where that was seen to change no bit, on this processor and runtime.
+    """
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class Text(NamedTuple):
@@ -58,6 +85,22 @@ def slots(config: pb.ModelConfig) -> int:
     return int(text)
 
 
+def prefix_caching(config: pb.ModelConfig) -> PrefixCaching:
+    """Whether answers may begin with what slots have of others.
+
+    Raises:
+        InvalidConfiguration: the parameter that says so says something else.
+    """
+    if PREFIX_CACHING not in config.parameters:
+        return PrefixCaching.AUTO
+    text = config.parameters[PREFIX_CACHING].string_value
+    if text not in tuple(PrefixCaching):
+        raise InvalidConfiguration(
+            f"parameters['{PREFIX_CACHING}'] is '{text}': write one of {', '.join(PrefixCaching)}"
+        )
+    return PrefixCaching(text)
+
+
 def check_language_model(config: pb.ModelConfig, source: str) -> None:
     """Hold the configuration of a language model against what one can be.
 
@@ -67,6 +110,7 @@ def check_language_model(config: pb.ModelConfig, source: str) -> None:
     if not is_language_model(config):
         return
     slots(config)
+    prefix_caching(config)
     if not config.model_transaction_policy.decoupled:
         raise InvalidConfiguration(
             f"{source}: a language model answers in parts: add "
@@ -76,11 +120,15 @@ def check_language_model(config: pb.ModelConfig, source: str) -> None:
         raise InvalidConfiguration(
             f"{source}: language models are computed on the CPU: remove KIND_GPU"
         )
-    for field in ("dynamic_batching", "sequence_batching"):
-        if config.HasField(field):
-            raise InvalidConfiguration(
-                f"{source}: answers of a language model share steps by themselves: remove {field}"
-            )
+    batching = {field.name for field, _ in config.dynamic_batching.ListFields()} - _OF_LEVELS
+    unfit = ["sequence_batching"] if config.HasField("sequence_batching") else sorted(batching)
+    if config.HasField("dynamic_batching") and not config.dynamic_batching.priority_levels:
+        unfit.append("dynamic_batching")
+    if unfit:
+        raise InvalidConfiguration(
+            f"{source}: answers of a language model share steps by themselves: remove {unfit[0]}; "
+            "dynamic_batching may have levels of priority alone"
+        )
     if config.max_batch_size or config.input or config.output:
         raise InvalidConfiguration(
             f"{source}: a language model's tensors are always the same, without a batch "

@@ -32,10 +32,14 @@ def facts(counters, *, leases=0, live=()):
 
 
 def test_tokens_are_told_by_their_kind():
-    counted = facts({"prompt_tokens": 5, "generated_tokens": 70})
+    counted = facts(
+        {"prompt_tokens": 5, "generated_tokens": 70, "cached_tokens": 3, "preempted": 2}
+    )
 
     assert told(counted, "penstock_tokens_total", kind="prompt") == 5
     assert told(counted, "penstock_tokens_total", kind="generated") == 70
+    assert told(counted, "penstock_tokens_total", kind="cached") == 3
+    assert told(counted, "penstock_preemptions_total") == 2
 
 
 def test_slots_are_those_of_workers_that_are_ready():
@@ -57,7 +61,7 @@ async def _log(clock, *pieces):
 async def test_when_tokens_came_is_counted_once_for_each_answer():
     counters, clock = GatewayCounters(), [10.0]
     log = _log(clock, (10.02, 1), (10.06, 2), (10.14, 2))
-    passed = [piece async for piece in measured(log, counters, REF, 7, lambda: clock[0])]
+    passed = [piece async for piece in measured(log, counters, REF, 7, clock=lambda: clock[0])]
     counted = facts(counters._counts["m", 1])
 
     assert [len(piece) for piece in passed] == [4, 8, 8]

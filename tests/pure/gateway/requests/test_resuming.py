@@ -11,9 +11,11 @@ from support.clients.answers import request
 from support.models import tiny_language
 
 from penstock.errors import InvalidRequest, Unimplemented
+from penstock.gateway.access.caller import Caller
 from penstock.gateway.requests.language.answer import Prompted, Resumed
 from penstock.gateway.requests.language.resuming import Resume, refuse_to_resume, resume_of
 from penstock.language.options import DecodingOptions
+from penstock.language.payload import CALLER
 from penstock.language.tokenizer import Tokenizer
 from penstock.protos import grpc_service_pb2 as pb
 
@@ -81,6 +83,15 @@ def test_whoever_goes_on_from_where_they_were_has_the_same(tokenizer, data):
     assert whole.tokens[:begin] + rest.tokens == whole.tokens
     assert rest.about == whole.about
     assert rest.concluded == whole.concluded == (stop in (("the end",), ("🙂",)))
+
+
+def test_a_job_says_whose_it_is(tokenizer):
+    """What is computed for it is of use to nobody else."""
+    asked = prompted(tokenizer)
+    asked.asked.call = SimpleNamespace(caller=Caller("a team"))
+
+    job = pb.ModelInferRequest.FromString(asked.payload)
+    assert job.parameters[CALLER].string_param == "a team"
 
 
 def test_behind_its_end_there_is_nothing(tokenizer):

@@ -12,6 +12,7 @@ from penstock.models.config.language_models import (
     Text,
     check_language_model,
     complete_language_model,
+    prefix_caching,
     slots,
     texts_of,
 )
@@ -34,7 +35,16 @@ def _config(text=PLAIN):
         (PLAIN + " max_batch_size: 4", "remove max_batch_size, input and output"),
         (PLAIN + ' input { name: "x" }', "remove max_batch_size, input and output"),
         (PLAIN + " dynamic_batching { }", "remove dynamic_batching"),
+        (
+            PLAIN + " dynamic_batching { priority_levels: 2 max_queue_delay_microseconds: 9 }",
+            "remove max_queue_delay_microseconds",
+        ),
+        (PLAIN + " sequence_batching { }", "remove sequence_batching"),
         (PLAIN + " instance_group { kind: KIND_GPU }", "remove KIND_GPU"),
+        (
+            PLAIN + ' parameters { key: "prefix_caching" value { string_value: "yes" } }',
+            "'yes': write one of auto, on, off",
+        ),
         (
             PLAIN + ' parameters { key: "slots" value { string_value: "none" } }',
             "write a number from 1 to 256",
@@ -44,6 +54,18 @@ def _config(text=PLAIN):
 def test_what_a_language_model_has_not_is_refused_by_name(text, message):
     with pytest.raises(InvalidConfiguration, match=message):
         check_language_model(_config(text), "m/config.pbtxt")
+
+
+def test_requests_may_have_levels_of_priority():
+    levels = " dynamic_batching { priority_levels: 3 default_priority_level: 2 }"
+
+    check_language_model(_config(PLAIN + levels), "here")
+
+
+def test_prefixes_are_cached_where_that_is_said_or_proved():
+    said = PLAIN + ' parameters { key: "prefix_caching" value { string_value: "off" } }'
+
+    assert [prefix_caching(_config()), prefix_caching(_config(said))] == ["auto", "off"]
 
 
 def test_slots_are_as_many_as_are_said_or_eight():
@@ -70,7 +92,7 @@ def test_a_worker_completes_the_tensors_and_says_where_the_texts_are():
         ("messages", True),
         ("sampling_parameters", True),
     ]
-    assert [spec.name for spec in deployment.outputs] == ["text_output", "output_ids"]
+    assert [spec.name for spec in deployment.outputs] == ["text_output", "output_ids", "logprobs"]
     assert deployment.config.max_batch_size == 0
     assert texts_of(deployment.config) == {"tokenizer.json": Text("ab", 7)}
 
@@ -123,5 +145,5 @@ def test_requests_see_the_tensors_of_the_first_stage_alone():
 
     whole = complete(version, [first, later, later])
 
-    assert [spec.name for spec in whole.outputs] == ["text_output", "output_ids"]
+    assert [spec.name for spec in whole.outputs] == ["text_output", "output_ids", "logprobs"]
     assert (whole.config.backend, whole.config.platform) == ("language", "")

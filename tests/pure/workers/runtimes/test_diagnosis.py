@@ -85,7 +85,7 @@ def test_an_archive_of_torch_is_no_onnx_file(tmp_path):
     ],
     ids=["custom operator", "no such operator", "opset", "IR version", "locale"],
 )
-def test_a_model_that_this_machine_cannot_run(tmp_path, nodes, tensors, options, words):
+def test_a_model_that_this_machine_cannot_run(tmp_path, capfd, nodes, tensors, options, words):
     graph = onnx_graph(nodes, *tensors)
 
     text = refusal(write_onnx(tmp_path, graph, **options))
@@ -93,6 +93,7 @@ def test_a_model_that_this_machine_cannot_run(tmp_path, nodes, tensors, options,
     assert words in text
     assert "onnxruntime_src" not in text
     assert "copy it again" not in text
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_operator_without_a_kernel_for_its_datatypes(tmp_path):

@@ -8,7 +8,6 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
-import torch
 
 from penstock.errors import ArtifactUnusable, Code, DeadlineExceeded
 from penstock.models.completion import complete
@@ -19,7 +18,7 @@ from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.runtime import DeviceRef
 from penstock.workers.runtimes.triton_python import metrics
 from penstock.workers.runtimes.triton_python.environment import ModelCall
-from penstock.workers.runtimes.triton_python.errors import TritonModelException, status_of
+from penstock.workers.runtimes.triton_python.errors import status_of
 from penstock.workers.runtimes.triton_python.model import TritonModelFailed
 from penstock.workers.runtimes.triton_python.tensors import Tensor
 
@@ -283,93 +282,26 @@ def test_packages_of_an_environment_of_its_own_can_be_imported(written, tmp_path
         written(code, PLAIN + named % "/nowhere/venv.tar.gz")
 
 
-def test_metrics_refuse_what_their_kind_does_not_do():
-    kinds = metrics.MetricFamily
-    counter = kinds("calls", "so far", kinds.COUNTER).Metric()
-    gauge = kinds("level", "a level", kinds.GAUGE).Metric()
-    spread = kinds("spread", "of them", kinds.HISTOGRAM)
-    histogram = spread.Metric(buckets=[1.0])
-    again = kinds("calls", "so far", kinds.COUNTER).Metric()
-
-    counter.increment(2)
-    again.increment(1)
-    gauge.set(5)
-    gauge.increment(-2)
-
-    assert (counter.value(), gauge.value()) == (3.0, 3.0)
-    for refused in (
-        lambda: counter.increment(-1),
-        lambda: counter.set(1),
-        lambda: counter.observe(1),
-        lambda: gauge.observe(1),
-        lambda: histogram.increment(1),
-        lambda: histogram.set(1),
-        histogram.value,
-        spread.Metric,
-        lambda: spread.Metric(buckets=[2.0, 1.0]),
-        lambda: kinds("level", "a level", kinds.GAUGE).Metric(buckets=[1.0]),
-        lambda: kinds("level", "a level", kinds.COUNTER),
-    ):
-        with pytest.raises(TritonModelException):
-            refused()
-
-
-def test_tensors_go_by_dlpack_in_host_memory_alone():
-    array = np.arange(4, dtype=np.float32)
-    array.flags.writeable = False
-    given = Tensor("X", array)
-
-    there = Tensor.from_dlpack("Y", np.from_dlpack(given))
-    back = Tensor.from_dlpack("Z", given.to_dlpack())
-
-    class OnDevice:
-        def __dlpack__(self, **_):
-            raise AssertionError
-
-        def __dlpack_device__(self):
-            return 2, 0
-
-    assert there.as_numpy().tolist() == back.as_numpy().tolist() == array.tolist()
-    with pytest.raises(TritonModelException, match="move it there first, with"):
-        Tensor.from_dlpack("D", OnDevice())
-    with pytest.raises(TritonModelException, match="TYPE_BYTES tensors cannot be converted"):
-        Tensor("T", text("a")).to_dlpack()
-
-
-def test_bfloat16_goes_by_dlpack_only():
-    wanted = torch.tensor([1.5, -2.0], dtype=torch.bfloat16)
-
-    given = Tensor.from_dlpack("X", wanted)
-
-    assert given.wire_datatype == "BF16"
-    assert torch.equal(torch.from_dlpack(given), wanted)
-    with pytest.raises(TritonModelException, match="cannot be converted to NumPy"):
-        given.as_numpy()
-
-
-def test_metrics_keep_to_names_that_can_be_shown():
-    family = metrics.MetricFamily("spread", "of them", metrics.MetricFamily.HISTOGRAM)
-    metric = family.Metric(labels={"kind": "a"}, buckets=[1.0, 2.0])
-
-    for value in (0.5, 1.0, 1.5, 9.0):
-        metric.observe(value)
-
-    assert list(metrics.samples_of(family)) == [
-        ("spread_bucket", {"kind": "a", "le": "1.0"}, 2.0),
-        ("spread_bucket", {"kind": "a", "le": "2.0"}, 3.0),
-        ("spread_bucket", {"kind": "a", "le": "+Inf"}, 4.0),
-        ("spread_sum", {"kind": "a"}, 12.0),
-        ("spread_count", {"kind": "a"}, 4.0),
-    ]
-    for name in ("nv_inference_count", "penstock_workers", "no name", ""):
-        with pytest.raises(TritonModelException, match="a name has letters"):
-            metrics.MetricFamily(name, "", metrics.MetricFamily.GAUGE)
-    with pytest.raises(TritonModelException, match="is no label"):
-        family.Metric(labels={"no label": "a"}, buckets=[1.0])
-
-
 def test_tensors_that_nobody_lists_must_be_listed(written):
     code = "class TritonPythonModel:\n    def execute(self, requests): ..."
 
     with pytest.raises(ArtifactUnusable, match="list each input"):
         written(code, 'backend: "python"')
+
+
+def test_it_ends_in_order(capsys):
+    opened("files").close()
+
+    assert capsys.readouterr().out.splitlines()[-1] == "finalized"
+
+
+def test_what_it_logs_is_in_the_workers_log_with_where_it_was_said(capsys):
+    opened("log_and_metrics")
+
+    lines = [one for one in capsys.readouterr().out.splitlines() if "at=model.py:" in one]
+    assert [line.count("the model says") for line in lines] == [1] * len(lines)
+    for level, said in (("info", "level by default"), ("warning", "as a warning")):
+        assert any(f"[{level}" in line and f"text='{said}'" in line for line in lines), lines
+    assert [any(f"text={word}" in line for line in lines) for word in ("error", "info")] == 2 * [
+        True
+    ]

@@ -16,7 +16,7 @@ from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.json_messages import parsed_object
-from penstock.gateway.fronts.http.openai import shapes
+from penstock.gateway.fronts.http.openai import shapes, structures
 from penstock.gateway.fronts.http.openai.answers import (
     KEEP_ALIVE,
     Answer,
@@ -25,7 +25,8 @@ from penstock.gateway.fronts.http.openai.answers import (
     merged,
     write_events,
 )
-from penstock.gateway.fronts.http.openai.asked import FieldRefused
+from penstock.gateway.fronts.http.openai.fields import FieldRefused
+from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs
 from penstock.gateway.fronts.http.openai.requests import request_for, resume, with_defaults
 from penstock.gateway.fronts.http.openai.responses.asked import (
     NOTHING_SAID,
@@ -41,7 +42,7 @@ from penstock.gateway.fronts.http.openai.responses.events import (
 from penstock.gateway.fronts.http.statuses import refused
 from penstock.gateway.replies.content_digest import BACKGROUND_PARAMETER, WHOLE_PARAMETER
 from penstock.gateway.requests.infer import Inference
-from penstock.models.config.language_models import TEXT_OUTPUT
+from penstock.models.config.language_models import LOGPROBS_OUTPUT, TEXT_OUTPUT
 from penstock.protos import grpc_service_pb2 as pb
 
 log = structlog.get_logger()
@@ -71,6 +72,7 @@ class Responses:
         """Answer, in one piece, as server-sent events, or in the background."""
         asked = response_of(parsed_object(await self._calls.read(exchange)))
         language = await self._inference.language_of(asked.model, exchange.call)
+        await structures.checked(language, asked.structure)
         tokens = await language.chat(asked.messages)
         request = request_for(asked.model, tokens, with_defaults(asked.options, language.manifest))
         response = _response(asked)
@@ -92,7 +94,8 @@ class Responses:
         after = _number(query.get("starting_after", "-1"))
         model = _model_of(parts["id"])
         request = pb.ModelInferRequest(model_name=model)
-        request.outputs.add(name=TEXT_OUTPUT)
+        for name in (TEXT_OUTPUT, LOGPROBS_OUTPUT):
+            request.outputs.add(name=name)
         resume(request, parts["id"], tokens_before(after))
         for name in (WHOLE_PARAMETER, BACKGROUND_PARAMETER):
             request.parameters[name].bool_param = True
@@ -150,14 +153,16 @@ class _Found:
     def __init__(self) -> None:
         self.said = Said()
         self.began_s = 0
+        self._logprobs: list[TokenLogprobs] = []
 
     def take(self, piece: Piece) -> None:
         """One piece more."""
         self.began_s = piece.began_s
-        self.said = self.said._replace(text=self.said.text + piece.text)
+        self._logprobs += piece.logprobs or ()
+        self.said = self.said._replace(text=self.said.text + piece.text, logprobs=self._logprobs)
         if piece.ended is not None:
-            _, finish, asked, answered = piece.ended
-            self.said = Said(self.said.text, finish, asked, answered)
+            _, finish, asked, answered, _, cached = piece.ended
+            self.said = Said(self.said.text, finish, asked, answered, self._logprobs, cached)
 
 
 class _Stream:
@@ -198,9 +203,10 @@ class _Stream:
             events += self._response.begins()
         self._pieces += 1
         if piece.ended is not None:
-            events += self._response.ends(self._found.said, piece.text)
-        elif piece.text:
-            events.append(self._response.goes_on(piece.text, piece.at or self._pieces))
+            events += self._response.ends(self._found.said, piece.text, piece.logprobs)
+        elif piece.text or piece.logprobs:
+            at = piece.at or self._pieces
+            events.append(self._response.goes_on(piece.text, at, piece.logprobs))
         return b"".join(event(*one) for one in events if one[0] > self._after)
 
 

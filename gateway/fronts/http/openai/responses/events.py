@@ -5,8 +5,10 @@ token that it ends with. So the same number means the same place at every gatewa
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
+
+from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs, of_parts
 
 _FIRST: Final = 3
 """The number of the last event before the first token's."""
@@ -19,12 +21,16 @@ class Said(NamedTuple):
 
     Attributes:
         finish: how it ended; empty while it has not.
+        logprobs: of its tokens, where somebody asked for that.
+        cached_tokens: of the prompt, that had been computed before.
     """
 
     text: str = ""
     finish: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    logprobs: Sequence[TokenLogprobs] = ()
+    cached_tokens: int = 0
 
 
 class Response(NamedTuple):
@@ -69,24 +75,28 @@ class Response(NamedTuple):
         yield 1, {"type": "response.in_progress", "response": self.whole(nothing)}
         item = {**self._item(nothing), "content": []}
         yield 2, {"type": "response.output_item.added", "output_index": 0, "item": item}
-        place, part = self._place(), _part("")
+        place, part = self._place(), _part(nothing)
         yield _FIRST, {"type": "response.content_part.added", **place, "part": part}
 
-    def goes_on(self, text: str, at: int) -> tuple[int, dict[str, Any]]:
+    def goes_on(
+        self, text: str, at: int, logprobs: Sequence[TokenLogprobs] | None = None
+    ) -> tuple[int, dict[str, Any]]:
         """The event of a piece of text, with which the answer has *at* tokens."""
-        place = self._place()
-        delta = {"type": "response.output_text.delta", **place, "delta": text, "logprobs": []}
-        return _FIRST + at, delta
+        kind, place = "response.output_text.delta", self._place()
+        said = {"delta": text, "logprobs": of_parts(logprobs or ())}
+        return _FIRST + at, {"type": kind, **place, **said}
 
-    def ends(self, said: Said, last: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    def ends(
+        self, said: Said, last: str, logprobs: Sequence[TokenLogprobs] | None = None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         """The events of the end; *last* is text that belongs to no token more."""
         at = said.completion_tokens + 1
         place = self._place()
-        if last:
-            yield self.goes_on(last, at)
-        done = {"type": "response.output_text.done", **place, "text": said.text, "logprobs": []}
-        yield _FIRST + at + 1, done
-        part = _part(said.text)
+        if last or logprobs:
+            yield self.goes_on(last, at, logprobs)
+        part = _part(said)
+        done = {"text": said.text, "logprobs": part["logprobs"]}
+        yield _FIRST + at + 1, {"type": "response.output_text.done", **place, **done}
         yield _FIRST + at + 2, {"type": "response.content_part.done", **place, "part": part}
         item = self._item(said)
         yield (
@@ -109,7 +119,7 @@ class Response(NamedTuple):
             "type": "message",
             "status": _STATUS.get(said.finish, "in_progress"),
             "role": "assistant",
-            "content": [_part(said.text)],
+            "content": [_part(said)],
         }
 
 
@@ -126,7 +136,6 @@ _UNUSED: Final[Mapping[str, Any]] = {
     "text": {"format": {"type": "text"}},
     "tool_choice": "none",
     "tools": [],
-    "top_logprobs": 0,
     "truncation": "disabled",
 }
 
@@ -142,14 +151,15 @@ def event(number: int, content: Mapping[str, Any]) -> bytes:
     return f"event: {content['type']}\ndata: {body}\n\n".encode()
 
 
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _part(said: Said) -> dict[str, Any]:
+    logprobs = of_parts(said.logprobs)
+    return {"type": "output_text", "text": said.text, "annotations": [], "logprobs": logprobs}
 
 
 def _usage(said: Said) -> dict[str, Any]:
     return {
         "input_tokens": said.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": said.cached_tokens},
         "output_tokens": said.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": said.prompt_tokens + said.completion_tokens,
