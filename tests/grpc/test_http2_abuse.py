@@ -19,6 +19,7 @@ import psutil
 import pytest
 from support.clients.http2_abuse import KINDS
 from support.memory import memory_of
+from support.processes.forks import as_programs
 from support.processes.roles import starting
 from support.processes.stores import valkey
 
@@ -57,7 +58,9 @@ pytestmark = pytest.mark.xdist_group("http2-abuse")
 def gateway(tmp_path_factory):
     """A gateway without models: whatever it is asked, it is asked over HTTP/2."""
     with valkey() as store, starting(tmp_path_factory.mktemp("abuse"), store.url) as start:
-        role = start("gateway", "--port", "0", "--no-metrics", "--max-connections", str(SERVED))
+        # Its times are looked at: it is what people start.
+        with as_programs():
+            role = start("gateway", "--port", "0", "--no-metrics", "--max-connections", str(SERVED))
         _wait_for(role.ready.exists)
         yield role, role.ready.read_text()
 
