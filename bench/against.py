@@ -13,7 +13,6 @@ gateway.
 """
 
 import argparse
-import asyncio
 import statistics
 import subprocess
 import sys
@@ -21,28 +20,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import h2load
-from cases import (
-    CASES,
-    WARMUP_S,
-    Case,
-    in_turn,
-    named,
-    outcome_of,
-    requests_for,
-    result_of,
-    side,
-)
+from cases import CASES, Case, named
 from memory import measure_failed
 from models import needed
 from rich.console import Console
 from rich.table import Table
-from servers import HERE, Server, cluster, processor_s
-
-from penstock.loadgen.plan import METHOD
-from penstock.loadgen.requests import first_answer
+from servers import HERE, cluster
+from sides import Pair, measure
 
 _SLOWER_BY = 0.05
 
@@ -62,22 +48,12 @@ def main() -> None:
             if case.name not in options.only:
                 continue
             with named(case), Console(stderr=True).status(case.name) as status:
-                then, now = _measure(case, tree, options, status.update)
-            ratios = [b.result / a.result for a, b in zip(then, now, strict=True)]
-            work = statistics.median(b.work_us / a.work_us for a, b in zip(then, now, strict=True))
-            ratio = statistics.median(ratios)
+                pair = _measure(case, tree, options, status.update)
+            ratio = statistics.median(pair.ratios)
             worse = (ratio if case.unit == "ms" else 1 / ratio) > 1 + _SLOWER_BY
             slower |= worse
-            table.add_row(
-                case.name,
-                case.text,
-                side(tuple(one.result for one in then), case.unit),
-                side(tuple(one.result for one in now), case.unit),
-                f"{ratio:.2f}",
-                f"{min(ratios):.2f}..{max(ratios):.2f}",
-                f"{work:.2f}",
-                style="red" if worse else None,
-            )
+            style = "red" if worse else None
+            table.add_row(case.name, case.text, *pair.cells(case.unit), style=style)
     console.print(table)
     sys.exit(1 if slower else 0)
 
@@ -130,72 +106,14 @@ def _checked_out(revision: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-class Measured(NamedTuple):
-    """One round of one side.
-
-    Attributes:
-        result: what the case measures.
-        work_us: processor time of all processes for each request; that of the warm-up is in it.
-    """
-
-    result: float
-    work_us: float
-
-
 def _measure(
     case: Case, tree: Path, options: argparse.Namespace, tell: Callable[[str], None]
-) -> tuple[tuple[Measured, ...], tuple[Measured, ...]]:
+) -> Pair:
     """What *tree* and this tree reach, round by round."""
     models, front = needed(case.model), ("--grpc-front", options.front) if options.front else ()
     with cluster(*models, tree=tree) as then, cluster(*models, options=front) as now:
-        requests = asyncio.run(requests_for(now.address, case.model))
-        small = len(requests[0]) <= h2load.SMALL_BYTES
-        by = _by_h2load if small and options.client == "h2load" else _by_python
-        sides = [by(case, server, requests) for server in (then, now)]
-        pairs = list(
-            in_turn(
-                *sides,
-                options.seconds,
-                options.rounds,
-                lambda text: tell(f"{case.name}: {text}"),
-            )
-        )
-    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
-
-
-def _by_h2load(
-    case: Case, server: Server, requests: tuple[bytes, ...]
-) -> Callable[[float], Measured]:
-    answer = len(asyncio.run(first_answer(server.address, requests[0])))
-
-    def once(seconds: float) -> Measured:
-        before_s = processor_s(server)
-        did = h2load.load(
-            f"{server.address}{METHOD}",
-            h2load.framed(requests[0]),
-            answer,
-            callers=case.concurrency,
-            warmup_s=WARMUP_S,
-            seconds=seconds,
-        )
-        spent_s = processor_s(server) - before_s
-        result = did.p50_ms if case.unit == "ms" else did.per_s
-        return Measured(result, spent_s / did.requests * 1e6)
-
-    return once
-
-
-def _by_python(
-    case: Case, server: Server, requests: tuple[bytes, ...]
-) -> Callable[[float], Measured]:
-    def once(seconds: float) -> Measured:
-        before_s = processor_s(server)
-        outcome = outcome_of(case, server.address, requests, seconds)
-        spent_s = processor_s(server) - before_s
-        sent = outcome.throughput_per_s * (seconds + WARMUP_S)
-        return Measured(result_of(case, outcome), spent_s / sent * 1e6)
-
-    return once
+        both = then, now
+        return measure(case, both, options.client, options.seconds, options.rounds, tell)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from penstock.loadgen.plan import Plan
 from penstock.loadgen.requests import Wanted, describe, first_answer, make_requests
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.tensors import from_raw
+from penstock.transport.credentials import NONE, Credentials
 
 Measure = Callable[[float], float]
 M = TypeVar("M")
@@ -189,9 +190,11 @@ def in_turn(
             yield ours(seconds), other
 
 
-async def requests_for(address: str, model: str) -> tuple[bytes, ...]:
+async def requests_for(
+    target: str, model: str, credentials: Credentials = NONE
+) -> tuple[bytes, ...]:
     """What the load generator sends to *model*, serialized."""
-    return make_requests(await describe(address, model), Wanted())
+    return make_requests(await describe(target, model, credentials=credentials), Wanted())
 
 
 def load_of(case: Case, address: str, requests: tuple[bytes, ...]) -> Measure:
@@ -199,10 +202,17 @@ def load_of(case: Case, address: str, requests: tuple[bytes, ...]) -> Measure:
     return lambda seconds: result_of(case, outcome_of(case, address, requests, seconds))
 
 
-def outcome_of(case: Case, address: str, requests: tuple[bytes, ...], seconds: float) -> Outcome:
-    """What became of *case*'s load on the server at *address*; nothing failed."""
+def outcome_of(
+    case: Case,
+    target: str,
+    requests: tuple[bytes, ...],
+    seconds: float,
+    credentials: Credentials = NONE,
+) -> Outcome:
+    """What became of *case*'s load on the server at *target*; nothing failed."""
     plan = Plan(
-        target=address,
+        target=target,
+        credentials=credentials,
         requests=requests,
         concurrency=case.concurrency,
         warmup_s=WARMUP_S,

@@ -39,7 +39,7 @@ def is_installed() -> bool:
 
 
 def load(
-    place: str,
+    url: str,
     body: bytes,
     answer_bytes: int,
     *,
@@ -48,10 +48,9 @@ def load(
     seconds: float,
     grpc: bool = True,
 ) -> Load:
-    """Send *body* to *place*, again and again.
+    """Send *body* to *url*, again and again.
 
     Args:
-        place: host:port/path.
         answer_bytes: of a right answer.
         callers: requests under way at any time.
         grpc: over HTTP/2, to a gRPC server; HTTP/1.1 otherwise.
@@ -69,7 +68,7 @@ def load(
                 *("-c", str(connections), "-m", str(callers // connections)),
                 *("--warm-up-time", _ms(warmup_s), "-D", _ms(seconds)),
                 *(_GRPC if grpc else ("--h1",)),
-                f"http://{place}",
+                url,
             ],
             capture_output=True,
             text=True,

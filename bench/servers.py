@@ -15,8 +15,10 @@ import grpc
 import psutil
 from models import ensure
 
+from penstock.client.access import Access
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
+from penstock.transport.credentials import Credentials
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -34,10 +36,22 @@ class Server(NamedTuple):
     Attributes:
         address: host:port of its gRPC server.
         pid: of the process that was started; the cluster's others descend from it.
+        ca: who signed its certificate, if it speaks TLS.
     """
 
     address: str
     pid: int
+    ca: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The address as Penstock's clients have it."""
+        return self.address if self.ca is None else f"grpcs://{self.address}"
+
+    @property
+    def credentials(self) -> Credentials:
+        """What they get in with."""
+        return Credentials(ca=self.ca)
 
 
 def processor_s(server: Server) -> float:
@@ -60,21 +74,23 @@ class DidNotStart(RuntimeError):
 
 @contextlib.contextmanager
 def cluster(
-    *models: str, tree: Path | None = None, options: Sequence[str] = ()
+    *models: str, tree: Path | None = None, options: Sequence[str] = (), ca: str | None = None
 ) -> Iterator[Server]:
     """A whole cluster (``penstock up``) that serves only *models*, once they are ready.
 
     Args:
         tree: the sources to run; the installed ones if none is given.
         options: of `penstock up`.
+        ca: who signed its certificate, if *options* give it one.
     """
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         repository = Path(folder) / "models"
         for model in models:
             shutil.copytree(ensure(model), repository / model)
-        with serving_repository(repository, *options, tree=tree) as server:
+        with serving_repository(repository, *options, tree=tree) as started:
+            server = started._replace(ca=ca)
             for model in models:
-                _wait_until_ready(server.address, model)
+                _wait_until_ready(server, model)
             yield server
 
 
@@ -150,9 +166,9 @@ def _serving(
                 process.wait()
 
 
-def _wait_until_ready(address: str, model: str) -> None:
+def _wait_until_ready(server: Server, model: str) -> None:
     gives_up_at = time.monotonic() + _START_S
-    with grpc.insecure_channel(address) as channel:
+    with Access.of(server.target, server.credentials).channel() as channel:
         stub = pb_grpc.GRPCInferenceServiceStub(channel)
         while time.monotonic() < gives_up_at:
             with contextlib.suppress(grpc.RpcError):

@@ -63,6 +63,7 @@ from penstock.gateway.requests.shared_memory.regions import Regions
 from penstock.gateway.requests.streams import Streams
 from penstock.models.config.policies import QueueLimits
 from penstock.process import machine
+from penstock.process.forking.templates import Seed
 from penstock.process.lifetime import (
     end_process,
     freeze_gc,
@@ -91,14 +92,17 @@ _TELL_S = 0.2
 _LEAVE_S = 2.0
 
 
-async def run(settings: GatewaySettings) -> None:
+async def run(settings: GatewaySettings, seed: Seed | None = None) -> None:
     """Serve until told to stop; with several processes, start them and watch over them.
+
+    Args:
+        seed: what several processes are forked from; None: they are started as programs.
 
     Raises:
         PortBusy, StoreUnavailable, StoreUnsuitable: it could not begin.
     """
     if settings.processes > 1:
-        await supervisor.run(settings)
+        await supervisor.run(settings, seed)
         return
     if settings.port and not settings.shared_port:
         check_port(settings.host, settings.port)

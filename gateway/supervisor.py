@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import MemoryLimits
 from penstock.process import machine
 from penstock.process.child_process import role_environment
-from penstock.process.lifetime import say_ready, stop_signals
+from penstock.process.forking.launch import Launch, Process, start_program
+from penstock.process.forking.templates import Seed
+from penstock.process.lifetime import adopt_orphans, say_ready, stop_signals
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of
 from penstock.transport.health import Health, telling_health
@@ -35,8 +38,11 @@ _RESTART_AFTER_S = 0.5
 _QUICK_END_S = 5.0
 
 
-async def run(settings: GatewaySettings) -> None:
+async def run(settings: GatewaySettings, seed: Seed | None = None) -> None:
     """Run `settings.processes` gateways until told to stop.
+
+    Args:
+        seed: what they are forked from; None: they are started as programs.
 
     Raises:
         InvalidConfiguration: clients' shared memory belongs to one process, or the certificates
@@ -55,10 +61,19 @@ async def run(settings: GatewaySettings) -> None:
         stop_signals() as stop,
         telling_health(settings.health_host, settings.health_port) as health,
     ):
-        await _run(settings, stop, health)
+        await _run(settings, _launch(seed), stop, health)
 
 
-async def _run(settings: GatewaySettings, stop: asyncio.Event, health: Health) -> None:
+def _launch(seed: Seed | None) -> Launch:
+    if seed is None:
+        return start_program
+    adopt_orphans()
+    return seed.launch
+
+
+async def _run(
+    settings: GatewaySettings, launch: Launch, stop: asyncio.Event, health: Health
+) -> None:
     with _held_ports(settings) as ports, tempfile.TemporaryDirectory() as folder:
         ready = [Path(folder) / str(index) for index in range(settings.processes)]
         # One of them answers for metrics, which are the whole cluster's anyway.
@@ -69,7 +84,7 @@ async def _run(settings: GatewaySettings, stop: asyncio.Event, health: Health) -
             parent_key=settings.parent_key,
         )
         watchers = [
-            asyncio.create_task(_keep(command, environment, path, stop))
+            asyncio.create_task(_keep(partial(launch, command, environment), path, stop))
             for command, path in zip(words, ready, strict=True)
         ]
         announcing = asyncio.create_task(_announce(settings, ports["port"], ready, health))
@@ -112,14 +127,12 @@ def _held(host: str, port: int, option: str) -> Iterator[int]:
         yield int(holder.getsockname()[1])
 
 
-async def _keep(
-    command: Sequence[str], environment: Mapping[str, str], ready: Path, stop: asyncio.Event
-) -> None:
+async def _keep(start: Callable[[], Awaitable[Process]], ready: Path, stop: asyncio.Event) -> None:
     """Keep one gateway process running until *stop*, then end it in order."""
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         started = loop.time()
-        child = await asyncio.create_subprocess_exec(*command, env=environment)
+        child = await start()
         ended = asyncio.create_task(child.wait())
         stopping = asyncio.create_task(stop.wait())
         try:

@@ -20,7 +20,7 @@ from penstock.models.config.python_models import concurrent_requests, is_decoupl
 from penstock.models.files.overrides import check_override, lay_out, override_folder
 from penstock.models.refs import StageRef
 from penstock.process import machine
-from penstock.process.lifetime import freeze_gc, say_ready, starting, stop_signals
+from penstock.process.lifetime import end_process, freeze_gc, say_ready, starting, stop_signals
 from penstock.process.priority import stand_back
 from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
@@ -124,7 +124,10 @@ async def _load_and_work(
     if not loading.done():
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
-        return DRAINED
+        with contextlib.suppress(PenstockError):
+            await heartbeat.leave()
+        # What loads on the device's thread cannot be broken off, and nobody needs it any more.
+        end_process(status=DRAINED)
     try:
         loaded = loading.result()
     except (ArtifactUnusable, InvalidConfiguration, OSError) as error:

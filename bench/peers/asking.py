@@ -111,7 +111,7 @@ class Asked:
         """Small requests to every server: a client of Python would be most of what is measured."""
         over_http, body = self.peer.http is not None, self.row.tobytes()
         return h2load.load(
-            f"127.0.0.1:{self.peer.http}/inference" if over_http else self._method(),
+            f"http://127.0.0.1:{self.peer.http}/inference" if over_http else self._method(),
             body if over_http else h2load.framed(self.request()),
             len(self.answer()),
             callers=self.case.concurrency,
@@ -121,7 +121,7 @@ class Asked:
         )
 
     def _method(self) -> str:
-        return f"{self.peer.server.address}{METHOD}"
+        return f"http://{self.peer.server.address}{METHOD}"
 
     def _by_grpc(self, seconds: float) -> tuple[float, float, float]:
         callers = self.case.concurrency

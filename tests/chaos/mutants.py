@@ -27,6 +27,8 @@ from chaos.planted.models.calls import CALLS
 from chaos.planted.models.hops import BETWEEN_MACHINES
 from chaos.planted.models.language import ANSWERS
 from chaos.planted.models.loading import REAL_MODELS
+from chaos.planted.models.slots import SHARED_SLOTS
+from chaos.planted.models.structured import STRUCTURES
 from chaos.planted.outages import AWAY
 from chaos.planted.retries import FAILURES
 from chaos.planted.runtime import CUTS, LONG_RUNS
@@ -306,6 +308,8 @@ MUTANTS = [
     *HANDED_OVER,
     *WHO_GETS_IN,
     *ANSWERS,
+    *SHARED_SLOTS,
+    *STRUCTURES,
     *BETWEEN_MACHINES,
     *ENCRYPTED,
     *CALLERS,

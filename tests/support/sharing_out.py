@@ -10,6 +10,9 @@ SHARED = ("digits_repository", "digits_cluster", "models_cluster")
 APART = ("language_cluster",)
 """The same, of files that use none of the others."""
 
+TORCH = ("import torch", "models.torch_models", "sharding.torch")
+"""In files that export PyTorch modules: the first one of a process takes seconds longer."""
+
 
 class StartingOnce(LoadScopeScheduling):
     """Tests that share a fixture go to one process, so that it is started once; others go anywhere.
@@ -32,4 +35,6 @@ class StartingOnce(LoadScopeScheduling):
             return "shared clusters"
         if apart := next((name for name in APART if name in text), None):
             return apart
+        if any(words in text for words in TORCH):
+            return "exports of torch"
         return file if 'scope="module"' in text else None

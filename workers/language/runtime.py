@@ -20,6 +20,7 @@ from penstock.models.config.language_models import (
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.language.stage import Stage, numeric_domain
+from penstock.workers.language.structured import Structured
 from penstock.workers.runtimes.python.signature import signature_of
 
 log = structlog.get_logger()
@@ -34,10 +35,12 @@ class LanguageRuntime:
     Attributes:
         number: of the stage.
         slots: how many answers it has room for.
-        prefix_caching: whether answers may begin with what slots have of others.
+        prefix_caching: whether answers may begin with what slots have of others, as is asked.
+        has_levels: requests may be more urgent than others.
         texts: file -> what it holds; of the first stage.
         signature: its tensors, and the configuration completed with where its texts are kept;
             later stages read and write nothing that clients see.
+        structured: what the last stage needs for structured answers.
     """
 
     def __init__(self, stage: Stage, manifest: Manifest, number: int, slots: int) -> None:
@@ -45,8 +48,10 @@ class LanguageRuntime:
         self.manifest = manifest
         self.number = number
         self.slots = slots
-        self.prefix_caching = False
+        self.prefix_caching = PrefixCaching.OFF
+        self.has_levels = False
         self.texts: Mapping[str, bytes] = {}
+        self.structured: Structured | None = None
         size = manifest.stages[number].weight_bytes
         self.signature = cluster_pb2.Signature(parameter_bytes=size)
 
@@ -68,9 +73,12 @@ class LanguageRuntime:
         stage = Stage.open(directory, manifest, number, room, threads)
         stage.warm_up(*_WARM)
         runtime = cls(stage, manifest, number, room[0])
-        if number == 0:
+        if runtime.ends:
+            runtime.structured = Structured(directory, manifest)
+        if runtime.begins:
             runtime._complete(directory, config)
-            runtime.prefix_caching = caches_prefixes(manifest, prefix_caching(config))
+            runtime.prefix_caching = prefix_caching(config)
+            runtime.has_levels = config.dynamic_batching.priority_levels > 1
         return runtime
 
     @property
@@ -98,18 +106,22 @@ class LanguageRuntime:
         """Nothing that the end of the process does not do."""
 
 
-def caches_prefixes(manifest: Manifest, asked: PrefixCaching) -> bool:
-    """Whether to reuse what was computed; by itself only where that was seen to change no bit."""
+def caches_prefixes(manifest: Manifest, asked: PrefixCaching, *, near: bool) -> bool:
+    """Whether to reuse what was computed; by itself only where that was seen to change no bit.
+
+    Args:
+        near: all stages are on this machine.
+    """
     if asked is not PrefixCaching.AUTO:
         return asked is PrefixCaching.ON
-    if manifest.rebuild == "prefill" and manifest.proved_on == numeric_domain():
+    if near and manifest.rebuild == "prefill" and manifest.proved_on == numeric_domain():
         return True
     log.info(
         "prefixes of earlier answers are not reused: it is not known that this changes no text; "
         "export the model here, or set the parameter prefix_caching to 'on'",
         rebuild=manifest.rebuild,
         proved_on=manifest.proved_on,
-        here=numeric_domain(),
+        here=numeric_domain() if near else "several machines",
     )
     return False
 

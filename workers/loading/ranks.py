@@ -17,8 +17,8 @@ log = structlog.get_logger()
 def see_ranks(runtime: Runtime, config: ModelConfig) -> None:
     """Complete the signature of *runtime*; on the thread that runs it.
 
-    Sizes stay free: what was seen is one request's. An output of which nothing can be seen, since
-    the shard takes nothing made up, stays one of any rank.
+    Sizes stay free: what was seen is one request's, and its owner may know better. Of an output
+    nothing may be seen, since the shard takes nothing made up.
 
     Args:
         config: its owner's, which says what inputs of any rank look like.
@@ -34,7 +34,6 @@ def see_ranks(runtime: Runtime, config: ModelConfig) -> None:
             log.debug("no rank was seen", reason=str(error))
             continue
         for name, spec in unknown.items():
-            spec.any_rank = False
             spec.shape[:] = [-1] * found[name].ndim
         return
 

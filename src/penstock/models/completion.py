@@ -117,6 +117,7 @@ def _complete(
     config = config_pb.ModelConfig.FromString(signatures[0].config or version.config)
     config.name = version.model
     tensors = _ranked(flow(version, signatures), config)
+    _reshape_scalars(config, tensors)
     inputs = _chosen(
         "input", config.input, _without(tensors.inputs, hidden_inputs(config)), tensors
     )
@@ -213,9 +214,12 @@ def _ranked(tensors: Flow, config: config_pb.ModelConfig) -> Flow:
     shapes = {tensor.name: [*lead, *artifact_dims(tensor)] for tensor in listed}
 
     def ranked(spec: pb.TensorSpec) -> pb.TensorSpec:
-        if not spec.any_rank or spec.name not in shapes:
+        seen = list(spec.shape)
+        shape = shapes.get(spec.name, seen)
+        if not spec.any_rank or not (seen or spec.name in shapes):
             return spec
-        shape = shapes[spec.name]
+        # What was seen of it in a run are its dimensions, and no sizes.
+        shape = seen if seen and not fits(shape, seen) else shape
         return pb.TensorSpec(
             name=spec.name, datatype=spec.datatype, shape=shape, optional=spec.optional
         )
@@ -231,6 +235,17 @@ def _ranked(tensors: Flow, config: config_pb.ModelConfig) -> Flow:
             )
     products = {name: ranked(spec) for name, spec in tensors.products.items()}
     return replace(tensors, inputs=inputs, products=products)
+
+
+def _reshape_scalars(config: config_pb.ModelConfig, tensors: Flow) -> None:
+    """Take dims of ones for those of scalars: Triton's configurations must list some dims."""
+    found = {**tensors.inputs, **tensors.products}
+    listed: list[ConfigTensor] = [*config.input, *config.output]
+    for tensor in listed:
+        spec = found.get(tensor.name)
+        is_scalar = spec is not None and not spec.shape and not spec.any_rank
+        if is_scalar and set(tensor.dims) == {1} and not tensor.HasField("reshape"):
+            tensor.reshape.SetInParent()
 
 
 def _has(kind: str, found: Mapping[str, pb.TensorSpec]) -> str:
@@ -284,7 +299,8 @@ def _checked(
         )
     dims, expected = artifact_dims(listing), list(spec.shape)[lead:]
     wider = any(a == -1 != b for a, b in zip(dims, expected, strict=False))
-    if wider or not fits(dims, expected):
+    # Requests can be held to less than an artifact takes; what it makes is its own affair.
+    if wider or not fits(dims, expected) or (kind == "output" and dims != expected):
         field = "reshape.shape" if listing.HasField("reshape") else "dims"
         batch = " without the batch dimension, since max_batch_size is not 0" if lead else ""
         raise InvalidConfiguration(

@@ -1,19 +1,24 @@
 """A worker that does nothing but say what it does: the queue's own calls, and a history.
 
-Run as a program it claims jobs of one stage from the store at URL, holds each batch for a while as
-if it computed, renewing its leases, and settles or advances it. Its token is the reply: a job's
-reply tells who had it in which stage. Some batches it gives back or lets fail, as its seed wills.
+As a program it is forked for contenders: each claims jobs of one stage from the store at URL, holds
+each batch for a while as if it computed, renewing its leases, and settles or advances it. Its token
+is the reply: a job's reply tells who had it in which stage. Some batches it gives back or lets
+fail, as its seed wills.
 """
 
 import argparse
 import asyncio
+import os
 import random
+import socket
 from itertools import count
 
 from chaos.engine.history import INVOKE, OK, Recorder
 
 from penstock.errors import Code, PenstockError
 from penstock.models.refs import StageRef
+from penstock.process.command_line import show
+from penstock.process.forking import template
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import ClaimTerms, Held, Outcome, Timing
 from penstock.scheduler.store.link import Links
@@ -118,7 +123,14 @@ async def main(options):
         await Contender(links, await open_queue(links), recorder, options).run()
 
 
-def parsed():
+def forked():
+    """Be forked for each contender; the words of the one that this is, in each of them."""
+    order = template.serve(socket.socket(fileno=int(os.environ.pop(template.CHANNEL))))
+    show(order.words)
+    return order.words[2:]
+
+
+def parsed(words):
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
     parser.add_argument("--history", required=True)
@@ -128,8 +140,8 @@ def parsed():
     parser.add_argument("--work-s", type=float, required=True)
     parser.add_argument("--give-back", type=float, default=0.0)
     parser.add_argument("--seed", type=int, required=True)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(parsed()))
+    asyncio.run(main(parsed(forked())))

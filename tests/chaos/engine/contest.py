@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import os
 import signal
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,10 +13,12 @@ import psutil
 from chaos.engine.contender import MODEL, REFS
 from chaos.engine.history import FAIL, INVOKE, OK
 from support.probe import Probe
+from support.processes.forks import Template
 from support.waiting import until
 
 from penstock.errors import PenstockError
 from penstock.models.config.policies import QueueLimits
+from penstock.process.command_line import ROOM
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.observe.counters import statistics_of
@@ -27,6 +28,8 @@ from penstock.scheduler.store.link import Links
 
 GATEWAY = "gateway-of-the-test"
 _TESTS = Path(__file__).parents[2]
+_PROGRAM = (sys.executable, str(_TESTS / "chaos" / "engine" / "contender.py"))
+_PATH = f"{_TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
 
 class Contest:
@@ -50,6 +53,8 @@ class Contest:
 
     async def __aenter__(self):
         async with contextlib.AsyncExitStack() as stack:
+            self._contenders = Template([*_PROGRAM, ROOM], PYTHONPATH=_PATH)
+            stack.callback(self._contenders.close)
             self.links = await stack.enter_async_context(Links(self._url, patience_s=20))
             self.queue = await open_queue(self.links)
             self.probe = Probe(self.links, self.queue)
@@ -79,16 +84,9 @@ class Contest:
             "seed": 1000 * self._run.seed + number,
             **self._options,
         }
-        environment = {**os.environ}
-        environment["PYTHONPATH"] = f"{_TESTS}{os.pathsep}{environment.get('PYTHONPATH', '')}"
-        process = subprocess.Popen(
-            [
-                *(sys.executable, str(_TESTS / "chaos" / "engine" / "contender.py")),
-                *(f"--{name}={value}" for name, value in words.items()),
-            ],
-            stdin=subprocess.DEVNULL,
-            env=environment,
-        )
+        options = (f"--{name}={value}" for name, value in words.items())
+        with (self._run.folder / f"{words['boot-id']}.log").open("wb") as log:
+            process = self._contenders.fork([*_PROGRAM, *options], dict(os.environ), log.fileno())
         self.workers[process.pid] = (process, stage)
         self._histories[process.pid] = self._run.folder / f"{words['boot-id']}.jsonl"
         return process

@@ -4,6 +4,7 @@ import os
 import signal
 
 import numpy as np
+import psutil
 import tritonclient.grpc as triton
 from support.metrics import scrape
 from support.processes.groups import free_ports
@@ -42,6 +43,7 @@ async def test_of_several_processes_one_answers_and_its_successor_after_it(clust
     url = running.metrics_url()
 
     first = gateway_of(url)
+    siblings = [one.cmdline()[4:6] for one in psutil.Process(first).parent().children()]
     os.kill(first, signal.SIGKILL)
 
     def successor():
@@ -52,6 +54,9 @@ async def test_of_several_processes_one_answers_and_its_successor_after_it(clust
 
     assert url == f"http://127.0.0.1:{port}/metrics"
     assert await until(successor, 20) != first
+    # They are forked from their parent as it was born, and are its own.
+    assert (siblings.count(["template", "seed"]), len(siblings)) == (1, 3)
+    assert "what they came from is gone" not in running.output()
 
 
 def gateway_of(url):

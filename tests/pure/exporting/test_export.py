@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from support.models import tiny_language
-from support.models.reference_decoder import reference_of
+from support.models.reference_decoder import drawn, reference_of, uniform
 from support.models.tiny_language import Shape, write_safetensors
 
 from penstock.exporting.errors import CannotExport
@@ -52,6 +52,23 @@ def test_stages_answer_as_a_plain_decoder_does(shape, tmp_path):
         assert sure > 2
         assert answer[:sure] == tokens[:sure]
     assert manifest.rebuild == "prefill"
+
+
+def test_drawn_answers_are_those_of_a_plain_sampler(tmp_path):
+    """As `make language-models` has it for a real model."""
+    shape, seed, even = SHAPES["llama"], 7, 1e-4
+    _export(tiny_language.write_folder(tmp_path / "checkpoint", shape), tmp_path / "model/1")
+    reference = reference_of(shape, tiny_language.weights(shape))
+
+    asked = {"temperature": 0.9, "top_p": 0.8, "seed": seed}
+    answers = _answers(tmp_path / "model/1", PROMPTS, slots=4, **asked)
+
+    for prompt, answer in zip(PROMPTS, answers, strict=True):
+        rows = enumerate(reference.logits(prompt, answer))
+        plain = [drawn(row, uniform(seed, at), 0.9, 0.8, even) for at, row in rows]
+        sure = {at: token for at, (token, is_sure) in enumerate(plain) if is_sure}
+        assert {at: answer[at] for at in sure} == sure
+        assert len(sure) > TOKENS / 2
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,14 @@
 """Checkpoints that lie, are cut off, or carry code: refused by name, before anything large."""
 
+import contextlib
 import json
+import os
 import pickle
 import random
 import struct
+import tempfile
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from support.models import tiny_language
@@ -12,6 +16,8 @@ from support.models import tiny_language
 from penstock.exporting.checkpoints.gguf_header import read_header
 from penstock.exporting.checkpoints.opening import open_checkpoint
 from penstock.exporting.errors import CannotExport, Damaged, Unsupported
+
+NOBODY = 65534
 
 MEMORY_BYTES = 32 << 20
 
@@ -208,3 +214,31 @@ def test_a_sliding_window_ends_the_context(folder):
     _with_config(folder, sliding_window=32)
 
     assert open_checkpoint(folder).architecture.context == 32
+
+
+@pytest.fixture
+def readable_by_all():
+    """A folder that others may look into, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _no_root():
+    """Nobody who may read everything."""
+    before = os.geteuid()
+    os.seteuid(NOBODY if before == 0 else before)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_weights_that_may_not_be_read_are_not_called_missing(readable_by_all):
+    folder = tiny_language.write_folder(readable_by_all / "checkpoint")
+    (folder / "model.safetensors").chmod(0)
+
+    refused = r"model\.safetensors cannot be read: Permission denied"
+    with _no_root(), pytest.raises(CannotExport, match=refused):
+        open_checkpoint(folder)

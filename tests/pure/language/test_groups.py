@@ -37,6 +37,16 @@ GREEDY = DecodingOptions(max_tokens=TOKENS, ignore_end=True)
 DRAWN = DecodingOptions(
     max_tokens=TOKENS, ignore_end=True, temperature=1.3, top_p=0.95, seed=3, presence_penalty=0.5
 )
+STRUCTURED = DecodingOptions.of(
+    {
+        "max_tokens": TOKENS,
+        "temperature": 1.1,
+        "seed": 5,
+        "structured_outputs": {
+            "json": {"type": "array", "items": {"enum": [1, "b"]}, "minItems": 9}
+        },
+    }
+)
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3], ids="{} stages".format)
@@ -54,7 +64,7 @@ def alone(versions):
     """(prompt, options) -> the answer's tokens, in one process, when nothing else runs."""
     model = Pipeline.open(versions[1], read_manifest(versions[1]), 1, CAPACITY, threads=1)
     found = {}
-    for options in (GREEDY, DRAWN):
+    for options in (GREEDY, DRAWN, STRUCTURED):
         for number, prompt in enumerate(PROMPTS):
             answer = Answer(list(prompt), options)
             engine = Engine(model, ())
@@ -77,7 +87,7 @@ def _ask(engine, *numbers, options=GREEDY):
 
 
 asked = st.lists(
-    st.tuples(st.integers(0, 3), st.sampled_from([GREEDY, DRAWN]), st.integers(0, 15)),
+    st.tuples(st.integers(0, 3), st.sampled_from([GREEDY, DRAWN, STRUCTURED]), st.integers(0, 15)),
     min_size=1,
     max_size=7,
 )
@@ -219,11 +229,12 @@ def test_what_lies_outside_of_the_cache_is_not_computed(two, message):
 
 
 def test_a_message_is_read_as_it_was_written():
-    said = _message(Take(3, Answer([5, 6], DRAWN, [7])), Move(3, 1, 2), slot=1, start=9, length=2)
+    changes = Take(3, Answer([5, 6], DRAWN, [7])), Move(3, 1, 2), Swap(1, 3, 4)
+    said = _message(*changes, slot=1, start=9, length=2)
     found = message_in(b"".join(packed_message(said)))
-    take, move = found.changes
+    take, *moves = found.changes
 
-    assert (found.epoch, found.step, move) == (said.epoch, 0, Move(3, 1, 2))
+    assert (found.epoch, found.step, moves) == (said.epoch, 0, list(changes[1:]))
     assert (take.slot, take.answer.prompt, take.answer.log) == (3, [5, 6], [7])
     assert take.answer.options == DRAWN
     assert found.batch.columns.tobytes() == said.batch.columns.tobytes()

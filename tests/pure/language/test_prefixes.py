@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clients.wired_group import CAPACITY, SLOTS, Group
 
+from penstock.language.grammar.structure import Structure
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
 from penstock.models.config.language_models import PrefixCaching
@@ -208,44 +209,48 @@ def test_an_answer_that_leaves_early_leaves_what_was_read():
 
 
 @pytest.mark.parametrize(
-    ("asked", "rebuild", "here", "caches"),
+    ("asked", "rebuild", "here", "near", "caches"),
     [
-        ("auto", "prefill", True, True),
-        ("auto", "prefill", False, False),
-        ("auto", "replay", True, False),
-        ("auto", "none", True, False),
-        ("on", "none", False, True),
-        ("off", "prefill", True, False),
+        ("auto", "prefill", True, True, True),
+        ("auto", "prefill", False, True, False),
+        ("auto", "prefill", True, False, False),
+        ("auto", "replay", True, True, False),
+        ("auto", "none", True, True, False),
+        ("on", "none", False, False, True),
+        ("off", "prefill", True, True, False),
     ],
 )
 def test_by_itself_it_is_done_only_where_it_was_seen_to_change_nothing(
-    asked, rebuild, here, caches, versions
+    asked, rebuild, here, near, caches, versions
 ):
     directory = versions[2]
     proved_on = numeric_domain() if here else "another processor"
     manifest = dataclasses.replace(read_manifest(directory), rebuild=rebuild, proved_on=proved_on)
 
-    assert caches_prefixes(manifest, PrefixCaching(asked)) == caches
+    assert caches_prefixes(manifest, PrefixCaching(asked), near=near) == caches
 
 
-def test_a_version_that_is_exported_here_caches_prefixes(versions):
-    first, second = (
-        LanguageRuntime.open(versions[2] / f"shard-{number}.onnx", ModelConfig(), 1)
-        for number in range(2)
-    )
+def test_what_is_said_in_its_configuration_counts_for_the_first_stage(versions):
+    said = ModelConfig()
+    said.parameters["prefix_caching"].string_value = "off"
+    artifact = versions[2] / "shard-0.onnx"
+    opened = [LanguageRuntime.open(artifact, config, 1) for config in (ModelConfig(), said)]
 
-    assert (first.prefix_caching, second.prefix_caching) == (True, False)
+    assert [one.prefix_caching for one in opened] == ["auto", "off"]
 
 
 # on stages
 
 GREEDY = DecodingOptions(max_tokens=6, ignore_end=True)
 DRAWN = dataclasses.replace(GREEDY, temperature=1.3, seed=3, presence_penalty=0.5, logprobs=2)
+FITTING = dataclasses.replace(
+    DRAWN, ignore_end=False, structured_outputs=Structure.of("x", {"regex": "[a-z ]{30}"})
+)
 BEGINNINGS = [[9, 80, 33], list(range(100, 125)), [77]]
 talks = st.lists(
     st.tuples(
         st.integers(0, 2),
-        st.sampled_from([GREEDY, DRAWN]),
+        st.sampled_from([GREEDY, DRAWN, FITTING]),
         st.integers(0, 8),
         st.sampled_from("ab"),
     ),

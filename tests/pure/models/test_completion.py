@@ -8,6 +8,7 @@ from support.records import config, signature, stage, version
 from penstock.errors import InvalidConfiguration
 from penstock.models.completion import complete
 from penstock.models.config.dataflow import StagePlan
+from penstock.models.config.reshape import artifact_dims
 from penstock.protos import cluster_pb2 as pb
 
 
@@ -124,6 +125,22 @@ class TestWhole:
 
         assert deployment.inputs == (spec("x", "FP32", -1, 1),)
         assert deployment.outputs == (spec("y", "FP32", -1, 6),)
+
+    def test_a_scalar_may_be_listed_as_one_element(self):
+        """As Triton's configurations have to: dims must list something."""
+        scalars = signature([spec("x", "FP32")], [spec("y", "FP32")])
+        text = (
+            'input { name: "x" data_type: TYPE_FP32 dims: 1 } '
+            'output { name: "y" data_type: TYPE_FP32 dims: %s }'
+        )
+
+        deployment = completed(text % [1, 1], scalars)
+
+        assert deployment.inputs == (spec("x", "FP32", 1),)
+        assert deployment.outputs == (spec("y", "FP32", 1, 1),)
+        listed = [*deployment.config.input, *deployment.config.output]
+        assert [artifact_dims(tensor) for tensor in listed] == [[], []]
+        assert "has dims [2], but the artifact expects []" in refusal(text % [2], scalars)
 
     def test_a_reshape_that_is_not_the_artifacts_is_refused(self):
         text = 'input { name: "x" data_type: TYPE_FP32 dims: 6 reshape { shape: [ 2, 3 ] } }'
@@ -269,6 +286,26 @@ class TestRefused:
 
         assert "dims [4, -1], but the artifact expects [-1, 5] without" in refusal(
             text, signature([spec("x", "FP32", -1, -1, 5)], [Y])
+        )
+
+    @pytest.mark.parametrize("dims", [[3], [2, 1], [-1]])
+    def test_other_dims_of_an_output(self, dims):
+        text = f'max_batch_size: 1 output {{ name: "y" data_type: TYPE_FP32 dims: {dims} }}'
+
+        assert refusal(text) == (
+            f"config.pbtxt: output 'y' has dims {dims}, but the artifact expects [2] without the "
+            "batch dimension, since max_batch_size is not 0; correct dims"
+        )
+
+    def test_an_output_whose_size_is_the_artifacts_to_say(self):
+        """What comes out is what the model makes, whatever a narrower configuration promises."""
+        free = signature([X], [spec("y", "FP32", -1, -1)])
+        text = 'max_batch_size: 1 output { name: "y" data_type: TYPE_FP32 dims: %s }'
+
+        assert completed(text % "-1", free).outputs == (spec("y", "FP32", -1, -1),)
+        assert refusal(text % "4", free) == (
+            "config.pbtxt: output 'y' has dims [4], but the artifact expects [-1] without the "
+            "batch dimension, since max_batch_size is not 0; correct dims"
         )
 
     def test_other_dims_without_a_batch(self):

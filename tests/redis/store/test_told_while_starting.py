@@ -1,4 +1,4 @@
-"""A role that is told to stop while it still waits for its store ends then, and not later."""
+"""A role that is told to stop while it waits for its store, or loads, ends then and not later."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 import redis
+from support.models.python_models import config, write_python
 from support.processes.roles import starting
 from support.waiting import until
 
@@ -53,6 +54,34 @@ async def test_it_ends_in_order(request, tmp_path, kind, role):
         status = await started.stop()
 
     assert (status, "Traceback" in started.log.read_text()) == (0, False), started.log.read_text()
+
+
+LOADS_FOR_EVER = """
+import time
+from pathlib import Path
+class Model:
+    def load(self, context):
+        Path({note!r}).touch()
+        while True:
+            time.sleep(0.1)
+    def execute(self, inputs, parameters):
+        return inputs
+"""
+
+
+async def test_a_worker_ends_while_it_loads_what_cannot_be_broken_off(redis_url, tmp_path):
+    note, models = tmp_path / "note", tmp_path / "models"
+    tensor = {"x": "data_type: TYPE_FP32 dims: [ 1 ]"}
+    write_python(models, "m", LOADS_FOR_EVER.format(note=str(note)), config(tensor, tensor))
+    at = ("--models", str(models))
+
+    with starting(tmp_path, redis_url) as start:
+        start("scheduler", *at)
+        worker = start("worker", *at, "--model", "m", "--version", "1", "--allow-python-models")
+        await until(note.exists, 60)
+        status = await worker.stop()
+
+    assert status == 0, worker.log.read_text()
 
 
 @pytest.fixture

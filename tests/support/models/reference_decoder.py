@@ -1,11 +1,19 @@
-"""A plain decoder of the Llama family in numpy: what exported stages are held against.
+"""A plain decoder of the Llama family in numpy, and a plain sampler: what answers are held against.
 
-It has nothing of ours: no cache in place, no batches, no graph. A token at a time or many.
+They have nothing of ours. The decoder: no cache in place, no batches, no graph; a token at a time
+or many. The sampler: Philox 4x64-10 as its paper has it, in Python's whole numbers; all scores
+sorted; sums in float64.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+
+_WORD = (1 << 64) - 1
+_MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
+_WEYL = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
+_SHARE = 1e-4
+"""How far rounding may shift sums of chances that are 1 together."""
 
 
 @dataclass
@@ -37,24 +45,22 @@ class Reference:
             logits = self.step(cache, found[-1:], len(prompt) + n)[-1]
         return found, ahead
 
-    def likeliest(self, prompt, answer):
-        """Behind the prompt, and behind each token of *answer* but the last: the likeliest token.
+    def logits(self, prompt, answer):
+        """Behind the prompt, and behind each token of *answer* but the last: a row of logits.
 
-        With it, how far it is ahead of the second. If these are the answer's tokens, `greedy` gives
-        that answer: one pass over all of it instead of one for each token.
+        If they lead to the answer's tokens, a token at a time leads to that answer: this is one
+        pass over all of it.
         """
-        logits = self.step([None] * self.layers, [*prompt, *answer[:-1]], 0)[len(prompt) - 1 :]
-        best = np.sort(logits, axis=-1)[:, -2:]
-        return logits.argmax(-1).tolist(), (best[:, 1] - best[:, 0]).tolist()
+        return self.step([None] * self.layers, [*prompt, *answer[:-1]], 0, len(prompt) - 1)
 
-    def step(self, cache, tokens, start):
-        """Logits of each of *tokens*; *cache* has all before them, and has them afterwards."""
+    def step(self, cache, tokens, start, first=0):
+        """Logits of *tokens* from the *first*; *cache* has all before them, and then them, too."""
         positions = start + np.arange(len(tokens))
         hidden = self.weights["model.embed_tokens.weight"][tokens]
         for layer in range(self.layers):
             hidden = self._layer(cache, layer, hidden, positions)
         table = self.weights.get("lm_head.weight", self.weights["model.embed_tokens.weight"])
-        return self._norm(hidden, self.weights["model.norm.weight"]) @ table.T
+        return self._norm(hidden[first:], self.weights["model.norm.weight"]) @ table.T
 
     def _layer(self, cache, layer, hidden, positions):
         def get(name):
@@ -115,3 +121,46 @@ def reference_of(shape, weights):
     """The reference of a `tiny_language.Shape`."""
     sizes = shape.layers, shape.heads, shape.kv_heads, shape.head_size
     return Reference(weights, *sizes, base=1000.0)
+
+
+def uniform(seed, position):
+    """The number from [0, 1) of a seed and a token's position in its answer."""
+    counter, key = [position + 1, 0, 0, 0], [seed, 0]
+    for _ in range(10):
+        products = [_MULTIPLIERS[0] * counter[0], _MULTIPLIERS[1] * counter[2]]
+        high, low = zip(*((one >> 64, one & _WORD) for one in products), strict=True)
+        counter = [high[1] ^ counter[1] ^ key[0], low[1], high[0] ^ counter[3] ^ key[1], low[0]]
+        key = [(one + step) & _WORD for one, step in zip(key, _WEYL, strict=True)]
+    return (counter[0] >> 11) / (1 << 53)
+
+
+def likeliest(logits, even):
+    """The likeliest token, and whether no other is within *even* of it."""
+    second, first = np.sort(logits)[-2:]
+    return int(logits.argmax()), bool(first - second >= even)
+
+
+def drawn(logits, number, temperature, top_p, even):
+    """The token that *number* draws among the likeliest that have *top_p* together.
+
+    With it, whether rounding may not have chosen another: logits within *even* of each other may
+    change places, and sums of chances come out otherwise in their last digits.
+    """
+    order = np.argsort(-logits, kind="stable")
+    scores = logits[order].astype(np.float64) / temperature
+    sums = np.cumsum(np.exp(scores - scores[0]))
+    sums = sums / sums[-1]
+
+    def place(number, top_p):
+        kept = int(np.searchsorted(sums, top_p)) + 1
+        return int(np.searchsorted(sums[:kept], number * sums[kept - 1], side="right"))
+
+    least, most = number - _SHARE, number + _SHARE
+    places = {
+        min(place(one, share), len(order) - 1)
+        for one in (least, number, most)
+        for share in (top_p - _SHARE, top_p, top_p + _SHARE)
+    }
+    at = min(place(number, top_p), len(order) - 1)
+    apart = np.diff(logits[order][max(0, at - 1) : at + 2])
+    return int(order[at]), len(places) == 1 and bool((apart <= -even).all())

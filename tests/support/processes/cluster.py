@@ -44,6 +44,7 @@ class Cluster:
     def start(self):
         """Start it, and wait until every model that can be ready is."""
         began = time.monotonic()
+        self._ready.unlink(missing_ok=True)
         with self._log.open("wb") as log:
             self.process = start(
                 *("up", "--models", str(self.models)),

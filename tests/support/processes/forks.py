@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 
@@ -21,15 +22,16 @@ from penstock.cli.serve.template import ROLES
 from penstock.process.child_process import python_command
 from penstock.process.command_line import ROOM
 from penstock.process.forking import template
+from penstock.process.forking.launch import NOTHING
 from penstock.process.lifetime import set_process_option
 
-BIRTH_S = 60.0
+BIRTH_S, COMMAND_S = 60.0, 110.0
 OWN = ("PENSTOCK_", "PYTEST_")
 """Variables that nothing reads while it is imported: a child has its own."""
 
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _FOLDER, _ENVIRONMENT = Path.cwd(), dict(os.environ)
-_starting = threading.Lock()
+_looking, _starting = threading.Lock(), threading.Lock()
 
 
 class Forked:
@@ -80,21 +82,22 @@ class Forked:
                 os.close(descriptor)
 
 
-class _Template:
-    """The process that is forked, with the surroundings in which this one began."""
+class Template:
+    """A process that is forked, with the surroundings in which this one began."""
 
-    def __init__(self):
+    def __init__(self, command, **variables):
+        """*command* imports what its children need, and then calls `template.serve`."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         number = theirs.fileno()
         with theirs:
             self._process = subprocess.Popen(
-                python_command("penstock", "template", ROLES, str(os.getpid()), ROOM),
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 process_group=0,
                 cwd=_FOLDER,
-                env={**_ENVIRONMENT, "OPENBLAS_NUM_THREADS": "1", template.CHANNEL: str(number)},
+                env={**_ENVIRONMENT, **variables, template.CHANNEL: str(number)},
                 pass_fds=(number,),
             )
 
@@ -102,16 +105,22 @@ class _Template:
     def lives(self):
         return self._process.poll() is None
 
-    def fork(self, words, environment, output):
-        """The number of a child, which runs *words* from now on."""
-        answers = template.ask(self._channel, words, environment, {}, output)
-        with answers:
-            answers.settimeout(BIRTH_S)
-            pid = template.number_in(answers.recv(template.MOST_ANSWER))
-            answers.send(template.GO)
-            return pid
+    def fork(self, words, environment, output, descriptors=NOTHING):
+        """A child that is as if *words* had been started, and writes to the descriptor *output*.
+
+        Args:
+            descriptors: what it inherits, by the variable that tells it the number.
+        """
+        with _starting, _adopting():
+            answers = template.ask(self._channel, words, environment, descriptors, output)
+            with answers:
+                answers.settimeout(BIRTH_S)
+                pid = template.number_in(answers.recv(template.MOST_ANSWER))
+                answers.send(template.GO)
+                return Forked(words, pid)
 
     def close(self):
+        """End it; its children live on."""
         self._channel.close()
         self._process.wait()
 
@@ -149,8 +158,20 @@ def start(*words, output, environment=None, within=()):
             process_group=0,
             env=variables,
         )
-    with _starting, _adopting():
-        return Forked(command, _running().fork(command, variables, output.fileno()))
+    return _running().fork(command, variables, output.fileno())
+
+
+def ended(*words, **environment):
+    """``penstock`` *words* once it has ended: its exit status, and all that it has written."""
+    with tempfile.TemporaryFile() as output:
+        process = start(*words, output=output, environment=environment)
+        try:
+            process.wait(COMMAND_S)
+        finally:
+            process.kill()
+            process.wait()
+        output.seek(0)
+        return process.returncode, output.read().decode()
 
 
 def _may_fork(variables):
@@ -165,11 +186,13 @@ def _read_by_others(variables):
 
 
 def _running():
-    if _State.template is None:
-        atexit.register(_end)
-    if _State.template is None or not _State.template.lives:
-        _State.template = _Template()
-    return _State.template
+    with _looking:
+        if _State.template is None:
+            atexit.register(_end)
+        if _State.template is None or not _State.template.lives:
+            command = python_command("penstock", "template", ROLES, str(os.getpid()), ROOM)
+            _State.template = Template(command, OPENBLAS_NUM_THREADS="1")
+        return _State.template
 
 
 def _end():

@@ -19,7 +19,8 @@ _CHECKPOINT = """
 import sys
 from pathlib import Path
 from support.models.tiny_language import write_folder
-write_folder(Path(sys.argv[1]))
+for path in write_folder(Path(sys.argv[1])).iterdir():
+    path.chmod(0o644)
 """
 _ASKED = {
     "model": "tiny",

@@ -65,6 +65,11 @@ class Group:
     def __repr__(self) -> str:
         return f"Group({self._membership}, {self._why or 'whole'})"
 
+    @property
+    def is_near(self) -> bool:
+        """Whether all of its stages are on one machine."""
+        return len({place.domain for place in self._places}) <= 1
+
     async def form(self) -> list[str]:
         """Connect with all stages, or none; returns the boot ids of those that cannot be had."""
         later = self._membership.boot_ids[1:]

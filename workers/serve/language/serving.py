@@ -26,7 +26,7 @@ from penstock.workers.language.head import GroupBroken, Head
 from penstock.workers.language.later import LaterStage
 from penstock.workers.language.message import most_bytes
 from penstock.workers.language.pipeline import Pipeline
-from penstock.workers.language.runtime import LanguageRuntime
+from penstock.workers.language.runtime import LanguageRuntime, caches_prefixes
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
@@ -106,25 +106,18 @@ class LanguageServing:
     async def _serve_jobs(self, stop: asyncio.Event) -> None:
         """As the only stage, or as a head."""
         own, runtime = self._own, self._runtime
-        spec = _spec(self._settings, own.heartbeat.record)
+        spec = _spec(self._settings, own.heartbeat.record, preempts=runtime.has_levels)
         manifest = runtime.manifest
-        worker = LanguageWorker(
-            spec,
-            self._queue,
-            own.link,
-            manifest,
-            own.renewal,
-            own.device,
-            caches_prefixes=runtime.prefix_caching,
-        )
+        worker = LanguageWorker(spec, self._queue, own.link, manifest, own.renewal, own.device)
         kept = asyncio.Event()
         texts = partial(keep_texts, LoadRequests(self._links), runtime.texts, kept)
         async with _beside(("texts", texts), ("work done", self._writing(worker.work))):
             async with either(stop, kept) as over:
                 await over.wait()
-            if runtime.ends:
+            if (structured := runtime.structured) is not None:
                 await self._be_ready()
-                await worker.run(Pipeline(manifest, [runtime.stage], runtime.slots), stop)
+                model = Pipeline(manifest, [runtime.stage], runtime.slots, structured)
+                await worker.run(model, stop, reuses=self._caches_prefixes(near=True))
             else:
                 await self._lead(worker, stop)
 
@@ -141,17 +134,21 @@ class LanguageServing:
                     await self._be_ready()
                     async with either(stop, group.leaving) as over:
                         head = Head(runtime.stage, runtime.slots, group)
-                        await worker.run(head, over, group.breaks())
+                        caches = self._caches_prefixes(near=group.is_near)
+                        await worker.run(head, over, group.breaks(), reuses=caches)
                 except GroupBroken as error:
                     log.warning("the group is broken, it forms anew", why=str(error))
                 finally:
                     group.close()
 
+    def _caches_prefixes(self, *, near: bool) -> bool:
+        return caches_prefixes(self._runtime.manifest, self._runtime.prefix_caching, near=near)
+
     async def _serve_head(self, stop: asyncio.Event) -> None:
         """As a later stage."""
         own, runtime = self._own, self._runtime
         record, streams = own.heartbeat.record, self._streams()
-        stage = LaterStage(runtime.stage, runtime.slots, ends=runtime.ends)
+        stage = LaterStage(runtime.stage, runtime.slots, runtime.structured)
         dialer = Dialer(record.memory_domain, streams)
         server = StageServer(stage, record.boot_id, own.device, own.renewal, dialer)
         helpers = ("work done", self._writing(server.work)), *_running(streams)
@@ -222,7 +219,7 @@ async def _beside(*tasks: tuple[str, Helper]) -> AsyncIterator[None]:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _spec(settings: WorkerSettings, record: pb.Worker) -> WorkerSpec:
+def _spec(settings: WorkerSettings, record: pb.Worker, *, preempts: bool) -> WorkerSpec:
     return WorkerSpec(
         ref=StageRef(settings.model, settings.version, settings.stage, record.revision_id),
         last=True,
@@ -235,4 +232,5 @@ def _spec(settings: WorkerSettings, record: pb.Worker) -> WorkerSpec:
         optional=frozenset(),
         by_parameters=False,
         lease_ms=settings.lease_ms,
+        preempts=preempts,
     )

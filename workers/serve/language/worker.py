@@ -23,10 +23,12 @@ from penstock.retry import Backoff
 from penstock.scheduler.jobs.logs import Appended, Logs, NewTokens
 from penstock.scheduler.jobs.queue import Queue, bell_wait_s
 from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease, Outcome, Timing
+from penstock.scheduler.observe.counters import PREEMPTED, add_counts
 from penstock.scheduler.store.link import Link
 from penstock.workers.language.engine import Engine, Model, NewToken
 from penstock.workers.language.head import GroupBroken
 from penstock.workers.language.prefixes import Prefixes
+from penstock.workers.language.structured import WHY_STUCK
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.serve.language.jobs import (
@@ -37,6 +39,7 @@ from penstock.workers.serve.language.jobs import (
     read_log,
     reply_of,
 )
+from penstock.workers.serve.language.preemption import to_preempt
 from penstock.workers.serve.queue_sink import QueueSink
 from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.work_done import WorkMeter
@@ -47,8 +50,13 @@ log = structlog.get_logger()
 _BACKOFF: Final = Backoff(0.2, 2.0)
 _STORE_BACKOFF: Final = Backoff(0.02, 1.0)
 _MOST_TRIES: Final = 1000
+_PREEMPTS_EVERY_S: Final = 0.1
+"""So often a worker whose slots are taken looks whether something more urgent waits."""
+
 _UNFIT_S: Final = 0.02
 _NO_TIME: Final = Timing()
+
+Breaks = Coroutine[Any, Any, None] | None
 
 
 class LanguageWorker:
@@ -66,15 +74,8 @@ class LanguageWorker:
         manifest: Manifest,
         renewal: Renewal,
         device: ThreadPoolExecutor,
-        *,
-        caches_prefixes: bool = False,
     ) -> None:
-        """*link* is for its claims alone; *device* is the one thread that computes.
-
-        Args:
-            caches_prefixes: answers begin with what slots have of others of the same caller.
-        """
-        self._caches_prefixes = caches_prefixes
+        """*link* is for its claims alone; *device* is the one thread that computes."""
         self._spec = spec
         self._queue = queue
         self._link = link
@@ -92,24 +93,25 @@ class LanguageWorker:
         return f"LanguageWorker({self._spec.ref.queue})"
 
     async def run(
-        self, model: Model, stop: asyncio.Event, breaks: Coroutine[Any, Any, None] | None = None
+        self, model: Model, stop: asyncio.Event, breaks: Breaks = None, *, reuses: bool = False
     ) -> None:
         """Work until *stop*; then give back all answers, to go on elsewhere from their logs.
 
         Args:
             model: what computes until then.
             breaks: raises `GroupBroken` once the model is broken.
+            reuses: answers begin with what slots have of others of the same caller.
 
         Raises:
             GroupBroken: what it had goes on as after a worker's death, here too with a new model.
             DeviceBroken: the process should end and be started anew.
         """
-        self._begin_with(model)
+        # Its own of each model: the caches of another one are others.
+        self._begin_with(model, Prefixes(model.slots) if reuses else None)
         claiming = asyncio.create_task(self._claim_jobs())
         stepping = asyncio.create_task(self._step_on())
-        tasks = [claiming, stepping]
-        if breaks is not None:
-            tasks.append(asyncio.create_task(breaks))
+        watching = [] if breaks is None else [asyncio.create_task(breaks)]
+        tasks = [claiming, stepping, *watching]
         try:
             await until_first(stop, *tasks)
         except GroupBroken:
@@ -122,20 +124,15 @@ class LanguageWorker:
             await self._sink.break_off()
             raise DeviceBroken(str(error)) from error
         else:
-            await self._end_tasks(claiming, stepping)
-            for active in list(self._active.values()):
-                self._sink.give_back(active.token, [active.id])
-            await self._sink.written()
+            await self._give_back(claiming, stepping)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin_with(self, model: Model) -> None:
+    def _begin_with(self, model: Model, prefixes: Prefixes | None) -> None:
         self._capacity = model.capacity
         self._slots = model.slots
-        # Its own of each group: the caches of another one are others.
-        prefixes = Prefixes(model.slots) if self._caches_prefixes else None
         self._engine = Engine(model, self._manifest.end_tokens, prefixes=prefixes)
         self._active: dict[int, Active] = {}
         self._leaving: list[Active] = []
@@ -146,6 +143,12 @@ class LanguageWorker:
         self._step_s = 0.0
         self._room = asyncio.Event()
         self._work = asyncio.Event()
+
+    async def _give_back(self, *tasks: "asyncio.Task[None]") -> None:
+        await self._end_tasks(*tasks)
+        for active in list(self._active.values()):
+            self._sink.give_back(active.token, [active.id])
+        await self._sink.written()
 
     async def _end_tasks(self, *tasks: "asyncio.Task[None]") -> None:
         self._draining = True
@@ -164,7 +167,7 @@ class LanguageWorker:
         while not self._draining:
             if not self._has_room():
                 self._room.clear()
-                await self._room.wait()
+                await self._wait_for_room()
                 continue
             claim = await self._claim(self._slots - len(self._active))
             self._empty_claims = 0 if claim.leases else self._empty_claims + 1
@@ -172,6 +175,40 @@ class LanguageWorker:
                 await self._begin(lease)
             if claim.does_not_fit and not claim.leases:
                 await asyncio.sleep(_UNFIT_S)
+
+    async def _wait_for_room(self) -> None:
+        """Wait until there is room; an answer makes some for one that is more urgent."""
+        if not self._spec.preempts:
+            await self._room.wait()
+        while not self._room.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PREEMPTS_EVERY_S):
+                    await self._room.wait()
+                return
+            if all(active.proved for active in self._active.values()):
+                await self._preempt()
+
+    async def _preempt(self) -> None:
+        held = list(self._active.values())
+        try:
+            waiting, urgencies = await self._queue.urgencies(
+                self._spec.ref, [active.id for active in held]
+            )
+        except PenstockError as error:
+            log.debug("nobody knows what waits", error=str(error))
+            return
+        number = to_preempt(waiting, urgencies)
+        if number is None or id(held[number].answer) not in self._active or self._draining:
+            return
+        preempted = held[number]
+        # What it has computed and not stored is computed again, by whoever goes on.
+        self._let_go(preempted, left=False)
+        self._sink.give_back(preempted.token, [preempted.id])
+        # Before the next claim, which may be of the same job.
+        await self._sink.written()
+        ref = self._spec.ref
+        with contextlib.suppress(PenstockError):
+            await add_counts(self._queue, ref.model, ref.version, {PREEMPTED: 1})
 
     def _has_room(self) -> bool:
         """Not beside an answer that may have ended a worker, until it has brought a token."""
@@ -250,7 +287,7 @@ class LanguageWorker:
             self.work.add(len(brought), self._step_s)
             await self._kept()
             grown = [(self._active.get(id(one.answer)), one) for one in brought]
-            new = [(active, one) for active, one in grown if active is not None]
+            new = self._going_on([(active, one) for active, one in grown if active is not None])
             self._keeping = asyncio.create_task(self._keep(new)) if new else None
         await self._kept()
 
@@ -267,6 +304,15 @@ class LanguageWorker:
         for active in leaving:
             self._engine.evict(active.answer)
         return self._engine.step()
+
+    def _going_on(
+        self, brought: Sequence[tuple[Active, NewToken]]
+    ) -> list[tuple[Active, NewToken]]:
+        """Those of *brought* that have a token; the others end."""
+        for active, new in brought:
+            if new.is_stuck:
+                self._end(active, Code.INVALID_ARGUMENT, WHY_STUCK, left=True)
+        return [one for one in brought if not one[1].is_stuck]
 
     def _end_overdue(self) -> None:
         for active in list(self._active.values()):

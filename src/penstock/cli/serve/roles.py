@@ -31,9 +31,11 @@ def gateway(settings: GatewaySettings) -> None:
     refuse_exposed(settings)
     keep_secret(settings.parent_key)
     keep_secret(*(rule.partition("=")[2] for rule in settings.grpc_restricted_protocol))
+    from penstock.cli.serve.template import seed
     from penstock.gateway.app import run
 
-    _run(run(settings))
+    # Before there are threads, connections or a loop.
+    _run(run(settings, seed() if settings.processes > 1 else None))
     end_process()
 
 

@@ -72,10 +72,11 @@ def _places(path: Path) -> dict[str, _Place]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        # Its library holds the header against the file's size: bounds, order, gaps.
-        with safe_open(path, framework="numpy"):
-            pass
+        # First, since its library takes each file that it cannot open for one that is not there.
         with path.open("rb") as file:
+            # It holds the header against the file's size: bounds, order, gaps.
+            with safe_open(path, framework="numpy"):
+                pass
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (SafetensorError, ValueError) as error:
         raise Damaged(path.name, str(error)) from error

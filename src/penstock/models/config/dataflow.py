@@ -118,7 +118,7 @@ def _writers(artifacts: Sequence[str], signatures: Sequence[pb.Signature]) -> di
 
 
 def _agree(spec: pb.TensorSpec, source: str, wanted: pb.TensorSpec, reader: str) -> None:
-    any_rank = spec.any_rank or wanted.any_rank
+    any_rank = _is_open(spec) or _is_open(wanted)
     if spec.datatype != wanted.datatype or not (any_rank or fits(spec.shape, wanted.shape)):
         raise InvalidConfiguration(
             f"{reader} expects '{spec.name}' as {shown(wanted)}, but {source} has it as "
@@ -127,8 +127,8 @@ def _agree(spec: pb.TensorSpec, source: str, wanted: pb.TensorSpec, reader: str)
 
 
 def _narrowed(spec: pb.TensorSpec, other: pb.TensorSpec) -> pb.TensorSpec:
-    if spec.any_rank or other.any_rank:
-        return other if spec.any_rank else spec
+    if _is_open(spec) or _is_open(other):
+        return other if _is_open(spec) else spec
     return pb.TensorSpec(
         name=spec.name,
         datatype=spec.datatype,
@@ -137,7 +137,12 @@ def _narrowed(spec: pb.TensorSpec, other: pb.TensorSpec) -> pb.TensorSpec:
     )
 
 
+def _is_open(spec: pb.TensorSpec) -> bool:
+    """Whether nobody knows how many dimensions it has: none are told, and none were seen."""
+    return spec.any_rank and not spec.shape
+
+
 def shown(spec: pb.TensorSpec) -> str:
     """The tensor's type for people: FP32[-1,10]."""
-    sizes = "any rank" if spec.any_rank else ",".join(map(str, spec.shape))
+    sizes = "any rank" if _is_open(spec) else ",".join(map(str, spec.shape))
     return f"{spec.datatype}[{sizes}]"

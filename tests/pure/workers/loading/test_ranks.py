@@ -54,6 +54,11 @@ def test_it_has_the_dims_of_its_configuration_and_outputs_what_is_seen(relu, tex
     assert found.config.max_batch_size == 0
 
 
+def test_an_output_of_another_rank_than_was_seen_is_refused(relu):
+    with pytest.raises(InvalidConfiguration, match=r"'y' has dims \[2\], but .* \[-1, -1\]"):
+        completed(relu, PAIRS + 'output { name: "y" data_type: TYPE_FP32 dims: [ 2 ] } ')
+
+
 def test_it_has_a_batch_dimension_where_the_owner_says_so(relu):
     assert shapes(completed(relu, ROWS)) == [[-1, 2], [-1, -1]]
 

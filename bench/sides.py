@@ -1,0 +1,113 @@
+"""Two clusters under the same load in turn, and the row that says how they compare."""
+
+import asyncio
+import statistics
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import h2load
+from cases import WARMUP_S, Case, in_turn, outcome_of, requests_for, result_of, side
+from servers import Server, processor_s
+
+from penstock.loadgen.plan import METHOD
+from penstock.loadgen.requests import first_answer
+
+
+class Measured(NamedTuple):
+    """One round of one side.
+
+    Attributes:
+        result: what the case measures.
+        work_us: processor time of all processes for each request; that of the warm-up is in it.
+    """
+
+    result: float
+    work_us: float
+
+
+class Pair(NamedTuple):
+    """All rounds of both sides.
+
+    Attributes:
+        before: what the other is compared with.
+    """
+
+    before: Sequence[Measured]
+    now: Sequence[Measured]
+
+    @property
+    def ratios(self) -> list[float]:
+        """Now to before, of each round."""
+        return [b.result / a.result for a, b in zip(self.before, self.now, strict=True)]
+
+    @property
+    def work(self) -> float:
+        """Processor time, now to before."""
+        pairs = zip(self.before, self.now, strict=True)
+        return statistics.median(b.work_us / a.work_us for a, b in pairs)
+
+    def cells(self, unit: str) -> list[str]:
+        """Of a table's row: before, now, their ratio, its spread, and that of the work."""
+        ratios = self.ratios
+        both = (side(tuple(one.result for one in rounds), unit) for rounds in self)
+        spread = f"{min(ratios):.2f}..{max(ratios):.2f}"
+        return [*both, f"{statistics.median(ratios):.2f}", spread, f"{self.work:.2f}"]
+
+
+def measure(
+    case: Case,
+    servers: tuple[Server, Server],
+    client: str,
+    seconds: float,
+    rounds: int,
+    tell: Callable[[str], None],
+) -> Pair:
+    """Round by round what both *servers* reach.
+
+    Args:
+        client: of small requests, "h2load" or "python"; large ones come from Python's.
+    """
+    first = servers[0]
+    requests = asyncio.run(requests_for(first.target, case.model, first.credentials))
+    small = len(requests[0]) <= h2load.SMALL_BYTES
+    by = _by_h2load if small and client == "h2load" else _by_python
+    one, other = (by(case, server, requests) for server in servers)
+    told = in_turn(one, other, seconds, rounds, lambda text: tell(f"{case.name}: {text}"))
+    before, now = zip(*told, strict=True)
+    return Pair(before, now)
+
+
+def _by_h2load(
+    case: Case, server: Server, requests: tuple[bytes, ...]
+) -> Callable[[float], Measured]:
+    url = f"{'http' if server.ca is None else 'https'}://{server.address}{METHOD}"
+    answer = len(asyncio.run(first_answer(server.target, requests[0], server.credentials)))
+
+    def once(seconds: float) -> Measured:
+        before_s = processor_s(server)
+        did = h2load.load(
+            url,
+            h2load.framed(requests[0]),
+            answer,
+            callers=case.concurrency,
+            warmup_s=WARMUP_S,
+            seconds=seconds,
+        )
+        spent_s = processor_s(server) - before_s
+        result = did.p50_ms if case.unit == "ms" else did.per_s
+        return Measured(result, spent_s / did.requests * 1e6)
+
+    return once
+
+
+def _by_python(
+    case: Case, server: Server, requests: tuple[bytes, ...]
+) -> Callable[[float], Measured]:
+    def once(seconds: float) -> Measured:
+        before_s = processor_s(server)
+        outcome = outcome_of(case, server.target, requests, seconds, server.credentials)
+        spent_s = processor_s(server) - before_s
+        sent = outcome.throughput_per_s * (seconds + WARMUP_S)
+        return Measured(result_of(case, outcome), spent_s / sent * 1e6)
+
+    return once

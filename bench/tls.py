@@ -1,0 +1,80 @@
+"""``make bench-tls``: what a gateway answers over TLS, beside the same without.
+
+    python bench/tls.py [--only W1 W1-one W4] [--front aio asgi] [--rounds N] [--seconds S]
+
+Two clusters of this tree run at once and are loaded in turn; the ratio is that of TLS to plain.
+Connections last, as those of real clients do: what a handshake costs is not in it.
+"""
+
+import argparse
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h2load
+from cases import CASES, named
+from models import needed
+from rich.console import Console
+from rich.table import Table
+from servers import cluster
+from sides import measure
+
+_CASES = ("W1", "W1-one", "W4")
+
+
+def main() -> None:
+    """Measure and print."""
+    options = _options()
+    console, table = Console(), Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("case", "front", "plain", "TLS", "TLS to plain", "spread", "work"):
+        table.add_column(name, justify="left" if name in ("case", "front") else "right")
+    with _certificate() as (certificate, key):
+        for case in (one for one in CASES if one.name in options.only):
+            for front in options.front:
+                plainly = ("--grpc-front", front)
+                encrypted = (*plainly, "--tls-cert", certificate, "--tls-key", key)
+                with (
+                    named(case),
+                    Console(stderr=True).status(f"{case.name} {front}") as status,
+                    cluster(*needed(case.model), options=plainly) as plain,
+                    cluster(*needed(case.model), options=encrypted, ca=certificate) as tls,
+                ):
+                    both, client = (plain, tls), "h2load" if h2load.is_installed() else "python"
+                    found = measure(
+                        case, both, client, options.seconds, options.rounds, status.update
+                    )
+                table.add_row(case.name, front, *found.cells(case.unit))
+    console.print(table)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure TLS beside none.")
+    parser.add_argument("--only", nargs="+", choices=_CASES, default=_CASES)
+    parser.add_argument("--front", nargs="+", choices=["aio", "asgi"], default=["asgi", "aio"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    return parser.parse_args()
+
+
+@contextmanager
+def _certificate() -> Iterator[tuple[str, str]]:
+    """The files of one that is its own authority, and of its key."""
+    with tempfile.TemporaryDirectory(prefix="penstock-tls-") as name:
+        certificate, key = Path(name) / "server.pem", Path(name) / "server.key"
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),
+                *("-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=gateway"),
+                *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+                *("-keyout", str(key), "-out", str(certificate)),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        yield str(certificate), str(key)
+
+
+if __name__ == "__main__":
+    main()
