@@ -28,6 +28,7 @@ from chaos.planted.models.hops import BETWEEN_MACHINES
 from chaos.planted.models.language import ANSWERS
 from chaos.planted.models.loading import REAL_MODELS
 from chaos.planted.models.slots import SHARED_SLOTS
+from chaos.planted.models.structured import STRUCTURES
 from chaos.planted.outages import AWAY
 from chaos.planted.retries import FAILURES
 from chaos.planted.runtime import CUTS, LONG_RUNS
@@ -308,6 +309,7 @@ MUTANTS = [
     *WHO_GETS_IN,
     *ANSWERS,
     *SHARED_SLOTS,
+    *STRUCTURES,
     *BETWEEN_MACHINES,
     *ENCRYPTED,
     *CALLERS,

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from penstock.language.finish import Finish, finish_of
+from penstock.language.grammar.masks import Mask
 from penstock.language.options import DecodingOptions
 
 
@@ -17,6 +18,7 @@ class Answer:
         cached: tokens of both whose keys and values are in its slot.
         caller: whose it is; None where nobody may have part in what is computed for it.
         reused: of the cached ones, those that were computed for answers before it.
+        mask: where it is sampled, what its structure allows next; it follows from options and log.
     """
 
     prompt: list[int]
@@ -25,6 +27,7 @@ class Answer:
     cached: int = 0
     caller: str | None = None
     reused: int = 0
+    mask: Mask | None = field(default=None, repr=False)
 
     @property
     def length(self) -> int:

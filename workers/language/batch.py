@@ -1,14 +1,17 @@
 """A batch: rows of consecutive slots on their way through the stages of a model."""
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
 
+from penstock.language.log.entries import words_of_entry
 from penstock.language.log.likelihoods import entry_of
 from penstock.language.sampling import next_token
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.stage import Floats, Stage, Tokens
+from penstock.workers.language.structured import Structured
 
 Entry = Sequence[int]
 """A token, and what is told of it: words, see `penstock.language.log.entries`."""
@@ -53,9 +56,21 @@ def ends_of(answers: Sequence[Answer]) -> Batch:
     return Batch(tokens, start, 0, grows=True)
 
 
-def sampled(logits: Floats, answers: Sequence[Answer]) -> list[Entry]:
-    """The next entry of each answer's log, by the row of *logits* that is its own."""
-    return [
-        entry_of(next_token(row, one.options, one.prompt, one.log), row, one.options)
-        for row, one in zip(logits, answers, strict=True)
+def sampled(logits: Floats, answers: Sequence[Answer], structured: Structured) -> list[Entry]:
+    """The next entry of each answer's log, by the row of *logits* that is its own.
+
+    NOT_YET in the place of its token where none has been found in time, STUCK where there is none.
+    """
+    allowed = structured.allowed(answers)
+    entries = [
+        _entry(row, one, may) for row, one, may in zip(logits, answers, allowed, strict=True)
     ]
+    structured.took(answers, [entry[0] for entry in entries])
+    return entries
+
+
+def _entry(row: Floats, answer: Answer, may: Tokens | int | None) -> Entry:
+    options = answer.options
+    if isinstance(may, int):
+        return [may, *repeat(0, words_of_entry(options) - 1)]
+    return entry_of(next_token(row, options, answer.prompt, answer.log, may), row, options)

@@ -16,6 +16,7 @@ from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import Entry
 from penstock.workers.language.changes import Move, Swap
 from penstock.workers.language.prefixes import Prefixes
+from penstock.workers.language.structured import NOT_YET, STUCK
 
 CHUNK: Final = 64
 """Columns of a prompt that are read in one step: about what a step of many answers takes."""
@@ -34,7 +35,10 @@ class Model(Protocol):
         """Read the tokens from *begin* to *end* of the answer in *slot*, and its prompt."""
 
     def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
-        """Read the last token of each of *answers*, which have the first slots; what follows."""
+        """Read the last token of each of *answers*, which have the first slots; what follows.
+
+        Of an entry without a token the first word is NOT_YET or STUCK.
+        """
 
     def move(self, source: int, target: int, length: int) -> None:
         """What slot *source* has, with so many tokens read, is in slot *target* as well."""
@@ -49,11 +53,13 @@ class NewToken(NamedTuple):
     Attributes:
         entry: its token, and what is told of it.
         finish: how it ended, if it did.
+        is_stuck: there is no token that could be next: it ends in an error.
     """
 
     answer: Answer
     entry: Entry
     finish: Finish | None
+    is_stuck: bool = False
 
     @property
     def token(self) -> int:
@@ -146,9 +152,13 @@ class Engine:
             self._read_chunk(self._slots[-1], len(self._slots) - 1)
         going_on = [answer for answer in self._slots if answer.is_read]
         entries = self._model.next_entries(going_on) if going_on else []
-        brought = [self._grow(*one) for one in zip(going_on, entries, strict=True)]
+        brought = [
+            self._grow(answer, entry)
+            for answer, entry in zip(going_on, entries, strict=True)
+            if entry[0] != NOT_YET
+        ]
         for new in brought:
-            if new.finish is not None:
+            if new.finish is not None or new.is_stuck:
                 self.evict(new.answer)
         return brought
 
@@ -185,6 +195,8 @@ class Engine:
         answer.cached = end
 
     def _grow(self, answer: Answer, entry: Entry) -> NewToken:
+        if entry[0] == STUCK:
+            return NewToken(answer, entry, None, is_stuck=True)
         answer.cached = answer.length
         answer.log.append(entry[0])
         return NewToken(answer, entry, answer.finish(self._end_tokens, self._model.capacity))

@@ -8,6 +8,7 @@ from penstock.workers.language.batch import sampled
 from penstock.workers.language.changes import Move, Swap
 from penstock.workers.language.message import Message
 from penstock.workers.language.stage import Stage
+from penstock.workers.language.structured import Structured, is_token
 
 NOBODYS: Final = b""
 """The epoch of a stage that is in no group."""
@@ -18,16 +19,13 @@ class OutOfStep(PenstockError):
 
 
 class LaterStage:
-    """A stage that is not the first, with what it knows of each slot. Belongs to one thread.
+    """A stage that is not the first, with what it knows of each slot. Belongs to one thread."""
 
-    Attributes:
-        ends: it is the last one, which samples.
-    """
-
-    def __init__(self, stage: Stage, slots: int, *, ends: bool) -> None:
+    def __init__(self, stage: Stage, slots: int, structured: Structured | None) -> None:
+        """*structured*: of the last stage."""
         self._stage = stage
         self._slots = slots
-        self.ends = ends
+        self._structured = structured
         self._epoch = NOBODYS
         self._step = 0
         self._answers: dict[int, Answer] = {}
@@ -54,14 +52,15 @@ class LaterStage:
         self._step += 1
         self._change(message)
         made = message.batch.through(self._stage)
-        if not self.ends:
+        if self._structured is None:
             return message._replace(batch=message.batch._replace(columns=made))
         if not message.batch.grows:
             return []
         grown = [self._answers[slot] for slot in range(len(made))]
-        entries = sampled(made, grown)
+        entries = sampled(made, grown, self._structured)
         for answer, entry in zip(grown, entries, strict=True):
-            answer.log.append(entry[0])
+            if is_token(entry[0]):
+                answer.log.append(entry[0])
         return [word for entry in entries for word in entry]
 
     def _change(self, message: Message) -> None:
@@ -75,6 +74,8 @@ class LaterStage:
                 answers[one], answers[other] = answers[other], answers[one]
             else:
                 self._answers[change.slot] = change.answer
+                if self._structured is not None:
+                    self._structured.take(change.answer)
 
     def _check(self, message: Message) -> None:
         """Refuse what would be read or written outside of the cache."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from penstock.errors import InvalidRequest
 from penstock.language.answer_text import AnswerText
 from penstock.language.finish import Finish
 from penstock.language.manifest import read_manifest
@@ -13,6 +14,7 @@ from penstock.language.tokenizer import Tokenizer
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import Engine
 from penstock.workers.language.pipeline import Pipeline
+from penstock.workers.language.structured import WHY_STUCK
 
 
 class Piece(NamedTuple):
@@ -51,11 +53,14 @@ class LocalModel:
         """Answer *prompts*, as many at a time as there are slots.
 
         Raises:
-            InvalidRequest: one is empty or too long; before anything is computed.
+            InvalidRequest: one is empty or too long; before anything is computed. Or an answer
+                cannot go on with the structure that it is to have.
         """
         ends = self.manifest.end_tokens
         engine = Engine(self._pipeline, ends)
         options = options.seeded(lambda: secrets.randbits(64))
+        if options.structured_outputs is not None:
+            self._pipeline.structured.check(options.structured_outputs)
         answers = [Answer(list(prompt), options) for prompt in prompts]
         numbers = {id(answer): number for number, answer in enumerate(answers)}
         texts = [
@@ -65,6 +70,8 @@ class LocalModel:
             engine.admit(answer)
         while not engine.is_idle:
             for new in engine.step():
+                if new.is_stuck:
+                    raise InvalidRequest(WHY_STUCK)
                 number = numbers[id(new.answer)]
                 text = texts[number]
                 added = text.push(new.token)

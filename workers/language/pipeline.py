@@ -9,6 +9,7 @@ from penstock.language.manifest import Manifest
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import Batch, Entry, ends_of, part_of, sampled
 from penstock.workers.language.stage import Floats, Stage, Tokens
+from penstock.workers.language.structured import Structured
 
 
 class Pipeline:
@@ -17,10 +18,14 @@ class Pipeline:
     Attributes:
         slots: how many sequences there is room for.
         capacity: tokens of each.
+        structured: what its structured answers may go on with.
     """
 
-    def __init__(self, manifest: Manifest, stages: Sequence[Stage], slots: int) -> None:
+    def __init__(
+        self, manifest: Manifest, stages: Sequence[Stage], slots: int, structured: Structured
+    ) -> None:
         self.manifest = manifest
+        self.structured = structured
         self.slots = slots
         self.capacity = stages[0].capacity
         self._stages = stages
@@ -42,7 +47,7 @@ class Pipeline:
             Stage.open(directory, manifest, number, room, threads)
             for number in range(len(manifest.stages))
         ]
-        return cls(manifest, stages, slots)
+        return cls(manifest, stages, slots, Structured(directory, manifest))
 
     @property
     def cache_bytes(self) -> int:
@@ -58,6 +63,8 @@ class Pipeline:
 
     def take(self, slot: int, answer: Answer) -> None:
         """See `Model`."""
+        del slot  # of its own only in the caches
+        self.structured.take(answer)
 
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """See `Model`."""
@@ -65,7 +72,7 @@ class Pipeline:
 
     def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
         """See `Model`."""
-        return sampled(self._through(ends_of(answers)), answers)
+        return sampled(self._through(ends_of(answers)), answers, self.structured)
 
     def _through(self, batch: Batch) -> Floats:
         return self.step(batch.columns, batch.start, batch.wanted, batch.slot)

@@ -20,6 +20,7 @@ from penstock.models.config.language_models import (
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.language.stage import Stage, numeric_domain
+from penstock.workers.language.structured import Structured
 from penstock.workers.runtimes.python.signature import signature_of
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ class LanguageRuntime:
         texts: file -> what it holds; of the first stage.
         signature: its tensors, and the configuration completed with where its texts are kept;
             later stages read and write nothing that clients see.
+        structured: what the last stage needs for structured answers.
     """
 
     def __init__(self, stage: Stage, manifest: Manifest, number: int, slots: int) -> None:
@@ -49,6 +51,7 @@ class LanguageRuntime:
         self.prefix_caching = PrefixCaching.OFF
         self.has_levels = False
         self.texts: Mapping[str, bytes] = {}
+        self.structured: Structured | None = None
         size = manifest.stages[number].weight_bytes
         self.signature = cluster_pb2.Signature(parameter_bytes=size)
 
@@ -70,7 +73,9 @@ class LanguageRuntime:
         stage = Stage.open(directory, manifest, number, room, threads)
         stage.warm_up(*_WARM)
         runtime = cls(stage, manifest, number, room[0])
-        if number == 0:
+        if runtime.ends:
+            runtime.structured = Structured(directory, manifest)
+        if runtime.begins:
             runtime._complete(directory, config)
             runtime.prefix_caching = prefix_caching(config)
             runtime.has_levels = config.dynamic_batching.priority_levels > 1

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import ArtifactUnusable, InvalidRequest, ModelNotReady, Unimplemented
 from penstock.gateway.models.catalog import Served
 from penstock.language.chat import ChatTemplate
+from penstock.language.grammar.checks import Checks
+from penstock.language.grammar.structure import Structure
+from penstock.language.grammar.telling import Messages, in_plain_words
 from penstock.language.log.spelling import Spelling
 from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest
 from penstock.language.tokenizer import Tokenizer
@@ -25,6 +27,8 @@ class Language(NamedTuple):
     Attributes:
         template: makes one text of messages; None where the model has none.
         rendering: is held by whoever uses it.
+        checks: tries the structures that answers shall have.
+        checking: is held by whoever uses these.
         spelling: how its tokens are written, each by itself.
     """
 
@@ -32,21 +36,48 @@ class Language(NamedTuple):
     manifest: Manifest
     template: ChatTemplate | None
     rendering: asyncio.Lock
+    checks: Checks
+    checking: asyncio.Lock
     spelling: Spelling
 
-    async def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    async def chat(self, messages: Messages, tools: Messages = ()) -> list[int]:
         """The tokens that ask the model to go on after *messages*.
+
+        Args:
+            tools: what the model is told that it may call, as the OpenAI API has it.
 
         Raises:
             InvalidRequest: it has no chat template, or that refuses them.
         """
         if self.template is None:
             raise InvalidRequest("the model has no chat template: ask it for a completion")
+        variables: dict[str, Any] = dict(self.manifest.template_variables)
+        if not self.template.knows_tools:
+            messages = in_plain_words(messages, tools)
+        elif tools:
+            variables["tools"] = list(tools)
         async with self.rendering:
-            variables = self.manifest.template_variables
             render = partial(self.template.render, messages, **variables)
             text = await asyncio.to_thread(render)
         return await asyncio.to_thread(self.tokenizer.encode, text, special=False)
+
+    async def check(self, structure: Structure | None) -> None:
+        """Whether an answer can have this structure.
+
+        Raises:
+            StructureRefused: it cannot; says why.
+            Unimplemented: this gateway cannot know.
+        """
+        if structure is None or self.checks.is_known(structure):
+            return
+        async with self.checking:
+            await asyncio.to_thread(self.checks.check, structure)
+
+    def close(self) -> None:
+        """End the processes that it has."""
+        self.checks.close()
+        if self.template is not None:
+            self.template.close()
 
 
 class Languages:
@@ -89,10 +120,13 @@ class Languages:
             None if text is None else await self._load_requests.fetch(_file(text)) for text in texts
         ]
         made = await asyncio.to_thread(Tokenizer.from_json, tokenizer or b"")
+        said = Manifest.from_json((manifest or b"").decode())
         return Language(
             made,
-            Manifest.from_json((manifest or b"").decode()),
+            said,
             None if template is None else ChatTemplate(template.decode(errors="replace")),
+            asyncio.Lock(),
+            Checks(made.to_json, said.vocabulary, said.end_tokens),
             asyncio.Lock(),
             Spelling(made),
         )
@@ -103,8 +137,8 @@ def _file(text: Text) -> cluster_pb2.File:
 
 
 def _close(task: "asyncio.Task[Language]") -> None:
-    if not _failed(task) and (template := task.result().template) is not None:
-        template.close()
+    if not _failed(task):
+        task.result().close()
 
 
 def _failed(task: "asyncio.Task[Language]") -> bool:

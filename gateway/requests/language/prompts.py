@@ -45,6 +45,7 @@ async def read_prompt(languages: Languages, asked: Asked) -> Prompted:
     language = await languages.of(asked.served)
     inputs = dict(zip((tensor.name for tensor in asked.request.inputs), asked.raws, strict=True))
     options = _options(asked.request, inputs, language.manifest.defaults)
+    await language.check(options.structured_outputs)
     tokens = await _tokens(inputs, language)
     if options.logprobs is None and is_named(asked.request, LOGPROBS_OUTPUT):
         raise InvalidRequest(

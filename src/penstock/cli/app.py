@@ -82,7 +82,9 @@ _REMEDIES = {
     "onnxruntime": "'penstock[onnx]'",
     "torch": "'penstock[torch]'",
     "matplotlib": "matplotlib",
-    **dict.fromkeys(("gguf", "jinja2", "safetensors", "tokenizers"), "'penstock[language]'"),
+    **dict.fromkeys(
+        ("gguf", "jinja2", "llguidance", "safetensors", "tokenizers"), "'penstock[language]'"
+    ),
 }
 
 

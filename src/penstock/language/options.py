@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 from penstock.errors import InvalidRequest
+from penstock.language.grammar.structure import Structure
 
 MOST_SEED: Final = (1 << 64) - 1
 MOST_STOPS: Final = 16
@@ -33,6 +34,7 @@ class DecodingOptions:
         stop: texts that end the answer and are no part of it.
         stop_tokens: tokens that do.
         ignore_end: the model's own end tokens do not end the answer.
+        structured_outputs: what its text must be.
         logprobs: how likely each token was is told, and so many of the likeliest in its place; None
             for nothing of the kind.
     """
@@ -50,6 +52,7 @@ class DecodingOptions:
     stop: tuple[str, ...] = ()
     stop_tokens: frozenset[int] = frozenset()
     ignore_end: bool = False
+    structured_outputs: Structure | None = None
     logprobs: int | None = None
 
     @classmethod
@@ -66,6 +69,11 @@ class DecodingOptions:
                     f"unknown option '{name}': there are {', '.join(sorted(_READERS))}"
                 )
             options = replace(options, **{name: _READERS[name](name, value)})
+        if options.ignore_end and options.structured_outputs is not None:
+            raise InvalidRequest(
+                "ignore_end cannot be together with structured_outputs, which says where the "
+                "answer ends: remove one"
+            )
         return options
 
     def seeded(self, draw: Callable[[], int]) -> Self:
@@ -143,5 +151,6 @@ _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "stop": _stops,
     "stop_tokens": _tokens,
     "ignore_end": _switch,
+    "structured_outputs": Structure.of,
     "logprobs": _integer(0, MOST_LOGPROBS),
 }

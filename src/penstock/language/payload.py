@@ -2,9 +2,10 @@
 
 import json
 from dataclasses import fields
-from typing import Final
+from typing import Any, Final
 
 from penstock.errors import InvalidRequest
+from penstock.language.grammar.structure import Structure
 from penstock.language.options import DecodingOptions
 
 OPTIONS: Final = "penstock_decoding"
@@ -28,7 +29,13 @@ def options_to_json(options: DecodingOptions, *, whole: bool = False) -> str:
         if (whole or field.name not in _TEXT_ONLY)
         and (value := getattr(options, field.name)) != getattr(_DEFAULT, field.name)
     }
-    return json.dumps({n: sorted(v) if isinstance(v, frozenset) else v for n, v in given.items()})
+    return json.dumps({name: _as_json(value) for name, value in given.items()})
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Structure):
+        return value.to_option()
+    return sorted(value) if isinstance(value, frozenset) else value
 
 
 def options_from_json(text: str) -> DecodingOptions:

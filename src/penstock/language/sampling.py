@@ -23,6 +23,7 @@ def next_token(
     options: DecodingOptions,
     prompt: Sequence[int],
     log: Sequence[int],
+    allowed: npt.NDArray[np.int64] | None = None,
 ) -> int:
     """The token that follows *prompt* and *log*.
 
@@ -30,17 +31,26 @@ def next_token(
         logits: float32[vocabulary].
         options: with a seed, unless the temperature is 0.
         log: tokens of the answer so far.
+        allowed: int64[count], ascending, at least one: the tokens that may follow; None for all.
     """
+    if allowed is not None:
+        scores = _penalized(logits, options, prompt, log)[allowed]
+        return int(allowed[_chosen(scores, options, len(log))])
     if options.temperature == 0 and not _is_changed(options):
         token = int(logits.argmax())
         if not np.isnan(logits[token]):
             return token
-    scores = _penalized(logits, options, prompt, log)
-    if options.temperature == 0:
+    return _chosen(_penalized(logits, options, prompt, log), options, len(log))
+
+
+def _chosen(scores: Floats, options: DecodingOptions, position: int) -> int:
+    """Which of *scores* is taken."""
+    # Where nothing speaks for any of them, as without a number among the logits: the first.
+    if options.temperature == 0 or scores.max() == -np.inf:
         return int(scores.argmax())
     tokens, weights = _candidates(scores / options.temperature, options)
     sums = np.cumsum(weights)
-    drawn = uniform(options.seed or 0, len(log)) * sums[-1]
+    drawn = uniform(options.seed or 0, position) * sums[-1]
     # Rounding may put the drawn number onto the last sum itself.
     return int(tokens[min(int(np.searchsorted(sums, drawn, side="right")), len(tokens) - 1)])
 

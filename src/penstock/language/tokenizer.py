@@ -44,12 +44,12 @@ class Tokenizer:
     @classmethod
     def read(cls, directory: Path) -> Self:
         """The tokenizer of the version in *directory*; errors as for `from_json`."""
-        path = directory / TOKENIZER
-        try:
-            with path.open("rb") as file:
-                return cls.from_json(file.read(MOST_BYTES + 1))
-        except OSError as error:
-            raise ArtifactUnusable(f"{path} cannot be read: {error.strerror}") from error
+        return cls.from_json(read_text(directory))
+
+    def to_json(self) -> str:
+        """Its tokenizer.json."""
+        text: str = self._library.to_str()
+        return text
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """The tokens of *text*.
@@ -92,3 +92,17 @@ class Tokenizer:
         """The token that is written *name* in the vocabulary."""
         token: int | None = self._library.token_to_id(name)
         return token
+
+
+def read_text(directory: Path) -> bytes:
+    """The tokenizer.json of the version in *directory*, and nothing behind its most bytes.
+
+    Raises:
+        ArtifactUnusable: it cannot be read.
+    """
+    path = directory / TOKENIZER
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ArtifactUnusable(f"{path} cannot be read: {error.strerror}") from error

@@ -2,11 +2,10 @@
 
 import http.client
 import json
-import urllib.error
-import urllib.request
 
 import numpy as np
 import pytest
+from support.clients.answers import ask, chunks
 from support.clients.load import eventually
 from support.models import tiny_language
 from support.models.language_versions import SHAPE
@@ -15,25 +14,6 @@ from support.models.reference_decoder import reference_of
 GREEDY = {"temperature": 0, "max_tokens": 30, "ignore_eos": True}
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], **GREEDY}
 PLAIN = {"model": "tiny", "prompt": "hello", **GREEDY}
-
-
-def ask(language_cluster, path, body=None):
-    """The status, and the body as it came."""
-    content = None if body is None else json.dumps(body).encode()
-    path = path.removeprefix("/") if path.startswith("/") else f"v1/{path}"
-    asked = urllib.request.Request(f"http://{language_cluster.http_url()}/{path}", content)
-    try:
-        with urllib.request.urlopen(asked) as response:  # noqa: S310
-            return response.status, response.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def chunks(content):
-    """The events of a stream, which must end as it should."""
-    *events, done, rest = content.decode().split("\n\n")
-    assert (done, rest) == ("data: [DONE]", "")
-    return [json.loads(event.removeprefix("data: ")) for event in events if event[0] != ":"]
 
 
 def expected(local, text, *, special=False, **options):
@@ -188,7 +168,7 @@ def test_models_are_listed(language_cluster):
     [
         ("chat/completions", {**CHAT, "model": "none"}, 404, "'none'"),
         ("chat/completions", {**CHAT, "temprature": 1}, 400, "unknown field 'temprature'"),
-        ("chat/completions", {**CHAT, "tools": [{}]}, 400, "'tools' is not offered yet"),
+        ("chat/completions", {**CHAT, "audio": {}}, 400, "'audio' is not offered yet"),
         ("chat/completions", {**CHAT, "temperature": -1}, 400, "temperature must be a number"),
         ("chat/completions", {**CHAT, "stream": True, "top_p": 7}, 400, "top_p must be a number"),
         ("chat/completions", {**CHAT, "top_logprobs": 21, "logprobs": True}, 400, "top_logprobs"),

@@ -105,8 +105,8 @@ def test_a_template_gets_at_nothing_but_what_it_is_given(source, template):
 def test_a_process_that_is_gone_is_started_anew(template):
     one = template(tiny_language.CHAT)
     first = one.render(HELLO)
-    os.kill(one._process.pid, 9)
-    one._process.wait()
+    os.kill(one._process._process.pid, 9)
+    one._process._process.wait()
 
     assert one.render(HELLO) == first
 

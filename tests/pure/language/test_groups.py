@@ -37,6 +37,16 @@ GREEDY = DecodingOptions(max_tokens=TOKENS, ignore_end=True)
 DRAWN = DecodingOptions(
     max_tokens=TOKENS, ignore_end=True, temperature=1.3, top_p=0.95, seed=3, presence_penalty=0.5
 )
+STRUCTURED = DecodingOptions.of(
+    {
+        "max_tokens": TOKENS,
+        "temperature": 1.1,
+        "seed": 5,
+        "structured_outputs": {
+            "json": {"type": "array", "items": {"enum": [1, "b"]}, "minItems": 9}
+        },
+    }
+)
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3], ids="{} stages".format)
@@ -54,7 +64,7 @@ def alone(versions):
     """(prompt, options) -> the answer's tokens, in one process, when nothing else runs."""
     model = Pipeline.open(versions[1], read_manifest(versions[1]), 1, CAPACITY, threads=1)
     found = {}
-    for options in (GREEDY, DRAWN):
+    for options in (GREEDY, DRAWN, STRUCTURED):
         for number, prompt in enumerate(PROMPTS):
             answer = Answer(list(prompt), options)
             engine = Engine(model, ())
@@ -77,7 +87,7 @@ def _ask(engine, *numbers, options=GREEDY):
 
 
 asked = st.lists(
-    st.tuples(st.integers(0, 3), st.sampled_from([GREEDY, DRAWN]), st.integers(0, 15)),
+    st.tuples(st.integers(0, 3), st.sampled_from([GREEDY, DRAWN, STRUCTURED]), st.integers(0, 15)),
     min_size=1,
     max_size=7,
 )

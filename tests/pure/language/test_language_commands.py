@@ -1,6 +1,7 @@
 """``penstock export`` and ``penstock generate``: what they print, and say when they cannot."""
 
 import json
+import re
 
 import pytest
 from support.models import tiny_language
@@ -116,3 +117,12 @@ def test_each_stage_of_a_version_is_checked(checkpoint, tmp_path):
     assert "shard-1.onnx is not the stage that the manifest describes" in " ".join(
         broken.stdout.split()
     )
+
+
+def test_an_answer_may_have_a_structure(version):
+    structured = 'structured_outputs={"regex": "[ab]{3}-[0-9]"}'
+    result = invoke("generate", "hello", "--local", version, "-O", structured)
+    line = complaint("generate", "a", "--local", version, "-O", structured.replace("]{3", "{3"))
+
+    assert re.fullmatch("[ab]{3}-[0-9]", result.stdout.strip()), result.stderr
+    assert "invalid regex" in line

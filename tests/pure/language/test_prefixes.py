@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clients.wired_group import CAPACITY, SLOTS, Group
 
+from penstock.language.grammar.structure import Structure
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
 from penstock.models.config.language_models import PrefixCaching
@@ -242,11 +243,14 @@ def test_what_is_said_in_its_configuration_counts_for_the_first_stage(versions):
 
 GREEDY = DecodingOptions(max_tokens=6, ignore_end=True)
 DRAWN = dataclasses.replace(GREEDY, temperature=1.3, seed=3, presence_penalty=0.5, logprobs=2)
+FITTING = dataclasses.replace(
+    DRAWN, ignore_end=False, structured_outputs=Structure.of("x", {"regex": "[a-z ]{30}"})
+)
 BEGINNINGS = [[9, 80, 33], list(range(100, 125)), [77]]
 talks = st.lists(
     st.tuples(
         st.integers(0, 2),
-        st.sampled_from([GREEDY, DRAWN]),
+        st.sampled_from([GREEDY, DRAWN, FITTING]),
         st.integers(0, 8),
         st.sampled_from("ab"),
     ),

@@ -44,6 +44,27 @@ def test_nothing_beyond_top_k_and_min_p_is_drawn(row, options, log):
     assert shares[token] >= 0.1 * (1 - 1e-9)
 
 
+may = st.sets(st.integers(0, SIZE - 1), min_size=1).map(lambda some: np.array(sorted(some)))
+
+
+@given(rows, drawing, tokens, may, st.sets(st.integers(0, SIZE - 1)))
+def test_only_tokens_that_may_come_do(row, options, log, allowed, lost):
+    """Also where the others are likelier, and some of the logits are no numbers."""
+    row[list(lost)] = np.nan
+    row[allowed] -= 100
+    greedy = DecodingOptions(presence_penalty=options.presence_penalty)
+
+    for one in (options, greedy, DecodingOptions()):
+        assert next_token(row, one, (), log, allowed) in allowed
+
+
+@given(rows, drawing, tokens, tokens)
+def test_where_all_tokens_may_come_the_same_one_is_drawn(row, options, prompt, log):
+    token = next_token(row, options, prompt, log)
+
+    assert next_token(row, options, prompt, log, np.arange(SIZE)) == token
+
+
 @given(rows, tokens)
 def test_temperature_0_takes_the_likeliest_and_of_equal_ones_the_first(row, log):
     assert next_token(row, DecodingOptions(), (), log) == int(np.argmax(row))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("onnxruntime", "torch", "tokenizers", "jinja2", "gguf", "safetensors")
+HEAVY = ("onnxruntime", "torch", "tokenizers", "jinja2", "llguidance", "gguf", "safetensors")
 
 
 def imported_by(program):

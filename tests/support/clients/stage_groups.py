@@ -11,6 +11,7 @@ from penstock.language.manifest import read_manifest
 from penstock.workers.language.head import Head
 from penstock.workers.language.later import LaterStage
 from penstock.workers.language.stage import Stage
+from penstock.workers.language.structured import Structured
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.serve.language.dialer import Dialer
 from penstock.workers.serve.language.group import Group
@@ -32,6 +33,7 @@ class Stages:
         self._places = {}
         manifest = read_manifest(directory)
         self.count = len(manifest.stages)
+        self._structured = Structured(directory, manifest)
         self._slots = slots
         room = slots, capacity
         self._stages = [
@@ -43,7 +45,8 @@ class Stages:
     async def served(self, number):
         """A later stage's server, and its boot id."""
         boot_id = f"test-{id(self):x}-{next(_STARTS)}"
-        later = LaterStage(self._stages[number], self._slots, ends=number == self.count - 1)
+        structured = self._structured if number == self.count - 1 else None
+        later = LaterStage(self._stages[number], self._slots, structured)
         renewal = Renewal("m", 2000, run_limit_s=600)
         with ThreadPoolExecutor(1) as device:
             streams = self.streams and self.streams()

@@ -20,6 +20,7 @@ from penstock.workers.language.message import (
 )
 from penstock.workers.language.pipeline import Pipeline
 from penstock.workers.language.stage import Stage
+from penstock.workers.language.structured import Structured
 
 SLOTS, CAPACITY = 4, 64
 
@@ -77,10 +78,11 @@ class Group:
         ]
         self._first = stages[0]
         self._numbers = itertools.count()
-        ends = [number == count - 1 for number in range(count)]
+        structured = Structured(directory, manifest)
+        ends = [*itertools.repeat(None, count - 1), structured]
         later = zip(stages[1:], ends[1:], strict=True)
-        self.wires = Wires([LaterStage(stage, SLOTS, ends=ends) for stage, ends in later])
-        self._alone = Pipeline(manifest, stages, SLOTS) if count == 1 else None
+        self.wires = Wires([LaterStage(stage, SLOTS, end) for stage, end in later])
+        self._alone = Pipeline(manifest, stages, SLOTS, structured) if count == 1 else None
 
     def model(self):
         hops = self.wires.form(next(self._numbers))

@@ -1,5 +1,7 @@
 """Language models for clusters, their answers in this process, and what tests ask them."""
 
+import json
+
 from support.models import tiny_language
 from support.models.tiny_language import Shape
 
@@ -40,7 +42,7 @@ class Local:
 
     def answer(self, text, *, special=True, **options):
         """Tokens and text of the answer to *text*."""
-        key = text, special, tuple(sorted(options.items()))
+        key = text, special, json.dumps(options, sort_keys=True)
         if key not in self._known:
             asked = DecodingOptions.of({"ignore_end": True, **options})
             tokens = self.tokenizer.encode(text, special=special)

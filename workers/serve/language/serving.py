@@ -114,9 +114,9 @@ class LanguageServing:
         async with _beside(("texts", texts), ("work done", self._writing(worker.work))):
             async with either(stop, kept) as over:
                 await over.wait()
-            if runtime.ends:
+            if (structured := runtime.structured) is not None:
                 await self._be_ready()
-                model = Pipeline(manifest, [runtime.stage], runtime.slots)
+                model = Pipeline(manifest, [runtime.stage], runtime.slots, structured)
                 await worker.run(model, stop, reuses=self._caches_prefixes(near=True))
             else:
                 await self._lead(worker, stop)
@@ -148,7 +148,7 @@ class LanguageServing:
         """As a later stage."""
         own, runtime = self._own, self._runtime
         record, streams = own.heartbeat.record, self._streams()
-        stage = LaterStage(runtime.stage, runtime.slots, ends=runtime.ends)
+        stage = LaterStage(runtime.stage, runtime.slots, runtime.structured)
         dialer = Dialer(record.memory_domain, streams)
         server = StageServer(stage, record.boot_id, own.device, own.renewal, dialer)
         helpers = ("work done", self._writing(server.work)), *_running(streams)

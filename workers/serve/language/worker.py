@@ -28,6 +28,7 @@ from penstock.scheduler.store.link import Link
 from penstock.workers.language.engine import Engine, Model, NewToken
 from penstock.workers.language.head import GroupBroken
 from penstock.workers.language.prefixes import Prefixes
+from penstock.workers.language.structured import WHY_STUCK
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.serve.language.jobs import (
@@ -286,7 +287,7 @@ class LanguageWorker:
             self.work.add(len(brought), self._step_s)
             await self._kept()
             grown = [(self._active.get(id(one.answer)), one) for one in brought]
-            new = [(active, one) for active, one in grown if active is not None]
+            new = self._going_on([(active, one) for active, one in grown if active is not None])
             self._keeping = asyncio.create_task(self._keep(new)) if new else None
         await self._kept()
 
@@ -303,6 +304,15 @@ class LanguageWorker:
         for active in leaving:
             self._engine.evict(active.answer)
         return self._engine.step()
+
+    def _going_on(
+        self, brought: Sequence[tuple[Active, NewToken]]
+    ) -> list[tuple[Active, NewToken]]:
+        """Those of *brought* that have a token; the others end."""
+        for active, new in brought:
+            if new.is_stuck:
+                self._end(active, Code.INVALID_ARGUMENT, WHY_STUCK, left=True)
+        return [one for one in brought if not one[1].is_stuck]
 
     def _end_overdue(self) -> None:
         for active in list(self._active.values()):

@@ -1,15 +1,16 @@
 """The answers of one request to the OpenAI API: whole, or as they come, beside each other."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from penstock.gateway.fronts.http.exchange import Exchange
 from penstock.gateway.fronts.http.openai import shapes
 from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs, logprobs_in
 from penstock.gateway.fronts.http.openai.places import Place, Resumable
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
+from penstock.gateway.fronts.http.openai.tools.calls import Calls
 from penstock.gateway.fronts.http.statuses import refused
 from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.infer import Inference
@@ -154,6 +155,7 @@ class Stream:
         self._prompts = prompts
         self._begun: set[int] = set()
         self._ended: dict[int, Choice] = {}
+        self._calls: dict[int, Calls] = {}
 
     async def send(self, answers: Sequence[Answer]) -> None:
         """Send *answers*; a failure before the first piece is raised, a later one an event."""
@@ -186,17 +188,34 @@ class Stream:
             self._envelope = self._envelope._replace(created=began_s)
             if self._places[index].ended:
                 return b""
+        added: str | Mapping[str, Any] = text
+        finish = "" if ended is None else ended.finish
+        if self._envelope.calls:
+            added, finish = self._read(piece)
+            if ended is None and at and at <= self._had(index):
+                return b""
         events = []
         if index not in self._begun:
             self._begun.add(index)
             events.append(self._envelope.begins(index))
-        if text or logprobs:
-            said = self._envelope.goes_on(index, text, logprobs)
+        if added or logprobs:
+            said = self._envelope.goes_on(index, added, logprobs)
             events.append(self._placed(said, index, Place(at)))
         if ended is not None:
             end = Place(at, ended=True)
-            events.append(self._placed(self._envelope.ends(index, ended.finish), index, end))
+            events.append(self._placed(self._envelope.ends(index, finish), index, end))
         return b"".join(events)
+
+    def _read(self, piece: Piece) -> tuple[Mapping[str, Any], str]:
+        """What *piece* adds to a message that may have calls, and how the answer has ended."""
+        calls = self._calls.setdefault(piece.choice, self._envelope.reader(piece.choice))
+        if piece.ended is None:
+            return calls.push(piece.text), ""
+        return calls.push(piece.text, last=True), calls.finish(piece.ended.finish)
+
+    def _had(self, index: int) -> int:
+        """How many tokens of an answer its client had when the stream began."""
+        return 0 if self._resumable is None else self._resumable.place(index).tokens
 
     def _placed(self, event: bytes, index: int, place: Place) -> bytes:
         """*event*, with the id of what its client has then, where the stream may be resumed."""

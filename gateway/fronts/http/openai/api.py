@@ -9,12 +9,13 @@ from penstock.errors import ModelNotFound
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.json_messages import parsed_object
-from penstock.gateway.fronts.http.openai import shapes
+from penstock.gateway.fronts.http.openai import shapes, structures
 from penstock.gateway.fronts.http.openai.answers import Stream, answer, whole
 from penstock.gateway.fronts.http.openai.asked import Asked, chat_of, completion_of
 from penstock.gateway.fronts.http.openai.places import checked, resumable_of
 from penstock.gateway.fronts.http.openai.requests import request_for, resume, with_defaults
 from penstock.gateway.fronts.http.openai.shapes import Envelope
+from penstock.gateway.replies.content_digest import WHOLE_PARAMETER
 from penstock.gateway.requests.infer import Inference
 
 
@@ -55,7 +56,8 @@ class OpenAi:
 
     async def _answer(self, exchange: Exchange, asked: Asked, *, chat: bool) -> Reply | None:
         language = await self._inference.language_of(asked.model, exchange.call)
-        prompts = [await language.chat(one) if chat else one for one in asked.prompts]
+        await structures.checked(language, asked.structure)
+        prompts = [await language.chat(one, asked.tools) if chat else one for one in asked.prompts]
         options = with_defaults(asked.options, language.manifest)
         requests = [
             request_for(asked.model, prompt, _of_choice(options, number))
@@ -66,11 +68,14 @@ class OpenAi:
         if resumable is not None:
             for index, request in enumerate(requests):
                 resume(request, resumable.answer(index), resumable.place(index).tokens)
+                # Calls are read from their beginning on.
+                request.parameters[WHOLE_PARAMETER].bool_param = bool(asked.tools)
         messages = [request.SerializeToString() for request in requests]
         token = secrets.token_hex(12) if resumable is None else resumable.token
         kind = "chatcmpl" if chat else "cmpl"
         now_s = int(time.time())
-        envelope = Envelope(f"{kind}-{token}", now_s, asked.model, chat, asked.usage)
+        id_, calls = f"{kind}-{token}", bool(asked.tools)
+        envelope = Envelope(id_, now_s, asked.model, chat, asked.usage, calls)
         answers = [
             answer(self._inference, message, exchange.call, index)
             for index, message in enumerate(messages)

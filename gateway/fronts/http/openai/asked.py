@@ -4,24 +4,21 @@ A field that would change what is answered, and that is not known here, is refus
 those that change nothing are left alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import InvalidRequest
+from penstock.gateway.fronts.http.openai.fields import FieldRefused
+from penstock.gateway.fronts.http.openai.structures import (
+    FIELDS,
+    OPTION,
+    AskedStructure,
+    structure_of,
+)
+from penstock.gateway.fronts.http.openai.tools.asked import FIELDS as TOOL_FIELDS
+from penstock.gateway.fronts.http.openai.tools.asked import tools_of
+from penstock.gateway.fronts.http.openai.tools.messages import calls_of
 from penstock.language.options import MOST_LOGPROBS, DecodingOptions
-
-
-class FieldRefused(InvalidRequest):
-    """A field of a body cannot be so.
-
-    Attributes:
-        field: its name, as the client wrote it.
-    """
-
-    def __init__(self, field: str, text: str) -> None:
-        super().__init__(text)
-        self.field = field
-
 
 MOST_CHOICES: Final = 64
 MOST_MESSAGES: Final = 4096
@@ -64,7 +61,6 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
@@ -83,6 +79,8 @@ class Asked(NamedTuple):
         choices: answers to each prompt.
         options: of each answer, as `DecodingOptions.of` takes them.
         usage: a stream ends with how many tokens there were.
+        structure: what each answer must be, which is in its options as well.
+        tools: what the model is told that it may call; empty where it may not.
     """
 
     model: str
@@ -91,6 +89,8 @@ class Asked(NamedTuple):
     options: dict[str, Any]
     stream: bool
     usage: bool
+    structure: AskedStructure | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
 
 
 def completion_of(body: Mapping[str, Any]) -> Asked:
@@ -111,7 +111,12 @@ def completion_of(body: Mapping[str, Any]) -> Asked:
 
 def chat_of(body: Mapping[str, Any]) -> Asked:
     """What a body sent to /v1/chat/completions asks for; errors as for `completion_of`."""
-    return _asked(body, "messages", [messages_of(body)], _chat_logprobs(body))
+    asked = _asked(body, "messages", [messages_of(body)], _chat_logprobs(body))
+    tools = tools_of(body, asked.structure)
+    if tools is None:
+        return asked
+    options = {**asked.options, OPTION: tools.structure.structure.to_option()}
+    return asked._replace(options=options, structure=tools.structure, tools=tools.given)
 
 
 def messages_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -133,8 +138,10 @@ def model_of(body: Mapping[str, Any]) -> str:
 def _asked(
     body: Mapping[str, Any], content: str, prompts: list[Any], logprobs: int | None
 ) -> Asked:
-    known = {content, "logprobs"} | ({"top_logprobs"} if content == "messages" else set())
-    check_known(body, _OWN | _IGNORED | known | set(_OPTIONS), _NEUTRAL)
+    known = {content, "logprobs"}
+    if content == "messages":
+        known |= {"top_logprobs", *TOOL_FIELDS}
+    check_known(body, _OWN | _IGNORED | FIELDS | known | set(_OPTIONS), _NEUTRAL)
     model = model_of(body)
     choices = _given(body, "n", 1)
     if not _is_integer(choices) or not 1 <= choices * len(prompts) <= MOST_CHOICES:
@@ -145,14 +152,13 @@ def _asked(
     stream = switch_of(body, "stream")
     if stream_options and not stream:
         raise FieldRefused("stream_options", "stream_options is for streams: set stream to true")
-    return Asked(
-        model,
-        prompts,
-        choices,
-        {**options_of(body, _OPTIONS), **({} if logprobs is None else {"logprobs": logprobs})},
-        stream,
-        switch_of(stream_options, "include_usage"),
-    )
+    options, structure = options_of(body, _OPTIONS), structure_of(body)
+    if structure is not None:
+        options[OPTION] = structure.structure.to_option()
+    if logprobs is not None:
+        options["logprobs"] = logprobs
+    usage = switch_of(stream_options, "include_usage")
+    return Asked(model, prompts, choices, options, stream, usage, structure)
 
 
 def _chat_logprobs(body: Mapping[str, Any]) -> int | None:
@@ -231,7 +237,9 @@ def _message(message: Any) -> dict[str, Any]:
     """A message with its content as one text; a developer speaks as the system."""
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise FieldRefused("messages", "each message must be an object with a role and a content")
-    content = message.get("content")
+    content, calls = message.get("content"), calls_of(message)
+    if content is None and calls:
+        content = ""
     if isinstance(content, list):
         if not all(isinstance(part, dict) and part.get("type") == "text" for part in content):
             raise FieldRefused("messages", "messages may have parts of type 'text' alone")
@@ -241,7 +249,7 @@ def _message(message: Any) -> dict[str, Any]:
             "messages", "the content of each message must be a text, or parts of type 'text'"
         )
     role = "system" if message["role"] == "developer" else message["role"]
-    return {**message, "role": role, "content": content}
+    return {**message, **calls, "role": role, "content": content}
 
 
 def _given(body: Mapping[str, Any], name: str, default: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from penstock.errors import Code, ModelNotFound, PenstockError
 from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs, of_chat, of_completion
+from penstock.gateway.fronts.http.openai.tools.calls import Calls, message_of
 from penstock.gateway.requests.language.prompts import PromptTooLong
 
 _TYPES: Final = {
@@ -45,6 +46,7 @@ class Envelope(NamedTuple):
 
     Attributes:
         counted: a stream ends with its usage, and says in each chunk that it is still to come.
+        calls: there may be calls of tools in the text.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Envelope(NamedTuple):
     model: str
     chat: bool
     counted: bool = False
+    calls: bool = False
 
     def whole(self, choices: Sequence[Choice], prompts: int) -> bytes:
         """The answer in one piece; *prompts* are how many were asked."""
@@ -65,11 +68,20 @@ class Envelope(NamedTuple):
             return b""
         return self._event({"index": index, "delta": {"role": "assistant", "content": ""}})
 
+    def reader(self, index: int) -> Calls:
+        """Reads the calls of a choice."""
+        return Calls(f"{self.id}/{index}")
+
     def goes_on(
-        self, index: int, text: str, logprobs: Sequence[TokenLogprobs] | None = None
+        self,
+        index: int,
+        text: str | Mapping[str, Any],
+        logprobs: Sequence[TokenLogprobs] | None = None,
     ) -> bytes:
-        """An event with *text*, and the *logprobs* of its tokens."""
-        said: dict[str, Any] = {"delta": {"content": text}} if self.chat else {"text": text}
+        """An event with *text*, or a delta of a message, and the *logprobs* of its tokens."""
+        said: dict[str, Any] = {"text": text}
+        if self.chat:
+            said = {"delta": {"content": text} if isinstance(text, str) else text}
         return self._event({"index": index, **said, "logprobs": self._logprobs(logprobs)})
 
     def ends(self, index: int, finish: str) -> bytes:
@@ -87,12 +99,16 @@ class Envelope(NamedTuple):
 
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
         said: dict[str, Any] = {"text": choice.text}
+        finish = choice.finish
         if self.chat:
-            said = {"message": {"role": "assistant", "content": choice.text, **_NOTHING_ELSE}}
+            message: dict[str, Any] = {"content": choice.text}
+            if self.calls:
+                message, finish = message_of(self.reader(index), choice.text, finish)
+            said = {"message": {"role": "assistant", **message, **_NOTHING_ELSE}}
         return {
             "index": index,
             **said,
-            "finish_reason": choice.finish,
+            "finish_reason": finish,
             "logprobs": self._logprobs(choice.logprobs),
         }
 

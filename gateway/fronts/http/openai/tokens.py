@@ -9,11 +9,11 @@ from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.json_messages import parsed_object
 from penstock.gateway.fronts.http.openai.asked import (
-    FieldRefused,
     are_tokens,
     messages_of,
     model_of,
 )
+from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.requests.infer import Inference
 from penstock.gateway.requests.language.languages import Language
 

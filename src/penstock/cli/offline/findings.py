@@ -29,7 +29,7 @@ _LITTLE_MEMORY: Final = 2 * _GIB
 _DISTRIBUTIONS: Final = {
     "server": ("grpcio", "protobuf", "redis", "hiredis", "pydantic", "structlog"),
     "onnx": ("onnxruntime-gpu", "onnxruntime", "onnx"),
-    "language": ("tokenizers", "jinja2", "gguf", "safetensors"),
+    "language": ("tokenizers", "jinja2", "llguidance", "gguf", "safetensors"),
     "torch": ("torch",),
 }
 _REQUIRED: Final = {
@@ -47,7 +47,7 @@ _REQUIRED: Final = {
         "PIL",
     ),
     "onnx": ("onnxruntime", "onnx"),
-    "language": ("tokenizers", "jinja2", "gguf", "safetensors"),
+    "language": ("tokenizers", "jinja2", "llguidance", "gguf", "safetensors"),
     "torch": ("torch",),
 }
 

@@ -53,7 +53,7 @@ ANSWERS = [
     Mutant(
         "an answer: what is drawn follows from how often this process has drawn",
         "src/penstock/language/sampling.py",
-        "uniform(options.seed or 0, len(log))",
+        "uniform(options.seed or 0, position)",
         "np.random.default_rng().random()",
         SAMPLING + "test_a_token_follows_from_the_request_and_the_log_alone",
     ),

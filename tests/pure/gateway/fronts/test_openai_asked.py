@@ -6,7 +6,8 @@ import pytest
 
 from penstock.errors import InvalidRequest, ModelNotFound
 from penstock.gateway.fronts.http.openai import shapes
-from penstock.gateway.fronts.http.openai.asked import FieldRefused, chat_of, completion_of
+from penstock.gateway.fronts.http.openai.asked import chat_of, completion_of
+from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
@@ -61,8 +62,7 @@ def test_what_asks_for_nothing_is_taken(neutral):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({**HELLO, "tools": [{}]}, "'tools' is not offered yet"),
-        ({**HELLO, "response_format": {"type": "json_object"}}, "'response_format' is not offered"),
+        ({**PLAIN, "tools": [{}]}, "'tools' is not offered yet"),
         ({**HELLO, "temprature": 1}, "unknown field 'temprature'"),
         ({**HELLO, "prompt": "x"}, "unknown field 'prompt'"),
         ({**HELLO, "messages": []}, "messages must be a list"),
@@ -98,7 +98,8 @@ def test_what_cannot_be_is_refused_by_its_name(body, message):
         ("seed", -(1 << 63) - 1, "seed must be an integer"),
         ("stop", [""], "stop must be texts of 1"),
         ("n", 0, "n must be from 1"),
-        ("tools", [{}], "'tools' is not offered"),
+        ("tools", [{}], r"tools\[0\] must be of type"),
+        ("audio", {}, "'audio' is not offered"),
         ("temprature", 1, "unknown field"),
     ],
 )
@@ -156,3 +157,81 @@ def test_errors_have_the_form_that_the_official_client_reads():
             "code": "model_not_found",
         }
     }
+
+
+SCHEMA = {"type": "object", "properties": {"b": {}, "a": {}}}
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "option"),
+    [
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
+            "response_format",
+            {"json": json.dumps(SCHEMA), "lenient": True},
+        ),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "schema": SCHEMA, "strict": True},
+                }
+            },
+            "response_format",
+            {"json": json.dumps(SCHEMA)},
+        ),
+        (
+            {"response_format": {"type": "json_object"}},
+            "response_format",
+            {"json": '{"type": "object"}'},
+        ),
+        ({"structured_outputs": {"regex": "a+"}}, "structured_outputs", {"regex": "a+"}),
+        ({"guided_json": SCHEMA}, "guided_json", {"json": json.dumps(SCHEMA)}),
+        ({"guided_regex": "a"}, "guided_regex", {"regex": "a"}),
+        ({"guided_grammar": "start: /a/"}, "guided_grammar", {"grammar": "start: /a/"}),
+        (
+            {"guided_choice": ["a", "b"], "response_format": {"type": "text"}},
+            "guided_choice",
+            {"grammar": 'start: "a" | "b"'},
+        ),
+    ],
+)
+def test_a_structure_is_asked_for_as_openais_and_vllms_clients_do(given, field, option):
+    for asked in (chat_of({**HELLO, **given}), completion_of({**PLAIN, **given})):
+        assert asked.options == {"structured_outputs": option}
+        assert asked.structure.field == field
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "message"),
+    [
+        ({"response_format": {"type": "xml"}}, "response_format", "text, json_object, json_schema"),
+        ({"response_format": "json"}, "response_format", "must have a type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format", "as 'schema'"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": "a"}}},
+            "response_format",
+            "as 'schema'",
+        ),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"schema": {}, "strict": 1},
+                }
+            },
+            "response_format",
+            "strict of response_format must be",
+        ),
+        ({"guided_regex": 7}, "guided_regex", "must be a text"),
+        ({"guided_choice": []}, "guided_choice", "must be a list of 1"),
+        ({"structured_outputs": {"regexp": "a"}}, "structured_outputs", "with one of json"),
+        ({"guided_json": {}, "guided_regex": "a"}, "guided_regex", "cannot be together"),
+        ({"guided_regex": "a", "ignore_eos": True}, "ignore_eos", "together with guided_regex"),
+    ],
+)
+def test_a_structure_that_is_none_is_refused_by_its_field(given, field, message):
+    with pytest.raises(FieldRefused, match=message) as refused:
+        chat_of({**HELLO, **given})
+
+    assert refused.value.field == field

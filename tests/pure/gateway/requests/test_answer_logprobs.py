@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.models import tiny_language
 
-from penstock.gateway.fronts.http.openai.asked import FieldRefused, chat_of, completion_of
+from penstock.gateway.fronts.http.openai.asked import chat_of, completion_of
+from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.fronts.http.openai.logprobs import logprobs_in, of_chat, of_completion
 from penstock.gateway.fronts.http.openai.responses.asked import response_of
 from penstock.gateway.requests.language.answer import Prompted, Resumed, joined

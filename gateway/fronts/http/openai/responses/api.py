@@ -16,7 +16,7 @@ from penstock.errors import Code, InvalidRequest, PenstockError
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.json_messages import parsed_object
-from penstock.gateway.fronts.http.openai import shapes
+from penstock.gateway.fronts.http.openai import shapes, structures
 from penstock.gateway.fronts.http.openai.answers import (
     KEEP_ALIVE,
     Answer,
@@ -25,7 +25,7 @@ from penstock.gateway.fronts.http.openai.answers import (
     merged,
     write_events,
 )
-from penstock.gateway.fronts.http.openai.asked import FieldRefused
+from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs
 from penstock.gateway.fronts.http.openai.requests import request_for, resume, with_defaults
 from penstock.gateway.fronts.http.openai.responses.asked import (
@@ -72,6 +72,7 @@ class Responses:
         """Answer, in one piece, as server-sent events, or in the background."""
         asked = response_of(parsed_object(await self._calls.read(exchange)))
         language = await self._inference.language_of(asked.model, exchange.call)
+        await structures.checked(language, asked.structure)
         tokens = await language.chat(asked.messages)
         request = request_for(asked.model, tokens, with_defaults(asked.options, language.manifest))
         response = _response(asked)

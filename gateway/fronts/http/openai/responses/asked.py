@@ -5,17 +5,18 @@ from typing import Any, Final, NamedTuple
 
 from penstock.gateway.fronts.http.openai.asked import (
     MOST_MESSAGES,
-    FieldRefused,
     check_known,
     model_of,
     most_logprobs,
     options_of,
     switch_of,
 )
+from penstock.gateway.fronts.http.openai.fields import FieldRefused
+from penstock.gateway.fronts.http.openai.structures import OPTION, AskedStructure, format_of
 
 _OWN: Final = frozenset(
     {
-        *("model", "input", "instructions", "stream", "background", "store"),
+        *("model", "input", "instructions", "stream", "background", "store", "text"),
         *("include", "top_logprobs"),
     }
 )
@@ -34,7 +35,6 @@ _OPTIONS: Final = {
 _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
-    "text": ({"format": {"type": "text"}}, {}),
     "reasoning": ({},),
     "truncation": ("disabled",),
     **dict.fromkeys(("previous_response_id", "conversation", "prompt", "max_tool_calls"), ()),
@@ -44,7 +44,7 @@ _TEXT_PARTS: Final = ("input_text", "output_text", "text")
 _ECHOED: Final = frozenset(
     {
         *("instructions", "max_output_tokens", "temperature", "top_p", "top_logprobs"),
-        *("user", "metadata"),
+        *("user", "metadata", "text"),
     }
 )
 
@@ -64,6 +64,7 @@ class AskedResponse(NamedTuple):
     Attributes:
         kept: it can be fetched later, and goes on meanwhile.
         said: what its answer repeats of it.
+        structure: what the answer must be, which is in the options as well.
     """
 
     model: str
@@ -73,6 +74,7 @@ class AskedResponse(NamedTuple):
     background: bool
     kept: bool
     said: dict[str, Any]
+    structure: AskedStructure | None
 
 
 def response_of(body: Mapping[str, Any]) -> AskedResponse:
@@ -84,15 +86,34 @@ def response_of(body: Mapping[str, Any]) -> AskedResponse:
     check_known(body, _OWN | _IGNORED | set(_OPTIONS), _NEUTRAL)
     stream, background = switch_of(body, "stream"), switch_of(body, "background")
     said = {**NOTHING_SAID, **{name: body[name] for name in _ECHOED if body.get(name) is not None}}
+    options, structure = options_of(body, _OPTIONS), _structure_of(body)
+    if structure is not None:
+        options[OPTION] = structure.structure.to_option()
     return AskedResponse(
         model_of(body),
         _messages(body),
-        {**options_of(body, _OPTIONS), **_logprobs(body)},
+        {**options, **_logprobs(body)},
         stream,
         background,
         background or switch_of(body, "store"),
         said,
+        structure,
     )
+
+
+def _structure_of(body: Mapping[str, Any]) -> AskedStructure | None:
+    text = body.get("text")
+    if text is None:
+        return None
+    if not isinstance(text, dict) or set(text) - {"format", "verbosity"}:
+        raise FieldRefused("text", "text has format alone")
+    if text.get("verbosity") not in (None, "medium"):
+        raise FieldRefused("text.verbosity", "'text.verbosity' is not offered yet: remove it")
+    said = text.get("format")
+    found = None if said is None else format_of("text.format", said, said)
+    if found is not None and body.get("ignore_eos"):
+        raise FieldRefused("ignore_eos", "ignore_eos cannot be together with text.format")
+    return found
 
 
 def _logprobs(body: Mapping[str, Any]) -> dict[str, int]:
