@@ -16,6 +16,7 @@ from prometheus_client.core import (
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
 from penstock.scheduler.jobs.spread import FIRST_US, NEXT_US, cumulative, spread_of
+from penstock.scheduler.observe.counters import PREEMPTED
 from penstock.scheduler.observe.loads import Load
 from penstock.scheduler.registry.snapshot import VersionId
 from penstock.scheduler.requests.counters import (
@@ -103,6 +104,14 @@ def language_families(facts: LanguageFacts) -> Iterator[Metric]:
         for kind, name in _TOKENS.items():
             tokens.add_metric([id_.model, str(id_.version), kind], counters.get(name, 0))
     yield tokens
+    preempted = CounterMetricFamily(
+        "penstock_preemptions",
+        "Answers that waited again since something more urgent needed their slot",
+        labels=_OF_VERSION,
+    )
+    for id_, counters in facts.counters.items():
+        preempted.add_metric([id_.model, str(id_.version)], counters.get(PREEMPTED, 0))
+    yield preempted
     for name, text, kind, sum_name in _SPREADS:
         family = HistogramMetricFamily(f"penstock_{name}_seconds", text, labels=_OF_VERSION)
         for id_, counters in facts.counters.items():

@@ -33,6 +33,7 @@ from penstock.scheduler.jobs.types import (
     Outcome,
     Reaped,
     Timing,
+    Urgency,
 )
 from penstock.scheduler.store import scripts
 from penstock.scheduler.store.conversation import Argument
@@ -47,6 +48,7 @@ _SETTLE = scripts.load("settle")
 _CANCEL = scripts.load("cancel")
 _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
+_URGENCIES = scripts.load("urgencies")
 
 _GONE = 1
 _MOST_REAPED: Final = 100
@@ -166,6 +168,16 @@ class Queue(JobLookup):
         if any(places) or any(is_handle(one.payload) for one in leases):
             leases = await with_payloads(link, keys.jobs, leases, places, self._arenas)
         return Claim(leases, None if wait_us < 0 else wait_us, does_not_fit=wait_us == -2)
+
+    async def urgencies(
+        self, ref: StageRef, jobs: Sequence[str]
+    ) -> tuple[Urgency | None, list[Urgency | None]]:
+        """How urgent the job is that waits first, and each of *jobs* that somebody has."""
+        keys = self.keys_of(ref.model)
+        asked = (ref.queue, *jobs)
+        answer = await self._links.to(keys.tag).call(_URGENCIES, keys.prefix, asked)
+        waiting, *held = (Urgency(int(one[0]), int(one[1])) if one else None for one in answer)
+        return waiting, held
 
     async def wake(self, ref: StageRef, worker: str) -> None:
         """End the sleep of one worker's `claim`."""

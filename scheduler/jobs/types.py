@@ -252,6 +252,17 @@ class LogTokens(NamedTuple):
     tokens: bytes
 
 
+class Urgency(NamedTuple):
+    """How urgent a job is: the less, the more.
+
+    Attributes:
+        level: its priority level; 0 where its model has none.
+    """
+
+    level: int
+    deadline_ms: int
+
+
 class Held(IntEnum):
     """What became of a lease that a worker wrote about."""
 

@@ -29,6 +29,8 @@ _NAMES = (
     "last_ms",
 )
 _LATEST = "last_ms"
+
+PREEMPTED = "preempted"
 _BATCH_NAMES = ("count", "input_ns", "infer_ns", "output_ns")
 
 

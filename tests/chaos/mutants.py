@@ -27,6 +27,7 @@ from chaos.planted.models.calls import CALLS
 from chaos.planted.models.hops import BETWEEN_MACHINES
 from chaos.planted.models.language import ANSWERS
 from chaos.planted.models.loading import REAL_MODELS
+from chaos.planted.models.slots import SHARED_SLOTS
 from chaos.planted.models.structured import STRUCTURES
 from chaos.planted.outages import AWAY
 from chaos.planted.retries import FAILURES
@@ -307,6 +308,7 @@ MUTANTS = [
     *HANDED_OVER,
     *WHO_GETS_IN,
     *ANSWERS,
+    *SHARED_SLOTS,
     *STRUCTURES,
     *BETWEEN_MACHINES,
     *ENCRYPTED,

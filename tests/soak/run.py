@@ -45,28 +45,29 @@ def main(minutes):
         write_identity(models, "identity", "FP32", batch=False)
         options = ("--http", "--http-port", "0")
         with serving_both(Path(folder) / "run", models, *options) as both:
-            looks, traffic = asyncio.run(soak(both, minutes * 60))
+            looks, traffic, ended = asyncio.run(soak(both, minutes * 60))
             lost = slots_lost(next(iter(both.values())).metrics_url())
     verdicts = {name: verdict_of(rows, minutes) for name, rows in columns(looks).items()}
     shown = table(looks, verdicts)
     Console(width=120).print(shown)
     for front, one in traffic.items():
         print(f"{front}: {dict(one.answered)} right, {dict(one.wrong) or 'nothing'} wrong")
-    print(f"{lost or 'no'} slots lost")
+    print(f"{lost or 'no'} slots lost, {len(ended) or 'no'} processes ended")
     keep(looks, verdicts, traffic, shown)
-    wrong = lost or any(one.wrong for one in traffic.values())
+    wrong = lost or ended or any(one.wrong for one in traffic.values())
     return 1 if wrong or any(word == "grows" for word in verdicts.values()) else 0
 
 
 async def soak(both, seconds):
-    """What was seen of all processes, and what became of the traffic."""
+    """What was seen of all processes, what became of the traffic, and who has ended."""
     traffic = {front: Traffic(one.url, one.http_url(), one.models) for front, one in both.items()}
     tasks = [asyncio.create_task(one.run()) for one in traffic.values()]
-    looks, began_s = [], time.monotonic()
+    looks, pids, began_s = [], set(), time.monotonic()
     every_s = max(2.0, seconds / MOST_LOOKS)
     while (at_s := time.monotonic() - began_s) < seconds:
         answered = sum(sum(one.answered.values()) for one in traffic.values())
         looks.append({"minutes": at_s / 60, "answered": answered, **memory_of(both)})
+        pids |= {pid for found in next(iter(both.values())).processes().values() for pid in found}
         ended = [task for task in tasks if task.done()]
         for task in ended:
             task.result()
@@ -74,7 +75,7 @@ async def soak(both, seconds):
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    return looks, traffic
+    return looks, traffic, [pid for pid in pids if not psutil.pid_exists(pid)]
 
 
 def memory_of(both):
@@ -91,7 +92,11 @@ def memory_of(both):
 
 
 def _mib(pid):
-    return psutil.Process(pid).memory_full_info().uss / MIB
+    try:
+        return psutil.Process(pid).memory_full_info().uss / MIB
+    except psutil.NoSuchProcess:
+        # That it has ended is counted at the end.
+        return 0.0
 
 
 def columns(looks):

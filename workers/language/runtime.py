@@ -36,6 +36,7 @@ class LanguageRuntime:
         number: of the stage.
         slots: how many answers it has room for.
         prefix_caching: whether answers may begin with what slots have of others, as is asked.
+        has_levels: requests may be more urgent than others.
         texts: file -> what it holds; of the first stage.
         signature: its tensors, and the configuration completed with where its texts are kept;
             later stages read and write nothing that clients see.
@@ -48,6 +49,7 @@ class LanguageRuntime:
         self.number = number
         self.slots = slots
         self.prefix_caching = PrefixCaching.OFF
+        self.has_levels = False
         self.texts: Mapping[str, bytes] = {}
         self.structured: Structured | None = None
         size = manifest.stages[number].weight_bytes
@@ -76,6 +78,7 @@ class LanguageRuntime:
         if runtime.begins:
             runtime._complete(directory, config)
             runtime.prefix_caching = prefix_caching(config)
+            runtime.has_levels = config.dynamic_batching.priority_levels > 1
         return runtime
 
     @property

@@ -24,6 +24,7 @@ class WorkerSpec:
         inputs: the model's, with full shapes; what an ensemble hands it is held against them.
         states: output -> input, of what a sequence hands from one request to the next; None for
             stateless models.
+        preempts: jobs make room for those of a more urgent level.
         guessed: how many rows may share a run is a guess, to be tried (`batching.RowLimit`).
     """
 
@@ -41,6 +42,7 @@ class WorkerSpec:
     inputs: tuple[pb.TensorSpec, ...] = ()
     states: Mapping[str, str] | None = None
     guessed: bool = False
+    preempts: bool = False
 
     def decoder(self) -> Decoder:
         """What reads the stage's jobs."""

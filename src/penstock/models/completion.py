@@ -117,6 +117,7 @@ def _complete(
     config = config_pb.ModelConfig.FromString(signatures[0].config or version.config)
     config.name = version.model
     tensors = _ranked(flow(version, signatures), config)
+    _reshape_scalars(config, tensors)
     inputs = _chosen(
         "input", config.input, _without(tensors.inputs, hidden_inputs(config)), tensors
     )
@@ -234,6 +235,17 @@ def _ranked(tensors: Flow, config: config_pb.ModelConfig) -> Flow:
             )
     products = {name: ranked(spec) for name, spec in tensors.products.items()}
     return replace(tensors, inputs=inputs, products=products)
+
+
+def _reshape_scalars(config: config_pb.ModelConfig, tensors: Flow) -> None:
+    """Take dims of ones for those of scalars: Triton's configurations must list some dims."""
+    found = {**tensors.inputs, **tensors.products}
+    listed: list[ConfigTensor] = [*config.input, *config.output]
+    for tensor in listed:
+        spec = found.get(tensor.name)
+        is_scalar = spec is not None and not spec.shape and not spec.any_rank
+        if is_scalar and set(tensor.dims) == {1} and not tensor.HasField("reshape"):
+            tensor.reshape.SetInParent()
 
 
 def _has(kind: str, found: Mapping[str, pb.TensorSpec]) -> str:

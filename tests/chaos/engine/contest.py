@@ -86,7 +86,7 @@ class Contest:
         }
         options = (f"--{name}={value}" for name, value in words.items())
         with (self._run.folder / f"{words['boot-id']}.log").open("wb") as log:
-            process = self._contenders.fork([*_PROGRAM, *options], dict(os.environ), log)
+            process = self._contenders.fork([*_PROGRAM, *options], dict(os.environ), log.fileno())
         self.workers[process.pid] = (process, stage)
         self._histories[process.pid] = self._run.folder / f"{words['boot-id']}.jsonl"
         return process

@@ -1,13 +1,10 @@
 """The commands over TLS, and a cluster on one machine whose gateway wants certificates."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 from conftest import ROOT
 from support.authority import Authority
 from support.processes.cluster import Cluster
+from support.processes.forks import ended
 
 MODELS = ROOT / "examples" / "digits" / "models"
 SECRET = "psk_canary_0123456789"  # noqa: S105 - nobody's
@@ -39,17 +36,6 @@ def cluster(request, authority, tmp_path_factory):
         yield cluster
 
 
-def penstock(*words, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "penstock", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, **environment},
-    )
-
-
 def test_every_command_comes_in_with_its_certificate(cluster, proof):
     url = ("--url", cluster.url, *proof)
     image = f"image=@{ROOT / 'examples/digits/images/7.png'}"
@@ -61,16 +47,16 @@ def test_every_command_comes_in_with_its_certificate(cluster, proof):
         ("infer", "digits", "--input", image),
         ("bench", "digits", "--duration-s", "0.2", "--warmup-s", "0", "--json"),
     ):
-        ended = penstock(*words, *url)
-        assert ended.returncode == 0, ended.stderr
+        status, text = ended(*words, *url)
+        assert status == 0, text
 
 
 def test_a_command_says_what_is_in_its_way(cluster, authority):
-    plain = penstock("status", "--url", cluster.url)
-    unknown = penstock("infer", "digits", "--url", cluster.url, "--ca", str(authority.path))
+    _, plain = ended("status", "--url", cluster.url)
+    _, unknown = ended("infer", "digits", "--url", cluster.url, "--ca", str(authority.path))
 
-    assert "it speaks TLS, and the client does not" in plain.stderr
-    assert "give --cert and --key" in unknown.stderr
+    assert "it speaks TLS, and the client does not" in plain
+    assert "give --cert and --key" in unknown
 
 
 def test_a_token_is_never_shown(cluster, proof, tmp_path):
@@ -78,10 +64,10 @@ def test_a_token_is_never_shown(cluster, proof, tmp_path):
     words = ("status", "--url", cluster.url, *proof)
     (tmp_path / "token").write_text(f"{SECRET}\n")
 
-    mistaken = penstock(*words, "--token", SECRET)
-    assert mistaken.returncode == 1
-    assert "in the variable PENSTOCK_TOKEN" in mistaken.stderr
-    assert SECRET not in mistaken.stderr
-    assert penstock(*words, "--token", str(tmp_path / "token")).returncode == 0
-    assert penstock(*words, PENSTOCK_TOKEN=SECRET).returncode == 0
+    status, text = ended(*words, "--token", SECRET)
+    assert status == 1
+    assert "in the variable PENSTOCK_TOKEN" in text
+    assert SECRET not in text
+    assert ended(*words, "--token", str(tmp_path / "token"))[0] == 0
+    assert ended(*words, PENSTOCK_TOKEN=SECRET)[0] == 0
     assert SECRET not in cluster.output()

@@ -229,11 +229,12 @@ def test_what_lies_outside_of_the_cache_is_not_computed(two, message):
 
 
 def test_a_message_is_read_as_it_was_written():
-    said = _message(Take(3, Answer([5, 6], DRAWN, [7])), Move(3, 1, 2), slot=1, start=9, length=2)
+    changes = Take(3, Answer([5, 6], DRAWN, [7])), Move(3, 1, 2), Swap(1, 3, 4)
+    said = _message(*changes, slot=1, start=9, length=2)
     found = message_in(b"".join(packed_message(said)))
-    take, move = found.changes
+    take, *moves = found.changes
 
-    assert (found.epoch, found.step, move) == (said.epoch, 0, Move(3, 1, 2))
+    assert (found.epoch, found.step, moves) == (said.epoch, 0, list(changes[1:]))
     assert (take.slot, take.answer.prompt, take.answer.log) == (3, [5, 6], [7])
     assert take.answer.options == DRAWN
     assert found.batch.columns.tobytes() == said.batch.columns.tobytes()

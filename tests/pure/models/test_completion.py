@@ -8,6 +8,7 @@ from support.records import config, signature, stage, version
 from penstock.errors import InvalidConfiguration
 from penstock.models.completion import complete
 from penstock.models.config.dataflow import StagePlan
+from penstock.models.config.reshape import artifact_dims
 from penstock.protos import cluster_pb2 as pb
 
 
@@ -124,6 +125,22 @@ class TestWhole:
 
         assert deployment.inputs == (spec("x", "FP32", -1, 1),)
         assert deployment.outputs == (spec("y", "FP32", -1, 6),)
+
+    def test_a_scalar_may_be_listed_as_one_element(self):
+        """As Triton's configurations have to: dims must list something."""
+        scalars = signature([spec("x", "FP32")], [spec("y", "FP32")])
+        text = (
+            'input { name: "x" data_type: TYPE_FP32 dims: 1 } '
+            'output { name: "y" data_type: TYPE_FP32 dims: %s }'
+        )
+
+        deployment = completed(text % [1, 1], scalars)
+
+        assert deployment.inputs == (spec("x", "FP32", 1),)
+        assert deployment.outputs == (spec("y", "FP32", 1, 1),)
+        listed = [*deployment.config.input, *deployment.config.output]
+        assert [artifact_dims(tensor) for tensor in listed] == [[], []]
+        assert "has dims [2], but the artifact expects []" in refusal(text % [2], scalars)
 
     def test_a_reshape_that_is_not_the_artifacts_is_refused(self):
         text = 'input { name: "x" data_type: TYPE_FP32 dims: 6 reshape { shape: [ 2, 3 ] } }'

@@ -71,6 +71,7 @@ async def _working(probe, version):
         optional=frozenset(),
         by_parameters=False,
         lease_ms=LONG_MS,
+        preempts=True,
     )
     link, renewal = (
         probe.links.blocking(probe.keys.tag),
@@ -253,3 +254,34 @@ async def test_a_conversation_goes_on_from_what_its_group_has_and_no_other(probe
     assert (said, again) == ((alone(first), 0), (alone(longer), 39))
     assert [anothers, nobodys, anew] == [(alone(longer), 0)] * 3
     assert (await probe.statistics())["cached_tokens"] == 39
+
+
+async def test_an_answer_makes_room_for_a_more_urgent_one_and_loses_nothing(
+    probe, version, expected
+):
+    """It waits with its log, and goes on from there; deadlines alone push out nobody."""
+    stages, urgent = Stages(version, 2, 128), [5, 6, 7]
+    (piece, *_) = LocalModel.open(version, 1, 128, threads=1).generate([urgent], SHORT)
+    _slowed(stages)
+    async with _working(probe, version) as worker, stages.served(1) as (_, boot_id):
+        life = Life(stages, worker, await formed(stages, ["worker-1", boot_id]))
+        for number, prompt in enumerate(PROMPTS):
+            payload = _payload(prompt, caller="one")
+            await probe.enqueue(f"job-{number}", payload=payload, priority=2)
+        await _have_begun(probe)
+        await probe.enqueue("same", payload=_payload(urgent, SHORT), priority=2, ttl_ms=30_000)
+        await probe.enqueue("urgent", payload=_payload(urgent, SHORT), priority=1)
+
+        async def ended():
+            found = [id_ for id_, code, *_ in await probe.replies() if code == 0]
+            return found if len(found) == 4 else None
+
+        order = await until(ended, 20)
+        bodies = {id_: body for id_, _, _, body in await probe.replies()}
+        await life.stop()
+
+    assert order[0] == "urgent"
+    assert [log in bodies[f"job-{n}"] for n, log in enumerate(expected)] == [True, True]
+    assert piece.token.to_bytes(4, "little") in bodies["urgent"]
+    told = await probe.statistics()
+    assert (told["success_count"], told["preempted"]) == (4, 1)

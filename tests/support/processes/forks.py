@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from penstock.cli.serve.template import ROLES
 from penstock.process.child_process import python_command
 from penstock.process.command_line import ROOM
 from penstock.process.forking import template
+from penstock.process.forking.launch import NOTHING
 from penstock.process.lifetime import set_process_option
 
-BIRTH_S = 60.0
+BIRTH_S, COMMAND_S = 60.0, 110.0
 OWN = ("PENSTOCK_", "PYTEST_")
 """Variables that nothing reads while it is imported: a child has its own."""
 
@@ -103,11 +105,14 @@ class Template:
     def lives(self):
         return self._process.poll() is None
 
-    def fork(self, words, environment, output=None):
-        """A child that is as if *words* had been started, and writes to the file *output*."""
-        number = None if output is None else output.fileno()
+    def fork(self, words, environment, output, descriptors=NOTHING):
+        """A child that is as if *words* had been started, and writes to the descriptor *output*.
+
+        Args:
+            descriptors: what it inherits, by the variable that tells it the number.
+        """
         with _starting, _adopting():
-            answers = template.ask(self._channel, words, environment, {}, number)
+            answers = template.ask(self._channel, words, environment, descriptors, output)
             with answers:
                 answers.settimeout(BIRTH_S)
                 pid = template.number_in(answers.recv(template.MOST_ANSWER))
@@ -153,7 +158,20 @@ def start(*words, output, environment=None, within=()):
             process_group=0,
             env=variables,
         )
-    return _running().fork(command, variables, output)
+    return _running().fork(command, variables, output.fileno())
+
+
+def ended(*words, **environment):
+    """``penstock`` *words* once it has ended: its exit status, and all that it has written."""
+    with tempfile.TemporaryFile() as output:
+        process = start(*words, output=output, environment=environment)
+        try:
+            process.wait(COMMAND_S)
+        finally:
+            process.kill()
+            process.wait()
+        output.seek(0)
+        return process.returncode, output.read().decode()
 
 
 def _may_fork(variables):

@@ -1,25 +1,30 @@
 """Methods that show what a server of RPCs makes of each kind of call, on either server.
 
-Run as a program with "aio" or "asgi" and, if wanted, options of the gateway in JSON, it prints its
-address and serves until its standard input ends.
+As a program it is forked for servers, each with "aio" or "asgi" and options of the gateway in JSON:
+one tells its address, and serves until it is told to end.
 """
 
 import asyncio
+import atexit
 import json
 import os
-import subprocess
+import socket
 import sys
 from contextlib import contextmanager
+from functools import cache
 
 from penstock.gateway.fronts.grpc.aio_server import AioServer
 from penstock.gateway.fronts.grpc.asgi.server import AsgiRpcServer
 from penstock.gateway.fronts.grpc.calls import Ending
 from penstock.gateway.fronts.grpc.rpc import Method
 from penstock.gateway.fronts.server_certificates import ServerCertificates
+from penstock.process.command_line import ROOM, show
+from penstock.process.forking import template
 from penstock.settings import GatewaySettings
 from penstock.telemetry import configure_logging
 
 SERVERS = {"aio": AioServer, "asgi": AsgiRpcServer}
+_ADDRESS, _END = "RPC_SERVER_ADDRESS_FD", "RPC_SERVER_END_FD"
 SEEN = {"cancelled": 0, "finished": 0}
 
 
@@ -198,31 +203,54 @@ METHODS = {f"/t.T/{name}": Method(handle) for name, handle in ONE.items()} | {
 METHODS["/inference.GRPCInferenceService/ServerLive"] = Method(live)
 
 
+@cache
+def _template():
+    from support.processes.forks import Template  # not where this is a program
+
+    made = Template([sys.executable, __file__, ROOM])
+    atexit.register(made.close)
+    return made
+
+
 @contextmanager
 def serving(kind, **options):
     """A server of *kind* in a process of its own; its address."""
     words = [sys.executable, __file__, kind, json.dumps(options)]
-    with subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield process.stdout.readline().strip()
-        process.stdin.close()
+    (reading, address), (end, holding) = os.pipe(), os.pipe()
+    try:
+        descriptors = {_ADDRESS: address, _END: end}
+        process = _template().fork(words, dict(os.environ), 2, descriptors)
+    finally:
+        os.close(address)
+        os.close(end)
+    with os.fdopen(reading) as told, os.fdopen(holding, "wb"):
+        yield told.readline().strip()
+    process.wait()
 
 
-async def main():
+def forked():
+    """Be forked for each server; the words of the one that this is, in each of them."""
+    order = template.serve(socket.socket(fileno=int(os.environ.pop(template.CHANNEL))))
+    show(order.words)
+    return order.words[2:]
+
+
+async def main(kind, more):
     configure_logging("server", level="warning")
-    options = {"grpc_front": sys.argv[1], **json.loads(sys.argv[2])}
+    options = {"grpc_front": kind, **json.loads(more)}
     settings = GatewaySettings(redis="unix:///none", port=0, **options)
     certificates = ServerCertificates.of(settings)
-    server = SERVERS[sys.argv[1]](METHODS, settings, certificates)
+    server = SERVERS[kind](METHODS, settings, certificates)
     await server.start()
     looking = asyncio.create_task(certificates.run()) if certificates else None
-    print(server.address, flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    with os.fdopen(int(os.environ.pop(_ADDRESS)), "w") as told:
+        told.write(server.address)
+    with os.fdopen(int(os.environ.pop(_END))) as end:
+        await asyncio.get_running_loop().run_in_executor(None, end.read)
     if looking is not None:
         looking.cancel()
     await server.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*forked()))

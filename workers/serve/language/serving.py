@@ -106,7 +106,7 @@ class LanguageServing:
     async def _serve_jobs(self, stop: asyncio.Event) -> None:
         """As the only stage, or as a head."""
         own, runtime = self._own, self._runtime
-        spec = _spec(self._settings, own.heartbeat.record)
+        spec = _spec(self._settings, own.heartbeat.record, preempts=runtime.has_levels)
         manifest = runtime.manifest
         worker = LanguageWorker(spec, self._queue, own.link, manifest, own.renewal, own.device)
         kept = asyncio.Event()
@@ -219,7 +219,7 @@ async def _beside(*tasks: tuple[str, Helper]) -> AsyncIterator[None]:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _spec(settings: WorkerSettings, record: pb.Worker) -> WorkerSpec:
+def _spec(settings: WorkerSettings, record: pb.Worker, *, preempts: bool) -> WorkerSpec:
     return WorkerSpec(
         ref=StageRef(settings.model, settings.version, settings.stage, record.revision_id),
         last=True,
@@ -232,4 +232,5 @@ def _spec(settings: WorkerSettings, record: pb.Worker) -> WorkerSpec:
         optional=frozenset(),
         by_parameters=False,
         lease_ms=settings.lease_ms,
+        preempts=preempts,
     )

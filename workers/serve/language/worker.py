@@ -23,6 +23,7 @@ from penstock.retry import Backoff
 from penstock.scheduler.jobs.logs import Appended, Logs, NewTokens
 from penstock.scheduler.jobs.queue import Queue, bell_wait_s
 from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease, Outcome, Timing
+from penstock.scheduler.observe.counters import PREEMPTED, add_counts
 from penstock.scheduler.store.link import Link
 from penstock.workers.language.engine import Engine, Model, NewToken
 from penstock.workers.language.head import GroupBroken
@@ -38,6 +39,7 @@ from penstock.workers.serve.language.jobs import (
     read_log,
     reply_of,
 )
+from penstock.workers.serve.language.preemption import to_preempt
 from penstock.workers.serve.queue_sink import QueueSink
 from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.work_done import WorkMeter
@@ -48,6 +50,9 @@ log = structlog.get_logger()
 _BACKOFF: Final = Backoff(0.2, 2.0)
 _STORE_BACKOFF: Final = Backoff(0.02, 1.0)
 _MOST_TRIES: Final = 1000
+_PREEMPTS_EVERY_S: Final = 0.1
+"""So often a worker whose slots are taken looks whether something more urgent waits."""
+
 _UNFIT_S: Final = 0.02
 _NO_TIME: Final = Timing()
 
@@ -162,7 +167,7 @@ class LanguageWorker:
         while not self._draining:
             if not self._has_room():
                 self._room.clear()
-                await self._room.wait()
+                await self._wait_for_room()
                 continue
             claim = await self._claim(self._slots - len(self._active))
             self._empty_claims = 0 if claim.leases else self._empty_claims + 1
@@ -170,6 +175,40 @@ class LanguageWorker:
                 await self._begin(lease)
             if claim.does_not_fit and not claim.leases:
                 await asyncio.sleep(_UNFIT_S)
+
+    async def _wait_for_room(self) -> None:
+        """Wait until there is room; an answer makes some for one that is more urgent."""
+        if not self._spec.preempts:
+            await self._room.wait()
+        while not self._room.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PREEMPTS_EVERY_S):
+                    await self._room.wait()
+                return
+            if all(active.proved for active in self._active.values()):
+                await self._preempt()
+
+    async def _preempt(self) -> None:
+        held = list(self._active.values())
+        try:
+            waiting, urgencies = await self._queue.urgencies(
+                self._spec.ref, [active.id for active in held]
+            )
+        except PenstockError as error:
+            log.debug("nobody knows what waits", error=str(error))
+            return
+        number = to_preempt(waiting, urgencies)
+        if number is None or id(held[number].answer) not in self._active or self._draining:
+            return
+        preempted = held[number]
+        # What it has computed and not stored is computed again, by whoever goes on.
+        self._let_go(preempted, left=False)
+        self._sink.give_back(preempted.token, [preempted.id])
+        # Before the next claim, which may be of the same job.
+        await self._sink.written()
+        ref = self._spec.ref
+        with contextlib.suppress(PenstockError):
+            await add_counts(self._queue, ref.model, ref.version, {PREEMPTED: 1})
 
     def _has_room(self) -> bool:
         """Not beside an answer that may have ended a worker, until it has brought a token."""

@@ -34,6 +34,14 @@ OUTPUTS: Final = {
 }
 """Tensors as Triton's backends for language models name them: datatype, and size; and messages."""
 
+_OF_LEVELS: Final = frozenset(
+    {
+        *("priority_levels", "default_priority_level"),
+        *("default_queue_policy", "priority_queue_policy"),
+    }
+)
+"""Fields of dynamic_batching that say in which order requests wait."""
+
 _TEXTS: Final = "penstock_texts"
 """A parameter that workers add: the texts that gateways need, by their digests in the registry."""
 
@@ -112,11 +120,15 @@ def check_language_model(config: pb.ModelConfig, source: str) -> None:
         raise InvalidConfiguration(
             f"{source}: language models are computed on the CPU: remove KIND_GPU"
         )
-    for field in ("dynamic_batching", "sequence_batching"):
-        if config.HasField(field):
-            raise InvalidConfiguration(
-                f"{source}: answers of a language model share steps by themselves: remove {field}"
-            )
+    batching = {field.name for field, _ in config.dynamic_batching.ListFields()} - _OF_LEVELS
+    unfit = ["sequence_batching"] if config.HasField("sequence_batching") else sorted(batching)
+    if config.HasField("dynamic_batching") and not config.dynamic_batching.priority_levels:
+        unfit.append("dynamic_batching")
+    if unfit:
+        raise InvalidConfiguration(
+            f"{source}: answers of a language model share steps by themselves: remove {unfit[0]}; "
+            "dynamic_batching may have levels of priority alone"
+        )
     if config.max_batch_size or config.input or config.output:
         raise InvalidConfiguration(
             f"{source}: a language model's tensors are always the same, without a batch "

@@ -32,11 +32,14 @@ def facts(counters, *, leases=0, live=()):
 
 
 def test_tokens_are_told_by_their_kind():
-    counted = facts({"prompt_tokens": 5, "generated_tokens": 70, "cached_tokens": 3})
+    counted = facts(
+        {"prompt_tokens": 5, "generated_tokens": 70, "cached_tokens": 3, "preempted": 2}
+    )
 
     assert told(counted, "penstock_tokens_total", kind="prompt") == 5
     assert told(counted, "penstock_tokens_total", kind="generated") == 70
     assert told(counted, "penstock_tokens_total", kind="cached") == 3
+    assert told(counted, "penstock_preemptions_total") == 2
 
 
 def test_slots_are_those_of_workers_that_are_ready():

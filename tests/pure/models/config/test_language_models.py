@@ -35,6 +35,11 @@ def _config(text=PLAIN):
         (PLAIN + " max_batch_size: 4", "remove max_batch_size, input and output"),
         (PLAIN + ' input { name: "x" }', "remove max_batch_size, input and output"),
         (PLAIN + " dynamic_batching { }", "remove dynamic_batching"),
+        (
+            PLAIN + " dynamic_batching { priority_levels: 2 max_queue_delay_microseconds: 9 }",
+            "remove max_queue_delay_microseconds",
+        ),
+        (PLAIN + " sequence_batching { }", "remove sequence_batching"),
         (PLAIN + " instance_group { kind: KIND_GPU }", "remove KIND_GPU"),
         (
             PLAIN + ' parameters { key: "prefix_caching" value { string_value: "yes" } }',
@@ -49,6 +54,12 @@ def _config(text=PLAIN):
 def test_what_a_language_model_has_not_is_refused_by_name(text, message):
     with pytest.raises(InvalidConfiguration, match=message):
         check_language_model(_config(text), "m/config.pbtxt")
+
+
+def test_requests_may_have_levels_of_priority():
+    levels = " dynamic_batching { priority_levels: 3 default_priority_level: 2 }"
+
+    check_language_model(_config(PLAIN + levels), "here")
 
 
 def test_prefixes_are_cached_where_that_is_said_or_proved():
