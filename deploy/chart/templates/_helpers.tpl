@@ -124,6 +124,19 @@ env:
 {{- end }}
 {{- end }}
 
+{{- define "penstock.hopLabels" -}}
+{{- if .Values.hops.enabled }}
+penstock.dev/hops: "true"
+{{- end }}
+{{- end }}
+
+{{/* A range has no place in a container's ports: the first stands for all. */}}
+{{- define "penstock.hopPorts" -}}
+{{- if .Values.hops.enabled }}
+- { name: hops, containerPort: {{ .Values.hops.firstPort }} }
+{{- end }}
+{{- end }}
+
 {{- define "penstock.hopEnvironment" -}}
 {{- if .Values.hops.enabled }}
 - name: PENSTOCK_HOP_HOST

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 
 import numpy as np
+import psutil
 import pytest
 from support.clients.load import eventually
 from support.models.onnx_models import write_identity
@@ -13,6 +14,7 @@ from support.processes.cluster import Cluster
 from support.processes.roles import status_of
 
 from penstock.client import AsyncClient
+from penstock.process.machine import cores
 
 MODELS = 24
 STAGES = 5
@@ -73,6 +75,17 @@ def test_what_is_told_meanwhile_is_how_many_are_ready(running):
     assert f"of {MODELS + 2} models ready" in output
     assert "damaged version 1: UNAVAILABLE" in output
     assert "m00 version 1" not in output
+    # Its own node comes by itself, and ONNX Runtime's words are in the reason.
+    assert "penstock node" not in output
+    assert "onnxruntime:" not in output
+
+
+def test_workers_share_the_cores(running):
+    processes = running.processes()["worker"]
+    share = max(1, cores() // len(processes))
+
+    found = [word for pid in processes for word in psutil.Process(pid).cmdline()]
+    assert found.count(f"--threads={share}") == len(processes)
 
 
 async def test_no_worker_ended_for_want_of_time(running):

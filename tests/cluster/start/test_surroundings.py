@@ -1,4 +1,4 @@
-"""A cluster in surroundings that others made: an HTTP proxy, IPv6, a Service in Kubernetes."""
+"""A cluster in surroundings that others made: a proxy, IPv6, Kubernetes's Services, ASCII."""
 
 import asyncio
 import subprocess
@@ -35,7 +35,8 @@ ROW = np.ones((1, 4), dtype=np.float32)
 def surrounded(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("surrounded")
     write_scale(folder / "models", "triple", 3)
-    environment = {**PROXIED, **LINKED, "PENSTOCK_PROT": "1"}
+    write_scale(folder / "models", "é-model", 2)
+    environment = {**PROXIED, **LINKED, "PENSTOCK_PROT": "1", "PYTHONIOENCODING": "ascii"}
     one = Cluster(
         folder / "cluster",
         folder / "models",
@@ -70,6 +71,14 @@ def test_it_says_once_which_variable_means_nothing(surrounded):
 
     assert surrounded.output().count("is no setting of Penstock") == 1
     assert line in surrounded.output()
+
+
+async def test_a_model_whose_name_its_terminal_lacks_is_served(surrounded):
+    async with AsyncClient(nearby(surrounded)) as client:
+        found = await client.infer("é-model", {"x": ROW})
+
+    np.testing.assert_array_equal(found["y"], ROW * 2)
+    assert "\\xe9-model version 1: READY" in surrounded.output()
 
 
 async def test_clients_on_its_machine_go_through_no_proxy(surrounded):

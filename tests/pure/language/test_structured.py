@@ -1,6 +1,7 @@
 """Structured answers of a tiny random model: whatever it would say, they are what they must be."""
 
 import json
+import re
 import threading
 
 import jsonschema
@@ -179,6 +180,15 @@ def test_a_text_is_what_it_must_be(structured, fits, model, decode):
             assert fits(decode(answer.log))
 
     assert Finish.STOP in endings
+
+
+def test_no_model_writes_blanks_without_end(model, decode):
+    digits = {"type": "integer", "minimum": 0, "maximum": 9}
+    schema = {"type": "array", "items": digits, "minItems": 40}
+    for seed in range(4):
+        answer, _ = _answer(model, _options({"json": schema}, temperature=50, seed=seed))
+
+        assert re.search(r"\s{22}|\s\n", decode(answer.log)) is None
 
 
 def test_the_most_tokens_end_an_answer_in_the_middle(model, decode):

@@ -7,7 +7,8 @@ from support.authority import Authority
 from penstock.errors import InvalidConfiguration
 from penstock.gateway.fronts.client_names import names_in
 from penstock.gateway.fronts.server_certificates import ServerCertificates
-from penstock.settings import GatewaySettings
+from penstock.settings import GatewaySettings, NodeSettings
+from penstock.workers.node import agent
 
 
 @pytest.fixture
@@ -130,3 +131,20 @@ def test_a_client_has_the_names_of_its_certificate(authority):
     assert names(authority.issue("host", "b.example", common_name="c")) == ("b.example",)
     assert names(authority.issue("name", "d@example", common_name="team d")) == ("team d",)
     assert names_in("no certificate") == ()
+
+
+async def test_a_node_whose_certificates_for_hops_cannot_be_used_does_not_start(
+    tmp_path, authority
+):
+    """Its workers would say so later, one after the other."""
+    over = authority.issue("over", "127.0.0.1", expired=True)
+    settings = NodeSettings(
+        redis="unix:///none",
+        models=tmp_path,
+        hop_host="127.0.0.1",
+        hop_cert=over.certificate,
+        hop_key=over.key,
+        hop_ca=authority.path,
+    )
+    with pytest.raises(InvalidConfiguration, match=r"--hop-cert: .* expired"):
+        await agent.run(settings)

@@ -234,7 +234,7 @@ async def test_a_conversation_goes_on_from_what_its_group_has_and_no_other(probe
     def alone(prompt):
         return [piece.token for piece in local.generate([prompt], SHORT)]
 
-    stages = Stages(version, 2, 128)
+    stages = Stages(version, 4, 128)
     first, more = list(range(40, 60)), [7, 8]
     async with _working(probe, version) as worker:
         async with stages.served(1) as (_, boot_id):
@@ -245,7 +245,7 @@ async def test_a_conversation_goes_on_from_what_its_group_has_and_no_other(probe
             anothers = await _talk(probe, "c", longer, "other")
             nobodys = await _talk(probe, "d", longer, None)
             await life.stop()
-        async with Stages(version, 2, 128).served(1) as (_, boot_id):
+        async with Stages(version, 4, 128).served(1) as (_, boot_id):
             life = Life(stages, worker, await formed(stages, ["worker-1", boot_id]))
             anew = await _talk(probe, "e", longer, "one")
             await life.stop()

@@ -30,6 +30,14 @@ REAL_MODELS = [
         RANKS + "test_an_input_is_asked_for_by_name",
     ),
     Mutant(
+        "loading: outputs may be promised narrower than they come",
+        "src/penstock/models/completion.py",
+        ' or (kind == "output" and dims != expected)',
+        "",
+        "tests/pure/models/test_completion.py::TestRefused::"
+        "test_an_output_whose_size_is_the_artifacts_to_say",
+    ),
+    Mutant(
         "loading: the proof makes up no integers but from 0",
         "workers/loading/trial_rows.py",
         "LEAST: Final = (0, 1)",

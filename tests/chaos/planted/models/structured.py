@@ -93,6 +93,13 @@ STRUCTURES = [
         CHECKS + "test_what_no_answer_can_have_is_refused_and_the_next_is_fine",
     ),
     Mutant(
+        "a structure: there may be any number of blanks in JSON",
+        GRAMMARS,
+        'return {"whitespace_pattern": _WHITESPACE, "lenient": lenient}',
+        'return {"lenient": lenient}',
+        STRUCTURED + "test_no_model_writes_blanks_without_end",
+    ),
+    Mutant(
         "a call: what it begins with is said as text",
         CALLS,
         "keep = len(text) - _undecided(text)",

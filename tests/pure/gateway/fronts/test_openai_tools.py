@@ -11,6 +11,7 @@ from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
 from penstock.gateway.fronts.http.openai.tools.calls import Calls
 from penstock.language.grammar.telling import in_plain_words
+from penstock.language.grammar.tools import CLOSE, NAMED, OPEN, TAG
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 WEATHER = {
@@ -21,7 +22,7 @@ WEATHER = {
     },
 }
 NOW = {"type": "function", "function": {"name": "now", "strict": True}}
-NAMED = {"type": "function", "function": {"name": "now"}}
+ONE = {"type": "function", "function": {"name": "now"}}
 
 
 def call(name, arguments):
@@ -57,13 +58,13 @@ def test_what_may_be_called_is_told_as_it_came_and_held_to_its_schema():
 def test_a_choice_says_what_must_be_called_and_how_often():
     auto, needed, named = (
         grammar(tool_choice=choice).split("start: ")[1].split("\n")[0]
-        for choice in ("auto", "required", NAMED)
+        for choice in ("auto", "required", ONE)
     )
     once = grammar(tool_choice="required", parallel_tool_calls=False)
 
     assert (auto, needed, named) == ("spoken* rest", 'call ("\\n" call)*', "call")
     assert "start: call\n" in once + "\n"
-    assert "weather" not in grammar(tool_choice=NAMED)
+    assert "weather" not in grammar(tool_choice=ONE)
 
 
 def test_what_is_said_instead_of_a_call_may_have_a_format():
@@ -114,7 +115,7 @@ def test_what_is_said_instead_of_a_call_may_have_a_format():
             "more than 64 KiB",
         ),
         ({"tools": [NOW], "tool_choice": "any"}, "tool_choice", "must be none, auto, required"),
-        ({"tools": [WEATHER], "tool_choice": NAMED}, "tool_choice", "of one in tools"),
+        ({"tools": [WEATHER], "tool_choice": ONE}, "tool_choice", "of one in tools"),
         ({"tool_choice": "required"}, "tool_choice", "there are no tools"),
         ({"tools": [NOW], "parallel_tool_calls": 1}, "parallel_tool_calls", "true or false"),
         ({"tools": [NOW], "guided_regex": "a"}, "guided_regex", "cannot be together with tools"),
@@ -225,6 +226,15 @@ def test_calls_are_the_same_however_their_text_comes(text, data):
     assert calls.finish("stop") == finish
     assert calls.finish("length") == "length"
     assert len({one["id"] for one in called.values()}) == len(wanted)
+
+
+@given(st.lists(st.sampled_from([OPEN, NAMED, CLOSE, TAG, *'{}"\\a\n ']), max_size=20))
+def test_no_text_is_read_otherwise_when_it_comes_letter_by_letter(pieces):
+    text = "".join(pieces)
+    whole, slow = Calls("x"), Calls("x")
+    letters = [slow.push(letter) for letter in text]
+
+    assert _of([whole.push(text, last=True)]) == _of([*letters, slow.push("", last=True)])
 
 
 def test_a_whole_answer_and_a_stream_have_the_same_calls():
