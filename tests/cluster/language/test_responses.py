@@ -73,6 +73,8 @@ def test_an_answer_has_one_message(language_cluster, text):
     (message,) = response["output"]
     assert message["content"][0]["text"] == text
     assert response["usage"]["output_tokens"] == 60
+    # The official client's own type has both.
+    assert set(response["usage"]["input_tokens_details"]) == {"cached_tokens", "cache_write_tokens"}
     assert response["max_output_tokens"] == 60
 
 

@@ -47,7 +47,8 @@ _OWN: Final = frozenset({"model", "stream", "stream_options", "n"})
 _IGNORED: Final = frozenset(
     {
         *("user", "metadata", "store", "service_tier", "safety_identifier"),
-        *("prompt_cache_key", "prompt_cache_retention", "parallel_tool_calls"),
+        *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+        "parallel_tool_calls",
     }
 )
 """They change nothing of an answer."""
@@ -62,6 +63,7 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "functions": ([],),
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
+    "moderation": (),
     "audio": (),
     "prediction": (),
     "reasoning_effort": ("none",),
@@ -146,19 +148,27 @@ def _asked(
     choices = _given(body, "n", 1)
     if not _is_integer(choices) or not 1 <= choices * len(prompts) <= MOST_CHOICES:
         raise FieldRefused("n", f"n must be from 1, for at most {MOST_CHOICES} answers in all")
-    stream_options = _given(body, "stream_options", {})
-    if not isinstance(stream_options, dict) or set(stream_options) - {"include_usage"}:
-        raise FieldRefused("stream_options", "stream_options has include_usage alone")
     stream = switch_of(body, "stream")
-    if stream_options and not stream:
-        raise FieldRefused("stream_options", "stream_options is for streams: set stream to true")
+    usage = _wants_usage(body, stream=stream)
     options, structure = options_of(body, _OPTIONS), structure_of(body)
     if structure is not None:
         options[OPTION] = structure.structure.to_option()
     if logprobs is not None:
         options["logprobs"] = logprobs
-    usage = switch_of(stream_options, "include_usage")
     return Asked(model, prompts, choices, options, stream, usage, structure)
+
+
+def _wants_usage(body: Mapping[str, Any], *, stream: bool) -> bool:
+    options = _given(body, "stream_options", {})
+    if not isinstance(options, dict) or set(options) - {"include_usage", "include_obfuscation"}:
+        raise FieldRefused("stream_options", "stream_options has include_usage alone")
+    if options and not stream:
+        raise FieldRefused("stream_options", "stream_options is for streams: set stream to true")
+    if switch_of(options, "include_obfuscation"):
+        raise FieldRefused(
+            "stream_options", "'stream_options.include_obfuscation' is not offered yet: remove it"
+        )
+    return switch_of(options, "include_usage")
 
 
 def _chat_logprobs(body: Mapping[str, Any]) -> int | None:

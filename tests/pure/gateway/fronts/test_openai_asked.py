@@ -8,10 +8,12 @@ from penstock.errors import InvalidRequest, ModelNotFound
 from penstock.gateway.fronts.http.openai import shapes
 from penstock.gateway.fronts.http.openai.asked import chat_of, completion_of
 from penstock.gateway.fronts.http.openai.fields import FieldRefused
+from penstock.gateway.fronts.http.openai.responses.asked import response_of
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 PLAIN = {"model": "m", "prompt": "hello"}
+RESPONSE = {"model": "m", "input": "hello"}
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,8 @@ def test_options_have_the_names_of_this_house():
         {"logprobs": False, "top_logprobs": None, "tools": [], "tool_choice": "none"},
         {"response_format": {"type": "text"}, "user": "me", "store": True, "metadata": {"a": "b"}},
         {"best_of": 1, "echo": False, "suffix": None},
+        {"prompt_cache_key": "a", "prompt_cache_options": {"mode": "explicit", "ttl": "30m"}},
+        {"stream": True, "stream_options": {"include_obfuscation": False, "include_usage": None}},
     ],
 )
 def test_what_asks_for_nothing_is_taken(neutral):
@@ -78,6 +82,11 @@ def test_what_asks_for_nothing_is_taken(neutral):
         ({**HELLO, "stream": 1}, "stream must be true or false"),
         ({**HELLO, "stream_options": {"include_usage": True}}, "set stream to true"),
         ({**HELLO, "stream_options": {"other": 1}, "stream": True}, "include_usage alone"),
+        (
+            {**HELLO, "stream_options": {"include_obfuscation": True}, "stream": True},
+            "'stream_options.include_obfuscation' is not offered",
+        ),
+        ({**HELLO, "moderation": {"model": "m"}}, "'moderation' is not offered yet"),
         ({**HELLO, "model": 5}, "model must be the name"),
     ],
 )
@@ -108,6 +117,24 @@ def test_a_refusal_names_the_field_as_its_client_wrote_it(field, value, message)
         chat_of({**HELLO, field: value})
 
     assert json.loads(shapes.error(400, "no", caught.value))["error"]["param"] == field
+
+
+def test_a_response_takes_what_changes_nothing_of_it():
+    neutral = {"prompt_cache_options": {"ttl": "30m"}, "stream_options": {}, "truncation": None}
+
+    assert response_of({**RESPONSE, **neutral}).options == {}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("access_programs", "background_options", "context_management", "conversation", "image"),
+        *("moderation", "tools"),
+    ],
+)
+def test_a_response_refuses_by_name_what_would_change_it(field):
+    with pytest.raises(FieldRefused, match=f"'{field}' is not offered yet"):
+        response_of({**RESPONSE, field: {"a": "b"}})
 
 
 def test_developers_speak_as_the_system():

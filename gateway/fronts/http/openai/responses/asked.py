@@ -23,7 +23,8 @@ _OWN: Final = frozenset(
 _IGNORED: Final = frozenset(
     {
         *("user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"),
-        *("prompt_cache_retention", "parallel_tool_calls", "stream_options"),
+        *("prompt_cache_options", "prompt_cache_retention", "parallel_tool_calls"),
+        "stream_options",
     }
 )
 _OPTIONS: Final = {
@@ -38,6 +39,8 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "reasoning": ({},),
     "truncation": ("disabled",),
     **dict.fromkeys(("previous_response_id", "conversation", "prompt", "max_tool_calls"), ()),
+    **dict.fromkeys(("access_programs", "background_options", "context_management"), ()),
+    **dict.fromkeys(("image", "moderation"), ()),
 }
 _LOGPROBS: Final = "message.output_text.logprobs"
 _TEXT_PARTS: Final = ("input_text", "output_text", "text")

@@ -159,7 +159,7 @@ def _part(said: Said) -> dict[str, Any]:
 def _usage(said: Said) -> dict[str, Any]:
     return {
         "input_tokens": said.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": said.cached_tokens},
+        "input_tokens_details": {"cached_tokens": said.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": said.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": said.prompt_tokens + said.completion_tokens,
