@@ -107,13 +107,13 @@ def _checked_out(revision: str) -> Iterator[Path]:
 
 
 def _measure(
-    case: Case, tree: Path, options: argparse.Namespace, tell: Callable[[str], None]
+    case: Case, tree: Path, options: argparse.Namespace, show: Callable[[str], None]
 ) -> Pair:
     """What *tree* and this tree reach, round by round."""
     models, front = needed(case.model), ("--grpc-front", options.front) if options.front else ()
     with cluster(*models, tree=tree) as then, cluster(*models, options=front) as now:
         both = then, now
-        return measure(case, both, options.client, options.seconds, options.rounds, tell)
+        return measure(case, both, options.client, options.seconds, options.rounds, show)
 
 
 if __name__ == "__main__":

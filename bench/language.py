@@ -125,7 +125,7 @@ def _measure(
     alone: Callable[[int], float],
     server: Server,
     options: argparse.Namespace,
-    tell: Callable[[str], None],
+    show: Callable[[str], None],
 ) -> list[tuple[float, float]]:
     """Seconds of Penstock and of the reference, round by round."""
 
@@ -135,7 +135,7 @@ def _measure(
     # What is warm then: caches, connections, the sizes of buffers.
     asyncio.run(_answer(server.address, case.streams, 4))
     alone(case.streams)
-    return list(in_turn(ours, lambda _: alone(case.streams), 0, options.rounds, tell))
+    return list(in_turn(ours, lambda _: alone(case.streams), 0, options.rounds, show))
 
 
 def _row(case: Case, pairs: list[tuple[float, float]], tokens: int) -> list[str]:

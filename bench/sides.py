@@ -60,7 +60,7 @@ def measure(
     client: str,
     seconds: float,
     rounds: int,
-    tell: Callable[[str], None],
+    show: Callable[[str], None],
 ) -> Pair:
     """Round by round what both *servers* reach.
 
@@ -72,8 +72,8 @@ def measure(
     small = len(requests[0]) <= h2load.SMALL_BYTES
     by = _by_h2load if small and client == "h2load" else _by_python
     one, other = (by(case, server, requests) for server in servers)
-    told = in_turn(one, other, seconds, rounds, lambda text: tell(f"{case.name}: {text}"))
-    before, now = zip(*told, strict=True)
+    pairs = in_turn(one, other, seconds, rounds, lambda text: show(f"{case.name}: {text}"))
+    before, now = zip(*pairs, strict=True)
     return Pair(before, now)
 
 

@@ -42,7 +42,7 @@ import penstock
 names = [found.name for found in pkgutil.walk_packages(penstock.__path__, "penstock.")]
 names += ["uvloop", "h2corn", "joserfc.jwt", "joserfc.jwk", "grpc.aio", "grpc_status", "hiredis"]
 names += ["typer.rich_utils", "rich.table", "rich.traceback", "onnxruntime", "onnx", "torch"]
-names += ["tokenizers", "jinja2.sandbox", "jinja2.ext"]
+names += ["tokenizers", "jinja2.sandbox", "jinja2.ext", "llguidance"]
 for name in names:
     if not name.endswith("__main__"):
         try:

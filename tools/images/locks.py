@@ -47,7 +47,7 @@ def write_locks() -> None:
             locked = run(
                 *(Path(name) / "bin" / "uv", "pip", "compile", "--quiet", "--upgrade"),
                 *("--generate-hashes", "--only-binary", ":all:", "--python-version", "3.11"),
-                *("--python-platform", "x86_64-manylinux_2_28", "--no-emit-index-url"),
+                *("--python-platform", "x86_64-manylinux_2_36", "--no-emit-index-url"),
                 *("--no-header", "--no-annotate", "--no-config", *named, *left),
                 ROOT / "pyproject.toml",
             )
