@@ -7,7 +7,7 @@ import psutil
 import pytest
 from support.models.onnx_models import write_identity
 from support.processes.canaries import PASSWORD
-from support.processes.forks import Forked, as_programs, start
+from support.processes.forks import BY_LIBRARIES, Forked, as_programs, start
 from support.waiting import until
 
 
@@ -41,6 +41,14 @@ async def test_a_forked_cluster_forks_its_roles_as_it_was_born(cluster, tmp_path
     kinds = {kind for command, kind in words if command == "template"}
     assert kinds == {"seed", "roles"}
     assert "started as programs" not in running.output()
+
+
+def test_it_is_forked_whatever_libraries_set_in_this_process(monkeypatch, started):
+    for name, value in BY_LIBRARIES.items():
+        monkeypatch.setenv(name, value)
+    forked, _ = started("scheduler", "--models", "/none", "--redis", "redis://x:0")
+
+    assert isinstance(forked, Forked)
 
 
 def test_a_forked_process_writes_and_ends_as_a_program(started):

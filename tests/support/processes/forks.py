@@ -30,6 +30,17 @@ BIRTH_S, COMMAND_S = 60.0, 110.0
 OWN = ("PENSTOCK_", "PYTEST_")
 """Variables that nothing reads while it is imported: a child has its own."""
 
+BY_LIBRARIES = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "GRPC_VERBOSITY": "ERROR",
+    "KMP_DUPLICATE_LIB_OK": "True",
+    "KMP_INIT_AT_FORK": "FALSE",
+}
+"""Set for good in this process by commands that are tried in it, and by whoever imports sklearn.
+
+Roles set the former by themselves, and have nothing of the latter.
+"""
+
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _FOLDER, _ENVIRONMENT = Path.cwd(), dict(os.environ)
 _TESTS = Path(__file__).parents[2]
@@ -198,7 +209,11 @@ def _may_fork(variables):
 
 
 def _read_by_others(variables):
-    return {name: value for name, value in variables.items() if not name.startswith(OWN)}
+    return {
+        name: value
+        for name, value in variables.items()
+        if not name.startswith(OWN) and BY_LIBRARIES.get(name) != value
+    }
 
 
 def _running():
