@@ -5,6 +5,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,33 +60,22 @@ def load(
         LoadFailed: requests failed, or answers are too short.
     """
     connections = min(CONNECTIONS, callers) if grpc else callers
-    with tempfile.TemporaryDirectory() as folder:
-        sent, log = Path(folder) / "body", Path(folder) / "log"
-        sent.write_bytes(body)
-        done = subprocess.run(
-            [
-                *("h2load", "-t", "1", "-d", str(sent), "--log-file", str(log)),
-                *("-c", str(connections), "-m", str(callers // connections)),
-                *("--warm-up-time", _ms(warmup_s), "-D", _ms(seconds)),
-                *(_GRPC if grpc else ("--h1",)),
-                url,
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise LoadFailed(f"h2load: {done.stdout[-200:]}{done.stderr[-200:]}")
-        times = [line.split("\t") for line in log.read_text().splitlines()]
+    words = (
+        *("-c", str(connections), "-m", str(callers // connections)),
+        *("--warm-up-time", _ms(warmup_s), "-D", _ms(seconds)),
+        *(_GRPC if grpc else ("--h1",)),
+        url,
+    )
+    said, times = _run(body, words)
     # It forgets, at the end of the warm-up, the status of those whose headers it has by then.
     wrong = [fields for fields in times if fields[1] not in ("200", "0")]
     took_us = [int(fields[2]) for fields in times if fields[1] == "200"]
     # A call that fails says so in trailers, which it does not look at: no answer is empty.
-    data = re.search(r"\((\d+)\) data$", done.stdout, re.MULTILINE)
-    right = re.search(r" (\d+) succeeded, 0 failed, 0 errored, 0 timeout", done.stdout)
+    data = re.search(r"\((\d+)\) data$", said, re.MULTILINE)
+    right = re.search(r" (\d+) succeeded, 0 failed, 0 errored, 0 timeout", said)
     if not took_us or wrong or len(took_us) < len(times) - callers or data is None or right is None:
-        lines = [line for line in done.stdout.splitlines() if line.startswith(("req", "status"))]
-        raise LoadFailed(f"requests failed: {'; '.join(lines) or done.stdout[-400:]}")
+        lines = [line for line in said.splitlines() if line.startswith(("req", "status"))]
+        raise LoadFailed(f"requests failed: {'; '.join(lines) or said[-400:]}")
     answered = int(right[1])
     if int(data[1]) < 0.98 * answer_bytes * answered:
         raise LoadFailed("answers are shorter than the first one")
@@ -93,9 +83,20 @@ def load(
     return Load(answered / seconds, statistics.median(took_us) / 1000, all_of_it)
 
 
-def framed(message: bytes) -> bytes:
-    """A message as gRPC has it in a body."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
+def _run(body: bytes, words: Sequence[str]) -> tuple[str, list[list[str]]]:
+    """What it says of a load, and its log's fields: when each call began, its status, its time."""
+    with tempfile.TemporaryDirectory() as folder:
+        sent, log = Path(folder) / "body", Path(folder) / "log"
+        sent.write_bytes(body)
+        done = subprocess.run(
+            ["h2load", "-t", "1", "-d", str(sent), "--log-file", str(log), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise LoadFailed(f"h2load: {done.stdout[-200:]}{done.stderr[-200:]}")
+        return done.stdout, [line.split("\t") for line in log.read_text().splitlines()]
 
 
 def _ms(seconds: float) -> str:

@@ -9,6 +9,7 @@ import h2load
 from cases import WARMUP_S, Case, in_turn, outcome_of, requests_for, result_of, side
 from servers import Server, processor_s
 
+from penstock.gateway.fronts.grpc.asgi.wire import framed
 from penstock.loadgen.plan import METHOD
 from penstock.loadgen.requests import first_answer
 
@@ -87,7 +88,7 @@ def _by_h2load(
         before_s = processor_s(server)
         did = h2load.load(
             url,
-            h2load.framed(requests[0]),
+            framed(requests[0]),
             answer,
             callers=case.concurrency,
             warmup_s=WARMUP_S,

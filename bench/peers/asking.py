@@ -17,6 +17,7 @@ from servers import processor_s
 
 from peers.environments import HERE
 from peers.starting import DidNotServe, Peer, until_answered
+from penstock.gateway.fronts.grpc.asgi.wire import framed
 from penstock.loadgen.fleet import run_load
 from penstock.loadgen.plan import METHOD, Plan
 from penstock.loadgen.requests import first_answer
@@ -112,7 +113,7 @@ class Asked:
         over_http, body = self.peer.http is not None, self.row.tobytes()
         return h2load.load(
             f"http://127.0.0.1:{self.peer.http}/inference" if over_http else self._method(),
-            body if over_http else h2load.framed(self.request()),
+            body if over_http else framed(self.request()),
             len(self.answer()),
             callers=self.case.concurrency,
             warmup_s=WARMUP_S,

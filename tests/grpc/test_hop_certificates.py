@@ -15,16 +15,6 @@ from penstock.workers.serve.language.hops import FORMAT, HopKind
 NAME = "hops.penstock.test"
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def pair(authority):
-    return authority.server()
-
-
 class TestStrangers:
     """Whoever has no certificate of the cluster says nothing, and hears nothing."""
 

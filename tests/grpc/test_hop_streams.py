@@ -6,7 +6,6 @@ import threading
 from functools import partial
 
 import pytest
-from support.authority import Authority
 from support.clients.stage_groups import Stages, die, formed, in_thread
 from support.hops.streams import CAPACITY, SLOTS, Callers, Heard, Proxy, called, streams_of
 from support.models import tiny_language
@@ -42,16 +41,6 @@ def versions(tmp_path_factory):
 def expected(versions):
     model = Pipeline.open(versions[1], read_manifest(versions[1]), SLOTS, CAPACITY, threads=1)
     return _answer(Engine(model, ()))
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def pair(authority):
-    return authority.server()
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,8 @@ import jsonschema
 import pytest
 from support.clients.answers import ask, chunks
 from support.clients.load import eventually
+from support.language.schemas import PERSON
 
-PERSON = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string", "maxLength": 8},
-        "age": {"type": "integer", "minimum": 0, "maximum": 150},
-        "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 2},
-    },
-    "required": ["name", "age", "tags"],
-    "additionalProperties": False,
-}
 FORMAT = {
     "type": "json_schema",
     "json_schema": {"name": "person", "schema": PERSON, "strict": True},

@@ -5,15 +5,8 @@ import json
 import jsonschema
 import pytest
 from support.clients.answers import ask, chunks
+from support.language.schemas import SCHEMAS
 
-WEATHER = {
-    "type": "object",
-    "properties": {"city": {"type": "string", "maxLength": 4}, "days": {"enum": [1, 2]}},
-    "required": ["city", "days"],
-    "additionalProperties": False,
-}
-NOW = {"type": "object", "properties": {}, "additionalProperties": False}
-SCHEMAS = {"weather": WEATHER, "now": NOW}
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": schema, "strict": True}}
     for name, schema in SCHEMAS.items()

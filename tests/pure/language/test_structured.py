@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.language.schemas import PERSON
 
 from penstock.errors import InvalidRequest
 from penstock.language.finish import Finish
@@ -26,16 +27,6 @@ from penstock.workers.language.structured import Structured
 
 CAPACITY = 128
 PROMPT = [9, 80, 33]
-PERSON = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string", "maxLength": 8},
-        "age": {"type": "integer", "minimum": 0, "maximum": 150},
-        "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 2},
-    },
-    "required": ["name", "age", "tags"],
-    "additionalProperties": False,
-}
 
 
 @pytest.fixture(scope="module")

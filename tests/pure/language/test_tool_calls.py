@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.language.schemas import SCHEMAS
 from support.models.tiny_language import tokenizer
 
 from penstock.gateway.fronts.http.openai.shapes import Envelope
@@ -19,14 +20,6 @@ from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import Engine
 from penstock.workers.language.pipeline import Pipeline
 
-WEATHER = {
-    "type": "object",
-    "properties": {"city": {"type": "string", "maxLength": 4}, "days": {"enum": [1, 2]}},
-    "required": ["city", "days"],
-    "additionalProperties": False,
-}
-NOW = {"type": "object", "properties": {}, "additionalProperties": False}
-SCHEMAS = {"weather": WEATHER, "now": NOW}
 FUNCTIONS = [Function(name, schema, strict=True) for name, schema in SCHEMAS.items()]
 JSON = schema_of({"enum": ["yes", "no"]}, strict=True)
 ENVELOPE = Envelope("x", 0, "m", chat=True, calls=True)
