@@ -124,7 +124,8 @@ class Snapshot:
         access_keys: by id; those that were revoked as well.
         used_ms: by model: when a gateway last had a request for it.
         live: "<kind>/<id>" of every process that counts as alive, kind as above.
-        seen_ms: the same names -> when each process was last seen, alive or not.
+        seen_ms: the same names -> when each process was last seen, alive or not; of those that are
+            alive some time ago, maybe, where nothing has changed since.
     """
 
     now_ms: int
