@@ -116,10 +116,10 @@ class Snapshot:
             worker with that artifact held once it was ready.
         outgoing: revisions that versions had before, or that are no longer wanted.
         since_ms: when each version's present revision was published, on Redis's clock.
-        load requests, answers: by model: what is requested it, and what a scheduler found for that.
+        load_requests, load_results: by model: what is asked of it, and what a scheduler found.
         available: names of models that can be requested.
-        files: digest -> bytes, and when it was last requested, of revisions that came with load
-        requests.
+        files: digest -> bytes, and when it was last asked for, of revisions that came with load
+            requests.
         settings: what clients changed for the whole cluster, by name; see `cluster_settings`.
         access_keys: by id; those that were revoked as well.
         used_ms: by model: when a gateway last had a request for it.
