@@ -192,8 +192,8 @@ class _Made:
     def __init__(self, prompted: Prompted, begin: int) -> None:
         """*begin*: tokens whose text nobody wants."""
         language, options = prompted.language, prompted.options
-        decode, ends = language.tokenizer.decode, language.manifest.end_tokens
-        self.text = AnswerText(decode, options, ends, prompted.tokens)
+        tokenizer, ends = language.tokenizer, language.manifest.end_tokens
+        self.text = AnswerText(tokenizer.decode, options, ends, prompted.tokens, tokenizer.plain)
         self.tokens: list[int] = []
         self._begin = begin
         self._options = options
