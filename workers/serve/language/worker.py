@@ -313,8 +313,8 @@ class LanguageWorker:
             for active, new in grown
         ]
         answers = await self._append(news)
-        for (active, new), appended in zip(grown, answers, strict=True):
-            active.log += packed(new.entry)
+        for (active, new), kept, appended in zip(grown, news, answers, strict=True):
+            active.log += kept.tokens
             active.counted = True
             active.proved = True
             if id(active.answer) in self._active:
