@@ -23,6 +23,7 @@ from penstock.models.config.language_models import (
     TOKENS_OUTPUT,
 )
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos import wire
 from penstock.scheduler.requests.parts import Part
 
 _TOKENS_IN_PASSING: Final = 256
@@ -100,13 +101,17 @@ class Prompted(NamedTuple):
             InvalidRequest: it is to go on behind its end.
         """
         begin = 0 if resumed is None else resumed.begin
-        made = _Made(self, begin)
+        made, responses = _Made(self, begin), _Responses(self)
         async for packed in log:
             new = await made.take(packed)
             if made.stopped:
                 break
-            if new.tokens and (new.text or self._tells_of_tokens):
-                yield self._part(self._response(new), resumed, len(made.tokens))
+            if not new.tokens or not (new.text or responses.tell_of_tokens):
+                continue
+            if resumed is None:
+                yield Part(responses.packed(new), final=False)
+            else:
+                yield self._part(responses.of(new), resumed, len(made.tokens))
         else:
             new = New("", [], [])
         count = len(made.tokens)
@@ -114,12 +119,12 @@ class Prompted(NamedTuple):
             raise InvalidRequest(f"{FROM_PARAMETER} is {begin}: the answer has {count} tokens")
         if made.stopped and resumed is not None:
             await resumed.conclude()
-        last = self._response(new._replace(text=new.text + made.text.flush()))
+        last = responses.of(new._replace(text=new.text + made.text.flush()))
         finish = Finish.STOP if made.stopped else self._finish(made.tokens)
         self._describe(last, finish, count)
         last.parameters[CACHED_TOKENS].int64_param = cached_tokens()
         yield self._part(last, resumed, count)
-        yield Part(self._head().SerializeToString(), final=True)
+        yield Part(self.head().SerializeToString(), final=True)
 
     def _part(self, response: pb.ModelInferResponse, resumed: Resumed | None, count: int) -> Part:
         """A part that brings the answer to *count* tokens."""
@@ -133,38 +138,21 @@ class Prompted(NamedTuple):
         ends = self.language.manifest.end_tokens
         return finish_of(tokens, self.options, ends) or Finish.LENGTH
 
-    @property
-    def _tells_of_tokens(self) -> bool:
-        """Whether something is said of a token that has no text yet."""
-        return self._wants(TOKENS_OUTPUT) or self._wants(LOGPROBS_OUTPUT)
-
-    def _wants(self, name: str) -> bool:
+    def wants(self, name: str) -> bool:
+        """Whether *name* is among the outputs of its responses."""
         if name == LOGPROBS_OUTPUT and self.options.logprobs is None:
             return False
         request = self.asked.request
         return not request.outputs or is_named(request, name)
 
-    def _head(self) -> pb.ModelInferResponse:
+    def head(self) -> pb.ModelInferResponse:
+        """A response without outputs."""
         served = self.asked.served
         return pb.ModelInferResponse(
             model_name=served.id.model,
             model_version=str(served.id.version),
             id=self.asked.parts.id,
         )
-
-    def _response(self, new: "New") -> pb.ModelInferResponse:
-        response, (text, tokens, likely) = self._head(), new
-        if self._wants(TEXT_OUTPUT):
-            response.outputs.add(name=TEXT_OUTPUT, datatype="BYTES", shape=[1])
-            response.raw_output_contents.append(_bytes_tensor(text.encode()))
-        if self._wants(TOKENS_OUTPUT):
-            response.outputs.add(name=TOKENS_OUTPUT, datatype="INT64", shape=[len(tokens)])
-            response.raw_output_contents.append(np.asarray(tokens, "<i8").tobytes())
-        if self._wants(LOGPROBS_OUTPUT):
-            response.outputs.add(name=LOGPROBS_OUTPUT, datatype="BYTES", shape=[1])
-            response.raw_output_contents.append(_bytes_tensor(as_json(likely)))
-            response.parameters[LOGPROBS_OUTPUT].int64_param = self.options.logprobs or 0
-        return response
 
     def _describe(self, last: pb.ModelInferResponse, finish: Finish, count: int) -> None:
         last.parameters["finish_reason"].string_param = finish
@@ -182,6 +170,56 @@ class New(NamedTuple):
     likely: list[dict[int, dict[str, Any]]]
 
 
+class _Responses:
+    """The responses of one answer. What all of one token have in common is put together once.
+
+    Attributes:
+        tell_of_tokens: something is said of a token that has no text yet.
+    """
+
+    def __init__(self, prompted: Prompted) -> None:
+        self._prompted = prompted
+        self._common = b""
+        self._text, self._tokens, self._likely = (
+            prompted.wants(name) for name in (TEXT_OUTPUT, TOKENS_OUTPUT, LOGPROBS_OUTPUT)
+        )
+        self.tell_of_tokens = self._tokens or self._likely
+
+    def of(self, new: New) -> pb.ModelInferResponse:
+        """The response that brings what is *new*."""
+        response = self._prompted.head()
+        if self._text:
+            response.outputs.add(name=TEXT_OUTPUT, datatype="BYTES", shape=[1])
+        if self._tokens:
+            response.outputs.add(name=TOKENS_OUTPUT, datatype="INT64", shape=[len(new.tokens)])
+        if self._likely:
+            response.outputs.add(name=LOGPROBS_OUTPUT, datatype="BYTES", shape=[1])
+            response.parameters[LOGPROBS_OUTPUT].int64_param = self._prompted.options.logprobs or 0
+        response.raw_output_contents.extend(self._contents(new))
+        return response
+
+    def packed(self, new: New) -> bytes:
+        """The same, serialized."""
+        if len(new.tokens) != 1:
+            return self.of(new).SerializeToString()
+        if not self._common:
+            response = self.of(new)
+            del response.raw_output_contents[:]
+            self._common = response.SerializeToString()
+        parts: list[wire.Buffer] = [self._common]
+        for content in self._contents(new):
+            parts += wire.raw_output_field(content)
+        return b"".join(parts)
+
+    def _contents(self, new: New) -> list[bytes]:
+        found = [_bytes_tensor(new.text.encode())] if self._text else []
+        if self._tokens:
+            found.append(b"".join(token.to_bytes(8, "little") for token in new.tokens))
+        if self._likely:
+            found.append(_bytes_tensor(as_json(new.likely)))
+        return found
+
+
 class _Made:
     """What has been made of an answer's log.
 
@@ -192,8 +230,8 @@ class _Made:
     def __init__(self, prompted: Prompted, begin: int) -> None:
         """*begin*: tokens whose text nobody wants."""
         language, options = prompted.language, prompted.options
-        decode, ends = language.tokenizer.decode, language.manifest.end_tokens
-        self.text = AnswerText(decode, options, ends, prompted.tokens)
+        tokenizer, ends = language.tokenizer, language.manifest.end_tokens
+        self.text = AnswerText(tokenizer.decode, options, ends, prompted.tokens, tokenizer.plain)
         self.tokens: list[int] = []
         self._begin = begin
         self._options = options

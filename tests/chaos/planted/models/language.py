@@ -109,9 +109,16 @@ ANSWERS = [
     Mutant(
         "an answer: half a character is passed on",
         "src/penstock/language/detokenizer.py",
-        "if text.endswith(_UNFINISHED) and len(self._held) < _MOST_HELD:",
+        "if self._is_cut and len(self._held) < _MOST_HELD:",
         "if False:",
         TEXT + "test_a_character_comes_when_its_last_byte_does",
+    ),
+    Mutant(
+        "an answer: a token within a character is taken for one that stands alone",
+        "src/penstock/language/detokenizer.py",
+        "if not self._is_cut and (text := self._plain(token)) is not None:",
+        "if (text := self._plain(token)) is not None:",
+        TEXT + "test_what_is_known_of_a_token_alone_changes_no_piece",
     ),
     Mutant(
         "an answer: the beginning of a stop string is passed on",

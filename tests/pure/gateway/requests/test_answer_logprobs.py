@@ -23,6 +23,7 @@ from penstock.protos import grpc_service_pb2 as pb
 
 TEXT = "naïve 日本 🙂 hello"
 COUNT = 2
+TEXTS = ("text_output", "logprobs")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,9 @@ def answer(tokenizer):
     return log, tokens
 
 
-def _responses(tokenizer, log, begin=0, cuts=(), outputs=("text_output", "logprobs")):
+def _responses(
+    tokenizer, log, begin=0, cuts=(), outputs=("text_output", "logprobs"), *, named=True
+):
     served = SimpleNamespace(id=SimpleNamespace(model="tiny", version=1))
     request = pb.ModelInferRequest()
     for name in outputs:
@@ -62,7 +65,8 @@ def _responses(tokenizer, log, begin=0, cuts=(), outputs=("text_output", "logpro
         raise AssertionError
 
     async def listen():
-        parts = prompted.parts(entries(), Resumed(begin, 17, conclude))
+        resumed = Resumed(begin, 17, conclude) if named else None
+        parts = prompted.parts(entries(), resumed)
         return [part.body async for part in parts if not part.final]
 
     return asyncio.run(listen())
@@ -72,6 +76,20 @@ def _found(bodies):
     return [
         one for body in bodies for one in logprobs_in(pb.ModelInferResponse.FromString(body)) or ()
     ]
+
+
+@given(st.data(), st.sets(st.sampled_from(["text_output", "output_ids", "logprobs"])))
+def test_what_responses_have_in_common_is_put_together_once(tokenizer, answer, data, outputs):
+    """An answer that has a name says its place in each; the others' are joined of bytes."""
+    log, _ = answer
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(log) - 1))))
+    named = _responses(tokenizer, log, cuts=cuts, outputs=outputs)
+    joined_up = _responses(tokenizer, log, cuts=cuts, outputs=outputs, named=False)
+    expected = [pb.ModelInferResponse.FromString(body) for body in named]
+    for response in expected:
+        del response.parameters["penstock_at"], response.parameters["penstock_began"]
+
+    assert [pb.ModelInferResponse.FromString(body) for body in joined_up] == expected
 
 
 @given(st.data())
