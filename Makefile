@@ -20,7 +20,7 @@ CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist workste
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chat up test conformance check lint types imports protos protos-check docs bench bench-front bench-against bench-tls bench-language bench-peers soak gpu build \
+.PHONY: help setup demo chat up test collect conformance check lint types imports protos protos-check docs bench bench-front bench-against bench-tls bench-language bench-peers soak gpu build \
 	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models language-models zoo triton-python deploy-check deploy-check-long deploy-files images images-lock clean
 
 help:  ## Show this list
@@ -41,6 +41,9 @@ up: $(VENV)/run.stamp  ## Start a cluster with the digits, and leave it running 
 
 test: setup  ## Run the tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ONLY_FAILED)
+
+collect: setup  ## Import all tests, and run none: processes that share them out find them compiled
+	$(BIN)/python -m pytest --collect-only > /dev/null
 
 conformance: setup  ## Run Triton's clients against a cluster, by either gRPC server (FRONT=aio or asgi)
 	PENSTOCK_GRPC_FRONT=$(FRONT) $(BIN)/python -m pytest tests/conformance -n $(JOBS) --dist loadgroup
