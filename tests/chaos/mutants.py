@@ -31,6 +31,7 @@ from chaos.planted.models.slots import SHARED_SLOTS
 from chaos.planted.models.structured import STRUCTURES
 from chaos.planted.models.texts import TEXTS
 from chaos.planted.outages import AWAY
+from chaos.planted.resting import RESTING
 from chaos.planted.retries import FAILURES
 from chaos.planted.runtime import CUTS, LONG_RUNS
 
@@ -201,7 +202,7 @@ MUTANTS = [
     Mutant(
         "a repeated claim takes other jobs",
         LUA + "claim.lua",
-        "if last and string.sub(last, 1, #token + 1) == token .. ' ' then",
+        "if is_repeated then",
         "if false then",
         "tests/redis/jobs/test_claim.py::test_the_same_nonce_gives_the_same_jobs",
     ),
@@ -317,6 +318,7 @@ MUTANTS = [
     *CALLERS,
     *TOO_MUCH,
     *AWAY,
+    *RESTING,
     *FAILURES,
     *LONG_RUNS,
     *REAL_MODELS,
