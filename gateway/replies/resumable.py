@@ -30,9 +30,9 @@ class ResumableJob(SharedJob):
         self.log = TokenLog()
         self._deliver = deliver
 
-    async def conclude(self) -> None:
-        """End the answer where it is: its text has come to its end."""
-        await self._end(bytes(self.log.tokens), cancelled=False)
+    async def conclude(self) -> int:
+        """End the answer where it is: its text has come to its end. When, in seconds since 1970."""
+        return await self._end(bytes(self.log.tokens), cancelled=False)
 
     async def give_up(self) -> None:
         """End the answer where it is, unless it has ended: its client wants no more of it.
@@ -54,13 +54,14 @@ class ResumableJob(SharedJob):
             tokens = outcome.tokens if isinstance(outcome, Follow) else b""
             await self._end(tokens, cancelled=True)
 
-    async def _end(self, tokens: bytes, *, cancelled: bool) -> None:
-        reply = pb.ModelInferResponse(raw_output_contents=[tokens])
-        reply.parameters[ENDED].int64_param = int(time.time())
+    async def _end(self, tokens: bytes, *, cancelled: bool) -> int:
+        reply, now_s = pb.ModelInferResponse(raw_output_contents=[tokens]), int(time.time())
+        reply.parameters[ENDED].int64_param = now_s
         if cancelled:
             reply.parameters[CANCELLED].bool_param = True
         body = reply.SerializeToString()
         await self._sharing.conclude(self._job.ref.model, self._shared, body)
+        return now_s
 
     def _has(self) -> int:
         return self.log.count

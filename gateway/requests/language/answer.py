@@ -49,12 +49,12 @@ class Resumed(NamedTuple):
     Attributes:
         begin: tokens of it that its client has.
         began_s: when it began, in seconds since 1970.
-        conclude: ends it, where its text ends before its tokens.
+        conclude: ends it, where its text ends before its tokens; says when, as `End.at_s`.
     """
 
     begin: int
     began_s: int
-    conclude: Callable[[], Awaitable[None]]
+    conclude: Callable[[], Awaitable[int]]
 
 
 class Prompted(NamedTuple):
@@ -133,9 +133,10 @@ class Prompted(NamedTuple):
             new = New("", [], [])
         if made.count < begin:
             raise InvalidRequest(f"{FROM_PARAMETER} is {begin}: the answer has {made.count} tokens")
+        ended = end()
         if made.stopped and resumed is not None:
-            await resumed.conclude()
-        yield self._part(self._last(made, responses, new, end()), resumed, made.count)
+            ended = End(at_s=await resumed.conclude())
+        yield self._part(self._last(made, responses, new, ended), resumed, made.count)
         yield Part(self.head().SerializeToString(), final=True)
 
     async def _bounded(self, log: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

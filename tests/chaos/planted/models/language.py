@@ -165,7 +165,7 @@ ANSWERS = [
     Mutant(
         "an answer: text that has ended goes on for who comes later",
         "gateway/requests/language/answer.py",
-        "await resumed.conclude()",
+        "ended = End(at_s=await resumed.conclude())",
         "pass",
         RESUMED + "test_whoever_goes_on_from_where_they_were_has_the_same",
     ),
