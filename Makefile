@@ -8,7 +8,7 @@ MODELS ?= examples/digits/models
 # Processes that run tests. Much of that is waiting, so they are more than there are cores; faults, whose
 # runs have deadlines to keep, have a core each.
 JOBS   ?= 2
-test: JOBS = 3
+test: JOBS = 4
 # Tests start thousands of processes: each module is compiled once, whatever the machine prefers.
 unexport PYTHONDONTWRITEBYTECODE
 INPUTS ?= 1000000
