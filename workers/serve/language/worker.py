@@ -35,7 +35,7 @@ from penstock.workers.serve.language.jobs import (
     Active,
     answer_of,
     decoder,
-    packed,
+    new_tokens,
     read_log,
     reply_of,
 )
@@ -301,20 +301,10 @@ class LanguageWorker:
 
     async def _keep(self, grown: Sequence[tuple[Active, NewToken]]) -> None:
         """Store what a step brought, and see to what the store says of each answer."""
-        news = [
-            NewTokens(
-                active.id,
-                active.token,
-                active.words,
-                packed(new.entry),
-                len(new.entry),
-                active.uncounted,
-            )
-            for active, new in grown
-        ]
+        news = [new_tokens(active, new) for active, new in grown]
         answers = await self._append(news)
-        for (active, new), kept, appended in zip(grown, news, answers, strict=True):
-            active.log += kept.tokens
+        for (active, new), added, appended in zip(grown, news, answers, strict=True):
+            active.log += added.tokens
             active.counted = True
             active.proved = True
             if id(active.answer) in self._active:

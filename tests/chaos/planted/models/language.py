@@ -74,8 +74,8 @@ ANSWERS = [
     Mutant(
         "an answer: a slot that is filled anew keeps what was there",
         "workers/language/engine.py",
-        "        answer.cached = 0\n",
-        "",
+        "answer.cached, answer.echoed = 0, []",
+        "answer.echoed = []",
         ALONE,
     ),
     Mutant(
@@ -130,8 +130,8 @@ ANSWERS = [
     Mutant(
         "an answer: it goes on from the token before",
         "gateway/requests/language/answer.py",
-        "if len(self.tokens) > self._begin:",
-        "if len(self.tokens) >= self._begin:",
+        "if self.count > self._begin:",
+        "if self.count >= self._begin:",
         RESUMED + "test_whoever_goes_on_from_where_they_were_has_the_same",
     ),
     Mutant(
@@ -165,7 +165,7 @@ ANSWERS = [
     Mutant(
         "an answer: text that has ended goes on for who comes later",
         "gateway/requests/language/answer.py",
-        "await resumed.conclude()",
+        "ended = End(at_s=await resumed.conclude())",
         "pass",
         RESUMED + "test_whoever_goes_on_from_where_they_were_has_the_same",
     ),

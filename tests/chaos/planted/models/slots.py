@@ -19,8 +19,8 @@ SHARED_SLOTS = [
     Mutant(
         "log probabilities: each token has those of the one before",
         "gateway/requests/language/answer.py",
-        "self._describer.described(entries[at], before)",
-        "self._describer.described(entries[at - 1], before)",
+        "self._describer.described(entries[at], offset)",
+        "self._describer.described(entries[at - 1], offset)",
         "tests/pure/gateway/requests/test_answer_logprobs.py"
         "::test_each_token_has_its_own_however_they_come_and_from_wherever",
     ),
