@@ -183,30 +183,31 @@ def test_a_template_that_knows_no_tools_is_told_in_plain_words():
 @pytest.mark.parametrize(
     ("parameters", "arguments"),
     [
-        (None, {}),
-        ({"properties": {"city": {"type": "string"}}}, {"city": "..."}),
+        (None, "{}"),
+        ({"properties": {"city": {"type": "string"}}}, '{"city": string}'),
         (
             {
                 "properties": {
                     "unit": {"enum": ["C", "F"]},
                     "days": {"type": "integer"},
                     "more": {"type": ["string", "null"]},
-                    "from": {"type": "string", "default": "now"},
+                    "from": {"type": ["string", "null"], "default": "now"},
+                    "what": {},
                 },
-                "required": ["unit", "days", "from", "unheard-of", ["b"]],
+                "required": ["unit", "days", "from", "what", "unheard-of", ["b"]],
             },
-            {"unit": "C", "days": 1, "from": "now"},
+            '{"unit": "C" | "F", "days": integer, "from": string | null, "what": value}',
         ),
-        ({"properties": [], "required": 3}, {}),
+        ({"properties": [], "required": 3}, "{}"),
     ],
 )
 def test_models_are_shown_a_call_of_the_first_function_by_its_own_schema(parameters, arguments):
-    """A made-up name in the example is what small models call."""
+    """A made-up name, or a value, is what small models repeat."""
     first = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
     (told,) = in_plain_words([], [first, NOW])
 
     example = told["content"].rpartition("as this:\n")[2]
-    assert example == call("weather", json.dumps(arguments))
+    assert example == call("weather", arguments)
 
 
 ARGUMENTS = '{"city": "a\\"}{\\\\", "more": {"b": ["}"]}}'
