@@ -29,6 +29,9 @@ _DEFAULT_WINDOW: Final = (1 << 16) - 1
 _MOST_WINDOW: Final = (1 << 31) - 1
 _FRAME = struct.Struct(">HBBBI")
 _SETTING = struct.Struct(">HI")
+_SAID_AT: Final = 1 << 20
+"""So many bytes of answers have come when the server hears that there is room for as many more."""
+
 _PATIENCE_S: Final = 30.0
 _READ_BYTES: Final = 1 << 16
 
@@ -75,11 +78,14 @@ class _Connection:
         self._frame_bytes = 1 << 14
         self._window = self._call_window = _DEFAULT_WINDOW
         self._read = bytearray()
+        self._unsaid = 0
 
     def run(self, callers: int, until_s: float) -> None:
         """Call until then, and wait for the last answers."""
-        update = _frame(_WINDOW, 0, 0, struct.pack(">I", _MOST_WINDOW - _DEFAULT_WINDOW))
-        self._write([_PREFACE, _frame(_SETTINGS, 0, 0, b""), update])
+        # Answers come whatever their size.
+        settings = _frame(_SETTINGS, 0, 0, _SETTING.pack(_INITIAL_WINDOW, _MOST_WINDOW))
+        update = _wider(_MOST_WINDOW - _DEFAULT_WINDOW)
+        self._write([_PREFACE, settings, update])
         self._hear()
         while self._calls or time.monotonic() < until_s:
             if len(self._calls) < callers and time.monotonic() < until_s:
@@ -143,6 +149,10 @@ class _Connection:
             raise LoadFailed(f"the server sends a frame of kind {kind}: {content[:200]!r}")
         if kind == _DATA:
             self._calls[stream].answer += content
+            self._unsaid += len(content)
+            if self._unsaid >= _SAID_AT:
+                self._write([_wider(self._unsaid)])
+                self._unsaid = 0
         elif kind == _WINDOW:
             self._widen(stream, int.from_bytes(content, "big"))
         elif kind == _PING and not flags & _ACK:
@@ -205,6 +215,8 @@ def load(
             with closing(_connected(server)) as wire:
                 connection = _Connection(wire, head, body, is_right, ended)
                 connection.run(callers // connections, until_s)
+        except BlockingIOError:
+            ended.error = LoadFailed(f"nothing has moved for {_PATIENCE_S:g} s")
         except Exception as error:  # noqa: BLE001 - told below
             ended.error = error
 
@@ -269,3 +281,8 @@ def _frame_head(kind: int, flags: int, stream: int, size: int) -> bytes:
 
 def _frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
     return _frame_head(kind, flags, stream, len(content)) + content
+
+
+def _wider(by: int) -> bytes:
+    """What says that *by* more bytes of a connection may come."""
+    return _frame(_WINDOW, 0, 0, struct.pack(">I", by))
