@@ -15,7 +15,6 @@ from penstock.errors import Code
 from penstock.gateway.fronts.asgi import Event, Receive, Send
 from penstock.gateway.fronts.compression import KNOWN, Inflation, TooLarge
 from penstock.gateway.fronts.grpc.asgi import wire
-from penstock.gateway.fronts.grpc.calls import Ending
 from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.rpc import Method
 from penstock.gateway.fronts.grpc.statuses import end_with
@@ -92,8 +91,10 @@ class AsgiRpc:
         )
         self._terms = terms
         self._encoding = asked.encoding
-        takes = wire.accepts(asked.accepted, terms.compression)
-        self._compression = terms.compression if takes else wire.IDENTITY
+        compression = terms.compression
+        if compression != wire.IDENTITY and not wire.accepts(asked.accepted, compression):
+            compression = wire.IDENTITY
+        self._compression = compression
         self._buffer, self._at = b"", 0
         self._ended = self._started = self._gone = self._late = False
         self._failure: list[wire.Header] | None = None
@@ -138,11 +139,12 @@ class AsgiRpc:
             timer = asyncio.get_running_loop().call_later(remaining_s, self._pass, task)
         try:
             try:
-                with Ending(self):
-                    reply = await method.handle(self)
+                reply = await method.handle(self)
             except asyncio.CancelledError:
                 if self._gone or not self._ended_by_us(task):
                     return
+            except Exception as error:  # noqa: BLE001 - its status says which
+                end_with(self, error)
             await self._end(reply)
         except asyncio.CancelledError:
             # Nobody is there who could be told.
@@ -235,33 +237,38 @@ class AsgiRpc:
 
     async def _start(self) -> None:
         self._started = True
+        await self._put(self._start_event())
+
+    def _start_event(self) -> Event:
         if self._compression == wire.IDENTITY:
-            await self._put(_START)
-            return
+            return _START
         headers = [*_HEAD, (b"grpc-encoding", self._compression)]
-        await self._put({**_START, "headers": headers})
+        return {**_START, "headers": headers}
 
     async def _end(self, reply: bytes | None) -> None:
         """Send the only *reply*, if there is one, and the status."""
         if reply is not None and self._failure is None:
-            body = await self._framed(reply)
-            await self._start()
-            await self._put({"type": "http.response.body", "body": body, "more_body": False})
+            plain = self._compression == wire.IDENTITY
+            body = wire.framed(reply) if plain else await self._framed(reply)
+            whole = {"type": "http.response.body", "body": body, "more_body": False}
+            await self._put(self._start_event(), whole, _OK)
         elif self._started or self._failure is None:
             if not self._started:
                 await self._start()
-            await self._put(_NOTHING)
+            await self._put(
+                _NOTHING, _OK if self._failure is None else {**_OK, "headers": self._failure}
+            )
         else:
             # Trailers only: the status is in the headers, and nothing comes after them.
             headers = [*_HEAD[:1], *self._failure]
-            await self._put({"type": "http.response.start", "status": 200, "headers": headers})
-            await self._put(_NOTHING)
-            return
-        await self._put(_OK if self._failure is None else {**_OK, "headers": self._failure})
+            await self._put(
+                {"type": "http.response.start", "status": 200, "headers": headers}, _NOTHING
+            )
 
-    async def _put(self, event: Event) -> None:
+    async def _put(self, *events: Event) -> None:
         try:
-            await self._send(event)
+            for event in events:
+                await self._send(event)
         except OSError:
             self._leave()
 
