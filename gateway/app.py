@@ -136,7 +136,7 @@ def _calls(settings: GatewaySettings, limits: MemoryLimits) -> Calls:
     memory, unread = MemoryWatch(limits.memory), UnreadReplies(limits.unread, cut_off)
     turns = ReadTurns(int(limits.memory * SCARCE), settings.max_message_mib << 20)
     calls = Calls(memory, unread, turns, settings.max_calls, settings.default_timeout_s)
-    memory.busy = calls.busy
+    memory.busy, memory.reading = calls.busy, calls.reading
     return calls
 
 

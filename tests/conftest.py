@@ -40,6 +40,12 @@ def pytest_collection():
         gc.enable()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """What takes moments comes last: processes that share tests out then end at one time."""
+    items.sort(key=lambda item: item.nodeid.startswith("tests/pure/"))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """With ``--dist loadgroup`` one process runs all tests that share a cluster."""

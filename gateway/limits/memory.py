@@ -24,8 +24,14 @@ from penstock.settings import GatewaySettings
 log = structlog.get_logger()
 
 LOOK_EVERY_S: Final = 0.05
+CALM_LOOK_S: Final = 0.25
+"""How often to look while answers are under way alone, with much memory left."""
+
 REST_LOOK_S: Final = 1.0
 """How often to look at rest: freed memory may be worth giving back."""
+
+CALM: Final = 0.5
+"""Of the memory that a process may have: from there nothing fills it up between two calm looks."""
 
 SCARCE: Final = 0.8
 """Of the memory that a process may have: beyond it, some messages that are slow are refused."""
@@ -173,7 +179,8 @@ class MemoryWatch:
         used: the share of its memory that the process has, as of the last look; 0 at rest.
         resident_bytes: then.
         busy: tells whether messages are being held: at rest, freed memory is given back earlier.
-        stirred: to be set when a message comes: at rest it looks seldom.
+        reading: tells whether messages are on their way in: then it looks often.
+        stirred: to be set when a message comes: without any it looks seldom.
         gave_back_s: when freed memory was given back last, on the event loop's clock.
         pause_s: how long it is left at rest before the next time.
     """
@@ -194,6 +201,7 @@ class MemoryWatch:
         self._room.set()
         self.used = 0.0
         self.busy: Callable[[], bool] = lambda: True
+        self.reading: Callable[[], bool] = lambda: True
 
     @property
     def most_mib(self) -> int:
@@ -212,17 +220,20 @@ class MemoryWatch:
         """Look regularly until cancelled, and call *then* after each look."""
         while True:
             # What was used while it was busy refuses calls until the next look.
-            if self.used or self.busy():
+            if not self.used and not self.busy():
+                await self._until_stirred(REST_LOOK_S)
+            elif self.used > CALM or self.reading():
                 await asyncio.sleep(LOOK_EVERY_S)
             else:
-                await self._until_stirred()
+                await self._until_stirred(CALM_LOOK_S)
             await self.look()
             then()
 
-    async def _until_stirred(self) -> None:
+    async def _until_stirred(self, most_s: float) -> None:
+        """Wait until a message has come and the others of its moment have, or for so long."""
         self.stirred.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(REST_LOOK_S):
+            async with asyncio.timeout(most_s):
                 await self.stirred.wait()
                 await asyncio.sleep(LOOK_EVERY_S)
 

@@ -1,7 +1,8 @@
 """Keeps forecasts of the queues that this gateway has requests in.
 
-It looks ten times a second, twice as often while jobs wait, and not while nobody asks. A model
-whose queue is empty has no forecast, and costs its requests nothing.
+It looks ten times a second, twice as often while jobs wait. Once nothing does it looks again when
+another request has come: answers may be under way for minutes, and a look takes a turn of the
+gateway's and of the store's. A model whose queue is empty has no forecast.
 """
 
 import asyncio
@@ -42,18 +43,22 @@ class QueueWatch:
         self._pending = pending
         self.forecasts: dict[StageRef, Forecast] = {}
         self._cautions: dict[StageRef, Caution] = {}
+        self._nothing_waits = True
 
     async def run(self) -> None:
         """Look until cancelled; of queues whose server is away, nothing is foreseen."""
+        begun = 0
         while True:
-            if not self.forecasts:
-                await self._pending.until_any()
+            if self._nothing_waits:
+                await self._pending.until_another(begun)
             await asyncio.sleep(_EVERY_BUSY_S if self.forecasts else _EVERY_S)
+            begun = self._pending.begun
             self.forecasts = await self.look()
 
     async def look(self) -> dict[StageRef, Forecast]:
         """Forecasts as of now."""
         refs = self._pending.refs()
+        self._nothing_waits = True
         found = await asyncio.gather(*(self._tried(ref) for ref in refs))
         self._cautions = {ref: self._cautions[ref] for ref in refs if ref in self._cautions}
         return {ref: one for ref, one in zip(refs, found, strict=True) if one is not None}
@@ -64,6 +69,7 @@ class QueueWatch:
                 return await self._look_at(ref)
         except (PenstockError, TimeoutError) as error:
             log.debug("a queue cannot be read", model=ref.model, error=str(error))
+            self._nothing_waits = False
             return None
 
     async def _look_at(self, ref: StageRef) -> Forecast | None:
@@ -76,6 +82,7 @@ class QueueWatch:
         taken_s = monotonic()
         if not any(one.jobs for one in waiting.values()):
             return None
+        self._nothing_waits = False
         speeds = await self._speeds(deployment.config, waiting)
         samples = [
             QueueSample(one, speed) if one.jobs and speed is not None else None

@@ -77,6 +77,11 @@ class Served:
     order: ReplyOrder | None = None
     language: bool = False
 
+    @property
+    def of_texts(self) -> bool:
+        """Whether it answers with text, or makes embeddings of it."""
+        return self.language or self.deployment.embedder is not None
+
     def limits_for(self, payload_bytes: int, level: int = 0) -> QueueLimits:
         """What a request of this size must find: bytes are counted of those that matter."""
         small, bulky = self.by_level.get(level, (self.limits, self.bulky_limits))
@@ -218,9 +223,9 @@ class Catalog:
                 del self._not_served[next(iter(self._not_served))]
             return None
 
-    def language_models(self) -> list[str]:
-        """The names of the language models that take requests."""
-        return sorted({id_.model for id_, one in self._served.items() if one.language})
+    def text_models(self) -> list[str]:
+        """The names of the models that answer with text, or make embeddings of it."""
+        return sorted({id_.model for id_, one in self._served.items() if one.of_texts})
 
     def slots(self) -> dict[VersionId, int]:
         """Versions of language models that take requests -> answers at a time of each worker."""

@@ -47,7 +47,7 @@ Answered = pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
 
 
 class ControlRefused(PenstockError):
-    """This cluster does not load and unload models at its clients' load request, or cannot now."""
+    """This cluster does not load and unload models at its clients' request, or cannot now."""
 
     code = Code.UNAVAILABLE
 

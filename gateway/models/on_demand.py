@@ -116,7 +116,7 @@ class OnDemand:
     async def _request_load(
         self, latest: cluster_pb2.LoadRequest | None, model: str, wait: _Wait
     ) -> None:
-        """Load request for *model*, unless another request has done so already."""
+        """Ask for *model*, unless another request has done so already."""
         replaced = latest.id if latest is not None else ""
         before, until_s = self._replaced.get(model, (None, 0.0))
         if before == replaced and monotonic() < until_s:

@@ -26,11 +26,15 @@ WHOLE_PARAMETER: Final = "penstock_whole"
 BACKGROUND_PARAMETER: Final = "penstock_background"
 """Whether it goes on while nobody listens, and is kept for as long as replies to keys."""
 
+CANCEL_PARAMETER: Final = "penstock_cancel"
+"""Whether it ends where it is: its client wants no more of it."""
+
 # How a request is to be treated, not what it asks.
 _BESIDE: Final = frozenset(
     {
         *("priority", "timeout", "triton_enable_empty_final_response"),
-        *(KEY_PARAMETER, RESUME_PARAMETER, FROM_PARAMETER, WHOLE_PARAMETER, BACKGROUND_PARAMETER),
+        *(KEY_PARAMETER, RESUME_PARAMETER, FROM_PARAMETER, WHOLE_PARAMETER),
+        *(BACKGROUND_PARAMETER, CANCEL_PARAMETER),
     }
 )
 

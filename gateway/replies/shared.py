@@ -269,8 +269,10 @@ class SharedJob(JobSink):
             else:
                 on_outcome(outcome)
 
-        waiter = Waiter(self._job.id, self._job.gateway, self._ttl_ms(), self._waits, has)
-        self._sharing.join(self._shared, self._job, waiter, joined)
+        self._sharing.join(self._shared, self._job, self._waiter(has), joined)
+
+    def _waiter(self, has: int) -> Waiter:
+        return Waiter(self._job.id, self._job.gateway, self._ttl_ms(), self._waits, has)
 
     def _lead(self, lead: Lead, on_outcome: OnOutcome) -> None:
         def answered(outcome: str | Exception | None) -> None:

@@ -168,9 +168,9 @@ class Inference:
                 raise ShuttingDown(admission.SHUTTING_DOWN)
             await self.on_demand.load(missing, call.deadline)
 
-    def language_models(self) -> list[str]:
-        """The names of the language models that take requests."""
-        return self._reading.language_models()
+    def text_models(self) -> list[str]:
+        """The names of the models that answer with text, or make embeddings of it."""
+        return self._reading.text_models()
 
     async def language_of(self, model: str, call: Call) -> Language:
         """What makes tokens of text for *model*, and text of its tokens, once it is loaded.

@@ -117,9 +117,9 @@ class Reading:
         self._check_cache = CheckCache(catalog)
         self._offload = Offload()
 
-    def language_models(self) -> list[str]:
-        """The names of the language models that take requests."""
-        return self._catalog.language_models()
+    def text_models(self) -> list[str]:
+        """The names of the models that answer with text, or make embeddings of it."""
+        return self._catalog.text_models()
 
     async def read(self, message: wire.Buffer, call: Call) -> Asked:
         """What a serialized ModelInferRequest asks for; it is not checked yet.

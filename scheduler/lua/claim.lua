@@ -11,6 +11,16 @@
 -- The same token again gives the same jobs. A job that must run alone is given only to a worker
 -- that has nothing else, and with nothing else. A guaranteed turn begins with a priority level that
 -- waits behind others, with each of them in turn (ADR 0011); without any it is as every other.
+--@include keys
+local token, queue = ARGV[1], ARGV[2]
+local last_claim = KEYS[1] .. 'claim:' .. string.match(token, '^(.*)%.')
+local last = redis.call('GET', last_claim)
+local is_repeated = last and string.sub(last, 1, #token + 1) == token .. ' '
+-- A worker that rests finds nothing: to make the functions would take longer than all else.
+if not is_repeated and redis.call('EXISTS', READY .. queue) == 0 then
+  redis.call('DEL', BELL .. queue)
+  return {-1}
+end
 --@include ready
 --@include finish
 -- So many jobs are looked at in one call, and so many more than may be taken in one look.
@@ -19,9 +29,7 @@ local RECORD_MS = 60000
 -- A worker that has died may still have a claim on its way, for so long.
 local DYING_US = 1000000
 
-local token, queue, rows_left, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local idle = ARGV[7] == '1'
-local last_claim = KEYS[1] .. 'claim:' .. string.match(token, '^(.*)%.')
+local rows_left, lease_ms, idle = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[7] == '1'
 local read = live_job_reader({'deadline', 'begin', 'put_off', 'priority', 'rows', 'attempts', 'queued_us',
   'wait_us'}, 'alone', 'payload', 'not_by')
 
@@ -31,8 +39,7 @@ local function shown(j)
 end
 
 local answer = {0}
-local last = redis.call('GET', last_claim)
-if last and string.sub(last, 1, #token + 1) == token .. ' ' then
+if is_repeated then
   for id in string.gmatch(string.sub(last, #token + 2), '%S+') do
     local j = read(id)
     if is_held(j, token) then

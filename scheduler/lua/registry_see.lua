@@ -16,9 +16,9 @@ for start = 3, #ARGV, MOST do
   for i = start, math.min(#ARGV, start + MOST - 1) do
     members[#members + 1] = records .. '/' .. ARGV[i]
   end
+  local recorded = redis.call('HMGET', KEYS[1] .. records, unpack(ARGV, start, start + #members - 1))
   for i, seen in ipairs(redis.call('ZMSCORE', SEEN, unpack(members))) do
-    local known = seen and now_ms - tonumber(seen) <= silence
-    if known and redis.call('HEXISTS', KEYS[1] .. records, ARGV[start + i - 1]) == 1 then
+    if recorded[i] and seen and now_ms - tonumber(seen) <= silence then
       live[#live + 1] = now_ms
       live[#live + 1] = members[i]
     end

@@ -7,4 +7,5 @@
 for i = 1, #ARGV, 2 do
   redis.call('ZADD', USED, 'GT', now_ms - ARGV[i + 1], ARGV[i])
 end
+redis.call('INCR', USES)
 return 0

@@ -10,11 +10,12 @@ from google.protobuf.message import DecodeError, Message
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.registry.snapshot import Outgoing, Snapshot, live, since_map, version_map
+from penstock.scheduler.store.conversation import Argument
 
 log = structlog.get_logger()
 
 _MOST_LOGGED: Final = 1000
-_UNCHANGED: Final = 5
+_UNCHANGED: Final = 6
 """Parts of an answer where nothing has changed."""
 
 M = TypeVar("M", bound=Message)
@@ -22,34 +23,45 @@ N = TypeVar("N", int, float)
 
 
 class SnapshotReader:
-    """Makes snapshots, of the same records where they did not change.
-
-    Attributes:
-        offered: id of the offers that it knows; empty where they have none.
-    """
+    """Makes snapshots, of the same records where they did not change."""
 
     def __init__(self) -> None:
         # By hash and field, the bytes and the record they hold: most records seldom change.
         self._parsed: dict[tuple[type[Message], str], dict[bytes, tuple[bytes, Any]]] = {}
         self._logged: set[str] = set()
         self._available: frozenset[str] = frozenset()
-        self.offered: bytes = b""
+        self._offered: bytes = b""
+        self._used_ms: dict[str, float] = {}
+        self._uses: bytes = b""
+
+    def known(self, before: Snapshot | None) -> tuple[Argument, ...]:
+        """What registry_snapshot.lua may leave out, as the first of its words.
+
+        Args:
+            before: the latest snapshot; None to leave out nothing.
+        """
+        if before is None:
+            return "", "", "", 0
+        return before.change_id, self._offered, self._uses, len(before.live)
 
     def read(self, answer: list[Any], before: Snapshot | None = None) -> Snapshot:
         """The snapshot that registry_snapshot.lua answered with.
 
         Args:
-            before: the one whose latest change was known; None where none was said to be.
+            before: the one that was said to be known; None where none was.
         """
+        *_, self._uses, used, seen = answer
+        if used is not None:
+            self._used_ms = _numbers(used, float)
         if before is not None and len(answer) == _UNCHANGED:
-            return _later(before, *answer)
+            return self._later(before, int(answer[0]), seen)
         return self._whole(answer)
 
     def _whole(self, answer: list[Any]) -> Snapshot:
-        now_ms, revision, change_id, *hashes, available, offered, used, seen = answer
+        now_ms, revision, change_id, *hashes, available, offered, _, _, seen = answer
         if available is not None:
             self._available = frozenset(name.decode() for name in available)
-        self.offered = offered
+        self._offered = offered
         versions, placements, nodes, workers, gateways, schedulers, *known = hashes
         signatures, batch_proofs, unsplittable, footprints, *control = known
         retiring, since, load_requests, answers, files, settings, access_keys = control
@@ -81,8 +93,16 @@ class SnapshotReader:
             files=_texts(files),
             settings=_texts(settings),
             access_keys=self._records(access_keys, pb.AccessKey),
-            used_ms=_numbers(used, float),
+            used_ms=self._used_ms,
         )
+
+    def _later(self, before: Snapshot, now_ms: int, seen: list[bytes] | None) -> Snapshot:
+        """*before*, at a later time."""
+        later = replace(before, now_ms=now_ms, used_ms=self._used_ms)
+        if seen is None:
+            return later
+        seen_ms = _numbers(seen, float)
+        return replace(later, live=live(seen_ms, now_ms), seen_ms=seen_ms)
 
     def _records(self, flat: list[bytes], kind: type[M], place: str = "") -> dict[str, M]:
         """The records of one hash by field, in the fields' order; *place* names it if need be."""
@@ -119,20 +139,6 @@ class SnapshotReader:
         log.warning(
             "a record that this release cannot read is ignored", record=place, error=str(error)
         )
-
-
-def _later(
-    before: Snapshot, now_ms: int, _: int, __: bytes, used: list[bytes], seen: list[bytes]
-) -> Snapshot:
-    """*before*, at a later time."""
-    seen_ms = _numbers(seen, float)
-    return replace(
-        before,
-        now_ms=int(now_ms),
-        live=live(seen_ms, int(now_ms)),
-        seen_ms=seen_ms,
-        used_ms=_numbers(used, float),
-    )
 
 
 def _check_config(version: pb.ModelVersion) -> None:

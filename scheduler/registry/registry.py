@@ -85,12 +85,12 @@ _KINDS: Final[dict[type[Message], _Kind]] = {
     pb.Gateway: _Kind("gateways", "gateway"),
     pb.Scheduler: _Kind("schedulers", "scheduler"),
 }
-# As `SnapshotReader` takes them.
-_HASHES: Final = (
+HASHES: Final = (
     *("versions", "placements", "nodes", "workers", "gateways", "schedulers"),
     *("signatures", "batch_proofs", "unsplittable", "footprints"),
     *("retiring", "since", "wishes", "answers", "files", "settings", "access_keys"),
 )
+"""What a snapshot is read from, as `SnapshotReader` takes it."""
 
 
 class Registry:
@@ -173,11 +173,9 @@ class Registry:
 
     async def _snapshot_after(self, before: Snapshot | None) -> Snapshot:
         """The same; where nothing has changed since *before*, only who was seen is read."""
-        known = "" if before is None else before.change_id
         link = self._links.to(RegistryKeys.tag)
-        offered = "" if before is None else self._reader.offered
-        answer = await link.call(_SNAPSHOT, RegistryKeys.prefix, (known, offered, *_HASHES))
-        return self._reader.read(answer, before)
+        words = (*self._reader.known(before), *HASHES)
+        return self._reader.read(await link.call(_SNAPSHOT, RegistryKeys.prefix, words), before)
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """Snapshots: one at once, then after every change and at least each second.

@@ -116,15 +116,16 @@ class Snapshot:
             worker with that artifact held once it was ready.
         outgoing: revisions that versions had before, or that are no longer wanted.
         since_ms: when each version's present revision was published, on Redis's clock.
-        load requests, answers: by model: what is requested it, and what a scheduler found for that.
+        load_requests, load_results: by model: what is asked of it, and what a scheduler found.
         available: names of models that can be requested.
-        files: digest -> bytes, and when it was last requested, of revisions that came with load
-        requests.
+        files: digest -> bytes, and when it was last asked for, of revisions that came with load
+            requests.
         settings: what clients changed for the whole cluster, by name; see `cluster_settings`.
         access_keys: by id; those that were revoked as well.
         used_ms: by model: when a gateway last had a request for it.
         live: "<kind>/<id>" of every process that counts as alive, kind as above.
-        seen_ms: the same names -> when each process was last seen, alive or not.
+        seen_ms: the same names -> when each process was last seen, alive or not; of those that are
+            alive some time ago, maybe, where nothing has changed since.
     """
 
     now_ms: int

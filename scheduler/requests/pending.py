@@ -69,6 +69,7 @@ class PendingTable:
 
     Attributes:
         payload_bytes: of all of them.
+        begun: how many there have been.
         overdue: how many requests of a stage were late; whoever looks at them takes them out.
         counters: what became of requests that only this process sees.
     """
@@ -99,7 +100,7 @@ class PendingTable:
         self._begun = asyncio.Event()
         self._ids = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.payload_bytes = 0
+        self.payload_bytes = self.begun = 0
         self.overdue: Counter[StageRef] = Counter()
         self.counters = GatewayCounters()
         self._submission = Submission(
@@ -122,6 +123,12 @@ class PendingTable:
     async def until_any(self) -> None:
         """Wait until a request waits."""
         if not self._pending:
+            self._begun.clear()
+            await self._begun.wait()
+
+    async def until_another(self, begun: int) -> None:
+        """Wait until a request waits, and more than *begun* have been here."""
+        while self.begun == begun or not self._pending:
             self._begun.clear()
             await self._begun.wait()
 
@@ -248,6 +255,7 @@ class PendingTable:
         ends_s, ask_s = now_s + job.ttl_ms / 1000, now_s + ASK_AFTER_S
         pending = Pending(job, limits, ends_s, ask_s, answer, sink, parts)
         self._pending[job.id] = pending
+        self.begun += 1
         self._begun.set()
         self._due.put(pending, min(ends_s, ask_s))
         self._in_flight[job.ref] += 1

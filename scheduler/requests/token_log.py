@@ -5,9 +5,9 @@ be the same. The end of the reply has the whole log. Pure but for waiting.
 """
 
 import asyncio
-from typing import Final
+from typing import Final, NamedTuple
 
-from penstock.language.payload import CACHED_TOKENS
+from penstock.language.payload import CACHED_TOKENS, CANCELLED, ENDED
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.logs import TOKEN_BYTES
 from penstock.scheduler.jobs.types import LogTokens
@@ -22,17 +22,31 @@ _DIFFERS = (
 )
 
 
+class End(NamedTuple):
+    """What the end of a reply says of the answer.
+
+    Attributes:
+        cached_tokens: of the prompt, that had been computed before.
+        at_s: when it was, in seconds since 1970; 0 where that is not known.
+        cancelled: its client wanted no more of it.
+    """
+
+    cached_tokens: int = 0
+    at_s: int = 0
+    cancelled: bool = False
+
+
 class TokenLog:
     """One answer's entries, in words of uint32; as a rule each is a token and nothing else.
 
     Attributes:
         tokens: all that have come.
-        cached_tokens: of the prompt, that were computed before, once the end has said it.
+        end: what the end says, once it has come.
     """
 
     def __init__(self) -> None:
         self.tokens = bytearray()
-        self.cached_tokens = 0
+        self.end = End()
         self._early: dict[int, bytes] = {}
         self._taken = 0
         self._ended = False
@@ -96,8 +110,18 @@ class TokenLog:
     def _take_end(self, body: bytes) -> None:
         reply = pb.ModelInferResponse.FromString(body)
         whole = reply.raw_output_contents[0]
-        if CACHED_TOKENS in reply.parameters:
-            self.cached_tokens = reply.parameters[CACHED_TOKENS].int64_param
+        self.end = _end_of(reply)
         if len(whole) < len(self.tokens):
+            # Others may have heard more than whoever cancelled it.
+            if self.end.cancelled:
+                return
             raise ReplyBroken(_DIFFERS)
         self.put(LogTokens("", 0, whole))
+
+
+def _end_of(reply: pb.ModelInferResponse) -> End:
+    said = reply.parameters
+    # Asking for what is not there would put it there.
+    cached = said[CACHED_TOKENS].int64_param if CACHED_TOKENS in said else 0
+    at_s = said[ENDED].int64_param if ENDED in said else 0
+    return End(cached, at_s, CANCELLED in said and said[CANCELLED].bool_param)

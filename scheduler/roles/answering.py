@@ -61,7 +61,7 @@ class Answerer:
         self._say_again_s = 0.0
 
     async def begin(self, at_start: Sequence[str]) -> None:
-        """Offer what there is, and load request for the models *at_start* that are not loaded.
+        """Offer what there is, and ask for the models *at_start* that are not loaded.
 
         Raises:
             InvalidConfiguration: a repository cannot be read.
@@ -121,7 +121,7 @@ class Answerer:
             log.exception("following load requests failed, trying again")
 
     async def _restore(self, snapshot: Snapshot) -> None:
-        """Load request again for what was requested, when the registry has lost its data."""
+        """Ask again for what was loaded, when the registry has lost its data."""
         if snapshot.revision < self._last.revision:
             lost = self._last.load_requests.keys() - snapshot.load_requests.keys()
             log.warning("the registry lost its data, loading again", models=sorted(lost))
@@ -155,7 +155,7 @@ class Answerer:
     async def _load_needs(
         self, model: str, found: Sequence[pb.ModelVersion], snapshot: Snapshot
     ) -> None:
-        """Load request for the models that an ensemble is made of, where nobody has loaded them."""
+        """Ask for the models that an ensemble is made of, where nobody has loaded them."""
         for needed in dict.fromkeys(name for record in found for name in needs(record)):
             before = snapshot.load_requests.get(needed)
             answer = snapshot.load_results.get(needed)
@@ -176,8 +176,7 @@ class Answerer:
         try:
             found = allowed(await self._found(load_request), self._cache_bytes)
         except (StillReading, StoreUnavailable):
-            # The load request stays without an answer, and is looked at again with the next
-            # snapshot.
+            # It stays without an answer, and is looked at again with the next snapshot.
             raise
         except (PenstockError, DecodeError, OSError) as error:
             found, answer.error = [], f"{NOT_THERE}: {error}"
@@ -209,7 +208,7 @@ class Answerer:
 
 
 def unanswered(snapshot: Snapshot) -> list[str]:
-    """Models that are requested otherwise than they are, or published without a load request."""
+    """Models whose latest load request has no answer, or that are published without one."""
     asked = {
         model
         for model, load_request in snapshot.load_requests.items()

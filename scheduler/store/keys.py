@@ -92,6 +92,7 @@ class RegistryKeys:
     load_requests = f"{ROOT}:{REGISTRY_TAG}:wishes"
     load_results = f"{ROOT}:{REGISTRY_TAG}:answers"
     used = f"{ROOT}:{REGISTRY_TAG}:used"
+    uses = f"{ROOT}:{REGISTRY_TAG}:uses"
     files = f"{ROOT}:{REGISTRY_TAG}:files"
     contents = f"{ROOT}:{REGISTRY_TAG}:content:"
     placements = f"{ROOT}:{REGISTRY_TAG}:placements"

@@ -29,7 +29,9 @@ from chaos.planted.models.language import ANSWERS
 from chaos.planted.models.loading import REAL_MODELS
 from chaos.planted.models.slots import SHARED_SLOTS
 from chaos.planted.models.structured import STRUCTURES
+from chaos.planted.models.texts import TEXTS
 from chaos.planted.outages import AWAY
+from chaos.planted.resting import RESTING
 from chaos.planted.retries import FAILURES
 from chaos.planted.runtime import CUTS, LONG_RUNS
 
@@ -200,7 +202,7 @@ MUTANTS = [
     Mutant(
         "a repeated claim takes other jobs",
         LUA + "claim.lua",
-        "if last and string.sub(last, 1, #token + 1) == token .. ' ' then",
+        "if is_repeated then",
         "if false then",
         "tests/redis/jobs/test_claim.py::test_the_same_nonce_gives_the_same_jobs",
     ),
@@ -310,11 +312,13 @@ MUTANTS = [
     *ANSWERS,
     *SHARED_SLOTS,
     *STRUCTURES,
+    *TEXTS,
     *BETWEEN_MACHINES,
     *ENCRYPTED,
     *CALLERS,
     *TOO_MUCH,
     *AWAY,
+    *RESTING,
     *FAILURES,
     *LONG_RUNS,
     *REAL_MODELS,

@@ -7,11 +7,11 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import time
 
 import grpc
 import pytest
+from support.processes.commands import invoke
 
 from penstock.errors import PenstockError
 from penstock.loadgen.fleet import LoadFailed, run_load
@@ -74,13 +74,8 @@ def plan(server, **changes):
 
 async def penstock_bench(*arguments):
     """Exit status, standard output, standard error."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "penstock", "bench", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+    done = await asyncio.to_thread(invoke, "bench", *arguments)
+    return done.exit_code, done.stdout, done.stderr
 
 
 async def test_a_closed_loop_counts_what_the_server_answered(server):

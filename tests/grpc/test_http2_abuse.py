@@ -1,6 +1,6 @@
 """HTTP/2 abuse: what one client does by the frame holds up no other, and takes no memory for good.
 
-Each abuse lasts HTTP2_ABUSE_S seconds (1.5), while a neighbour makes small calls over a connection
+Each abuse lasts HTTP2_ABUSE_S seconds (1), while a neighbour makes small calls over a connection
 of its own. How long its worst call took is compared with its worst one beside clients that do no
 wrong, and have as many calls at a time as they may; all share the machine's cores.
 """
@@ -23,7 +23,7 @@ from support.processes.forks import as_programs
 from support.processes.roles import starting
 from support.processes.stores import valkey
 
-SECONDS = float(os.environ.get("HTTP2_ABUSE_S", "1.5"))
+SECONDS = float(os.environ.get("HTTP2_ABUSE_S", "1"))
 CONNECTIONS = int(os.environ.get("HTTP2_ABUSE_CONNECTIONS", "2000"))
 SERVED = 500
 """Connections that the gateway takes in this test."""
@@ -111,22 +111,18 @@ class Neighbour:
 
 
 @pytest.fixture(scope="module")
-def honest_worst_s(gateway):
-    """The neighbour's worst call beside clients that keep the gateway as busy as they may."""
-    neighbour = Neighbour(gateway[1])
-    try:
-        neighbour.after(20)
-        asyncio.run(_abuse("honest", gateway[1]))
-        return max(took for took, _ in neighbour.take() + neighbour.after(2))
-    finally:
-        neighbour.close()
-
-
-@pytest.fixture
 def neighbour(gateway):
     one = Neighbour(gateway[1])
     yield one
     one.close()
+
+
+@pytest.fixture(scope="module")
+def honest_worst_s(gateway, neighbour):
+    """The neighbour's worst call beside clients that keep the gateway as busy as they may."""
+    neighbour.after(20)
+    asyncio.run(_abuse("honest", gateway[1]))
+    return max(took for took, _ in neighbour.take() + neighbour.after(2))
 
 
 async def _abuse(kind, address):

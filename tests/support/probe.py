@@ -143,3 +143,44 @@ class Probe:
 
     async def ttl_ms(self, key):
         return await self.command("PTTL", key)
+
+
+# Looks in one call each: a test that looks after every step pays for calls.
+_JOBS = """
+local found = {}
+for place, id in ipairs(ARGV) do
+  found[place] = redis.call('HMGET', KEYS[1] .. id, 'state', 'token', 'attempts', 'crashes',
+    'alone', 'cancelled', 'queue', 'payload')
+  table.insert(found[place], redis.call('GET', KEYS[2] .. id))
+end
+return found
+"""
+_REPLIES = """
+local found = {}
+for place, stream in ipairs(KEYS) do
+  found[place] = redis.call('XRANGE', stream, '-', '+')
+end
+return found
+"""
+_LIVES = """
+local found = {}
+for place, name in ipairs(redis.call('KEYS', ARGV[1])) do
+  found[place] = {name, redis.call('PTTL', name)}
+end
+return found
+"""
+
+
+def jobs_in(redis, keys, ids):
+    """Of each: state, token, attempts, crashes, alone, cancelled, queue, payload; how it ended."""
+    return redis.eval(_JOBS, 2, keys.jobs, keys.ended, *ids)
+
+
+def entries_in(redis, streams):
+    """All entries of each stream; redis-py would make a dict of each, and lose most of a batch."""
+    return redis.eval(_REPLIES, len(streams), *streams)
+
+
+def lives_ms(redis, pattern):
+    """Name -> how long it will live, in ms, of all keys like *pattern*; negative: for ever."""
+    return {name.decode(): life_ms for name, life_ms in redis.eval(_LIVES, 0, pattern)}

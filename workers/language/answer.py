@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from penstock.language.finish import Finish, finish_of
 from penstock.language.grammar.masks import Mask
+from penstock.language.log.entries import prompt_entries
 from penstock.language.options import DecodingOptions
 
 
@@ -19,6 +20,7 @@ class Answer:
         caller: whose it is; None where nobody may have part in what is computed for it.
         reused: of the cached ones, those that were computed for answers before it.
         mask: where it is sampled, what its structure allows next; it follows from options and log.
+        echoed: words of the prompt's entries, until they enter the log with the first token.
     """
 
     prompt: list[int]
@@ -28,6 +30,12 @@ class Answer:
     caller: str | None = None
     reused: int = 0
     mask: Mask | None = field(default=None, repr=False)
+    echoed: list[int] = field(default_factory=list, repr=False)
+
+    @property
+    def echoes(self) -> bool:
+        """Whether its log is to begin with entries of its prompt, and they are not in it yet."""
+        return not self.log and prompt_entries(self.options, len(self.prompt)) > 0
 
     @property
     def length(self) -> int:

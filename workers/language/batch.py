@@ -25,16 +25,21 @@ class Batch(NamedTuple):
         start: int64[batch], the position of each row's first column.
         slot: of the first row.
         grows: whether each answer gets a token, behind its row's last column.
+        echoes: whether the prompt's token behind each column of the only row gets an entry.
     """
 
     columns: Tokens | Floats
     start: Tokens
     slot: int
     grows: bool
+    echoes: bool = False
 
     @property
     def wanted(self) -> Tokens:
         """int64[rows, 2], as `Stage.step` has it: what the last stage computes logits of."""
+        if self.echoes:
+            columns = np.arange(self.columns.shape[1])
+            return np.stack([np.zeros_like(columns), columns], axis=1)
         rows, length = self.columns.shape[:2] if self.grows else (0, 1)
         return np.stack([np.arange(rows), np.full(rows, length - 1)], axis=1)
 
@@ -47,6 +52,20 @@ def part_of(answer: Answer, slot: int, begin: int, end: int) -> Batch:
     """The tokens from *begin* to *end* of an answer and its prompt, to be read."""
     tokens = np.array([[answer.token(at) for at in range(begin, end)]], np.int64)
     return Batch(tokens, np.array([begin], np.int64), slot, grows=False)
+
+
+def echo_of(answer: Answer, slot: int, begin: int, end: int) -> Batch:
+    """The same of a prompt, whose tokens from *begin* + 1 to *end* + 1 get entries."""
+    return part_of(answer, slot, begin, end)._replace(echoes=True)
+
+
+def echoed(logits: Floats, answer: Answer, begin: int) -> list[int]:
+    """The words of the entries of a prompt's tokens behind *begin*, of each row of *logits* one."""
+    tokens = answer.prompt[begin + 1 : begin + 1 + len(logits)]
+    words: list[int] = []
+    for token, row in zip(tokens, logits, strict=True):
+        words += entry_of(token, row, answer.options)
+    return words
 
 
 def ends_of(answers: Sequence[Answer]) -> Batch:

@@ -21,6 +21,9 @@ from penstock.workers.language.structured import NOT_YET, STUCK
 CHUNK: Final = 64
 """Columns of a prompt that are read in one step: about what a step of many answers takes."""
 
+ECHO_CHUNK: Final = 16
+"""The same of a prompt whose tokens get entries: each is a row of the whole vocabulary."""
+
 
 class Model(Protocol):
     """What computes: all stages here (`Pipeline`), or those of a group (`Head`)."""
@@ -33,6 +36,9 @@ class Model(Protocol):
 
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """Read the tokens from *begin* to *end* of the answer in *slot*, and its prompt."""
+
+    def echo(self, slot: int, answer: Answer, begin: int, end: int) -> list[int]:
+        """Read as well; the words of the entries of the tokens behind those that are read."""
 
     def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
         """Read the last token of each of *answers*, which have the first slots; what follows.
@@ -52,6 +58,7 @@ class NewToken(NamedTuple):
 
     Attributes:
         entry: its token, and what is told of it.
+        before: words of the prompt's entries, which are before it in the log.
         finish: how it ended, if it did.
         is_stuck: there is no token that could be next: it ends in an error.
     """
@@ -60,6 +67,7 @@ class NewToken(NamedTuple):
     entry: Entry
     finish: Finish | None
     is_stuck: bool = False
+    before: Entry = ()
 
     @property
     def token(self) -> int:
@@ -116,7 +124,7 @@ class Engine:
     def admit(self, answer: Answer) -> None:
         """Take *answer*; it gets the next free slot. Raises what `check` does."""
         self.check(answer)
-        answer.cached = 0
+        answer.cached, answer.echoed = 0, []
         self._waiting.append(answer)
 
     def evict(self, answer: Answer) -> None:
@@ -190,8 +198,12 @@ class Engine:
     def _read_chunk(self, answer: Answer, slot: int) -> None:
         """Read on in prompt and log, up to the last token, which the step of all takes."""
         begin = answer.cached
-        end = min(begin + self._chunk, answer.length - 1)
-        self._model.read(slot, answer, begin, end)
+        if answer.echoes:
+            end = min(begin + ECHO_CHUNK, answer.length - 1)
+            answer.echoed += self._model.echo(slot, answer, begin, end)
+        else:
+            end = min(begin + self._chunk, answer.length - 1)
+            self._model.read(slot, answer, begin, end)
         answer.cached = end
 
     def _grow(self, answer: Answer, entry: Entry) -> NewToken:
@@ -199,4 +211,6 @@ class Engine:
             return NewToken(answer, entry, None, is_stuck=True)
         answer.cached = answer.length
         answer.log.append(entry[0])
-        return NewToken(answer, entry, answer.finish(self._end_tokens, self._model.capacity))
+        before, answer.echoed = answer.echoed, []
+        finish = answer.finish(self._end_tokens, self._model.capacity)
+        return NewToken(answer, entry, finish, before=before)

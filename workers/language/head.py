@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from penstock.errors import PenstockError
 from penstock.language.log.entries import split, words_of_entry
 from penstock.workers.language.answer import Answer
-from penstock.workers.language.batch import Batch, Entry, ends_of, part_of
+from penstock.workers.language.batch import Batch, Entry, echo_of, ends_of, part_of
 from penstock.workers.language.changes import Change, Move, Swap, Take
 from penstock.workers.language.message import Message, Said
 from penstock.workers.language.stage import Stage
@@ -71,16 +71,28 @@ class Head:
         while self._sent - self._answered > MOST_AHEAD:
             self._receive()
 
+    def echo(self, slot: int, answer: Answer, begin: int, end: int) -> list[int]:
+        """See `Model`."""
+        words = self._ask(echo_of(answer, slot, begin, end))
+        if len(words) != (end - begin) * words_of_entry(answer.options):
+            raise GroupBroken(f"for {end - begin} tokens of a prompt came {len(words)} words")
+        return words
+
     def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
         """See `Model`."""
-        self._send(ends_of(answers))
-        words: list[int] = []
-        while self._answered < self._sent:
-            words = self._receive()
+        words = self._ask(ends_of(answers))
         try:
             return split(words, [words_of_entry(answer.options) for answer in answers])
         except ValueError as error:
             raise GroupBroken(f"for {len(answers)} answers came: {error}") from error
+
+    def _ask(self, batch: Batch) -> list[int]:
+        """What the last stage says of *batch*; all messages before it are answered then."""
+        self._send(batch)
+        words: list[int] = []
+        while self._answered < self._sent:
+            words = self._receive()
+        return words
 
     def _send(self, batch: Batch) -> None:
         hidden = batch._replace(columns=batch.through(self._stage))

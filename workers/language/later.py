@@ -4,10 +4,10 @@ from typing import Final
 
 from penstock.errors import PenstockError
 from penstock.workers.language.answer import Answer
-from penstock.workers.language.batch import sampled
+from penstock.workers.language.batch import Batch, echoed, sampled
 from penstock.workers.language.changes import Move, Swap
 from penstock.workers.language.message import Message
-from penstock.workers.language.stage import Stage
+from penstock.workers.language.stage import Floats, Stage
 from penstock.workers.language.structured import Structured, is_token
 
 NOBODYS: Final = b""
@@ -54,6 +54,8 @@ class LaterStage:
         made = message.batch.through(self._stage)
         if self._structured is None:
             return message._replace(batch=message.batch._replace(columns=made))
+        if message.batch.echoes:
+            return self._echoed(message.batch, made)
         if not message.batch.grows:
             return []
         grown = [self._answers[slot] for slot in range(len(made))]
@@ -62,6 +64,12 @@ class LaterStage:
             if is_token(entry[0]):
                 answer.log.append(entry[0])
         return [word for entry in entries for word in entry]
+
+    def _echoed(self, batch: Batch, logits: Floats) -> list[int]:
+        answer, begin = self._answers[batch.slot], int(batch.start[0])
+        if begin + len(logits) >= len(answer.prompt):
+            raise OutOfStep("a message asks for more of a prompt than there is")
+        return echoed(logits, answer, begin)
 
     def _change(self, message: Message) -> None:
         for change in message.changes:

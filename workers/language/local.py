@@ -64,7 +64,8 @@ class LocalModel:
         answers = [Answer(list(prompt), options) for prompt in prompts]
         numbers = {id(answer): number for number, answer in enumerate(answers)}
         texts = [
-            AnswerText(self.tokenizer.decode, options, ends, answer.prompt) for answer in answers
+            AnswerText(self.tokenizer.decode, options, ends, answer.prompt, self.tokenizer.plain)
+            for answer in answers
         ]
         for answer in answers:
             engine.admit(answer)

@@ -22,6 +22,7 @@ _HEAD: Final = struct.Struct("<16sQIIIIII")
 _CHANGE: Final = struct.Struct("<IIIII")
 _SAID: Final = struct.Struct("<16sQ")
 _MOVE, _TAKE, _SWAP = 0, 1, 2
+_GROWS, _ECHOES = 1, 2
 _MOST_OPTIONS_BYTES: Final = 1 << 20
 
 
@@ -70,9 +71,10 @@ def epoch_of(boot_ids: Sequence[str], number: int) -> bytes:
 
 def packed_message(message: Message) -> list[bytes]:
     """The bytes of *message*, in parts."""
-    epoch, step, changes, (columns, start, slot, grows) = message
+    epoch, step, changes, (columns, start, slot, grows, echoes) = message
     rows, length, width = columns.shape
-    head = _HEAD.pack(epoch, step, slot, rows, length, width, grows, len(changes))
+    kind = _GROWS * grows + _ECHOES * echoes
+    head = _HEAD.pack(epoch, step, slot, rows, length, width, kind, len(changes))
     parts = [head, start.astype("<i8").tobytes()]
     for change in changes:
         parts += _packed_change(change)
@@ -86,7 +88,7 @@ def message_in(content: bytes) -> Message:
         Unreadable: it is none.
     """
     try:
-        epoch, step, slot, rows, length, width, grows, count = _HEAD.unpack_from(content)
+        epoch, step, slot, rows, length, width, kind, count = _HEAD.unpack_from(content)
         start = np.frombuffer(content, "<i8", rows, _HEAD.size).astype(np.int64)
         reader = _Reader(content, _HEAD.size + start.nbytes)
         changes = list(reader.changes(count))
@@ -96,7 +98,10 @@ def message_in(content: bytes) -> Message:
         hidden = np.frombuffer(content, "<f4", offset=reader.at).astype(np.float32)
     except (struct.error, ValueError, InvalidRequest) as error:
         raise Unreadable("a message of another stage is cut off") from error
-    batch = Batch(hidden.reshape(rows, length, width), start, slot, bool(grows))
+    if kind not in (0, _GROWS, _ECHOES) or (kind == _ECHOES and rows != 1):
+        raise Unreadable("a message of another stage wants what cannot be")
+    columns = hidden.reshape(rows, length, width)
+    batch = Batch(columns, start, slot, kind == _GROWS, kind == _ECHOES)
     return Message(epoch, step, changes, batch)
 
 

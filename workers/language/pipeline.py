@@ -7,7 +7,15 @@ import numpy as np
 
 from penstock.language.manifest import Manifest
 from penstock.workers.language.answer import Answer
-from penstock.workers.language.batch import Batch, Entry, ends_of, part_of, sampled
+from penstock.workers.language.batch import (
+    Batch,
+    Entry,
+    echo_of,
+    echoed,
+    ends_of,
+    part_of,
+    sampled,
+)
 from penstock.workers.language.stage import Floats, Stage, Tokens
 from penstock.workers.language.structured import Structured
 
@@ -69,6 +77,10 @@ class Pipeline:
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """See `Model`."""
         self._through(part_of(answer, slot, begin, end))
+
+    def echo(self, slot: int, answer: Answer, begin: int, end: int) -> list[int]:
+        """See `Model`."""
+        return echoed(self._through(echo_of(answer, slot, begin, end)), answer, begin)
 
     def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
         """See `Model`."""

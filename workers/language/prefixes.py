@@ -114,7 +114,8 @@ class Prefixes:
     def _best(self, answer: Answer, asked: _Tokens, running: Sequence[Answer]) -> _Source:
         """The slot that has most of the tokens of *asked* in their order, from the first on."""
         best = _NOWHERE
-        if answer.caller is None:
+        # What is told of a prompt comes from reading it.
+        if answer.caller is None or answer.echoes:
             return best
         for slot, one in enumerate(running):
             if one.caller == answer.caller and id(one) in self._asked:

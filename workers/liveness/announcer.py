@@ -13,14 +13,16 @@ from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.artifact_facts import AgreedFacts, ArtifactFacts
 from penstock.scheduler.registry.registry import ANNOUNCE_EVERY_S, Registry
+from penstock.workers.liveness.heartbeat_pipe import BEAT_S, RESTING_BEAT_S
 
 log = structlog.get_logger()
 
 VOUCHED_EVERY_S: Final = 3.0
 """How often a worker says what it is whose node says that it lives: the registry may forget."""
 
-RESTING_EVERY_S: Final = 30.0
-"""How often one does that rests, while the registry hears it."""
+RESTING_EVERY_S: Final = RESTING_BEAT_S + 2 * BEAT_S
+"""How often one does that rests, while the registry hears it: with each of its beats, or else
+soon after. A process of hundreds that rest costs a core's time whenever it wakes."""
 
 _AT_FIRST: Final = 10
 

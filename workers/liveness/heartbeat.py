@@ -197,8 +197,8 @@ class Heartbeat:
         if announcer is None or not announcer.is_heard:
             return LONELY_BEAT
         links = self._links.result()
-        if self._connections_made not in (0, links.connections_made):
-            # Another server answers, or one that has forgotten.
+        # Another server may answer, or one that has forgotten; who rests does all in one wake.
+        if rests or self._connections_made not in (0, links.connections_made):
             announcer.announce_soon()
         self._connections_made = links.connections_made
         return RESTING_BEAT if rests else BEAT

@@ -148,9 +148,10 @@ class _Agent:
     async def _follow(self) -> None:
         async with contextlib.aclosing(steady(self._registry.watch())) as snapshots:
             async for snapshot in snapshots:
-                self._snapshot = snapshot
-                own = [p for p in snapshot.placements if p.node == self._record.id]
-                self._workers.follow(own)
+                placements, self._snapshot = self._snapshot.placements, snapshot
+                if snapshot.placements is not placements:
+                    own = [p for p in snapshot.placements if p.node == self._record.id]
+                    self._workers.follow(own)
 
     async def _vouch(self) -> None:
         """Say of all workers at once that they live: of hundreds, each saying so costs a core."""

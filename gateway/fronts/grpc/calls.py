@@ -214,6 +214,10 @@ class Calls:
         """Whether messages are being read or answered, or replies are unread."""
         return bool(self._reading or self.unread.held or len(self._in_flight))
 
+    def reading(self) -> bool:
+        """Whether messages are on their way in."""
+        return bool(self._reading)
+
     async def _read(
         self, source: Readable, among: "_Reading", turns: ReadTurns | None = None
     ) -> Buffer | None:

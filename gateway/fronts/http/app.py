@@ -21,6 +21,7 @@ from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply, segmen
 from penstock.gateway.fronts.http.generate import Generate
 from penstock.gateway.fronts.http.openai import shapes
 from penstock.gateway.fronts.http.openai.api import OpenAi
+from penstock.gateway.fronts.http.openai.embeddings import Embeddings
 from penstock.gateway.fronts.http.openai.responses.api import Responses
 from penstock.gateway.fronts.http.openai.tokens import Tokens
 from penstock.gateway.fronts.http.rest import Rest
@@ -35,6 +36,8 @@ _REGION: Final = r"memory(?:/region/(?P<region>[^/]+))?"
 
 OPENAI: Final = "/v1/"
 """How the paths of the OpenAI API begin."""
+
+_RESPONSE: Final = OPENAI + "responses/(?P<id>resp_[^/]+)"
 
 TOKENIZE: Final = "/tokenize"
 DETOKENIZE: Final = "/detokenize"
@@ -101,15 +104,20 @@ def routes_of(rest: Rest, administration: Administration, generate: Generate) ->
     )
 
 
-def openai_routes_of(openai: OpenAi, responses: Responses, tokens: Tokens) -> tuple[Route, ...]:
+def openai_routes_of(
+    openai: OpenAi, responses: Responses, tokens: Tokens, embeddings: Embeddings
+) -> tuple[Route, ...]:
     """The routes of the OpenAI API, and those of tokens, which have its errors."""
     table: tuple[tuple[str, str, str, Handle], ...] = (
         (OPENAI + "completions", "POST", "ModelStreamInfer", openai.completions),
         (OPENAI + "chat/completions", "POST", "ModelStreamInfer", openai.chat),
+        (OPENAI + "embeddings", "POST", "ModelInfer", embeddings.create),
         (OPENAI + "models", "GET", "RepositoryIndex", openai.models),
         (OPENAI + "models/(?P<model>[^/]+)", "GET", "RepositoryIndex", openai.model),
         (OPENAI + "responses", "POST", "ModelStreamInfer", responses.create),
-        (OPENAI + "responses/(?P<id>resp_[^/]+)", "GET", "ModelStreamInfer", responses.fetch),
+        (OPENAI + "responses/input_tokens", "POST", "ModelStreamInfer", responses.count),
+        (_RESPONSE, "GET", "ModelStreamInfer", responses.fetch),
+        (_RESPONSE + "/cancel", "POST", "ModelStreamInfer", responses.cancel),
         (TOKENIZE, "POST", "ModelStreamInfer", tokens.tokenize),
         (DETOKENIZE, "POST", "ModelStreamInfer", tokens.detokenize),
     )

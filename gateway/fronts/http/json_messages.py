@@ -6,6 +6,7 @@ are there with their defaults, as clients look for them.
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,6 +24,15 @@ MOST_VALUES: Final = 1 << 16
 
 MOST_LISTS: Final = 1 << 17
 """Lists and objects in JSON that is parsed: the collector looks at each, again and again."""
+
+
+_HALF: Final = re.compile(
+    rb"\\u[dD][89abAB](?!..\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]"
+    rb"|\xed[\xa0-\xbf]",
+    re.DOTALL,
+)
+"""What looks like half of a character that JSON writes as two; the last is no UTF-8 either."""
 
 
 def as_json(message: Any) -> dict[str, Any]:
@@ -70,7 +80,19 @@ def parsed_object(body: bytes | memoryview) -> dict[str, Any]:
     found = parsed(body)
     if not isinstance(found, dict):
         raise InvalidRequest("the request's JSON must be an object")
+    if _HALF.search(body):
+        _check_whole(found)
     return found
+
+
+def _check_whole(found: dict[str, Any]) -> None:
+    """Refuse half a character; a backslash that is escaped itself looks like one."""
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            "the request's JSON has half a character, a surrogate without the other: remove it"
+        ) from error
 
 
 def dumped(value: Any) -> bytes:

@@ -107,7 +107,7 @@ def _operation(route: Shown, path: str) -> dict[str, Any]:
         ],
         "responses": {"200": answer, "default": _content("Refused", "Error")},
     }
-    if route.rpc == "ModelInfer":
+    if route.rpc == "ModelInfer" and path.startswith("/v2/"):
         operation["requestBody"] = {**_content("", "InferRequest"), "required": True}
         operation["responses"]["200"] = _content(summary, "InferResponse")
     return operation

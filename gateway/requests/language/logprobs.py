@@ -37,7 +37,12 @@ class Describer:
                 found[other] = self._one(other, its, place)
         return found
 
-    def _one(self, token: int, logprob: float, rank: int) -> dict[str, Any]:
+    def first(self, token: int) -> dict[int, dict[str, Any]]:
+        """What is told of a prompt's first *token*: it follows from nothing."""
+        before = self.push(token)
+        return {token: {**self._one(token, None, None), "text_offset": before}}
+
+    def _one(self, token: int, logprob: float | None, rank: int | None) -> dict[str, Any]:
         content = self._spelling.bytes_of(token)
         return {
             "logprob": logprob,

@@ -20,24 +20,27 @@ async def measured(
     ref: StageRef,
     prompt_tokens: int,
     entry_bytes: int = WORD_BYTES,
+    prompt_entries: int = 0,
     clock: Callable[[], float] = monotonic,
 ) -> AsyncGenerator[bytes, None]:
-    """*log*, entries of so many bytes; when their tokens came is counted for *ref*.
+    """*log*, entries of so many bytes; when the answer's tokens came is counted for *ref*.
+
+    The first *prompt_entries* are of the prompt.
 
     The prompt's tokens count once the first of the answer is there.
     """
-    asked_s, first_s, last_s, count = clock(), 0.0, 0.0, 0
+    asked_s, first_s, last_s, count = clock(), None, 0.0, -prompt_entries
     try:
         async for packed in log:
             last_s = clock()
-            if not count:
+            if first_s is None:
                 first_s = last_s
                 counters.count(ref, PROMPT_TOKENS, prompt_tokens)
                 _note(counters, ref, FIRST_US, FIRST_NS, first_s - asked_s)
             count += len(packed) // entry_bytes
             yield packed
     finally:
-        if count > 1:
+        if first_s is not None and count > 1:
             mean_s = (last_s - first_s) / (count - 1)
             _note(counters, ref, NEXT_US, NEXT_NS, mean_s)
 

@@ -10,8 +10,15 @@ import numpy as np
 
 from penstock.errors import InvalidRequest
 from penstock.gateway.requests.language.answer import Prompted, is_named
+from penstock.gateway.requests.language.fields import AskedStructure
 from penstock.gateway.requests.language.languages import Language, Languages
+from penstock.gateway.requests.language.tools.asked import FIELDS as TOOL_FIELDS
+from penstock.gateway.requests.language.tools.asked import AskedTools, tools_of
+from penstock.gateway.requests.language.tools.messages import calls_of
 from penstock.gateway.requests.reading import Asked
+from penstock.language.grammar.structure import Structure
+from penstock.language.grammar.telling import Messages
+from penstock.language.log.entries import prompt_entries
 from penstock.language.options import DecodingOptions
 from penstock.models.config.language_models import (
     LOGPROBS_OUTPUT,
@@ -24,6 +31,11 @@ from penstock.protos import grpc_service_pb2 as pb
 
 _LONG_TEXT: Final = 4096
 """Characters that are tokenized in passing; more of them beside the event loop."""
+
+MOST_ECHOED: Final = 8192
+"""Tokens of a prompt that is told of: each takes up to 172 bytes of the log."""
+
+STRUCTURE: Final = "structured_outputs"
 
 _PROMPTS: Final = (TEXT_INPUT, TOKENS_INPUT, MESSAGES_INPUT)
 _OF_SERVERS: Final = frozenset({"priority", "timeout", "headers", "binary_data_output"})
@@ -44,9 +56,12 @@ async def read_prompt(languages: Languages, asked: Asked) -> Prompted:
     """
     language = await languages.of(asked.served)
     inputs = dict(zip((tensor.name for tensor in asked.request.inputs), asked.raws, strict=True))
-    options = _options(asked.request, inputs, language.manifest.defaults)
+    given = _given(asked.request, inputs)
+    tools = _tools_in(given, inputs)
+    options = DecodingOptions.of(given, language.manifest.defaults)
+    options = options.seeded(lambda: secrets.randbits(64))
     await language.check(options.structured_outputs)
-    tokens = await _tokens(inputs, language)
+    tokens = await _tokens(inputs, language, () if tools is None else tools.given)
     if options.logprobs is None and is_named(asked.request, LOGPROBS_OUTPUT):
         raise InvalidRequest(
             f"the output '{LOGPROBS_OUTPUT}' needs the option logprobs: how many of the likeliest "
@@ -61,16 +76,21 @@ async def read_prompt(languages: Languages, asked: Asked) -> Prompted:
             f"the prompt has {len(tokens)} tokens, and this model's maximum context length is "
             f"{room} tokens, together with the answer: shorten it"
         )
+    if prompt_entries(options, len(tokens)) > MOST_ECHOED:
+        raise InvalidRequest(
+            f"echo with logprobs tells of each token of the prompt: it has {len(tokens)}, and may "
+            f"have {MOST_ECHOED}"
+        )
     if min(tokens) < 0 or max(tokens) >= language.manifest.vocabulary:
         raise InvalidRequest(f"{TOKENS_INPUT} must be from 0 to {language.manifest.vocabulary - 1}")
-    return Prompted(asked, language, options, tokens)
+    return Prompted(asked, language, options, tokens, tools is not None)
 
 
-async def _tokens(inputs: Mapping[str, Any], language: Language) -> list[int]:
+async def _tokens(inputs: Mapping[str, Any], language: Language, tools: Messages) -> list[int]:
     if sum(name in inputs for name in _PROMPTS) != 1:
         raise InvalidRequest(f"give one of {', '.join(_PROMPTS)}")
     if MESSAGES_INPUT in inputs:
-        return await language.chat(_messages(inputs[MESSAGES_INPUT]))
+        return await language.chat(_messages(inputs[MESSAGES_INPUT]), tools)
     if TOKENS_INPUT in inputs:
         tokens: list[int] = np.frombuffer(inputs[TOKENS_INPUT], "<i8").tolist()
         return tokens
@@ -90,13 +110,32 @@ def _messages(raw: Any) -> list[dict[str, Any]]:
         raise InvalidRequest(
             f'{MESSAGES_INPUT} must be JSON, as [{{"role": "user", "content": "hello"}}]'
         )
-    return said
+    return [{**one, **calls_of(one)} for one in said]
 
 
-def _options(
-    request: pb.ModelInferRequest, inputs: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> DecodingOptions:
-    """What the request says, as parameters or as JSON; with a seed, its own or a new one."""
+def _tools_in(given: dict[str, Any], inputs: Mapping[str, Any]) -> AskedTools | None:
+    """The functions that an answer may call; *given* has what it must be then, instead of them.
+
+    Raises:
+        InvalidRequest: they cannot be so, or there are no messages.
+    """
+    body = {name: given.pop(name) for name in TOOL_FIELDS if name in given}
+    if not body:
+        return None
+    if MESSAGES_INPUT not in inputs:
+        raise InvalidRequest(f"tools are for {MESSAGES_INPUT}: send the prompt as these")
+    asked = given.get(STRUCTURE)
+    answer = None if asked is None else AskedStructure(STRUCTURE, Structure.of(STRUCTURE, asked))
+    tools = tools_of(body, answer)
+    if tools is not None:
+        if given.get("ignore_end"):
+            raise InvalidRequest("ignore_end cannot be together with tools: remove one")
+        given[STRUCTURE] = tools.structure.structure.to_option()
+    return tools
+
+
+def _given(request: pb.ModelInferRequest, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that the request gives, as parameters or as JSON."""
     given = dict(_parameters(request))
     if SAMPLING_INPUT in inputs:
         text = _text(SAMPLING_INPUT, inputs[SAMPLING_INPUT])
@@ -107,7 +146,7 @@ def _options(
         if not isinstance(said, dict):
             raise InvalidRequest(f"{SAMPLING_INPUT} must be a JSON object")
         given = {**said, **given}
-    return DecodingOptions.of(given, defaults).seeded(lambda: secrets.randbits(64))
+    return given
 
 
 def _parameters(request: pb.ModelInferRequest) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 from penstock.errors import Code, InvalidRequest, KeyReused, PenstockError, Unimplemented
 from penstock.gateway.replies.content_digest import (
     BACKGROUND_PARAMETER,
+    CANCEL_PARAMETER,
     FROM_PARAMETER,
     RESUME_PARAMETER,
     WHOLE_PARAMETER,
@@ -35,11 +36,14 @@ from penstock.scheduler.jobs.shared_replies import Shared
 from penstock.scheduler.jobs.types import LogTokens, NewJob
 from penstock.scheduler.requests.counters import GatewayCounters
 from penstock.scheduler.requests.parts import Part
-from penstock.scheduler.requests.token_log import TokenLog
+from penstock.scheduler.requests.token_log import End, TokenLog
 
 _DIGEST: Final = "penstock_digest"
 _CONTENT: Final = "penstock_content"
-"""Parameters of a kept request: what its client asked, and which content of the model answers."""
+_CALLS: Final = "penstock_calls"
+"""Parameters of a kept request: what its client asked, which content of the model answers, and
+whether it may call functions.
+"""
 
 
 class AnswerNotFound(PenstockError):
@@ -60,12 +64,14 @@ class Resume(NamedTuple):
     Attributes:
         whole: what the client has comes once more, as parts of its own.
         background: it goes on while nobody listens.
+        cancel: it ends where it is.
     """
 
     name: str
     begin: int
     whole: bool = False
     background: bool = False
+    cancel: bool = False
 
 
 class Opened(NamedTuple):
@@ -93,16 +99,17 @@ class Opened(NamedTuple):
         """The parts of the reply, made of *log*; of one that begins here it is counted when."""
         if not self.begins:
             cut = cut_at(log, self.cut * self.prompted.entry_bytes)
-            async for part in self.prompted.parts(cut, self.resumed, self._cached_tokens):
+            async for part in self.prompted.parts(cut, self.resumed, self._end):
                 yield part
             return
-        counts = len(self.prompted.tokens), self.prompted.entry_bytes
+        prompted = self.prompted
+        counts = len(prompted.tokens), prompted.entry_bytes, prompted.prompt_entries
         async with aclosing(measured(log, counters, self.job.ref, *counts)) as timed:
-            async for part in self.prompted.parts(timed, self.resumed, self._cached_tokens):
+            async for part in self.prompted.parts(timed, self.resumed, self._end):
                 yield part
 
-    def _cached_tokens(self) -> int:
-        return self.log.cached_tokens
+    def _end(self) -> End:
+        return self.log.end
 
 
 def resume_of(request: pb.ModelInferRequest) -> Resume | None:
@@ -129,7 +136,8 @@ def resume_of(request: pb.ModelInferRequest) -> Resume | None:
         if value.WhichOneof("parameter_choice") != "int64_param" or begin < 0:
             raise InvalidRequest(f"{FROM_PARAMETER} must be a number of tokens, from 0")
     switches = (
-        name in given and given[name].bool_param for name in (WHOLE_PARAMETER, BACKGROUND_PARAMETER)
+        name in given and given[name].bool_param
+        for name in (WHOLE_PARAMETER, BACKGROUND_PARAMETER, CANCEL_PARAMETER)
     )
     return Resume(name, begin, *switches)
 
@@ -178,6 +186,8 @@ class Resuming:
         prompted, began_s, begins = await self._request(asked, resume, shared, job.ttl_ms)
         job = job._replace(payload=prompted.payload)
         sink = ResumableJob(self._sharing, shared, job, self._deliver)
+        if resume.cancel:
+            await sink.give_up()
         begin, cut = (0, resume.begin) if resume.whole else (resume.begin, 0)
         resumed = Resumed(begin, began_s, sink.conclude)
         return Opened(prompted, job, sink.log, begins, sink, resumed, cut)
@@ -221,7 +231,8 @@ class Resuming:
         options = options_from_json(request.parameters[OPTIONS].string_param)
         language = await self._languages.of(asked.served)
         began_s = request.parameters[BEGAN].int64_param
-        return Prompted(asked, language, options, tokens), began_s, False
+        calls = _CALLS in request.parameters and request.parameters[_CALLS].bool_param
+        return Prompted(asked, language, options, tokens, calls), began_s, False
 
 
 def _kept(prompted: Prompted, digest: str, began_s: int) -> bytes:
@@ -230,6 +241,7 @@ def _kept(prompted: Prompted, digest: str, began_s: int) -> bytes:
     request.parameters[_DIGEST].string_param = digest
     request.parameters[_CONTENT].string_param = _content(prompted.asked.served.ref)
     request.parameters[BEGAN].int64_param = began_s
+    request.parameters[_CALLS].bool_param = prompted.calls
     return request.SerializeToString()
 
 

@@ -1,11 +1,10 @@
 -- job: what is kept of a job, read and written by the names of its fields (docs/redis.md).
 --@include clock
+--@include keys
 --@include statistics
 local JOB, ENDED = KEYS[1] .. 'job:', KEYS[1] .. 'ended:'
--- What jobs are in: all that live, those that workers have; those on their way to other partitions.
-local DEADLINE, LEASE = KEYS[1] .. 'deadline', KEYS[1] .. 'lease'
+-- Those on their way to other partitions.
 local MOVING = KEYS[1] .. 'moving'
-local LIVE_BYTES = KEYS[1] .. 'volume'
 -- A job whose scheduler and gateway both vanish for good still goes, this long after its deadline.
 local GRACE_MS = 60000
 -- Where the large payload of a first stage is, after the job's own key; as in payloads.py.

@@ -1,7 +1,5 @@
 -- ready: the jobs that wait for workers: one zset for each queue, most urgent first, and its bell.
 --@include job
-local READY, BELL = KEYS[1] .. 'ready:', KEYS[1] .. 'bell:'
-local DELAY = KEYS[1] .. 'delay'
 -- Rings are hints: a few are kept, more say no more.
 local BELL_CAP = 16
 local BELL_MS = 60000

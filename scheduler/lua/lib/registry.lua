@@ -4,8 +4,8 @@
 local VERSIONS, RETIRING, SINCE = KEYS[1] .. 'versions', KEYS[1] .. 'retiring', KEYS[1] .. 'since'
 -- What is asked for, what came of it, and what came with it.
 local OFFERS, USED = KEYS[1] .. 'offers', KEYS[1] .. 'used'
--- The id of the change with which the offers last became others.
-local OFFERED = KEYS[1] .. 'offered'
+-- The id of the change with which the offers last became others; another number with each use.
+local OFFERED, USES = KEYS[1] .. 'offered', KEYS[1] .. 'uses'
 local WISHES, ANSWERS = KEYS[1] .. 'wishes', KEYS[1] .. 'answers'
 local FILES, CONTENT = KEYS[1] .. 'files', KEYS[1] .. 'content:'
 -- Where it runs.
@@ -37,7 +37,7 @@ local function latest_change()
 end
 
 -- As in snapshot.py.
-local RETURN_MS, FORGIVEN_MS = 5000, 60000
+local LIVE_MS, RETURN_MS, FORGIVEN_MS = 3000, 5000, 60000
 
 -- When nobody was seen for longer than half the silence, Redis was away rather than everybody dead:
 -- the gap is remembered, and readers do not count it (snapshot.py, `live`). Half of it: some had been

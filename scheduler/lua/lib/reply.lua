@@ -1,6 +1,6 @@
 -- reply: what goes back to gateways, each of which reads a stream of its own.
+--@include keys
 local REPLY = KEYS[1] .. 'reply:'
-local GATEWAYS = KEYS[1] .. 'gateways'
 -- A stream whose gateway never reads it goes by itself.
 local REPLIES_MS = 120000
 -- Gateway -> fields of one entry: a batch's replies to one gateway travel together.

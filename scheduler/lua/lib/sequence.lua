@@ -8,7 +8,7 @@
 -- A flag is f for a sequence's first request, l for its last, b for both, m for those between.
 --@include end_job
 --@include ready
-local SEQUENCE, TURNS, IDLE = KEYS[1] .. 'sequence:', KEYS[1] .. 'turns:', KEYS[1] .. 'idle'
+local SEQUENCE, TURNS = KEYS[1] .. 'sequence:', KEYS[1] .. 'turns:'
 local SLOTS, BACKLOG = KEYS[1] .. 'slots:', KEYS[1] .. 'backlog:'
 local STARTS, ENDS = {f = true, b = true}, {l = true, b = true}
 -- A sequence is looked after this long after it should have gone on.

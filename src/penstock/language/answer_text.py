@@ -20,9 +20,14 @@ class AnswerText:
         options: DecodingOptions,
         end_tokens: Collection[int],
         prompt: Iterable[int] = (),
+        plain: Callable[[int], str | None] = lambda _: None,
     ) -> None:
-        """*decode* makes the text of tokens; *end_tokens* are the model's, and have none."""
-        self._detokenizer = Detokenizer(decode, prompt)
+        """*decode* makes the text of tokens; *end_tokens* are the model's, and have none.
+
+        Args:
+            plain: as `Tokenizer.plain`.
+        """
+        self._detokenizer = Detokenizer(decode, prompt, plain)
         self._stops = StopStrings(options.stop)
         self._silent = options.stop_tokens | (
             frozenset() if options.ignore_end else frozenset(end_tokens)

@@ -7,10 +7,14 @@ from penstock.language.options import DecodingOptions
 
 
 class Finish(StrEnum):
-    """Why an answer ended, in the words of OpenAI's API."""
+    """Why an answer ended, in the words of OpenAI's API.
+
+    CANCELLED: no token says so, but the end of the reply.
+    """
 
     STOP = "stop"
     LENGTH = "length"
+    CANCELLED = "cancelled"
 
 
 def finish_of(

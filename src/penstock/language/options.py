@@ -37,6 +37,7 @@ class DecodingOptions:
         structured_outputs: what its text must be.
         logprobs: how likely each token was is told, and so many of the likeliest in its place; None
             for nothing of the kind.
+        echo: the text begins with the prompt's, and what is told of tokens with its tokens.
     """
 
     max_tokens: int | None = None
@@ -54,6 +55,7 @@ class DecodingOptions:
     ignore_end: bool = False
     structured_outputs: Structure | None = None
     logprobs: int | None = None
+    echo: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Self:
@@ -153,4 +155,5 @@ _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "ignore_end": _switch,
     "structured_outputs": Structure.of,
     "logprobs": _integer(0, MOST_LOGPROBS),
+    "echo": _switch,
 }

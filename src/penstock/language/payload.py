@@ -17,6 +17,12 @@ CALLER: Final = "penstock_caller"
 CACHED_TOKENS: Final = "cached_tokens"
 """A parameter of the reply: tokens of the prompt that had been computed for an answer before."""
 
+ENDED: Final = "penstock_ended"
+"""Another one: when the answer ended, in seconds since 1970."""
+
+CANCELLED: Final = "penstock_cancelled"
+"""Another one: it ended because its client wanted no more of it."""
+
 _TEXT_ONLY: Final = ("stop",)
 """What only gateways need, since they make text from tokens."""
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -14,6 +15,12 @@ MOST_BYTES: Final = 64 << 20
 MOST_TEXT: Final = 4 << 20
 """Characters of a text that is to become tokens."""
 
+UNFINISHED: Final = "\ufffd"
+"""Where bytes are no characters, or not yet."""
+
+_MOST_PLAIN: Final = 1 << 14
+"""Tokens whose text is kept; a text has few others."""
+
 
 class Tokenizer:
     """Text to tokens, and back. Safe to use from several threads."""
@@ -21,6 +28,9 @@ class Tokenizer:
     def __init__(self, library: Any) -> None:
         self._library = library
         self.vocabulary: int = library.get_vocab_size()
+        # Joining the bytes of tokens is all that this one does, so nothing depends on others.
+        self._is_by_bytes = self.decoder().get("type") == "ByteLevel"
+        self._plain = lru_cache(_MOST_PLAIN)(self._text_alone)
 
     @classmethod
     def from_json(cls, content: bytes) -> Self:
@@ -72,6 +82,17 @@ class Tokenizer:
         """The text of *tokens*, without special ones."""
         text: str = self._library.decode(list(tokens), skip_special_tokens=True)
         return text
+
+    def plain(self, token: int) -> str | None:
+        """The text of *token*, where it is whole characters whatever stands before and behind it.
+
+        None where that is not known: then only `decode` tells, of it and its neighbours.
+        """
+        return self._plain(token) if self._is_by_bytes else None
+
+    def _text_alone(self, token: int) -> str | None:
+        text = self.decode([token])
+        return None if UNFINISHED in text else text
 
     def written(self, token: int) -> str:
         """A token as its vocabulary writes it; empty where there is none."""

@@ -24,6 +24,7 @@ from penstock.models.config.model_config import (
     datatype_of_config,
 )
 from penstock.models.config.reshape import artifact_dims
+from penstock.models.embeddings import Embedder, embedder_of
 from penstock.models.sequencing import (
     SequencePlan,
     hidden_inputs,
@@ -60,6 +61,7 @@ class Deployment:
         sequences: how its sequences are run; None for a stateless model.
         batching: whether its requests share runs, and why; for people, empty for an ensemble.
         guessed: `max_batch_size` is none that its owner gave.
+        embedder: how it is asked for embeddings; None where it makes none.
     """
 
     config: config_pb.ModelConfig
@@ -71,6 +73,7 @@ class Deployment:
     sequences: SequencePlan | None = None
     batching: str = ""
     guessed: bool = False
+    embedder: Embedder | None = None
 
 
 def complete(
@@ -142,6 +145,7 @@ def _complete(
         sequences=sequences,
         batching=batching,
         guessed=config_pb.ModelConfig.FromString(version.config).max_batch_size == 0,
+        embedder=embedder_of(config, inputs, outputs),
     )
 
 

@@ -16,6 +16,7 @@ from penstock.models.config.ensembles import Step, in_order
 from penstock.models.config.model_config import datatype_of_config
 from penstock.models.config.policies import note
 from penstock.models.config.python_models import is_decoupled
+from penstock.models.embeddings import embedder_of
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
@@ -49,15 +50,17 @@ def compose(version: pb.ModelVersion, lookup: Lookup) -> Deployment:
         config.model_transaction_policy.decoupled = True
     outputs = [tensor.name for tensor in config.output]
     keep(steps, outputs)
+    specs = made.inputs, made.outputs()
     return Deployment(
         config=config,
-        inputs=made.inputs,
-        outputs=made.outputs(),
+        inputs=specs[0],
+        outputs=specs[1],
         stages=(),
         labels=_labels(version, config, made.components),
         route=pb.Route(
             ensemble=version.model, version=version.version, steps=steps, outputs=outputs
         ),
+        embedder=embedder_of(config, *specs),
     )
 
 

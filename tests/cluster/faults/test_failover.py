@@ -3,17 +3,27 @@
 import asyncio
 
 import pytest
-from support.clients.load import Load, eventually
+from support.clients.load import DIGITS, Load, eventually, expected, images
 from support.metrics import scrape
+from support.processes.cluster import Cluster
+from support.processes.roles import whole
 
 from penstock.client import AsyncClient
 
 PENDING = "penstock_gateway_pending_requests"
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    with Cluster(tmp_path_factory.mktemp("failover"), DIGITS / "models").running() as cluster:
+        yield cluster
+
+
 @pytest.fixture
-def digits(cluster, onnx_digits):
-    return cluster(onnx_digits)
+async def digits(running):
+    """A cluster that has got over what other tests did to it."""
+    await whole(running, workers=3)
+    return running
 
 
 @pytest.mark.parametrize("role", ["worker", "scheduler", "node"])
@@ -64,10 +74,7 @@ async def test_another_gateway_takes_over_from_a_killed_one(digits):
     assert killed not in digits.processes()["gateway"]
 
 
-async def test_the_client_does_not_show_a_gateways_death(cluster, onnx_digits):
-    from support.clients.load import expected, images
-
-    digits = cluster(onnx_digits)
+async def test_the_client_does_not_show_a_gateways_death(digits):
     async with AsyncClient(digits.url, deadline_s=30.0) as client:
         await client.infer("digits", {"image": images()[:1]})
         digits.kill("gateway")

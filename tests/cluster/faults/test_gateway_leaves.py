@@ -9,7 +9,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.clients.load import digit_request, eventually
 from support.models.onnx_models import PATIENT, slow_request, write_accumulator, write_slow
+from support.models.repositories import add_digits
 from support.processes.roles import gateway, serve, starting, status_of
+from support.processes.stores import valkey
 from support.waiting import until
 
 from penstock.client import AsyncClient, RetryPolicy
@@ -24,15 +26,20 @@ GATEWAYS, CALLERS = 5, 16
 LENGTH = 60
 
 
-@pytest.fixture
-def role(tmp_path, redis_url):
-    with starting(tmp_path, redis_url) as start:
+@pytest.fixture(scope="module")
+def role(tmp_path_factory):
+    """Starts gateways beside all else that serves `digits`, `accumulator` and `slow`."""
+    folder = tmp_path_factory.mktemp("leaving")
+    write_accumulator(folder / "models", batching=PATIENT)
+    write_slow(folder / "models")
+    add_digits(folder / "models", "digits", "1", "2")
+    with valkey() as store, starting(folder, store.url) as start:
+        serve(start, folder / "models")
         yield start
 
 
-async def test_callers_that_never_pause_hear_of_it(role, onnx_digits):
+async def test_callers_that_never_pause_hear_of_it(role):
     """gRPC's own stop would end some of their calls as CANCELLED, which no caller repeats."""
-    serve(role, onnx_digits)
     leaving = await asyncio.gather(*(gateway(role) for _ in range(GATEWAYS)))
     answered, codes, over = Counter(), set(), asyncio.Event()
 
@@ -59,10 +66,8 @@ async def test_callers_that_never_pause_hear_of_it(role, onnx_digits):
     assert codes == {grpc.StatusCode.UNAVAILABLE}
 
 
-async def test_steps_of_sequences_go_on_when_it_is_back(role, tmp_path):
+async def test_steps_of_sequences_go_on_when_it_is_back(role):
     """A step is repeated only where it was certainly not taken, so none may be on its way then."""
-    write_accumulator(tmp_path / "models", batching=PATIENT)
-    serve(role, tmp_path / "models")
     leaving, url = await gateway(role)
     done, sums = [], {}
 
@@ -97,8 +102,7 @@ async def test_steps_of_sequences_go_on_when_it_is_back(role, tmp_path):
     assert sums == dict.fromkeys(range(1, 17), right)
 
 
-async def test_all_who_watch_its_health_hear_of_it(role, onnx_digits):
-    serve(role, onnx_digits)
+async def test_all_who_watch_its_health_hear_of_it(role):
     leaving, url = await gateway(role)
     async with grpc.aio.insecure_channel(url) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -118,9 +122,7 @@ async def test_all_who_watch_its_health_hear_of_it(role, onnx_digits):
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_what_takes_longer_than_it_waits_is_cut_off_and_leaves_the_queue(role, tmp_path):
-    write_slow(tmp_path / "models")
-    serve(role, tmp_path / "models")
+async def test_what_takes_longer_than_it_waits_is_cut_off_and_leaves_the_queue(role):
     _, other = await gateway(role)
     leaving, url = await gateway(role, "--drain-s", "0.2")
     async with grpc.aio.insecure_channel(url) as channel:
@@ -138,5 +140,6 @@ async def test_what_takes_longer_than_it_waits_is_cut_off_and_leaves_the_queue(r
 
 
 async def _counted(url, what):
-    (version,) = (await status_of(url)).versions
-    return getattr(version.counts, what) == 1
+    versions = (await status_of(url)).versions
+    (counts,) = [version.counts for version in versions if version.model == "slow"]
+    return getattr(counts, what) == 1

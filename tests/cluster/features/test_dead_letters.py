@@ -8,7 +8,8 @@ import pytest
 from support.clients.load import eventually
 from support.metrics import scrape
 from support.models.python_models import NUMBERS, config, write_python
-from support.processes.commands import spawn, too_wide
+from support.processes.cluster import Cluster
+from support.processes.commands import invoke, too_wide
 from support.processes.roles import all_ready
 
 from penstock.client import AsyncClient
@@ -31,8 +32,8 @@ class Model:
 
 
 def command(cluster, *words):
-    done = spawn("jobs", "dead", *words, "--url", cluster.url)
-    return done.returncode, done.stdout, done.stderr
+    done = invoke("jobs", "dead", *words, "--url", cluster.url)
+    return done.exit_code, done.stdout, done.stderr
 
 
 def listed(cluster, *words):
@@ -41,18 +42,21 @@ def listed(cluster, *words):
     return json.loads(out)
 
 
-@pytest.fixture
-def healed(tmp_path):
-    return tmp_path / "healed"
+@pytest.fixture(scope="module")
+def healed(tmp_path_factory):
+    return tmp_path_factory.mktemp("healed") / "healed"
 
 
-@pytest.fixture
-def deadly(cluster, tmp_path, healed):
+@pytest.fixture(scope="module")
+def deadly(tmp_path_factory, healed):
     """A model that ends its worker when it is asked with a negative number, until it is healed."""
+    folder = tmp_path_factory.mktemp("deadly")
     parameter = f'parameters {{ key: "healed" value {{ string_value: "{healed}" }} }}'
     settings = config({"x": NUMBERS}, {"y": NUMBERS}, more=parameter)
-    write_python(tmp_path / "models", "deadly", DEADLY, settings)
-    return cluster(tmp_path / "models", "--allow-python-models", "--lease-ms", "1000")
+    write_python(folder / "models", "deadly", DEADLY, settings)
+    options = ("--allow-python-models", "--lease-ms", "1000")
+    with Cluster(folder / "cluster", folder / "models", *options).running() as cluster:
+        yield cluster
 
 
 async def refusal(deadly, value):
@@ -68,11 +72,11 @@ async def test_a_job_that_was_set_aside_is_seen_and_retried(deadly, healed):
     (letter,) = await run(listed, deadly)
     table = await run(command, deadly, "ls")
     shown = await run(command, deadly, "show", letter["job"])
-    status = await run(spawn, "status", "--url", deadly.url)
+    status = await run(invoke, "status", "--url", deadly.url)
 
     assert letter["job"] in told
     assert (letter["model"], letter["stage"], letter["crashes"]) == ("deadly", 0, 2)
-    for code, out, err in (table, shown, (status.returncode, status.stdout, status.stderr)):
+    for code, out, err in (table, shown, (status.exit_code, status.stdout, status.stderr)):
         assert code == 0, err
         assert too_wide(out) == []
     assert letter["job"] in table[1]

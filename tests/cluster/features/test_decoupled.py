@@ -11,24 +11,45 @@ import tritonclient.grpc as triton
 from support.clients.asked import Asked
 from support.clients.load import eventually
 from support.models.decoupled import Stream, numbers, write_counter
+from support.processes.cluster import Cluster
+from support.processes.roles import whole
 
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
 QUIET_S = 1.0
+PARTS = 250
+"""Of a reply that takes some seconds."""
+
+
+@pytest.fixture(scope="module")
+def counters(tmp_path_factory):
+    """A cluster with two workers of `counter`, and the folder of its notes."""
+    folder = tmp_path_factory.mktemp("decoupled")
+    notes = folder / "notes"
+    notes.mkdir()
+    write_counter(folder / "models", notes, count=2)
+    options = ("--allow-python-models", "--lease-ms", "2000")
+    with Cluster(folder / "cluster", folder / "models", *options).running() as cluster:
+        yield cluster, notes
 
 
 @pytest.fixture
-def notes(tmp_path):
-    folder = tmp_path / "notes"
-    folder.mkdir()
-    return folder
+def notes(counters):
+    return counters[1]
 
 
 @pytest.fixture
-def running(cluster, tmp_path, notes):
-    write_counter(tmp_path / "models", notes, count=2)
-    return cluster(tmp_path / "models", "--allow-python-models", "--lease-ms", "2000")
+def gate(request):
+    """Of this test alone: a worker may still stand at another's."""
+    return request.node.name
+
+
+@pytest.fixture
+async def running(counters):
+    """A cluster that has got over what other tests did to it."""
+    await whole(counters[0], workers=2)
+    return counters[0]
 
 
 @pytest.fixture
@@ -57,14 +78,14 @@ def kill(pid, number=signal.SIGKILL):
     os.kill(pid, number)
 
 
-async def test_another_worker_goes_on_where_a_killed_one_was(stream, notes):
-    stream.ask(40, gate="gate", gate_at=20)
+async def test_another_worker_goes_on_where_a_killed_one_was(stream, notes, gate):
+    stream.ask(40, gate=gate, gate_at=20)
     before = [stream.next()[0] for _ in range(20)]
-    (first,) = await workers_at("gate", notes)
+    (first,) = await workers_at(gate, notes)
 
     kill(first)
-    both = await workers_at("gate", notes, 2)
-    (notes / "gate").touch()
+    both = await workers_at(gate, notes, 2)
+    (notes / gate).touch()
     after, error = stream.all()
 
     assert len(both) == 2
@@ -72,14 +93,14 @@ async def test_another_worker_goes_on_where_a_killed_one_was(stream, notes):
     assert numbers([*before, *after]) == list(range(40))
 
 
-async def test_a_reply_that_comes_out_otherwise_is_broken_off(stream, notes):
-    stream.ask(40, gate="gate", gate_at=20, salt=1)
+async def test_a_reply_that_comes_out_otherwise_is_broken_off(stream, notes, gate):
+    stream.ask(40, gate=gate, gate_at=20, salt=1)
     before = [stream.next()[0] for _ in range(20)]
-    (first,) = await workers_at("gate", notes)
+    (first,) = await workers_at(gate, notes)
 
     kill(first)
-    await workers_at("gate", notes, 2)
-    (notes / "gate").touch()
+    await workers_at(gate, notes, 2)
+    (notes / gate).touch()
     found, error = stream.all()
     stream.ask(3, "after")
 
@@ -89,27 +110,27 @@ async def test_a_reply_that_comes_out_otherwise_is_broken_off(stream, notes):
     assert numbers(stream.all()[0]) == [0, 1, 2]
 
 
-async def test_nothing_was_sent_so_another_worker_may_answer_otherwise(stream, notes):
-    stream.ask(10, gate="gate", gate_at=0, salt=1)
-    (first,) = await workers_at("gate", notes)
+async def test_nothing_was_sent_so_another_worker_may_answer_otherwise(stream, notes, gate):
+    stream.ask(10, gate=gate, gate_at=0, salt=1)
+    (first,) = await workers_at(gate, notes)
 
     kill(first)
-    (second,) = await workers_at("gate", notes, 2) - {first}
-    (notes / "gate").touch()
+    (second,) = await workers_at(gate, notes, 2) - {first}
+    (notes / gate).touch()
     found, error = stream.all()
 
     assert error is None
     assert {int(one.as_numpy("data")[0]) for one in found} == {second}
 
 
-async def test_a_worker_that_lost_its_lease_is_not_heard(stream, notes):
-    stream.ask(40, gate="gate", gate_at=20)
+async def test_a_worker_that_lost_its_lease_is_not_heard(stream, notes, gate):
+    stream.ask(40, gate=gate, gate_at=20)
     before = [stream.next()[0] for _ in range(20)]
-    (first,) = await workers_at("gate", notes)
+    (first,) = await workers_at(gate, notes)
 
     kill(first, signal.SIGSTOP)
-    await workers_at("gate", notes, 2)
-    (notes / "gate").touch()
+    await workers_at(gate, notes, 2)
+    (notes / gate).touch()
     kill(first, signal.SIGCONT)
     after, error = stream.all()
 
@@ -119,7 +140,7 @@ async def test_a_worker_that_lost_its_lease_is_not_heard(stream, notes):
 
 
 async def test_a_worker_that_is_stopped_in_order_hands_the_reply_over(stream, running):
-    stream.ask(700, pause=0.01)
+    stream.ask(PARTS, pause=0.01)
     before = [stream.next()[0] for _ in range(5)]
     async with Asked(running.url) as asked:
         pids = (await asked.pids())["counter", 1]
@@ -129,18 +150,18 @@ async def test_a_worker_that_is_stopped_in_order_hands_the_reply_over(stream, ru
     after, error = stream.all()
 
     assert error is None
-    assert numbers([*before, *after]) == list(range(700))
+    assert numbers([*before, *after]) == list(range(PARTS))
 
 
 async def test_a_killed_store_costs_a_reply_nothing(stream, running):
-    stream.ask(400, pause=0.01)
+    stream.ask(PARTS, pause=0.01)
     before = [stream.next()[0] for _ in range(50)]
 
     running.kill("store")
     after, error = stream.all()
 
     assert error is None
-    assert numbers([*before, *after]) == list(range(400))
+    assert numbers([*before, *after]) == list(range(PARTS))
 
 
 def request(count, **parameters):

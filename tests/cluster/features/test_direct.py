@@ -12,6 +12,7 @@ from support.clients.load import DIGITS, Load, digit_request, eventually, expect
 from support.metrics import scrape
 from support.models.onnx_models import write_sum
 from support.processes.roles import gateway, serve, starting, status_of, workers_in
+from support.processes.stores import valkey
 
 from penstock.client import AsyncClient
 from penstock.protos import cluster_pb2
@@ -21,10 +22,9 @@ VALUES = 50_000
 """Of a large request, 200 KB."""
 
 
-@pytest.fixture
-def models(tmp_path):
+def write_models(root):
     """`digits` version 1, of one stage, with two workers, and `sum`."""
-    root, source = tmp_path / "models", DIGITS / "models" / "digits"
+    source = DIGITS / "models" / "digits"
     shutil.copytree(source / "1", root / "digits" / "1")
     shutil.copy(source / "labels.txt", root / "digits")
     config = (source / "config.pbtxt").read_text()
@@ -32,12 +32,6 @@ def models(tmp_path):
     (root / "digits" / "config.pbtxt").write_text(config)
     write_sum(root)
     return root
-
-
-@pytest.fixture
-def role(tmp_path, redis_url):
-    with starting(tmp_path, redis_url) as start:
-        yield start
 
 
 class Cluster:
@@ -59,23 +53,38 @@ class Cluster:
         found = workers_in(await status_of(self.url))
         return [w.pid for w in found if w.state == ready and w.model == "digits"]
 
+    async def both_work(self):
+        """Their processes; None where one is away."""
+        pids = await self.pids()
+        return pids if len(pids) == 2 else None
+
+
+async def started(role, folder, *options):
+    serve(role, write_models(folder / "models"))
+    metrics = folder / "metrics"
+    options += ("--metrics-port", "0", "--metrics-file", str(metrics))
+    _, url = await gateway(role, *options)
+    return Cluster(url, metrics)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("direct")
+    with valkey() as store, starting(folder, store.url) as role:
+        yield asyncio.run(started(role, folder))
+
 
 @pytest.fixture
-def cluster(role, models, tmp_path):
-    async def start(*options):
-        serve(role, models)
-        metrics = tmp_path / "metrics"
-        options += ("--metrics-port", "0", "--metrics-file", str(metrics))
-        _, url = await gateway(role, *options)
-        return Cluster(url, metrics)
-
-    return start
+async def quiet(shared):
+    """A cluster that has got over what other tests did to it."""
+    await eventually(shared.both_work)
+    return shared
 
 
-async def test_a_quiet_cluster_hands_requests_over(cluster):
-    quiet = await cluster()
+async def test_a_quiet_cluster_hands_requests_over(quiet):
     async with AsyncClient(quiet.url) as client:
-        asked = 0
+        asked, handed = 0, await quiet.direct()
+        (before,) = await client.statistics("digits")
 
         async def small_ones():
             nonlocal asked
@@ -84,7 +93,7 @@ async def test_a_quiet_cluster_hands_requests_over(cluster):
                 found = answer["probabilities"]
                 assert np.allclose(found, expected()[place : place + 1], atol=1e-4)
             asked += 50
-            return await quiet.direct() > 100
+            return await quiet.direct() - handed > 100
 
         async def large_ones():
             for number in range(20):
@@ -96,14 +105,18 @@ async def test_a_quiet_cluster_hands_requests_over(cluster):
         await eventually(large_ones)
 
         # Whoever has an answer finds it counted.
-        (found,) = await client.statistics("digits")
-        assert found.inference_stats.success.count == found.inference_count == asked
-        batches = sum(b.batch_size * b.compute_infer.count for b in found.batch_stats)
-        assert batches == asked
+        (after,) = await client.statistics("digits")
+        risen = [now - then for now, then in zip(counts(after), counts(before), strict=True)]
+        assert risen == [asked] * 3
 
 
-async def test_the_path_of_a_request_that_was_handed_over_is_told(cluster):
-    quiet = await cluster()
+def counts(statistics):
+    """Requests that succeeded, those that ran, and those that ran in batches."""
+    batches = sum(b.batch_size * b.compute_infer.count for b in statistics.batch_stats)
+    return statistics.inference_stats.success.count, statistics.inference_count, batches
+
+
+async def test_the_path_of_a_request_that_was_handed_over_is_told(quiet):
     async with grpc.aio.insecure_channel(quiet.url) as channel:
         stub, request = pb_grpc.GRPCInferenceServiceStub(channel), digit_request(0, version="1")
         request.parameters["penstock_path"].bool_param = True
@@ -119,26 +132,26 @@ async def test_the_path_of_a_request_that_was_handed_over_is_told(cluster):
         await eventually(with_their_path)
 
 
-async def test_it_can_be_left_out(cluster):
-    plain = await cluster("--no-direct")
-    async with Load(plain.url, version="1") as load:
-        await load.more(500)
+async def test_it_can_be_left_out(tmp_path, redis_url):
+    with starting(tmp_path, redis_url) as role:
+        plain = await started(role, tmp_path, "--no-direct")
+        async with Load(plain.url, version="1") as load:
+            await load.more(500)
 
-    assert await plain.direct() == 0
+        assert await plain.direct() == 0
     assert (load.answers.failed, load.answers.wrong) == (0, 0)
 
 
-async def test_workers_that_die_or_hang_cost_no_request(cluster):
-    hurt = await cluster()
+async def test_workers_that_die_or_hang_cost_no_request(quiet):
+    handed = await quiet.direct()
 
-    async def both_work():
-        pids = await hurt.pids()
-        return pids if len(pids) == 2 else None
+    async def handed_over():
+        return await quiet.direct() > handed
 
-    async with Load(hurt.url, version="1") as load:
-        await eventually(hurt.direct)
+    async with Load(quiet.url, version="1") as load:
+        await eventually(handed_over)
         for how in (signal.SIGKILL, signal.SIGSTOP) * 2:
-            pid, _ = await eventually(both_work)
+            pid, _ = await eventually(quiet.both_work)
             os.kill(pid, how)
             await load.more(200)
             if how == signal.SIGSTOP:

@@ -265,17 +265,28 @@ async def test_a_steps_model_is_replaced_without_a_failed_request(cluster, tmp_p
 
 
 class TestControl:
-    def test_loading_an_ensemble_loads_what_it_needs_and_unloading_may_unload_it(
-        self, cluster, tmp_path
-    ):
-        root = tmp_path / "models"
+    @pytest.fixture(scope="class")
+    @classmethod
+    def explicit(cls, tmp_path_factory):
+        """It has loaded `five`; `lonely` has a step whose model is nowhere."""
+        folder = tmp_path_factory.mktemp("explicit")
+        root = folder / "models"
         write_diamond(root)
         with (root / "double" / "config.pbtxt").open("a") as config:
             config.write("version_policy { all {} }\n")
         for number in ("2", "3", "4"):
             shutil.copytree(root / "double" / "1", root / "double" / number)
-        running = cluster(root, "--model-control-mode", "explicit", "--load-model", "five")
-        client = triton.InferenceServerClient(running.url)
+        steps = (
+            step("triple", {"x": "IN"}, {"y": "mid"}),
+            step("nowhere", {"x": "mid"}, {"y": "OUT"}),
+        )
+        write_ensemble(root, "lonely", *steps)
+        options = ("--model-control-mode", "explicit", "--load-model", "five")
+        with Cluster(folder / "cluster", root, *options).running() as cluster:
+            yield cluster
+
+    def test_loading_an_ensemble_loads_what_it_needs_and_unloading_may_unload_it(self, explicit):
+        client = triton.InferenceServerClient(explicit.url)
         try:
             client.load_model("diamond")
             assert client.is_model_ready("diamond")
@@ -291,23 +302,17 @@ class TestControl:
         finally:
             client.close()
 
-    def test_an_ensemble_whose_model_is_not_there_fails_to_load_and_says_which(
-        self, cluster, tmp_path
-    ):
-        root = tmp_path / "models"
-        write_diamond(root)
-        shutil.rmtree(root / "five")
-        running = cluster(root, "--model-control-mode", "explicit", "--load-model", "triple")
-        client = triton.InferenceServerClient(running.url)
+    def test_an_ensemble_whose_model_is_not_there_fails_to_load_and_says_which(self, explicit):
+        client = triton.InferenceServerClient(explicit.url)
         try:
             with pytest.raises(InferenceServerException) as failed:
-                client.load_model("diamond")
+                client.load_model("lonely")
         finally:
             client.close()
         assert failed.value.message() == (
-            "load failed for model 'diamond': version 1 is at UNAVAILABLE state: ensemble diamond "
-            "contains models that are not available or ambiguous: five: failed to poll from model "
-            "repository;"
+            "load failed for model 'lonely': version 1 is at UNAVAILABLE state: ensemble lonely "
+            "contains models that are not available or ambiguous: nowhere: failed to poll from "
+            "model repository;"
         )
 
     def test_on_demand_the_first_request_loads_all_of_it(self, cluster, tmp_path):

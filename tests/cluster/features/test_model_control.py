@@ -1,19 +1,19 @@
 """Models are loaded, changed and unloaded while the cluster runs, and no request is lost by it."""
 
 import asyncio
+import contextlib
 import shutil
-import subprocess
-import sys
 import time
 
 import numpy as np
-import onnx
 import pytest
 import tritonclient.grpc as triton
 from support.clients.asked import Asked
-from support.clients.control import image, index_of, refused, soon, sound
+from support.clients.control import entries_of, image, index_of, refused, soon, sound
 from support.clients.load import DIGITS, Load, eventually, expected
+from support.models.repositories import add_digits, touch
 from support.processes.cluster import Cluster
+from support.processes.forks import ended
 
 from penstock.protos import grpc_service_pb2 as pb
 
@@ -21,47 +21,64 @@ CROWD = 64
 EXPLICIT = ("--model-control-mode", "explicit")
 
 
-def touch(artifact):
-    """Change the content of an artifact, and not what it computes."""
-    model = onnx.load(artifact)
-    model.doc_string += "changed "
-    onnx.save(model, artifact)
+@pytest.fixture(scope="module")
+def polled(tmp_path_factory):
+    """A cluster that follows its repository; each test adds a model of its own."""
+    root = tmp_path_factory.mktemp("polled") / "models"
+    root.mkdir()
+    add_digits(root, "always", "1")
+    one = Cluster(root.parent / "cluster", root, "--repository-poll-secs", "0.2")
+    with one.running():
+        yield one
+
+
+@contextlib.asynccontextmanager
+async def added(polled, name, *versions, **options):
+    """What asks *polled*, which serves a model of *name* meanwhile, and its entry."""
+    entry = add_digits(polled.models, name, *versions, **options)
+    try:
+        async with Asked(polled.url) as asked:
+
+            async def served():
+                index = await asked.index()
+                return all((name, v) in index and index[name, v].state == "READY" for v in versions)
+
+            await eventually(served)
+            yield asked, entry
+    finally:
+        shutil.rmtree(entry)
 
 
 class TestChanges:
     @pytest.mark.parametrize("version", ["1", "2"])
-    async def test_a_changed_artifact_takes_over_without_a_failed_request(
-        self, cluster, onnx_digits, version
-    ):
-        running = cluster(onnx_digits, "--repository-poll-secs", "0.2")
-        async with Asked(running.url) as asked:
-            before = (await asked.pids())["digits", int(version)]
-            async with Load(running.url, version=version, clients=CROWD) as load:
+    async def test_a_changed_artifact_takes_over_without_a_failed_request(self, polled, version):
+        name = f"changed-{version}"
+        async with added(polled, name, version) as (asked, entry):
+            before = (await asked.pids())[name, int(version)]
+            async with Load(polled.url, version=version, clients=CROWD, model=name) as load:
                 await load.more(CROWD)
-                for artifact in (onnx_digits / "digits" / version).glob("*.onnx"):
+                for artifact in (entry / version).glob("*.onnx"):
                     touch(artifact)
 
                 async def others():
-                    now = (await asked.pids())["digits", int(version)]
+                    now = (await asked.pids())[name, int(version)]
                     return len(now) == len(before) and not now & before
 
                 await eventually(others)
                 await load.more(CROWD)
             sound(load)
-            await eventually(lambda: len(running.processes()["worker"]) == 3)
+            await eventually(lambda: not before & set(polled.processes()["worker"]))
 
-    async def test_a_changed_configuration_takes_over_without_a_failed_request(
-        self, cluster, onnx_digits
-    ):
-        running = cluster(onnx_digits, "--repository-poll-secs", "0.2")
-        config = onnx_digits / "digits" / "config.pbtxt"
-        async with Asked(running.url) as asked:
-            async with Load(running.url, version="", clients=CROWD) as load:
+    async def test_a_changed_configuration_takes_over_without_a_failed_request(self, polled):
+        name = "configured"
+        async with added(polled, name, "1", "2") as (asked, entry):
+            config = entry / "config.pbtxt"
+            async with Load(polled.url, version="", clients=CROWD, model=name) as load:
                 await load.more(CROWD)
                 config.write_text(config.read_text().replace("size: 64", "size: 32"))
 
                 async def changed():
-                    request = pb.ModelConfigRequest(name="digits", version="2")
+                    request = pb.ModelConfigRequest(name=name, version="2")
                     answer = await asked.stub.ModelConfig(request)
                     return answer.config.max_batch_size == 32
 
@@ -69,36 +86,38 @@ class TestChanges:
                 await load.more(CROWD)
             sound(load)
 
-    async def test_a_damaged_artifact_does_not_replace_a_good_one(self, cluster, onnx_digits):
-        running = cluster(onnx_digits, "--repository-poll-secs", "0.2")
-        async with Asked(running.url) as asked:
-            async with Load(running.url, version="1", clients=4) as load:
-                (onnx_digits / "digits" / "1" / "model.onnx").write_bytes(b"no model")
+    async def test_a_damaged_artifact_does_not_replace_a_good_one(self, polled):
+        name = "damaged"
+        async with added(polled, name, "1") as (asked, entry):
+            async with Load(polled.url, version="1", clients=4, model=name) as load:
+                (entry / "1" / "model.onnx").write_bytes(b"no model")
 
                 async def told():
-                    return (await asked.index())["digits", "1"].reason
+                    return (await asked.index())[name, "1"].reason
 
                 reason = await eventually(lambda: told_when_failed(told))
                 await load.more(CROWD)
             sound(load)
-            state = await asked.state("digits", "1")
+            state = await asked.state(name, "1")
 
         assert state == "READY"
         assert reason.startswith("its newer revision cannot be served: ")
         assert "is not a model that ONNX Runtime" in reason
 
-    async def test_a_new_version_takes_over_without_a_failed_request(self, cluster, onnx_digits):
-        config = onnx_digits / "digits" / "config.pbtxt"
-        config.write_text(config.read_text().replace("all {}", "latest { num_versions: 1 }"))
-        shutil.rmtree(onnx_digits / "digits" / "2")
-        running = cluster(onnx_digits, "--repository-poll-secs", "0.2")
-        async with Asked(running.url) as asked:
-            async with Load(running.url, version="", clients=CROWD) as load:
+    async def test_a_new_version_takes_over_without_a_failed_request(self, polled):
+        name = "newer"
+
+        def latest(config):
+            return config.replace("all {}", "latest { num_versions: 1 }")
+
+        async with added(polled, name, "1", edited=latest) as (asked, entry):
+            async with Load(polled.url, version="", clients=CROWD, model=name) as load:
                 await load.more(CROWD)
-                shutil.copytree(DIGITS / "models" / "digits" / "2", onnx_digits / "digits" / "2")
+                shutil.copytree(DIGITS / "models" / "digits" / "2", polled.models.parent / "2")
+                (polled.models.parent / "2").rename(entry / "2")
 
                 async def switched():
-                    return list(await asked.index()) == [("digits", "2")]
+                    return [one for one in await asked.index() if one[0] == name] == [(name, "2")]
 
                 await eventually(switched)
                 await load.more(CROWD)
@@ -110,31 +129,19 @@ async def told_when_failed(told):
     return reason if "cannot be served" in reason else None
 
 
-@pytest.fixture
-def explicit(cluster):
-    """Starts a cluster that loads what its clients say; a client of Triton's to it."""
-    clients = []
-
-    def start(models, *options):
-        running = cluster(models, *EXPLICIT, *options)
-        clients.append(triton.InferenceServerClient(running.url))
-        return running, clients[-1]
-
-    yield start
-    for client in clients:
-        client.close()
-
-
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory):
-    """A cluster that loads nothing by itself; `broken` is one test's, which puts it right."""
+    """A cluster that loads nothing by itself, for tests with models of their own.
+
+    `broken` is one test's, which puts it right.
+    """
     root = tmp_path_factory.mktemp("waiting") / "models"
     for name in ("digits", "broken"):
         shutil.copytree(DIGITS / "models" / "digits", root / name)
     config = root / "broken" / "config.pbtxt"
     config.write_text(config.read_text().replace('name: "digits"', 'name: "broken"'))
     (root / "broken" / "1" / "model.onnx").write_bytes(b"no model")
-    one = Cluster(root.parent / "cluster", root, *EXPLICIT)
+    one = Cluster(root.parent / "cluster", root, *EXPLICIT, "--repository-poll-secs", "0.1")
     with one.running():
         yield one
 
@@ -164,32 +171,35 @@ def loaded_client(loaded):
 
 
 class TestExplicit:
-    def test_a_model_is_loaded_served_and_unloaded(self, explicit, onnx_digits):
-        running, client = explicit(onnx_digits)
+    def test_a_model_is_loaded_served_and_unloaded(self, waiting, waiting_client):
+        client, others = waiting_client, set(waiting.processes()["worker"])
+        add_digits(waiting.models, "loaded", "1", "2")
 
-        assert index_of(client) == {("digits", ""): ("", "")}
+        assert soon(lambda: entries_of(client, "loaded") == {"": ("", "")})
         assert client.is_server_ready()
-        assert not client.is_model_ready("digits")
-        assert refused(client.infer, "digits", [image()]) == (
+        assert not client.is_model_ready("loaded")
+        assert refused(client.infer, "loaded", [image()]) == (
             "StatusCode.NOT_FOUND",
-            "Request for unknown model: 'digits' is not found",
+            "Request for unknown model: 'loaded' is not found",
         )
 
-        client.load_model("digits")
+        client.load_model("loaded")
 
-        assert client.is_model_ready("digits", "1")
-        assert client.is_model_ready("digits", "2")
-        assert client.infer("digits", [image()]).get_response().model_version == "2"
+        assert client.is_model_ready("loaded", "1")
+        assert client.is_model_ready("loaded", "2")
+        assert client.infer("loaded", [image()]).get_response().model_version == "2"
+        own = set(waiting.processes()["worker"]) - others
 
-        client.unload_model("digits")
+        client.unload_model("loaded")
 
         unloaded = ("UNAVAILABLE", "unloaded")
-        assert index_of(client) == {("digits", "1"): unloaded, ("digits", "2"): unloaded}
-        assert not client.is_model_ready("digits")
-        assert soon(lambda: running.processes()["worker"] == [])
-        assert refused(client.infer, "digits", [image()]) == (
+        assert entries_of(client, "loaded") == {"1": unloaded, "2": unloaded}
+        assert not client.is_model_ready("loaded")
+        assert own
+        assert soon(lambda: not own & set(waiting.processes()["worker"]))
+        assert refused(client.infer, "loaded", [image()]) == (
             "StatusCode.NOT_FOUND",
-            "Request for unknown model: 'digits' has no available versions",
+            "Request for unknown model: 'loaded' has no available versions",
         )
 
     def test_models_to_load_at_the_start_are_loaded(self, loaded_client):
@@ -197,20 +207,20 @@ class TestExplicit:
         assert index_of(loaded_client)["other", ""] == ("", "")
 
     def test_what_changes_in_the_repository_counts_when_it_is_loaded_again(
-        self, explicit, onnx_digits
+        self, waiting, waiting_client
     ):
-        shutil.move(onnx_digits / "digits" / "2", onnx_digits.parent / "2")
-        _, client = explicit(onnx_digits, "--load-model", "digits", "--repository-poll-secs", "0.1")
-        shutil.move(onnx_digits.parent / "2", onnx_digits / "digits" / "2")
-        shutil.copytree(onnx_digits / "digits", onnx_digits / "late")
-        (onnx_digits / "late" / "config.pbtxt").unlink()
+        client, entry = waiting_client, add_digits(waiting.models, "again", "1")
+        assert soon(lambda: entries_of(client, "again"))
+        client.load_model("again")
+        shutil.copytree(DIGITS / "models" / "digits" / "2", entry / "2")
+        add_digits(waiting.models, "late", "1")
 
-        assert soon(lambda: ("late", "") in index_of(client))
-        assert ("digits", "2") not in index_of(client)
+        assert soon(lambda: entries_of(client, "late"))
+        assert list(entries_of(client, "again")) == ["1"]
 
-        client.load_model("digits")
+        client.load_model("again")
 
-        assert client.is_model_ready("digits", "2")
+        assert client.is_model_ready("again", "2")
 
     def test_refusals_have_tritons_words(self, waiting_client):
         client = waiting_client
@@ -296,14 +306,7 @@ class TestExplicit:
         artifact = waiting.models / "digits" / "1" / "model.onnx"
 
         def penstock(*words):
-            made = subprocess.run(
-                [sys.executable, "-m", "penstock", "models", *words, "--url", waiting.url],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            return made.returncode, made.stdout + made.stderr
+            return ended("models", *words, "--url", waiting.url)
 
         config = waiting.models / "digits" / "config.pbtxt"
         labels = waiting.models / "digits" / "labels.txt"
@@ -319,34 +322,36 @@ class TestExplicit:
         assert status == 1
         assert "failed to load 'nothing', failed to poll from model repository" in text
 
-    async def test_loading_and_unloading_fail_no_request(self, explicit, onnx_digits):
+    async def test_loading_and_unloading_fail_no_request(self, waiting, waiting_client):
         """A changed artifact is loaded at 64 clients, and then unloaded under them."""
-        running, client = explicit(onnx_digits, "--load-model", "digits")
-        async with Load(running.url, version="1", clients=CROWD) as load:
+        client, entry = waiting_client, add_digits(waiting.models, "busy", "1")
+        await asyncio.to_thread(client.load_model, "busy")
+        async with Load(waiting.url, version="1", clients=CROWD, model="busy") as load:
             await load.more(CROWD)
-            touch(onnx_digits / "digits" / "1" / "model.onnx")
-            await asyncio.to_thread(client.load_model, "digits")
+            touch(entry / "1" / "model.onnx")
+            await asyncio.to_thread(client.load_model, "busy")
             await load.more(CROWD)
             sound(load)
-            await asyncio.to_thread(client.unload_model, "digits")
+            await asyncio.to_thread(client.unload_model, "busy")
 
         told = {error.partition(":")[0] for error in load.answers.errors}
         assert told <= {"NOT_FOUND", "UNAVAILABLE"}, load.answers.errors
         assert load.answers.wrong == 0
 
     async def test_what_was_loaded_stays_when_redis_forgets_everything(
-        self, explicit, onnx_digits, store
+        self, cluster, onnx_digits, store
     ):
-        running, client = explicit(onnx_digits, "--load-model", "digits", "--redis", store.url)
-        await asyncio.to_thread(client.load_model, "digits", config='{"max_batch_size": 9}')
-        store.command("FLUSHALL")
+        running = cluster(onnx_digits, *EXPLICIT, "--load-model", "digits", "--redis", store.url)
+        with triton.InferenceServerClient(running.url) as client:
+            await asyncio.to_thread(client.load_model, "digits", config='{"max_batch_size": 9}')
+            store.command("FLUSHALL")
 
-        async with Load(running.url, version="2", clients=4, deadline_s=20) as load:
-            await load.more(20)
-        sound(load)
+            async with Load(running.url, version="2", clients=4, deadline_s=20) as load:
+                await load.more(20)
+            sound(load)
 
-        assert soon(lambda: client.is_model_ready("digits", "2"))
-        assert client.get_model_config("digits").config.max_batch_size == 9
+            assert soon(lambda: client.is_model_ready("digits", "2"))
+            assert client.get_model_config("digits").config.max_batch_size == 9
 
 
 class TestOtherModes:

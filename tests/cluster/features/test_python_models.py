@@ -9,7 +9,7 @@ import tritonclient.grpc as triton
 from support.clients.load import eventually
 from support.models.python_models import NUMBERS, TEXT, config, write_python
 from support.processes.cluster import Cluster
-from support.processes.commands import spawn
+from support.processes.commands import invoke
 from tritonclient.utils import InferenceServerException
 
 WORDS = """
@@ -98,7 +98,12 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def running(repository, tmp_path_factory):
-    one = Cluster(tmp_path_factory.mktemp("cluster"), repository, "--allow-python-models")
+    one = Cluster(
+        tmp_path_factory.mktemp("cluster"),
+        repository,
+        *("--repository-poll-secs", "0.2"),
+        environment={"PENSTOCK_ALLOW_PYTHON_MODELS": "true"},
+    )
     with one.running():
         yield one
 
@@ -213,7 +218,7 @@ def test_without_leave_no_code_is_run_and_the_reason_says_what_to_do(cluster, tm
     with triton.InferenceServerClient(running.url) as client:
         state, reason = reasons(client)["words"]
         status, _ = refusal(client, "words", text("x"))
-    shown = spawn("status", "--url", running.url, "--json").stdout
+    shown = invoke("status", "--url", running.url, "--json").stdout
 
     assert (state, status) == ("UNAVAILABLE", "StatusCode.NOT_FOUND")
     assert "start a node with --allow-python-models" in reason
@@ -221,19 +226,18 @@ def test_without_leave_no_code_is_run_and_the_reason_says_what_to_do(cluster, tm
     assert not mark.exists()
 
 
-async def test_a_changed_file_beside_it_takes_over_and_the_old_one_is_unloaded(cluster, tmp_path):
-    repository, gone = tmp_path / "models", tmp_path / "gone"
-    entry = write_python(repository, "words", WORDS, words_settings(gone), {"stop.txt": "one"})
-    running = cluster(
-        repository,
-        *("--repository-poll-secs", "0.2"),
-        environment={"PENSTOCK_ALLOW_PYTHON_MODELS": "true"},
-    )
+async def test_a_changed_file_beside_it_takes_over_and_the_old_one_is_unloaded(
+    client, repository, tmp_path
+):
+    gone = tmp_path / "gone"
+    entry = write_python(tmp_path, "changing", WORDS, words_settings(gone), {"stop.txt": "one"})
+    entry = entry.rename(repository / "changing")
 
     def answer():
-        with triton.InferenceServerClient(running.url) as client:
-            return client.infer("words", text("one two"), client_timeout=20).as_numpy("words")[0, 0]
+        result = client.infer("changing", text("one two"), client_timeout=20)
+        return result.as_numpy("words")[0, 0]
 
+    await eventually(lambda: reasons(client).get("changing", [""])[0] == "READY")
     before = answer()
     (entry / "1" / "stop.txt").write_text("two")
     os.utime(entry / "1" / "stop.txt")

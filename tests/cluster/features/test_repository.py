@@ -1,20 +1,15 @@
 """What is in the repository is what is served, also while the cluster runs."""
 
+import os
 import shutil
+import signal
 
 import grpc
 import pytest
 from support.clients.asked import Asked
 from support.clients.load import DIGITS, Load, digit_request, eventually
+from support.models.repositories import add_digits
 from support.processes.cluster import Cluster
-
-
-@pytest.fixture
-def repository(onnx_digits):
-    """Version 1 of the digits only, beside whatever a test adds."""
-    shutil.rmtree(onnx_digits / "digits" / "2")
-    return onnx_digits
-
 
 NO_MODEL = b"this is no model at all"
 UNKNOWN = 'name: "unknown"\nmax_batch_sise: 8\n'
@@ -23,7 +18,7 @@ REFUSED = 'name: "refused"\nmodel_operations { op_library_filename: "a.so" }\n'
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
-    """A cluster whose repository has held faults from the start; each test has its own fault."""
+    """A cluster whose repository has held faults from the start; each test has its own model."""
     root = tmp_path_factory.mktemp("faulty") / "models"
     for name in ("digits", "unknown", "refused"):
         shutil.copytree(DIGITS / "models" / "digits", root / name)
@@ -34,41 +29,55 @@ def faulty(tmp_path_factory):
     (root / "digits" / "5").mkdir()
     (root / "unknown" / "config.pbtxt").write_text(UNKNOWN)
     (root / "refused" / "config.pbtxt").write_text(REFUSED)
-    one = Cluster(root.parent / "cluster", root)
+    one = Cluster(root.parent / "cluster", root, "--repository-poll-secs", "0.2")
     with one.running():
         yield one
 
 
-async def test_a_new_version_is_found_and_served(cluster, repository):
-    running = cluster(repository)
-    async with Asked(running.url) as asked:
-        shutil.copytree(DIGITS / "models" / "digits" / "2", repository / "digits" / "2")
+async def all_served(asked, name, *versions):
+    """Wait until *versions* of the model *name* are ready; their workers' processes, of each."""
+
+    async def served():
+        pids = await asked.pids()
+        return all(pids.get((name, int(version))) for version in versions) and pids
+
+    pids = await eventually(served)
+    return [pids[name, int(version)] for version in versions]
+
+
+async def test_a_new_version_is_found_and_served(faulty):
+    entry = add_digits(faulty.models, "growing", "1")
+    async with Asked(faulty.url) as asked:
+        await all_served(asked, "growing", "1")
+        shutil.copytree(DIGITS / "models" / "digits" / "2", entry / "2")
 
         async def served():
-            return await asked.state("digits", "2") == "READY"
+            return await asked.state("growing", "2") == "READY"
 
         await eventually(served)
-        reply = await asked.stub.ModelInfer(digit_request(3, ""), timeout=10)
+        reply = await asked.stub.ModelInfer(digit_request(3, "", "growing"), timeout=10)
 
     assert reply.model_version == "2"
 
 
-async def test_a_version_that_is_taken_away_is_no_longer_known(cluster, onnx_digits):
-    running = cluster(onnx_digits)
-    async with Asked(running.url) as asked:
-        shutil.rmtree(onnx_digits / "digits" / "2")
+async def test_a_version_that_is_taken_away_is_no_longer_known(faulty):
+    entry = add_digits(faulty.models, "shrinking", "1", "2")
+    async with Asked(faulty.url) as asked:
+        (one,), both = await all_served(asked, "shrinking", "1", "2")
+        shutil.rmtree(entry / "2")
 
         async def gone():
-            return ("digits", "2") not in await asked.index() and list(await asked.workers()) == [
-                ("digits", 1)
-            ]
+            workers = [of for of in await asked.workers() if of[0] == "shrinking"]
+            known = ("shrinking", "2") in await asked.index()
+            return not known and workers == [("shrinking", 1)]
 
         await eventually(gone)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await asked.stub.ModelInfer(digit_request(0, "2"), timeout=10)
+            await asked.stub.ModelInfer(digit_request(0, "2", "shrinking"), timeout=10)
 
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
-    assert await eventually(lambda: len(running.processes()["worker"]) == 1)
+    assert await eventually(lambda: not both & set(faulty.processes()["worker"]))
+    assert one in faulty.processes()["worker"]
 
 
 async def test_a_damaged_artifact_is_named_and_harms_nobody(faulty):
@@ -129,14 +138,20 @@ async def test_a_field_that_is_not_implemented_is_refused_by_name(faulty):
     assert index["digits", "1"].state == "READY"
 
 
-async def test_two_replicas_share_the_work(cluster, repository):
-    config = repository / "digits" / "config.pbtxt"
-    config.write_text(config.read_text() + "instance_group [ { count: 2 kind: KIND_CPU } ]\n")
-    running = cluster(repository)
+async def test_two_replicas_share_the_work(faulty):
+    twice = "instance_group [ { count: 2 kind: KIND_CPU } ]\n"
+    add_digits(faulty.models, "replicas", "1", edited=lambda config: config + twice)
+    async with Asked(faulty.url) as asked:
 
-    async with Load(running.url, version="1") as load:
+        async def two():
+            pids = (await asked.pids()).get(("replicas", 1), ())
+            return pids if len(pids) == 2 else None
+
+        victim, _ = await eventually(two)
+
+    async with Load(faulty.url, version="1", model="replicas") as load:
         await load.more(300)
-        running.kill("worker")
+        os.kill(victim, signal.SIGKILL)
         await load.more(300)
 
     assert load.answers.failed == 0, load.answers.errors

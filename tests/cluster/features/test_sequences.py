@@ -8,6 +8,8 @@ import grpc
 import numpy as np
 import pytest
 from support.models.onnx_models import write_accumulator
+from support.processes.cluster import Cluster
+from support.processes.roles import whole
 from support.waiting import until
 
 from penstock.protos import grpc_service_pb2 as pb
@@ -63,13 +65,22 @@ class Sequences:
         return {sequence: undisturbed(sequence) for sequence in range(1, self._count + 1)}
 
 
-@pytest.fixture
-def accumulators(cluster, tmp_path):
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
     """Two workers, so that one goes on while the other is started anew."""
-    entry = write_accumulator(tmp_path / "models", batching=BATCHING)
+    folder = tmp_path_factory.mktemp("sequences")
+    entry = write_accumulator(folder / "models", batching=BATCHING)
     config = entry / "config.pbtxt"
     config.write_text(config.read_text() + "instance_group { count: 2 }")
-    return cluster(tmp_path / "models")
+    with Cluster(folder / "cluster", folder / "models").running() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def accumulators(running):
+    """A cluster that has got over what other tests did to it."""
+    await whole(running, workers=2)
+    return running
 
 
 @pytest.mark.parametrize("role", ["worker", "every worker", "scheduler", "node"])

@@ -1,24 +1,26 @@
 """The response cache and idempotency keys on a cluster of several gateways."""
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from support.clients.asked import Asked
+from support.clients.asked import Asked, at_rest, counted
 from support.clients.load import DIGITS, digit_request, eventually, expected, images
 from support.models.onnx_models import slow_request, write_slow
-from support.processes.roles import all_ready, starting, two_gateways
+from support.models.repositories import add_digits
+from support.processes.roles import all_ready, gateway, starting, two_gateways
 from support.processes.stores import redis, valkey
 
 from penstock.client import AsyncClient, CallFailed
 from penstock.errors import Code, InvalidRequest, PenstockError
-from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.queue import open_queue
 from penstock.scheduler.observe.counters import statistics_of
 from penstock.scheduler.store.link import Links
@@ -50,75 +52,67 @@ def role(tmp_path, redis_server):
         yield start
 
 
-@pytest.fixture
-async def gateways(role, models):
-    """For a test that changes or hurts them."""
-    return await two_gateways(role, models)
+@dataclass
+class Shared:
+    """A cluster; each test has keys and inputs of its own.
+
+    Attributes:
+        urls: addresses of its two gateways.
+        role: starts more of it.
+        models: its repository, which is looked at several times a second.
+    """
+
+    urls: list
+    store_url: str
+    role: object
+    models: Path
 
 
 @pytest.fixture(scope="module", params=["valkey", "redis"])
 def shared(request, tmp_path_factory):
-    """Addresses of two gateways, and their store's; each test has keys and inputs of its own."""
     made = {"valkey": valkey, "redis": redis}[request.param]()
     if made is None:
         pytest.skip("redis-server is not installed")
     folder = tmp_path_factory.mktemp("shared")
     with made, starting(folder, made.url) as role:
-        found = asyncio.run(two_gateways(role, write_models(folder / "models")))
-        yield [url for _, url in found], made.url
+        models = write_models(folder / "models")
+        urls = [url for _, url in asyncio.run(two_gateways(role, models))]
+        yield Shared(urls, made.url, role, models)
 
 
 @pytest.fixture
 def urls(shared):
-    return shared[0]
+    return shared.urls
 
 
-@contextlib.asynccontextmanager
-async def accepting(store_url):
+@pytest.fixture
+async def gateways(shared):
+    """Two more, for a test that hurts them: (role, address) each."""
+    return await asyncio.gather(gateway(shared.role), gateway(shared.role))
+
+
+ON_REDIS = pytest.mark.parametrize("shared", ["redis"], indirect=True)
+"""For tests of which one store shows as much as two."""
+
+
+@pytest.fixture
+async def accepted(shared):
     """Waits until so many more requests of `plain` have entered the queue."""
-    async with Links(store_url) as links:
+    async with Links(shared.store_url) as links:
         queue = await open_queue(links)
 
-        async def accepted():
+        async def now():
             return (await statistics_of(queue, "plain", 1)).get("accepted", 0)
 
-        before = await accepted()
+        before = await now()
 
         async def wait(count=1):
             async def enough():
-                return await accepted() >= before + count
+                return await now() >= before + count
 
             await eventually(enough, every_s=0.005)
 
         yield wait
-
-
-@pytest.fixture
-async def accepted(redis_server):
-    async with accepting(redis_server) as wait:
-        yield wait
-
-
-async def counted(url, model):
-    """Executions, hits, misses and successes of a model, on the whole cluster."""
-    async with Asked(url) as asked:
-        answer = await asked.stub.ModelStatistics(pb.ModelStatisticsRequest(name=model))
-    (one,) = answer.model_stats
-    stats = one.inference_stats
-    counts = (stats.cache_hit.count, stats.cache_miss.count, stats.success.count)
-    assert stats.queue.count == stats.success.count
-    assert stats.compute_infer.count == stats.success.count - stats.cache_hit.count
-    return np.array([one.execution_count, *counts])
-
-
-async def at_rest(url, model):
-    """The same, once gateways have told what they counted themselves, as they do once a second."""
-    found = await counted(url, model)
-    while True:
-        await asyncio.sleep(1.2)
-        before, found = found, await counted(url, model)
-        if before.tolist() == found.tolist():
-            return found
 
 
 class TestCache:
@@ -144,13 +138,16 @@ class TestCache:
             risen = await counted(url, "slow") - before
             assert risen.tolist() == [2, CROWD, 2, CROWD + 2]
 
-    async def test_a_reload_never_gives_an_old_answer(self, gateways, models):
-        (_, url), (_, other) = gateways
-        request = digit_request(3, version="1")
-        async with Asked(url) as one, Asked(other) as two:
+    @ON_REDIS
+    async def test_a_reload_never_gives_an_old_answer(self, shared):
+        entry = add_digits(shared.models, "changing", "1", edited=lambda config: config + CACHED)
+        request = digit_request(3, version="1", model="changing")
+        async with Asked(shared.urls[0]) as one, Asked(shared.urls[1]) as two:
+            for asked in (one, two):
+                await eventually(partial(_served, asked, "changing"))
             before = await one.stub.ModelInfer(request, timeout=30)
             assert await two.stub.ModelInfer(request, timeout=30) == before
-            _negate(models / "digits" / "1" / "model.onnx")
+            _negate(entry / "1" / "model.onnx")
 
             async def changed():
                 replies = [await asked.stub.ModelInfer(request, timeout=30) for asked in (one, two)]
@@ -287,13 +284,8 @@ class TestKeys:
         assert late.id == "late"
         assert (await counted(urls[0], "plain") - before)[0] == 1
 
-    async def test_other_content_is_refused(self, shared):
-        urls, store_url = shared
-        async with (
-            AsyncClient(urls[0]) as one,
-            AsyncClient(urls[1]) as other,
-            accepting(store_url) as accepted,
-        ):
+    async def test_other_content_is_refused(self, urls, accepted):
+        async with AsyncClient(urls[0]) as one, AsyncClient(urls[1]) as other:
             running = asyncio.create_task(_keyed(one, 0.3, "mine"))
             await accepted()
             for _ in range(2):
@@ -303,36 +295,40 @@ class TestKeys:
                 await running
             assert float((await _keyed(other, 0.2, "yours"))["done"][0, 0]) == np.float32(0.2)
 
+    @ON_REDIS
     async def test_a_retry_after_its_gateways_death_has_the_same_reply(self, gateways, accepted):
         """Executed once; meanwhile, and after it."""
         (first, url), (_, other) = gateways
+        before = await counted(other, "plain")
         async with AsyncClient(url) as one, AsyncClient(other) as two:
-            asked = asyncio.create_task(_keyed(one, 3.0, "k"))
+            asked = asyncio.create_task(_keyed(one, 3.0, "retried"))
             await accepted()
             first.process.kill()
             with pytest.raises((TimeoutError, PenstockError)):
                 await asyncio.wait_for(asked, 0.5)
 
-            during = await _keyed(two, 3.0, "k")
-            after = await _keyed(two, 3.0, "k")
+            during = await _keyed(two, 3.0, "retried")
+            after = await _keyed(two, 3.0, "retried")
 
         assert float(during["done"][0, 0]) == float(after["done"][0, 0]) == 3.0
-        assert (await counted(other, "plain"))[0] == 1
+        assert (await counted(other, "plain") - before)[0] == 1
 
+    @ON_REDIS
     async def test_a_job_whose_gateway_is_long_gone_goes_on(self, gateways, accepted):
         """Nobody waits while reap removes the gateway and what it had asked for."""
         (first, url), (_, other) = gateways
+        before = await counted(other, "plain")
         async with AsyncClient(url) as one, AsyncClient(other) as two:
             blocker = asyncio.create_task(_keyed(two, 2.0, "blocker"))
             await accepted()
-            asked = asyncio.create_task(_keyed(one, 0.1, "k"))
+            asked = asyncio.create_task(_keyed(one, 0.1, "goes-on"))
             await accepted(2)
             first.process.kill()
             asked.cancel()
             await blocker
 
-            assert float((await _keyed(two, 0.1, "k"))["done"][0, 0]) == np.float32(0.1)
-        assert (await counted(other, "plain"))[0] == 2
+            assert float((await _keyed(two, 0.1, "goes-on"))["done"][0, 0]) == np.float32(0.1)
+        assert (await counted(other, "plain") - before)[0] == 2
 
     async def test_a_stream_names_its_requests_one_by_one(self, urls):
         url = urls[0]
@@ -366,6 +362,10 @@ def _named(seconds, key):
     request.model_name = "plain"
     request.parameters["penstock_idempotency_key"].string_param = key
     return request
+
+
+async def _served(asked, model):
+    return await asked.state(model, "1") == "READY"
 
 
 async def _another_miss(url, before):

@@ -142,9 +142,9 @@ def test_its_stream_goes_on_behind_any_event(language_cluster, text):
 @pytest.mark.parametrize(
     ("body", "message", "field"),
     [
-        ({**BODY, "tools": [{}]}, "'tools' is not offered", "tools"),
+        ({**BODY, "tools": [{}]}, "tools[0] must be of type 'function'", "tools"),
         ({**BODY, "input": []}, "input must be a text", "input"),
-        ({**BODY, "input": [{"type": "file"}]}, "of type 'message' alone", "input"),
+        ({**BODY, "input": [{"type": "file"}]}, "items of type message, function_call", "input"),
         ({**BODY, "max_output_tokens": 0}, "max_output_tokens must be", "max_output_tokens"),
         ({**BODY, "previous_response_id": "x"}, "is not offered", "previous_response_id"),
         ({**BODY, "messages": []}, "unknown field 'messages'", "messages"),

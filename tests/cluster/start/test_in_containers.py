@@ -1,6 +1,7 @@
 """What a role meets in a container: it is process 1, names change behind its back, clocks jump."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,7 @@ async def test_clocks_that_jump_stop_nothing(tmp_path, redis_url, onnx_digits):
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
+    shutil.rmtree(onnx_digits / "digits" / "1")  # which nobody asks for
     with starting(tmp_path, redis_url) as role:
         models = ("--models", str(onnx_digits))
         role("scheduler", *models, environment=environment)
@@ -120,7 +122,7 @@ async def test_clocks_that_jump_stop_nothing(tmp_path, redis_url, onnx_digits):
         async with Load(url) as load:
             for jump_s in (YEAR_S, -YEAR_S):
                 clock.write_text(f"{jump_s:+d}")
-                await load.more(400)
+                await load.more(100)
 
     assert load.answers.failed == 0, load.answers.errors
     assert load.answers.wrong == 0

@@ -38,10 +38,12 @@ def test_it_measures_throughput_over_http(perf_analyzer, digits_cluster, tmp_pat
 
 
 def test_it_sends_batches(perf_analyzer, digits_cluster, tmp_path):
+    """Here it measures as long as so many requests take: it looks once a second."""
     report = tmp_path / "report.csv"
 
     perf_analyzer(
         *("-m", "digits", "-x", "1", "-i", "grpc", "-u", digits_cluster.url, "-b", "8"),
+        *("--measurement-mode", "count_windows", "--measurement-request-count", "10"),
         *("--concurrency-range", "2", "-f", str(report)),
     )
 

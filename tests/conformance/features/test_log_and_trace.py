@@ -63,9 +63,9 @@ def test_a_trace_shows_every_stage(client, traces):
     assert not any(answer.get_response().parameters for answer in answers)
 
 
-async def test_every_process_of_a_gateway_traces(cluster, onnx_digits, tmp_path):
+async def test_every_process_of_a_gateway_traces(cluster, no_models, tmp_path):
     environment = {"PENSTOCK_TRACE_FILE": str(tmp_path / "traces")}
-    running = cluster(onnx_digits, "--processes", "2", environment=environment)
+    running = cluster(no_models, "--processes", "2", environment=environment)
     settings = {"trace_level": ["TIMESTAMPS"], "trace_rate": "1"}
     with triton.InferenceServerClient(running.url) as client:
         client.update_trace_settings(settings=settings)
@@ -86,8 +86,8 @@ def test_traces_of_an_unknown_model_are_refused(client):
     assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
-async def test_the_log_says_more_when_it_is_asked_to(cluster, onnx_digits):
-    running = cluster(onnx_digits)
+async def test_the_log_says_more_when_it_is_asked_to(cluster, no_models):
+    running = cluster(no_models)
     with triton.InferenceServerClient(running.url) as client:
         before = client.get_log_settings().settings
 

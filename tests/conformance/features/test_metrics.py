@@ -37,9 +37,9 @@ def test_they_count_what_clients_were_answered(digits_cluster):
     assert after["penstock_workers", stage] == 1
 
 
-async def test_of_several_processes_one_answers_and_its_successor_after_it(cluster, onnx_digits):
+async def test_of_several_processes_one_answers_and_its_successor_after_it(cluster, no_models):
     (port,) = free_ports(1)
-    running = cluster(onnx_digits, "--processes", "2", "--metrics-port", str(port))
+    running = cluster(no_models, "--processes", "2", "--metrics-port", str(port))
     url = running.metrics_url()
 
     first = gateway_of(url)
@@ -65,7 +65,7 @@ def gateway_of(url):
     return int(dict(labels)["gateway"].rpartition("/")[2])
 
 
-def test_a_cluster_can_do_without(cluster, onnx_digits):
-    running = cluster(onnx_digits, "--no-metrics")
+def test_a_cluster_can_do_without(cluster, no_models):
+    running = cluster(no_models, "--no-metrics")
 
     assert "Metrics" not in running.output()

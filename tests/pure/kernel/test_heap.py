@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import weakref
+from functools import cache
 
 import pytest
 
@@ -15,19 +16,20 @@ pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="other C libraries keep what they think right"
 )
 
-# Thirty messages of 600 KB at once, gone again, a hundred times: faults in all of it.
+# Thirty messages of 600 KB at once, gone again, forty times: faults in all of it.
 TRAFFIC = """
 import resource, sys
 from penstock.process.heap import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
-for _ in range(100):
+for _ in range(40):
     messages = [b"x" * 600_000 for _ in range(30)]
     del messages
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
 
+@cache
 def faults(how, **environment):
     kept = {name: value for name, value in os.environ.items() if name not in heap.VARIABLES}
     ran = subprocess.run(

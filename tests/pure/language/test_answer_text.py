@@ -31,6 +31,32 @@ def test_pieces_make_the_text_and_no_piece_ends_within_a_character(text, before)
     assert "\ufffd" in text or not any("\ufffd" in piece for piece in pieces)
 
 
+@given(st.lists(st.integers(0, 275), max_size=60), st.text(max_size=10))
+def test_what_is_known_of_a_token_alone_changes_no_piece(tokens, before):
+    """Half characters, end tokens and tokens that there are not come at any place."""
+    tokenizer = _tokenizer()
+    prompt = tokenizer.encode(before, special=False)
+    known = Detokenizer(tokenizer.decode, prompt, tokenizer.plain)
+    decoding = Detokenizer(tokenizer.decode, prompt)
+
+    assert [known.push(one) for one in tokens] == [decoding.push(one) for one in tokens]
+    assert known.flush() == decoding.flush()
+
+
+def test_most_tokens_need_no_decoding():
+    tokenizer, decoded = _tokenizer(), []
+
+    def decode(tokens):
+        decoded.append(tokens)
+        return tokenizer.decode(tokens)
+
+    detokenizer = Detokenizer(decode, plain=tokenizer.plain)
+    for token in tokenizer.encode("hello world", special=False):
+        detokenizer.push(token)
+
+    assert len(decoded) == 2
+
+
 @given(st.lists(st.integers(3, 268), max_size=60))
 def test_tokens_that_are_no_text_are_held_back_for_a_few_tokens_only(tokens):
     detokenizer = Detokenizer(_tokenizer().decode)

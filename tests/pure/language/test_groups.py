@@ -193,9 +193,9 @@ def test_a_message_that_is_lost_ends_the_group(two):
         engine.step()
 
 
-def _message(*changes, slot=0, start=0, length=1, epoch=b"e" * 16, width=24):
+def _message(*changes, slot=0, start=0, length=1, epoch=b"e" * 16, width=24, echoes=False):
     columns = np.zeros((1, length, width), np.float32)
-    batch = Batch(columns, np.array([start], np.int64), slot, grows=True)
+    batch = Batch(columns, np.array([start], np.int64), slot, grows=not echoes, echoes=echoes)
     return Message(epoch, 0, changes, batch)
 
 
@@ -215,6 +215,7 @@ TAKEN = Take(0, Answer([5], GREEDY))
         _message(TAKEN, Move(1, 2, 3)),
         _message(TAKEN, Move(0, SLOTS, 3)),
         _message(TAKEN, Move(0, 1, CAPACITY + 1)),
+        _message(TAKEN, echoes=True),
         _message(TAKEN, Swap(0, 1, 3)),
         _message(TAKEN, Swap(0, 0, CAPACITY + 1)),
     ],

@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.clients.wired_group import Group
 from support.models import tiny_language
 from support.models.reference_decoder import reference_of
 
-from penstock.language.log.entries import entries_in, likelihood_in, split, words_of_entry
+from penstock.language.log.entries import (
+    entries_in,
+    likelihood_in,
+    prompt_entries,
+    split,
+    words_of_entry,
+)
 from penstock.language.log.likelihoods import LEAST, entry_of
 from penstock.language.log.spelling import Spelling
 from penstock.language.manifest import read_manifest
@@ -148,6 +155,80 @@ def test_whoever_goes_on_tells_the_same_numbers_to_the_bit(options, open_version
         beside = Answer([77], replace(CHANGED, logprobs=None))
         rest, _ = _entries(other, [Answer(list(PROMPT), options, log), beside], chunk=3)
         assert rest == whole[count:]
+
+
+ECHO = {"greedy": replace(PLAIN, echo=True), "drawn": replace(CHANGED, echo=True)}
+LONG = [*PROMPT, *range(60, 92)]
+
+
+def _echoes(model, prompts, options):
+    """The log of each answer, in words, beside one that tells of nothing."""
+    engine, logs = Engine(model, ()), [[] for _ in prompts]
+    answers = [Answer(list(prompt), options, caller="a") for prompt in prompts]
+    for answer in (*answers, Answer([77], replace(CHANGED, logprobs=None))):
+        engine.admit(answer)
+    while not engine.is_idle:
+        for new in engine.step():
+            if new.answer in answers:
+                logs[answers.index(new.answer)] += [*new.before, *new.entry]
+    return logs
+
+
+@pytest.mark.parametrize("options", ECHO.values(), ids=ECHO)
+def test_a_prompts_tokens_are_told_of_as_the_plain_model_has_them(options, open_version):
+    plain = _entries(open_version(1, 1), [Answer(list(LONG), replace(options, echo=False))])[0]
+    (log,) = _echoes(open_version(2, 4), [LONG], options)
+    entries = entries_in(np.array(log, "<u4").tobytes(), options)
+    count = prompt_entries(options, len(LONG))
+
+    shape = tiny_language.Shape()
+    reference = reference_of(shape, tiny_language.weights(shape))
+    logits = reference.step([None] * shape.layers, LONG[:-1], 0).astype(float)
+    expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    assert entries[:count, 0].tolist() == LONG[1:]
+    for entry, token, row in zip(entries, LONG[1:], expected, strict=False):
+        found, best = likelihood_in(entry), np.sort(row)[::-1][:4]
+        assert found.logprob == pytest.approx(row[token], abs=1e-3)
+        assert [its for _, its in found.likeliest] == pytest.approx(best, abs=1e-3)
+    # The answer itself is what it would be without, to the bit.
+    assert entries[count:].tolist() == plain
+
+
+@pytest.mark.parametrize("options", ECHO.values(), ids=ECHO)
+def test_what_is_told_of_a_prompt_depends_on_nothing_else(options, open_version, versions):
+    """In any stages, in one process or in a group, whatever runs beside it."""
+    prompts = [LONG, PROMPT, [5], LONG[3:]]
+    expected = [_echoes(open_version(1, 2), [prompt], options)[0] for prompt in prompts]
+
+    assert _echoes(open_version(3, 4), prompts, options) == expected
+    assert _echoes(Group(versions[3]).model(), prompts, options) == expected
+    assert len(expected[2]) == TOKENS * words_of_entry(options)
+
+
+def test_an_answer_whose_log_has_its_prompt_is_not_told_of_it_again(open_version):
+    options = ECHO["greedy"]
+    (whole,) = _echoes(open_version(1, 1), [LONG], options)
+    entries = entries_in(np.array(whole, "<u4").tobytes(), options)
+    log = entries[prompt_entries(options, len(LONG)) :, 0].tolist()
+    rest = _entries(open_version(2, 1), [Answer(list(LONG), options, log[:3])])[0]
+
+    assert rest == entries[prompt_entries(options, len(LONG)) + 3 :].tolist()
+
+
+def test_one_that_is_evicted_before_its_first_token_is_told_of_all_of_it(open_version):
+    options, model = ECHO["greedy"], open_version(1, 1)
+    (expected,) = _echoes(model, [LONG], options)
+    answer, engine = Answer(list(LONG), options), Engine(model, ())
+    engine.admit(answer)
+    engine.step()
+    engine.evict(answer)
+    engine.admit(answer)
+    log = []
+    while not engine.is_idle:
+        for new in engine.step():
+            log += [*new.before, *new.entry]
+
+    assert log == expected
 
 
 @pytest.fixture(scope="module")

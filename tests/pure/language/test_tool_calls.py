@@ -10,7 +10,7 @@ from support.language.schemas import SCHEMAS
 from support.models.tiny_language import tokenizer
 
 from penstock.gateway.fronts.http.openai.shapes import Envelope
-from penstock.gateway.fronts.http.openai.tools.calls import message_of
+from penstock.gateway.requests.language.tools.calls import message_of
 from penstock.language.finish import Finish
 from penstock.language.grammar.tools import Function, call_structure, schema_of
 from penstock.language.manifest import read_manifest

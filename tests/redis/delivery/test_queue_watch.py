@@ -106,6 +106,24 @@ async def test_an_empty_queue_has_no_forecast(probe, waiting):
     assert await queue_watch.look() == {}
 
 
+async def test_it_looks_no_more_once_nothing_waits_until_another_request_comes(probe, waiting):
+    """What is claimed may be under way for minutes, as answers of language models are."""
+    queue_watch, _ = waiting
+    await write_batch_times(probe.queue, "m", "w0", {BATCH: 3.0})
+    looking = asyncio.create_task(queue_watch.run())
+    await until(lambda: REF in queue_watch.forecasts)
+    pending = queue_watch._pending
+    await probe.claim(ref=REF, rows=100)
+    await until(lambda: pending._begun._waiters)
+    assert queue_watch.forecasts == {}
+
+    another = asyncio.create_task(pending.answer_to(job("another", ref=REF), UNLIMITED))
+    await until(lambda: REF in queue_watch.forecasts)
+    for task in (looking, another):
+        task.cancel()
+    await asyncio.gather(looking, another, return_exceptions=True)
+
+
 async def test_nothing_is_foreseen_while_the_store_is_away(own_probe, store):
     """A forecast that was there goes, too."""
     catalog, pending = (

@@ -16,7 +16,17 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.probe import FIRST, LONG_MS, SECOND, UNLIMITED, Probe, job
+from support.probe import (
+    FIRST,
+    LONG_MS,
+    SECOND,
+    UNLIMITED,
+    Probe,
+    entries_in,
+    job,
+    jobs_in,
+    lives_ms,
+)
 from support.queue_model import FULL, ModelJob, QueueModel
 
 from penstock.errors import Code, QueueFull
@@ -302,13 +312,8 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def each_job_is_as_modelled(self):
         ids = sorted(set(self._ids))
-        names = ("state", "token", "attempts", "crashes", "alone", "cancelled", "queue", "payload")
-        with self._look.pipeline(transaction=False) as pipe:
-            for id_ in ids:
-                pipe.hmget(self._keys.jobs + id_, names)
-                pipe.get(self._keys.ended + id_)
-            found = pipe.execute()
-        for id_, values, ended in zip(ids, found[::2], found[1::2], strict=True):
+        found = jobs_in(self._look, self._keys, ids)
+        for id_, (*values, ended) in zip(ids, found, strict=True):
             modelled = self._model.jobs.get(id_)
             if modelled is None:
                 assert not any(values)
@@ -354,10 +359,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_reply_is_there_once(self):
-        for gateway in GATEWAYS:
-            # redis-py would make a dict of each entry, and lose all replies of a batch but one.
-            read = "return redis.call('XRANGE', KEYS[1], '-', '+')"
-            entries = self._look.eval(read, 1, self._keys.replies + gateway)
+        streams = entries_in(self._look, [self._keys.replies + gateway for gateway in GATEWAYS])
+        for gateway, entries in zip(GATEWAYS, streams, strict=True):
             found, modelled = [], self._model.replies[gateway]
             for _, fields in entries:
                 if fields[0] == b"chunk":
@@ -371,12 +374,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def each_key_has_a_life_time_or_an_owner(self):
         start = self._keys.jobs.removesuffix("job:")
-        names = [name.decode() for name in self._look.keys(f"{start}*")]
-        with self._look.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.pttl(name)
-            lives_ms = pipe.execute()
-        for name, life_ms in zip(names, lives_ms, strict=True):
+        for name, life_ms in lives_ms(self._look, f"{start}*").items():
             kind = name.removeprefix(start)
             assert life_ms > 0 or kind in LASTING or kind.startswith("ready:"), name
 

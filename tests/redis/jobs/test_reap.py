@@ -227,6 +227,16 @@ async def test_a_silent_gateway_is_gone(probe):
     assert await probe.waiting() == []
 
 
+async def test_a_silent_gateway_without_jobs_is_forgotten(probe):
+    await attached(probe)
+
+    async def is_forgotten():
+        await probe.queue.reap(0, gateway_ms=20)
+        return await probe.members(probe.keys.gateways) == []
+
+    await until(is_forgotten)
+
+
 async def test_a_gateway_that_speaks_again_in_time_keeps_its_jobs(probe):
     reader = await attached(probe)
     await probe.enqueue("a")

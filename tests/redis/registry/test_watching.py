@@ -12,10 +12,13 @@ from support.waiting import until
 
 from penstock.errors import InvalidRequest
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.registry.registry import Registry
-from penstock.scheduler.registry.snapshot import VersionId
+from penstock.scheduler.registry.load_requests import LoadRequests
+from penstock.scheduler.registry.records import SnapshotReader
+from penstock.scheduler.registry.registry import HASHES, Registry
+from penstock.scheduler.registry.snapshot import LIVE_MS, VersionId
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.link import Links
+from penstock.scheduler.store.scripts import load
 
 
 async def test_records_that_did_not_change_are_the_same_objects(registry):
@@ -73,6 +76,62 @@ async def test_what_changed_without_a_word_is_seen_some_looks_later(links, regis
         await until(lambda: len(seen) >= 2)
         await links.to(RegistryKeys.tag).command("HDEL", RegistryKeys.nodes, "n")
         await until(lambda: not seen[-1].nodes, 20)
+
+
+async def test_who_falls_silent_is_missed_though_nothing_changes(links, registry):
+    """Those who live are not read again while they are as many as before."""
+    for id_ in "ab":
+        await registry.announce(node(id_))
+    async with watching(registry) as seen:
+        await until(lambda: seen and len(seen[-1].live) == 2)
+        change_id = seen[-1].change_id
+        await links.to(RegistryKeys.tag).command(
+            "ZINCRBY", RegistryKeys.seen, -LIVE_MS - 500, "nodes/b"
+        )
+        await until(lambda: seen[-1].live == {"nodes/a"})
+
+        assert seen[-1].change_id == change_id
+        # As many as before live again, and others: whoever comes back is a change.
+        await registry.announce(node("b"))
+        await until(lambda: seen[-1].live == {"nodes/a", "nodes/b"})
+
+
+async def test_a_use_is_seen_though_nothing_changes(links, registry):
+    uses = LoadRequests(links)
+    await uses.use({"m": 5000})
+    async with watching(registry) as seen:
+        await until(lambda: len(seen) >= 3 and seen[-1].used_ms)
+        first = seen[-1]
+        await uses.use({"m": 0})
+        await until(lambda: seen[-1].used_ms["m"] > first.used_ms["m"] + 4000)
+
+        assert seen[-1].change_id == first.change_id
+
+
+async def test_a_look_at_what_did_not_change_is_short(links, registry):
+    """Of hundreds of models, who lives and what was used would be thousands of words."""
+    await registry.announce(node("n"))
+    await LoadRequests(links).use({"m": 0})
+    reader, link = SnapshotReader(), links.to(RegistryKeys.tag)
+
+    async def look(known):
+        answer = await link.call(load("registry_snapshot"), RegistryKeys.prefix, (*known, "nodes"))
+        return [part is not None for part in answer[-2:]], len(answer)
+
+    first = await registry.snapshot()
+    reader.read(
+        await link.call(load("registry_snapshot"), RegistryKeys.prefix, ("", "", "", 0, *HASHES))
+    )
+    known = reader.known(first)
+
+    assert await look(known) == ([False, False], 6)
+    assert await look((*known[:3], 2)) == ([False, True], 6)
+    await LoadRequests(links).use({"m": 0})
+    assert await look(known) == ([True, False], 6)
+    await registry.announce(node("other"))
+    whole, parts = await look(known)
+    assert whole == [True, True]
+    assert parts > 6
 
 
 async def test_changes_that_come_together_are_seen_together(registry):

@@ -1,6 +1,9 @@
 """Questions to one gateway, about what the cluster serves."""
 
+import asyncio
+
 import grpc
+import numpy as np
 
 from penstock.protos import cluster_pb2, cluster_pb2_grpc
 from penstock.protos import grpc_service_pb2 as pb
@@ -45,3 +48,25 @@ class Asked:
             version: {w.pid for w in workers if w.state == cluster_pb2.WORKER_STATE_READY}
             for version, workers in (await self.workers()).items()
         }
+
+
+async def counted(url, model):
+    """Executions, hits, misses and successes of a model, on the whole cluster."""
+    async with Asked(url) as asked:
+        answer = await asked.stub.ModelStatistics(pb.ModelStatisticsRequest(name=model))
+    (one,) = answer.model_stats
+    stats = one.inference_stats
+    counts = (stats.cache_hit.count, stats.cache_miss.count, stats.success.count)
+    assert stats.queue.count == stats.success.count
+    assert stats.compute_infer.count == stats.success.count - stats.cache_hit.count
+    return np.array([one.execution_count, *counts])
+
+
+async def at_rest(url, model):
+    """The same, once gateways have told what they counted themselves, as they do once a second."""
+    found = await counted(url, model)
+    while True:
+        await asyncio.sleep(1.2)
+        before, found = found, await counted(url, model)
+        if before.tolist() == found.tolist():
+            return found

@@ -14,6 +14,11 @@ def index_of(client):
     return {(one.name, one.version): (one.state, one.reason) for one in entries}
 
 
+def entries_of(client, model):
+    """version -> (state, reason), of one model in the repository index."""
+    return {version: told for (name, version), told in index_of(client).items() if name == model}
+
+
 def image(place=0):
     """One of the digits, as the model's input."""
     one = triton.InferInput("image", [1, 1, 8, 8], "FP32")

@@ -19,7 +19,6 @@ import tempfile
 import threading
 from pathlib import Path
 
-from penstock.cli.serve.template import ROLES
 from penstock.process.child_process import python_command
 from penstock.process.command_line import ROOM, show
 from penstock.process.forking import template
@@ -44,6 +43,7 @@ Roles set the former by themselves, and have nothing of the latter.
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _FOLDER, _ENVIRONMENT = Path.cwd(), dict(os.environ)
 _TESTS = Path(__file__).parents[2]
+_PROGRAM = Path(__file__).with_name("penstock_template.py")
 _looking, _starting = threading.Lock(), threading.Lock()
 
 
@@ -221,7 +221,7 @@ def _running():
         if _State.template is None:
             atexit.register(_end)
         if _State.template is None or not _State.template.lives:
-            command = python_command("penstock", "template", ROLES, str(os.getpid()), ROOM)
+            command = [sys.executable, "-P", str(_PROGRAM), ROOM]
             _State.template = Template(command, OPENBLAS_NUM_THREADS="1")
         return _State.template
 

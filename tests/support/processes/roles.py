@@ -126,6 +126,22 @@ def workers_in(status):
     return [w for v in status.versions for stage in v.stages for w in stage.workers]
 
 
+async def whole(cluster, workers):
+    """Wait until *cluster*, which was hurt, has all of its roles, and so many ready workers."""
+
+    async def at_work():
+        found = cluster.processes()
+        ready = {worker.pid for worker in await ready_workers(cluster.url)}
+        there = found["gateway"] and found["scheduler"] and found["node"]
+        return there and len(ready) == workers and ready == set(found["worker"])
+
+    await eventually(at_work, 60)
+
+
 async def nodes_that_work(url):
+    return {worker.node for worker in await ready_workers(url)}
+
+
+async def ready_workers(url):
     workers = workers_in(await status_of(url))
-    return {w.node for w in workers if w.state == cluster_pb2.WORKER_STATE_READY}
+    return [w for w in workers if w.state == cluster_pb2.WORKER_STATE_READY]

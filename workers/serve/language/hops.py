@@ -31,7 +31,7 @@ from penstock.workers.language.message import Unreadable, epoch_of
 
 log = structlog.get_logger()
 
-FORMAT: Final = "2"
+FORMAT: Final = "3"
 """It changes with the frames, and with the messages in them: none goes to another one."""
 
 _START: Final = f"penstock-hop-{FORMAT}-"

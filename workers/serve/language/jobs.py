@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from penstock.errors import InvalidRequest, StoreUnavailable
-from penstock.language.log.entries import WORD_BYTES, entries_in
-from penstock.language.payload import CACHED_TOKENS, CALLER, OPTIONS, options_from_json
+from penstock.language.log.entries import WORD_BYTES, entries_in, prompt_entries
+from penstock.language.payload import CACHED_TOKENS, CALLER, ENDED, OPTIONS, options_from_json
 from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
-from penstock.scheduler.jobs.logs import Logs
+from penstock.scheduler.jobs.logs import Logs, NewTokens
 from penstock.scheduler.jobs.types import Lease, Timing
 from penstock.workers.language.answer import Answer
+from penstock.workers.language.engine import NewToken
 from penstock.workers.run import encoding
 from penstock.workers.run.decoding import Decoder
 from penstock.workers.run.tensor import Answer as WithParameters
@@ -89,22 +90,32 @@ def answer_of(work: Work, log: bytes) -> Active:
         raise InvalidRequest("the job is none of a language model")
     options = options_from_json(head.parameters[OPTIONS].string_param)
     prompt = np.frombuffer(tensor.raw, "<i8").tolist()
-    tokens = entries_in(log, options)[:, 0].tolist()
+    tokens = entries_in(log, options)[prompt_entries(options, len(prompt)) :, 0].tolist()
     caller = head.parameters[CALLER].string_param if CALLER in head.parameters else None
     answer = Answer(prompt, options, tokens, caller=caller)
     return Active(work, answer, bytearray(log), proved=not work.alone)
 
 
+def new_tokens(active: Active, new: NewToken) -> NewTokens:
+    """What the log of *active* gets in a step; the prompt's entries come with the first token."""
+    words = [*new.before, *new.entry]
+    # Counted as one token, with whatever is before it.
+    return NewTokens(
+        active.id, active.token, active.words, packed(words), len(words), active.uncounted
+    )
+
+
 def packed(words: Sequence[int]) -> bytes:
     """Words as a log has them."""
-    return np.asarray(words, "<u4").tobytes()
+    # As a rule it is one, and an array of it takes longer.
+    return b"".join(word.to_bytes(4, "little") for word in words)
 
 
 def reply_of(active: Active, spec: WorkerSpec) -> bytes:
     """The end of the reply: the whole log."""
     whole = {TOKENS_OUTPUT: Tensor("UINT32", (active.words,), bytes(active.log))}
     cached = min(active.answer.reused, len(active.answer.prompt))
-    said = WithParameters(whole, {CACHED_TOKENS: cached})
+    said = WithParameters(whole, {CACHED_TOKENS: cached, ENDED: int(time.time())})
     return encoding.reply(active.work, said, (TOKENS_OUTPUT,), spec.ref.version, spec.hop_name)
 
 

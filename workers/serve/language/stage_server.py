@@ -9,7 +9,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
@@ -82,7 +81,8 @@ class StageServer:
             dialer: connects with the next stage.
         """
         self.work = WorkMeter()
-        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.broken: asyncio.Future[None] = self._loop.create_future()
         self._stage = stage
         self._boot_id = boot_id
         self._device = device
@@ -201,12 +201,20 @@ class StageServer:
         caller.waiting += 1
         if caller.waiting > _MOST_WAITING:
             raise OutOfStep(f"{caller.waiting} messages wait, and {_MOST_WAITING} are the most")
-        loop = asyncio.get_running_loop()
-        computing = loop.run_in_executor(self._device, self._compute, content)
-        computing.add_done_callback(partial(self._computed, caller))
+        self._device.submit(self._compute_for, caller, content)
+
+    def _compute_for(self, caller: "_Caller", content: bytes) -> None:
+        """Compute *content* on the device's thread; the event loop hears what became of it."""
+        made: Computed | BaseException | None
+        try:
+            made = self._compute(content)
+        except BaseException as error:  # noqa: BLE001 - whoever looks after the device raises it
+            made = error
+        # At once, by one callback: with it the next stage, or the head, goes on.
+        self._loop.call_soon_threadsafe(self._computed, caller, made)
 
     def _compute(self, content: bytes) -> Computed | None:
-        """What *content* brings, on the device's thread; None if it is of another group."""
+        """What *content* brings; None if it is of another group."""
         message = message_in(content)
         self._renewal.batch_begins(object())
         began_s = time.monotonic()
@@ -223,20 +231,16 @@ class StageServer:
         said = Said(message.epoch, message.step, made)
         return Computed(message.epoch, HopKind.TOKENS, packed_tokens(said))
 
-    def _computed(self, caller: "_Caller", computing: "asyncio.Future[Computed | None]") -> None:
+    def _computed(self, caller: "_Caller", computed: Computed | BaseException | None) -> None:
         caller.waiting -= 1
-        if computing.cancelled():
-            return
-        error = computing.exception()
-        if isinstance(error, PenstockError):
-            log.warning("a message of the group cannot be computed", why=str(error))
+        if isinstance(computed, PenstockError):
+            log.warning("a message of the group cannot be computed", why=str(computed))
             if self._head is not None:
                 self._head.hang_up()
-        elif error is not None and not self.broken.done():
-            self.broken.set_exception(error)
-        computed = None if error is not None else computing.result()
+        elif isinstance(computed, BaseException) and not self.broken.done():
+            self.broken.set_exception(computed)
         # What was under way when another group began is nobody's any more.
-        if computed is None or computed.epoch != self._epoch:
+        if not isinstance(computed, Computed) or computed.epoch != self._epoch:
             return
         to = self._next if computed.kind == HopKind.MESSAGE else self._head
         if to is not None:

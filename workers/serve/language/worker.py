@@ -1,9 +1,9 @@
 """The worker of a language model: claims answers, steps them together, and keeps each token.
 
 It claims as many jobs as there are slots, whenever there is room, and goes on with each from its
-log. After each step of the engine the new tokens of all answers are stored in one call, which is
-under way while the next step computes; nobody has seen a token that is not in its log. Whatever
-ends this worker, another goes on from there.
+log. After each step of the engine (`Steps`) the new tokens of all answers are stored in one call,
+which is under way while the next step computes; nobody has seen a token that is not in its log.
+Whatever ends this worker, another goes on from there.
 """
 
 import asyncio
@@ -35,11 +35,12 @@ from penstock.workers.serve.language.jobs import (
     Active,
     answer_of,
     decoder,
-    packed,
+    new_tokens,
     read_log,
     reply_of,
 )
 from penstock.workers.serve.language.preemption import to_preempt
+from penstock.workers.serve.language.steps import Steps
 from penstock.workers.serve.queue_sink import QueueSink
 from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.work_done import WorkMeter
@@ -126,6 +127,7 @@ class LanguageWorker:
         else:
             await self._give_back(claiming, stepping)
         finally:
+            self._steps.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -134,15 +136,12 @@ class LanguageWorker:
         self._capacity = model.capacity
         self._slots = model.slots
         self._engine = Engine(model, self._manifest.end_tokens, prefixes=prefixes)
+        self._steps = Steps(self._engine, self._device, self._renewal)
         self._active: dict[int, Active] = {}
-        self._leaving: list[Active] = []
-        self._coming: list[Active] = []
         self._keeping: asyncio.Task[None] | None = None
         self._draining = False
         self._empty_claims = 0
-        self._step_s = 0.0
         self._room = asyncio.Event()
-        self._work = asyncio.Event()
 
     async def _give_back(self, *tasks: "asyncio.Task[None]") -> None:
         await self._end_tasks(*tasks)
@@ -153,7 +152,7 @@ class LanguageWorker:
     async def _end_tasks(self, *tasks: "asyncio.Task[None]") -> None:
         self._draining = True
         self._room.set()
-        self._work.set()
+        self._steps.stop()
         # A hint: without the store the sleep ends by itself.
         with contextlib.suppress(PenstockError):
             await self._queue.wake(self._spec.ref, self._spec.boot_id)
@@ -251,8 +250,7 @@ class LanguageWorker:
             self._sink.settle(lease.token, 0, _NO_TIME, [outcome])
             return
         self._active[id(active.answer)] = active
-        self._coming.append(active)
-        self._work.set()
+        self._steps.admit(active.answer)
 
     def _check(self, active: Active) -> None:
         """Refuse what the engine would compute wrongly."""
@@ -265,30 +263,16 @@ class LanguageWorker:
     # stepping
 
     async def _step_on(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._draining:
-            if not self._active:
-                if self._keeping is not None:
-                    await self._kept()
-                    continue
-                self._work.clear()
-                await self._work.wait()
-                continue
-            self._end_overdue()
-            coming, self._coming = self._coming, []
-            leaving, self._leaving = self._leaving, []
-            self._renewal.batch_begins(object(), self._step_s)
-            began_s = time.monotonic()
-            try:
-                brought = await loop.run_in_executor(self._device, self._step, coming, leaving)
-            finally:
-                self._renewal.batch_ends()
-            self._step_s = time.monotonic() - began_s
-            self.work.add(len(brought), self._step_s)
+        while (step := await self._steps.next()) is not None:
+            self.work.add(len(step.brought), step.took_s)
             await self._kept()
-            grown = [(self._active.get(id(one.answer)), one) for one in brought]
+            grown = [(self._active.get(id(one.answer)), one) for one in step.brought]
             new = self._going_on([(active, one) for active, one in grown if active is not None])
-            self._keeping = asyncio.create_task(self._keep(new)) if new else None
+            if new:
+                self._keeping = asyncio.create_task(self._keep(new))
+            else:
+                self._steps.stored()
+            self._end_overdue()
         await self._kept()
 
     async def _kept(self) -> None:
@@ -296,14 +280,6 @@ class LanguageWorker:
         if self._keeping is not None:
             await self._keeping
             self._keeping = None
-
-    def _step(self, coming: Sequence[Active], leaving: Sequence[Active]) -> list[NewToken]:
-        """One step, on the device's thread."""
-        for active in coming:
-            self._engine.admit(active.answer)
-        for active in leaving:
-            self._engine.evict(active.answer)
-        return self._engine.step()
 
     def _going_on(
         self, brought: Sequence[tuple[Active, NewToken]]
@@ -325,26 +301,17 @@ class LanguageWorker:
 
     async def _keep(self, grown: Sequence[tuple[Active, NewToken]]) -> None:
         """Store what a step brought, and see to what the store says of each answer."""
-        news = [
-            NewTokens(
-                active.id,
-                active.token,
-                active.words,
-                packed(new.entry),
-                len(new.entry),
-                active.uncounted,
-            )
-            for active, new in grown
-        ]
+        news = [new_tokens(active, new) for active, new in grown]
         answers = await self._append(news)
-        for (active, new), appended in zip(grown, answers, strict=True):
-            active.log += packed(new.entry)
+        for (active, new), added, appended in zip(grown, news, answers, strict=True):
+            active.log += added.tokens
             active.counted = True
             active.proved = True
             if id(active.answer) in self._active:
                 self._see_to(active, new, appended)
         if self._has_room():
             self._room.set()
+        self._steps.stored()
 
     def _see_to(self, active: Active, new: NewToken, appended: Appended) -> None:
         if appended is Appended.FINE:
@@ -386,9 +353,7 @@ class LanguageWorker:
     def _let_go(self, active: Active, *, left: bool) -> None:
         """Have it no more; *left*: the engine has let go of it by itself."""
         self._active.pop(id(active.answer), None)
-        if active in self._coming:
-            self._coming.remove(active)
-        elif not left:
-            self._leaving.append(active)
+        if not left:
+            self._steps.evict(active.answer)
         if self._has_room():
             self._room.set()

@@ -1,6 +1,7 @@
 """The answers of one request to the OpenAI API: whole, or as they come, beside each other."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
@@ -10,11 +11,12 @@ from penstock.gateway.fronts.http.openai import shapes
 from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs, logprobs_in
 from penstock.gateway.fronts.http.openai.places import Place, Resumable
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
-from penstock.gateway.fronts.http.openai.tools.calls import Calls
 from penstock.gateway.fronts.http.statuses import refused
 from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.infer import Inference
 from penstock.gateway.requests.language.answer import AT, BEGAN
+from penstock.gateway.requests.language.tools.calls import Calls
+from penstock.language.payload import ENDED
 from penstock.protos import grpc_service_pb2 as pb
 
 _EVENTS: Final = b"text/event-stream; charset=utf-8"
@@ -72,7 +74,8 @@ def _piece_of(body: bytes, index: int) -> Piece:
     counts = about["prompt_tokens"].int64_param, about["completion_tokens"].int64_param
     logprobs = logprobs_in(response)
     cached = about["cached_tokens"].int64_param
-    ended = Choice("", about["finish_reason"].string_param, *counts, logprobs, cached)
+    ended_s = about[ENDED].int64_param if ENDED in about else int(time.time())
+    ended = Choice("", about["finish_reason"].string_param, *counts, logprobs, cached, ended_s)
     return Piece(index, text, ended, *place, logprobs)
 
 

@@ -28,17 +28,17 @@ class OpenAi:
         self._began_s = int(time.time())
 
     async def models(self, exchange: Exchange, _: Parts) -> Reply:
-        """The language models that the caller may use."""
+        """The models that the caller may use: those that answer with text, or make embeddings."""
         may_use = exchange.call.caller.may_use
-        names = [name for name in self._inference.language_models() if may_use(name)]
+        names = [name for name in self._inference.text_models() if may_use(name)]
         return Reply([shapes.models(names, self._began_s)])
 
     async def model(self, exchange: Exchange, parts: Parts) -> Reply:
-        """One language model that the caller may use."""
+        """One of them."""
         name = parts["model"]
         exchange.call.caller.check_model(name)
-        if name not in self._inference.language_models():
-            raise ModelNotFound(f"there is no language model '{name}' that takes requests")
+        if name not in self._inference.text_models():
+            raise ModelNotFound(f"there is no model '{name}' that takes texts")
         return Reply([shapes.model(name, self._began_s)])
 
     async def completions(self, exchange: Exchange, _: Parts) -> Reply | None:

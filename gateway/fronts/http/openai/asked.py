@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.fronts.http.openai.structures import (
     FIELDS,
     OPTION,
-    AskedStructure,
     structure_of,
 )
-from penstock.gateway.fronts.http.openai.tools.asked import FIELDS as TOOL_FIELDS
-from penstock.gateway.fronts.http.openai.tools.asked import tools_of
-from penstock.gateway.fronts.http.openai.tools.messages import calls_of
+from penstock.gateway.requests.language.fields import AskedStructure, FieldRefused
+from penstock.gateway.requests.language.tools.asked import FIELDS as TOOL_FIELDS
+from penstock.gateway.requests.language.tools.asked import tools_of
+from penstock.gateway.requests.language.tools.messages import calls_of
 from penstock.language.options import MOST_LOGPROBS, DecodingOptions
 
 MOST_CHOICES: Final = 64
@@ -141,8 +140,7 @@ def _asked(
     body: Mapping[str, Any], content: str, prompts: list[Any], logprobs: int | None
 ) -> Asked:
     known = {content, "logprobs"}
-    if content == "messages":
-        known |= {"top_logprobs", *TOOL_FIELDS}
+    known |= {"top_logprobs", *TOOL_FIELDS} if content == "messages" else {"echo"}
     check_known(body, _OWN | _IGNORED | FIELDS | known | set(_OPTIONS), _NEUTRAL)
     model = model_of(body)
     choices = _given(body, "n", 1)
@@ -155,6 +153,8 @@ def _asked(
         options[OPTION] = structure.structure.to_option()
     if logprobs is not None:
         options["logprobs"] = logprobs
+    if switch_of(body, "echo"):
+        options["echo"] = True
     return Asked(model, prompts, choices, options, stream, usage, structure)
 
 

@@ -14,11 +14,12 @@ class Likely(NamedTuple):
     Attributes:
         text: of it; its name where it is no text, such as an end token.
         content: its bytes; None where it is no text.
+        logprob: None for the first token of a prompt.
     """
 
     text: str
     content: bytes | None
-    logprob: float
+    logprob: float | None
 
     def written(self, before_bytes: str) -> str:
         """Its text; where its bytes are no characters, these behind *before_bytes*."""
@@ -51,7 +52,7 @@ def logprobs_in(response: pb.ModelInferResponse) -> list[TokenLogprobs] | None:
 
 
 def _described(tokens: Sequence[Mapping[str, Any]], count: int) -> TokenLogprobs:
-    ranked = sorted(tokens, key=lambda one: int(one["rank"]))
+    ranked = sorted((one for one in tokens if one["rank"]), key=lambda one: int(one["rank"]))
     likeliest = [_likely(one) for one in ranked if one["rank"] <= count]
     return TokenLogprobs(_likely(tokens[0]), likeliest, tokens[0]["text_offset"])
 
@@ -88,7 +89,10 @@ def of_completion(logprobs: Sequence[TokenLogprobs] | None) -> dict[str, Any] | 
         "tokens": [_key(one.came) for one in logprobs],
         "token_logprobs": [one.came.logprob for one in logprobs],
         "top_logprobs": [
-            {_key(other): other.logprob for other in (*one.likeliest, one.came)} for one in logprobs
+            None
+            if one.came.logprob is None
+            else {_key(other): other.logprob for other in (*one.likeliest, one.came)}
+            for one in logprobs
         ],
         "text_offset": [one.offset for one in logprobs],
     }

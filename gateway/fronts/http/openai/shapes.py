@@ -6,8 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from penstock.errors import Code, ModelNotFound, PenstockError
 from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs, of_chat, of_completion
-from penstock.gateway.fronts.http.openai.tools.calls import Calls, message_of
 from penstock.gateway.requests.language.prompts import PromptTooLong
+from penstock.gateway.requests.language.tools.calls import Calls, message_of
 
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -31,6 +31,7 @@ class Choice(NamedTuple):
     Attributes:
         logprobs: of its tokens; None where nobody asked for that.
         cached_tokens: of the prompt, that had been computed before.
+        ended_s: when it ended, in seconds since 1970.
     """
 
     text: str
@@ -39,6 +40,7 @@ class Choice(NamedTuple):
     completion_tokens: int
     logprobs: Sequence[TokenLogprobs] | None = None
     cached_tokens: int = 0
+    ended_s: int = 0
 
 
 class Envelope(NamedTuple):

@@ -1,12 +1,13 @@
 """What a body says of an answer's structure: ``response_format``, or vLLM's fields."""
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.fronts.http.openai.fields import FieldRefused
+from penstock.gateway.requests.language.fields import AskedStructure, FieldRefused
 from penstock.gateway.requests.language.languages import Language
 from penstock.language.grammar.checks import StructureRefused
+from penstock.language.grammar.schemas import closed
 from penstock.language.grammar.structure import Structure
 
 OPTION: Final = "structured_outputs"
@@ -22,13 +23,6 @@ _OLDER: Final = {
 FIELDS: Final = frozenset({"response_format", OPTION, *_OLDER})
 
 _FORMATS: Final = ("text", "json_object", "json_schema")
-
-
-class AskedStructure(NamedTuple):
-    """A structure, and the *field* that asks for it."""
-
-    field: str
-    structure: Structure
 
 
 def structure_of(body: Mapping[str, Any]) -> AskedStructure | None:
@@ -71,7 +65,13 @@ def format_of(field: str, given: Any, schema: Mapping[str, Any] | None) -> Asked
     strict = schema.get("strict")
     if not isinstance(strict, bool | None):
         raise FieldRefused(field, f"strict of {field} must be true or false")
-    return _structure(field, {"json": schema["schema"], "lenient": not strict})
+    wanted = schema["schema"]
+    if strict:
+        try:
+            wanted = closed(wanted)
+        except RecursionError:
+            raise FieldRefused(field, f"{field} is nested too deeply") from None
+    return _structure(field, {"json": wanted, "lenient": not strict})
 
 
 async def checked(language: Language, asked: AskedStructure | None) -> None:

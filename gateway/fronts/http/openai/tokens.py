@@ -13,8 +13,8 @@ from penstock.gateway.fronts.http.openai.asked import (
     messages_of,
     model_of,
 )
-from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.requests.infer import Inference
+from penstock.gateway.requests.language.fields import FieldRefused
 from penstock.gateway.requests.language.languages import Language
 
 _TOKENIZE: Final = frozenset(

@@ -12,10 +12,17 @@ from penstock.language.grammar.tools import CLOSE, NAMED, OPEN
 Messages = Sequence[Mapping[str, Any]]
 
 _BEGIN: Final = "You may call functions. These are their JSON schemas, one a line:\n<tools>\n"
-_END: Final = (
-    "\n</tools>\nTo call one, answer with its name and its arguments, as this:\n"
-    f'{OPEN}NAME{NAMED}{{"ARGUMENT": "VALUE"}}{CLOSE}'
-)
+_END: Final = "\n</tools>\nTo call one, answer with its name and its arguments, as this:\n"
+_MOST_SHOWN: Final = 8
+_EXAMPLES: Final[Mapping[Any, Any]] = {
+    "integer": 1,
+    "number": 1.5,
+    "boolean": True,
+    "array": [],
+    "object": {},
+    "null": None,
+}
+"""Type -> a value of it; texts are shown as dots."""
 
 
 def in_plain_words(messages: Messages, tools: Messages) -> list[dict[str, Any]]:
@@ -49,10 +56,38 @@ def _with_calls(message: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_functions(messages: list[dict[str, Any]], tools: Messages) -> list[dict[str, Any]]:
     words = _BEGIN + "\n".join(json.dumps(one, ensure_ascii=False) for one in tools) + _END
+    words += _written(_example(tools[0]["function"]))
     if messages and messages[0].get("role") == "system":
         first = {**messages[0], "content": f"{messages[0].get('content')}\n\n{words}"}
         return [first, *messages[1:]]
     return [{"role": "system", "content": words}, *messages]
+
+
+def _example(function: Mapping[str, Any]) -> dict[str, Any]:
+    """A call of *function*: small models repeat names that are in an example and nowhere else."""
+    schema = function.get("parameters") or {}
+    properties, required = schema.get("properties"), schema.get("required")
+    known = properties if isinstance(properties, Mapping) else {}
+    needed = required if isinstance(required, list) else []
+    shown = [name for name in needed if isinstance(name, str) and name in known]
+    names = (shown or list(known))[:_MOST_SHOWN]
+    return {
+        "name": function.get("name"),
+        "arguments": {name: _value(known[name]) for name in names},
+    }
+
+
+def _value(schema: Any) -> Any:
+    """A value that fits *schema*, as far as it says so in plain words."""
+    said = schema if isinstance(schema, Mapping) else {}
+    for name in ("examples", "enum"):
+        if isinstance(said.get(name), list) and said[name]:
+            return said[name][0]
+    for name in ("const", "default"):
+        if name in said:
+            return said[name]
+    kind = said.get("type")
+    return _EXAMPLES.get(kind if isinstance(kind, str) else None, "...")
 
 
 def _written(function: Mapping[str, Any]) -> str:

@@ -7,8 +7,11 @@ its log probability (the bits of a float32)
 its rank: 1 for the likeliest
 so many times as are asked for, the likeliest first: a token, and its log probability
 
-How many words there are follows from the request, so a log says nothing of it. All that counts
-positions in logs counts words.
+Where the request asks for `echo` as well, the tokens of its prompt are before those of the answer,
+from the second one on: the first has nothing that it could follow from.
+
+How many words and entries there are follows from the request, so a log says nothing of it. All that
+counts positions in logs counts words.
 """
 
 from collections.abc import Sequence
@@ -41,6 +44,11 @@ class Likelihood(NamedTuple):
 def words_of_entry(options: DecodingOptions) -> int:
     """How many words an entry of the answer to such a request has."""
     return 1 if options.logprobs is None else 3 + 2 * options.logprobs
+
+
+def prompt_entries(options: DecodingOptions, prompt_tokens: int) -> int:
+    """How many entries the log begins with that are of the prompt."""
+    return prompt_tokens - 1 if options.echo and options.logprobs is not None else 0
 
 
 def entries_in(packed: bytes, options: DecodingOptions) -> Words:

@@ -74,8 +74,8 @@ ANSWERS = [
     Mutant(
         "an answer: a slot that is filled anew keeps what was there",
         "workers/language/engine.py",
-        "        answer.cached = 0\n",
-        "",
+        "answer.cached, answer.echoed = 0, []",
+        "answer.echoed = []",
         ALONE,
     ),
     Mutant(
@@ -109,9 +109,16 @@ ANSWERS = [
     Mutant(
         "an answer: half a character is passed on",
         "src/penstock/language/detokenizer.py",
-        "if text.endswith(_UNFINISHED) and len(self._held) < _MOST_HELD:",
+        "if self._is_cut and len(self._held) < _MOST_HELD:",
         "if False:",
         TEXT + "test_a_character_comes_when_its_last_byte_does",
+    ),
+    Mutant(
+        "an answer: a token within a character is taken for one that stands alone",
+        "src/penstock/language/detokenizer.py",
+        "if not self._is_cut and (text := self._plain(token)) is not None:",
+        "if (text := self._plain(token)) is not None:",
+        TEXT + "test_what_is_known_of_a_token_alone_changes_no_piece",
     ),
     Mutant(
         "an answer: the beginning of a stop string is passed on",
@@ -123,8 +130,8 @@ ANSWERS = [
     Mutant(
         "an answer: it goes on from the token before",
         "gateway/requests/language/answer.py",
-        "if len(self.tokens) > self._begin:",
-        "if len(self.tokens) >= self._begin:",
+        "if self.count > self._begin:",
+        "if self.count >= self._begin:",
         RESUMED + "test_whoever_goes_on_from_where_they_were_has_the_same",
     ),
     Mutant(
@@ -158,7 +165,7 @@ ANSWERS = [
     Mutant(
         "an answer: text that has ended goes on for who comes later",
         "gateway/requests/language/answer.py",
-        "await resumed.conclude()",
+        "ended = End(at_s=await resumed.conclude())",
         "pass",
         RESUMED + "test_whoever_goes_on_from_where_they_were_has_the_same",
     ),

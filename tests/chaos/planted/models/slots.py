@@ -4,6 +4,7 @@ from chaos.planted.fault import LUA, Mutant
 
 LOGS = "tests/redis/language/test_logs.py::"
 PREFIXES = "tests/pure/language/test_prefixes.py::"
+STEPS = "tests/pure/workers/serve/test_steps.py::"
 LOGPROBS = "tests/pure/language/test_logprobs.py::"
 RESUMED = "tests/pure/gateway/requests/test_resuming.py::"
 
@@ -18,8 +19,8 @@ SHARED_SLOTS = [
     Mutant(
         "log probabilities: each token has those of the one before",
         "gateway/requests/language/answer.py",
-        "self._describer.described(entries[at], before)",
-        "self._describer.described(entries[at - 1], before)",
+        "self._describer.described(entries[at], offset)",
+        "self._describer.described(entries[at - 1], offset)",
         "tests/pure/gateway/requests/test_answer_logprobs.py"
         "::test_each_token_has_its_own_however_they_come_and_from_wherever",
     ),
@@ -44,6 +45,20 @@ SHARED_SLOTS = [
         "#tokens / 4 / words",
         "#tokens / 4",
         LOGS + "test_a_token_of_several_words_is_one_token",
+    ),
+    Mutant(
+        "steps: the device goes on however far the log is behind",
+        "workers/serve/language/steps.py",
+        "if not self._stopped and self._ahead < MOST_AHEAD and not self._engine.is_idle:",
+        "if not self._stopped and not self._engine.is_idle:",
+        STEPS + "test_the_device_goes_on_by_itself_and_no_further_than_it_may",
+    ),
+    Mutant(
+        "steps: an answer that was let go of keeps its slot",
+        "workers/serve/language/steps.py",
+        "                self._engine.evict(answer)\n",
+        "                pass\n",
+        STEPS + "test_who_comes_is_in_the_next_step_and_who_leaves_in_none",
     ),
     Mutant(
         "preemption: an answer is pushed out by another of its own level",

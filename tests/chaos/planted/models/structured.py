@@ -7,7 +7,7 @@ BY_SCHEMA = STRUCTURED + "test_an_answer_is_json_by_its_schema"
 ELSEWHERE = STRUCTURED + "test_an_answer_goes_on_elsewhere_from_any_token_of_its_log"
 CHECKS = "tests/pure/language/test_structure_checks.py::"
 MASKS = "src/penstock/language/grammar/masks.py"
-CALLS = "gateway/fronts/http/openai/tools/calls.py"
+CALLS = "gateway/requests/language/tools/calls.py"
 TOOLS = "tests/pure/gateway/fronts/test_openai_tools.py::"
 GRAMMARS = "src/penstock/language/grammar/grammars.py"
 
@@ -122,7 +122,7 @@ STRUCTURES = [
     ),
     Mutant(
         "a call: others than the one that is named may be called",
-        "gateway/fronts/http/openai/tools/asked.py",
+        "gateway/requests/language/tools/asked.py",
         "for function in functions if function.name in wanted]",
         "for function in functions]",
         TOOLS + "test_a_choice_says_what_must_be_called_and_how_often",

@@ -11,7 +11,7 @@ from penstock.gateway.fronts.http.administration import Administration
 from penstock.gateway.fronts.http.app import routes_of
 from penstock.gateway.fronts.http.exchange import accepted, segment
 from penstock.gateway.fronts.http.generate import Generate
-from penstock.gateway.fronts.http.json_messages import as_json
+from penstock.gateway.fronts.http.json_messages import as_json, parsed_object
 from penstock.gateway.fronts.http.openapi import document, templates
 from penstock.gateway.fronts.http.rest import Rest
 from penstock.gateway.fronts.http.statuses import STATUSES, Refused, refusal_of
@@ -150,3 +150,25 @@ class TestDescription:
         service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
         assert {route.rpc for route in self.ROUTES} == set(service.methods_by_name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [rb"\ud800", rb"\uDE00", rb"\ud83d\ud83d\ude00", rb"\ud83d\ude00\ude00", b"\xed\xa0\x80"],
+)
+def test_half_a_character_is_refused_before_anybody_has_to_encode_it(text):
+    for body in (b'{"a": ["%s"]}' % text, b'{"%s": 1}' % text):
+        with pytest.raises(InvalidRequest, match="half a character"):
+            parsed_object(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (rb"\ud83d\ude00\uD83D\uDE00", "\U0001f600" * 2),
+        (rb"\\ud800", "\\ud800"),
+        ("\U0001f600\ud7ff".encode(), "\U0001f600\ud7ff"),
+    ],
+)
+def test_whole_characters_are_read_however_they_are_written(text, said):
+    assert parsed_object(b'{"a": "%s"}' % text) == {"a": said}

@@ -7,9 +7,9 @@ import pytest
 from penstock.errors import InvalidRequest, ModelNotFound
 from penstock.gateway.fronts.http.openai import shapes
 from penstock.gateway.fronts.http.openai.asked import chat_of, completion_of
-from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.fronts.http.openai.responses.asked import response_of
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
+from penstock.gateway.requests.language.fields import FieldRefused
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 PLAIN = {"model": "m", "prompt": "hello"}
@@ -129,7 +129,7 @@ def test_a_response_takes_what_changes_nothing_of_it():
     "field",
     [
         *("access_programs", "background_options", "context_management", "conversation", "image"),
-        *("moderation", "tools"),
+        *("moderation", "max_tool_calls"),
     ],
 )
 def test_a_response_refuses_by_name_what_would_change_it(field):
@@ -205,7 +205,7 @@ SCHEMA = {"type": "object", "properties": {"b": {}, "a": {}}}
                 }
             },
             "response_format",
-            {"json": json.dumps(SCHEMA)},
+            {"json": json.dumps({**SCHEMA, "additionalProperties": False})},
         ),
         (
             {"response_format": {"type": "json_object"}},

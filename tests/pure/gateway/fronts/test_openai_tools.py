@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.gateway.fronts.http.openai.asked import chat_of
-from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
-from penstock.gateway.fronts.http.openai.tools.calls import Calls
+from penstock.gateway.requests.language.fields import FieldRefused
+from penstock.gateway.requests.language.tools.calls import Calls
 from penstock.language.grammar.telling import in_plain_words
 from penstock.language.grammar.tools import CLOSE, NAMED, OPEN, TAG
 
@@ -178,6 +178,35 @@ def test_a_template_that_knows_no_tools_is_told_in_plain_words():
     )
     assert more[0]["content"].startswith("Be brief.\n\nYou may call functions.")
     assert in_plain_words(messages[:1], []) == messages[:1]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "arguments"),
+    [
+        (None, {}),
+        ({"properties": {"city": {"type": "string"}}}, {"city": "..."}),
+        (
+            {
+                "properties": {
+                    "unit": {"enum": ["C", "F"]},
+                    "days": {"type": "integer"},
+                    "more": {"type": ["string", "null"]},
+                    "from": {"type": "string", "default": "now"},
+                },
+                "required": ["unit", "days", "from", "unheard-of", ["b"]],
+            },
+            {"unit": "C", "days": 1, "from": "now"},
+        ),
+        ({"properties": [], "required": 3}, {}),
+    ],
+)
+def test_models_are_shown_a_call_of_the_first_function_by_its_own_schema(parameters, arguments):
+    """A made-up name in the example is what small models call."""
+    first = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
+    (told,) = in_plain_words([], [first, NOW])
+
+    example = told["content"].rpartition("as this:\n")[2]
+    assert example == call("weather", json.dumps(arguments))
 
 
 ARGUMENTS = '{"city": "a\\"}{\\\\", "more": {"b": ["}"]}}'

@@ -204,6 +204,39 @@ async def test_at_rest_it_looks_seldom_until_a_message_comes(process, monkeypatc
     await asyncio.gather(running, return_exceptions=True)
 
 
+@pytest.mark.parametrize(("held", "reading"), [(600 * MIB, False), (100 * MIB, True)])
+async def test_it_looks_often_while_memory_goes_or_messages_come(
+    held, reading, process, monkeypatch
+):
+    monkeypatch.setattr(memory, "CALM_LOOK_S", 60.0)
+    one, looks = watch(process), []
+    one.reading = lambda: reading
+    process.held = held
+    await one.look()
+
+    running = asyncio.create_task(one.run(lambda: looks.append(1)))
+    await until(lambda: len(looks) > 2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_it_looks_seldom_while_answers_alone_are_under_way(process, monkeypatch):
+    """Each look is a turn of the event loop; answers of language models take minutes."""
+    monkeypatch.setattr(memory, "CALM_LOOK_S", 60.0)
+    one, looks = watch(process), []
+    one.reading = lambda: False
+    await one.look()
+
+    running = asyncio.create_task(one.run(lambda: looks.append(1)))
+    await until(lambda: one.stirred._waiters)
+    assert looks == []
+    one.stirred.set()
+
+    await until(lambda: looks)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_process_that_is_large_by_itself_goes_on_serving(process):
     one = watch(process, busy=False)
     process.held = 2000 * MIB

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from support.models import tiny_language
 
 from penstock.gateway.fronts.http.openai.asked import chat_of, completion_of
-from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.fronts.http.openai.logprobs import logprobs_in, of_chat, of_completion
 from penstock.gateway.fronts.http.openai.responses.asked import response_of
 from penstock.gateway.requests.language.answer import Prompted, Resumed, joined
+from penstock.gateway.requests.language.fields import FieldRefused
 from penstock.language.log.likelihoods import entry_of
 from penstock.language.log.spelling import Spelling
 from penstock.language.options import DecodingOptions
@@ -23,6 +23,7 @@ from penstock.protos import grpc_service_pb2 as pb
 
 TEXT = "naïve 日本 🙂 hello"
 COUNT = 2
+TEXTS = ("text_output", "logprobs")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,12 @@ def answer(tokenizer):
     return log, tokens
 
 
-def _responses(tokenizer, log, begin=0, cuts=(), outputs=("text_output", "logprobs")):
+OUTPUTS = ("text_output", "logprobs")
+
+
+def _responses(
+    tokenizer, log, begin=0, cuts=(), outputs=OUTPUTS, *, prompt=(5,), named=True, **more
+):
     served = SimpleNamespace(id=SimpleNamespace(model="tiny", version=1))
     request = pb.ModelInferRequest()
     for name in outputs:
@@ -50,8 +56,8 @@ def _responses(tokenizer, log, begin=0, cuts=(), outputs=("text_output", "logpro
     asked = SimpleNamespace(served=served, parts=SimpleNamespace(id="a"), request=request)
     manifest = SimpleNamespace(end_tokens=(0,))
     language = SimpleNamespace(tokenizer=tokenizer, manifest=manifest, spelling=Spelling(tokenizer))
-    options = DecodingOptions(seed=1, logprobs=COUNT)
-    prompted = Prompted(asked, language, options, [5])
+    options = DecodingOptions(**{"seed": 1, "logprobs": COUNT, **more})
+    prompted = Prompted(asked, language, options, list(prompt))
 
     async def entries():
         for start, end in zip([0, *cuts], [*cuts, len(log)], strict=True):
@@ -62,7 +68,8 @@ def _responses(tokenizer, log, begin=0, cuts=(), outputs=("text_output", "logpro
         raise AssertionError
 
     async def listen():
-        parts = prompted.parts(entries(), Resumed(begin, 17, conclude))
+        resumed = Resumed(begin, 17, conclude) if named else None
+        parts = prompted.parts(entries(), resumed)
         return [part.body async for part in parts if not part.final]
 
     return asyncio.run(listen())
@@ -72,6 +79,20 @@ def _found(bodies):
     return [
         one for body in bodies for one in logprobs_in(pb.ModelInferResponse.FromString(body)) or ()
     ]
+
+
+@given(st.data(), st.sets(st.sampled_from(["text_output", "output_ids", "logprobs"])))
+def test_what_responses_have_in_common_is_put_together_once(tokenizer, answer, data, outputs):
+    """An answer that has a name says its place in each; the others' are joined of bytes."""
+    log, _ = answer
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(log) - 1))))
+    named = _responses(tokenizer, log, cuts=cuts, outputs=outputs)
+    joined_up = _responses(tokenizer, log, cuts=cuts, outputs=outputs, named=False)
+    expected = [pb.ModelInferResponse.FromString(body) for body in named]
+    for response in expected:
+        del response.parameters["penstock_at"], response.parameters["penstock_began"]
+
+    assert [pb.ModelInferResponse.FromString(body) for body in joined_up] == expected
 
 
 @given(st.data())
@@ -124,6 +145,58 @@ def test_tritons_clients_have_them_as_its_vllm_backend_says_them(tokenizer, answ
     assert [int(next(iter(one))) for one in said] == answer[1]
     assert np.frombuffer(contents["output_ids"], "<i8").tolist() == answer[1]
     assert {"logprob", "rank", "decoded_token"} <= set(next(iter(said[0].values())))
+
+
+PROMPT = "hello 日本 in the"
+
+
+@pytest.fixture(scope="module")
+def echoed(tokenizer, answer):
+    """The log of an answer that begins with its prompt, and the tokens of both."""
+    log, tokens = answer
+    prompt, chance = tokenizer.encode(PROMPT, special=False), np.random.default_rng(2)
+    options = DecodingOptions(logprobs=COUNT, echo=True)
+    before = [
+        entry_of(token, chance.normal(size=tokenizer.vocabulary).astype(np.float32), options)
+        for token in prompt[1:]
+    ]
+    return [*before, *log], prompt, tokens
+
+
+@given(st.data())
+def test_a_prompt_that_is_echoed_is_the_beginning_of_the_text(tokenizer, echoed, data):
+    """However the log comes, and whoever goes on from wherever."""
+    log, prompt, tokens = echoed
+    begin = data.draw(st.integers(0, len(log) - 1))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(log)), max_size=4)))
+    bodies = _responses(tokenizer, log, begin, cuts, prompt=prompt, echo=True)
+    whole = _responses(tokenizer, log, prompt=prompt, echo=True)
+    found = _found(whole)
+
+    assert len(found) == len(prompt) + len(tokens)
+    assert _found(bodies) == (found if begin == 0 else found[begin + 1 :])
+    completion = of_completion(found)
+    text = PROMPT + TEXT
+    assert completion["token_logprobs"][0] is None
+    assert completion["top_logprobs"][0] is None
+    assert all(completion["top_logprobs"][1:])
+    for token, place in zip(completion["tokens"], completion["text_offset"], strict=True):
+        assert token.startswith(("bytes:", "<|end|>")) or text[place:].startswith(token)
+    last = pb.ModelInferResponse.FromString(bodies[-1]).parameters
+    assert last["prompt_tokens"].int64_param == len(prompt)
+    assert last["completion_tokens"].int64_param == len(tokens)
+    joined_text = joined(whole)
+    assert pb.ModelInferResponse.FromString(joined_text).raw_output_contents[0][4:] == text.encode()
+
+
+def test_without_log_probabilities_the_text_alone_begins_with_it(tokenizer, answer):
+    _, tokens = answer
+    log = [(token,) for token in tokens]
+    more = {"prompt": tokenizer.encode(PROMPT, special=False), "echo": True, "logprobs": None}
+    for begin, text in ((0, PROMPT + TEXT), (len(log) - 1, "")):
+        bodies = _responses(tokenizer, log, begin, outputs=OUTPUTS[:1], **more)
+        found = pb.ModelInferResponse.FromString(joined(bodies))
+        assert found.raw_output_contents[0][4:] == text.encode()
 
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "x"}]}

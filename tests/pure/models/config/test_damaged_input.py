@@ -124,7 +124,7 @@ def test_a_room_is_one_number():
 def snapshot(reader, *nodes):
     hashes = [[] for _ in range(17)]
     hashes[2] = [part for pair in nodes for part in pair]
-    return reader.read([1, 2, b"1-0", *hashes, [], b"", [], []])
+    return reader.read([1, 2, b"1-0", *hashes, [], b"", b"", [], []])
 
 
 def test_a_damaged_record_is_as_if_it_were_not_there():

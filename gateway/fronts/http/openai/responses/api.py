@@ -6,7 +6,7 @@ import binascii
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -25,7 +25,6 @@ from penstock.gateway.fronts.http.openai.answers import (
     merged,
     write_events,
 )
-from penstock.gateway.fronts.http.openai.fields import FieldRefused
 from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs
 from penstock.gateway.fronts.http.openai.requests import request_for, resume, with_defaults
 from penstock.gateway.fronts.http.openai.responses.asked import (
@@ -39,9 +38,15 @@ from penstock.gateway.fronts.http.openai.responses.events import (
     event,
     tokens_before,
 )
+from penstock.gateway.fronts.http.openai.responses.items import Event, Items
 from penstock.gateway.fronts.http.statuses import refused
-from penstock.gateway.replies.content_digest import BACKGROUND_PARAMETER, WHOLE_PARAMETER
+from penstock.gateway.replies.content_digest import (
+    BACKGROUND_PARAMETER,
+    CANCEL_PARAMETER,
+    WHOLE_PARAMETER,
+)
 from penstock.gateway.requests.infer import Inference
+from penstock.gateway.requests.language.fields import FieldRefused
 from penstock.models.config.language_models import LOGPROBS_OUTPUT, TEXT_OUTPUT
 from penstock.protos import grpc_service_pb2 as pb
 
@@ -73,7 +78,7 @@ class Responses:
         asked = response_of(parsed_object(await self._calls.read(exchange)))
         language = await self._inference.language_of(asked.model, exchange.call)
         await structures.checked(language, asked.structure)
-        tokens = await language.chat(asked.messages)
+        tokens = await language.chat(asked.messages, asked.tools)
         request = request_for(asked.model, tokens, with_defaults(asked.options, language.manifest))
         response = _response(asked)
         if asked.kept:
@@ -92,28 +97,30 @@ class Responses:
         """An answer that was kept, as far as it has come; or its events behind one of them."""
         query = exchange.query
         after = _number(query.get("starting_after", "-1"))
-        model = _model_of(parts["id"])
-        request = pb.ModelInferRequest(model_name=model)
-        for name in (TEXT_OUTPUT, LOGPROBS_OUTPUT):
-            request.outputs.add(name=name)
-        resume(request, parts["id"], tokens_before(after))
-        for name in (WHOLE_PARAMETER, BACKGROUND_PARAMETER):
-            request.parameters[name].bool_param = True
-        response = Response(parts["id"], 0, model, background=True, kept=True, said=NOTHING_SAID)
+        response = _kept(parts["id"])
+        request = _rest_of(response, after)
         pieces = answer(self._inference, request.SerializeToString(), exchange.call, 0)
         if query.get("stream") == "true":
             await _Stream(exchange, response, after).send(pieces)
             return None
         if after >= 0:
             raise FieldRefused("starting_after", "starting_after is for streams: set stream=true")
-        found = _Found()
-        try:
-            async with asyncio.timeout(_LOOK_S), aclosing(pieces):
-                async for piece in pieces:
-                    found.take(piece)
-        except TimeoutError:
-            pass
-        return _reply(response._replace(created=found.began_s).whole(found.said))
+        return await _as_it_is(response, pieces)
+
+    async def cancel(self, exchange: Exchange, parts: Parts) -> Reply:
+        """End an answer that was kept where it is; one that has ended stays as it is."""
+        response = _kept(parts["id"])
+        request = _rest_of(response)
+        request.parameters[CANCEL_PARAMETER].bool_param = True
+        pieces = answer(self._inference, request.SerializeToString(), exchange.call, 0)
+        return await _as_it_is(response, pieces)
+
+    async def count(self, exchange: Exchange, _: Parts) -> Reply:
+        """How many tokens of input a request would have."""
+        asked = response_of(parsed_object(await self._calls.read(exchange)))
+        language = await self._inference.language_of(asked.model, exchange.call)
+        tokens = await language.chat(asked.messages, asked.tools)
+        return _reply({"object": "response.input_tokens", "input_tokens": len(tokens)})
 
     async def _go_on(self, pieces: Answer) -> None:
         """Let an answer go on by itself, once it has begun.
@@ -161,8 +168,8 @@ class _Found:
         self._logprobs += piece.logprobs or ()
         self.said = self.said._replace(text=self.said.text + piece.text, logprobs=self._logprobs)
         if piece.ended is not None:
-            _, finish, asked, answered, _, cached = piece.ended
-            self.said = Said(self.said.text, finish, asked, answered, self._logprobs, cached)
+            _, finish, asked, answered, _, *rest = piece.ended
+            self.said = Said(self.said.text, finish, asked, answered, self._logprobs, *rest)
 
 
 class _Stream:
@@ -174,6 +181,7 @@ class _Stream:
         self._response = response
         self._after = after
         self._found = _Found()
+        self._items = Items(response.id, after)
         self._pieces = 0
 
     async def send(self, pieces: Answer) -> None:
@@ -195,23 +203,61 @@ class _Stream:
         await self._exchange.send(b"", more=False)
 
     def _events(self, piece: Piece) -> bytes:
-        events: list[tuple[int, Mapping[str, Any]]] = []
+        events: list[Event] = []
         self._found.take(piece)
         if not self._pieces:
             if piece.began_s:
                 self._response = self._response._replace(created=piece.began_s)
             events += self._response.begins()
+            if not self._response.calls:
+                events += self._response.begins_text()
         self._pieces += 1
-        if piece.ended is not None:
-            events += self._response.ends(self._found.said, piece.text, piece.logprobs)
-        elif piece.text or piece.logprobs:
-            at = piece.at or self._pieces
-            events.append(self._response.goes_on(piece.text, at, piece.logprobs))
+        events += self._events_of_items(piece) if self._response.calls else self._of_text(piece)
         return b"".join(event(*one) for one in events if one[0] > self._after)
 
+    def _of_text(self, piece: Piece) -> Iterator[Event]:
+        if piece.ended is not None:
+            yield from self._response.ends(self._found.said, piece.text, piece.logprobs)
+        elif piece.text or piece.logprobs:
+            at = piece.at or self._pieces
+            yield self._response.goes_on(piece.text, at, piece.logprobs)
+
+    def _events_of_items(self, piece: Piece) -> Iterator[Event]:
+        yield from self._items.push(piece.text)
+        if piece.ended is not None:
+            yield from self._items.end(piece.ended.finish)
+            yield self._response.last(self._found.said, self._items.next_number)
+
+
+_CALLS: Final = "t"
+"""How what was drawn of the id of an answer ends that may have calls: no digit of it."""
 
 _LAST: Final = (1 << 31) - 1
 """The number of an error's event: it is behind all others."""
+
+
+def _rest_of(response: Response, after: int = -1) -> pb.ModelInferRequest:
+    """The request for all of an answer, cut where its client has the event *after*."""
+    request = pb.ModelInferRequest(model_name=response.model)
+    for name in (TEXT_OUTPUT, LOGPROBS_OUTPUT):
+        request.outputs.add(name=name)
+    # Events of items find their place in the text by themselves.
+    resume(request, response.id, 0 if response.calls else tokens_before(after))
+    for name in (WHOLE_PARAMETER, BACKGROUND_PARAMETER):
+        request.parameters[name].bool_param = True
+    return request
+
+
+async def _as_it_is(response: Response, pieces: Answer) -> Reply:
+    """*response*, as far as it has come."""
+    found = _Found()
+    try:
+        async with asyncio.timeout(_LOOK_S), aclosing(pieces):
+            async for piece in pieces:
+                found.take(piece)
+    except TimeoutError:
+        pass
+    return _reply(response._replace(created=found.began_s).whole(found.said))
 
 
 async def _said(pieces: Answer) -> Said:
@@ -223,19 +269,27 @@ async def _said(pieces: Answer) -> Said:
 
 
 def _response(asked: AskedResponse) -> Response:
-    """What is answered, under a new id; that of one that is kept says which model has it."""
-    id_ = f"resp_{secrets.token_hex(16)}"
+    """What is answered, under a new id.
+
+    That of one that is kept says which model has it, and whether it may have calls.
+    """
+    id_, calls = f"resp_{secrets.token_hex(16)}", bool(asked.tools)
     if asked.kept:
-        id_ += "_" + base64.urlsafe_b64encode(asked.model.encode()).rstrip(b"=").decode()
-    return Response(id_, int(time.time()), asked.model, asked.background, asked.kept, asked.said)
+        named = base64.urlsafe_b64encode(asked.model.encode()).rstrip(b"=").decode()
+        id_ += f"{_CALLS if calls else ''}_{named}"
+    now_s = int(time.time())
+    return Response(id_, now_s, asked.model, asked.background, asked.kept, asked.said, calls)
 
 
-def _model_of(id_: str) -> str:
+def _kept(id_: str) -> Response:
+    """One that was kept, of which nothing is known but its id."""
     try:
-        _, _, named = id_.split("_", 2)
-        return base64.urlsafe_b64decode(named + "=" * (-len(named) % 4)).decode()
+        _, drawn, named = id_.split("_", 2)
+        model = base64.urlsafe_b64decode(named + "=" * (-len(named) % 4)).decode()
     except (ValueError, binascii.Error) as error:
         raise NoSuchResponse(f"no response '{id_}' is kept") from error
+    calls = drawn.endswith(_CALLS)
+    return Response(id_, 0, model, background=True, kept=True, said=NOTHING_SAID, calls=calls)
 
 
 def _number(text: str) -> int:

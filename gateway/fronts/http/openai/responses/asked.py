@@ -1,18 +1,20 @@
 """What the body of a request to the Responses API asks for. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from penstock.gateway.fronts.http.openai.asked import (
-    MOST_MESSAGES,
     check_known,
     model_of,
     most_logprobs,
     options_of,
     switch_of,
 )
-from penstock.gateway.fronts.http.openai.fields import FieldRefused
-from penstock.gateway.fronts.http.openai.structures import OPTION, AskedStructure, format_of
+from penstock.gateway.fronts.http.openai.responses.messages import messages_of
+from penstock.gateway.fronts.http.openai.structures import OPTION, format_of
+from penstock.gateway.requests.language.fields import AskedStructure, FieldRefused
+from penstock.gateway.requests.language.tools.asked import FIELDS as TOOL_FIELDS
+from penstock.gateway.requests.language.tools.asked import RESPONSES, AskedTools, tools_of
 
 _OWN: Final = frozenset(
     {
@@ -23,7 +25,7 @@ _OWN: Final = frozenset(
 _IGNORED: Final = frozenset(
     {
         *("user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"),
-        *("prompt_cache_options", "prompt_cache_retention", "parallel_tool_calls"),
+        *("prompt_cache_options", "prompt_cache_retention"),
         "stream_options",
     }
 )
@@ -34,8 +36,6 @@ _OPTIONS: Final = {
     "ignore_eos": "ignore_end",
 }
 _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
     "reasoning": ({},),
     "truncation": ("disabled",),
     **dict.fromkeys(("previous_response_id", "conversation", "prompt", "max_tool_calls"), ()),
@@ -43,7 +43,6 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     **dict.fromkeys(("image", "moderation"), ()),
 }
 _LOGPROBS: Final = "message.output_text.logprobs"
-_TEXT_PARTS: Final = ("input_text", "output_text", "text")
 _ECHOED: Final = frozenset(
     {
         *("instructions", "max_output_tokens", "temperature", "top_p", "top_logprobs"),
@@ -68,6 +67,7 @@ class AskedResponse(NamedTuple):
         kept: it can be fetched later, and goes on meanwhile.
         said: what its answer repeats of it.
         structure: what the answer must be, which is in the options as well.
+        tools: what the model is told that it may call, as chats have it; empty where it may not.
     """
 
     model: str
@@ -78,6 +78,7 @@ class AskedResponse(NamedTuple):
     kept: bool
     said: dict[str, Any]
     structure: AskedStructure | None
+    tools: Sequence[Mapping[str, Any]] = ()
 
 
 def response_of(body: Mapping[str, Any]) -> AskedResponse:
@@ -86,22 +87,42 @@ def response_of(body: Mapping[str, Any]) -> AskedResponse:
     Raises:
         FieldRefused: names the field that cannot be so.
     """
-    check_known(body, _OWN | _IGNORED | set(_OPTIONS), _NEUTRAL)
+    check_known(body, _OWN | _IGNORED | TOOL_FIELDS | set(_OPTIONS), _NEUTRAL)
     stream, background = switch_of(body, "stream"), switch_of(body, "background")
     said = {**NOTHING_SAID, **{name: body[name] for name in _ECHOED if body.get(name) is not None}}
     options, structure = options_of(body, _OPTIONS), _structure_of(body)
+    options |= _logprobs(body)
+    tools = tools_of(body, structure, RESPONSES)
+    if tools is not None:
+        structure, said = tools.structure, {**said, **_said_of(body, tools)}
+        if "logprobs" in options:
+            raise FieldRefused("include", f"'{_LOGPROBS}' cannot be together with tools")
     if structure is not None:
         options[OPTION] = structure.structure.to_option()
     return AskedResponse(
         model_of(body),
-        _messages(body),
-        {**options, **_logprobs(body)},
+        messages_of(body),
+        options,
         stream,
         background,
         background or switch_of(body, "store"),
         said,
         structure,
+        () if tools is None else tools.given,
     )
+
+
+def _said_of(body: Mapping[str, Any], tools: AskedTools) -> dict[str, Any]:
+    """What an answer repeats of the functions that it may call."""
+    nothing = dict.fromkeys(("description", "parameters", "strict"))
+    several, choice = body.get("parallel_tool_calls"), body.get("tool_choice")
+    return {
+        "tools": [
+            {"type": "function", **nothing, **function["function"]} for function in tools.given
+        ],
+        "tool_choice": "auto" if choice is None else choice,
+        "parallel_tool_calls": several is not False,
+    }
 
 
 def _structure_of(body: Mapping[str, Any]) -> AskedStructure | None:
@@ -127,31 +148,3 @@ def _logprobs(body: Mapping[str, Any]) -> dict[str, int]:
     if count and not include:
         raise FieldRefused("top_logprobs", f"top_logprobs needs '{_LOGPROBS}' in include")
     return {"logprobs": count or 0} if include else {}
-
-
-def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    given, instructions = body.get("input"), body.get("instructions")
-    if isinstance(given, str):
-        messages = [{"role": "user", "content": given}]
-    elif isinstance(given, list) and 0 < len(given) <= MOST_MESSAGES:
-        messages = [_message(one) for one in given]
-    else:
-        raise FieldRefused("input", f"input must be a text, or 1 to {MOST_MESSAGES} messages")
-    if instructions is None:
-        return messages
-    if not isinstance(instructions, str):
-        raise FieldRefused("instructions", "instructions must be a text")
-    return [{"role": "system", "content": instructions}, *messages]
-
-
-def _message(item: Any) -> dict[str, Any]:
-    if not isinstance(item, dict) or item.get("type", "message") != "message":
-        raise FieldRefused("input", "input may have items of type 'message' alone")
-    role, content = item.get("role"), item.get("content")
-    if isinstance(content, list):
-        if not all(isinstance(part, dict) and part.get("type") in _TEXT_PARTS for part in content):
-            raise FieldRefused("input", "messages may have parts of text alone")
-        content = "".join(str(part.get("text", "")) for part in content)
-    if not isinstance(role, str) or not isinstance(content, str):
-        raise FieldRefused("input", "each message must have a role and a content of text")
-    return {"role": "system" if role == "developer" else role, "content": content}

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs, of_parts
+from penstock.gateway.fronts.http.openai.responses.items import Event, items_of
 
 _FIRST: Final = 3
 """The number of the last event before the first token's."""
 
-_STATUS: Final = {"stop": "completed", "length": "incomplete"}
+_STATUS: Final = {"stop": "completed", "length": "incomplete", "cancelled": "cancelled"}
+_LAST_EVENTS: Final = {"completed": "response.completed"}
+"""What a stream ends with; otherwise with an event that says that it is incomplete."""
 
 
 class Said(NamedTuple):
@@ -23,6 +26,7 @@ class Said(NamedTuple):
         finish: how it ended; empty while it has not.
         logprobs: of its tokens, where somebody asked for that.
         cached_tokens: of the prompt, that had been computed before.
+        ended_s: when it ended, in seconds since 1970; 0 while it has not.
     """
 
     text: str = ""
@@ -31,6 +35,14 @@ class Said(NamedTuple):
     completion_tokens: int = 0
     logprobs: Sequence[TokenLogprobs] = ()
     cached_tokens: int = 0
+    ended_s: int = 0
+
+    @property
+    def item_status(self) -> str:
+        """That of its message."""
+        if not self.finish:
+            return "in_progress"
+        return "completed" if self.finish == "stop" else "incomplete"
 
 
 class Response(NamedTuple):
@@ -38,6 +50,7 @@ class Response(NamedTuple):
 
     Attributes:
         said: what it repeats of its request.
+        calls: there may be calls of functions in its text.
     """
 
     id: str
@@ -46,6 +59,7 @@ class Response(NamedTuple):
     background: bool
     kept: bool
     said: Mapping[str, Any]
+    calls: bool = False
 
     def whole(self, said: Said) -> dict[str, Any]:
         """The object, as far as it has come."""
@@ -55,32 +69,39 @@ class Response(NamedTuple):
             "created_at": self.created,
             "status": _STATUS.get(said.finish, "in_progress"),
             "background": self.background,
-            "completed_at": None,
+            "completed_at": said.ended_s or None if said.finish == "stop" else None,
             "error": None,
             "incomplete_details": (
                 {"reason": "max_output_tokens"} if said.finish == "length" else None
             ),
             "model": self.model,
-            "output": [self._item(said)] if said.finish or said.text else [],
+            "output": self._output(said),
             **_UNUSED,
             "store": self.kept,
             **self.said,
             "usage": _usage(said) if said.finish else None,
         }
 
-    def begins(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The events before the text."""
+    def _output(self, said: Said) -> list[dict[str, Any]]:
+        if self.calls:
+            return items_of(self.id, said.text, said.finish)
+        return [self._item(said)] if said.finish or said.text else []
+
+    def begins(self) -> Iterator[Event]:
+        """The events before all others."""
         nothing = Said()
         yield 0, {"type": "response.created", "response": self.whole(nothing)}
         yield 1, {"type": "response.in_progress", "response": self.whole(nothing)}
+
+    def begins_text(self) -> Iterator[Event]:
+        """The events before the text, where nothing is called."""
+        nothing = Said()
         item = {**self._item(nothing), "content": []}
         yield 2, {"type": "response.output_item.added", "output_index": 0, "item": item}
         place, part = self._place(), _part(nothing)
         yield _FIRST, {"type": "response.content_part.added", **place, "part": part}
 
-    def goes_on(
-        self, text: str, at: int, logprobs: Sequence[TokenLogprobs] | None = None
-    ) -> tuple[int, dict[str, Any]]:
+    def goes_on(self, text: str, at: int, logprobs: Sequence[TokenLogprobs] | None = None) -> Event:
         """The event of a piece of text, with which the answer has *at* tokens."""
         kind, place = "response.output_text.delta", self._place()
         said = {"delta": text, "logprobs": of_parts(logprobs or ())}
@@ -88,8 +109,8 @@ class Response(NamedTuple):
 
     def ends(
         self, said: Said, last: str, logprobs: Sequence[TokenLogprobs] | None = None
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The events of the end; *last* is text that belongs to no token more."""
+    ) -> Iterator[Event]:
+        """The events of the text's end; *last* is text that belongs to no token more."""
         at = said.completion_tokens + 1
         place = self._place()
         if last or logprobs:
@@ -103,8 +124,13 @@ class Response(NamedTuple):
             _FIRST + at + 3,
             {"type": "response.output_item.done", "output_index": 0, "item": item},
         )
+        yield self.last(said, _FIRST + at + 4)
+
+    def last(self, said: Said, number: int) -> Event:
+        """The last event of all."""
         whole = self.whole(said)
-        yield _FIRST + at + 4, {"type": f"response.{whole['status']}", "response": whole}
+        kind = _LAST_EVENTS.get(whole["status"], "response.incomplete")
+        return number, {"type": kind, "response": whole}
 
     def _place(self) -> dict[str, Any]:
         return {"item_id": self._message, "output_index": 0, "content_index": 0}
@@ -117,7 +143,7 @@ class Response(NamedTuple):
         return {
             "id": self._message,
             "type": "message",
-            "status": _STATUS.get(said.finish, "in_progress"),
+            "status": said.item_status,
             "role": "assistant",
             "content": [_part(said)],
         }

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.fronts.http.openai.fields import FieldRefused
-from penstock.gateway.fronts.http.openai.structures import AskedStructure
+from penstock.gateway.requests.language.fields import AskedStructure, FieldRefused
+from penstock.language.grammar.schemas import closed
 from penstock.language.grammar.structure import Kind, Structure
 from penstock.language.grammar.tools import Function, call_structure, schema_of
 
@@ -22,11 +22,27 @@ _CHOICES: Final = ("none", "auto", "required")
 _NO_ARGUMENTS: Final = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
+class Form(NamedTuple):
+    """How an API writes functions.
+
+    Attributes:
+        inner: where in a tool its function is; empty where it is the tool itself.
+        choice: how one of them is chosen.
+    """
+
+    inner: str
+    choice: str
+
+
+CHATS: Final = Form("function", '{"type": "function", "function": {"name": ...}}')
+RESPONSES: Final = Form("", '{"type": "function", "name": ...}')
+
+
 class AskedTools(NamedTuple):
     """The functions that an answer may call.
 
     Attributes:
-        given: what the model is told of, as the body has them.
+        given: what the model is told of, as chats have it.
         structure: what the answer must be.
     """
 
@@ -34,7 +50,9 @@ class AskedTools(NamedTuple):
     structure: AskedStructure
 
 
-def tools_of(body: Mapping[str, Any], answer: AskedStructure | None) -> AskedTools | None:
+def tools_of(
+    body: Mapping[str, Any], answer: AskedStructure | None, form: Form = CHATS
+) -> AskedTools | None:
     """The functions that *body* lets an answer call; None for none of them.
 
     Args:
@@ -49,11 +67,12 @@ def tools_of(body: Mapping[str, Any], answer: AskedStructure | None) -> AskedToo
         raise FieldRefused("parallel_tool_calls", "parallel_tool_calls must be true or false")
     if not isinstance(tools, list) or len(tools) > MOST_TOOLS:
         raise FieldRefused("tools", f"tools must be a list of at most {MOST_TOOLS} functions")
-    functions = [_function(number, tool) for number, tool in enumerate(tools)]
+    given = [_inner(number, tool, form) for number, tool in enumerate(tools)]
+    functions = [_function(at, function, form) for at, function in given]
     names = [function.name for function in functions]
     if len(set(names)) < len(names):
         raise FieldRefused("tools", "tools has two functions of the same name")
-    wanted, needed = _choice(choice, names)
+    wanted, needed = _choice(choice, names, form)
     if not wanted:
         return None
     if body.get("ignore_eos"):
@@ -62,7 +81,8 @@ def tools_of(body: Mapping[str, Any], answer: AskedStructure | None) -> AskedToo
     # One that is named is called once.
     several = several is not False and not isinstance(choice, dict)
     structure = _structure(called, answer, needed=needed, several=several)
-    return AskedTools(tools, AskedStructure("tools", structure))
+    shown = [{"type": "function", "function": function} for _, function in given]
+    return AskedTools(shown, AskedStructure("tools", structure))
 
 
 def _structure(
@@ -83,16 +103,15 @@ def _structure(
         ) from None
 
 
-def _choice(choice: Any, names: list[str]) -> tuple[list[str], bool]:
+def _choice(choice: Any, names: list[str], form: Form) -> tuple[list[str], bool]:
     """Which functions may be called, and whether one must be."""
     if isinstance(choice, dict):
-        function = choice.get("function")
+        function = choice.get(form.inner) if form.inner else choice
         name = function.get("name") if isinstance(function, dict) else None
         if choice.get("type") != "function" or name not in names:
             raise FieldRefused(
                 "tool_choice",
-                'tool_choice must be {"type": "function", "function": {"name": ...}}, of one in '
-                "tools",
+                f"tool_choice must be {form.choice}, of one in tools",
             )
         return [name], True
     if choice is not None and choice not in _CHOICES:
@@ -104,25 +123,39 @@ def _choice(choice: Any, names: list[str]) -> tuple[list[str], bool]:
     return [] if choice == "none" else names, choice == "required"
 
 
-def _function(number: int, tool: Any) -> Function:
+def _inner(number: int, tool: Any, form: Form) -> tuple[str, dict[str, Any]]:
+    """Where a tool's function is, and the function."""
     at = f"tools[{number}]"
     if not isinstance(tool, dict) or tool.get("type") != "function":
         raise FieldRefused("tools", f"{at} must be of type 'function': there are no others")
-    function = tool.get("function")
+    if not form.inner:
+        return at, {name: value for name, value in tool.items() if name != "type"}
+    function = tool.get(form.inner)
     if not isinstance(function, dict):
-        raise FieldRefused("tools", f"{at}.function must be an object")
+        raise FieldRefused("tools", f"{at}.{form.inner} must be an object")
+    return f"{at}.{form.inner}", function
+
+
+def _function(at: str, function: Mapping[str, Any], form: Form) -> Function:
     name, strict = function.get("name"), function.get("strict")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise FieldRefused(
-            "tools", f"{at}.function.name must be 1 to 64 letters, digits, '_' and '-'"
-        )
+        raise FieldRefused("tools", f"{at}.name must be 1 to 64 letters, digits, '_' and '-'")
     if not isinstance(strict, bool | None):
-        raise FieldRefused("tools", f"{at}.function.strict must be true or false")
+        raise FieldRefused("tools", f"{at}.strict must be true or false")
     parameters = function.get("parameters")
     if parameters is None:
         parameters = _NO_ARGUMENTS
     if not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
-        raise FieldRefused(
-            "tools", f"{at}.function.parameters must be a JSON schema of type 'object'"
-        )
+        raise FieldRefused("tools", f"{at}.parameters must be a JSON schema of type 'object'")
+    # The Responses API takes functions to be strict that say nothing; here not all keywords are.
+    if strict or (strict is None and form is RESPONSES):
+        parameters = _closed(parameters)
     return Function(name, {"type": "object", **parameters}, bool(strict))
+
+
+def _closed(parameters: dict[str, Any]) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = closed(parameters)
+    except RecursionError:
+        raise FieldRefused("tools", "tools are nested too deeply: make them smaller") from None
+    return found

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from penstock.gateway.fronts.http.openai.fields import FieldRefused
+from penstock.gateway.requests.language.fields import FieldRefused
 
 MOST_CALLS: Final = 128
 

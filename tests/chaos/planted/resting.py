@@ -1,0 +1,43 @@
+"""Faults to plant in what spares work while little happens."""
+
+from chaos.planted.fault import LUA, Mutant
+
+WATCHING = "tests/redis/registry/test_watching.py::"
+
+RESTING = [
+    Mutant(
+        "resting: who lives is never looked at again",
+        LUA + "registry_snapshot.lua",
+        "'+inf') == tonumber(ARGV[4])",
+        "'+inf') >= 0",
+        WATCHING + "test_who_falls_silent_is_missed_though_nothing_changes",
+    ),
+    Mutant(
+        "resting: a use that a reader does not know is not shown",
+        LUA + "registry_snapshot.lua",
+        "(uses == '' or uses ~= ARGV[3])",
+        "uses == ''",
+        WATCHING + "test_a_look_at_what_did_not_change_is_short",
+    ),
+    Mutant(
+        "resting: reapers find it quiet beside an idle sequence",
+        LUA + "reap.lua",
+        "DELAY, IDLE) == 0",
+        "DELAY) == 0",
+        "tests/redis/jobs/test_sequences.py::test_an_idle_sequence_is_over",
+    ),
+    Mutant(
+        "resting: reapers find it quiet beside a gateway that is silent",
+        LUA + "reap.lua",
+        "and heard_ms > now_ms - gateway_ms",
+        "and heard_ms > 0",
+        "tests/redis/jobs/test_reap.py::test_a_silent_gateway_without_jobs_is_forgotten",
+    ),
+    Mutant(
+        "resting: a claim that is repeated finds nothing",
+        LUA + "claim.lua",
+        "if not is_repeated and redis",
+        "if redis",
+        "tests/redis/jobs/test_claim.py::test_the_same_nonce_gives_only_what_is_still_leased",
+    ),
+]
