@@ -4,8 +4,9 @@
                                      [--client python]
 
 Both clusters run at once and are loaded in turn, as `cases` says, with the same packages installed.
-Small requests come from h2load where it is installed, as in ``make bench-peers``: a client of
-Python's takes as long for a request as a cluster does, and hides half of what changed.
+Small requests come from h2load where it is installed, as in ``make bench-peers``, and large ones
+from bare sockets: a client of Python's takes as long for a request as a cluster does, and hides
+half of what changed.
 "work" is the processor time of all of a cluster's processes for each request, now to then: what
 others do on the machine moves it less than the rates. The exit status is 1 when a case has become
 slower by more than a twentieth. "memory" is what large requests that fail add to each side's
@@ -68,9 +69,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--front", choices=["aio", "asgi"], help="what speaks gRPC now")
     parser.add_argument(
         "--client",
-        choices=["h2load", "python"],
-        default="h2load" if h2load.is_installed() else "python",
-        help="what sends small requests (default: %(default)s)",
+        choices=["cheap", "python"],
+        default="cheap" if h2load.is_installed() else "python",
+        help="what sends the requests (default: %(default)s)",
     )
     return parser.parse_args()
 

@@ -5,7 +5,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import bare_client
 import h2load
+from answers import Judge
 from cases import WARMUP_S, Case, in_turn, outcome_of, requests_for, result_of, side
 from servers import Server, processor_s
 
@@ -66,12 +68,13 @@ def measure(
     """Round by round what both *servers* reach.
 
     Args:
-        client: of small requests, "h2load" or "python"; large ones come from Python's.
+        client: "python", or "cheap": h2load for small requests, bare sockets for large ones.
     """
     first = servers[0]
     requests = asyncio.run(requests_for(first.target, case.model, first.credentials))
-    small = len(requests[0]) <= h2load.SMALL_BYTES
-    by = _by_h2load if small and client == "h2load" else _by_python
+    by = _by_python
+    if client == "cheap":
+        by = _by_h2load if len(requests[0]) <= h2load.SMALL_BYTES else _by_bare_client
     one, other = (by(case, server, requests) for server in servers)
     pairs = in_turn(one, other, seconds, rounds, lambda text: show(f"{case.name}: {text}"))
     before, now = zip(*pairs, strict=True)
@@ -90,6 +93,29 @@ def _by_h2load(
             url,
             framed(requests[0]),
             answer,
+            callers=case.concurrency,
+            warmup_s=WARMUP_S,
+            seconds=seconds,
+        )
+        spent_s = processor_s(server) - before_s
+        result = did.p50_ms if case.unit == "ms" else did.per_s
+        return Measured(result, spent_s / did.requests * 1e6)
+
+    return once
+
+
+def _by_bare_client(
+    case: Case, server: Server, requests: tuple[bytes, ...]
+) -> Callable[[float], Measured]:
+    judge = Judge(asyncio.run(first_answer(server.target, requests[0], server.credentials)))
+
+    def once(seconds: float) -> Measured:
+        before_s = processor_s(server)
+        did = bare_client.load(
+            server,
+            METHOD,
+            framed(requests[0]),
+            judge.is_right,
             callers=case.concurrency,
             warmup_s=WARMUP_S,
             seconds=seconds,

@@ -41,7 +41,7 @@ def main() -> None:
                     cluster(*needed(case.model), options=plainly) as plain,
                     cluster(*needed(case.model), options=encrypted, ca=certificate) as tls,
                 ):
-                    both, client = (plain, tls), "h2load" if h2load.is_installed() else "python"
+                    both, client = (plain, tls), "cheap" if h2load.is_installed() else "python"
                     found = measure(
                         case, both, client, options.seconds, options.rounds, status.update
                     )

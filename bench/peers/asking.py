@@ -8,8 +8,10 @@ import urllib.request
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import bare_client
 import h2load
 import numpy as np
+from answers import Judge, numbers_of
 from cases import WARMUP_S, Case
 from inprocess import open_session
 from models import MODELS, ensure
@@ -18,8 +20,7 @@ from servers import processor_s
 from peers.environments import HERE
 from peers.starting import DidNotServe, Peer, until_answered
 from penstock.gateway.fronts.grpc.asgi.wire import framed
-from penstock.loadgen.fleet import run_load
-from penstock.loadgen.plan import METHOD, Plan
+from penstock.loadgen.plan import METHOD
 from penstock.loadgen.requests import first_answer
 from penstock.protos import grpc_service_pb2 as pb
 
@@ -78,12 +79,10 @@ class Asked:
             with urllib.request.urlopen(url, self.row.tobytes(), timeout=10) as answer:
                 body: bytes = answer.read()
                 return body
-        reply = asyncio.run(first_answer(self.peer.server.address, self.request()))
-        output = pb.ModelInferResponse.FromString(reply)
-        raw = output.raw_output_contents
-        if raw:
-            return bytes(raw[0])
-        return np.array(output.outputs[0].contents.fp32_contents, np.float32).tobytes()
+        return numbers_of(self._reply()).tobytes()
+
+    def _reply(self) -> bytes:
+        return asyncio.run(first_answer(self.peer.server.address, self.request()))
 
     def request(self) -> bytes:
         """As gRPC has it."""
@@ -124,21 +123,17 @@ class Asked:
     def _method(self) -> str:
         return f"http://{self.peer.server.address}{METHOD}"
 
-    def _by_grpc(self, seconds: float) -> tuple[float, float, float]:
-        callers = self.case.concurrency
-        plan = Plan(
-            target=self.peer.server.address,
-            requests=(self.request(),),
-            concurrency=callers,
-            connections=min(h2load.CONNECTIONS, callers),
+    def _by_grpc(self, seconds: float) -> h2load.Load:
+        """Large requests, for the same reason."""
+        return bare_client.load(
+            self.peer.server,
+            METHOD,
+            framed(self.request()),
+            Judge(self._reply()).is_right,
+            callers=self.case.concurrency,
             warmup_s=WARMUP_S,
-            duration_s=seconds,
+            seconds=seconds,
         )
-        outcome = asyncio.run(run_load(plan))
-        if outcome.failed or not outcome.answered:
-            raise DidNotServe(f"{outcome.failed} requests failed: {outcome.messages}")
-        sent = outcome.throughput_per_s * (seconds + WARMUP_S)
-        return outcome.throughput_per_s, outcome.latency_ms(0.5), sent
 
     def _by_http(self, seconds: float) -> tuple[float, float, float]:
         words = (self.peer.http, self.case.concurrency, WARMUP_S, seconds)

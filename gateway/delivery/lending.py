@@ -77,7 +77,7 @@ class Lender:
         self._loans[job.id] = loan
         return job._replace(payload=loan.handle, lent_bytes=len(job.payload))
 
-    def _lent(self, payload: bytes) -> Loan | None:
+    def _lent(self, payload: bytes | memoryview) -> Loan | None:
         if self._arena is None:
             try:
                 self._arena = Arena(self._most_bytes)

@@ -81,7 +81,7 @@ class _Noted:
     async def read(self) -> object:
         """As `Rpc.read`."""
         message = await self._rpc.read()
-        if isinstance(message, bytes):
+        if isinstance(message, bytes | memoryview):
             if not self._received and self._tag is not None:
                 self._model = _text_in(message, self._tag)
             self._received += len(message)
@@ -125,7 +125,7 @@ def _tag_of_model(path: str) -> int | None:
     return None if field is None else field.number << 3 | 2
 
 
-def _text_in(message: bytes, tag: int) -> str:
+def _text_in(message: wire.Buffer, tag: int) -> str:
     """The text in the first field of *message* that has this *tag*; empty where there is none."""
     at, end = 0, len(message)
     try:
@@ -134,7 +134,7 @@ def _text_in(message: bytes, tag: int) -> str:
                 break
             found, after, data = wire.next_field(message, at, end)
             if found == tag:
-                return message[data : min(after, data + _LONGEST)].decode(errors="replace")
+                return str(message[data : min(after, data + _LONGEST)], errors="replace")
             at = after
     except (wire.Malformed, IndexError):
         pass

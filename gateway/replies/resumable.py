@@ -26,7 +26,7 @@ class ResumableJob(SharedJob):
         self, sharing: Sharing, shared: Shared, job: NewJob, deliver: Callable[[LogTokens], None]
     ) -> None:
         """*deliver* takes tokens for *job*; where they differ from what was there it ends it."""
-        super().__init__(sharing, shared, job._replace(payload=job.payload + NO_ID))
+        super().__init__(sharing, shared, job.followed_by(NO_ID))
         self.log = TokenLog()
         self._deliver = deliver
 

@@ -158,7 +158,7 @@ class Sharing:
 
     def opened(self, job: NewJob, shared: Shared) -> tuple[NewJob, "SharedJob"]:
         """*job* without the request's id, and its part in *shared*."""
-        job = job._replace(payload=job.payload + NO_ID)
+        job = job.followed_by(NO_ID)
         return job, SharedJob(self, shared, job)
 
     def join(

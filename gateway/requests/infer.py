@@ -39,6 +39,7 @@ from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.models.sequencing import SequencePlan
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
+from penstock.protos.wire import Buffer
 from penstock.retry import Pushback
 from penstock.scheduler.jobs.enqueue import FULL
 from penstock.scheduler.jobs.queue import Queue
@@ -121,7 +122,7 @@ class Inference:
         self.on_demand = extensions.on_demand
         self._pushback = Pushback(admission.LEAST_PUSHBACK_MS, admission.LONGEST_PUSHBACK_MS)
 
-    def hold(self, message: bytes) -> AbstractContextManager[None]:
+    def hold(self, message: Buffer) -> AbstractContextManager[None]:
         """Count the bytes of *message* among those of requests that have not ended.
 
         Raises:
@@ -129,7 +130,7 @@ class Inference:
         """
         return self._limits.held.hold(len(message))
 
-    async def infer(self, message: bytes, call: Call) -> bytes:
+    async def infer(self, message: Buffer, call: Call) -> bytes:
         """Answer a serialized ModelInferRequest with a serialized ModelInferResponse.
 
         Raises:
@@ -144,7 +145,7 @@ class Inference:
                 raise ManyAnswers(_ONE_ANSWER)
             return await self.answer(asked)
 
-    async def read(self, message: bytes, call: Call) -> Asked:
+    async def read(self, message: Buffer, call: Call) -> Asked:
         """What a request asks for, once its model is loaded; `answer` or `responses` goes on.
 
         Args:
@@ -243,7 +244,7 @@ class Inference:
     def _job(
         self, asked: Asked, admitted: Admitted, remaining_s: float, trace: Trace | None
     ) -> NewJob:
-        return NewJob(
+        job = NewJob(
             id=self._pending.next_id(),
             gateway=self._gateway,
             ref=asked.served.ref,
@@ -251,9 +252,10 @@ class Inference:
             rows=admitted.rows,
             ttl_ms=bounded_ms(remaining_s),
             begin_within_ms=bounded_ms_of_us(admitted.timeout_us),
-            payload=asked.message if trace is None else asked.message + MARK,
+            payload=asked.message,
             caller=asked.call.caller.name,
         )
+        return job if trace is None else job.followed_by(MARK)
 
     def _shared(self, asked: Asked, admitted: Admitted) -> Shared | None:
         """The reply that the request shares with others; None for one of its own."""
@@ -379,13 +381,10 @@ def _placed(job: NewJob, asked: Asked) -> NewJob:
 def _in_sequence(job: NewJob, plan: SequencePlan, asked: Asked) -> NewJob:
     """*job*, in its place in its sequence, with what its model is told of that."""
     turn = turn_of(asked.request, job.rows, plan, asked.call.caller.name)
-    return job._replace(payload=job.payload + controls_of(turn, plan), turn=turn)
+    return job.followed_by(controls_of(turn, plan))._replace(turn=turn)
 
 
 def _on_route(job: NewJob, route: EnsembleRoute, request: ModelInferRequest) -> NewJob:
-    return job._replace(
-        rows=route.rows(request),
-        payload=job.payload + route.mark,
-        ensemble=route.key,
-        later=route.refs[1:],
+    return job.followed_by(route.mark)._replace(
+        rows=route.rows(request), ensemble=route.key, later=route.refs[1:]
     )

@@ -43,7 +43,7 @@ class Asked(NamedTuple):
         admitted: what its checks found; None until it is checked.
     """
 
-    message: bytes
+    message: wire.Buffer
     parts: wire.Apart
     request: ModelInferRequest
     raws: Sequence[wire.Buffer]
@@ -121,7 +121,7 @@ class Reading:
         """The names of the models that answer with text, or make embeddings of it."""
         return self._catalog.text_models()
 
-    async def read(self, message: bytes, call: Call) -> Asked:
+    async def read(self, message: wire.Buffer, call: Call) -> Asked:
         """What a serialized ModelInferRequest asks for; it is not checked yet.
 
         Raises:
@@ -191,7 +191,7 @@ class Reading:
         return reply
 
 
-def taken_apart(message: bytes) -> wire.Apart:
+def taken_apart(message: wire.Buffer) -> wire.Apart:
     """What the request consists of.
 
     Raises:

@@ -275,14 +275,14 @@ def success(body: bytes, *, final: bool = True) -> bytes:
     return b"".join((head, body, mark))
 
 
-def failure(message: bytes, text: str) -> bytes:
+def failure(message: wire.Buffer, text: str) -> bytes:
     """The stream's response to the request *message* that failed: only its id comes back."""
     return pb.ModelStreamInferResponse(
         error_message=text, infer_response=pb.ModelInferResponse(id=_id_of(message))
     ).SerializeToString()
 
 
-def _id_of(message: bytes) -> str:
+def _id_of(message: wire.Buffer) -> str:
     try:
         return wire.take_apart(message).id
     except (wire.Malformed, PenstockError):

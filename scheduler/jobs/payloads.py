@@ -42,11 +42,12 @@ def payload_args(link: Link, jobs: str, job: NewJob, *, once: bool = False) -> t
         once: as for `set_payload_key`, where it goes that way.
     """
     if job.lent_bytes:
-        return job.payload, -job.lent_bytes
-    if len(job.payload) < LARGE_BYTES:
-        return job.payload, 0
-    set_payload_key(link, jobs + job.id + BESIDE, job.payload, job.ttl_ms, once=once)
-    return b"", len(job.payload)
+        return bytes(job.payload), -job.lent_bytes
+    payload = bytes(job.payload)
+    if len(payload) < LARGE_BYTES:
+        return payload, 0
+    set_payload_key(link, jobs + job.id + BESIDE, payload, job.ttl_ms, once=once)
+    return b"", len(payload)
 
 
 def activation_args(

@@ -66,7 +66,8 @@ class NewJob(NamedTuple):
         rows: items along the batch dimension; 1 for models without one.
         ttl_ms: milliseconds to the deadline.
         begin_within_ms: milliseconds it may wait before it is begun; 0 for the deadline alone.
-        payload: a serialized ModelInferRequest, or a handle of one (`penstock.transport.arena`).
+        payload: a serialized ModelInferRequest, or a handle of one (`penstock.transport.arena`). A
+            view, where a front has it as a part of more, since it may go into an arena from there.
         lent_bytes: of what that handle stands for; 0 without one.
         ensemble: "<model>:<version>" of the ensemble that it is for; empty for other models.
         later: where its other steps run; they are not to vanish meanwhile.
@@ -82,7 +83,7 @@ class NewJob(NamedTuple):
     rows: int
     ttl_ms: int
     begin_within_ms: int
-    payload: bytes
+    payload: bytes | memoryview
     ensemble: str = ""
     later: tuple[StageRef, ...] = ()
     turn: Turn | None = None
@@ -94,6 +95,10 @@ class NewJob(NamedTuple):
     def models(self) -> tuple[str, ...]:
         """The models in whose queues it may be, in the order of its way."""
         return (self.ref.model, *(ref.model for ref in self.later))
+
+    def followed_by(self, fields: bytes) -> "NewJob":
+        """The same with more *fields*, serialized, behind its payload."""
+        return self._replace(payload=b"".join((self.payload, fields)))
 
 
 class Missing(Enum):

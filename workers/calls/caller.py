@@ -262,7 +262,8 @@ def _placed(job: NewJob, target: Target) -> NewJob:
     route = target.route
     if route is None:
         return job
-    return job._replace(payload=job.payload + route.mark, ensemble=route.key, later=route.refs[1:])
+    marked = job.followed_by(route.mark)
+    return marked._replace(ensemble=route.key, later=route.refs[1:])
 
 
 def _failed(call: ModelCall, error: PenstockError) -> InferenceResponse:

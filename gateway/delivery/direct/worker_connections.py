@@ -131,7 +131,7 @@ class WorkerConnection(asyncio.Protocol):
             job = direct.job
             number = self._last_number = self._last_number % _LAST_NUMBER + 1
             handed[number] = direct
-            taken.append(LaneJob(number, job.rows, job.ttl_ms, since_us, job.payload))
+            taken.append(LaneJob(number, job.rows, job.ttl_ms, since_us, bytes(job.payload)))
         whose = [(number, one.job.caller) for number, one in handed.items() if one.job.caller]
         if whose:
             self._transport.writelines(packed_callers(whose))

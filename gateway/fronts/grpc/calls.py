@@ -24,6 +24,7 @@ from penstock.gateway.limits.memory import (
 from penstock.gateway.limits.read_turns import ReadTurns
 from penstock.gateway.limits.unread import SMALL_BYTES, UnreadReplies
 from penstock.gateway.requests.call import Call
+from penstock.protos.wire import Buffer
 from penstock.retry import Pushback
 
 _LARGE_BYTES: Final = 1 << 20
@@ -32,7 +33,7 @@ _LARGE_BYTES: Final = 1 << 20
 _SLOW_S: Final = 0.1
 _CANCEL_S: Final = 1.0
 
-Answer = Callable[[bytes, Call], Awaitable[bytes]]
+Answer = Callable[[Buffer, Call], Awaitable[bytes]]
 """From a call's message to its reply."""
 
 
@@ -140,6 +141,9 @@ class Calls:
             GatewayFull: there is no memory for it.
             DeadlineExceeded: it did not arrive.
         """
+        return bytes(await self._read_only(source, always=always, begins=begins))
+
+    async def _read_only(self, source: Readable, *, always: bool, begins: bool) -> Buffer:
         if not always:
             self._check_room()
         message = await self._read(source, self._reading, self._turns)
@@ -161,7 +165,7 @@ class Calls:
             message = await self._read(rpc, self._waiting)
             if message is None:
                 return
-            yield message
+            yield bytes(message)
 
     def answering(self, answer: Answer, *, always: bool = False, begins: bool = True) -> Handle:
         """How calls with one message each are handled: it is read, answered, and ends the call.
@@ -173,7 +177,7 @@ class Calls:
 
         async def handle(rpc: Rpc) -> bytes | None:
             with Ending(rpc):
-                message = await self.read(rpc, always=always, begins=begins)
+                message = await self._read_only(rpc, always=always, begins=begins)
                 reply = await answer(message, rpc.call)
                 if len(reply) >= SMALL_BYTES:
                     self.count_unread(rpc.call.connection, len(reply))
@@ -216,7 +220,7 @@ class Calls:
 
     async def _read(
         self, source: Readable, among: "_Reading", turns: ReadTurns | None = None
-    ) -> bytes | None:
+    ) -> Buffer | None:
         """The next message, in its turn where there are any; None when there is no more."""
         task = asyncio.current_task()
         if task is None:
@@ -238,7 +242,7 @@ class Calls:
                 turns.give(task)
             # A cancelled task keeps its error, which knows this frame: it must not know the task.
             del among[task], task
-        if not isinstance(message, bytes):
+        if not isinstance(message, bytes | memoryview):
             return None
         if len(message) >= _LARGE_BYTES:
             # Until the next regular look many of its kind may come.

@@ -15,6 +15,7 @@ from penstock.gateway.fronts.grpc.calls import Calls, Ending
 from penstock.gateway.fronts.grpc.rpc import Handle, Method, Rpc
 from penstock.gateway.requests.call import Call
 from penstock.protos import bounds
+from penstock.protos.wire import Buffer
 
 SMALL_BYTES: Final = 1 << 16
 """The longest request of a method that only names things."""
@@ -66,8 +67,8 @@ class _Guarded:
         return bounds.parse(self._kind, message, SMALL_BYTES)
 
     def _answering(self) -> Handle:
-        async def answer(message: bytes, call: Call) -> bytes:
-            reply = await self._found.unary_unary(self._parsed(message), call)
+        async def answer(message: Buffer, call: Call) -> bytes:
+            reply = await self._found.unary_unary(self._parsed(bytes(message)), call)
             return bytes(self._found.response_serializer(reply))
 
         return self._calls.answering(answer, always=self._always, begins=False)

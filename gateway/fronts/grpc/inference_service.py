@@ -30,6 +30,7 @@ from penstock.gateway.requests.streams import Streams
 from penstock.models.completion import Deployment
 from penstock.protos import bounds
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.protos.wire import Buffer
 from penstock.scheduler.registry.snapshot import VersionId
 
 SERVICE: Final = "inference.GRPCInferenceService"
@@ -105,8 +106,8 @@ class InferenceService:
         # Files of an override are as large as they are: `read_terms` has a word for that.
         most_bytes = None if method.name == "RepositoryModelLoad" else SMALL_BYTES
 
-        async def respond(message: bytes, call: Call) -> bytes:
-            request = bounds.parse(kind, message, most_bytes)
+        async def respond(message: Buffer, call: Call) -> bytes:
+            request = bounds.parse(kind, bytes(message), most_bytes)
             response = await self.answer(method.name, request, call)
             return bytes(response.SerializeToString())
 

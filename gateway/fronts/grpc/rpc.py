@@ -19,7 +19,7 @@ class Readable(Protocol):
     call: Call
 
     def read(self) -> Awaitable[object]:
-        """The next message's bytes; anything but bytes when there are no more."""
+        """The next message's bytes, or a view of them; anything else when there are no more."""
 
 
 class Rpc(Readable, Protocol):

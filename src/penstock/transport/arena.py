@@ -98,7 +98,7 @@ class Arena:
     def __repr__(self) -> str:
         return f"Arena({self.lent_bytes} of {self._size} bytes lent)"
 
-    def lend(self, payload: bytes) -> Loan | None:
+    def lend(self, payload: bytes | memoryview) -> Loan | None:
         """Put *payload* where neighbours can read it; None when there is no room."""
         room = -(-(_NUMBER.size + len(payload)) // _PAGE) * _PAGE
         at = self._take(room)

@@ -92,6 +92,20 @@ async def test_a_call_that_its_client_gives_up_has_a_line(logging_calls):
     assert {line["bytes_received"] for line in (first, second)} == {len(sent)}
 
 
+async def test_a_long_request_has_a_line(logging_calls):
+    """Of a size that clients send in one frame, which is handed on as it came."""
+    guarded, file = logging_calls
+    _, secret = await guarded.keyring.make("vision", "infer")
+    await guarded.settled()
+    sent = message(values=20_000)
+
+    code = await ended(guarded.front.infer(sent, metadata=bearer(secret)))
+
+    (line,) = await lines_in(file, 1)
+    assert line["code"] == code == "INVALID_ARGUMENT"
+    assert (line["model"], line["bytes_received"]) == ("digits", len(sent))
+
+
 async def test_each_request_over_http_has_a_line(logging_calls):
     guarded, file = logging_calls
     _, secret = await guarded.keyring.make("vision", "read")

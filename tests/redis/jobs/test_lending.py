@@ -119,6 +119,20 @@ async def test_a_small_request_goes_through_the_store(waiting, lender):
     await answer
 
 
+@pytest.mark.parametrize("domain", [HERE, "elsewhere"])
+async def test_a_part_of_what_a_front_has_is_sent_as_that_part(waiting, lender, domain):
+    """Whether it is lent or not, and also where it is small."""
+    lender.update(snapshot((domain, READY)))
+    for id_, part in (("a", LARGE), ("b", b"small")):
+        answer = waiting.ask(id_, payload=memoryview(b"12345" + part)[5:])
+
+        lease = await waiting.lease()
+
+        assert lease.payload == part
+        await waiting.probe.settle(lease)
+        assert await answer == part + b"!"
+
+
 async def test_a_worker_that_cannot_read_has_the_request_sent(waiting, lender):
     lender.update(snapshot((HERE, READY)))
     answer = waiting.ask("a")

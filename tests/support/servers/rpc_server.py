@@ -110,8 +110,8 @@ async def fail_after_three(rpc):
 
 
 async def messages(rpc):
-    while isinstance(message := await rpc.read(), bytes):
-        yield message
+    while isinstance(message := await rpc.read(), bytes | memoryview):
+        yield bytes(message)
 
 
 async def count(rpc):

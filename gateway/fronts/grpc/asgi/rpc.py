@@ -15,12 +15,12 @@ from penstock.errors import Code
 from penstock.gateway.fronts.asgi import Event, Receive, Send
 from penstock.gateway.fronts.compression import KNOWN, Inflation, TooLarge
 from penstock.gateway.fronts.grpc.asgi import wire
-from penstock.gateway.fronts.grpc.calls import Ending
 from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.rpc import Method
 from penstock.gateway.fronts.grpc.statuses import end_with
 from penstock.gateway.offload import Offload
 from penstock.gateway.requests.call import Call
+from penstock.protos.wire import Buffer
 
 _LONG: Final = 1 << 16
 """Bytes that are compressed, or decompressed to, in passing; more of them beside the event loop."""
@@ -91,13 +91,15 @@ class AsgiRpc:
         )
         self._terms = terms
         self._encoding = asked.encoding
-        takes = wire.accepts(asked.accepted, terms.compression)
-        self._compression = terms.compression if takes else wire.IDENTITY
+        compression = terms.compression
+        if compression != wire.IDENTITY and not wire.accepts(asked.accepted, compression):
+            compression = wire.IDENTITY
+        self._compression = compression
         self._buffer, self._at = b"", 0
         self._ended = self._started = self._gone = self._late = False
         self._failure: list[wire.Header] | None = None
 
-    async def read(self) -> bytes | None:
+    async def read(self) -> Buffer | None:
         """As `Rpc.read`; one reader at a time.
 
         Raises:
@@ -109,12 +111,12 @@ class AsgiRpc:
                 if len(self._buffer) > self._at:
                     raise _cut_off()
                 return None
-            part = await self._part()
+            part = self._part_of(await self._receive())
             self._buffer, self._at = self._buffer[self._at :] + part, 0
         begin = self._at + wire.PREFIX_BYTES
         compressed, size = self._buffer[self._at], self._buffer[self._at + 1 : begin]
         message = await self._message(begin, int.from_bytes(size, "big"))
-        return await self._inflated(message) if compressed else message
+        return await self._inflated(bytes(message)) if compressed else message
 
     async def write(self, message: bytes) -> None:
         """As `Rpc.write`; one writer at a time."""
@@ -137,11 +139,12 @@ class AsgiRpc:
             timer = asyncio.get_running_loop().call_later(remaining_s, self._pass, task)
         try:
             try:
-                with Ending(self):
-                    reply = await method.handle(self)
+                reply = await method.handle(self)
             except asyncio.CancelledError:
                 if self._gone or not self._ended_by_us(task):
                     return
+            except Exception as error:  # noqa: BLE001 - its status says which
+                end_with(self, error)
             await self._end(reply)
         except asyncio.CancelledError:
             # Nobody is there who could be told.
@@ -181,32 +184,39 @@ class AsgiRpc:
             self.fail(Code.UNAVAILABLE, "the gateway ended before it could answer", ())
         return self._late or self._terms.ending
 
-    async def _message(self, begin: int, size: int) -> bytes:
+    async def _message(self, begin: int, size: int) -> Buffer:
         """The message of *size* bytes that begins in the buffer."""
         if size > self._terms.most_bytes:
             raise TooLarge(
                 f"Received message larger than max ({size} vs. {self._terms.most_bytes})"
             )
         end = begin + size
+        if len(self._buffer) == end and size >= _LONG:
+            # As it came from a client that makes frames so large. To have it without what is before
+            # it would be one copy more.
+            view = memoryview(self._buffer)[begin:]
+            self._buffer, self._at = b"", 0
+            return view
         if len(self._buffer) >= end:
             message, self._at = self._buffer[begin:end], end
             return message
         parts = [self._buffer[begin:]]
         left = size - len(parts[0])
         self._buffer, self._at = b"", 0
+        receive = self._receive
         while left > 0:
             if self._ended:
                 raise _cut_off()
-            part = await self._part()
+            # Of 600 KB there may be 37: none has a coroutine of its own.
+            part = self._part_of(await receive())
             if len(part) > left:
                 part, self._buffer = part[:left], part[left:]
             parts.append(part)
             left -= len(part)
         return b"".join(parts)
 
-    async def _part(self) -> bytes:
-        """The next bytes of the body."""
-        event = await self._receive()
+    def _part_of(self, event: Event) -> bytes:
+        """What has come of the body."""
         if event["type"] == "http.disconnect":
             self._leave()
         self._ended = not event.get("more_body", False)
@@ -227,33 +237,38 @@ class AsgiRpc:
 
     async def _start(self) -> None:
         self._started = True
+        await self._put(self._start_event())
+
+    def _start_event(self) -> Event:
         if self._compression == wire.IDENTITY:
-            await self._put(_START)
-            return
+            return _START
         headers = [*_HEAD, (b"grpc-encoding", self._compression)]
-        await self._put({**_START, "headers": headers})
+        return {**_START, "headers": headers}
 
     async def _end(self, reply: bytes | None) -> None:
         """Send the only *reply*, if there is one, and the status."""
         if reply is not None and self._failure is None:
-            body = await self._framed(reply)
-            await self._start()
-            await self._put({"type": "http.response.body", "body": body, "more_body": False})
+            plain = self._compression == wire.IDENTITY
+            body = wire.framed(reply) if plain else await self._framed(reply)
+            whole = {"type": "http.response.body", "body": body, "more_body": False}
+            await self._put(self._start_event(), whole, _OK)
         elif self._started or self._failure is None:
             if not self._started:
                 await self._start()
-            await self._put(_NOTHING)
+            await self._put(
+                _NOTHING, _OK if self._failure is None else {**_OK, "headers": self._failure}
+            )
         else:
             # Trailers only: the status is in the headers, and nothing comes after them.
             headers = [*_HEAD[:1], *self._failure]
-            await self._put({"type": "http.response.start", "status": 200, "headers": headers})
-            await self._put(_NOTHING)
-            return
-        await self._put(_OK if self._failure is None else {**_OK, "headers": self._failure})
+            await self._put(
+                {"type": "http.response.start", "status": 200, "headers": headers}, _NOTHING
+            )
 
-    async def _put(self, event: Event) -> None:
+    async def _put(self, *events: Event) -> None:
         try:
-            await self._send(event)
+            for event in events:
+                await self._send(event)
         except OSError:
             self._leave()
 
