@@ -20,7 +20,7 @@ def snapshot(data):
     text = place in (UNSPLITTABLE, FILES, SETTINGS)
     kept = b"5" if place in (SINCE, FOOTPRINTS) else b'["s", 1]' if text else data[1:]
     hashes[place] = [b"s/m/1/g", kept]
-    SnapshotReader().read([1, 2, b"1-0", *hashes, [], b"", [], []])
+    SnapshotReader().read([1, 2, b"1-0", *hashes, [], b"", b"", [], []])
 
 
 def records():
