@@ -10,7 +10,7 @@ from collections.abc import Callable
 from penstock.gateway.replies.shared import NO_ID, SharedJob, Sharing
 from penstock.language.payload import CANCELLED, ENDED
 from penstock.protos import grpc_service_pb2 as pb
-from penstock.scheduler.jobs.shared_replies import Follow, Joined, Shared
+from penstock.scheduler.jobs.shared_replies import Follow, Joined, Lead, Shared
 from penstock.scheduler.jobs.types import LogTokens, NewJob, Reply
 from penstock.scheduler.requests.token_log import TokenLog
 
@@ -32,7 +32,9 @@ class ResumableJob(SharedJob):
 
     async def conclude(self) -> int:
         """End the answer where it is: its text has come to its end. When, in seconds since 1970."""
-        return await self._end(bytes(self.log.tokens), cancelled=False)
+        reply, now_s = _reply_with(bytes(self.log.tokens))
+        await self._keep(reply)
+        return now_s
 
     async def give_up(self) -> None:
         """End the answer where it is, unless it has ended: its client wants no more of it.
@@ -40,6 +42,16 @@ class ResumableJob(SharedJob):
         Raises:
             StoreUnavailable: nobody knows whether it has.
         """
+        while not isinstance(found := await self._found(), Reply):
+            tokens = found.tokens if isinstance(found, Follow) else None
+            reply, _ = _reply_with(tokens or b"")
+            reply.parameters[CANCELLED].bool_param = True
+            # With all that anybody has seen of it: it may have grown meanwhile.
+            if await self._keep(reply, None if tokens is None else len(tokens)):
+                return
+
+    async def _found(self) -> Lead | Follow | Reply | None:
+        """What there is of the answer, all of its log included."""
         found: asyncio.Future[Joined] = asyncio.get_running_loop().create_future()
 
         def joined(outcome: Joined) -> None:
@@ -50,18 +62,11 @@ class ResumableJob(SharedJob):
         outcome = await found
         if isinstance(outcome, Exception):
             raise outcome
-        if not isinstance(outcome, Reply):
-            tokens = outcome.tokens if isinstance(outcome, Follow) else b""
-            await self._end(tokens, cancelled=True)
+        return outcome
 
-    async def _end(self, tokens: bytes, *, cancelled: bool) -> int:
-        reply, now_s = pb.ModelInferResponse(raw_output_contents=[tokens]), int(time.time())
-        reply.parameters[ENDED].int64_param = now_s
-        if cancelled:
-            reply.parameters[CANCELLED].bool_param = True
-        body = reply.SerializeToString()
-        await self._sharing.conclude(self._job.ref.model, self._shared, body)
-        return now_s
+    async def _keep(self, reply: pb.ModelInferResponse, log_bytes: int | None = None) -> bool:
+        model, body = self._job.ref.model, reply.SerializeToString()
+        return await self._sharing.conclude(model, self._shared, body, log_bytes)
 
     def _has(self) -> int:
         return self.log.count
@@ -69,3 +74,10 @@ class ResumableJob(SharedJob):
     def _follow(self, tokens: bytes, at: int) -> None:
         # Some may have come another way meanwhile: the log takes each token once.
         self._deliver(LogTokens(self._job.id, at, tokens))
+
+
+def _reply_with(tokens: bytes) -> tuple[pb.ModelInferResponse, int]:
+    """A reply that ends now, and when that is, in seconds since 1970."""
+    reply, now_s = pb.ModelInferResponse(raw_output_contents=[tokens]), int(time.time())
+    reply.parameters[ENDED].int64_param = now_s
+    return reply, now_s

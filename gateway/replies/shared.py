@@ -139,9 +139,11 @@ class Sharing:
         """As `SharedReplies.request_of`."""
         return await self._replies.request_of(model, shared)
 
-    async def conclude(self, model: str, shared: Shared, body: bytes) -> None:
+    async def conclude(
+        self, model: str, shared: Shared, body: bytes, log_bytes: int | None = None
+    ) -> bool:
         """As `SharedReplies.conclude`."""
-        await self._replies.conclude(model, shared, body)
+        return await self._replies.conclude(model, shared, body, log_bytes)
 
     def _check_keyed(self, served: Served) -> None:
         if served.sequences is not None:

@@ -22,10 +22,13 @@ from penstock.models.refs import StageRef, suffix
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Reply
 from penstock.scheduler.store import scripts
+from penstock.scheduler.store.conversation import Argument
 
 _JOIN = scripts.load("join")
 _LEAVE = scripts.load("leave")
 _CONCLUDE = scripts.load("conclude")
+_GROWN = 2
+"""As conclude.lua says it."""
 
 OWNED_BY_SHARED: Final = "~"
 """How the name of a shared reply begins: a job has it in its gateway's place."""
@@ -183,10 +186,17 @@ class SharedReplies:
         keys = self._queue.keys_of(ref.model)
         return self._queue.link_of(ref.model).call(_LEAVE, keys.prefix, (shared.owner, waiter))
 
-    async def conclude(self, model: str, shared: Shared, body: bytes) -> None:
-        """End an answer with *body*, a serialized ModelInferResponse, before its job ends."""
+    async def conclude(
+        self, model: str, shared: Shared, body: bytes, log_bytes: int | None = None
+    ) -> bool:
+        """End an answer with *body*, a serialized ModelInferResponse, before its job ends.
+
+        Returns False, and does nothing, where its log has not as many as *log_bytes* by now.
+        """
         keys = self._queue.keys_of(model)
-        await self._queue.link_of(model).call(_CONCLUDE, keys.prefix, (shared.owner, body))
+        words: tuple[Argument, ...] = (shared.owner, body, "" if log_bytes is None else log_bytes)
+        found = await self._queue.link_of(model).call(_CONCLUDE, keys.prefix, words)
+        return int(found) != _GROWN
 
     async def keep_request(
         self, model: str, shared: Shared, request: bytes, life_ms: int

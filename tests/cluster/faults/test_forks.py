@@ -46,6 +46,8 @@ async def test_a_forked_cluster_forks_its_roles_as_it_was_born(cluster, tmp_path
 def test_it_is_forked_whatever_libraries_set_in_this_process(monkeypatch, started):
     for name, value in BY_LIBRARIES.items():
         monkeypatch.setenv(name, value)
+    # As torch.compile does, wherever the user's own folder for it is.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/tmp/torchinductor")  # noqa: S108
     forked, _ = started("scheduler", "--models", "/none", "--redis", "redis://x:0")
 
     assert isinstance(forked, Forked)

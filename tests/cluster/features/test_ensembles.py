@@ -276,11 +276,7 @@ class TestControl:
             config.write("version_policy { all {} }\n")
         for number in ("2", "3", "4"):
             shutil.copytree(root / "double" / "1", root / "double" / number)
-        steps = (
-            step("triple", {"x": "IN"}, {"y": "mid"}),
-            step("nowhere", {"x": "mid"}, {"y": "OUT"}),
-        )
-        write_ensemble(root, "lonely", *steps)
+        write_ensemble(root, "lonely", step("nowhere", {"x": "IN"}, {"y": "OUT"}))
         options = ("--model-control-mode", "explicit", "--load-model", "five")
         with Cluster(folder / "cluster", root, *options).running() as cluster:
             yield cluster

@@ -264,6 +264,31 @@ async def test_text_that_ends_before_its_tokens_ends_the_answer(first, other, wo
     assert await worker.add(2, 9) is Appended.CANCELLED
 
 
+async def test_an_answer_that_is_given_up_is_kept_with_all_that_was_seen_of_it(
+    first, other, probe, worker, monkeypatch
+):
+    first.ask("a")
+    await worker.claim()
+    await worker.add(0, 7)
+    sink = other.ask("a")
+    await has(other, "a", 7)
+    conclude, grown = other._sharing.conclude, []
+
+    async def just_late(*words):
+        if not grown:
+            grown.append(await worker.add(1, 8))
+        return await conclude(*words)
+
+    monkeypatch.setattr(other._sharing, "conclude", just_late)
+    await sink.give_up()
+
+    assert grown == [Appended.FINE]
+    async with Gateway(probe, "gateway-3") as third:
+        third.ask("a")
+        assert await third.ended("a") == packed(7, 8)
+    assert await worker.add(2, 9) is Appended.CANCELLED
+
+
 async def test_an_answer_whose_job_was_lost_is_made_again(first, probe, worker):
     """The store has lost its memory of the job; what is drawn follows from the request."""
     first.ask("a")

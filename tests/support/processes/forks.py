@@ -26,7 +26,7 @@ from penstock.process.forking.launch import NOTHING
 from penstock.process.lifetime import set_process_option
 
 BIRTH_S, COMMAND_S = 60.0, 110.0
-OWN = ("PENSTOCK_", "PYTEST_")
+OWN = ("PENSTOCK_", "PYTEST_", "TORCHINDUCTOR_")
 """Variables that nothing reads while it is imported: a child has its own."""
 
 BY_LIBRARIES = {

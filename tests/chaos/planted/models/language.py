@@ -287,4 +287,12 @@ ANSWERS = [
         "tests/redis/language/test_group_worker.py"
         "::test_an_answer_that_ends_two_groups_before_its_first_token_is_set_aside",
     ),
+    Mutant(
+        "an answer: what is given up is kept without its last tokens",
+        LUA + "conclude.lua",
+        "if ARGV[3] ~= '' and",
+        "if false and",
+        "tests/redis/language/test_resumable.py"
+        "::test_an_answer_that_is_given_up_is_kept_with_all_that_was_seen_of_it",
+    ),
 ]
