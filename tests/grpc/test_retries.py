@@ -50,9 +50,11 @@ async def test_callers_of_a_service_that_is_unavailable_make_no_storm(pushback):
     assert {type(end) for end in ends} <= {Unavailable, DeadlineExceeded}
     assert len(calls) == CALLERS
     assert max(map(len, calls.values())) <= most_calls(policy, LONG_S)
-    # No two are in step: their second pauses are spread over what they are drawn from.
+    # No two are in step: their second pauses are spread over what they are drawn from, whatever
+    # a busy machine adds to all of them.
     pauses = [times[2] - times[1] for times in calls.values() if len(times) > 2]
-    assert len(pauses) < 8 or pstdev(pauses) > max(pauses) / 20
+    drawn_from_s = min(policy.longest_delay_s, 2 * policy.first_delay_s)
+    assert len(pauses) < 8 or pstdev(pauses) > drawn_from_s / 20
     assert {name: len(times) for name, times in later.items() if name in calls} == {}
     assert [len(times) for times in later.values()] == [1] * CALLERS
 
