@@ -246,7 +246,9 @@ async def test_a_steps_model_is_replaced_without_a_failed_request(cluster, tmp_p
             return {
                 (version.version, worker.pid)
                 for version in status.versions
-                for worker in version.stages[0].workers
+                # None yet of a version whose files are still being copied.
+                for stage in version.stages
+                for worker in stage.workers
                 if worker.state == cluster_pb2.WORKER_STATE_READY
             }
 

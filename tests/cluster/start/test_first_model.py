@@ -22,6 +22,9 @@ MODELS = ["flowers", "scores", "layers", "encoder"]
 MAKING = dict(zip(MODELS, PROGRAMS, strict=False))
 CALLING = PROGRAMS[len(MODELS) :]
 
+# Whichever comes first waits until all models are made.
+pytestmark = pytest.mark.timeout(400)
+
 
 def missing(program):
     """The packages that *program* imports and that are not installed."""
@@ -71,7 +74,6 @@ def test_the_page_has_a_program_for_each_model():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", MODELS)
 async def test_each_model_is_served_and_batched(url, name):
     packages = missing(MAKING[name])
