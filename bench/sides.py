@@ -3,12 +3,14 @@
 import asyncio
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import bare_client
 import h2load
 from answers import Judge
 from cases import WARMUP_S, Case, in_turn, outcome_of, requests_for, result_of, side
+from h2load import Load
 from servers import Server, processor_s
 
 from penstock.gateway.fronts.grpc.asgi.wire import framed
@@ -86,40 +88,24 @@ def _by_h2load(
 ) -> Callable[[float], Measured]:
     url = f"{'http' if server.ca is None else 'https'}://{server.address}{METHOD}"
     answer = len(asyncio.run(first_answer(server.target, requests[0], server.credentials)))
-
-    def once(seconds: float) -> Measured:
-        before_s = processor_s(server)
-        did = h2load.load(
-            url,
-            framed(requests[0]),
-            answer,
-            callers=case.concurrency,
-            warmup_s=WARMUP_S,
-            seconds=seconds,
-        )
-        spent_s = processor_s(server) - before_s
-        result = did.p50_ms if case.unit == "ms" else did.per_s
-        return Measured(result, spent_s / did.requests * 1e6)
-
-    return once
+    load = partial(h2load.load, url, framed(requests[0]), answer)
+    return _under(load, case, server)
 
 
 def _by_bare_client(
     case: Case, server: Server, requests: tuple[bytes, ...]
 ) -> Callable[[float], Measured]:
     judge = Judge(asyncio.run(first_answer(server.target, requests[0], server.credentials)))
+    load = partial(bare_client.load, server, METHOD, framed(requests[0]), judge.is_right)
+    return _under(load, case, server)
+
+
+def _under(load: Callable[..., Load], case: Case, server: Server) -> Callable[[float], Measured]:
+    """What *server* reaches in so many seconds under *load*, and what that costs it."""
 
     def once(seconds: float) -> Measured:
         before_s = processor_s(server)
-        did = bare_client.load(
-            server,
-            METHOD,
-            framed(requests[0]),
-            judge.is_right,
-            callers=case.concurrency,
-            warmup_s=WARMUP_S,
-            seconds=seconds,
-        )
+        did = load(callers=case.concurrency, warmup_s=WARMUP_S, seconds=seconds)
         spent_s = processor_s(server) - before_s
         result = did.p50_ms if case.unit == "ms" else did.per_s
         return Measured(result, spent_s / did.requests * 1e6)

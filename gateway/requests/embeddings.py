@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.infer import Inference
 from penstock.models.embeddings import PADDING, Embedder
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.tensors import from_raw, pack_bytes
 
 Rows = Sequence[str] | Sequence[Sequence[int]]
 Vectors = npt.NDArray[np.float32]
@@ -124,8 +125,7 @@ def request_for(asked: Asked, rows: Rows) -> pb.ModelInferRequest:
     request = pb.ModelInferRequest(model_name=asked.model, model_version=str(asked.version))
     texts = [row for row in rows if isinstance(row, str)]
     if texts:
-        contents = [text.encode() for text in texts]
-        raw = b"".join(len(one).to_bytes(4, "little") + one for one in contents)
+        raw = pack_bytes(texts)
         request.inputs.add(name=embedder.texts, datatype="BYTES", shape=[len(texts), 1])
     else:
         longest = max(map(len, rows))
@@ -143,19 +143,15 @@ def request_for(asked: Asked, rows: Rows) -> pb.ModelInferRequest:
 
 def _embedded(reply: bytes, embedder: Embedder, begin: int, end: int) -> Embedded:
     response = pb.ModelInferResponse.FromString(reply)
-    raws = dict(
-        zip((one.name for one in response.outputs), response.raw_output_contents, strict=True)
-    )
-    vectors = np.frombuffer(raws[embedder.output], "<f4").reshape(end - begin, embedder.size)
+    arrays = {
+        output.name: from_raw(raw, output.datatype, output.shape)
+        for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
+    vectors: Vectors = arrays[embedder.output].reshape(end - begin, embedder.size)
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
         at = begin + int(np.argmin(finite))
         raise NoVector(f"the model's vector of input {at} has numbers that are none (NaN, inf)")
     if embedder.counts is None:
         return Embedded(vectors, None)
-    datatype = next(one.datatype for one in response.outputs if one.name == embedder.counts)
-    counts: Any = np.frombuffer(raws[embedder.counts], _INTEGERS[datatype])
-    return Embedded(vectors, int(counts.sum()))
-
-
-_INTEGERS: Final = {"INT32": "<i4", "INT64": "<i8", "UINT32": "<u4", "UINT64": "<u8"}
+    return Embedded(vectors, int(arrays[embedder.counts].sum()))

@@ -29,6 +29,7 @@ from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.scheduler.requests.parts import Part
 from penstock.scheduler.requests.token_log import End
+from penstock.tensors import pack_bytes
 
 _TOKENS_IN_PASSING: Final = 256
 """Of a log that is there already; then others have their turn."""
@@ -265,11 +266,11 @@ class _Responses:
         return b"".join(parts)
 
     def _contents(self, new: New) -> list[bytes]:
-        found = [_bytes_tensor(new.text.encode())] if self._text else []
+        found = [pack_bytes([new.text])] if self._text else []
         if self._tokens:
             found.append(b"".join(token.to_bytes(8, "little") for token in new.tokens))
         if self._likely:
-            found.append(_bytes_tensor(as_json(new.likely)))
+            found.append(pack_bytes([as_json(new.likely)]))
         return found
 
 
@@ -366,16 +367,11 @@ def joined(parts: Sequence[bytes]) -> bytes:
     for output, raws in zip(whole.outputs, contents, strict=True):
         if output.name == LOGPROBS_OUTPUT:
             likely = joined_json(raw[4:] for raw in raws)
-            whole.raw_output_contents.append(_bytes_tensor(likely))
+            whole.raw_output_contents.append(pack_bytes([likely]))
         elif output.name == TEXT_OUTPUT:
-            whole.raw_output_contents.append(_bytes_tensor(b"".join(raw[4:] for raw in raws)))
+            whole.raw_output_contents.append(pack_bytes([b"".join(raw[4:] for raw in raws)]))
         else:
             raw = b"".join(raws)
             output.shape[:] = [len(raw) // 8]
             whole.raw_output_contents.append(raw)
     return whole.SerializeToString()
-
-
-def _bytes_tensor(content: bytes) -> bytes:
-    """A BYTES tensor with one element."""
-    return len(content).to_bytes(4, "little") + content

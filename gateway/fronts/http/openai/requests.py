@@ -16,6 +16,7 @@ from penstock.models.config.language_models import (
     TOKENS_INPUT,
 )
 from penstock.protos import grpc_service_pb2 as pb
+from penstock.tensors import pack_bytes
 
 _TEMPERATURE: Final = 1.0
 """Of requests that name none, to models whose makers advise none."""
@@ -34,12 +35,12 @@ def request_for(
     request = pb.ModelInferRequest(model_name=model)
     if isinstance(prompt, str):
         request.inputs.add(name=TEXT_INPUT, datatype="BYTES", shape=[1])
-        request.raw_input_contents.append(_bytes_tensor(prompt))
+        request.raw_input_contents.append(pack_bytes([prompt]))
     else:
         request.inputs.add(name=TOKENS_INPUT, datatype="INT64", shape=[len(prompt)])
         request.raw_input_contents.append(np.asarray(prompt, "<i8").tobytes())
     request.inputs.add(name=SAMPLING_INPUT, datatype="BYTES", shape=[1])
-    request.raw_input_contents.append(_bytes_tensor(json.dumps(options)))
+    request.raw_input_contents.append(pack_bytes([json.dumps(options)]))
     request.outputs.add(name=TEXT_OUTPUT)
     if "logprobs" in options:
         request.outputs.add(name=LOGPROBS_OUTPUT)
@@ -50,8 +51,3 @@ def resume(request: pb.ModelInferRequest, name: str, begin: int) -> None:
     """Let *request* be for the answer of that name, behind its first *begin* tokens."""
     request.parameters[RESUME_PARAMETER].string_param = name
     request.parameters[FROM_PARAMETER].int64_param = begin
-
-
-def _bytes_tensor(text: str) -> bytes:
-    content = text.encode()
-    return len(content).to_bytes(4, "little") + content

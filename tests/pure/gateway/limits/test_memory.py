@@ -1,6 +1,7 @@
 """How many bytes a gateway holds follows the memory it may use, and what it holds is given back."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 from support.waiting import until
@@ -101,6 +102,18 @@ def process():
     return Process(100 * MIB)
 
 
+@asynccontextmanager
+async def looking(one):
+    """*one* looks regularly until the end of the block; an entry for each look."""
+    looks = []
+    running = asyncio.create_task(one.run(lambda: looks.append(1)))
+    try:
+        yield looks
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 def watch(process, *, busy=True):
     one = MemoryWatch(1000 * MIB, process.resident, process.give_back)
     one.busy = lambda: busy
@@ -184,24 +197,20 @@ async def test_nobody_is_refused_for_what_was_held_when_it_was_busy(process, mon
     assert one.used > 1
     held.clear()
 
-    running = asyncio.create_task(one.run(lambda: None))
-    await until(lambda: one.used == 0)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with looking(one):
+        await until(lambda: one.used == 0)
 
 
 async def test_at_rest_it_looks_seldom_until_a_message_comes(process, monkeypatch):
     monkeypatch.setattr(memory, "REST_LOOK_S", 60.0)
-    one, looks = watch(process, busy=False), []
-    running = asyncio.create_task(one.run(lambda: looks.append(1)))
-    await until(lambda: one.stirred._waiters)
-    assert looks == []
+    one = watch(process, busy=False)
+    async with looking(one) as looks:
+        await until(lambda: one.stirred._waiters)
+        assert looks == []
 
-    one.stirred.set()
+        one.stirred.set()
 
-    await until(lambda: looks)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+        await until(lambda: looks)
 
 
 @pytest.mark.parametrize(("held", "reading"), [(600 * MIB, False), (100 * MIB, True)])
@@ -209,32 +218,28 @@ async def test_it_looks_often_while_memory_goes_or_messages_come(
     held, reading, process, monkeypatch
 ):
     monkeypatch.setattr(memory, "CALM_LOOK_S", 60.0)
-    one, looks = watch(process), []
+    one = watch(process)
     one.reading = lambda: reading
     process.held = held
     await one.look()
 
-    running = asyncio.create_task(one.run(lambda: looks.append(1)))
-    await until(lambda: len(looks) > 2)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with looking(one) as looks:
+        await until(lambda: len(looks) > 2)
 
 
 async def test_it_looks_seldom_while_answers_alone_are_under_way(process, monkeypatch):
     """Each look is a turn of the event loop; answers of language models take minutes."""
     monkeypatch.setattr(memory, "CALM_LOOK_S", 60.0)
-    one, looks = watch(process), []
+    one = watch(process)
     one.reading = lambda: False
     await one.look()
 
-    running = asyncio.create_task(one.run(lambda: looks.append(1)))
-    await until(lambda: one.stirred._waiters)
-    assert looks == []
-    one.stirred.set()
+    async with looking(one) as looks:
+        await until(lambda: one.stirred._waiters)
+        assert looks == []
+        one.stirred.set()
 
-    await until(lambda: looks)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+        await until(lambda: looks)
 
 
 async def test_a_process_that_is_large_by_itself_goes_on_serving(process):
