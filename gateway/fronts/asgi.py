@@ -21,6 +21,7 @@ from penstock.gateway.fronts.farewell import Farewell
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.process.native_lines import NativeLines
+from penstock.process.priority import have_stand_back
 from penstock.telemetry import log_to
 from penstock.transport.addresses import address_of, family_of
 from penstock.transport.certificates import Certificates, as_files
@@ -50,6 +51,9 @@ _PERSUADING_S: Final = 5.0
 
 _FAREWELL_S: Final = 3.0
 """So long a client may take to hear that its connection ends, while others are served."""
+
+_CARRIER: Final = "tokio-rt-worker"
+"""What the threads are called that read and write connections; one serves all of a process."""
 
 _LONGEST_S: Final = 24 * 3600.0
 
@@ -210,6 +214,9 @@ class AsgiServer:
             server = self._h2corn.Server(self._app if found is None else app, config)
             serving = asyncio.create_task(server.serve())
             await server.wait_started()
+        # Each of an answer's events wakes it. It would take the core from the event loop each time,
+        # to find a third of what it is to send, and write it alone.
+        have_stand_back(_CARRIER)
         return _Life(server, serving, app)
 
     async def _replace(self, found: Certificates) -> None:

@@ -8,8 +8,8 @@ defaults follow the memory that the process may use (`penstock.process.machine`)
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -146,9 +146,12 @@ class ByteBudget:
     def __repr__(self) -> str:
         return f"ByteBudget({self.held} of {self._most} bytes)"
 
-    @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Hold *size* bytes meanwhile.
+    def hold(self, size: int) -> "Held":
+        """Hold *size* bytes within a ``with``, which raises GatewayFull where they do not fit."""
+        return Held(self, size)
+
+    def take(self, size: int) -> None:
+        """Hold *size* bytes until `give`.
 
         Raises:
             GatewayFull: they do not fit.
@@ -157,10 +160,25 @@ class ByteBudget:
             self.refused += 1
             raise GatewayFull(self._full, self._pushback.next_ms())
         self.held += size
-        try:
-            yield
-        finally:
-            self.held -= size
+
+    def give(self, size: int) -> None:
+        """Hold *size* bytes no more."""
+        self.held -= size
+
+
+class Held:
+    """Some bytes of a budget; a generator would take three times as long, for each request."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: ByteBudget, size: int) -> None:
+        self._budget, self._size = budget, size
+
+    def __enter__(self) -> None:
+        self._budget.take(self._size)
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.give(self._size)
 
 
 def pending_budget(limits: MemoryLimits) -> ByteBudget:

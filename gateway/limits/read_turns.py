@@ -51,7 +51,7 @@ class ReadTurns:
 
     def give(self, task: Task) -> None:
         """*task* has its message, or waits no more; who comes next may begin."""
-        if self._taken.pop(task, None) is not None:
+        if self._taken.pop(task, None) is not None and self._waiting:
             self._hand_out()
 
     def pass_on(self, seconds: float) -> None:

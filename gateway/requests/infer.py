@@ -34,7 +34,7 @@ from penstock.gateway.requests.kinds.sequences import controls_of, turn_of
 from penstock.gateway.requests.language.answer import joined
 from penstock.gateway.requests.language.languages import Language, Languages
 from penstock.gateway.requests.language.resuming import Resuming, refuse_to_resume
-from penstock.gateway.requests.reading import Asked, Reading
+from penstock.gateway.requests.reading import Asked, Reading, taken_apart
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.models.sequencing import SequencePlan
@@ -158,9 +158,12 @@ class Inference:
             call = Call(Deadline.after(self._limits.default_timeout_s), *call[1:])
         if self._tracing.on:
             call = call._replace(arrived_ns=time.time_ns())
+        parts = taken_apart(message)
+        if (familiar := self._reading.familiar(message, parts, call)) is not None:
+            return familiar
         while True:
             try:
-                return await self._reading.read(message, call)
+                return await self._reading.read(message, parts, call)
             except ModelUnloaded as error:
                 # Without its way here, of which this frame is a part: they would keep each other.
                 missing = error.with_traceback(None)
@@ -190,7 +193,9 @@ class Inference:
         Raises:
             PenstockError: how it ended instead.
         """
-        asked, admitted = await self._reading.checked(asked)
+        admitted = asked.admitted
+        if admitted is None:
+            asked, admitted = await self._reading.checked(asked)
         served, request_id = asked.served, asked.parts.id
         remaining_s = self._admit(asked)
         shared, trace = self._shared(asked, admitted), None

@@ -121,8 +121,27 @@ class Reading:
         """The names of the models that answer with text, or make embeddings of it."""
         return self._catalog.text_models()
 
-    async def read(self, message: wire.Buffer, call: Call) -> Asked:
+    def familiar(self, message: wire.Buffer, parts: wire.Apart, call: Call) -> Asked | None:
+        """What a request asks for that is as one before but for its id and data; None for others.
+
+        Args:
+            parts: of the *message*.
+
+        Raises:
+            PermissionDenied, Unauthenticated: its model is not its caller's.
+        """
+        known = self._check_cache.find(parts)
+        if known is None:
+            return None
+        request, served, admitted, _ = known
+        call.caller.check_model(request.model_name)
+        return Asked(message, parts, request, parts.raws, {}, served, call, admitted)
+
+    async def read(self, message: wire.Buffer, parts: wire.Apart, call: Call) -> Asked:
         """What a serialized ModelInferRequest asks for; it is not checked yet.
+
+        Args:
+            parts: of the *message*.
 
         Raises:
             InvalidRequest: it is damaged, or has more parts than a request may.
@@ -131,12 +150,6 @@ class Reading:
             ModelNotFound, ModelNotReady, ModelUnloaded: there is no version that takes it.
             PenstockError: as `tensors.take`, for tensors in regions.
         """
-        parts = taken_apart(message)
-        known = self._check_cache.find(parts)
-        if known is not None:
-            request, served, admitted, _ = known
-            call.caller.check_model(request.model_name)
-            return Asked(message, parts, request, parts.raws, {}, served, call, admitted)
         if len(parts.head) <= bounds.SHORT_BYTES:
             request = _parsed(parts)
         else:

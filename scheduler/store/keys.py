@@ -7,12 +7,13 @@ job id, a gateway, a queue name).
 """
 
 import zlib
-from functools import cache
+from functools import cache, lru_cache
 
 ROOT = "penstock"
 REGISTRY_TAG = "{registry}"
 
 
+@lru_cache(maxsize=4096)
 def partition_of(model: str, partitions: int) -> int:
     """The partition that holds the model's jobs; fixed by its name."""
     return zlib.crc32(model.encode()) % partitions

@@ -3,8 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 Clock = Callable[[], float]
 """Seconds from an arbitrary start, never going back."""
@@ -32,8 +31,7 @@ def bounded_ms_of_us(microseconds: int) -> int:
     return min(-(-microseconds // 1000), LONGEST_MS)
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """The moment after which an answer is worth nothing.
 
     Attributes:

@@ -112,8 +112,11 @@ class Calls:
         """
         task = asyncio.current_task()
         if task is not None:
-            self._in_flight.add(task)
-            task.add_done_callback(self._in_flight.discard)
+            self._begin(task)
+
+    def _begin(self, task: asyncio.Task[Any]) -> None:
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
 
     async def finish(self, within_s: float) -> int:
         """Wait for those that have begun until now, and cancel those that take too long.
@@ -141,18 +144,14 @@ class Calls:
             GatewayFull: there is no memory for it.
             DeadlineExceeded: it did not arrive.
         """
-        return bytes(await self._read_only(source, always=always, begins=begins))
+        return bytes(_there(await self._read_only(source, always=always, begins=begins)))
 
-    async def _read_only(self, source: Readable, *, always: bool, begins: bool) -> Buffer:
+    def _read_only(
+        self, source: Readable, *, always: bool, begins: bool
+    ) -> Awaitable[Buffer | None]:
         if not always:
             self._check_room()
-        message = await self._read(source, self._reading, self._turns)
-        if message is None:
-            # Its client has gone, before it sent anything: nobody hears a status.
-            raise asyncio.CancelledError
-        if begins:
-            self.begin()
-        return message
+        return self._read(source, self._reading, self._turns, begins=begins)
 
     async def messages(self, rpc: Rpc) -> AsyncIterator[bytes]:
         """The messages of a stream; while the memory is full they stay with the client.
@@ -178,7 +177,7 @@ class Calls:
         async def handle(rpc: Rpc) -> bytes | None:
             with Ending(rpc):
                 message = await self._read_only(rpc, always=always, begins=begins)
-                reply = await answer(message, rpc.call)
+                reply = await answer(_there(message), rpc.call)
                 if len(reply) >= SMALL_BYTES:
                     self.count_unread(rpc.call.connection, len(reply))
                 return reply
@@ -219,7 +218,12 @@ class Calls:
         return bool(self._reading)
 
     async def _read(
-        self, source: Readable, among: "_Reading", turns: ReadTurns | None = None
+        self,
+        source: Readable,
+        among: "_Reading",
+        turns: ReadTurns | None = None,
+        *,
+        begins: bool = False,
     ) -> Buffer | None:
         """The next message, in its turn where there are any; None when there is no more."""
         task = asyncio.current_task()
@@ -231,6 +235,8 @@ class Calls:
             if turns is not None and not turns.try_take(task):
                 await turns.take(task)
             message = await source.read()
+            if begins:
+                self._begin(task)
         except asyncio.CancelledError:
             error = self._errors.pop(task, None)
             if error is None:
@@ -287,6 +293,13 @@ class Calls:
         if task not in self._errors:
             self._errors[task] = error
             task.cancel()
+
+
+def _there(message: Buffer | None) -> Buffer:
+    """The only *message* of a call; without one its client has gone, and nobody hears a status."""
+    if message is None:
+        raise asyncio.CancelledError
+    return message
 
 
 def _older(reading: _Reading, than_s: float) -> list[asyncio.Task[Any]]:

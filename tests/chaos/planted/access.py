@@ -76,8 +76,8 @@ CALLERS = [
     Mutant(
         "keys: requests that are known by their head are let in whatever their model",
         "gateway/requests/reading.py",
-        "            call.caller.check_model(request.model_name)\n            return Asked(",
-        "            return Asked(",
+        "        call.caller.check_model(request.model_name)\n        return Asked(",
+        "        return Asked(",
         ANOTHERS,
     ),
     Mutant(

@@ -12,8 +12,8 @@ LIMITED = [
     Mutant(
         "limits: what is held is never given back",
         "gateway/limits/memory.py",
-        "            self.held -= size",
-        "            self.held -= 0",
+        "        self.held -= size",
+        "        self.held -= 0",
         LIMITS + "test_a_budget_is_refused_beyond_its_limit_and_given_back",
     ),
     Mutant(

@@ -40,4 +40,11 @@ RESTING = [
         "if redis",
         "tests/redis/jobs/test_claim.py::test_the_same_nonce_gives_only_what_is_still_leased",
     ),
+    Mutant(
+        "resting: what carries events takes the core from who makes them",
+        "gateway/fronts/asgi.py",
+        "        have_stand_back(_CARRIER)",
+        "        pass",
+        "tests/grpc/servers/test_servers.py::test_what_carries_events_takes_no_core_from_who_makes_them",
+    ),
 ]

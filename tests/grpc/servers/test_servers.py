@@ -1,8 +1,10 @@
 """What a server refuses before it serves, and what it writes where."""
 
 import asyncio
+import os
 import socket
 import sys
+from pathlib import Path
 
 import grpc
 import pytest
@@ -72,6 +74,23 @@ async def test_what_the_server_writes_is_in_the_log(capfd):
     assert '"level"' not in found.err + found.out
     assert "a defect" in found.err + found.out
     assert "h2corn" in found.err + found.out
+
+
+async def test_what_carries_events_takes_no_core_from_who_makes_them():
+    """It would find one of an answer's three events, and write it alone."""
+    mine = os.sched_getscheduler(0)
+    server = made("asgi")
+    await server.start()
+
+    carriers = [
+        int(task.name)
+        for task in Path("/proc/self/task").iterdir()
+        if (task / "comm").read_text() == "tokio-rt-worker\n"
+    ]
+    assert carriers
+    assert {os.sched_getscheduler(carrier) for carrier in carriers} == {os.SCHED_BATCH}
+    assert os.sched_getscheduler(0) == mine
+    await server.stop()
 
 
 async def test_a_server_that_goes_sends_its_callers_elsewhere():

@@ -14,7 +14,7 @@ from penstock.errors import InvalidRequest
 from penstock.gateway.access.caller import Caller
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.requests.call import Call
-from penstock.gateway.requests.reading import Reading
+from penstock.gateway.requests.reading import Reading, taken_apart
 from penstock.gateway.requests.shared_memory.regions import NotHere, RegionNotFound, Regions
 from penstock.gateway.requests.streams import failure
 from penstock.protos import cluster_pb2 as pb
@@ -49,7 +49,7 @@ class Gateway:
         self._reading = Reading(catalog, self.regions)
 
     async def read(self, message, **call):
-        asked = await self._reading.read(message, Call(**call))
+        asked = await self._reading.read(message, taken_apart(message), Call(**call))
         asked, _ = await self._reading.checked(asked)
         return asked
 
