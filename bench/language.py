@@ -1,6 +1,6 @@
 """``make bench-language``: what a cluster adds to a language model's own loop, with SmolLM2.
 
-    python bench/language.py [--rounds N] [--tokens N]
+    python bench/language.py [--rounds N] [--tokens N] [--front asgi]
 
 Each answer is greedy, to one of a few short prompts, and has all of its tokens counted, its prompt
 read as well. The reference is the same engine on the same version in a process of its own, without
@@ -83,7 +83,8 @@ def main() -> None:
     whole = _version(1)
     with _alone(whole, options.tokens) as alone:
         for stages in (1, 2):
-            with serving_repository(_version(stages).parents[1]) as server:
+            repository = _version(stages).parents[1]
+            with serving_repository(repository, "--grpc-front", options.front) as server:
                 for case in (one for one in CASES if one.stages == stages):
                     with Console(stderr=True).status(case.name) as status:
                         pairs = _measure(case, alone, server, options, status.update)
@@ -101,6 +102,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Penstock beside its own engine alone.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64, help="of each answer")
+    parser.add_argument("--front", choices=["aio", "asgi"], default="aio", help="what speaks gRPC")
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
