@@ -97,9 +97,7 @@ def sampled(
     return entries
 
 
-def _entry(
-    row: Floats, answer: Answer, may: Tokens | int | None, rules: Rules | None
-) -> Entry:
+def _entry(row: Floats, answer: Answer, may: Tokens | int | None, rules: Rules | None) -> Entry:
     options, scores = answer.options, row
     if isinstance(may, int):
         return [may, *repeat(0, words_of_entry(options) - 1)]

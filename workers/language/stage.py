@@ -9,8 +9,8 @@ import numpy.typing as npt
 from penstock.errors import ArtifactUnusable
 from penstock.language.manifest import Manifest
 from penstock.process import machine
-from penstock.workers.runtimes.onnx_bound import bind, opened
 from penstock.workers.language.speech.encoder import Encoder
+from penstock.workers.runtimes.onnx_bound import bind, opened
 
 Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -189,4 +189,3 @@ def numeric_domain() -> str:
     import onnxruntime
 
     return f"{machine.processor()}, ONNX Runtime {onnxruntime.__version__}"
-

@@ -160,7 +160,7 @@ def test_a_prompt_says_language_task_and_what_came_before(exported):
         return [tiny_whisper.token(shape, f"<|{name}|>") for name in names]
 
     long = list(range(100))
-    assert asked(before=long)[:-len(asked())] == [*named("startofprev"), *long[-31:]]
+    assert asked(before=long)[: -len(asked())] == [*named("startofprev"), *long[-31:]]
     if shape.multilingual:
         assert asked() == named("startoftranscript")
         assert asked("de") == named("startoftranscript", "de", "transcribe", "notimestamps")

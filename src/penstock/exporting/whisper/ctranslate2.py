@@ -73,9 +73,7 @@ def open_ctranslate2(folder: Path) -> Checkpoint:
         suppressed_first=token_list(config, config, "suppress_ids_begin"),
     )
     shapes = {name: shape for name, part in parts.items() if (shape := file.shape_of(part))}
-    return Checkpoint(
-        folder.name, architecture, texts, shapes, lambda name: file.read(parts[name])
-    )
+    return Checkpoint(folder.name, architecture, texts, shapes, lambda name: file.read(parts[name]))
 
 
 class _File:
