@@ -111,7 +111,7 @@ class Stage:
         return sum(array.nbytes for array in (*self._cache.values(), *self._heard.values()))
 
     def hear(self, slot: int, samples: Floats) -> None:
-        """Let the sequence in *slot* be about *samples*, float32[count]; arguments as for `hear`."""
+        """Let the sequence in *slot* be about *samples*, float32[count]; see `Encoder.hear`."""
         if self._encoder is not None:
             self._encoder.hear(samples, {name: heard[slot] for name, heard in self._heard.items()})
 
@@ -172,7 +172,7 @@ class Stage:
         inputs = {"start": ["batch"], **first, **dict.fromkeys(self._cache, shape)}
         inputs |= {"wanted": ["rows", 2]} if self._ends else {}
         if self._encoder is not None:
-            inputs |= dict.fromkeys(self._heard, ["batch", *self._encoder.shape])
+            inputs |= {name: ["batch", *self._encoder.shape] for name in self._heard}
         logits = {"logits": ["rows", self._manifest.vocabulary]}
         outputs = logits if self._ends else {"next_hidden": wide}
         outputs |= dict.fromkeys((f"new_{name}" for name in self._cache), shape)

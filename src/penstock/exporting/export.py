@@ -65,8 +65,9 @@ def export(source: Path, order: Order, progress: Progress) -> Manifest:
     content = _tokenizer_of(checkpoint, order)
     _check_directory(order.directory)
     manifest = _plan(checkpoint, order.stages)
-    if isinstance(checkpoint.texts, SpokenTexts):
-        manifest, content = _with_speech(checkpoint, manifest, content)
+    shape, texts = checkpoint.architecture, checkpoint.texts
+    if isinstance(shape, Whisper) and isinstance(texts, SpokenTexts):
+        manifest, content = _with_speech(shape, texts, manifest, content)
     with written_whole(order.directory) as folder:
         manifest, stages = _write_encoder(folder, checkpoint, manifest), []
         for number, stage in enumerate(manifest.stages):
@@ -152,12 +153,9 @@ def _plan(checkpoint: Checkpoint, stages: int) -> Manifest:
 
 
 def _with_speech(
-    checkpoint: Checkpoint, manifest: Manifest, content: bytes
+    shape: Whisper, texts: SpokenTexts, manifest: Manifest, content: bytes
 ) -> tuple[Manifest, bytes]:
     """*manifest* of a model of speech, and its tokenizer.json."""
-    shape, texts = checkpoint.architecture, checkpoint.texts
-    if not isinstance(shape, Whisper) or not isinstance(texts, SpokenTexts):
-        raise AssertionError("only Whisper's checkpoints have such texts")
     if len(manifest.stages) > 1:
         raise CannotExport("a model of speech is exported in one stage: ask for --stages 1")
     tokenizer = Tokenizer.from_json(content)

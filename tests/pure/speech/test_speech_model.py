@@ -153,7 +153,7 @@ def test_a_prompt_says_language_task_and_what_came_before(exported):
     shape, _, manifest = exported
     speech = manifest.speech
 
-    def asked(language=None, task="transcribe", before=(), timestamps=False):
+    def asked(language=None, task="transcribe", before=(), *, timestamps=False):
         return prompt_of(speech, language, task, before, 64, timestamps=timestamps)
 
     def named(*names):

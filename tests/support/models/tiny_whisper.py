@@ -178,41 +178,50 @@ def _text(text):
 
 
 def _ctranslate2(shape):
-    """Names and arrays of its file: queries, keys and values behind each other, keys' bias 0."""
+    """Names and arrays of its file."""
     found = weights(shape)
-
-    def fused(name, parts):
-        zeros = np.zeros(shape.width, np.float32)
-        for kind, one in (("weight", None), ("bias", zeros)):
-            arrays = [found.get(f"{name}.{part}_proj.{kind}", one) for part in parts]
-            yield kind, np.concatenate(arrays)
-
-    def plain(ours, theirs, kinds=("weight", "bias")):
-        for kind, name in zip(("weight", "bias"), kinds, strict=True):
-            yield f"{theirs}/{name}", found[f"{ours}.{kind}"]
-
-    norm = ("gamma", "beta")
     for number in (1, 2):
-        yield from plain(f"model.encoder.conv{number}", f"encoder/conv{number}")
+        yield from _plain(found, f"model.encoder.conv{number}", f"encoder/conv{number}")
     yield "decoder/embeddings/weight", found["model.decoder.embed_tokens.weight"]
     for side, layers in (("encoder", shape.encoder_layers), ("decoder", shape.layers)):
         positions = found[f"model.{side}.embed_positions.weight"]
         yield f"{side}/position_encodings/encodings", positions
-        yield from plain(f"model.{side}.layer_norm", f"{side}/layer_norm", norm)
+        yield from _plain(found, f"model.{side}.layer_norm", f"{side}/layer_norm", _NORM)
         for layer in range(layers):
             ours, theirs = f"model.{side}.layers.{layer}.", f"{side}/layer_{layer}/"
-            own = f"{theirs}self_attention"
-            yield from plain(f"{ours}self_attn_layer_norm", f"{own}/layer_norm", norm)
-            for kind, array in fused(f"{ours}self_attn", "qkv"):
-                yield f"{own}/linear_0/{kind}", array
-            yield from plain(f"{ours}self_attn.out_proj", f"{own}/linear_1")
-            yield from plain(f"{ours}final_layer_norm", f"{theirs}ffn/layer_norm", norm)
-            for number in (0, 1):
-                yield from plain(f"{ours}fc{number + 1}", f"{theirs}ffn/linear_{number}")
+            yield from _ctranslate2_layer(found, ours, theirs)
             if side == "decoder":
-                cross, into = f"{ours}encoder_attn", f"{theirs}attention"
-                yield from plain(f"{cross}_layer_norm", f"{into}/layer_norm", norm)
-                yield from plain(f"{cross}.q_proj", f"{into}/linear_0")
-                for kind, array in fused(cross, "kv"):
-                    yield f"{into}/linear_1/{kind}", array
-                yield from plain(f"{cross}.out_proj", f"{into}/linear_2")
+                yield from _ctranslate2_cross(found, f"{ours}encoder_attn", f"{theirs}attention")
+
+
+_NORM = ("gamma", "beta")
+
+
+def _ctranslate2_layer(found, ours, theirs):
+    own = f"{theirs}self_attention"
+    yield from _plain(found, f"{ours}self_attn_layer_norm", f"{own}/layer_norm", _NORM)
+    yield from _fused(found, f"{ours}self_attn", f"{own}/linear_0", "qkv")
+    yield from _plain(found, f"{ours}self_attn.out_proj", f"{own}/linear_1")
+    yield from _plain(found, f"{ours}final_layer_norm", f"{theirs}ffn/layer_norm", _NORM)
+    for number in (0, 1):
+        yield from _plain(found, f"{ours}fc{number + 1}", f"{theirs}ffn/linear_{number}")
+
+
+def _ctranslate2_cross(found, ours, theirs):
+    yield from _plain(found, f"{ours}_layer_norm", f"{theirs}/layer_norm", _NORM)
+    yield from _plain(found, f"{ours}.q_proj", f"{theirs}/linear_0")
+    yield from _fused(found, ours, f"{theirs}/linear_1", "kv")
+    yield from _plain(found, f"{ours}.out_proj", f"{theirs}/linear_2")
+
+
+def _plain(found, ours, theirs, kinds=("weight", "bias")):
+    for kind, name in zip(("weight", "bias"), kinds, strict=True):
+        yield f"{theirs}/{name}", found[f"{ours}.{kind}"]
+
+
+def _fused(found, ours, theirs, parts):
+    """Queries, keys and values behind each other; keys have the bias 0."""
+    zeros = np.zeros_like(found[f"{ours}.v_proj.bias"])
+    for kind, none in (("weight", None), ("bias", zeros)):
+        arrays = [found.get(f"{ours}.{part}_proj.{kind}", none) for part in parts]
+        yield f"{theirs}/{kind}", np.concatenate(arrays)

@@ -63,7 +63,7 @@ class Encoder:
     def _check(self) -> None:
         """As `Stage._check`: bindings are addresses."""
         inputs = {"spectrum": [1, self._speech.mels, self._speech.frames]}
-        outputs = dict.fromkeys(self.names, [1, *self.shape])
+        outputs = {name: [1, *self.shape] for name in self.names}
         there = {one.name: one.shape for one in self._session.get_inputs()}
         gives = {one.name: one.shape for one in self._session.get_outputs()}
         if there != inputs or gives != outputs:

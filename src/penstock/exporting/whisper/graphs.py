@@ -3,7 +3,7 @@
 The encoder, once for each answer:
 
 spectrum float32[1, mels, frames]
--> heard_keys_N, heard_values_N     float32[1, heads, positions, head_size], for layer N of the decoder
+-> heard_keys_N, heard_values_N     float32[1, heads, positions, head_size], for the decoder's layer
 
 The decoder, as a stage of any language model (graphs/stage.py), with these as inputs as well:
 
@@ -66,8 +66,8 @@ def write_encoder(graph: Graph, shape: Whisper, read: Read) -> None:
     for number, stride in ((1, 1), (2, 2)):
         name = f"{ENCODER}conv{number}"
         weights = layers.weight(f"{name}.weight"), layers.weight(f"{name}.bias")
-        strides = {"strides": [stride], "pads": [1, 1], "kernel_shape": [3]}
-        hidden = graph.op("Gelu", graph.op("Conv", hidden, *weights, **strides))
+        hidden = graph.op("Conv", hidden, *weights, strides=[stride], pads=[1, 1], kernel_shape=[3])
+        hidden = graph.op("Gelu", hidden)
     hidden = graph.op("Transpose", hidden, perm=[0, 2, 1])
     hidden = graph.op("Add", hidden, layers.weight(f"{ENCODER}embed_positions.weight"))
     for number in range(shape.encoder_layers):

@@ -39,7 +39,8 @@ def log_mel(samples: Floats, mels: int, frames: int) -> Floats:
     power = np.abs(np.fft.rfft(views * hann, axis=1)) ** 2
     logs = np.log10(np.maximum(mel_filters(mels) @ power.T, _LEAST))
     logs = np.maximum(logs, logs.max() - 8)
-    return ((logs + 4) / 4).astype(np.float32)
+    found: Floats = ((logs + 4) / 4).astype(np.float32)
+    return found
 
 
 @lru_cache(maxsize=4)

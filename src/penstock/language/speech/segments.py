@@ -1,4 +1,4 @@
-"""Segments of a transcript: pieces of its text, and when each begins and ends; also as subtitles."""
+"""Segments of a transcript: its pieces, and when each begins and ends; also as subtitles."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple

@@ -3,7 +3,7 @@
 import io
 import math
 import wave
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -121,7 +121,7 @@ def resampled(samples: Floats, rate: int) -> Floats:
     around = np.arange(1 - reach, reach + 1)
     for phase in range(min(phases, len(made))):
         first, away = divmod(phase * step, phases)
-        weights = _weights(around - away / phases, reach, narrow)
+        weights = _weights(np.asarray(around - away / phases), reach, narrow)
         count = -(-(len(made) - phase) // phases)
         rows = near[first + 1 : first + 1 + (count - 1) * step + 1 : step]
         for begin in range(0, count, _AT_ONCE):
@@ -132,8 +132,9 @@ def resampled(samples: Floats, rate: int) -> Floats:
     return made
 
 
-def _weights(away: npt.NDArray[np.float64], reach: int, narrow: float) -> Floats:
+def _weights(away: npt.NDArray[np.floating[Any]], reach: int, narrow: float) -> Floats:
     """Of samples that are so far away, as many as there are in each second."""
     window = np.cos(np.clip(away / reach, -1, 1) * (np.pi / 2)) ** 2
     weights = np.sinc(away * narrow) * window
-    return (weights / weights.sum()).astype(np.float32)
+    shares: Floats = (weights / weights.sum()).astype(np.float32)
+    return shares
