@@ -145,10 +145,11 @@ def complete_language_model(
     """Write down the tensors that *config* leaves out, and where its *texts* are kept.
 
     Args:
-        hears: it is a model of speech: each request has audio, and none has messages.
+        hears: it is a model of speech: a request has audio, and no messages.
     """
     if hears:
-        config.input.add(name=AUDIO_INPUT, data_type=pb.TYPE_FP32, dims=[-1])
+        # A request that goes on with an answer names that alone.
+        config.input.add(name=AUDIO_INPUT, data_type=pb.TYPE_FP32, dims=[-1], optional=True)
     for name, (datatype, size) in INPUTS.items():
         if not (hears and name == MESSAGES_INPUT):
             config.input.add(name=name, data_type=datatype, dims=[size], optional=True)

@@ -1,0 +1,109 @@
+"""The route of transcriptions: a form with audio to its text, as the OpenAI API has it."""
+
+import asyncio
+import json
+import zlib
+from typing import Any, Final
+
+from penstock.errors import InvalidRequest
+from penstock.gateway.fronts.grpc.calls import Calls
+from penstock.gateway.fronts.http.exchange import JSON, Exchange, Parts, Reply
+from penstock.gateway.fronts.http.openai.audio.asked import AskedTranscript, Form, transcript_of
+from penstock.gateway.fronts.http.openai.audio.forms import parts_of
+from penstock.gateway.requests.infer import Inference
+from penstock.gateway.requests.language import transcripts
+from penstock.gateway.requests.language.fields import FieldRefused
+from penstock.gateway.requests.language.transcripts import Model, Spoken, Transcript, Wanted
+from penstock.language.speech.segments import as_srt, as_vtt
+from penstock.language.speech.tokens import TRANSCRIBE, prompt_of
+from penstock.language.speech.wav import Floats, NoWav, samples_of
+
+_TEXT: Final = b"text/plain; charset=utf-8"
+_SEEKS_IN_S: Final = 100
+"""Of `seek`: frames of 10 ms."""
+
+
+class Transcriptions:
+    """Answers requests for transcripts."""
+
+    def __init__(self, inference: Inference, calls: Calls) -> None:
+        self._inference = inference
+        self._calls = calls
+        # One file at a time: each takes several times its size while it is read.
+        self._reading = asyncio.Lock()
+
+    async def create(self, exchange: Exchange, _: Parts) -> Reply:
+        """The text of audio."""
+        body = await self._calls.read(exchange)
+        with self._inference.hold(body):
+            kind = exchange.headers.get(b"content-type", b"").decode("latin-1")
+            asked = transcript_of(parts_of(body, kind))
+            model = await transcripts.model_of(self._inference, asked.model, exchange.call)
+            check(asked, model)
+            samples = await self._samples(asked)
+            wanted = Wanted(
+                asked.language, asked.prompt, asked.temperature, timestamps=asked.form.has_times
+            )
+            with self._inference.hold(samples.data.cast("B")):
+                found = await transcripts.transcribe(self._inference, model, samples, wanted)
+        text, content_type = written(asked, found)
+        return Reply([text.encode()], content_type)
+
+    async def _samples(self, asked: AskedTranscript) -> Floats:
+        async with self._reading:
+            try:
+                return await asyncio.to_thread(samples_of, bytes(asked.file))
+            except NoWav as error:
+                raise FieldRefused("file", str(error)) from error
+
+
+def check(asked: AskedTranscript, model: Model) -> None:
+    """Whether *model* knows the language that is *asked* for. Pure.
+
+    Raises:
+        FieldRefused: it does not; says what it knows.
+    """
+    try:
+        prompt_of(model.speech, asked.language, TRANSCRIBE, (), 0, timestamps=False)
+    except InvalidRequest as error:
+        raise FieldRefused("language", str(error)) from error
+
+
+def written(asked: AskedTranscript, found: Transcript) -> tuple[str, bytes]:
+    """The body of the answer, and its type. Pure."""
+    segments = [spoken.segment for spoken in found.segments]
+    if asked.form is Form.TEXT:
+        return f"{found.text}\n", _TEXT
+    if asked.form is Form.SRT:
+        return as_srt(segments), _TEXT
+    if asked.form is Form.VTT:
+        return as_vtt(segments), _TEXT
+    seconds = round(found.seconds, 3)
+    said: dict[str, Any] = {"text": found.text, "usage": {"type": "duration", "seconds": seconds}}
+    if asked.form is Form.VERBOSE:
+        said = {
+            "task": TRANSCRIBE,
+            "language": found.language,
+            "duration": seconds,
+            **said,
+            "segments": [_segment(n, asked, one) for n, one in enumerate(found.segments)],
+        }
+    return json.dumps(said, ensure_ascii=False), JSON
+
+
+def _segment(number: int, asked: AskedTranscript, spoken: Spoken) -> dict[str, Any]:
+    segment, mean_logprob = spoken
+    text = segment.text.encode()
+    return {
+        "id": number,
+        "seek": round(segment.begin_s * _SEEKS_IN_S),
+        "start": segment.begin_s,
+        "end": segment.end_s,
+        "text": segment.text,
+        "tokens": list(segment.tokens),
+        "temperature": asked.temperature,
+        "avg_logprob": mean_logprob,
+        "compression_ratio": len(text) / len(zlib.compress(text)),
+        # Nobody asks the model for it.
+        "no_speech_prob": None,
+    }
