@@ -286,3 +286,27 @@ def test_a_body_that_is_no_form_is_refused(speech_cluster):
 
     assert status == 415
     assert "multipart/form-data" in json.loads(content)["error"]["message"]
+
+
+def test_the_official_client_reads_all_of_it(speech_cluster, local):
+    openai = pytest.importorskip("openai", reason="pip install openai")
+    one = sound(seed=8)
+    text = local.answer(one)[1].strip()
+    client = openai.OpenAI(base_url=f"http://{speech_cluster.http_url()}/v1", api_key="none")
+
+    def ask_client(**fields):
+        file = ("speech.wav", as_wav(one))
+        return client.audio.transcriptions.create(model="whisper", file=file, **fields)
+
+    plain, verbose = ask_client(), ask_client(response_format="verbose_json", temperature=0.0)
+    spoken = ask_client(language="fr", prompt="hello", response_format="text")
+
+    assert plain.text == text
+    assert plain.usage.seconds == 0.9
+    assert verbose.segments
+    assert verbose.segments[0].end <= verbose.duration == 0.9
+    assert spoken.strip() == local.answer(one, "fr", "hello")[1].strip()
+    assert ask_client(response_format="srt").startswith("1\n00:00:0")
+    with pytest.raises(openai.BadRequestError, match="the model knows de, en, fr") as refused:
+        ask_client(language="xx")
+    assert refused.value.param == "language"

@@ -25,9 +25,7 @@ def write_model(folder, name="whisper", shape=SHAPE, count=2):
         lambda *_: None,
     )
     config = folder / f"models/{name}/config.pbtxt"
-    config.write_text(
-        config.read_text() + f"instance_group {{ count: {count} kind: KIND_CPU }}\n"
-    )
+    config.write_text(config.read_text() + f"instance_group {{ count: {count} kind: KIND_CPU }}\n")
     return folder / "models"
 
 
