@@ -1,10 +1,9 @@
 """Models of speech on a cluster: over gRPC and the OpenAI API, whatever dies meanwhile."""
 
+import http.client
 import json
 import os
 import signal
-import urllib.error
-import urllib.request
 
 import grpc
 import numpy as np
@@ -64,13 +63,13 @@ def form(fields, file=None, filename="speech.wav"):
 def transcribe(cluster, file, **fields):
     """Status and body of the answer."""
     body, kind = form({"model": "whisper", **fields}, file)
-    url = f"http://{cluster.http_url()}/v1/audio/transcriptions"
-    request = urllib.request.Request(url, body, {"Content-Type": kind})
-    try:
-        with urllib.request.urlopen(request) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+    host, _, port = cluster.http_url().partition(":")
+    connection = http.client.HTTPConnection(host, int(port))
+    connection.request("POST", "/v1/audio/transcriptions", body, {"Content-Type": kind})
+    response = connection.getresponse()
+    content = response.read().decode()
+    connection.close()
+    return response.status, content
 
 
 # over gRPC

@@ -72,7 +72,7 @@ def test_a_damaged_form_is_refused(body, kind, said):
 def test_hostile_bytes_are_read_or_refused_and_nothing_else():
     body, chance = (
         _form(('name="a"', b"1"), ('name="f"; filename="x"', bytes(99))),
-        random.Random(3),
+        random.Random(3),  # noqa: S311
     )
     refused = 0
     for _ in range(500):
