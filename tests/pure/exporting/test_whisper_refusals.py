@@ -127,6 +127,18 @@ def test_a_count_that_lies_is_damage(count, other):
         open_checkpoint(other)
 
 
+@pytest.mark.parametrize("size", [0, 32 * 80 * 3, (1 << 32) - 1])
+def test_a_tensor_that_says_another_size_is_damage(size, other):
+    path, name = other / "model.bin", b"encoder/conv1/weight\0"
+    content = bytearray(path.read_bytes())
+    # Behind the name: how many dimensions, these, and the kind.
+    struct.pack_into("<I", content, content.index(name) + len(name) + 1 + 3 * 4 + 1, size)
+    path.write_bytes(bytes(content))
+
+    with pytest.raises(Damaged, match="encoder/conv1/weight has not the size that it says"):
+        open_checkpoint(other)
+
+
 def test_weights_of_eight_bits_are_refused(tmp_path):
     folder = tiny_whisper.write_ctranslate2(tmp_path / "f", kind=1)
 

@@ -82,8 +82,10 @@ def test_answers_are_those_of_plain_numpy(exported, timestamps):
 
 
 def test_it_makes_no_difference_who_else_is_answered(exported):
+    """Nor in which slot a prompt is read that has text from before."""
     _, directory, manifest = exported
-    audios, prompt = sounds(5), [manifest.speech.begin]
+    speech = manifest.speech
+    audios, prompt = sounds(5), [speech.previous, *range(20), speech.begin]
 
     together, _ = _answers(directory, [prompt] * 5, audios, slots=3)
     alone = [_answers(directory, [prompt], [audio], slots=1)[0][0] for audio in audios]

@@ -19,11 +19,9 @@ SPEECH = [
     Mutant(
         "speech: each answer is about what the first slot heard",
         "workers/language/stage.py",
-        "bind(binding.bind_input, name, array[slot : slot + batch])\n            for name, array in "
-        "self._cache",
-        "bind(binding.bind_input, name, array[0 : batch])\n            for name, array in "
-        "self._cache",
-        MODEL + "test_a_slot_that_moves_takes_along_what_it_heard",
+        "self._heard.items():\n                bind(binding.bind_input, name, array[slot :",
+        "self._heard.items():\n                bind(binding.bind_input, name, array[0 :",
+        MODEL + "test_it_makes_no_difference_who_else_is_answered",
     ),
     Mutant(
         "speech: a language that the log has is looked for again",
@@ -86,7 +84,7 @@ SPEECH = [
         "src/penstock/exporting/whisper/ctranslate2.py",
         "if kind not in _NUMBERS or math.prod(shape) * item != size or at + size > len(mapped):",
         "if kind not in _NUMBERS:",
-        REFUSED + "test_a_file_that_is_cut_off_is_damaged",
+        REFUSED + "test_a_tensor_that_says_another_size_is_damage",
     ),
     Mutant(
         "speech: two stages are exported",
