@@ -28,7 +28,6 @@ from chaos.planted.models.hops import BETWEEN_MACHINES
 from chaos.planted.models.language import ANSWERS
 from chaos.planted.models.loading import REAL_MODELS
 from chaos.planted.models.slots import SHARED_SLOTS
-from chaos.planted.models.speech import SPEECH
 from chaos.planted.models.structured import STRUCTURES
 from chaos.planted.models.texts import TEXTS
 from chaos.planted.outages import AWAY
@@ -314,7 +313,6 @@ MUTANTS = [
     *SHARED_SLOTS,
     *STRUCTURES,
     *TEXTS,
-    *SPEECH,
     *BETWEEN_MACHINES,
     *ENCRYPTED,
     *CALLERS,

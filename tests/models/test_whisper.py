@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.models.reference_whisper import ReferenceWhisper
-from support.models.tiny_whisper import Shape
+from support.speech.reference_whisper import ReferenceWhisper
+from support.speech.tiny_whisper import Shape
 
 from penstock.exporting.export import Order, export
 from penstock.language.options import DecodingOptions

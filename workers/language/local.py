@@ -68,21 +68,13 @@ class LocalModel:
         """
         ends = self.manifest.end_tokens
         engine = Engine(self._pipeline, ends)
-        options = options.seeded(lambda: secrets.randbits(64))
-        if options.structured_outputs is not None:
-            self._pipeline.structured.check(options.structured_outputs)
-        heard = repeat(None, len(prompts)) if audios is None else audios
-        answers = [
-            Answer(list(prompt), options, audio=audio)
-            for prompt, audio in zip(prompts, heard, strict=True)
-        ]
+        answers = self._begun(prompts, options, audios)
         numbers = {id(answer): number for number, answer in enumerate(answers)}
         texts = [
             AnswerText(self.tokenizer.decode, options, ends, answer.prompt, self.tokenizer.plain)
             for answer in answers
         ]
         for answer in answers:
-            check_audio(self.manifest, answer)
             engine.admit(answer)
         while not engine.is_idle:
             for new in engine.step():
@@ -98,3 +90,22 @@ class LocalModel:
                 if finish is not None:
                     added += text.flush()
                 yield Piece(number, new.token, added, finish)
+
+    def _begun(
+        self,
+        prompts: Sequence[Sequence[int]],
+        options: DecodingOptions,
+        audios: Sequence[Floats] | None,
+    ) -> list[Answer]:
+        """An answer to each prompt, of which nothing has come; arguments as for `generate`."""
+        options = options.seeded(lambda: secrets.randbits(64))
+        if options.structured_outputs is not None:
+            self._pipeline.structured.check(options.structured_outputs)
+        heard = repeat(None, len(prompts)) if audios is None else audios
+        answers = [
+            Answer(list(prompt), options, audio=audio)
+            for prompt, audio in zip(prompts, heard, strict=True)
+        ]
+        for answer in answers:
+            check_audio(self.manifest, answer)
+        return answers

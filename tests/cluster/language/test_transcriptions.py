@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from support.clients.answers import Answers, ask
 from support.clients.load import eventually
-from support.models.speech_versions import LocalSpeech, as_wav, hear, sound, write_model
 from support.processes.cluster import Cluster
+from support.speech.speech_versions import LocalSpeech, as_wav, hear, sound, write_model
 
 from penstock.language.speech.segments import as_srt, as_vtt, segments_of
 from penstock.language.speech.windows import windows

@@ -5,8 +5,8 @@ import struct
 
 import numpy as np
 import pytest
-from support.models import tiny_whisper
-from support.models.tiny_whisper import Shape
+from support.speech import tiny_whisper
+from support.speech.tiny_whisper import Shape
 
 from penstock.exporting.checkpoints.opening import open_checkpoint
 from penstock.exporting.errors import CannotExport, Damaged, Unsupported

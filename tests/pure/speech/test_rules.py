@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from support.models import tiny_whisper
-from support.models.reference_whisper import rules_of
-from support.models.tiny_whisper import Shape
+from support.speech import tiny_whisper
+from support.speech.reference_whisper import rules_of
+from support.speech.tiny_whisper import Shape
 
 from penstock.language.speech.rules import Rules
 from penstock.language.speech.segments import as_srt, as_vtt, segments_of

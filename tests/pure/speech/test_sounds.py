@@ -6,8 +6,8 @@ import wave
 
 import numpy as np
 import pytest
-from support.models.reference_whisper import filters, spectrum
-from support.models.speech_versions import as_wav, sound
+from support.speech.reference_whisper import filters, spectrum
+from support.speech.speech_versions import as_wav, sound
 
 from penstock.language.speech.features import log_mel, mel_filters
 from penstock.language.speech.wav import MOST_S, NoWav, resampled, samples_of

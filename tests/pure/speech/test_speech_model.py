@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from support.models import tiny_whisper
-from support.models.reference_whisper import ReferenceWhisper, rules_of
-from support.models.tiny_whisper import Shape
+from support.speech import tiny_whisper
+from support.speech.reference_whisper import ReferenceWhisper, rules_of
+from support.speech.tiny_whisper import Shape
 
 from penstock.errors import InvalidRequest
 from penstock.exporting.export import Order, export

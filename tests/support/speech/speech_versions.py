@@ -5,8 +5,8 @@ import json
 import wave
 
 import numpy as np
-from support.models import tiny_whisper
-from support.models.tiny_whisper import Shape
+from support.speech import tiny_whisper
+from support.speech.tiny_whisper import Shape
 
 from penstock.exporting.export import Order, export
 from penstock.language.options import DecodingOptions
