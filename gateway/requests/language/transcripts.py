@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -83,9 +84,15 @@ class Transcript(NamedTuple):
     segments: Sequence[Spoken]
 
 
-class _Window(NamedTuple):
-    """What became of one window."""
+class Piece(NamedTuple):
+    """What came of one window.
 
+    Attributes:
+        window: its number; pieces come in the order of these.
+        logprobs: of *tokens*, with timestamps alone.
+    """
+
+    window: int
     text: str
     tokens: list[int]
     logprobs: list[float]
@@ -111,39 +118,139 @@ async def model_of(inference: Inference, model: str, call: Call) -> Model:
 async def transcribe(
     inference: Inference, model: Model, samples: Floats, wanted: Wanted
 ) -> Transcript:
-    """What is said in *samples*, float32 at 16 kHz, one at least.
-
-    Where the model shall say which language it hears, the first window says it for all.
-
-    Raises:
-        PenstockError: how the request about one of the windows has ended.
-    """
+    """What is said in *samples*, float32 at 16 kHz, one at least; errors as for `pieces`."""
     places = windows(samples, model.speech.samples)
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(place: tuple[int, int], wanted: Wanted) -> _Window:
-        async with room:
-            request = request_for(model, samples[slice(*place)], wanted)
-            reply = await inference.infer(request.SerializeToString(), model.call)
-        return _window(reply)
-
-    first = await one(places[0], wanted)
-    language = _heard(model.speech, first.tokens, wanted)
-    later = wanted._replace(language=language or None)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            others = [tasks.create_task(one(place, later)) for place in places[1:]]
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from None
-    found = [first, *(task.result() for task in others)]
+    found = [Piece(number, "", [], []) for number in range(len(places))]
+    hearing = Hearing(inference, model, samples, places, wanted)
+    async with aclosing(hearing.pieces()) as pieces:
+        async for number, text, tokens, logprobs in pieces:
+            so_far = found[number]
+            found[number] = so_far._replace(text=so_far.text + text)
+            so_far.tokens.extend(tokens)
+            so_far.logprobs.extend(logprobs)
     segments = [
         spoken
         for place, window in zip(places, found, strict=True)
         for spoken in (_spoken(model, place, window) if wanted.timestamps else ())
     ]
-    texts = (window.text.strip() for window in found)
-    text = " ".join(text for text in texts if text)
+    joining = Joining()
+    text = "".join(joining.push(window.window, window.text) for window in found)
+    language = _heard(model.speech, found[0].tokens, wanted)
     return Transcript(text, language, len(samples) / RATE, segments)
+
+
+class Hearing:
+    """The windows of one audio, heard beside each other."""
+
+    def __init__(
+        self,
+        inference: Inference,
+        model: Model,
+        samples: Floats,
+        places: Sequence[tuple[int, int]],
+        wanted: Wanted,
+    ) -> None:
+        """*places*: beginning and end of each window."""
+        self._inference = inference
+        self._model = model
+        self._samples = samples
+        self._places = places
+        self._wanted = wanted
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._language: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # As many as a window has tokens wait for their turn; None is its end.
+        self._queues: list[asyncio.Queue[Piece | None]] = [asyncio.Queue() for _ in places]
+
+    async def pieces(self) -> AsyncGenerator[Piece, None]:
+        """What is said, as it comes, in the order of the windows.
+
+        Where the model shall say which language it hears, the first window says it for all.
+
+        Raises:
+            PenstockError: how the request about one of the windows has ended.
+        """
+        hearing = asyncio.create_task(self._hear_all())
+        try:
+            for queue in self._queues:
+                while (piece := await queue.get()) is not None:
+                    yield piece
+            await hearing
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+
+    async def _hear_all(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(len(self._places)):
+                    tasks.create_task(self._hear(number))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            for queue in self._queues:
+                queue.put_nowait(None)
+
+    async def _hear(self, number: int) -> None:
+        wanted, queue = self._wanted, self._queues[number]
+        # The first one has its turn first.
+        async with self._room:
+            if number:
+                wanted = wanted._replace(language=await self._language or None)
+            samples = self._samples[slice(*self._places[number])]
+            request = request_for(self._model, samples, wanted)
+            answer = _answer(self._inference, self._model, request, number)
+            async with aclosing(answer) as pieces:
+                async for piece in pieces:
+                    self._learn(piece.tokens)
+                    queue.put_nowait(piece)
+            self._learn([-1])
+        queue.put_nowait(None)
+
+    def _learn(self, tokens: Sequence[int]) -> None:
+        """The first of an answer's tokens say which language is spoken."""
+        if tokens and not self._language.done():
+            self._language.set_result(_heard(self._model.speech, tokens, self._wanted))
+
+
+async def _answer(
+    inference: Inference, model: Model, request: pb.ModelInferRequest, window: int
+) -> AsyncGenerator[Piece, None]:
+    """The pieces of the answer about one window."""
+    message = request.SerializeToString()
+    with inference.hold(message):
+        asked = await inference.read(message, model.call)
+        async with aclosing(inference.responses(asked)) as parts:
+            async for part in parts:
+                if not part.final:
+                    yield _piece(part.body, window)
+
+
+class Joining:
+    """The texts of windows as one text: a space between them, and none around it.
+
+    The pieces that it gives, joined, are the same however the texts come.
+    """
+
+    def __init__(self) -> None:
+        self._window = -1
+        self._said = False
+        # Spaces that are written if something comes behind them.
+        self._held = ""
+        self._begins = True
+
+    def push(self, window: int, text: str) -> str:
+        """What *text* of this window adds; windows come in their order."""
+        if window != self._window:
+            self._window, self._begins = window, True
+            self._held = " " if self._said else ""
+        if self._begins:
+            text = text.lstrip()
+        if not text:
+            return ""
+        whole = self._held + text
+        added = whole.rstrip()
+        self._held, self._begins, self._said = whole[len(added) :], False, True
+        return added
 
 
 def request_for(model: Model, samples: Floats, wanted: Wanted) -> pb.ModelInferRequest:
@@ -167,13 +274,14 @@ def request_for(model: Model, samples: Floats, wanted: Wanted) -> pb.ModelInferR
     return request
 
 
-def _window(reply: bytes) -> _Window:
-    response = pb.ModelInferResponse.FromString(reply)
+def _piece(body: bytes, window: int) -> Piece:
+    response = pb.ModelInferResponse.FromString(body)
     raws = dict(
         zip((one.name for one in response.outputs), response.raw_output_contents, strict=True)
     )
     said = json.loads(raws[LOGPROBS_OUTPUT][4:]) if LOGPROBS_OUTPUT in raws else []
-    return _Window(
+    return Piece(
+        window,
         raws[TEXT_OUTPUT][4:].decode(),
         np.frombuffer(raws[TOKENS_OUTPUT], "<i8").tolist(),
         [next(iter(one.values()))["logprob"] for one in said],
@@ -189,7 +297,7 @@ def _heard(speech: Speech, tokens: Sequence[int], wanted: Wanted) -> str:
     return (speech.language_of(tokens[0]) if tokens else None) or ""
 
 
-def _spoken(model: Model, place: tuple[int, int], window: _Window) -> Sequence[Spoken]:
+def _spoken(model: Model, place: tuple[int, int], window: Piece) -> Sequence[Spoken]:
     begin_s, length_s = place[0] / RATE, (place[1] - place[0]) / RATE
     decode = model.language.tokenizer.decode
     return [

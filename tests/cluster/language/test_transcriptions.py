@@ -245,6 +245,21 @@ def test_long_audio_is_heard_in_windows_of_one_language(speech_cluster, local):
     assert json.loads(content)["text"] == " ".join(text for text in texts if text)
 
 
+def test_a_stream_says_the_same_piece_by_piece(speech_cluster):
+    """Of several windows, in their order."""
+    file = as_wav(np.concatenate([sound(0.8, 4), np.zeros(2500, np.float32), sound(1.9, 6)]))
+    _, whole = transcribe(speech_cluster, file)
+    status, content = transcribe(speech_cluster, file, stream="true")
+    events = [json.loads(line.removeprefix("data: ")) for line in content.split("\n\n") if line]
+
+    *deltas, done = events
+    assert status == 200
+    assert {event["type"] for event in deltas} == {"transcript.text.delta"}
+    assert done == {"type": "transcript.text.done", **json.loads(whole)}
+    assert "".join(event["delta"] for event in deltas) == done["text"]
+    assert len(deltas) > 8
+
+
 @pytest.mark.parametrize(
     ("file", "fields", "status", "param", "message"),
     [
@@ -259,7 +274,16 @@ def test_long_audio_is_heard_in_windows_of_one_language(speech_cluster, local):
         (as_wav(sound()), {"prompt": "a <|en|>"}, 400, None, "must be plain text"),
         (as_wav(sound()), {"response_format": "xml"}, 400, "response_format", "json, text"),
         (as_wav(sound()), {"temperature": "2"}, 400, "temperature", "from 0 to 1"),
-        (as_wav(sound()), {"stream": "true"}, 400, "stream", "not offered yet"),
+        (as_wav(sound()), {"stream": "1"}, 400, "stream", "must be true or false"),
+        (
+            as_wav(sound()),
+            {"stream": "true", "response_format": "srt"},
+            400,
+            "stream",
+            "a stream has no srt",
+        ),
+        (as_wav(sound()), {"stream": "true", "prompt": "<|en|>"}, 400, None, "plain text"),
+        (as_wav(sound()), {"chunking_strategy": "{}"}, 400, "chunking_strategy", "'auto' alone"),
         (
             as_wav(sound()),
             {"timestamp_granularities[]": ["segment", "word"]},
@@ -305,6 +329,8 @@ def test_the_official_client_reads_all_of_it(speech_cluster, local):
     assert verbose.segments
     assert verbose.segments[0].end <= verbose.duration == 0.9
     assert spoken.strip() == local.answer(one, "fr", "hello")[1].strip()
+    events = list(ask_client(stream=True))
+    assert events[-1].text == text == "".join(event.delta for event in events[:-1])
     assert ask_client(response_format="srt").startswith("1\n00:00:0")
     with pytest.raises(openai.BadRequestError, match="the model knows de, en, fr") as refused:
         ask_client(language="xx")

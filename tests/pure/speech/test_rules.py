@@ -6,6 +6,7 @@ from support.speech import tiny_whisper
 from support.speech.reference_whisper import rules_of
 from support.speech.tiny_whisper import Shape
 
+from penstock.gateway.requests.language.transcripts import Joining
 from penstock.language.speech.rules import Rules
 from penstock.language.speech.segments import as_srt, as_vtt, segments_of
 from penstock.language.speech.tokens import Speech
@@ -83,6 +84,18 @@ def test_segments_are_what_is_between_times():
         (60.6, 60.9, "[7]", (6, 9)),
         (60.9, 60.9, "[8, 9]", (9, 12)),
     ]
+
+
+def test_texts_of_windows_are_joined_the_same_however_they_come():
+    texts = [" a b ", "  ", "c  d", "", " e \n"]
+    chance = np.random.default_rng(2)
+    for _ in range(50):
+        joining, said = Joining(), ""
+        for window, text in enumerate(texts):
+            cuts = sorted(chance.integers(0, len(text) + 1, 3).tolist())
+            for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
+                said += joining.push(window, text[begin:end])
+        assert said == "a b c  d e"
 
 
 def test_subtitles_have_clocks_of_their_kind():

@@ -1,5 +1,7 @@
 """Exported models of speech, in this process: token by token what plain numpy says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.speech import tiny_whisper
@@ -11,10 +13,12 @@ from penstock.exporting.export import Order, export
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
 from penstock.language.speech.tokens import prompt_of
+from penstock.models.config.language_models import PrefixCaching
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import Engine
 from penstock.workers.language.local import LocalModel
 from penstock.workers.language.pipeline import Pipeline
+from penstock.workers.language.runtime import caches_prefixes
 
 TOKENS = 24
 SHAPES = {"of many languages": Shape(), "of English": Shape(multilingual=False, heads=2, seed=9)}
@@ -128,6 +132,27 @@ def test_a_slot_that_moves_takes_along_what_it_heard(exported):
         engine.step()
 
     assert [answer.log for answer in answers[1:]] == expected[1:]
+
+
+def test_one_sound_is_heard_in_a_step(exported):
+    """However short their prompts: those that go on wait for one encoder at most."""
+    _, directory, manifest = exported
+    engine = Engine(Pipeline.open(directory, manifest, 3, 64, threads=1), manifest.end_tokens)
+    options = DecodingOptions.of({"max_tokens": TOKENS, "ignore_end": True})
+    answers = [Answer([manifest.speech.begin], options, audio=audio) for audio in sounds(3)]
+    for answer in answers:
+        engine.admit(answer)
+
+    began = [sum(bool(answer.log) for answer in answers) for _ in range(3) if engine.step()]
+
+    assert began == [1, 2, 3]
+
+
+def test_prefixes_of_answers_about_other_sounds_are_not_reused(exported):
+    _, _, manifest = exported
+
+    assert not caches_prefixes(manifest, PrefixCaching.ON, near=True)
+    assert caches_prefixes(replace(manifest, speech=None), PrefixCaching.ON, near=True)
 
 
 def test_folders_of_both_kinds_make_the_same_model(exported, tmp_path):

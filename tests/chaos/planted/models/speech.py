@@ -31,6 +31,27 @@ SPEECH = [
         MODEL + "test_answers_are_those_of_plain_numpy",
     ),
     Mutant(
+        "speech: what was computed about another sound is reused",
+        "workers/language/runtime.py",
+        "    if manifest.speech is not None:\n",
+        "    if False:\n",
+        MODEL + "test_prefixes_of_answers_about_other_sounds_are_not_reused",
+    ),
+    Mutant(
+        "speech: all that wait are heard before anybody goes on",
+        "workers/language/engine.py",
+        "            if answer.audio is not None:\n                break\n",
+        "",
+        MODEL + "test_one_sound_is_heard_in_a_step",
+    ),
+    Mutant(
+        "speech: a window's text begins without a space",
+        "gateway/requests/language/transcripts.py",
+        'self._held = " " if self._said else ""',
+        'self._held = ""',
+        RULES + "test_texts_of_windows_are_joined_the_same_however_they_come",
+    ),
+    Mutant(
         "speech: times may go back",
         "src/penstock/language/speech/rules.py",
         "masked[first : times[-1] +",

@@ -21,8 +21,7 @@ _KNOWN: Final = frozenset(
         *("timestamp_granularities", "stream", "chunking_strategy"),
     }
 )
-_NEUTRAL: Final = {"stream": "false", "chunking_strategy": "auto"}
-"""What is not offered yet -> the value that asks for nothing of it."""
+_SWITCH: Final = {"true": True, "false": False}
 
 
 class Form(StrEnum):
@@ -47,6 +46,7 @@ class AskedTranscript(NamedTuple):
         file: as it came.
         language: its code; None where the model shall say which it hears.
         prompt: text that came before.
+        stream: it comes as server-sent events.
     """
 
     model: str
@@ -55,6 +55,7 @@ class AskedTranscript(NamedTuple):
     prompt: str
     form: Form
     temperature: float
+    stream: bool
 
 
 def transcript_of(parts: Sequence[Part]) -> AskedTranscript:
@@ -72,19 +73,20 @@ def transcript_of(parts: Sequence[Part]) -> AskedTranscript:
             raise FieldRefused(name, f"'{name}' is there twice")
         _check_granularity(name, part)
         fields[name] = part
-    for name, neutral in _NEUTRAL.items():
-        if _text(fields, name, neutral).lower() != neutral:
-            raise FieldRefused(name, f"'{name}' is not offered yet: remove it")
+    if _text(fields, "chunking_strategy", "auto") != "auto":
+        raise FieldRefused("chunking_strategy", "chunking_strategy may be 'auto' alone")
     model = _text(fields, "model")
     if not model:
         raise FieldRefused("model", "model must be the name of a model")
+    form = _form(_text(fields, "response_format", Form.JSON))
     return AskedTranscript(
         model,
         _file(fields),
         _text(fields, "language") or None,
         _text(fields, "prompt"),
-        _form(_text(fields, "response_format", Form.JSON)),
+        form,
         _temperature(_text(fields, "temperature", "0")),
+        _stream(_text(fields, "stream", "false").lower(), form),
     )
 
 
@@ -129,6 +131,14 @@ def _form(text: str) -> Form:
         raise FieldRefused(
             "response_format", f"response_format is '{text[:40]}': it must be one of {known}"
         ) from None
+
+
+def _stream(text: str, form: Form) -> bool:
+    if text not in _SWITCH:
+        raise FieldRefused("stream", "stream must be true or false")
+    if _SWITCH[text] and form is not Form.JSON:
+        raise FieldRefused("stream", f"a stream has no {form}: set response_format to json")
+    return _SWITCH[text]
 
 
 def _temperature(text: str) -> float:
