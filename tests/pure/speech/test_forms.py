@@ -33,6 +33,13 @@ def test_fields_and_files_are_what_was_sent():
     assert _found(b"before\r\n" + body) == _found(body)
 
 
+@pytest.mark.parametrize("written", ["Größe 日.wav", 'a \\"b\\".wav'])
+def test_names_of_files_are_as_they_were_written(written):
+    ((_, filename, _),) = _found(_form((f'name="file"; filename="{written}"', b"1")))
+
+    assert filename == written.replace("\\", "")
+
+
 @pytest.mark.parametrize(
     "kind",
     ['multipart/form-data; boundary="a \'b"', 'Multipart/Form-Data; charset=x; boundary="a \'b"'],
@@ -67,6 +74,25 @@ def test_what_is_no_form_is_refused(kind):
 def test_a_damaged_form_is_refused(body, kind, said):
     with pytest.raises(InvalidRequest, match=said):
         parts_of(body, kind)
+
+
+def test_hostile_headers_are_read_or_refused_and_nothing_else():
+    chance = random.Random(4)  # noqa: S311
+    pieces = ["multipart/form-data", "boundary", "name", "filename", "b0", "*", "=", ";", '"', "'"]
+    pieces += ["form-data", "utf-8''%ff", "\xff", "\r\n ", "0*", " ", "\\", ",", "\0", "(", "é"]
+    refused = 0
+    for _ in range(2000):
+        said = "".join(chance.choices(pieces, k=chance.randrange(1, 9)))
+        for body, kind in (
+            (_form(('name="a"', b"1")), f"multipart/form-data; boundary=b0{said}"),
+            (_form(('name="a"', b"1")), said),
+            (_form((said, b"1")), TYPE),
+        ):
+            try:
+                parts_of(body, kind)
+            except PenstockError:
+                refused += 1
+    assert 1000 < refused < 6000
 
 
 def test_hostile_bytes_are_read_or_refused_and_nothing_else():

@@ -1,9 +1,8 @@
 """Forms as HTTP sends files: multipart/form-data (RFC 7578), read within bounds. Pure."""
 
 from collections.abc import Iterator
-from email import policy
-from email.message import EmailMessage, Message
-from email.parser import BytesHeaderParser
+from email.message import Message
+from email.parser import HeaderParser
 from email.utils import collapse_rfc2231_value
 from typing import Final, NamedTuple
 
@@ -35,12 +34,9 @@ def parts_of(body: bytes, content_type: str) -> list[Part]:
         Refused: its type says that it is none.
         InvalidRequest: it is damaged, or has too many parts.
     """
-    kind = EmailMessage(policy=policy.HTTP)
-    try:
-        kind["content-type"] = content_type
-        boundary = kind.get_boundary()
-    except (ValueError, IndexError):
-        boundary = None
+    kind = Message()
+    kind["content-type"] = content_type
+    boundary = kind.get_boundary()
     if kind.get_content_type() != "multipart/form-data":
         raise Refused(415, "send a form: Content-Type must be multipart/form-data")
     if boundary is None or not 1 <= len(boundary) <= _LONGEST_BOUNDARY or not boundary.isascii():
@@ -71,7 +67,8 @@ def _pieces(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, memoryview]]
 
 
 def _part(header: bytes, content: memoryview) -> Part:
-    headers: Message = BytesHeaderParser().parsebytes(header)
+    # Names of files are UTF-8, whatever RFC 822 says.
+    headers: Message = HeaderParser().parsestr(header.decode(errors="replace"))
     name = headers.get_param("name", header="content-disposition")
     if headers.get_content_disposition() != "form-data" or name is None:
         raise _damaged("a part has no name")
