@@ -86,6 +86,17 @@ def test_answers_over_grpc_are_those_of_one_process(answers, local):
     assert found[0].about["completion_tokens"] == TOKENS
 
 
+def test_its_tensors_are_known_to_clients(speech_cluster):
+    host, _, port = speech_cluster.http_url().partition(":")
+    connection = http.client.HTTPConnection(host, int(port))
+    connection.request("GET", "/v2/models/whisper")
+    known = {one["name"]: one for one in json.loads(connection.getresponse().read())["inputs"]}
+    connection.close()
+
+    assert known["audio"] == {"name": "audio", "datatype": "FP32", "shape": [-1]}
+    assert "messages" not in known
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["SIGKILL", "SIGSTOP"])
 async def test_a_worker_that_dies_changes_no_byte_of_any_answer(
     number, answers, speech_cluster, local

@@ -44,6 +44,7 @@ def test_two_stages_are_refused(folder):
     [
         ("config.json", {"activation_function": "relu"}, "activation_function is 'relu'"),
         ("config.json", {"scale_embedding": True}, "scale_embedding"),
+        ("config.json", {"tie_word_embeddings": False}, "not the table of the embeddings"),
         ("config.json", {"d_model": 30}, "width must be a multiple"),
         ("config.json", {"encoder_layers": 0}, "encoder_layers is 0"),
         ("config.json", {"decoder_layers": "two"}, "decoder_layers is 'two'"),
@@ -144,6 +145,23 @@ def test_weights_of_eight_bits_are_refused(tmp_path):
 
     with pytest.raises(Unsupported, match="no float16 or float32: convert the model"):
         _export(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("activation", 1), ("alibi", 1), ("pre_norm", 0), ("scale_embeddings", 1)]
+)
+def test_a_decoder_that_computes_otherwise_is_refused(name, value, tmp_path):
+    folder = tiny_whisper.write_ctranslate2(tmp_path / "f", **{name: value})
+
+    with pytest.raises(Unsupported, match=f"decoder/{name} is {value}"):
+        open_checkpoint(folder)
+
+
+def test_a_head_of_its_own_is_refused(tmp_path):
+    folder = tiny_whisper.write_ctranslate2(tmp_path / "f", **{"projection/weight": 0})
+
+    with pytest.raises(Unsupported, match="not the table of the embeddings"):
+        open_checkpoint(folder)
 
 
 def test_floats_of_32_bits_are_the_same_weights(other, tmp_path):

@@ -151,8 +151,11 @@ def write_folder(folder, shape=None):
     return folder
 
 
-def write_ctranslate2(folder, shape=None, kind=4):
-    """CTranslate2's folder, of tensors of this *kind*: 4 is float16, 0 float32, 1 int8."""
+def write_ctranslate2(folder, shape=None, kind=4, **other):
+    """CTranslate2's folder, of tensors of this *kind*: 4 is float16, 0 float32, 1 int8.
+
+    *other*: numbers of its decoder that are not Whisper's.
+    """
     shape = shape or Shape()
     folder.mkdir(parents=True, exist_ok=True)
     never, never_first = suppressed(shape)
@@ -161,6 +164,9 @@ def write_ctranslate2(folder, shape=None, kind=4):
     (folder / "tokenizer.json").write_text(tokenizer(shape).to_str())
     number = {0: "<f4", 1: "<i1", 4: "<f2"}[kind]
     tensors = [(name, kind, array.astype(number)) for name, array in _ctranslate2(shape)]
+    flags = {"activation": 3, "alibi": 0, "pre_norm": 1, "scale_embeddings": 0}
+    for name, flag in {**flags, "start_from_zero_embedding": 0, **other}.items():
+        tensors.append((f"decoder/{name}", 1, np.array(flag, "<i1")))
     for side, heads in (("encoder", shape.encoder_heads), ("decoder", shape.heads)):
         tensors.append((f"{side}/num_heads", 2, np.array(heads, "<i2")))
     parts = [struct.pack("<I", 6), _text("WhisperSpec"), struct.pack("<II", 3, len(tensors))]

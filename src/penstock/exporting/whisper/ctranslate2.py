@@ -27,6 +27,15 @@ _BEGINNING: Final = struct.pack("<IH", _VERSION, len(_SPEC)) + _SPEC
 _MOST_TENSORS: Final = 1 << 14
 _MOST_DIMENSIONS: Final = 8
 _NUMBERS: Final = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2", 5: "<u2"}
+_AS_COMPUTED: Final = {
+    "activation": 3,  # GELU, by the error function
+    "alibi": 0,
+    "pre_norm": 1,
+    "scale_embeddings": 0,
+    "start_from_zero_embedding": 0,
+}
+"""Numbers of the decoder that the graphs are written for."""
+
 _WEIGHTS: Final = {0: "float32", 4: "float16"}
 
 
@@ -63,6 +72,7 @@ def open_ctranslate2(folder: Path) -> Checkpoint:
     """
     config = JsonFile.read(folder / "config.json")
     file = _File.open(folder / FILE)
+    _check(file)
     architecture = _architecture(file)
     parts = dict(_names(architecture))
     texts = SpokenTexts(
@@ -150,6 +160,16 @@ def _places(mapped: mmap.mmap, name: str) -> Iterator[tuple[str, _Place]]:
             raise Damaged(name, f"{tensor} has not the size that it says")
         yield tensor, _Place(kind, tuple(shape), at)
         at += size
+
+
+def _check(file: _File) -> None:
+    """Refuse what the graphs would compute without."""
+    for name, value in _AS_COMPUTED.items():
+        found = file.number(f"decoder/{name}")
+        if found != value:
+            raise Unsupported(f"{file.name}: decoder/{name} is {found}", f"read is {value}")
+    if "decoder/projection/weight" in file.places:
+        raise Unsupported(f"{file.name}: a head that is not the table of the embeddings")
 
 
 def _architecture(file: _File) -> Whisper:

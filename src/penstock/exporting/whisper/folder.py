@@ -50,6 +50,8 @@ def _architecture(config: JsonFile, advice: Mapping[str, Any]) -> Whisper:
         )
     if config.fields.get("scale_embedding", False) is not False:
         raise Unsupported(f"{config.name}: scale_embedding")
+    if config.fields.get("tie_word_embeddings", True) is not True:
+        raise Unsupported(f"{config.name}: a head that is not the table of the embeddings")
 
     def number(name: str) -> int:
         return int(config.number(name))
