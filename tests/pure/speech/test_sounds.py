@@ -1,6 +1,7 @@
 """From files to what an encoder hears: spectrum, WAV, rates, windows."""
 
 import io
+import struct
 import tracemalloc
 import wave
 
@@ -74,6 +75,21 @@ def test_whole_numbers_of_each_size_are_read(width):
         frames = b"".join(number.to_bytes(width, "little", signed=True) for number in numbers)
 
     assert samples_of(_wav(frames, width)).tolist() == [0.5, 0.0, -1.0]
+
+
+@pytest.mark.parametrize(("kind", "is_read"), [(1, True), (3, False)])
+def test_the_longer_form_of_whole_numbers_is_read(kind, is_read):
+    """As ffmpeg writes 24 bits: the kind of numbers is in 22 bytes more. 3 is floats."""
+    plain = _wav(b"\0\0\x40", 3)
+    rest = struct.pack("<HHIH", 22, 24, 4, kind) + bytes.fromhex("000000001000800000aa00389b71")
+    fields = b"fmt " + struct.pack("<IH", 40, 0xFFFE) + plain[22:36] + rest
+    content = b"RIFF" + struct.pack("<I", len(plain) + 16) + b"WAVE" + fields + plain[36:]
+
+    if is_read:
+        assert samples_of(content).tolist() == [0.5]
+        return
+    with pytest.raises(NoWav, match="no WAV that can be read"):
+        samples_of(content)
 
 
 def test_channels_are_mixed():

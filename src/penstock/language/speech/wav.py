@@ -49,7 +49,7 @@ def samples_of(content: bytes) -> Floats:
     """
     _refuse_others(content)
     try:
-        with wave.open(io.BytesIO(content)) as file:
+        with wave.open(io.BytesIO(_plain(content))) as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
             _check(channels, width, rate)
             # As many as there are: a header that was written before the end says anything.
@@ -78,6 +78,17 @@ def _refuse_others(content: bytes) -> None:
         raise NoWav(f"the file is {kind}, which is not read here: {_SEND}")
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
         raise NoWav(f"the file does not begin as WAV does: {_SEND}")
+
+
+def _plain(content: bytes) -> bytes:
+    """*content*, of the plain kind where it says in the longer form that it has whole numbers.
+
+    It is for more than 16 bits or two channels; `wave` reads it from Python 3.12 on.
+    """
+    is_long = content[12:16] == b"fmt " and content[20:22] == b"\xfe\xff"
+    if not is_long or content[44:46] != b"\1\0":
+        return content
+    return content[:20] + b"\1\0" + content[22:]
 
 
 def _check(channels: int, width: int, rate: int) -> None:
