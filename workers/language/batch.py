@@ -9,6 +9,7 @@ import numpy as np
 from penstock.language.log.entries import words_of_entry
 from penstock.language.log.likelihoods import entry_of
 from penstock.language.sampling import next_token
+from penstock.language.speech.rules import Rules
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.stage import Floats, Stage, Tokens
 from penstock.workers.language.structured import Structured
@@ -75,21 +76,31 @@ def ends_of(answers: Sequence[Answer]) -> Batch:
     return Batch(tokens, start, 0, grows=True)
 
 
-def sampled(logits: Floats, answers: Sequence[Answer], structured: Structured) -> list[Entry]:
+def sampled(
+    logits: Floats,
+    answers: Sequence[Answer],
+    structured: Structured,
+    rules: Rules | None = None,
+) -> list[Entry]:
     """The next entry of each answer's log, by the row of *logits* that is its own.
+
+    Args:
+        rules: of a model of speech.
 
     NOT_YET in the place of its token where none has been found in time, STUCK where there is none.
     """
     allowed = structured.allowed(answers)
     entries = [
-        _entry(row, one, may) for row, one, may in zip(logits, answers, allowed, strict=True)
+        _entry(row, one, may, rules) for row, one, may in zip(logits, answers, allowed, strict=True)
     ]
     structured.took(answers, [entry[0] for entry in entries])
     return entries
 
 
-def _entry(row: Floats, answer: Answer, may: Tokens | int | None) -> Entry:
-    options = answer.options
+def _entry(row: Floats, answer: Answer, may: Tokens | int | None, rules: Rules | None) -> Entry:
+    options, scores = answer.options, row
     if isinstance(may, int):
         return [may, *repeat(0, words_of_entry(options) - 1)]
-    return entry_of(next_token(row, options, answer.prompt, answer.log, may), row, options)
+    if rules is not None:
+        scores = rules.masked(row, answer.prompt, answer.log, timestamps=options.timestamps)
+    return entry_of(next_token(scores, options, answer.prompt, answer.log, may), row, options)

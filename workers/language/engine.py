@@ -173,7 +173,8 @@ class Engine:
     def _take_one(self) -> None:
         """Give a slot to the answer that waits longest, once all others have been read.
 
-        One that finds nearly all of its prompt there is read already: the next one has its turn.
+        One that finds nearly all of its prompt there is read already: the next one has its turn;
+        not so where it is about a sound, since to hear that takes as long as many steps.
         """
         while self._has_place and self._waiting and (not self._slots or self._slots[-1].is_read):
             answer = self._waiting.popleft()
@@ -183,6 +184,8 @@ class Engine:
                 self._change(changes)
             self._model.take(len(self._slots), answer)
             self._slots.append(answer)
+            if answer.audio is not None:
+                break
 
     @property
     def _has_place(self) -> bool:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from penstock.language.tokenizer import Tokenizer
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import Engine
 from penstock.workers.language.pipeline import Pipeline
+from penstock.workers.language.speech.encoder import check_audio
+from penstock.workers.language.stage import Floats
 from penstock.workers.language.structured import WHY_STUCK
 
 
@@ -48,20 +51,24 @@ class LocalModel:
         return cls(pipeline, Tokenizer.read(directory))
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], options: DecodingOptions
+        self,
+        prompts: Sequence[Sequence[int]],
+        options: DecodingOptions,
+        audios: Sequence[Floats] | None = None,
     ) -> Iterator[Piece]:
         """Answer *prompts*, as many at a time as there are slots.
 
+        Args:
+            audios: what each is about, of a model of speech: float32[count] at 16 kHz.
+
         Raises:
-            InvalidRequest: one is empty or too long; before anything is computed. Or an answer
-                cannot go on with the structure that it is to have.
+            InvalidRequest: one is empty or too long, or its audio is missing or too long; before
+                anything is computed. Or an answer cannot go on with the structure that it is to
+                have.
         """
         ends = self.manifest.end_tokens
         engine = Engine(self._pipeline, ends)
-        options = options.seeded(lambda: secrets.randbits(64))
-        if options.structured_outputs is not None:
-            self._pipeline.structured.check(options.structured_outputs)
-        answers = [Answer(list(prompt), options) for prompt in prompts]
+        answers = self._begun(prompts, options, audios)
         numbers = {id(answer): number for number, answer in enumerate(answers)}
         texts = [
             AnswerText(self.tokenizer.decode, options, ends, answer.prompt, self.tokenizer.plain)
@@ -83,3 +90,22 @@ class LocalModel:
                 if finish is not None:
                     added += text.flush()
                 yield Piece(number, new.token, added, finish)
+
+    def _begun(
+        self,
+        prompts: Sequence[Sequence[int]],
+        options: DecodingOptions,
+        audios: Sequence[Floats] | None,
+    ) -> list[Answer]:
+        """An answer to each prompt, of which nothing has come; arguments as for `generate`."""
+        options = options.seeded(lambda: secrets.randbits(64))
+        if options.structured_outputs is not None:
+            self._pipeline.structured.check(options.structured_outputs)
+        heard = repeat(None, len(prompts)) if audios is None else audios
+        answers = [
+            Answer(list(prompt), options, audio=audio)
+            for prompt, audio in zip(prompts, heard, strict=True)
+        ]
+        for answer in answers:
+            check_audio(self.manifest, answer)
+        return answers

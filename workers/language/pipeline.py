@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from penstock.language.manifest import Manifest
+from penstock.language.speech.rules import Rules
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import (
     Batch,
@@ -37,6 +38,8 @@ class Pipeline:
         self.slots = slots
         self.capacity = stages[0].capacity
         self._stages = stages
+        speech = manifest.speech
+        self._rules = None if speech is None else Rules(speech, manifest.vocabulary)
 
     @classmethod
     def open(
@@ -71,8 +74,13 @@ class Pipeline:
 
     def take(self, slot: int, answer: Answer) -> None:
         """See `Model`."""
-        del slot  # of its own only in the caches
+        if answer.audio is not None:
+            self.hear(slot, answer.audio)
         self.structured.take(answer)
+
+    def hear(self, slot: int, samples: Floats) -> None:
+        """As `Stage.hear`; a model of speech has one stage."""
+        self._stages[0].hear(slot, samples)
 
     def read(self, slot: int, answer: Answer, begin: int, end: int) -> None:
         """See `Model`."""
@@ -84,7 +92,7 @@ class Pipeline:
 
     def next_entries(self, answers: Sequence[Answer]) -> list[Entry]:
         """See `Model`."""
-        return sampled(self._through(ends_of(answers)), answers, self.structured)
+        return sampled(self._through(ends_of(answers)), answers, self.structured, self._rules)
 
     def _through(self, batch: Batch) -> Floats:
         return self.step(batch.columns, batch.start, batch.wanted, batch.slot)

@@ -53,6 +53,7 @@ class LanguageRuntime:
         self.texts: Mapping[str, bytes] = {}
         self.structured: Structured | None = None
         size = manifest.stages[number].weight_bytes
+        size += 0 if manifest.speech is None else manifest.speech.weight_bytes
         self.signature = cluster_pb2.Signature(parameter_bytes=size)
 
     def __repr__(self) -> str:
@@ -97,7 +98,7 @@ class LanguageRuntime:
         completed = ModelConfig()
         completed.CopyFrom(config)
         kept = {name: _kept(text) for name, text in self.texts.items()}
-        complete_language_model(completed, kept)
+        complete_language_model(completed, kept, hears=self.manifest.speech is not None)
         size = self.signature.parameter_bytes
         self.signature = signature_of(completed, size, directory.name)
         self.signature.config = completed.SerializeToString(deterministic=True)
@@ -112,6 +113,9 @@ def caches_prefixes(manifest: Manifest, asked: PrefixCaching, *, near: bool) -> 
     Args:
         near: all stages are on this machine.
     """
+    if manifest.speech is not None:
+        # Answers about different sounds begin with the same tokens.
+        return False
     if asked is not PrefixCaching.AUTO:
         return asked is PrefixCaching.ON
     if near and manifest.rebuild == "prefill" and manifest.proved_on == numeric_domain():

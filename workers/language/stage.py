@@ -1,7 +1,7 @@
 """One stage of a language model on this machine: its shard, and the cache of its layers."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,13 +9,11 @@ import numpy.typing as npt
 from penstock.errors import ArtifactUnusable
 from penstock.language.manifest import Manifest
 from penstock.process import machine
-from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.workers.runtimes.runtime import DeviceRef
+from penstock.workers.language.speech.encoder import Encoder
+from penstock.workers.runtimes.onnx_bound import bind, opened
 
 Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-
-_CPU: Final = "cpu"
 
 
 class Stage:
@@ -30,9 +28,15 @@ class Stage:
     """
 
     def __init__(
-        self, session: Any, manifest: Manifest, number: int, room: tuple[int, int]
+        self,
+        session: Any,
+        manifest: Manifest,
+        number: int,
+        room: tuple[int, int],
+        encoder: Encoder | None = None,
     ) -> None:
-        """*room*: slots, and capacity."""
+        """*room*: slots, and capacity; *encoder*: of a model of speech."""
+        self._encoder = encoder
         self._session = session
         self._manifest = manifest
         self._begins = number == 0
@@ -48,6 +52,12 @@ class Stage:
             for layer in layers
             for part in ("keys", "values")
         }
+        # What was heard in each slot: as the cache, but read alone.
+        self._heard = (
+            {}
+            if encoder is None
+            else {name: np.zeros((slots, *encoder.shape), np.float32) for name in encoder.names}
+        )
         self._bound: dict[tuple[int, int], Any] = {}
 
     @classmethod
@@ -59,22 +69,9 @@ class Stage:
         Raises:
             ArtifactUnusable: its artifact cannot be loaded, or is of another model.
         """
-        # Importing it takes long, and workers of other runtimes import this module as well.
-        import onnxruntime as ort
-
-        from penstock.workers.runtimes.onnx_options import providers, session_options
-
         artifact = directory / manifest.stages[number].artifact
-        device, config = DeviceRef(_CPU, 0, threads), ModelConfig()
-        try:
-            session = ort.InferenceSession(
-                str(artifact), session_options(device, config), providers(device, config)
-            )
-        except Exception as error:  # the runtime raises what it likes
-            raise ArtifactUnusable(
-                f"{artifact.name} cannot be loaded: {str(error).splitlines()[0]}"
-            ) from error
-        stage = cls(session, manifest, number, room)
+        encoder = Encoder.open(directory, manifest, threads)
+        stage = cls(opened(artifact, threads), manifest, number, room, encoder)
         stage._check(artifact.name)
         return stage
 
@@ -102,19 +99,25 @@ class Stage:
             out, shape = "logits", (len(wanted), self._manifest.vocabulary)
         held = {name: np.ascontiguousarray(array) for name, array in given.items()}
         for name, array in held.items():
-            _bind(binding.bind_input, name, array)
+            bind(binding.bind_input, name, array)
         result = np.empty(shape, np.float32)
-        _bind(binding.bind_output, out, result)
+        bind(binding.bind_output, out, result)
         self._session.run_with_iobinding(binding)
         return result
 
     @property
     def cache_bytes(self) -> int:
         """Bytes of its cache once all slots are full; the system gives them when used."""
-        return sum(array.nbytes for array in self._cache.values())
+        return sum(array.nbytes for array in (*self._cache.values(), *self._heard.values()))
+
+    def hear(self, slot: int, samples: Floats) -> None:
+        """Let the sequence in *slot* be about *samples*, float32[count]; see `Encoder.hear`."""
+        if self._encoder is not None:
+            self._encoder.hear(samples, {name: heard[slot] for name, heard in self._heard.items()})
 
     def warm_up(self, *lengths: int) -> None:
         """Run once for each of *lengths* columns, in slot 0, which nothing has yet."""
+        self.hear(0, np.zeros(1, np.float32))
         for length in lengths:
             shape, start = (1, length), np.zeros(1, np.int64)
             columns = np.zeros(shape if self._begins else (*shape, self.width), np.float32)
@@ -123,27 +126,37 @@ class Stage:
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy what slot *source* has of its first *length* tokens into slot *target*."""
+        for array in self._heard.values():
+            array[target] = array[source]
         for array in self._cache.values():
             array[target, :, :length] = array[source, :, :length]
 
     def swap(self, one: int, other: int, length: int) -> None:
         """Give slots *one* and *other* what the other has of its first *length* tokens."""
+        for array in self._heard.values():
+            array[[one, other]] = array[[other, one]]
         for array in self._cache.values():
             kept = array[one, :, :length].copy()
             array[one, :, :length] = array[other, :, :length]
             array[other, :, :length] = kept
 
     def cached(self, slot: int, length: int) -> list[Floats]:
-        """Copies of what *slot* has of its first *length* tokens, in the layers' order."""
-        return [array[slot, :, :length].copy() for array in self._cache.values()]
+        """Copies of what *slot* has of its first *length* tokens, in the layers' order.
+
+        And of what it has heard.
+        """
+        heard = [array[slot].copy() for array in self._heard.values()]
+        return [*(array[slot, :, :length].copy() for array in self._cache.values()), *heard]
 
     def _binding(self, slot: int, batch: int) -> Any:
         """The caches of so many slots, bound; kept, since steps differ in small tensors alone."""
         if (slot, batch) not in self._bound:
             binding = self._session.io_binding()
+            for name, array in self._heard.items():
+                bind(binding.bind_input, name, array[slot : slot + batch])
             for name, array in self._cache.items():
-                _bind(binding.bind_input, name, array[slot : slot + batch])
-                _bind(binding.bind_output, f"new_{name}", array[slot : slot + batch])
+                bind(binding.bind_input, name, array[slot : slot + batch])
+                bind(binding.bind_output, f"new_{name}", array[slot : slot + batch])
             self._bound[slot, batch] = binding
         return self._bound[slot, batch]
 
@@ -158,6 +171,8 @@ class Stage:
         first = {"tokens": columns} if self._begins else {"hidden": wide}
         inputs = {"start": ["batch"], **first, **dict.fromkeys(self._cache, shape)}
         inputs |= {"wanted": ["rows", 2]} if self._ends else {}
+        if self._encoder is not None:
+            inputs |= {name: ["batch", *self._encoder.shape] for name in self._heard}
         logits = {"logits": ["rows", self._manifest.vocabulary]}
         outputs = logits if self._ends else {"next_hidden": wide}
         outputs |= dict.fromkeys((f"new_{name}" for name in self._cache), shape)
@@ -174,7 +189,3 @@ def numeric_domain() -> str:
     import onnxruntime
 
     return f"{machine.processor()}, ONNX Runtime {onnxruntime.__version__}"
-
-
-def _bind(bind: Any, name: str, array: npt.NDArray[Any]) -> None:
-    bind(name, _CPU, 0, array.dtype.type, array.shape, array.ctypes.data)

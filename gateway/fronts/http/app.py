@@ -21,6 +21,7 @@ from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply, segmen
 from penstock.gateway.fronts.http.generate import Generate
 from penstock.gateway.fronts.http.openai import shapes
 from penstock.gateway.fronts.http.openai.api import OpenAi
+from penstock.gateway.fronts.http.openai.audio.api import Transcriptions
 from penstock.gateway.fronts.http.openai.embeddings import Embeddings
 from penstock.gateway.fronts.http.openai.responses.api import Responses
 from penstock.gateway.fronts.http.openai.tokens import Tokens
@@ -105,13 +106,18 @@ def routes_of(rest: Rest, administration: Administration, generate: Generate) ->
 
 
 def openai_routes_of(
-    openai: OpenAi, responses: Responses, tokens: Tokens, embeddings: Embeddings
+    openai: OpenAi,
+    responses: Responses,
+    tokens: Tokens,
+    embeddings: Embeddings,
+    transcriptions: Transcriptions,
 ) -> tuple[Route, ...]:
     """The routes of the OpenAI API, and those of tokens, which have its errors."""
     table: tuple[tuple[str, str, str, Handle], ...] = (
         (OPENAI + "completions", "POST", "ModelStreamInfer", openai.completions),
         (OPENAI + "chat/completions", "POST", "ModelStreamInfer", openai.chat),
         (OPENAI + "embeddings", "POST", "ModelInfer", embeddings.create),
+        (OPENAI + "audio/transcriptions", "POST", "ModelStreamInfer", transcriptions.create),
         (OPENAI + "models", "GET", "RepositoryIndex", openai.models),
         (OPENAI + "models/(?P<model>[^/]+)", "GET", "RepositoryIndex", openai.model),
         (OPENAI + "responses", "POST", "ModelStreamInfer", responses.create),

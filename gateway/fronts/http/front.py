@@ -21,6 +21,7 @@ from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
 from penstock.gateway.fronts.http.generate import Generate
 from penstock.gateway.fronts.http.metrics_endpoint import Read, Scope
 from penstock.gateway.fronts.http.openai.api import OpenAi
+from penstock.gateway.fronts.http.openai.audio.api import Transcriptions
 from penstock.gateway.fronts.http.openai.embeddings import Embeddings
 from penstock.gateway.fronts.http.openai.responses.api import Responses
 from penstock.gateway.fronts.http.openai.tokens import Tokens
@@ -166,6 +167,7 @@ class HttpFront:
             Responses(self._inference, self._calls),
             Tokens(self._inference, self._calls),
             Embeddings(self._inference, self._calls),
+            Transcriptions(self._inference, self._calls),
         )
         routes = (*routes_of(self._rest, administration, generate), *openai, *own)
         described = document(routes)

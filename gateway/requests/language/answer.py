@@ -20,6 +20,7 @@ from penstock.language.log.entries import WORD_BYTES, entries_in, prompt_entries
 from penstock.language.options import DecodingOptions
 from penstock.language.payload import CACHED_TOKENS, CALLER, ENDED, OPTIONS, options_to_json
 from penstock.models.config.language_models import (
+    AUDIO_INPUT,
     LOGPROBS_OUTPUT,
     TEXT_OUTPUT,
     TOKENS_INPUT,
@@ -27,6 +28,7 @@ from penstock.models.config.language_models import (
 )
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
+from penstock.protos.wire import Buffer
 from penstock.scheduler.requests.parts import Part
 from penstock.scheduler.requests.token_log import End
 from penstock.tensors import pack_bytes
@@ -63,6 +65,7 @@ class Prompted(NamedTuple):
 
     Attributes:
         calls: its answer may call functions, and is asked for by messages.
+        audio: what a model of speech shall hear: FP32 samples.
     """
 
     asked: Asked
@@ -70,6 +73,7 @@ class Prompted(NamedTuple):
     options: DecodingOptions
     tokens: list[int]
     calls: bool = False
+    audio: Buffer | None = None
 
     @property
     def entry_bytes(self) -> int:
@@ -98,6 +102,9 @@ class Prompted(NamedTuple):
         )
         job.inputs.add(name=TOKENS_INPUT, datatype="INT64", shape=[len(self.tokens)])
         job.raw_input_contents.append(np.asarray(self.tokens, "<i8").tobytes())
+        if self.audio is not None:
+            job.inputs.add(name=AUDIO_INPUT, datatype="FP32", shape=[len(self.audio) // 4])
+            job.raw_input_contents.append(bytes(self.audio))
         job.parameters[OPTIONS].string_param = options
         return job
 

@@ -11,6 +11,13 @@ import numpy as np
 from penstock.errors import InvalidRequest
 from penstock.gateway.requests.language.answer import Prompted, is_named
 from penstock.gateway.requests.language.fields import AskedStructure
+from penstock.gateway.requests.language.hearing import (
+    LANGUAGE,
+    TASK,
+    asked_tokens,
+    audio_of,
+    refuse_unheard,
+)
 from penstock.gateway.requests.language.languages import Language, Languages
 from penstock.gateway.requests.language.tools.asked import FIELDS as TOOL_FIELDS
 from penstock.gateway.requests.language.tools.asked import AskedTools, tools_of
@@ -56,12 +63,27 @@ async def read_prompt(languages: Languages, asked: Asked) -> Prompted:
     """
     language = await languages.of(asked.served)
     inputs = dict(zip((tensor.name for tensor in asked.request.inputs), asked.raws, strict=True))
-    given = _given(asked.request, inputs)
+    given, speech = _given(asked.request, inputs), language.manifest.speech
+    refuse_unheard(speech, given)
+    spoken = {name: given.pop(name) for name in (LANGUAGE, TASK) if name in given}
     tools = _tools_in(given, inputs)
     options = DecodingOptions.of(given, language.manifest.defaults)
     options = options.seeded(lambda: secrets.randbits(64))
     await language.check(options.structured_outputs)
-    tokens = await _tokens(inputs, language, () if tools is None else tools.given)
+    if speech is None:
+        tokens = await _tokens(inputs, language, () if tools is None else tools.given)
+        audio = None
+    else:
+        tokens = await asked_tokens(language, speech, inputs, spoken, options)
+        audio = audio_of(speech, inputs)
+    prompted = Prompted(asked, language, options, tokens, tools is not None, audio)
+    _check(prompted)
+    return prompted
+
+
+def _check(prompted: Prompted) -> None:
+    """Refuse a prompt for which there is no room, or of which cannot be told what is asked."""
+    asked, language, options, tokens, *_ = prompted
     if options.logprobs is None and is_named(asked.request, LOGPROBS_OUTPUT):
         raise InvalidRequest(
             f"the output '{LOGPROBS_OUTPUT}' needs the option logprobs: how many of the likeliest "
@@ -83,7 +105,6 @@ async def read_prompt(languages: Languages, asked: Asked) -> Prompted:
         )
     if min(tokens) < 0 or max(tokens) >= language.manifest.vocabulary:
         raise InvalidRequest(f"{TOKENS_INPUT} must be from 0 to {language.manifest.vocabulary - 1}")
-    return Prompted(asked, language, options, tokens, tools is not None)
 
 
 async def _tokens(inputs: Mapping[str, Any], language: Language, tools: Messages) -> list[int]:

@@ -232,7 +232,8 @@ class Resuming:
         language = await self._languages.of(asked.served)
         began_s = request.parameters[BEGAN].int64_param
         calls = _CALLS in request.parameters and request.parameters[_CALLS].bool_param
-        return Prompted(asked, language, options, tokens, calls), began_s, False
+        audio = next(iter(request.raw_input_contents[1:]), None)
+        return Prompted(asked, language, options, tokens, calls, audio), began_s, False
 
 
 def _kept(prompted: Prompted, digest: str, began_s: int) -> bytes:

@@ -5,13 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from penstock.exporting.checkpoints.checkpoint import Checkpoint
+from penstock.exporting.checkpoints.checkpoint import Checkpoint, SpokenTexts
 from penstock.exporting.checkpoints.opening import open_checkpoint
 from penstock.exporting.cuts import cut
 from penstock.exporting.errors import CannotExport
 from penstock.exporting.graphs.graph import Graph, WeightsFile
 from penstock.exporting.graphs.stage import StagePlan, write_stage
 from penstock.exporting.rebuild import prove
+from penstock.exporting.whisper.architecture import Whisper
+from penstock.exporting.whisper.graphs import write_decoder, write_encoder
+from penstock.exporting.whisper.speech import ENCODER_FILE, ends_of, speech_of, without_times
 from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest, StageFile
 from penstock.language.tokenizer import Tokenizer
 from penstock.models.config.language_models import DEFAULT_SLOTS, SLOTS
@@ -62,8 +65,11 @@ def export(source: Path, order: Order, progress: Progress) -> Manifest:
     content = _tokenizer_of(checkpoint, order)
     _check_directory(order.directory)
     manifest = _plan(checkpoint, order.stages)
+    shape, texts = checkpoint.architecture, checkpoint.texts
+    if isinstance(shape, Whisper) and isinstance(texts, SpokenTexts):
+        manifest, content = _with_speech(shape, texts, manifest, content)
     with written_whole(order.directory) as folder:
-        stages = []
+        manifest, stages = _write_encoder(folder, checkpoint, manifest), []
         for number, stage in enumerate(manifest.stages):
             progress(f"writing {stage.artifact}", (0.1 + number) / len(manifest.stages) * 0.8)
             stages.append(_write_stage(folder, checkpoint, stage))
@@ -72,7 +78,7 @@ def export(source: Path, order: Order, progress: Progress) -> Manifest:
         manifest = replace(manifest, **prove(folder, manifest)._asdict())
         for name, text in _texts(checkpoint, content, manifest):
             (folder / name).write_bytes(text)
-        _remove_template(order.directory, folder)
+        _remove_earlier(order.directory, folder)
     _write_configuration(order.directory)
     return manifest
 
@@ -146,15 +152,48 @@ def _plan(checkpoint: Checkpoint, stages: int) -> Manifest:
     )
 
 
+def _with_speech(
+    shape: Whisper, texts: SpokenTexts, manifest: Manifest, content: bytes
+) -> tuple[Manifest, bytes]:
+    """*manifest* of a model of speech, and its tokenizer.json."""
+    if len(manifest.stages) > 1:
+        raise CannotExport("a model of speech is exported in one stage: ask for --stages 1")
+    tokenizer = Tokenizer.from_json(content)
+    speech = speech_of(tokenizer, shape, texts)
+    manifest = replace(manifest, speech=speech, end_tokens=ends_of(tokenizer, texts))
+    return manifest, without_times(content, speech)
+
+
+def _write_encoder(folder: Path, checkpoint: Checkpoint, manifest: Manifest) -> Manifest:
+    """Write the encoder where the model has one; *manifest* with its size."""
+    shape, speech = checkpoint.architecture, manifest.speech
+    if speech is None or not isinstance(shape, Whisper):
+        return manifest
+    size = _written(
+        folder, speech.artifact, lambda graph: write_encoder(graph, shape, checkpoint.read)
+    )
+    return replace(manifest, speech=replace(speech, weight_bytes=size))
+
+
 def _write_stage(folder: Path, checkpoint: Checkpoint, stage: StageFile) -> StageFile:
-    data = folder / f"{stage.artifact}.data"
+    shape, read = checkpoint.architecture, checkpoint.read
+    if isinstance(shape, Whisper):
+        size = _written(folder, stage.artifact, lambda graph: write_decoder(graph, shape, read))
+    else:
+        plan = StagePlan(stage.first_layer, stage.first_layer + stage.layers)
+        size = _written(folder, stage.artifact, lambda graph: write_stage(graph, plan, shape, read))
+    return replace(stage, weight_bytes=size)
+
+
+def _written(folder: Path, artifact: str, write: Callable[[Graph], None]) -> int:
+    """Make an *artifact* of what *write* says; bytes of its weights, which lie beside it."""
+    data = folder / f"{artifact}.data"
     with data.open("wb") as file:
         weights = WeightsFile(data, file)
         graph = Graph(weights)
-        plan = StagePlan(stage.first_layer, stage.first_layer + stage.layers)
-        write_stage(graph, plan, checkpoint.architecture, checkpoint.read)
-    (folder / stage.artifact).write_bytes(graph.model().SerializeToString())
-    return replace(stage, weight_bytes=weights.size)
+        write(graph)
+    (folder / artifact).write_bytes(graph.model().SerializeToString())
+    return weights.size
 
 
 def _texts(
@@ -173,7 +212,8 @@ def _write_configuration(directory: Path) -> None:
         config.write_text(_CONFIGURATION)
 
 
-def _remove_template(directory: Path, folder: Path) -> None:
-    """An earlier export's chat template must not stay where the new one has none."""
-    if not (folder / CHAT_TEMPLATE).exists():
-        (directory / CHAT_TEMPLATE).unlink(missing_ok=True)
+def _remove_earlier(directory: Path, folder: Path) -> None:
+    """An earlier export's chat template or encoder must not stay where the new one has none."""
+    for name in (CHAT_TEMPLATE, ENCODER_FILE, f"{ENCODER_FILE}.data"):
+        if not (folder / name).exists():
+            (directory / name).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from penstock.language.manifest import Manifest
+from penstock.language.speech.tokens import Speech
 from penstock.process import machine
 from penstock.workers.language.pipeline import Pipeline
 from penstock.workers.language.stage import Floats, numeric_domain
@@ -54,6 +55,8 @@ def prove(directory: Path, manifest: Manifest) -> Proof:
     count = min(_TOKENS, manifest.context - _AHEAD * max(_BESIDE))
     room = max(_BESIDE), _MOST_POSITIONS
     pipeline = Pipeline.open(directory, manifest, *room, threads=machine.cores())
+    if manifest.speech is not None:
+        _hear(pipeline, manifest.speech)
     tokens = np.random.default_rng(_SEED).integers(manifest.vocabulary, size=(max(_BESIDE), count))
     one_by_one = _read(pipeline, tokens, 1)
     beside = all(_beside(pipeline, tokens, batch).equals(one_by_one) for batch in _BESIDE)
@@ -62,6 +65,13 @@ def prove(directory: Path, manifest: Manifest) -> Proof:
     if beside and all(seen.equals(one_by_one) for seen in at_once):
         return Proof("prefill", where)
     return Proof("replay" if beside else "none", where)
+
+
+def _hear(pipeline: Pipeline, speech: Speech) -> None:
+    """All slots hear the same noise, each by itself: what they have of it is compared as well."""
+    noise = np.random.default_rng(_SEED).uniform(-1, 1, speech.samples).astype(np.float32)
+    for slot in range(max(_BESIDE)):
+        pipeline.hear(slot, noise)
 
 
 def _read(pipeline: Pipeline, tokens: np.ndarray, chunk: int) -> _Seen:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from penstock.errors import ArtifactUnusable
+from penstock.language.speech.tokens import Speech
 
 MANIFEST: Final = "language.json"
 TOKENIZER: Final = "tokenizer.json"
@@ -48,6 +49,7 @@ class Manifest:
             or ``none``.
         proved_on: the processor and the runtime on which that was seen.
         template_variables: what its chat template knows beside messages, such as bos_token.
+        speech: of a model that writes down what it hears, its encoder and tokens.
     """
 
     architecture: str
@@ -63,6 +65,7 @@ class Manifest:
     rebuild: str = "none"
     proved_on: str = ""
     template_variables: dict[str, str] = field(default_factory=dict)
+    speech: Speech | None = None
 
     @property
     def token_bytes(self) -> int:
@@ -72,7 +75,11 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of ``language.json``."""
-        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n"
+        said = asdict(self)
+        if self.speech is None:
+            # Releases that know no encoders read it as well.
+            del said["speech"]
+        return json.dumps({"format": _FORMAT, **said}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -87,7 +94,9 @@ class Manifest:
                 raise ArtifactUnusable(f"{MANIFEST} is of another release: export the model again")
             stages = tuple(StageFile(**stage) for stage in fields.pop("stages"))
             ends = tuple(int(token) for token in fields.pop("end_tokens"))
-            manifest = cls(**fields, end_tokens=ends, stages=stages)
+            heard = fields.pop("speech", None)
+            speech = None if heard is None else Speech.of(heard)
+            manifest = cls(**fields, end_tokens=ends, stages=stages, speech=speech)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArtifactUnusable(f"{MANIFEST} cannot be read: export the model again") from error
         _check(manifest)
@@ -119,9 +128,17 @@ def _check(manifest: Manifest) -> None:
     if not manifest.stages or wrong:
         what = ", ".join(wrong) or "stages"
         raise ArtifactUnusable(f"{MANIFEST}: {what} cannot be so: export the model again")
+    speech = manifest.speech
+    if speech is not None and (len(manifest.stages) > 1 or not _is_speech(speech, manifest)):
+        raise ArtifactUnusable(f"{MANIFEST}: speech cannot be so: export the model again")
     for stage in manifest.stages:
         if Path(stage.artifact).name != stage.artifact or not _is_count(stage.layers):
             raise ArtifactUnusable(f"{MANIFEST}: stage {stage.artifact!r} cannot be so")
+
+
+def _is_speech(speech: Speech, manifest: Manifest) -> bool:
+    plain = Path(speech.artifact).name == speech.artifact
+    return plain and speech.begin > 0 and speech.no_timestamps < manifest.vocabulary
 
 
 def _is_count(value: object) -> bool:

@@ -38,6 +38,7 @@ class DecodingOptions:
         logprobs: how likely each token was is told, and so many of the likeliest in its place; None
             for nothing of the kind.
         echo: the text begins with the prompt's, and what is told of tokens with its tokens.
+        timestamps: of speech: the tokens say when pieces of the text begin and end.
     """
 
     max_tokens: int | None = None
@@ -56,6 +57,7 @@ class DecodingOptions:
     structured_outputs: Structure | None = None
     logprobs: int | None = None
     echo: bool = False
+    timestamps: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Self:
@@ -156,4 +158,5 @@ _READERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "structured_outputs": Structure.of,
     "logprobs": _integer(0, MOST_LOGPROBS),
     "echo": _switch,
+    "timestamps": _switch,
 }

@@ -5,12 +5,16 @@ from functools import partial
 
 from fuzz import mutations
 from fuzz.engine import Target
+from support.speech.speech_versions import as_wav, sound
 
 from penstock.gateway.fronts.compression import Inflation, compressed
 from penstock.gateway.fronts.grpc.asgi import wire
 from penstock.gateway.fronts.http import generate_json, infer_json
 from penstock.gateway.fronts.http.exchange import accepted
 from penstock.gateway.fronts.http.json_messages import parsed_object
+from penstock.gateway.fronts.http.openai.audio.asked import transcript_of
+from penstock.gateway.fronts.http.openai.audio.forms import parts_of
+from penstock.language.speech.wav import samples_of
 from penstock.protos import grpc_service_pb2 as pb
 
 MOST = 1 << 20
@@ -70,7 +74,28 @@ def inflate(data):
     Inflation(data[1:], (b"gzip", b"deflate")[data[:1] == b"d"], MOST).whole()
 
 
+FORM = (
+    b"multipart/form-data; boundary=b0\0--b0\r\nContent-Disposition: form-data; "
+    b'name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\nRIFF\r\n'
+    b'--b0\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n--b0--\r\n'
+)
+
+
+def form(data):
+    """A type, and behind a zero the form."""
+    kind, _, content = data.partition(b"\0")
+    transcript_of(parts_of(content, kind.decode("latin-1")))
+
+
+def wavs():
+    """Of a rate that must be changed by thousands of sets of weights, and of several channels."""
+    return [as_wav(sound(0.01), 44101), as_wav(sound(0.01), 16000, channels=3)]
+
+
 TARGETS = [
+    Target("form", "POST /v1/audio/transcriptions, the form", [FORM], form,
+           mutate=partial(mutations.text, words=(b"--b0", b"\r\n", b'name="', b"filename*="))),
+    Target("wav", "POST /v1/audio/transcriptions, the file", wavs(), samples_of),
     Target("body", "POST .../infer, JSON", bodies(), body,
            mutate=partial(mutations.text, words=WORDS)),
     Target("binary", "POST .../infer, JSON and binary data", binaries(), binary,

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.errors import InvalidRequest, StoreUnavailable
 from penstock.language.log.entries import WORD_BYTES, entries_in, prompt_entries
 from penstock.language.payload import CACHED_TOKENS, CALLER, ENDED, OPTIONS, options_from_json
-from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
+from penstock.models.config.language_models import AUDIO_INPUT, TOKENS_INPUT, TOKENS_OUTPUT
 from penstock.scheduler.jobs.logs import Logs, NewTokens
 from penstock.scheduler.jobs.types import Lease, Timing
 from penstock.workers.language.answer import Answer
@@ -92,8 +93,19 @@ def answer_of(work: Work, log: bytes) -> Active:
     prompt = np.frombuffer(tensor.raw, "<i8").tolist()
     tokens = entries_in(log, options)[prompt_entries(options, len(prompt)) :, 0].tolist()
     caller = head.parameters[CALLER].string_param if CALLER in head.parameters else None
-    answer = Answer(prompt, options, tokens, caller=caller)
+    answer = Answer(prompt, options, tokens, caller=caller, audio=_audio_of(work))
     return Active(work, answer, bytearray(log), proved=not work.alone)
+
+
+def _audio_of(work: Work) -> npt.NDArray[np.float32] | None:
+    """What the job is about, if its model hears."""
+    tensor = work.tensors.get(AUDIO_INPUT)
+    if tensor is None:
+        return None
+    if tensor.datatype != "FP32" or len(tensor.raw) % 4:
+        raise InvalidRequest("the job's audio is none that a gateway sends")
+    # Copied: the payload is let go of.
+    return np.frombuffer(tensor.raw, "<f4").astype(np.float32)
 
 
 def new_tokens(active: Active, new: NewToken) -> NewTokens:

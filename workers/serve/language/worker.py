@@ -28,6 +28,7 @@ from penstock.scheduler.store.link import Link
 from penstock.workers.language.engine import Engine, Model, NewToken
 from penstock.workers.language.head import GroupBroken
 from penstock.workers.language.prefixes import Prefixes
+from penstock.workers.language.speech.encoder import check_audio
 from penstock.workers.language.structured import WHY_STUCK
 from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.run.decoding import PayloadLost
@@ -256,6 +257,7 @@ class LanguageWorker:
         """Refuse what the engine would compute wrongly."""
         answer = active.answer
         self._engine.check(answer)
+        check_audio(self._manifest, answer)
         most = max([*answer.prompt, *answer.log])
         if min(answer.prompt) < 0 or most >= self._manifest.vocabulary:
             raise InvalidRequest(f"the model has the tokens 0 to {self._manifest.vocabulary - 1}")

@@ -16,7 +16,8 @@ _Source = Annotated[
     Path,
     typer.Argument(
         metavar="CHECKPOINT",
-        help="A GGUF file, or a Hugging Face folder with safetensors and config.json.",
+        help="A GGUF file, or a Hugging Face folder with safetensors and config.json; of Whisper "
+        "CTranslate2's folder, too.",
         show_default=False,
     ),
 ]
@@ -59,6 +60,7 @@ def export(
 ) -> None:
     """Export a language model of the Llama family as ONNX stages, balanced by computing.
 
+    Or a Whisper, which writes down what it hears: its encoder, and its decoder as one stage.
     Weights become fp32. Nothing that a checkpoint carries is executed. What was
     written is tried: language.json says how a lost cache comes back to the bit.
     """  # fmt: skip
@@ -102,6 +104,8 @@ def _show(manifest: Manifest, output: Path) -> None:
         layers = f"{stage.first_layer}-{stage.first_layer + stage.layers - 1}"
         share = f"{100 * stage.token_work / work:.0f} %"
         table.add_row(str(number), stage.artifact, layers, size_text(stage.weight_bytes), share)
+    if (speech := manifest.speech) is not None:
+        table.add_row("encoder", speech.artifact, "", size_text(speech.weight_bytes), "")
     console = Console(highlight=False)
     console.print(table)
     console.print()

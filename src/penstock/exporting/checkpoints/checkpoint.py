@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from penstock.exporting.architecture import Architecture
 from penstock.exporting.errors import Damaged
+from penstock.exporting.whisper.architecture import Whisper
 
 Floats = npt.NDArray[np.float32]
 
@@ -33,17 +34,30 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
+class SpokenTexts(Texts):
+    """What a model of speech has beside that.
+
+    Attributes:
+        suppressed: tokens that never come.
+        suppressed_first: those that are not the first of a text either.
+    """
+
+    suppressed: tuple[int, ...] = ()
+    suppressed_first: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """An open checkpoint.
 
     Attributes:
         file: its name, for people.
-        shapes: of its tensors, by their names in GGUF files.
+        shapes: of its tensors, by the names that its architecture gives them.
         read: gets one as float32.
     """
 
     file: str
-    architecture: Architecture
+    architecture: Architecture | Whisper
     texts: Texts
     shapes: Mapping[str, tuple[int, ...]]
     read: Callable[[str], Floats]

@@ -8,10 +8,9 @@ from penstock.exporting.architecture import PROJECTIONS
 from penstock.exporting.checkpoints.checkpoint import Checkpoint, Texts
 from penstock.exporting.checkpoints.folder_config import JsonFile, architecture_of
 from penstock.exporting.checkpoints.safetensors_files import SafetensorsFiles
-from penstock.exporting.errors import CannotExport
+from penstock.exporting.checkpoints.text_files import text_of, tokenizer_in
+from penstock.exporting.checkpoints.weight_files import weight_files
 
-_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_MOST_TOKENIZER: Final = 64 << 20
 _MOST_TEMPLATE: Final = 1 << 20
 
 _PARTS: Final = {
@@ -36,15 +35,14 @@ _VARIABLES: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 _DEFAULTS: Final = ("temperature", "top_k", "top_p", "repetition_penalty")
 
 
-def open_folder(folder: Path) -> Checkpoint:
-    """The checkpoint in *folder*.
+def open_folder(folder: Path, config: JsonFile) -> Checkpoint:
+    """The checkpoint in *folder*, whose config.json is *config*.
 
     Raises:
         CannotExport: it is incomplete or damaged, its weights are pickles, or the model is one that
             cannot be exported.
     """
-    config = JsonFile.read(folder / "config.json")
-    files = SafetensorsFiles.open(_weight_files(folder), folder.name)
+    files = SafetensorsFiles.open(weight_files(folder), folder.name)
     names = {ours: name for name in files.shapes if (ours := _name(name)) is not None}
     biased = frozenset(p for p in PROJECTIONS if f"blk.0.{p}.bias" in names)
     normed = "blk.0.attn_q_norm.weight" in names
@@ -61,15 +59,6 @@ def open_folder(folder: Path) -> Checkpoint:
     )
 
 
-def refuse_pickle(path: Path) -> None:
-    """Raise what is to be said of weights that are a pickle, if *path* is one."""
-    if path.suffix in _PICKLES:
-        raise CannotExport(
-            f"{path.name} is a pickle: opening it would run what is inside; save the weights as "
-            "safetensors (save_pretrained does)"
-        )
-
-
 def _name(name: str) -> str | None:
     """A tensor's name in GGUF files; None for one that has no part in computing."""
     if name in _WHOLE:
@@ -82,30 +71,13 @@ def _name(name: str) -> str | None:
     return f"blk.{int(layer)}.{_PARTS[part]}.{kind}"
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.is_file():
-        return [whole]
-    if index.is_file():
-        names = JsonFile.read(index).fields.get("weight_map")
-        if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
-            raise CannotExport(f"{index.name} has no weight_map: copy or download it again")
-        for name in names.values():
-            if Path(name).name != name or not name.endswith(".safetensors"):
-                raise CannotExport(f"{index.name} names {name!r}, which is no file of the folder")
-        return [folder / name for name in sorted(set(names.values()))]
-    for path in sorted(folder.iterdir()):
-        refuse_pickle(path)
-    raise CannotExport(f"{folder} has no model.safetensors: give a folder with weights in it")
-
-
 def _texts(folder: Path, config: JsonFile) -> Texts:
     said = JsonFile.read_if_there(folder / "tokenizer_config.json")
     advice = JsonFile.read_if_there(folder / "generation_config.json")
     end = advice.fields.get("eos_token_id", config.fields.get("eos_token_id"))
     ends = end if isinstance(end, list) else [end]
     return Texts(
-        _content(folder / "tokenizer.json", _MOST_TOKENIZER),
+        tokenizer_in(folder),
         _template(folder, said),
         tuple(token for token in ends if isinstance(token, int) and token >= 0),
         _defaults(advice.fields),
@@ -132,23 +104,9 @@ def _variables(said: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _template(folder: Path, said: JsonFile) -> str | None:
-    content = _content(folder / "chat_template.jinja", _MOST_TEMPLATE)
+    content = text_of(folder / "chat_template.jinja", _MOST_TEMPLATE)
     template = said.fields.get("chat_template") if content is None else content.decode("utf-8")
     if isinstance(template, list):  # several, by name
         named = [one for one in template if isinstance(one, dict) and one.get("name") == "default"]
         template = named[0].get("template") if named else None
     return template if isinstance(template, str) and len(template) <= _MOST_TEMPLATE else None
-
-
-def _content(path: Path, most: int) -> bytes | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise CannotExport(f"{path.name} has more than {most >> 20} MiB: it is none")
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        raise CannotExport(f"{path.name} is no UTF-8: copy or download it again") from None
-    return content

@@ -86,7 +86,7 @@ def architecture_of(
     named = config.fields.get("architectures")
     name = _ARCHITECTURES.get(str(named[0]) if isinstance(named, list) and named else "")
     if name is None:
-        known = ", ".join(_ARCHITECTURES)
+        known = ", ".join([*_ARCHITECTURES, "WhisperForConditionalGeneration"])
         raise Unsupported(f"{config.name}: its architectures are {named!r}", f"known are {known}")
     if config.fields.get("hidden_act", "silu") != "silu":
         raise Unsupported(f"{config.name}: hidden_act is {config.fields['hidden_act']!r}")

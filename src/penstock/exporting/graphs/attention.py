@@ -6,17 +6,50 @@ to its own position; the others have the weight 0 exactly, however many there ar
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
-from penstock.exporting.architecture import Architecture
+from penstock.exporting.architecture import Rotary
 from penstock.exporting.graphs.graph import Graph
 
 
-class Attention:
-    """Attention of one stage: what its layers share, and each layer."""
+class Heads(Protocol):
+    """What of an architecture decides its attention: see `Architecture`, `Whisper`."""
 
-    def __init__(self, graph: Graph, architecture: Architecture, start: str, columns: str) -> None:
+    @property
+    def heads(self) -> int:
+        """Of queries."""
+
+    @property
+    def kv_heads(self) -> int:
+        """Of keys."""
+
+    @property
+    def head_size(self) -> int:
+        """Numbers in each."""
+
+    @property
+    def context(self) -> int:
+        """The most tokens."""
+
+    @property
+    def rotary(self) -> Rotary | None:
+        """How positions turn queries and keys; None where these know none."""
+
+    @property
+    def normed(self) -> bool:
+        """Whether queries and keys are normalized, head by head."""
+
+
+class Attention:
+    """Attention of one stage: what its layers share, and each layer.
+
+    Attributes:
+        positions: int64[batch, length], of the columns.
+    """
+
+    def __init__(self, graph: Graph, architecture: Heads, start: str, columns: str) -> None:
         """*columns* is what has the rows and columns of this call as its first dimensions."""
         self._graph = graph
         self._architecture = architecture
@@ -24,10 +57,11 @@ class Attention:
         self._group = architecture.heads // architecture.kv_heads
         self._fold = max(self._group, 2)
         length = graph.op("Squeeze", graph.op("Shape", columns, start=1, end=2))
-        self._positions = self._positions_of(length)
+        self.positions = self._positions_of(length)
         self._used = self._used_columns(length)
         self._mask = self._mask_of()
-        self._turns = self._turns_of()
+        rotary = architecture.rotary
+        self._turns = None if rotary is None else self._turns_of(rotary)
 
     def layer(self, number: int, projected: Sequence[str], norm: Callable[[str, str], str]) -> str:
         """Attention of layer *number*: from queries, keys and values to [batch, length, width].
@@ -47,8 +81,16 @@ class Attention:
         keys = graph.op("Reshape", self._turned(keys), graph.constant([0, 0, kv, size]))
         stored_keys = self._stored("keys", number, keys)
         stored_values = self._stored("values", number, values)
-        mixed = self._mix(self._folded(self._turned(queries)), stored_keys, stored_values)
+        queries = self._folded(self._turned(queries))
+        mixed = self._mix(queries, stored_keys, stored_values, self._mask)
         return self._unfolded(mixed)
+
+    def across(self, queries: str, keys: str, values: str) -> str:
+        """Attention to all of *keys* and *values*, [batch, kv_heads, count, size] each."""
+        kv, size = self._architecture.kv_heads, self._architecture.head_size
+        shape = self._graph.constant([0, 0, kv, self._group, size])
+        queries = self._folded(self._graph.op("Reshape", queries, shape))
+        return self._unfolded(self._mix(queries, keys, values, None))
 
     def bind(self, layers: Iterable[int]) -> None:
         """Say that the caches of *layers* come in and go out."""
@@ -78,7 +120,7 @@ class Attention:
         graph = self._graph
         used = graph.op("Squeeze", self._used, graph.constant([0]))
         columns = graph.op("Range", graph.constant(0), used, graph.constant(1))
-        rows = graph.op("Unsqueeze", self._positions, graph.constant([2]))
+        rows = graph.op("Unsqueeze", self.positions, graph.constant([2]))
         seen = graph.op("LessOrEqual", columns, rows)
         zero, never = graph.constant(0, np.float32), graph.constant(-np.inf, np.float32)
         mask = graph.op("Unsqueeze", graph.op("Where", seen, zero, never), graph.constant([2]))
@@ -86,13 +128,13 @@ class Attention:
         front = graph.constant([0, 1, -1])
         return graph.op("Reshape", mask, graph.op("Concat", front, self._used, axis=0))
 
-    def _turns_of(self) -> tuple[str, str]:
+    def _turns_of(self, rotary: Rotary) -> tuple[str, str]:
         """Cosines and sines, float32[batch, length, 1, 1, head_size / 2] each."""
         graph, heads = self._graph, self._architecture
-        tables = heads.rotary.tables(heads.context, heads.head_size)
+        tables = rotary.tables(heads.context, heads.head_size)
         named = zip(("cosines", "sines"), tables, strict=True)
         gathered = [
-            graph.op("Gather", graph.weight(name, table), self._positions) for name, table in named
+            graph.op("Gather", graph.weight(name, table), self.positions) for name, table in named
         ]
         axes = graph.constant([2, 3])
         cosines, sines = (graph.op("Unsqueeze", one, axes) for one in gathered)
@@ -103,6 +145,8 @@ class Attention:
     def _turned(self, heads: str) -> str:
         """Rotary positions: pairs half a head apart, turned by the angle of their position."""
         graph = self._graph
+        if self._turns is None:
+            return heads
         cosines, sines = self._turns
         half = self._architecture.head_size // 2
         sizes = graph.constant([half, half])
@@ -135,11 +179,13 @@ class Attention:
         rows = graph.op("Transpose", queries, perm=[0, 2, 1, 3, 4])
         return graph.op("Reshape", rows, graph.constant([0, heads.kv_heads, -1, heads.head_size]))
 
-    def _mix(self, queries: str, keys: str, values: str) -> str:
+    def _mix(self, queries: str, keys: str, values: str, mask: str | None) -> str:
         graph = self._graph
         scores = graph.op("MatMul", queries, graph.op("Transpose", keys, perm=[0, 1, 3, 2]))
         scale = graph.constant(self._architecture.head_size**-0.5, np.float32)
-        scores = graph.op("Add", graph.op("Mul", scores, scale), self._mask)
+        scores = graph.op("Mul", scores, scale)
+        if mask is not None:
+            scores = graph.op("Add", scores, mask)
         return graph.op("MatMul", graph.op("Softmax", scores, axis=-1), values)
 
     def _unfolded(self, mixed: str) -> str:

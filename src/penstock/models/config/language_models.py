@@ -20,6 +20,9 @@ PREFIX_CACHING: Final = "prefix_caching"
 
 TEXT_INPUT, TOKENS_INPUT, MESSAGES_INPUT = "text_input", "input_ids", "messages"
 SAMPLING_INPUT = "sampling_parameters"
+AUDIO_INPUT: Final = "audio"
+"""Of a model of speech: samples at 16 kHz, of one channel."""
+
 TEXT_OUTPUT, TOKENS_OUTPUT, LOGPROBS_OUTPUT = "text_output", "output_ids", "logprobs"
 INPUTS: Final = {
     TEXT_INPUT: (pb.TYPE_STRING, 1),
@@ -136,10 +139,20 @@ def check_language_model(config: pb.ModelConfig, source: str) -> None:
         )
 
 
-def complete_language_model(config: pb.ModelConfig, texts: Mapping[str, Text]) -> None:
-    """Write down the tensors that *config* leaves out, and where its *texts* are kept."""
+def complete_language_model(
+    config: pb.ModelConfig, texts: Mapping[str, Text], *, hears: bool = False
+) -> None:
+    """Write down the tensors that *config* leaves out, and where its *texts* are kept.
+
+    Args:
+        hears: it is a model of speech: a request has audio, and no messages.
+    """
+    if hears:
+        # A request that goes on with an answer names that alone.
+        config.input.add(name=AUDIO_INPUT, data_type=pb.TYPE_FP32, dims=[-1], optional=True)
     for name, (datatype, size) in INPUTS.items():
-        config.input.add(name=name, data_type=datatype, dims=[size], optional=True)
+        if not (hears and name == MESSAGES_INPUT):
+            config.input.add(name=name, data_type=datatype, dims=[size], optional=True)
     for name, (datatype, size) in OUTPUTS.items():
         config.output.add(name=name, data_type=datatype, dims=[size])
     config.parameters[_TEXTS].string_value = json.dumps(texts, sort_keys=True)

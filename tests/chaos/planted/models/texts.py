@@ -1,6 +1,7 @@
-"""Faults to plant in what clients of the OpenAI API get: embeddings, items of calls, prompts."""
+"""Faults to plant in what clients of the OpenAI API get: embeddings, items, prompts, speech."""
 
 from chaos.planted.fault import Mutant
+from chaos.planted.models.speech import SPEECH
 
 EMBEDDINGS = "tests/pure/gateway/fronts/test_openai_embeddings.py::"
 ITEMS = "tests/pure/gateway/fronts/test_openai_items.py::"
@@ -57,4 +58,5 @@ TEXTS = [
         "text = self._decode(self._prompt)",
         ANSWERS + "test_without_log_probabilities_the_text_alone_begins_with_it",
     ),
+    *SPEECH,
 ]
