@@ -24,6 +24,12 @@ def made(kind, **options):
     return SERVERS[kind](METHODS, GatewaySettings(redis="unix:///none", **{"port": 0, **options}))
 
 
+def threads_called(name):
+    """Their ids, of this process."""
+    tasks = Path("/proc/self/task").iterdir()
+    return [int(task.name) for task in tasks if (task / "comm").read_text().rstrip() == name]
+
+
 def test_a_port_that_is_taken_is_refused_with_what_to_do():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -82,11 +88,7 @@ async def test_what_carries_events_takes_no_core_from_who_makes_them():
     server = made("asgi")
     await server.start()
 
-    carriers = [
-        int(task.name)
-        for task in Path("/proc/self/task").iterdir()
-        if (task / "comm").read_text() == "tokio-rt-worker\n"
-    ]
+    carriers = threads_called("tokio-rt-worker")
     assert carriers
     assert {os.sched_getscheduler(carrier) for carrier in carriers} == {os.SCHED_BATCH}
     assert os.sched_getscheduler(0) == mine
