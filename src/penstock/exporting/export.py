@@ -11,12 +11,12 @@ from penstock.exporting.cuts import cut
 from penstock.exporting.errors import CannotExport
 from penstock.exporting.graphs.graph import Graph, WeightsFile
 from penstock.exporting.graphs.stage import StagePlan, write_stage
-from penstock.exporting.rebuild import prove
 from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest, StageFile
 from penstock.language.tokenizer import Tokenizer
 from penstock.models.config.language_models import DEFAULT_SLOTS, SLOTS
 from penstock.models.config.model_config import LANGUAGE
 from penstock.sharding.files import written_whole
+from penstock.workers.loading.rebuild_trial import prove
 
 Progress = Callable[[str, float], None]
 """Hears what is being done, and which share of all has been."""

@@ -1,12 +1,66 @@
 """Faults to plant in how models that nobody has described are loaded."""
 
-from chaos.planted.fault import Mutant
+from chaos.planted.fault import LUA, Mutant
 
 WARMING = "tests/pure/workers/loading/test_warming.py::TestRuns::"
 WARM_RUNS = "tests/pure/workers/run/test_warm_runs.py::"
 RANKS = "tests/pure/workers/loading/test_ranks.py::"
 
+TRIAL = "tests/pure/workers/loading/test_rebuild_trial.py::"
+
 REAL_MODELS = [
+    Mutant(
+        "a lost cache: the trial looks at what comes out and not at the cache",
+        "workers/loading/rebuild_trial.py",
+        "zip((self.made, *self.cached), (other.made, *other.cached), strict=True)",
+        "zip((self.made,), (other.made,), strict=True)",
+        TRIAL + "test_a_last_bit_that_differs_is_seen",
+    ),
+    Mutant(
+        "a lost cache: the trial decodes beside nobody",
+        "workers/loading/rebuild_trial.py",
+        "reader.beside(batch).equals(one_by_one) for batch in trial.beside",
+        "reader.beside(1).equals(one_by_one) for batch in trial.beside",
+        TRIAL + "test_a_last_bit_that_differs_is_seen",
+    ),
+    Mutant(
+        "a lost cache: what was seen here counts, whatever the exporter saw",
+        "workers/loading/rebuild_trial.py",
+        "return Finding(weakest([manifest.rebuild, seen]), seen.value)",
+        "return Finding(seen, seen.value)",
+        TRIAL + "test_the_weaker_of_what_is_seen_and_what_the_exporter_saw_counts",
+    ),
+    Mutant(
+        "a lost cache: the exporter's word is good on any processor",
+        "workers/loading/rebuild_trial.py",
+        "if manifest.proved_on == here or manifest.rebuild == Rebuild.NONE:",
+        "if True:",
+        TRIAL + "test_a_worker_on_another_processor_tries_its_stage",
+    ),
+    Mutant(
+        "a lost cache: what one processor does is taken for what another does",
+        LUA + "registry_announce.lua",
+        "local place = artifact .. '@' .. (ARGV[14] or '')",
+        "local place = artifact .. '@'",
+        "tests/redis/registry/test_deployed.py"
+        "::test_what_a_worker_saw_of_a_cache_is_known_of_its_processor_and_of_no_other",
+    ),
+    Mutant(
+        "a lost cache: a log is read in chunks where it must be replayed",
+        "workers/language/engine.py",
+        "elif self._replays and answer.log:",
+        "elif False:",
+        "tests/pure/language/test_engine.py"
+        "::test_a_replayed_answer_goes_on_where_the_cache_depends_on_chunks",
+    ),
+    Mutant(
+        "a lost cache: a replayed prompt is not read in the chunks of its first life",
+        "workers/language/engine.py",
+        "end = min(begin + (ECHO_CHUNK if echoed else self._chunk), first)",
+        "end = min(begin + (ECHO_CHUNK if echoed else self._chunk), answer.length - 1)",
+        "tests/pure/language/test_engine.py"
+        "::test_a_replayed_answer_goes_on_where_the_cache_depends_on_chunks",
+    ),
     Mutant(
         "loading: what refuses made-up inputs is refused",
         "workers/loading/warming.py",
