@@ -8,7 +8,44 @@ RANKS = "tests/pure/workers/loading/test_ranks.py::"
 
 TRIAL = "tests/pure/workers/loading/test_rebuild_trial.py::"
 
+QUANTIZED = "tests/pure/exporting/test_quantized.py::"
+
 REAL_MODELS = [
+    Mutant(
+        "weights of 4 bits: the second of two numbers in a byte is the low one",
+        "src/penstock/exporting/graphs/matrices.py",
+        "halves[..., 0::2] | halves[..., 1::2] << 4",
+        "halves[..., 1::2] | halves[..., 0::2] << 4",
+        QUANTIZED + "test_numbers_come_back_within_half_a_step",
+    ),
+    Mutant(
+        "weights of 8 bits: scales use a number that GGUF leaves out",
+        "src/penstock/exporting/graphs/matrices.py",
+        "np.abs(blocks).max(-1, keepdims=True) / np.float32(127)",
+        "np.abs(blocks).max(-1, keepdims=True) / np.float32(127.5)",
+        QUANTIZED + "test_what_a_gguf_file_has_in_such_blocks_is_not_rounded_again",
+    ),
+    Mutant(
+        "weights of few bits: products whose rows depend on how many there are",
+        "src/penstock/exporting/graphs/matrices.py",
+        "_ACCURACY: Final = 4\n",
+        "_ACCURACY: Final = 1\n",
+        QUANTIZED + "test_neither_stages_nor_neighbours_nor_threads_change_a_token",
+    ),
+    Mutant(
+        "weights of few bits: a tied table is written twice",
+        "src/penstock/exporting/graphs/matrices.py",
+        "there = self._table if tied else None",
+        "there = None",
+        QUANTIZED + "test_the_weights_take_as_many_bytes_as_they_have_bits",
+    ),
+    Mutant(
+        "weights of few bits: exported where answers depend on others",
+        "src/penstock/exporting/export.py",
+        "if proof.rebuild is Rebuild.NONE and manifest.weights != Weights.FP32:",
+        "if False:",
+        QUANTIZED + "test_weights_that_make_an_answer_depend_on_others_are_refused",
+    ),
     Mutant(
         "a lost cache: the trial looks at what comes out and not at the cache",
         "workers/loading/rebuild_trial.py",
