@@ -83,6 +83,14 @@ REAL_MODELS = [
         "::test_what_a_worker_saw_of_a_cache_is_known_of_its_processor_and_of_no_other",
     ),
     Mutant(
+        "a lost cache: a group goes by what its head has seen",
+        "workers/serve/language/forming.py",
+        "weakest(worker.rebuild for worker in workers)",
+        "weakest([self._own.rebuild])",
+        "tests/pure/workers/serve/test_forming.py"
+        "::test_a_lost_cache_comes_back_as_in_the_weakest_stage",
+    ),
+    Mutant(
         "a lost cache: a log is read in chunks where it must be replayed",
         "workers/language/engine.py",
         "elif self._replays and answer.log:",
