@@ -17,6 +17,7 @@ from penstock.clock import monotonic
 from penstock.language.manifest import Manifest
 from penstock.language.rebuild import Rebuild, weakest
 from penstock.process import machine
+from penstock.workers.language.engine import CHUNK
 from penstock.workers.language.pipeline import Pipeline
 from penstock.workers.language.runtime import LanguageRuntime
 from penstock.workers.language.stage import Floats, Tokens, numeric_domain
@@ -40,14 +41,17 @@ class Trial(NamedTuple):
     """How much is tried.
 
     Attributes:
-        columns: of the sequence.
-        chunks: in which it is read, beside all of it at once.
-        beside: batches in which it is decoded one by one.
+        columns: that are read one by one as well.
+        chunks: in which they are read, beside all of them at once.
+        beside: batches in which they are decoded one by one.
+        most: columns that are read at once and in the first of the chunks alone: as many as the
+            engine reads in one step.
     """
 
     columns: int
     chunks: tuple[int, ...]
     beside: tuple[int, ...]
+    most: int = CHUNK
 
 
 EXPORTERS: Final = Trial(48, (16, 7, 1), (1, 2, 4))
@@ -96,7 +100,7 @@ def prove(directory: Path, manifest: Manifest) -> Proof:
     room = max(EXPORTERS.beside), _MOST_POSITIONS
     pipeline = Pipeline.open(directory, manifest, *room, threads=threads)
     trial = _fitting(EXPORTERS, *room, pipeline.capacity)
-    shape = max(trial.beside), trial.columns
+    shape = max(trial.beside), trial.most
     tokens = np.random.default_rng(_SEED).integers(manifest.vocabulary, size=shape)
     return Proof(tried(pipeline, tokens, trial), numeric_domain(threads))
 
@@ -136,22 +140,23 @@ def tried(
     """What of *subject* is equal to the bit.
 
     Args:
-        columns: int64[batch, length] tokens, or float32[batch, length, width] hidden states.
+        columns: int64[batch, trial.most] tokens, or float32[batch, trial.most, width] hidden
+            states.
         ends_s: of the monotonic clock.
 
     Raises:
         TookTooLong: that is over.
     """
-    reader = _Reader(subject, columns, ends_s)
+    reader = _Reader(subject, columns[:, : trial.columns], ends_s)
     one_by_one = reader.read(1)
     beside = all(reader.beside(batch).equals(one_by_one) for batch in trial.beside)
     if not beside:
         return Rebuild.NONE
-    chunks = columns.shape[1], *trial.chunks
-    if all(reader.read(chunk).equals(one_by_one) for chunk in chunks):
+    chunk, wide = trial.chunks[0], _Reader(subject, columns, ends_s)
+    at_once = all(reader.read(size).equals(one_by_one) for size in (trial.columns, *trial.chunks))
+    if at_once and wide.read(trial.most).equals(wide.read(chunk)):
         return Rebuild.PREFILL
     # The prompt is read in the same chunks as before: these must come out as before, at least.
-    chunk = trial.chunks[0]
     return Rebuild.REPLAY if reader.read(chunk).equals(reader.read(chunk)) else Rebuild.NONE
 
 
@@ -164,7 +169,7 @@ def _tried_stage(runtime: LanguageRuntime, ends_s: float) -> Rebuild:
     most = int(_WANTED_S / one_s / (1 + len(WORKERS.beside)))
     wanted = WORKERS._replace(columns=max(_LEAST_COLUMNS, min(WORKERS.columns, most)))
     trial = _fitting(wanted, runtime.slots, _MOST_POSITIONS, stage.capacity)
-    chance, shape = np.random.default_rng(_SEED), (max(trial.beside), trial.columns)
+    chance, shape = np.random.default_rng(_SEED), (max(trial.beside), trial.most)
     columns = (
         chance.integers(runtime.manifest.vocabulary, size=shape)
         if runtime.begins
@@ -177,7 +182,8 @@ def _fitting(trial: Trial, slots: int, most: int, capacity: int) -> Trial:
     """As much of *trial* as there is room for."""
     beside = tuple(sorted({min(batch, slots) for batch in trial.beside}))
     room = min(most, capacity) - _AHEAD * (max(beside) - 1)
-    return trial._replace(columns=max(1, min(trial.columns, room)), beside=beside)
+    columns = max(1, min(trial.columns, room))
+    return trial._replace(columns=columns, beside=beside, most=min(trial.most, most, capacity))
 
 
 class _Seen(NamedTuple):

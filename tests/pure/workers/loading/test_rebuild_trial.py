@@ -34,7 +34,7 @@ def stage(version, request):
 
 @pytest.fixture
 def columns(stage):
-    chance, shape = np.random.default_rng(0), (4, WORKERS.columns)
+    chance, shape = np.random.default_rng(0), (4, WORKERS.most)
     hidden = chance.standard_normal((*shape, stage.width), np.float32)
     return chance.integers(200, size=shape) if stage._begins else hidden
 
@@ -63,6 +63,10 @@ FAULTS = {
     "none": (lambda _rows, _columns, _n: False, Rebuild.PREFILL),
     "more columns": (lambda _rows, columns, _n: columns > 1, Rebuild.REPLAY),
     "seven columns": (lambda _rows, columns, _n: columns == 7, Rebuild.REPLAY),
+    "as many columns as are read in a step": (
+        lambda _rows, columns, _n: columns > 50,
+        Rebuild.REPLAY,
+    ),
     "more rows": (lambda rows, _columns, _n: rows > 1, Rebuild.NONE),
     "four rows": (lambda rows, _columns, _n: rows == 4, Rebuild.NONE),
     "now and then": (lambda _rows, columns, n: columns > 1 and n % 3 == 0, Rebuild.NONE),
