@@ -302,7 +302,7 @@ class Placement(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., replica: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., fingerprint: _Optional[str] = ..., revision_id: _Optional[str] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("id", "boot_id", "model", "version", "stage", "node", "device", "pid", "state", "reason", "memory_bytes", "restarts", "fingerprint", "software", "revision_id", "memory_domain", "lane", "load_error", "hop_address")
+    __slots__ = ("id", "boot_id", "model", "version", "stage", "node", "device", "pid", "state", "reason", "memory_bytes", "restarts", "fingerprint", "software", "revision_id", "memory_domain", "lane", "load_error", "hop_address", "rebuild", "numeric_domain")
     ID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -322,6 +322,8 @@ class Worker(_message.Message):
     LANE_FIELD_NUMBER: _ClassVar[int]
     LOAD_ERROR_FIELD_NUMBER: _ClassVar[int]
     HOP_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    REBUILD_FIELD_NUMBER: _ClassVar[int]
+    NUMERIC_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     id: str
     boot_id: str
     model: str
@@ -341,7 +343,9 @@ class Worker(_message.Message):
     lane: str
     load_error: str
     hop_address: str
-    def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., fingerprint: _Optional[str] = ..., software: _Optional[str] = ..., revision_id: _Optional[str] = ..., memory_domain: _Optional[str] = ..., lane: _Optional[str] = ..., load_error: _Optional[str] = ..., hop_address: _Optional[str] = ...) -> None: ...
+    rebuild: str
+    numeric_domain: str
+    def __init__(self, id: _Optional[str] = ..., boot_id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., stage: _Optional[int] = ..., node: _Optional[str] = ..., device: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., restarts: _Optional[int] = ..., fingerprint: _Optional[str] = ..., software: _Optional[str] = ..., revision_id: _Optional[str] = ..., memory_domain: _Optional[str] = ..., lane: _Optional[str] = ..., load_error: _Optional[str] = ..., hop_address: _Optional[str] = ..., rebuild: _Optional[str] = ..., numeric_domain: _Optional[str] = ...) -> None: ...
 
 class Gateway(_message.Message):
     __slots__ = ("id", "boot_id", "host", "pid", "address", "draining", "software", "left")

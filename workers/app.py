@@ -27,7 +27,6 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.direct import DirectCounters
 from penstock.scheduler.jobs.queue import Queue, open_queue
-from penstock.scheduler.registry.artifact_facts import ArtifactFacts
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot, replica_of
@@ -40,9 +39,8 @@ from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.record import record_of
 from penstock.workers.liveness.renewal import Renewal
-from penstock.workers.loading.batch_proof import needs_proof, prove
+from penstock.workers.loading.facts import language_facts, tensor_facts
 from penstock.workers.loading.footprint import footprint
-from penstock.workers.loading.ranks import see_ranks
 from penstock.workers.loading.verify import Copy, wait_for_copy
 from penstock.workers.loading.warming import Warmed, read_samples, warm_up
 from penstock.workers.run.execution import Execution
@@ -223,7 +221,7 @@ async def _load(
 ) -> _Loaded | LanguageRuntime:
     loop = asyncio.get_running_loop()
     async with contextlib.aclosing(Registry(links).watch()) as snapshots:
-        version, stage = await _stage_of(settings, snapshots, heartbeat)
+        version, stage, known = await _stage_of(settings, snapshots, heartbeat)
         heartbeat.record.fingerprint = stage.fingerprint
         heartbeat.record.revision_id = version.revision_id
         ref = _device_of(settings)
@@ -238,12 +236,12 @@ async def _load(
             finally:
                 # Also where it could not be loaded: half of a file may have been read.
                 copy.check_unchanged()
-        proof = None
-        if not isinstance(runtime, LanguageRuntime):
-            if needs_proof(config, stage.runtime):
-                proof = await loop.run_in_executor(device, prove, runtime, ref.kind)
-            await loop.run_in_executor(device, see_ranks, runtime, config)
-        facts = ArtifactFacts(runtime.signature, proof)
+        if isinstance(runtime, LanguageRuntime):
+            kept = known.rebuild_of(version, stage, runtime.numeric_domain)
+            finding = partial(language_facts, runtime, kept, heartbeat.record)
+        else:
+            finding = partial(tensor_facts, runtime, config, stage, ref.kind)
+        facts = await loop.run_in_executor(device, finding)
         await heartbeat.become(pb.WORKER_STATE_LOADING, facts=facts)
         deployment = await _deployment_of(version, snapshots, heartbeat)
     if isinstance(runtime, LanguageRuntime):
@@ -290,7 +288,7 @@ def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:
 
 async def _stage_of(
     settings: WorkerSettings, snapshots: AsyncIterator[Snapshot], heartbeat: Heartbeat
-) -> tuple[pb.ModelVersion, pb.Stage]:
+) -> tuple[pb.ModelVersion, pb.Stage, Snapshot]:
     """What the registry says of the shard; waits until the repository has been published."""
     async for snapshot in snapshots:
         version = snapshot.revision_of(settings.model, settings.version, settings.revision_id)
@@ -304,7 +302,7 @@ async def _stage_of(
             )
         stage = version.stages[settings.stage]
         if settings.fingerprint in (None, stage.fingerprint):
-            return version, stage
+            return version, stage, snapshot
     raise AssertionError("watching the registry does not end")
 
 

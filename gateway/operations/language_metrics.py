@@ -63,10 +63,12 @@ class LanguageFacts:
 
     Attributes:
         counters: of each version of one, as docs/redis.md names them.
+        rebuilds: how many ready workers there are whose lost cache comes back so.
     """
 
     counters: Mapping[VersionId, Mapping[str, int]] = field(default_factory=dict)
     slots: Mapping[VersionId, Slots] = field(default_factory=dict)
+    rebuilds: Mapping[tuple[VersionId, str], int] = field(default_factory=dict)
 
 
 def language_facts(
@@ -85,11 +87,14 @@ def language_facts(
         id_ = VersionId(worker.model, worker.version)
         if worker.stage == 0 and worker.state == cluster_pb2.WORKER_STATE_READY and id_ in slots:
             there[id_] += slots[id_]
+    ready = (w for w in workers if w.state == cluster_pb2.WORKER_STATE_READY)
+    rebuilds = Counter((VersionId(w.model, w.version), w.rebuild) for w in ready if w.rebuild)
     for ref, load in loads.items():
         taken[VersionId(ref.model, ref.version)] += load.leases
     return LanguageFacts(
         {id_: counters.get(id_, {}) for id_ in slots},
         {id_: Slots(there[id_], taken[id_]) for id_ in slots},
+        rebuilds,
     )
 
 
@@ -123,6 +128,10 @@ def language_families(facts: LanguageFacts) -> Iterator[Metric]:
                 sum_s = counters.get(sum_name, 0) / 1e9
                 family.add_metric([id_.model, str(id_.version)], buckets, sum_s)
         yield family
+    yield from _of_workers(facts)
+
+
+def _of_workers(facts: LanguageFacts) -> Iterator[Metric]:
     there = GaugeMetricFamily(
         "penstock_slots", "Answers that workers compute at a time at most", labels=_OF_VERSION
     )
@@ -132,3 +141,11 @@ def language_families(facts: LanguageFacts) -> Iterator[Metric]:
         taken.add_metric([id_.model, str(id_.version)], slots.taken)
     yield there
     yield taken
+    rebuilds = GaugeMetricFamily(
+        "penstock_rebuilds",
+        "Workers by how a lost cache comes back there: prefill, replay or none",
+        labels=(*_OF_VERSION, "mode"),
+    )
+    for (id_, mode), count in sorted(facts.rebuilds.items()):
+        rebuilds.add_metric([id_.model, str(id_.version), mode], count)
+    yield rebuilds

@@ -29,12 +29,15 @@ BACKGROUND_PARAMETER: Final = "penstock_background"
 CANCEL_PARAMETER: Final = "penstock_cancel"
 """Whether it ends where it is: its client wants no more of it."""
 
+INPUT_PARAMETER: Final = "penstock_input"
+"""What a gateway keeps beside the answer's request, for whoever asks what was asked."""
+
 # How a request is to be treated, not what it asks.
 _BESIDE: Final = frozenset(
     {
         *("priority", "timeout", "triton_enable_empty_final_response"),
         *(KEY_PARAMETER, RESUME_PARAMETER, FROM_PARAMETER, WHOLE_PARAMETER),
-        *(BACKGROUND_PARAMETER, CANCEL_PARAMETER),
+        *(BACKGROUND_PARAMETER, CANCEL_PARAMETER, INPUT_PARAMETER),
     }
 )
 

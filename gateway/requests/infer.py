@@ -187,6 +187,10 @@ class Inference:
             raise InvalidRequest(f"'{model}' is no language model: ask it by another API")
         return await self._languages.of(served)
 
+    async def input_of(self, message: Buffer, call: Call) -> str:
+        """What was kept as the input of the answer that a request names; see `Resuming`."""
+        return await self._resuming.input_of(await self.read(message, call))
+
     async def answer(self, asked: Asked) -> bytes:
         """The serialized ModelInferResponse.
 

@@ -5,6 +5,7 @@
 --       3 record   4 silence (ms)   5 event kind   6 event detail   7 schema of its software
 --       8 field of what is known of its artifact, or ""   9 signature   10 batch proof, or ""
 --       11 why its batches cannot be split, or ""  12 kind of its device  13 bytes that it holds of it
+--       14 processor, runtime and threads  15 how a lost cache comes back with them, or ""
 -- ->    {1 something changed: recorded, readers are told | 0 only the time it was seen,
 --        the batch proof that stands or "", why batches of the artifact cannot be split or ""}
 --
@@ -40,6 +41,11 @@ end
 local footprint = artifact .. '@' .. (ARGV[12] or '')
 if artifact ~= '' and tonumber(ARGV[13] or 0) > tonumber(redis.call('HGET', FOOTPRINTS, footprint) or 0) then
   redis.call('HSET', FOOTPRINTS, footprint, ARGV[13])
+  changed = true
+end
+
+local place = artifact .. '@' .. (ARGV[14] or '')
+if artifact ~= '' and (ARGV[15] or '') ~= '' and redis.call('HSETNX', REBUILDS, place, ARGV[15]) == 1 then
   changed = true
 end
 

@@ -49,6 +49,11 @@ function forget.artifact(field)
     redis.call('HDEL', known, field)
   end
   redis.call('HDEL', FOOTPRINTS, field .. '@cpu', field .. '@cuda')
+  for _, place in ipairs(redis.call('HKEYS', REBUILDS)) do
+    if string.sub(place, 1, #field + 1) == field .. '@' then
+      redis.call('HDEL', REBUILDS, place)
+    end
+  end
   return 0
 end
 

@@ -22,12 +22,15 @@ class ArtifactFacts:
         unsplittable: why requests must not share a run, whatever is said elsewhere; "" if they may.
         footprint_bytes: of the device's memory that the worker held once it was ready; 0 where
             nobody has measured. Of all workers with a device of that kind the largest counts.
+        rebuild: how a lost cache comes back in the numeric domain of the worker's record, where it
+            was tried; "" where it was not. The first finding of each domain stands.
     """
 
     signature: pb.Signature
     proof: pb.BatchProof | None = None
     unsplittable: str = ""
     footprint_bytes: int = 0
+    rebuild: str = ""
 
 
 class AgreedFacts(NamedTuple):
@@ -46,7 +49,7 @@ class AgreedFacts(NamedTuple):
 def as_words(record: object, facts: ArtifactFacts | None) -> tuple[str | bytes | int, ...]:
     """The artifact's name and *facts* as registry_announce.lua takes them; empty for nothing."""
     if facts is None or not isinstance(record, pb.Worker):
-        return "", b"", b"", "", "", 0
+        return "", b"", b"", "", "", 0, "", ""
     return (
         signature_id(record.model, record.version, record.stage, record.fingerprint),
         facts.signature.SerializeToString(deterministic=True),
@@ -54,4 +57,6 @@ def as_words(record: object, facts: ArtifactFacts | None) -> tuple[str | bytes |
         facts.unsplittable,
         record.device.partition(":")[0],
         facts.footprint_bytes,
+        record.numeric_domain,
+        facts.rebuild,
     )

@@ -63,7 +63,7 @@ class SnapshotReader:
             self._available = frozenset(name.decode() for name in available)
         self._offered = offered
         versions, placements, nodes, workers, gateways, schedulers, *known = hashes
-        signatures, batch_proofs, unsplittable, footprints, *control = known
+        signatures, batch_proofs, unsplittable, footprints, rebuilds, *control = known
         retiring, since, load_requests, answers, files, settings, access_keys = control
         published = self._records(versions, pb.ModelVersion)
         retired = self._records(retiring, pb.ModelVersion, "retiring")
@@ -83,6 +83,7 @@ class SnapshotReader:
             batch_proofs=self._records(batch_proofs, pb.BatchProof),
             unsplittable=_texts(unsplittable),
             footprints=_numbers(footprints, int),
+            rebuilds=_texts(rebuilds),
             live=live(seen_ms, int(now_ms)),
             seen_ms=seen_ms,
             outgoing=tuple(Outgoing(f, since_ms.get(f, 0), r) for f, r in retired.items()),

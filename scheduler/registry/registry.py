@@ -87,7 +87,7 @@ _KINDS: Final[dict[type[Message], _Kind]] = {
 }
 HASHES: Final = (
     *("versions", "placements", "nodes", "workers", "gateways", "schedulers"),
-    *("signatures", "batch_proofs", "unsplittable", "footprints"),
+    *("signatures", "batch_proofs", "unsplittable", "footprints", "rebuilds"),
     *("retiring", "since", "wishes", "answers", "files", "settings", "access_keys"),
 )
 """What a snapshot is read from, as `SnapshotReader` takes it."""

@@ -114,6 +114,8 @@ class Snapshot:
         unsplittable: by `signature_id`: why a batch of that artifact could not be split.
         footprints: by `signature_id` and "@" and a kind of devices: bytes of such a device that a
             worker with that artifact held once it was ready.
+        rebuilds: by `signature_id` and "@" and a processor, runtime and number of threads: how a
+            lost cache of that stage of a language model comes back with them.
         outgoing: revisions that versions had before, or that are no longer wanted.
         since_ms: when each version's present revision was published, on Redis's clock.
         load_requests, load_results: by model: what is asked of it, and what a scheduler found.
@@ -151,6 +153,7 @@ class Snapshot:
     batch_proofs: Mapping[str, pb.BatchProof] = field(default_factory=dict)
     unsplittable: Mapping[str, str] = field(default_factory=dict)
     footprints: Mapping[str, int] = field(default_factory=dict)
+    rebuilds: Mapping[str, str] = field(default_factory=dict)
     access_keys: Mapping[str, pb.AccessKey] = field(default_factory=dict)
 
     def says_the_same(self, other: "Snapshot") -> bool:
@@ -215,6 +218,10 @@ class Snapshot:
     def batch_proof_of(self, version: pb.ModelVersion, stage: pb.Stage) -> pb.BatchProof | None:
         """Whether rows of the stage's artifact may run together; None where nobody tried it."""
         return self.batch_proofs.get(_artifact_id(version, stage))
+
+    def rebuild_of(self, version: pb.ModelVersion, stage: pb.Stage, domain: str) -> str | None:
+        """How a lost cache of *stage* comes back in a numeric domain; None: nobody has tried it."""
+        return self.rebuilds.get(f"{_artifact_id(version, stage)}@{domain}")
 
     def unsplittable_of(self, version: pb.ModelVersion) -> str:
         """Why requests to *version* no longer share runs, whatever was said; empty: they may."""

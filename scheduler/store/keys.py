@@ -108,6 +108,7 @@ class RegistryKeys:
     batch_proofs = f"{ROOT}:{REGISTRY_TAG}:batch_proofs"
     unsplittable = f"{ROOT}:{REGISTRY_TAG}:unsplittable"
     footprints = f"{ROOT}:{REGISTRY_TAG}:footprints"
+    rebuilds = f"{ROOT}:{REGISTRY_TAG}:rebuilds"
     settings = f"{ROOT}:{REGISTRY_TAG}:settings"
     access_keys = f"{ROOT}:{REGISTRY_TAG}:access_keys"
     audit = f"{ROOT}:{REGISTRY_TAG}:audit"

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.language.blocks import matrices
 from support.models.reference_decoder import Reference, drawn, likeliest, uniform
 
 from penstock.exporting.export import Order, export
+from penstock.exporting.graphs.matrices import Weights
 from penstock.language.chat import ChatTemplate
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
+from penstock.language.rebuild import Rebuild
 from penstock.language.tokenizer import Tokenizer
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import Engine
@@ -63,6 +66,12 @@ DRAWN = {"temperature": 0.8, "top_p": 0.9}
 SLOTS = 16
 ALONE = int(os.environ.get("PENSTOCK_TEST_ALONE", len(QUESTIONS)))
 """So many prompts are answered alone as well."""
+
+FEW = 4
+ROUNDED = 1.0
+"""Where weights are rounded, so is what they are multiplied by: one half that is rounded
+otherwise moves all logits behind it, by less than this.
+"""
 
 SURE = 0.97
 """So many of the tokens are none that rounding may decide."""
@@ -200,3 +209,28 @@ def test_answers_are_those_of_a_plain_decoder_token_by_token(stages, exported, l
     assert together[0] != together[1]
     text = model.tokenizer.decode(together[0])
     assert text.startswith("The capital of France is Paris.")
+
+
+@pytest.mark.parametrize("kind", [Weights.INT8, Weights.INT4])
+def test_weights_of_few_bits_answer_as_a_plain_decoder_with_the_same_blocks(kind, tmp_path):
+    """In two stages, alone and together, with what they are multiplied by rounded as theirs is."""
+    manifest = export(_file(), Order(tmp_path / "1", 2, 512, weights=kind), lambda *_: None)
+    plain = {name: array for name, array in _reference().weights.items() if array.ndim == 1}
+    blocks = matrices((tmp_path / "1").glob("*.onnx"))
+    reference = Reference(plain | blocks, 30, 9, 3, 64, base=100000.0)
+    model = Model(tmp_path / "1")
+    requests = list(_requests(model.prompts[:FEW]))[::2]
+    together = model.ask(requests)
+
+    assert manifest.rebuild is Rebuild.PREFILL
+    compared = 0
+    for (prompt, _), answer in zip(requests, together, strict=True):
+        rows = reference.logits(prompt, answer)
+        second, first = np.sort(rows, axis=-1)[:, -2:].T
+        sure = first - second > ROUNDED
+        assert (rows.argmax(-1)[sure] == np.array(answer)[sure]).all()
+        compared += int(sure.sum())
+    print(f"{kind}: {compared} of {TOKENS * FEW} tokens are the plain ones")
+    assert compared > TOKENS * FEW / 2
+    assert model.ask(requests[1:2]) == together[1:2]
+    assert model.tokenizer.decode(together[0]).startswith("The capital of France is Paris")

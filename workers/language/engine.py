@@ -12,6 +12,8 @@ from typing import Final, NamedTuple, Protocol
 
 from penstock.errors import InvalidRequest
 from penstock.language.finish import Finish
+from penstock.language.log.entries import prompt_entries
+from penstock.language.rebuild import Rebuild
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.batch import Entry
 from penstock.workers.language.changes import Move, Swap
@@ -23,6 +25,21 @@ CHUNK: Final = 64
 
 ECHO_CHUNK: Final = 16
 """The same of a prompt whose tokens get entries: each is a row of the whole vocabulary."""
+
+REPLAYED: Final = 4
+"""Tokens of a log that are read one by one in one step: they take about as long as a chunk."""
+
+
+class Caches(NamedTuple):
+    """How answers come by what is cached of their tokens.
+
+    Attributes:
+        rebuild: how the cache of an answer that was begun elsewhere comes back.
+        reuses: they begin with what slots have of others of the same caller.
+    """
+
+    rebuild: Rebuild = Rebuild.NONE
+    reuses: bool = False
 
 
 class Model(Protocol):
@@ -84,12 +101,19 @@ class Engine:
         end_tokens: Collection[int],
         chunk: int = CHUNK,
         prefixes: Prefixes | None = None,
+        rebuild: Rebuild = Rebuild.PREFILL,
     ) -> None:
-        """*prefixes*: of all slots, where answers may begin with what is there of others."""
+        """Make one without answers.
+
+        Args:
+            prefixes: of all slots, where answers may begin with what is there of others.
+            rebuild: how an answer that was begun elsewhere gets its cache.
+        """
         self._model = model
         self._prefixes = prefixes
         self._end_tokens = frozenset(end_tokens)
         self._chunk = chunk
+        self._replays = rebuild is Rebuild.REPLAY
         self._waiting: deque[Answer] = deque()
         # By slot. All but the last have been read; the last may be on its way.
         self._slots: list[Answer] = []
@@ -204,10 +228,25 @@ class Engine:
         if answer.echoes:
             end = min(begin + ECHO_CHUNK, answer.length - 1)
             answer.echoed += self._model.echo(slot, answer, begin, end)
+        elif self._replays and answer.log:
+            end = self._replay(answer, slot)
         else:
             end = min(begin + self._chunk, answer.length - 1)
             self._model.read(slot, answer, begin, end)
         answer.cached = end
+
+    def _replay(self, answer: Answer, slot: int) -> int:
+        """Read on as it was read first: the prompt in the same chunks, then token by token."""
+        begin, first = answer.cached, len(answer.prompt) - 1
+        if begin < first:
+            echoed = prompt_entries(answer.options, len(answer.prompt))
+            end = min(begin + (ECHO_CHUNK if echoed else self._chunk), first)
+            self._model.read(slot, answer, begin, end)
+            return end
+        end = min(begin + REPLAYED, answer.length - 1)
+        for position in range(begin, end):
+            self._model.read(slot, answer, position, position + 1)
+        return end
 
     def _grow(self, answer: Answer, entry: Entry) -> NewToken:
         if entry[0] == STUCK:

@@ -9,6 +9,7 @@ import structlog
 
 from penstock.errors import ArtifactUnusable
 from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest, read_manifest
+from penstock.language.rebuild import Rebuild
 from penstock.language.tokenizer import MOST_BYTES
 from penstock.models.config.language_models import (
     PrefixCaching,
@@ -41,9 +42,13 @@ class LanguageRuntime:
         signature: its tensors, and the configuration completed with where its texts are kept;
             later stages read and write nothing that clients see.
         structured: what the last stage needs for structured answers.
+        numeric_domain: what it computes on, and with how many threads.
+        rebuild: how a lost cache comes back here; none until somebody has seen it.
     """
 
-    def __init__(self, stage: Stage, manifest: Manifest, number: int, slots: int) -> None:
+    def __init__(
+        self, stage: Stage, manifest: Manifest, number: int, slots: int, domain: str
+    ) -> None:
         self.stage = stage
         self.manifest = manifest
         self.number = number
@@ -52,6 +57,8 @@ class LanguageRuntime:
         self.has_levels = False
         self.texts: Mapping[str, bytes] = {}
         self.structured: Structured | None = None
+        self.numeric_domain = domain
+        self.rebuild = Rebuild.NONE
         size = manifest.stages[number].weight_bytes
         size += 0 if manifest.speech is None else manifest.speech.weight_bytes
         self.signature = cluster_pb2.Signature(parameter_bytes=size)
@@ -73,7 +80,7 @@ class LanguageRuntime:
         room = slots(config), manifest.context
         stage = Stage.open(directory, manifest, number, room, threads)
         stage.warm_up(*_WARM)
-        runtime = cls(stage, manifest, number, room[0])
+        runtime = cls(stage, manifest, number, room[0], numeric_domain(threads))
         if runtime.ends:
             runtime.structured = Structured(directory, manifest)
         if runtime.begins:
@@ -107,25 +114,24 @@ class LanguageRuntime:
         """Nothing that the end of the process does not do."""
 
 
-def caches_prefixes(manifest: Manifest, asked: PrefixCaching, *, near: bool) -> bool:
+def caches_prefixes(rebuild: Rebuild, asked: PrefixCaching, *, hears: bool = False) -> bool:
     """Whether to reuse what was computed; by itself only where that was seen to change no bit.
 
     Args:
-        near: all stages are on this machine.
+        rebuild: of all stages together.
+        hears: it is a model of speech.
     """
-    if manifest.speech is not None:
+    if hears:
         # Answers about different sounds begin with the same tokens.
         return False
     if asked is not PrefixCaching.AUTO:
         return asked is PrefixCaching.ON
-    if near and manifest.rebuild == "prefill" and manifest.proved_on == numeric_domain():
+    if rebuild is Rebuild.PREFILL:
         return True
     log.info(
         "prefixes of earlier answers are not reused: it is not known that this changes no text; "
-        "export the model here, or set the parameter prefix_caching to 'on'",
-        rebuild=manifest.rebuild,
-        proved_on=manifest.proved_on,
-        here=numeric_domain() if near else "several machines",
+        "to have it all the same set the parameter prefix_caching to 'on'",
+        rebuild=rebuild.value,
     )
     return False
 

@@ -184,8 +184,9 @@ class Stage:
             )
 
 
-def numeric_domain() -> str:
-    """The processor and the runtime: where they are the same, so are all bits."""
+def numeric_domain(threads: int) -> str:
+    """The processor, the runtime and the threads: where they are the same, so are all bits."""
     import onnxruntime
 
-    return f"{machine.processor()}, ONNX Runtime {onnxruntime.__version__}"
+    many = "1 thread" if threads == 1 else f"{threads} threads"
+    return f"{machine.processor()}, ONNX Runtime {onnxruntime.__version__}, {many}"

@@ -124,6 +124,7 @@ def openai_routes_of(
         (OPENAI + "responses/input_tokens", "POST", "ModelStreamInfer", responses.count),
         (_RESPONSE, "GET", "ModelStreamInfer", responses.fetch),
         (_RESPONSE + "/cancel", "POST", "ModelStreamInfer", responses.cancel),
+        (_RESPONSE + "/input_items", "GET", "ModelStreamInfer", responses.input_items),
         (TOKENIZE, "POST", "ModelStreamInfer", tokens.tokenize),
         (DETOKENIZE, "POST", "ModelStreamInfer", tokens.detokenize),
     )

@@ -16,6 +16,7 @@ from penstock.gateway.replies.content_digest import (
     BACKGROUND_PARAMETER,
     CANCEL_PARAMETER,
     FROM_PARAMETER,
+    INPUT_PARAMETER,
     RESUME_PARAMETER,
     WHOLE_PARAMETER,
     content_digest,
@@ -198,13 +199,7 @@ class Resuming:
         """What the first who asked for the answer asked for, when, and whether it is this one."""
         model = asked.served.id.model
         if not asked.request.inputs:
-            kept = await self._sharing.request_of(model, shared)
-            if kept is None:
-                raise AnswerNotFound(
-                    f"'{model}' has no answer '{resume.name}' of yours, or has it no more: send "
-                    "the whole request to have it made"
-                )
-            return await self._restored(asked, kept)
+            return await self._restored(asked, await self._there(model, resume, shared))
         prompted, began_s = await read_prompt(self._languages, asked), int(time.time())
         digest = keyed_digest(
             content_digest(asked.request, asked.raws), asked.request.model_version
@@ -220,6 +215,31 @@ class Resuming:
                 "own"
             )
         return await self._restored(asked, kept)
+
+    async def input_of(self, asked: Asked) -> str:
+        """What was kept as the input of the answer that *asked* names; empty where nothing was.
+
+        Raises:
+            InvalidRequest: it names none.
+            AnswerNotFound: there is none of this name.
+        """
+        resume = resume_of(asked.request)
+        if resume is None:
+            raise InvalidRequest(f"{RESUME_PARAMETER} must name an answer")
+        model, caller = asked.served.id.model, asked.call.caller.name
+        shared = self._sharing.answer_named(model, resume.name, caller)
+        kept = await self._there(model, resume, shared)
+        return pb.ModelInferRequest.FromString(kept).parameters[INPUT_PARAMETER].string_param
+
+    async def _there(self, model: str, resume: Resume, shared: Shared) -> bytes:
+        """The request of an answer that was asked for before."""
+        kept = await self._sharing.request_of(model, shared)
+        if kept is None:
+            raise AnswerNotFound(
+                f"'{model}' has no answer '{resume.name}' of yours, or has it no more: send "
+                "the whole request to have it made"
+            )
+        return kept
 
     async def _restored(self, asked: Asked, kept: bytes) -> tuple[Prompted, int, bool]:
         request = pb.ModelInferRequest.FromString(kept)
@@ -243,6 +263,9 @@ def _kept(prompted: Prompted, digest: str, began_s: int) -> bytes:
     request.parameters[_CONTENT].string_param = _content(prompted.asked.served.ref)
     request.parameters[BEGAN].int64_param = began_s
     request.parameters[_CALLS].bool_param = prompted.calls
+    given = prompted.asked.request.parameters
+    if INPUT_PARAMETER in given:
+        request.parameters[INPUT_PARAMETER].string_param = given[INPUT_PARAMETER].string_param
     return request.SerializeToString()
 
 

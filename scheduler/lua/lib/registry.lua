@@ -17,6 +17,8 @@ local SIGNATURES = KEYS[1] .. 'signatures'
 local BATCH_PROOFS, UNSPLITTABLE = KEYS[1] .. 'batch_proofs', KEYS[1] .. 'unsplittable'
 -- '<artifact>@<kind of device>' -> bytes.
 local FOOTPRINTS = KEYS[1] .. 'footprints'
+-- '<artifact>@<processor, runtime, threads>' -> how a lost cache comes back there.
+local REBUILDS = KEYS[1] .. 'rebuilds'
 local SETTINGS = KEYS[1] .. 'settings'
 -- Who may call, and what those did who may do everything.
 local ACCESS_KEYS, AUDIT = KEYS[1] .. 'access_keys', KEYS[1] .. 'audit'

@@ -1,5 +1,6 @@
 """The cluster's status as tables that stay readable in 80 columns."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from penstock.language.rebuild import Rebuild
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.snapshot import state_of
 
@@ -224,6 +226,7 @@ def all_tables(status: pb.StatusResponse) -> "Iterable[RenderableType]":
     yield from titled("Models", models_table(status))
     yield from titled("Batching", batching_table(status.versions))
     yield from titled("Tokens", tokens_table(status.versions))
+    yield from titled("Lost caches", rebuilds_table(status.versions))
     yield from titled("Stages", stages_table(status))
     yield from titled("Workers", workers_table(status))
     yield from titled("Problems", counts_table(status))
@@ -239,6 +242,19 @@ def tokens_table(versions: Iterable[pb.VersionStatus]) -> Table:
             table.add_row(f"{version.model} {version.version}", *map(str, numbers))
     for column in table.columns[1:]:
         column.justify = "right"
+    return table
+
+
+def rebuilds_table(versions: Iterable[pb.VersionStatus]) -> Table:
+    """One line for each kind of worker of a language model: how a cache comes back there."""
+    table = plain_table("version", "come back by", "workers", "on")
+    table.columns[-1].ratio = 1
+    for version in versions:
+        workers = [worker for stage in version.stages for worker in stage.workers]
+        kinds = Counter((one.rebuild, one.numeric_domain) for one in workers if one.rebuild)
+        for (rebuild, where), count in sorted(kinds.items()):
+            said = Text(rebuild, style="yellow" if rebuild == Rebuild.NONE else "green")
+            table.add_row(f"{version.model} {version.version}", said, str(count), where)
     return table
 
 

@@ -10,16 +10,18 @@ from penstock.exporting.checkpoints.opening import open_checkpoint
 from penstock.exporting.cuts import cut
 from penstock.exporting.errors import CannotExport
 from penstock.exporting.graphs.graph import Graph, WeightsFile
+from penstock.exporting.graphs.matrices import Weights
 from penstock.exporting.graphs.stage import StagePlan, write_stage
-from penstock.exporting.rebuild import prove
 from penstock.exporting.whisper.architecture import Whisper
 from penstock.exporting.whisper.graphs import write_decoder, write_encoder
 from penstock.exporting.whisper.speech import ENCODER_FILE, ends_of, speech_of, without_times
 from penstock.language.manifest import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Manifest, StageFile
+from penstock.language.rebuild import Rebuild
 from penstock.language.tokenizer import Tokenizer
 from penstock.models.config.language_models import DEFAULT_SLOTS, SLOTS
 from penstock.models.config.model_config import LANGUAGE
 from penstock.sharding.files import written_whole
+from penstock.workers.loading.rebuild_trial import Proof, prove
 
 Progress = Callable[[str, float], None]
 """Hears what is being done, and which share of all has been."""
@@ -42,12 +44,14 @@ class Order:
         stages: how many.
         context: tokens that a sequence may have; None for the model's own.
         tokenizer: a tokenizer.json in place of the checkpoint's.
+        weights: what its matrices become.
     """
 
     directory: Path
     stages: int = 1
     context: int | None = None
     tokenizer: Path | None = None
+    weights: Weights = Weights.FP32
 
 
 def export(source: Path, order: Order, progress: Progress) -> Manifest:
@@ -64,7 +68,7 @@ def export(source: Path, order: Order, progress: Progress) -> Manifest:
     checkpoint = _with_context(open_checkpoint(source), order)
     content = _tokenizer_of(checkpoint, order)
     _check_directory(order.directory)
-    manifest = _plan(checkpoint, order.stages)
+    manifest = _plan(checkpoint, order)
     shape, texts = checkpoint.architecture, checkpoint.texts
     if isinstance(shape, Whisper) and isinstance(texts, SpokenTexts):
         manifest, content = _with_speech(shape, texts, manifest, content)
@@ -72,15 +76,30 @@ def export(source: Path, order: Order, progress: Progress) -> Manifest:
         manifest, stages = _write_encoder(folder, checkpoint, manifest), []
         for number, stage in enumerate(manifest.stages):
             progress(f"writing {stage.artifact}", (0.1 + number) / len(manifest.stages) * 0.8)
-            stages.append(_write_stage(folder, checkpoint, stage))
+            stages.append(_write_stage(folder, checkpoint, stage, order.weights))
         manifest = replace(manifest, stages=tuple(stages))
         progress("trying what was written", 0.8)
-        manifest = replace(manifest, **prove(folder, manifest)._asdict())
+        manifest = proved(manifest, prove(folder, manifest))
         for name, text in _texts(checkpoint, content, manifest):
             (folder / name).write_bytes(text)
         _remove_earlier(order.directory, folder)
     _write_configuration(order.directory)
     return manifest
+
+
+def proved(manifest: Manifest, proof: Proof) -> Manifest:
+    """*manifest* with what was seen of the stages.
+
+    Raises:
+        CannotExport: their weights are rounded, and an answer could not go on elsewhere.
+    """
+    if proof.rebuild is Rebuild.NONE and manifest.weights != Weights.FP32:
+        raise CannotExport(
+            f"with {manifest.weights} weights this processor ({proof.proved_on}) computes rows "
+            "otherwise beside others, so that answers would depend on load and on deaths of "
+            "workers: export with --weights fp32, or on another processor"
+        )
+    return replace(manifest, rebuild=proof.rebuild, proved_on=proof.proved_on)
 
 
 def _with_context(checkpoint: Checkpoint, order: Order) -> Checkpoint:
@@ -123,9 +142,9 @@ def _check_directory(directory: Path) -> None:
             )
 
 
-def _plan(checkpoint: Checkpoint, stages: int) -> Manifest:
+def _plan(checkpoint: Checkpoint, order: Order) -> Manifest:
     shape = checkpoint.architecture
-    begins = cut([shape.layer_work] * shape.layers, shape.head_work, stages)
+    begins = cut([shape.layer_work] * shape.layers, shape.head_work, order.stages)
     ends = (*begins[1:], shape.layers)
     return Manifest(
         architecture=shape.name,
@@ -134,7 +153,7 @@ def _plan(checkpoint: Checkpoint, stages: int) -> Manifest:
         width=shape.width,
         kv_heads=shape.kv_heads,
         head_size=shape.head_size,
-        weights="fp32",
+        weights=order.weights.value,
         end_tokens=checkpoint.texts.end_tokens,
         defaults=dict(checkpoint.texts.defaults),
         template_variables=dict(checkpoint.texts.template_variables),
@@ -158,6 +177,8 @@ def _with_speech(
     """*manifest* of a model of speech, and its tokenizer.json."""
     if len(manifest.stages) > 1:
         raise CannotExport("a model of speech is exported in one stage: ask for --stages 1")
+    if manifest.weights != Weights.FP32:
+        raise CannotExport("the weights of a model of speech stay fp32: leave --weights out")
     tokenizer = Tokenizer.from_json(content)
     speech = speech_of(tokenizer, shape, texts)
     manifest = replace(manifest, speech=speech, end_tokens=ends_of(tokenizer, texts))
@@ -175,13 +196,19 @@ def _write_encoder(folder: Path, checkpoint: Checkpoint, manifest: Manifest) -> 
     return replace(manifest, speech=replace(speech, weight_bytes=size))
 
 
-def _write_stage(folder: Path, checkpoint: Checkpoint, stage: StageFile) -> StageFile:
+def _write_stage(
+    folder: Path, checkpoint: Checkpoint, stage: StageFile, weights: Weights
+) -> StageFile:
     shape, read = checkpoint.architecture, checkpoint.read
     if isinstance(shape, Whisper):
         size = _written(folder, stage.artifact, lambda graph: write_decoder(graph, shape, read))
     else:
         plan = StagePlan(stage.first_layer, stage.first_layer + stage.layers)
-        size = _written(folder, stage.artifact, lambda graph: write_stage(graph, plan, shape, read))
+        size = _written(
+            folder,
+            stage.artifact,
+            lambda graph: write_stage(graph, plan, shape, read, weights),
+        )
     return replace(stage, weight_bytes=size)
 
 
@@ -189,11 +216,11 @@ def _written(folder: Path, artifact: str, write: Callable[[Graph], None]) -> int
     """Make an *artifact* of what *write* says; bytes of its weights, which lie beside it."""
     data = folder / f"{artifact}.data"
     with data.open("wb") as file:
-        weights = WeightsFile(data, file)
-        graph = Graph(weights)
+        written = WeightsFile(data, file)
+        graph = Graph(written)
         write(graph)
     (folder / artifact).write_bytes(graph.model().SerializeToString())
-    return weights.size
+    return written.size
 
 
 def _texts(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from penstock.errors import ArtifactUnusable
+from penstock.language.rebuild import Rebuild
 from penstock.language.speech.tokens import Speech
 
 MANIFEST: Final = "language.json"
@@ -45,9 +46,8 @@ class Manifest:
         kv_heads, head_size: of each layer's cache, float32[slots, kv_heads, capacity, head_size].
         end_tokens: each ends an answer.
         defaults: options of requests that say nothing else.
-        rebuild: how a cache that was lost comes back equal to the bit: ``prefill``, ``replay``,
-            or ``none``.
-        proved_on: the processor and the runtime on which that was seen.
+        rebuild: how a cache that was lost comes back equal to the bit.
+        proved_on: the processor, the runtime and the threads with which that was seen.
         template_variables: what its chat template knows beside messages, such as bos_token.
         speech: of a model that writes down what it hears, its encoder and tokens.
     """
@@ -62,7 +62,7 @@ class Manifest:
     end_tokens: tuple[int, ...]
     defaults: dict[str, Any]
     stages: tuple[StageFile, ...]
-    rebuild: str = "none"
+    rebuild: Rebuild = Rebuild.NONE
     proved_on: str = ""
     template_variables: dict[str, str] = field(default_factory=dict)
     speech: Speech | None = None
@@ -94,9 +94,10 @@ class Manifest:
                 raise ArtifactUnusable(f"{MANIFEST} is of another release: export the model again")
             stages = tuple(StageFile(**stage) for stage in fields.pop("stages"))
             ends = tuple(int(token) for token in fields.pop("end_tokens"))
+            rebuild = Rebuild(fields.pop("rebuild", Rebuild.NONE))
             heard = fields.pop("speech", None)
             speech = None if heard is None else Speech.of(heard)
-            manifest = cls(**fields, end_tokens=ends, stages=stages, speech=speech)
+            manifest = cls(**fields, end_tokens=ends, stages=stages, rebuild=rebuild, speech=speech)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArtifactUnusable(f"{MANIFEST} cannot be read: export the model again") from error
         _check(manifest)

@@ -4,6 +4,7 @@ Whatever worker dies, its group forms anew, and no byte of any answer changes.
 """
 
 import contextlib
+import json
 import os
 import signal
 
@@ -19,13 +20,20 @@ from penstock.protos import cluster_pb2 as pb
 MODELS = {"one": (1, 1), "two": (2, 2), "three": (3, 1)}
 """Model -> its stages, and its groups. All have the same weights."""
 
+OPTIONS = ("--lease-ms", "2000", "--no-http", "--log-level", "info")
+ELSEWHERE = "another processor"
+"""Where "three" was exported."""
+
 
 @pytest.fixture(scope="module")
 def groups(tmp_path_factory):
     folder = tmp_path_factory.mktemp("groups")
     for name, (stages, count) in MODELS.items():
         models = write_model(folder, name, stages, count)
-    with Cluster(folder / "cluster", models, "--lease-ms", "2000", "--no-http").running() as one:
+    manifest = models / "three/1/language.json"
+    said = json.loads(manifest.read_text()) | {"proved_on": ELSEWHERE}
+    manifest.write_text(json.dumps(said))
+    with Cluster(folder / "cluster", models, *OPTIONS).running() as one:
         yield one
 
 
@@ -113,3 +121,21 @@ async def test_the_only_group_forms_anew_and_goes_on(stage, groups, answers, ref
     assert [one == other for one, other in zip(before, after, strict=True)] == [
         number != stage for number in range(3)
     ]
+
+
+async def test_each_stage_proves_itself_once_where_its_exporter_did_not(groups, answers):
+    """It is shown, and kept: a worker that comes later relies on it, after a restart too."""
+    assert await _is_whole(groups, "three")
+    tried = groups.output().count("how a lost cache comes back was tried")
+    victims = [pids.copy().pop() for pids in _workers(groups, "three")]
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    answers.ended(ask_all(answers, "three", 2))
+    assert await _is_whole(groups, "three")
+    with Client(groups.url) as client:
+        (version,) = client.status("three").versions
+    workers = [worker for stage in version.stages for worker in stage.workers]
+
+    assert [worker.rebuild for worker in workers] == ["prefill"] * 3
+    assert len({worker.numeric_domain for worker in workers} - {ELSEWHERE}) == 1
+    assert tried == groups.output().count("how a lost cache comes back was tried") >= 3

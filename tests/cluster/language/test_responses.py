@@ -139,6 +139,26 @@ def test_its_stream_goes_on_behind_any_event(language_cluster, text):
         assert rest[-1]["sequence_number"] == whole[-1]["sequence_number"]
 
 
+def test_what_was_asked_is_listed_some_at_a_time(language_cluster):
+    call = {"type": "function_call", "call_id": "c1", "name": "now", "arguments": "{}"}
+    brought = {"type": "function_call_output", "call_id": "c1", "output": "noon"}
+    said = [{"role": "user", "content": "hello"}, call, brought]
+    _, content = ask(language_cluster, body={**BODY, "background": True, "input": said})
+    path = f"/{json.loads(content)['id']}/input_items"
+    _, whole = ask(language_cluster, path)
+    _, first = ask(language_cluster, f"{path}?limit=2&order=asc")
+    first = json.loads(first)
+    _, rest = ask(language_cluster, f"{path}?order=asc&after={first['last_id']}")
+    status, refused = ask(language_cluster, f"{path}?limit=0")
+
+    kinds = [one["type"] for one in json.loads(whole)["data"]]
+    assert kinds == ["function_call_output", "function_call", "message"]
+    assert [one["type"] for one in first["data"]] == ["message", "function_call"]
+    assert [first["has_more"], json.loads(rest)["has_more"]] == [True, False]
+    assert first["data"] + json.loads(rest)["data"] == json.loads(whole)["data"][::-1]
+    assert (status, json.loads(refused)["error"]["param"]) == (400, "limit")
+
+
 @pytest.mark.parametrize(
     ("body", "message", "field"),
     [
@@ -160,6 +180,7 @@ def test_what_cannot_be_is_refused_by_its_name(body, message, field, language_cl
 
 @pytest.mark.parametrize("id_", ["resp_00", "resp_00_dGlueQ"])
 def test_what_is_not_kept_is_not_there(id_, language_cluster):
-    status, content = ask(language_cluster, f"/{id_}")
+    for path in ("", "/input_items"):
+        status, content = ask(language_cluster, f"/{id_}{path}")
 
-    assert (status, json.loads(content)["error"]["code"]) == (404, "not_found")
+        assert (status, json.loads(content)["error"]["code"]) == (404, "not_found")

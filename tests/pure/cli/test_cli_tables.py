@@ -15,6 +15,7 @@ from penstock.cli.tables import (
     models_table,
     plain_table,
     processes_table,
+    rebuilds_table,
     size_text,
     stages_table,
     state_text,
@@ -101,6 +102,24 @@ def test_tokens_of_language_models_are_shown_with_those_that_were_cached():
     assert titled("Tokens", tokens_table(quiet.versions)) == ()
     assert lines[1].split() == ["version", "prompt", "tokens", "cached", "generated"]
     assert lines[3].split() == ["digits", "1", "500", "320", "70"]
+
+
+def test_how_lost_caches_come_back_is_shown_for_each_kind_of_worker():
+    quiet, language = status(), status()
+    stage = language.versions[0].stages[0]
+    del stage.workers[:]
+    stage.workers.extend(
+        pb.Worker(rebuild=rebuild, numeric_domain=where)
+        for rebuild, where in [("prefill", "one"), ("prefill", "one"), ("none", "two")]
+    )
+
+    lines = shown(*titled("Lost caches", rebuilds_table(language.versions)))
+
+    assert titled("Lost caches", rebuilds_table(quiet.versions)) == ()
+    assert [line.split() for line in lines[3:5]] == [
+        ["digits", "1", "none", "1", "two"],
+        ["digits", "1", "prefill", "2", "one"],
+    ]
 
 
 def test_only_versions_with_problems_are_shown_with_what_went_wrong():

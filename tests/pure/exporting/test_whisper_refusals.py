@@ -11,6 +11,7 @@ from support.speech.tiny_whisper import Shape
 from penstock.exporting.checkpoints.opening import open_checkpoint
 from penstock.exporting.errors import CannotExport, Damaged, Unsupported
 from penstock.exporting.export import Order, export
+from penstock.exporting.graphs.matrices import Weights
 
 
 @pytest.fixture
@@ -35,6 +36,13 @@ def _export(folder, **order):
 def test_two_stages_are_refused(folder):
     with pytest.raises(CannotExport, match="one stage: ask for --stages 1"):
         _export(folder, stages=2)
+
+    assert not (folder / "1").exists()
+
+
+def test_weights_of_few_bits_are_refused(folder):
+    with pytest.raises(CannotExport, match="stay fp32: leave --weights out"):
+        _export(folder, weights=Weights.INT8)
 
     assert not (folder / "1").exists()
 

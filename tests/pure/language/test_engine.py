@@ -12,6 +12,7 @@ from penstock.exporting.export import Order, export
 from penstock.language.finish import Finish
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
+from penstock.language.rebuild import Rebuild
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import Engine
 from penstock.workers.language.pipeline import Pipeline
@@ -115,6 +116,69 @@ def test_a_long_prompt_holds_up_nobody(model):
     tokens = [[new.answer is short for new in engine.step()] for _ in range(5)]
 
     assert tokens == [[True]] * 4 + [[True, False]]
+
+
+class Chunky:
+    """A model whose cache depends on the chunks in which it was filled, and on nothing else.
+
+    Attributes:
+        read_in: (begin, end) of each call that filled it.
+    """
+
+    def __init__(self, model):
+        self._model = model
+        self.read_in = []
+
+    def read(self, slot, answer, begin, end):
+        self.read_in.append((begin, end))
+        if end - begin > 1:
+            # The last of a chunk is read as another token.
+            answer = Answer([*answer.prompt, *answer.log], answer.options)
+            answer.prompt[end - 1] = (answer.prompt[end - 1] + end - begin) % 200
+        self._model.read(slot, answer, begin, end)
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+
+def test_a_replayed_answer_goes_on_where_the_cache_depends_on_chunks(model):
+    """Its prompt is read in the chunks of its first life, and its log token by token."""
+    prompt = [*PROMPTS[3], *range(50, 60)]
+    chunky = Chunky(model)
+    engine = Engine(chunky, (), chunk=5, rebuild=Rebuild.REPLAY)
+    first = Answer(prompt, GREEDY)
+    engine.admit(first)
+    _run(engine)
+    assert chunky.read_in == [(0, 5), (5, 10), (10, 15), (15, 16)]
+
+    differs = 0
+    for count in range(1, TOKENS):
+        found = {}
+        for rebuild in (Rebuild.REPLAY, Rebuild.PREFILL):
+            chunky.read_in.clear()
+            engine = Engine(chunky, (), chunk=5, rebuild=rebuild)
+            engine.admit(Answer([7], GREEDY))
+            found[rebuild] = Answer(prompt, GREEDY, log=first.log[:count])
+            engine.admit(found[rebuild])
+            _run(engine)
+            if rebuild is Rebuild.REPLAY:
+                alone = [(at, at + 1) for at in range(16, 16 + count)]
+                assert chunky.read_in == [(0, 5), (5, 10), (10, 15), (15, 16), *alone]
+        assert found[Rebuild.REPLAY].log == first.log
+        differs += found[Rebuild.PREFILL].log != first.log
+    assert differs
+
+
+def test_a_replay_holds_up_nobody(model):
+    engine = Engine(model, (), rebuild=Rebuild.REPLAY)
+    other = Answer([7], GREEDY)
+    engine.admit(other)
+    engine.step()
+    engine.admit(Answer([5], GREEDY, log=[9] * (TOKENS - 1)))
+
+    tokens = [[new.answer is other for new in engine.step()] for _ in range(3)]
+
+    assert tokens == [[True]] * 2 + [[True, False]]
 
 
 def test_end_tokens_end_an_answer_and_are_its_last_token(model, alone):

@@ -52,6 +52,25 @@ def test_a_checkpoint_that_is_not_there_is_said(tmp_path):
     )
 
 
+def test_weights_of_few_bits_are_exported_and_served(tmp_path):
+    shape = tiny_language.Shape(width=64, heads=4, head_size=16, inner=96)
+    checkpoint = tiny_language.write_folder(tmp_path / "f", shape)
+    version = tmp_path / "models/tiny/1"
+    shown = invoke("export", checkpoint, "--weights", "int4", "--stages", 2, "-o", version)
+    answer = invoke("generate", "hello", "--local", version, "--max-tokens", 3)
+
+    assert shown.exit_code == answer.exit_code == 0, shown.stderr + answer.stderr
+    assert "Weights int4; context 128 tokens" in shown.stdout
+    assert json.loads((version / "language.json").read_text())["weights"] == "int4"
+    assert invoke("check", tmp_path / "models").exit_code == 0
+
+
+def test_weights_that_there_are_not_are_refused_before_anything_is_read(tmp_path):
+    line = complaint("export", tmp_path / "m.gguf", "-o", tmp_path / "1", "--weights", "int3")
+
+    assert line == "penstock: --weights int3: it is one of fp32, int8, int4"
+
+
 def test_answers_share_steps_and_come_in_their_order(version):
     prompts = ["hello", "the world", "a"]
     arguments = ("--local", version, "--max-tokens", 6, "-O", "ignore_end=true")

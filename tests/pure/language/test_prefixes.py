@@ -10,6 +10,7 @@ from support.clients.wired_group import CAPACITY, SLOTS, Group
 from penstock.language.grammar.structure import Structure
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
+from penstock.language.rebuild import Rebuild
 from penstock.models.config.language_models import PrefixCaching
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.language.answer import Answer
@@ -17,7 +18,6 @@ from penstock.workers.language.engine import Engine
 from penstock.workers.language.pipeline import Pipeline
 from penstock.workers.language.prefixes import Prefixes
 from penstock.workers.language.runtime import LanguageRuntime, caches_prefixes
-from penstock.workers.language.stage import numeric_domain
 
 VOCABULARY = 7
 """Few tokens: many texts begin alike."""
@@ -209,25 +209,17 @@ def test_an_answer_that_leaves_early_leaves_what_was_read():
 
 
 @pytest.mark.parametrize(
-    ("asked", "rebuild", "here", "near", "caches"),
+    ("asked", "rebuild", "caches"),
     [
-        ("auto", "prefill", True, True, True),
-        ("auto", "prefill", False, True, False),
-        ("auto", "prefill", True, False, False),
-        ("auto", "replay", True, True, False),
-        ("auto", "none", True, True, False),
-        ("on", "none", False, False, True),
-        ("off", "prefill", True, True, False),
+        ("auto", Rebuild.PREFILL, True),
+        ("auto", Rebuild.REPLAY, False),
+        ("auto", Rebuild.NONE, False),
+        ("on", Rebuild.NONE, True),
+        ("off", Rebuild.PREFILL, False),
     ],
 )
-def test_by_itself_it_is_done_only_where_it_was_seen_to_change_nothing(
-    asked, rebuild, here, near, caches, versions
-):
-    directory = versions[2]
-    proved_on = numeric_domain() if here else "another processor"
-    manifest = dataclasses.replace(read_manifest(directory), rebuild=rebuild, proved_on=proved_on)
-
-    assert caches_prefixes(manifest, PrefixCaching(asked), near=near) == caches
+def test_by_itself_it_is_done_only_where_it_was_seen_to_change_nothing(asked, rebuild, caches):
+    assert caches_prefixes(rebuild, PrefixCaching(asked)) == caches
 
 
 def test_what_is_said_in_its_configuration_counts_for_the_first_stage(versions):

@@ -1,7 +1,5 @@
 """Exported models of speech, in this process: token by token what plain numpy says."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from support.speech import tiny_whisper
@@ -12,6 +10,7 @@ from penstock.errors import InvalidRequest
 from penstock.exporting.export import Order, export
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
+from penstock.language.rebuild import Rebuild
 from penstock.language.speech.tokens import prompt_of
 from penstock.models.config.language_models import PrefixCaching
 from penstock.workers.language.answer import Answer
@@ -148,11 +147,9 @@ def test_one_sound_is_heard_in_a_step(exported):
     assert began == [1, 2, 3]
 
 
-def test_prefixes_of_answers_about_other_sounds_are_not_reused(exported):
-    _, _, manifest = exported
-
-    assert not caches_prefixes(manifest, PrefixCaching.ON, near=True)
-    assert caches_prefixes(replace(manifest, speech=None), PrefixCaching.ON, near=True)
+def test_prefixes_of_answers_about_other_sounds_are_not_reused():
+    assert not caches_prefixes(Rebuild.PREFILL, PrefixCaching.ON, hears=True)
+    assert caches_prefixes(Rebuild.PREFILL, PrefixCaching.ON, hears=False)
 
 
 def test_folders_of_both_kinds_make_the_same_model(exported, tmp_path):

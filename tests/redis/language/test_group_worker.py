@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 from support.clients.stage_groups import Stages, die, formed
 from support.jobs import inference
 from support.models import tiny_language
@@ -17,9 +18,11 @@ from penstock.exporting.export import Order, export
 from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
 from penstock.language.payload import CACHED_TOKENS, CALLER, OPTIONS, options_to_json
+from penstock.language.rebuild import Rebuild
 from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.logs import Logs
+from penstock.workers.language.engine import Caches
 from penstock.workers.language.head import GroupBroken
 from penstock.workers.language.local import LocalModel
 from penstock.workers.liveness.renewal import Renewal
@@ -83,10 +86,16 @@ async def _working(probe, version):
 
 
 class Life:
-    """One group of the worker, and what it does meanwhile."""
+    """One group of the worker, and what it does meanwhile.
 
-    def __init__(self, stages, worker, group):
+    Attributes:
+        read: tokens of prompts and logs that each call read.
+    """
+
+    def __init__(self, stages, worker, group, rebuild=Rebuild.PREFILL):
         self.group = group
+        self.read = []
+        self._caches = Caches(rebuild, reuses=True)
         self._stop = asyncio.Event()
         self._stages, self._worker = stages, worker
         self._running = asyncio.create_task(self._run())
@@ -94,7 +103,14 @@ class Life:
     async def _run(self):
         async with either(self._stop, self.group.leaving) as over:
             head = self._stages.head(self.group)
-            await self._worker.run(head, over, self.group.breaks(), reuses=True)
+            reads = head.read
+
+            def read(slot, answer, begin, end):
+                self.read.append(end - begin)
+                reads(slot, answer, begin, end)
+
+            head.read = read
+            await self._worker.run(head, over, self.group.breaks(), self._caches)
 
     async def ends(self):
         """Wait until it does; a worker that is told to stop ends in order."""
@@ -146,8 +162,13 @@ def _slowed(stages):
     stages._stages[0].step = slowly
 
 
-async def test_what_a_broken_group_had_goes_on_in_the_next_one(probe, version, expected):
-    """It is marked, since one of it may have been the reason; its logs are kept."""
+@pytest.mark.parametrize("rebuild", Rebuild)
+async def test_what_a_broken_group_had_goes_on_in_the_next_one(probe, version, expected, rebuild):
+    """It is marked, since one of it may have been the reason; its logs are kept.
+
+    Where a cache comes back by replay, logs are read token by token; where nothing is known of
+    that, the worker says so of each answer.
+    """
     stages = Stages(version, 2, 128)
     _slowed(stages)
     async with _working(probe, version) as worker, stages.served(1) as (server, boot_id):
@@ -161,11 +182,20 @@ async def test_what_a_broken_group_had_goes_on_in_the_next_one(probe, version, e
         assert sorted(await probe.waiting()) == ["job-0", "job-1"]
         records = [await probe.record(f"job-{number}") for number in range(2)]
         assert [record["crashes"] for record in records] == ["1", "1"]
-        life = Life(stages, worker, await formed(stages, ["worker-1", boot_id]))
-        bodies = await _logs(probe)
+        group = await formed(stages, ["worker-1", boot_id])
+        with capture_logs() as said:
+            life = Life(stages, worker, group, rebuild)
+            bodies = await _logs(probe)
         await life.stop()
 
     assert [log in body for log, body in zip(expected, bodies, strict=True)] == [True, True]
+    prompt = len(PROMPTS[0]) - 1
+    assert (max(life.read) > prompt) == (rebuild is not Rebuild.REPLAY)
+    if rebuild is Rebuild.REPLAY:
+        assert life.read.count(prompt) == len(PROMPTS)
+        assert set(life.read) == {1, prompt}
+    warned = [one["job"] for one in said if "may say what it would not" in one["event"]]
+    assert sorted(warned) == (["job-0", "job-1"] if rebuild is Rebuild.NONE else [])
 
 
 async def test_what_a_group_has_whose_stage_is_to_end_is_given_back_unmarked(

@@ -178,3 +178,50 @@ async def test_of_many_plans_at_once_one_is_taken(registry):
     )
 
     assert sorted(answer or 0 for answer in load_results) == [0] * 8 + [1]
+
+
+# how lost caches of language models come back
+
+
+async def seen(registry, node_id, domain, rebuild):
+    record = worker(placement(node_id))
+    record.numeric_domain = domain
+    await registry.announce(record, facts=ArtifactFacts(signature([], []), rebuild=rebuild))
+
+
+async def test_what_a_worker_saw_of_a_cache_is_known_of_its_processor_and_of_no_other(
+    links, registry
+):
+    record = version(model="m")
+    await registry.publish("repository", [record])
+    await seen(registry, "a", "this @ 2 GHz, 1 thread", "prefill")
+    await seen(registry, "b", "that, 2 threads", "none")
+    events = len(await kinds(links))
+    await seen(registry, "a", "this @ 2 GHz, 1 thread", "prefill")
+    await seen(registry, "a", "this @ 2 GHz, 1 thread", "replay")
+    await seen(registry, "c", "a third", "")
+
+    known = await registry.snapshot()
+    domains = "this @ 2 GHz, 1 thread", "that, 2 threads", "a third"
+    assert [known.rebuild_of(record, record.stages[0], domain) for domain in domains] == [
+        *("prefill", "none"),
+        None,
+    ]
+    assert len(await kinds(links)) <= events + 2
+
+
+async def test_what_was_seen_of_a_cache_goes_with_the_artifact(registry):
+    record = version(model="m2")
+    other = worker(placement("b", model="m2"))
+    other.numeric_domain = "this"
+    await registry.publish("repository", [record])
+    await registry.announce(other, facts=ArtifactFacts(signature([], []), rebuild="prefill"))
+    await seen(registry, "a", "this", "prefill")
+    await registry.withdraw(worker(placement("a")))
+    before = await registry.snapshot()
+    await registry.sweep(before)
+
+    assert len(before.rebuilds) == 2
+    after = await registry.snapshot()
+    assert after.rebuild_of(record, record.stages[0], "this") == "prefill"
+    assert len(after.rebuilds) == 1

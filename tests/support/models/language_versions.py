@@ -6,6 +6,7 @@ from support.models import tiny_language
 from support.models.tiny_language import Shape
 
 from penstock.exporting.export import Order, export
+from penstock.exporting.graphs.matrices import Weights
 from penstock.language.options import DecodingOptions
 from penstock.workers.language.local import LocalModel
 
@@ -15,11 +16,11 @@ SAMPLED = {"temperature": 1.5, "top_p": 0.98, "presence_penalty": 0.5}
 SHAPE = Shape(layers=4, heads=6, head_size=16, width=96, inner=384, context=256)
 
 
-def write_model(folder, name="tiny", stages=1, count=2):
+def write_model(folder, name="tiny", stages=1, count=2, weights=Weights.FP32):
     """A repository with one more language model, of which there are *count* groups of workers."""
     export(
         tiny_language.write_folder(folder / "checkpoint", SHAPE),
-        Order(folder / f"models/{name}/1", stages),
+        Order(folder / f"models/{name}/1", stages, weights=weights),
         lambda *_: None,
     )
     config = folder / f"models/{name}/config.pbtxt"

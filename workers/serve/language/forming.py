@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from penstock.language.rebuild import weakest
 from penstock.process.lifetime import until_first
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.registry import Registry
@@ -78,7 +79,9 @@ class Forming:
             # Releases that know one machine alone need not be told.
             places = []
         membership = Membership(boot_ids, next(self._numbers))
-        return Group(membership, self._silence_s, self._dialer, places)
+        # Each stage has been tried where it is.
+        rebuild = weakest(worker.rebuild for worker in workers)
+        return Group(membership, self._silence_s, self._dialer, places, rebuild)
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from penstock.clock import monotonic
+from penstock.language.rebuild import Rebuild
 from penstock.workers.language.head import GroupBroken
 from penstock.workers.language.message import Message, Said, Unreadable, packed_message, tokens_in
 from penstock.workers.serve.language.dialer import Dialer
@@ -34,6 +35,7 @@ class Group:
     Attributes:
         epoch: of all messages.
         leaving: a stage is about to end: give back what is under way, and close.
+        rebuild: how a lost cache of all stages comes back.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Group:
         silence_s: float,
         dialer: Dialer,
         places: Sequence[HopPlace] = (),
+        rebuild: Rebuild = Rebuild.NONE,
     ) -> None:
         """Make one that has nobody yet.
 
@@ -51,6 +54,7 @@ class Group:
             places: where all of them are, the first one too; none: on this machine.
         """
         self.epoch = membership.epoch
+        self.rebuild = rebuild
         self._dialer = dialer
         self._places = places
         self.leaving = asyncio.Event()
@@ -64,11 +68,6 @@ class Group:
 
     def __repr__(self) -> str:
         return f"Group({self._membership}, {self._why or 'whole'})"
-
-    @property
-    def is_near(self) -> bool:
-        """Whether all of its stages are on one machine."""
-        return len({place.domain for place in self._places}) <= 1
 
     async def form(self) -> list[str]:
         """Connect with all stages, or none; returns the boot ids of those that cannot be had."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from penstock.errors import InvalidConfiguration
+from penstock.language.rebuild import Rebuild
 from penstock.models.config.language_models import TOKENS_INPUT, TOKENS_OUTPUT
 from penstock.models.refs import StageRef
 from penstock.process.lifetime import freeze_gc, say_ready, until_first
@@ -22,6 +23,7 @@ from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.link import Link, Links
 from penstock.settings import WorkerSettings
 from penstock.transport.health import Health
+from penstock.workers.language.engine import Caches
 from penstock.workers.language.head import GroupBroken, Head
 from penstock.workers.language.later import LaterStage
 from penstock.workers.language.message import most_bytes
@@ -117,7 +119,7 @@ class LanguageServing:
             if (structured := runtime.structured) is not None:
                 await self._be_ready()
                 model = Pipeline(manifest, [runtime.stage], runtime.slots, structured)
-                await worker.run(model, stop, reuses=self._caches_prefixes(near=True))
+                await worker.run(model, stop, caches=self._caches(runtime.rebuild))
             else:
                 await self._lead(worker, stop)
 
@@ -134,15 +136,21 @@ class LanguageServing:
                     await self._be_ready()
                     async with either(stop, group.leaving) as over:
                         head = Head(runtime.stage, runtime.slots, group)
-                        caches = self._caches_prefixes(near=group.is_near)
-                        await worker.run(head, over, group.breaks(), reuses=caches)
+                        caches = self._caches(group.rebuild)
+                        await worker.run(head, over, group.breaks(), caches)
                 except GroupBroken as error:
                     log.warning("the group is broken, it forms anew", why=str(error))
                 finally:
                     group.close()
 
-    def _caches_prefixes(self, *, near: bool) -> bool:
-        return caches_prefixes(self._runtime.manifest, self._runtime.prefix_caching, near=near)
+    def _caches(self, rebuild: Rebuild) -> Caches:
+        if rebuild is Rebuild.NONE:
+            log.warning(
+                "a lost cache does not come back equal to the bit here: an answer that goes on "
+                "after a worker's death may say what it would not have said"
+            )
+        asked, hears = self._runtime.prefix_caching, self._runtime.manifest.speech is not None
+        return Caches(rebuild, caches_prefixes(rebuild, asked, hears=hears))
 
     async def _serve_head(self, stop: asyncio.Event) -> None:
         """As a later stage."""

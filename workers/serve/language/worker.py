@@ -18,6 +18,7 @@ import structlog
 
 from penstock.errors import Code, InvalidRequest, OutOfMemory, PenstockError, StoreUnavailable
 from penstock.language.manifest import Manifest
+from penstock.language.rebuild import Rebuild
 from penstock.process.lifetime import until_first
 from penstock.retry import Backoff
 from penstock.scheduler.jobs.logs import Appended, Logs, NewTokens
@@ -25,7 +26,7 @@ from penstock.scheduler.jobs.queue import Queue, bell_wait_s
 from penstock.scheduler.jobs.types import Claim, ClaimTerms, Lease, Outcome, Timing
 from penstock.scheduler.observe.counters import PREEMPTED, add_counts
 from penstock.scheduler.store.link import Link
-from penstock.workers.language.engine import Engine, Model, NewToken
+from penstock.workers.language.engine import Caches, Engine, Model, NewToken
 from penstock.workers.language.head import GroupBroken
 from penstock.workers.language.prefixes import Prefixes
 from penstock.workers.language.speech.encoder import check_audio
@@ -57,6 +58,7 @@ _PREEMPTS_EVERY_S: Final = 0.1
 
 _UNFIT_S: Final = 0.02
 _NO_TIME: Final = Timing()
+_NOTHING_KNOWN: Final = Caches()
 
 Breaks = Coroutine[Any, Any, None] | None
 
@@ -95,21 +97,23 @@ class LanguageWorker:
         return f"LanguageWorker({self._spec.ref.queue})"
 
     async def run(
-        self, model: Model, stop: asyncio.Event, breaks: Breaks = None, *, reuses: bool = False
+        self,
+        model: Model,
+        stop: asyncio.Event,
+        breaks: Breaks = None,
+        caches: Caches = _NOTHING_KNOWN,
     ) -> None:
         """Work until *stop*; then give back all answers, to go on elsewhere from their logs.
 
         Args:
             model: what computes until then.
             breaks: raises `GroupBroken` once the model is broken.
-            reuses: answers begin with what slots have of others of the same caller.
 
         Raises:
             GroupBroken: what it had goes on as after a worker's death, here too with a new model.
             DeviceBroken: the process should end and be started anew.
         """
-        # Its own of each model: the caches of another one are others.
-        self._begin_with(model, Prefixes(model.slots) if reuses else None)
+        self._begin_with(model, caches)
         claiming = asyncio.create_task(self._claim_jobs())
         stepping = asyncio.create_task(self._step_on())
         watching = [] if breaks is None else [asyncio.create_task(breaks)]
@@ -133,10 +137,14 @@ class LanguageWorker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin_with(self, model: Model, prefixes: Prefixes | None) -> None:
+    def _begin_with(self, model: Model, caches: Caches) -> None:
         self._capacity = model.capacity
         self._slots = model.slots
-        self._engine = Engine(model, self._manifest.end_tokens, prefixes=prefixes)
+        self._rebuild = caches.rebuild
+        # Its own of each model: the caches of another one are others.
+        prefixes = Prefixes(model.slots) if caches.reuses else None
+        ends = self._manifest.end_tokens
+        self._engine = Engine(model, ends, prefixes=prefixes, rebuild=caches.rebuild)
         self._steps = Steps(self._engine, self._device, self._renewal)
         self._active: dict[int, Active] = {}
         self._keeping: asyncio.Task[None] | None = None
@@ -250,6 +258,8 @@ class LanguageWorker:
             outcome = Outcome(lease.id, error.code, str(error), b"")
             self._sink.settle(lease.token, 0, _NO_TIME, [outcome])
             return
+        if kept and self._rebuild is Rebuild.NONE:
+            log.warning("an answer goes on, and may say what it would not have said", job=lease.id)
         self._active[id(active.answer)] = active
         self._steps.admit(active.answer)
 

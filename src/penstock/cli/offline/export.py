@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from penstock.errors import InvalidConfiguration
+
 if TYPE_CHECKING:
     from penstock.exporting.export import Order
+    from penstock.exporting.graphs.matrices import Weights
     from penstock.language.manifest import Manifest
 
 _Source = Annotated[
@@ -48,6 +51,13 @@ _Tokenizer = Annotated[
         show_default=False,
     ),
 ]
+_Weights = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND",
+        help="fp32, int8, or int4 (with 8 bits for embeddings and head): smaller and faster.",
+    ),
+]
 
 
 def export(
@@ -56,21 +66,31 @@ def export(
     stages: _Stages = 1,
     context: _Context = None,
     tokenizer: _Tokenizer = None,
+    weights: _Weights = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Export a language model of the Llama family as ONNX stages, balanced by computing.
 
     Or a Whisper, which writes down what it hears: its encoder, and its decoder as one stage.
-    Weights become fp32. Nothing that a checkpoint carries is executed. What was
-    written is tried: language.json says how a lost cache comes back to the bit.
+    Weights become fp32, or blocks of 8 or 4 bits. Nothing that a checkpoint carries is
+    executed. What was written is tried: language.json says how a lost cache comes back to the bit.
     """  # fmt: skip
     from penstock.exporting.export import Order
 
-    manifest = _export(checkpoint, Order(output, stages, context, tokenizer))
+    kind = _weights(weights)
+    manifest = _export(checkpoint, Order(output, stages, context, tokenizer, kind))
     if as_json:
         print(manifest.to_json(), end="")
     else:
         _show(manifest, output)
+
+
+def _weights(kind: str) -> Weights:
+    from penstock.exporting.graphs.matrices import Weights
+
+    if kind not in list(Weights):
+        raise InvalidConfiguration(f"--weights {kind}: it is one of {', '.join(Weights)}")
+    return Weights(kind)
 
 
 def _export(checkpoint: Path, order: Order) -> Manifest:
@@ -113,7 +133,11 @@ def _show(manifest: Manifest, output: Path) -> None:
     console.print(Text(said, style="yellow" if manifest.rebuild == "none" else "green"))
     each = size_text(manifest.token_bytes)
     console.print(
-        Text(f"Context {manifest.context} tokens, {each} of cache for each.", style="dim")
+        Text(
+            f"Weights {manifest.weights}; context {manifest.context} tokens, {each} of cache for "
+            "each.",
+            style="dim",
+        )
     )
     console.print(Text(f"Written to {output}"), soft_wrap=True)
 

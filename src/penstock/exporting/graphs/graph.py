@@ -14,6 +14,7 @@ _ALIGNMENT: Final = 4096
 """Of each weight in its file, so that a runtime may map it."""
 
 Shape = Sequence[int | str]
+Weight = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 
 
 class WeightsFile:
@@ -24,14 +25,15 @@ class WeightsFile:
         self._file = file
         self.size = 0
 
-    def add(self, name: str, array: npt.NDArray[np.float32]) -> TensorProto:
+    def add(self, name: str, array: Weight) -> TensorProto:
         """Write *array*; the tensor that says where it is."""
         self._file.write(bytes(-self.size % _ALIGNMENT))
         begin = self.size + -self.size % _ALIGNMENT
-        array = np.ascontiguousarray(array, dtype="<f4")
-        self._file.write(array.data)
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        little = array.dtype.newbyteorder("<")
+        self._file.write(array.astype(little, order="C", copy=False).data)
         self.size = begin + array.nbytes
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=array.shape)
+        tensor = TensorProto(name=name, data_type=kind, dims=array.shape)
         # What the helper moves out of the file must be there first.
         tensor.raw_data = b""
         external_data_helper.set_external_data(tensor, self._name, begin, array.nbytes)
@@ -81,7 +83,7 @@ class Graph:
             self._initializers[name] = numpy_helper.from_array(array, name)
         return self._constants[key]
 
-    def weight(self, name: str, array: npt.NDArray[np.float32]) -> str:
+    def weight(self, name: str, array: Weight) -> str:
         """An array that is written beside the graph."""
         self._initializers[name] = self._weights.add(name, array)
         return name
@@ -91,9 +93,10 @@ class Graph:
         graph = helper.make_graph(
             self._nodes, "stage", self._inputs, self._outputs, list(self._initializers.values())
         )
-        opset = [helper.make_opsetid("", OPSET)]
+        others = sorted({node.domain for node in self._nodes} - {""})
+        opsets = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(one, 1) for one in others)]
         return helper.make_model(
-            graph, opset_imports=opset, ir_version=_IR_VERSION, producer_name="penstock"
+            graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="penstock"
         )
 
 

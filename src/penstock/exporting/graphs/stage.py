@@ -17,6 +17,7 @@ import numpy.typing as npt
 from penstock.exporting.architecture import Architecture
 from penstock.exporting.graphs.attention import Attention
 from penstock.exporting.graphs.graph import Graph
+from penstock.exporting.graphs.matrices import Matrices, Weights, matrices_of
 
 Read = Callable[[str], npt.NDArray[np.float32]]
 
@@ -33,22 +34,25 @@ class StagePlan:
     last: int
 
 
-def write_stage(graph: Graph, plan: StagePlan, architecture: Architecture, read: Read) -> None:
+def write_stage(
+    graph: Graph, plan: StagePlan, architecture: Architecture, read: Read, weights: Weights
+) -> None:
     """Write the layers of *plan* into *graph*; *read* gets a tensor of the checkpoint."""
+    matrices = matrices_of(weights, graph)
     begins, ends = plan.first == 0, plan.last == architecture.layers
     width = architecture.width
     start = graph.input("start", np.int64, ["batch"])
     if begins:
         columns = graph.input("tokens", np.int64, ["batch", "length"])
-        table = graph.weight("token_embd.weight", read("token_embd.weight"))
-        hidden = graph.op("Gather", table, columns)
+        hidden = matrices.lookup(columns, read("token_embd.weight"))
     else:
         hidden = columns = graph.input("hidden", np.float32, ["batch", "length", width])
     attention = Attention(graph, architecture, start, columns)
+    layers = _Layers(graph, attention, architecture, read, matrices)
     for number in range(plan.first, plan.last):
-        hidden = _layer(graph, attention, architecture, read, number, hidden)
+        hidden = layers.add(number, hidden)
     if ends:
-        _head(graph, architecture, read, hidden)
+        _head(graph, architecture, read, hidden, matrices)
     else:
         graph.op("Identity", hidden, out="next_hidden")
         graph.output("next_hidden", np.float32, ["batch", "length", width])
@@ -60,50 +64,62 @@ def normalized(graph: Graph, architecture: Architecture, hidden: str, weight: st
     return graph.op("RMSNormalization", hidden, weight, axis=-1, epsilon=architecture.epsilon)
 
 
-def projected(graph: Graph, architecture: Architecture, read: Read, name: str, hidden: str) -> str:
-    """*hidden* times the matrix *name*, and its bias where it has one."""
-    matrix = graph.weight(f"{name}.weight", np.ascontiguousarray(read(f"{name}.weight").T))
-    product = graph.op("MatMul", hidden, matrix)
-    if name.rpartition(".")[2] not in architecture.biased:
-        return product
-    return graph.op("Add", product, graph.weight(f"{name}.bias", read(f"{name}.bias")))
+class _Layers:
+    """The layers of one stage."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        attention: Attention,
+        architecture: Architecture,
+        read: Read,
+        matrices: Matrices,
+    ) -> None:
+        self._graph = graph
+        self._attention = attention
+        self._architecture = architecture
+        self._read = read
+        self._matrices = matrices
+
+    def add(self, number: int, hidden: str) -> str:
+        """Layer *number*, from hidden states to hidden states."""
+        graph, prefix = self._graph, f"blk.{number}."
+
+        def project(name: str, of: str) -> str:
+            return self._projected(prefix + name, of)
+
+        def norm(name: str, of: str) -> str:
+            weight = graph.weight(prefix + name, self._read(prefix + name))
+            return normalized(graph, self._architecture, of, weight)
+
+        into = norm("attn_norm.weight", hidden)
+        heads = [project(f"attn_{part}", into) for part in "qkv"]
+        mixed = self._attention.layer(number, heads, norm)
+        hidden = graph.op("Add", hidden, project("attn_output", mixed))
+        into = norm("ffn_norm.weight", hidden)
+        gate = project("ffn_gate", into)
+        gate = graph.op("Mul", gate, graph.op("Sigmoid", gate))
+        inner = graph.op("Mul", gate, project("ffn_up", into))
+        return graph.op("Add", hidden, project("ffn_down", inner))
+
+    def _projected(self, name: str, hidden: str) -> str:
+        """*hidden* times the matrix *name*, and its bias where it has one."""
+        matrix = f"{name}.weight"
+        product = self._matrices.product(hidden, matrix, self._read(matrix))
+        if name.rpartition(".")[2] not in self._architecture.biased:
+            return product
+        bias = self._graph.weight(f"{name}.bias", self._read(f"{name}.bias"))
+        return self._graph.op("Add", product, bias)
 
 
-def _layer(
-    graph: Graph,
-    attention: Attention,
-    architecture: Architecture,
-    read: Read,
-    number: int,
-    hidden: str,
-) -> str:
-    prefix = f"blk.{number}."
-
-    def project(name: str, of: str) -> str:
-        return projected(graph, architecture, read, prefix + name, of)
-
-    def norm(name: str, of: str) -> str:
-        weight = graph.weight(prefix + name, read(prefix + name))
-        return normalized(graph, architecture, of, weight)
-
-    into = norm("attn_norm.weight", hidden)
-    heads = [project(f"attn_{part}", into) for part in "qkv"]
-    mixed = attention.layer(number, heads, norm)
-    hidden = graph.op("Add", hidden, project("attn_output", mixed))
-    into = norm("ffn_norm.weight", hidden)
-    gate = project("ffn_gate", into)
-    gate = graph.op("Mul", gate, graph.op("Sigmoid", gate))
-    inner = graph.op("Mul", gate, project("ffn_up", into))
-    return graph.op("Add", hidden, project("ffn_down", inner))
-
-
-def _head(graph: Graph, architecture: Architecture, read: Read, hidden: str) -> None:
+def _head(
+    graph: Graph, architecture: Architecture, read: Read, hidden: str, matrices: Matrices
+) -> None:
     """Logits of the rows that are wanted, and of no other."""
     wanted = graph.input("wanted", np.int64, ["rows", 2])
     rows = graph.op("GatherND", hidden, wanted)
     weight = graph.weight("output_norm.weight", read("output_norm.weight"))
     rows = normalized(graph, architecture, rows, weight)
     name = "token_embd.weight" if architecture.tied else "output.weight"
-    head = graph.weight("head", np.ascontiguousarray(read(name).T))
-    graph.op("MatMul", rows, head, out="logits")
+    matrices.head(rows, read(name), tied=architecture.tied)
     graph.output("logits", np.float32, ["rows", architecture.vocabulary])

@@ -135,16 +135,16 @@ SHARED_SLOTS = [
     Mutant(
         "a prefix: a group goes on with what the one before had",
         "workers/serve/language/worker.py",
-        "self._begin_with(model, Prefixes(model.slots) if reuses else None)",
-        "self._begin_with(model, self.__dict__.setdefault('_kept', Prefixes(model.slots)))",
+        "Prefixes(model.slots) if caches.reuses else None",
+        "self.__dict__.setdefault('_kept', Prefixes(model.slots))",
         "tests/redis/language/test_group_worker.py"
         "::test_a_conversation_goes_on_from_what_its_group_has_and_no_other",
     ),
     Mutant(
         "a prefix: it is reused where that was not seen to change nothing",
         "workers/language/runtime.py",
-        'if near and manifest.rebuild == "prefill" and manifest.proved_on == numeric_domain():',
-        "if near and manifest.proved_on == numeric_domain():",
+        "if rebuild is Rebuild.PREFILL:",
+        "if rebuild is not Rebuild.NONE:",
         PREFIXES + "test_by_itself_it_is_done_only_where_it_was_seen_to_change_nothing",
     ),
 ]

@@ -8,7 +8,7 @@ ELSEWHERE = STRUCTURED + "test_an_answer_goes_on_elsewhere_from_any_token_of_its
 CHECKS = "tests/pure/language/test_structure_checks.py::"
 MASKS = "src/penstock/language/grammar/masks.py"
 CALLS = "gateway/requests/language/tools/calls.py"
-TOOLS = "tests/pure/gateway/fronts/test_openai_tools.py::"
+TOOLS = "tests/pure/gateway/fronts/openai/test_openai_tools.py::"
 GRAMMARS = "src/penstock/language/grammar/grammars.py"
 
 STRUCTURES = [
@@ -82,7 +82,7 @@ STRUCTURES = [
         "gateway/fronts/http/openai/structures.py",
         '"lenient": not strict',
         '"lenient": True',
-        "tests/pure/gateway/fronts/test_openai_asked.py"
+        "tests/pure/gateway/fronts/openai/test_openai_asked.py"
         "::test_a_structure_is_asked_for_as_openais_and_vllms_clients_do",
     ),
     Mutant(

@@ -3,8 +3,8 @@
 from chaos.planted.fault import Mutant
 from chaos.planted.models.speech import SPEECH
 
-EMBEDDINGS = "tests/pure/gateway/fronts/test_openai_embeddings.py::"
-ITEMS = "tests/pure/gateway/fronts/test_openai_items.py::"
+EMBEDDINGS = "tests/pure/gateway/fronts/openai/test_openai_embeddings.py::"
+ITEMS = "tests/pure/gateway/fronts/openai/test_openai_items.py::"
 LOGPROBS = "tests/pure/language/test_logprobs.py::"
 ANSWERS = "tests/pure/gateway/requests/test_answer_logprobs.py::"
 
@@ -57,6 +57,13 @@ TEXTS = [
         'text = "" if self._begin else self._decode(self._prompt)',
         "text = self._decode(self._prompt)",
         ANSWERS + "test_without_log_probabilities_the_text_alone_begins_with_it",
+    ),
+    Mutant(
+        "items of an input: a page begins with the item that its client has",
+        "gateway/fronts/http/openai/responses/input_items.py",
+        "begin = ids.index(after) + 1",
+        "begin = ids.index(after)",
+        "tests/pure/gateway/fronts/openai/test_input_items.py::test_pages",
     ),
     *SPEECH,
 ]

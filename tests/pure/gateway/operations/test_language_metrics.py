@@ -52,6 +52,16 @@ def test_slots_are_those_of_workers_that_are_ready():
     assert told(counted, "penstock_slots_taken") == 11
 
 
+def test_ready_workers_are_counted_by_how_a_lost_cache_comes_back():
+    live = workers(pb.WORKER_STATE_READY, pb.WORKER_STATE_READY, pb.WORKER_STATE_LOADING)
+    live += workers(pb.WORKER_STATE_READY, stage=1)
+    for one, rebuild in zip(live, ("prefill", "replay", "prefill", "prefill"), strict=True):
+        one.rebuild = rebuild
+
+    assert told(facts({}, live=live), "penstock_rebuilds", mode="prefill") == 2
+    assert told(facts({}, live=live), "penstock_rebuilds", mode="replay") == 1
+
+
 async def _log(clock, *pieces):
     for at_s, tokens in pieces:
         clock[0] = at_s

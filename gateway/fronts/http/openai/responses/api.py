@@ -38,11 +38,17 @@ from penstock.gateway.fronts.http.openai.responses.events import (
     event,
     tokens_before,
 )
+from penstock.gateway.fronts.http.openai.responses.input_items import (
+    InputNotKept,
+    items_of_input,
+    page_of,
+)
 from penstock.gateway.fronts.http.openai.responses.items import Event, Items
 from penstock.gateway.fronts.http.statuses import refused
 from penstock.gateway.replies.content_digest import (
     BACKGROUND_PARAMETER,
     CANCEL_PARAMETER,
+    INPUT_PARAMETER,
     WHOLE_PARAMETER,
 )
 from penstock.gateway.requests.infer import Inference
@@ -84,6 +90,8 @@ class Responses:
         if asked.kept:
             resume(request, response.id, 0)
             request.parameters[BACKGROUND_PARAMETER].bool_param = asked.background
+            items = json.dumps(items_of_input(response.id, asked.given), ensure_ascii=False)
+            request.parameters[INPUT_PARAMETER].string_param = items
         pieces = answer(self._inference, request.SerializeToString(), exchange.call, 0)
         if asked.stream:
             await _Stream(exchange, response).send(pieces)
@@ -106,6 +114,14 @@ class Responses:
         if after >= 0:
             raise FieldRefused("starting_after", "starting_after is for streams: set stream=true")
         return await _as_it_is(response, pieces)
+
+    async def input_items(self, exchange: Exchange, parts: Parts) -> Reply:
+        """The items of the input of an answer that was kept, some at a time."""
+        request = _rest_of(_kept(parts["id"])).SerializeToString()
+        text = await self._inference.input_of(request, exchange.call)
+        if not text:
+            raise InputNotKept(f"the input of '{parts['id']}' was not kept")
+        return _reply(page_of(json.loads(text), exchange.query))
 
     async def cancel(self, exchange: Exchange, parts: Parts) -> Reply:
         """End an answer that was kept where it is; one that has ended stays as it is."""

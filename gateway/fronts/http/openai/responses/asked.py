@@ -67,6 +67,7 @@ class AskedResponse(NamedTuple):
         kept: it can be fetched later, and goes on meanwhile.
         said: what its answer repeats of it.
         structure: what the answer must be, which is in the options as well.
+        given: the field `input`, as it came.
         tools: what the model is told that it may call, as chats have it; empty where it may not.
     """
 
@@ -78,6 +79,7 @@ class AskedResponse(NamedTuple):
     kept: bool
     said: dict[str, Any]
     structure: AskedStructure | None
+    given: Any
     tools: Sequence[Mapping[str, Any]] = ()
 
 
@@ -108,6 +110,7 @@ def response_of(body: Mapping[str, Any]) -> AskedResponse:
         background or switch_of(body, "store"),
         said,
         structure,
+        body["input"],
         () if tools is None else tools.given,
     )
 
