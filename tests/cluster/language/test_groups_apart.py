@@ -17,7 +17,7 @@ from support.clients.answers import Answers
 from support.clients.load import eventually
 from support.hops.machines import can_be_made, two_machines
 from support.models.language_versions import Local, ask_all, hold, write_model
-from support.processes.cluster import _role
+from support.processes.cluster import role_of
 from support.processes.roles import all_ready, starting, status_of
 from support.processes.stores import valkey
 
@@ -103,7 +103,7 @@ class Apart:
 
     def workers_of(self, node):
         family = psutil.Process(self._nodes[node].pid).children(recursive=True)
-        return [one.pid for one in family if _role(one.cmdline()) == "worker"]
+        return [one.pid for one in family if role_of(one) == "worker"]
 
     def kill_node(self, name):
         """It and its workers are gone at once, as with a machine."""

@@ -98,8 +98,9 @@ def test_a_stream_with_calls_goes_on_behind_any_event(language_cluster):
     expected = put_together((event for _, event in whole), 2)
     places = [at for at, (id_, _) in enumerate(whole) if id_]
 
-    assert len(places) > 10
-    for at in places[:: len(places) // 6]:
+    # A gateway that is busy tells several tokens in one event.
+    assert len(places) > 1
+    for at in places[:: max(1, len(places) // 6)]:
         last = {"Last-Event-ID": whole[at][0]}
         rest = _placed(ask(language_cluster, "chat/completions", body, last)[1])
         seen = [event for _, event in (*whole[: at + 1], *rest)]

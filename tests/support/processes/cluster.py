@@ -99,11 +99,7 @@ class Cluster:
         """The live processes by role; the store is called "store"."""
         found = {role: [] for role in (*ROLES, STORE)}
         for process in psutil.Process(self.pid).children(recursive=True):
-            try:
-                words = process.cmdline()
-            except psutil.NoSuchProcess:
-                continue
-            role = _role(words)
+            role = role_of(process)
             if role is not None:
                 found[role].append(process.pid)
         return found
@@ -146,7 +142,12 @@ class Cluster:
                 process.kill()
 
 
-def _role(words):
+def role_of(process):
+    """Of what a cluster consists of; None for others, and for one that has ended."""
+    try:
+        words = process.cmdline()
+    except psutil.NoSuchProcess:
+        return None
     if words[1:4] == ["-P", "-m", "penstock"] and len(words) > 4 and words[4] in ROLES:
         return words[4]
     if any("valkey-server" in word for word in words[:1]):
