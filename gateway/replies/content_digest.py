@@ -29,12 +29,15 @@ BACKGROUND_PARAMETER: Final = "penstock_background"
 CANCEL_PARAMETER: Final = "penstock_cancel"
 """Whether it ends where it is: its client wants no more of it."""
 
+BEGAN_PARAMETER: Final = "penstock_began"
+"""When it began, in seconds since 1970: one time for all answers of a request to the HTTP APIs."""
+
 # How a request is to be treated, not what it asks.
 _BESIDE: Final = frozenset(
     {
         *("priority", "timeout", "triton_enable_empty_final_response"),
         *(KEY_PARAMETER, RESUME_PARAMETER, FROM_PARAMETER, WHOLE_PARAMETER),
-        *(BACKGROUND_PARAMETER, CANCEL_PARAMETER),
+        *(BACKGROUND_PARAMETER, CANCEL_PARAMETER, BEGAN_PARAMETER),
     }
 )
 

@@ -82,7 +82,7 @@ class Responses:
         request = request_for(asked.model, tokens, with_defaults(asked.options, language.manifest))
         response = _response(asked)
         if asked.kept:
-            resume(request, response.id, 0)
+            resume(request, response.id, 0, response.created)
             request.parameters[BACKGROUND_PARAMETER].bool_param = asked.background
         pieces = answer(self._inference, request.SerializeToString(), exchange.call, 0)
         if asked.stream:
