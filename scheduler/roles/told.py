@@ -1,0 +1,35 @@
+"""What the registry was told: it stands for a while, over the connection on which it was told."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final, Generic, TypeVar
+
+from penstock.clock import Clock, monotonic
+from penstock.scheduler.registry.registry import Registry
+
+SAY_AGAIN_S: Final = 10.0
+"""A registry that has lost its data is whole again so soon."""
+
+T = TypeVar("T")
+
+
+class Told(Generic[T]):
+    """The last that *registry* was told of something."""
+
+    def __init__(self, registry: Registry, clock: Clock = monotonic) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._last: tuple[T, int] | None = None
+        self._until_s = 0.0
+
+    def stands(self, what: T) -> bool:
+        """Whether it was told *what* lately, and cannot have forgotten it since."""
+        said = what, self._registry.connections_made
+        return said == self._last and self._clock() < self._until_s
+
+    @contextlib.contextmanager
+    def telling(self, what: T) -> Iterator[None]:
+        """It is told *what* meanwhile, which stands then unless that fails."""
+        connection = self._registry.connections_made
+        yield
+        self._last, self._until_s = (what, connection), self._clock() + SAY_AGAIN_S
