@@ -32,7 +32,6 @@ from penstock.scheduler.roles.told import Told
 log = structlog.get_logger()
 
 
-
 class Answerer:
     """Answers load requests from the repositories *models*.
 
