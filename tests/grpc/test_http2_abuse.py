@@ -1,9 +1,9 @@
 """HTTP/2 abuse: what one client does by the frame holds up no other, and takes no memory for good.
 
 Each abuse lasts HTTP2_ABUSE_S seconds (1), while a neighbour makes small calls over a connection
-of its own. How much the gateway computes during its worst call is compared with its worst one beside
-clients that do no wrong, and have as many calls at a time as they may. It is the gateway's processor
-time that counts, not the time that passes: whatever else the machine does holds up everybody.
+of its own. How much the gateway computes during its worst call is compared with its worst one
+beside clients that do no wrong, and have as many calls at a time as they may. It is the gateway's
+processor time that counts: what else the machine does makes more time pass, and is no hold-up.
 """
 
 import asyncio

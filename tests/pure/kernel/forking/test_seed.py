@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,5 +87,4 @@ def test_what_is_killed_below_a_process_has_ended():
 
 def _state_of(pid):
     """As the kernel has it: R, S, Z ...; nobody has waited for it."""
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0]
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
