@@ -27,7 +27,7 @@ from penstock.scheduler.decisions.rollout import rollout
 from penstock.scheduler.registry.load_requests import NEEDED, NOT_THERE, LoadRequests
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId, empty_snapshot
-from penstock.scheduler.roles.told import Told
+from penstock.scheduler.roles.announced import LastAnnounced
 
 log = structlog.get_logger()
 
@@ -55,7 +55,7 @@ class Answerer:
         self._cache_bytes = cache_bytes
         self._last = empty_snapshot()
         self._hashes: dict[str, FileHashes] = {}
-        self._told: Told[list[str]] = Told(registry)
+        self._announced: LastAnnounced[list[str]] = LastAnnounced(registry)
 
     async def begin(self, at_start: Sequence[str]) -> None:
         """Offer what there is, and ask for the models *at_start* that are not loaded.
@@ -98,9 +98,9 @@ class Answerer:
     async def _set_available(self, *, anyway: bool = False) -> None:
         """Offer what there is; unless *anyway*, what was said lately over the link stands."""
         offered = await asyncio.to_thread(names, *self._models)
-        if not anyway and self._told.stands(offered):
+        if not anyway and self._announced.is_current(offered):
             return
-        with self._told.telling(offered):
+        with self._announced.announcing(offered):
             await self._load_requests.set_available(offered)
         for model in self._hashes.keys() - set(offered):
             self._hashes.pop(model).close()

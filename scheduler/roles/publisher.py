@@ -20,7 +20,7 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.load_requests import SOURCE
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
-from penstock.scheduler.roles.told import Told
+from penstock.scheduler.roles.announced import LastAnnounced
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class Publisher:
         self._hashes = FileHashes(waits=False)
         self._known = KnownModels(self._hashes)
         self._unread: dict[VersionId, str] = {}
-        self._told: Told[list[pb.ModelVersion]] = Told(registry)
+        self._announced: LastAnnounced[list[pb.ModelVersion]] = LastAnnounced(registry)
 
     async def run(self) -> None:
         """Publish at a fixed interval until cancelled.
@@ -88,9 +88,9 @@ class Publisher:
                 self._agree_with_others(snapshot)
                 versions += _as_published(found, snapshot)
             self._log_once(found)
-        if self._told.stands(versions):
+        if self._announced.is_current(versions):
             return
-        with self._told.telling(versions):
+        with self._announced.announcing(versions):
             changed = await self._registry.publish(SOURCE, versions)
         if changed and versions == self._published:
             log.warning(

@@ -239,8 +239,10 @@ class Resuming:
 
 def _begins_s(request: pb.ModelInferRequest) -> int:
     """When an answer begins that nobody has begun yet: as its request says, or now."""
-    given = request.parameters[BEGAN_PARAMETER] if BEGAN_PARAMETER in request.parameters else None
-    return int(time.time()) if given is None or given.int64_param <= 0 else given.int64_param
+    given_s = 0
+    if BEGAN_PARAMETER in request.parameters:
+        given_s = request.parameters[BEGAN_PARAMETER].int64_param
+    return given_s if given_s > 0 else int(time.time())
 
 
 def _kept(prompted: Prompted, digest: str, began_s: int) -> bytes:

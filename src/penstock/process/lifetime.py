@@ -97,7 +97,7 @@ def _killed_below(pid: int) -> Iterator[int]:
     for child in children_of(pid):
         yield from _killed_below(child)
         descriptor = None
-        # One that is gone needs none, and where there are no more of them it is killed all the same.
+        # Where there are no more of them it is killed all the same.
         with contextlib.suppress(OSError):
             descriptor = os.pidfd_open(child)
         with contextlib.suppress(ProcessLookupError):

@@ -142,7 +142,7 @@ AWAY = [
     ),
     Mutant(
         "rest: a scheduler does not tell another server what it told the first",
-        "scheduler/roles/told.py",
+        "scheduler/roles/announced.py",
         "said = what, self._registry.connections_made",
         "said = what, 0 if self._last is None else self._last[1]",
         "tests/redis/registry/test_publishing.py::test_what_stands_is_not_published_again_and_what_was_lost_is",

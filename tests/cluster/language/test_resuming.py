@@ -28,7 +28,7 @@ async def victim(role, tmp_path):
     file = tmp_path / "http"
     options = ("--http", "--http-port", "0", "--http-file", str(file), "--no-metrics")
     started, _ = await gateway(role, *options)
-    yield started, file.read_text().strip()
+    return started, file.read_text().strip()
 
 
 def _asked(number):

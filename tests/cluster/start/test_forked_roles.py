@@ -94,7 +94,7 @@ async def test_a_role_that_dies_comes_back_though_its_template_has_died(running,
 
 
 def _ends_without_its_seed(running, role):
-    """End the *role* that `up` has started; its seed can neither hear of that, nor end by itself."""
+    """End a *role* of `up` whose seed can neither hear of that nor end by itself."""
     own = {one.pid for one in psutil.Process(running.pid).children()}
     (pid,) = own & set(running.processes()[role])
     (seed,) = [one for one in psutil.Process(pid).children() if _is_any(one) and _is_seed(one)]

@@ -1,4 +1,4 @@
-"""What the registry was told: it stands for a while, over the connection on which it was told."""
+"""What the registry was announced: it stands for a while, over the connection on which it was announced."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ from typing import Final, Generic, TypeVar
 from penstock.clock import Clock, monotonic
 from penstock.scheduler.registry.registry import Registry
 
-SAY_AGAIN_S: Final = 10.0
+ANNOUNCE_AGAIN_S: Final = 10.0
 """A registry that has lost its data is whole again so soon."""
 
 T = TypeVar("T")
 
 
-class Told(Generic[T]):
+class LastAnnounced(Generic[T]):
     """The last that *registry* was told of something."""
 
     def __init__(self, registry: Registry, clock: Clock = monotonic) -> None:
@@ -22,14 +22,14 @@ class Told(Generic[T]):
         self._last: tuple[T, int] | None = None
         self._until_s = 0.0
 
-    def stands(self, what: T) -> bool:
+    def is_current(self, what: T) -> bool:
         """Whether it was told *what* lately, and cannot have forgotten it since."""
         said = what, self._registry.connections_made
         return said == self._last and self._clock() < self._until_s
 
     @contextlib.contextmanager
-    def telling(self, what: T) -> Iterator[None]:
+    def announcing(self, what: T) -> Iterator[None]:
         """It is told *what* meanwhile, which stands then unless that fails."""
         connection = self._registry.connections_made
         yield
-        self._last, self._until_s = (what, connection), self._clock() + SAY_AGAIN_S
+        self._last, self._until_s = (what, connection), self._clock() + ANNOUNCE_AGAIN_S
