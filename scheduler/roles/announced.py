@@ -1,4 +1,4 @@
-"""What the registry was announced: it stands for a while, over the connection on which it was announced."""
+"""What the registry has been sent: it stands for a while, over the connection that it came by."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class LastAnnounced(Generic[T]):
-    """The last that *registry* was told of something."""
+    """The last of something that *registry* was sent."""
 
     def __init__(self, registry: Registry, clock: Clock = monotonic) -> None:
         self._registry = registry
@@ -23,13 +23,13 @@ class LastAnnounced(Generic[T]):
         self._until_s = 0.0
 
     def is_current(self, what: T) -> bool:
-        """Whether it was told *what* lately, and cannot have forgotten it since."""
+        """Whether it was sent *what* lately, and cannot have forgotten it since."""
         said = what, self._registry.connections_made
         return said == self._last and self._clock() < self._until_s
 
     @contextlib.contextmanager
     def announcing(self, what: T) -> Iterator[None]:
-        """It is told *what* meanwhile, which stands then unless that fails."""
+        """It is sent *what* meanwhile, which stands then unless that fails."""
         connection = self._registry.connections_made
         yield
         self._last, self._until_s = (what, connection), self._clock() + ANNOUNCE_AGAIN_S
