@@ -112,8 +112,9 @@ class Templates:
     @property
     def pids(self) -> Collection[int]:
         """The processes, and that of the seed."""
-        seeds = [] if self._seed is None else [self._seed]
-        return [one.pid for one in (*seeds, *self._kinds.values()) if one.pid is not None]
+        pids = [kind.pid for kind in self._kinds.values()]
+        pids += [None if self._seed is None else self._seed.pid]
+        return [pid for pid in pids if pid is not None]
 
 
 class _Template:
