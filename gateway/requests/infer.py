@@ -159,8 +159,8 @@ class Inference:
         if self._tracing.on:
             call = call._replace(arrived_ns=time.time_ns())
         parts = taken_apart(message)
-        if (familiar := self._reading.familiar(message, parts, call)) is not None:
-            return familiar
+        if (asked := self._reading.checked_before(message, parts, call)) is not None:
+            return asked
         while True:
             try:
                 return await self._reading.read(message, parts, call)

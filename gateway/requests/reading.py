@@ -121,7 +121,7 @@ class Reading:
         """The names of the models that answer with text, or make embeddings of it."""
         return self._catalog.text_models()
 
-    def familiar(self, message: wire.Buffer, parts: wire.Apart, call: Call) -> Asked | None:
+    def checked_before(self, message: wire.Buffer, parts: wire.Apart, call: Call) -> Asked | None:
         """What a request asks for that is as one before but for its id and data; None for others.
 
         Args:
