@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import signal
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,16 +59,22 @@ async def run(settings: GatewaySettings, seed: Seed | None = None) -> None:
     ServerCertificates.of(settings)
     async with (
         stop_signals() as stop,
+        _launch(seed) as launch,
         telling_health(settings.health_host, settings.health_port) as health,
     ):
-        await _run(settings, _launch(seed), stop, health)
+        await _run(settings, launch, stop, health)
 
 
-def _launch(seed: Seed | None) -> Launch:
+@contextlib.asynccontextmanager
+async def _launch(seed: Seed | None) -> AsyncIterator[Launch]:
     if seed is None:
-        return start_program
+        yield start_program
+        return
     adopt_orphans()
-    return seed.launch
+    try:
+        yield seed.launch
+    finally:
+        await seed.close()
 
 
 async def _run(

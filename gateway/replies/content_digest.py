@@ -32,12 +32,15 @@ CANCEL_PARAMETER: Final = "penstock_cancel"
 INPUT_PARAMETER: Final = "penstock_input"
 """What a gateway keeps beside the answer's request, for whoever asks what was asked."""
 
+BEGAN_PARAMETER: Final = "penstock_began"
+"""When it began, in seconds since 1970: one time for all answers of a request to the HTTP APIs."""
+
 # How a request is to be treated, not what it asks.
 _BESIDE: Final = frozenset(
     {
         *("priority", "timeout", "triton_enable_empty_final_response"),
         *(KEY_PARAMETER, RESUME_PARAMETER, FROM_PARAMETER, WHOLE_PARAMETER),
-        *(BACKGROUND_PARAMETER, CANCEL_PARAMETER, INPUT_PARAMETER),
+        *(BACKGROUND_PARAMETER, BEGAN_PARAMETER, CANCEL_PARAMETER, INPUT_PARAMETER),
     }
 )
 

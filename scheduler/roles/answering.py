@@ -9,12 +9,11 @@ import contextlib
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from google.protobuf.message import DecodeError
 
-from penstock.clock import monotonic
 from penstock.errors import PenstockError, StoreUnavailable
 from penstock.models.config.ensembles import needs
 from penstock.models.config.response_cache import allowed
@@ -28,10 +27,9 @@ from penstock.scheduler.decisions.rollout import rollout
 from penstock.scheduler.registry.load_requests import NEEDED, NOT_THERE, LoadRequests
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId, empty_snapshot
+from penstock.scheduler.roles.announced import LastAnnounced
 
 log = structlog.get_logger()
-
-_SAY_AGAIN_S: Final = 10.0
 
 
 class Answerer:
@@ -57,8 +55,7 @@ class Answerer:
         self._cache_bytes = cache_bytes
         self._last = empty_snapshot()
         self._hashes: dict[str, FileHashes] = {}
-        self._said: tuple[list[str], int] = ([], 0)
-        self._say_again_s = 0.0
+        self._announced: LastAnnounced[list[str]] = LastAnnounced(registry)
 
     async def begin(self, at_start: Sequence[str]) -> None:
         """Offer what there is, and ask for the models *at_start* that are not loaded.
@@ -101,11 +98,10 @@ class Answerer:
     async def _set_available(self, *, anyway: bool = False) -> None:
         """Offer what there is; unless *anyway*, what was said lately over the link stands."""
         offered = await asyncio.to_thread(names, *self._models)
-        said = offered, self._registry.connections_made
-        if not anyway and said == self._said and monotonic() < self._say_again_s:
+        if not anyway and self._announced.is_current(offered):
             return
-        await self._load_requests.set_available(offered)
-        self._said, self._say_again_s = said, monotonic() + _SAY_AGAIN_S
+        with self._announced.announcing(offered):
+            await self._load_requests.set_available(offered)
         for model in self._hashes.keys() - set(offered):
             self._hashes.pop(model).close()
 

@@ -8,11 +8,9 @@ another one, and every ten seconds otherwise.
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import structlog
 
-from penstock.clock import monotonic
 from penstock.errors import PenstockError
 from penstock.models.config.response_cache import allowed
 from penstock.models.files.file_hashes import FileHashes
@@ -22,10 +20,9 @@ from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.load_requests import SOURCE
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
+from penstock.scheduler.roles.announced import LastAnnounced
 
 log = structlog.get_logger()
-
-_SAY_AGAIN_S: Final = 10.0
 
 
 class Publisher:
@@ -53,7 +50,7 @@ class Publisher:
         self._hashes = FileHashes(waits=False)
         self._known = KnownModels(self._hashes)
         self._unread: dict[VersionId, str] = {}
-        self._said_s, self._said_over = float("-inf"), 0
+        self._announced: LastAnnounced[list[pb.ModelVersion]] = LastAnnounced(registry)
 
     async def run(self) -> None:
         """Publish at a fixed interval until cancelled.
@@ -91,10 +88,10 @@ class Publisher:
                 self._agree_with_others(snapshot)
                 versions += _as_published(found, snapshot)
             self._log_once(found)
-        if self._stands(versions):
+        if self._announced.is_current(versions):
             return
-        connection = self._registry.connections_made
-        changed = await self._registry.publish(SOURCE, versions)
+        with self._announced.announcing(versions):
+            changed = await self._registry.publish(SOURCE, versions)
         if changed and versions == self._published:
             log.warning(
                 "published again: the registry had lost it, or another scheduler has another "
@@ -104,15 +101,6 @@ class Publisher:
         elif changed:
             log.info("published", changed=changed, versions=len(versions))
         self._published = versions
-        self._said_s, self._said_over = monotonic(), connection
-
-    def _stands(self, versions: list[pb.ModelVersion]) -> bool:
-        """Whether the registry has been told so lately, and cannot have forgotten it since."""
-        return (
-            versions == self._published
-            and self._said_over == self._registry.connections_made
-            and monotonic() - self._said_s < _SAY_AGAIN_S
-        )
 
     def _agree_with_others(self, snapshot: Snapshot) -> None:
         """Name large files as older releases do, while a scheduler of one publishes as well.

@@ -67,6 +67,7 @@ async def run(settings: NodeSettings, seed: Seed | None = None) -> None:
     async with (
         stop_signals(lambda: kill_descendants(os.getpid())) as stop,
         starting(stop) as started,
+        Templates(seed) as templates,
         telling_health(settings.health_host, settings.health_port) as health,
         Links(settings.redis) as links,
     ):
@@ -74,7 +75,6 @@ async def run(settings: NodeSettings, seed: Seed | None = None) -> None:
         gpus = await asyncio.to_thread(machine.gpus)
         record = _record(settings, gpus)
         await _check_name(registry, record)
-        templates = Templates(seed)
         queue = await open_queue(links)
         agent = _Agent(settings, record, gpus, registry, queue, health, templates)
         await agent.run(stop, started)
@@ -111,7 +111,6 @@ class _Agent:
             await self._run(stop, started)
         finally:
             reaping.cancel()
-            await self._templates.close()
 
     async def _run(self, stop: asyncio.Event, started: Callable[[], object]) -> None:
         await self._registry.announce(self._record)

@@ -195,6 +195,7 @@ class WorkerSupervisor:
             stopping.cancel()
             if process.returncode is None:
                 _kill(process)
+                await process.wait()
 
     async def _on_exit(self, status: int) -> None:
         """Give the dead process's jobs to others, and say why it ended."""

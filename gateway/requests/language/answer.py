@@ -9,7 +9,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.replies.content_digest import FROM_PARAMETER, RESUME_PARAMETER
+from penstock.gateway.replies.content_digest import (
+    BEGAN_PARAMETER,
+    FROM_PARAMETER,
+    RESUME_PARAMETER,
+)
 from penstock.gateway.requests.language.languages import Language
 from penstock.gateway.requests.language.logprobs import Describer, as_json, joined_json
 from penstock.gateway.requests.language.tools.calls import Calls, message_of
@@ -41,9 +45,6 @@ TOOL_CALLS: Final = "tool_calls"
 
 AT: Final = "penstock_at"
 """A parameter of each response: with it its client has so many tokens of the answer."""
-
-BEGAN: Final = "penstock_began"
-"""A parameter of each response: when the answer began, in seconds since 1970."""
 
 
 class Resumed(NamedTuple):
@@ -174,7 +175,7 @@ class Prompted(NamedTuple):
         """A part that brings the answer to *count* tokens."""
         if resumed is not None:
             response.parameters[AT].int64_param = count
-            response.parameters[BEGAN].int64_param = resumed.began_s
+            response.parameters[BEGAN_PARAMETER].int64_param = resumed.began_s
         return Part(response.SerializeToString(), final=False)
 
     def _finish(self, tokens: list[int]) -> Finish:

@@ -14,6 +14,7 @@ import numpy as np
 from penstock.errors import Code, InvalidRequest, KeyReused, PenstockError, Unimplemented
 from penstock.gateway.replies.content_digest import (
     BACKGROUND_PARAMETER,
+    BEGAN_PARAMETER,
     CANCEL_PARAMETER,
     FROM_PARAMETER,
     INPUT_PARAMETER,
@@ -25,7 +26,7 @@ from penstock.gateway.replies.content_digest import (
 from penstock.gateway.replies.resumable import ResumableJob
 from penstock.gateway.replies.shared import Sharing
 from penstock.gateway.requests.idempotency import LONGEST_KEY, is_printable
-from penstock.gateway.requests.language.answer import BEGAN, Prompted, Resumed, cut_at
+from penstock.gateway.requests.language.answer import Prompted, Resumed, cut_at
 from penstock.gateway.requests.language.languages import Languages
 from penstock.gateway.requests.language.measures import measured
 from penstock.gateway.requests.language.prompts import read_prompt
@@ -200,7 +201,7 @@ class Resuming:
         model = asked.served.id.model
         if not asked.request.inputs:
             return await self._restored(asked, await self._there(model, resume, shared))
-        prompted, began_s = await read_prompt(self._languages, asked), int(time.time())
+        prompted, began_s = await read_prompt(self._languages, asked), _begins_s(asked.request)
         digest = keyed_digest(
             content_digest(asked.request, asked.raws), asked.request.model_version
         )
@@ -250,10 +251,18 @@ class Resuming:
         tokens = np.frombuffer(request.raw_input_contents[0], "<i8").tolist()
         options = options_from_json(request.parameters[OPTIONS].string_param)
         language = await self._languages.of(asked.served)
-        began_s = request.parameters[BEGAN].int64_param
+        began_s = request.parameters[BEGAN_PARAMETER].int64_param
         calls = _CALLS in request.parameters and request.parameters[_CALLS].bool_param
         audio = next(iter(request.raw_input_contents[1:]), None)
         return Prompted(asked, language, options, tokens, calls, audio), began_s, False
+
+
+def _begins_s(request: pb.ModelInferRequest) -> int:
+    """When an answer begins that nobody has begun yet: as its request says, or now."""
+    given_s = 0
+    if BEGAN_PARAMETER in request.parameters:
+        given_s = request.parameters[BEGAN_PARAMETER].int64_param
+    return given_s if given_s > 0 else int(time.time())
 
 
 def _kept(prompted: Prompted, digest: str, began_s: int) -> bytes:
@@ -261,7 +270,7 @@ def _kept(prompted: Prompted, digest: str, began_s: int) -> bytes:
     request = prompted.request(options_to_json(prompted.options, whole=True))
     request.parameters[_DIGEST].string_param = digest
     request.parameters[_CONTENT].string_param = _content(prompted.asked.served.ref)
-    request.parameters[BEGAN].int64_param = began_s
+    request.parameters[BEGAN_PARAMETER].int64_param = began_s
     request.parameters[_CALLS].bool_param = prompted.calls
     given = prompted.asked.request.parameters
     if INPUT_PARAMETER in given:

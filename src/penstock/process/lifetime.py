@@ -7,14 +7,16 @@ process that started them (`penstock.bound`).
 import contextlib
 import gc
 import os
+import select
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from penstock.bound import set_process_option
+from penstock.clock import monotonic
 from penstock.process.child_process import python_command
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ _TERMINATED = 143
 
 _PR_SET_CHILD_SUBREAPER = 36
 _REAP_EVERY_S = 5.0
+
+_KILLED_S = 2.0
+"""How long processes may take to end once they are killed: the kernel takes them apart."""
 
 
 def adopt_orphans() -> None:
@@ -70,11 +75,35 @@ def _let_go(pids: Iterable[int]) -> None:
 
 
 def kill_descendants(pid: int) -> None:
-    """Kill everything that *pid* has started, and what those have started, at once."""
+    """Kill everything that *pid* has started, and what those have started, and see it end.
+
+    What the kernel has not taken apart within `_KILLED_S` is not waited for.
+    """
+    with contextlib.ExitStack() as stack:
+        ends = select.poll()
+        killed = list(_killed_below(pid))
+        for descriptor in killed:
+            stack.callback(os.close, descriptor)
+            ends.register(descriptor, select.POLLIN)
+        give_up_s = monotonic() + _KILLED_S
+        while killed and (left_s := give_up_s - monotonic()) > 0:
+            for descriptor, _ in ends.poll(1000 * left_s):
+                ends.unregister(descriptor)
+                killed.remove(descriptor)
+
+
+def _killed_below(pid: int) -> Iterator[int]:
+    """Kill the descendants; for each a descriptor that can be read once it has ended."""
     for child in children_of(pid):
-        kill_descendants(child)
+        yield from _killed_below(child)
+        descriptor = None
+        # Where there are no more of them it is killed all the same.
+        with contextlib.suppress(OSError):
+            descriptor = os.pidfd_open(child)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
+        if descriptor is not None:
+            yield descriptor
 
 
 @contextlib.asynccontextmanager

@@ -142,9 +142,9 @@ AWAY = [
     ),
     Mutant(
         "rest: a scheduler does not tell another server what it told the first",
-        "scheduler/roles/publisher.py",
-        "            and self._said_over == self._registry.connections_made\n",
-        "",
+        "scheduler/roles/announced.py",
+        "said = what, self._registry.connections_made",
+        "said = what, 0 if self._last is None else self._last[1]",
         "tests/redis/registry/test_publishing.py::test_what_stands_is_not_published_again_and_what_was_lost_is",
     ),
     Mutant(

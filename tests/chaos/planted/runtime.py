@@ -77,7 +77,21 @@ LONG_RUNS = [
         "src/penstock/process/forking/template.py",
         "if others := other_threads():",
         "if (others := other_threads()) and not others:",
-        "tests/pure/kernel/test_template.py",
+        "tests/pure/kernel/forking/test_template.py",
+    ),
+    Mutant(
+        "runs: a seed is told to end and left behind",
+        "src/penstock/process/forking/templates.py",
+        "            await _ended(self._process)\n",
+        "            pass\n",
+        "tests/pure/kernel/forking/test_seed.py::test_a_seed_that_is_closed_has_ended",
+    ),
+    Mutant(
+        "runs: what is killed is not waited for",
+        "src/penstock/process/lifetime.py",
+        "while killed and (left_s := give_up_s - monotonic()) > 0:",
+        "while False and (left_s := give_up_s - monotonic()) > 0:",
+        "tests/pure/kernel/forking/test_seed.py::test_what_is_killed_below_a_process_has_ended",
     ),
     Mutant(
         "runs: time in which nobody listened counts as silence",

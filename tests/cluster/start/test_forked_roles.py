@@ -91,3 +91,26 @@ async def test_a_role_that_dies_comes_back_though_its_template_has_died(running,
     assert re.search(
         rf"^{role} .* was killed by signal 9, starting it again", running.output(), re.MULTILINE
     )
+
+
+def _ends_without_its_seed(running, role):
+    """End a *role* of `up` whose seed can neither hear of that nor end by itself."""
+    own = {one.pid for one in psutil.Process(running.pid).children()}
+    (pid,) = own & set(running.processes()[role])
+    (seed,) = [one for one in psutil.Process(pid).children() if _is_any(one) and _is_seed(one)]
+    seed.suspend()
+    process = psutil.Process(pid)
+    process.terminate()
+    process.wait(60)
+    return not seed.is_running()
+
+
+def _is_seed(process):
+    return process.cmdline()[5] == "seed"
+
+
+def test_roles_leave_no_seed_behind(tmp_path):
+    (tmp_path / "models").mkdir()
+    with Cluster(tmp_path / "cluster", tmp_path / "models", "--processes", "2").running() as one:
+        assert _ends_without_its_seed(one, "node")
+        assert _ends_without_its_seed(one, "gateway")

@@ -12,9 +12,10 @@ from penstock.gateway.fronts.http.openai.logprobs import TokenLogprobs, logprobs
 from penstock.gateway.fronts.http.openai.places import Place, Resumable
 from penstock.gateway.fronts.http.openai.shapes import Choice, Envelope
 from penstock.gateway.fronts.http.statuses import refused
+from penstock.gateway.replies.content_digest import BEGAN_PARAMETER
 from penstock.gateway.requests.call import Call
 from penstock.gateway.requests.infer import Inference
-from penstock.gateway.requests.language.answer import AT, BEGAN
+from penstock.gateway.requests.language.answer import AT
 from penstock.gateway.requests.language.tools.calls import Calls
 from penstock.language.payload import ENDED
 from penstock.protos import grpc_service_pb2 as pb
@@ -68,7 +69,7 @@ def _piece_of(body: bytes, index: int) -> Piece:
     response = pb.ModelInferResponse.FromString(body)
     text = response.raw_output_contents[0][4:].decode()
     about = response.parameters
-    place = (about[AT].int64_param, about[BEGAN].int64_param) if AT in about else (0, 0)
+    place = (about[AT].int64_param, about[BEGAN_PARAMETER].int64_param) if AT in about else (0, 0)
     if "finish_reason" not in about:
         return Piece(index, text, None, *place, logprobs_in(response))
     counts = about["prompt_tokens"].int64_param, about["completion_tokens"].int64_param
@@ -154,6 +155,7 @@ class Stream:
         self._exchange = exchange
         self._resumable = resumable
         self._places: list[Place] = []
+        self._created = 0
         self._envelope = envelope
         self._prompts = prompts
         self._begun: set[int] = set()
@@ -188,7 +190,9 @@ class Stream:
         if ended is not None:
             self._ended[index] = ended
         if self._resumable is not None:
-            self._envelope = self._envelope._replace(created=began_s)
+            # All chunks of a stream have one time, though others may have begun some answers later.
+            self._created = self._created or began_s
+            self._envelope = self._envelope._replace(created=self._created)
             if self._places[index].ended:
                 return b""
         added: str | Mapping[str, Any] = text

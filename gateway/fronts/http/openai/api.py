@@ -64,16 +64,16 @@ class OpenAi:
             for prompt in prompts
             for number in range(asked.choices)
         ]
+        now_s = int(time.time())
         resumable = checked(resumable_of(exchange.headers), len(requests), stream=asked.stream)
         if resumable is not None:
             for index, request in enumerate(requests):
-                resume(request, resumable.answer(index), resumable.place(index).tokens)
+                resume(request, resumable.answer(index), resumable.place(index).tokens, now_s)
                 # Calls are read from their beginning on.
                 request.parameters[WHOLE_PARAMETER].bool_param = bool(asked.tools)
         messages = [request.SerializeToString() for request in requests]
         token = secrets.token_hex(12) if resumable is None else resumable.token
         kind = "chatcmpl" if chat else "cmpl"
-        now_s = int(time.time())
         id_, calls = f"{kind}-{token}", bool(asked.tools)
         envelope = Envelope(id_, now_s, asked.model, chat, asked.usage, calls)
         answers = [

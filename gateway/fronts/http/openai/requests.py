@@ -6,7 +6,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from penstock.gateway.replies.content_digest import FROM_PARAMETER, RESUME_PARAMETER
+from penstock.gateway.replies.content_digest import (
+    BEGAN_PARAMETER,
+    FROM_PARAMETER,
+    RESUME_PARAMETER,
+)
 from penstock.language.manifest import Manifest
 from penstock.models.config.language_models import (
     LOGPROBS_OUTPUT,
@@ -47,7 +51,13 @@ def request_for(
     return request
 
 
-def resume(request: pb.ModelInferRequest, name: str, begin: int) -> None:
-    """Let *request* be for the answer of that name, behind its first *begin* tokens."""
+def resume(request: pb.ModelInferRequest, name: str, begin: int, now_s: int = 0) -> None:
+    """Let *request* be for the answer of that name, behind its first *begin* tokens.
+
+    Args:
+        now_s: when it begins if nobody has begun it yet, in seconds since 1970; 0: when it is kept.
+    """
+    if now_s:
+        request.parameters[BEGAN_PARAMETER].int64_param = now_s
     request.parameters[RESUME_PARAMETER].string_param = name
     request.parameters[FROM_PARAMETER].int64_param = begin

@@ -46,6 +46,7 @@ class LocalCluster:
         adopt_orphans()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(kill_descendants, os.getpid())
+            await stack.enter_async_context(self._templates)
             run = stack.enter_context(temporary_directory(runtime_home(), "penstock-up-")).path
             redis = self._settings.redis
             if redis is None:
@@ -58,7 +59,6 @@ class LocalCluster:
             local = run / "gateway.sock" if self._settings.tls_cert else None
             self._local_url = f"unix:{local}" if local else None
             options = {**dict(self._settings), **files, "local_socket": local}
-            stack.push_async_callback(self._templates.close)
             self._children = {
                 kind.role: Child(
                     kind,

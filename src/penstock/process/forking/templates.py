@@ -8,10 +8,9 @@ forked from a seed, which has some of their imports already.
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from typing import Final, Self
 
 import structlog
 
@@ -46,9 +45,16 @@ class Seed:
     """A process like this one as it was before it did anything, to be forked for templates."""
 
     def __init__(self, channel: socket.socket, pid: int) -> None:
-        """*channel*: to the process *pid*, a child of this one."""
-        self.pid = pid
+        """*channel*: to the process *pid*, a child of this one that nobody else waits for."""
+        self._pid = pid
         self._channel: socket.socket | None = channel
+        self._process: ForkedProcess | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process; None once its end has been seen."""
+        ended = self._process is not None and self._process.returncode is not None
+        return None if ended else self._pid
 
     async def launch(
         self,
@@ -63,18 +69,21 @@ class Seed:
                 return await _fork(self._channel, words, environment, descriptors, output)
             except (template.NotForked, TimeoutError, OSError) as error:
                 log.warning("templates begin anew: what they came from is gone", because=str(error))
-                self.close()
+                await self.close()
         return await start_program(words, environment, descriptors, output)
 
-    def close(self) -> None:
-        """End the process, whose status nobody needs."""
+    async def close(self) -> None:
+        """End the process; what was forked from it lives on."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+            self._process = ForkedProcess(self._pid)
+        if self._process is not None:
+            await _ended(self._process)
 
 
 class Templates:
-    """The templates of this process."""
+    """The templates of this process, which end when the context does; their children live on."""
 
     def __init__(self, seed: Seed | None = None) -> None:
         """*seed*: where templates come from; None: they are started as programs."""
@@ -83,6 +92,15 @@ class Templates:
         self._usable = template.available()
         if self._usable:
             adopt_orphans()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for kind in self._kinds.values():
+            await kind.close()
+        if self._seed is not None:
+            await self._seed.close()
 
     def launch_for(self, kind: str) -> Launch:
         """What starts processes of *kind*: workers' runtime, or "roles" for all other roles."""
@@ -93,15 +111,10 @@ class Templates:
 
     @property
     def pids(self) -> Collection[int]:
-        """The processes."""
-        return [kind.pid for kind in self._kinds.values() if kind.pid is not None]
-
-    async def close(self) -> None:
-        """End them; their children live on."""
-        for kind in self._kinds.values():
-            await kind.close()
-        if self._seed is not None:
-            self._seed.close()
+        """The processes, and that of the seed."""
+        pids = [kind.pid for kind in self._kinds.values()]
+        pids += [None if self._seed is None else self._seed.pid]
+        return [pid for pid in pids if pid is not None]
 
 
 class _Template:
@@ -151,17 +164,8 @@ class _Template:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
-        if process is None:
-            return
-        # It ends when the channel does. (A signal to one that has just ended would take its exit
-        # status away from the loop.)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_END_S):
-                await process.wait()
-                return
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
+        if process is not None:
+            await _ended(process)
 
     async def _failed(self, channel: socket.socket, count: int, why: str) -> None:
         """End the process behind *channel*, unless another one has taken its place already."""
@@ -205,6 +209,18 @@ async def _fork(
             # One that has ended meanwhile needs no word.
             await loop.sock_sendall(answers, template.GO)
         return child
+
+
+async def _ended(process: Process) -> None:
+    """See the end of *process*, whose channel is closed: it ends by itself, or is killed."""
+    # A signal to one that has just ended would take its exit status away from the loop.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_END_S):
+            await process.wait()
+            return
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
 
 
 def _command(kind: str) -> list[str]:

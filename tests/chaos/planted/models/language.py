@@ -185,6 +185,13 @@ ANSWERS = [
         "::test_streams_of_a_killed_gateway_go_on_at_another",
     ),
     Mutant(
+        "an answer: chunks of one stream tell two times",
+        "gateway/fronts/http/openai/answers.py",
+        "self._created = self._created or began_s",
+        "self._created = began_s",
+        "tests/pure/gateway/fronts/openai/test_openai_streams.py",
+    ),
+    Mutant(
         "an answer: a gateway passes a token on twice",
         "scheduler/requests/token_log.py",
         "self.tokens += tokens[there:]",

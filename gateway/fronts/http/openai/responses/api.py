@@ -88,7 +88,7 @@ class Responses:
         request = request_for(asked.model, tokens, with_defaults(asked.options, language.manifest))
         response = _response(asked)
         if asked.kept:
-            resume(request, response.id, 0)
+            resume(request, response.id, 0, response.created)
             request.parameters[BACKGROUND_PARAMETER].bool_param = asked.background
             items = json.dumps(items_of_input(response.id, asked.given), ensure_ascii=False)
             request.parameters[INPUT_PARAMETER].string_param = items
