@@ -69,14 +69,17 @@ def place(
     before = {placement_id(p): p for p in current}
     together = units(wants)
     _keep(ledger, (unit for unit in together if not unit[0].yields), before)
-    for version in _by_version(w for w in wants if w.replica == 0):
+    firsts = _by_version(w for w in wants if w.replica == 0)
+    for version in firsts:
         _place_all_or_none(ledger, version)
     _keep(ledger, (unit for unit in together if unit[0].yields), before)
-    for unit in sorted(together, key=lambda u: (u[0].retires, u[0].replica, u[0].stage)):
-        first = unit[0]
-        if ledger.counts.get(first.stage) and first.id not in ledger.placed and not first.yields:
-            ledger.put_anywhere(unit)
-    _spread(ledger, together)
+    _place_further(ledger, together)
+    while _spread(ledger, together):
+        # What moved has left room, which would be found the next time: nodes would start workers
+        # for no reason that anybody sees. It ends, since nothing that is placed is taken away.
+        for version in firsts:
+            _place_all_or_none(ledger, version)
+        _place_further(ledger, together)
     return _plan(ledger, wants, before)
 
 
@@ -117,18 +120,28 @@ def _place_all_or_none(ledger: Ledger, wants: Sequence[Want]) -> None:
                 ledger.take(want)
 
 
-def _spread(ledger: Ledger, together: Iterable[Unit]) -> None:
-    """Even out replicas that came together when there were fewer nodes.
+def _place_further(ledger: Ledger, together: Iterable[Unit]) -> None:
+    """Place further replicas of what has a first."""
+    for unit in sorted(together, key=lambda u: (u[0].retires, u[0].replica, u[0].stage)):
+        first = unit[0]
+        if ledger.counts.get(first.stage) and first.id not in ledger.placed and not first.yields:
+            ledger.put_anywhere(unit)
+
+
+def _spread(ledger: Ledger, together: Iterable[Unit]) -> bool:
+    """Even out replicas that came together when there were fewer nodes; whether any moved.
 
     A group that nodes share stays: only on one of its own would it be better off.
     """
+    moved = False
     replicas: dict[StageRef, list[Unit]] = {}
     for unit in together:
         if unit[0].id in ledger.placed and ledger.is_on_one(unit):
             replicas.setdefault(unit[0].stage, []).append(unit)
     for mates in replicas.values():
         while len(mates) > 1 and _move_one(ledger, mates):
-            pass
+            moved = True
+    return moved
 
 
 def _move_one(ledger: Ledger, mates: Sequence[Unit]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.records import cpu, node, stage, version
 
@@ -169,6 +169,7 @@ models = st.lists(st.tuples(sizes, st.integers(1, 3)), min_size=1, max_size=3)
 rooms = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=2), min_size=1, max_size=4)
 
 
+@example([((0, 31), 3), ((0, 225), 1), ((0, 203, 300), 1)], [[2], [1]], [[1], [4], [1]], False)
 @given(models, rooms, rooms, st.booleans())
 def test_each_group_is_whole_where_it_is_however_nodes_come_and_go(asked, rooms, later, shared):
     """On one node, unless they share groups."""
