@@ -98,7 +98,8 @@ class Transcriptions:
 
     async def _samples(self, asked: AskedTranscript) -> Floats:
         try:
-            return await self._reading.run(samples_of, bytes(asked.file))
+            # Copied when its turn has come: many may wait.
+            return await self._reading.run(lambda: samples_of(bytes(asked.file)))
         except NoWav as error:
             raise FieldRefused("file", str(error)) from error
 
