@@ -25,6 +25,7 @@ MOST_VALUES: Final = 1 << 16
 MOST_LISTS: Final = 1 << 17
 """Lists and objects in JSON that is parsed: the collector looks at each, again and again."""
 
+_LESS: Final = "send tensors as binary data, or several requests"
 
 _HALF: Final = re.compile(
     rb"\\u[dD][89abAB](?!..\\u[dD][c-fC-F])"
@@ -55,13 +56,11 @@ def parsed(body: bytes | memoryview) -> Any:
     lists = text.count(b"[") + text.count(b"{")
     if lists > MOST_LISTS:
         raise InvalidRequest(
-            f"the request's JSON has {lists} lists and objects, and may have {MOST_LISTS}: send "
-            "tensors as binary data"
+            f"the request's JSON has {lists} lists and objects, and may have {MOST_LISTS}: {_LESS}"
         )
     if len(text) > LONGEST and lists + text.count(b",") > MOST_VALUES:
         raise InvalidRequest(
-            f"the request's JSON has {len(text)} bytes, and may have {LONGEST}: send tensors as "
-            "binary data"
+            f"the request's JSON has {len(text)} bytes, and may have {LONGEST}: {_LESS}"
         )
     try:
         return json.loads(text)
