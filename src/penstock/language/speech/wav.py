@@ -148,7 +148,8 @@ def _check(channels: int, width: int, rate: int) -> None:
 def _mixed(frames: memoryview, channels: int, width: int) -> Floats:
     """The mean of all channels."""
     if width == 1:
-        whole = np.frombuffer(frames, np.uint8).astype(np.float32) - 128
+        whole = np.frombuffer(frames, np.uint8).astype(np.float32)
+        whole -= 128
     elif width == 3:
         # The upper three bytes of four.
         bytes_ = np.frombuffer(frames, np.uint8).reshape(-1, 3)
@@ -158,8 +159,11 @@ def _mixed(frames: memoryview, channels: int, width: int) -> Floats:
     else:
         whole = np.frombuffer(frames, f"<i{width}").astype(np.float32)
     bits = 32 if width == 3 else 8 * width
-    mean: Floats = whole.reshape(-1, channels).mean(axis=1, dtype=np.float32)
-    return mean * np.float32(2.0 ** (1 - bits))
+    mean = whole
+    if channels > 1:
+        mean = whole.reshape(-1, channels).mean(axis=1, dtype=np.float32)
+    mean *= np.float32(2.0 ** (1 - bits))
+    return mean
 
 
 def resampled(samples: Floats, rate: int) -> Floats:

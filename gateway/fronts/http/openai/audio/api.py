@@ -5,7 +5,7 @@ import zlib
 from contextlib import aclosing
 from typing import Any, Final
 
-from penstock.errors import InvalidRequest
+from penstock.errors import DeadlineExceeded, InvalidRequest
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.http.exchange import JSON, Exchange, Parts, Reply
 from penstock.gateway.fronts.http.openai.answers import (
@@ -66,7 +66,10 @@ class Transcriptions:
                 if asked.stream:
                     await self._stream(exchange, model, samples, wanted)
                     return None
-                found = await transcripts.transcribe(self._inference, model, samples, wanted)
+                try:
+                    found = await transcripts.transcribe(self._inference, model, samples, wanted)
+                except DeadlineExceeded as error:
+                    raise said_of(error, len(samples)) from error
         text, content_type = written(asked, found)
         return Reply([text.encode()], content_type)
 
@@ -85,9 +88,10 @@ class Transcriptions:
                     elif piece.text:
                         text += piece.text
                         await write_events(exchange, _event("delta", delta=piece.text))
-        except Exception as error:
+        except Exception as failed:
+            error = said_of(failed, len(samples))
             if not exchange.began:
-                raise
+                raise error from None
             status, _, failure = refused(error)
             await write_events(exchange, error_event(status, failure.text, error))
         else:
@@ -102,6 +106,16 @@ class Transcriptions:
             return await self._reading.run(lambda: samples_of(bytes(asked.file)))
         except NoWav as error:
             raise FieldRefused("file", str(error)) from error
+
+
+def said_of(error: Exception, samples: int) -> Exception:
+    """What whoever has sent so many *samples* is told of *error*. Pure."""
+    if not isinstance(error, DeadlineExceeded):
+        return error
+    return DeadlineExceeded(
+        f"{error}: {samples / RATE:.0f} s of audio need more time than there was; send pieces of "
+        "it, or have the gateway give more (--default-timeout-s)"
+    )
 
 
 def check(asked: AskedTranscript, model: Model) -> None:
