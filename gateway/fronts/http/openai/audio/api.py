@@ -2,7 +2,8 @@
 
 import json
 import zlib
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
 from penstock.errors import DeadlineExceeded, InvalidRequest
@@ -66,10 +67,8 @@ class Transcriptions:
                 if asked.stream:
                     await self._stream(exchange, model, samples, wanted)
                     return None
-                try:
+                with _enough_time(len(samples)):
                     found = await transcripts.transcribe(self._inference, model, samples, wanted)
-                except DeadlineExceeded as error:
-                    raise said_of(error, len(samples)) from error
         text, content_type = written(asked, found)
         return Reply([text.encode()], content_type)
 
@@ -81,17 +80,16 @@ class Transcriptions:
         hearing = Hearing(self._inference, model, samples, places, wanted)
         text = ""
         try:
-            async with aclosing(merged([_added(hearing)])) as pieces:
+            async with aclosing(merged([_added(hearing, len(samples))])) as pieces:
                 async for piece in pieces:
                     if piece is None:
                         await write_events(exchange, KEEP_ALIVE)
                     elif piece.text:
                         text += piece.text
                         await write_events(exchange, _event("delta", delta=piece.text))
-        except Exception as failed:
-            error = said_of(failed, len(samples))
+        except Exception as error:
             if not exchange.began:
-                raise error from None
+                raise
             status, _, failure = refused(error)
             await write_events(exchange, error_event(status, failure.text, error))
         else:
@@ -108,14 +106,16 @@ class Transcriptions:
             raise FieldRefused("file", str(error)) from error
 
 
-def said_of(error: Exception, samples: int) -> Exception:
-    """What whoever has sent so many *samples* is told of *error*. Pure."""
-    if not isinstance(error, DeadlineExceeded):
-        return error
-    return DeadlineExceeded(
-        f"{error}: {samples / RATE:.0f} s of audio need more time than there was; send pieces of "
-        "it, or have the gateway give more (--default-timeout-s)"
-    )
+@contextmanager
+def _enough_time(samples: int) -> Iterator[None]:
+    """Whoever has sent so many *samples* hears what to do where there was no time for them."""
+    try:
+        yield
+    except DeadlineExceeded as error:
+        raise DeadlineExceeded(
+            f"{error}: {samples / RATE:.0f} s of audio need more time than there was; send pieces "
+            "of it, or have the gateway give more (--default-timeout-s)"
+        ) from error
 
 
 def check(asked: AskedTranscript, model: Model) -> None:
@@ -179,9 +179,10 @@ def _event(kind: str, **fields: Any) -> bytes:
     return b"data: " + json.dumps(said, ensure_ascii=False).encode() + b"\n\n"
 
 
-async def _added(hearing: Hearing) -> Answer:
+async def _added(hearing: Hearing, samples: int) -> Answer:
     """The text of all windows, piece by piece."""
     joining = Joining()
-    async with aclosing(hearing.pieces()) as pieces:
-        async for piece in pieces:
-            yield Piece(0, joining.push(piece.window, piece.text), None)
+    with _enough_time(samples):
+        async with aclosing(hearing.pieces()) as pieces:
+            async for piece in pieces:
+                yield Piece(0, joining.push(piece.window, piece.text), None)
