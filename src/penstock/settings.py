@@ -122,6 +122,9 @@ class ServingSettings(CallerSettings):
     metrics_port: Port | None = None
     """0 takes any free one. (default: 8002, if it is free)"""
 
+    default_timeout_s: Seconds = 60.0
+    """Timeout of requests whose client and model give none."""
+
     access_log: File | None = None
     """Where a line of JSON goes for each call: caller, method, model, code, seconds, bytes."""
 
@@ -187,9 +190,6 @@ class GatewaySettings(GrpcSettings, ServingSettings, RoleSettings):
     direct: bool = True
     """Small requests go straight to workers on this machine that sleep, or through Redis as all
     others."""
-
-    default_timeout_s: Seconds = 60.0
-    """Timeout of requests whose client and model give none."""
 
     server_name: str = "triton"
     """What ServerMetadata answers; Triton's examples insist on triton."""

@@ -275,13 +275,23 @@ class RestApp:
             if (match := route.pattern.fullmatch(exchange.path))
         ]
         if not found:
-            raise Refused(404, "Not Found")
+            raise Refused(404, self._nothing_at(exchange.path))
         route, match = found[0]
         if exchange.method not in route.methods:
-            raise Refused(405, "Method Not Allowed")
+            takes = " or ".join(route.methods)
+            raise Refused(405, f"Method Not Allowed: this path takes {takes}")
         if route.rpc not in _ALWAYS and not self._known.is_set():
             raise ModelNotReady("this gateway is starting: its models are not known yet")
         return route, {name: segment(part or "") for name, part in match.groupdict().items()}
+
+    def _nothing_at(self, path: str) -> str:
+        """What whoever asks for it is told."""
+        if not path.startswith(OPENAI):
+            return "Not Found"
+        there = (route.pattern.pattern for route in self._routes)
+        plain = {one for one in there if one.startswith(OPENAI) and "(" not in one}
+        offered = ", ".join(sorted(plain))
+        return f"Not Found: of the OpenAI API there are {offered}"
 
     def _check(self, route: Route, exchange: Exchange) -> None:
         """Refuse whoever may not use a route, or lacks the header that its RPC needs.

@@ -175,7 +175,8 @@ def test_models_are_listed(language_cluster):
         ("completions", {**PLAIN, "logprobs": 6}, 400, "logprobs must be an integer from 0 to 5"),
         ("completions", {**PLAIN, "prompt": "x" * 500}, 400, "the prompt has 500 tokens"),
         ("completions", [], 400, ""),
-        ("nothing", {}, 404, "Not Found"),
+        ("nothing", {}, 404, "Not Found: of the OpenAI API there are /v1/audio/transcriptions, "),
+        ("models", {}, 405, "this path takes GET"),
     ],
 )
 def test_what_cannot_be_is_refused_in_openais_form(path, body, status, message, language_cluster):

@@ -346,3 +346,14 @@ def test_the_official_client_reads_all_of_it(speech_cluster, local):
     with pytest.raises(openai.BadRequestError, match="the model knows de, en, fr") as refused:
         ask_client(language="xx")
     assert refused.value.param == "language"
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+def test_who_sends_more_than_there_is_time_for_hears_what_to_do(stream, speech_cluster, tmp_path):
+    options = ("--default-timeout-s", "0.05", "--http", "--http-port", "0")
+    file = as_wav(np.zeros(600 * 8000, np.float32), 8000)
+    with Cluster(tmp_path, speech_cluster.models, *options).running() as hurried:
+        status, content = transcribe(hurried, file, stream=stream)
+
+    assert status == 504
+    assert "600 s of audio need more time than there was; send pieces" in content

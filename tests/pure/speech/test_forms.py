@@ -69,6 +69,13 @@ def test_what_is_no_form_is_refused(kind):
         (_form(("x=1", b"1")), TYPE, "a part has no name"),
         (_form(*[('name="a"', b"1")] * (MOST_PARTS + 1)), TYPE, "more than 64 parts"),
         (_form((f'name="{"a" * 5000}"', b"1")), TYPE, "no headers"),
+        (_form(("name*=undefined''a", b"1")), TYPE, "write UTF-8"),
+        (_form(("name=a; filename*=idna''%ff", b"1")), TYPE, "write UTF-8"),
+        (_form(("name=a; filename*=x\0''x", b"1")), TYPE, "write UTF-8"),
+        (_form(('name="a"', b"1")), "multipart/form-data; boundary*=undefined''b0", "no boundary"),
+        (_form(("name=a" + ";" * 33, b"1")), TYPE, "more than 32 semicolons"),
+        (_form(('name="a"', b"1")), f"{TYPE}{';' * 33}", "no boundary"),
+        (_form(('name="a"', b"1")), f"{TYPE}; a={'x' * 1024}", "no boundary"),
     ],
 )
 def test_a_damaged_form_is_refused(body, kind, said):

@@ -11,7 +11,7 @@ from support.speech.reference_whisper import filters, spectrum
 from support.speech.speech_versions import as_wav, sound
 
 from penstock.language.speech.features import log_mel, mel_filters
-from penstock.language.speech.wav import MOST_S, NoWav, resampled, samples_of
+from penstock.language.speech.wav import MOST_CHUNKS, MOST_S, NoWav, resampled, samples_of
 from penstock.language.speech.windows import windows
 
 
@@ -114,6 +114,8 @@ def test_a_file_of_16_khz_is_what_it_says_to_the_bit():
         (as_wav(sound())[:30], "no WAV that can be read"),
         # 3 is floats.
         (as_wav(sound())[:20] + b"\3" + as_wav(sound())[21:], "no WAV that can be read"),
+        (as_wav(sound())[:36], "it has no samples"),
+        (as_wav(sound())[:12] + as_wav(sound())[36:], "nothing says how its samples are written"),
         (_wav(b"", 2), "no audio"),
         (_wav(b"\0\0" * 20, 2, channels=10), "10 channels"),
         (_wav(b"\0\0", 2, rate=3000), "at 3000 Hz"),
@@ -135,6 +137,26 @@ def test_a_header_that_lies_takes_no_memory():
 
     assert len(found) == 1600
     assert most < 4 << 20
+
+
+@pytest.mark.parametrize("size", [0, 1 << 31, 0xFFFFFFFF])
+def test_a_size_that_was_written_before_the_end_is_not_believed(size):
+    samples, content = sound(0.1), bytearray(as_wav(sound(0.1)))
+    content[4:8] = size.to_bytes(4, "little")
+    content[40:44] = max(size, 3200).to_bytes(4, "little")
+
+    assert np.array_equal(samples_of(bytes(content)), samples)
+
+
+@pytest.mark.parametrize("chunk", [b"JUNK\0\0\0\0", b"LIST\3\0\0\0abc\0", b"\0\0\0\0\1\0\0\0ab"])
+def test_other_chunks_are_passed_over_as_many_as_there_may_be(chunk):
+    samples, content = sound(0.1), as_wav(sound(0.1))
+    there = MOST_CHUNKS - 2
+
+    found = samples_of(content[:12] + chunk + content[12:36] + chunk * (there - 1) + content[36:])
+    assert np.array_equal(found, samples)
+    with pytest.raises(NoWav, match="more than 1000 chunks"):
+        samples_of(content[:36] + chunk * (there + 1) + content[36:])
 
 
 def test_damaged_files_are_read_or_refused_and_nothing_else():

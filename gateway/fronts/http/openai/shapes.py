@@ -10,15 +10,15 @@ from penstock.gateway.requests.language.prompts import PromptTooLong
 from penstock.gateway.requests.language.tools.calls import Calls, message_of
 
 _TYPES: Final = {
-    400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
-    404: "invalid_request_error",
-    413: "invalid_request_error",
     429: "rate_limit_error",
     501: "invalid_request_error",
     503: "service_unavailable_error",
 }
+_OURS: Final = 500
+"""From this status on it is no fault of the request."""
+
 _NOTHING_ELSE: Final[Mapping[str, Any]] = {"refusal": None, "annotations": []}
 """Of a message."""
 
@@ -153,7 +153,8 @@ def error(status: int, text: str, why: Exception) -> bytes:
     Args:
         text: what the client is told of *why*.
     """
-    kind, param = _TYPES.get(status, "server_error"), getattr(why, "field", None)
+    other = "invalid_request_error" if status < _OURS else "server_error"
+    kind, param = _TYPES.get(status, other), getattr(why, "field", None)
     return _dumped({"error": {"message": text, "type": kind, "param": param, "code": _code(why)}})
 
 

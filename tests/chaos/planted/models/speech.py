@@ -87,6 +87,20 @@ SPEECH = [
         SOUNDS + "test_what_is_not_read_is_refused_by_name",
     ),
     Mutant(
+        "speech: all chunks of a file are looked at",
+        "src/penstock/language/speech/wav.py",
+        "for _ in range(MOST_CHUNKS):",
+        "while True:",
+        SOUNDS + "test_other_chunks_are_passed_over_as_many_as_there_may_be",
+    ),
+    Mutant(
+        "speech: a form's name is in any encoding",
+        "gateway/fronts/http/openai/audio/forms.py",
+        "    except ValueError as error:\n",
+        "    except KeyError as error:\n",
+        FORMS + "test_a_damaged_form_is_refused",
+    ),
+    Mutant(
         "speech: a request without audio is computed",
         "workers/language/speech/encoder.py",
         "    if not 0 < count <= speech.samples:\n",

@@ -1,6 +1,7 @@
 """What HTTP makes of failures, encodings, and messages."""
 
 import json
+import random
 import re
 
 import pytest
@@ -99,6 +100,22 @@ class TestDecompression:
 
 class TestMessages:
     """Messages as JSON."""
+
+    def test_half_a_character_is_refused_however_it_is_written_and_nothing_else(self):
+        chance = random.Random(5)  # noqa: S311
+        pieces = [b"\\ud83d", b"\\ude00", b"\\uD800", b"\\uDFFF", b"\\u0061", b"\\\\", b"d83d"]
+        pieces += [b"ude00", b"x", b"\\n", "é퟿😀".encode(), b"\\ued9f"]
+        refused = 0
+        for _ in range(3000):
+            body = b'{"a": "' + b"".join(chance.choices(pieces, k=chance.randrange(1, 7))) + b'"}'
+            is_half = any("\ud800" <= one <= "\udfff" for one in json.loads(body)["a"])
+            refused += is_half
+            if is_half:
+                with pytest.raises(InvalidRequest, match="half a character"):
+                    parsed_object(body)
+            else:
+                assert parsed_object(body) == json.loads(body)
+        assert 500 < refused < 2500
 
     def test_numbers_of_64_bits_are_numbers(self):
         response = pb.ModelStatisticsResponse()

@@ -2,10 +2,11 @@
 
 import json
 import zlib
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
-from penstock.errors import InvalidRequest
+from penstock.errors import DeadlineExceeded, InvalidRequest
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.http.exchange import JSON, Exchange, Parts, Reply
 from penstock.gateway.fronts.http.openai.answers import (
@@ -66,7 +67,8 @@ class Transcriptions:
                 if asked.stream:
                     await self._stream(exchange, model, samples, wanted)
                     return None
-                found = await transcripts.transcribe(self._inference, model, samples, wanted)
+                with _enough_time(len(samples)):
+                    found = await transcripts.transcribe(self._inference, model, samples, wanted)
         text, content_type = written(asked, found)
         return Reply([text.encode()], content_type)
 
@@ -78,7 +80,7 @@ class Transcriptions:
         hearing = Hearing(self._inference, model, samples, places, wanted)
         text = ""
         try:
-            async with aclosing(merged([_added(hearing)])) as pieces:
+            async with aclosing(merged([_added(hearing, len(samples))])) as pieces:
                 async for piece in pieces:
                     if piece is None:
                         await write_events(exchange, KEEP_ALIVE)
@@ -98,9 +100,22 @@ class Transcriptions:
 
     async def _samples(self, asked: AskedTranscript) -> Floats:
         try:
-            return await self._reading.run(samples_of, bytes(asked.file))
+            # Copied when its turn has come: many may wait.
+            return await self._reading.run(lambda: samples_of(bytes(asked.file)))
         except NoWav as error:
             raise FieldRefused("file", str(error)) from error
+
+
+@contextmanager
+def _enough_time(samples: int) -> Iterator[None]:
+    """Whoever has sent so many *samples* hears what to do where there was no time for them."""
+    try:
+        yield
+    except DeadlineExceeded as error:
+        raise DeadlineExceeded(
+            f"{error}: {samples / RATE:.0f} s of audio need more time than there was; send pieces "
+            "of it, or have the gateway give more (--default-timeout-s)"
+        ) from error
 
 
 def check(asked: AskedTranscript, model: Model) -> None:
@@ -164,9 +179,10 @@ def _event(kind: str, **fields: Any) -> bytes:
     return b"data: " + json.dumps(said, ensure_ascii=False).encode() + b"\n\n"
 
 
-async def _added(hearing: Hearing) -> Answer:
+async def _added(hearing: Hearing, samples: int) -> Answer:
     """The text of all windows, piece by piece."""
     joining = Joining()
-    async with aclosing(hearing.pieces()) as pieces:
-        async for piece in pieces:
-            yield Piece(0, joining.push(piece.window, piece.text), None)
+    with _enough_time(samples):
+        async with aclosing(hearing.pieces()) as pieces:
+            async for piece in pieces:
+                yield Piece(0, joining.push(piece.window, piece.text), None)

@@ -13,6 +13,9 @@ MOST_PARTS: Final = 64
 _MOST_HEADER_BYTES: Final = 4096
 _LONGEST_BOUNDARY: Final = 70
 _LONGEST_NAME: Final = 128
+_LONGEST_TYPE: Final = 1024
+_MOST_PARAMETERS: Final = 32
+"""Of a header: `email` takes time by their square."""
 
 
 class Part(NamedTuple):
@@ -34,11 +37,7 @@ def parts_of(body: bytes, content_type: str) -> list[Part]:
         Refused: its type says that it is none.
         InvalidRequest: it is damaged, or has too many parts.
     """
-    kind = Message()
-    kind["content-type"] = content_type
-    boundary = kind.get_boundary()
-    if kind.get_content_type() != "multipart/form-data":
-        raise Refused(415, "send a form: Content-Type must be multipart/form-data")
+    boundary = _boundary(content_type)
     if boundary is None or not 1 <= len(boundary) <= _LONGEST_BOUNDARY or not boundary.isascii():
         raise InvalidRequest("Content-Type has no boundary that can be one: multipart/form-data")
     found: list[Part] = []
@@ -47,6 +46,21 @@ def parts_of(body: bytes, content_type: str) -> list[Part]:
             raise InvalidRequest(f"the form has more than {MOST_PARTS} parts")
         found.append(_part(header, content))
     return found
+
+
+def _boundary(content_type: str) -> str | None:
+    kind = Message()
+    kind["content-type"] = content_type.partition(";")[0]
+    if kind.get_content_type() != "multipart/form-data":
+        raise Refused(415, "send a form: Content-Type must be multipart/form-data")
+    if len(content_type) > _LONGEST_TYPE or content_type.count(";") > _MOST_PARAMETERS:
+        return None
+    kind.replace_header("content-type", content_type)
+    try:
+        return kind.get_boundary()
+    except ValueError:
+        # It says by itself in which encoding it is, and that is none.
+        return None
 
 
 def _pieces(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -67,16 +81,18 @@ def _pieces(body: bytes, delimiter: bytes) -> Iterator[tuple[bytes, memoryview]]
 
 
 def _part(header: bytes, content: memoryview) -> Part:
+    if header.count(b";") > _MOST_PARAMETERS:
+        raise _damaged(f"a part's headers have more than {_MOST_PARAMETERS} semicolons")
     # Names of files are UTF-8, whatever RFC 822 says.
     headers: Message = HeaderParser().parsestr(header.decode(errors="replace"))
-    name = headers.get_param("name", header="content-disposition")
-    if headers.get_content_disposition() != "form-data" or name is None:
-        raise _damaged("a part has no name")
-    return Part(
-        collapse_rfc2231_value(name)[:_LONGEST_NAME],
-        headers.get_filename(),
-        content,
-    )
+    try:
+        name = headers.get_param("name", header="content-disposition")
+        filename = headers.get_filename()
+        if headers.get_content_disposition() == "form-data" and name is not None:
+            return Part(collapse_rfc2231_value(name)[:_LONGEST_NAME], filename, content)
+    except ValueError as error:
+        raise _damaged("a part's name is in an encoding that is none: write UTF-8") from error
+    raise _damaged("a part has no name")
 
 
 def _damaged(what: str) -> InvalidRequest:

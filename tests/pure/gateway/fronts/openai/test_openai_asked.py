@@ -186,6 +186,22 @@ def test_errors_have_the_form_that_the_official_client_reads():
     }
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((status, "invalid_request_error") for status in (400, 404, 405, 409, 413, 415, 501)),
+        (401, "authentication_error"),
+        (429, "rate_limit_error"),
+        (500, "server_error"),
+        (504, "server_error"),
+    ],
+)
+def test_what_a_request_has_wrong_is_no_error_of_the_server(status, kind):
+    body = json.loads(shapes.error(status, "x", ModelNotFound("no")))
+
+    assert body["error"]["type"] == kind
+
+
 SCHEMA = {"type": "object", "properties": {"b": {}, "a": {}}}
 
 
