@@ -27,7 +27,7 @@ much there.
 GATHERING_S: Final = 0.004
 """How long a batch waits for more jobs."""
 
-_ENOUGH: Final = 8
+_ENOUGH: Final = 16
 _MOST_OF_THEM: Final = 0.75
 _HALF_LIFE_S: Final = 0.05
 """The most jobs that were waited for at once count half after this time."""

@@ -126,14 +126,14 @@ class TestMany:
 
         assert connection.all == [["0", "1", "2"]]
 
-    async def test_eight_are_enough(self):
+    async def test_sixteen_are_enough(self):
         asked = Asked(connection := Connection())
         asked.busyness.busy = True
-        asked.add(7, in_flight=64)
+        asked.add(15, in_flight=64)
         assert connection.all == []
         asked.add(in_flight=64)
 
-        assert [len(lot) for lot in connection.all] == [8]
+        assert [len(lot) for lot in connection.all] == [16]
 
     async def test_one_that_was_never_more_waits_for_nobody(self):
         asked = Asked(connection := Connection())
@@ -145,12 +145,12 @@ class TestMany:
     async def test_those_who_are_gone_are_soon_forgotten(self):
         asked = Asked(connection := Connection())
         asked.busyness.busy = True
-        asked.add(8, in_flight=64)
+        asked.add(16, in_flight=64)
         asked.answer(connection)
         await asyncio.sleep(0.5)  # ten times the half-life
         asked.add(in_flight=1)
 
-        assert [len(lot) for lot in connection.all] == [8, 1]
+        assert [len(lot) for lot in connection.all] == [16, 1]
 
 
 class TestPatience:
