@@ -6,19 +6,19 @@ from fuzz.engine import Target
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.cluster_settings import setting
 from penstock.scheduler.registry.records import SnapshotReader
+from penstock.scheduler.registry.registry import HASHES
 from penstock.scheduler.replies.reader import replies_of
 
 KINDS = (pb.ModelVersion, pb.Placement, pb.Node, pb.Worker, pb.Gateway, pb.Scheduler, pb.Signature)
-HASHES = 17
-UNSPLITTABLE, FOOTPRINTS, RETIRING, SINCE, WISHES, ANSWERS, FILES, SETTINGS = range(8, 16)
+TEXTS = {HASHES.index(name) for name in ("unsplittable", "rebuilds", "files", "settings")}
+NUMBERS = {HASHES.index(name) for name in ("since", "footprints")}
 
 
 def snapshot(data):
     """A registry in which one hash has a field with these bytes."""
-    place = data[0] % HASHES if data else 0
-    hashes = [[] for _ in range(HASHES)]
-    text = place in (UNSPLITTABLE, FILES, SETTINGS)
-    kept = b"5" if place in (SINCE, FOOTPRINTS) else b'["s", 1]' if text else data[1:]
+    place = data[0] % len(HASHES) if data else 0
+    hashes = [[] for _ in HASHES]
+    kept = b"5" if place in NUMBERS else b'["s", 1]' if place in TEXTS else data[1:]
     hashes[place] = [b"s/m/1/g", kept]
     SnapshotReader().read([1, 2, b"1-0", *hashes, [], b"", b"", [], []])
 

@@ -33,7 +33,7 @@ SPEECH = [
     Mutant(
         "speech: what was computed about another sound is reused",
         "workers/language/runtime.py",
-        "    if manifest.speech is not None:\n",
+        "    if hears:\n",
         "    if False:\n",
         MODEL + "test_prefixes_of_answers_about_other_sounds_are_not_reused",
     ),

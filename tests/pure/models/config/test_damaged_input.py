@@ -25,6 +25,7 @@ from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.registry.cluster_settings import setting
 from penstock.scheduler.registry.records import SnapshotReader
+from penstock.scheduler.registry.registry import HASHES
 from penstock.scheduler.replies.reader import replies_of
 from penstock.scheduler.store.topology import topology_of
 from penstock.transport.lane import (
@@ -122,7 +123,7 @@ def test_a_room_is_one_number():
 
 
 def snapshot(reader, *nodes):
-    hashes = [[] for _ in range(17)]
+    hashes = [[] for _ in HASHES]
     hashes[2] = [part for pair in nodes for part in pair]
     return reader.read([1, 2, b"1-0", *hashes, [], b"", b"", [], []])
 
