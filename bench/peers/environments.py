@@ -17,6 +17,8 @@ REQUIREMENTS: Final = {
 }
 """By the peer's name; all run their models with the same release of ONNX Runtime."""
 
+_OF_LANGUAGE: Final = {"llama.cpp": ("xllamacpp==2026.10.11549",)}
+
 _MOST_S: Final = 900.0
 
 
@@ -38,7 +40,7 @@ def environment(name: str) -> Path:
         installed = subprocess.run(
             [
                 *(str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"),
-                *("install", "--quiet", *REQUIREMENTS[name]),
+                *("install", "--quiet", *(REQUIREMENTS | _OF_LANGUAGE)[name]),
             ],
             check=False,
             timeout=_MOST_S,

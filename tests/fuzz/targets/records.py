@@ -38,8 +38,8 @@ def records():
     ]
     placed = {
         **dict(enumerate(content)),
-        RETIRING: version,
-        WISHES: pb.LoadRequest(model="m", id="w"),
+        HASHES.index("retiring"): version,
+        HASHES.index("wishes"): pb.LoadRequest(model="m", id="w"),
     }
     return [bytes([place]) + one.SerializeToString() for place, one in placed.items()]
 
