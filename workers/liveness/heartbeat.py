@@ -174,7 +174,8 @@ class Heartbeat:
         self._start(self._announce())
         try:
             while not self._stop.is_set():
-                rests = self._rests()
+                # Unheard, it waits to tell its node that it is heard again.
+                rests = self._rests() and self._is_heard()
                 self._tell_node(self._beat(rests=rests))
                 self._check_loop(time.monotonic())
                 if self._renewal is not None:
@@ -192,14 +193,16 @@ class Heartbeat:
         resting = self._renewal is not None and self._renewal.rests
         return resting and self._run_limit_s >= _LEAST_RESTING_LIMIT_S
 
+    def _is_heard(self) -> bool:
+        return self._announcer.done() and self._announcer.result().is_heard
+
     def _beat(self, *, rests: bool) -> bytes:
-        announcer = self._announcer.result() if self._announcer.done() else None
-        if announcer is None or not announcer.is_heard:
+        if not self._is_heard():
             return LONELY_BEAT
         links = self._links.result()
         # Another server may answer, or one that has forgotten; who rests does all in one wake.
         if rests or self._connections_made not in (0, links.connections_made):
-            announcer.announce_soon()
+            self._announcer.result().announce_soon()
         self._connections_made = links.connections_made
         return RESTING_BEAT if rests else BEAT
 

@@ -47,4 +47,11 @@ RESTING = [
         "        pass",
         "tests/grpc/servers/test_servers.py::test_what_carries_events_takes_no_core_from_who_makes_them",
     ),
+    Mutant(
+        "resting: who is not heard waits for its next resting beat",
+        "workers/liveness/heartbeat.py",
+        "rests = self._rests() and self._is_heard()",
+        "rests = self._rests()",
+        "tests/redis/registry/test_heartbeat.py::test_a_worker_that_rests_in_an_outage_tells_its_node_soon_that_it_is_over",
+    ),
 ]

@@ -1,6 +1,7 @@
 """A worker's signs of life go on while it computes, and end with its event loop."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import time
@@ -9,16 +10,23 @@ from types import SimpleNamespace
 import pytest
 import redis
 from support.probe import FIRST
+from support.processes.proxy import Proxy
 from support.waiting import until
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.link import Links
-from penstock.workers.liveness import renewal
+from penstock.workers.liveness import announcer, renewal
 from penstock.workers.liveness.exits import HUNG
 from penstock.workers.liveness.heartbeat import Heartbeat
-from penstock.workers.liveness.heartbeat_pipe import RESTING_BEAT_S, heartbeat_pipe
+from penstock.workers.liveness.heartbeat_pipe import (
+    BEAT,
+    LONELY_BEAT,
+    RESTING_BEAT,
+    RESTING_BEAT_S,
+    heartbeat_pipe,
+)
 
 READY = pb.WORKER_STATE_READY
 
@@ -89,6 +97,36 @@ async def test_a_worker_that_rests_says_so_to_its_node(redis_url, record, monkey
         loop = asyncio.get_running_loop()
 
         await until(lambda: pipe.lives(loop.time() + RESTING_BEAT_S), 20)
+
+
+async def test_a_worker_that_rests_in_an_outage_tells_its_node_soon_that_it_is_over(
+    store, record, monkeypatch
+):
+    """Its node cannot say before that it serves, and who rests beats twice a minute."""
+    monkeypatch.setattr(renewal, "RESTS_AFTER_S", 0.0)
+    monkeypatch.setattr(announcer, "VOUCHED_EVERY_S", 0.2)
+    heard, said = os.pipe()
+    os.set_blocking(heard, False)
+
+    def last_sign():
+        with contextlib.suppress(BlockingIOError):
+            return os.read(heard, 4096)[-1:]
+        return b""
+
+    async with Proxy(store.socket) as proxy:
+        with Heartbeat(proxy.url, record, pipe=said, run_limit_s=600) as heartbeat:
+            await heartbeat.become(READY)
+            await until(lambda: last_sign() == BEAT)
+            proxy.requests_pass.clear()
+            await until(lambda: last_sign() == LONELY_BEAT)
+            heartbeat.renew(FIRST.model, lease_ms=300)
+            await until(heartbeat._rests)
+            await until(lambda: last_sign() == LONELY_BEAT)
+            proxy.requests_pass.set()
+
+            await until(lambda: last_sign() == RESTING_BEAT, 15)
+    os.close(heard)
+    os.close(said)
 
 
 async def test_its_node_hears_it_while_its_event_loop_computes(redis_url, record):
