@@ -113,11 +113,11 @@ async def _count(address: str, prompt: str, tokens: int) -> int:
     )
     writer.write(head.encode() + body)
     async with asyncio.timeout(_PATIENCE_S):
-        told = await reader.read(-1)
+        answer = await reader.read(-1)
     writer.close()
-    counted = re.search(rb'"completion_tokens": ?(\d+)', told)
-    if b" 200 " not in told.split(b"\r\n", 1)[0] or b"[DONE]" not in told or counted is None:
-        raise RuntimeError(f"{address} answered {told[-400:]!r}")
+    counted = re.search(rb'"completion_tokens": ?(\d+)', answer)
+    if b" 200 " not in answer.split(b"\r\n", 1)[0] or b"[DONE]" not in answer or counted is None:
+        raise RuntimeError(f"{address} answered {answer[-400:]!r}")
     return int(counted[1])
 
 
@@ -131,10 +131,10 @@ def _llama(threads: int) -> Iterator[Peer]:
     with subprocess.Popen(
         words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
     ) as process:
-        told = process.stdout.readline()  # type: ignore[union-attr]
-        if not told:
+        address = process.stdout.readline()  # type: ignore[union-attr]
+        if not address:
             sys.exit(f"llama.cpp does not start: {' '.join(words)}")
-        yield Peer(LLAMA, urlsplit(told.strip()).netloc)
+        yield Peer(LLAMA, urlsplit(address.strip()).netloc)
         # Popen closes its input, at whose end it ends.
 
 
