@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.language.blocks import matrices
+from support.language.blocks import PARTS, matrices
 from support.models.reference_decoder import Reference, drawn, likeliest, uniform
 
 from penstock.exporting.export import Order, export
@@ -76,17 +76,7 @@ otherwise moves all logits behind it, by less than this.
 SURE = 0.97
 """So many of the tokens are none that rounding may decide."""
 
-_PARTS = {
-    "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
+_PARTS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm", **PARTS}
 
 
 def _file():

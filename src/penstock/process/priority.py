@@ -16,18 +16,20 @@ def have_stand_back(name: str) -> None:
 
     Where there is no such thing, nothing happens.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        for task in Path("/proc/self/task").iterdir():
-            # A thread may end while it is looked at.
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                if (task / "comm").read_text().rstrip("\n") == name:
-                    os.sched_setscheduler(int(task.name), os.SCHED_BATCH, os.sched_param(0))
+    _schedule("SCHED_BATCH", name)
 
 
 def step_up() -> None:
     """Be as others are again, with all threads; where there is no such thing, nothing happens."""
+    _schedule("SCHED_OTHER")
+
+
+def _schedule(policy: str, name: str | None = None) -> None:
+    """Give the threads that are called *name*, or all, a policy by its name in `os`."""
     with contextlib.suppress(OSError, AttributeError):
+        number = getattr(os, policy)
         for task in Path("/proc/self/task").iterdir():
             # A thread may end while it is looked at.
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setscheduler(int(task.name), os.SCHED_OTHER, os.sched_param(0))
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if name is None or (task / "comm").read_text().rstrip("\n") == name:
+                    os.sched_setscheduler(int(task.name), number, os.sched_param(0))

@@ -41,7 +41,7 @@ def rounded(x):
     return (np.rint(blocks / safe) * scales).reshape(x.shape).astype(np.float32)
 
 
-_PARTS = {
+PARTS = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
@@ -50,6 +50,8 @@ _PARTS = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+"""What GGUF calls the matrices of a layer, and what Hugging Face does."""
+
 _WHOLE = {"token_embd.weight": "model.embed_tokens.weight", "head": "lm_head.weight"}
 
 
@@ -74,4 +76,4 @@ def _name(name):
     if name in _WHOLE:
         return _WHOLE[name]
     _, layer, part, kind = name.split(".")
-    return f"model.layers.{layer}.{_PARTS[part]}.{kind}"
+    return f"model.layers.{layer}.{PARTS[part]}.{kind}"
