@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from servers import Server, front
 
-from penstock.gateway.fronts.grpc.aio_server import AioServer
+from penstock.gateway.fronts.grpc.aio.server import AioServer
 from penstock.gateway.fronts.grpc.asgi.server import AsgiRpcServer
 from penstock.gateway.fronts.grpc.inference_service import SERVICE
 from penstock.gateway.fronts.grpc.rpc import Method, Rpc
@@ -76,7 +76,7 @@ async def serve(kind: str, ready_file: Path) -> None:
         return reply
 
     settings = GatewaySettings(redis="unix:///none", port=0)
-    server = SERVERS[kind]({f"/{SERVICE}/ModelInfer": Method(answer)}, settings)
+    server = SERVERS[kind]({f"/{SERVICE}/ModelInfer": Method(answer, often=True)}, settings)
     async with stop_signals() as stop:
         await server.start()
         write_ready(ready_file, server.address)

@@ -95,7 +95,7 @@ class InferenceService:
 
     def _method(self, method: Any) -> Method:
         if method.name == "ModelInfer":
-            return Method(self._calls.answering(self._inference.infer))
+            return Method(self._calls.answering(self._inference.infer), often=True)
         if method.name == "ModelStreamInfer":
             return Method(self._model_stream_infer, streams=True)
         answer, always = self._answer(method), method.name in _ALWAYS

@@ -42,10 +42,12 @@ class Method(NamedTuple):
         handle: reads the messages. It gives the only reply, or writes all and gives None; its
             failure is told by `Rpc.fail`.
         streams: the replies may be many.
+        often: many of its calls begin at a time.
     """
 
     handle: Handle
     streams: bool = False
+    often: bool = False
 
 
 Methods = Mapping[str, Method]

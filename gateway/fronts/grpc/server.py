@@ -11,7 +11,7 @@ from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.fronts.call_log import logged
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.access import guarded, parse_rules
-from penstock.gateway.fronts.grpc.aio_server import AioServer
+from penstock.gateway.fronts.grpc.aio.server import AioServer
 from penstock.gateway.fronts.grpc.asgi.server import AsgiRpcServer
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.cluster_service import ClusterService

@@ -7,8 +7,13 @@ from pathlib import Path
 
 def stand_back() -> None:
     """Let others go first whenever they wake up; call it before there are other threads."""
+    let_stand_back(0)
+
+
+def let_stand_back(thread: int) -> None:
+    """Let others go first as *thread* wakes up, by its number in the system; 0 is the caller's."""
     with contextlib.suppress(OSError, AttributeError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
 
 
 def have_stand_back(name: str) -> None:

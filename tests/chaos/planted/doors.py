@@ -143,14 +143,14 @@ STORES = "tests/redis/store/test_secure_stores.py::"
 ENCRYPTED = [
     Mutant(
         "tls: clients without a certificate get in",
-        "gateway/fronts/grpc/aio_server.py",
+        "gateway/fronts/grpc/aio/server.py",
         'required = certificates.client_auth == "required"',
         "required = False",
         SERVERS + "test_nobody_gets_in_without_a_certificate_that_is_believed",
     ),
     Mutant(
         "tls: a new certificate is never served",
-        "gateway/fronts/grpc/aio_server.py",
+        "gateway/fronts/grpc/aio/server.py",
         "if made is certificates.current:",
         "if True:",
         SERVERS + "test_certificates_change_without_a_failed_call",

@@ -2,6 +2,7 @@
 
 from chaos.planted.fault import LUA, Mutant
 
+ACCEPTING = "tests/grpc/servers/test_accepting.py::"
 WATCHING = "tests/redis/registry/test_watching.py::"
 
 RESTING = [
@@ -46,6 +47,27 @@ RESTING = [
         "        have_stand_back(_CARRIER)",
         "        pass",
         "tests/grpc/servers/test_servers.py::test_what_carries_events_takes_no_core_from_who_makes_them",
+    ),
+    Mutant(
+        "resting: what waits for grpc.aio's events takes the core from who makes them",
+        "gateway/fronts/grpc/aio/poller.py",
+        "            let_stand_back(thread.native_id)",
+        "            pass",
+        ACCEPTING + "test_what_waits_for_events_takes_no_core_from_who_makes_them",
+    ),
+    Mutant(
+        "accepting: one call at a time",
+        "gateway/fronts/grpc/aio/accepting.py",
+        "for _ in range(_AT_ONCE):",
+        "for _ in range(0):",
+        ACCEPTING + "test_calls_that_wait_begin_together",
+    ),
+    Mutant(
+        "accepting: a release of grpcio that nobody knows is taken for one that is known",
+        "gateway/fronts/grpc/aio/accepting.py",
+        "return found == _PARTS and",
+        "return",
+        ACCEPTING + "test_an_unknown_grpcio_accepts_calls_as_ever",
     ),
     Mutant(
         "resting: who is not heard waits for its next resting beat",

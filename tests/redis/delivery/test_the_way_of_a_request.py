@@ -20,7 +20,7 @@ MOST_STOPS = 10
 MOST_FILES = 10
 """Of the gateway: who looks for a fault in the way of a request reads no more."""
 
-DOOR = "gateway/fronts/grpc/aio_server.py"
+DOOR = "gateway/fronts/grpc/aio/server.py"
 TAKEN = "gateway/requests/infer.py"
 
 

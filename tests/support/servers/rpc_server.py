@@ -14,7 +14,7 @@ from functools import cache
 
 from support.processes.forks import Template, be_forked
 
-from penstock.gateway.fronts.grpc.aio_server import AioServer
+from penstock.gateway.fronts.grpc.aio.server import AioServer
 from penstock.gateway.fronts.grpc.asgi.server import AsgiRpcServer
 from penstock.gateway.fronts.grpc.calls import Ending
 from penstock.gateway.fronts.grpc.rpc import Method
@@ -196,7 +196,7 @@ MANY = {
     "Fine": fine,
     "Deaf": deaf,
 }
-METHODS = {f"/t.T/{name}": Method(handle) for name, handle in ONE.items()} | {
+METHODS = {f"/t.T/{name}": Method(handle, often=True) for name, handle in ONE.items()} | {
     f"/t.T/{name}": Method(handle, streams=True) for name, handle in MANY.items()
 }
 METHODS["/inference.GRPCInferenceService/ServerLive"] = Method(live)

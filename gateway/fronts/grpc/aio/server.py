@@ -1,6 +1,6 @@
 """The server of grpc.aio: what it has of an RPC as an `Rpc`, its limits, and where it listens."""
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
@@ -8,6 +8,8 @@ import grpc
 from penstock.clock import NO_DEADLINE, Deadline
 from penstock.gateway.fronts.client_names import names_in
 from penstock.gateway.fronts.front import PortBusy
+from penstock.gateway.fronts.grpc.aio.accepting import Acceptors
+from penstock.gateway.fronts.grpc.aio.poller import standing_back
 from penstock.gateway.fronts.grpc.connections import is_local, most_connections
 from penstock.gateway.fronts.grpc.rpc import Method, Methods
 from penstock.gateway.fronts.server_certificates import ServerCertificates
@@ -88,9 +90,13 @@ class AioServer:
         Raises:
             PortBusy: with what to do.
         """
-        self._server = grpc.aio.server(options=list(_options(settings)))
+        with standing_back():
+            self._server = grpc.aio.server(options=list(_options(settings)))
         asks = certificates is not None and certificates.client_auth != "none"
-        self._server.add_generic_rpc_handlers((_Handlers(methods, asks=asks),))
+        handlers = {path: _handler(method, asks=asks) for path, method in methods.items()}
+        self._server.add_generic_rpc_handlers((_Handlers(handlers),))
+        often = {path: handlers[path] for path, method in methods.items() if method.often}
+        self._acceptors = Acceptors(self._server, often)
         credentials = None if certificates is None else _credentials(certificates)
         port = _bound(self._server, settings.host, settings.port, credentials)
         self.address = address_of(settings.host, port)
@@ -100,6 +106,7 @@ class AioServer:
     async def start(self) -> None:
         """Listen."""
         await self._server.start()
+        self._acceptors.start()
 
     def drain(self) -> None:
         """As `RpcServer.drain`: it has words of its own for such calls."""
@@ -113,13 +120,10 @@ class AioServer:
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """How grpc.aio handles *methods*.
+    """Those of all methods, by their paths."""
 
-    To it all calls may send several messages: it reads none before it is asked to.
-    """
-
-    def __init__(self, methods: Methods, *, asks: bool) -> None:
-        self._by_path = {path: _handler(method, asks=asks) for path, method in methods.items()}
+    def __init__(self, by_path: Mapping[str, Any]) -> None:
+        self._by_path = by_path
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """The handler of one method; None where there is none."""
@@ -127,6 +131,11 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 def _handler(method: Method, *, asks: bool) -> Any:
+    """How grpc.aio handles *method*.
+
+    To it all calls may send several messages: it reads none before it is asked to.
+    """
+
     async def handle(_: Any, context: Any) -> bytes | None:
         rpc = AioRpc(context, asks=asks)
         try:
