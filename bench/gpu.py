@@ -3,9 +3,9 @@
     python bench/gpu.py [--only onnx_cuda W2 ...]
 
 Serves small models on the GPU and compares their answers with numpy's, ruins the device on
-purpose, and measures W2 and W3 against ONNX Runtime alone on the same GPU; without a network. Ends
-with 0 if all is as it should be, with 1 if something is not, and with 2 where there is no GPU: then
-nothing was checked.
+purpose, holds the answers of language models against the processor's, and measures W2 and W3
+against ONNX Runtime alone on the same GPU; without a network. Ends with 0 if all is as it should
+be, with 1 if something is not, and with 2 where there is no GPU: then nothing was checked.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import gpu_language
 import numpy as np
 from cases import Case, in_turn, load_of, requests_for
 from gpu_models import GPU, ROWS_OF_TABLE, WIDTH, Array, layer, write_all
@@ -208,6 +209,20 @@ def small_checks(wanted: list[str]) -> Iterator[Ended]:
                 yield timed(name, lambda check=SMALL[name]: check(client))
 
 
+def language_checks(wanted: list[str]) -> Iterator[Ended]:
+    """The language models, in another cluster: the device may be ruined in the first."""
+    chosen = [name for name in gpu_language.CHECKS if name in wanted]
+    if not chosen:
+        return
+    with tempfile.TemporaryDirectory(prefix="penstock-gpu-") as folder:
+        root = Path(folder) / "models"
+        gpu_language.write_all(root)
+        with serving_repository(root) as server, Client(server.address, retry=_ONCE) as client:
+            for name in chosen:
+                check = gpu_language.CHECKS[name]
+                yield timed(name, lambda check=check: check(client, server.address, root))
+
+
 def timed(name: str, check: Callable[[], str]) -> Ended:
     """Do one check, unless it is too late for it."""
     began = time.monotonic()
@@ -235,7 +250,7 @@ def missing() -> str:
 def main() -> int:
     """Check, print a line for each, keep all in results/gpu.json; the exit status."""
     parser = argparse.ArgumentParser(description="Check Penstock on an NVIDIA GPU.")
-    names = [*SMALL, *LARGE]
+    names = [*SMALL, *gpu_language.CHECKS, *LARGE]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CHECK")
     wanted = parser.parse_args().only
     if why := missing():
@@ -245,7 +260,7 @@ def main() -> int:
     fine = True
     for ended in all_checks(wanted):
         state = "ok" if ended.fine else "NOT"
-        print(f"{state:<4}{ended.name:<15}{ended.seconds:6.1f} s  {ended.text}", flush=True)
+        print(f"{state:<4}{ended.name:<16}{ended.seconds:6.1f} s  {ended.text}", flush=True)
         facts["checks"].append(ended._asdict())
         fine = fine and ended.fine
     RESULTS.mkdir(exist_ok=True)
@@ -255,10 +270,11 @@ def main() -> int:
 
 def all_checks(wanted: list[str]) -> Iterator[Ended]:
     """Each as it ends; a cluster that does not start is one that failed."""
-    try:
-        yield from small_checks(wanted)
-    except Exception as error:  # noqa: BLE001 - the others can be done without it
-        yield Ended("small models", fine=False, text=str(error), seconds=0.0)
+    for group, checks in (("small models", small_checks), ("language models", language_checks)):
+        try:
+            yield from checks(wanted)
+        except Exception as error:  # noqa: BLE001 - the others can be done without it
+            yield Ended(group, fine=False, text=str(error), seconds=0.0)
     for name, case in LARGE.items():
         if name in wanted:
             yield timed(name, lambda case=case: compare(case))

@@ -262,7 +262,7 @@ def _opening(
 ) -> Callable[[], Runtime | LanguageRuntime]:
     """What loads *artifact*, on the thread that is to run it."""
     if runtime == LANGUAGE:
-        return partial(LanguageRuntime.open, artifact, config, device.threads)
+        return partial(LanguageRuntime.open, artifact, config, device)
     return partial(open_runtime, artifact, runtime, device, code_of=code_of, config=config)
 
 

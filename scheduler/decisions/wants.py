@@ -26,6 +26,7 @@ PROCESS_BYTES: Final[Mapping[tuple[str, str], int]] = {
     ("cuda", "onnxruntime"): 512 * MIB,
     ("cuda", "pytorch"): 512 * MIB,
     ("cuda", "python"): 512 * MIB,
+    ("cuda", "language"): 512 * MIB,
 }
 """What a worker needs before it holds any weights: libraries, or the CUDA context."""
 

@@ -19,6 +19,8 @@ from penstock.workers.language.batch import (
 )
 from penstock.workers.language.stage import Floats, Stage, Tokens
 from penstock.workers.language.structured import Structured
+from penstock.workers.runtimes.onnx_bound import CPU
+from penstock.workers.runtimes.runtime import DeviceRef
 
 
 class Pipeline:
@@ -55,7 +57,7 @@ class Pipeline:
         """
         room = slots, min(capacity, manifest.context)
         stages = [
-            Stage.open(directory, manifest, number, room, threads)
+            Stage.open(directory, manifest, number, room, DeviceRef(CPU, 0, threads))
             for number in range(len(manifest.stages))
         ]
         return cls(manifest, stages, slots, Structured(directory, manifest))

@@ -22,7 +22,10 @@ from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.language.stage import Stage, numeric_domain
 from penstock.workers.language.structured import Structured
+from penstock.workers.runtimes.cuda_domain import cuda_domain
+from penstock.workers.runtimes.onnx_bound import CUDA
 from penstock.workers.runtimes.python.signature import signature_of
+from penstock.workers.runtimes.runtime import DeviceRef
 
 log = structlog.get_logger()
 
@@ -42,7 +45,7 @@ class LanguageRuntime:
         signature: its tensors, and the configuration completed with where its texts are kept;
             later stages read and write nothing that clients see.
         structured: what the last stage needs for structured answers.
-        numeric_domain: what it computes on, and with how many threads.
+        numeric_domain: what it computes on; with how many threads, or on which GPU.
         rebuild: how a lost cache comes back here; none until somebody has seen it.
     """
 
@@ -67,8 +70,8 @@ class LanguageRuntime:
         return f"LanguageRuntime(stage {self.number} of {len(self.manifest.stages)})"
 
     @classmethod
-    def open(cls, artifact: Path, config: ModelConfig, threads: int) -> "LanguageRuntime":
-        """Load the stage that *artifact* is, on the CPU; and run it once.
+    def open(cls, artifact: Path, config: ModelConfig, device: DeviceRef) -> "LanguageRuntime":
+        """Load the stage that *artifact* is on *device*; and run it once.
 
         Raises:
             ArtifactUnusable: it cannot be loaded; says what to do.
@@ -78,9 +81,14 @@ class LanguageRuntime:
         manifest = read_manifest(directory)
         number = _number_of(artifact, manifest)
         room = slots(config), manifest.context
-        stage = Stage.open(directory, manifest, number, room, threads)
+        stage = Stage.open(directory, manifest, number, room, device, config)
         stage.warm_up(*_WARM)
-        runtime = cls(stage, manifest, number, room[0], numeric_domain(threads))
+        domain = (
+            cuda_domain(device.index, tf32=stage.uses_tf32)
+            if device.kind == CUDA
+            else numeric_domain(device.threads)
+        )
+        runtime = cls(stage, manifest, number, room[0], domain)
         if runtime.ends:
             runtime.structured = Structured(directory, manifest)
         if runtime.begins:

@@ -1,7 +1,7 @@
 """One stage of a language model on this machine: its shard, and the cache of its layers."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -9,18 +9,27 @@ import numpy.typing as npt
 from penstock.errors import ArtifactUnusable
 from penstock.language.manifest import Manifest
 from penstock.process import machine
+from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.workers.language.cache.cache import Cache, Layout
+from penstock.workers.language.cache.device import DeviceCache
+from penstock.workers.language.cache.host import HostCache
+from penstock.workers.language.cache.proof import prove_in_place
 from penstock.workers.language.speech.encoder import Encoder
-from penstock.workers.runtimes.onnx_bound import bind, opened
+from penstock.workers.runtimes.onnx_bound import CPU, bind, opened, uses_tf32
+from penstock.workers.runtimes.runtime import DeviceRef
 
 Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
+_TRIED: Final = 3
+"""Columns with which a device is tried."""
+
 
 class Stage:
-    """A stage whose cache has room for *slots* sequences of *capacity* tokens each.
+    """A stage with its cache.
 
-    A slot is a place in the cache; a call is for consecutive ones. The cache is written in place:
-    what goes in and what comes out are bound to one buffer.
+    A slot is a place in the cache for one sequence; a call is for consecutive ones. The cache is
+    written in place: what goes in and what comes out are bound to one buffer.
 
     Attributes:
         capacity: tokens of each sequence.
@@ -32,47 +41,49 @@ class Stage:
         session: Any,
         manifest: Manifest,
         number: int,
-        room: tuple[int, int],
+        cache: Cache,
         encoder: Encoder | None = None,
     ) -> None:
-        """*room*: slots, and capacity; *encoder*: of a model of speech."""
+        """*encoder*: of a model of speech."""
         self._encoder = encoder
         self._session = session
         self._manifest = manifest
         self._begins = number == 0
         self._ends = number == len(manifest.stages) - 1
-        slots, self.capacity = room
+        self._cache = cache
+        self.capacity = next(iter(cache.layout.kept.values()))[1]
         self.width = manifest.width
-        stage = manifest.stages[number]
-        shape = slots, manifest.kv_heads, self.capacity, manifest.head_size
-        layers = range(stage.first_layer, stage.first_layer + stage.layers)
-        # Zeros: what a mask hides is multiplied by 0, and must be a number.
-        self._cache = {
-            f"{part}_{layer}": np.zeros(shape, np.float32)
-            for layer in layers
-            for part in ("keys", "values")
-        }
-        # What was heard in each slot: as the cache, but read alone.
-        self._heard = (
-            {}
-            if encoder is None
-            else {name: np.zeros((slots, *encoder.shape), np.float32) for name in encoder.names}
-        )
         self._bound: dict[tuple[int, int], Any] = {}
 
     @classmethod
     def open(
-        cls, directory: Path, manifest: Manifest, number: int, room: tuple[int, int], threads: int
+        cls,
+        directory: Path,
+        manifest: Manifest,
+        number: int,
+        room: tuple[int, int],
+        device: DeviceRef,
+        config: ModelConfig | None = None,
     ) -> "Stage":
-        """Stage *number* of the version in *directory*, on the CPU.
+        """Stage *number* of the version in *directory*.
+
+        Args:
+            room: slots, and tokens in each.
+            config: what its owner says to CUDA; None for nothing.
 
         Raises:
-            ArtifactUnusable: its artifact cannot be loaded, or is of another model.
+            ArtifactUnusable: its artifact cannot be loaded there, or is of another model.
         """
         artifact = directory / manifest.stages[number].artifact
-        encoder = Encoder.open(directory, manifest, threads)
-        stage = cls(opened(artifact, threads), manifest, number, room, encoder)
+        encoder = Encoder.open(directory, manifest, device, config)
+        heard = {} if encoder is None else dict.fromkeys(encoder.names, encoder.shape)
+        layout = Layout.of(manifest, number, room, heard)
+        session = opened(artifact.name, artifact, device, config)
+        cache = HostCache(layout) if device.kind == CPU else DeviceCache(layout, device)
+        stage = cls(session, manifest, number, cache, encoder)
         stage._check(artifact.name)
+        if device.kind != CPU:
+            prove_in_place(stage, stage._made_up(_TRIED), room[0])
         return stage
 
     def step(
@@ -107,56 +118,49 @@ class Stage:
 
     @property
     def cache_bytes(self) -> int:
-        """Bytes of its cache once all slots are full; the system gives them when used."""
-        return sum(array.nbytes for array in (*self._cache.values(), *self._heard.values()))
+        """Bytes of its cache once all slots are full; see `Cache`."""
+        return self._cache.nbytes
+
+    @property
+    def uses_tf32(self) -> bool:
+        """Whether what is multiplied may be rounded; on a GPU, where its owner asks for it."""
+        return uses_tf32(self._session)
 
     def hear(self, slot: int, samples: Floats) -> None:
         """Let the sequence in *slot* be about *samples*, float32[count]; see `Encoder.hear`."""
         if self._encoder is not None:
-            self._encoder.hear(samples, {name: heard[slot] for name, heard in self._heard.items()})
+            self._encoder.hear(samples, slot, self._cache)
 
     def warm_up(self, *lengths: int) -> None:
         """Run once for each of *lengths* columns, in slot 0, which nothing has yet."""
         self.hear(0, np.zeros(1, np.float32))
         for length in lengths:
-            shape, start = (1, length), np.zeros(1, np.int64)
-            columns = np.zeros(shape if self._begins else (*shape, self.width), np.float32)
-            given = columns.astype(np.int64) if self._begins else columns
-            self.step(given, start, np.array([[0, length - 1]], np.int64))
+            start, wanted = np.zeros(1, np.int64), np.array([[0, length - 1]], np.int64)
+            self.step(self._made_up(length), start, wanted)
+
+    def _made_up(self, length: int) -> Tokens | Floats:
+        """So many columns of one row."""
+        if self._begins:
+            return np.ones((1, length), np.int64)
+        return np.ones((1, length, self.width), np.float32)
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Copy what slot *source* has of its first *length* tokens into slot *target*."""
-        for array in self._heard.values():
-            array[target] = array[source]
-        for array in self._cache.values():
-            array[target, :, :length] = array[source, :, :length]
+        """See `Cache.move`."""
+        self._cache.move(source, target, length)
 
     def swap(self, one: int, other: int, length: int) -> None:
-        """Give slots *one* and *other* what the other has of its first *length* tokens."""
-        for array in self._heard.values():
-            array[[one, other]] = array[[other, one]]
-        for array in self._cache.values():
-            kept = array[one, :, :length].copy()
-            array[one, :, :length] = array[other, :, :length]
-            array[other, :, :length] = kept
+        """See `Cache.swap`."""
+        self._cache.swap(one, other, length)
 
     def cached(self, slot: int, length: int) -> list[Floats]:
-        """Copies of what *slot* has of its first *length* tokens, in the layers' order.
-
-        And of what it has heard.
-        """
-        heard = [array[slot].copy() for array in self._heard.values()]
-        return [*(array[slot, :, :length].copy() for array in self._cache.values()), *heard]
+        """See `Cache.cached`."""
+        return self._cache.cached(slot, length)
 
     def _binding(self, slot: int, batch: int) -> Any:
         """The caches of so many slots, bound; kept, since steps differ in small tensors alone."""
         if (slot, batch) not in self._bound:
             binding = self._session.io_binding()
-            for name, array in self._heard.items():
-                bind(binding.bind_input, name, array[slot : slot + batch])
-            for name, array in self._cache.items():
-                bind(binding.bind_input, name, array[slot : slot + batch])
-                bind(binding.bind_output, f"new_{name}", array[slot : slot + batch])
+            self._cache.bind(binding, slot, batch)
             self._bound[slot, batch] = binding
         return self._bound[slot, batch]
 
@@ -169,13 +173,13 @@ class Stage:
         columns = ["batch", "length"]
         wide = [*columns, self._manifest.width]
         first = {"tokens": columns} if self._begins else {"hidden": wide}
-        inputs = {"start": ["batch"], **first, **dict.fromkeys(self._cache, shape)}
+        layout = self._cache.layout
+        inputs = {"start": ["batch"], **first, **dict.fromkeys(layout.kept, shape)}
         inputs |= {"wanted": ["rows", 2]} if self._ends else {}
-        if self._encoder is not None:
-            inputs |= {name: ["batch", *self._encoder.shape] for name in self._heard}
+        inputs |= {name: ["batch", *heard] for name, heard in layout.heard.items()}
         logits = {"logits": ["rows", self._manifest.vocabulary]}
         outputs = logits if self._ends else {"next_hidden": wide}
-        outputs |= dict.fromkeys((f"new_{name}" for name in self._cache), shape)
+        outputs |= dict.fromkeys((f"new_{name}" for name in layout.kept), shape)
         there = {one.name: one.shape for one in self._session.get_inputs()}
         gives = {one.name: one.shape for one in self._session.get_outputs()}
         if there != inputs or gives != outputs:

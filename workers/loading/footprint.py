@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 from typing import Final
 
+from penstock.models.config.model_config import LANGUAGE
 from penstock.process import machine
+from penstock.scheduler.decisions.wants import PROCESS_BYTES
 
 _ROLLUP: Final = Path("/proc/self/smaps_rollup")
 _OWN: Final = frozenset({"Pss_Anon:", "Pss_Shmem:"})
@@ -18,6 +20,18 @@ def footprint(device_kind: str) -> int:
     with contextlib.suppress(OSError, ValueError):
         return own_bytes(_ROLLUP.read_text())
     return 0
+
+
+def with_cache(device_kind: str, held: int, weights: int, cache: int) -> int:
+    """Bytes of the device that a language model's stage holds once all of its slots are full.
+
+    Args:
+        held: what `footprint` tells. The cache is among it on a GPU, which has given it already;
+            the system gives the processor's when it is used.
+    """
+    if device_kind == "cpu":
+        return held + cache
+    return held or PROCESS_BYTES[device_kind, LANGUAGE] + weights + cache
 
 
 def own_bytes(rollup: str) -> int:

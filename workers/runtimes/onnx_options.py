@@ -5,7 +5,10 @@ allow-list, since some of its settings load libraries and write files, and a con
 over the network. Other keys of `parameters` are the owner's own, and are left alone.
 """
 
+import contextlib
+import io
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import onnxruntime as ort
@@ -49,6 +52,18 @@ _CUDA_DEFAULTS: Final = {"cudnn_conv_algo_search": "HEURISTIC"}
 """ONNX Runtime's own default tries each algorithm with each new batch size, inside a request."""
 
 _ARENAS: Final = re.compile(r"(cpu|gpu):\d+(;(cpu|gpu):\d+)*")
+
+
+def load_cuda(device: DeviceRef) -> None:
+    """Load CUDA's libraries for a *device* of it, so that ONNX Runtime finds NVIDIA's wheels.
+
+    Torch brings these. Where there are none, it looks where the system has such libraries.
+    """
+    if device.kind != "cuda":
+        return
+    # It prints what it has not found; what is missing then is in the error of the session.
+    with contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls(directory="")
 
 
 def session_options(device: DeviceRef, config: ModelConfig) -> Any:
@@ -128,6 +143,28 @@ def providers(device: DeviceRef, config: ModelConfig) -> list[tuple[str, dict[st
                 "optimization.execution_accelerators"
             )
     return [*found, (CPU, {})]
+
+
+def check_providers(
+    session: Any, wanted: Sequence[tuple[str, Mapping[str, str]]], artifact: str
+) -> None:
+    """Refuse a session that goes on without a provider that cannot start.
+
+    Raises:
+        ArtifactUnusable: *session*, of *artifact*, has one less than was wanted.
+    """
+    there = session.get_providers()
+    for name, _ in wanted:
+        if name == CUDA and name not in there:
+            raise ArtifactUnusable(
+                f"ONNX Runtime cannot use the GPU on {artifact}: check that CUDA and cuDNN "
+                "are those that onnxruntime-gpu needs, or set instance_group kind: KIND_CPU"
+            )
+        if name not in there:
+            raise ArtifactUnusable(
+                f"{name} cannot start on {artifact}: install its libraries, or remove "
+                "optimization.execution_accelerators"
+            )
 
 
 def _check_parameters(config: ModelConfig) -> None:

@@ -16,7 +16,13 @@ from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.tensors import Array
 from penstock.workers.runtimes.diagnosis import explained, foreign, uncarried
 from penstock.workers.runtimes.onnx_graph import unranked
-from penstock.workers.runtimes.onnx_options import CUDA, providers, run_options, session_options
+from penstock.workers.runtimes.onnx_options import (
+    check_providers,
+    load_cuda,
+    providers,
+    run_options,
+    session_options,
+)
 from penstock.workers.runtimes.onnx_work import has_fixed_work
 from penstock.workers.runtimes.pinned import UNPINNED, PinnedBuffers, cuda_pinning
 from penstock.workers.runtimes.runtime import DeviceRef, Dimensions, InputRejected
@@ -87,6 +93,7 @@ class OnnxRuntime:
     @classmethod
     def open(cls, artifact: Path, device: DeviceRef, config: ModelConfig) -> Self:
         """Load the model; see `open_runtime`."""
+        load_cuda(device)
         options, wanted = session_options(device, config), providers(device, config)
         try:
             session = ort.InferenceSession(str(artifact), options, providers=wanted)
@@ -95,7 +102,7 @@ class OnnxRuntime:
                 f"{artifact.name} is not a model that ONNX Runtime {ort.__version__} can load: "
                 f"{foreign(artifact) or explained(text_of(error))}"
             ) from error
-        _check_providers(session, wanted, artifact)
+        check_providers(session, wanted, artifact.name)
         optional = {tensor.name for tensor in config.input if tensor.optional}
         defaults = [e for e in session.get_overridable_initializers() if e.name in optional]
         signature = cluster_pb2.Signature(
@@ -203,24 +210,6 @@ def text_of(error: Exception) -> str:
     text = " ".join(_PREFIX.sub("", str(error).strip()).replace(_ADVICE, "").split())
     text = _SOURCE.sub("", text)
     return text.rstrip(". ") or type(error).__name__
-
-
-def _check_providers(
-    session: Any, wanted: Sequence[tuple[str, Mapping[str, str]]], artifact: Path
-) -> None:
-    """ONNX Runtime goes on without a provider that cannot start."""
-    there = session.get_providers()
-    for name, _ in wanted:
-        if name == CUDA and name not in there:
-            raise ArtifactUnusable(
-                f"ONNX Runtime cannot use the GPU on {artifact.name}: check that CUDA and cuDNN "
-                "are those that onnxruntime-gpu needs, or set instance_group kind: KIND_CPU"
-            )
-        if name not in there:
-            raise ArtifactUnusable(
-                f"{name} cannot start on {artifact.name}: install its libraries, or remove "
-                "optimization.execution_accelerators"
-            )
 
 
 def _spec(entry: Any, artifact: Path, *, optional: bool = False) -> cluster_pb2.TensorSpec:

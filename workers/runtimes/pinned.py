@@ -74,7 +74,7 @@ class PinnedBuffers:
 
 def cuda_pinning() -> Pinning | None:
     """By the CUDA runtime that this process has loaded already; None where it has none."""
-    library = _loaded("libcudart.so")
+    library = loaded_library("libcudart.so")
     if library is None:
         return None
     cuda = ctypes.CDLL(library)
@@ -89,8 +89,8 @@ def cuda_pinning() -> Pinning | None:
     return Pinning(lock, unlock)
 
 
-def _loaded(name: str) -> str | None:
-    """The file of a library that this process uses."""
+def loaded_library(name: str) -> str | None:
+    """The file of a library that this process uses; None if it uses none of that *name*."""
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:

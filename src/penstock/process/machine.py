@@ -141,6 +141,12 @@ def gpus() -> list[Gpu]:
     return visible_gpus(listing, visible, _nvidia_smi("-L") if listing else "")
 
 
+def gpu_driver() -> str:
+    """The version of NVIDIA's driver; empty where there is none."""
+    versions = _nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader").split()
+    return versions[0] if versions else ""
+
+
 def gpu_bytes_of(pid: int) -> int | None:
     """Bytes of GPU memory that a process holds; None where the driver does not tell."""
     options = ("--query-compute-apps=pid,used_gpu_memory", "--format=csv,noheader,nounits")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clients.wired_group import CAPACITY, SLOTS, Group
+from support.language.devices import CPU
 
 from penstock.language.grammar.structure import Structure
 from penstock.language.manifest import read_manifest
@@ -226,7 +227,7 @@ def test_what_is_said_in_its_configuration_counts_for_the_first_stage(versions):
     said = ModelConfig()
     said.parameters["prefix_caching"].string_value = "off"
     artifact = versions[2] / "shard-0.onnx"
-    opened = [LanguageRuntime.open(artifact, config, 1) for config in (ModelConfig(), said)]
+    opened = [LanguageRuntime.open(artifact, config, CPU) for config in (ModelConfig(), said)]
 
     assert [one.prefix_caching for one in opened] == ["auto", "off"]
 

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.language.devices import CPU
 from support.language.schemas import PERSON
 
 from penstock.errors import InvalidRequest
@@ -36,7 +37,7 @@ def open_model(versions):
     def open_(slots=4, patience_s=10.0):
         directory = versions[1]
         manifest = read_manifest(directory)
-        stage = Stage.open(directory, manifest, 0, (slots, CAPACITY), 1)
+        stage = Stage.open(directory, manifest, 0, (slots, CAPACITY), CPU)
         return Pipeline(manifest, [stage], slots, Structured(directory, manifest, patience_s))
 
     return open_

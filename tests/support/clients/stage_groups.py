@@ -5,6 +5,7 @@ import contextlib
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 
+from support.language.devices import CPU
 from support.waiting import until
 
 from penstock.language.manifest import read_manifest
@@ -37,7 +38,7 @@ class Stages:
         self._slots = slots
         room = slots, capacity
         self._stages = [
-            Stage.open(directory, manifest, number, room, 1) for number in range(self.count)
+            Stage.open(directory, manifest, number, room, CPU) for number in range(self.count)
         ]
         self._numbers = itertools.count()
 

@@ -6,6 +6,8 @@ Only the way between them is a list here.
 import itertools
 from collections import deque
 
+from support.language.devices import CPU
+
 from penstock.language.manifest import read_manifest
 from penstock.workers.language.head import GroupBroken, Head
 from penstock.workers.language.later import LaterStage
@@ -74,7 +76,8 @@ class Group:
         manifest = read_manifest(directory)
         count = len(manifest.stages)
         stages = [
-            Stage.open(directory, manifest, number, (SLOTS, CAPACITY), 1) for number in range(count)
+            Stage.open(directory, manifest, number, (SLOTS, CAPACITY), CPU)
+            for number in range(count)
         ]
         self._first = stages[0]
         self._numbers = itertools.count()

@@ -1,20 +1,19 @@
 """The encoder of a model of speech on this machine: from samples to what a slot has of them."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from penstock.errors import ArtifactUnusable, InvalidRequest
 from penstock.language.manifest import Manifest
 from penstock.language.speech.features import log_mel
 from penstock.language.speech.tokens import Speech
+from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.language.answer import Answer
+from penstock.workers.language.cache.cache import Cache, Floats
 from penstock.workers.runtimes.onnx_bound import bind, opened
-
-Floats = npt.NDArray[np.float32]
+from penstock.workers.runtimes.runtime import DeviceRef
 
 
 class Encoder:
@@ -33,7 +32,13 @@ class Encoder:
         self.shape = manifest.kv_heads, speech.positions, manifest.head_size
 
     @classmethod
-    def open(cls, directory: Path, manifest: Manifest, threads: int) -> "Encoder | None":
+    def open(
+        cls,
+        directory: Path,
+        manifest: Manifest,
+        device: DeviceRef,
+        config: ModelConfig | None = None,
+    ) -> "Encoder | None":
         """That of the version in *directory*; None of a model that hears nothing.
 
         Raises:
@@ -42,12 +47,13 @@ class Encoder:
         speech = manifest.speech
         if speech is None:
             return None
-        encoder = cls(opened(directory / speech.artifact, threads), manifest, speech)
+        artifact = directory / speech.artifact
+        encoder = cls(opened(artifact.name, artifact, device, config), manifest, speech)
         encoder._check()
         return encoder
 
-    def hear(self, samples: Floats, into: Mapping[str, Floats]) -> None:
-        """Write what the decoder needs of *samples* into the arrays of *into*, by their names.
+    def hear(self, samples: Floats, slot: int, cache: Cache) -> None:
+        """Write what the decoder needs of *samples* into *slot* of *cache*.
 
         Args:
             samples: float32[count], at 16 kHz, at most a window.
@@ -56,8 +62,7 @@ class Encoder:
         spectrum = np.ascontiguousarray(log_mel(samples, speech.mels, speech.frames)[None])
         binding = self._session.io_binding()
         bind(binding.bind_input, "spectrum", spectrum)
-        for name, array in into.items():
-            bind(binding.bind_output, name, array[None])
+        cache.bind_heard(binding, slot)
         self._session.run_with_iobinding(binding)
 
     def _check(self) -> None:

@@ -32,7 +32,8 @@ from penstock.workers.language.runtime import LanguageRuntime, caches_prefixes
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.renewal import Renewal
-from penstock.workers.loading.footprint import footprint
+from penstock.workers.loading.footprint import footprint, with_cache
+from penstock.workers.runtimes.runtime import DeviceRef
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.language.dialer import Dialer
 from penstock.workers.serve.language.forming import Forming, either
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from penstock.workers.serve.language.hop_streams import HopStreams
 
 log = structlog.get_logger()
-
-_CPU = "cpu"
 
 Helper = Callable[[], Coroutine[Any, Any, None]]
 
@@ -90,8 +89,10 @@ class LanguageServing:
 
     async def run(self, stop: asyncio.Event) -> int:
         """Serve until *stop*; returns the process's exit status."""
-        held = await asyncio.to_thread(footprint, _CPU)
-        self._own.heartbeat.found_footprint(held + self._runtime.stage.cache_bytes)
+        kind, runtime = DeviceRef.parse(self._settings.device, threads=1).kind, self._runtime
+        held = await asyncio.to_thread(footprint, kind)
+        weights, cache = runtime.signature.parameter_bytes, runtime.stage.cache_bytes
+        self._own.heartbeat.found_footprint(with_cache(kind, held, weights, cache))
         try:
             await (self._serve_jobs(stop) if self._runtime.begins else self._serve_head(stop))
         except InvalidConfiguration as error:
@@ -198,7 +199,8 @@ class LanguageServing:
         freeze_gc()
         heartbeat.has_started()
         say_ready(self._settings.ready_file, heartbeat.record.id)
-        log.info("ready", slots=self._runtime.slots, device=self._settings.device)
+        slots, computes_on = self._runtime.slots, self._runtime.numeric_domain
+        log.info("ready", slots=slots, device=self._settings.device, computes_on=computes_on)
 
     async def _wait(self, reason: str) -> None:
         """It has loaded, and cannot serve yet; others are told why."""

@@ -139,7 +139,7 @@ def _load_language(
     signatures: list[pb.Signature] = []
     for stage in version.stages:
         # One at a time: all of them may be too large together.
-        runtime = LanguageRuntime.open(root / stage.artifact, config, _CPU.threads)
+        runtime = LanguageRuntime.open(root / stage.artifact, config, _CPU)
         signatures.append(runtime.signature)
     deployment = complete(version, signatures)
     batching = f"{slots(config)} answers share each step"

@@ -119,10 +119,6 @@ def check_language_model(config: pb.ModelConfig, source: str) -> None:
             f"{source}: a language model answers in parts: add "
             "model_transaction_policy { decoupled: true }"
         )
-    if any(group.kind == pb.ModelInstanceGroup.KIND_GPU for group in config.instance_group):
-        raise InvalidConfiguration(
-            f"{source}: language models are computed on the CPU: remove KIND_GPU"
-        )
     batching = {field.name for field, _ in config.dynamic_batching.ListFields()} - _OF_LEVELS
     unfit = ["sequence_batching"] if config.HasField("sequence_batching") else sorted(batching)
     if config.HasField("dynamic_batching") and not config.dynamic_batching.priority_levels:

@@ -282,9 +282,8 @@ def _version(
 
 
 def _default_kind(config: config_pb.ModelConfig) -> str:
-    # Code that computes on a GPU says so; a tokenizer must not take up one. Language models are
-    # computed on the CPU.
-    return "cpu" if config.backend in (model_config.PYTHON, model_config.LANGUAGE) else ""
+    # Code that computes on a GPU says so; a tokenizer must not take up one.
+    return "cpu" if config.backend == model_config.PYTHON else ""
 
 
 def files_of(base: Path, version: pb.ModelVersion, stage: int) -> list[Path]:

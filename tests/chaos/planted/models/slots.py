@@ -1,6 +1,7 @@
 """Faults to plant where answers share slots, make room for others, or tell how likely they were."""
 
 from chaos.planted.fault import LUA, Mutant
+from chaos.planted.models.gpus import ON_GPUS
 
 LOGS = "tests/redis/language/test_logs.py::"
 PREFIXES = "tests/pure/language/test_prefixes.py::"
@@ -147,4 +148,5 @@ SHARED_SLOTS = [
         "if rebuild is not Rebuild.NONE:",
         PREFIXES + "test_by_itself_it_is_done_only_where_it_was_seen_to_change_nothing",
     ),
+    *ON_GPUS,
 ]

@@ -11,16 +11,16 @@ REFUSED = "tests/pure/exporting/test_whisper_refusals.py::"
 SPEECH = [
     Mutant(
         "speech: what a slot heard stays behind when it moves",
-        "workers/language/stage.py",
+        "workers/language/cache/host.py",
         "            array[target] = array[source]\n",
         "            pass\n",
         MODEL + "test_a_slot_that_moves_takes_along_what_it_heard",
     ),
     Mutant(
         "speech: each answer is about what the first slot heard",
-        "workers/language/stage.py",
-        "self._heard.items():\n                bind(binding.bind_input, name, array[slot :",
-        "self._heard.items():\n                bind(binding.bind_input, name, array[0 :",
+        "workers/language/cache/host.py",
+        "self.heard.items():\n            bind(binding.bind_input, name, array[slot :",
+        "self.heard.items():\n            bind(binding.bind_input, name, array[0 :",
         MODEL + "test_it_makes_no_difference_who_else_is_answered",
     ),
     Mutant(

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 from google.protobuf import text_format
+from support.models.repositories import artifacts, put
 
 from penstock.errors import ArtifactUnusable, InvalidConfiguration
 from penstock.models.completion import complete
@@ -17,6 +18,7 @@ from penstock.models.config.language_models import (
     texts_of,
 )
 from penstock.models.files.artifacts import stage_files
+from penstock.models.files.repository import scan
 from penstock.protos import cluster_pb2
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.runtimes.python.signature import signature_of
@@ -40,7 +42,6 @@ def _config(text=PLAIN):
             "remove max_queue_delay_microseconds",
         ),
         (PLAIN + " sequence_batching { }", "remove sequence_batching"),
-        (PLAIN + " instance_group { kind: KIND_GPU }", "remove KIND_GPU"),
         (
             PLAIN + ' parameters { key: "prefix_caching" value { string_value: "yes" } }',
             "'yes': write one of auto, on, off",
@@ -54,6 +55,24 @@ def _config(text=PLAIN):
 def test_what_a_language_model_has_not_is_refused_by_name(text, message):
     with pytest.raises(InvalidConfiguration, match=message):
         check_language_model(_config(text), "m/config.pbtxt")
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        ("", ""),
+        ("instance_group { count: 2 }", ""),
+        ("instance_group { kind: KIND_CPU }", "cpu"),
+        ("instance_group { kind: KIND_GPU gpus: [0, 1] }", "cuda"),
+    ],
+)
+def test_they_are_computed_where_their_owner_says_or_anywhere(tmp_path, group, expected):
+    files = artifacts("m/1/shard-0.onnx", "m/1/shard-1.onnx")
+    put(tmp_path, files | {"m/config.pbtxt": f"{PLAIN} {group}"})
+
+    (record,) = scan(tmp_path)
+
+    assert (record.error, record.device_kind) == ("", expected)
 
 
 def test_requests_may_have_levels_of_priority():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from penstock.workers.loading.footprint import footprint, own_bytes
+from penstock.workers.loading.footprint import footprint, own_bytes, with_cache
 
 ROLLUP = """\
 00400000-7ffd rollup
@@ -25,3 +25,10 @@ def test_this_process_grows_with_what_it_holds():
 
     assert footprint("cpu") - before > 60 << 20
     assert held.nbytes == 64 << 20
+
+
+def test_a_cache_counts_once():
+    """The driver counts it among what a process holds of a GPU; where that tells, and only then."""
+    assert with_cache("cpu", 100, 30, 7) == 107
+    assert with_cache("cuda", 100, 30, 7) == 100
+    assert with_cache("cuda", 0, 30, 7) == (512 << 20) + 37

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from support.language.devices import CPU
 from support.models import tiny_language
 
 from penstock.exporting.export import Order, export
@@ -29,7 +30,7 @@ def version(tmp_path_factory):
 
 @pytest.fixture(params=[0, 1], ids="stage {}".format)
 def stage(version, request):
-    return Stage.open(version, read_manifest(version), request.param, ROOM, 1)
+    return Stage.open(version, read_manifest(version), request.param, ROOM, CPU)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ class Faulty:
         made = self._stage.step(columns, start, wanted, slot)
         self.steps += 1
         if made.size and self._when(*columns.shape[:2], self.steps):
-            array = next(iter(self._stage._cache.values())) if self._cache else made
+            array = next(iter(self._stage._cache.kept.values())) if self._cache else made
             place = array[slot + len(columns) - 1, 0, start[-1]] if self._cache else made
             place.flat[-1] = np.nextafter(place.flat[-1], np.float32(9))
         return made
@@ -101,7 +102,7 @@ class Counted:
 
 
 def _loaded(version, number, **manifest):
-    runtime = LanguageRuntime.open(version / f"shard-{number}.onnx", ModelConfig(), 1)
+    runtime = LanguageRuntime.open(version / f"shard-{number}.onnx", ModelConfig(), CPU)
     runtime.stage = Counted(runtime.stage)
     runtime.manifest = dataclasses.replace(runtime.manifest, **manifest)
     return runtime
@@ -167,7 +168,7 @@ def test_what_takes_too_long_is_not_proved_and_not_kept(version):
 def test_a_stage_with_one_slot_is_tried_alone(version):
     said = ModelConfig()
     said.parameters["slots"].string_value = "1"
-    runtime = LanguageRuntime.open(version / "shard-0.onnx", said, 1)
+    runtime = LanguageRuntime.open(version / "shard-0.onnx", said, CPU)
     runtime.manifest = dataclasses.replace(runtime.manifest, proved_on=ELSEWHERE)
 
     assert rebuild_here(runtime, None) == (Rebuild.PREFILL, "prefill")
