@@ -84,7 +84,8 @@ def export(source: Path, order: Order, progress: Progress, notice: Notice = _unh
     shape, texts = checkpoint.architecture, checkpoint.texts
     if isinstance(shape, Whisper) and isinstance(texts, SpokenTexts):
         manifest, content = _with_speech(shape, texts, manifest, content)
-    weights = _weights_of(checkpoint, order.weights, rounded := [])
+    rounded: list[str] = []
+    weights = _weights_of(checkpoint, order.weights, rounded)
     with written_whole(order.directory) as folder:
         manifest, stages = _write_encoder(folder, checkpoint, manifest), []
         for number, stage in enumerate(manifest.stages):

@@ -168,7 +168,7 @@ def _our_blocks(directory):
     parts = {theirs: ours for ours, theirs in PARTS.items()}
     found = {}
     for name, blocks in matrices([directory / "shard-0.onnx"]).items():
-        head, _, rest = name.partition("model.layers.")
+        rest = name.removeprefix("model.layers.")
         layer, _, part = rest.partition(".")
         part = part.removesuffix(".weight")
         whole = {"lm_head.weight": "head", "model.embed_tokens.weight": "table"}

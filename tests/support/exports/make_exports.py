@@ -18,12 +18,23 @@ import tarfile
 from pathlib import Path
 
 SIZES = {
-    **{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 16},
-    **{"num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 128},
-    **{"rms_norm_eps": 1e-5, "rope_theta": 1000.0, "eos_token_id": 0, "bos_token_id": 0},
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "head_dim": 16,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 128,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1000.0,
+    "eos_token_id": 0,
+    "bos_token_id": 0,
 }
 LLAMA3 = {
-    **{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
 MODELS = {
@@ -66,7 +77,7 @@ KEPT = (".onnx", ".onnx_data", ".data", "config.json", "tokenizer.json")
 def write_models(folder):
     import torch
     import transformers
-    from support.models.tiny_language import CHAT, tokenizer
+    from support.models.tiny_language import CHAT, SPECIAL, tokenizer
 
     library, vocabulary = tokenizer()
     for name, (kind, said) in MODELS.items():
@@ -83,7 +94,7 @@ def write_models(folder):
                 values.copy_(drawn)
         model.save_pretrained(folder / name)
         turned = transformers.PreTrainedTokenizerFast(
-            tokenizer_object=library, eos_token="<|end|>", chat_template=CHAT
+            tokenizer_object=library, eos_token=SPECIAL[0], chat_template=CHAT
         )
         turned.save_pretrained(folder / name)
 

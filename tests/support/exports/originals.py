@@ -1,5 +1,6 @@
 """Exports of other tools, out of the archive beside, and what ONNX Runtime computes with them."""
 
+import json
 import tarfile
 from pathlib import Path
 
@@ -125,3 +126,20 @@ def _dequantized(node, arrays):
     )
     (product,) = session.run(None, {"x": np.eye(say["K"], dtype=np.float32)})
     return product.T
+
+
+def changed(folder, change):
+    """*folder* with its graph as *change* leaves it."""
+    import onnx
+
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    change(model.graph)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return folder
+
+
+def with_json(folder, name="config.json", **fields):
+    """*folder* with other fields in one of its JSON files."""
+    path = folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    return folder

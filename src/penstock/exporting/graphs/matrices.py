@@ -198,7 +198,9 @@ def packed(blocks: Blocks, bits: int) -> tuple[npt.NDArray[np.uint8], Floats] | 
     if numbers.min() < -half or numbers.max() >= half:
         return None
     whole = (numbers.astype(np.int16) + half).astype(np.uint8)
-    return (whole if bits == 8 else whole[..., 0::2] | whole[..., 1::2] << 4), scales
+    if bits == 4:
+        whole = (whole[..., 0::2] | whole[..., 1::2] << 4).astype(np.uint8)
+    return whole, scales
 
 
 def _inverse(scales: Floats) -> Floats:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from penstock.exporting.checkpoints.onnx_exports.model_file import Op
-from penstock.exporting.checkpoints.onnx_exports.stored import FLOATS, Array, Stored
+from penstock.exporting.checkpoints.onnx_exports.files.model_file import Op
+from penstock.exporting.checkpoints.onnx_exports.files.stored import FLOATS, Array, Stored
 
 MOST_NUMBERS: Final = 1 << 28
 """In one array."""
@@ -153,9 +153,10 @@ def _constant_of_shape(op: Op, inputs: Sequence[Array | None]) -> Sequence[Array
 
 
 def _range(op: Op, inputs: Sequence[Array | None]) -> Sequence[Array]:
-    start, end, step = (given(op, inputs, number).reshape(()) for number in range(3))
-    room([max(math.ceil((float(end) - float(start)) / float(step)), 0)])
-    return [np.arange(start, end, step, dtype=start.dtype)]
+    kind = given(op, inputs, 0).dtype
+    start, end, step = (given(op, inputs, number).item() for number in range(3))
+    room([max(math.ceil((end - start) / step), 0)])
+    return [np.arange(start, end, step).astype(kind)]
 
 
 def _flatten(op: Op, inputs: Sequence[Array | None]) -> Sequence[Array]:
@@ -204,18 +205,46 @@ def _upper(op: Op, inputs: Sequence[Array | None]) -> Sequence[Array]:
 
 
 OPERATIONS: Final[Mapping[str, Computed]] = {
-    **{"Add": _each(np.add), "Sub": _each(np.subtract), "Mul": _each(np.multiply)},
-    **{"Div": _each(_divided), "Pow": _each(np.power), "Where": _each(np.where)},
-    **{"And": _each(np.logical_and), "Or": _each(np.logical_or), "Not": _each(np.logical_not)},
-    **{"Equal": _each(np.equal), "Less": _each(np.less), "LessOrEqual": _each(np.less_equal)},
-    **{"Greater": _each(np.greater), "GreaterOrEqual": _each(np.greater_equal)},
-    **{"Neg": _each(np.negative), "Sqrt": _each(np.sqrt), "Reciprocal": _each(np.reciprocal)},
-    **{"Cos": _each(np.cos), "Sin": _each(np.sin), "IsNaN": _each(np.isnan)},
-    **{"Identity": _each(np.asarray), "Cast": _cast, "Softmax": _softmax},
-    **{"ReduceSum": _reduced(np.sum), "ReduceMean": _reduced(np.mean), "Shape": _shape},
-    **{"Gather": _gather, "Unsqueeze": _unsqueeze, "Squeeze": _squeeze, "Concat": _concat},
-    **{"Slice": _slice, "Transpose": _transpose, "Reshape": _reshape, "Expand": _expand},
-    **{"ConstantOfShape": _constant_of_shape, "Range": _range, "Flatten": _flatten},
-    **{"Split": _split, "Tile": _tile, "MatMul": _matmul, "ScatterND": _scatter},
+    "Add": _each(np.add),
+    "Sub": _each(np.subtract),
+    "Mul": _each(np.multiply),
+    "Div": _each(_divided),
+    "Pow": _each(np.power),
+    "Where": _each(np.where),
+    "And": _each(np.logical_and),
+    "Or": _each(np.logical_or),
+    "Not": _each(np.logical_not),
+    "Equal": _each(np.equal),
+    "Less": _each(np.less),
+    "LessOrEqual": _each(np.less_equal),
+    "Greater": _each(np.greater),
+    "GreaterOrEqual": _each(np.greater_equal),
+    "Neg": _each(np.negative),
+    "Sqrt": _each(np.sqrt),
+    "Reciprocal": _each(np.reciprocal),
+    "Cos": _each(np.cos),
+    "Sin": _each(np.sin),
+    "IsNaN": _each(np.isnan),
+    "Identity": _each(np.asarray),
+    "Cast": _cast,
+    "Softmax": _softmax,
+    "ReduceSum": _reduced(np.sum),
+    "ReduceMean": _reduced(np.mean),
+    "Shape": _shape,
+    "Gather": _gather,
+    "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze,
+    "Concat": _concat,
+    "Slice": _slice,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+    "Expand": _expand,
+    "ConstantOfShape": _constant_of_shape,
+    "Range": _range,
+    "Flatten": _flatten,
+    "Split": _split,
+    "Tile": _tile,
+    "MatMul": _matmul,
+    "ScatterND": _scatter,
     "Trilu": _upper,
 }

@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from penstock.exporting.checkpoints.onnx_exports.arithmetic import Computed, given, room
-from penstock.exporting.checkpoints.onnx_exports.model_file import MICROSOFT, Op
-from penstock.exporting.checkpoints.onnx_exports.stored import Array
+from penstock.exporting.checkpoints.onnx_exports.files.model_file import MICROSOFT, Op
+from penstock.exporting.checkpoints.onnx_exports.files.stored import Array
 
 GROUPED: Final = f"{MICROSOFT}GroupQueryAttention"
 ROTARY: Final = f"{MICROSOFT}RotaryEmbedding"
@@ -69,7 +69,7 @@ def attended(queries: Array, keys: Array, values: Array, scale: float) -> Array:
     scores = np.where(seen, scores, np.float32(-np.inf))
     shares = np.exp(scores - scores.max(-1, keepdims=True))
     shares /= shares.sum(-1, keepdims=True)
-    mixed = np.matmul(shares.reshape(kv_heads, -1, total), values[0])
+    mixed: Array = np.matmul(shares.reshape(kv_heads, -1, total), values[0])
     return mixed.reshape(heads, length, size).swapaxes(0, 1).reshape(1, length, -1)
 
 
@@ -134,7 +134,8 @@ def _three(
 
 ATTENTION: Final[Mapping[str, Computed]] = {
     **dict.fromkeys(_NORMS, _normalized),
-    **{GROUPED: _grouped, ROTARY: _rotary},
+    GROUPED: _grouped,
+    ROTARY: _rotary,
 }
 
 

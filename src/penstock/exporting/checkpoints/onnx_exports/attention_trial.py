@@ -8,7 +8,6 @@ for, which would show a window, other angles, another scale, or a mask that hide
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Final
 
 import numpy as np
@@ -22,8 +21,8 @@ from penstock.exporting.checkpoints.onnx_exports.attention_operations import (
 )
 from penstock.exporting.checkpoints.onnx_exports.decoder import TOKENS, Decoder, Layer
 from penstock.exporting.checkpoints.onnx_exports.evaluation import evaluated
-from penstock.exporting.checkpoints.onnx_exports.model_file import OnnxModel, named
-from penstock.exporting.checkpoints.onnx_exports.stored import Array
+from penstock.exporting.checkpoints.onnx_exports.files.model_file import OnnxModel, named
+from penstock.exporting.checkpoints.onnx_exports.files.stored import Array
 from penstock.exporting.errors import Unsupported
 
 _PAST: Final = re.compile(r"past_key_values\.(\d{1,4})\.(key|value)")
@@ -36,6 +35,11 @@ _FEW: Final = 7
 
 Roles = tuple[int, int, int]
 """Which part of what is projected is queries, keys and values."""
+
+_ORDERS: Final[Sequence[Roles]] = (
+    *((0, 1, 2), (0, 2, 1), (1, 0, 2)),
+    *((1, 2, 0), (2, 0, 1), (2, 1, 0)),
+)
 
 
 def longest_tried(architecture: Architecture) -> int:
@@ -103,7 +107,7 @@ class _Trial:
         )
 
     def _past_of(self, layer: Layer, number: int) -> tuple[str, str]:
-        """The inputs with keys and values of what was before; other inputs are known, or refused."""
+        """The inputs that have keys and values of what was before; what else there is is known."""
         expected = {f"past_key_values.{number}.key", f"past_key_values.{number}.value"}
         found = {name for name in layer.region.inputs if _PAST.fullmatch(name)}
         if not found:
@@ -128,7 +132,7 @@ class _Trial:
             fits = [(0, 1, 2)] if sizes[0] == queries + 2 * keys else []
         else:
             wanted = [queries, keys, keys]
-            fits = [one for one in permutations(range(3)) if [sizes[n] for n in one] == wanted]
+            fits = [one for one in _ORDERS if [sizes[n] for n in one] == wanted]
         if not fits:
             raise Unsupported(
                 f"{self._model.file}: layer {number} projects to {sizes} numbers, which do not fit "

@@ -1,4 +1,4 @@
-"""The walk from the logits back to the tokens, which finds a decoder of the Llama family, or refuses.
+"""The walk from the logits back to the tokens: it finds a decoder of the Llama family, or refuses.
 
 Whatever lies between the weights must be one of the parts in parts.py. What lies between the
 products of queries, keys and values and that of the output is a region: it is computed, in
@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from penstock.exporting.checkpoints.onnx_exports.files.model_file import OnnxModel, named
 from penstock.exporting.checkpoints.onnx_exports.matrices import (
     BITS_LOOKUP,
     Matrix,
     bits_lookup,
     plain_matrix,
 )
-from penstock.exporting.checkpoints.onnx_exports.model_file import OnnxModel, named
 from penstock.exporting.checkpoints.onnx_exports.parts import (
     Norm,
     Projection,
@@ -25,7 +25,7 @@ from penstock.exporting.checkpoints.onnx_exports.parts import (
     projection,
     stream,
 )
-from penstock.exporting.checkpoints.onnx_exports.regions import Region, region_of
+from penstock.exporting.checkpoints.onnx_exports.regions import Region, origin, region_of
 from penstock.exporting.errors import Unsupported
 
 TOKENS: Final = "input_ids"
@@ -189,14 +189,9 @@ class _Walk:
     def _is_hidden(self, value: str) -> bool:
         """Whether *value* is a norm of hidden states, and of no head's queries or keys."""
         found = norm(self._model, value)
-        return found is not None and self._begins(found.stream)
-
-    def _begins(self, of: Stream) -> bool:
-        """Whether *of* is a sum, or what was looked up: hidden states are nothing else."""
-        if len(of) == 2:
-            return True
-        op = self._model.op(of[0])
-        return op is not None and op.kind in ("Gather", BITS_LOOKUP)
+        if found is None or len(found.stream) == 2:
+            return found is not None
+        return projection(self._model, origin(self._model, found.source)[0]) is None
 
     def _table(self, value: str) -> Matrix:
         """The table of embeddings, which the walk ends at."""

@@ -11,9 +11,9 @@ from penstock.exporting.checkpoints.onnx_exports.attention_operations import (
     ATTENTION,
     asked_besides,
 )
-from penstock.exporting.checkpoints.onnx_exports.model_file import OnnxModel, Op
+from penstock.exporting.checkpoints.onnx_exports.files.model_file import OnnxModel, Op
+from penstock.exporting.checkpoints.onnx_exports.files.stored import Array
 from penstock.exporting.checkpoints.onnx_exports.regions import ops_to
-from penstock.exporting.checkpoints.onnx_exports.stored import Array
 from penstock.exporting.errors import Damaged, Unsupported
 
 _KNOWN: Final = {**OPERATIONS, **ATTENTION}

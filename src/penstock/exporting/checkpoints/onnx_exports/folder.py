@@ -13,7 +13,7 @@ from penstock.exporting.checkpoints.onnx_exports.attention_trial import (
     try_attention,
 )
 from penstock.exporting.checkpoints.onnx_exports.decoder import Decoder, decoder_of
-from penstock.exporting.checkpoints.onnx_exports.model_file import OnnxModel
+from penstock.exporting.checkpoints.onnx_exports.files.model_file import OnnxModel
 from penstock.exporting.checkpoints.onnx_exports.numbers import (
     genai_architecture,
     optimum_architecture,
@@ -130,6 +130,6 @@ def _object(fields: object, name: str) -> dict[str, object]:
 def _genai_texts(folder: Path, config: JsonFile) -> Texts:
     """What onnxruntime-genai says of sampling has the names of generation_config.json."""
     search, model = _object(config.fields, "search"), _object(config.fields, "model")
-    advice = {name: search[name] for name in _SEARCH if name in search}
+    advice: dict[str, object] = {name: search[name] for name in _SEARCH if name in search}
     advice["eos_token_id"] = model.get("eos_token_id")
     return texts_in(folder, config, JsonFile(config.name, advice))

@@ -5,8 +5,13 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from penstock.exporting.checkpoints.onnx_exports.model_file import MICROSOFT, OnnxModel, Op, named
-from penstock.exporting.checkpoints.onnx_exports.stored import Stored
+from penstock.exporting.checkpoints.onnx_exports.files.model_file import (
+    MICROSOFT,
+    OnnxModel,
+    Op,
+    named,
+)
+from penstock.exporting.checkpoints.onnx_exports.files.stored import Stored
 from penstock.exporting.errors import Damaged, Unsupported
 from penstock.exporting.graphs.matrices import BLOCK, Blocks, Floats
 
@@ -167,18 +172,15 @@ def bits_product(model: OnnxModel, op: Op) -> BitsMatrix:
     Raises:
         CannotExport: it is none that is read, or of other sizes than it says.
     """
-    say = op.attributes
     if op.input(4):
         raise Unsupported(f"{model.file}: {named(op.outputs)} has inputs in another order (g_idx)")
-    shape = int(say.get("N", 0)), int(say.get("K", 0))
-    size = int(say.get("block_size", 0))
+    shape, size = (op.whole("N"), op.whole("K")), op.whole("block_size")
     return _bits(model, op, (op.input(1), op.input(2), op.input(3)), shape, size)
 
 
 def bits_lookup(model: OnnxModel, op: Op) -> BitsMatrix:
     """The table of a `GatherBlockQuantized`; raises as `bits_product` does."""
-    say = op.attributes
-    if say.get("gather_axis", 0) != 0 or say.get("quantize_axis", 1) != 1:
+    if op.whole("gather_axis") != 0 or op.whole("quantize_axis", 1) != 1:
         raise Unsupported(f"{model.file}: {named(op.outputs)} has its blocks along another axis")
     value = model.plain(op.input(0))
     reshape = model.op(value)
@@ -189,15 +191,15 @@ def bits_lookup(model: OnnxModel, op: Op) -> BitsMatrix:
         wanted = list(model.stored[value].shape) if value in model.stored else []
     if len(wanted) != 2 or min(wanted) < 1:
         raise Unsupported(f"{model.file}: {named(op.outputs)} has no table that is read")
-    shape = wanted[0], wanted[1] * 8 // int(say.get("bits", 4))
+    shape = wanted[0], wanted[1] * 8 // max(op.whole("bits", 4), 1)
     names = value, op.input(2), op.input(3)
-    return _bits(model, op, names, shape, int(say.get("block_size", 128)))
+    return _bits(model, op, names, shape, op.whole("block_size", 128))
 
 
 def _bits(
     model: OnnxModel, op: Op, names: tuple[str, str, str], shape: tuple[int, int], size: int
 ) -> BitsMatrix:
-    bits = int(op.attributes.get("bits", 4))
+    bits = op.whole("bits", 4)
     numbers, scales, zeros = (model.array(name) if name else None for name in names)
     what = f"{model.file}: {named(op.outputs)}"
     if bits not in (4, 8) or numbers is None or scales is None or (names[2] and zeros is None):

@@ -14,7 +14,7 @@ from penstock.exporting.checkpoints.onnx_exports.attention_operations import (
     window_of,
 )
 from penstock.exporting.checkpoints.onnx_exports.decoder import Decoder
-from penstock.exporting.checkpoints.onnx_exports.model_file import OnnxModel, Op
+from penstock.exporting.checkpoints.onnx_exports.files.model_file import OnnxModel, Op
 from penstock.exporting.checkpoints.onnx_exports.regions import ops_to
 from penstock.exporting.checkpoints.onnx_exports.weights import is_same
 from penstock.exporting.errors import Damaged, Unsupported
@@ -123,7 +123,9 @@ def _biased(decoder: Decoder, number: int) -> frozenset[str]:
     layer = decoder.layers[number]
     products = {
         "attn_output": layer.output,
-        **{"ffn_gate": layer.gate, "ffn_up": layer.up, "ffn_down": layer.down},
+        "ffn_gate": layer.gate,
+        "ffn_up": layer.up,
+        "ffn_down": layer.down,
     }
     found = {name for name, one in products.items() if one.bias is not None}
     into = {one.bias is not None for one in layer.projected}

@@ -2,6 +2,8 @@
 
 from typing import Final, NamedTuple
 
+from penstock.exporting.checkpoints.onnx_exports.files.model_file import MICROSOFT, OnnxModel, Op
+from penstock.exporting.checkpoints.onnx_exports.files.stored import Stored
 from penstock.exporting.checkpoints.onnx_exports.matrices import (
     BITS_PRODUCT,
     BitsMatrix,
@@ -9,8 +11,6 @@ from penstock.exporting.checkpoints.onnx_exports.matrices import (
     bits_product,
     plain_matrix,
 )
-from penstock.exporting.checkpoints.onnx_exports.model_file import MICROSOFT, OnnxModel, Op
-from penstock.exporting.checkpoints.onnx_exports.stored import Stored
 
 _SKIPPING: Final = f"{MICROSOFT}SkipSimplifiedLayerNormalization"
 _NORMS: Final = ("SimplifiedLayerNormalization", "RMSNormalization")
@@ -70,7 +70,7 @@ def _product(model: OnnxModel, value: str) -> Projection | None:
         return Projection(value, model.plain(op.input(0)), bits_product(model, op), bias)
     if op.kind == "MatMul":
         matrix = plain_matrix(model, op.input(1), turned=True)
-        return matrix and Projection(value, model.plain(op.input(0)), matrix, None)
+        return Projection(value, model.plain(op.input(0)), matrix, None) if matrix else None
     return _general(model, value, op) if op.kind == "Gemm" else None
 
 
@@ -106,11 +106,11 @@ def norm(model: OnnxModel, value: str) -> Norm | None:
         return None
     op, place = made
     if op.kind == _SKIPPING and place == 0 and not op.input(4):
-        weight, epsilon = model.array(op.input(2)), op.attributes.get("epsilon", 1e-12)
+        weight, epsilon = model.array(op.input(2)), op.real("epsilon", 1e-12)
         terms = tuple(sorted((model.plain(op.input(0)), model.plain(op.input(1)))))
         return weight and Norm("", terms, weight, epsilon)
     if op.kind in _NORMS and place == 0 and op.attributes.get("axis", -1) in (-1, 2):
-        weight, epsilon = model.array(op.input(1)), op.attributes.get("epsilon", 1e-5)
+        weight, epsilon = model.array(op.input(1)), op.real("epsilon", 1e-5)
         source = model.plain(op.input(0))
         return weight and Norm(source, stream(model, source), weight, epsilon)
     if op.kind != "Mul":

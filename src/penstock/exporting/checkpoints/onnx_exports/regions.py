@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from penstock.exporting.checkpoints.onnx_exports.model_file import OnnxModel, Op
+from penstock.exporting.checkpoints.onnx_exports.files.model_file import OnnxModel, Op
 from penstock.exporting.checkpoints.onnx_exports.parts import (
     Norm,
     Projection,
@@ -60,11 +60,11 @@ def region_of(model: OnnxModel, value: str, is_hidden: Callable[[str], bool]) ->
             pending.extend(op.inputs)
             found = norm(model, one) if model.plain(one) == one else None
             if found is not None:
-                norms.append((found, _origin(model, found.source)))
+                norms.append((found, origin(model, found.source)))
     return Region(value, list(products.values()), frozenset(inputs), norms)
 
 
-def _origin(model: OnnxModel, value: str) -> tuple[str, int]:
+def origin(model: OnnxModel, value: str) -> tuple[str, int]:
     """The product that *value* is a view of, and which part of it."""
     part = 0
     while (made := model.made_by.get(model.plain(value))) is not None:

@@ -8,9 +8,9 @@ import numpy as np
 from penstock.exporting.architecture import Architecture
 from penstock.exporting.checkpoints.onnx_exports.attention_trial import Roles
 from penstock.exporting.checkpoints.onnx_exports.decoder import Decoder, Layer
+from penstock.exporting.checkpoints.onnx_exports.files.stored import Stored
 from penstock.exporting.checkpoints.onnx_exports.matrices import Matrix, Part
 from penstock.exporting.checkpoints.onnx_exports.parts import Projection
-from penstock.exporting.checkpoints.onnx_exports.stored import Stored
 from penstock.exporting.errors import Unsupported
 from penstock.exporting.graphs.matrices import Blocks, Floats
 
@@ -67,7 +67,9 @@ class OnnxWeights:
                     self._add_vector(f"{prefix}{name}_norm.weight", norm.weight)
         others = {
             "attn_output": layer.output,
-            **{"ffn_gate": layer.gate, "ffn_up": layer.up, "ffn_down": layer.down},
+            "ffn_gate": layer.gate,
+            "ffn_up": layer.up,
+            "ffn_down": layer.down,
         }
         for name, product in others.items():
             self._add_part(prefix + name, _whole(product.matrix, product.bias))

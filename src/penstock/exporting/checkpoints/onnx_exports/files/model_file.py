@@ -6,8 +6,8 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from penstock.exporting.checkpoints.onnx_exports.protobuf_sizes import check_structure
-from penstock.exporting.checkpoints.onnx_exports.stored import FLOATS, Beside, Stored, stored
+from penstock.exporting.checkpoints.onnx_exports.files.protobuf_sizes import check_structure
+from penstock.exporting.checkpoints.onnx_exports.files.stored import FLOATS, Beside, Stored, stored
 from penstock.exporting.errors import CannotExport, Damaged, Unsupported
 
 MICROSOFT: Final = "com.microsoft:"
@@ -33,6 +33,24 @@ class Op(NamedTuple):
     def input(self, number: int) -> str:
         """The input *number*; "" where there is none."""
         return self.inputs[number] if number < len(self.inputs) else ""
+
+    def whole(self, name: str, default: int = 0) -> int:
+        """The whole number that the attribute *name* is; *default* where there is none.
+
+        Raises:
+            Unsupported: it is something else.
+        """
+        value = self.attributes.get(name, default)
+        if type(value) is not int:
+            raise Unsupported(f"{self.kind} with a {name} that is no whole number")
+        return value
+
+    def real(self, name: str, default: float) -> float:
+        """The same of a number."""
+        value = self.attributes.get(name, default)
+        if type(value) not in (int, float):
+            raise Unsupported(f"{self.kind} with a {name} that is no number")
+        return float(value)
 
 
 class OnnxModel:
@@ -66,6 +84,8 @@ class OnnxModel:
         ):
             if there:
                 raise Unsupported(f"{path.name}: it has {what}")
+        for values in (graph.initializer, graph.input, graph.output):
+            _check_texts(path.name, (value.name for value in values))
         beside = Beside(path.parent, path.name)
         for tensor in graph.initializer:
             model._define(tensor.name)
@@ -113,6 +133,8 @@ class OnnxModel:
             raise Damaged(self.file, f"it has {value[:80]!r} twice")
 
     def _add(self, number: int, node: Any, beside: Beside) -> None:
+        _check_texts(self.file, (node.domain, node.op_type, node.name, *node.input, *node.output))
+        _check_texts(self.file, (one.name for one in node.attribute))
         domain = "" if node.domain in _PLAIN_DOMAINS else f"{node.domain}:"
         attributes = {one.name: _value(one, beside, self.file) for one in node.attribute}
         op = Op(number, domain + node.op_type, tuple(node.input), tuple(node.output), attributes)
@@ -146,6 +168,12 @@ def _parsed(path: Path) -> Any:
         return ModelProto.FromString(content)
     except DecodeError as error:
         raise Damaged(path.name, "it is no ONNX model") from error
+
+
+def _check_texts(file: str, texts: Iterable[Any]) -> None:
+    """Raise `Damaged` where one is no UTF-8: such a text comes as bytes."""
+    if not all(isinstance(text, str) for text in texts):
+        raise Damaged(file, "a text in its graph is no UTF-8")
 
 
 def _value(attribute: Any, beside: Beside, file: str) -> Any:

@@ -1,4 +1,4 @@
-"""Arrays of an ONNX file, in the file or in one beside it; sizes are checked before memory is taken."""
+"""Arrays of an ONNX file, in it or beside it; sizes are checked before memory is taken."""
 
 import math
 import mmap
@@ -15,8 +15,17 @@ from penstock.exporting.errors import CannotExport, Damaged, Unsupported
 Array = npt.NDArray[Any]
 
 _KINDS: Final = {
-    **{1: "<f4", 2: "|u1", 3: "|i1", 6: "<i4", 7: "<i8", 9: "|b1", 10: "<f2", 11: "<f8"},
-    **{12: "<u4", 13: "<u8", 16: "<u2"},
+    1: "<f4",
+    2: "|u1",
+    3: "|i1",
+    6: "<i4",
+    7: "<i8",
+    9: "|b1",
+    10: "<f2",
+    11: "<f8",
+    12: "<u4",
+    13: "<u8",
+    16: "<u2",
 }
 """Types of ONNX and of numpy; 16 is bfloat16, the upper half of a float32."""
 
@@ -65,7 +74,7 @@ class Beside:
         Raises:
             CannotExport: they are not in a plain file of the folder.
         """
-        said = {entry.key: entry.value for entry in tensor.external_data}
+        said = {str(entry.key): str(entry.value) for entry in tensor.external_data}
         location = said.get("location", "")
         try:
             begin, length = int(said.get("offset", 0)), int(said.get("length", size))
