@@ -4,7 +4,7 @@ What they can do besides, such as windows and caps, is refused by name where it 
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md describes them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -19,10 +19,20 @@ _NORMS: Final = ("SimplifiedLayerNormalization", "RMSNormalization")
 
 _NOTHING: Final = (None, 0, -1, "", "NONE")
 """What attributes are that ask for nothing beside attention."""
-_SAID: Final = {
-    GROUPED: ("num_heads", "kv_num_heads", "scale", "do_rotary", "local_window_size"),
-    ROTARY: ("num_heads",),
+_SAID: Final[Mapping[str, Mapping[str, Callable[[Any], bool]]]] = {
+    GROUPED: {
+        "num_heads": lambda value: isinstance(value, int),
+        "kv_num_heads": lambda value: isinstance(value, int),
+        "scale": lambda value: isinstance(value, float),
+        "do_rotary": lambda value: value in (0, 1),
+        "local_window_size": lambda value: isinstance(value, int) and (value == -1 or value > 0),
+    },
+    ROTARY: {
+        "num_heads": lambda value: isinstance(value, int),
+        "scale": lambda value: value == 1.0,
+    },
 }
+"""What is computed, where it is so."""
 _READ_INPUTS: Final = {GROUPED: 9, ROTARY: 4}
 
 
@@ -31,9 +41,8 @@ def asked_besides(op: Op) -> str | None:
     if op.kind not in _SAID:
         return None
     for name, value in op.attributes.items():
-        if op.kind == ROTARY and name == "scale" and value == 1.0:
-            continue
-        if name not in _SAID[op.kind] and value not in _NOTHING:
+        said = _SAID[op.kind].get(name, _NOTHING.__contains__)
+        if not said(value):
             return f"{name} = {value}"
     for number in range(_READ_INPUTS[op.kind], len(op.inputs)):
         if op.inputs[number]:
