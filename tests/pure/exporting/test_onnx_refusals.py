@@ -61,7 +61,7 @@ def test_an_export_without_a_cache_is_refused(copied):
     ("name", "fields"),
     [
         ("optimum-llama3", {"rope_scaling": None}),
-        ("optimum-llama3", {"rope_theta": 1010.0}),
+        ("optimum-llama3", {"rope_theta": 1002.0}),
         ("optimum-mistral", {"sliding_window": None}),
         ("optimum-mistral", {"sliding_window": 33}),
         ("optimum-qwen3", {"num_key_value_heads": 4, "head_dim": 16}),
@@ -186,6 +186,16 @@ def test_a_cache_of_another_layer_is_refused(genai):
         _kind(graph, "GroupQueryAttention", 1).input[3] = "past_key_values.0.key"
 
     with pytest.raises(Unsupported, match="attention of layer 1 uses"):
+        open_checkpoint(changed(genai, change))
+
+
+def test_a_layer_that_reads_something_else_than_is_added_is_refused(genai):
+    def change(graph):
+        for part in ("gate", "up"):
+            product = _node(graph, f"layers.1/mlp/{part}_proj/MatMul")
+            product.input[0] = _node(graph, "layers.0/post_attention_layernorm").output[0]
+
+    with pytest.raises(Unsupported, match="reads something else than is added"):
         open_checkpoint(changed(genai, change))
 
 

@@ -75,13 +75,12 @@ class Original:
         return there["logits"][0].astype(np.float32), later
 
 
-def initializers(folder):
-    """Name -> array, of an export's stored weights."""
-    import onnx
-    from onnx import numpy_helper
+def refusals():
+    """What ONNX Runtime raises for a graph that it does not run."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    graph = onnx.load(folder / "model.onnx").graph
-    return {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    names = "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "RuntimeException"
+    return (*(getattr(state, name) for name in names), state.NotImplemented)
 
 
 def products_of_bits(folder):

@@ -22,7 +22,7 @@ from penstock.exporting.checkpoints.onnx_exports.attention_operations import (
 from penstock.exporting.checkpoints.onnx_exports.decoder import TOKENS, Decoder, Layer
 from penstock.exporting.checkpoints.onnx_exports.evaluation import evaluated
 from penstock.exporting.checkpoints.onnx_exports.files.model_file import OnnxModel, named
-from penstock.exporting.checkpoints.onnx_exports.files.stored import Array
+from penstock.exporting.checkpoints.onnx_exports.files.stored import HALVES, Array
 from penstock.exporting.errors import Unsupported
 
 _PAST: Final = re.compile(r"past_key_values\.(\d{1,4})\.(key|value)")
@@ -71,6 +71,9 @@ class _Trial:
         self._model = model
         self._decoder = decoder
         self._shape = architecture
+        # Halves that are numbers of attention itself, such as its scale, are rounded more.
+        has_halves = any(one.kind in HALVES for one in model.stored.values())
+        self._near = 2e-3 if has_halves else 2e-4
         few = 1 if model.inputs[TOKENS][1:] == (1,) else _FEW
         longest = longest_tried(architecture)
         self._cases = (
@@ -191,7 +194,7 @@ class _Trial:
         values = np.concatenate([known[past[1]], values], 2)
         mixed = attended(queries, keys, values, self._shape.head_size**-0.5)
         # Angles are rounded as float32, so far positions are less sure.
-        near = 2e-3 + 5e-7 * case.before
+        near = self._near + 5e-7 * case.before
         return all(
             one.shape == other.shape and _apart(one, other) < near
             for one, other in zip((mixed, keys, values), found, strict=True)

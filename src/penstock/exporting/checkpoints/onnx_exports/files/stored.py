@@ -30,6 +30,7 @@ _KINDS: Final = {
 """Types of ONNX and of numpy; 16 is bfloat16, the upper half of a float32."""
 
 FLOATS: Final = (1, 10, 11, 16)
+HALVES: Final = (10, 16)
 _BFLOAT16: Final = 16
 _EXTERNAL: Final = 1
 _MOST_RANK: Final = 8
