@@ -1,12 +1,15 @@
 """ONNX exports of optimum and onnxruntime-genai: our stages answer as the very files do."""
 
+import shutil
+
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from support.exports.originals import Original, products_of_bits, unpacked
+from support.exports.originals import Original, changed, products_of_bits, unpacked
 from support.language.blocks import PARTS, matrices
 
+from penstock.exporting.checkpoints.opening import open_checkpoint
 from penstock.exporting.export import Order, export
 from penstock.exporting.graphs.matrices import Weights
 from penstock.language.manifest import read_manifest
@@ -106,7 +109,6 @@ def test_a_window_ends_the_context(exports, tmp_path):
 
 
 def test_a_table_that_is_the_head_as_well_is_there_once(exports, tmp_path):
-    """optimum writes it twice, the second time turned round."""
     heads = {}
     for name in ("optimum-qwen3", "genai-qwen3", "genai-llama3"):
         _export(exports / name, tmp_path / name, weights=Weights.INT8)
@@ -114,6 +116,24 @@ def test_a_table_that_is_the_head_as_well_is_there_once(exports, tmp_path):
         heads[name] = "head" in {one.name for one in graph.initializer}
 
     assert heads == {"optimum-qwen3": False, "genai-qwen3": False, "genai-llama3": True}
+
+
+@pytest.mark.parametrize(("by", "is_tied"), [(0, True), (1, False)])
+def test_a_head_that_is_written_beside_the_table_is_compared_with_it(
+    by, is_tied, exports, tmp_path
+):
+    """As optimum writes it, turned round, where it does not find equal weights."""
+    folder = shutil.copytree(exports / "optimum-qwen3", tmp_path / "1")
+
+    def change(graph):
+        (head,) = [node for node in graph.node if "logits" in node.output]
+        (table,) = [one for one in graph.initializer if one.name == "model.embed_tokens.weight"]
+        turned = numpy_helper.to_array(table).T.copy()
+        turned[5, 260] += by
+        graph.initializer.append(numpy_helper.from_array(turned, "twice"))
+        head.input[1] = "twice"
+
+    assert open_checkpoint(changed(folder, change)).architecture.tied == is_tied
 
 
 @pytest.mark.parametrize("name", BITS)

@@ -104,6 +104,6 @@ EXPORTS = [
         HERE + "numbers.py",
         "same = is_same(table, head) if compares else table.key == head.key",
         "same = table.key == head.key",
-        ANSWERS + "test_a_table_that_is_the_head_as_well_is_there_once",
+        ANSWERS + "test_a_head_that_is_written_beside_the_table_is_compared_with_it",
     ),
 ]
