@@ -22,6 +22,7 @@ TOKENS = 16
 FLOATS = (
     *("optimum-llama3", "optimum-mistral", "optimum-qwen2", "optimum-qwen3", "optimum-one-each"),
     *("optimum-fused", "genai-llama", "genai-llama3", "genai-mistral", "genai-qwen3"),
+    "genai-unfused",
 )
 BITS = (
     *("genai-int4-llama", "genai-int4-qwen2", "genai-int4-wide", "genai-int4-fine"),
@@ -90,6 +91,14 @@ def test_halves_are_the_floats_that_they_stand_for(exports, tmp_path):
     # The weights were drawn with 8 bits: halves hold them as they are.
     assert np.abs(found - exact).max() < 2e-4
     assert np.abs(found - near).max() < 0.02 * np.abs(exact).max()
+
+
+def test_angles_may_be_an_operation_of_their_own(exports, tmp_path):
+    """As genai writes it for other devices; its tables are halves there."""
+    _export(exports / "genai-rotary", tmp_path / "1")
+    exact = Original(exports / "genai-llama").logits(PROMPTS[3])
+
+    assert np.abs(_logits(tmp_path / "1", PROMPTS[3]) - exact).max() < 5e-3 * np.abs(exact).max()
 
 
 def test_what_the_files_say_beside_weights_is_kept(exports, tmp_path):

@@ -58,18 +58,21 @@ OPTIMUM = {
     "optimum-uncached": ("llama", ("--task", "text-generation")),
     "optimum-gelu": ("gelu", WITH_PAST),
 }
+CPU = ("-e", "cpu")
 GENAI = {
-    "genai-llama": ("llama", "fp32", ()),
-    "genai-llama3": ("llama3", "fp32", ()),
-    "genai-mistral": ("mistral", "fp32", ()),
-    "genai-qwen3": ("qwen3", "fp32", ()),
-    "genai-int4-llama": ("llama", "int4", ()),
-    "genai-int4-qwen2": ("qwen2", "int4", ()),
-    "genai-int4-wide": ("qwen2", "int4", ("block_size=64",)),
-    "genai-int4-fine": ("qwen3", "int4", ("block_size=16",)),
+    "genai-llama": ("llama", "fp32", CPU),
+    "genai-llama3": ("llama3", "fp32", CPU),
+    "genai-mistral": ("mistral", "fp32", CPU),
+    "genai-qwen3": ("qwen3", "fp32", CPU),
+    "genai-unfused": ("qwen2", "fp32", (*CPU, "--extra_options", "fuse_qkv=false")),
+    "genai-rotary": ("llama", "fp16", ("-e", "dml")),  # angles are an operation of their own
+    "genai-int4-llama": ("llama", "int4", CPU),
+    "genai-int4-qwen2": ("qwen2", "int4", CPU),
+    "genai-int4-wide": ("qwen2", "int4", (*CPU, "--extra_options", "block_size=64")),
+    "genai-int4-fine": ("qwen3", "int4", (*CPU, "--extra_options", "block_size=16")),
     # Not of a tied model: its table would lack its scales, and ONNX Runtime refuses it.
-    "genai-int4-zeros": ("qwen2", "int4", ("is_symmetric=false",)),
-    "genai-int8": ("qwen3", "int8", ()),
+    "genai-int4-zeros": ("qwen2", "int4", (*CPU, "--extra_options", "is_symmetric=false")),
+    "genai-int8": ("qwen3", "int8", CPU),
 }
 KEPT = (".onnx", ".onnx_data", ".data", "config.json", "tokenizer.json")
 
@@ -108,9 +111,8 @@ def main():
         subprocess.run([*command, *options, made / name], check=True)
     for name, (model, precision, extra) in GENAI.items():
         command = [second / "python", "-m", "onnxruntime_genai.models.builder"]
-        options = ["-m", folder / "models" / model, "-o", made / name, "-p", precision, "-e", "cpu"]
-        more = ["--extra_options", *extra] if extra else []
-        subprocess.run([*command, *options, *more], check=True)
+        options = ["-m", folder / "models" / model, "-o", made / name, "-p", precision]
+        subprocess.run([*command, *options, *extra], check=True)
     with tarfile.open(Path(__file__).parent / "exports.tar.xz", "w:xz", preset=9) as archive:
         for path in sorted(made.rglob("*")):
             if path.is_file() and path.name.endswith(KEPT):
