@@ -29,13 +29,17 @@ class Rotary:
     Attributes:
         base: of the frequencies.
         divisors: float[head_size / 2]; what longer contexts divide frequencies by. None: by one.
+        given: cosines and sines of a checkpoint that has these; base and divisors say nothing then.
     """
 
     base: float = 10000.0
     divisors: npt.NDArray[np.float64] | None = field(default=None, compare=False)
+    given: tuple[npt.NDArray[np.float32], ...] | None = field(default=None, compare=False)
 
     def tables(self, positions: int, head_size: int) -> tuple[npt.NDArray[np.float32], ...]:
         """Cosines and sines, each float32[positions, head_size / 2]."""
+        if self.given is not None:
+            return tuple(table[:positions] for table in self.given)
         frequencies = 1 / self.base ** (np.arange(0, head_size, 2) / head_size)
         if self.divisors is not None:
             frequencies = frequencies / self.divisors

@@ -10,8 +10,8 @@ from penstock.exporting.checkpoints.opening import open_checkpoint
 from penstock.exporting.cuts import cut
 from penstock.exporting.errors import CannotExport
 from penstock.exporting.graphs.graph import Graph, WeightsFile
-from penstock.exporting.graphs.matrices import Weights
-from penstock.exporting.graphs.stage import StagePlan, write_stage
+from penstock.exporting.graphs.matrices import Source, Weights
+from penstock.exporting.graphs.stage import StagePlan, StageWeights, write_stage
 from penstock.exporting.whisper.architecture import Whisper
 from penstock.exporting.whisper.graphs import write_decoder, write_encoder
 from penstock.exporting.whisper.speech import ENCODER_FILE, ends_of, speech_of, without_times
@@ -26,11 +26,19 @@ from penstock.workers.loading.rebuild_trial import Proof, prove
 Progress = Callable[[str, float], None]
 """Hears what is being done, and which share of all has been."""
 
+Notice = Callable[[str], None]
+"""Hears what whoever exports should know, though nothing is in the way."""
+
 _CONFIGURATION: Final = f"""backend: "{LANGUAGE}"
 model_transaction_policy {{ decoupled: true }}
 # How many answers each worker computes at a time.
 parameters {{ key: "{SLOTS}" value {{ string_value: "{DEFAULT_SLOTS}" }} }}
 """
+_ROUNDED: Final = (
+    "{file} has its weights in few bits, and {count} matrices, {first} the first, in other blocks "
+    "than are written: these were rounded again. --weights fp32 keeps them as they are, and int8 "
+    "comes closer than int4."
+)
 _MOST_CONTEXT: Final = 1 << 16
 _OTHER_ARTIFACTS: Final = ("model.onnx", "model.pt2", "model.py")
 
@@ -54,7 +62,11 @@ class Order:
     weights: Weights = Weights.FP32
 
 
-def export(source: Path, order: Order, progress: Progress) -> Manifest:
+def _unheard(text: str) -> None:
+    del text
+
+
+def export(source: Path, order: Order, progress: Progress, notice: Notice = _unheard) -> Manifest:
     """Write the version that *order* wants from the checkpoint at *source*.
 
     All of it appears, or nothing. Holds one tensor of the checkpoint in memory at a time, twice;
@@ -72,11 +84,13 @@ def export(source: Path, order: Order, progress: Progress) -> Manifest:
     shape, texts = checkpoint.architecture, checkpoint.texts
     if isinstance(shape, Whisper) and isinstance(texts, SpokenTexts):
         manifest, content = _with_speech(shape, texts, manifest, content)
+    rounded: list[str] = []
+    weights = _weights_of(checkpoint, order.weights, rounded)
     with written_whole(order.directory) as folder:
         manifest, stages = _write_encoder(folder, checkpoint, manifest), []
         for number, stage in enumerate(manifest.stages):
             progress(f"writing {stage.artifact}", (0.1 + number) / len(manifest.stages) * 0.8)
-            stages.append(_write_stage(folder, checkpoint, stage, order.weights))
+            stages.append(_write_stage(folder, checkpoint, stage, weights))
         manifest = replace(manifest, stages=tuple(stages))
         progress("trying what was written", 0.8)
         manifest = proved(manifest, prove(folder, manifest))
@@ -84,7 +98,19 @@ def export(source: Path, order: Order, progress: Progress) -> Manifest:
             (folder / name).write_bytes(text)
         _remove_earlier(order.directory, folder)
     _write_configuration(order.directory)
+    if rounded:
+        notice(_ROUNDED.format(file=checkpoint.file, count=len(rounded), first=rounded[0]))
     return manifest
+
+
+def _weights_of(checkpoint: Checkpoint, kind: Weights, rounded: list[str]) -> StageWeights:
+    """Of *checkpoint*; *rounded* has the names of what must be rounded a second time in the end."""
+
+    def hear(name: str) -> None:
+        if checkpoint.is_rounded(name):
+            rounded.append(name)
+
+    return StageWeights(checkpoint.read, kind, Source(checkpoint.blocks, hear))
 
 
 def proved(manifest: Manifest, proof: Proof) -> Manifest:
@@ -197,7 +223,7 @@ def _write_encoder(folder: Path, checkpoint: Checkpoint, manifest: Manifest) -> 
 
 
 def _write_stage(
-    folder: Path, checkpoint: Checkpoint, stage: StageFile, weights: Weights
+    folder: Path, checkpoint: Checkpoint, stage: StageFile, weights: StageWeights
 ) -> StageFile:
     shape, read = checkpoint.architecture, checkpoint.read
     if isinstance(shape, Whisper):
@@ -207,7 +233,7 @@ def _write_stage(
         size = _written(
             folder,
             stage.artifact,
-            lambda graph: write_stage(graph, plan, shape, read, weights),
+            lambda graph: write_stage(graph, plan, shape, weights),
         )
     return replace(stage, weight_bytes=size)
 

@@ -19,8 +19,8 @@ _Source = Annotated[
     Path,
     typer.Argument(
         metavar="CHECKPOINT",
-        help="A GGUF file, or a Hugging Face folder with safetensors and config.json; of Whisper "
-        "CTranslate2's folder, too.",
+        help="A GGUF file; a Hugging Face folder with safetensors and config.json; the folder of "
+        "an ONNX export by optimum or onnxruntime-genai; of Whisper CTranslate2's folder, too.",
         show_default=False,
     ),
 ]
@@ -78,11 +78,14 @@ def export(
     from penstock.exporting.export import Order
 
     kind = _weights(weights)
-    manifest = _export(checkpoint, Order(output, stages, context, tokenizer, kind))
+    notices: list[str] = []
+    manifest = _export(checkpoint, Order(output, stages, context, tokenizer, kind), notices)
     if as_json:
         print(manifest.to_json(), end="")
     else:
         _show(manifest, output)
+    for notice in notices:
+        print(notice, file=sys.stderr)
 
 
 def _weights(kind: str) -> Weights:
@@ -93,7 +96,7 @@ def _weights(kind: str) -> Weights:
     return Weights(kind)
 
 
-def _export(checkpoint: Path, order: Order) -> Manifest:
+def _export(checkpoint: Path, order: Order, notices: list[str]) -> Manifest:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -109,6 +112,7 @@ def _export(checkpoint: Path, order: Order) -> Manifest:
             checkpoint,
             order,
             lambda doing, share: bar.update(task, description=doing, completed=share),
+            notices.append,
         )
 
 

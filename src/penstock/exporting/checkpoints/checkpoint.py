@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from penstock.exporting.architecture import Architecture
 from penstock.exporting.errors import Damaged
+from penstock.exporting.graphs.matrices import Blocks, nothing
 from penstock.exporting.whisper.architecture import Whisper
 
 Floats = npt.NDArray[np.float32]
@@ -54,6 +55,8 @@ class Checkpoint:
         file: its name, for people.
         shapes: of its tensors, by the names that its architecture gives them.
         read: gets one as float32.
+        blocks: gets one as whole numbers and scales, where it is stored so; else None.
+        is_rounded: whether one is stored in few bits.
     """
 
     file: str
@@ -61,6 +64,8 @@ class Checkpoint:
     texts: Texts
     shapes: Mapping[str, tuple[int, ...]]
     read: Callable[[str], Floats]
+    blocks: Callable[[str], Blocks | None] = nothing
+    is_rounded: Callable[[str], bool] = lambda _: False
 
     def check(self) -> None:
         """Hold each tensor's shape against what the architecture says, before any is read.

@@ -7,8 +7,10 @@ the fastest, and the one whose rows do not depend on how many there are: sums of
 exact. The other levels compute a single row otherwise than several (ADR 0053).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +37,36 @@ class Weights(StrEnum):
     INT4 = "int4"
 
 
+class Blocks(NamedTuple):
+    """A matrix in blocks of 32 whole numbers of one row, each with a scale.
+
+    Attributes:
+        numbers: int8[outputs, blocks, 32].
+        scales: float32[outputs, blocks].
+    """
+
+    numbers: npt.NDArray[np.int8]
+    scales: Floats
+
+
+def nothing(name: str) -> None:
+    """There are no blocks of any *name*."""
+    del name
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What there is of matrices beside their numbers.
+
+    Attributes:
+        blocks: gets one as the checkpoint has it, by its name; None where that has no blocks of it.
+        on_rounded: hears the name of one that is rounded.
+    """
+
+    blocks: Callable[[str], Blocks | None] = nothing
+    on_rounded: Callable[[str], None] = nothing
+
+
 class Matrices(Protocol):
     """How matrices are written into one graph."""
 
@@ -48,9 +80,9 @@ class Matrices(Protocol):
         """The logits; *tied*: *rows* is the table of embeddings."""
 
 
-def matrices_of(weights: Weights, graph: Graph) -> Matrices:
-    """How *weights* are written into *graph*."""
-    return _Plain(graph) if weights is Weights.FP32 else _Blocks(graph, weights)
+def matrices_of(weights: Weights, graph: Graph, source: Source) -> Matrices:
+    """How *weights* are written into *graph*; what *source* has in blocks is not rounded again."""
+    return _Plain(graph) if weights is Weights.FP32 else _Blocks(graph, weights, source)
 
 
 class _Plain:
@@ -79,8 +111,9 @@ class _Plain:
 class _Blocks:
     """8 or 4 bits and a scale for each block."""
 
-    def __init__(self, graph: Graph, weights: Weights) -> None:
+    def __init__(self, graph: Graph, weights: Weights, source: Source) -> None:
         self._graph = graph
+        self._source = source
         self._bits = 4 if weights is Weights.INT4 else 8
         self._table: tuple[str, str] | None = None
 
@@ -101,16 +134,24 @@ class _Blocks:
     def head(self, hidden: str, rows: Floats, *, tied: bool) -> str:
         """See `Matrices`."""
         there = self._table if tied else None
-        parts = there or self._written("head", rows, 8)
+        of = "token_embd.weight" if tied else "output.weight"
+        parts = there or self._written("head", rows, 8, of)
         return self._product(hidden, parts, rows, 8, out="logits")
 
-    def _written(self, name: str, rows: Floats, bits: int) -> tuple[str, str]:
+    def _written(
+        self, name: str, rows: Floats, bits: int, of: str | None = None
+    ) -> tuple[str, str]:
+        """*rows* under *name*, which the checkpoint calls *of*, or by the same name."""
         if rows.shape[1] % BLOCK:
             raise CannotExport(
                 f"{name} has rows of {rows.shape[1]} numbers, and --weights int8 or int4 wants "
                 f"multiples of {BLOCK}: export it with --weights fp32"
             )
-        numbers, scales = quantized(rows, bits)
+        there = self._source.blocks(of or name)
+        carried = None if there is None else packed(there, bits)
+        if carried is None:
+            self._source.on_rounded(of or name)
+        numbers, scales = carried or quantized(rows, bits)
         graph = self._graph
         return graph.weight(name, numbers), graph.weight(f"{name}.scales", scales)
 
@@ -148,6 +189,18 @@ def quantized(rows: Floats, bits: int) -> tuple[npt.NDArray[np.uint8], Floats]:
     numbers = np.clip(np.floor(blocks * _inverse(scales) + np.float32(8.5)), 0, 15)
     halves = numbers.astype(np.uint8)
     return halves[..., 0::2] | halves[..., 1::2] << 4, scales[..., 0]
+
+
+def packed(blocks: Blocks, bits: int) -> tuple[npt.NDArray[np.uint8], Floats] | None:
+    """*blocks* as `quantized` has them, the same numbers; None where they have more bits."""
+    half = 1 << bits - 1
+    numbers, scales = blocks
+    if numbers.min() < -half or numbers.max() >= half:
+        return None
+    whole = (numbers.astype(np.int16) + half).astype(np.uint8)
+    if bits == 4:
+        whole = (whole[..., 0::2] | whole[..., 1::2] << 4).astype(np.uint8)
+    return whole, scales
 
 
 def _inverse(scales: Floats) -> Floats:

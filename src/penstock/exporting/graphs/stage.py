@@ -9,7 +9,7 @@ keys_N, values_N                    float32[batch, kv_heads, capacity, head_size
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from penstock.exporting.architecture import Architecture
 from penstock.exporting.graphs.attention import Attention
 from penstock.exporting.graphs.graph import Graph
-from penstock.exporting.graphs.matrices import Matrices, Weights, matrices_of
+from penstock.exporting.graphs.matrices import Matrices, Source, Weights, matrices_of
 
 Read = Callable[[str], npt.NDArray[np.float32]]
 
@@ -34,11 +34,25 @@ class StagePlan:
     last: int
 
 
+@dataclass(frozen=True, slots=True)
+class StageWeights:
+    """Where weights come from, and what they become.
+
+    Attributes:
+        read: gets a tensor of the checkpoint.
+        source: what there is of matrices besides.
+    """
+
+    read: Read
+    kind: Weights
+    source: Source = field(default_factory=Source)
+
+
 def write_stage(
-    graph: Graph, plan: StagePlan, architecture: Architecture, read: Read, weights: Weights
+    graph: Graph, plan: StagePlan, architecture: Architecture, weights: StageWeights
 ) -> None:
-    """Write the layers of *plan* into *graph*; *read* gets a tensor of the checkpoint."""
-    matrices = matrices_of(weights, graph)
+    """Write the layers of *plan* into *graph*."""
+    read, matrices = weights.read, matrices_of(weights.kind, graph, weights.source)
     begins, ends = plan.first == 0, plan.last == architecture.layers
     width = architecture.width
     start = graph.input("start", np.int64, ["batch"])

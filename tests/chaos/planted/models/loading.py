@@ -1,6 +1,7 @@
 """Faults to plant in how models that nobody has described are loaded."""
 
 from chaos.planted.fault import LUA, Mutant
+from chaos.planted.models.exports import EXPORTS
 
 WARMING = "tests/pure/workers/loading/test_warming.py::TestRuns::"
 WARM_RUNS = "tests/pure/workers/run/test_warm_runs.py::"
@@ -11,6 +12,7 @@ TRIAL = "tests/pure/workers/loading/test_rebuild_trial.py::"
 QUANTIZED = "tests/pure/exporting/test_quantized.py::"
 
 REAL_MODELS = [
+    *EXPORTS,
     Mutant(
         "weights of 4 bits: the second of two numbers in a byte is the low one",
         "src/penstock/exporting/graphs/matrices.py",
