@@ -1,6 +1,6 @@
 """``make bench-gap``: how long an answer pauses where a worker is killed, with SmolLM2.
 
-    python bench/language_gap.py [--rounds N] [--streams N] [--front asgi]
+    python bench/language_gap.py [--rounds N] [--front asgi]
 
 A cluster has the model in two stages and two groups of workers. In the middle of an answer the
 worker of either stage that computes it is killed (SIGKILL), and the other group goes on from the
@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import grpc
 import language
@@ -41,45 +40,29 @@ _GOAL_S = 0.3
 _READY_S = 60.0
 
 
-class Gap(NamedTuple):
-    """What one death led to, seconds.
-
-    Attributes:
-        first: until one of the answers went on.
-        last: until all did.
-        step: between two tokens, before.
-    """
-
-    first: float
-    last: float
-    step: float
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="How long an answer pauses at a death.")
     parser.add_argument("--rounds", type=int, default=5, help="for each stage")
-    parser.add_argument("--streams", type=int, default=1, help="answers at a time")
     parser.add_argument("--front", choices=["aio", "asgi"], default="aio", help="what speaks gRPC")
     options = parser.parse_args()
     console = Console()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("killed", "first goes on", "all go on", "reads anew in", "beyond it"):
+    for name in ("killed", "gap", "at most", "reads anew in", "beyond that", "goal"):
         table.add_column(name, justify="left" if name == "killed" else "right")
     with _repository() as models, serving_repository(models, "--grpc-front", options.front) as up:
         asyncio.run(_until_ready(up))
         for stage in range(_STAGES):
             with Console(stderr=True).status(f"stage {stage}") as status:
-                gaps, anew_s = asyncio.run(_measure(up, stage, options, status.update))
-            first_s = statistics.median(gap.first for gap in gaps)
-            last_s = statistics.median(gap.last for gap in gaps)
-            worst_s = max(gap.first for gap in gaps)
+                gaps, anew_s = asyncio.run(_measure(up, stage, options.rounds, status.update))
+            gap_s = statistics.median(gaps)
             table.add_row(
                 f"worker of stage {stage}",
-                f"{first_s:.2f} s (at most {worst_s:.2f})",
-                f"{last_s:.2f} s",
+                f"{gap_s:.2f} s",
+                f"{max(gaps):.2f} s",
                 f"{anew_s:.2f} s",
-                f"{first_s - anew_s:+.2f} s (goal {_GOAL_S})",
+                f"{gap_s - anew_s:+.2f} s",
+                f"{_GOAL_S} s",
             )
     console.print(table)
 
@@ -97,15 +80,15 @@ def _repository() -> Iterator[Path]:
 
 
 async def _measure(
-    server: Server, stage: int, options: argparse.Namespace, show: Callable[[str], None]
-) -> tuple[list[Gap], float]:
-    """What each death led to; and how long reading as many tokens takes, the median."""
+    server: Server, stage: int, rounds: int, show: Callable[[str], None]
+) -> tuple[list[float], float]:
+    """The gap of each death, and how long reading as many tokens takes, the median; seconds."""
     gaps, anew = [], []
     async with grpc.aio.insecure_channel(server.address) as channel:
-        for number in range(options.rounds):
-            show(f"stage {stage}, round {number + 1} of {options.rounds}")
+        for number in range(rounds):
+            show(f"stage {stage}, round {number + 1} of {rounds}")
             anew.append(await _first_token_of(channel, _BEFORE))
-            gaps.append(await _killed(channel, server, stage, options.streams))
+            gaps.append(await _gap(channel, server, stage))
             await _until_ready(server)
     return gaps, statistics.median(anew)
 
@@ -118,35 +101,20 @@ async def _first_token_of(channel: grpc.aio.Channel, tokens: int) -> float:
     raise RuntimeError("no token came")
 
 
-async def _killed(channel: grpc.aio.Channel, server: Server, stage: int, streams: int) -> Gap:
-    """Kill the worker of *stage* that computes so many answers; all must come to their ends."""
-    times: list[list[float]] = [[] for _ in range(streams)]
-    before, under_way = _processor_times(server, stage), asyncio.Event()
-
-    async def read(prompt: str, arrived: list[float]) -> None:
-        async for count in language.counts(channel, prompt, _BEFORE + _AFTER):
-            arrived.extend([time.perf_counter()] * count)
-            if min(map(len, times)) >= _BEFORE:
-                under_way.set()
-
-    async with asyncio.TaskGroup() as group:
-        for prompt, arrived in zip(language.prompts(streams), times, strict=True):
-            group.create_task(read(prompt, arrived))
-        await under_way.wait()
-        after = await asyncio.to_thread(_processor_times, server, stage)
-        killed_s = time.perf_counter()
-        os.kill(max(after, key=lambda pid: after[pid] - before.get(pid, 0.0)), signal.SIGKILL)
-    if any(len(arrived) != _BEFORE + _AFTER for arrived in times):
-        raise RuntimeError("an answer ended before its time")
-    step_s = statistics.median(
-        later - sooner for sooner, later in pairwise(times[0][_BEFORE // 2 : _BEFORE])
-    )
-    gaps = [_longest_pause(arrived, killed_s) for arrived in times]
-    return Gap(min(gaps) - step_s, max(gaps) - step_s, step_s)
-
-
-def _longest_pause(arrived: list[float], since_s: float) -> float:
-    return max(later - sooner for sooner, later in pairwise(arrived) if later > since_s)
+async def _gap(channel: grpc.aio.Channel, server: Server, stage: int) -> float:
+    """Kill the worker of *stage* that computes an answer; for how many seconds more it pauses."""
+    before, killed_s, times = _processor_times(server, stage), 0.0, list[float]()
+    async for count in language.counts(channel, "Once upon a time", _BEFORE + _AFTER):
+        times.extend([time.perf_counter()] * count)
+        if not killed_s and len(times) >= _BEFORE:
+            after = await asyncio.to_thread(_processor_times, server, stage)
+            killed_s = time.perf_counter()
+            os.kill(max(after, key=lambda pid: after[pid] - before.get(pid, 0.0)), signal.SIGKILL)
+    if len(times) != _BEFORE + _AFTER:
+        raise RuntimeError("the answer ended before its time")
+    step_s = statistics.median(later - sooner for sooner, later in pairwise(times[:_BEFORE]))
+    pauses = [later - sooner for sooner, later in pairwise(times) if later > killed_s]
+    return max(pauses) - step_s
 
 
 def _processor_times(server: Server, stage: int) -> dict[int, float]:
