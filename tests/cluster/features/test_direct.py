@@ -7,6 +7,7 @@ import signal
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from support.clients.load import DIGITS, Load, digit_request, eventually, expected, images
 from support.metrics import scrape
@@ -54,9 +55,9 @@ class Cluster:
         return [w.pid for w in found if w.state == ready and w.model == "digits"]
 
     async def both_work(self):
-        """Their processes; None where one is away."""
+        """Their processes; None where one is away, whether or not that is known yet."""
         pids = await self.pids()
-        return pids if len(pids) == 2 else None
+        return pids if len(pids) == 2 and all(map(psutil.pid_exists, pids)) else None
 
 
 async def started(role, folder, *options):
