@@ -51,7 +51,7 @@ LOADS: Final = (
 )
 
 _GOAL: Final = 1.5
-"""By how much a small request must cost less than by gRPC's own server, to be worth a second one."""
+"""Of gRPC's own server to the second one, which is worth its keep if it costs so much less."""
 
 
 class Cost(NamedTuple):
