@@ -261,11 +261,11 @@ class FirstToken(NamedTuple):
 
 async def _first_token(address: str) -> FirstToken:
     async with grpc.aio.insecure_channel(address) as channel:
-        alone = [await _until_first(channel) for _ in range(_TRIES)]
+        alone = [await until_first(channel) for _ in range(_TRIES)]
         others = [_Reading(channel, prompt) for prompt in prompts(STREAMS)]
         await asyncio.gather(*(one.has_some.wait() for one in others))
         steps = [later - sooner for sooner, later in pairwise(others[0].times[-_TRIES:])]
-        beside = [await _until_first(channel) for _ in range(_TRIES)]
+        beside = [await until_first(channel) for _ in range(_TRIES)]
         if any(one.task.done() for one in others):
             raise RuntimeError("the others had ended before")
         for one in others:
@@ -295,9 +295,10 @@ class _Reading:
                 self.has_some.set()
 
 
-async def _until_first(channel: grpc.aio.Channel) -> float:
+async def until_first(channel: grpc.aio.Channel, prompt: str = _PROMPTS[0]) -> float:
+    """Seconds until the first token of an answer to *prompt*, which has no other."""
     began_s = time.perf_counter()
-    answer = counts(channel, _PROMPTS[0], 1)
+    answer = counts(channel, prompt, 1)
     await anext(answer)
     took_s = time.perf_counter() - began_s
     async for _ in answer:

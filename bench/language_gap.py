@@ -36,6 +36,9 @@ _GROUPS = 2
 _BEFORE, _AFTER = 24, 24
 """Tokens of an answer before the death, and at least as many after it."""
 
+_AS_LONG = "one two three four " * (_BEFORE // 4 + 1)
+"""A prompt of some more tokens than there are before the death."""
+
 _GOAL_S = 0.3
 _READY_S = 60.0
 
@@ -87,18 +90,10 @@ async def _measure(
     async with grpc.aio.insecure_channel(server.address) as channel:
         for number in range(rounds):
             show(f"stage {stage}, round {number + 1} of {rounds}")
-            anew.append(await _first_token_of(channel, _BEFORE))
+            anew.append(await language.until_first(channel, _AS_LONG))
             gaps.append(await _gap(channel, server, stage))
             await _until_ready(server)
     return gaps, statistics.median(anew)
-
-
-async def _first_token_of(channel: grpc.aio.Channel, tokens: int) -> float:
-    """Seconds until the first token of a prompt of some more than so many tokens."""
-    began_s = time.perf_counter()
-    async for _ in language.counts(channel, "one two three four " * (tokens // 4 + 1), 1):
-        return time.perf_counter() - began_s
-    raise RuntimeError("no token came")
 
 
 async def _gap(channel: grpc.aio.Channel, server: Server, stage: int) -> float:

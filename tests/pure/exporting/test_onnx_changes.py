@@ -6,13 +6,12 @@ import shutil
 import numpy as np
 import pytest
 from onnx import numpy_helper
-from support.exports.originals import Original, changed, refusals, unpacked
+from support.exports.originals import Original, changed, refusals
+from support.language.computed import logits_of
 
 from penstock.exporting.checkpoints.opening import open_checkpoint
 from penstock.exporting.errors import CannotExport
 from penstock.exporting.export import Order, export
-from penstock.language.manifest import read_manifest
-from penstock.workers.language.pipeline import Pipeline
 
 CHANGES = 120
 NAMES = (
@@ -21,11 +20,6 @@ NAMES = (
 )
 OTHERS = {"Add": "Sub", "Sub": "Add", "Mul": "Div", "Cos": "Sin", "Sin": "Cos", "Neg": "Sqrt"}
 OTHERS |= {"LessOrEqual": "Less", "Greater": "GreaterOrEqual", "Sigmoid": "Neg"}
-
-
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory):
-    return unpacked(tmp_path_factory.mktemp("exports"))
 
 
 class Change:
@@ -75,10 +69,7 @@ class Change:
 
 def _logits(folder, directory, tokens):
     export(folder, Order(directory), lambda *_: None)
-    manifest = read_manifest(directory)
-    pipeline = Pipeline.open(directory, manifest, 1, manifest.context, threads=1)
-    wanted = [[0, at] for at in range(len(tokens))]
-    return pipeline.step(np.array([tokens]), np.array([0]), np.array(wanted))
+    return logits_of(directory, tokens)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,16 +6,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from support.exports.originals import Original, changed, products_of_bits, unpacked
+from support.exports.originals import Original, changed, products_of_bits
 from support.language.blocks import PARTS, matrices
+from support.language.computed import answers_of, logits_of
 
 from penstock.exporting.checkpoints.opening import open_checkpoint
 from penstock.exporting.export import Order, export
 from penstock.exporting.graphs.matrices import Weights
-from penstock.language.manifest import read_manifest
 from penstock.language.options import DecodingOptions
-from penstock.workers.language.local import LocalModel
-from penstock.workers.language.pipeline import Pipeline
 
 PROMPTS = ([5, 9, 77], [40, 3, 3, 3, 12, 200, 31, 8], [150], list(range(60, 72)))
 TOKENS = 16
@@ -31,11 +29,6 @@ BITS = (
 ASKED = DecodingOptions(max_tokens=TOKENS, ignore_end=True)
 
 
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory):
-    return unpacked(tmp_path_factory.mktemp("exports"))
-
-
 def _export(folder, directory, stages=1, weights=Weights.FP32):
     heard = []
     manifest = export(
@@ -44,29 +37,14 @@ def _export(folder, directory, stages=1, weights=Weights.FP32):
     return manifest, heard
 
 
-def _answers(directory, context):
-    model = LocalModel.open(directory, 3, context, threads=1)
-    found = [[] for _ in PROMPTS]
-    for piece in model.generate(PROMPTS, ASKED):
-        found[piece.number].append(piece.token)
-    return found
-
-
-def _logits(directory, tokens):
-    manifest = read_manifest(directory)
-    pipeline = Pipeline.open(directory, manifest, 1, manifest.context, threads=1)
-    wanted = [[0, at] for at in range(len(tokens))]
-    return pipeline.step(np.array([tokens]), np.array([0]), np.array(wanted))
-
-
 @pytest.mark.parametrize("name", FLOATS)
 def test_stages_answer_as_the_file_itself_does(name, exports, tmp_path):
     manifest, heard = _export(exports / name, tmp_path / "1", stages=2)
     original = Original(exports / name)
     tokens = np.random.default_rng(1).integers(0, 272, manifest.context).tolist()
 
-    apart = np.abs(_logits(tmp_path / "1", tokens) - original.logits(tokens))
-    answers = _answers(tmp_path / "1", manifest.context)
+    apart = np.abs(logits_of(tmp_path / "1", tokens) - original.logits(tokens))
+    answers = answers_of(tmp_path / "1", PROMPTS, ASKED)
 
     assert apart.max() < 2e-4
     for prompt, answer in zip(PROMPTS, answers, strict=True):
@@ -87,7 +65,7 @@ def test_halves_are_the_floats_that_they_stand_for(exports, tmp_path):
     near = Original(exports / "optimum-halves").logits(tokens)
     exact = Original(exports / "genai-llama").logits(tokens)
 
-    found = _logits(tmp_path / "1", tokens)
+    found = logits_of(tmp_path / "1", tokens)
     # The weights were drawn with 8 bits: halves hold them as they are.
     assert np.abs(found - exact).max() < 2e-4
     assert np.abs(found - near).max() < 0.02 * np.abs(exact).max()
@@ -98,7 +76,7 @@ def test_angles_may_be_an_operation_of_their_own(exports, tmp_path):
     _export(exports / "genai-rotary", tmp_path / "1")
     exact = Original(exports / "genai-llama").logits(PROMPTS[3])
 
-    assert np.abs(_logits(tmp_path / "1", PROMPTS[3]) - exact).max() < 5e-3 * np.abs(exact).max()
+    assert np.abs(logits_of(tmp_path / "1", PROMPTS[3]) - exact).max() < 5e-3 * np.abs(exact).max()
 
 
 def test_what_the_files_say_beside_weights_is_kept(exports, tmp_path):
@@ -221,7 +199,7 @@ def test_answers_of_4_bits_are_those_of_the_file_itself(exports, tmp_path):
     _export(folder, tmp_path / "1", weights=Weights.INT4)
     original = Original(folder)
 
-    found, plain = _logits(tmp_path / "1", PROMPTS[3]), original.logits(PROMPTS[3])
+    found, plain = logits_of(tmp_path / "1", PROMPTS[3]), original.logits(PROMPTS[3])
     apart = np.abs(found - plain).max(-1)
 
     near = 0.06 * np.abs(plain).max()

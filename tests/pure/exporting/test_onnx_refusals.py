@@ -1,39 +1,17 @@
 """ONNX exports that compute something else than our stages would: refused by name."""
 
-import shutil
 import tracemalloc
 
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
-from support.exports.originals import changed, unpacked, with_json
+from support.exports.originals import changed, with_json
 
 from penstock.exporting.checkpoints.opening import open_checkpoint
 from penstock.exporting.errors import CannotExport, Damaged, Unsupported
 
 MEMORY_BYTES = 96 << 20
 """A configuration may have two thirds of it."""
-
-
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory):
-    return unpacked(tmp_path_factory.mktemp("exports"))
-
-
-@pytest.fixture
-def copied(exports, tmp_path):
-    """A copy of the export of a name."""
-    return lambda name: shutil.copytree(exports / name, tmp_path / name)
-
-
-@pytest.fixture
-def genai(copied):
-    return copied("genai-llama")
-
-
-@pytest.fixture
-def optimum(copied):
-    return copied("optimum-llama3")
 
 
 def _node(graph, name):

@@ -4,6 +4,7 @@ import gguf
 import numpy as np
 import pytest
 from support.language.blocks import Blocks, matrices
+from support.language.computed import answers_of, logits_of
 from support.models import tiny_language
 from support.models.reference_decoder import reference_of
 from support.models.tiny_language import Shape
@@ -16,7 +17,6 @@ from penstock.language.options import DecodingOptions
 from penstock.language.rebuild import Rebuild
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import Engine
-from penstock.workers.language.local import LocalModel
 from penstock.workers.language.pipeline import Pipeline
 from penstock.workers.loading.rebuild_trial import Proof
 
@@ -60,27 +60,12 @@ def _reference(shape, directory, *, rounds=True):
     return reference_of(shape, weights)
 
 
-def _answers(directory, slots=3, threads=1):
-    model = LocalModel.open(directory, slots, 128, threads)
-    found = [[] for _ in PROMPTS]
-    for piece in model.generate(PROMPTS, ASKED):
-        found[piece.number].append(piece.token)
-    return found
-
-
-def _logits(directory, tokens):
-    manifest = read_manifest(directory)
-    pipeline = Pipeline.open(directory, manifest, 1, 128, threads=1)
-    wanted = [[0, at] for at in range(len(tokens))]
-    return pipeline.step(np.array([tokens]), np.array([0]), np.array(wanted))
-
-
 def test_logits_are_those_of_a_plain_decoder_with_the_same_blocks(shape, exported):
     tokens = PROMPTS[3]
     plain = _reference(shape, exported[1]).logits(tokens[:1], [*tokens[1:], 0])
     exact = _reference(shape, exported[1], rounds=False).logits(tokens[:1], [*tokens[1:], 0])
 
-    found = _logits(exported[1], tokens)
+    found = logits_of(exported[1], tokens)
 
     apart = np.abs(found - plain).max(-1)
     assert apart.max() < _near(plain)
@@ -95,7 +80,7 @@ def test_greedy_answers_are_those_of_a_plain_decoder(stages, shape, exported):
     reference = _reference(shape, exported[stages])
 
     compared = 0
-    for prompt, answer in zip(PROMPTS, _answers(exported[stages]), strict=True):
+    for prompt, answer in zip(PROMPTS, answers_of(exported[stages], PROMPTS, ASKED), strict=True):
         plain = reference.logits(prompt, answer)
         second, first = np.sort(plain, axis=-1)[:, -2:].T
         sure = first - second > _near(plain)
@@ -105,17 +90,21 @@ def test_greedy_answers_are_those_of_a_plain_decoder(stages, shape, exported):
 
 
 def test_neither_stages_nor_neighbours_nor_threads_change_a_token(exported):
-    one = _answers(exported[1], slots=4)
+    one = answers_of(exported[1], PROMPTS, ASKED, slots=4)
 
-    assert _answers(exported[2], slots=4) == _answers(exported[2], slots=1) == one
-    assert _answers(exported[1], slots=2, threads=2) == one
+    assert (
+        answers_of(exported[2], PROMPTS, ASKED, slots=4)
+        == answers_of(exported[2], PROMPTS, ASKED, slots=1)
+        == one
+    )
+    assert answers_of(exported[1], PROMPTS, ASKED, slots=2, threads=2) == one
 
 
 def test_an_answer_goes_on_elsewhere_from_any_token_of_its_log(exported):
     """As after a worker's death: prompt and log are read in whatever way was proved."""
     manifest = read_manifest(exported[2])
     assert manifest.rebuild is not Rebuild.NONE
-    whole = _answers(exported[2])[1]
+    whole = answers_of(exported[2], PROMPTS, ASKED)[1]
     other = Pipeline.open(exported[2], manifest, 2, 128, threads=1)
     for count in range(TOKENS):
         engine = Engine(other, (), chunk=5, rebuild=manifest.rebuild)

@@ -31,11 +31,7 @@ _PARTS: Final = {
 
 
 class Acceptors:
-    """Of a server, for some of its methods.
-
-    Attributes:
-        tasks: one for each call that is waited for.
-    """
+    """Of a server, for some of its methods."""
 
     def __init__(self, server: grpc.aio.Server, handlers: Mapping[str, Any]) -> None:
         """*handlers*: how grpc.aio handles methods, by path; the *server* has them from here."""
@@ -44,11 +40,11 @@ class Acceptors:
         for path, handler in self._handlers.items():
             service, name = path.lstrip("/").split("/")
             server.add_registered_method_handlers(service, {name: handler})
-        self.tasks: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()
         self._calls: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"Acceptors({len(self.tasks)} waiting, {len(self._calls)} calls)"
+        return f"Acceptors({len(self._waiting)} waiting, {len(self._calls)} calls)"
 
     def start(self) -> None:
         """Accept calls from now on; the server has started."""
@@ -59,13 +55,13 @@ class Acceptors:
                 grpcio=grpc.__version__,
             )
             return
+        resolver = cygrpc._MethodResolver([], self._handlers)  # noqa: SLF001
         for path in self._handlers:
             for _ in range(_AT_ONCE):
-                _keep(asyncio.create_task(self._accept(path)), self.tasks)
+                _keep(asyncio.create_task(self._accept(path, resolver)), self._waiting)
 
-    async def _accept(self, path: str) -> None:
+    async def _accept(self, path: str, resolver: Any) -> None:
         loop, core = asyncio.get_running_loop(), self._server._server  # noqa: SLF001
-        resolver = cygrpc._MethodResolver([], self._handlers)  # noqa: SLF001
         while core.is_running():
             try:
                 state = await core._request_registered_call(path.encode())  # noqa: SLF001
@@ -80,10 +76,10 @@ class Acceptors:
 def parts_are_known() -> bool:
     """Whether the grpcio that is installed has the parts that are used here."""
     server = getattr(cygrpc, "AioServer", None)
-    found = {name: _arguments(getattr(cygrpc, name, None)) for name in _PARTS}
-    found["_request_registered_call"] = _arguments(
-        getattr(server, "_request_registered_call", None)
-    )
+    found = {
+        name: _arguments(getattr(cygrpc, name, None) or getattr(server, name, None))
+        for name in _PARTS
+    }
     others = ("_MethodResolver", "_RequestCallError")
     return found == _PARTS and all(hasattr(cygrpc, name) for name in others)
 

@@ -34,16 +34,19 @@ def evaluated(model: OnnxModel, wanted: Sequence[str], known: Mapping[str, Array
     uses = Counter(name for op in ops for name in op.inputs)
     uses.update(wanted)
     values: dict[str, Array] = {}
+    alive = 0
     for op in ops:
         inputs = [_value(model, name, values, known) for name in op.inputs]
-        values.update(zip(op.outputs, _computed(model, op, inputs), strict=False))
-        if sum(array.nbytes for array in values.values()) > _MOST_ALIVE:
+        made = dict(zip(op.outputs, _computed(model, op, inputs), strict=False))
+        values |= made
+        alive += sum(array.nbytes for array in made.values())
+        if alive > _MOST_ALIVE:
             raise Unsupported(f"{model.file}: its attention takes more memory than any")
         for name in op.inputs:
             uses[name] -= 1
         for name in (*op.inputs, *op.outputs):
-            if uses[name] <= 0:
-                values.pop(name, None)
+            if uses[name] <= 0 and name in values:
+                alive -= values.pop(name).nbytes
     found = [_value(model, name, values, known) for name in wanted]
     return [array for array in found if array is not None]
 
