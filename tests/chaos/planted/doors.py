@@ -150,7 +150,7 @@ ENCRYPTED = [
     ),
     Mutant(
         "tls: a new certificate is never served",
-        "gateway/fronts/grpc/aio/server.py",
+        "src/penstock/transport/server_credentials.py",
         "if made is certificates.current:",
         "if True:",
         SERVERS + "test_certificates_change_without_a_failed_call",

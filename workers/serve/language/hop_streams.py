@@ -21,8 +21,8 @@ from penstock.protos.hops_pb2 import HopFrame
 from penstock.protos.hops_pb2_grpc import HopsStub, add_HopsServicer_to_server
 from penstock.settings import WorkerSettings
 from penstock.transport.addresses import address_of, family_of
-from penstock.transport.certificates import Certificates
 from penstock.transport.changing_certificates import ChangingCertificates
+from penstock.transport.server_credentials import server_credentials
 from penstock.transport.to_the_end import to_the_end
 from penstock.workers.serve.language.hops import FORMAT, HopKind, Peer
 
@@ -195,7 +195,8 @@ class HopStreams:
 
     def _bound(self, server: grpc.aio.Server) -> int:
         terms = self._terms
-        found = None if self._certificates is None else _server_credentials(self._certificates)
+        own = self._certificates
+        found = None if own is None else server_credentials(own, required=True)
         for port in _free_ports(terms.host, terms.ports):
             address = address_of(terms.host, port)
             with contextlib.suppress(RuntimeError):
@@ -309,30 +310,6 @@ async def _carry(hop: StreamHop, channel: grpc.aio.Channel, call: Any) -> None:
 async def _close(channel: grpc.aio.Channel, call: Any) -> None:
     call.cancel()
     await channel.close()
-
-
-def _server_credentials(certificates: ChangingCertificates) -> grpc.ServerCredentials:
-    """Those of the moment, for each new connection; callers need one that is believed."""
-    made = certificates.current
-
-    def changed() -> grpc.ServerCertificateConfiguration | None:
-        # Each new connection waits for it: nothing is read here.
-        nonlocal made
-        if made is certificates.current:
-            return None
-        made = certificates.current
-        return _configuration(made)
-
-    return grpc.dynamic_ssl_server_credentials(
-        _configuration(made),
-        changed,  # type: ignore[arg-type]  # None: nothing has
-        require_client_authentication=True,
-    )
-
-
-def _configuration(found: Certificates) -> grpc.ServerCertificateConfiguration:
-    pair = found.key or b"", found.chain or b""
-    return grpc.ssl_server_certificate_configuration([pair], found.authorities)
 
 
 def _free_ports(host: str, ports: range | None) -> Iterator[int]:

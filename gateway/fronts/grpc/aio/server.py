@@ -16,7 +16,7 @@ from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.requests.call import Call
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of
-from penstock.transport.certificates import Certificates
+from penstock.transport.server_credentials import server_credentials
 from penstock.transport.to_the_end import to_the_end
 
 _MIB = 1024 * 1024
@@ -155,28 +155,8 @@ def _names(context: Any) -> tuple[str, ...]:
 
 
 def _credentials(certificates: ServerCertificates) -> grpc.ServerCredentials:
-    """Those of the moment, for each new connection."""
-    made = certificates.current
-
-    def changed() -> grpc.ServerCertificateConfiguration | None:
-        # Each new connection waits for it: nothing is read here.
-        nonlocal made
-        if made is certificates.current:
-            return None
-        made = certificates.current
-        return _configuration(made)
-
     required = certificates.client_auth == "required"
-    return grpc.dynamic_ssl_server_credentials(
-        _configuration(made),
-        changed,  # type: ignore[arg-type]  # None: nothing has
-        required,
-    )
-
-
-def _configuration(found: Certificates) -> grpc.ServerCertificateConfiguration:
-    pair = found.key or b"", found.chain or b""
-    return grpc.ssl_server_certificate_configuration([pair], found.authorities)
+    return server_credentials(certificates, required=required)
 
 
 def _bound(

@@ -63,8 +63,8 @@ BETWEEN_MACHINES = [
     Mutant(
         "a hop: strangers without a certificate are let in",
         STREAMS,
-        "require_client_authentication=True",
-        "require_client_authentication=False",
+        "server_credentials(own, required=True)",
+        "server_credentials(own, required=False)",
         WHO + "TestStrangers",
     ),
     Mutant(
@@ -83,7 +83,7 @@ BETWEEN_MACHINES = [
     ),
     Mutant(
         "a hop: a new certificate is never shown",
-        STREAMS,
+        "src/penstock/transport/server_credentials.py",
         "if made is certificates.current:",
         "if True:",
         WHO + "test_certificates_that_change_count_for_the_next_stream",
