@@ -55,11 +55,6 @@ class Entry:
         certificates.read(self._files)
         self.password()
 
-    @property
-    def has_password(self) -> bool:
-        """Whether there is one in a file."""
-        return self._password_file is not None
-
     def password(self) -> str | None:
         """The one of the moment.
 
@@ -91,12 +86,11 @@ class Entry:
         Raises:
             StoreUnavailable: the password cannot be had now.
         """
-        if not self.has_password:
-            return {}
         try:
-            return {"password": self.password()}
+            password = self.password()
         except InvalidConfiguration as error:
             raise StoreUnavailable(str(error)) from error
+        return {} if password is None else {"password": password}
 
     async def stay_logged_in(self, is_up: Callable[[], bool], post: Callable[..., None]) -> None:
         """Have a connection that *is_up* say each new password, before the old one's time is over.
@@ -104,7 +98,7 @@ class Entry:
         Where there is no file, nobody is woken for it.
         """
         said = self.stamp()
-        while self.has_password:
+        while self._password_file is not None:
             await asyncio.sleep(_LOOK_EVERY_S)
             stamp = self.stamp()
             if stamp == said or not is_up():

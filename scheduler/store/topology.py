@@ -16,9 +16,9 @@ import errno
 import os
 import re
 import ssl
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.asyncio.connection import (
@@ -43,12 +43,21 @@ _SENTINEL_PORT = 26379
 _REDIS_PORT = 6379
 
 
-class Topology(Protocol):
+class Topology(ABC):
     """Knows which server holds a hash tag at present."""
 
-    clustered: bool
-    entry: Entry
+    clustered = False
 
+    def __init__(
+        self, entry: Entry, kind: type[AbstractConnection], options: dict[str, Any]
+    ) -> None:
+        """*kind* and *options*: what connections are made of."""
+        self.entry = entry
+        self.entry.user = options.get("username")
+        self._type = kind
+        self._extra = options
+
+    @abstractmethod
     async def connection(self, tag: str) -> AbstractConnection:
         """A new, unconnected connection to the primary that holds *tag*.
 
@@ -56,8 +65,22 @@ class Topology(Protocol):
             StoreUnavailable: nobody can say where that is now.
         """
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - most open nothing
         """Give up whatever was opened to find out."""
+
+    def _to(self, **where: Any) -> AbstractConnection:
+        # No retries and no read timeout here: Link resends by itself, and reads block on purpose.
+        options: dict[str, Any] = {
+            "protocol": 2,
+            "socket_timeout": None,
+            "socket_connect_timeout": CONNECT_TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),
+            "health_check_interval": 0,
+            **self._extra,
+            **self.entry.given(),
+            **where,
+        }
+        return self.entry.opened(self._type(**options))
 
 
 def topology_of(url: str) -> Topology:
@@ -94,25 +117,10 @@ def _topology_of(url: str) -> Topology:
     return OneServer(url, entry)
 
 
-def _options(extra: Mapping[str, Any]) -> dict[str, Any]:
-    # No retries and no read timeout here: Link resends by itself, and reads block on purpose.
-    return {
-        "protocol": 2,
-        "socket_timeout": None,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "retry": Retry(NoBackoff(), 0),
-        "health_check_interval": 0,
-        **extra,
-    }
-
-
-class OneServer:
+class OneServer(Topology):
     """A single Redis or Valkey server."""
 
-    clustered = False
-
     def __init__(self, url: str, entry: Entry) -> None:
-        self.entry = entry
         try:
             found: dict[str, Any] = dict(parse_url(url))
         except ValueError as error:
@@ -120,36 +128,25 @@ class OneServer:
                 f"--redis: {error}; also understood: redis+sentinel://h1,h2/service "
                 "and redis+cluster://h1,h2"
             ) from error
-        self._type: type[AbstractConnection] = found.pop("connection_class", Connection)
-        self._extra = found
-        self.entry.user = found.get("username")
+        super().__init__(entry, found.pop("connection_class", Connection), found)
 
     async def connection(self, tag: str) -> AbstractConnection:  # noqa: ARG002 one for all tags
         """A new connection to the server."""
-        given = {**self._extra, **self.entry.given()}
-        return self.entry.opened(self._type(**_options(given)))
-
-    async def close(self) -> None:
-        """Nothing was opened."""
+        return self._to()
 
 
-class SentinelGroup:
+class SentinelGroup(Topology):
     """Sentinels that watch a primary and its replicas."""
-
-    clustered = False
 
     def __init__(self, url: str, entry: Entry, *, tls: bool) -> None:
         parts = urlsplit(url)
-        self.entry = entry
         path = parts.path.strip("/").split("/")
         if not path[0]:
             raise InvalidConfiguration("--redis: name the service after the hosts: /mymaster")
         if len(path) > 1 and not path[1].isdigit():
             raise InvalidConfiguration(f"--redis: '{path[1]}' is no database's number")
+        super().__init__(entry, SSLConnection if tls else Connection, _credentials(url))
         self._service = path[0]
-        self._type: type[Connection] = SSLConnection if tls else Connection
-        self._extra = _credentials(url)
-        self.entry.user = self._extra.get("username")
         tls = tls and parse_qs(parts.query).get("sentinel_tls") != ["no"]
         if len(path) > 1:
             self._extra["db"] = int(path[1])
@@ -178,8 +175,7 @@ class SentinelGroup:
             raise StoreUnavailable(
                 f"no Sentinel names a primary for '{self._service}': {reason_of(error)}"
             ) from error
-        given = {**self._extra, **self.entry.given()}
-        return self.entry.opened(self._type(host=host, port=port, **_options(given)))
+        return self._to(host=host, port=port)
 
     async def close(self) -> None:
         """Close the connections to the Sentinels."""
@@ -187,16 +183,13 @@ class SentinelGroup:
             await client.aclose()
 
 
-class Cluster:
+class Cluster(Topology):
     """Redis Cluster or Valkey Cluster."""
 
     clustered = True
 
     def __init__(self, url: str, entry: Entry, *, tls: bool) -> None:
-        self.entry = entry
-        self._type: type[Connection] = SSLConnection if tls else Connection
-        self._extra = _credentials(url)
-        self.entry.user = self._extra.get("username")
+        super().__init__(entry, SSLConnection if tls else Connection, _credentials(url))
         self._named = _hosts(url, _REDIS_PORT)
         self._hosts = deque(self._named)
 
@@ -210,7 +203,7 @@ class Cluster:
             host, port = self._hosts[0]
             self._hosts.rotate(-1)
             try:
-                slots = await ask(self._to(host, port), "CLUSTER", "SLOTS")
+                slots = await ask(self._to(host=host, port=port), "CLUSTER", "SLOTS")
             except AuthenticationError:
                 raise
             except (RedisError, OSError) as error:
@@ -222,20 +215,13 @@ class Cluster:
                 for first, last, (address, at, *_), *_ in slots
             ]
             self._hosts = deque(dict.fromkeys([*(p[2:] for p in primaries), *self._named]))
-            for first, last, *primary in primaries:
+            for first, last, host, port in primaries:
                 if first <= slot <= last:
-                    return self._to(*primary)
+                    return self._to(host=host, port=port)
         reason = reason_of(why) if why else "nobody has it"
         raise StoreUnavailable(
             f"the cluster has no primary for {tag}: {reason}; start it, or correct --redis"
         )
-
-    def _to(self, host: str, port: int) -> AbstractConnection:
-        given = {**self._extra, **self.entry.given()}
-        return self.entry.opened(self._type(host=host, port=port, **_options(given)))
-
-    async def close(self) -> None:
-        """Nothing was left open."""
 
 
 async def connect(connection: AbstractConnection) -> None:

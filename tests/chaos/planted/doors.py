@@ -228,7 +228,7 @@ ENCRYPTED = [
     Mutant(
         "tls: connections keep the password that they began with",
         "scheduler/store/entry.py",
-        "while self.has_password:",
+        "while self._password_file is not None:",
         "while False:",
         STORES + "test_passwords_and_certificates_change_without_a_failed_command",
     ),
