@@ -105,19 +105,18 @@ def _keep_alive(transport: asyncio.Transport) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, number, value)
 
 
-class Opening:
-    """The words that many commands begin with, packed once."""
+def pack_call(sha: str, prefix: str, args: Sequence[Argument]) -> list[bytes]:
+    """A call of the script *sha* that has one key, *prefix*, as `pack` gives it."""
+    parts = pack(args)
+    count, opening = 4 + len(args), _opening_of(sha, prefix)
+    parts[0] = b"*%d\r\n%b%b" % (count, opening, _without_count(parts[0]))
+    return parts
 
-    def __init__(self, words: Sequence[Argument]) -> None:
-        self._count = len(words)
-        self._packed = _without_count(pack(words)[0])
 
-    def followed_by(self, words: Sequence[Argument]) -> list[bytes]:
-        """The command that goes on with *words*, as `pack` gives it."""
-        parts = pack(words)
-        start = b"*%d\r\n%b" % (self._count + len(words), self._packed)
-        parts[0] = start + _without_count(parts[0])
-        return parts
+@kept(_MOST_OPENINGS)
+def _opening_of(sha: str, prefix: str) -> bytes:
+    """The four words that such a call begins with, packed once."""
+    return _without_count(pack(("EVALSHA", sha, 1, prefix))[0])
 
 
 def _without_count(packed: bytes) -> bytes:
@@ -151,9 +150,3 @@ def understood(answer: Any) -> Any:
     if "OOM" in str(answer):
         return OutOfMemory("the queue's memory is full (Redis maxmemory); try again later")
     return StoreRefused(f"Redis refused a command: {answer}")
-
-
-@kept(_MOST_OPENINGS)
-def opening_of(sha: str, prefix: str) -> Opening:
-    """How a call of the script *sha* begins that has one key, *prefix*."""
-    return Opening(("EVALSHA", sha, 1, prefix))

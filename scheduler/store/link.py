@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import structlog
@@ -23,8 +24,8 @@ from penstock.scheduler.store.conversation import (
     Argument,
     Conversation,
     Refused,
-    opening_of,
     pack,
+    pack_call,
     understood,
 )
 from penstock.scheduler.store.scripts import Script
@@ -57,15 +58,11 @@ OnReply = Callable[[Any], None]
 """Gets a command's answer, or the exception that there is instead."""
 
 
+@dataclass(slots=True)
 class _Command:
-    __slots__ = ("on_reply", "parts", "waiting")
-
-    def __init__(
-        self, parts: Sequence[bytes], on_reply: OnReply, waiting: "asyncio.Future[Any] | None"
-    ) -> None:
-        self.parts = parts
-        self.on_reply = on_reply
-        self.waiting = waiting
+    parts: Sequence[bytes]
+    on_reply: OnReply
+    waiting: "asyncio.Future[Any] | None"
 
     @property
     def wanted(self) -> bool:
@@ -145,29 +142,31 @@ class Link:
         """
         return await self.submit(*words)
 
-    def call(self, script: Script, prefix: str, args: Sequence[Argument]) -> "asyncio.Future[Any]":
+    def call(
+        self, script: Script, prefix: str, args: Sequence[Argument], *, at_once: bool = False
+    ) -> "asyncio.Future[Any]":
         """Run *script*, loading it where Redis has forgotten it; as for `submit`.
 
         Args:
             prefix: how the keys begin that it may use; they lie in one slot.
+            at_once: it is on its way when this returns.
         """
         waiting, on_reply = self._waiting()
         self._run_script(script, prefix, args, on_reply, waiting)
+        if at_once:
+            self.flush()
         return waiting
 
     def start(
         self, script: Script, prefix: str, args: Sequence[Argument], on_reply: OnReply
     ) -> None:
-        """As `call`, without waiting: *on_reply* gets the answer, or the error as an exception."""
+        """As `call`, at once: *on_reply* gets the answer, or the error as an exception."""
         self._run_script(script, prefix, args, lambda answer: on_reply(understood(answer)), None)
+        self.flush()
 
     def may_block(self, seconds: float) -> None:
         """From now on an answer may take so long, without being silence."""
         self._silence_s = max(self._least_silence_s, seconds + SILENCE_S)
-
-    def flush(self) -> None:
-        """Send now what would leave at the end of this event-loop turn."""
-        self._leave()
 
     async def close(self) -> None:
         """Close the connection; whatever has no answer fails."""
@@ -210,8 +209,7 @@ class Link:
             else:
                 on_reply(answer)
 
-        parts = opening_of(script.sha, prefix).followed_by(args)
-        self._send(_Command(parts, answered, waiting))
+        self._send(_Command(pack_call(script.sha, prefix, args), answered, waiting))
 
     # out
 
@@ -223,9 +221,10 @@ class Link:
         """Commands of one event-loop turn leave in one write."""
         if not self._leaving and self._conversation is not None:
             self._leaving = True
-            self._loop.call_soon(self._leave)
+            self._loop.call_soon(self.flush)
 
-    def _leave(self) -> None:
+    def flush(self) -> None:
+        """Send now what would leave at the end of this event-loop turn."""
         self._leaving = False
         if self._conversation is None:
             return
