@@ -15,8 +15,7 @@ from penstock.scheduler.jobs.enqueue import enqueue
 from penstock.scheduler.jobs.enqueue_batches import Answered, BatchKey
 from penstock.scheduler.jobs.partitions import Partitions
 from penstock.scheduler.jobs.types import NewJob
-from penstock.scheduler.store.keys import PartitionKeys, partition_keys, partition_of
-from penstock.scheduler.store.link import Link
+from penstock.scheduler.store.keys import partition_keys, partition_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +50,13 @@ class Letters(Partitions):
         """All letters, or those of one model; the newest first."""
         partitions = [partition_of(model, self.partitions)] if model else range(self.partitions)
         groups = await asyncio.gather(*(self._listed(partition) for partition in partitions))
-        letters = [letter for group in groups for letter in group]
-        return sorted(
-            (letter for letter in letters if model in ("", letter.ref.model)),
-            key=lambda letter: tuple(map(int, letter.entry.split("-"))),
-            reverse=True,
-        )
+        found = (one for group in groups for one in group if model in ("", one.ref.model))
+        return sorted(found, key=lambda one: tuple(map(int, one.entry.split("-"))), reverse=True)
 
     async def payload(self, letter: Letter) -> bytes | None:
         """What the job carried; None when it is not kept."""
-        keys, link = self._place(letter)
-        found: bytes | None = await link.command("GET", keys.letters + letter.job)
+        keys = self.keys_of(letter.ref.model)
+        found: bytes | None = await self.link_to(keys).command("GET", keys.letters + letter.job)
         return found
 
     def retry(self, letter: Letter, job: NewJob, answered: Answered) -> None:
@@ -69,21 +64,17 @@ class Letters(Partitions):
 
         The letter stays until `forget`, or until *job* has become a letter itself.
         """
-        keys, link = self._place(letter)
+        keys = self.keys_of(letter.ref.model)
         batch = BatchKey(job.ref, job.gateway, QueueLimits(), "", letter=(letter.entry, letter.job))
-        enqueue(link, keys, batch, [(job, answered)])
+        enqueue(self.link_to(keys), keys, batch, [(job, answered)])
 
     async def forget(self, letter: Letter) -> None:
         """Its job has succeeded."""
-        keys, link = self._place(letter)
+        keys, link = self.keys_of(letter.ref.model), self.link_of(letter.ref.model)
         await asyncio.gather(
             link.submit("UNLINK", keys.letters + letter.job),
             link.submit("XDEL", keys.dead, letter.entry),
         )
-
-    def _place(self, letter: Letter) -> tuple[PartitionKeys, Link]:
-        keys = self.keys_of(letter.ref.model)
-        return keys, self.link_to(keys)
 
     async def _listed(self, partition: int) -> list[Letter]:
         keys = partition_keys(partition)

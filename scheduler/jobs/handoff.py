@@ -77,7 +77,7 @@ class Handoff(Partitions):
         """
         keys = self.keys_of(step.of.model)
         away = self.keys_of(step.to.ref.model) is not keys
-        own, link = link is None, link or self.link_to(keys)
+        at_once, link = link is None, link or self.link_to(keys)
         of, to, limits = step.of, step.to.ref, step.to.limits
         words: list[Argument] = [token, to.queue, limits.jobs, limits.payload_bytes, limits.level]
         words += (int(limits.puts_off), f"{of.model}:{of.version}", step.rows, *step.timing)
@@ -85,9 +85,7 @@ class Handoff(Partitions):
         for move in moves:
             words += (move.job, move.rows, move.priority, move.begin_within_ms)
             words += activation_args(link, keys.jobs, move.job, move.payload, token)
-        answer = link.call(MOVE, keys.prefix, words)
-        if own:
-            link.flush()
+        answer = link.call(MOVE, keys.prefix, words, at_once=at_once)
         return self._carried(answer, keys, moves) if away else held_of(answer)
 
     async def carry_stranded(self, partition: int, *, older_ms: int = STRANDED_MS) -> int:
@@ -113,10 +111,7 @@ class Handoff(Partitions):
     async def _pending_handoffs(
         self, keys: PartitionKeys, ids: "Sequence[str] | dict[str, bytes]", older_ms: int
     ) -> list[list[Any]]:
-        answer = await self.link_to(keys).call(
-            _PENDING_HANDOFFS, keys.prefix, (_MOST_CARRIED, older_ms, *ids)
-        )
-        return list(answer)
+        return list(await self.call(keys, _PENDING_HANDOFFS, _MOST_CARRIED, older_ms, *ids))
 
     async def _deliver(
         self, keys: PartitionKeys, handoffs: Sequence[list[Any]], payloads: dict[str, bytes]
@@ -126,53 +121,47 @@ class Handoff(Partitions):
         Raises:
             StoreUnavailable: some could not be; the others were all the same.
         """
-        arrivals = (self._receive_soon(keys, one, payloads) for one in handoffs)
+        arrivals = (self._receive(keys, one, payloads) for one in handoffs)
         arrived = await asyncio.gather(*arrivals, return_exceptions=True)
         words: list[Argument] = []
         for handoff, here in zip(handoffs, arrived, strict=True):
             if here is True:
                 words += (handoff[0], handoff[1])
         if words:
-            await self.link_to(keys).call(_DROP, keys.prefix, words)
+            await self.call(keys, _DROP, *words)
         for failure in arrived:
-            if isinstance(failure, BaseException):
+            if isinstance(failure, BaseException) and not isinstance(failure, TimeoutError):
                 raise failure
-
-    async def _receive_soon(
-        self, home: PartitionKeys, handoff: list[Any], payloads: dict[str, bytes]
-    ) -> bool:
-        """As `_receive`; False, too, where the other server is silent: none waits for it."""
-        try:
-            async with asyncio.timeout(_ARRIVING_S):
-                return await self._receive(home, handoff, payloads)
-        except TimeoutError:
-            return False
 
     async def _receive(
         self, home: PartitionKeys, handoff: list[Any], payloads: dict[str, bytes]
     ) -> bool:
-        """Queue one job; False when its payload was lost on the way, or is."""
+        """Queue one job; False when its payload was lost on the way, or is.
+
+        Raises:
+            TimeoutError: the other server is silent: none waits for it.
+        """
         id_, hops, queue, where = (handoff[at].decode() for at in (0, 1, 2, 10))
         keys = self.keys_of(StageRef.of_queue(queue).model)
         link = self.link_to(keys)
-        payload = payloads.get(id_)
-        if payload is None:
-            payload = await self._payload(home, id_, where)
-        if payload is None:
-            # Redis lost it alone; its gateway asks, and queues the request anew.
-            return True
-        words = [*handoff[:10], "", *handoff[11:], payload]
-        if len(payload) >= LARGE_BYTES:
-            words[10], words[-1] = f"{BESIDE}:{hops}", b""
-            set_payload_key(link, f"{keys.jobs}{id_}{words[10]}", payload, ADVANCED_TTL_MS)
-        return bool(await link.call(_RECEIVE, keys.prefix, words))
+        async with asyncio.timeout(_ARRIVING_S):
+            payload = payloads.get(id_)
+            if payload is None:
+                payload = await self._payload(home, id_, where)
+            if payload is None:
+                # Redis lost it alone; its gateway asks, and queues the request anew.
+                return True
+            words = [*handoff[:10], "", *handoff[11:], payload]
+            if len(payload) >= LARGE_BYTES:
+                words[10], words[-1] = f"{BESIDE}:{hops}", b""
+                set_payload_key(link, f"{keys.jobs}{id_}{words[10]}", payload, ADVANCED_TTL_MS)
+            return bool(await link.call(_RECEIVE, keys.prefix, words))
 
     async def _payload(self, keys: PartitionKeys, id_: str, where: str) -> bytes | None:
-        link, job = self.link_to(keys), keys.jobs + id_
-        found = await (
-            link.command("GET", job + where) if where else link.command("HGET", job, "payload")
-        )
-        return None if found is None else bytes(found)
+        job = keys.jobs + id_
+        words = ("GET", job + where) if where else ("HGET", job, "payload")
+        found: bytes | None = await self.link_to(keys).command(*words)
+        return found
 
 
 async def held_of(answer: Awaitable[list[int]]) -> list[Held]:

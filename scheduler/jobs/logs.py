@@ -58,10 +58,9 @@ class Logs:
             OutOfMemory, StoreUnavailable: none was added, or nobody knows: send it again.
         """
         words: list[Argument] = [word for one in new for word in one]
-        link = self._queue.link_of(model)
-        calling = link.call(_APPEND, self._queue.keys_of(model).prefix, words)
-        link.flush()
-        return [Appended(value) for value in await calling]
+        keys = self._queue.keys_of(model)
+        answer = await self._queue.call(keys, _APPEND, *words, at_once=True)
+        return [Appended(value) for value in answer]
 
     async def read(self, model: str, job: str) -> bytes:
         """The log of a job of *model*; empty where there is none.

@@ -7,7 +7,9 @@ counted in the same scripts that make them true.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from functools import partial
+from itertools import chain, groupby
 from typing import Any, Final
 
 from penstock.errors import OutOfMemory
@@ -22,7 +24,7 @@ from penstock.scheduler.jobs.enqueue_batches import (
     put_apart,
 )
 from penstock.scheduler.jobs.handoff import MOVE, Handoff, held_of
-from penstock.scheduler.jobs.job_state import JobLookup
+from penstock.scheduler.jobs.partitions import Partitions
 from penstock.scheduler.jobs.payloads import activation_args, with_payloads
 from penstock.scheduler.jobs.types import (
     Claim,
@@ -49,8 +51,10 @@ _CANCEL = scripts.load("cancel")
 _NACK = scripts.load("nack")
 _REAP = scripts.load("reap")
 _URGENCIES = scripts.load("urgencies")
+_STATE = scripts.load("state")
 
 _GONE = 1
+_MOVED = "moved"
 _MOST_REAPED: Final = 100
 
 GATEWAY_MS: Final = 10_000
@@ -75,7 +79,7 @@ def bell_wait_s(empty_claims: int) -> int:
     return _LONG_BELL_WAIT_S if empty_claims < _RESTS_AFTER else _RESTING_BELL_WAIT_S
 
 
-class Queue(JobLookup):
+class Queue(Partitions):
     """All queues of one keyspace."""
 
     def __init__(self, links: Links, partitions: int) -> None:
@@ -120,11 +124,8 @@ class Queue(JobLookup):
 
     def put(self, batch: BatchKey, entries: list[Entry]) -> None:
         """As `submit`, for jobs that have been gathered."""
-        put_apart(self._put, batch, entries)
-
-    def _put(self, batch: BatchKey, entries: list[Entry]) -> None:
         keys = self.keys_of(batch.ref.model)
-        enqueue(self._links.to(keys.tag), keys, batch, entries)
+        put_apart(partial(enqueue, self.link_to(keys), keys), batch, entries)
 
     async def claim(
         self,
@@ -158,10 +159,9 @@ class Queue(JobLookup):
         """As `claim`, without sleeping."""
         keys = self.keys_of(ref.model)
         token = f"{worker}.{nonce}"
-        link = link or self._links.to(keys.tag)
-        claiming = link.call(_CLAIM, keys.prefix, (token, ref.queue, *terms.words()))
-        link.flush()
-        answer = await claiming
+        link = link or self.link_to(keys)
+        words = (token, ref.queue, *terms.words())
+        answer = await link.call(_CLAIM, keys.prefix, words, at_once=True)
         wait_us = int(answer[0])
         leases = [_lease(token, fields) for fields in answer[1:]]
         places = [fields[8] for fields in answer[1:]]
@@ -173,32 +173,24 @@ class Queue(JobLookup):
         self, ref: StageRef, jobs: Sequence[str]
     ) -> tuple[Urgency | None, list[Urgency | None]]:
         """How urgent the job is that waits first, and each of *jobs* that somebody has."""
-        keys = self.keys_of(ref.model)
-        asked = (ref.queue, *jobs)
-        answer = await self._links.to(keys.tag).call(_URGENCIES, keys.prefix, asked)
+        answer = await self.call(self.keys_of(ref.model), _URGENCIES, ref.queue, *jobs)
         waiting, *held = (Urgency(int(one[0]), int(one[1])) if one else None for one in answer)
         return waiting, held
 
     async def wake(self, ref: StageRef, worker: str) -> None:
         """End the sleep of one worker's `claim`."""
         keys = self.keys_of(ref.model)
-        bell, link = f"{keys.bells}{ref.queue}@{worker}", self._links.to(keys.tag)
+        bell, link = f"{keys.bells}{ref.queue}@{worker}", self.link_to(keys)
         rung = link.submit("RPUSH", bell, "1")
         await link.command("PEXPIRE", bell, 1000 * BELL_WAIT_S)
         # A full server takes no ring; the sleep ends by itself.
         with contextlib.suppress(OutOfMemory):
             await rung
 
-    async def renew(
-        self, model: str, held: Sequence[tuple[str, str]], lease_ms: int, link: Link | None = None
-    ) -> list[Held]:
+    async def renew(self, model: str, held: Sequence[tuple[str, str]], lease_ms: int) -> list[Held]:
         """Lengthen leases, given as (job id, token); says for each what became of it."""
-        keys = self.keys_of(model)
-        words = [word for pair in held for word in pair]
-        answer = await (link or self._links.to(keys.tag)).call(
-            _RENEW, keys.prefix, (lease_ms, *words)
-        )
-        return [Held(value) for value in answer]
+        words = chain.from_iterable(held)
+        return await held_of(self.call(self.keys_of(model), _RENEW, lease_ms, *words))
 
     def advance(
         self, token: str, to: StageRef, timing: Timing, jobs: Sequence[tuple[str, bytes]]
@@ -208,13 +200,11 @@ class Queue(JobLookup):
         The call is on its way when this returns; its answer may be awaited later.
         """
         keys = self.keys_of(to.model)
-        link = self._links.to(keys.tag)
+        link = self.link_to(keys)
         words: list[Argument] = [token, to.queue, 0, 0, 0, 0, "", 0, *timing, 0]
         for id_, payload in jobs:
             words += (id_, "", "", 0, *activation_args(link, keys.jobs, id_, payload, token))
-        answer = link.call(MOVE, keys.prefix, words)
-        link.flush()
-        return held_of(answer)
+        return held_of(link.call(MOVE, keys.prefix, words, at_once=True))
 
     def settle(
         self,
@@ -239,10 +229,8 @@ class Queue(JobLookup):
         words: list[Argument] = [token, f"{ref.model}:{ref.version}", rows, *timing]
         for one in outcomes:
             words += (one.job, int(one.code), one.message, one.reply, one.state or b"")
-        answer = (link or self._links.to(keys.tag)).call(_SETTLE, keys.prefix, words)
-        if link is None:
-            self._links.to(keys.tag).flush()
-        return held_of(answer)
+        at_once, link = link is None, link or self.link_to(keys)
+        return held_of(link.call(_SETTLE, keys.prefix, words, at_once=at_once))
 
     async def cancel(self, model: str, job: str, *later: str) -> None:
         """The client is gone: a waiting job leaves the queue, a leased one is marked.
@@ -253,29 +241,41 @@ class Queue(JobLookup):
         if self._batcher.remove(job):
             return
         for keys in self.along((model, *later)):
-            if await self._cancel(keys, job) == _GONE:
+            if await self.call(keys, _CANCEL, job) == _GONE:
                 return
 
-    async def _cancel(self, keys: PartitionKeys, job: str) -> int:
-        answer = await self._links.to(keys.tag).call(_CANCEL, keys.prefix, (job,))
-        return int(answer)
+    def along(self, models: Sequence[str]) -> Iterator[PartitionKeys]:
+        """The partitions of *models*, in order; the same one twice in a row is one.
+
+        A job only moves on: who asks for it in this order meets it, wherever it is.
+        """
+        return (keys for keys, _ in groupby(map(self.keys_of, models)))
+
+    async def state(self, model: str, job: str, *later: str) -> str | None:
+        """The job's state, that of one which ended lately too; None when Redis does not know it.
+
+        A job that still waits rings again.
+
+        Args:
+            later: as for `cancel`.
+        """
+        for keys in self.along((model, *later)):
+            answer: bytes | None = await self.call(keys, _STATE, job)
+            state = None if answer is None else answer.decode().partition(" ")[0]
+            if state not in (None, _MOVED):
+                return state
+        return None
 
     def give_back(self, model: str, token: str, jobs: Sequence[str]) -> Awaitable[list[Held]]:
         """Return leased jobs that were not begun; it does not count as an attempt."""
-        return self._nack(model, token, ("unbegun", 0, 0, ""), jobs)
+        return held_of(self.call(self.keys_of(model), _NACK, token, "unbegun", 0, 0, "", *jobs))
 
     def retry(
         self, model: str, token: str, jobs: Sequence[str], *, delay_ms: int, most: int, why: str
     ) -> Awaitable[list[Held]]:
         """Return jobs for another try after *delay_ms*; the last of *most* attempts fails them."""
-        return self._nack(model, token, ("again", delay_ms, most, why), jobs)
-
-    def _nack(
-        self, model: str, token: str, how: tuple[str, int, int, str], jobs: Sequence[str]
-    ) -> Awaitable[list[Held]]:
-        keys = self.keys_of(model)
-        answer = self._links.to(keys.tag).call(_NACK, keys.prefix, (token, *how, *jobs))
-        return held_of(answer)
+        how = ("again", delay_ms, most, why)
+        return held_of(self.call(self.keys_of(model), _NACK, token, *how, *jobs))
 
     async def reap(
         self,
@@ -300,10 +300,8 @@ class Queue(JobLookup):
     async def _reap(
         self, partition: int, most: int, gateway_ms: int, died: str, cursor: bytes
     ) -> tuple[Reaped, bytes]:
-        keys = partition_keys(partition)
-        *counts, onward = await self._links.to(keys.tag).call(
-            _REAP, keys.prefix, (most, gateway_ms, died, cursor)
-        )
+        words = (most, gateway_ms, died, cursor)
+        *counts, onward = await self.call(partition_keys(partition), _REAP, *words)
         return Reaped(*counts), onward
 
     async def release_leases_of(self, model: str, boot_id: str) -> Reaped:

@@ -15,9 +15,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from penstock.errors import Code, KeyReused, OutOfMemory, PenstockError
+from penstock.errors import Code, KeyReused, OutOfMemory
 from penstock.models.refs import StageRef, suffix
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Reply
@@ -29,9 +29,6 @@ _LEAVE = scripts.load("leave")
 _CONCLUDE = scripts.load("conclude")
 _GROWN = 2
 """As conclude.lua says it."""
-
-OWNED_BY_SHARED: Final = "~"
-"""How the name of a shared reply begins: a job has it in its gateway's place."""
 
 
 class Kind(StrEnum):
@@ -63,8 +60,8 @@ class Shared:
 
     @property
     def owner(self) -> str:
-        """What owns its job."""
-        return f"{OWNED_BY_SHARED}{self.kind}/{self.name}"
+        """What owns its job, which has it in its gateway's place."""
+        return f"~{self.kind}/{self.name}"
 
 
 def cached(ref: StageRef, digest: str, keep_ms: int, most_bytes: int, caller: str = "") -> Shared:
@@ -124,7 +121,7 @@ class Follow(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """Nanoseconds that look-ups took which have not been on_reply yet, by how they ended."""
+    """Nanoseconds that look-ups took which have not been told yet, by how they ended."""
 
     hits_ns: int = 0
     misses_ns: int = 0
@@ -163,28 +160,17 @@ class SharedReplies:
             StoreUnavailable: Redis cannot be reached; the waiter may or may not be known there.
         """
         link, keys = self._queue.link_of(ref.model), self._queue.keys_of(ref.model)
-        link.start(
-            _JOIN,
-            keys.prefix,
-            (
-                *(shared.owner, shared.digest, waiter.id, waiter.gateway),
-                new_job,
-                *(waiter.ttl_ms, shared.keep_ms, shared.most_bytes),
-                *spent,
-                f"{ref.model}:{ref.version}",
-                *(int(waiter.waits), waiter.has, shared.away_ms),
-            ),
-            lambda answer: on_reply(_joined(answer, waiter.id)),
-        )
-        link.flush()
+        words: list[Argument] = [shared.owner, shared.digest, waiter.id, waiter.gateway, new_job]
+        words += (waiter.ttl_ms, shared.keep_ms, shared.most_bytes, *spent)
+        words += (f"{ref.model}:{ref.version}", int(waiter.waits), waiter.has, shared.away_ms)
+        link.start(_JOIN, keys.prefix, words, lambda answer: on_reply(_joined(answer, waiter.id)))
 
     def leave(self, ref: StageRef, shared: Shared, waiter: str) -> "asyncio.Future[bytes]":
         """Wait no more; the call is on its way when this returns.
 
         Its answer is the job that nobody wants any more, to be cancelled; empty for none.
         """
-        keys = self._queue.keys_of(ref.model)
-        return self._queue.link_of(ref.model).call(_LEAVE, keys.prefix, (shared.owner, waiter))
+        return self._queue.call(self._queue.keys_of(ref.model), _LEAVE, shared.owner, waiter)
 
     async def conclude(
         self, model: str, shared: Shared, body: bytes, log_bytes: int | None = None
@@ -193,9 +179,8 @@ class SharedReplies:
 
         Returns False, and does nothing, where its log has not as many as *log_bytes* by now.
         """
-        keys = self._queue.keys_of(model)
-        words: tuple[Argument, ...] = (shared.owner, body, "" if log_bytes is None else log_bytes)
-        found = await self._queue.link_of(model).call(_CONCLUDE, keys.prefix, words)
+        words = (shared.owner, body, "" if log_bytes is None else log_bytes)
+        found = await self._queue.call(self._queue.keys_of(model), _CONCLUDE, *words)
         return int(found) != _GROWN
 
     async def keep_request(
@@ -216,32 +201,21 @@ class SharedReplies:
 
 def _joined(answer: list[bytes] | Exception, waiter: str) -> Joined:
     match answer:
-        case Exception():
-            return answer
         case [b"done", code, message, body]:
             return Reply(waiter, Code(int(code)), message.decode(), body)
         case [b"lead", job]:
             return Lead(job.decode())
         case [b"follow", tokens] if tokens:
             return Follow(tokens)
-        case [b"other" | b"full" as why, *_]:
-            return _REFUSALS[why]()
+        case [b"other", *_]:
+            return KeyReused(
+                "the idempotency key was used for a request with other content: "
+                "each request needs a key of its own"
+            )
+        case [b"full", *_]:
+            return OutOfMemory(
+                "no more replies to idempotency keys, and no more answers that may be resumed, can "
+                "be kept (--idempotency-bytes); try again later"
+            )
         case _:
-            return None
-
-
-def _other() -> KeyReused:
-    return KeyReused(
-        "the idempotency key was used for a request with other content: "
-        "each request needs a key of its own"
-    )
-
-
-def _full() -> OutOfMemory:
-    return OutOfMemory(
-        "no more replies to idempotency keys, and no more answers that may be resumed, can be kept "
-        "(--idempotency-bytes); try again later"
-    )
-
-
-_REFUSALS: Final[dict[bytes, Callable[[], PenstockError]]] = {b"other": _other, b"full": _full}
+            return answer if isinstance(answer, Exception) else None

@@ -65,8 +65,7 @@ async def depths_of(queue: Queue, refs: Iterable[StageRef]) -> dict[StageRef, De
     """How much waits for each of these stages."""
 
     async def read(keys: PartitionKeys, group: Sequence[StageRef]) -> list[tuple[StageRef, Depth]]:
-        queues = [ref.queue for ref in group]
-        answer = await queue.link_to(keys).call(_DEPTHS, keys.prefix, queues)
+        answer = await queue.call(keys, _DEPTHS, *(ref.queue for ref in group))
         depths = zip(answer[::2], answer[1::2], strict=True)
         return [(ref, Depth(*depth)) for ref, depth in zip(group, depths, strict=True)]
 
@@ -79,7 +78,7 @@ async def leases_of(queue: Queue, refs: Iterable[StageRef]) -> dict[StageRef, In
 
     async def read(keys: PartitionKeys, group: Sequence[StageRef]) -> list[tuple[StageRef, InWork]]:
         named = {ref.queue.encode(): ref for ref in group}
-        answer = await queue.link_to(keys).call(_LEASES, keys.prefix, (MOST_LEASES,))
+        answer = await queue.call(keys, _LEASES, MOST_LEASES)
         triples = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
         return [(named[name], InWork(*work)) for name, *work in triples if name in named]
 

@@ -46,9 +46,8 @@ class Waiting:
 
 async def waiting_in(queue: Queue, refs: Sequence[StageRef]) -> dict[StageRef, Waiting]:
     """What waits for stages of one model."""
-    keys, link = queue.keys_of(refs[0].model), queue.link_of(refs[0].model)
-    queues = [ref.queue for ref in refs]
-    now_ms, *found = await link.call(_QUEUE_SAMPLE, keys.prefix, (MARKS, *queues))
+    keys, queues = queue.keys_of(refs[0].model), [ref.queue for ref in refs]
+    now_ms, *found = await queue.call(keys, _QUEUE_SAMPLE, MARKS, *queues)
     return {
         ref: Waiting(int(now_ms), jobs, tuple(map(float, marks)), rows / max(1, len(marks)))
         for ref, (jobs, rows, *marks) in zip(refs, found, strict=True)

@@ -13,6 +13,7 @@ from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Chunk, Timing
 from penstock.scheduler.store import scripts
+from penstock.scheduler.store.conversation import Argument
 from penstock.scheduler.store.link import Link
 
 _CHUNK = scripts.load("chunk")
@@ -60,25 +61,11 @@ class Chunks:
         Raises:
             OutOfMemory, StoreUnavailable: it was not added, or nobody knows: send it again.
         """
-        keys, link = self._queue.keys_of(ref.model), self._queue.link_of(ref.model)
-        adding = link.call(
-            _CHUNK,
-            keys.prefix,
-            (
-                token,
-                f"{ref.model}:{ref.version}",
-                chunk.job,
-                chunk.index,
-                chunk.digest,
-                MOST_AHEAD,
-                MOST_BYTES_AHEAD,
-                chunk.body,
-                timing.infer_ns,
-                timing.output_ns,
-            ),
-        )
-        link.flush()
-        return Added(await adding)
+        words: list[Argument] = [token, f"{ref.model}:{ref.version}", chunk.job, chunk.index]
+        words += (chunk.digest, MOST_AHEAD, MOST_BYTES_AHEAD, chunk.body)
+        words += (timing.infer_ns, timing.output_ns)
+        keys = self._queue.keys_of(ref.model)
+        return Added(await self._queue.call(keys, _CHUNK, *words, at_once=True))
 
     def end(
         self, ref: StageRef, token: str, job: str, count: int, how: Ended, took_ns: int, link: Link
@@ -90,18 +77,9 @@ class Chunks:
         """
         keys = self._queue.keys_of(ref.model)
         # Whole: where Redis did not know it by name, it would come again, after the job's end.
-        link.post(
-            _ignored,
-            *("EVAL", _LAST_CHUNK.source),
-            *(1, keys.prefix),
-            *(token, f"{ref.model}:{ref.version}", job, count, how.value, took_ns),
-        )
+        words = (token, f"{ref.model}:{ref.version}", job, count, how.value, took_ns)
+        link.submit("EVAL", _LAST_CHUNK.source, 1, keys.prefix, *words)
 
     def ack(self, model: str, job: str, count: int, size: int) -> Awaitable[int]:
         """The first *count* parts, of *size* bytes in all, have been passed on."""
-        keys = self._queue.keys_of(model)
-        return self._queue.link_of(model).call(_ACK_CHUNKS, keys.prefix, (job, count, size))
-
-
-def _ignored(_: object) -> None:
-    pass
+        return self._queue.call(self._queue.keys_of(model), _ACK_CHUNKS, job, count, size)

@@ -212,9 +212,9 @@ ENSEMBLES = [
     ),
     Mutant(
         "an ensemble: a gateway looks for a job only where it began",
-        "scheduler/jobs/job_state.py",
-        "for keys in self.along((model, *later)):",
-        "for keys in self.along((model,)):",
+        "scheduler/jobs/queue.py",
+        "for keys in self.along((model, *later)):\n            answer",
+        "for keys in self.along((model,)):\n            answer",
         FORWARD + "test_a_waiting_job_is_found_and_cancelled_wherever_it_is",
     ),
 ]
