@@ -4,14 +4,13 @@ A worker writes its numbers down every two seconds, and they last for ten; a wor
 not heard of any more, as any process that Prometheus reads.
 """
 
-import asyncio
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.observe.work_done import texts_of
 
 WRITE_EVERY_S: Final = 2.0
 _LIFE_MS: Final = 10_000
@@ -48,23 +47,8 @@ async def custom_metrics_of(
     queue: Queue, workers: Iterable[pb.Worker]
 ) -> dict[str, list[CustomFamily]]:
     """What is known of each of *workers*, by the worker's id; those without any are left out."""
-    by_start: defaultdict[str, list[pb.Worker]] = defaultdict(list)
-    for worker in workers:
-        by_start[queue.keys_of(worker.model).custom_metrics].append(worker)
-    asked = (_read(queue, start, group) for start, group in by_start.items())
-    found: dict[str, list[CustomFamily]] = {}
-    for part in await asyncio.gather(*asked):
-        found |= part
-    return found
-
-
-async def _read(
-    queue: Queue, start: str, workers: Sequence[pb.Worker]
-) -> dict[str, list[CustomFamily]]:
-    link = queue.link_of(workers[0].model)
-    texts = await link.command("MGET", *(start + worker.boot_id for worker in workers))
-    pairs = zip(workers, texts, strict=True)
-    return {worker.id: _families(text) for worker, text in pairs if text}
+    texts = await texts_of(queue, workers, lambda keys: keys.custom_metrics)
+    return {worker: _families(text) for worker, text in texts.items()}
 
 
 def _families(text: bytes) -> list[CustomFamily]:

@@ -6,11 +6,12 @@ A worker writes it down when it has worked, every two seconds at most; it lasts 
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.scheduler.jobs.queue import Queue
+from penstock.scheduler.store.keys import PartitionKeys
 
 _LIFE_MS: Final = 3_600_000
 
@@ -37,21 +38,31 @@ async def write_work_done(queue: Queue, model: str, boot_id: str, done: WorkDone
 
 async def work_done_of(queue: Queue, workers: Iterable[pb.Worker]) -> dict[str, WorkDone]:
     """What each of *workers* has done, by the worker's id; those that rest long are left out."""
-    by_start: defaultdict[str, list[pb.Worker]] = defaultdict(list)
+    texts = await texts_of(queue, workers, lambda keys: keys.work_done)
+    return {worker: _work_done(text) for worker, text in texts.items()}
+
+
+async def texts_of(
+    queue: Queue, workers: Iterable[pb.Worker], family: Callable[[PartitionKeys], str]
+) -> dict[str, bytes]:
+    """What each of *workers* has written under its boot id, by its id; without those that have not.
+
+    Args:
+        family: of the keys that have it.
+    """
+    by_partition: defaultdict[PartitionKeys, list[pb.Worker]] = defaultdict(list)
     for worker in workers:
-        by_start[queue.keys_of(worker.model).work_done].append(worker)
-    found: dict[str, WorkDone] = {}
-    asked = (_read(queue, start, group) for start, group in by_start.items())
-    for part in await asyncio.gather(*asked):
+        by_partition[queue.keys_of(worker.model)].append(worker)
+
+    async def read(keys: PartitionKeys, group: Sequence[pb.Worker]) -> dict[str, bytes]:
+        names = [family(keys) + worker.boot_id for worker in group]
+        texts = await queue.link_to(keys).command("MGET", *names)
+        return {worker.id: text for worker, text in zip(group, texts, strict=True) if text}
+
+    found: dict[str, bytes] = {}
+    for part in await asyncio.gather(*(read(*group) for group in by_partition.items())):
         found |= part
     return found
-
-
-async def _read(queue: Queue, start: str, workers: Sequence[pb.Worker]) -> dict[str, WorkDone]:
-    link = queue.link_of(workers[0].model)
-    texts = await link.command("MGET", *(start + worker.boot_id for worker in workers))
-    pairs = zip(workers, texts, strict=True)
-    return {worker.id: _work_done(text) for worker, text in pairs if text}
 
 
 def _work_done(text: bytes) -> WorkDone:
