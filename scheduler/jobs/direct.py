@@ -6,6 +6,7 @@ They are in no queue; the store only counts them, a moment later.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from operator import add
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -83,22 +84,18 @@ class DirectCounters:
             then: is called once the store has it, or cannot be told.
         """
         if self._timer is not None:
-            self._send(self._timer)
+            self._timer.cancel()
+            self._timer = None
+            self._sent += 1
+            batches, self._uncounted = self._uncounted, []
+            words: list[Argument] = [*self._of, self._sent, *_totals(batches)]
+            self._link.start(_NOTE_DIRECT, self._prefix, words, self._hear)
         if then is None:
             return
         if self._answered == self._sent:
             then()
         else:
             self._waiting.append((self._sent, then))
-
-    def _send(self, timer: asyncio.TimerHandle) -> None:
-        timer.cancel()
-        self._timer = None
-        self._sent += 1
-        batches, self._uncounted = self._uncounted, []
-        words: list[Argument] = [*self._of, self._sent, *_totals(batches)]
-        self._link.start(_NOTE_DIRECT, self._prefix, words, self._hear)
-        self._link.flush()
 
     def _hear(self, answer: Any) -> None:
         if isinstance(answer, Exception):
@@ -119,8 +116,7 @@ def _usage(batches: Iterable[_Batch]) -> list[Argument]:
             if job.code is Code.OK:
                 device_us = timing.infer_ns / 1000 * job.rows / rows if rows else 0
                 had = (1, 0, job.rows, job.size, job.waited_us, device_us)
-            before = used.get(job.caller, [0] * len(had))
-            used[job.caller] = [a + b for a, b in zip(before, had, strict=True)]
+            used[job.caller] = list(map(add, used.get(job.caller, (0, 0, 0, 0, 0, 0)), had))
     words: list[Argument] = [len(used)]
     for caller, sums in used.items():
         words += (caller, *sums)
@@ -149,8 +145,7 @@ def _totals(batches: Sequence[_Batch]) -> list[Argument]:
         successes += succeeded
         if succeeded and rows:
             times = Timing(*(a + succeeded * b for a, b in zip(times, timing, strict=True)))
-            size = sizes.get(rows, [0, 0, 0, 0])
-            sizes[rows] = [a + b for a, b in zip(size, (1, *timing), strict=True)]
+            sizes[rows] = list(map(add, sizes.get(rows, (0, 0, 0, 0)), (1, *timing)))
     words: list[Argument] = [jobs, successes, 1000 * success_us, failures, 1000 * fail_us]
     words += 1000 * waited_us, *times, rows_of_all
     words += _usage(batches)

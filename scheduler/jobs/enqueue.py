@@ -17,8 +17,8 @@ _ENQUEUE = scripts.load("enqueue")
 FULL: Final = "Exceeds maximum queue size"
 """Of a request that a queue on its way has no room for (lua/lib/step.lua)."""
 
-
-# What the script answers for a job that it refuses.
+# What the script answers for a job.
+_ACCEPTED: Final = 1
 _NO_MEMORY: Final = -2
 _NOT_STARTED: Final = -3
 _LETTER_GONE: Final = {
@@ -26,16 +26,6 @@ _LETTER_GONE: Final = {
     -5: "what it carried is not kept for longer than a week, nor beyond 1 MiB "
     "(16 MiB of all letters together); send the request again",
 }
-
-
-class SequenceNotStarted(InvalidRequest):
-    """The request begins no sequence, and there is none that it could continue."""
-
-    def __init__(self, model: str, sequence: str) -> None:
-        super().__init__(
-            f"inference request for sequence {sequence} to model '{model}' must specify the START "
-            "flag on the first request of the sequence"
-        )
 
 
 class LetterGone(PenstockError):
@@ -66,9 +56,8 @@ def enqueue(link: Link, keys: PartitionKeys, batch: BatchKey, entries: Sequence[
         words.append(job.caller)
         if job.turn is not None:
             words += (job.turn.name, job.turn.flag)
-    link.start(_ENQUEUE, keys.prefix, words, on_reply)
     # Who else comes in this turn has been gathered already.
-    link.flush()
+    link.start(_ENQUEUE, keys.prefix, words, on_reply)
 
 
 def _of_batch(batch: BatchKey, turns: Sequence[Turn]) -> list[Argument]:
@@ -87,14 +76,15 @@ def _of_batch(batch: BatchKey, turns: Sequence[Turn]) -> list[Argument]:
 def _accepted(answer: int | bytes, job: NewJob, batch: BatchKey) -> str | Exception | None:
     if isinstance(answer, bytes):
         return answer.decode()
-    return None if answer == 1 else _refusal(answer, job, batch)
-
-
-def _refusal(answer: int, job: NewJob, batch: BatchKey) -> Exception:
+    if answer == _ACCEPTED:
+        return None
     if answer == _NO_MEMORY:
         return OutOfMemory("there is no memory for the request in the queue; try again later")
     if answer == _NOT_STARTED and job.turn is not None:
-        return SequenceNotStarted(job.ref.model, job.turn.id)
+        return InvalidRequest(
+            f"inference request for sequence {job.turn.id} to model '{job.ref.model}' must specify "
+            "the START flag on the first request of the sequence"
+        )
     if answer in _LETTER_GONE and batch.letter is not None:
         return LetterGone(batch.letter[1], _LETTER_GONE[answer])
     return QueueFull(FULL)

@@ -7,6 +7,7 @@ takes anyway.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -79,7 +80,7 @@ class EnqueueBatcher:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._batches: dict[BatchKey, _Batch] = {}
+        self._batches: defaultdict[BatchKey, _Batch] = defaultdict(_Batch)
 
     def __len__(self) -> int:
         return sum(len(batch.entries) for batch in self._batches.values())
@@ -91,9 +92,7 @@ class EnqueueBatcher:
             in_flight: jobs of this queue that the gateway waits for, this one included.
         """
         key = BatchKey(job.ref, job.gateway, limits, job.ensemble)
-        batch = self._batches.get(key)
-        if batch is None:
-            batch = self._batches[key] = _Batch()
+        batch = self._batches[key]
         batch.entries.append((job, answered))
         batch.payload_bytes += len(job.payload)
         loop = asyncio.get_running_loop()

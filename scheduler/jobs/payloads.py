@@ -41,11 +41,9 @@ def payload_args(link: Link, jobs: str, job: NewJob, *, once: bool = False) -> t
         jobs: the family of jobs' keys.
         once: as for `set_payload_key`, where it goes that way.
     """
-    if job.lent_bytes:
-        return bytes(job.payload), -job.lent_bytes
     payload = bytes(job.payload)
-    if len(payload) < LARGE_BYTES:
-        return payload, 0
+    if job.lent_bytes or len(payload) < LARGE_BYTES:
+        return payload, -job.lent_bytes
     set_payload_key(link, jobs + job.id + BESIDE, payload, job.ttl_ms, once=once)
     return b"", len(payload)
 

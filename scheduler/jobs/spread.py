@@ -8,6 +8,7 @@ counter's name has the bucket's bound, so that releases whose bounds differ go t
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Final
 
 REQUEST: Final = "request_us:"
@@ -64,8 +65,5 @@ def spread_of(counters: Mapping[str, int], kind: str) -> dict[float, int]:
 def cumulative(spread: Mapping[float, int]) -> list[tuple[float, int]]:
     """Each bound in seconds, all of `BOUNDS_US` and infinity included, and how many are within."""
     bounds = sorted({*BOUNDS_US, *spread, math.inf})
-    found, within = [], 0
-    for bound in bounds:
-        within += spread.get(bound, 0)
-        found.append((bound / 1e6, within))
-    return found
+    within = accumulate(spread.get(bound, 0) for bound in bounds)
+    return [(bound / 1e6, count) for bound, count in zip(bounds, within, strict=True)]

@@ -1,7 +1,8 @@
 """Jobs as they travel: into the queue, to a worker, and out again. Values only."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import Enum, IntEnum
+from operator import add
 from typing import NamedTuple
 
 from penstock.errors import Code
@@ -287,10 +288,4 @@ class Reaped:
     orphaned: int
 
     def __add__(self, more: "Reaped") -> "Reaped":
-        return Reaped(
-            self.requeued + more.requeued,
-            self.dead + more.dead,
-            self.expired + more.expired,
-            self.retried + more.retried,
-            self.orphaned + more.orphaned,
-        )
+        return Reaped(*map(add, astuple(self), astuple(more)))

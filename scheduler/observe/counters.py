@@ -64,8 +64,6 @@ def counters_of(fields: Mapping[bytes, bytes]) -> dict[str, int]:
 
 def summed(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """Counters that were kept in several places, as those of one; the latest time counts."""
-    if len(parts) == 1:
-        return dict(parts[0])
     names = dict.fromkeys(name for part in parts for name in part)
     found = {name: sum(part.get(name, 0) for part in parts) for name in names}
     if _LATEST in found:

@@ -7,6 +7,7 @@ counts twice.
 import asyncio
 import struct
 from collections.abc import Sequence
+from operator import add
 from typing import NamedTuple
 
 from penstock.scheduler.jobs.queue import Queue
@@ -101,7 +102,5 @@ async def _read(queue: Queue, places: Sequence[_Place]) -> Used:
         version = VersionId(model, int(number))
         for team, packed in zip(flat[::2], flat[1::2], strict=True):
             name = team.decode(), version
-            before = found.get(name, Usage())
-            had = _USED.unpack(packed)
-            found[name] = Usage(*(a + b for a, b in zip(before, had, strict=True)))
+            found[name] = Usage(*map(add, found.get(name, Usage()), _USED.unpack(packed)))
     return found
