@@ -5,6 +5,7 @@ The stream keeps a reply until its gateway has read it, whatever happens to the 
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -87,11 +88,8 @@ class ReplyReader:
 
     async def _heartbeat(self, partition: int, *, leave: bool = False) -> None:
         keys = partition_keys(partition)
-        await self._links.to(keys.tag).call(
-            _HEARTBEAT,
-            keys.prefix,
-            (self._gateway, STREAM_LIFE_MS, "1" if leave else ""),
-        )
+        words = (self._gateway, STREAM_LIFE_MS, "1" if leave else "")
+        await self._links.to(keys.tag).call(_HEARTBEAT, keys.prefix, words)
 
     async def _beat_regularly(self, partition: int) -> None:
         away = False
@@ -109,10 +107,7 @@ class ReplyReader:
         keys = partition_keys(partition)
         link = self._links.blocking(keys.tag)
         stream = keys.replies + self._gateway
-
-        def read_to_the_end(asked_s: float) -> None:
-            self._read_through.note(keys.tag, asked_s)
-
+        read_to_the_end = partial(self._read_through.note, keys.tag)
         return _Reading(link, stream, self._deliver, self._deliver_chunk, read_to_the_end)
 
 
@@ -163,14 +158,14 @@ class _Reading:
                 log.warning("reading replies failed", error=str(answer))
                 asyncio.get_running_loop().call_later(_RETRY_S, self.ask)
             return
-        read = sum(len(entries) for _, entries in answer or ())
-        ended = read < self._count
-        for _, entries in answer or ():
+        entries = answer[0][1] if answer else ()
+        ended = len(entries) < self._count
+        if entries:
             self._count = next_count(self._count, [sum(map(len, fields)) for _, fields in entries])
-            for position, fields in entries:
-                self._position = position
-                self._untrimmed += self._deliver_entry(fields)
-        if self._untrimmed > (_TRIM_FROM_BYTES if answer else 0):
+        for position, fields in entries:
+            self._position = position
+            self._untrimmed += self._deliver_entry(fields)
+        if self._untrimmed > (_TRIM_FROM_BYTES if entries else 0):
             self._trim()
         if ended and self._link.connections_made == self._connections_made:
             self._read_to_the_end(self._asked_s)

@@ -92,7 +92,8 @@ class EmbeddedStore:
     @property
     def pid(self) -> int | None:
         """The server's process; None while it is being started again."""
-        return self._server.pid
+        process = self._server.process
+        return process.pid if process.returncode is None else None
 
 
 class _Server:
@@ -102,22 +103,15 @@ class _Server:
         self._command = bound_command(*command)
         self._data = data
         self._socket = socket
-        self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def pid(self) -> int | None:
-        process = self._process
-        return None if process is None or process.returncode is not None else process.pid
 
     async def start(self) -> None:
-        self._process = await self._spawn()
-        self._keeper = asyncio.create_task(self._keep(self._process), name="embedded store")
+        self.process = await self._spawn()
+        self._keeper = asyncio.create_task(self._keep(self.process), name="embedded store")
 
     async def stop(self) -> None:
         self._keeper.cancel()
         await asyncio.gather(self._keeper, return_exceptions=True)
-        if self._process is not None:
-            await _end(self._process)
+        await _end(self.process)
 
     async def _keep(self, process: asyncio.subprocess.Process) -> None:
         loop = asyncio.get_running_loop()
@@ -132,7 +126,7 @@ class _Server:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _PAUSE_MAX_S)
                 try:
-                    self._process = process = await self._spawn()
+                    self.process = process = await self._spawn()
                 except StoreUnavailable as error:
                     log.error("the embedded store does not start", error=str(error))  # noqa: TRY400
                     continue

@@ -36,11 +36,8 @@ async def open_keyspace(links: Links, partitions: int | None = None) -> int:
     """
     wanted = partitions or (CLUSTER_PARTITIONS if links.clustered else 1)
     try:
-        found, schema, live = await links.to(RegistryKeys.tag).call(
-            _KEYSPACE,
-            RegistryKeys.prefix,
-            (wanted, SCHEMA, SCHEMA_SILENT_MS),
-        )
+        words, link = (wanted, SCHEMA, SCHEMA_SILENT_MS), links.to(RegistryKeys.tag)
+        found, schema, live = await link.call(_KEYSPACE, RegistryKeys.prefix, words)
     except StoreRefused as error:
         raise StoreUnsuitable(f"Penstock's scripts do not run here: {error}") from error
     if int(schema) != SCHEMA:
