@@ -16,12 +16,11 @@ local LOG = ':log'
 local read = job_reader({'deadline'}, 'state', 'token', 'cancelled', 'gateway', 'alone', 'queue')
 -- Model version -> tokens that are new.
 local counted, cached = {}, {}
--- Gateway -> fields of one entry: a step's tokens for one gateway travel together.
-local sent = {}
 
+-- A step's tokens for one gateway travel together, too.
 local function pass_on(gateway, id, at, tokens)
-  local fields = sent[gateway] or {}
-  sent[gateway] = fields
+  local fields = replies[gateway] or {}
+  replies[gateway] = fields
   local n = #fields
   fields[n + 1], fields[n + 2], fields[n + 3] = 'tokens', id, 'at'
   fields[n + 4], fields[n + 5], fields[n + 6] = at, 'new', tokens
@@ -96,7 +95,5 @@ for version, more in pairs(counted) do
     count_for(version, 'cached_tokens', cached[version])
   end
 end
-for gateway, fields in pairs(sent) do
-  send(gateway, fields)
-end
+flush_replies()
 return answer

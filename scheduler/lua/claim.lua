@@ -128,7 +128,7 @@ local function take_some(from, most)
     end
   end
   if #gone > 0 then
-    take(queue, gone)
+    redis.call('ZREM', READY .. queue, unpack(gone))
   end
   return #ids, #gone, changed
 end

@@ -12,14 +12,10 @@ local most, gateway_ms, died = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local held, silent_ms = grace()
 
 -- Whether time can have overtaken nothing: no job lives, and no sequence; all gateways were heard.
-local function is_quiet()
-  local heard_ms = tonumber(redis.call('ZRANGE', GATEWAYS, 0, 0, 'WITHSCORES')[2] or now_ms)
-  return died == '' and silent_ms == 0 and heard_ms > now_ms - gateway_ms
-    and redis.call('EXISTS', DEADLINE, LEASE, DELAY, IDLE) == 0
-end
-
--- To make the functions would take longer than all else.
-if is_quiet() then
+local heard_ms = tonumber(redis.call('ZRANGE', GATEWAYS, 0, 0, 'WITHSCORES')[2] or now_ms)
+if died == '' and silent_ms == 0 and heard_ms > now_ms - gateway_ms
+  and redis.call('EXISTS', DEADLINE, LEASE, DELAY, IDLE) == 0 then
+  -- To make the functions would take longer than all else.
   redis.call('UNLINK', LIVE_BYTES)
   return {0, 0, 0, 0, 0, '0'}
 end
@@ -155,9 +151,7 @@ local function reap_gateways(held)
   if cursor == '0' then
     for _, gateway in ipairs(redis.call('ZRANGEBYSCORE', GATEWAYS, '-inf', latest_ms, 'LIMIT', 0,
       MOST_GONE)) do
-      if not gone[gateway] then
-        miss(gateway)
-      end
+      miss(gateway)
     end
   end
   if #names == 0 then

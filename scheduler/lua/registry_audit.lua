@@ -6,12 +6,10 @@
 -- ->    1 it is there | 0 another entry came before: look again
 --@include registry
 local last = redis.call('XREVRANGE', AUDIT, '+', '-', 'COUNT', 1)[1]
-local hash = ''
-if last then
-  for i = 1, #last[2], 2 do
-    if last[2][i] == 'hash' then
-      hash = last[2][i + 1]
-    end
+local fields, hash = last and last[2] or {}, ''
+for i = 1, #fields, 2 do
+  if fields[i] == 'hash' then
+    hash = fields[i + 1]
   end
 end
 if hash == ARGV[2] then

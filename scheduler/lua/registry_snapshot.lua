@@ -22,15 +22,12 @@ end
 
 -- Whether those who live are those whom the reader knows: nobody comes, or comes back, without a
 -- change, so that they are the same where they are as many. A gap says of itself who lives.
-local function live_as_before()
-  local latest = redis.call('ZREVRANGE', SEEN, 0, 0, 'WITHSCORES')
-  local gap_ended = tonumber(redis.call('ZSCORE', SEEN, 'gap/until') or 0)
-  return not changed and latest[2] and now_ms - gap_ended > RETURN_MS
-    and redis.call('ZCOUNT', SEEN, latest[2] - LIVE_MS, '+inf') == tonumber(ARGV[4])
-end
-
+local latest = redis.call('ZREVRANGE', SEEN, 0, 0, 'WITHSCORES')
+local gap_ended = tonumber(redis.call('ZSCORE', SEEN, 'gap/until') or 0)
+local live_as_before = not changed and latest[2] and now_ms - gap_ended > RETURN_MS
+  and redis.call('ZCOUNT', SEEN, latest[2] - LIVE_MS, '+inf') == tonumber(ARGV[4])
 local uses = redis.call('GET', USES) or ''
 answer[#answer + 1] = uses
 answer[#answer + 1] = (uses == '' or uses ~= ARGV[3]) and redis.call('ZRANGE', USED, 0, -1, 'WITHSCORES')
-answer[#answer + 1] = not live_as_before() and redis.call('ZRANGE', SEEN, 0, -1, 'WITHSCORES')
+answer[#answer + 1] = not live_as_before and redis.call('ZRANGE', SEEN, 0, -1, 'WITHSCORES')
 return answer

@@ -24,11 +24,10 @@ local function grace()
   local v = redis.call('HMGET', GRACE, 'reaped', 'until', 'given')
   local silent_ms = math.abs(now_ms - tonumber(v[1] or now_ms))
   local until_ms = math.min(tonumber(v[2] or 0), now_ms + LONGEST_MS)
-  local given_ms, begins = tonumber(v[3] or 0), silent_ms > OUTAGE_MS
-  if begins and given_ms < GIVEN_MOST_MS then
+  local given_ms = tonumber(v[3] or 0)
+  local begins = silent_ms > OUTAGE_MS and given_ms < GIVEN_MOST_MS
+  if begins then
     until_ms = math.max(until_ms, now_ms + math.min(silent_ms, LONGEST_MS))
-  else
-    begins = false
   end
   local held = now_ms < until_ms
   given_ms = held and given_ms + math.min(silent_ms, OUTAGE_MS) or 0

@@ -44,10 +44,6 @@ local function put_behind(j)
   redis.call('ZADD', DEADLINE, j.deadline, j.id)
 end
 
-local function take(queue, ids)
-  redis.call('ZREM', READY .. queue, unpack(ids))
-end
-
 -- Out of its queue, or of those that are to be tried again.
 local function withdraw(j)
   redis.call('ZREM', READY .. j.queue, j.id)

@@ -93,13 +93,6 @@ local function next_turn(name, over, state)
   return true
 end
 
--- A sequence that waited for a slot has one now.
-local function activate(name)
-  redis.call('HSET', SEQUENCE .. name, 'active', '1')
-  redis.call('ZADD', SLOTS .. group_of(name), now_ms, name)
-  return next_turn(name, true, '')
-end
-
 local function forget(name)
   redis.call('UNLINK', SEQUENCE .. name, TURNS .. name)
   redis.call('ZREM', IDLE, name)
@@ -115,7 +108,9 @@ local function activate_first(group)
     end
     -- It may have gone meanwhile, or have come again.
     if redis.call('HGET', SEQUENCE .. name, 'active') == '0' then
-      if activate(name) then
+      redis.call('HSET', SEQUENCE .. name, 'active', '1')
+      redis.call('ZADD', SLOTS .. group, now_ms, name)
+      if next_turn(name, true, '') then
         return true
       end
       forget(name)

@@ -58,8 +58,8 @@ AWAY = [
     Mutant(
         "outage: graces have no end",
         LUA + "lib/grace.lua",
-        "if begins and given_ms < GIVEN_MOST_MS then",
-        "if begins then",
+        "silent_ms > OUTAGE_MS and given_ms < GIVEN_MOST_MS",
+        "silent_ms > OUTAGE_MS",
         OUTAGES + "test_reapers_that_are_always_slow_reap_all_the_same",
     ),
     Mutant(
