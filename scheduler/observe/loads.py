@@ -4,6 +4,7 @@ Reads are bounded and write nothing.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -61,29 +62,28 @@ async def loads_of(queue: Queue, revisions: Iterable[pb.ModelVersion]) -> dict[S
     return summed(*await asyncio.gather(depths_of(queue, refs), leases_of(queue, refs)))
 
 
-async def depths_of(queue: Queue, refs: Iterable[StageRef]) -> dict[StageRef, Depth]:
+async def depths_of(queue: Queue, refs: Sequence[StageRef]) -> dict[StageRef, Depth]:
     """How much waits for each of these stages."""
-
-    async def read(keys: PartitionKeys, group: Sequence[StageRef]) -> list[tuple[StageRef, Depth]]:
-        answer = await queue.call(keys, _DEPTHS, *(ref.queue for ref in group))
+    groups: defaultdict[PartitionKeys, list[StageRef]] = defaultdict(list)
+    for ref in refs:
+        groups[queue.keys_of(ref.model)].append(ref)
+    calls = (queue.call(keys, _DEPTHS, *(ref.queue for ref in groups[keys])) for keys in groups)
+    found: dict[StageRef, Depth] = {}
+    for group, answer in zip(groups.values(), await asyncio.gather(*calls), strict=True):
         depths = zip(answer[::2], answer[1::2], strict=True)
-        return [(ref, Depth(*depth)) for ref, depth in zip(group, depths, strict=True)]
-
-    found = await asyncio.gather(*(read(*part) for part in _by_partition(queue, refs)))
-    return dict(pair for pairs in found for pair in pairs)
+        found |= {ref: Depth(*depth) for ref, depth in zip(group, depths, strict=True)}
+    return found
 
 
-async def leases_of(queue: Queue, refs: Iterable[StageRef]) -> dict[StageRef, InWork]:
+async def leases_of(queue: Queue, refs: Sequence[StageRef]) -> dict[StageRef, InWork]:
     """What is in work of these stages, but for those of which nothing is."""
-
-    async def read(keys: PartitionKeys, group: Sequence[StageRef]) -> list[tuple[StageRef, InWork]]:
-        named = {ref.queue.encode(): ref for ref in group}
-        answer = await queue.call(keys, _LEASES, MOST_LEASES)
+    named = {ref.queue.encode(): ref for ref in refs}
+    partitions = {queue.keys_of(ref.model) for ref in refs}
+    found: dict[StageRef, InWork] = {}
+    for answer in await asyncio.gather(*(queue.call(p, _LEASES, MOST_LEASES) for p in partitions)):
         triples = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
-        return [(named[name], InWork(*work)) for name, *work in triples if name in named]
-
-    found = await asyncio.gather(*(read(*part) for part in _by_partition(queue, refs)))
-    return dict(pair for pairs in found for pair in pairs)
+        found |= {named[name]: InWork(*work) for name, *work in triples if name in named}
+    return found
 
 
 def summed(
@@ -101,12 +101,3 @@ def summed(
             max(work.oldest_ms, other.oldest_lease_ms),
         )
     return found
-
-
-def _by_partition(
-    queue: Queue, refs: Iterable[StageRef]
-) -> Iterable[tuple[PartitionKeys, list[StageRef]]]:
-    groups: dict[PartitionKeys, list[StageRef]] = {}
-    for ref in refs:
-        groups.setdefault(queue.keys_of(ref.model), []).append(ref)
-    return groups.items()

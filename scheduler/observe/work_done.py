@@ -6,7 +6,7 @@ A worker writes it down when it has worked, every two seconds at most; it lasts 
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from penstock.protos import cluster_pb2 as pb
@@ -53,15 +53,13 @@ async def texts_of(
     by_partition: defaultdict[PartitionKeys, list[pb.Worker]] = defaultdict(list)
     for worker in workers:
         by_partition[queue.keys_of(worker.model)].append(worker)
-
-    async def read(keys: PartitionKeys, group: Sequence[pb.Worker]) -> dict[str, bytes]:
-        names = [family(keys) + worker.boot_id for worker in group]
-        texts = await queue.link_to(keys).command("MGET", *names)
-        return {worker.id: text for worker, text in zip(group, texts, strict=True) if text}
-
+    asked = (
+        queue.link_to(keys).command("MGET", *(family(keys) + worker.boot_id for worker in group))
+        for keys, group in by_partition.items()
+    )
     found: dict[str, bytes] = {}
-    for part in await asyncio.gather(*(read(*group) for group in by_partition.items())):
-        found |= part
+    for group, texts in zip(by_partition.values(), await asyncio.gather(*asked), strict=True):
+        found |= {worker.id: text for worker, text in zip(group, texts, strict=True) if text}
     return found
 
 
