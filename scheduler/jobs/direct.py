@@ -55,9 +55,8 @@ class DirectCounters:
 
     def __init__(self, queue: Queue, ref: StageRef, worker: str) -> None:
         """*worker*: its boot id."""
-        keys = queue.keys_of(ref.model)
         self._link = queue.link_of(ref.model)
-        self._prefix = keys.prefix
+        self._prefix = queue.keys_of(ref.model).prefix
         self._of = worker, f"{ref.model}:{ref.version}"
         self._sent = 0
         self._answered = 0

@@ -216,20 +216,17 @@ def _options(data: Path, socket: Path, memory_bytes: int, *, durable: bool) -> l
 
 
 async def _answers(socket: Path) -> bool:
-    try:
+    with contextlib.suppress(OSError):
         reader, writer = await asyncio.open_unix_connection(socket)
-    except OSError:
-        return False
-    try:
-        writer.write(b"PING\r\n")
-        # Until its data is read, a server answers -LOADING.
-        return await reader.readline() == b"+PONG\r\n"
-    except OSError:
-        return False
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        try:
+            writer.write(b"PING\r\n")
+            # Until its data is read, a server answers -LOADING.
+            return await reader.readline() == b"+PONG\r\n"
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+    return False
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
