@@ -34,7 +34,7 @@ _TROUBLES = {
 }
 _RIGHT = {
     *("size", "waiting", "running", "pid", "restarts", "parameters", "bytes", "activations"),
-    "crashes",
+    *("crashes", "prompt tokens", "cached", "generated"),
 }
 
 
@@ -240,8 +240,6 @@ def tokens_table(versions: Iterable[pb.VersionStatus]) -> Table:
         if counts.prompt_tokens or counts.generated_tokens:
             numbers = counts.prompt_tokens, counts.cached_tokens, counts.generated_tokens
             table.add_row(f"{version.model} {version.version}", *map(str, numbers))
-    for column in table.columns[1:]:
-        column.justify = "right"
     return table
 
 

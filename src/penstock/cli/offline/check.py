@@ -8,21 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.access.store import on_store
+from penstock.cli.access.store import on_store, redis_option
 
 if TYPE_CHECKING:
     from penstock.cli.offline.findings import Finding
-
-
-_Redis = Annotated[
-    str | None,
-    typer.Option(
-        envvar="PENSTOCK_REDIS",
-        metavar="URL",
-        show_envvar=False,
-        help="A Redis or Valkey to try as well.",
-    ),
-]
 
 
 @on_store
@@ -32,7 +21,7 @@ def check(
         typer.Argument(metavar="[DIR]...", help="Model repositories to look at as well."),
     ] = None,
     *,
-    redis: _Redis = None,
+    redis: Annotated[str | None, redis_option("A Redis or Valkey to try as well.")] = None,
     load: Annotated[
         bool, typer.Option("--load/--no-load", help="Load each artifact, on the CPU.")
     ] = True,

@@ -18,12 +18,7 @@ from penstock.process.forking import template as templates
 from penstock.process.forking.templates import Seed
 from penstock.process.lifetime import quiet_libraries
 from penstock.process.redaction import hide_arguments
-from penstock.settings import (
-    GatewaySettings,
-    NodeSettings,
-    SchedulerSettings,
-    WorkerSettings,
-)
+from penstock.settings import GatewaySettings, NodeSettings, SchedulerSettings, WorkerSettings
 
 _SEED: Final = "seed"
 
