@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import h2load
-from cases import CASES, named
+from cases import CASES, empty_table, named
 from models import needed
 from rich.console import Console
-from rich.table import Table
 from servers import cluster
 from sides import measure
 
@@ -27,9 +26,8 @@ _CASES = ("W1", "W1-one", "W4")
 def main() -> None:
     """Measure and print."""
     options = _options()
-    console, table = Console(), Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("case", "front", "plain", "TLS", "TLS to plain", "spread", "work"):
-        table.add_column(name, justify="left" if name in ("case", "front") else "right")
+    numbers = ("plain", "TLS", "TLS to plain", "spread", "work")
+    console, table = Console(), empty_table("case", "front", right=numbers)
     with _certificate() as (certificate, key):
         for case in (one for one in CASES if one.name in options.only):
             for front in options.front:
