@@ -17,6 +17,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,22 +122,13 @@ def write_w3(directory: Path) -> None:
     _export(ResNet18(), torch.randn(2, 3, 224, 224), directory / "model.onnx")
 
 
-def _write_identity(file: Path, datatype: int, width: int) -> None:
+def _write_identity(directory: Path, datatype: int, width: int) -> None:
+    """What is read, as it is."""
     from onnx import helper
 
     nodes = [helper.make_node("Identity", ["input"], ["output"])]
     reads, writes = ([batched(name, width, kind=datatype)] for name in ("input", "output"))
-    write_graph(file, nodes, reads, writes, {})
-
-
-def write_w2_before(directory: Path) -> None:
-    """The encoder's tokens, as they are."""
-    _write_identity(directory / "model.onnx", 7, 64)  # TensorProto.INT64
-
-
-def write_w2_after(directory: Path) -> None:
-    """The encoder's output, as it is."""
-    _write_identity(directory / "model.onnx", 1, 384)  # TensorProto.FLOAT
+    write_graph(directory / "model.onnx", nodes, reads, writes, {})
 
 
 def _export(module: Any, sample: Any, file: Path) -> None:
@@ -166,8 +158,9 @@ _STATE = {"input": ("TYPE_FP32", "384"), "output": ("TYPE_FP32", "384")}
 MODELS: dict[str, tuple[Callable[[Path], None], int, Mapping[str, tuple[str, str]]]] = {
     "w1": (write_w1, 64, {"input": ("TYPE_FP32", "64"), "output": ("TYPE_FP32", "10")}),
     "w2": (write_w2, 16, _TOKENS),
-    "w2_before": (write_w2_before, 16, _IDS),
-    "w2_after": (write_w2_after, 16, _STATE),
+    # As onnx.TensorProto has them: 7 is INT64, and 1 FLOAT.
+    "w2_before": (partial(_write_identity, datatype=7, width=64), 16, _IDS),
+    "w2_after": (partial(_write_identity, datatype=1, width=384), 16, _STATE),
     "w2_stages": (write_w2_stages, 16, _TOKENS),
     "w3": (write_w3, 8, {"input": _IMAGE, "output": ("TYPE_FP32", "1000")}),
     "w4": (write_w4, 16, {"input": _IMAGE, "output": ("TYPE_FP32", "3")}),

@@ -14,7 +14,7 @@ from penstock.errors import Code, PenstockError
 
 if TYPE_CHECKING:
     from penstock.sharding.pipeline import Order, Progress
-    from penstock.sharding.report import ShardReport, StageReport
+    from penstock.sharding.report import ShardReport
 
 _TORCH_SUFFIXES = (".pt2", ".pt", ".pth")
 _SUFFIXES = (".onnx", *_TORCH_SUFFIXES)
@@ -150,11 +150,19 @@ def _show(report: ShardReport) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from penstock.cli.tables import plain_table
+    from penstock.cli.tables import plain_table, size_text
 
     table = plain_table("stage", "file", "cut after", "parameters", "bytes", "activations")
     for stage in report.stages:
-        table.add_row(*_row(stage))
+        activations = stage.crossing_bytes
+        table.add_row(
+            str(stage.stage),
+            stage.file,
+            stage.cut_after or "-",
+            f"{stage.parameters:,}",
+            size_text(stage.parameter_bytes),
+            "-" if activations is None else size_text(activations),
+        )
     console = Console(highlight=False)
     console.print(table)
     console.print()
@@ -167,20 +175,6 @@ def _show(report: ShardReport) -> None:
         if (report.directory / whole).exists():
             warning = f"{whole} is there, too: remove it, or this version cannot be served."
             console.print(Text(warning, style="yellow"))
-
-
-def _row(stage: StageReport) -> tuple[str, ...]:
-    from penstock.cli.tables import size_text
-
-    activations = stage.crossing_bytes
-    return (
-        str(stage.stage),
-        stage.file,
-        stage.cut_after or "-",
-        f"{stage.parameters:,}",
-        size_text(stage.parameter_bytes),
-        "-" if activations is None else size_text(activations),
-    )
 
 
 def _verdict(report: ShardReport) -> str:
