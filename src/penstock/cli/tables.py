@@ -151,8 +151,8 @@ def processes_table(status: pb.StatusResponse) -> Table:
     table = plain_table("process", "name", "pid", "details")
     table.columns[-1].ratio = 1
     for node in status.nodes:
-        devices = ", ".join(_device(device) for device in node.devices)
-        table.add_row("node", node.id, str(node.pid), _draining(devices, node.draining))
+        devices = (f"{one.kind}:{one.index} {size_text(one.memory_bytes)}" for one in node.devices)
+        table.add_row("node", node.id, str(node.pid), _draining(", ".join(devices), node.draining))
     for gateway in status.gateways:
         where = _draining(gateway.address, gateway.draining)
         table.add_row("gateway", gateway.id, str(gateway.pid), where)
@@ -210,10 +210,6 @@ def _jobs(count: int, oldest_ms: int) -> str:
 
 def _ready(stage: pb.StageStatus) -> int:
     return sum(worker.state == pb.WORKER_STATE_READY for worker in stage.workers)
-
-
-def _device(device: pb.Device) -> str:
-    return f"{device.kind}:{device.index} {size_text(device.memory_bytes)}"
 
 
 def _draining(text: str, draining: bool) -> str:
