@@ -23,11 +23,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import h2load
-from cases import CASES, Case, named
+from cases import CASES, Case, empty_table, named
 from memory import measure_failed
 from models import needed
 from rich.console import Console
-from rich.table import Table
 from servers import HERE, cluster
 from sides import Pair, measure
 
@@ -38,9 +37,8 @@ def main() -> None:
     """Measure and print."""
     options = _options()
     console = Console()
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("case", "what", options.revision, "now", "now to then", "spread", "work"):
-        table.add_column(name, justify="left" if name in ("case", "what") else "right")
+    numbers = (options.revision, "now", "now to then", "spread", "work")
+    table = empty_table("case", "what", right=numbers, padding=(0, 1, 0, 0))
     slower = False
     with _checked_out(options.revision) as tree:
         if "memory" in options.only:
@@ -84,16 +82,8 @@ def _failed(tree: Path) -> list[str]:
         cluster("w1") as now,
     ):
         then_mb, now_mb = measure_failed(then), measure_failed(now)
-    text = "growth over requests that fail"
-    return [
-        "memory",
-        text,
-        f"{then_mb:+.1f} MB",
-        f"{now_mb:+.1f} MB",
-        f"{now_mb - then_mb:+.1f} MB",
-        "",
-        "",
-    ]
+    sizes = (f"{size:+.1f} MB" for size in (then_mb, now_mb, now_mb - then_mb))
+    return ["memory", "growth over requests that fail", *sizes, "", ""]
 
 
 @contextmanager

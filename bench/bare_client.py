@@ -11,11 +11,12 @@ import socket
 import ssl
 import statistics
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from h2load import CONNECTIONS, Load, LoadFailed
@@ -51,28 +52,15 @@ class _Call:
     answer: bytearray = field(default_factory=bytearray)
 
 
-@dataclass(slots=True)
-class _Ended:
-    """What one connection had: when each call began and ended, seconds."""
-
-    times: list[tuple[float, float]] = field(default_factory=list)
-    error: Exception | None = None
-
-
 class _Connection:
     """One connection, with so many calls at a time, until *until_s*."""
 
     def __init__(
-        self,
-        wire: socket.socket,
-        head: bytes,
-        body: bytes,
-        is_right: Callable[[bytes], bool],
-        ended: _Ended,
+        self, wire: socket.socket, head: bytes, body: bytes, is_right: Callable[[bytes], bool]
     ) -> None:
         self._wire = wire
         self._head, self._body, self._is_right = head, memoryview(body), is_right
-        self._ended = ended
+        self._times: list[tuple[float, float]] = []
         self._calls: dict[int, _Call] = {}
         self._next = 1
         self._frame_bytes = 1 << 14
@@ -80,8 +68,8 @@ class _Connection:
         self._read = bytearray()
         self._unsaid = 0
 
-    def run(self, callers: int, until_s: float) -> None:
-        """Call until then, and wait for the last answers."""
+    def run(self, callers: int, until_s: float) -> list[tuple[float, float]]:
+        """Call until then, and for the last answers; when each began and ended, seconds."""
         # Answers come whatever their size.
         settings = _frame(_SETTINGS, 0, 0, _SETTING.pack(_INITIAL_WINDOW, _MOST_WINDOW))
         update = _wider(_MOST_WINDOW - _DEFAULT_WINDOW)
@@ -93,6 +81,7 @@ class _Connection:
                 self._next += 2
             if not self._send():
                 self._hear()
+        return self._times
 
     def _send(self) -> bool:
         """Send what the server takes of the first call that it takes anything of; if there is."""
@@ -182,7 +171,7 @@ class _Connection:
         call = self._calls.pop(stream)
         if not self._is_right(bytes(call.answer)):
             raise LoadFailed(f"an answer of {len(call.answer)} bytes is not right")
-        self._ended.times.append((call.began_s, time.monotonic()))
+        self._times.append((call.began_s, time.monotonic()))
 
 
 def load(
@@ -206,29 +195,21 @@ def load(
     """
     connections = min(CONNECTIONS, callers)
     head = _headers(server, path)
-    all_ended = [_Ended() for _ in range(connections)]
     from_s = time.monotonic() + warmup_s
     until_s = from_s + seconds
 
-    def run(ended: _Ended) -> None:
-        try:
-            with closing(_connected(server)) as wire:
-                connection = _Connection(wire, head, body, is_right, ended)
-                connection.run(callers // connections, until_s)
-        except BlockingIOError:
-            ended.error = LoadFailed(f"nothing has moved for {_PATIENCE_S:g} s")
-        except Exception as error:  # noqa: BLE001 - told below
-            ended.error = error
+    def run(_: int) -> list[tuple[float, float]]:
+        with closing(_connected(server)) as wire:
+            connection = _Connection(wire, head, body, is_right)
+            return connection.run(callers // connections, until_s)
 
-    threads = [threading.Thread(target=run, args=(ended,)) for ended in all_ended]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for ended in all_ended:
-        if ended.error is not None:
-            raise LoadFailed(f"requests failed: {ended.error}") from ended.error
-    times = [one for ended in all_ended for one in ended.times]
+    try:
+        with ThreadPoolExecutor(connections) as threads:
+            times = list(chain.from_iterable(threads.map(run, range(connections))))
+    except BlockingIOError as error:
+        raise LoadFailed(f"requests failed: nothing has moved for {_PATIENCE_S:g} s") from error
+    except Exception as error:
+        raise LoadFailed(f"requests failed: {error}") from error
     return _load(times, from_s, until_s)
 
 

@@ -11,7 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from inprocess import open_session
 from models import ensure, needed
+from rich.table import Table
 from servers import HERE, ceiling, cluster
 
 from penstock.loadgen.fleet import run_load
@@ -140,6 +141,14 @@ def side(rounds: tuple[float, ...], unit: str) -> str:
     return f"{median:,.0f}/s" if median >= 1000 else f"{median:.1f}/s"
 
 
+def empty_table(*left: str, right: Sequence[str], **options: Any) -> Table:
+    """A table with columns of text to the left, and then of numbers."""
+    table = Table(box=None, header_style="bold", pad_edge=False, **options)
+    for name in (*left, *right):
+        table.add_column(name, justify="left" if name in left else "right")
+    return table
+
+
 class WrongAnswer(RuntimeError):
     """The cluster answers something else than the model does."""
 
@@ -163,13 +172,12 @@ def measure(case: Case, effort: Effort, tell: Callable[[str], None]) -> Result:
         else:
             seconds = effort.computing_s
             tell("looking for ONNX Runtime's best batch size")
-            batch = _best_batch(case, effort.search_s)
+            batch, reference = best_inprocess(_artifact(case), effort.search_s)
             notes = f"best batch {batch}, {cores()} threads"
-            reference = _inprocess(case, batch)
-        pairs = list(
-            in_turn(load_of(case, ours.address, requests), reference, seconds, effort.rounds, tell)
+        pairs = in_turn(
+            load_of(case, ours.address, requests), reference, seconds, effort.rounds, tell
         )
-    return Result(case, tuple(a for a, _ in pairs), tuple(b for _, b in pairs), notes)
+        return Result(case, *zip(*pairs, strict=True), notes)
 
 
 def in_turn(
@@ -199,7 +207,12 @@ async def requests_for(
 
 def load_of(case: Case, address: str, requests: tuple[bytes, ...]) -> Measure:
     """What *case* measures of the server at *address*."""
-    return lambda seconds: result_of(case, outcome_of(case, address, requests, seconds))
+
+    def once(seconds: float) -> float:
+        outcome = outcome_of(case, address, requests, seconds)
+        return outcome.latency_ms(0.5) if case.unit == "ms" else outcome.throughput_per_s
+
+    return once
 
 
 def outcome_of(
@@ -219,32 +232,23 @@ def outcome_of(
         duration_s=seconds,
     )
     outcome = asyncio.run(run_load(plan))
-    _refuse_errors(outcome)
+    if outcome.failed:
+        raise WrongAnswer(f"{outcome.failed} requests failed: {outcome.messages}")
     return outcome
 
 
-def result_of(case: Case, outcome: Outcome) -> float:
-    """What *case* measures."""
-    return outcome.latency_ms(0.5) if case.unit == "ms" else outcome.throughput_per_s
+def best_inprocess(artifact: Path, search_s: float, device: str = "cpu") -> tuple[int, Measure]:
+    """The batch size that does best in ``inprocess.py``, and what measures that, in items/s."""
+    rates = _items_per_s(artifact, _BATCH_SIZES, search_s, device)
+    best = max(rates, key=lambda size: rates[size])
+    return best, lambda seconds: _items_per_s(artifact, (best,), seconds, device)[best]
 
 
-def _refuse_errors(outcome: Outcome) -> None:
-    if outcome.failed:
-        raise WrongAnswer(f"{outcome.failed} requests failed: {outcome.messages}")
-
-
-def _inprocess(case: Case, batch: int) -> Measure:
-    return lambda seconds: _items_per_s(case, (batch,), seconds)[batch]
-
-
-def _best_batch(case: Case, seconds: float) -> int:
-    rates = _items_per_s(case, _BATCH_SIZES, seconds)
-    return max(rates, key=lambda size: rates[size])
-
-
-def _items_per_s(case: Case, sizes: tuple[int, ...], seconds: float) -> dict[int, float]:
+def _items_per_s(
+    artifact: Path, sizes: tuple[int, ...], seconds: float, device: str
+) -> dict[int, float]:
     """In a process of its own, as ``inprocess.py`` says; by batch size."""
-    command = [sys.executable, str(HERE / "inprocess.py"), str(_artifact(case))]
+    command = [sys.executable, str(HERE / "inprocess.py"), str(artifact), "--device", device]
     command += ["--threads", str(cores()), "--seconds", str(seconds), "--batch-sizes"]
     command += map(str, sizes)
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)

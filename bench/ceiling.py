@@ -12,12 +12,13 @@ nothing. How much of its throughput a real server keeps is what that server's ow
 """
 
 import argparse
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import grpc
+import uvloop
 
+from penstock.process.lifetime import write_ready
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
@@ -46,9 +47,7 @@ async def serve(reply: pb.ModelInferResponse, ready_file: Path) -> None:
     pb_grpc.add_GRPCInferenceServiceServicer_to_server(Constant(reply), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    unfinished = ready_file.with_suffix(".new")
-    unfinished.write_text(f"127.0.0.1:{port}")
-    unfinished.rename(ready_file)
+    write_ready(ready_file, f"127.0.0.1:{port}")
     await server.wait_for_termination()
 
 
@@ -69,13 +68,7 @@ def main() -> None:
     reply = default_reply()
     if options.reply is not None:
         reply = pb.ModelInferResponse.FromString(options.reply.read_bytes())
-    try:
-        import uvloop
-
-        run = uvloop.run
-    except ImportError:
-        run = asyncio.run
-    run(serve(reply, options.ready_file))
+    uvloop.run(serve(reply, options.ready_file))
 
 
 if __name__ == "__main__":

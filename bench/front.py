@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import psutil
+import numpy as np
 import uvloop
 from ceiling import default_reply
 from rich.console import Console
 from rich.table import Table
-from servers import Server, front
+from servers import Server, processor_s, run_by
 
+from penstock.client.encoding import infer_request
 from penstock.gateway.fronts.grpc.aio.server import AioServer
 from penstock.gateway.fronts.grpc.asgi.server import AsgiRpcServer
 from penstock.gateway.fronts.grpc.inference_service import SERVICE
@@ -30,7 +31,6 @@ from penstock.loadgen.fleet import run_load
 from penstock.loadgen.plan import Plan
 from penstock.process.heap import keep_freed_memory
 from penstock.process.lifetime import stop_signals, write_ready
-from penstock.protos import grpc_service_pb2 as pb
 from penstock.settings import GatewaySettings
 
 SERVERS: Final[dict[str, Any]] = {"aio": AioServer, "asgi": AsgiRpcServer}
@@ -87,15 +87,11 @@ async def serve(kind: str, ready_file: Path) -> None:
 
 def request_of(size: int) -> bytes:
     """A request with a tensor of so many bytes."""
-    request = pb.ModelInferRequest(model_name="w1")
-    request.inputs.add(name="input", datatype="UINT8", shape=[size])
-    request.raw_input_contents.append(bytes(size))
-    return request.SerializeToString()
+    return infer_request("w1", {"input": np.zeros(size, np.uint8)}).SerializeToString()
 
 
 def cost(server: Server, load: Load, seconds: float) -> Cost:
     """Of a request of *load*."""
-    process = psutil.Process(server.pid)
     plan = Plan(
         target=server.address,
         requests=(request_of(load.size),),
@@ -103,17 +99,16 @@ def cost(server: Server, load: Load, seconds: float) -> Cost:
         warmup_s=0.0,
         duration_s=seconds,
     )
-    before = process.cpu_times()
+    before_s = processor_s(server)
     outcome = asyncio.run(run_load(plan))
-    after = process.cpu_times()
-    used_s = after.user + after.system - before.user - before.system
+    used_s = processor_s(server) - before_s
     return Cost(used_s / outcome.answered * 1e6, outcome.throughput_per_s, outcome.latency_ms(0.5))
 
 
 def measure(rounds: int, seconds: float) -> dict[tuple[str, str], Cost]:
     """The medians, by load and server."""
     found: dict[tuple[str, str], list[Cost]] = {}
-    with front("aio") as aio, front("asgi") as asgi:
+    with run_by("front.py", "aio") as aio, run_by("front.py", "asgi") as asgi:
         for server in (aio, asgi):
             cost(server, LOADS[0], 1.0)
         for number in range(rounds):

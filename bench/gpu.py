@@ -11,23 +11,21 @@ be, with 1 if something is not, and with 2 where there is no GPU: then nothing w
 import argparse
 import asyncio
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import gpu_language
 import numpy as np
-from cases import Case, in_turn, load_of, requests_for
+from cases import CASES, Case, best_inprocess, in_turn, load_of, requests_for
 from gpu_models import GPU, ROWS_OF_TABLE, WIDTH, Array, layer, write_all
 from models import ensure
-from servers import HERE, RESULTS, serving_repository
+from servers import RESULTS, serving_repository
 
 from penstock.client import Client, RetryPolicy
 from penstock.client.encoding import bf16
@@ -39,7 +37,6 @@ MOST_S: Final = 460.0
 """What has not begun by then is left out, and said to be."""
 
 _ROUNDS, _ROUND_S, _SEARCH_S = 3, 5.0, 1.0
-_BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
 _DEADLINE_S: Final = 90.0
 _ONCE: Final = RetryPolicy(attempts=1)
 
@@ -91,7 +88,7 @@ def check_layer(client: Client, model: str, output: str = "y", layers: int = 1) 
     return "64 answers right"
 
 
-def check_two_workers(client: Client) -> str:
+def check_two_workers(client: Client, *_: object) -> str:
     """Both replicas are on the one device, and the record of each says so."""
     text = check_layer(client, "two_workers")
     (version,) = client.status("two_workers").versions
@@ -101,7 +98,7 @@ def check_two_workers(client: Client) -> str:
     return f"{text}; workers on {', '.join(places)}"
 
 
-def check_half(client: Client) -> str:
+def check_half(client: Client, *_: object) -> str:
     """FP16 and BF16 go in and come out."""
     x = rows(3)
     got = client.infer("fp16", {"x": x.astype(np.float16)})["y"]
@@ -110,7 +107,7 @@ def check_half(client: Client) -> str:
     return "both right"
 
 
-def check_out_of_memory(client: Client) -> str:
+def check_out_of_memory(client: Client, *_: object) -> str:
     """A request for more than the device has fails alone, and the next one is answered."""
     x = np.zeros(1, np.float32)
     try:
@@ -124,7 +121,7 @@ def check_out_of_memory(client: Client) -> str:
     return f"refused: {text[:60]}"
 
 
-def check_device_assert(client: Client) -> str:
+def check_device_assert(client: Client, *_: object) -> str:
     """A request that stops the device for good: its neighbours are answered, it is set aside."""
 
     def ask(index: int) -> str:
@@ -145,21 +142,18 @@ def check_device_assert(client: Client) -> str:
     return f"7 neighbours right; set aside: {bad[:50]}"
 
 
-SMALL: Final[dict[str, Callable[[Client], str]]] = {
-    "onnx_cuda": lambda client: check_layer(client, "onnx_cuda"),
-    "pt2_cuda": lambda client: check_layer(client, "pt2_cuda"),
+SMALL: Final[dict[str, Callable[..., str]]] = {
+    "onnx_cuda": lambda client, *_: check_layer(client, "onnx_cuda"),
+    "pt2_cuda": lambda client, *_: check_layer(client, "pt2_cuda"),
     "two_workers": check_two_workers,
-    "pipeline": lambda client: check_layer(client, "pipeline", "z", layers=2),
+    "pipeline": lambda client, *_: check_layer(client, "pipeline", "z", layers=2),
     "half": check_half,
     "out_of_memory": check_out_of_memory,
     "device_assert": check_device_assert,
 }
 """What is asked of one cluster, the device's ruin last."""
 
-LARGE: Final = {
-    "W2": Case("W2", "w2", "encoder, 64 clients", "in-process", "items/s", 0.0, whole="w2"),
-    "W3": Case("W3", "w3", "ResNet-18, 64 clients", "in-process", "items/s", 0.0, whole="w3"),
-}
+LARGE: Final = {case.name: case for case in CASES if case.name in ("W2", "W3")}
 
 
 def compare(case: Case) -> str:
@@ -172,54 +166,27 @@ def compare(case: Case) -> str:
         with (root / case.model / "config.pbtxt").open("a") as config:
             config.write(GPU)
         artifact = root / case.model / "1" / "model.onnx"
-        rates = raw_rates(artifact, _BATCH_SIZES, _SEARCH_S)
-        best = max(rates, key=lambda size: rates[size])
+        best, theirs = best_inprocess(artifact, _SEARCH_S, "cuda")
         with serving_repository(root) as server:
             requests = asyncio.run(requests_for(server.address, case.model))
             ours = load_of(case, server.address, requests)
-
-            def theirs(seconds: float) -> float:
-                return raw_rates(artifact, (best,), seconds)[best]
-
             pairs = list(in_turn(ours, theirs, _ROUND_S, _ROUNDS, lambda _: None))
     ratio = statistics.median(mine / raw for mine, raw in pairs)
     mine, raw = (statistics.median(side) for side in zip(*pairs, strict=True))
     return f"{mine:,.0f} of {raw:,.0f} items/s = {ratio:.2f} (best batch {best})"
 
 
-def raw_rates(artifact: Path, sizes: tuple[int, ...], seconds: float) -> dict[int, float]:
-    """Items a second of ONNX Runtime alone on the GPU, by batch size."""
-    command = [sys.executable, str(HERE / "inprocess.py"), str(artifact), "--device", "cuda"]
-    command += ["--threads", str(len(os.sched_getaffinity(0))), "--seconds", str(seconds)]
-    command += ["--batch-sizes", *map(str, sizes)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    return {int(size): rate for size, rate in json.loads(done.stdout).items()}
-
-
-def small_checks(wanted: list[str]) -> Iterator[Ended]:
-    """The small models, in one cluster."""
-    chosen = [name for name in SMALL if name in wanted]
-    if not chosen:
+def served_checks(
+    checks: Mapping[str, Callable[..., str]], write: Callable[[Path], None]
+) -> Iterator[Ended]:
+    """What *checks* find of a cluster with the models that *write* makes."""
+    if not checks:
         return
     with tempfile.TemporaryDirectory(prefix="penstock-gpu-") as folder:
         root = Path(folder) / "models"
-        write_all(root)
+        write(root)
         with serving_repository(root) as server, Client(server.address, retry=_ONCE) as client:
-            for name in chosen:
-                yield timed(name, lambda check=SMALL[name]: check(client))
-
-
-def language_checks(wanted: list[str]) -> Iterator[Ended]:
-    """The language models, in another cluster: the device may be ruined in the first."""
-    chosen = [name for name in gpu_language.CHECKS if name in wanted]
-    if not chosen:
-        return
-    with tempfile.TemporaryDirectory(prefix="penstock-gpu-") as folder:
-        root = Path(folder) / "models"
-        gpu_language.write_all(root)
-        with serving_repository(root) as server, Client(server.address, retry=_ONCE) as client:
-            for name in chosen:
-                check = gpu_language.CHECKS[name]
+            for name, check in checks.items():
                 yield timed(name, lambda check=check: check(client, server.address, root))
 
 
@@ -270,9 +237,15 @@ def main() -> int:
 
 def all_checks(wanted: list[str]) -> Iterator[Ended]:
     """Each as it ends; a cluster that does not start is one that failed."""
-    for group, checks in (("small models", small_checks), ("language models", language_checks)):
+    groups = {
+        "small models": (SMALL, write_all),
+        # In another cluster: the device may be ruined in the first.
+        "language models": (gpu_language.CHECKS, gpu_language.write_all),
+    }
+    for group, (checks, write) in groups.items():
+        chosen = {name: check for name, check in checks.items() if name in wanted}
         try:
-            yield from checks(wanted)
+            yield from served_checks(chosen, write)
         except Exception as error:  # noqa: BLE001 - the others can be done without it
             yield Ended(group, fine=False, text=str(error), seconds=0.0)
     for name, case in LARGE.items():

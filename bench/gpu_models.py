@@ -1,17 +1,18 @@
 """The models of ``make gpu``: some whose answers numpy knows, and some that ruin a device."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from models import batched, write_graph
 
 from penstock.workers.runtimes.pt2_signature import EXTRA_FILE, TensorSignature, write_extra
 
 WIDTH: Final = 64
 ROWS_OF_TABLE: Final = 100
-_OPSET: Final = 18
 _SEED: Final = 7
 
 Array = npt.NDArray[Any]
@@ -40,27 +41,11 @@ def write_all(root: Path) -> None:
         (root / name / "config.pbtxt").write_text(config)
 
 
-def _onnx(file: Path, elements: int, nodes: list[Any], constants: dict[str, Array]) -> None:
-    """A graph from "x" to "y", both [batch, 64]."""
-    import onnx
-    from onnx import helper, numpy_helper
-
-    graph = helper.make_graph(
-        nodes,
-        "gpu",
-        [helper.make_tensor_value_info("x", elements, ["batch", WIDTH])],
-        [helper.make_tensor_value_info("y", elements, ["batch", WIDTH])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    opset = [helper.make_opsetid("", _OPSET)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), file)
-
-
 def _write_layer(file: Path) -> None:
-    from onnx import TensorProto, helper
+    from onnx import helper
 
     nodes = [helper.make_node("MatMul", ["x", "a"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
-    _onnx(file, TensorProto.FLOAT, nodes, {"a": weights()})
+    write_graph(file, nodes, [batched("x", WIDTH)], [batched("y", WIDTH)], {"a": weights()})
 
 
 def _write_program(file: Path, reads: str = "x", writes: str = "y") -> None:
@@ -90,10 +75,6 @@ def _write_onnx(folder: Path, instances: str = GPU) -> str:
     return f"max_batch_size: 16\ndynamic_batching {{}}\n{instances}"
 
 
-def _write_two(folder: Path) -> str:
-    return _write_onnx(folder, TWO)
-
-
 def _write_pt2(folder: Path) -> str:
     _write_program(folder / "model.pt2")
     return f"max_batch_size: 16\ndynamic_batching {{}}\n{GPU}"
@@ -110,44 +91,32 @@ def _write_half(folder: Path, kind: str) -> str:
     """Y = x + x."""
     from onnx import TensorProto, helper
 
-    elements = getattr(TensorProto, kind)
     nodes = [helper.make_node("Add", ["x", "x"], ["y"])]
-    _onnx(folder / "model.onnx", elements, nodes, {})
+    elements = getattr(TensorProto, kind)
+    reads, writes = ([batched(name, WIDTH, kind=elements)] for name in "xy")
+    write_graph(folder / "model.onnx", nodes, reads, writes, {})
     return f"max_batch_size: 16\n{GPU}"
-
-
-def _write_fp16(folder: Path) -> str:
-    return _write_half(folder, "FLOAT16")
-
-
-def _write_bf16(folder: Path) -> str:
-    return _write_half(folder, "BFLOAT16")
 
 
 def _write_greedy(folder: Path) -> str:
     """Y = the sum over as many rows of x as "rows" says: the device holds all of them."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
-    constants = {"width": np.array([1 << 20], np.int64), "axes": np.array([0, 1], np.int64)}
-    graph = helper.make_graph(
+    write_graph(
+        folder / "model.onnx",
         [
             helper.make_node("Concat", ["rows", "width"], ["size"], axis=0),
             helper.make_node("Expand", ["x", "size"], ["large"]),
             helper.make_node("Exp", ["large"], ["larger"]),
             helper.make_node("ReduceSum", ["larger", "axes"], ["y"], keepdims=0),
         ],
-        "greedy",
         [
             helper.make_tensor_value_info("x", TensorProto.FLOAT, [1]),
             helper.make_tensor_value_info("rows", TensorProto.INT64, [1]),
         ],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        {"width": np.array([1 << 20], np.int64), "axes": np.array([0, 1], np.int64)},
     )
-    opset = [helper.make_opsetid("", _OPSET)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=9)
-    onnx.save(model, folder / "model.onnx")
     return f"max_batch_size: 0\n{GPU}"
 
 
@@ -169,10 +138,10 @@ def _write_asserting(folder: Path) -> str:
 _WRITERS: Final[dict[str, Callable[[Path], str]]] = {
     "onnx_cuda": _write_onnx,
     "pt2_cuda": _write_pt2,
-    "two_workers": _write_two,
+    "two_workers": partial(_write_onnx, instances=TWO),
     "pipeline": _write_pipeline,
-    "fp16": _write_fp16,
-    "bf16": _write_bf16,
+    "fp16": partial(_write_half, kind="FLOAT16"),
+    "bf16": partial(_write_half, kind="BFLOAT16"),
     "greedy": _write_greedy,
     "asserting": _write_asserting,
 }

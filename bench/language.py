@@ -16,18 +16,19 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import grpc
-from cases import cores, in_turn
+import numpy as np
+from cases import cores, empty_table, in_turn
 from rich.console import Console
-from rich.table import Table
 from servers import HERE, Server, serving_repository
 
+from penstock.client.encoding import infer_request
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import grpc_service_pb2_grpc as pb_grpc
 
@@ -78,9 +79,8 @@ def main() -> None:
         _answer_alone(options)
         return
     console = Console()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("case", "in-process", "Penstock", "ratio", "goal", "a step", "longer by"):
-        table.add_column(name, justify="left" if name == "case" else "right")
+    numbers = ("in-process", "Penstock", "ratio", "goal", "a step", "longer by")
+    table = empty_table("case", right=numbers)
     whole = version(1)
     with _alone(whole, options) as alone:
         for stages in (1, 2):
@@ -206,12 +206,15 @@ def prompts(count: int) -> list[str]:
 async def _answer(address: str, streams: int, tokens: int) -> float:
     """How long so many answers take over one stream, in seconds."""
     async with grpc.aio.insecure_channel(address) as channel:
-        began_s = time.perf_counter()
-        counts = await asyncio.gather(
-            *(_count(channel, prompt, tokens) for prompt in prompts(streams))
-        )
-        took_s = time.perf_counter() - began_s
-    if sum(counts) != streams * tokens:
+        return await timed(lambda prompt: _count(channel, prompt, tokens), streams, tokens)
+
+
+async def timed(count: Callable[[str], Awaitable[int]], streams: int, tokens: int) -> float:
+    """How long so many answers take, in seconds; *count* has the tokens of one."""
+    began_s = time.perf_counter()
+    counts = await asyncio.gather(*(count(prompt) for prompt in prompts(streams)))
+    took_s = time.perf_counter() - began_s
+    if set(counts) != {tokens}:
         raise RuntimeError(f"{counts} tokens, and not {tokens} each")
     return took_s
 
@@ -232,13 +235,8 @@ async def counts(channel: grpc.aio.Channel, prompt: str, tokens: int) -> AsyncIt
 
 
 def _request(prompt: str, tokens: int) -> pb.ModelInferRequest:
-    asked = pb.ModelInferRequest(model_name=MODEL)
-    content = prompt.encode()
-    asked.inputs.add(name="text_input", datatype="BYTES", shape=[1])
-    asked.raw_input_contents.append(len(content).to_bytes(4, "little") + content)
-    asked.parameters["max_tokens"].int64_param = tokens
-    asked.parameters["ignore_end"].bool_param = True
-    return asked
+    inputs = {"text_input": np.array([prompt.encode()], dtype=object)}
+    return infer_request(MODEL, inputs, parameters={"max_tokens": tokens, "ignore_end": True})
 
 
 class FirstToken(NamedTuple):

@@ -24,8 +24,8 @@ from pathlib import Path
 import grpc
 import language
 import psutil
+from cases import empty_table
 from rich.console import Console
-from rich.table import Table
 from servers import Server, serving_repository
 
 from penstock.client import Client
@@ -50,9 +50,8 @@ def main() -> None:
     parser.add_argument("--front", choices=["aio", "asgi"], default="aio", help="what speaks gRPC")
     options = parser.parse_args()
     console = Console()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("killed", "gap", "at most", "reads anew in", "beyond that", "goal"):
-        table.add_column(name, justify="left" if name == "killed" else "right")
+    numbers = ("gap", "at most", "reads anew in", "beyond that", "goal")
+    table = empty_table("killed", right=numbers)
     with _repository() as models, serving_repository(models, "--grpc-front", options.front) as up:
         asyncio.run(_until_ready(up))
         for stage in range(_STAGES):

@@ -13,21 +13,19 @@ import argparse
 import asyncio
 import json
 import re
-import socket
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from cases import cores
-from language import CONTEXT, MODEL, SLOTS, STREAMS, prompts, smollm2, version
+from cases import cores, empty_table
+from language import CONTEXT, MODEL, SLOTS, STREAMS, smollm2, timed, version
 from peers.environments import environment
+from peers.starting import free_ports
 from rich.console import Console
-from rich.table import Table
 from servers import HERE, serving_repository
 
 LLAMA = "llama.cpp"
@@ -53,9 +51,7 @@ def main() -> None:
     with ExitStack() as stack:
         peers = [stack.enter_context(_llama(options.threads))]
         peers += [stack.enter_context(_penstock(kind, options.threads)) for kind in WEIGHTS]
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for name in ("answers", *(peer.name for peer in peers)):
-            table.add_column(name, justify="left" if name == "answers" else "right")
+        table = empty_table("answers", right=[peer.name for peer in peers])
         for streams in (1, STREAMS):
             with Console(stderr=True).status(f"{streams} answers") as status:
                 table.add_row(str(streams), *_cells(peers, streams, options, status.update))
@@ -92,12 +88,7 @@ def _cells(
 
 async def _answer(address: str, streams: int, tokens: int) -> float:
     """How long so many answers take, in seconds."""
-    began_s = time.perf_counter()
-    counts = await asyncio.gather(*(_count(address, one, tokens) for one in prompts(streams)))
-    took_s = time.perf_counter() - began_s
-    if set(counts) != {tokens}:
-        raise RuntimeError(f"{counts} tokens, and not {tokens} each")
-    return took_s
+    return await timed(lambda prompt: _count(address, prompt, tokens), streams, tokens)
 
 
 async def _count(address: str, prompt: str, tokens: int) -> int:
@@ -141,9 +132,8 @@ def _llama(threads: int) -> Iterator[Peer]:
 @contextmanager
 def _penstock(weights: str, threads: int) -> Iterator[Peer]:
     """A cluster with the model, its weights of this kind."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    words = ("--threads", str(threads), "--grpc-front", "asgi", "--http", "--http-port", port)
+    (port,) = free_ports(1)
+    words = ("--threads", str(threads), "--grpc-front", "asgi", "--http", "--http-port", str(port))
     with serving_repository(version(1, weights).parents[1], *words):
         yield Peer(f"Penstock, {weights}", f"127.0.0.1:{port}")
 

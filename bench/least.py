@@ -21,6 +21,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -31,10 +32,12 @@ import numpy as np
 import uvloop
 from cases import CASES, load_of
 from ceiling import default_reply
+from inprocess import open_session
 from models import ensure
 from rich.console import Console
-from servers import ceiling, least
+from servers import ceiling, run_by
 
+from penstock.client.encoding import infer_request
 from penstock.gateway.fronts.grpc.inference_service import SERVICE
 from penstock.process.lifetime import bound_command, stop_signals, write_ready
 from penstock.protos import grpc_service_pb2 as pb
@@ -170,12 +173,7 @@ def work(kind: str, path: str) -> None:
 
 def _model() -> Callable[[bytes], bytes]:
     """The model, from a request's bytes to those of its reply."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    model = ensure("w1") / "1" / "model.onnx"
-    session = onnxruntime.InferenceSession(str(model), options)
+    session = open_session(ensure("w1") / "1" / "model.onnx", threads=1)
 
     def answer(message: bytes) -> bytes:
         request = pb.ModelInferRequest.FromString(message)
@@ -240,17 +238,14 @@ def _work_directly(answer: Callable[[bytes], bytes]) -> None:
 def measure(rounds: int, seconds: float) -> None:
     """Print by how much each is above the ceiling."""
     case = next(case for case in CASES if case.name == "W1-one")
-    request = pb.ModelInferRequest(model_name="w1")
-    request.inputs.add(name="input", datatype="FP32", shape=[1, 64])
-    request.raw_input_contents.append(bytes(256))
+    request = infer_request("w1", {"input": np.zeros((1, 64), np.float32)})
     requests = (request.SerializeToString(),)
     with (
         ceiling(default_reply().SerializeToString()) as nothing,
-        least(KINDS[0]) as lists,
-        least(KINDS[1]) as scripts,
-        least(KINDS[2]) as direct,
+        ExitStack() as stack,
     ):
-        sides = [load_of(case, one.address, requests) for one in (nothing, lists, scripts, direct)]
+        servers = [nothing, *(stack.enter_context(run_by("least.py", kind)) for kind in KINDS)]
+        sides = [load_of(case, one.address, requests) for one in servers]
         taken = [[once(seconds) for once in sides] for _ in range(rounds)]
     console = Console(highlight=False)
     for place, kind in enumerate(KINDS, 1):

@@ -21,8 +21,9 @@ from typing import Any
 import grpc
 import psutil
 from models import REPOSITORY, ensure
-from servers import Server, serving_repository
+from servers import Server, processor_s, serving_repository
 
+from penstock.client import Client
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 
@@ -119,21 +120,16 @@ def _name(number: int) -> str:
 
 
 def _check_ready(server: Server, models: int) -> None:
-    with grpc.insecure_channel(server.address) as channel:
-        stub = GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+    with Client(server.address, deadline_s=30) as client:
         for number in range(models):
-            if not stub.ModelReady(pb.ModelReadyRequest(name=_name(number)), timeout=30).ready:
+            if not client.model_ready(_name(number)):
                 raise RuntimeError(f"{_name(number)} is not ready, and the cluster says that it is")
-
-
-def _family(server: Server) -> list[psutil.Process]:
-    return [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
 
 
 def _pss_mib(server: Server) -> float:
     """PSS of all workers and templates."""
     kib = 0
-    for process in _family(server):
+    for process in psutil.Process(server.pid).children(recursive=True):
         if {"worker", "template"} & set(process.cmdline()):
             rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
             kib += next(int(x.split()[1]) for x in rollup.splitlines() if x.startswith("Pss:"))
@@ -141,13 +137,9 @@ def _pss_mib(server: Server) -> float:
 
 
 def _idle(server: Server) -> float:
-    def taken_s() -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in family)
-
-    family = _family(server)
-    before_s, began_s = taken_s(), time.monotonic()
+    before_s, began_s = processor_s(server), time.monotonic()
     time.sleep(_IDLE_S)
-    return (taken_s() - before_s) / (time.monotonic() - began_s)
+    return (processor_s(server) - before_s) / (time.monotonic() - began_s)
 
 
 def _load_s(offered: int, tree: Path | None) -> float:

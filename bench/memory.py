@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import numpy as np
 import psutil
 from servers import Server, cluster
 
+from penstock.client.encoding import infer_request
 from penstock.loadgen.fleet import run_load
 from penstock.loadgen.plan import Plan
 from penstock.loadgen.requests import Wanted, describe, make_requests
@@ -109,11 +111,9 @@ def measure_failed(server: Server) -> float:
 
 def _failing(count: int) -> pb.ModelInferRequest:
     """An unknown model, a wrong shape, a tensor that there is not, and one with hardly any time."""
-    request = pb.ModelInferRequest(model_name="nobody" if count % 4 == 0 else "w1")
     name = "nothing" if count % 4 == 2 else "x"
-    request.inputs.add(name=name, datatype="FP32", shape=[1, _FAILED_MB * _MB // 4])
-    request.raw_input_contents.append(bytes(_FAILED_MB * _MB))
-    return request
+    inputs = {name: np.zeros((1, _FAILED_MB * _MB // 4), np.float32)}
+    return infer_request("nobody" if count % 4 == 0 else "w1", inputs)
 
 
 async def _watch(server: Server, wanted: int) -> tuple[tuple[int, float], ...]:

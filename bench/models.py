@@ -17,6 +17,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,29 +29,38 @@ _SEED = 20240607
 _OPSET = 18
 
 
-def _config(name: str, max_batch: int, tensors: Mapping[str, tuple[str, str, str]]) -> str:
-    lines = [f'name: "{name}"', f"max_batch_size: {max_batch}"]
-    for tensor, (side, datatype, dims) in tensors.items():
-        lines.append(f'{side} [{{ name: "{tensor}" data_type: {datatype} dims: [{dims}] }}]')
-    lines.append("dynamic_batching {}")
-    return "\n".join(lines) + "\n"
+def _config(name: str, max_batch: int, tensors: Mapping[str, tuple[str, str]]) -> str:
+    lines = [f'name: "{name}"', f"max_batch_size: {max_batch}", *tensor_lines(tensors)]
+    return "\n".join((*lines, "dynamic_batching {}\n"))
 
 
-def _write_graph(file: Path, nodes: list[Any], weights: Mapping[str, Any], **dims: Any) -> None:
-    """Write a graph from "input" to "output", both FP32, with a dynamic batch."""
+def tensor_lines(tensors: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The input and the output, each of which is called so, as a configuration has them."""
+    return [
+        f'{name} [{{ name: "{name}" data_type: {datatype} dims: [{dims}] }}]'
+        for name, (datatype, dims) in tensors.items()
+    ]
+
+
+def write_graph(
+    file: Path, nodes: list[Any], reads: list[Any], writes: list[Any], weights: Mapping[str, Any]
+) -> None:
+    """Write a graph of *nodes* between the tensors that it reads and writes."""
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
-    graph = helper.make_graph(
-        nodes,
-        "bench",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", *dims["reads"]])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", *dims["writes"]])],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
+    constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "bench", reads, writes, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9)
     onnx.checker.check_model(model)
     onnx.save(model, file)
+
+
+def batched(name: str, *sizes: int, kind: int = 1) -> Any:
+    """A tensor with a dynamic batch; FP32 unless *kind* says otherwise, as TensorProto does."""
+    from onnx import helper
+
+    return helper.make_tensor_value_info(name, kind, ["batch", *sizes])
 
 
 def write_w1(directory: Path) -> None:
@@ -69,7 +79,8 @@ def write_w1(directory: Path) -> None:
         helper.make_node("Relu", ["hidden"], ["active"]),
         helper.make_node("Gemm", ["active", "head.weight", "head.bias"], ["output"]),
     ]
-    _write_graph(directory / "model.onnx", nodes, weights, reads=[64], writes=[10])
+    reads, writes = [batched("input", 64)], [batched("output", 10)]
+    write_graph(directory / "model.onnx", nodes, reads, writes, weights)
 
 
 def write_w4(directory: Path) -> None:
@@ -78,7 +89,8 @@ def write_w4(directory: Path) -> None:
 
     nodes = [helper.make_node("ReduceMean", ["input", "axes"], ["output"], keepdims=0)]
     weights = {"axes": np.array([2, 3], dtype=np.int64)}
-    _write_graph(directory / "model.onnx", nodes, weights, reads=[3, 224, 224], writes=[3])
+    reads, writes = [batched("input", 3, 224, 224)], [batched("output", 3)]
+    write_graph(directory / "model.onnx", nodes, reads, writes, weights)
 
 
 def write_w2(directory: Path) -> None:
@@ -110,28 +122,13 @@ def write_w3(directory: Path) -> None:
     _export(ResNet18(), torch.randn(2, 3, 224, 224), directory / "model.onnx")
 
 
-def _write_identity(file: Path, datatype: int, width: int) -> None:
-    import onnx
+def _write_identity(directory: Path, datatype: int, width: int) -> None:
+    """What is read, as it is."""
     from onnx import helper
 
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["input"], ["output"])],
-        "bench",
-        [helper.make_tensor_value_info("input", datatype, ["batch", width])],
-        [helper.make_tensor_value_info("output", datatype, ["batch", width])],
-    )
-    opset = [helper.make_opsetid("", _OPSET)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), file)
-
-
-def write_w2_before(directory: Path) -> None:
-    """The encoder's tokens, as they are."""
-    _write_identity(directory / "model.onnx", 7, 64)  # TensorProto.INT64
-
-
-def write_w2_after(directory: Path) -> None:
-    """The encoder's output, as it is."""
-    _write_identity(directory / "model.onnx", 1, 384)  # TensorProto.FLOAT
+    nodes = [helper.make_node("Identity", ["input"], ["output"])]
+    reads, writes = ([batched(name, width, kind=datatype)] for name in ("input", "output"))
+    write_graph(directory / "model.onnx", nodes, reads, writes, {})
 
 
 def _export(module: Any, sample: Any, file: Path) -> None:
@@ -153,23 +150,20 @@ def _export(module: Any, sample: Any, file: Path) -> None:
         )
 
 
-_TOKENS = {"input": ("input", "TYPE_INT64", "64"), "output": ("output", "TYPE_FP32", "384")}
-_IMAGE = ("input", "TYPE_FP32", "3, 224, 224")
-_IDS = {"input": ("input", "TYPE_INT64", "64"), "output": ("output", "TYPE_INT64", "64")}
-_STATE = {"input": ("input", "TYPE_FP32", "384"), "output": ("output", "TYPE_FP32", "384")}
+_TOKENS = {"input": ("TYPE_INT64", "64"), "output": ("TYPE_FP32", "384")}
+_IMAGE = ("TYPE_FP32", "3, 224, 224")
+_IDS = {"input": ("TYPE_INT64", "64"), "output": ("TYPE_INT64", "64")}
+_STATE = {"input": ("TYPE_FP32", "384"), "output": ("TYPE_FP32", "384")}
 
-MODELS: dict[str, tuple[Callable[[Path], None], int, Mapping[str, tuple[str, str, str]]]] = {
-    "w1": (
-        write_w1,
-        64,
-        {"input": ("input", "TYPE_FP32", "64"), "output": ("output", "TYPE_FP32", "10")},
-    ),
+MODELS: dict[str, tuple[Callable[[Path], None], int, Mapping[str, tuple[str, str]]]] = {
+    "w1": (write_w1, 64, {"input": ("TYPE_FP32", "64"), "output": ("TYPE_FP32", "10")}),
     "w2": (write_w2, 16, _TOKENS),
-    "w2_before": (write_w2_before, 16, _IDS),
-    "w2_after": (write_w2_after, 16, _STATE),
+    # As onnx.TensorProto has them: 7 is INT64, and 1 FLOAT.
+    "w2_before": (partial(_write_identity, datatype=7, width=64), 16, _IDS),
+    "w2_after": (partial(_write_identity, datatype=1, width=384), 16, _STATE),
     "w2_stages": (write_w2_stages, 16, _TOKENS),
-    "w3": (write_w3, 8, {"input": _IMAGE, "output": ("output", "TYPE_FP32", "1000")}),
-    "w4": (write_w4, 16, {"input": _IMAGE, "output": ("output", "TYPE_FP32", "3")}),
+    "w3": (write_w3, 8, {"input": _IMAGE, "output": ("TYPE_FP32", "1000")}),
+    "w4": (write_w4, 16, {"input": _IMAGE, "output": ("TYPE_FP32", "3")}),
 }
 """By name: what writes the artifact into a version's folder, the largest batch, the tensors."""
 

@@ -36,14 +36,10 @@ Whole = MemoryResult | ManyResult | FrontResult
 """What is no ratio of two sides, round by round."""
 
 
-def _front(quick: bool) -> FrontResult:  # noqa: FBT001 - as the others of `_WHOLE`
-    return FrontResult(measure_front(*((1, 1.0) if quick else (3, 4.0))))
-
-
 _WHOLE: dict[str, Callable[[bool], Whole]] = {
     "memory": lambda quick: measure_memory(10_000 if quick else 100_000),
     "many": lambda quick: measure_many(40 if quick else MODELS),
-    "front": _front,
+    "front": lambda quick: FrontResult(measure_front(*((1, 1.0) if quick else (3, 4.0)))),
 }
 
 
@@ -137,11 +133,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _keep(
-    facts: dict[str, Any],
-    results: list[Result],
-    whole: Iterable[Whole],
-) -> None:
+def _keep(facts: dict[str, Any], results: list[Result], whole: Iterable[Whole]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "latest.json").write_text(json.dumps(facts, indent=2) + "\n")
     rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(_cells(result) for result in results)]

@@ -94,55 +94,40 @@ def cluster(
             yield server
 
 
-@contextlib.contextmanager
 def serving_repository(
     repository: Path, *options: str, tree: Path | None = None, patience_s: float = _START_S
-) -> Iterator[Server]:
+) -> contextlib.AbstractContextManager[Server]:
     """A whole cluster that serves *repository*, once it says that it is ready."""
-    command = [sys.executable, "-m", "penstock", "up", "--models", str(repository), *options]
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-        command += ["--port", "0", "--metrics-port", "0"]
-        with _serving(command, Path(folder), tree, patience_s) as server:
-            yield server
+    words = ["-m", "penstock", "up", "--models", str(repository), *options]
+    return _serving(*words, "--port", "0", "--metrics-port", "0", tree=tree, patience_s=patience_s)
 
 
 @contextlib.contextmanager
 def ceiling(reply: bytes) -> Iterator[Server]:
     """The server that does nothing but answer *reply*."""
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-        file = Path(folder) / "reply"
-        file.write_bytes(reply)
-        command = [sys.executable, str(HERE / "ceiling.py"), "--reply", str(file)]
-        with _serving(command, Path(folder)) as server:
+    with tempfile.NamedTemporaryFile(prefix="penstock-bench-") as file:
+        file.write(reply)
+        file.flush()
+        with _serving(str(HERE / "ceiling.py"), "--reply", file.name) as server:
             yield server
 
 
-def least(kind: str) -> contextlib.AbstractContextManager[Server]:
-    """One of the two that `least` describes."""
-    return _run_by("least.py", kind)
-
-
-def front(kind: str) -> contextlib.AbstractContextManager[Server]:
-    """One of a gateway's gRPC servers, which answers a constant."""
-    return _run_by("front.py", kind)
-
-
-@contextlib.contextmanager
-def _run_by(program: str, kind: str) -> Iterator[Server]:
-    command = [sys.executable, str(HERE / program), "--run", kind]
-    with (
-        tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
-        _serving(command, Path(folder)) as server,
-    ):
-        yield server
+def run_by(program: str, kind: str) -> contextlib.AbstractContextManager[Server]:
+    """One of the servers that *program*, a file of this folder, has."""
+    return _serving(str(HERE / program), "--run", kind)
 
 
 @contextlib.contextmanager
 def _serving(
-    command: list[str], folder: Path, tree: Path | None = None, patience_s: float = _START_S
+    *words: str, tree: Path | None = None, patience_s: float = _START_S
 ) -> Iterator[Server]:
-    ready, log = folder / "ready", folder / "log"
-    with log.open("wb") as output:
+    """A program of Python's, once it has written its ready file."""
+    command = [sys.executable, *words]
+    with (
+        tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
+        (Path(folder) / "log").open("wb") as output,
+    ):
+        ready = Path(folder) / "ready"
         process = subprocess.Popen(
             [*command, "--ready-file", str(ready)],
             stdin=subprocess.DEVNULL,
@@ -154,7 +139,7 @@ def _serving(
             gives_up_at = time.monotonic() + patience_s
             while not ready.exists():
                 if process.poll() is not None or time.monotonic() > gives_up_at:
-                    raise DidNotStart(command, log)
+                    raise DidNotStart(command, Path(output.name))
                 time.sleep(0.05)
             yield Server(ready.read_text().strip(), process.pid)
         finally:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import bare_client
 import h2load
 from answers import Judge
-from cases import WARMUP_S, Case, in_turn, outcome_of, requests_for, result_of, side
+from cases import WARMUP_S, Case, in_turn, outcome_of, requests_for, side
 from h2load import Load
 from servers import Server, processor_s
 
@@ -77,27 +77,41 @@ def measure(
     by = _by_python
     if client == "cheap":
         by = _by_h2load if len(requests[0]) <= h2load.SMALL_BYTES else _by_bare_client
-    one, other = (by(case, server, requests) for server in servers)
+    one, other = (_under(by(case, server, requests), case, server) for server in servers)
     pairs = in_turn(one, other, seconds, rounds, lambda text: show(f"{case.name}: {text}"))
     before, now = zip(*pairs, strict=True)
     return Pair(before, now)
 
 
-def _by_h2load(
-    case: Case, server: Server, requests: tuple[bytes, ...]
-) -> Callable[[float], Measured]:
+def _by_h2load(case: Case, server: Server, requests: tuple[bytes, ...]) -> Callable[..., Load]:
     url = f"{'http' if server.ca is None else 'https'}://{server.address}{METHOD}"
     answer = len(asyncio.run(first_answer(server.target, requests[0], server.credentials)))
-    load = partial(h2load.load, url, framed(requests[0]), answer)
-    return _under(load, case, server)
+    return partial(
+        h2load.load, url, framed(requests[0]), answer, callers=case.concurrency, warmup_s=WARMUP_S
+    )
 
 
-def _by_bare_client(
-    case: Case, server: Server, requests: tuple[bytes, ...]
-) -> Callable[[float], Measured]:
+def _by_bare_client(case: Case, server: Server, requests: tuple[bytes, ...]) -> Callable[..., Load]:
     judge = Judge(asyncio.run(first_answer(server.target, requests[0], server.credentials)))
-    load = partial(bare_client.load, server, METHOD, framed(requests[0]), judge.is_right)
-    return _under(load, case, server)
+    sent, is_right = framed(requests[0]), judge.is_right
+    return partial(
+        bare_client.load,
+        server,
+        METHOD,
+        sent,
+        is_right,
+        callers=case.concurrency,
+        warmup_s=WARMUP_S,
+    )
+
+
+def _by_python(case: Case, server: Server, requests: tuple[bytes, ...]) -> Callable[..., Load]:
+    def load(seconds: float) -> Load:
+        outcome = outcome_of(case, server.target, requests, seconds, server.credentials)
+        per_s = outcome.throughput_per_s
+        return Load(per_s, outcome.latency_ms(0.5), per_s * (seconds + WARMUP_S))
+
+    return load
 
 
 def _under(load: Callable[..., Load], case: Case, server: Server) -> Callable[[float], Measured]:
@@ -105,22 +119,9 @@ def _under(load: Callable[..., Load], case: Case, server: Server) -> Callable[[f
 
     def once(seconds: float) -> Measured:
         before_s = processor_s(server)
-        did = load(callers=case.concurrency, warmup_s=WARMUP_S, seconds=seconds)
+        did = load(seconds=seconds)
         spent_s = processor_s(server) - before_s
         result = did.p50_ms if case.unit == "ms" else did.per_s
         return Measured(result, spent_s / did.requests * 1e6)
-
-    return once
-
-
-def _by_python(
-    case: Case, server: Server, requests: tuple[bytes, ...]
-) -> Callable[[float], Measured]:
-    def once(seconds: float) -> Measured:
-        before_s = processor_s(server)
-        outcome = outcome_of(case, server.target, requests, seconds, server.credentials)
-        spent_s = processor_s(server) - before_s
-        sent = outcome.throughput_per_s * (seconds + WARMUP_S)
-        return Measured(result_of(case, outcome), spent_s / sent * 1e6)
 
     return once

@@ -7,17 +7,14 @@ Connections last, as those of real clients do: what a handshake costs is not in 
 """
 
 import argparse
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import h2load
-from cases import CASES, named
+import trustme
+from cases import CASES, empty_table, named
 from models import needed
 from rich.console import Console
-from rich.table import Table
 from servers import cluster
 from sides import measure
 
@@ -27,10 +24,9 @@ _CASES = ("W1", "W1-one", "W4")
 def main() -> None:
     """Measure and print."""
     options = _options()
-    console, table = Console(), Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("case", "front", "plain", "TLS", "TLS to plain", "spread", "work"):
-        table.add_column(name, justify="left" if name in ("case", "front") else "right")
-    with _certificate() as (certificate, key):
+    numbers = ("plain", "TLS", "TLS to plain", "spread", "work")
+    console, table = Console(), empty_table("case", "front", right=numbers)
+    with _certificate() as (certificate, key, ca):
         for case in (one for one in CASES if one.name in options.only):
             for front in options.front:
                 plainly = ("--grpc-front", front)
@@ -39,7 +35,7 @@ def main() -> None:
                     named(case),
                     Console(stderr=True).status(f"{case.name} {front}") as status,
                     cluster(*needed(case.model), options=plainly) as plain,
-                    cluster(*needed(case.model), options=encrypted, ca=certificate) as tls,
+                    cluster(*needed(case.model), options=encrypted, ca=ca) as tls,
                 ):
                     both, client = (plain, tls), "cheap" if h2load.is_installed() else "python"
                     found = measure(
@@ -59,21 +55,16 @@ def _options() -> argparse.Namespace:
 
 
 @contextmanager
-def _certificate() -> Iterator[tuple[str, str]]:
-    """The files of one that is its own authority, and of its key."""
-    with tempfile.TemporaryDirectory(prefix="penstock-tls-") as name:
-        certificate, key = Path(name) / "server.pem", Path(name) / "server.key"
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),
-                *("-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=gateway"),
-                *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-                *("-keyout", str(key), "-out", str(certificate)),
-            ],
-            check=True,
-            capture_output=True,
-        )
-        yield str(certificate), str(key)
+def _certificate() -> Iterator[tuple[str, str, str]]:
+    """The files of one, of its key, and of its authority."""
+    authority = trustme.CA()
+    made = authority.issue_cert("localhost", "127.0.0.1")
+    with (
+        made.cert_chain_pems[0].tempfile() as certificate,
+        made.private_key_pem.tempfile() as key,
+        authority.cert_pem.tempfile() as ca,
+    ):
+        yield certificate, key, ca
 
 
 if __name__ == "__main__":

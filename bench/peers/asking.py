@@ -19,13 +19,12 @@ from servers import processor_s
 
 from peers.environments import HERE
 from peers.starting import DidNotServe, Peer, until_answered
+from penstock.client.encoding import infer_request
 from penstock.gateway.fronts.grpc.asgi.wire import framed
 from penstock.loadgen.plan import METHOD
 from penstock.loadgen.requests import first_answer
-from penstock.protos import grpc_service_pb2 as pb
 
 _SEED = 20240607
-_NUMPY = {"TYPE_FP32": ("FP32", np.float32), "TYPE_INT64": ("INT64", np.int64)}
 
 
 class Measured(NamedTuple):
@@ -77,8 +76,7 @@ class Asked:
         if self.peer.http is not None:
             url = f"http://127.0.0.1:{self.peer.http}/inference"
             with urllib.request.urlopen(url, self.row.tobytes(), timeout=10) as answer:
-                body: bytes = answer.read()
-                return body
+                return answer.read()  # type: ignore[no-any-return]
         return numbers_of(self._reply()).tobytes()
 
     def _reply(self) -> bytes:
@@ -86,11 +84,7 @@ class Asked:
 
     def request(self) -> bytes:
         """As gRPC has it."""
-        datatype = _NUMPY[MODELS[self.case.model][2]["input"][1]][0]
-        request = pb.ModelInferRequest(model_name=self.case.model)
-        request.inputs.add(name="input", datatype=datatype, shape=self.row.shape)
-        request.raw_input_contents.append(self.row.tobytes())
-        return request.SerializeToString()
+        return infer_request(self.case.model, {"input": self.row}).SerializeToString()
 
     def measure(self, seconds: float) -> Measured:
         """One round.
@@ -109,19 +103,17 @@ class Asked:
 
     def _by_h2load(self, seconds: float) -> h2load.Load:
         """Small requests to every server: a client of Python would be most of what is measured."""
-        over_http, body = self.peer.http is not None, self.row.tobytes()
+        over_http, server = self.peer.http is not None, self.peer.server
+        at = f"127.0.0.1:{self.peer.http}/inference" if over_http else f"{server.address}{METHOD}"
         return h2load.load(
-            f"http://127.0.0.1:{self.peer.http}/inference" if over_http else self._method(),
-            body if over_http else framed(self.request()),
+            f"http://{at}",
+            self.row.tobytes() if over_http else framed(self.request()),
             len(self.answer()),
             callers=self.case.concurrency,
             warmup_s=WARMUP_S,
             seconds=seconds,
             grpc=not over_http,
         )
-
-    def _method(self) -> str:
-        return f"http://{self.peer.server.address}{METHOD}"
 
     def _by_grpc(self, seconds: float) -> h2load.Load:
         """Large requests, for the same reason."""
@@ -136,9 +128,9 @@ class Asked:
         )
 
     def _by_http(self, seconds: float) -> tuple[float, float, float]:
-        words = (self.peer.http, self.case.concurrency, WARMUP_S, seconds)
+        words = HERE / "http_load.py", self.peer.http, self.case.concurrency, WARMUP_S, seconds
         done = subprocess.run(
-            [sys.executable, str(HERE / "http_load.py"), *map(str, words)],
+            [sys.executable, *map(str, words)],
             input=self.row.tobytes(),
             capture_output=True,
             check=False,
@@ -151,7 +143,7 @@ class Asked:
 
 def _row(model: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
     """A request's tensor: one row."""
-    _, datatype, dims = MODELS[model][2]["input"]
+    datatype, dims = MODELS[model][2]["input"]
     random, shape = np.random.default_rng(_SEED), (1, *map(int, dims.split(",")))
     if datatype == "TYPE_INT64":
         return random.integers(0, 8, shape).astype(np.int64)

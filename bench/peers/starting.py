@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from models import MODELS, ensure
+from models import MODELS, ensure, tensor_lines
 from servers import Server, cluster
 
 from peers.environments import HERE, environment, site_packages
@@ -100,7 +100,7 @@ def _triton(folder: Path, model: str, tuning: Tuning, _: bool) -> Command:  # no
     shutil.copy(SERVED / "triton_model.py", entry / "1" / "model.py")
     shutil.copy(SERVED / "onnx_served.py", entry / "1")
     (entry / "config.pbtxt").write_text(_config(model, tuning))
-    grpc_port, http_port = _free_ports(2)
+    grpc_port, http_port = free_ports(2)
     command = (
         *(str(home / "bin" / "tritonserver"), "--model-repository", str(folder / "models")),
         *("--backend-directory", str(backend.parent), "--allow-metrics", "false"),
@@ -117,10 +117,7 @@ def _triton(folder: Path, model: str, tuning: Tuning, _: bool) -> Command:  # no
 
 
 def _config(model: str, tuning: Tuning) -> str:
-    tensors = "\n".join(
-        f'{side} [{{ name: "{name}" data_type: {datatype} dims: [{dims}] }}]'
-        for name, (side, datatype, dims) in MODELS[model][2].items()
-    )
+    tensors = "\n".join(tensor_lines(MODELS[model][2]))
     artifact = ensure(model) / "1" / "model.onnx"
     delay_us = int(tuning.delay_ms * 1000)
     return f"""
@@ -136,7 +133,7 @@ parameters {{ key: "threads" value {{ string_value: "{tuning.threads}" }} }}
 def _kserve(_: Path, model: str, tuning: Tuning, computes: bool) -> Command:  # noqa: FBT001
     """As many processes as workers: the kernel spreads connections over them."""
     python = environment("KServe") / "bin" / "python"
-    grpc_port, *http_ports = _free_ports(1 + tuning.workers)
+    grpc_port, *http_ports = free_ports(1 + tuning.workers)
     program = f"""
 import subprocess, sys
 words = [sys.executable, {str(SERVED / "kserve_server.py")!r}, "{grpc_port}"]
@@ -149,7 +146,7 @@ sys.exit(max(one.wait() for one in started))
 
 def _mlserver(folder: Path, model: str, tuning: Tuning, _: bool) -> Command:  # noqa: FBT001
     own = environment("MLServer")
-    grpc_port, http_port, metrics_port = _free_ports(3)
+    grpc_port, http_port, metrics_port = free_ports(3)
     settings = {
         "debug": False,
         "host": "127.0.0.1",
@@ -176,7 +173,7 @@ def _mlserver(folder: Path, model: str, tuning: Tuning, _: bool) -> Command:  # 
 
 def _mosec(folder: Path, model: str, tuning: Tuning, _: bool) -> Command:  # noqa: FBT001
     python = environment("mosec") / "bin" / "python"
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     command = (
         *(str(python), str(SERVED / "mosec_server.py"), "--address", "127.0.0.1"),
         *("--port", str(port), "--path", str(folder / "ipc"), "--log-level", "warning"),
@@ -230,7 +227,8 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, 9)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """As many ports of the loopback that nobody has."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

@@ -36,50 +36,32 @@ def tunings(server: str, cores: int, *, computes: bool) -> list[Tuning]:
     Args:
         computes: the model keeps the cores busy: W2 and W3, of at most 8 rows a batch.
     """
-    return _TABLES[server](cores, computes)
+    busy, idle = _table(cores)[server]
+    return busy if computes else idle
 
 
-def _batching(cores: int, computes: bool) -> list[Tuning]:  # noqa: FBT001 - entries of one table
-    """Of servers that run batches in processes of their own."""
-    if computes:
-        return [Tuning(cores, 1, 8, 1.0), Tuning(1, cores, 8, 1.0)]
-    return [Tuning(2, 1, 32), Tuning(1, 1, 32)]
+def _table(cores: int) -> dict[str, tuple[list[Tuning], list[Tuning]]]:
+    """By server: those for models that keep the cores busy, and those for others."""
+    aio, asgi = ([Tuning(options=("--grpc-front", front))] for front in ("aio", "asgi"))
+    # Of servers that run batches in processes of their own.
+    batching = (
+        [Tuning(cores, 1, 8, 1.0), Tuning(1, cores, 8, 1.0)],
+        [Tuning(2, 1, 32), Tuning(1, 1, 32)],
+    )
+    return {
+        "Penstock": (aio, aio),
+        "Penstock, asgi": (asgi, asgi),
+        "Triton": batching,
+        # Its Python server joins no requests: that is its agent's, a program beside it.
+        "KServe": ([Tuning(1, cores), Tuning(cores, 1)], [Tuning(1), Tuning(2)]),
+        # Without workers its models run in the server's process.
+        "MLServer": (
+            [Tuning(0, cores, 8, 1.0), Tuning(cores, 1, 8, 1.0), Tuning(cores, 1)],
+            [Tuning(0, 1), Tuning(0, 1, 32, 0.5), Tuning(2, 1, 32, 0.5)],
+        ),
+        "mosec": batching,
+    }
 
 
-def _kserve(cores: int, computes: bool) -> list[Tuning]:  # noqa: FBT001 - as above
-    """Its Python server joins no requests: that is its agent's, a program beside it."""
-    if computes:
-        return [Tuning(1, cores), Tuning(cores, 1)]
-    return [Tuning(1), Tuning(2)]
-
-
-def _mlserver(cores: int, computes: bool) -> list[Tuning]:  # noqa: FBT001 - as above
-    """Without workers its models run in the server's process."""
-    if computes:
-        return [
-            Tuning(0, cores, 8, 1.0),
-            Tuning(cores, 1, 8, 1.0),
-            Tuning(cores, 1),
-        ]
-    return [Tuning(0, 1), Tuning(0, 1, 32, 0.5), Tuning(2, 1, 32, 0.5)]
-
-
-def _aio(_: int, __: bool) -> list[Tuning]:  # noqa: FBT001 - as above
-    return [Tuning(options=("--grpc-front", "aio"))]
-
-
-def _asgi(_: int, __: bool) -> list[Tuning]:  # noqa: FBT001 - as above
-    return [Tuning(options=("--grpc-front", "asgi"))]
-
-
-_TABLES: Final = {
-    "Penstock": _aio,
-    "Penstock, asgi": _asgi,
-    "Triton": _batching,
-    "KServe": _kserve,
-    "MLServer": _mlserver,
-    "mosec": _batching,
-}
-
-SERVERS: Final = tuple(_TABLES)
+SERVERS: Final = tuple(_table(1))
 OURS: Final = ("Penstock", "Penstock, asgi")

@@ -36,17 +36,11 @@ from penstock.setting_types import (
 LEASE_MS = 5000
 """How long a worker may be silent before others get its jobs."""
 
-RUN_LIMIT_S = 600.0
-"""How long a batch may run before its worker is taken for hung."""
-
 WORKER_SILENCE_S = 60.0
 """How long a worker may give its node no sign of life: it may hold the interpreter meanwhile."""
 
 WORKER_DRAIN_S = 15.0
 """How long a worker may take to end what it has begun, before it is killed."""
-
-CACHE_BYTES = 64 * 1024**2
-"""Size of the response cache, on the whole cluster."""
 
 
 class RoleSettings(StoreSettings):
@@ -241,7 +235,7 @@ class RepositorySettings(Options):
     """With explicit and on-demand: load it at the start; '*' for all. Never unloaded to make room.
     May be given several times."""
 
-    response_cache_bytes: Annotated[Natural, Bytes] = CACHE_BYTES
+    response_cache_bytes: Annotated[Natural, Bytes] = 64 * 1024**2
     """Size of the response cache, on the whole cluster. 0: models with response_cache are
     refused."""
 
@@ -260,7 +254,7 @@ class WorkerLimits(Options):
     lease_ms: Annotated[int, Field(ge=200, le=LONGEST_MS)] = LEASE_MS
     """How long a silent worker keeps its jobs; 200 or more."""
 
-    run_limit_s: Seconds = RUN_LIMIT_S
+    run_limit_s: Seconds = 600.0
     """A batch that runs for longer ends its worker, which is started again."""
 
     allow_python_models: bool = False

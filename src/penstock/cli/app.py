@@ -67,15 +67,10 @@ COMMANDS = (
     ),
 )
 
-_OF_NODES = (
-    Entry(
-        "template",
-        "serve.template:template",
-        _RUN,
-        "Be forked for roles; for who starts them",
-    ),
+_TEMPLATE = Entry(
+    "template", "serve.template:template", _RUN, "Be forked for roles; for who starts them"
 )
-"""Commands that no person calls: help does not show them."""
+"""A command that no person calls: help does not show it."""
 
 _REMEDIES = {
     "onnx": "'penstock[onnx]'",
@@ -112,9 +107,8 @@ def build(arguments: Sequence[str] | None = None) -> typer.Typer:
             app.add_typer(target, name=entry.name, help=entry.line, rich_help_panel=entry.panel)
         else:
             app.command(entry.name, short_help=entry.line, rich_help_panel=entry.panel)(target)
-    for entry in _OF_NODES:
-        if entry.name == named:
-            app.command(entry.name, hidden=True)(_load(entry))
+    if named == _TEMPLATE.name:
+        app.command(named, hidden=True)(_load(_TEMPLATE))
     return app
 
 

@@ -34,7 +34,7 @@ _TROUBLES = {
 }
 _RIGHT = {
     *("size", "waiting", "running", "pid", "restarts", "parameters", "bytes", "activations"),
-    "crashes",
+    *("crashes", "prompt tokens", "cached", "generated"),
 }
 
 
@@ -151,8 +151,8 @@ def processes_table(status: pb.StatusResponse) -> Table:
     table = plain_table("process", "name", "pid", "details")
     table.columns[-1].ratio = 1
     for node in status.nodes:
-        devices = ", ".join(_device(device) for device in node.devices)
-        table.add_row("node", node.id, str(node.pid), _draining(devices, node.draining))
+        devices = (f"{one.kind}:{one.index} {size_text(one.memory_bytes)}" for one in node.devices)
+        table.add_row("node", node.id, str(node.pid), _draining(", ".join(devices), node.draining))
     for gateway in status.gateways:
         where = _draining(gateway.address, gateway.draining)
         table.add_row("gateway", gateway.id, str(gateway.pid), where)
@@ -212,10 +212,6 @@ def _ready(stage: pb.StageStatus) -> int:
     return sum(worker.state == pb.WORKER_STATE_READY for worker in stage.workers)
 
 
-def _device(device: pb.Device) -> str:
-    return f"{device.kind}:{device.index} {size_text(device.memory_bytes)}"
-
-
 def _draining(text: str, draining: bool) -> str:
     return f"{text} (draining)" if draining else text
 
@@ -240,8 +236,6 @@ def tokens_table(versions: Iterable[pb.VersionStatus]) -> Table:
         if counts.prompt_tokens or counts.generated_tokens:
             numbers = counts.prompt_tokens, counts.cached_tokens, counts.generated_tokens
             table.add_row(f"{version.model} {version.version}", *map(str, numbers))
-    for column in table.columns[1:]:
-        column.justify = "right"
     return table
 
 

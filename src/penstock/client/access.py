@@ -11,7 +11,7 @@ from typing import Final, final
 import grpc
 
 from penstock.client.channel import Metadata, scheme_of, target_of
-from penstock.client.handshakes import Wanted, obstacle
+from penstock.client.handshakes import obstacle
 from penstock.clock import monotonic
 from penstock.errors import InvalidConfiguration
 from penstock.transport import certificates
@@ -149,8 +149,7 @@ class Access:
             found = certificates.read(self._files) if self.secure else None
         except InvalidConfiguration as error:
             return str(error)
-        name = self.server_name or host
-        return obstacle(Wanted(host, int(port), found, name, self._files.names))
+        return obstacle((host, int(port)), found, self.server_name or host, self._files.names)
 
     def _options(self, options: Sequence[tuple[str, int | str]]) -> list[tuple[str, int | str]]:
         given = {**dict(proxy_options(self.target)), **dict(options)}

@@ -9,11 +9,7 @@ import numpy.typing as npt
 
 from penstock.errors import InvalidRequest
 from penstock.protos.contents import raw_from_contents
-from penstock.protos.grpc_service_pb2 import (
-    InferParameter,
-    ModelInferRequest,
-    ModelInferResponse,
-)
+from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from penstock.tensors import (
     Array,
     bf16_from_float32,

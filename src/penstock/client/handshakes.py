@@ -7,7 +7,7 @@ import contextlib
 import pkgutil
 import socket
 import ssl
-from typing import Final, NamedTuple
+from typing import Final
 
 from penstock.transport import certificates
 from penstock.transport.certificates import Certificates, Names
@@ -25,43 +25,34 @@ _REFUSED: Final = {
 }
 
 
-class Wanted(NamedTuple):
-    """A connection as gRPC would have made it.
+def obstacle(
+    place: tuple[str, int], found: Certificates | None, name: str, names: Names
+) -> str | None:
+    """What is in the way, and what to do; None where nothing is, or nobody answers.
 
-    Attributes:
+    Takes a few seconds at most.
+
+    Args:
+        place: host and port, to connect to as gRPC would have.
         found: what the client proves itself with; None for no TLS.
         name: that must be in the server's certificate.
         names: what people call the client's files.
     """
-
-    host: str
-    port: int
-    found: Certificates | None
-    name: str
-    names: Names
-
-
-def obstacle(wanted: Wanted) -> str | None:
-    """What is in the way, and what to do; None where nothing is, or nobody answers.
-
-    Takes a few seconds at most.
-    """
     try:
-        place = wanted.host, wanted.port
         with socket.create_connection(place, timeout=_PATIENCE_S) as connection:
-            connection.settimeout(_PATIENCE_S)
-            return _plain(connection, wanted) if wanted.found is None else _tls(connection, wanted)
+            if found is None:
+                return _plain(connection, names.authorities)
+            return _tls(connection, found, name, names)
     except OSError:
         return None
 
 
-def _plain(connection: socket.socket, wanted: Wanted) -> str | None:
+def _plain(connection: socket.socket, ca: str) -> str | None:
     """Whether the server would have TLS, which it does not say to those who come without."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     with contextlib.suppress(ssl.SSLError), context.wrap_socket(connection):
-        ca = wanted.names.authorities
         return (
             "it speaks TLS, and the client does not: write grpcs:// in front of the address, and "
             f"give {ca} the authority that signed its certificate"
@@ -69,25 +60,25 @@ def _plain(connection: socket.socket, wanted: Wanted) -> str | None:
     return None
 
 
-def _tls(connection: socket.socket, wanted: Wanted) -> str | None:
+def _tls(connection: socket.socket, found: Certificates, name: str, names: Names) -> str | None:
     try:
-        with _context(wanted).wrap_socket(connection, server_hostname=wanted.name) as encrypted:
+        with _context(found).wrap_socket(connection, server_hostname=name) as encrypted:
             # With TLS 1.3 a server says only now what it thinks of the client, or just leaves.
-            return None if encrypted.recv(1) else _left(wanted)
+            return None if encrypted.recv(1) else _left(found, names)
     except ssl.SSLCertVerificationError as error:
-        return _unbelieved(error, wanted.name, wanted.names.authorities)
+        return _unbelieved(error, name, names.authorities)
     except ssl.SSLError as error:
-        return _refused(error.reason or "", wanted.names)
+        return _refused(error.reason or "", names)
     except TimeoutError:
         return None
     except OSError:
-        return _left(wanted)
+        return _left(found, names)
 
 
-def _left(wanted: Wanted) -> str:
+def _left(found: Certificates, names: Names) -> str:
     """What it may be when a server ends the connection without a word."""
-    cert, key, _ = wanted.names
-    if wanted.found is None or wanted.found.chain is None:
+    cert, key, _ = names
+    if found.chain is None:
         return f"it ends the connection: it may want to know who asks; give {cert} and {key}"
     return (
         f"it ends the connection: it may not take {cert}, which must be signed by an authority of "
@@ -122,9 +113,8 @@ def _unbelieved(error: ssl.SSLCertVerificationError, name: str, ca: str) -> str:
     )
 
 
-def _context(wanted: Wanted) -> ssl.SSLContext:
+def _context(found: Certificates) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    found = wanted.found or Certificates()
     authorities = found.authorities
     if authorities is None:
         # Those that gRPC believes.

@@ -51,7 +51,7 @@ class Attempts:
         once: bool = False,
         clock: Clock = monotonic,
     ) -> None:
-        """*budget*: of the client. *once*: the call must not be done twice (`counts_once`)."""
+        """*budget*: of the client. *once*: the call must not be done twice."""
         self._policy, self._budget, self._deadline = policy, budget, deadline
         self._once, self._clock = once, clock
         self._backoff = Backoff(policy.first_delay_s, policy.longest_delay_s, policy.fraction)
@@ -115,11 +115,6 @@ class Attempts:
         raise failure.error(several)
 
 
-def counts_once(request: Any) -> bool:
-    """Whether *request*, any of the protocol's, changes what later ones get: one of a sequence."""
-    return isinstance(request, ModelInferRequest) and "sequence_id" in request.parameters
-
-
 class Attempting:
     """What the calls of one client have in common: deadline, policy, and budget."""
 
@@ -132,4 +127,6 @@ class Attempting:
     def of(self, request: Any, deadline_s: float | None) -> Attempts:
         """The calls for *request*, within *deadline_s*."""
         deadline = Deadline.after(self._deadline_s if deadline_s is None else deadline_s)
-        return Attempts(self._policy, self._budget, deadline, once=counts_once(request))
+        # One of a sequence changes what later ones get.
+        once = isinstance(request, ModelInferRequest) and "sequence_id" in request.parameters
+        return Attempts(self._policy, self._budget, deadline, once=once)

@@ -175,23 +175,17 @@ async def connected(plan: Plan) -> AsyncIterator[list[Call]]:
     access = Access.of(plan.target, plan.credentials)
     channels = [access.aio_channel(*_CHANNEL_OPTIONS) for _ in range(plan.connections)]
     try:
-        await _wait_until_ready(channels, plan.target, plan.connect_s)
+        ready = asyncio.gather(*(channel.channel_ready() for channel in channels))
+        try:
+            await asyncio.wait_for(ready, plan.connect_s)
+        except TimeoutError:
+            raise Unreachable(plan.target) from None
         # No serializers: bytes go out and come back as they are.
         calls: list[Call] = [channel.unary_unary(plan.method) for channel in channels]
         own = access.metadata()
         yield calls if own is None else [partial(call, metadata=own) for call in calls]
     finally:
         await asyncio.gather(*(channel.close() for channel in channels))
-
-
-async def _wait_until_ready(
-    channels: list[grpc.aio.Channel], target: str, timeout_s: float
-) -> None:
-    ready = asyncio.gather(*(channel.channel_ready() for channel in channels))
-    try:
-        await asyncio.wait_for(ready, timeout_s)
-    except TimeoutError:
-        raise Unreachable(target) from None
 
 
 def new_event_loop(plan: Plan) -> asyncio.AbstractEventLoop:

@@ -70,14 +70,8 @@ class Outcome:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> "Outcome":
         """The outcome that `as_json` described."""
-        return cls(
-            duration_s=plain["duration_s"],
-            answered=plain["answered"],
-            latency=Histogram.from_json(plain["latency"]),
-            lateness=Histogram.from_json(plain["lateness"]),
-            errors=Counter(plain["errors"]),
-            messages=plain["messages"],
-        )
+        times = {name: Histogram.from_json(plain[name]) for name in ("latency", "lateness")}
+        return cls(**plain | times | {"errors": Counter(plain["errors"])})
 
     def summary(self) -> dict[str, Any]:
         """The numbers that people and scripts want; None where nothing was measured."""

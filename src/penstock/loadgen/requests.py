@@ -76,20 +76,14 @@ async def describe(
         PenstockError: with the server's code and text, as for an unknown model.
     """
     access = Access.of(target, credentials)
-    own = access.metadata()
+    how = {"timeout": _PATIENCE_S, "metadata": access.metadata()}
     async with access.aio_channel() as channel:
         stub = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
         try:
             metadata = await stub.ModelMetadata(
-                pb.ModelMetadataRequest(name=name, version=version),
-                timeout=_PATIENCE_S,
-                metadata=own,
+                pb.ModelMetadataRequest(name=name, version=version), **how
             )
-            reply = await stub.ModelConfig(
-                pb.ModelConfigRequest(name=name, version=version),
-                timeout=_PATIENCE_S,
-                metadata=own,
-            )
+            reply = await stub.ModelConfig(pb.ModelConfigRequest(name=name, version=version), **how)
         except grpc.aio.AioRpcError as error:
             raise refusal(error, target) from None
     optional = {tensor.name for tensor in reply.config.input if tensor.optional}

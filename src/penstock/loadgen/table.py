@@ -16,8 +16,13 @@ def render(outcome: Outcome, *, batch: int = 1) -> RenderableType:
         parts += [Text(), _latencies(outcome)]
     if outcome.failed:
         parts += [Text(), _errors(outcome)]
-    if outcome.lateness.count and outcome.lateness.quantile(0.99) / 1e6 > _LATE_MS:
-        parts += [Text(), Text(_warning(outcome), style="yellow")]
+    late_ms = outcome.lateness.quantile(0.99) / 1e6
+    if outcome.lateness.count and late_ms > _LATE_MS:
+        warning = (
+            f"The load generator itself sent up to {late_ms:.0f} ms late (p99): these latencies "
+            "are partly its own. Use more --processes, or a lower --rate."
+        )
+        parts += [Text(), Text(warning, style="yellow")]
     return Group(*parts)
 
 
@@ -51,11 +56,3 @@ def _errors(outcome: Outcome) -> Table:
     for code, count in outcome.errors.most_common():
         table.add_row(f"{count:,}", code, Text(outcome.messages.get(code, "")))
     return table
-
-
-def _warning(outcome: Outcome) -> str:
-    late_ms = outcome.lateness.quantile(0.99) / 1e6
-    return (
-        f"The load generator itself sent up to {late_ms:.0f} ms late (p99): these latencies are "
-        "partly its own. Use more --processes, or a lower --rate."
-    )

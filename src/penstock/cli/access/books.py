@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from penstock.cli.access.store import url_of
-from penstock.cli.ask.channel import TIMEOUT_S, Gateway, NoGateway, channel_to, explained
+from penstock.cli.ask.channel import Gateway, NoGateway, call
 from penstock.errors import Code, PenstockError
 
 if TYPE_CHECKING:
@@ -22,23 +22,7 @@ class NoBook(PenstockError):
     code = Code.UNAVAILABLE
 
 
-class Book(Protocol):
-    """As `KeyBook`, for a command."""
-
-    def listed(self) -> "list[pb.AccessKey]":
-        """All that are on record."""
-
-    def create(self, grant: "Grant", *, secret: bool) -> "Issued":
-        """Put a new key on record."""
-
-    def rotate(self, id_: str, grace_ms: int) -> "Issued":
-        """Give a key a new secret."""
-
-    def revoke(self, id_: str) -> "Revoked":
-        """End a key."""
-
-
-def book_of(redis: str | None, gateway: Gateway) -> Book:
+def book_of(redis: str | None, gateway: Gateway) -> "StoreBook | GatewayBook":
     """That of the store *redis*, if one is named, and otherwise that of *gateway*."""
     return GatewayBook(gateway) if redis is None else StoreBook(redis)
 
@@ -50,58 +34,37 @@ class StoreBook:
         self._redis = redis
 
     def listed(self) -> "list[pb.AccessKey]":
-        """As `Book.listed`."""
-
-        async def look(book: "KeyBook", _: Any) -> "list[pb.AccessKey]":
-            return await book.listed()
-
-        return self._with_book(look)
+        """All that are on record."""
+        return self._with_book(lambda book: book.listed())
 
     def create(self, grant: "Grant", *, secret: bool) -> "Issued":
-        """As `Book.create`."""
+        """Put a new key on record."""
         from penstock.gateway.access.api_key import new_id
 
-        async def add(book: "KeyBook", note: Any) -> "Issued":
-            issued = await book.create(new_id(), grant, secret=secret)
-            await note("key.created", issued.record)
-            return issued
-
-        return self._with_book(add)
+        id_ = new_id()
+        return self._with_book(lambda book: book.create(id_, grant, secret=secret), "key.created")
 
     def rotate(self, id_: str, grace_ms: int) -> "Issued":
-        """As `Book.rotate`."""
-
-        async def replace(book: "KeyBook", note: Any) -> "Issued":
-            issued = await book.rotate(id_, grace_ms)
-            await note("key.rotated", issued.record)
-            return issued
-
-        return self._with_book(replace)
+        """Give a key a new secret."""
+        return self._with_book(lambda book: book.rotate(id_, grace_ms), "key.rotated")
 
     def revoke(self, id_: str) -> "Revoked":
-        """As `Book.revoke`."""
+        """End a key."""
+        return self._with_book(lambda book: book.revoke(id_), "key.revoked")
 
-        async def end(book: "KeyBook", note: Any) -> "Revoked":
-            revoked = await book.revoke(id_)
-            if not revoked.before:
-                await note("key.revoked", revoked.record)
-            return revoked
-
-        return self._with_book(end)
-
-    def _with_book(self, act: "Callable[[KeyBook, Any], Awaitable[T]]") -> T:
-        """What *act* makes of the book, and of what notes in the audit log what was done."""
-        from penstock.gateway.operations.key_book import KeyBook
+    def _with_book(self, act: "Callable[[KeyBook], Awaitable[T]]", done: str = "") -> T:
+        """What *act* makes of the book; the audit log says what was *done* to a key."""
+        from penstock.gateway.operations.key_book import Issued, KeyBook, Revoked
         from penstock.scheduler.registry.audit import AuditLog
         from penstock.scheduler.store.link import Links
 
         async def run(url: str) -> T:
             async with Links(url) as links:
-
-                async def note(done: str, record: "pb.AccessKey") -> None:
-                    await AuditLog(links).append("store", done, f"{record.team}/{record.id}")
-
-                return await act(KeyBook(links), note)
+                made = await act(KeyBook(links))
+                if isinstance(made, Issued) or (isinstance(made, Revoked) and not made.before):
+                    named = f"{made.record.team}/{made.record.id}"
+                    await AuditLog(links).append("store", done, named)
+                return made
 
         return asyncio.run(run(url_of(self._redis)))
 
@@ -113,13 +76,13 @@ class GatewayBook:
         self._gateway = gateway
 
     def listed(self) -> "list[pb.AccessKey]":
-        """As `Book.listed`."""
+        """As `StoreBook.listed`."""
         from penstock.protos import cluster_pb2 as pb
 
         return list(self._ask("ListKeys", pb.ListKeysRequest()).keys)
 
     def create(self, grant: "Grant", *, secret: bool) -> "Issued":
-        """As `Book.create`."""
+        """As `StoreBook.create`."""
         from penstock.protos import cluster_pb2 as pb
 
         grant.check()
@@ -135,13 +98,13 @@ class GatewayBook:
         return _issued(self._ask("CreateKey", request))
 
     def rotate(self, id_: str, grace_ms: int) -> "Issued":
-        """As `Book.rotate`."""
+        """As `StoreBook.rotate`."""
         from penstock.protos import cluster_pb2 as pb
 
         return _issued(self._ask("RotateKey", pb.RotateKeyRequest(id=id_, grace_ms=grace_ms)))
 
     def revoke(self, id_: str) -> "Revoked":
-        """As `Book.revoke`."""
+        """As `StoreBook.revoke`."""
         from penstock.gateway.operations.key_book import Revoked
         from penstock.protos import cluster_pb2 as pb
 
@@ -149,12 +112,8 @@ class GatewayBook:
         return Revoked(answer.key, answer.was_revoked)
 
     def _ask(self, name: str, request: Any) -> Any:
-        from penstock.protos import cluster_pb2_grpc
-
         try:
-            with explained(self._gateway), channel_to(self._gateway) as channel:
-                stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
-                return getattr(stub, name)(request, timeout=TIMEOUT_S)
+            return call(self._gateway, name, request)
         except NoGateway as error:
             raise NoBook(f"{error}; or name the store by PENSTOCK_REDIS or with --redis") from error
 

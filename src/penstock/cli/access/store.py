@@ -4,68 +4,47 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 import typer
 
 from penstock.errors import InvalidConfiguration
 from penstock.transport.store_files import NEED_URL, StoreFiles, with_files
 
+
+def redis_option(text: str) -> Any:
+    """The option --redis, of which help says *text*."""
+    return typer.Option(envvar="PENSTOCK_REDIS", metavar="URL", show_envvar=False, help=text)
+
+
 Redis = Annotated[
     str | None,
-    typer.Option(
-        envvar="PENSTOCK_REDIS",
-        metavar="URL",
-        show_envvar=False,
-        help="The cluster's Redis or Valkey. Required, unless PENSTOCK_REDIS is set.",
-    ),
+    redis_option("The cluster's Redis or Valkey. Required, unless PENSTOCK_REDIS is set."),
 ]
-
-
 OrGateway = Annotated[
-    str | None,
-    typer.Option(
-        envvar="PENSTOCK_REDIS",
-        metavar="URL",
-        show_envvar=False,
-        help="Work on the cluster's Redis or Valkey itself, and ask no gateway.",
-    ),
+    str | None, redis_option("Work on the cluster's Redis or Valkey itself, and ask no gateway.")
 ]
 
+_FILES: Final = {
+    "redis_ca": "Authorities of a rediss:// server's certificate.",
+    "redis_cert": "Certificate to prove oneself with to Redis.",
+    "redis_key": "Its private key.",
+    "redis_password_file": "A file with the password of Redis.",
+}
+"""As roles have them (`StoreSettings`), in the order of `StoreFiles`."""
 
-class _File(NamedTuple):
+
+def _file(name: str, text: str) -> inspect.Parameter:
     """An option of a file beside the store's URL."""
-
-    field: str
-    help: str
-
-    @property
-    def name(self) -> str:
-        return f"redis_{self.field}"
-
-    def parameter(self) -> inspect.Parameter:
-        option = typer.Option(
-            f"--{self.name.replace('_', '-')}",
-            envvar=f"PENSTOCK_{self.name.upper()}",
-            metavar="FILE",
-            show_envvar=False,
-            help=self.help,
-        )
-        return inspect.Parameter(
-            self.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[Path | None, option],
-        )
-
-
-_FILES: Final = (
-    _File("ca", "Authorities of a rediss:// server's certificate."),
-    _File("cert", "Certificate to prove oneself with to Redis."),
-    _File("key", "Its private key."),
-    _File("password_file", "A file with the password of Redis."),
-)
-"""As roles have them (`StoreSettings`)."""
+    option = typer.Option(
+        f"--{name.replace('_', '-')}",
+        envvar=f"PENSTOCK_{name.upper()}",
+        metavar="FILE",
+        show_envvar=False,
+        help=text,
+    )
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, default=None, annotation=Annotated[Path | None, option])
 
 
 def on_store(command: Callable[..., None]) -> Callable[..., None]:
@@ -76,7 +55,7 @@ def on_store(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**options: Any) -> None:
-        files = StoreFiles(**{one.field: options.pop(one.name) for one in _FILES})
+        files = StoreFiles(*(options.pop(name) for name in _FILES))
         if options["redis"] is not None:
             options["redis"] = with_files(options["redis"], files)
         elif any(files):
@@ -86,7 +65,7 @@ def on_store(command: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(command, eval_str=True)
     last = list(signature.parameters.values())
     at = [one.name for one in last].index("redis") + 1
-    last[at:at] = [one.parameter() for one in _FILES]
+    last[at:at] = [_file(*one) for one in _FILES.items()]
     vars(run)["__signature__"] = signature.replace(parameters=last)
     run.__annotations__ = {one.name: one.annotation for one in last}
     return run

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import Gateway, asks_a_gateway
+from penstock.cli.ask.channel import Gateway, NoGateway, asks_a_gateway
 from penstock.errors import InvalidRequest
 from penstock.loadgen.plan import Plan
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from penstock.loadgen.outcome import Outcome
     from penstock.loadgen.requests import Wanted
     from penstock.tensors import Array
@@ -169,16 +168,15 @@ def _run(
         _check_plot(plot)
     outcome = asyncio.run(_measure(subject, plan, wanted))
     _show(subject, plan, outcome, batch=wanted.batch, as_json=as_json)
-    if plot is not None:
-        _draw(outcome, plot, f"{subject}, {_load_text(plan)}")
     if not outcome.latency.count:
         raise typer.Exit(1)
+    if plot is not None:
+        from penstock.loadgen.plot import draw
+
+        draw(outcome, plot, f"{subject}, {_load_text(plan)}")
 
 
 async def _measure(subject: _Subject, plan: Plan, wanted: Wanted) -> Outcome:
-    from dataclasses import replace
-
-    from penstock.cli.ask.channel import NoGateway
     from penstock.loadgen.fleet import run_load
     from penstock.loadgen.generator import Unreachable
     from penstock.loadgen.requests import describe, first_answer, make_requests
@@ -190,13 +188,13 @@ async def _measure(subject: _Subject, plan: Plan, wanted: Wanted) -> Outcome:
         raise NoGateway(gateway) from None
     requests = make_requests(model, wanted)
     await first_answer(gateway.url, requests[0], plan.credentials)
-    return await _with_bar(
-        plan, lambda on_progress: run_load(replace(plan, requests=requests), on_progress)
-    )
+    with _bar(plan) as on_progress:
+        return await run_load(replace(plan, requests=requests), on_progress)
 
 
-async def _with_bar(plan: Plan, run: Callable[[Callable[[int], None]], Any]) -> Outcome:
-    """*run*, with a bar of the time that it takes and the answers so far."""
+@contextlib.contextmanager
+def _bar(plan: Plan) -> Iterator[Callable[[int], None]]:
+    """A bar of the time that the load takes; it is told of the answers so far."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -212,8 +210,7 @@ async def _with_bar(plan: Plan, run: Callable[[Callable[[int], None]], Any]) -> 
             text = f"{answered:,} answers" if answered else "warming up"
             bar.update(task, completed=seconds, description=text)
 
-        outcome: Outcome = await run(on_progress)
-        return outcome
+        yield on_progress
 
 
 def _show(subject: _Subject, plan: Plan, outcome: Outcome, *, batch: int, as_json: bool) -> None:
@@ -226,13 +223,12 @@ def _show(subject: _Subject, plan: Plan, outcome: Outcome, *, batch: int, as_jso
 
     from penstock.loadgen.table import render
 
-    console: Console = Console(highlight=False)
+    console = Console(highlight=False)
     console.print(f"[bold]{subject}[/], {_load_text(plan)}", soft_wrap=True)
     console.print(render(outcome, batch=batch))
 
 
 def _facts(subject: _Subject, plan: Plan, outcome: Outcome, batch: int) -> dict[str, Any]:
-    summary = outcome.summary()
     return {
         "model": subject.model,
         "version": subject.version or None,
@@ -245,7 +241,7 @@ def _facts(subject: _Subject, plan: Plan, outcome: Outcome, batch: int) -> dict[
         "warmup_s": plan.warmup_s,
         "duration_s": plan.duration_s,
         "items_per_s": round(outcome.throughput_per_s * batch, 3),
-        **summary,
+        **outcome.summary(),
     }
 
 
@@ -264,13 +260,6 @@ def _check_plot(file: Path) -> None:
     check_format(file)
     if not file.absolute().parent.is_dir():
         raise InvalidRequest(f"--plot {file}: there is no folder {file.parent}")
-
-
-def _draw(outcome: Outcome, file: Path, title: str) -> None:
-    from penstock.loadgen.plot import draw
-
-    if outcome.latency.count:
-        draw(outcome, file, title)
 
 
 def _shapes(options: list[str]) -> dict[str, tuple[int, ...]]:

@@ -4,9 +4,9 @@ import contextlib
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "127.0.0.1:8001"
 TIMEOUT_S = 10.0
-VARIABLES: Final = (*("PENSTOCK_URL", "PENSTOCK_CA", "PENSTOCK_CERT", "PENSTOCK_KEY", TOKEN),)
+VARIABLES: Final = ("PENSTOCK_URL", "PENSTOCK_CA", "PENSTOCK_CERT", "PENSTOCK_KEY", TOKEN)
 """What these options are as variables."""
 
 OPTIONS: Final = Names("--cert", "--key", "--ca")
@@ -40,21 +40,18 @@ _Url = Annotated[
 ]
 
 
-def _file(name: str, variable: str, text: str) -> Any:
+def _file(name: str, variable: str | None, text: str) -> Any:
     option = typer.Option(name, envvar=variable, metavar="FILE", help=text, show_default=False)
     return Annotated[str | None, option]
 
 
-_Ca = _file("--ca", VARIABLES[1], "Authorities that are believed, for TLS.")
-_Cert = _file("--cert", VARIABLES[2], "Certificate to prove oneself with.")
-_Key = _file("--key", VARIABLES[3], "Its key.")
-_TOKEN = typer.Option(
-    "--token",
-    metavar="FILE",
-    help="A file with the token; or PENSTOCK_TOKEN is it.",
-    show_default=False,
-)
-_Token = Annotated[str | None, _TOKEN]
+_OWN: Final = {
+    "url": _Url,
+    "ca": _file("--ca", VARIABLES[1], "Authorities that are believed, for TLS."),
+    "cert": _file("--cert", VARIABLES[2], "Certificate to prove oneself with."),
+    "key": _file("--key", VARIABLES[3], "Its key."),
+    "token": _file("--token", None, "A file with the token; or PENSTOCK_TOKEN is it."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,36 +74,24 @@ class Gateway:
 
 def asks_a_gateway(command: Callable[..., None]) -> Callable[..., None]:
     """*command*, whose parameter `gateway` is the options --url, --ca, --cert, --key, --token."""
-    hints = get_type_hints(command, include_extras=True)
 
     @functools.wraps(command)
-    def asking(
-        *,
-        url: str,
-        ca: str | None,
-        cert: str | None,
-        key: str | None,
-        token: str | None,
-        **options: Any,
-    ) -> None:
+    def asking(**options: Any) -> None:
+        url, ca, cert, key, token = (options.pop(name) for name in _OWN)
         secret = None if token else os.environ.get(TOKEN)
         keep_secret(secret)
         command(gateway=Gateway(url, Credentials(ca, cert, key, token, secret)), **options)
 
-    own = {"url": _Url, "ca": _Ca, "cert": _Cert, "key": _Key, "token": _Token}
-    parameters = []
-    for name, one in inspect.signature(command).parameters.items():
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters: list[inspect.Parameter] = []
+    for name, one in inspect.signature(command, eval_str=True).parameters.items():
         if name != "gateway":
-            parameters.append(
-                one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
-            )
+            parameters.append(one.replace(kind=keyword))
             continue
-        for option, annotation in own.items():
+        for option, annotation in _OWN.items():
             default = DEFAULT_URL if option == "url" else None
             parameters.append(
-                inspect.Parameter(
-                    option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-                )
+                inspect.Parameter(option, keyword, default=default, annotation=annotation)
             )
     vars(asking)["__signature__"] = inspect.Signature(parameters)
     asking.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -169,3 +154,21 @@ def explained(gateway: Gateway) -> Iterator[None]:
         if code is grpc.StatusCode.UNAVAILABLE and nobody_answers(details):
             raise NoGateway(gateway) from error
         raise CallFailed(Code(code.value[0]), f"{details} ({code.name})") from error
+
+
+def call(
+    gateway: Gateway,
+    method: str,
+    request: Any,
+    timeout_s: float | None = TIMEOUT_S,
+    options: "Sequence[Option]" = (),
+) -> Any:
+    """What the gateway answers to *request*, over a channel with *options*.
+
+    Raises:
+        CallFailed, NoGateway: it does not.
+    """
+    from penstock.client.channel import methods_on
+
+    with explained(gateway), channel_to(gateway, *options) as channel:
+        return methods_on(channel)[method](request, timeout=timeout_s)

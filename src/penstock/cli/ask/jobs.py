@@ -6,13 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import (
-    TIMEOUT_S,
-    Gateway,
-    asks_a_gateway,
-    channel_to,
-    explained,
-)
+from penstock.cli.ask.channel import CallFailed, Gateway, asks_a_gateway, call
 from penstock.errors import InvalidConfiguration, PenstockError
 
 if TYPE_CHECKING:
@@ -56,7 +50,11 @@ def show(
     if as_json:
         print(json.dumps(_as_dict(letter), indent=2))
         return
-    _print_letter(letter)
+    from rich.console import Console
+
+    from penstock.cli.tables import letter_table
+
+    Console(highlight=False).print(letter_table(letter))
 
 
 @dead.command("retry")
@@ -98,26 +96,19 @@ def retry(
 
 def _listed(gateway: Gateway, *, model: str = "", job: str = "") -> "list[cluster_pb2.DeadLetter]":
     from penstock.protos import cluster_pb2 as pb
-    from penstock.protos import cluster_pb2_grpc
 
-    with explained(gateway), channel_to(gateway) as channel:
-        stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
-        request = pb.DeadLettersRequest(model=model, job=job)
-        return list(stub.DeadLetters(request, timeout=TIMEOUT_S).letters)
+    request = pb.DeadLettersRequest(model=model, job=job)
+    return list(call(gateway, "DeadLetters", request).letters)
 
 
 def _retried(gateway: Gateway, job: str, timeout_s: float) -> dict[str, Any]:
     """How a retry ended: with outputs, or with an error."""
-    from penstock.cli.ask.channel import CallFailed
     from penstock.protos import cluster_pb2 as pb
-    from penstock.protos import cluster_pb2_grpc
     from penstock.protos.grpc_service_pb2 import ModelInferResponse
 
-    unlimited = ("grpc.max_receive_message_length", -1)
+    request, unlimited = pb.RetryDeadLetterRequest(job=job), ("grpc.max_receive_message_length", -1)
     try:
-        with explained(gateway), channel_to(gateway, unlimited) as channel:
-            stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
-            answer = stub.RetryDeadLetter(pb.RetryDeadLetterRequest(job=job), timeout=timeout_s)
+        answer = call(gateway, "RetryDeadLetter", request, timeout_s, [unlimited])
     except CallFailed as error:
         return {"job": job, "error": str(error)}
     reply = ModelInferResponse.FromString(answer.reply)
@@ -152,14 +143,6 @@ def _print_list(letters: "list[cluster_pb2.DeadLetter]", model: str | None) -> N
         return
     out.print(letters_table(letters, time.time() * 1000))
     out.print("'penstock jobs dead show JOB' shows its inputs, 'retry JOB' runs it once more.")
-
-
-def _print_letter(letter: "cluster_pb2.DeadLetter") -> None:
-    from rich.console import Console
-
-    from penstock.cli.tables import letter_table
-
-    Console(highlight=False).print(letter_table(letter))
 
 
 def _print_end(ended: dict[str, Any]) -> None:

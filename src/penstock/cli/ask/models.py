@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.ask.channel import (
-    TIMEOUT_S,
-    Gateway,
-    asks_a_gateway,
-    channel_to,
-    explained,
-)
+from penstock.cli.ask.channel import TIMEOUT_S, Gateway, asks_a_gateway, call, channel_to
 from penstock.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -40,7 +34,7 @@ def ls(
     """List the versions of all models, with their state and the reason for it."""
     from penstock.protos import grpc_service_pb2 as pb
 
-    answer = _call(gateway, "RepositoryIndex", pb.RepositoryIndexRequest(ready=ready))
+    answer = call(gateway, "RepositoryIndex", pb.RepositoryIndexRequest(ready=ready))
     batching = _batching(gateway)
     if as_json:
         print(json.dumps([_as_dict(entry, batching) for entry in answer.models], indent=2))
@@ -81,7 +75,8 @@ def load(
     for given in file or ():
         name, content = _content_of(given)
         request.parameters[f"file:{name}"].bytes_param = content
-    _call(gateway, "RepositoryModelLoad", request, timeout)
+    unlimited = ("grpc.max_send_message_length", -1)
+    call(gateway, "RepositoryModelLoad", request, timeout, [unlimited])
     print(json.dumps({"loaded": model}) if as_json else f"{model} is loaded")
 
 
@@ -98,7 +93,7 @@ def unload(
     from penstock.protos import grpc_service_pb2 as pb
 
     request = pb.RepositoryModelUnloadRequest(model_name=model)
-    _call(gateway, "RepositoryModelUnload", request, timeout)
+    call(gateway, "RepositoryModelUnload", request, timeout)
     print(json.dumps({"unloaded": model}) if as_json else f"{model} is unloaded")
 
 
@@ -130,14 +125,6 @@ def _content_of(given: str) -> tuple[str, bytes]:
         return name, Path(path).read_bytes()
     except OSError as error:
         raise InvalidConfiguration(f"--file {given}: {error.strerror}") from error
-
-
-def _call(gateway: Gateway, method: str, request: Any, timeout_s: float | None = TIMEOUT_S) -> Any:
-    from penstock.protos import grpc_service_pb2_grpc
-
-    with explained(gateway), channel_to(gateway, ("grpc.max_send_message_length", -1)) as channel:
-        stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
-        return getattr(stub, method)(request, timeout=timeout_s)
 
 
 def _batching(gateway: Gateway) -> dict[tuple[str, str], str]:

@@ -5,13 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.ask.channel import (
-    TIMEOUT_S,
-    Gateway,
-    asks_a_gateway,
-    channel_to,
-    explained,
-)
+from penstock.cli.ask.channel import Gateway, asks_a_gateway, call
 
 if TYPE_CHECKING:
     from penstock.protos import cluster_pb2
@@ -45,14 +39,10 @@ def status(
 
 
 def _ask(gateway: Gateway, model: str) -> "cluster_pb2.StatusResponse":
-    from penstock.protos import cluster_pb2, cluster_pb2_grpc
+    from penstock.protos import cluster_pb2 as pb
 
-    with explained(gateway), channel_to(gateway) as channel:
-        stub = cluster_pb2_grpc.ClusterStub(channel)  # type: ignore[no-untyped-call]
-        answer: cluster_pb2.StatusResponse = stub.Status(
-            cluster_pb2.StatusRequest(model=model), timeout=TIMEOUT_S
-        )
-        return answer
+    answer: pb.StatusResponse = call(gateway, "Status", pb.StatusRequest(model=model))
+    return answer
 
 
 def _print(answer: "cluster_pb2.StatusResponse") -> None:

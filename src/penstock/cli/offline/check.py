@@ -1,28 +1,16 @@
 """``penstock check``: problems of this machine or a repository, and what to do."""
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.access.store import on_store
+from penstock.cli.access.store import on_store, redis_option
 
 if TYPE_CHECKING:
     from penstock.cli.offline.findings import Finding
-
-
-_Redis = Annotated[
-    str | None,
-    typer.Option(
-        envvar="PENSTOCK_REDIS",
-        metavar="URL",
-        show_envvar=False,
-        help="A Redis or Valkey to try as well.",
-    ),
-]
 
 
 @on_store
@@ -32,7 +20,7 @@ def check(
         typer.Argument(metavar="[DIR]...", help="Model repositories to look at as well."),
     ] = None,
     *,
-    redis: _Redis = None,
+    redis: Annotated[str | None, redis_option("A Redis or Valkey to try as well.")] = None,
     load: Annotated[
         bool, typer.Option("--load/--no-load", help="Load each artifact, on the CPU.")
     ] = True,
@@ -49,9 +37,11 @@ def check(
     if redis is not None:
         found.append(findings.store(redis))
     if models:
-        with _progress() as about:
+        from rich.console import Console
+
+        with Console(stderr=True).status("reading") as status:
             found += findings.repository(
-                *models, load=load, python_models=allow_python_models, about=about
+                *models, load=load, python_models=allow_python_models, about=status.update
             )
     if as_json:
         print(json.dumps([finding._asdict() for finding in found], indent=2))
@@ -59,15 +49,6 @@ def check(
         _print(found)
     if any(finding.verdict == "wrong" for finding in found):
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Show what is being done, where somebody looks on."""
-    from rich.console import Console
-
-    with Console(stderr=True).status("reading") as status:
-        yield status.update
 
 
 def _print(found: "Sequence[Finding]") -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from penstock.cli.offline.shard import progress_bar
 from penstock.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
-    from penstock.exporting.export import Order
     from penstock.exporting.graphs.matrices import Weights
     from penstock.language.manifest import Manifest
 
@@ -76,10 +76,12 @@ def export(
     executed. What was written is tried: language.json says how a lost cache comes back to the bit.
     """  # fmt: skip
     from penstock.exporting.export import Order
+    from penstock.exporting.export import export as write
 
-    kind = _weights(weights)
+    order = Order(output, stages, context, tokenizer, _weights(weights))
     notices: list[str] = []
-    manifest = _export(checkpoint, Order(output, stages, context, tokenizer, kind), notices)
+    with progress_bar() as progress:
+        manifest = write(checkpoint, order, progress, notices.append)
     if as_json:
         print(manifest.to_json(), end="")
     else:
@@ -94,26 +96,6 @@ def _weights(kind: str) -> Weights:
     if kind not in list(Weights):
         raise InvalidConfiguration(f"--weights {kind}: it is one of {', '.join(Weights)}")
     return Weights(kind)
-
-
-def _export(checkpoint: Path, order: Order, notices: list[str]) -> Manifest:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    from penstock.exporting.export import export as write
-
-    columns = SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    console = Console(file=sys.stderr)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("starting", total=1.0)
-        return write(
-            checkpoint,
-            order,
-            lambda doing, share: bar.update(task, description=doing, completed=share),
-            notices.append,
-        )
 
 
 def _show(manifest: Manifest, output: Path) -> None:

@@ -190,7 +190,7 @@ def repository(
         python_models: run those that are Python code, too.
         about: told what is being loaded.
     """
-    from penstock.cli.offline.trial import Trial, try_versions
+    from penstock.cli.offline.trial import try_versions
     from penstock.models.files.repository import scan
     from penstock.scheduler.registry.snapshot import VersionId
 
@@ -202,22 +202,19 @@ def repository(
     if not versions:
         remedy = f"put a model at {roots[0]}/NAME/1/model.onnx"
         yield Finding(_named(roots), "wrong", "holds no model", remedy)
-    trial = Trial({}, {})
+    tried = {}
     if load:
         good = [version for version in versions if not version.error]
-        trial = try_versions(roots, good, python_models=python_models, about=about)
+        tried = try_versions(roots, good, python_models=python_models, about=about)
     for version in versions:
-        id_ = VersionId(version.model, version.version)
-        yield _version(version, trial.problems.get(id_), trial.seen.get(id_))
+        yield _version(version, tried.get(VersionId(version.model, version.version)))
 
 
 def _named(roots: Sequence[Path]) -> str:
     return ", ".join(map(str, roots))
 
 
-def _version(
-    version: "pb.ModelVersion", problem: PenstockError | None, seen: "Seen | None"
-) -> Finding:
+def _version(version: "pb.ModelVersion", found: "Seen | PenstockError | None") -> Finding:
     number = f" version {version.version}" if version.version else ""
     subject = f"{version.model}{number}"
     if version.error:
@@ -225,14 +222,14 @@ def _version(
     files = [stage.artifact.rpartition("/")[2] for stage in version.stages]
     stages = "1 stage" if len(files) == 1 else f"{len(files)} stages"
     detail = f"{stages}: {', '.join(files)}" if files else "an ensemble"
-    if problem is None:
-        return _good(subject, detail, seen)
+    if not isinstance(found, PenstockError):
+        return _good(subject, detail, found)
     from penstock.cli.offline.trial import NotTried
 
-    if isinstance(problem, NotTried):
+    if isinstance(found, NotTried):
         remedy = "to try it, too: --allow-python-models"
-        return Finding(subject, "note", f"{detail}; {problem}", remedy)
-    return Finding(subject, "wrong", "cannot be served", str(problem))
+        return Finding(subject, "note", f"{detail}; {found}", remedy)
+    return Finding(subject, "wrong", "cannot be served", str(found))
 
 
 def _good(subject: str, detail: str, seen: "Seen | None") -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from penstock.errors import Code, PenstockError
 
 if TYPE_CHECKING:
     from penstock.sharding.pipeline import Order, Progress
-    from penstock.sharding.report import ShardReport, StageReport
+    from penstock.sharding.report import ShardReport
 
 _TORCH_SUFFIXES = (".pt2", ".pt", ".pth")
 _SUFFIXES = (".onnx", *_TORCH_SUFFIXES)
@@ -85,8 +86,8 @@ def shard(
 
     try:
         # The report alone goes to standard output, whatever the module to be cut prints.
-        with contextlib.redirect_stdout(sys.stderr):
-            report = _cut(model, Order(stages, output, tolerance), input_ or [])
+        with contextlib.redirect_stdout(sys.stderr), progress_bar() as progress:
+            report = _cut(model, Order(stages, output, tolerance), input_ or [], progress)
     except MemoryError:
         raise CannotStart(
             "not enough memory: cutting needs about twice the model's size; use a larger machine"
@@ -99,7 +100,9 @@ def shard(
         _show(report)
 
 
-def _cut(model: str, order: Order, inputs: list[str]) -> ShardReport:
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Show what is being done, and the share that is done, where somebody looks on."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -110,15 +113,10 @@ def _cut(model: str, order: Order, inputs: list[str]) -> ShardReport:
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task("starting", total=1.0)
-        return _dispatch(
-            model,
-            order,
-            inputs,
-            lambda doing, share: bar.update(task, description=doing, completed=share),
-        )
+        yield lambda doing, share: bar.update(task, description=doing, completed=share)
 
 
-def _dispatch(model: str, order: Order, inputs: list[str], progress: Progress) -> ShardReport:
+def _cut(model: str, order: Order, inputs: list[str], progress: Progress) -> ShardReport:
     from penstock.sharding.pipeline import shard_onnx, shard_torch
     from penstock.sharding.samples import parse_inputs
 
@@ -152,11 +150,19 @@ def _show(report: ShardReport) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from penstock.cli.tables import plain_table
+    from penstock.cli.tables import plain_table, size_text
 
     table = plain_table("stage", "file", "cut after", "parameters", "bytes", "activations")
     for stage in report.stages:
-        table.add_row(*_row(stage))
+        activations = stage.crossing_bytes
+        table.add_row(
+            str(stage.stage),
+            stage.file,
+            stage.cut_after or "-",
+            f"{stage.parameters:,}",
+            size_text(stage.parameter_bytes),
+            "-" if activations is None else size_text(activations),
+        )
     console = Console(highlight=False)
     console.print(table)
     console.print()
@@ -169,20 +175,6 @@ def _show(report: ShardReport) -> None:
         if (report.directory / whole).exists():
             warning = f"{whole} is there, too: remove it, or this version cannot be served."
             console.print(Text(warning, style="yellow"))
-
-
-def _row(stage: StageReport) -> tuple[str, ...]:
-    from penstock.cli.tables import size_text
-
-    activations = stage.crossing_bytes
-    return (
-        str(stage.stage),
-        stage.file,
-        stage.cut_after or "-",
-        f"{stage.parameters:,}",
-        size_text(stage.parameter_bytes),
-        "-" if activations is None else size_text(activations),
-    )
 
 
 def _verdict(report: ShardReport) -> str:

@@ -56,26 +56,14 @@ class Seen(NamedTuple):
     refused: str = ""
 
 
-class Trial(NamedTuple):
-    """What was seen.
-
-    Attributes:
-        problems: what keeps versions from being served; those that can be are not in it.
-        seen: of versions that can be.
-    """
-
-    problems: dict[VersionId, PenstockError]
-    seen: dict[VersionId, Seen]
-
-
 def try_versions(
     roots: Sequence[Path],
     versions: Sequence[pb.ModelVersion],
     *,
     python_models: bool,
     about: Callable[[str], None],
-) -> Trial:
-    """Load *versions* and complete them.
+) -> dict[VersionId, Seen | PenstockError]:
+    """Load *versions* and complete them; what was seen, or what keeps one from being served.
 
     Args:
         roots: the repositories that they are in.
@@ -83,9 +71,8 @@ def try_versions(
         python_models: Python models may be run.
         about: told what is being loaded.
     """
-    found: dict[VersionId, PenstockError] = {}
+    found: dict[VersionId, Seen | PenstockError] = {}
     revisions: dict[VersionId, Revision] = {}
-    seen: dict[VersionId, Seen] = {}
     untried: set[str] = set()
     for version in versions:
         if is_ensemble(version):
@@ -93,7 +80,7 @@ def try_versions(
         id_ = VersionId(version.model, version.version)
         about(f"loading {id_.model} version {id_.version}")
         try:
-            deployment, seen[id_] = _load(roots, version, python_models=python_models)
+            deployment, found[id_] = _load(roots, version, python_models=python_models)
             state = VersionState("READY", "", accepting=True, deployment=deployment)
         except NotTried as error:
             untried.add(version.model)
@@ -103,7 +90,7 @@ def try_versions(
             state = VersionState("UNAVAILABLE", str(error), accepting=False, deployment=None)
             found[id_] = error
         revisions[id_] = Revision(state, version)
-    return Trial(found | _composed(versions, revisions, untried), seen)
+    return found | _composed(versions, revisions, untried)
 
 
 def _load(
@@ -136,11 +123,11 @@ def _load(
 def _load_language(
     root: Path, version: pb.ModelVersion, config: config_pb.ModelConfig
 ) -> tuple[Deployment, Seen]:
-    signatures: list[pb.Signature] = []
-    for stage in version.stages:
-        # One at a time: all of them may be too large together.
-        runtime = LanguageRuntime.open(root / stage.artifact, config, _CPU)
-        signatures.append(runtime.signature)
+    # One at a time: all of them may be too large together.
+    signatures = [
+        LanguageRuntime.open(root / stage.artifact, config, _CPU).signature
+        for stage in version.stages
+    ]
     deployment = complete(version, signatures)
     batching = f"{slots(config)} answers share each step"
     return deployment, Seen(batching, warmed="tokens of its own vocabulary")
@@ -198,13 +185,13 @@ def _listed(specs: Iterable[pb.TensorSpec]) -> str:
 
 def _composed(
     versions: Sequence[pb.ModelVersion], revisions: dict[VersionId, Revision], untried: set[str]
-) -> dict[VersionId, PenstockError]:
+) -> dict[VersionId, Seen | PenstockError]:
     """The same of the ensembles among *versions*, whose other models' states are *revisions*."""
     ensembles = {VersionId(one.model, one.version): one for one in versions if is_ensemble(one)}
     users_of = users(versions)
     waiting = {name for model in untried for name in users_of.get(model, ())}
     composer = Composer(_registry(ensembles), revisions)
-    found: dict[VersionId, PenstockError] = {}
+    found: dict[VersionId, Seen | PenstockError] = {}
     for id_, version in ensembles.items():
         if version.model in waiting:
             found[id_] = NotTried("a model that it is made of was not tried")

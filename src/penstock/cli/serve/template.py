@@ -18,12 +18,7 @@ from penstock.process.forking import template as templates
 from penstock.process.forking.templates import Seed
 from penstock.process.lifetime import quiet_libraries
 from penstock.process.redaction import hide_arguments
-from penstock.settings import (
-    GatewaySettings,
-    NodeSettings,
-    SchedulerSettings,
-    WorkerSettings,
-)
+from penstock.settings import GatewaySettings, NodeSettings, SchedulerSettings, WorkerSettings
 
 _SEED: Final = "seed"
 
@@ -94,19 +89,18 @@ def _serve(channel: socket.socket) -> NoReturn:
 
 
 def _import_all(kind: str) -> None:
-    for module in _OTHERS if kind == ROLES else _modules_of_workers(kind):
+    modules: tuple[str, ...] = _OTHERS
+    if kind != ROLES:
+        from penstock.workers.runtimes.opening import MODULES
+
+        modules = (*_WORKER, *MODULES.get(kind, ()))
+    for module in modules:
         # What is missing or broken here is so in the child, which says it well.
         with contextlib.suppress(Exception):
             import_module(module)
     # Otherwise each child would build its own.
     for settings in (GatewaySettings, SchedulerSettings, NodeSettings, WorkerSettings):
         settings.model_rebuild()
-
-
-def _modules_of_workers(runtime: str) -> tuple[str, ...]:
-    from penstock.workers.runtimes.opening import MODULES
-
-    return (*_WORKER, *MODULES.get(runtime, ()))
 
 
 def _become(order: templates.Order) -> NoReturn:

@@ -1,8 +1,5 @@
 """``penstock up``: everything on this machine, until Ctrl-C."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from penstock.cli.serve.options import on_settings
 from penstock.errors import InvalidConfiguration
 from penstock.settings import UpSettings
@@ -25,17 +22,13 @@ def up(settings: UpSettings) -> None:
 
     keep_password(settings.redis)
     refuse_exposed(settings)
-    _check_models(settings.models)
-    configure_logging("up", level=settings.log_level)
-    # Before there are threads, connections or a loop.
-    asyncio.run(Screen(settings, seed()).run())
-    end_process()
-
-
-def _check_models(models: Sequence[Path]) -> None:
-    for repository in models:
+    for repository in settings.models:
         if not repository.is_dir():
             raise InvalidConfiguration(
                 f"there is no model repository at {repository}: name one with --models DIR "
                 "(from a checkout of Penstock, try --models examples/digits/models)"
             )
+    configure_logging("up", level=settings.log_level)
+    # Before there are threads, connections or a loop.
+    asyncio.run(Screen(settings, seed()).run())
+    end_process()
