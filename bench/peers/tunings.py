@@ -24,7 +24,7 @@ class Tuning:
 
     def __str__(self) -> str:
         if self.options:
-            return " ".join(self.options)
+            return f"{' '.join(self.options)}, {self.workers} x"
         batch = f"batch {self.batch}" if self.batch > 1 else "no batches"
         delay = f", {self.delay_ms:g} ms" if self.delay_ms else ""
         return f"{self.workers} x {self.threads} threads, {batch}{delay}"
@@ -64,13 +64,22 @@ def _mlserver(cores: int, computes: bool) -> list[Tuning]:  # noqa: FBT001 - as 
     return [Tuning(0, 1), Tuning(0, 1, 32, 0.5), Tuning(2, 1, 32, 0.5)]
 
 
-def _aio(_: int, __: bool) -> list[Tuning]:  # noqa: FBT001 - as above
-    return [Tuning(options=("--grpc-front", "aio"))]
+def _penstock(front: str, cores: int, *, computes: bool) -> list[Tuning]:
+    """Cores go to one worker, or each to one of its own; small requests to gateways likewise."""
+    options = ("--grpc-front", front)
+    other = Tuning(cores, options=options) if computes else Tuning(options=(*options, *_TWO))
+    return [Tuning(options=options), other]
 
 
-def _asgi(_: int, __: bool) -> list[Tuning]:  # noqa: FBT001 - as above
-    return [Tuning(options=("--grpc-front", "asgi"))]
+def _aio(cores: int, computes: bool) -> list[Tuning]:  # noqa: FBT001 - as above
+    return _penstock("aio", cores, computes=computes)
 
+
+def _asgi(cores: int, computes: bool) -> list[Tuning]:  # noqa: FBT001 - as above
+    return _penstock("asgi", cores, computes=computes)
+
+
+_TWO: Final = ("--processes", "2")
 
 _TABLES: Final = {
     "Penstock": _aio,
