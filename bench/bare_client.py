@@ -52,11 +52,64 @@ class _Call:
     answer: bytearray = field(default_factory=bytearray)
 
 
+class _Encrypted:
+    """TLS over *wire*, many records for each call of the system, as in gRPC's C++ core.
+
+    An `ssl.SSLSocket` reads and writes each record of 16 KiB by a call of its own.
+    """
+
+    def __init__(self, wire: socket.socket, context: ssl.SSLContext, host: str) -> None:
+        self._wire = wire
+        self._come, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._come, self._going, server_hostname=host)
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._come.write(self._wire.recv(_READ_BYTES))
+            else:
+                break
+        self._flush()
+
+    def sendmsg(self, parts: list[bytes | memoryview]) -> None:
+        """As that of a socket that waits."""
+        for part in parts:
+            self._tls.write(part)
+        self._flush()
+
+    def recv(self, _: int) -> bytes:
+        """All that has come, once anything has; nothing when the server has closed."""
+        found: list[bytes] = []
+        while True:
+            try:
+                found.append(self._tls.read(_READ_BYTES))
+            except ssl.SSLWantReadError:
+                if found:
+                    return b"".join(found)
+                data = self._wire.recv(_READ_BYTES)
+                if not data:
+                    return data
+                self._come.write(data)
+
+    def close(self) -> None:
+        """As that of a socket."""
+        self._wire.close()
+
+    def _flush(self) -> None:
+        if self._going.pending:
+            self._wire.sendall(self._going.read())
+
+
 class _Connection:
     """One connection, with so many calls at a time, until *until_s*."""
 
     def __init__(
-        self, wire: socket.socket, head: bytes, body: bytes, is_right: Callable[[bytes], bool]
+        self,
+        wire: socket.socket | _Encrypted,
+        head: bytes,
+        body: bytes,
+        is_right: Callable[[bytes], bool],
     ) -> None:
         self._wire = wire
         self._head, self._body, self._is_right = head, memoryview(body), is_right
@@ -108,11 +161,8 @@ class _Connection:
             yield part
 
     def _write(self, parts: list[bytes | memoryview]) -> None:
-        if isinstance(self._wire, ssl.SSLSocket):
-            self._wire.sendall(b"".join(parts))
-        else:
-            # It waits, so that all of it is sent.
-            self._wire.sendmsg(parts)
+        # It waits, so that all of it is sent.
+        self._wire.sendmsg(parts)
 
     def _hear(self) -> None:
         data = self._wire.recv(_READ_BYTES)
@@ -221,7 +271,7 @@ def _load(times: list[tuple[float, float]], from_s: float, until_s: float) -> Lo
     return Load(answered / (until_s - from_s), statistics.median(took_ms), len(times))
 
 
-def _connected(server: Server) -> socket.socket:
+def _connected(server: Server) -> socket.socket | _Encrypted:
     host, _, port = server.address.rpartition(":")
     wire = socket.create_connection((host, int(port)), _PATIENCE_S)
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -234,7 +284,7 @@ def _connected(server: Server) -> socket.socket:
         return wire
     context = ssl.create_default_context(cafile=server.ca)
     context.set_alpn_protocols(["h2"])
-    return context.wrap_socket(wire, server_hostname=host)
+    return _Encrypted(wire, context, host)
 
 
 def _headers(server: Server, path: str) -> bytes:

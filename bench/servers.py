@@ -74,7 +74,11 @@ class DidNotStart(RuntimeError):
 
 @contextlib.contextmanager
 def cluster(
-    *models: str, tree: Path | None = None, options: Sequence[str] = (), ca: str | None = None
+    *models: str,
+    tree: Path | None = None,
+    options: Sequence[str] = (),
+    ca: str | None = None,
+    instances: int = 1,
 ) -> Iterator[Server]:
     """A whole cluster (``penstock up``) that serves only *models*, once they are ready.
 
@@ -82,11 +86,15 @@ def cluster(
         tree: the sources to run; the installed ones if none is given.
         options: of `penstock up`.
         ca: who signed its certificate, if *options* give it one.
+        instances: workers of each model.
     """
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
         repository = Path(folder) / "models"
         for model in models:
             shutil.copytree(ensure(model), repository / model)
+            if instances > 1:
+                with (repository / model / "config.pbtxt").open("a") as config:
+                    config.write(f"instance_group [{{ kind: KIND_CPU count: {instances} }}]\n")
         with serving_repository(repository, *options, tree=tree) as started:
             server = started._replace(ca=ca)
             for model in models:

@@ -76,7 +76,7 @@ def started(name: str, model: str, tuning: Tuning, *, computes: bool) -> Iterato
         NotInstalled, DidNotServe: it cannot be had.
     """
     if name in OURS:
-        with cluster(model, options=tuning.options) as server:
+        with cluster(model, options=tuning.options, instances=tuning.workers) as server:
             yield Peer(server)
         return
     with tempfile.TemporaryDirectory(prefix="penstock-peers-") as folder:

@@ -24,7 +24,7 @@ class Tuning:
 
     def __str__(self) -> str:
         if self.options:
-            return " ".join(self.options)
+            return f"{' '.join(self.options)}, {self.workers} x"
         batch = f"batch {self.batch}" if self.batch > 1 else "no batches"
         delay = f", {self.delay_ms:g} ms" if self.delay_ms else ""
         return f"{self.workers} x {self.threads} threads, {batch}{delay}"
@@ -42,15 +42,15 @@ def tunings(server: str, cores: int, *, computes: bool) -> list[Tuning]:
 
 def _table(cores: int) -> dict[str, tuple[list[Tuning], list[Tuning]]]:
     """By server: those for models that keep the cores busy, and those for others."""
-    aio, asgi = ([Tuning(options=("--grpc-front", front))] for front in ("aio", "asgi"))
+    aio, asgi = (_penstock(cores, "--grpc-front", front) for front in ("aio", "asgi"))
     # Of servers that run batches in processes of their own.
     batching = (
         [Tuning(cores, 1, 8, 1.0), Tuning(1, cores, 8, 1.0)],
         [Tuning(2, 1, 32), Tuning(1, 1, 32)],
     )
     return {
-        "Penstock": (aio, aio),
-        "Penstock, asgi": (asgi, asgi),
+        "Penstock": aio,
+        "Penstock, asgi": asgi,
         "Triton": batching,
         # Its Python server joins no requests: that is its agent's, a program beside it.
         "KServe": ([Tuning(1, cores), Tuning(cores, 1)], [Tuning(1), Tuning(2)]),
@@ -61,6 +61,13 @@ def _table(cores: int) -> dict[str, tuple[list[Tuning], list[Tuning]]]:
         ),
         "mosec": batching,
     }
+
+
+def _penstock(cores: int, *options: str) -> tuple[list[Tuning], list[Tuning]]:
+    """All cores for one worker, or a worker for each; one gateway, or two."""
+    plain = Tuning(options=options)
+    two = Tuning(options=(*options, "--processes", "2"))
+    return [plain, Tuning(cores, options=options)], [plain, two]
 
 
 SERVERS: Final = tuple(_table(1))
