@@ -292,7 +292,7 @@ class Queue(Partitions):
         Args:
             most: jobs of each kind in this call; call again while it finds so many.
             gateway_ms: a gateway silent for this long is gone.
-            died: boot id of a worker known to be dead: its leases end now.
+            died: boot id of a worker known to be dead, and "."; its leases end now.
         """
         reaped, _ = await self._reap(partition, most, gateway_ms, died, b"0")
         return reaped

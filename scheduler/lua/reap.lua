@@ -2,7 +2,7 @@
 -- reap: put right what time has overtaken. Any process may call it; there is no leader.
 -- KEYS  1 beginning of the partition's keys
 -- ARGV  1 most jobs of each kind in this call  2 ms after which a silent gateway is gone
---       3 boot id of a worker that is known to have died, '' for none  4 where to go on with it
+--       3 boot id of a worker that is known to have died, and '.'; '' for none  4 where to go on with it
 -- ->    {requeued, dead, expired, retried, orphaned, where to go on with the worker: '0' when done}
 -- After an outage of the store, leases, gateways and idle sequences are given time to be heard of
 -- again (grace.lua); a worker that is known to have died, or a gateway that has left, needs none.

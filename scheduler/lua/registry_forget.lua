@@ -3,7 +3,7 @@
 -- KEYS  1 beginning of the registry's keys
 -- ARGV  for each: 'process', '<records>/<id>', when it was last seen (ms; '' for any), kind of event
 --              or 'retiring', field, since when, kind of event
---              or 'load request', model, the load request, ''
+--              or 'wish', model, the load request, ''
 --              or 'file', digest, what `files` has of it, ''
 --              or 'artifact', field of what is known of it, '', ''
 -- ->    how many went, but for artifacts

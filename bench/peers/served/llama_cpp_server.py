@@ -1,6 +1,6 @@
 """llama.cpp's own HTTP server, out of the package xllamacpp, on one GGUF file.
 
-    python llama_cpp.py GGUF THREADS SLOTS CONTEXT
+    python llama_cpp_server.py GGUF THREADS SLOTS CONTEXT
 
 Tells its address on standard output, and serves until its standard input ends.
 """

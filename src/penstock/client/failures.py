@@ -105,7 +105,7 @@ class Failure:
         return asks_to_wait or self.text == _STOPPED or self.text.startswith(_UNREACHABLE)
 
     def error(self, detail: str = "") -> PenstockError:
-        """The same as an error to raise; *told* goes behind its text."""
+        """The same as an error to raise; *detail* goes behind its text."""
         kind = _CLASSES.get(self.code)
         if kind is None:
             return CallFailed((self.text or self.code.name) + detail, self.code)
