@@ -19,12 +19,13 @@ from penstock.gateway import supervisor
 from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.access.identity import Identity
 from penstock.gateway.delivery.delivery import Delivery
+from penstock.gateway.fronts.asgi import bound
 from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.cluster_service import ClusterService, Operations
 from penstock.gateway.fronts.grpc.connections import all_sent, cut_off
 from penstock.gateway.fronts.grpc.inference_service import Administration, InferenceService
-from penstock.gateway.fronts.grpc.server import GrpcFront, check_port
+from penstock.gateway.fronts.grpc.server import GrpcFront
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
 from penstock.gateway.fronts.http.front import HttpFront
 from penstock.gateway.fronts.http.metrics_endpoint import (
@@ -104,10 +105,11 @@ async def run(settings: GatewaySettings, seed: Seed | None = None) -> None:
     if settings.processes > 1:
         await supervisor.run(settings, seed)
         return
+    # Before gRPC writes lines of its own about a port at which somebody listens.
     if settings.port and not settings.shared_port:
-        check_port(settings.host, settings.port)
+        bound(settings.host, settings.port, "--port").close()
     if settings.admin_port and not settings.shared_port:
-        check_port(settings.admin_host, settings.admin_port, "--admin-port")
+        bound(settings.admin_host, settings.admin_port, "--admin-port").close()
     fronts: list[Front] = []
     async with (
         stop_signals() as stop,
@@ -220,17 +222,15 @@ class _Gateway:
 
     def fronts(self, known: asyncio.Event) -> list[Front]:
         """Where clients come in; another protocol is another entry (docs/add-a-front.md)."""
-        settings, service = self.settings, self._inference_service()
+        settings, authenticator = self.settings, self.authenticator
         self.certificates = ServerCertificates.of(settings)
-        cluster, authenticator = self._cluster_service(), self.authenticator
-        grpc = GrpcFront.bound(
-            service, cluster, self.calls, authenticator, settings, self.certificates
-        )
+        service, cluster = self._inference_service(), self._cluster_service()
+        parts = service, cluster, self.calls, authenticator, settings, self.certificates
+        grpc = GrpcFront.bound(*parts)
         self.record.address = grpc.address
         fronts: list[Front] = [grpc]
         if settings.admin_port is not None:
-            parts = service, cluster, self.calls, authenticator
-            fronts.append(GrpcFront.administering(*parts, settings, self.certificates))
+            fronts.append(GrpcFront.bound(*parts, administers=True))
         reader = self._metrics_reader()
         if settings.http:
             http = HttpFront(
