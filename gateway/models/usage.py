@@ -59,7 +59,5 @@ class Usage:
         now_s = monotonic()
         used_s, self._catalog.used_s = self._catalog.used_s, {}
         ago_ms = {model: int((now_s - at_s) * 1000) for model, at_s in used_s.items()}
-        now = self._pending.models()
-        for waiting in (self._on_demand.waiting, self._control.waiting):
-            now |= {model for model, count in waiting.items() if count}
+        now = self._pending.models() | self._on_demand.waiting.keys() | self._control.waiting.keys()
         return ago_ms | dict.fromkeys(now, 0)
