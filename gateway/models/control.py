@@ -29,6 +29,7 @@ from penstock.protos.bounds import SHORT_BYTES
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.registry.load_requests import NEEDED, NOT_THERE, LoadRequests
 from penstock.scheduler.registry.snapshot import Snapshot
+from penstock.settings import GatewaySettings
 
 BY_REQUEST: Final = frozenset({"explicit", "on-demand"})
 """Control modes in which clients say what is loaded."""
@@ -59,18 +60,12 @@ class Control:
     """
 
     def __init__(
-        self,
-        catalog: Catalog,
-        load_requests: LoadRequests,
-        most_file_mib: int,
-        *,
-        allow_code: bool = False,
+        self, catalog: Catalog, load_requests: LoadRequests, settings: GatewaySettings
     ) -> None:
-        """*allow_code*: files that come with a load may be code."""
         self._catalog = catalog
         self._load_requests = load_requests
-        self._most_file_mib = most_file_mib
-        self._allow_code = allow_code
+        self._most_file_mib = settings.max_override_mib
+        self._allow_code = settings.allow_code_overrides
         self._offload = Offload()
         self.waiting: Counter[str] = Counter()
 

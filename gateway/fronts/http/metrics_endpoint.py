@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import structlog
@@ -20,8 +20,7 @@ from penstock.clock import NO_DEADLINE
 from penstock.errors import Code, PenstockError
 from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.access.needs import METRICS
-from penstock.gateway.delivery.lending import Lender
-from penstock.gateway.delivery.router import JobRouter
+from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.fronts.client_names import names_in
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.access import let_in
@@ -35,15 +34,12 @@ from penstock.gateway.operations.metrics import CONTENT_TYPE, Facts, GatewayFact
 from penstock.gateway.requests.call import Call
 from penstock.models.config.ensembles import is_ensemble
 from penstock.process.lifetime import write_ready
-from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.observe.custom_metrics import custom_metrics_of
 from penstock.scheduler.observe.loads import loads_of
 from penstock.scheduler.observe.usage import first_usage_of
 from penstock.scheduler.observe.work_done import work_done_of
 from penstock.scheduler.registry.telling import Telling
-from penstock.scheduler.requests.pending import PendingTable
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of
 
@@ -74,32 +70,26 @@ class Scope(Enum):
 Read = Callable[[Scope], Awaitable[bytes]]
 
 
-class Held(NamedTuple):
-    """What this process holds for its clients."""
-
-    pending: PendingTable
-    lender: Lender
-    requests: ByteBudget
-    calls: Calls
-    authenticator: Authenticator
-
-
 class MetricsReader:
     """Reads the facts of the moment."""
 
     def __init__(
         self,
         catalog: Catalog,
-        queue: Queue,
-        router: JobRouter,
-        held: Held,
+        delivery: Delivery,
+        requests: ByteBudget,
+        calls: Calls,
+        authenticator: Authenticator,
         telling: Telling,
         gateway: str,
     ) -> None:
+        """*requests*: bytes of those that this process has."""
         self._catalog = catalog
-        self._queue = queue
-        self._router = router
-        self._held = held
+        self._delivery = delivery
+        self._queue = delivery.queue
+        self._requests = requests
+        self._calls = calls
+        self._authenticator = authenticator
         self._telling = telling
         self._gateway = gateway
 
@@ -123,7 +113,8 @@ class MetricsReader:
     async def _facts(self) -> Facts:
         records, snapshot = list(self._catalog.records()), self._catalog.snapshot
         workers = snapshot.live_workers()
-        counters = await self._router.statistics((id_, is_ensemble(r)) for id_, r in records)
+        router = self._delivery.router
+        counters = await router.statistics((id_, is_ensemble(r)) for id_, r in records)
         used, left_out = await first_usage_of(self._queue, MOST_USAGE)
         counted = {id_: found for (id_, _), found in zip(records, counters, strict=True)}
         loads = await loads_of(self._queue, snapshot.revisions())
@@ -133,7 +124,7 @@ class MetricsReader:
             loads,
             workers,
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
-            {id_: _tags(record) for id_, record in records},
+            {id_: dict(ModelConfig.FromString(r.config).metric_tags) for id_, r in records},
             await custom_metrics_of(self._queue, workers),
             used,
             left_out,
@@ -142,31 +133,26 @@ class MetricsReader:
         )
 
     def _own(self, *, redis_up: bool, tells: bool) -> GatewayFacts:
-        pending, lender, requests, calls, authenticator = self._held
-        unread = calls.unread
+        pending, calls, unread = self._delivery.pending, self._calls, self._calls.unread
         return GatewayFacts(
             self._gateway,
             len(pending),
             pending.payload_bytes,
-            lender.lent_bytes,
+            self._delivery.lender.lent_bytes,
             redis_up,
             memory_bytes=calls.memory.resident_bytes,
             calls=len(calls),
-            held_bytes=requests.held,
+            held_bytes=self._requests.held,
             unread_bytes=unread.held,
             refused={
                 "memory": calls.refused,
-                "pending": requests.refused,
+                "pending": self._requests.refused,
                 "unread": unread.refused,
-                "access": authenticator.refused,
+                "access": self._authenticator.refused,
             },
             cut_off=unread.cut_off,
             tells=tells,
         )
-
-
-def _tags(record: pb.ModelVersion) -> dict[str, str]:
-    return dict(ModelConfig.FromString(record.config).metric_tags)
 
 
 class MetricsEndpoint:
