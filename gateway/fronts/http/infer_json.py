@@ -57,10 +57,8 @@ def request_of(model: str, version: str, body: bytes, json_bytes: int) -> Asked:
         binary = _outputs(found, request)
     except UnicodeEncodeError as error:
         raise InvalidRequest("the request's JSON has a text that is none") from error
-    parts: list[wire.Buffer] = [request.SerializeToString()]
-    for raw in raws:
-        parts += wire.raw_input_field(raw)
-    return Asked(b"".join(parts), binary, all_binary)
+    message = wire.with_raw_inputs(request.SerializeToString(), raws)
+    return Asked(message, binary, all_binary)
 
 
 def _parameters(found: Mapping[str, Any], request: pb.ModelInferRequest) -> bool:
@@ -234,7 +232,7 @@ def reply_of(message: bytes, asked: Asked) -> tuple[bytes, list[memoryview]]:
     response = pb.ModelInferResponse.FromString(head)
     outputs, binary = [], []
     for tensor, raw in zip(response.outputs, raws, strict=True):
-        parameters = _as_json(tensor.parameters)
+        parameters = values_of(tensor.parameters)
         data = b""
         if _REGION not in parameters:
             if asked.binary.get(tensor.name, asked.all_binary):
@@ -253,11 +251,12 @@ def _head(response: pb.ModelInferResponse) -> dict[str, Any]:
     head: dict[str, Any] = {"id": response.id} if response.id else {}
     head |= {"model_name": response.model_name, "model_version": response.model_version}
     if response.parameters:
-        head["parameters"] = _as_json(response.parameters)
+        head["parameters"] = values_of(response.parameters)
     return head
 
 
-def _as_json(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
+def values_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of *parameters*, or of settings, by name."""
     return {
         name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
         for name, value in parameters.items()
