@@ -42,12 +42,11 @@ begins with bytes that are looked for, which takes a tenth of the time of one ex
 
 def as_json(message: Any) -> dict[str, Any]:
     """*message* as an object of JSON."""
-    found = {}
-    for field in message.DESCRIPTOR.fields:
-        if _is_left_out(message, field):
-            continue
-        found[field.name] = _value(field, getattr(message, field.name))
-    return found
+    return {
+        field.name: _value(field, getattr(message, field.name))
+        for field in message.DESCRIPTOR.fields
+        if not field.has_presence or message.HasField(field.name)
+    }
 
 
 def parsed(body: bytes | memoryview) -> Any:
@@ -103,10 +102,6 @@ def dumped(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _is_left_out(message: Any, field: Any) -> bool:
-    return field.has_presence and not message.HasField(field.name)
-
-
 def _value(field: Any, value: Any) -> Any:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         of = field.message_type.fields_by_name["value"]
@@ -123,8 +118,4 @@ def _one(field: Any) -> Callable[[Any], Any]:
         return lambda number: names[number].name if number in names else number
     if field.type == FieldDescriptor.TYPE_BYTES:
         return lambda value: base64.b64encode(value).decode()
-    return _same
-
-
-def _same(value: Any) -> Any:
-    return value
+    return lambda value: value

@@ -28,11 +28,7 @@ def raw_from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> 
     Raises:
         InvalidRequest: it is not what *datatype* and *shape* say.
     """
-    if datatype in _BINARY_ONLY:
-        raise InvalidRequest(
-            f"sending {datatype} data via JSON is not supported. Please use the binary data format "
-            f"for input '{name}'"
-        )
+    _check_datatype(datatype, f"input '{name}'")
     if not isinstance(data, list):
         raise InvalidRequest("Unable to parse 'data': attempt to access JSON non-array as array")
     elements = _flat(data)
@@ -73,15 +69,19 @@ def elements_of(name: str, datatype: str, count: int, raw: bytes | memoryview) -
             f"the output '{name}' has {len(raw)} bytes, and may have {LONGEST_RAW} as JSON: ask "
             "for it with the parameter binary_data"
         )
-    if datatype in _BINARY_ONLY:
-        raise InvalidRequest(
-            f"sending {datatype} data via JSON is not supported. Please use the binary data format "
-            f"for output '{name}'"
-        )
+    _check_datatype(datatype, f"output '{name}'")
     if datatype == "BYTES":
         return _texts(name, count, raw)
     found: list[Any] = np.frombuffer(raw, dtype=NUMPY_TYPES[datatype]).tolist()
     return found
+
+
+def _check_datatype(datatype: str, whose: str) -> None:
+    if datatype in _BINARY_ONLY:
+        raise InvalidRequest(
+            f"sending {datatype} data via JSON is not supported. Please use the binary data format "
+            f"for {whose}"
+        )
 
 
 def _packed(name: str, elements: list[str]) -> bytes:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from penstock.errors import InvalidConfiguration
 from penstock.gateway.fronts.asgi import AsgiServer, at_path, bound, keep_alive
+from penstock.gateway.fronts.grpc.asgi import wire
 from penstock.gateway.fronts.grpc.asgi.app import RpcApp
 from penstock.gateway.fronts.grpc.asgi.rpc import Terms
 from penstock.gateway.fronts.grpc.connections import most_connections
@@ -19,8 +20,8 @@ _HANDSHAKE_S: Final = 10.0
 _MOST_HEADER_BYTES: Final = 1 << 18
 """Of one call. Beyond it the connection is ended, which costs its other calls, too."""
 
-_NO_COMPRESSION: Final = "none"
-_LOW: Final = "low"
+_COMPRESSION: Final = {"none": wire.IDENTITY, "low": b"gzip"}
+"""What grpc.aio makes of a level, for clients that take both; of higher ones deflate."""
 
 _NOT_OFFERED: Final = (
     *("grpc_keepalive_permit_without_calls", "grpc_http2_max_pings_without_data"),
@@ -51,7 +52,9 @@ class AsgiRpcServer:
                 installed.
         """
         _check(settings)
-        terms = Terms(settings.max_message_mib << 20, _compression(settings), Offload())
+        level = settings.grpc_infer_response_compression_level
+        compression = _COMPRESSION.get(level, b"deflate")
+        terms = Terms(settings.max_message_mib << 20, compression, Offload())
         taken = bound(settings.host, settings.port, "--port", shared=settings.shared_port)
         after_ms, every_ms = settings.grpc_keepalive_time, settings.grpc_keepalive_timeout
         keep_alive(taken, after_ms // 1000, every_ms // 1000)
@@ -101,14 +104,6 @@ def _check(settings: GatewaySettings) -> None:
             f"{', '.join(given)}: --grpc-front asgi does not offer this; leave it out, or use "
             "--grpc-front aio"
         )
-
-
-def _compression(settings: GatewaySettings) -> bytes:
-    """What grpc.aio makes of the level, for clients that take both."""
-    level = settings.grpc_infer_response_compression_level
-    if level == _NO_COMPRESSION:
-        return b"identity"
-    return b"gzip" if level == _LOW else b"deflate"
 
 
 def _options(settings: GatewaySettings) -> dict[str, Any]:
