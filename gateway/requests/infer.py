@@ -25,7 +25,7 @@ from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.limits import admission
 from penstock.gateway.limits.memory import ByteBudget
 from penstock.gateway.limits.queue_watch import QueueWatch
-from penstock.gateway.models.catalog import ModelUnloaded, Served
+from penstock.gateway.models.catalog import ModelUnloaded
 from penstock.gateway.models.on_demand import OnDemand
 from penstock.gateway.operations.tracing import MARK, Trace, Tracing
 from penstock.gateway.replies.shared import Sharing, with_id
@@ -223,12 +223,11 @@ class Inference:
             raise refusal_texts.shared_memory_of_many()
         remaining_s, trace = self._admit(asked), self._traced(asked)
         job = _placed(self._job(asked, admitted, remaining_s, trace), asked)
-        served = asked.served
-        if served.language:
+        if asked.served.language:
             parts = self._texts_of(job, asked)
         else:
             refuse_to_resume(asked.request)
-            parts = self._parts_of(job, served, asked.parts.id)
+            parts = self._parts_of(job, asked)
         async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
             async for part in followed:
                 body = part.body
@@ -267,37 +266,34 @@ class Inference:
     async def _answer_to(
         self, job: NewJob, limits: QueueLimits, asked: Asked, shared: Shared | None
     ) -> bytes:
-        served, request_id = asked.served, asked.parts.id
+        order = asked.served.order
         try:
             sink = None
             if shared is not None:
                 job, sink = self._sharing.opened(job, shared)
             answering = self._pending.answer_to(job, limits, sink)
-            if served.order is not None:
-                answering = served.order.keep(answering, Deadline.after(job.ttl_ms / 1000))
+            if order is not None:
+                answering = order.keep(answering, Deadline.after(job.ttl_ms / 1000))
             reply = await answering
-            return reply if shared is None else with_id(reply, request_id)
+            return reply if shared is None else with_id(reply, asked.parts.id)
         except (QueueFull, JobFailed) as error:
-            raise self._ended(error, served, request_id) from error
+            raise self._ended(error, asked) from error
 
-    async def _parts_of(
-        self, job: NewJob, served: Served, request_id: str
-    ) -> AsyncGenerator[Part, None]:
+    async def _parts_of(self, job: NewJob, asked: Asked) -> AsyncGenerator[Part, None]:
         try:
-            limits = served.limits_for(len(job.payload), job.priority)
+            limits = asked.served.limits_for(len(job.payload), job.priority)
             async with aclosing(self._pending.parts_of(job, limits)) as parts:
                 async for part in parts:
                     yield part
         except (QueueFull, JobFailed) as error:
-            raise self._ended(error, served, request_id) from error
+            raise self._ended(error, asked) from error
 
     async def _texts_of(self, job: NewJob, asked: Asked) -> AsyncGenerator[Part, None]:
         """The parts of a language model's answer."""
-        served = asked.served
         opened = await self._resuming.open(asked, job)
         job, tokens, sink = opened.job, opened.log, opened.sink
         try:
-            limits = served.limits_for(len(job.payload), job.priority)
+            limits = asked.served.limits_for(len(job.payload), job.priority)
             async with (
                 aclosing(self._pending.tokens_of(job, limits, tokens, sink)) as log,
                 aclosing(opened.parts(log, self._pending.counters)) as parts,
@@ -305,15 +301,13 @@ class Inference:
                 async for part in parts:
                     yield part
         except (QueueFull, JobFailed) as error:
-            raise self._ended(error, served, asked.parts.id) from error
+            raise self._ended(error, asked) from error
 
-    def _ended(
-        self, error: QueueFull | JobFailed, served: Served, request_id: str
-    ) -> PenstockError:
+    def _ended(self, error: QueueFull | JobFailed, asked: Asked) -> PenstockError:
         """*error*, as the client is told of it."""
-        text = str(error)
+        served, text = asked.served, str(error)
         if text == FULL:
-            text = f"[request id: {request_id or '<id_unknown>'}] {text}"
+            text = f"[request id: {asked.parts.id or '<id_unknown>'}] {text}"
         if served.route is not None:
             text = served.route.reworded(text)
         if isinstance(error, QueueFull):
