@@ -59,18 +59,16 @@ class AsgiRpcServer:
         after_ms, every_ms = settings.grpc_keepalive_time, settings.grpc_keepalive_timeout
         keep_alive(taken, after_ms // 1000, every_ms // 1000)
         self._app = RpcApp(methods, terms)
-        self._server = AsgiServer(self._app, taken, _options(settings), certificates)
-        self._local: AsgiServer | None = None
+        options = _options(settings)
+        self._servers = [AsgiServer(self._app, taken, options, certificates)]
         if settings.local_socket is not None:
-            own = at_path(settings.local_socket)
-            self._local = AsgiServer(self._app, own, _options(settings))
-        self.address = self._server.address
+            self._servers.append(AsgiServer(self._app, at_path(settings.local_socket), options))
+        self.address = self._servers[0].address
 
     async def start(self) -> None:
         """Listen."""
-        await self._server.start()
-        if self._local is not None:
-            await self._local.start()
+        for server in self._servers:
+            await server.start()
 
     def drain(self) -> None:
         """As `RpcServer.drain`."""
@@ -83,9 +81,8 @@ class AsgiRpcServer:
         elsewhere.
         """
         self._app.end_streams()
-        await self._server.shut_down()
-        if self._local is not None:
-            await self._local.shut_down()
+        for server in self._servers:
+            await server.shut_down()
 
     async def stop(self) -> None:
         """As `RpcServer.stop`."""
