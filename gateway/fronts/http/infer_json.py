@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.fronts.http.json_messages import dumped, parsed
+from penstock.gateway.fronts.http.json_messages import dumped, parsed, wrong_kind
 from penstock.gateway.fronts.http.tensors_json import data_of, raw_from_json
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
@@ -66,9 +66,7 @@ def _parameters(found: Mapping[str, Any], request: pb.ModelInferRequest) -> bool
     given = _mapping(found, "parameters")
     all_binary = given.get(_ALL_BINARY, False)
     if not isinstance(all_binary, bool):
-        raise InvalidRequest(
-            f"Unable to parse '{_ALL_BINARY}': attempt to access JSON non-boolean as boolean"
-        )
+        raise wrong_kind(_ALL_BINARY, "boolean")
     for name, value in given.items():
         if name == _ALL_BINARY:
             continue
@@ -122,9 +120,7 @@ def _outputs(found: Mapping[str, Any], request: pb.ModelInferRequest) -> dict[st
         tensor = request.outputs.add(name=_text(given, "name"))
         wanted = parameters.pop(_BINARY, False)
         if not isinstance(wanted, bool):
-            raise InvalidRequest(
-                f"Unable to parse '{_BINARY}': attempt to access JSON non-boolean as boolean"
-            )
+            raise wrong_kind(_BINARY, "boolean")
         if _REGION in parameters:
             _check_region(parameters, binary=wanted)
         for name, value in parameters.items():
@@ -185,16 +181,14 @@ def set_parameter(parameter: pb.InferParameter, name: str, value: Any) -> None:
 def _text(found: Mapping[str, Any], name: str, default: str | None = None) -> str:
     value = found.get(name, default)
     if not isinstance(value, str):
-        raise InvalidRequest(
-            f"Unable to parse '{name}': attempt to access JSON non-string as string"
-        )
+        raise wrong_kind(name, "string")
     return value
 
 
 def _list(found: Mapping[str, Any], name: str) -> list[Any]:
     value = found.get(name)
     if not isinstance(value, list):
-        raise InvalidRequest(f"Unable to parse '{name}': attempt to access JSON non-array as array")
+        raise wrong_kind(name, "array")
     return value
 
 
@@ -203,18 +197,13 @@ def _mapping(found: Any, name: str) -> Mapping[str, Any]:
         raise InvalidRequest(f"Unable to parse what holds '{name}': it must be an object")
     value = found.get(name, {})
     if not isinstance(value, dict):
-        raise InvalidRequest(
-            f"Unable to parse '{name}': attempt to access JSON non-object as object"
-        )
+        raise wrong_kind(name, "object")
     return value
 
 
 def _natural(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
-        raise InvalidRequest(
-            f"Unable to parse '{name}': attempt to access JSON non-unsigned-integer as "
-            "unsigned-integer"
-        )
+        raise wrong_kind(name, "unsigned-integer")
     return value
 
 

@@ -87,6 +87,11 @@ def parsed_object(body: bytes | memoryview) -> dict[str, Any]:
     return found
 
 
+def wrong_kind(name: str, kind: str) -> InvalidRequest:
+    """What is told of a field that is of another *kind*, in Triton's words."""
+    return InvalidRequest(f"Unable to parse '{name}': attempt to access JSON non-{kind} as {kind}")
+
+
 def _check_whole(found: dict[str, Any]) -> None:
     """Refuse half a character; a backslash that is escaped itself looks like one."""
     try:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.fronts.http.json_messages import dumped
+from penstock.gateway.fronts.http.json_messages import dumped, wrong_kind
 from penstock.tensors import NUMPY_TYPES, MalformedBytes, from_raw, pack_bytes
 
 _BINARY_ONLY: Final = ("FP16", "BF16")
@@ -30,7 +30,7 @@ def raw_from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> 
     """
     _check_datatype(datatype, f"input '{name}'")
     if not isinstance(data, list):
-        raise InvalidRequest("Unable to parse 'data': attempt to access JSON non-array as array")
+        raise wrong_kind("data", "array")
     elements = _flat(data)
     if len(elements) != math.prod(shape):
         raise InvalidRequest(
@@ -133,4 +133,4 @@ def _check_kinds(datatype: str, elements: list[Any]) -> None:
     elif datatype in _FLOATS:
         expected, word = {int, float}, "double"
     if kinds - expected:
-        raise InvalidRequest(f"Unable to parse 'data': attempt to access JSON non-{word} as {word}")
+        raise wrong_kind("data", word)
