@@ -270,26 +270,12 @@ class _Gateway:
         return fronts
 
     def _inference_service(self) -> InferenceService:
-        return InferenceService(
-            self.catalog,
-            self.inference,
-            self.streams,
-            self.administration,
-            self.delivery.router,
-            self.settings.server_name,
-            self.calls,
-        )
+        parts = self.catalog, self.inference, self.streams, self.administration
+        return InferenceService(*parts, self.delivery.router, self.settings.server_name, self.calls)
 
     def _cluster_service(self) -> ClusterService:
-        return ClusterService(
-            self.catalog,
-            self.registry,
-            self.delivery,
-            self.letters,
-            self.keys,
-            self.settings.default_timeout_s,
-            self.calls,
-        )
+        parts = self.catalog, self.registry, self.delivery, self.letters, self.keys
+        return ClusterService(*parts, self.settings.default_timeout_s, self.calls)
 
     def _metrics_reader(self) -> MetricsReader:
         parts = self.catalog, self.delivery, self.held, self.calls, self.authenticator

@@ -5,6 +5,7 @@ second for all of them, and none while there are no requests.
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -22,22 +23,15 @@ log = structlog.get_logger()
 _TELL_EVERY_S: Final = 1.0
 
 
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Collects what is used, and tells it."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        pending: PendingTable,
-        on_demand: OnDemand,
-        control: Control,
-        load_requests: LoadRequests,
-    ) -> None:
-        self._catalog = catalog
-        self._pending = pending
-        self._on_demand = on_demand
-        self._control = control
-        self._load_requests = load_requests
+    _catalog: Catalog
+    _pending: PendingTable
+    _on_demand: OnDemand
+    _control: Control
+    _load_requests: LoadRequests
 
     async def run(self) -> None:
         """Tell until cancelled."""

@@ -1,5 +1,7 @@
 """Dead letters as operators see them: what was set aside, and one more try."""
 
+from dataclasses import dataclass
+
 from penstock.clock import bounded_ms, monotonic
 from penstock.errors import Code, PenstockError
 from penstock.gateway.delivery.delivery import Delivery
@@ -89,22 +91,15 @@ class RetriedLetter(JobSink):
         return self._sink.retry_after(job, code)
 
 
+@dataclass(frozen=True, slots=True)
 class DeadLetters:
     """Lists dead letters, and retries them on behalf of whoever asks."""
 
-    def __init__(
-        self,
-        letters: Letters,
-        catalog: Catalog,
-        delivery: Delivery,
-        gateway: str,
-        auditing: Auditing,
-    ) -> None:
-        self.auditing = auditing
-        self._letters = letters
-        self._catalog = catalog
-        self._delivery = delivery
-        self._gateway = gateway
+    _letters: Letters
+    _catalog: Catalog
+    _delivery: Delivery
+    _gateway: str
+    auditing: Auditing
 
     async def listed(self, request: pb.DeadLettersRequest) -> pb.DeadLettersResponse:
         """Those of a model, or of all; one job's with its inputs.

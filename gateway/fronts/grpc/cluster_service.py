@@ -1,6 +1,7 @@
 """penstock.v1.Cluster: what is running, what has happened, and what was set aside."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from penstock.clock import NO_DEADLINE
@@ -27,26 +28,17 @@ _SAME_NAMES: Final = (
 )
 
 
+@dataclass(frozen=True)
 class ClusterService(cluster_pb2_grpc.ClusterServicer):
     """Answers from the catalog, with what the queues hold read anew (behind `guarded`)."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        registry: Registry,
-        delivery: Delivery,
-        letters: DeadLetters,
-        keys: KeyAdministration,
-        default_timeout_s: float,
-        calls: Calls,
-    ) -> None:
-        self._catalog = catalog
-        self._registry = registry
-        self._delivery = delivery
-        self._letters = letters
-        self._keys = keys
-        self._default_timeout_s = default_timeout_s
-        self._calls = calls
+    _catalog: Catalog
+    _registry: Registry
+    _delivery: Delivery
+    _letters: DeadLetters
+    _keys: KeyAdministration
+    _default_timeout_s: float
+    _calls: Calls
 
     async def Status(self, request: pb.StatusRequest, _: Any) -> pb.StatusResponse:  # noqa: N802
         """One consistent picture of the cluster."""

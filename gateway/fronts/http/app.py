@@ -5,6 +5,7 @@ import contextlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -146,6 +147,7 @@ class _Waiting(NamedTuple):
     began_s: float
 
 
+@dataclass
 class RestApp:
     """Answers each request by the first of *routes* that fits.
 
@@ -157,24 +159,14 @@ class RestApp:
         log: where each request has a line, if anywhere.
     """
 
-    def __init__(
-        self,
-        routes: tuple[Route, ...],
-        rules: Mapping[str, Rule],
-        most: int,
-        offload: Offload,
-        known: asyncio.Event,
-        authenticator: Authenticator,
-        log: AccessLog | None = None,
-    ) -> None:
-        self._known = known
-        self._authenticator = authenticator
-        self._waiting: dict[asyncio.Task[Any], _Waiting] = {}
-        self._routes = routes
-        self._rules = rules
-        self._most = most
-        self._offload = offload
-        self._log = log
+    _routes: tuple[Route, ...]
+    _rules: Mapping[str, Rule]
+    _most: int
+    _offload: Offload
+    _known: asyncio.Event
+    _authenticator: Authenticator
+    _log: AccessLog | None = None
+    _waiting: dict[asyncio.Task[Any], _Waiting] = field(default_factory=dict, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as an ASGI server calls it."""

@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -70,28 +70,18 @@ class Scope(Enum):
 Read = Callable[[Scope], Awaitable[bytes]]
 
 
+@dataclass(frozen=True, slots=True)
 class MetricsReader:
     """Reads the facts of the moment."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        delivery: Delivery,
-        requests: ByteBudget,
-        calls: Calls,
-        authenticator: Authenticator,
-        telling: Telling,
-        gateway: str,
-    ) -> None:
-        """*requests*: bytes of those that this process has."""
-        self._catalog = catalog
-        self._delivery = delivery
-        self._queue = delivery.queue
-        self._requests = requests
-        self._calls = calls
-        self._authenticator = authenticator
-        self._telling = telling
-        self._gateway = gateway
+    _catalog: Catalog
+    _delivery: Delivery
+    # Bytes of the requests that this process has.
+    _held: ByteBudget
+    _calls: Calls
+    _authenticator: Authenticator
+    _telling: Telling
+    _gateway: str
 
     async def read(self, scope: Scope) -> bytes:
         """Metrics as text; only this process's own while Redis is away."""
@@ -99,7 +89,7 @@ class MetricsReader:
             async with asyncio.timeout(_READING_S):
                 if await self._tells(scope):
                     return render(await self._facts())
-                up = self._queue.link_of("").up
+                up = self._delivery.queue.link_of("").up
                 return render(Facts(self._own(redis_up=up, tells=False)))
         except (PenstockError, TimeoutError) as error:
             log.warning("metrics of the cluster cannot be read", error=str(error))
@@ -113,22 +103,22 @@ class MetricsReader:
     async def _facts(self) -> Facts:
         records, snapshot = list(self._catalog.records()), self._catalog.snapshot
         workers = snapshot.live_workers()
-        router = self._delivery.router
+        queue, router = self._delivery.queue, self._delivery.router
         counters = await router.statistics((id_, is_ensemble(r)) for id_, r in records)
-        used, left_out = await first_usage_of(self._queue, MOST_USAGE)
+        used, left_out = await first_usage_of(queue, MOST_USAGE)
         counted = {id_: found for (id_, _), found in zip(records, counters, strict=True)}
-        loads = await loads_of(self._queue, snapshot.revisions())
+        loads = await loads_of(queue, snapshot.revisions())
         return Facts(
-            self._own(redis_up=self._queue.link_of("").up, tells=True),
+            self._own(redis_up=queue.link_of("").up, tells=True),
             counted,
             loads,
             workers,
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
             {id_: dict(ModelConfig.FromString(r.config).metric_tags) for id_, r in records},
-            await custom_metrics_of(self._queue, workers),
+            await custom_metrics_of(queue, workers),
             used,
             left_out,
-            Machines(snapshot, await work_done_of(self._queue, workers)),
+            Machines(snapshot, await work_done_of(queue, workers)),
             language_facts(self._catalog.slots(), counted, loads, workers),
         )
 
@@ -142,11 +132,11 @@ class MetricsReader:
             redis_up,
             memory_bytes=calls.memory.resident_bytes,
             calls=len(calls),
-            held_bytes=self._requests.held,
+            held_bytes=self._held.held,
             unread_bytes=unread.held,
             refused={
                 "memory": calls.refused,
-                "pending": self._requests.refused,
+                "pending": self._held.refused,
                 "unread": unread.refused,
                 "access": self._authenticator.refused,
             },
@@ -155,26 +145,20 @@ class MetricsReader:
         )
 
 
+@dataclass(slots=True)
 class MetricsEndpoint:
     """Answers HTTP requests for ``/metrics``: as much of HTTP as readers of metrics need."""
 
     serves_models = False
     early = True
 
-    def __init__(
-        self,
-        settings: GatewaySettings,
-        read: Read,
-        authenticator: Authenticator,
-        certificates: ServerCertificates | None = None,
-    ) -> None:
-        """*read* gives the metrics of the moment, *authenticator* knows who may see them."""
-        self._settings = settings
-        self._authenticator = authenticator
-        self._certificates = certificates
-        self._read = read
-        self._servers: list[asyncio.Server] = []
-        self.address = ""
+    _settings: GatewaySettings
+    # It gives the metrics of the moment.
+    _read: Read
+    _authenticator: Authenticator
+    _certificates: ServerCertificates | None = None
+    _servers: list[asyncio.Server] = field(default_factory=list, init=False)
+    address: str = field(default="", init=False)
 
     async def start(self) -> None:
         """As `Front.start`.
