@@ -345,11 +345,7 @@ class Catalog:
 
     def versions_of(self, model: str) -> list[int]:
         """Versions of the model that are published, or served still, lowest first."""
-        return sorted(
-            id_.version
-            for id_, one in self.rollout.routings.items()
-            if id_.model == model and one.record is not None
-        )
+        return sorted(id_.version for id_, _ in self.records() if id_.model == model)
 
     def records(self) -> Iterable[tuple[VersionId, cluster_pb2.ModelVersion]]:
         """Every version that is published, or served still, in order: what requests go to."""
