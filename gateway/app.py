@@ -19,19 +19,16 @@ from penstock.gateway import supervisor
 from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.access.identity import Identity
 from penstock.gateway.delivery.delivery import Delivery
+from penstock.gateway.fronts.asgi import bound
 from penstock.gateway.fronts.front import Front
 from penstock.gateway.fronts.grpc.calls import Calls
-from penstock.gateway.fronts.grpc.cluster_service import ClusterService, Operations
+from penstock.gateway.fronts.grpc.cluster_service import ClusterService
 from penstock.gateway.fronts.grpc.connections import all_sent, cut_off
 from penstock.gateway.fronts.grpc.inference_service import Administration, InferenceService
-from penstock.gateway.fronts.grpc.server import GrpcFront, check_port
+from penstock.gateway.fronts.grpc.server import GrpcFront
 from penstock.gateway.fronts.grpc.shared_memory import SharedMemory
 from penstock.gateway.fronts.http.front import HttpFront
-from penstock.gateway.fronts.http.metrics_endpoint import (
-    Held,
-    MetricsEndpoint,
-    MetricsReader,
-)
+from penstock.gateway.fronts.http.metrics_endpoint import MetricsEndpoint, MetricsReader
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.limits.memory import (
     SCARCE,
@@ -57,7 +54,7 @@ from penstock.gateway.operations.key_book import KeyBook
 from penstock.gateway.operations.live_settings import LiveSettings
 from penstock.gateway.operations.tracing import Tracing
 from penstock.gateway.replies.shared import KeyTerms, Sharing
-from penstock.gateway.requests.infer import Extensions, Inference, InferenceLimits
+from penstock.gateway.requests.infer import Extensions, Inference
 from penstock.gateway.requests.reading import Reading
 from penstock.gateway.requests.shared_memory.regions import Regions
 from penstock.gateway.requests.streams import Streams
@@ -104,10 +101,11 @@ async def run(settings: GatewaySettings, seed: Seed | None = None) -> None:
     if settings.processes > 1:
         await supervisor.run(settings, seed)
         return
+    # Before gRPC writes lines of its own about a port at which somebody listens.
     if settings.port and not settings.shared_port:
-        check_port(settings.host, settings.port)
+        bound(settings.host, settings.port, "--port").close()
     if settings.admin_port and not settings.shared_port:
-        check_port(settings.admin_host, settings.admin_port, "--admin-port")
+        bound(settings.admin_host, settings.admin_port, "--admin-port").close()
     fronts: list[Front] = []
     async with (
         stop_signals() as stop,
@@ -140,18 +138,6 @@ def _calls(settings: GatewaySettings, limits: MemoryLimits) -> Calls:
     return calls
 
 
-def _control(settings: GatewaySettings, catalog: Catalog, load_requests: LoadRequests) -> Control:
-    allow_code = settings.allow_code_overrides
-    return Control(catalog, load_requests, settings.max_override_mib, allow_code=allow_code)
-
-
-def _administration(
-    links: Links, control: Control, tracing: Tracing, regions: Regions | None
-) -> Administration:
-    settings = LiveSettings(ClusterSettings(links), tracing)
-    return Administration(control, settings, SharedMemory(regions), Auditing(AuditLog(links)))
-
-
 @dataclass(slots=True)
 class _Gateway:
     settings: GatewaySettings
@@ -164,7 +150,7 @@ class _Gateway:
     streams: Streams
     administration: Administration
     usage: Usage
-    letters: Letters
+    letters: DeadLetters
     keys: KeyAdministration
     calls: Calls
     held: ByteBudget
@@ -185,16 +171,13 @@ class _Gateway:
         keys = KeyTerms(settings.idempotency_ttl_s, settings.idempotency_bytes, settings.resume_s)
         on_demand = OnDemand(catalog, load_requests, settings.default_timeout_s)
         sharing = Sharing(queue, pending.next_id, catalog, keys)
-        inference = Inference(
-            Reading(catalog, regions),
-            queue,
-            pending,
-            record.boot_id,
-            InferenceLimits(settings.default_timeout_s, held),
-            Extensions(tracing, queue_watch, sharing, on_demand, load_requests),
-        )
-        control = _control(settings, catalog, load_requests)
-        administration = _administration(links, control, tracing, regions)
+        extensions = Extensions(tracing, queue_watch, sharing, on_demand, load_requests)
+        reading, timeout_s = Reading(catalog, regions), settings.default_timeout_s
+        inference = Inference(reading, delivery, record.boot_id, held, timeout_s, extensions)
+        live, auditing = LiveSettings(ClusterSettings(links), tracing), Auditing(AuditLog(links))
+        control = Control(catalog, load_requests, settings)
+        administration = Administration(control, live, SharedMemory(regions), auditing)
+        letters = Letters(links, queue.partitions)
         return cls(
             settings,
             Registry(links),
@@ -206,8 +189,8 @@ class _Gateway:
             Streams(inference, calls.unread, most_unsent_bytes=limits.stream),
             administration,
             Usage(catalog, pending, on_demand, control, load_requests),
-            Letters(links, queue.partitions),
-            KeyAdministration(KeyBook(links), administration.auditing),
+            DeadLetters(letters, catalog, delivery, record.boot_id, auditing),
+            KeyAdministration(KeyBook(links), auditing),
             calls,
             held,
             Identity.of(settings),
@@ -220,17 +203,15 @@ class _Gateway:
 
     def fronts(self, known: asyncio.Event) -> list[Front]:
         """Where clients come in; another protocol is another entry (docs/add-a-front.md)."""
-        settings, service = self.settings, self._inference_service()
+        settings, authenticator = self.settings, self.authenticator
         self.certificates = ServerCertificates.of(settings)
-        cluster, authenticator = self._cluster_service(), self.authenticator
-        grpc = GrpcFront.bound(
-            service, cluster, self.calls, authenticator, settings, self.certificates
-        )
+        service, cluster = self._inference_service(), self._cluster_service()
+        parts = service, cluster, self.calls, authenticator, settings, self.certificates
+        grpc = GrpcFront.bound(*parts)
         self.record.address = grpc.address
         fronts: list[Front] = [grpc]
         if settings.admin_port is not None:
-            parts = service, cluster, self.calls, authenticator
-            fronts.append(GrpcFront.administering(*parts, settings, self.certificates))
+            fronts.append(GrpcFront.bound(*parts, administers=True))
         reader = self._metrics_reader()
         if settings.http:
             http = HttpFront(
@@ -289,41 +270,16 @@ class _Gateway:
         return fronts
 
     def _inference_service(self) -> InferenceService:
-        return InferenceService(
-            self.catalog,
-            self.inference,
-            self.streams,
-            self.administration,
-            self.delivery.router,
-            self.settings.server_name,
-            self.calls,
-        )
+        parts = self.catalog, self.inference, self.streams, self.administration
+        return InferenceService(*parts, self.delivery.router, self.settings.server_name, self.calls)
 
     def _cluster_service(self) -> ClusterService:
-        letters = DeadLetters(
-            self.letters,
-            self.catalog,
-            self.delivery.pending,
-            self.delivery.router,
-            self.record.boot_id,
-            self.administration.auditing,
-        )
-        return ClusterService(
-            self.catalog,
-            self.registry,
-            self.delivery.queue,
-            self.delivery.router,
-            Operations(letters, self.keys),
-            self.settings.default_timeout_s,
-            self.calls,
-        )
+        parts = self.catalog, self.registry, self.delivery, self.letters, self.keys
+        return ClusterService(*parts, self.settings.default_timeout_s, self.calls)
 
     def _metrics_reader(self) -> MetricsReader:
-        queue, router = self.delivery.queue, self.delivery.router
-        held = Held(
-            self.delivery.pending, self.delivery.lender, self.held, self.calls, self.authenticator
-        )
-        return MetricsReader(self.catalog, queue, router, held, self._telling(), self.record.id)
+        parts = self.catalog, self.delivery, self.held, self.calls, self.authenticator
+        return MetricsReader(*parts, self._telling(), self.record.id)
 
     def _telling(self) -> Telling:
         return Telling(self.registry.link, self.record.id)

@@ -18,7 +18,6 @@ import structlog
 from penstock.errors import InvalidConfiguration, StoreUnavailable
 from penstock.gateway.fronts.asgi import bound
 from penstock.gateway.fronts.front import PortBusy
-from penstock.gateway.fronts.grpc.server import check_port
 from penstock.gateway.fronts.http.front import DEFAULT_PORT as HTTP_PORT
 from penstock.gateway.fronts.http.front import HttpFront
 from penstock.gateway.fronts.server_certificates import ServerCertificates
@@ -128,7 +127,8 @@ def _held_ports(settings: GatewaySettings) -> Iterator[dict[str, Any]]:
 @contextlib.contextmanager
 def _held(host: str, port: int, option: str) -> Iterator[int]:
     if port:
-        check_port(host, port, option)
+        # Not shared, so that it is refused where anybody has it.
+        bound(host, port, option).close()
     with bound(host, port, option, shared=True) as holder:
         yield int(holder.getsockname()[1])
 

@@ -5,6 +5,8 @@ copied: a serialized message is a sequence of fields, and serialized fields may 
 (https://protobuf.dev/programming-guides/encoding/).
 """
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Final, NamedTuple
 
 from penstock.errors import InvalidRequest
@@ -66,6 +68,16 @@ def raw_input_field(data: Buffer) -> tuple[bytes, Buffer]:
 def raw_output_field(data: Buffer) -> tuple[bytes, Buffer]:
     """One entry of ``ModelInferResponse.raw_output_contents``, as parts to be joined."""
     return b"\x32" + varint(len(data)), data
+
+
+def with_raw_inputs(request: bytes, raws: Iterable[Buffer]) -> bytes:
+    """A serialized *request* with *raws* as its raw contents."""
+    return b"".join((request, *chain.from_iterable(map(raw_input_field, raws))))
+
+
+def with_raw_outputs(response: bytes, raws: Iterable[Buffer]) -> bytes:
+    """A serialized *response* with *raws* as its raw contents."""
+    return b"".join((response, *chain.from_iterable(map(raw_output_field, raws))))
 
 
 def bytes_field(number: int, length: int) -> bytes:

@@ -215,8 +215,7 @@ class Authenticator:
 
 def _parents(key: str | None) -> dict[str, _Known]:
     """The key of the process that started this one, by its id."""
-    id_ = None if key is None else id_in(key)
-    if key is None or id_ is None:
+    if key is None or (id_ := id_in(key)) is None:
         return {}
     record = pb.AccessKey(id=id_, team="penstock", scopes=[Scope.READ], models=EVERY_MODEL)
     caller = _caller(record, 0)

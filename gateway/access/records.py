@@ -56,7 +56,13 @@ class Grant:
             if scope not in list(Scope):
                 raise InvalidConfiguration(f"there is no scope '{scope}': {_choices()}")
         for network in self.networks:
-            _check_network(network)
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise InvalidConfiguration(
+                    f"'{network}' is no network: write one as in 10.0.0.0/8 or 2001:db8::/32 "
+                    f"({error})"
+                ) from error
         for words in (self.models, self.networks, self.certificates):
             _check_words(words)
 
@@ -123,15 +129,6 @@ def state_of(record: pb.AccessKey, now_ms: int) -> str:
     if record.revoked_ms:
         return "revoked"
     return "expired" if record.expires_ms and record.expires_ms <= now_ms else "good"
-
-
-def _check_network(text: str) -> None:
-    try:
-        ip_network(text)
-    except ValueError as error:
-        raise InvalidConfiguration(
-            f"'{text}' is no network: write one as in 10.0.0.0/8 or 2001:db8::/32 ({error})"
-        ) from error
 
 
 def _check_words(words: Iterable[str]) -> None:

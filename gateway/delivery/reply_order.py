@@ -36,7 +36,10 @@ class ReplyOrder:
                 raise DeadlineExceeded("the deadline passed while earlier requests were computed")
             return answer
         finally:
-            _after(before, turn)
+            if before is None or before.done():
+                turn.set_result(None)
+            else:
+                before.add_done_callback(lambda _: turn.set_result(None))
 
 
 async def _given(before: "asyncio.Future[None] | None", deadline: Deadline | None) -> bool:
@@ -46,10 +49,3 @@ async def _given(before: "asyncio.Future[None] | None", deadline: Deadline | Non
     left_s = None if deadline is None else max(0.0, deadline.remaining_s())
     done, _ = await asyncio.wait({before}, timeout=left_s)
     return bool(done)
-
-
-def _after(before: "asyncio.Future[None] | None", turn: "asyncio.Future[None]") -> None:
-    if before is None or before.done():
-        turn.set_result(None)
-    else:
-        before.add_done_callback(lambda _: turn.set_result(None))

@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, TextIO
+from typing import Any, Final, NamedTuple, TextIO
 
 import structlog
 
@@ -32,14 +32,8 @@ Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
-
-
-class App(Protocol):
-    """What answers requests."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""What answers requests."""
 
 _NO_TLS: Final[dict[str, Any]] = {}
 _BACKLOG: Final = 4096

@@ -4,9 +4,13 @@ import zlib
 from typing import Final
 
 from penstock.errors import Code, InvalidRequest, PenstockError
+from penstock.gateway.offload import Offload
 
 KNOWN: Final = {b"gzip": 31, b"deflate": 15}
 """What each encoding is to zlib."""
+
+LONG: Final = 1 << 16
+"""Bytes that are compressed, or decompressed to, in passing; more of them beside the event loop."""
 
 
 class TooLarge(PenstockError):
@@ -66,3 +70,10 @@ class Inflation:
         while (message := self.step(1 << 20)) is None:
             pass
         return message
+
+
+async def inflated(message: bytes, encoding: bytes, most: int, offload: Offload) -> bytes:
+    """*message*, decompressed; *most*, and what is raised, as of `Inflation`."""
+    inflation = Inflation(message, encoding, most)
+    found = inflation.step(LONG)
+    return found if found is not None else await offload.run(inflation.whole)

@@ -24,14 +24,7 @@ class ServerCertificates(ChangingCertificates):
         client_auth: whether clients need one: they do not where there are no authorities.
     """
 
-    def __init__(
-        self,
-        files: CertificateFiles,
-        client_auth: Literal["none", "optional", "required"] = "none",
-    ) -> None:
-        """Raises InvalidConfiguration where the files cannot be used."""
-        super().__init__(files)
-        self.client_auth = client_auth
+    client_auth: Literal["none", "optional", "required"] = "none"
 
     @classmethod
     def of(cls, settings: GatewaySettings) -> "ServerCertificates | None":
@@ -53,7 +46,9 @@ class ServerCertificates(ChangingCertificates):
                 "--tls-client-auth optional: gRPC's own server asks for a certificate either never "
                 "or of everybody; use --grpc-front asgi, or leave it out"
             )
-        return cls(files, settings.tls_client_auth)
+        made = cls(files)
+        made.client_auth = settings.tls_client_auth
+        return made
 
     def context(self) -> ssl.SSLContext:
         """What is in use now, for Python's own servers."""

@@ -180,10 +180,8 @@ class Catalog:
         self._rolled_out_without = self.left
         self.states = {id_: one.state for id_, one in self.rollout.routings.items()}
         self.mode = snapshot.control_mode() or self.mode
-        cache_bytes = snapshot.response_cache_bytes()
-        self.response_cache_bytes = (
-            self.response_cache_bytes if cache_bytes is None else cache_bytes
-        )
+        if (cache_bytes := snapshot.response_cache_bytes()) is not None:
+            self.response_cache_bytes = cache_bytes
         # A scheduler publishes before it announces itself: until then there may be more to come.
         published = bool(snapshot.schedulers or snapshot.versions)
         loading = any(state.state == "LOADING" for state in self.states.values())
@@ -347,11 +345,7 @@ class Catalog:
 
     def versions_of(self, model: str) -> list[int]:
         """Versions of the model that are published, or served still, lowest first."""
-        return sorted(
-            id_.version
-            for id_, one in self.rollout.routings.items()
-            if id_.model == model and one.record is not None
-        )
+        return sorted(id_.version for id_, _ in self.records() if id_.model == model)
 
     def records(self) -> Iterable[tuple[VersionId, cluster_pb2.ModelVersion]]:
         """Every version that is published, or served still, in order: what requests go to."""

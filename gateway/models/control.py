@@ -4,10 +4,9 @@ What a client wants becomes a load request in the registry; a scheduler answers 
 stop workers, and this gateway watches the snapshots until all of it is true.
 """
 
-import contextlib
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -30,6 +29,7 @@ from penstock.protos.bounds import SHORT_BYTES
 from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.registry.load_requests import NEEDED, NOT_THERE, LoadRequests
 from penstock.scheduler.registry.snapshot import Snapshot
+from penstock.settings import GatewaySettings
 
 BY_REQUEST: Final = frozenset({"explicit", "on-demand"})
 """Control modes in which clients say what is loaded."""
@@ -60,18 +60,12 @@ class Control:
     """
 
     def __init__(
-        self,
-        catalog: Catalog,
-        load_requests: LoadRequests,
-        most_file_mib: int,
-        *,
-        allow_code: bool = False,
+        self, catalog: Catalog, load_requests: LoadRequests, settings: GatewaySettings
     ) -> None:
-        """*allow_code*: files that come with a load may be code."""
         self._catalog = catalog
         self._load_requests = load_requests
-        self._most_file_mib = most_file_mib
-        self._allow_code = allow_code
+        self._most_file_mib = settings.max_override_mib
+        self._allow_code = settings.allow_code_overrides
         self._offload = Offload()
         self.waiting: Counter[str] = Counter()
 
@@ -88,12 +82,10 @@ class Control:
         self._check_room(model, sum(map(len, terms.files.values())))
         self.waiting[model] += 1
         try:
-            await self._loaded(await self._request_load(model, terms))
+            await self._until(self._is_loaded, await self._request_load(model, terms))
         finally:
-            self.waiting[model] -= 1
-            if not self.waiting[model]:
-                # Clients make the names up.
-                del self.waiting[model]
+            # What is zero goes: clients make the names up.
+            self.waiting -= Counter((model,))
 
     async def unload(self, request: pb.RepositoryModelUnloadRequest) -> None:
         """Unload; return when requests in work are answered and the workers are gone.
@@ -112,9 +104,11 @@ class Control:
                 "invalid value type for 'unload_dependents' parameter, expected bool_param."
             )
         model = request.model_name
-        if not self._knows(model):
+        if model not in self._there() | self._catalog.snapshot.load_requests.keys():
             return
-        others = _dependents(model, self._catalog.snapshot) if _is_true(dependents) else []
+        others: list[str] = []
+        if dependents is not None and dependents.bool_param:
+            others = _dependents(model, self._catalog.snapshot)
         load_requests = [
             cluster_pb2.LoadRequest(model=name, id=new_id(), unload=True, time_ms=self._now_ms())
             for name in (model, *others)
@@ -131,23 +125,22 @@ class Control:
             return read()
         return await self._offload.run(read)
 
-    async def _loaded(self, load_request: cluster_pb2.LoadRequest) -> None:
-        """Wait until the model is loaded as the latest load request for it has it."""
-        async with contextlib.aclosing(self._latest(load_request)) as load_requests:
-            async for latest in load_requests:
-                if self._is_loaded(latest, self._catalog.snapshot):
-                    return
+    async def _until(
+        self,
+        done: Callable[[cluster_pb2.LoadRequest], bool],
+        load_request: cluster_pb2.LoadRequest,
+    ) -> None:
+        """Wait until *done* is true of the load request that counts for the model.
 
-    async def _latest(
-        self, load_request: cluster_pb2.LoadRequest
-    ) -> AsyncGenerator[cluster_pb2.LoadRequest, None]:
-        """The load request that counts for the model, with each snapshot from *load_request* on."""
+        It is asked with each snapshot, of the latest one from *load_request* on.
+        """
         seen, late_s = False, monotonic() + _LOST_S
         while True:
             latest = self._catalog.snapshot.load_requests.get(load_request.model)
             seen = seen or (latest is not None and latest.id == load_request.id)
             if latest is not None and (seen or monotonic() > late_s):
-                yield latest
+                if done(latest):
+                    return
             elif monotonic() > late_s:
                 # Redis forgot it.
                 await self._load_requests.put(load_request)
@@ -206,9 +199,11 @@ class Control:
         await self._load_requests.put(load_request)
         return load_request
 
-    def _is_loaded(self, load_request: cluster_pb2.LoadRequest, snapshot: Snapshot) -> bool:
+    def _is_loaded(self, load_request: cluster_pb2.LoadRequest) -> bool:
+        """Whether the model is loaded as *load_request* has it."""
         if load_request.unload:
             raise LoadFailed(load_request.model, load_request.reason or "it was unloaded meanwhile")
+        snapshot = self._catalog.snapshot
         answer = snapshot.load_results.get(load_request.model)
         if answer is None or answer.load_request != load_request.id:
             return False
@@ -221,8 +216,7 @@ class Control:
         }
         if not states:
             raise LoadFailed(load_request.model, "no version is available")
-        reasons = {id_.version: self._failure(state) for id_, state in states.items()}
-        failed = {number: reason for number, reason in reasons.items() if reason}
+        failed = {id_.version: why for id_, one in states.items() if (why := self._failure(one))}
         if NO_VERSION in failed:
             raise LoadFailed(load_request.model, f"{NOT_THERE}: {failed[NO_VERSION]}")
         if failed:
@@ -243,14 +237,15 @@ class Control:
 
     async def _unloaded(self, load_request: cluster_pb2.LoadRequest) -> None:
         give_up_s = monotonic() + _STOPPING_S
-        async with contextlib.aclosing(self._latest(load_request)) as load_requests:
-            async for latest in load_requests:
-                # Another one counts by now: then somebody else decides.
-                late = monotonic() > give_up_s
-                if latest.id != load_request.id or _is_gone(
-                    load_request, self._catalog.snapshot, late=late
-                ):
-                    return
+
+        def done(latest: cluster_pb2.LoadRequest) -> bool:
+            # Another one counts by now: then somebody else decides.
+            late = monotonic() > give_up_s
+            return latest.id != load_request.id or _is_gone(
+                load_request, self._catalog.snapshot, late=late
+            )
+
+        await self._until(done, load_request)
 
     def _failure(self, state: VersionState) -> str:
         """Why the version will not be loaded; empty if it may be."""
@@ -260,9 +255,6 @@ class Control:
             # A scheduler makes room, or gives up.
             return ""
         return state.reason
-
-    def _knows(self, model: str) -> bool:
-        return model in self._there() or model in self._catalog.snapshot.load_requests
 
     def _now_ms(self) -> int:
         return self._catalog.snapshot.now_ms
@@ -276,10 +268,6 @@ def _is_gone(load_request: cluster_pb2.LoadRequest, snapshot: Snapshot, *, late:
     if any(one.record.model == load_request.model for one in snapshot.outgoing):
         return False
     return late or not any(worker.model == load_request.model for worker in snapshot.live_workers())
-
-
-def _is_true(parameter: pb.ModelRepositoryParameter | None) -> bool:
-    return parameter is not None and parameter.bool_param
 
 
 def _dependents(ensemble: str, snapshot: Snapshot) -> list[str]:

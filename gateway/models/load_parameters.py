@@ -94,16 +94,19 @@ def read_terms(
         for key in keys
         if key.startswith(_FILE)
     }
-    config: config_pb.ModelConfig | None = None
-    if _CONFIG in keys:
-        config = _config(request.model_name, request.parameters[_CONFIG].string_param)
-    if files and config is None:
+    if files and _CONFIG not in keys:
         raise LoadFailed(
             request.model_name, f"{NOT_THERE}: files of an override need the 'config' parameter"
         )
-    _check_sizes(files, most_file_mib)
-    if config is not None and not allow_code:
-        _check_for_code(request.model_name, config, files)
+    config: config_pb.ModelConfig | None = None
+    try:
+        if _CONFIG in keys:
+            config = _config(request.model_name, request.parameters[_CONFIG].string_param)
+        _check_sizes(files, most_file_mib)
+        if config is not None and not allow_code:
+            check_uploaded(config, files)
+    except InvalidConfiguration as error:
+        raise LoadFailed(request.model_name, f"{NOT_THERE}: {error}") from error
     return LoadTerms(config, files)
 
 
@@ -113,22 +116,10 @@ def _config(model: str, text: str) -> config_pb.ModelConfig:
             f"the parameter 'config' may have {LONGEST_CONFIG} characters, and this one has "
             f"{len(text)}"
         )
-    try:
-        config = parse_json(text, "config override")
-    except InvalidConfiguration as error:
-        raise LoadFailed(model, f"{NOT_THERE}: {error}") from error
+    config = parse_json(text, "config override")
     if config.name not in ("", model):
-        raise LoadFailed(
-            model, f"{NOT_THERE}: config override: name is '{config.name}', not the model's"
-        )
+        raise InvalidConfiguration(f"config override: name is '{config.name}', not the model's")
     return config
-
-
-def _check_for_code(model: str, config: config_pb.ModelConfig, files: Mapping[str, bytes]) -> None:
-    try:
-        check_uploaded(config, files)
-    except InvalidConfiguration as error:
-        raise LoadFailed(model, f"{NOT_THERE}: {error}") from error
 
 
 def _path(model: str, key: str) -> str:

@@ -9,22 +9,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.clock import Deadline, monotonic
-from penstock.errors import Code, DeadlineExceeded, PenstockError
+from penstock.errors import Code, DeadlineExceeded
 from penstock.gateway.models.catalog import Catalog, ModelUnloaded
 from penstock.gateway.models.control import new_id
+from penstock.gateway.models.load_parameters import LoadFailed
 from penstock.protos import cluster_pb2
 from penstock.scheduler.registry.load_requests import LoadRequests
 
 _LOST_S: Final = 5.0
 
 
-class OnDemandFailed(PenstockError):
+class OnDemandFailed(LoadFailed):
     """The model that a request is for cannot be loaded now."""
 
     code = Code.UNAVAILABLE
-
-    def __init__(self, model: str, why: str) -> None:
-        super().__init__(f"failed to load '{model}', {why}")
 
 
 @dataclass(slots=True)
@@ -86,28 +84,24 @@ class OnDemand:
                         f"{self._reason(model)}"
                     )
         finally:
-            self.waiting[model] -= 1
-            if not self.waiting[model]:
-                del self.waiting[model]
+            # What is zero goes.
+            self.waiting -= Counter((model,))
 
     async def _look(self, model: str, wait: _Wait) -> None:
         snapshot = self._catalog.snapshot
         latest, answer = snapshot.load_requests.get(model), snapshot.load_results.get(model)
-        failed = (
-            latest is not None
-            and answer is not None
-            and answer.load_request == latest.id
-            and answer.error != ""
-        )
+        error = ""
+        if latest is not None and answer is not None and answer.load_request == latest.id:
+            error = answer.error
         if wait.load_request is None:
-            if latest is None or latest.unload or failed:
+            if latest is None or latest.unload or error:
                 await self._request_load(latest, model, wait)
             else:
                 wait.follow(latest.id, seen=True)
         elif latest is not None and latest.id == wait.load_request:
             wait.seen = True
-            if failed and answer is not None:
-                raise OnDemandFailed(model, answer.error)
+            if error:
+                raise OnDemandFailed(model, error)
         elif wait.seen and latest is not None and latest.unload:
             raise OnDemandFailed(model, latest.reason or "it was unloaded meanwhile")
         elif wait.seen or monotonic() > wait.late_s:

@@ -5,6 +5,7 @@ nothing there any more, and nothing that it sent is unanswered; then it never go
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -22,16 +23,14 @@ log = structlog.get_logger()
 _LOOK_EVERY_S: Final = 0.05
 
 
+@dataclass(frozen=True, slots=True)
 class Retirement:
     """Keeps the revisions that this gateway has left in its *record*."""
 
-    def __init__(
-        self, catalog: Catalog, pending: PendingTable, registry: Registry, record: pb.Gateway
-    ) -> None:
-        self._catalog = catalog
-        self._pending = pending
-        self._registry = registry
-        self._record = record
+    _catalog: Catalog
+    _pending: PendingTable
+    _registry: Registry
+    _record: pb.Gateway
 
     async def run(self) -> None:
         """Look, and tell, until cancelled."""

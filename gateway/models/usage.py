@@ -5,6 +5,7 @@ second for all of them, and none while there are no requests.
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -22,22 +23,15 @@ log = structlog.get_logger()
 _TELL_EVERY_S: Final = 1.0
 
 
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Collects what is used, and tells it."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        pending: PendingTable,
-        on_demand: OnDemand,
-        control: Control,
-        load_requests: LoadRequests,
-    ) -> None:
-        self._catalog = catalog
-        self._pending = pending
-        self._on_demand = on_demand
-        self._control = control
-        self._load_requests = load_requests
+    _catalog: Catalog
+    _pending: PendingTable
+    _on_demand: OnDemand
+    _control: Control
+    _load_requests: LoadRequests
 
     async def run(self) -> None:
         """Tell until cancelled."""
@@ -59,7 +53,5 @@ class Usage:
         now_s = monotonic()
         used_s, self._catalog.used_s = self._catalog.used_s, {}
         ago_ms = {model: int((now_s - at_s) * 1000) for model, at_s in used_s.items()}
-        now = self._pending.models()
-        for waiting in (self._on_demand.waiting, self._control.waiting):
-            now |= {model for model, count in waiting.items() if count}
+        now = self._pending.models() | self._on_demand.waiting.keys() | self._control.waiting.keys()
         return ago_ms | dict.fromkeys(now, 0)

@@ -1,7 +1,10 @@
 """Dead letters as operators see them: what was set aside, and one more try."""
 
+from dataclasses import dataclass
+
 from penstock.clock import bounded_ms, monotonic
 from penstock.errors import Code, PenstockError
+from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.auditing import Auditing
 from penstock.models.config.policies import QueueLimits
@@ -11,7 +14,6 @@ from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.scheduler.jobs.dead_letters import Letter, Letters
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.requests.job_sink import JobSink, OnOutcome, Retry
-from penstock.scheduler.requests.pending import PendingTable
 
 _NO_LIMITS = QueueLimits()
 
@@ -89,25 +91,15 @@ class RetriedLetter(JobSink):
         return self._sink.retry_after(job, code)
 
 
+@dataclass(frozen=True, slots=True)
 class DeadLetters:
     """Lists dead letters, and retries them on behalf of whoever asks."""
 
-    def __init__(
-        self,
-        letters: Letters,
-        catalog: Catalog,
-        pending: PendingTable,
-        sink: JobSink,
-        gateway: str,
-        auditing: Auditing,
-    ) -> None:
-        """*sink*: where the gateway's jobs go."""
-        self.auditing = auditing
-        self._letters = letters
-        self._sink = sink
-        self._catalog = catalog
-        self._pending = pending
-        self._gateway = gateway
+    _letters: Letters
+    _catalog: Catalog
+    _delivery: Delivery
+    _gateway: str
+    auditing: Auditing
 
     async def listed(self, request: pb.DeadLettersRequest) -> pb.DeadLettersResponse:
         """Those of a model, or of all; one job's with its inputs.
@@ -142,7 +134,7 @@ class DeadLetters:
         """
         letter = await self._of_job(job)
         again = NewJob(
-            id=self._pending.next_id(),
+            id=self._delivery.pending.next_id(),
             gateway=self._gateway,
             ref=self._ref(letter),
             priority=0,
@@ -153,8 +145,8 @@ class DeadLetters:
         )
 
         began_s = monotonic()
-        sink = RetriedLetter(self._letters, letter, self._sink)
-        reply = await self._pending.answer_to(again, _NO_LIMITS, sink)
+        sink = RetriedLetter(self._letters, letter, self._delivery.router)
+        reply = await self._delivery.pending.answer_to(again, _NO_LIMITS, sink)
         took_ms = int((monotonic() - began_s) * 1000)
         await self._letters.forget(letter)
         return pb.RetryDeadLetterResponse(reply=reply, job=again.id, took_ms=took_ms)

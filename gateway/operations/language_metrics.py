@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -117,9 +117,22 @@ def language_families(facts: LanguageFacts) -> Iterator[Metric]:
     for id_, counters in facts.counters.items():
         preempted.add_metric([id_.model, str(id_.version)], counters.get(PREEMPTED, 0))
     yield preempted
-    for name, text, kind, sum_name in _SPREADS:
+    yield from spread_families(_SPREADS, facts.counters)
+    yield from _of_workers(facts)
+
+
+def spread_families(
+    spreads: Iterable[tuple[str, str, str, str]],
+    counted: Mapping[VersionId, Mapping[str, int]],
+) -> Iterator[Metric]:
+    """Of versions that have answered a request; others would have many lines of zeros.
+
+    Args:
+        spreads: name, text, and the counters of the spread and of its sum, in nanoseconds.
+    """
+    for name, text, kind, sum_name in spreads:
         family = HistogramMetricFamily(f"penstock_{name}_seconds", text, labels=_OF_VERSION)
-        for id_, counters in facts.counters.items():
+        for id_, counters in counted.items():
             if spread := spread_of(counters, kind):
                 buckets = [
                     ("+Inf" if bound == math.inf else str(bound), count)
@@ -128,7 +141,6 @@ def language_families(facts: LanguageFacts) -> Iterator[Metric]:
                 sum_s = counters.get(sum_name, 0) / 1e9
                 family.add_metric([id_.model, str(id_.version)], buckets, sum_s)
         yield family
-    yield from _of_workers(facts)
 
 
 def _of_workers(facts: LanguageFacts) -> Iterator[Metric]:

@@ -7,7 +7,7 @@ process is started, not over the network. A setting without a value stays as it 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from penstock.errors import InvalidRequest, PenstockError, Unimplemented
+from penstock.errors import InvalidRequest, Unimplemented
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.telemetry import STAMPS, Logging
 
@@ -69,15 +69,11 @@ def _given(name: str, setting: pb.LogSettingsRequest.SettingValue) -> bool | int
     if given != kind:
         raise InvalidRequest(f"expect log setting '{name}' to be {kind}, got {given}")
     if name == "log_file":
-        raise _fixed_file()
+        raise Unimplemented("log file location can not be updated through network protocol")
     value: bool | int | str = getattr(setting, kind)
     if name == "log_format" and value not in STAMPS:
         raise InvalidRequest(f"log_format '{value}' is none of {', '.join(STAMPS)}")
     return value
-
-
-def _fixed_file() -> PenstockError:
-    return Unimplemented("log file location can not be updated through network protocol")
 
 
 def shown_logging(logging: Logging) -> pb.LogSettingsResponse:

@@ -5,7 +5,6 @@ the whole cluster, whichever gateway is asked; docs/metrics.md describes each. P
 read by fronts/http/metrics_endpoint.py.
 """
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,19 +12,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from penstock.gateway.operations.language_metrics import LanguageFacts, language_families
+from penstock.gateway.operations.language_metrics import (
+    LanguageFacts,
+    language_families,
+    spread_families,
+)
 from penstock.gateway.operations.machine_metrics import Machines, build, machine_families
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
-from penstock.scheduler.jobs.spread import QUEUE, REQUEST, cumulative, spread_of
+from penstock.scheduler.jobs.spread import QUEUE, REQUEST
 from penstock.scheduler.observe.custom_metrics import CustomFamily
 from penstock.scheduler.observe.loads import Load
 from penstock.scheduler.observe.usage import Usage
@@ -209,7 +207,7 @@ class _Once(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from _triton(self._facts)
         yield from _versions(self._facts)
-        yield from _spreads(self._facts)
+        yield from spread_families(_SPREADS, self._facts.counters)
         yield from _stages(self._facts)
         yield from _usage(self._facts)
         yield from language_families(self._facts.language)
@@ -269,23 +267,6 @@ def _versions(facts: Facts) -> Iterator[Metric]:
     for id_, yes in facts.ready.items():
         ready.add_metric(list(_labels(id_).values()), int(yes))
     yield ready
-
-
-def _spreads(facts: Facts) -> Iterator[Metric]:
-    """Of versions that have answered a request; others would have many lines of zeros."""
-    for name, text, kind, sum_name in _SPREADS:
-        family = HistogramMetricFamily(f"penstock_{name}_seconds", text, labels=_OF_VERSION)
-        for id_, counters in facts.counters.items():
-            spread = spread_of(counters, kind)
-            if spread:
-                buckets = [(_as_written(le), count) for le, count in cumulative(spread)]
-                sum_s = counters.get(sum_name, 0) / 1e9
-                family.add_metric(list(_labels(id_).values()), buckets, sum_s)
-        yield family
-
-
-def _as_written(bound: float) -> str:
-    return "+Inf" if bound == math.inf else str(bound)
 
 
 def _stages(facts: Facts) -> Iterator[Metric]:

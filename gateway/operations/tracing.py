@@ -281,7 +281,4 @@ def _parted(reply: bytes) -> tuple[bytes, list[Any]]:
         return reply, []
     steps = json.loads(response.parameters[TRACE].string_param)
     del response.parameters[TRACE]
-    parts: list[wire.Buffer] = [response.SerializeToString()]
-    for raw in raws:
-        parts += wire.raw_output_field(raw)
-    return b"".join(parts), steps
+    return wire.with_raw_outputs(response.SerializeToString(), raws), steps

@@ -58,7 +58,7 @@ class ResumableJob(SharedJob):
             if not found.done():
                 found.set_result(outcome)
 
-        self._sharing.join(self._shared, self._job, self._waiter(has=0), joined)
+        self._sharing.look_up(self._shared, self._job, self._waiter(has=0), joined)
         outcome = await found
         if isinstance(outcome, Exception):
             raise outcome

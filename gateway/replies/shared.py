@@ -61,18 +61,17 @@ class KeyTerms:
     resume_s: float = 60.0
 
 
-class Sharing:
+class Sharing(SharedReplies):
     """What is shared, and on which terms."""
 
     def __init__(
         self, queue: Queue, next_id: Callable[[], str], catalog: Catalog, terms: KeyTerms
     ) -> None:
         """*next_id*: gives job ids."""
-        self._queue = queue
+        super().__init__(queue)
         self._next_id = next_id
         self._catalog = catalog
         self._terms = terms
-        self._replies = SharedReplies(queue)
         self._spent: dict[StageRef, Spent] = {}
 
     def of(
@@ -132,18 +131,7 @@ class Sharing:
         self, model: str, shared: Shared, request: bytes, ttl_ms: int
     ) -> bytes | None:
         """As `SharedReplies.keep_request`, for as long as a job may live that has *ttl_ms*."""
-        life_ms = ttl_ms + shared.keep_ms
-        return await self._replies.keep_request(model, shared, request, life_ms)
-
-    async def request_of(self, model: str, shared: Shared) -> bytes | None:
-        """As `SharedReplies.request_of`."""
-        return await self._replies.request_of(model, shared)
-
-    async def conclude(
-        self, model: str, shared: Shared, body: bytes, log_bytes: int | None = None
-    ) -> bool:
-        """As `SharedReplies.conclude`."""
-        return await self._replies.conclude(model, shared, body, log_bytes)
+        return await super().keep_request(model, shared, request, ttl_ms + shared.keep_ms)
 
     def _check_keyed(self, served: Served) -> None:
         if served.sequences is not None:
@@ -163,10 +151,10 @@ class Sharing:
         job = job.followed_by(NO_ID)
         return job, SharedJob(self, shared, job)
 
-    def join(
+    def look_up(
         self, shared: Shared, job: NewJob, waiter: Waiter, on_reply: Callable[[Joined], None]
     ) -> None:
-        """As `SharedReplies.join`, and note how long a look-up took."""
+        """Join *shared*, and note how long that took."""
         began_ns = time.perf_counter_ns()
 
         def joined(outcome: Joined) -> None:
@@ -180,15 +168,11 @@ class Sharing:
 
         # The durations of look-ups travel with the next one: a command of their own would be dear.
         spent = self._spent.pop(job.ref, Spent())
-        self._replies.join(job.ref, shared, waiter, self._next_id(), joined, spent)
+        self.join(job.ref, shared, waiter, self._next_id(), joined, spent)
 
     def lead(self, job: NewJob, limits: QueueLimits, answered: Answered) -> None:
         """Enqueue the job of a shared reply; it leaves at once, since it travels alone."""
         self._queue.submit(job, limits, answered, in_flight=1)
-
-    def leave(self, shared: Shared, ref: StageRef, waiter: str) -> "asyncio.Future[bytes]":
-        """As `SharedReplies.leave`."""
-        return self._replies.leave(ref, shared, waiter)
 
     async def cancel(self, model: str, job: str, *later: str) -> None:
         """Take a job out of the queue; as `Queue.cancel`."""
@@ -233,7 +217,7 @@ class SharedJob(JobSink):
 
     async def cancel(self, model: str, job: str, *later: str) -> None:
         """Wait no more; a job that nobody waits for any more is cancelled."""
-        unwanted = await self._sharing.leave(self._shared, self._job.ref, job)
+        unwanted = await self._sharing.leave(self._job.ref, self._shared, job)
         if unwanted:
             await self._sharing.cancel(model, unwanted.decode(), *later)
 
@@ -271,7 +255,7 @@ class SharedJob(JobSink):
             else:
                 on_outcome(outcome)
 
-        self._sharing.join(self._shared, self._job, self._waiter(has), joined)
+        self._sharing.look_up(self._shared, self._job, self._waiter(has), joined)
 
     def _waiter(self, has: int) -> Waiter:
         return Waiter(self._job.id, self._job.gateway, self._ttl_ms(), self._waits, has)
@@ -280,7 +264,7 @@ class SharedJob(JobSink):
         def answered(outcome: str | Exception | None) -> None:
             if isinstance(outcome, Exception) and not isinstance(outcome, StoreUnavailable):
                 # Somebody else may have more luck.
-                self._sharing.leave(self._shared, self._job.ref, self._job.id)
+                self._sharing.leave(self._job.ref, self._shared, self._job.id)
             on_outcome(outcome)
 
         job = self._job._replace(id=lead.job, gateway=self._shared.owner, ttl_ms=self._ttl_ms())

@@ -21,10 +21,11 @@ from penstock.errors import (
     ShuttingDown,
     Unimplemented,
 )
+from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.limits import admission
 from penstock.gateway.limits.memory import ByteBudget
 from penstock.gateway.limits.queue_watch import QueueWatch
-from penstock.gateway.models.catalog import ModelUnloaded, Served
+from penstock.gateway.models.catalog import ModelUnloaded
 from penstock.gateway.models.on_demand import OnDemand
 from penstock.gateway.operations.tracing import MARK, Trace, Tracing
 from penstock.gateway.replies.shared import Sharing, with_id
@@ -37,39 +38,23 @@ from penstock.gateway.requests.language.resuming import Resuming, refuse_to_resu
 from penstock.gateway.requests.reading import Asked, Reading, taken_apart
 from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
-from penstock.models.sequencing import SequencePlan
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
 from penstock.protos.wire import Buffer
 from penstock.retry import Pushback
 from penstock.scheduler.jobs.enqueue import FULL
-from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.shared_replies import Shared
 from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.requests import refusal_texts
 from penstock.scheduler.requests.checks import Admitted
 from penstock.scheduler.requests.counters import REFUSED_FULL, REFUSED_LATE
-from penstock.scheduler.requests.ensemble_route import EnsembleRoute
 from penstock.scheduler.requests.parts import Part
-from penstock.scheduler.requests.pending import PendingTable
 
 _ONE_ANSWER: Final = "ModelInfer RPC doesn't support models with decoupled transaction policy"
 
 
 class ManyAnswers(Unimplemented):
     """One answer was asked for of a model that gives any number."""
-
-
-@dataclass(frozen=True, slots=True)
-class InferenceLimits:
-    """What a gateway allows.
-
-    Attributes:
-        held: bytes of requests, from their arrival to their end.
-    """
-
-    default_timeout_s: float
-    held: ByteBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +87,24 @@ class Inference:
     def __init__(
         self,
         reading: Reading,
-        queue: Queue,
-        pending: PendingTable,
+        delivery: Delivery,
         gateway: str,
-        limits: InferenceLimits,
+        held: ByteBudget,
+        default_timeout_s: float,
         extensions: Extensions,
     ) -> None:
+        """*held*: bytes of requests, from their arrival to their end."""
         self._reading = reading
-        self._queue = queue
-        self._pending = pending
+        self._queue, self._pending = delivery.queue, delivery.pending
         self._gateway = gateway
-        self._limits = limits
+        self._held = held
+        self._default_timeout_s = default_timeout_s
         self.draining = False
         self._tracing = extensions.tracing
         self._queue_watch = extensions.queue_watch
         self._sharing = extensions.sharing
         self._languages = Languages(extensions.load_requests)
-        self._resuming = Resuming(self._languages, self._sharing, pending.deliver_chunk)
+        self._resuming = Resuming(self._languages, self._sharing, self._pending.deliver_chunk)
         self.on_demand = extensions.on_demand
         self._pushback = Pushback(admission.LEAST_PUSHBACK_MS, admission.LONGEST_PUSHBACK_MS)
 
@@ -128,7 +114,7 @@ class Inference:
         Raises:
             GatewayFull: there is no room for them.
         """
-        return self._limits.held.hold(len(message))
+        return self._held.hold(len(message))
 
     async def infer(self, message: Buffer, call: Call) -> bytes:
         """Answer a serialized ModelInferRequest with a serialized ModelInferResponse.
@@ -155,7 +141,7 @@ class Inference:
             PenstockError: it is damaged, or no model takes it.
         """
         if call.deadline is NO_DEADLINE:
-            call = Call(Deadline.after(self._limits.default_timeout_s), *call[1:])
+            call = Call(Deadline.after(self._default_timeout_s), *call[1:])
         if self._tracing.on:
             call = call._replace(arrived_ns=time.time_ns())
         parts = taken_apart(message)
@@ -237,12 +223,11 @@ class Inference:
             raise refusal_texts.shared_memory_of_many()
         remaining_s, trace = self._admit(asked), self._traced(asked)
         job = _placed(self._job(asked, admitted, remaining_s, trace), asked)
-        served = asked.served
-        if served.language:
+        if asked.served.language:
             parts = self._texts_of(job, asked)
         else:
             refuse_to_resume(asked.request)
-            parts = self._parts_of(job, served, asked.parts.id)
+            parts = self._parts_of(job, asked)
         async with aclosing(parts if trace is None else trace.follow_all(parts)) as followed:
             async for part in followed:
                 body = part.body
@@ -281,37 +266,34 @@ class Inference:
     async def _answer_to(
         self, job: NewJob, limits: QueueLimits, asked: Asked, shared: Shared | None
     ) -> bytes:
-        served, request_id = asked.served, asked.parts.id
+        order = asked.served.order
         try:
             sink = None
             if shared is not None:
                 job, sink = self._sharing.opened(job, shared)
             answering = self._pending.answer_to(job, limits, sink)
-            if served.order is not None:
-                answering = served.order.keep(answering, Deadline.after(job.ttl_ms / 1000))
+            if order is not None:
+                answering = order.keep(answering, Deadline.after(job.ttl_ms / 1000))
             reply = await answering
-            return reply if shared is None else with_id(reply, request_id)
+            return reply if shared is None else with_id(reply, asked.parts.id)
         except (QueueFull, JobFailed) as error:
-            raise self._ended(error, served, request_id) from error
+            raise self._ended(error, asked) from error
 
-    async def _parts_of(
-        self, job: NewJob, served: Served, request_id: str
-    ) -> AsyncGenerator[Part, None]:
+    async def _parts_of(self, job: NewJob, asked: Asked) -> AsyncGenerator[Part, None]:
         try:
-            limits = served.limits_for(len(job.payload), job.priority)
+            limits = asked.served.limits_for(len(job.payload), job.priority)
             async with aclosing(self._pending.parts_of(job, limits)) as parts:
                 async for part in parts:
                     yield part
         except (QueueFull, JobFailed) as error:
-            raise self._ended(error, served, request_id) from error
+            raise self._ended(error, asked) from error
 
     async def _texts_of(self, job: NewJob, asked: Asked) -> AsyncGenerator[Part, None]:
         """The parts of a language model's answer."""
-        served = asked.served
         opened = await self._resuming.open(asked, job)
         job, tokens, sink = opened.job, opened.log, opened.sink
         try:
-            limits = served.limits_for(len(job.payload), job.priority)
+            limits = asked.served.limits_for(len(job.payload), job.priority)
             async with (
                 aclosing(self._pending.tokens_of(job, limits, tokens, sink)) as log,
                 aclosing(opened.parts(log, self._pending.counters)) as parts,
@@ -319,15 +301,13 @@ class Inference:
                 async for part in parts:
                     yield part
         except (QueueFull, JobFailed) as error:
-            raise self._ended(error, served, asked.parts.id) from error
+            raise self._ended(error, asked) from error
 
-    def _ended(
-        self, error: QueueFull | JobFailed, served: Served, request_id: str
-    ) -> PenstockError:
+    def _ended(self, error: QueueFull | JobFailed, asked: Asked) -> PenstockError:
         """*error*, as the client is told of it."""
-        text = str(error)
+        served, text = asked.served, str(error)
         if text == FULL:
-            text = f"[request id: {request_id or '<id_unknown>'}] {text}"
+            text = f"[request id: {asked.parts.id or '<id_unknown>'}] {text}"
         if served.route is not None:
             text = served.route.reworded(text)
         if isinstance(error, QueueFull):
@@ -379,21 +359,13 @@ def _is_keyed(metadata: Sequence[tuple[str, str | bytes]]) -> bool:
 
 def _placed(job: NewJob, asked: Asked) -> NewJob:
     """*job*, in its sequence or on its ensemble's route, where the model has either."""
-    served = asked.served
-    if served.sequences is not None:
-        return _in_sequence(job, served.sequences, asked)
-    if served.route is not None:
-        return _on_route(job, served.route, asked.request)
+    plan, route = asked.served.sequences, asked.served.route
+    if plan is not None:
+        # With what its model is told of its place.
+        turn = turn_of(asked.request, job.rows, plan, asked.call.caller.name)
+        return job.followed_by(controls_of(turn, plan))._replace(turn=turn)
+    if route is not None:
+        return job.followed_by(route.mark)._replace(
+            rows=route.rows(asked.request), ensemble=route.key, later=route.refs[1:]
+        )
     return job
-
-
-def _in_sequence(job: NewJob, plan: SequencePlan, asked: Asked) -> NewJob:
-    """*job*, in its place in its sequence, with what its model is told of that."""
-    turn = turn_of(asked.request, job.rows, plan, asked.call.caller.name)
-    return job.followed_by(controls_of(turn, plan))._replace(turn=turn)
-
-
-def _on_route(job: NewJob, route: EnsembleRoute, request: ModelInferRequest) -> NewJob:
-    return job.followed_by(route.mark)._replace(
-        rows=route.rows(request), ensemble=route.key, later=route.refs[1:]
-    )

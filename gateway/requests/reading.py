@@ -259,14 +259,8 @@ def _admitted(asked: Asked) -> tuple[Asked, Admitted]:
     if not admitted.typed:
         return asked, admitted
     raws = make_raw(request)
-    return asked._replace(message=_joined(request, raws), raws=raws), admitted
-
-
-def _joined(request: ModelInferRequest, raws: Sequence[wire.Buffer]) -> bytes:
-    parts: list[wire.Buffer] = [request.SerializeToString()]
-    for raw in raws:
-        parts += wire.raw_input_field(raw)
-    return b"".join(parts)
+    message = wire.with_raw_inputs(request.SerializeToString(), raws)
+    return asked._replace(message=message, raws=raws), admitted
 
 
 def _classified(reply: bytes, asked: Asked, classes: Mapping[str, int]) -> bytes:

@@ -49,6 +49,7 @@ def _mark(*, final: bool) -> bytes:
 _MARKS: Final = {final: _mark(final=final) for final in (False, True)}
 
 Respond = Callable[[bytes], Awaitable[None]]
+_Answer = asyncio.Task[bytes | None] | asyncio.Task[None]
 
 
 class Streams:
@@ -166,10 +167,8 @@ class _OpenRequests:
 
     def __init__(self, room: StreamRoom, respond: Respond, give: Callable[[int], None]) -> None:
         """*give*: is told the size of each answer that is held no more."""
-        self._waiting: asyncio.Queue[asyncio.Task[bytes | None] | asyncio.Task[None] | None] = (
-            asyncio.Queue()
-        )
-        self._all: set[asyncio.Task[bytes | None] | asyncio.Task[None]] = set()
+        self._waiting: asyncio.Queue[_Answer | None] = asyncio.Queue()
+        self._all: set[_Answer] = set()
         self._aside: set[asyncio.Task[None]] = set()
         self._held = 0
         self._closed = False
@@ -209,7 +208,7 @@ class _OpenRequests:
         """No more will come."""
         self._waiting.put_nowait(None)
 
-    async def next(self) -> "asyncio.Task[bytes | None] | asyncio.Task[None] | None":
+    async def next(self) -> _Answer | None:
         """The first that is not answered, or one that came beside; None after the last."""
         while not self._last_came or self._aside or not self._waiting.empty():
             answer = await self._waiting.get()
@@ -223,9 +222,7 @@ class _OpenRequests:
         async with self._sending:
             await self._respond(response)
 
-    def answered(
-        self, answer: "asyncio.Task[bytes | None] | asyncio.Task[None]", response: bytes | None
-    ) -> None:
+    def answered(self, answer: _Answer, response: bytes | None) -> None:
         """The one that `next` gave is done with: *response* has been sent, or it came beside."""
         self._all.discard(answer)
         if response is not None:

@@ -7,6 +7,7 @@ worker, one of them may have been the reason.
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import structlog
@@ -57,46 +58,37 @@ Left = Callable[[list[DirectJob]], None]
 """Gets jobs that a worker will not end."""
 
 
+@dataclass(eq=False)
 class WorkerConnection(asyncio.Protocol):
-    """The connection with one worker.
+    """The connection with one worker; at first it is not connected yet.
+
+    Args:
+        gateway: the boot id of this one.
+        left: gets those that the worker has not begun, or says nothing of.
+        broken: gets those that it had when it died.
+        free: is called when the worker has become free, or takes no more.
 
     Attributes:
         room: rows that the worker takes at a time; 0 while it takes none.
         lost: it has ended.
     """
 
-    def __init__(
-        self,
-        gateway: str,
-        left: Left,
-        broken: Left,
-        free: Callable[[], None],
-        clock: Clock = monotonic,
-    ) -> None:
-        """Make one that is not connected yet.
-
-        Args:
-            gateway: the boot id of this one.
-            left: gets those that the worker has not begun, or says nothing of.
-            broken: gets those that it had when it died.
-            free: is called when the worker has become free, or takes no more.
-        """
-        self._gateway = gateway
-        self._left = left
-        self._broken = broken
-        self._free = free
-        self._clock = clock
-        self._frames = Frames()
-        self._handed: dict[int, DirectJob] = {}
-        self._numbers: dict[str, int] = {}
-        self._last_number = 0
-        self.room = 0
-        self._heard_s = 0.0
-        self._asking: list[asyncio.Future[None]] = []
-        # Its end is not its worker's death.
-        self._cut = False
-        self._transport: asyncio.Transport | None = None
-        self.lost = False
+    _gateway: str
+    _left: Left
+    _broken: Left
+    _free: Callable[[], None]
+    _clock: Clock = monotonic
+    _frames: Frames = field(default_factory=Frames, init=False)
+    _handed: dict[int, DirectJob] = field(default_factory=dict, init=False)
+    _numbers: dict[str, int] = field(default_factory=dict, init=False)
+    _last_number: int = field(default=0, init=False)
+    room: int = field(default=0, init=False)
+    _heard_s: float = field(default=0.0, init=False)
+    _asking: list[asyncio.Future[None]] = field(default_factory=list, init=False)
+    # Its end is not its worker's death.
+    _cut: bool = field(default=False, init=False)
+    _transport: asyncio.Transport | None = field(default=None, init=False)
+    lost: bool = field(default=False, init=False)
 
     def __repr__(self) -> str:
         return f"WorkerConnection(room for {self.room}, {len(self._handed)} jobs)"

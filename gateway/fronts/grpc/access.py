@@ -27,11 +27,6 @@ from penstock.gateway.requests.call import Call
 
 _HEADER: Final = "triton-grpc-protocol-"
 _INFERENCE: Final = "inference.GRPCInferenceService/"
-_SHARED_MEMORY: Final = tuple(
-    f"{_INFERENCE}{kind}SharedMemory{verb}"
-    for kind in ("System", "Cuda")
-    for verb in ("Status", "Register", "Unregister")
-)
 
 PROTOCOLS: Final[Mapping[str, tuple[str, ...]]] = {
     "health": (
@@ -40,7 +35,7 @@ PROTOCOLS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "metadata": (f"{_INFERENCE}ServerMetadata", f"{_INFERENCE}ModelMetadata"),
     "inference": (f"{_INFERENCE}ModelInfer", f"{_INFERENCE}ModelStreamInfer"),
-    "shared-memory": _SHARED_MEMORY,
+    "shared-memory": (f"{_INFERENCE}SystemSharedMemory", f"{_INFERENCE}CudaSharedMemory"),
     "model-config": (f"{_INFERENCE}ModelConfig",),
     "model-repository": (f"{_INFERENCE}Repository",),
     "statistics": (f"{_INFERENCE}ModelStatistics",),
@@ -213,7 +208,8 @@ def _restricted(path: str, method: Method, rules: Mapping[str, Rule]) -> Method:
 
     def handle(rpc: Rpc) -> Awaitable[bytes | None]:
         sent = dict(rpc.call.metadata).get(rule.header, "")
-        lets_in = hmac.compare_digest(_as_bytes(sent), rule.value.encode())
+        shown = sent if isinstance(sent, bytes) else sent.encode()
+        lets_in = hmac.compare_digest(shown, rule.value.encode())
         return (method if lets_in else refusing).handle(rpc)
 
     return method._replace(handle=handle)
@@ -223,10 +219,6 @@ def group_of(method: str) -> str | None:
     """The group that *method* belongs to; None for one that is in none."""
     found = (name for name, starts in PROTOCOLS.items() if method.startswith(starts))
     return None if method in OPEN else next(found, None)
-
-
-def _as_bytes(sent: str | bytes) -> bytes:
-    return sent if isinstance(sent, bytes) else sent.encode()
 
 
 def _refusing(method: Method, error: PenstockError) -> Method:

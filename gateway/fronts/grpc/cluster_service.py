@@ -1,10 +1,11 @@
 """penstock.v1.Cluster: what is running, what has happened, and what was set aside."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from penstock.clock import NO_DEADLINE
-from penstock.gateway.delivery.router import JobRouter
+from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.dead_letters import DeadLetters
@@ -16,7 +17,6 @@ from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import cluster_pb2_grpc
 from penstock.scheduler.decisions.readiness import VersionState
-from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.observe.loads import Load, loads_of
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import VersionId
@@ -28,37 +28,37 @@ _SAME_NAMES: Final = (
 )
 
 
-class Operations(NamedTuple):
-    """What administrators look after beside models."""
-
-    letters: DeadLetters
-    keys: KeyAdministration
-
-
+@dataclass(frozen=True)
 class ClusterService(cluster_pb2_grpc.ClusterServicer):
     """Answers from the catalog, with what the queues hold read anew (behind `guarded`)."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        registry: Registry,
-        queue: Queue,
-        router: JobRouter,
-        operations: Operations,
-        default_timeout_s: float,
-        calls: Calls,
-    ) -> None:
-        self._catalog = catalog
-        self._registry = registry
-        self._queue = queue
-        self._router = router
-        self._letters, self._keys = operations
-        self._default_timeout_s = default_timeout_s
-        self._calls = calls
+    _catalog: Catalog
+    _registry: Registry
+    _delivery: Delivery
+    _letters: DeadLetters
+    _keys: KeyAdministration
+    _default_timeout_s: float
+    _calls: Calls
 
     async def Status(self, request: pb.StatusRequest, _: Any) -> pb.StatusResponse:  # noqa: N802
         """One consistent picture of the cluster."""
-        return await self._status(request.model)
+        # Of this moment: what is unloaded while the counters are read was there.
+        snapshot, states = self._catalog.snapshot, self._catalog.states
+        wanted = [(i, v) for i, v in self._catalog.records() if request.model in ("", i.model)]
+        revisions = [v for v in snapshot.revisions() if request.model in ("", v.model)]
+        loads = await loads_of(self._delivery.queue, revisions)
+        workers = _by_stage(snapshot.live_workers())
+        router = self._delivery.router
+        counters = await router.statistics((id_, is_ensemble(v)) for id_, v in wanted)
+        return pb.StatusResponse(
+            nodes=snapshot.live_nodes(),
+            gateways=snapshot.live_gateways(),
+            schedulers=snapshot.live_schedulers(),
+            versions=[
+                self._version_status(record, states[id_], _Stages(loads, workers), counted)
+                for (id_, record), counted in zip(wanted, counters, strict=True)
+            ],
+        )
 
     async def Events(self, request: pb.EventsRequest, _: Any) -> AsyncIterator[pb.Event]:  # noqa: N802
         """What happens, as it happens."""
@@ -78,10 +78,8 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         self._calls.begin()
         given = call.deadline is not NO_DEADLINE
         remaining_s = call.deadline.remaining_s() if given else self._default_timeout_s
-        retrying, act = (
-            self._letters.retry(request.job, remaining_s),
-            ("RetryDeadLetter", request.job),
-        )
+        act = "RetryDeadLetter", request.job
+        retrying = self._letters.retry(request.job, remaining_s)
         return await self._letters.auditing.noted(call.caller, call.connection, act, retrying)
 
     async def ListKeys(self, _: pb.ListKeysRequest, call: Call) -> pb.ListKeysResponse:  # noqa: N802
@@ -101,24 +99,6 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
     ) -> pb.RevokeKeyResponse:
         """The end of one."""
         return await self._keys.revoke(request, call.caller, call.connection)
-
-    async def _status(self, model: str) -> pb.StatusResponse:
-        # Of this moment: what is unloaded while the counters are read was there.
-        snapshot, states = self._catalog.snapshot, self._catalog.states
-        wanted = [(i, v) for i, v in self._catalog.records() if model in ("", i.model)]
-        revisions = [v for v in snapshot.revisions() if model in ("", v.model)]
-        loads = await loads_of(self._queue, revisions)
-        workers = _by_stage(snapshot.live_workers())
-        counters = await self._router.statistics((id_, is_ensemble(v)) for id_, v in wanted)
-        return pb.StatusResponse(
-            nodes=snapshot.live_nodes(),
-            gateways=snapshot.live_gateways(),
-            schedulers=snapshot.live_schedulers(),
-            versions=[
-                self._version_status(record, states[id_], _Stages(loads, workers), counted)
-                for (id_, record), counted in zip(wanted, counters, strict=True)
-            ],
-        )
 
     def _version_status(
         self,

@@ -12,6 +12,7 @@ import os
 import resource
 import socket
 import stat
+import struct
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
@@ -31,7 +32,7 @@ _OWN_DESCRIPTORS: Final = 256
 """Of a gateway: its connections with Redis and workers, files, pipes."""
 
 _MAPPED: Final = "::ffff:"
-_MAPPED_WORDS: Final = (bytes(4), bytes(4), b"\0\0\xff\xff")
+_MAPPED_BYTES: Final = bytes(10) + b"\xff\xff"
 _TABLES: Final = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 _ESTABLISHED: Final = "01"
 
@@ -113,12 +114,10 @@ def gone(peers: Iterable[str]) -> set[str]:
 def _in_table(host: str, port: int) -> tuple[str, ...]:
     """What the kernel may call this end of a connection: IPv4 has a name as IPv6 as well."""
     packed = ip_address(host.partition("%")[0]).packed
+    names = [packed] if len(packed) > 4 else [packed, _MAPPED_BYTES + packed]
     # Each 32 bits are a number, in the machine's order.
-    words = [packed[at : at + 4] for at in range(0, len(packed), 4)]
-    text = "".join((word[::-1] if sys.byteorder == "little" else word).hex() for word in words)
-    mapped = (word[::-1] if sys.byteorder == "little" else word for word in _MAPPED_WORDS)
-    names = [text] if len(words) > 1 else [text, "".join(word.hex() for word in mapped) + text]
-    return tuple(f"{name}:{port:04x}".upper() for name in names)
+    words = (struct.iter_unpack("=I", name) for name in names)
+    return tuple("".join(f"{word:08X}" for (word,) in name) + f":{port:04X}" for name in words)
 
 
 def is_local(peer: str) -> bool:

@@ -7,6 +7,7 @@ memory for them, and only those that are short enough are parsed.
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -43,55 +44,55 @@ class GuardedServices:
         """Add the methods of the service *name*."""
         for method, found in handlers.items():
             kind = self._kinds[f"{name}/{method}"]
-            guarded = _Guarded(found, kind, self._calls, always=self._always)
+            guarded = _Guarded(found, kind, self._calls, self._always)
             self._methods[f"/{name}/{method}"] = guarded.method()
 
 
+@dataclass(frozen=True, slots=True)
 class _Guarded:
     """A method of generated code, whose requests are read as all others."""
 
-    def __init__(self, found: Any, kind: type[Message], calls: Calls, *, always: bool) -> None:
-        self._found = found
-        self._kind = kind
-        self._calls = calls
-        self._always = always
+    found: Any
+    kind: type[Message]
+    calls: Calls
+    always: bool
 
     def method(self) -> Method:
-        if self._found.request_streaming:
+        if self.found.request_streaming:
             return Method(self._converse, streams=True)
-        if self._found.response_streaming:
+        if self.found.response_streaming:
             return Method(self._stream, streams=True)
         return Method(self._answering())
 
     def _parsed(self, message: bytes) -> Any:
-        return bounds.parse(self._kind, message, SMALL_BYTES)
+        return bounds.parse(self.kind, message, SMALL_BYTES)
 
     def _answering(self) -> Handle:
         async def answer(message: Buffer, call: Call) -> bytes:
-            reply = await self._found.unary_unary(self._parsed(bytes(message)), call)
-            return bytes(self._found.response_serializer(reply))
+            reply = await self.found.unary_unary(self._parsed(bytes(message)), call)
+            return bytes(self.found.response_serializer(reply))
 
-        return self._calls.answering(answer, always=self._always, begins=False)
+        return self.calls.answering(answer, always=self.always, begins=False)
 
     async def _stream(self, rpc: Rpc) -> None:
         with Ending(rpc):
-            message = await self._calls.read(rpc, always=self._always, begins=False)
-            answering = self._found.unary_stream(self._parsed(message), rpc.call)
-            self._calls.followers += 1
+            message = await self.calls.read(rpc, always=self.always, begins=False)
+            answering = self.found.unary_stream(self._parsed(message), rpc.call)
+            self.calls.followers += 1
             try:
                 await self._write_all(rpc, answering)
             finally:
-                self._calls.followers -= 1
+                self.calls.followers -= 1
 
     async def _converse(self, rpc: Rpc) -> None:
         async def requests() -> AsyncIterator[Any]:
-            async for message in self._calls.messages(rpc):
+            async for message in self.calls.messages(rpc):
                 yield self._parsed(message)
 
         with Ending(rpc):
-            await self._write_all(rpc, self._found.stream_stream(requests(), rpc.call))
+            await self._write_all(rpc, self.found.stream_stream(requests(), rpc.call))
 
     async def _write_all(self, rpc: Rpc, answering: AsyncGenerator[Any, None]) -> None:
         async with contextlib.aclosing(answering) as replies:
             async for reply in replies:
-                await rpc.write(self._found.response_serializer(reply))
+                await rpc.write(self.found.response_serializer(reply))

@@ -64,29 +64,17 @@ class Administration:
     auditing: Auditing
 
 
+@dataclass(frozen=True, slots=True)
 class InferenceService:
     """Answers the RPCs from the catalog and through the queue."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        inference: Inference,
-        streams: Streams,
-        administration: Administration,
-        router: JobRouter,
-        server_name: str,
-        calls: Calls,
-    ) -> None:
-        self._catalog = catalog
-        self._inference = inference
-        self._streams = streams
-        self.shared_memory = administration.shared_memory
-        self._router = router
-        self._control = administration.control
-        self._settings = administration.settings
-        self._auditing = administration.auditing
-        self._server_name = server_name
-        self._calls = calls
+    _catalog: Catalog
+    _inference: Inference
+    _streams: Streams
+    _administration: Administration
+    _router: JobRouter
+    _server_name: str
+    _calls: Calls
 
     def methods(self) -> dict[str, Method]:
         """The service's methods, by path."""
@@ -124,14 +112,15 @@ class InferenceService:
         if model:
             caller.check_model(model)
         if "SharedMemory" in name:
-            self.shared_memory.check(local=call.is_local)
+            self._administration.shared_memory.check(local=call.is_local)
             answering: Awaitable[Any] = self._shared(name, request, caller)
         else:
             answering = _METHODS[name](self, request)
         changed = object_of(name, request)
         if changed is not None:
             act = name, changed
-            answering = self._auditing.noted(caller, call.connection, act, answering)
+            auditing = self._administration.auditing
+            answering = auditing.noted(caller, call.connection, act, answering)
         response = await answering
         if need.listed and not caller.sees_all:
             _leave_out(getattr(response, need.listed), caller)
@@ -139,7 +128,7 @@ class InferenceService:
 
     async def _shared(self, name: str, request: Any, caller: Caller) -> Any:
         """The answer of an RPC about shared memory, of which each team has its own."""
-        return _SHARED_MEMORY[name](self.shared_memory, request, caller.name)
+        return _SHARED_MEMORY[name](self._administration.shared_memory, request, caller.name)
 
     async def _model_stream_infer(self, rpc: Rpc) -> None:
         self._calls.begin()
@@ -162,9 +151,8 @@ class InferenceService:
 
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name, version, and the extensions that are implemented."""
-        offered = (
-            (*EXTENSIONS, "system_shared_memory") if self.shared_memory.allowed else EXTENSIONS
-        )
+        allowed = self._administration.shared_memory.allowed
+        offered = (*EXTENSIONS, "system_shared_memory") if allowed else EXTENSIONS
         return pb.ServerMetadataResponse(
             name=self._server_name, version=penstock.__version__, extensions=offered
         )
@@ -252,26 +240,26 @@ class InferenceService:
         self, request: pb.RepositoryModelLoadRequest
     ) -> pb.RepositoryModelLoadResponse:
         """Load a model on the whole cluster."""
-        await self._control.load(request)
+        await self._administration.control.load(request)
         return pb.RepositoryModelLoadResponse()
 
     async def repository_model_unload(
         self, request: pb.RepositoryModelUnloadRequest
     ) -> pb.RepositoryModelUnloadResponse:
         """Unload a model from the whole cluster."""
-        await self._control.unload(request)
+        await self._administration.control.unload(request)
         return pb.RepositoryModelUnloadResponse()
 
     async def log_settings(self, request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
         """What the gateways write to their logs; changed where the request says so."""
-        return await self._settings.change_log(request)
+        return await self._administration.settings.change_log(request)
 
     async def trace_setting(self, request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
         """Which requests the gateways trace; changed where the request says so."""
         model = request.model_name
         if model and not self._catalog.versions_of(model):
             raise InvalidRequest(f"Request for unknown model : {model}")
-        return await self._settings.change_trace(request)
+        return await self._administration.settings.change_trace(request)
 
 
 def _leave_out(entries: Any, caller: Caller) -> None:

@@ -1,7 +1,6 @@
 """The front that speaks gRPC: all services on one port, by the server that the settings choose."""
 
 import asyncio
-import socket
 from typing import Final, Protocol
 
 import structlog
@@ -9,7 +8,6 @@ import structlog
 from penstock.clock import Deadline
 from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.fronts.call_log import logged
-from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.access import guarded, parse_rules
 from penstock.gateway.fronts.grpc.aio.server import AioServer
 from penstock.gateway.fronts.grpc.asgi.server import AsgiRpcServer
@@ -21,7 +19,6 @@ from penstock.gateway.fronts.grpc.methods import CLUSTER, methods_of
 from penstock.gateway.fronts.server_certificates import ServerCertificates
 from penstock.gateway.operations.access_log import AccessLog
 from penstock.settings import GatewaySettings
-from penstock.transport.addresses import address_of, family_of
 
 log = structlog.get_logger()
 
@@ -83,53 +80,31 @@ class GrpcFront:
         """The front that has the port of *settings*.
 
         Args:
-            administers: that is the port for administration.
+            administers: it has the port for administration, which others refuse from now on to
+                callers with keys.
 
         Raises:
             PortBusy: with what to do.
             InvalidConfiguration: a restriction is none, the server does not offer an option, or the
                 access log cannot be written.
         """
+        if administers:
+            own = {"host": settings.admin_host, "port": settings.admin_port, "local_socket": None}
+            settings = settings.model_copy(update=own)
         health = Health(SERVICE, CLUSTER)
-        rules = parse_rules(settings.grpc_restricted_protocol)
         methods = guarded(
             methods_of(inference, cluster, health, calls),
             authenticator,
-            rules,
+            parse_rules(settings.grpc_restricted_protocol),
             administers=administers,
         )
         if settings.access_log is not None:
             methods = logged(methods, AccessLog(settings.access_log))
         server = AsgiRpcServer if settings.grpc_front == "asgi" else AioServer
-        return cls(server(methods, settings, certificates), health, calls)
-
-    @classmethod
-    def administering(
-        cls,
-        inference: InferenceService,
-        cluster: ClusterService,
-        calls: Calls,
-        authenticator: Authenticator,
-        settings: GatewaySettings,
-        certificates: ServerCertificates | None = None,
-    ) -> "GrpcFront":
-        """The front for administration, which others refuse from now on to callers with keys.
-
-        Raises:
-            PortBusy, InvalidConfiguration: as `bound`.
-        """
-        own = {"host": settings.admin_host, "port": settings.admin_port, "local_socket": None}
-        front = cls.bound(
-            inference,
-            cluster,
-            calls,
-            authenticator,
-            settings.model_copy(update=own),
-            certificates,
-            administers=True,
-        )
-        authenticator.apart = True
-        log.info("serving administration", address=front.address)
+        front = cls(server(methods, settings, certificates), health, calls)
+        if administers:
+            authenticator.apart = True
+            log.info("serving administration", address=front.address)
         return front
 
     async def start(self) -> None:
@@ -154,20 +129,3 @@ class GrpcFront:
     async def stop(self) -> None:
         """Let go of the port at once, which is for tests: calls on their way may hear anything."""
         await self._server.stop()
-
-
-def check_port(host: str, port: int, option: str = "--port") -> None:
-    """Refuse a port at which somebody listens, before gRPC writes lines of its own about it.
-
-    Raises:
-        PortBusy: with what to do.
-    """
-    with socket.socket(family_of(host), socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise PortBusy(
-                f"cannot serve at {address_of(host, port)}: {error.strerror}; "
-                f"choose another with {option} or --host"
-            ) from error

@@ -9,6 +9,7 @@ from penstock.errors import InvalidRequest
 from penstock.gateway.fronts.grpc.calls import Calls
 from penstock.gateway.fronts.grpc.inference_service import InferenceService
 from penstock.gateway.fronts.http.exchange import Exchange, Parts, Reply
+from penstock.gateway.fronts.http.infer_json import values_of
 from penstock.gateway.fronts.http.json_messages import as_json, dumped, parsed_object
 from penstock.protos import grpc_service_pb2 as pb
 
@@ -38,11 +39,7 @@ class Administration:
         for name, value in (await self._changes(exchange)).items():
             _set(request.settings[name], name, value)
         response = await self._service.answer("LogSettings", request, exchange.call)
-        shown = {
-            name: getattr(setting, setting.WhichOneof("parameter_choice") or "string_param")
-            for name, setting in response.settings.items()
-        }
-        return Reply([dumped(shown)])
+        return Reply([dumped(values_of(response.settings))])
 
     async def system_status(self, exchange: Exchange, parts: Parts) -> Reply:
         """One region, or all."""

@@ -5,6 +5,7 @@ import contextlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -33,6 +34,7 @@ from penstock.gateway.operations.access_log import AccessLog, Ended
 
 _MODEL: Final = r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[0-9]+))?"
 _REPOSITORY: Final = r"/v2/repository(?:/(?P<repository>[^/]+))?"
+_CONTROL: Final = _REPOSITORY + "/models/(?P<model>[^/]+)"
 _REGION: Final = r"memory(?:/region/(?P<region>[^/]+))?"
 
 OPENAI: Final = "/v1/"
@@ -49,6 +51,7 @@ _ALWAYS: Final = ("", "ServerLive")
 _QUICK_S: Final = 1.0
 
 Handle = Callable[[Exchange, Parts], Awaitable[Reply | None]]
+_Row = tuple[str, tuple[str, ...], str, Handle]
 
 
 class Route(NamedTuple):
@@ -70,7 +73,7 @@ def routes_of(rest: Rest, administration: Administration, generate: Generate) ->
     """The routes of Triton's REST protocol."""
     get, post, both = ("GET",), ("POST",), ("GET", "POST")
     a = administration
-    table: tuple[tuple[str, tuple[str, ...], str, Handle], ...] = (
+    return _routes(
         (_MODEL + "/infer", post, "ModelInfer", rest.infer),
         (_MODEL + "/generate", post, "ModelStreamInfer", generate.once),
         (_MODEL + "/generate_stream", post, "ModelStreamInfer", generate.stream),
@@ -84,24 +87,11 @@ def routes_of(rest: Rest, administration: Administration, generate: Generate) ->
         (_MODEL + "/trace/setting", both, "TraceSetting", a.trace_settings),
         (_MODEL, get, "ModelMetadata", rest.model_metadata),
         (_REPOSITORY + "/index", post, "RepositoryIndex", rest.repository_index),
-        (
-            _REPOSITORY + "/models/(?P<model>[^/]+)/load",
-            post,
-            "RepositoryModelLoad",
-            rest.load,
-        ),
-        (
-            _REPOSITORY + "/models/(?P<model>[^/]+)/unload",
-            post,
-            "RepositoryModelUnload",
-            rest.unload,
-        ),
+        (_CONTROL + "/load", post, "RepositoryModelLoad", rest.load),
+        (_CONTROL + "/unload", post, "RepositoryModelUnload", rest.unload),
         (r"/v2/trace/setting(?P<model>)", both, "TraceSetting", a.trace_settings),
         ("/v2/logging", both, "LogSettings", a.log_settings),
         *_shared_memory(a),
-    )
-    return tuple(
-        Route(re.compile(pattern), methods, rpc, handle) for pattern, methods, rpc, handle in table
     )
 
 
@@ -113,29 +103,31 @@ def openai_routes_of(
     transcriptions: Transcriptions,
 ) -> tuple[Route, ...]:
     """The routes of the OpenAI API, and those of tokens, which have its errors."""
-    table: tuple[tuple[str, str, str, Handle], ...] = (
-        (OPENAI + "completions", "POST", "ModelStreamInfer", openai.completions),
-        (OPENAI + "chat/completions", "POST", "ModelStreamInfer", openai.chat),
-        (OPENAI + "embeddings", "POST", "ModelInfer", embeddings.create),
-        (OPENAI + "audio/transcriptions", "POST", "ModelStreamInfer", transcriptions.create),
-        (OPENAI + "models", "GET", "RepositoryIndex", openai.models),
-        (OPENAI + "models/(?P<model>[^/]+)", "GET", "RepositoryIndex", openai.model),
-        (OPENAI + "responses", "POST", "ModelStreamInfer", responses.create),
-        (OPENAI + "responses/input_tokens", "POST", "ModelStreamInfer", responses.count),
-        (_RESPONSE, "GET", "ModelStreamInfer", responses.fetch),
-        (_RESPONSE + "/cancel", "POST", "ModelStreamInfer", responses.cancel),
-        (_RESPONSE + "/input_items", "GET", "ModelStreamInfer", responses.input_items),
-        (TOKENIZE, "POST", "ModelStreamInfer", tokens.tokenize),
-        (DETOKENIZE, "POST", "ModelStreamInfer", tokens.detokenize),
+    get, post = ("GET",), ("POST",)
+    return _routes(
+        (OPENAI + "completions", post, "ModelStreamInfer", openai.completions),
+        (OPENAI + "chat/completions", post, "ModelStreamInfer", openai.chat),
+        (OPENAI + "embeddings", post, "ModelInfer", embeddings.create),
+        (OPENAI + "audio/transcriptions", post, "ModelStreamInfer", transcriptions.create),
+        (OPENAI + "models", get, "RepositoryIndex", openai.models),
+        (OPENAI + "models/(?P<model>[^/]+)", get, "RepositoryIndex", openai.model),
+        (OPENAI + "responses", post, "ModelStreamInfer", responses.create),
+        (OPENAI + "responses/input_tokens", post, "ModelStreamInfer", responses.count),
+        (_RESPONSE, get, "ModelStreamInfer", responses.fetch),
+        (_RESPONSE + "/cancel", post, "ModelStreamInfer", responses.cancel),
+        (_RESPONSE + "/input_items", get, "ModelStreamInfer", responses.input_items),
+        (TOKENIZE, post, "ModelStreamInfer", tokens.tokenize),
+        (DETOKENIZE, post, "ModelStreamInfer", tokens.detokenize),
     )
+
+
+def _routes(*table: _Row) -> tuple[Route, ...]:
     return tuple(
-        Route(re.compile(path), (method,), rpc, handle) for path, method, rpc, handle in table
+        Route(re.compile(pattern), methods, rpc, handle) for pattern, methods, rpc, handle in table
     )
 
 
-def _shared_memory(
-    a: Administration,
-) -> tuple[tuple[str, tuple[str, ...], str, Handle], ...]:
+def _shared_memory(a: Administration) -> tuple[_Row, ...]:
     system, cuda = "/v2/systemshared" + _REGION, "/v2/cudashared" + _REGION
     get, post = ("GET",), ("POST",)
     return (
@@ -155,6 +147,7 @@ class _Waiting(NamedTuple):
     began_s: float
 
 
+@dataclass
 class RestApp:
     """Answers each request by the first of *routes* that fits.
 
@@ -166,24 +159,14 @@ class RestApp:
         log: where each request has a line, if anywhere.
     """
 
-    def __init__(
-        self,
-        routes: tuple[Route, ...],
-        rules: Mapping[str, Rule],
-        most: int,
-        offload: Offload,
-        known: asyncio.Event,
-        authenticator: Authenticator,
-        log: AccessLog | None = None,
-    ) -> None:
-        self._known = known
-        self._authenticator = authenticator
-        self._waiting: dict[asyncio.Task[Any], _Waiting] = {}
-        self._routes = routes
-        self._rules = rules
-        self._most = most
-        self._offload = offload
-        self._log = log
+    _routes: tuple[Route, ...]
+    _rules: Mapping[str, Rule]
+    _most: int
+    _offload: Offload
+    _known: asyncio.Event
+    _authenticator: Authenticator
+    _log: AccessLog | None = None
+    _waiting: dict[asyncio.Task[Any], _Waiting] = field(default_factory=dict, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as an ASGI server calls it."""
@@ -253,8 +236,7 @@ class RestApp:
     def _ended(self, exchange: Exchange, seconds: float) -> Ended:
         """What the log has of a request."""
         path, call = exchange.path, exchange.call
-        found = ((one, match) for one in self._routes if (match := one.pattern.fullmatch(path)))
-        route, match = next(found, (None, None))
+        route, match = self._match(path)
         model = match.groupdict().get("model") if match else None
         return Ended(
             call.caller,
@@ -268,15 +250,14 @@ class RestApp:
             exchange.sent,
         )
 
+    def _match(self, path: str) -> tuple[Route, re.Match[str]] | tuple[None, None]:
+        found = ((one, match) for one in self._routes if (match := one.pattern.fullmatch(path)))
+        return next(found, (None, None))
+
     def _found(self, exchange: Exchange) -> tuple[Route, Parts]:
-        found = [
-            (route, match)
-            for route in self._routes
-            if (match := route.pattern.fullmatch(exchange.path))
-        ]
-        if not found:
+        route, match = self._match(exchange.path)
+        if route is None or match is None:
             raise Refused(404, self._nothing_at(exchange.path))
-        route, match = found[0]
         if exchange.method not in route.methods:
             takes = " or ".join(route.methods)
             raise Refused(405, f"Method Not Allowed: this path takes {takes}")

@@ -7,14 +7,11 @@ from urllib.parse import parse_qsl, unquote
 
 from penstock.clock import NO_DEADLINE
 from penstock.gateway.fronts.asgi import Receive, Scope, Send, certificate_of, connection_of
-from penstock.gateway.fronts.compression import KNOWN, Inflation, TooLarge, compressed
+from penstock.gateway.fronts.compression import KNOWN, LONG, TooLarge, compressed, inflated
 from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.http.statuses import Header, Refused
 from penstock.gateway.offload import Offload
 from penstock.gateway.requests.call import Call
-
-_LONG: Final = 1 << 16
-"""Bytes that are compressed, or decompressed to, in passing."""
 
 _PART: Final = 1 << 15
 """Bytes that are sent at a time: a server waits for slow clients by the part, however large."""
@@ -106,7 +103,9 @@ class Exchange:
         if length.isdigit() and int(length) > self._most:
             raise self._too_large(int(length))
         body = await self._body()
-        return await self._inflated(body, encoding) if encoding in KNOWN else body
+        if encoding not in KNOWN:
+            return body
+        return await inflated(body, encoding, self._most, self._offload)
 
     async def answer(self, reply: Reply) -> None:
         """Send *reply*; nothing once an answer began."""
@@ -154,13 +153,8 @@ class Exchange:
             more = event.get("more_body", False)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _inflated(self, body: bytes, encoding: bytes) -> bytes:
-        inflation = Inflation(body, encoding, self._most)
-        found = inflation.step(_LONG)
-        return found if found is not None else await self._offload.run(inflation.whole)
-
     async def _squeezed(self, body: bytes, encoding: bytes) -> bytes:
-        if len(body) <= _LONG:
+        if len(body) <= LONG:
             return compressed(body, encoding, _FAST)
         return await self._offload.run(compressed, body, encoding, _FAST)
 

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -46,6 +47,7 @@ _BODY_SLACK: Final = 1 << 20
 """What is too large by less is refused here, with a reason; by more, by the server."""
 
 
+@dataclass
 class HttpFront:
     """Answers HTTP from the gateway's first moment: before its models are known, that it is alive.
 
@@ -56,26 +58,18 @@ class HttpFront:
     serves_models = True
     early = True
 
-    def __init__(
-        self,
-        service: InferenceService,
-        inference: Inference,
-        calls: Calls,
-        settings: GatewaySettings,
-        known: asyncio.Event,
-        authenticator: Authenticator,
-        certificates: ServerCertificates | None = None,
-    ) -> None:
-        """*known*: set once the models are."""
-        self._authenticator = authenticator
-        self._service = service
-        self._inference = inference
-        self._calls = calls
-        self._settings = settings
-        self._known = known
-        self._certificates = certificates
+    _service: InferenceService
+    _inference: Inference
+    _calls: Calls
+    _settings: GatewaySettings
+    # Set once the models are.
+    _known: asyncio.Event
+    _authenticator: Authenticator
+    _certificates: ServerCertificates | None = None
+
+    def __post_init__(self) -> None:
         self._offload = Offload()
-        self._rest = Rest(service, inference, calls, self._offload)
+        self._rest = Rest(self._service, self._inference, self._calls, self._offload)
         self._app: RestApp | None = None
         self._server: AsgiServer | None = None
         self._looking: asyncio.Task[None] | None = None

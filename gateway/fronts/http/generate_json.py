@@ -36,10 +36,7 @@ def request_of(metadata: pb.ModelMetadataResponse, version: str, body: Mapping[s
                 set_parameter(request.parameters[name], name, value)
     except UnicodeEncodeError as error:
         raise InvalidRequest("the request's JSON has a text that is none") from error
-    parts: list[wire.Buffer] = [request.SerializeToString()]
-    for raw in raws:
-        parts += wire.raw_input_field(raw)
-    return b"".join(parts)
+    return wire.with_raw_inputs(request.SerializeToString(), raws)
 
 
 def _members(body: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:

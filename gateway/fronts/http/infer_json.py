@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.fronts.http.json_messages import dumped, parsed
+from penstock.gateway.fronts.http.json_messages import dumped, parsed, wrong_kind
 from penstock.gateway.fronts.http.tensors_json import data_of, raw_from_json
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
@@ -57,10 +57,8 @@ def request_of(model: str, version: str, body: bytes, json_bytes: int) -> Asked:
         binary = _outputs(found, request)
     except UnicodeEncodeError as error:
         raise InvalidRequest("the request's JSON has a text that is none") from error
-    parts: list[wire.Buffer] = [request.SerializeToString()]
-    for raw in raws:
-        parts += wire.raw_input_field(raw)
-    return Asked(b"".join(parts), binary, all_binary)
+    message = wire.with_raw_inputs(request.SerializeToString(), raws)
+    return Asked(message, binary, all_binary)
 
 
 def _parameters(found: Mapping[str, Any], request: pb.ModelInferRequest) -> bool:
@@ -68,9 +66,7 @@ def _parameters(found: Mapping[str, Any], request: pb.ModelInferRequest) -> bool
     given = _mapping(found, "parameters")
     all_binary = given.get(_ALL_BINARY, False)
     if not isinstance(all_binary, bool):
-        raise InvalidRequest(
-            f"Unable to parse '{_ALL_BINARY}': attempt to access JSON non-boolean as boolean"
-        )
+        raise wrong_kind(_ALL_BINARY, "boolean")
     for name, value in given.items():
         if name == _ALL_BINARY:
             continue
@@ -124,9 +120,7 @@ def _outputs(found: Mapping[str, Any], request: pb.ModelInferRequest) -> dict[st
         tensor = request.outputs.add(name=_text(given, "name"))
         wanted = parameters.pop(_BINARY, False)
         if not isinstance(wanted, bool):
-            raise InvalidRequest(
-                f"Unable to parse '{_BINARY}': attempt to access JSON non-boolean as boolean"
-            )
+            raise wrong_kind(_BINARY, "boolean")
         if _REGION in parameters:
             _check_region(parameters, binary=wanted)
         for name, value in parameters.items():
@@ -187,16 +181,14 @@ def set_parameter(parameter: pb.InferParameter, name: str, value: Any) -> None:
 def _text(found: Mapping[str, Any], name: str, default: str | None = None) -> str:
     value = found.get(name, default)
     if not isinstance(value, str):
-        raise InvalidRequest(
-            f"Unable to parse '{name}': attempt to access JSON non-string as string"
-        )
+        raise wrong_kind(name, "string")
     return value
 
 
 def _list(found: Mapping[str, Any], name: str) -> list[Any]:
     value = found.get(name)
     if not isinstance(value, list):
-        raise InvalidRequest(f"Unable to parse '{name}': attempt to access JSON non-array as array")
+        raise wrong_kind(name, "array")
     return value
 
 
@@ -205,18 +197,13 @@ def _mapping(found: Any, name: str) -> Mapping[str, Any]:
         raise InvalidRequest(f"Unable to parse what holds '{name}': it must be an object")
     value = found.get(name, {})
     if not isinstance(value, dict):
-        raise InvalidRequest(
-            f"Unable to parse '{name}': attempt to access JSON non-object as object"
-        )
+        raise wrong_kind(name, "object")
     return value
 
 
 def _natural(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
-        raise InvalidRequest(
-            f"Unable to parse '{name}': attempt to access JSON non-unsigned-integer as "
-            "unsigned-integer"
-        )
+        raise wrong_kind(name, "unsigned-integer")
     return value
 
 
@@ -234,7 +221,7 @@ def reply_of(message: bytes, asked: Asked) -> tuple[bytes, list[memoryview]]:
     response = pb.ModelInferResponse.FromString(head)
     outputs, binary = [], []
     for tensor, raw in zip(response.outputs, raws, strict=True):
-        parameters = _as_json(tensor.parameters)
+        parameters = values_of(tensor.parameters)
         data = b""
         if _REGION not in parameters:
             if asked.binary.get(tensor.name, asked.all_binary):
@@ -253,11 +240,12 @@ def _head(response: pb.ModelInferResponse) -> dict[str, Any]:
     head: dict[str, Any] = {"id": response.id} if response.id else {}
     head |= {"model_name": response.model_name, "model_version": response.model_version}
     if response.parameters:
-        head["parameters"] = _as_json(response.parameters)
+        head["parameters"] = values_of(response.parameters)
     return head
 
 
-def _as_json(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
+def values_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of *parameters*, or of settings, by name."""
     return {
         name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
         for name, value in parameters.items()

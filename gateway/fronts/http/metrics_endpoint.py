@@ -9,9 +9,9 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import structlog
@@ -20,8 +20,7 @@ from penstock.clock import NO_DEADLINE
 from penstock.errors import Code, PenstockError
 from penstock.gateway.access.authenticator import Authenticator
 from penstock.gateway.access.needs import METRICS
-from penstock.gateway.delivery.lending import Lender
-from penstock.gateway.delivery.router import JobRouter
+from penstock.gateway.delivery.delivery import Delivery
 from penstock.gateway.fronts.client_names import names_in
 from penstock.gateway.fronts.front import PortBusy
 from penstock.gateway.fronts.grpc.access import let_in
@@ -35,15 +34,12 @@ from penstock.gateway.operations.metrics import CONTENT_TYPE, Facts, GatewayFact
 from penstock.gateway.requests.call import Call
 from penstock.models.config.ensembles import is_ensemble
 from penstock.process.lifetime import write_ready
-from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
-from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.observe.custom_metrics import custom_metrics_of
 from penstock.scheduler.observe.loads import loads_of
 from penstock.scheduler.observe.usage import first_usage_of
 from penstock.scheduler.observe.work_done import work_done_of
 from penstock.scheduler.registry.telling import Telling
-from penstock.scheduler.requests.pending import PendingTable
 from penstock.settings import GatewaySettings
 from penstock.transport.addresses import address_of
 
@@ -74,34 +70,18 @@ class Scope(Enum):
 Read = Callable[[Scope], Awaitable[bytes]]
 
 
-class Held(NamedTuple):
-    """What this process holds for its clients."""
-
-    pending: PendingTable
-    lender: Lender
-    requests: ByteBudget
-    calls: Calls
-    authenticator: Authenticator
-
-
+@dataclass(frozen=True, slots=True)
 class MetricsReader:
     """Reads the facts of the moment."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        queue: Queue,
-        router: JobRouter,
-        held: Held,
-        telling: Telling,
-        gateway: str,
-    ) -> None:
-        self._catalog = catalog
-        self._queue = queue
-        self._router = router
-        self._held = held
-        self._telling = telling
-        self._gateway = gateway
+    _catalog: Catalog
+    _delivery: Delivery
+    # Bytes of the requests that this process has.
+    _held: ByteBudget
+    _calls: Calls
+    _authenticator: Authenticator
+    _telling: Telling
+    _gateway: str
 
     async def read(self, scope: Scope) -> bytes:
         """Metrics as text; only this process's own while Redis is away."""
@@ -109,7 +89,7 @@ class MetricsReader:
             async with asyncio.timeout(_READING_S):
                 if await self._tells(scope):
                     return render(await self._facts())
-                up = self._queue.link_of("").up
+                up = self._delivery.queue.link_of("").up
                 return render(Facts(self._own(redis_up=up, tells=False)))
         except (PenstockError, TimeoutError) as error:
             log.warning("metrics of the cluster cannot be read", error=str(error))
@@ -123,72 +103,62 @@ class MetricsReader:
     async def _facts(self) -> Facts:
         records, snapshot = list(self._catalog.records()), self._catalog.snapshot
         workers = snapshot.live_workers()
-        counters = await self._router.statistics((id_, is_ensemble(r)) for id_, r in records)
-        used, left_out = await first_usage_of(self._queue, MOST_USAGE)
+        queue, router = self._delivery.queue, self._delivery.router
+        counters = await router.statistics((id_, is_ensemble(r)) for id_, r in records)
+        used, left_out = await first_usage_of(queue, MOST_USAGE)
         counted = {id_: found for (id_, _), found in zip(records, counters, strict=True)}
-        loads = await loads_of(self._queue, snapshot.revisions())
+        loads = await loads_of(queue, snapshot.revisions())
         return Facts(
-            self._own(redis_up=self._queue.link_of("").up, tells=True),
+            self._own(redis_up=queue.link_of("").up, tells=True),
             counted,
             loads,
             workers,
             {id_: state.state == "READY" for id_, state in self._catalog.states.items()},
-            {id_: _tags(record) for id_, record in records},
-            await custom_metrics_of(self._queue, workers),
+            {id_: dict(ModelConfig.FromString(r.config).metric_tags) for id_, r in records},
+            await custom_metrics_of(queue, workers),
             used,
             left_out,
-            Machines(snapshot, await work_done_of(self._queue, workers)),
+            Machines(snapshot, await work_done_of(queue, workers)),
             language_facts(self._catalog.slots(), counted, loads, workers),
         )
 
     def _own(self, *, redis_up: bool, tells: bool) -> GatewayFacts:
-        pending, lender, requests, calls, authenticator = self._held
-        unread = calls.unread
+        pending, calls, unread = self._delivery.pending, self._calls, self._calls.unread
         return GatewayFacts(
             self._gateway,
             len(pending),
             pending.payload_bytes,
-            lender.lent_bytes,
+            self._delivery.lender.lent_bytes,
             redis_up,
             memory_bytes=calls.memory.resident_bytes,
             calls=len(calls),
-            held_bytes=requests.held,
+            held_bytes=self._held.held,
             unread_bytes=unread.held,
             refused={
                 "memory": calls.refused,
-                "pending": requests.refused,
+                "pending": self._held.refused,
                 "unread": unread.refused,
-                "access": authenticator.refused,
+                "access": self._authenticator.refused,
             },
             cut_off=unread.cut_off,
             tells=tells,
         )
 
 
-def _tags(record: pb.ModelVersion) -> dict[str, str]:
-    return dict(ModelConfig.FromString(record.config).metric_tags)
-
-
+@dataclass(slots=True)
 class MetricsEndpoint:
     """Answers HTTP requests for ``/metrics``: as much of HTTP as readers of metrics need."""
 
     serves_models = False
     early = True
 
-    def __init__(
-        self,
-        settings: GatewaySettings,
-        read: Read,
-        authenticator: Authenticator,
-        certificates: ServerCertificates | None = None,
-    ) -> None:
-        """*read* gives the metrics of the moment, *authenticator* knows who may see them."""
-        self._settings = settings
-        self._authenticator = authenticator
-        self._certificates = certificates
-        self._read = read
-        self._servers: list[asyncio.Server] = []
-        self.address = ""
+    _settings: GatewaySettings
+    # It gives the metrics of the moment.
+    _read: Read
+    _authenticator: Authenticator
+    _certificates: ServerCertificates | None = None
+    _servers: list[asyncio.Server] = field(default_factory=list, init=False)
+    address: str = field(default="", init=False)
 
     async def start(self) -> None:
         """As `Front.start`.

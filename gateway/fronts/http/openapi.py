@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import penstock
+from penstock.gateway.fronts.http.app import Route
 from penstock.gateway.fronts.http.json_messages import dumped
 
 _OPTIONAL: Final = re.compile(r"\(\?:(/\w*/?)(\(\?P<\w+>[^)]+\))\)\?")
@@ -46,28 +47,8 @@ _SCHEMAS: Final = {
 }
 
 
-class Shown(Protocol):
-    """What is shown of a route."""
-
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        """Of its path."""
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Of HTTP."""
-
-    @property
-    def rpc(self) -> str:
-        """That it stands for."""
-
-    @property
-    def handle(self) -> Any:
-        """What answers; its docstring's first line says what."""
-
-
-def document(routes: Iterable[Shown]) -> bytes:
-    """The document, as JSON."""
+def document(routes: Iterable[Route]) -> bytes:
+    """The document, as JSON; what a route answers says its docstring's first line."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         for path in templates(route.pattern.pattern):
@@ -95,7 +76,7 @@ def templates(pattern: str) -> Iterator[str]:
     yield _NAMED.sub(lambda found: f"{{{found[1]}}}" if found[2] else "", pattern).rstrip("/?")
 
 
-def _operation(route: Shown, path: str) -> dict[str, Any]:
+def _operation(route: Route, path: str) -> dict[str, Any]:
     names = re.findall(r"{(\w+)}", path)
     summary = (route.handle.__doc__ or "").partition("\n")[0]
     answer: dict[str, Any] = {"description": summary}

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from penstock.errors import InvalidRequest
-from penstock.gateway.fronts.http.json_messages import dumped
+from penstock.gateway.fronts.http.json_messages import dumped, wrong_kind
 from penstock.tensors import NUMPY_TYPES, MalformedBytes, from_raw, pack_bytes
 
 _BINARY_ONLY: Final = ("FP16", "BF16")
@@ -28,13 +28,9 @@ def raw_from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> 
     Raises:
         InvalidRequest: it is not what *datatype* and *shape* say.
     """
-    if datatype in _BINARY_ONLY:
-        raise InvalidRequest(
-            f"sending {datatype} data via JSON is not supported. Please use the binary data format "
-            f"for input '{name}'"
-        )
+    _check_datatype(datatype, f"input '{name}'")
     if not isinstance(data, list):
-        raise InvalidRequest("Unable to parse 'data': attempt to access JSON non-array as array")
+        raise wrong_kind("data", "array")
     elements = _flat(data)
     if len(elements) != math.prod(shape):
         raise InvalidRequest(
@@ -73,15 +69,19 @@ def elements_of(name: str, datatype: str, count: int, raw: bytes | memoryview) -
             f"the output '{name}' has {len(raw)} bytes, and may have {LONGEST_RAW} as JSON: ask "
             "for it with the parameter binary_data"
         )
-    if datatype in _BINARY_ONLY:
-        raise InvalidRequest(
-            f"sending {datatype} data via JSON is not supported. Please use the binary data format "
-            f"for output '{name}'"
-        )
+    _check_datatype(datatype, f"output '{name}'")
     if datatype == "BYTES":
         return _texts(name, count, raw)
     found: list[Any] = np.frombuffer(raw, dtype=NUMPY_TYPES[datatype]).tolist()
     return found
+
+
+def _check_datatype(datatype: str, whose: str) -> None:
+    if datatype in _BINARY_ONLY:
+        raise InvalidRequest(
+            f"sending {datatype} data via JSON is not supported. Please use the binary data format "
+            f"for {whose}"
+        )
 
 
 def _packed(name: str, elements: list[str]) -> bytes:
@@ -133,4 +133,4 @@ def _check_kinds(datatype: str, elements: list[Any]) -> None:
     elif datatype in _FLOATS:
         expected, word = {int, float}, "double"
     if kinds - expected:
-        raise InvalidRequest(f"Unable to parse 'data': attempt to access JSON non-{word} as {word}")
+        raise wrong_kind("data", word)

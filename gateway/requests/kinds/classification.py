@@ -35,15 +35,17 @@ def classify(reply: bytes, classes: Mapping[str, int], labels: Labels, *, batche
     """
     head, raws = wire.split_response(reply)
     response = ModelInferResponse.FromString(head)
-    parts: list[wire.Buffer] = []
+    contents: list[wire.Buffer] = []
     for output, raw in zip(response.outputs, raws, strict=True):
         most = classes.get(output.name)
         if most is None:
-            parts += wire.raw_output_field(raw)
+            contents.append(raw)
             continue
         lead = list(output.shape[:1]) if batched else []
         rows = lead[0] if lead else 1
-        numbers = _numbers(raw, output.datatype, output.shape)
+        numbers = from_raw(raw, output.datatype, output.shape)
+        if output.datatype == "BF16":
+            numbers = float32_from_bf16(numbers)
         count = min(most, math.prod(output.shape[len(lead) :]))
         if rows * count > MOST_CLASSES:
             raise InvalidRequest(
@@ -52,15 +54,10 @@ def classify(reply: bytes, classes: Mapping[str, int], labels: Labels, *, batche
             )
         names = labels.get(output.name, ())
         words = [word for row in numbers.reshape(rows, -1) for word in _top(row, count, names)]
-        parts += wire.raw_output_field(pack_bytes(words))
+        contents.append(pack_bytes(words))
         output.datatype = "BYTES"
         output.shape[:] = [*lead, count]
-    return b"".join([response.SerializeToString(), *parts])
-
-
-def _numbers(raw: wire.Buffer, datatype: str, shape: Sequence[int]) -> npt.NDArray[Any]:
-    array = from_raw(raw, datatype, shape)
-    return float32_from_bf16(array) if datatype == "BF16" else array
+    return wire.with_raw_outputs(response.SerializeToString(), contents)
 
 
 def _top(row: npt.NDArray[Any], count: int, labels: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -161,9 +161,12 @@ class Prompted(NamedTuple):
         """The last response, which tells of the whole."""
         held = made.text.flush()
         last = responses.of(new._replace(text=new.text + held))
-        finish = Finish.STOP if made.stopped else self._finish(made.tokens)
-        finish = Finish.CANCELLED if end.cancelled else finish
-        self._describe(last, finish, len(made.tokens))
+        finish = self._finish(made, end)
+        last.parameters["finish_reason"].string_param = finish
+        # As text: half of all seeds are beyond an int64.
+        last.parameters["seed"].string_param = str(self.options.seed)
+        last.parameters["prompt_tokens"].int64_param = len(self.tokens)
+        last.parameters["completion_tokens"].int64_param = len(made.tokens)
         if self.calls:
             self._tell_calls(last, "".join(made.said) + held, finish)
         last.parameters[CACHED_TOKENS].int64_param = end.cached_tokens
@@ -178,10 +181,14 @@ class Prompted(NamedTuple):
             response.parameters[BEGAN_PARAMETER].int64_param = resumed.began_s
         return Part(response.SerializeToString(), final=False)
 
-    def _finish(self, tokens: list[int]) -> Finish:
-        """Why the log has ended; where nothing else did, the context was full."""
+    def _finish(self, made: "_Made", end: End) -> Finish:
+        """Why the answer has ended; where nothing else ended it, the context was full."""
+        if end.cancelled:
+            return Finish.CANCELLED
+        if made.stopped:
+            return Finish.STOP
         ends = self.language.manifest.end_tokens
-        return finish_of(tokens, self.options, ends) or Finish.LENGTH
+        return finish_of(made.tokens, self.options, ends) or Finish.LENGTH
 
     def wants(self, name: str) -> bool:
         """Whether *name* is among the outputs of its responses."""
@@ -198,13 +205,6 @@ class Prompted(NamedTuple):
             model_version=str(served.id.version),
             id=self.asked.parts.id,
         )
-
-    def _describe(self, last: pb.ModelInferResponse, finish: Finish, count: int) -> None:
-        last.parameters["finish_reason"].string_param = finish
-        # As text: half of all seeds are beyond an int64.
-        last.parameters["seed"].string_param = str(self.options.seed)
-        last.parameters["prompt_tokens"].int64_param = len(self.tokens)
-        last.parameters["completion_tokens"].int64_param = count
 
     def _tell_calls(self, last: pb.ModelInferResponse, text: str, finish: Finish) -> None:
         """What of *text*, the whole of it, are calls, in the form of chats."""
@@ -268,10 +268,7 @@ class _Responses:
             response = self.of(new)
             del response.raw_output_contents[:]
             self._common = response.SerializeToString()
-        parts: list[wire.Buffer] = [self._common]
-        for content in self._contents(new):
-            parts += wire.raw_output_field(content)
-        return b"".join(parts)
+        return wire.with_raw_outputs(self._common, self._contents(new))
 
     def _contents(self, new: New) -> list[bytes]:
         found = [pack_bytes([new.text])] if self._text else []
@@ -350,7 +347,7 @@ class _Made:
         return text, [] if self._begin else [first]
 
 
-async def cut_at(log: AsyncIterator[bytes], left: int) -> AsyncIterator[bytes]:
+async def cut_at(log: AsyncIterator[bytes], left: int) -> AsyncGenerator[bytes, None]:
     """*log* with a piece that ends with its first *left* bytes."""
     async for packed in log:
         if 0 < left < len(packed):

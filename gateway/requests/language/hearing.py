@@ -1,6 +1,5 @@
 """Hearing: what a request asks a model of speech to write down, in tokens and samples."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,7 +9,6 @@ from penstock.errors import InvalidRequest
 from penstock.gateway.requests.language.languages import Language
 from penstock.language.options import DecodingOptions
 from penstock.language.speech.tokens import TRANSCRIBE, Speech, prompt_of
-from penstock.language.tokenizer import Tokenizer
 from penstock.models.config.language_models import AUDIO_INPUT, TEXT_INPUT, TOKENS_INPUT
 from penstock.protos.wire import Buffer
 
@@ -18,8 +16,6 @@ LANGUAGE, TASK = "language", "task"
 """Options of requests to models of speech, beside those of all language models."""
 
 _NOT_OFFERED: Final = ("structured_outputs", "tools", "tool_choice", "parallel_tool_calls")
-_LONG_TEXT: Final = 4096
-"""Characters that are tokenized in passing; more of them beside the event loop."""
 
 
 def refuse_unheard(speech: Speech | None, given: Mapping[str, Any]) -> None:
@@ -82,29 +78,29 @@ async def asked_tokens(
         raise InvalidRequest(f"{LANGUAGE} and {TASK} must be texts, such as 'en', '{TRANSCRIBE}'")
     before: list[int] = []
     if TEXT_INPUT in inputs:
-        before = await _before(language.tokenizer, speech, _text(inputs[TEXT_INPUT]))
+        before = await _before(language, speech, text_of(TEXT_INPUT, inputs[TEXT_INPUT]))
     room = language.manifest.context
     return prompt_of(speech, said, task, before, room, timestamps=options.timestamps)
 
 
-async def _before(tokenizer: Tokenizer, speech: Speech, text: str) -> list[int]:
+async def _before(language: Language, speech: Speech, text: str) -> list[int]:
     """The tokens of a text that came before."""
     if not text.strip():
         return []
     # As a text goes on: with a space between words.
-    text = f" {text.strip()}"
-    if len(text) <= _LONG_TEXT:
-        tokens = tokenizer.encode(text, special=False)
-    else:
-        tokens = await asyncio.to_thread(tokenizer.encode, text, special=False)
+    tokens = await language.tokens_of(f" {text.strip()}", special=False)
     if any(token >= speech.end for token in tokens):
         raise InvalidRequest(f"{TEXT_INPUT} must be plain text: remove what is written <|so|>")
     return tokens
 
 
-def _text(raw: Any) -> str:
-    """The only element of a BYTES tensor."""
+def text_of(name: str, raw: Any) -> str:
+    """The only element of a BYTES tensor.
+
+    Raises:
+        InvalidRequest: it is no text.
+    """
     try:
         return bytes(raw[4:]).decode()
     except UnicodeDecodeError:
-        raise InvalidRequest(f"{TEXT_INPUT} must be UTF-8") from None
+        raise InvalidRequest(f"{name} must be UTF-8") from None

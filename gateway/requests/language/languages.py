@@ -19,6 +19,8 @@ from penstock.protos import cluster_pb2
 from penstock.scheduler.registry.load_requests import LoadRequests
 
 _MOST_KEPT: Final = 8
+_LONG_TEXT: Final = 4096
+"""Characters that are tokenized in passing; more of them beside the event loop."""
 
 
 class Language(NamedTuple):
@@ -60,6 +62,12 @@ class Language(NamedTuple):
             render = partial(self.template.render, messages, **variables)
             text = await asyncio.to_thread(render)
         return await asyncio.to_thread(self.tokenizer.encode, text, special=False)
+
+    async def tokens_of(self, text: str, *, special: bool) -> list[int]:
+        """As `Tokenizer.encode`."""
+        if len(text) <= _LONG_TEXT:
+            return self.tokenizer.encode(text, special=special)
+        return await asyncio.to_thread(self.tokenizer.encode, text, special=special)
 
     async def check(self, structure: Structure | None) -> None:
         """Whether an answer can have this structure.

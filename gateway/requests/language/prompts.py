@@ -1,6 +1,5 @@
 """Prompts: what a request asks of a language model, in tokens and options."""
 
-import asyncio
 import json
 import secrets
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from penstock.gateway.requests.language.hearing import (
     asked_tokens,
     audio_of,
     refuse_unheard,
+    text_of,
 )
 from penstock.gateway.requests.language.languages import Language, Languages
 from penstock.gateway.requests.language.tools.asked import FIELDS as TOOL_FIELDS
@@ -35,9 +35,6 @@ from penstock.models.config.language_models import (
     TOKENS_INPUT,
 )
 from penstock.protos import grpc_service_pb2 as pb
-
-_LONG_TEXT: Final = 4096
-"""Characters that are tokenized in passing; more of them beside the event loop."""
 
 MOST_ECHOED: Final = 8192
 """Tokens of a prompt that is told of: each takes up to 172 bytes of the log."""
@@ -115,16 +112,13 @@ async def _tokens(inputs: Mapping[str, Any], language: Language, tools: Messages
     if TOKENS_INPUT in inputs:
         tokens: list[int] = np.frombuffer(inputs[TOKENS_INPUT], "<i8").tolist()
         return tokens
-    text = _text(TEXT_INPUT, inputs[TEXT_INPUT])
-    if len(text) <= _LONG_TEXT:
-        return language.tokenizer.encode(text, special=True)
-    return await asyncio.to_thread(language.tokenizer.encode, text, special=True)
+    return await language.tokens_of(text_of(TEXT_INPUT, inputs[TEXT_INPUT]), special=True)
 
 
 def _messages(raw: Any) -> list[dict[str, Any]]:
     """A conversation as JSON."""
     try:
-        said = json.loads(_text(MESSAGES_INPUT, raw))
+        said = json.loads(text_of(MESSAGES_INPUT, raw))
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, list) or not said or not all(isinstance(one, dict) for one in said):
@@ -159,7 +153,7 @@ def _given(request: pb.ModelInferRequest, inputs: Mapping[str, Any]) -> dict[str
     """The options that the request gives, as parameters or as JSON."""
     given = dict(_parameters(request))
     if SAMPLING_INPUT in inputs:
-        text = _text(SAMPLING_INPUT, inputs[SAMPLING_INPUT])
+        text = text_of(SAMPLING_INPUT, inputs[SAMPLING_INPUT])
         try:
             said = json.loads(text)
         except (ValueError, RecursionError):
@@ -184,11 +178,3 @@ def _parameters(request: pb.ModelInferRequest) -> Iterator[tuple[str, Any]]:
             except (ValueError, RecursionError):
                 raise InvalidRequest(f"{name} must be a list or an object as JSON") from None
         yield name, found
-
-
-def _text(name: str, raw: Any) -> str:
-    """The only element of a BYTES tensor."""
-    try:
-        return bytes(raw[4:]).decode()
-    except UnicodeDecodeError:
-        raise InvalidRequest(f"{name} must be UTF-8") from None

@@ -38,7 +38,7 @@ from penstock.scheduler.jobs.shared_replies import Shared
 from penstock.scheduler.jobs.types import LogTokens, NewJob
 from penstock.scheduler.requests.counters import GatewayCounters
 from penstock.scheduler.requests.parts import Part
-from penstock.scheduler.requests.token_log import End, TokenLog
+from penstock.scheduler.requests.token_log import TokenLog
 
 _DIGEST: Final = "penstock_digest"
 _CONTENT: Final = "penstock_content"
@@ -99,19 +99,15 @@ class Opened(NamedTuple):
         self, log: AsyncIterator[bytes], counters: GatewayCounters
     ) -> AsyncGenerator[Part, None]:
         """The parts of the reply, made of *log*; of one that begins here it is counted when."""
-        if not self.begins:
-            cut = cut_at(log, self.cut * self.prompted.entry_bytes)
-            async for part in self.prompted.parts(cut, self.resumed, self._end):
-                yield part
-            return
         prompted = self.prompted
-        counts = len(prompted.tokens), prompted.entry_bytes, prompted.prompt_entries
-        async with aclosing(measured(log, counters, self.job.ref, *counts)) as timed:
-            async for part in self.prompted.parts(timed, self.resumed, self._end):
+        if self.begins:
+            counts = len(prompted.tokens), prompted.entry_bytes, prompted.prompt_entries
+            own = measured(log, counters, self.job.ref, *counts)
+        else:
+            own = cut_at(log, self.cut * prompted.entry_bytes)
+        async with aclosing(own) as pieces:
+            async for part in prompted.parts(pieces, self.resumed, lambda: self.log.end):
                 yield part
-
-    def _end(self) -> End:
-        return self.log.end
 
 
 def resume_of(request: pb.ModelInferRequest) -> Resume | None:

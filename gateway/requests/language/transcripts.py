@@ -119,9 +119,8 @@ async def transcribe(
     inference: Inference, model: Model, samples: Floats, wanted: Wanted
 ) -> Transcript:
     """What is said in *samples*, float32 at 16 kHz, one at least; errors as for `pieces`."""
-    places = windows(samples, model.speech.samples)
-    found = [Piece(number, "", [], []) for number in range(len(places))]
-    hearing = Hearing(inference, model, samples, places, wanted)
+    hearing = Hearing(inference, model, samples, wanted)
+    found = [Piece(number, "", [], []) for number in range(len(hearing.places))]
     async with aclosing(hearing.pieces()) as pieces:
         async for number, text, tokens, logprobs in pieces:
             so_far = found[number]
@@ -130,7 +129,7 @@ async def transcribe(
             so_far.logprobs.extend(logprobs)
     segments = [
         spoken
-        for place, window in zip(places, found, strict=True)
+        for place, window in zip(hearing.places, found, strict=True)
         for spoken in (_spoken(model, place, window) if wanted.timestamps else ())
     ]
     joining = Joining()
@@ -140,26 +139,22 @@ async def transcribe(
 
 
 class Hearing:
-    """The windows of one audio, heard beside each other."""
+    """The windows of one audio, heard beside each other.
 
-    def __init__(
-        self,
-        inference: Inference,
-        model: Model,
-        samples: Floats,
-        places: Sequence[tuple[int, int]],
-        wanted: Wanted,
-    ) -> None:
-        """*places*: beginning and end of each window."""
+    Attributes:
+        places: beginning and end of each window.
+    """
+
+    def __init__(self, inference: Inference, model: Model, samples: Floats, wanted: Wanted) -> None:
         self._inference = inference
         self._model = model
         self._samples = samples
-        self._places = places
+        self.places = windows(samples, model.speech.samples)
         self._wanted = wanted
         self._room = asyncio.Semaphore(AT_ONCE)
         self._language: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         # As many as a window has tokens wait for their turn; None is its end.
-        self._queues: list[asyncio.Queue[Piece | None]] = [asyncio.Queue() for _ in places]
+        self._queues: list[asyncio.Queue[Piece | None]] = [asyncio.Queue() for _ in self.places]
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         """What is said, as it comes, in the order of the windows.
@@ -182,7 +177,7 @@ class Hearing:
     async def _hear_all(self) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                for number in range(len(self._places)):
+                for number in range(len(self.places)):
                     tasks.create_task(self._hear(number))
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
@@ -196,7 +191,7 @@ class Hearing:
         async with self._room:
             if number:
                 wanted = wanted._replace(language=await self._language or None)
-            samples = self._samples[slice(*self._places[number])]
+            samples = self._samples[slice(*self.places[number])]
             request = request_for(self._model, samples, wanted)
             answer = _answer(self._inference, self._model, request, number)
             async with aclosing(answer) as pieces:

@@ -24,7 +24,6 @@ _NOT_CLIENTS: Final = ("penstock", "sem.")
 """How the names begin of what is Penstock's own, and of semaphores, which lie there as well."""
 _LONGEST_KEY: Final = 255
 _MOST_REGIONS: Final = 4096
-_NONE: Final[dict[str, "Region"]] = {}
 _OTHERS_MAY: Final = stat.S_IROTH | stat.S_IWOTH
 
 
@@ -137,7 +136,7 @@ class Regions:
 
     def by_name(self, team: str) -> Mapping[str, Region]:
         """What *team* has at this moment."""
-        return self._by_team.get(team, _NONE)
+        return self._by_team.get(team, {})
 
     def add(self, team: str, region: Region) -> None:
         """One more of *team*.

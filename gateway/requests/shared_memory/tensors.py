@@ -80,10 +80,8 @@ def take(
                 )
             place = places[output.name] = _place(output)
             regions.named(place.region).place(place.offset, place.byte_size)
-    parts: list[wire.Buffer] = [request.SerializeToString()]
-    for raw in contents:
-        parts += wire.raw_input_field(raw)
-    return Taken(request, b"".join(parts), contents, places)
+    message = wire.with_raw_inputs(request.SerializeToString(), contents)
+    return Taken(request, message, contents, places)
 
 
 def put(reply: bytes, places: Mapping[str, Place], regions: TeamRegions) -> bytes:
@@ -96,11 +94,11 @@ def put(reply: bytes, places: Mapping[str, Place], regions: TeamRegions) -> byte
     """
     head, raws = wire.split_response(reply)
     response = ModelInferResponse.FromString(head)
-    parts: list[wire.Buffer] = []
+    left: list[wire.Buffer] = []
     for output, raw in zip(response.outputs, raws, strict=True):
         place = places.get(output.name)
+        left.append(raw if place is None else b"")
         if place is None:
-            parts += wire.raw_output_field(raw)
             continue
         if len(raw) > place.byte_size:
             raise InvalidRequest(
@@ -111,8 +109,7 @@ def put(reply: bytes, places: Mapping[str, Place], regions: TeamRegions) -> byte
         output.parameters[_REGION].string_param = place.region
         output.parameters[_SIZE].int64_param = len(raw)
         output.parameters[_OFFSET].int64_param = place.offset
-        parts += wire.raw_output_field(b"")
-    return b"".join([response.SerializeToString(), *parts])
+    return wire.with_raw_outputs(response.SerializeToString(), left)
 
 
 def _contents(

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import tracemalloc
 from contextlib import suppress
-from dataclasses import replace
 
 import grpc
 import pytest
@@ -122,8 +121,7 @@ class Kinds:
         return await status(call)
 
     async def refused_by_admission_14(self, front):
-        inference = front.gateway.inference
-        inference._limits = replace(inference._limits, held=ByteBudget(MIB, "full"))
+        front.gateway.inference._held = ByteBudget(MIB, "full")
         return await status(front.infer(message()))
 
     async def foreseen_to_be_late_8(self, front):

@@ -97,7 +97,10 @@ class AioServer:
         self._server.add_generic_rpc_handlers((_Handlers(handlers),))
         often = {path: handlers[path] for path, method in methods.items() if method.often}
         self._acceptors = Acceptors(self._server, often)
-        credentials = None if certificates is None else _credentials(certificates)
+        credentials = None
+        if certificates is not None:
+            required = certificates.client_auth == "required"
+            credentials = server_credentials(certificates, required=required)
         port = _bound(self._server, settings.host, settings.port, credentials)
         self.address = address_of(settings.host, port)
         if settings.local_socket is not None:
@@ -152,11 +155,6 @@ def _names(context: Any) -> tuple[str, ...]:
     """Those in the certificate of the client, if it has shown one."""
     certificate = context.auth_context().get("x509_pem_cert")
     return names_in(certificate[0]) if certificate else ()
-
-
-def _credentials(certificates: ServerCertificates) -> grpc.ServerCredentials:
-    required = certificates.client_auth == "required"
-    return server_credentials(certificates, required=required)
 
 
 def _bound(

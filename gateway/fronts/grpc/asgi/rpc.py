@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 from penstock.clock import NO_DEADLINE, Deadline
 from penstock.errors import Code
 from penstock.gateway.fronts.asgi import Event, Receive, Send
-from penstock.gateway.fronts.compression import KNOWN, Inflation, TooLarge
+from penstock.gateway.fronts.compression import KNOWN, LONG, TooLarge, inflated
 from penstock.gateway.fronts.grpc.asgi import wire
 from penstock.gateway.fronts.grpc.connections import is_local
 from penstock.gateway.fronts.grpc.rpc import Method
@@ -21,9 +21,6 @@ from penstock.gateway.fronts.grpc.statuses import end_with
 from penstock.gateway.offload import Offload
 from penstock.gateway.requests.call import Call
 from penstock.protos.wire import Buffer
-
-_LONG: Final = 1 << 16
-"""Bytes that are compressed, or decompressed to, in passing; more of them beside the event loop."""
 
 _HEAD: Final = [
     (b"content-type", b"application/grpc"),
@@ -191,7 +188,7 @@ class AsgiRpc:
                 f"Received message larger than max ({size} vs. {self._terms.most_bytes})"
             )
         end = begin + size
-        if len(self._buffer) == end and size >= _LONG:
+        if len(self._buffer) == end and size >= LONG:
             # As it came from a client that makes frames so large. To have it without what is before
             # it would be one copy more.
             view = memoryview(self._buffer)[begin:]
@@ -226,12 +223,11 @@ class AsgiRpc:
     async def _inflated(self, message: bytes) -> bytes:
         if self._encoding not in KNOWN:
             raise wire.WireError("a message is compressed, and there is no grpc-encoding")
-        inflation = Inflation(message, self._encoding, self._terms.most_bytes)
-        found = inflation.step(_LONG)
-        return found if found is not None else await self._terms.offload.run(inflation.whole)
+        terms = self._terms
+        return await inflated(message, self._encoding, terms.most_bytes, terms.offload)
 
     async def _framed(self, message: bytes) -> bytes:
-        if self._compression == wire.IDENTITY or len(message) <= _LONG:
+        if self._compression == wire.IDENTITY or len(message) <= LONG:
             return wire.framed(message, self._compression)
         return await self._terms.offload.run(wire.framed, message, self._compression)
 

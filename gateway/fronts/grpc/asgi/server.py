@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from penstock.errors import InvalidConfiguration
 from penstock.gateway.fronts.asgi import AsgiServer, at_path, bound, keep_alive
+from penstock.gateway.fronts.grpc.asgi import wire
 from penstock.gateway.fronts.grpc.asgi.app import RpcApp
 from penstock.gateway.fronts.grpc.asgi.rpc import Terms
 from penstock.gateway.fronts.grpc.connections import most_connections
@@ -19,8 +20,8 @@ _HANDSHAKE_S: Final = 10.0
 _MOST_HEADER_BYTES: Final = 1 << 18
 """Of one call. Beyond it the connection is ended, which costs its other calls, too."""
 
-_NO_COMPRESSION: Final = "none"
-_LOW: Final = "low"
+_COMPRESSION: Final = {"none": wire.IDENTITY, "low": b"gzip"}
+"""What grpc.aio makes of a level, for clients that take both; of higher ones deflate."""
 
 _NOT_OFFERED: Final = (
     *("grpc_keepalive_permit_without_calls", "grpc_http2_max_pings_without_data"),
@@ -51,23 +52,23 @@ class AsgiRpcServer:
                 installed.
         """
         _check(settings)
-        terms = Terms(settings.max_message_mib << 20, _compression(settings), Offload())
+        level = settings.grpc_infer_response_compression_level
+        compression = _COMPRESSION.get(level, b"deflate")
+        terms = Terms(settings.max_message_mib << 20, compression, Offload())
         taken = bound(settings.host, settings.port, "--port", shared=settings.shared_port)
         after_ms, every_ms = settings.grpc_keepalive_time, settings.grpc_keepalive_timeout
         keep_alive(taken, after_ms // 1000, every_ms // 1000)
         self._app = RpcApp(methods, terms)
-        self._server = AsgiServer(self._app, taken, _options(settings), certificates)
-        self._local: AsgiServer | None = None
+        options = _options(settings)
+        self._servers = [AsgiServer(self._app, taken, options, certificates)]
         if settings.local_socket is not None:
-            own = at_path(settings.local_socket)
-            self._local = AsgiServer(self._app, own, _options(settings))
-        self.address = self._server.address
+            self._servers.append(AsgiServer(self._app, at_path(settings.local_socket), options))
+        self.address = self._servers[0].address
 
     async def start(self) -> None:
         """Listen."""
-        await self._server.start()
-        if self._local is not None:
-            await self._local.start()
+        for server in self._servers:
+            await server.start()
 
     def drain(self) -> None:
         """As `RpcServer.drain`."""
@@ -80,9 +81,8 @@ class AsgiRpcServer:
         elsewhere.
         """
         self._app.end_streams()
-        await self._server.shut_down()
-        if self._local is not None:
-            await self._local.shut_down()
+        for server in self._servers:
+            await server.shut_down()
 
     async def stop(self) -> None:
         """As `RpcServer.stop`."""
@@ -101,14 +101,6 @@ def _check(settings: GatewaySettings) -> None:
             f"{', '.join(given)}: --grpc-front asgi does not offer this; leave it out, or use "
             "--grpc-front aio"
         )
-
-
-def _compression(settings: GatewaySettings) -> bytes:
-    """What grpc.aio makes of the level, for clients that take both."""
-    level = settings.grpc_infer_response_compression_level
-    if level == _NO_COMPRESSION:
-        return b"identity"
-    return b"gzip" if level == _LOW else b"deflate"
 
 
 def _options(settings: GatewaySettings) -> dict[str, Any]:

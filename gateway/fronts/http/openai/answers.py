@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from penstock.gateway.fronts.http.exchange import Exchange
@@ -141,26 +142,20 @@ async def merged(answers: Sequence[Answer]) -> AsyncGenerator[Piece | None, None
         await asyncio.gather(passing, return_exceptions=True)
 
 
+@dataclass(slots=True)
 class Stream:
     """Answers as server-sent events."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        envelope: Envelope,
-        prompts: int,
-        resumable: Resumable | None = None,
-    ) -> None:
-        """*resumable*: the request, where the stream may be resumed."""
-        self._exchange = exchange
-        self._resumable = resumable
-        self._places: list[Place] = []
-        self._created = 0
-        self._envelope = envelope
-        self._prompts = prompts
-        self._begun: set[int] = set()
-        self._ended: dict[int, Choice] = {}
-        self._calls: dict[int, Calls] = {}
+    _exchange: Exchange
+    _envelope: Envelope
+    _prompts: int
+    # The request, where the stream may be resumed.
+    _resumable: Resumable | None = None
+    _places: list[Place] = field(default_factory=list)
+    _created: int = 0
+    _begun: set[int] = field(default_factory=set)
+    _ended: dict[int, Choice] = field(default_factory=dict)
+    _calls: dict[int, Calls] = field(default_factory=dict)
 
     async def send(self, answers: Sequence[Answer]) -> None:
         """Send *answers*; a failure before the first piece is raised, a later one an event."""

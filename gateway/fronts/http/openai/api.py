@@ -71,14 +71,13 @@ class OpenAi:
                 resume(request, resumable.answer(index), resumable.place(index).tokens, now_s)
                 # Calls are read from their beginning on.
                 request.parameters[WHOLE_PARAMETER].bool_param = bool(asked.tools)
-        messages = [request.SerializeToString() for request in requests]
         token = secrets.token_hex(12) if resumable is None else resumable.token
         kind = "chatcmpl" if chat else "cmpl"
         id_, calls = f"{kind}-{token}", bool(asked.tools)
         envelope = Envelope(id_, now_s, asked.model, chat, asked.usage, calls)
         answers = [
-            answer(self._inference, message, exchange.call, index)
-            for index, message in enumerate(messages)
+            answer(self._inference, request.SerializeToString(), exchange.call, index)
+            for index, request in enumerate(requests)
         ]
         if asked.stream:
             stream = Stream(exchange, envelope, len(prompts), resumable)

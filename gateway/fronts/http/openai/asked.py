@@ -24,18 +24,12 @@ MOST_MESSAGES: Final = 4096
 _MOST_OF_COMPLETIONS: Final = 5
 """Of the likeliest tokens, that completions tell of."""
 
+_SAME: Final = (
+    *("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty"),
+    *("frequency_penalty", "logit_bias", "seed", "stop", "max_tokens"),
+)
 _OPTIONS: Final = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "repetition_penalty": "repetition_penalty",
-    "presence_penalty": "presence_penalty",
-    "frequency_penalty": "frequency_penalty",
-    "logit_bias": "logit_bias",
-    "seed": "seed",
-    "stop": "stop",
-    "max_tokens": "max_tokens",
+    **{name: name for name in _SAME},
     "max_completion_tokens": "max_tokens",
     "stop_token_ids": "stop_tokens",
     "ignore_eos": "ignore_end",

@@ -62,7 +62,7 @@ class Envelope(NamedTuple):
         """The answer in one piece; *prompts* are how many were asked."""
         found = [self._choice(index, choice) for index, choice in enumerate(choices)]
         kind = "chat.completion" if self.chat else "text_completion"
-        return _dumped({**self._head(kind), "choices": found, "usage": usage(choices, prompts)})
+        return dumped({**self._head(kind), "choices": found, "usage": usage(choices, prompts)})
 
     def begins(self, index: int) -> bytes:
         """The first event of a choice; "" where there is none."""
@@ -139,12 +139,12 @@ def usage(choices: Sequence[Choice], prompts: int) -> dict[str, Any]:
 
 def models(names: Sequence[str], created: int) -> bytes:
     """The list of models."""
-    return _dumped({"object": "list", "data": [_model(name, created) for name in names]})
+    return dumped({"object": "list", "data": [_model(name, created) for name in names]})
 
 
 def model(name: str, created: int) -> bytes:
     """One of them."""
-    return _dumped(_model(name, created))
+    return dumped(_model(name, created))
 
 
 def error(status: int, text: str, why: Exception) -> bytes:
@@ -155,7 +155,7 @@ def error(status: int, text: str, why: Exception) -> bytes:
     """
     other = "invalid_request_error" if status < _OURS else "server_error"
     kind, param = _TYPES.get(status, other), getattr(why, "field", None)
-    return _dumped({"error": {"message": text, "type": kind, "param": param, "code": _code(why)}})
+    return dumped({"error": {"message": text, "type": kind, "param": param, "code": _code(why)}})
 
 
 def error_event(status: int, text: str, why: Exception) -> bytes:
@@ -177,8 +177,9 @@ def _model(name: str, created: int) -> dict[str, Any]:
 
 
 def _event(content: dict[str, Any]) -> bytes:
-    return b"data: " + _dumped(content) + b"\n\n"
+    return b"data: " + dumped(content) + b"\n\n"
 
 
-def _dumped(content: dict[str, Any]) -> bytes:
+def dumped(content: Mapping[str, Any]) -> bytes:
+    """A body of JSON, as this API writes it."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

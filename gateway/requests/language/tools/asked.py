@@ -149,13 +149,8 @@ def _function(at: str, function: Mapping[str, Any], form: Form) -> Function:
         raise FieldRefused("tools", f"{at}.parameters must be a JSON schema of type 'object'")
     # The Responses API takes functions to be strict that say nothing; here not all keywords are.
     if strict or (strict is None and form is RESPONSES):
-        parameters = _closed(parameters)
+        try:
+            parameters = closed(parameters)
+        except RecursionError:
+            raise FieldRefused("tools", "tools are nested too deeply: make them smaller") from None
     return Function(name, {"type": "object", **parameters}, bool(strict))
-
-
-def _closed(parameters: dict[str, Any]) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = closed(parameters)
-    except RecursionError:
-        raise FieldRefused("tools", "tools are nested too deeply: make them smaller") from None
-    return found

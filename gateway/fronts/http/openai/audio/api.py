@@ -35,7 +35,6 @@ from penstock.gateway.requests.language.transcripts import (
 from penstock.language.speech.segments import as_srt, as_vtt
 from penstock.language.speech.tokens import RATE, TRANSCRIBE, prompt_of
 from penstock.language.speech.wav import Floats, NoWav, samples_of
-from penstock.language.speech.windows import windows
 
 _TEXT: Final = b"text/plain; charset=utf-8"
 _SEEKS_IN_S: Final = 100
@@ -76,8 +75,7 @@ class Transcriptions:
         self, exchange: Exchange, model: Model, samples: Floats, wanted: Wanted
     ) -> None:
         """Send the text as it comes; a failure before it is raised, a later one an event."""
-        places = windows(samples, model.speech.samples)
-        hearing = Hearing(self._inference, model, samples, places, wanted)
+        hearing = Hearing(self._inference, model, samples, wanted)
         text = ""
         try:
             async with aclosing(merged([_added(hearing, len(samples))])) as pieces:

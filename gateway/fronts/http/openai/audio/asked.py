@@ -71,7 +71,10 @@ def transcript_of(parts: Sequence[Part]) -> AskedTranscript:
             raise FieldRefused(name, f"unknown field '{name}': remove it")
         if name in fields and name != "timestamp_granularities":
             raise FieldRefused(name, f"'{name}' is there twice")
-        _check_granularity(name, part)
+        if name == "timestamp_granularities" and bytes(part.content) != b"segment":
+            raise FieldRefused(
+                name, f"{name} may have 'segment' alone: times of words are not offered yet"
+            )
         fields[name] = part
     if _text(fields, "chunking_strategy", "auto") != "auto":
         raise FieldRefused("chunking_strategy", "chunking_strategy may be 'auto' alone")
@@ -88,14 +91,6 @@ def transcript_of(parts: Sequence[Part]) -> AskedTranscript:
         _temperature(_text(fields, "temperature", "0")),
         _stream(_text(fields, "stream", "false").lower(), form),
     )
-
-
-def _check_granularity(name: str, part: Part) -> None:
-    if name == "timestamp_granularities" and bytes(part.content) != b"segment":
-        raise FieldRefused(
-            "timestamp_granularities",
-            "timestamp_granularities may have 'segment' alone: times of words are not offered yet",
-        )
 
 
 def _file(fields: dict[str, Part]) -> memoryview:

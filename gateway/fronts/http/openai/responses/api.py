@@ -6,9 +6,9 @@ import binascii
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -98,8 +98,8 @@ class Responses:
             return None
         if asked.background:
             await self._go_on(pieces)
-            return _reply(response.whole(Said()))
-        return _reply(response.whole(await _said(pieces)))
+            return Reply([shapes.dumped(response.whole(Said()))])
+        return Reply([shapes.dumped(response.whole(await _said(pieces)))])
 
     async def fetch(self, exchange: Exchange, parts: Parts) -> Reply | None:
         """An answer that was kept, as far as it has come; or its events behind one of them."""
@@ -121,7 +121,7 @@ class Responses:
         text = await self._inference.input_of(request, exchange.call)
         if not text:
             raise InputNotKept(f"the input of '{parts['id']}' was not kept")
-        return _reply(page_of(json.loads(text), exchange.query))
+        return Reply([shapes.dumped(page_of(json.loads(text), exchange.query))])
 
     async def cancel(self, exchange: Exchange, parts: Parts) -> Reply:
         """End an answer that was kept where it is; one that has ended stays as it is."""
@@ -136,7 +136,8 @@ class Responses:
         asked = response_of(parsed_object(await self._calls.read(exchange)))
         language = await self._inference.language_of(asked.model, exchange.call)
         tokens = await language.chat(asked.messages, asked.tools)
-        return _reply({"object": "response.input_tokens", "input_tokens": len(tokens)})
+        counted = {"object": "response.input_tokens", "input_tokens": len(tokens)}
+        return Reply([shapes.dumped(counted)])
 
     async def _go_on(self, pieces: Answer) -> None:
         """Let an answer go on by itself, once it has begun.
@@ -273,7 +274,7 @@ async def _as_it_is(response: Response, pieces: Answer) -> Reply:
                 found.take(piece)
     except TimeoutError:
         pass
-    return _reply(response._replace(created=found.began_s).whole(found.said))
+    return Reply([shapes.dumped(response._replace(created=found.began_s).whole(found.said))])
 
 
 async def _said(pieces: Answer) -> Said:
@@ -314,7 +315,3 @@ def _number(text: str) -> int:
     except ValueError as error:
         raise InvalidRequest("starting_after must be the number of an event") from error
     return max(-1, number)
-
-
-def _reply(content: Mapping[str, Any]) -> Reply:
-    return Reply([json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()])

@@ -15,8 +15,6 @@ _FIRST: Final = 3
 """The number of the last event before the first token's."""
 
 _STATUS: Final = {"stop": "completed", "length": "incomplete", "cancelled": "cancelled"}
-_LAST_EVENTS: Final = {"completed": "response.completed"}
-"""What a stream ends with; otherwise with an event that says that it is incomplete."""
 
 
 class Said(NamedTuple):
@@ -128,9 +126,8 @@ class Response(NamedTuple):
 
     def last(self, said: Said, number: int) -> Event:
         """The last event of all."""
-        whole = self.whole(said)
-        kind = _LAST_EVENTS.get(whole["status"], "response.incomplete")
-        return number, {"type": kind, "response": whole}
+        kind = "response.completed" if said.finish == "stop" else "response.incomplete"
+        return number, {"type": kind, "response": self.whole(said)}
 
     def _place(self) -> dict[str, Any]:
         return {"item_id": self._message, "output_index": 0, "content_index": 0}

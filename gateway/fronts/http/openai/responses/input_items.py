@@ -71,7 +71,7 @@ def _item(item: Mapping[str, Any], id_: str) -> dict[str, Any]:
         fields = {name: item.get(name) for name in ("call_id", "name", "arguments")}
         return {"id": f"fc_{id_}", "type": kind, "status": _COMPLETED, **fields}
     if kind == "function_call_output":
-        fields = {"call_id": item["call_id"], "output": _joined(item["output"])}
+        fields = {"call_id": item["call_id"], "output": "".join(_texts(item["output"]))}
         return {"id": f"fco_{id_}", "type": kind, "status": _COMPLETED, **fields}
     role = item["role"]
     return {
@@ -93,7 +93,3 @@ def _texts(content: Any) -> list[str]:
     if isinstance(content, str):
         return [content]
     return [str(part.get("text", "")) for part in content]
-
-
-def _joined(content: Any) -> str:
-    return "".join(_texts(content))

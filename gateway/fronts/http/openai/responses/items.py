@@ -70,9 +70,6 @@ class Items:
     @property
     def next_number(self) -> int:
         """That of an event behind all that there were."""
-        return self._number()
-
-    def _number(self) -> int:
         return _FIRST + self._at * _OF_CHARACTER + self._place
 
     def _taken(self) -> list[Event]:
@@ -113,7 +110,7 @@ class Items:
             # What the client has ends here: no event reaches across that.
             self._flush()
         before = "" if self._delta is None else self._delta.text
-        self._delta = _Delta(self._number(), before + text)
+        self._delta = _Delta(self.next_number, before + text)
         self._place += 1
 
     def _flush(self) -> None:
@@ -147,7 +144,7 @@ class Items:
 
     def _say(self, kind: str, **fields: Any) -> None:
         self._flush()
-        self._event(self._number(), kind, **fields)
+        self._event(self.next_number, kind, **fields)
         self._place += 1
 
     def _event(self, number: int, kind: str, **fields: Any) -> None:
