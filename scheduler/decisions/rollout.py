@@ -134,13 +134,9 @@ def _with_newer(state: VersionState, newer: VersionState | None) -> VersionState
 def _going(snapshot: Snapshot) -> dict[VersionId, Routing]:
     """Versions of which nothing but some workers, or the memory, is left."""
     found: dict[VersionId, Routing] = {}
-    for model, answer in snapshot.load_results.items():
-        load_request = snapshot.load_requests.get(model)
-        if (
-            load_request is not None
-            and load_request.unload
-            and load_request.id == answer.load_request
-        ):
+    for model, load_request in snapshot.load_requests.items():
+        answer = snapshot.result_of(model)
+        if load_request.unload and answer is not None:
             for version in answer.unloaded:
                 state = VersionState("UNAVAILABLE", load_request.reason or UNLOADED)
                 found[VersionId(model, version)] = Routing(state, None)
