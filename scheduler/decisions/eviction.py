@@ -54,10 +54,11 @@ def _evictions(snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> list[Evi
             continue
         room = _Room(model, snapshot)
         victims = room.victims(_idle(snapshot, kept | refused.keys()))
-        if victims is None and model not in kept and not room.fits_without(room.others(kept)):
-            given_up.append(Eviction(model, refused[model]))
-        elif victims:
+        if victims:
             return given_up + [_eviction_of(victim, model, snapshot) for victim in victims]
+        others = _loaded(snapshot) - kept - {model}
+        if victims is None and model not in kept and not room.fits_without(others):
+            given_up.append(Eviction(model, refused[model]))
     return given_up
 
 
@@ -98,9 +99,6 @@ class _Room:
                 if self.fits_without(one for one in chosen if one != model):
                     chosen.remove(model)
         return chosen
-
-    def others(self, kept: frozenset[str]) -> set[str]:
-        return _loaded(self.snapshot) - kept - {self.model}
 
 
 def _loaded(snapshot: Snapshot) -> set[str]:
