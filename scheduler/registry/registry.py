@@ -9,6 +9,7 @@ is the cluster's log of events.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -16,6 +17,7 @@ import structlog
 from google.protobuf.message import Message
 
 from penstock.errors import InvalidRequest, PenstockError
+from penstock.process.supervised import regularly
 from penstock.protos import cluster_pb2 as pb
 from penstock.retry import Backoff
 from penstock.scheduler.registry.artifact_facts import AgreedFacts, ArtifactFacts, as_words
@@ -262,16 +264,8 @@ async def keep_announcing(registry: Registry, record: Process) -> None:
 
     An outage of Redis is waited out: the process goes on with its work.
     """
-    away = False
-    while True:
-        try:
-            await registry.announce(record)
-            away = False
-        except PenstockError as error:
-            if not away:
-                log.warning("announcing failed", id=record.id, error=str(error))
-            away = True
-        await asyncio.sleep(ANNOUNCE_EVERY_S)
+    announce = partial(registry.announce, record)
+    await regularly(ANNOUNCE_EVERY_S, announce, "announcing failed", id=record.id)
 
 
 async def leave(registry: Registry, record: Process) -> None:
