@@ -21,8 +21,6 @@ from penstock.scheduler.registry.snapshot import Outgoing, Snapshot, VersionId
 UNLOADED: Final = "unloaded"
 """The reason of a version that was unloaded because somebody asked for it, as Triton words it."""
 
-_NONE: Final[Mapping[VersionId, VersionState]] = {}
-
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
@@ -45,7 +43,7 @@ def rollout(snapshot: Snapshot, left: frozenset[str] = frozenset()) -> Rollout:
     Args:
         left: revisions that this process has left, by `Outgoing.left`: it does not go back.
     """
-    plain = _decide(snapshot, left, View(snapshot).state_of, ensembles=False)
+    plain = _decide(snapshot, left, View(snapshot).state_of, ensembles=False, others={})
     composer = Composer(snapshot, plain.routings)
     composed = _decide(snapshot, left, composer.state_of, ensembles=True, others=plain.newest)
     routings = {**_going(snapshot), **plain.routings, **composed.routings}
@@ -63,7 +61,7 @@ def _decide(
     state_of: Callable[[pb.ModelVersion], VersionState],
     *,
     ensembles: bool,
-    others: Mapping[VersionId, VersionState] = _NONE,
+    others: Mapping[VersionId, VersionState],
 ) -> Rollout:
     """The decision for ensembles, or for all other models.
 
