@@ -141,15 +141,8 @@ def field_numbers(serialized: Buffer, most: int) -> set[int]:
     for _ in range(most):
         if at == end:
             return found
-        tag, at = _read_varint(serialized, at)
+        tag, at, _ = next_field(serialized, at, end)
         found.add(tag >> 3)
-        if tag & 7 == _LENGTH_DELIMITED:
-            size, at = _read_varint(serialized, at)
-            at += size
-        else:
-            at = _after_number(serialized, at, tag & 7)
-        if at > end:
-            raise Malformed("the last field is cut off")
     raise Malformed(f"there are more than {most} fields")
 
 

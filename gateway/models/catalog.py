@@ -21,8 +21,8 @@ from penstock.models.config.python_models import is_decoupled
 from penstock.models.refs import StageRef
 from penstock.models.sequencing import SequencePlan
 from penstock.protos import cluster_pb2
-from penstock.scheduler.decisions.readiness import VersionState
-from penstock.scheduler.decisions.rollout import Rollout, Routing, rollout
+from penstock.scheduler.decisions.readiness import Routing, VersionState
+from penstock.scheduler.decisions.rollout import Rollout, rollout
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId, empty_snapshot
 from penstock.scheduler.requests.ensemble_route import EnsembleRoute
 from penstock.scheduler.requests.request_rules import Rules

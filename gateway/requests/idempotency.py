@@ -10,6 +10,7 @@ from typing import Final
 from penstock.errors import InvalidRequest, Unimplemented
 from penstock.gateway.replies.content_digest import KEY_PARAMETER
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
+from penstock.scheduler.requests.checks import expect
 
 METADATA: Final = "idempotency-key"
 
@@ -66,10 +67,7 @@ def key_of(request: ModelInferRequest, given: str | None) -> str | None:
     if KEY_PARAMETER not in request.parameters:
         return given
     value = request.parameters[KEY_PARAMETER]
-    if value.WhichOneof("parameter_choice") != "string_param":
-        raise InvalidRequest(
-            f"invalid value type for '{KEY_PARAMETER}' parameter, expected string_param."
-        )
+    expect(KEY_PARAMETER, value, "string_param")
     key = checked_key(value.string_param)
     if given not in (None, key):
         raise InvalidRequest(

@@ -5,7 +5,6 @@ ones which nobody uses now. What nobody waits for any more, and never found room
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from penstock.models.config.ensembles import users
@@ -52,55 +51,45 @@ def _evictions(snapshot: Snapshot, plan: Plan, kept: frozenset[str]) -> list[Evi
         if model not in kept and not _is_awaited(model, snapshot):
             given_up.append(Eviction(model, f"nobody waits for it any more: {refused[model]}"))
             continue
-        room = _Room(model, snapshot)
-        victims = room.victims(_idle(snapshot, kept | refused.keys()))
-        if victims is None and model not in kept and not room.fits_without(room.others(kept)):
-            given_up.append(Eviction(model, refused[model]))
-        elif victims:
+        victims = _victims(model, snapshot, _idle(snapshot, kept | refused.keys()))
+        if victims:
             return given_up + [_eviction_of(victim, model, snapshot) for victim in victims]
+        others = _loaded(snapshot) - kept - {model}
+        if victims is None and model not in kept and not _fits_without(model, snapshot, others):
+            given_up.append(Eviction(model, refused[model]))
     return given_up
 
 
-@dataclass(frozen=True, slots=True)
-class _Room:
-    """Whether *model* would find room."""
+def _fits_without(model: str, snapshot: Snapshot, others: Iterable[str]) -> bool:
+    """Whether *model* fits once *others*, and what is on its way out, are gone."""
+    there = _loaded(snapshot) - set(others)
+    plan = place(
+        [record for id_, record in snapshot.versions.items() if id_.model in there],
+        snapshot.live_nodes(),
+        [placement for placement in snapshot.placements if placement.model in there],
+        [one.record for one in snapshot.outgoing if one.record.model in there],
+        snapshot.footprints,
+    )
+    return not any(ref.model == model for ref in plan.refusals)
 
-    model: str
-    snapshot: Snapshot
 
-    def fits_without(self, others: Iterable[str]) -> bool:
-        """Whether it fits once *others*, and what is on its way out, are gone."""
-        snapshot = self.snapshot
-        there = _loaded(snapshot) - set(others)
-        plan = place(
-            [record for id_, record in snapshot.versions.items() if id_.model in there],
-            snapshot.live_nodes(),
-            [placement for placement in snapshot.placements if placement.model in there],
-            [one.record for one in snapshot.outgoing if one.record.model in there],
-            snapshot.footprints,
-        )
-        return not any(ref.model == self.model for ref in plan.refusals)
-
-    def victims(self, idle: Sequence[str]) -> list[str] | None:
-        """As few of *idle* as need be, the first ones first; None when all are too few."""
-        if not self.fits_without(idle):
-            return None
-        few, enough = -1, len(idle)
-        while enough - few > 1:
-            middle = (few + enough) // 2
-            if self.fits_without(idle[:middle]):
-                enough = middle
-            else:
-                few = middle
-        chosen = list(idle[:enough])
-        if len(chosen) <= _SPARED_ONE_BY_ONE:
-            for model in reversed(chosen[:-1]):
-                if self.fits_without(one for one in chosen if one != model):
-                    chosen.remove(model)
-        return chosen
-
-    def others(self, kept: frozenset[str]) -> set[str]:
-        return _loaded(self.snapshot) - kept - {self.model}
+def _victims(model: str, snapshot: Snapshot, idle: Sequence[str]) -> list[str] | None:
+    """As few of *idle* as make room for it, the first ones first; None when all are too few."""
+    if not _fits_without(model, snapshot, idle):
+        return None
+    few, enough = -1, len(idle)
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        if _fits_without(model, snapshot, idle[:middle]):
+            enough = middle
+        else:
+            few = middle
+    chosen = list(idle[:enough])
+    if len(chosen) <= _SPARED_ONE_BY_ONE:
+        for victim in reversed(chosen[:-1]):
+            if _fits_without(model, snapshot, set(chosen) - {victim}):
+                chosen.remove(victim)
+    return chosen
 
 
 def _loaded(snapshot: Snapshot) -> set[str]:

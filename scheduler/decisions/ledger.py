@@ -1,6 +1,6 @@
 """The ledger: what each device has left while a plan is made. Pure."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 from penstock.models.refs import StageRef
@@ -110,11 +110,14 @@ class Ledger:
         Args:
             may: whether one of it may be there.
         """
-        if len(unit) > 1:
-            return self._put_best(unit, self._on_one(unit, may))
-        return self._put_best(unit, [(p,) for p in self._fitting(unit[0], self.devices, may)])
+        if len(unit) == 1:
+            return self._put_best(unit, ((p,) for p in self._fitting(unit[0], self.devices, may)))
+        nodes = self._by_node.values()
+        return self._put_best(unit, (self._tried(unit, one, may, self.rank) for one in nodes))
 
-    def _put_best(self, unit: Unit, found: Sequence[tuple[Place, ...]]) -> bool:
+    def _put_best(self, unit: Unit, tried: Iterable[tuple[Place, ...]]) -> bool:
+        """Put *unit* in the best of the places that were *tried*; empty ones have no room."""
+        found = [places for places in tried if places]
         if not found:
             return False
         best = min(found, key=lambda places: self.rank(unit[0], places[0]))
@@ -122,12 +125,7 @@ class Ledger:
             self.put(want, place)
         return True
 
-    def _on_one(self, unit: Unit, may: May) -> list[tuple[Place, ...]]:
-        """Where *unit* would be on each node that has room for all of it."""
-        tried = (self._tried(unit, places, may, self.rank) for places in self._by_node.values())
-        return [places for places in tried if places]
-
-    def _on_several(self, unit: Unit) -> list[tuple[Place, ...]]:
+    def _on_several(self, unit: Unit) -> Iterator[tuple[Place, ...]]:
         """Where *unit* would be in each network that has room for all of it, on few nodes."""
 
         def rank(want: Want, place: Place) -> tuple[int, bool, int, Place]:
@@ -135,11 +133,10 @@ class Ledger:
             kind = want.kinds.index(self.devices[place].kind)
             return kind, place.node not in begun, -self.free[place], place
 
-        tried = (
+        return (
             self._tried(unit, self._places(nodes), _anywhere, rank)
             for nodes in self._networks.values()
         )
-        return [places for places in tried if places]
 
     def _places(self, nodes: Iterable[str]) -> list[Place]:
         return [place for node in nodes for place in self._by_node.get(node, ())]

@@ -7,6 +7,7 @@ nothing else. Which revision of a version requests go to is decided in `rollout`
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import penstock
@@ -35,20 +36,32 @@ class VersionState:
 
     state: State
     reason: str
-    accepting: bool
-    deployment: Deployment | None
+    accepting: bool = False
+    deployment: Deployment | None = None
     complete: bool = False
     crowded: bool = False
     failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
+class Routing:
+    """A version as requests meet it.
+
+    Attributes:
+        record: the revision that requests go to; None when all of its workers are to stop.
+    """
+
+    state: VersionState
+    record: pb.ModelVersion | None
+
+
+@dataclass(frozen=True, slots=True)
 class _StageState:
     """The same for one stage; *hope* is whether a worker for it is on its way."""
 
-    ready: bool
-    hope: bool
-    reason: str
+    reason: str = ""
+    ready: bool = False
+    hope: bool = True
     complete: bool = False
     crowded: bool = False
     failed: bool = False
@@ -66,16 +79,15 @@ class View:
         self._placements: dict[tuple[StageRef, str], list[pb.Placement]] = {}
         for placement in snapshot.placements:
             self._placements.setdefault(_key(placement), []).append(placement)
-        self._plan: Plan | None = None
 
     def state_of(self, version: pb.ModelVersion) -> VersionState:
         """The state of one revision of a version."""
         if version.error:
-            return VersionState("UNAVAILABLE", version.error, accepting=False, deployment=None)
+            return VersionState("UNAVAILABLE", version.error)
         try:
             deployment = self._deployment(version)
         except InvalidConfiguration as error:
-            return VersionState("UNAVAILABLE", str(error), accepting=False, deployment=None)
+            return VersionState("UNAVAILABLE", str(error))
         except Exception as error:  # noqa: BLE001 - a record of another release: others serve on
             return unreadable(error)
         stages = [self._stage_state(version, stage) for stage in version.stages]
@@ -86,7 +98,6 @@ class View:
             return VersionState(
                 "UNAVAILABLE",
                 reason,
-                accepting=False,
                 deployment=deployment,
                 crowded=all(stage.crowded for stage in hopeless),
                 failed=any(stage.failed for stage in hopeless),
@@ -99,59 +110,55 @@ class View:
         return VersionState("READY", "", accepting=True, deployment=deployment, complete=whole)
 
     def _deployment(self, version: pb.ModelVersion) -> Deployment | None:
-        signatures: list[pb.Signature] = []
-        for stage in version.stages:
-            signature = self._snapshot.signature_of(version, stage)
-            if signature is None:
-                return None
-            signatures.append(signature)
+        found = [self._snapshot.signature_of(version, stage) for stage in version.stages]
+        signatures = [signature for signature in found if signature is not None]
+        if len(signatures) < len(found):
+            return None
         proofs = [self._snapshot.batch_proof_of(version, stage) for stage in version.stages]
         return complete(version, signatures, proofs)
 
     def _stage_state(self, version: pb.ModelVersion, stage: pb.Stage) -> _StageState:
-        key = _key_of(version, stage)
+        ref = StageRef(version.model, version.version, stage.index, version.revision_id)
+        key = ref, stage.fingerprint
         workers = self._workers.get(key, [])
         placements = [p for p in self._placements.get(key, []) if p.node in self._nodes]
         ready = {worker.id for worker in workers if worker.state == pb.WORKER_STATE_READY}
         if ready:
             whole = all(worker_id(placement) in ready for placement in placements)
-            whole = whole and self._all_placed(version, key[0], len(placements))
-            return _StageState(ready=True, hope=True, reason="", complete=whole)
+            whole = whole and self._all_placed(version, ref, len(placements))
+            return _StageState(ready=True, complete=whole)
         by_id = {worker.id: worker for worker in workers}
         # One that failed before is not counted on until it is ready: who waited for it would wait
         # for each of its tries.
         coming = [w for w in workers if w.state in _COMING and not w.load_error]
         unseen = [p for p in placements if worker_id(p) not in by_id]
         if coming or unseen:
-            return _StageState(ready=False, hope=True, reason=_coming_reason(coming, unseen))
+            return _StageState(_coming_reason(coming, unseen))
         failed = [w for w in workers if w.state == pb.WORKER_STATE_FAILED or w.load_error]
         if failed:
             why = failed[0].load_error or failed[0].reason or "it failed"
-            return _StageState(ready=False, hope=False, reason=why, failed=True)
-        return self._unplaced(version, stage)
+            return _StageState(why, hope=False, failed=True)
+        return self._unplaced(ref)
 
     def _all_placed(self, version: pb.ModelVersion, ref: StageRef, placed: int) -> bool:
         """Whether *placed* replicas are all that there is room for."""
         wanted = max(1, version.replicas)
         if placed >= wanted:
             return True
-        plan = self._plan_now()
-        return ref in plan.refusals or placed + plan.short.get(ref, 0) >= wanted
+        return ref in self._plan.refusals or placed + self._plan.short.get(ref, 0) >= wanted
 
-    def _plan_now(self) -> Plan:
-        if self._plan is None:
-            self._plan = plan_for(self._snapshot)
-        return self._plan
+    @cached_property
+    def _plan(self) -> Plan:
+        return plan_for(self._snapshot)
 
-    def _unplaced(self, version: pb.ModelVersion, stage: pb.Stage) -> _StageState:
+    def _unplaced(self, ref: StageRef) -> _StageState:
         """No live node has been told to run the stage: could one?"""
-        refusal = self._plan_now().refusals.get(_key_of(version, stage)[0])
+        refusal = self._plan.refusals.get(ref)
         if refusal:
-            return _StageState(ready=False, hope=False, reason=refusal, crowded=True)
+            return _StageState(refusal, hope=False, crowded=True)
         if not self._snapshot.live_schedulers():
-            why = "it waits for a scheduler to place it, and none is running"
-            return _StageState(ready=False, hope=True, reason=why)
-        return _StageState(ready=False, hope=True, reason="it is about to be placed on a node")
+            return _StageState("it waits for a scheduler to place it, and none is running")
+        return _StageState("it is about to be placed on a node")
 
 
 def unreadable(error: Exception) -> VersionState:
@@ -160,7 +167,7 @@ def unreadable(error: Exception) -> VersionState:
         f"this release ({penstock.__version__}) does not understand its record, which another one "
         f"may have written: {type(error).__name__}: {error}"
     )
-    return VersionState("UNAVAILABLE", reason, accepting=False, deployment=None)
+    return VersionState("UNAVAILABLE", reason)
 
 
 def plan_for(snapshot: Snapshot) -> Plan:
@@ -178,20 +185,8 @@ def _key(placed: pb.Placement | pb.Worker) -> tuple[StageRef, str]:
     return stage_of(placed), placed.fingerprint
 
 
-def _key_of(version: pb.ModelVersion, stage: pb.Stage) -> tuple[StageRef, str]:
-    ref = StageRef(version.model, version.version, stage.index, version.revision_id)
-    return ref, stage.fingerprint
-
-
-_COMING = frozenset(
-    {
-        pb.WORKER_STATE_UNSPECIFIED,
-        pb.WORKER_STATE_LOADING,
-        pb.WORKER_STATE_DRAINING,
-        pb.WORKER_STATE_RESTARTING,
-    }
-)
-_DOING = {
+_COMING = {
+    pb.WORKER_STATE_UNSPECIFIED: "is starting",
     pb.WORKER_STATE_LOADING: "is loading",
     pb.WORKER_STATE_DRAINING: "is stopping",
     pb.WORKER_STATE_RESTARTING: "is being restarted",
@@ -201,7 +196,7 @@ _DOING = {
 def _coming_reason(coming: Sequence[pb.Worker], unseen: Iterable[pb.Placement]) -> str:
     for worker in coming:
         why = f": {worker.reason}" if worker.reason else ""
-        return f"worker {worker.id} {_DOING.get(worker.state, 'is starting')}{why}"
+        return f"worker {worker.id} {_COMING[worker.state]}{why}"
     return "".join(f"worker {worker_id(p)} is starting" for p in list(unseen)[:1])
 
 

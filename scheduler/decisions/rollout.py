@@ -14,26 +14,12 @@ from typing import Final
 from penstock.models.completion import completed
 from penstock.models.config.ensembles import is_ensemble
 from penstock.protos import cluster_pb2 as pb
-from penstock.scheduler.decisions.composing import Composer, Revision
-from penstock.scheduler.decisions.readiness import State, VersionState, View
+from penstock.scheduler.decisions.composing import Composer
+from penstock.scheduler.decisions.readiness import Routing, VersionState, View
 from penstock.scheduler.registry.snapshot import Outgoing, Snapshot, VersionId
 
 UNLOADED: Final = "unloaded"
 """The reason of a version that was unloaded because somebody asked for it, as Triton words it."""
-
-_NONE: Final[Mapping[VersionId, VersionState]] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    """A version as requests meet it.
-
-    Attributes:
-        record: the revision that requests go to; None when all of its workers are to stop.
-    """
-
-    state: VersionState
-    record: pb.ModelVersion | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +43,10 @@ def rollout(snapshot: Snapshot, left: frozenset[str] = frozenset()) -> Rollout:
     Args:
         left: revisions that this process has left, by `Outgoing.left`: it does not go back.
     """
-    routings = _going(snapshot)
-    plain = _decide(snapshot, left, View(snapshot).state_of, ensembles=False)
-    revisions = {id_: Revision(one.state, one.record) for id_, one in plain.routings.items()}
-    composer = Composer(snapshot, revisions)
+    plain = _decide(snapshot, left, View(snapshot).state_of, ensembles=False, others={})
+    composer = Composer(snapshot, plain.routings)
     composed = _decide(snapshot, left, composer.state_of, ensembles=True, others=plain.newest)
-    routings |= plain.routings
-    routings |= composed.routings
+    routings = {**_going(snapshot), **plain.routings, **composed.routings}
     completed.turn()
     return Rollout(
         routings=dict(sorted(routings.items())),
@@ -78,7 +61,7 @@ def _decide(
     state_of: Callable[[pb.ModelVersion], VersionState],
     *,
     ensembles: bool,
-    others: Mapping[VersionId, VersionState] = _NONE,
+    others: Mapping[VersionId, VersionState],
 ) -> Rollout:
     """The decision for ensembles, or for all other models.
 
@@ -149,21 +132,13 @@ def _with_newer(state: VersionState, newer: VersionState | None) -> VersionState
 def _going(snapshot: Snapshot) -> dict[VersionId, Routing]:
     """Versions of which nothing but some workers, or the memory, is left."""
     found: dict[VersionId, Routing] = {}
-    for model, answer in snapshot.load_results.items():
-        load_request = snapshot.load_requests.get(model)
-        if (
-            load_request is not None
-            and load_request.unload
-            and load_request.id == answer.load_request
-        ):
+    for model, load_request in snapshot.load_requests.items():
+        answer = snapshot.result_of(model)
+        if load_request.unload and answer is not None:
             for version in answer.unloaded:
-                state = _gone("UNAVAILABLE", load_request.reason or UNLOADED)
+                state = VersionState("UNAVAILABLE", load_request.reason or UNLOADED)
                 found[VersionId(model, version)] = Routing(state, None)
     ids = {one.id for one in snapshot.outgoing}
     ids |= {VersionId(w.model, w.version) for w in snapshot.live_workers()}
-    going = _gone("UNLOADING", "requests in work are answered first")
+    going = VersionState("UNLOADING", "requests in work are answered first")
     return found | dict.fromkeys(ids, Routing(going, None))
-
-
-def _gone(state: State, reason: str) -> VersionState:
-    return VersionState(state, reason, accepting=False, deployment=None)

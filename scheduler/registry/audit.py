@@ -8,12 +8,12 @@ entry's hash is in the log of the process that made it, too.
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from penstock.errors import PenstockError
 from penstock.scheduler.store import scripts
-from penstock.scheduler.store.conversation import Argument
+from penstock.scheduler.store.conversation import Argument, by_name
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.link import Links
 
@@ -99,8 +99,7 @@ def broken(entries: Sequence[Entry]) -> Entry | None:
     return None
 
 
-def _entry(flat: Iterable[bytes]) -> Entry:
-    texts = [one.decode() for one in flat]
-    fields: dict[str, Any] = dict(zip(texts[::2], texts[1::2], strict=True))
+def _entry(flat: Sequence[bytes]) -> Entry:
+    fields = by_name(flat, bytes.decode)
     names = Entry._fields[1:]
     return Entry(int(fields.get("at_ms", 0)), *(fields.get(name, "") for name in names))

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -10,6 +10,7 @@ import structlog
 from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
 from penstock.retry import Backoff
+from penstock.scheduler.store.conversation import by_name
 from penstock.scheduler.store.keys import RegistryKeys
 from penstock.scheduler.store.link import Link
 
@@ -51,6 +52,5 @@ async def entries_after(
 
 def event_of(id_: str, fields: Sequence[bytes]) -> pb.Event:
     """The event that an entry says."""
-    texts = [field.decode() for field in fields]
-    named: Mapping[str, str] = dict(zip(texts[::2], texts[1::2], strict=True))
+    named = by_name(fields, bytes.decode)
     return pb.Event(id=id_, time_ms=int(id_.partition("-")[0]), **named)

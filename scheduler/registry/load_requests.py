@@ -61,21 +61,16 @@ class LoadRequests:
         return await self._put(load_request, as_bytes(before) if before is not None else "")
 
     async def _put(self, load_request: pb.LoadRequest, before: str | bytes) -> bool:
-        files: list[str | int] = []
+        words: list[Argument] = [
+            load_request.model,
+            as_bytes(load_request),
+            "model.unload" if load_request.unload else "model.load",
+            load_request.reason,
+            before,
+        ]
         for file in load_request.files:
-            files += (file.digest, file.size)
-        answer = await self._link.call(
-            _PUT,
-            RegistryKeys.prefix,
-            (
-                load_request.model,
-                as_bytes(load_request),
-                "model.unload" if load_request.unload else "model.load",
-                load_request.reason,
-                before,
-                *files,
-            ),
-        )
+            words += (file.digest, file.size)
+        answer = await self._link.call(_PUT, RegistryKeys.prefix, words)
         if int(answer) < 0:
             raise _lost(load_request.files[-int(answer) - 1])
         return bool(answer)
@@ -92,17 +87,14 @@ class LoadRequests:
         Returns how many contents were new, changed or gone; None when another load request counts
         by now.
         """
-        found = await self._link.call(
-            _ANSWER,
-            RegistryKeys.prefix,
-            (
-                SOURCE,
-                model,
-                as_bytes(load_request) if load_request is not None else "",
-                as_bytes(answer) if answer is not None else "",
-                *named(versions),
-            ),
+        words = (
+            SOURCE,
+            model,
+            as_bytes(load_request) if load_request is not None else "",
+            as_bytes(answer) if answer is not None else "",
+            *named(versions),
         )
+        found = await self._link.call(_ANSWER, RegistryKeys.prefix, words)
         return None if found is None else int(found)
 
     async def set_available(self, models: Iterable[str]) -> int:
@@ -111,7 +103,7 @@ class LoadRequests:
 
     async def use(self, ago_ms: Mapping[str, int]) -> None:
         """Say how long ago the latest request for each model was."""
-        words: list[str | int] = []
+        words: list[Argument] = []
         for model, ago in ago_ms.items():
             words += (model, ago)
         await self._link.call(_USE, RegistryKeys.prefix, words)

@@ -1,6 +1,6 @@
 """The registry's records as bytes, and back: what scripts take and give."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.scheduler.registry.snapshot import Outgoing, Snapshot, live, since_map, version_map
-from penstock.scheduler.store.conversation import Argument
+from penstock.scheduler.store.conversation import Argument, by_name
 
 log = structlog.get_logger()
 
@@ -19,7 +19,6 @@ _UNCHANGED: Final = 6
 """Parts of an answer where nothing has changed."""
 
 M = TypeVar("M", bound=Message)
-N = TypeVar("N", int, float)
 
 
 class SnapshotReader:
@@ -52,7 +51,7 @@ class SnapshotReader:
         """
         *_, self._uses, used, seen = answer
         if used is not None:
-            self._used_ms = _numbers(used, float)
+            self._used_ms = by_name(used, float)
         if before is not None and len(answer) == _UNCHANGED:
             return self._later(before, int(answer[0]), seen)
         return self._whole(answer)
@@ -67,8 +66,8 @@ class SnapshotReader:
         retiring, since, load_requests, answers, files, settings, access_keys = control
         published = self._records(versions, pb.ModelVersion)
         retired = self._records(retiring, pb.ModelVersion, "retiring")
-        since_ms = _numbers(since, int)
-        seen_ms = _numbers(seen, float)
+        since_ms = by_name(since, int)
+        seen_ms = by_name(seen, float)
         return Snapshot(
             now_ms=int(now_ms),
             revision=int(revision),
@@ -81,9 +80,9 @@ class SnapshotReader:
             schedulers=self._records(schedulers, pb.Scheduler),
             signatures=self._records(signatures, pb.Signature),
             batch_proofs=self._records(batch_proofs, pb.BatchProof),
-            unsplittable=_texts(unsplittable),
-            footprints=_numbers(footprints, int),
-            rebuilds=_texts(rebuilds),
+            unsplittable=by_name(unsplittable, bytes.decode),
+            footprints=by_name(footprints, int),
+            rebuilds=by_name(rebuilds, bytes.decode),
             live=live(seen_ms, int(now_ms)),
             seen_ms=seen_ms,
             outgoing=tuple(Outgoing(f, since_ms.get(f, 0), r) for f, r in retired.items()),
@@ -91,8 +90,8 @@ class SnapshotReader:
             load_requests=self._records(load_requests, pb.LoadRequest),
             load_results=self._records(answers, pb.LoadResult),
             available=self._available,
-            files=_texts(files),
-            settings=_texts(settings),
+            files=by_name(files, bytes.decode),
+            settings=by_name(settings, bytes.decode),
             access_keys=self._records(access_keys, pb.AccessKey),
             used_ms=self._used_ms,
         )
@@ -102,7 +101,7 @@ class SnapshotReader:
         later = replace(before, now_ms=now_ms, used_ms=self._used_ms)
         if seen is None:
             return later
-        seen_ms = _numbers(seen, float)
+        seen_ms = by_name(seen, float)
         return replace(later, live=live(seen_ms, now_ms), seen_ms=seen_ms)
 
     def _records(self, flat: list[bytes], kind: type[M], place: str = "") -> dict[str, M]:
@@ -164,14 +163,3 @@ def as_bytes(record: Message) -> bytes:
     """*record* serialized."""
     # Maps have no order of their own; equal records must have equal bytes.
     return record.SerializeToString(deterministic=True)
-
-
-def _texts(flat: list[bytes]) -> dict[str, str]:
-    """Field -> text, of a flat list."""
-    return {k.decode(): v.decode() for k, v in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def _numbers(flat: list[bytes], number: Callable[[bytes], N]) -> dict[str, N]:
-    """Member -> number, of a flat list."""
-    pairs = zip(flat[::2], flat[1::2], strict=True)
-    return {member.decode(): number(value) for member, value in pairs}

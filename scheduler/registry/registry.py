@@ -8,13 +8,8 @@ is the cluster's log of events.
 
 import asyncio
 import contextlib
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Iterable,
-    Sequence,
-)
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -22,6 +17,7 @@ import structlog
 from google.protobuf.message import Message
 
 from penstock.errors import InvalidRequest, PenstockError
+from penstock.process.supervised import regularly
 from penstock.protos import cluster_pb2 as pb
 from penstock.retry import Backoff
 from penstock.scheduler.registry.artifact_facts import AgreedFacts, ArtifactFacts, as_words
@@ -71,20 +67,14 @@ _FORGET = scripts.load("registry_forget")
 Process = pb.Node | pb.Worker | pb.Gateway | pb.Scheduler
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """One kind of process: the name of its records, in `seen` too, and its own in events."""
-
-    name: str
-    event: str
-
-
-_KINDS: Final[dict[type[Message], _Kind]] = {
-    pb.Node: _Kind("nodes", "node"),
-    pb.Worker: _Kind("workers", "worker"),
-    pb.Gateway: _Kind("gateways", "gateway"),
-    pb.Scheduler: _Kind("schedulers", "scheduler"),
+_KINDS: Final[dict[type[Message], str]] = {
+    pb.Node: "node",
+    pb.Worker: "worker",
+    pb.Gateway: "gateway",
+    pb.Scheduler: "scheduler",
 }
+"""What events call a kind of process; where its records are, and in `seen`, an "s" follows."""
+
 HASHES: Final = (
     *("versions", "placements", "nodes", "workers", "gateways", "schedulers"),
     *("signatures", "batch_proofs", "unsplittable", "footprints", "rebuilds"),
@@ -106,41 +96,29 @@ class Registry:
         """To the server that it is kept in."""
         return self._links.to(RegistryKeys.tag)
 
-    async def announce(
-        self,
-        record: Process,
-        *,
-        event: str = "",
-        detail: str = "",
-        facts: ArtifactFacts | None = None,
-    ) -> AgreedFacts:
+    async def announce(self, record: Process, *, facts: ArtifactFacts | None = None) -> AgreedFacts:
         """Say that the record's process lives, and what it is; call it every second.
 
         Returns what stands of the findings in the worker's artifact, whoever made them.
 
         Args:
-            event: kind of the event when something changed; by default made from the record.
             facts: what the worker of *record* found in its artifact.
 
         Raises:
             StoreUnavailable: Redis cannot be reached; the next call puts it right.
         """
         kind = _KINDS[type(record)]
-        answer = await self._links.to(RegistryKeys.tag).call(
-            _ANNOUNCE,
-            RegistryKeys.prefix,
-            (
-                kind.name,
-                record.id,
-                as_bytes(record),
-                LIVE_MS,
-                event or _event_of(record, kind),
-                detail or (record.reason if isinstance(record, pb.Worker) else ""),
-                SCHEMA,
-                *as_words(record, facts),
-            ),
+        words: tuple[Argument, ...] = (
+            f"{kind}s",
+            record.id,
+            as_bytes(record),
+            LIVE_MS,
+            _event_of(record, kind),
+            record.reason if isinstance(record, pb.Worker) else "",
+            SCHEMA,
+            *as_words(record, facts),
         )
-        return AgreedFacts.read(answer)
+        return AgreedFacts.read(await self.link.call(_ANNOUNCE, RegistryKeys.prefix, words))
 
     async def see_workers(self, ids: Sequence[str]) -> int:
         """Say that the workers *ids* live, as far as they are known; returns how many are.
@@ -150,22 +128,21 @@ class Registry:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        words: list[Argument] = [_KINDS[pb.Worker].name, LIVE_MS, *ids]
-        return int(await self._links.to(RegistryKeys.tag).call(_SEE, RegistryKeys.prefix, words))
+        words: list[Argument] = ["workers", LIVE_MS, *ids]
+        return int(await self.link.call(_SEE, RegistryKeys.prefix, words))
 
-    async def withdraw(self, record: Process, *, event: str = "") -> None:
+    async def withdraw(self, record: Process) -> None:
         """Take the record's process out: it leaves in order, and need not be missed first."""
         kind = _KINDS[type(record)]
-        member = f"{kind.name}/{record.id}"
-        await self._forget(("process", member, "", event or f"{kind.event}.left"))
+        await self._forget(("process", f"{kind}s/{record.id}", "", f"{kind}.left"))
 
     async def _forget(self, words: Sequence[Argument]) -> int:
-        return int(await self._links.to(RegistryKeys.tag).call(_FORGET, RegistryKeys.prefix, words))
+        return int(await self.link.call(_FORGET, RegistryKeys.prefix, words))
 
     @property
     def connections_made(self) -> int:
         """How often the server was connected to: another one may have forgotten everything."""
-        return self._links.to(RegistryKeys.tag).connections_made
+        return self.link.connections_made
 
     async def snapshot(self) -> Snapshot:
         """Everything, read in one step; records that did not change are the same objects."""
@@ -173,9 +150,9 @@ class Registry:
 
     async def _snapshot_after(self, before: Snapshot | None) -> Snapshot:
         """The same; where nothing has changed since *before*, only who was seen is read."""
-        link = self._links.to(RegistryKeys.tag)
         words = (*self._reader.known(before), *HASHES)
-        return self._reader.read(await link.call(_SNAPSHOT, RegistryKeys.prefix, words), before)
+        answer = await self.link.call(_SNAPSHOT, RegistryKeys.prefix, words)
+        return self._reader.read(answer, before)
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """Snapshots: one at once, then after every change and at least each second.
@@ -183,22 +160,21 @@ class Registry:
         Changes that come together are seen together. An outage of Redis is waited out.
         """
         link = self._links.blocking(RegistryKeys.tag)
-        away, attempt = False, 0
+        attempt = 0
         snapshot: Snapshot | None = None
         try:
             for look in count():
                 try:
                     snapshot = await self._snapshot_after(snapshot if look % _WHOLE_EVERY else None)
                 except PenstockError as error:
-                    if not away:
+                    if not attempt:
                         log.warning("registry cannot be read, waiting", error=str(error))
-                    away = True
                     attempt += 1
                     await asyncio.sleep(_BACKOFF.delay_s(attempt))
                     continue
-                if away:
+                if attempt:
                     log.info("registry can be read again")
-                away, attempt = False, 0
+                attempt = 0
                 self._turn()
                 yield snapshot
                 await change_after(link, snapshot.change_id)
@@ -214,9 +190,7 @@ class Registry:
         if "/" in source:
             raise ValueError(f"a source's name has no slash: {source}")
         words = (source, "", "", "", *named(versions))
-        return int(
-            await self._links.to(RegistryKeys.tag).call(_PUBLISH, RegistryKeys.prefix, words)
-        )
+        return int(await self.link.call(_PUBLISH, RegistryKeys.prefix, words))
 
     async def retire(self, revisions: Iterable[Outgoing]) -> int:
         """Forget *revisions* that retired and did not come back; their workers are then stopped."""
@@ -229,14 +203,10 @@ class Registry:
         self, revision: int, placements: Iterable[pb.Placement], detail: str = ""
     ) -> int | None:
         """Replace all placements; None when they are no longer of *revision*: look again."""
-        words: list[str | bytes] = []
+        words: list[Argument] = [revision, detail]
         for placement in placements:
             words += (placement_id(placement), as_bytes(placement))
-        answer = await self._links.to(RegistryKeys.tag).call(
-            _PLACE,
-            RegistryKeys.prefix,
-            (revision, detail, *words),
-        )
+        answer = await self.link.call(_PLACE, RegistryKeys.prefix, words)
         return None if answer is None else int(answer)
 
     async def sweep(self, snapshot: Snapshot) -> int:
@@ -246,16 +216,16 @@ class Registry:
         """
         words: list[Argument] = []
         for kind, records in (
-            (_KINDS[pb.Node], snapshot.nodes),
-            (_KINDS[pb.Worker], snapshot.workers),
-            (_KINDS[pb.Gateway], snapshot.gateways),
-            (_KINDS[pb.Scheduler], snapshot.schedulers),
+            ("node", snapshot.nodes),
+            ("worker", snapshot.workers),
+            ("gateway", snapshot.gateways),
+            ("scheduler", snapshot.schedulers),
         ):
             for id_ in records:
-                member = f"{kind.name}/{id_}"
+                member = f"{kind}s/{id_}"
                 seen_ms = int(snapshot.seen_ms.get(member, 0))
                 if member not in snapshot.live and snapshot.now_ms - seen_ms > FORGET_MS:
-                    words += ("process", member, seen_ms, f"{kind.event}.forgotten")
+                    words += ("process", member, seen_ms, f"{kind}.forgotten")
         for artifact in stale_signatures(snapshot):
             words += ("artifact", artifact, "", "")
         return await self._forget(words) if words else 0
@@ -272,10 +242,9 @@ class Registry:
         if after_id and not EVENT_ID.fullmatch(after_id):
             raise InvalidRequest(f"'{after_id}' is not the id of an event")
         position = after_id or (await self.snapshot()).change_id
-        link = self._links.to(RegistryKeys.tag)
         while True:
             turned = self._turned
-            entries = await entries_after(link, position, _PAGE, waits=False)
+            entries = await entries_after(self.link, position, _PAGE, waits=False)
             for id_, fields in entries:
                 position = id_.decode()
                 yield event_of(position, fields)
@@ -295,16 +264,8 @@ async def keep_announcing(registry: Registry, record: Process) -> None:
 
     An outage of Redis is waited out: the process goes on with its work.
     """
-    away = False
-    while True:
-        try:
-            await registry.announce(record)
-            away = False
-        except PenstockError as error:
-            if not away:
-                log.warning("announcing failed", id=record.id, error=str(error))
-            away = True
-        await asyncio.sleep(ANNOUNCE_EVERY_S)
+    announce = partial(registry.announce, record)
+    await regularly(ANNOUNCE_EVERY_S, announce, "announcing failed", id=record.id)
 
 
 async def leave(registry: Registry, record: Process) -> None:
@@ -327,9 +288,9 @@ def stale_signatures(snapshot: Snapshot) -> list[str]:
     return sorted(known - needed)
 
 
-def _event_of(record: Process, kind: _Kind) -> str:
+def _event_of(record: Process, kind: str) -> str:
     if isinstance(record, pb.Worker):
         return f"worker.{state_of(record)}"
     if isinstance(record, pb.Node | pb.Gateway) and record.draining:
-        return f"{kind.event}.draining"
-    return f"{kind.event}.seen"
+        return f"{kind}.draining"
+    return f"{kind}.seen"

@@ -204,12 +204,19 @@ class Snapshot:
         """The published versions of *model*, lowest first; empty when there is no such model."""
         return [record for id_, record in sorted(self.versions.items()) if id_.model == model]
 
+    def result_of(self, model: str) -> pb.LoadResult | None:
+        """What came of the latest load request for *model*; None where nobody has looked at it."""
+        load_request, result = self.load_requests.get(model), self.load_results.get(model)
+        if load_request is None or result is None or result.load_request != load_request.id:
+            return None
+        return result
+
     def is_load_awaited(self, model: str) -> bool:
         """Whether somebody wants *model* loaded, and no scheduler has looked at that yet."""
-        load_request, result = self.load_requests.get(model), self.load_results.get(model)
+        load_request = self.load_requests.get(model)
         if load_request is None or load_request.unload:
             return False
-        return result is None or result.load_request != load_request.id
+        return self.result_of(model) is None
 
     def signature_of(self, version: pb.ModelVersion, stage: pb.Stage) -> pb.Signature | None:
         """What a worker found in the stage's artifact; None until one has loaded it."""

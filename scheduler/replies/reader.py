@@ -12,6 +12,7 @@ import structlog
 
 from penstock.clock import monotonic
 from penstock.errors import Code, PenstockError
+from penstock.process.supervised import regularly
 from penstock.scheduler.jobs.types import Chunk, LogTokens, Reply
 from penstock.scheduler.replies.read_through import ReadThrough
 from penstock.scheduler.store import scripts
@@ -92,16 +93,8 @@ class ReplyReader:
         await self._links.to(keys.tag).call(_HEARTBEAT, keys.prefix, words)
 
     async def _beat_regularly(self, partition: int) -> None:
-        away = False
-        while True:
-            try:
-                await self._heartbeat(partition)
-                away = False
-            except PenstockError as error:
-                if not away:
-                    log.warning("gateway heartbeat failed", partition=partition, error=str(error))
-                away = True
-            await asyncio.sleep(HEARTBEAT_EVERY_S)
+        beat = partial(self._heartbeat, partition)
+        await regularly(HEARTBEAT_EVERY_S, beat, "gateway heartbeat failed", partition=partition)
 
     def _reading(self, partition: int) -> "_Reading":
         keys = partition_keys(partition)

@@ -83,7 +83,7 @@ def admit(request: ModelInferRequest, rules: Rules, raw: Raw | None = None) -> A
     for index, tensor in enumerate(request.inputs):
         rule = rules.inputs.get(tensor.name)
         if rule is None:
-            raise refusal_texts.unexpected_input(request, tensor.name)
+            raise refusal_texts.unexpected(request, "input", tensor.name)
         if tensor.datatype != rule.datatype:
             raise refusal_texts.datatype(request, tensor, rule.datatype)
         if (
@@ -105,16 +105,17 @@ def _read_parameters(request: ModelInferRequest, rules: Rules) -> tuple[int, int
     for key in request.parameters:
         value = request.parameters[key]
         if key in (_EMPTY_FINAL, "sequence_start", "sequence_end"):
-            _expect(key, value, "bool_param")
+            expect(key, value, "bool_param")
         elif key == "sequence_id":
-            _expect(key, value, "int64_param", "string_param")
+            expect(key, value, "int64_param", "string_param")
         elif key == PATH_PARAMETER:
-            _expect(key, value, "bool_param")
+            expect(key, value, "bool_param")
             wants_path = value.bool_param
         elif key == "priority":
-            priority = _level(value, rules)
+            level = number(key, value, "int64_param", "uint64_param")
+            priority = level_of(level, rules.levels, rules.default_level)
         elif key == "timeout":
-            asked_us = _asked_us(value)
+            asked_us = number(key, value, "int64_param")
         elif key in (TRACE, ROUTE):
             raise refusal_texts.own_key(key)
         elif key.startswith("triton_"):
@@ -126,26 +127,19 @@ def _read_parameters(request: ModelInferRequest, rules: Rules) -> tuple[int, int
     return priority, timeout_us, wants_path
 
 
-def _expect(key: str, value: InferParameter, *kinds: str) -> None:
+def expect(key: str, value: InferParameter, *kinds: str) -> None:
+    """Refuse *value* where it is of none of these *kinds*."""
     if value.WhichOneof("parameter_choice") not in kinds:
         raise refusal_texts.parameter_type(key, *kinds)
 
 
-def _level(value: InferParameter, rules: Rules) -> int:
-    """The level asked for, as in Triton."""
-    _expect("priority", value, "int64_param", "uint64_param")
-    level = value.int64_param or value.uint64_param
-    if level < 0:
-        raise refusal_texts.parameter_value("priority")
-    return level_of(level, rules.levels, rules.default_level)
-
-
-def _asked_us(value: InferParameter) -> int:
-    _expect("timeout", value, "int64_param")
-    asked_us: int = value.int64_param
-    if asked_us < 0:
-        raise refusal_texts.parameter_value("timeout")
-    return asked_us
+def number(key: str, value: InferParameter, *kinds: str) -> int:
+    """What *value*, of one of these *kinds*, says: nothing below zero."""
+    expect(key, value, *kinds)
+    found: int = value.int64_param or value.uint64_param
+    if found < 0:
+        raise refusal_texts.parameter_value(key)
+    return found
 
 
 def _find_data(request: ModelInferRequest, raw: Raw) -> None:
@@ -190,7 +184,7 @@ def _read_outputs(
             classes[output.name] = _class_count(output.parameters["classification"])
     for name in names:
         if name not in rules.outputs:
-            raise refusal_texts.unexpected_output(request, name)
+            raise refusal_texts.unexpected(request, "output", name)
     for name in classes:
         if rules.outputs[name] in _CLASSLESS:
             raise refusal_texts.classless(rules.outputs[name])
@@ -222,7 +216,7 @@ def _count_rows(request: ModelInferRequest, rules: Rules) -> int:
     rows: int | None = None
     for tensor in request.inputs:
         if tensor.name not in rules.inputs:
-            raise refusal_texts.unexpected_input(request, tensor.name)
+            raise refusal_texts.unexpected(request, "input", tensor.name)
         if not tensor.shape:
             raise refusal_texts.no_batch_dimension(request, tensor.name)
         if rows is None:
@@ -288,10 +282,8 @@ def _check_strings(
             raise refusal_texts.cut_length(request, name, end - at)
         after = at + _LENGTH.size + length_at(raw, at)[0]
         if after > end:
-            at += _LENGTH.size
-            raise refusal_texts.cut_string(
-                request, name, length_at(raw, at - _LENGTH.size)[0], end - at
-            )
+            begin = at + _LENGTH.size
+            raise refusal_texts.cut_string(request, name, after - begin, end - begin)
         at = after
         got += 1
     if got < elements:

@@ -82,10 +82,9 @@ class EnsembleRoute:
 
     def rows(self, request: ModelInferRequest) -> int:
         """Items along the batch dimension of the first step's model."""
-        shapes: list[Sequence[int]] = [
-            tensor.shape for tensor in request.inputs if tensor.name == self.batch_input
-        ]
-        return shapes[0][0] if shapes and shapes[0] else 1
+        shapes = (one.shape for one in request.inputs if one.name == self.batch_input)
+        shape: Sequence[int] = next(shapes, ())
+        return shape[0] if shape else 1
 
     def reworded(self, error: str) -> str:
         """A step's failure, as the ensemble's clients are to read it."""

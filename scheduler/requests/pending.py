@@ -6,8 +6,9 @@ it (submission.py).
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
 from itertools import count
 from typing import Final
 
@@ -38,15 +39,12 @@ class DueTimes:
     """Requests, together with those that are due within the same step of `STEP_S`."""
 
     def __init__(self) -> None:
-        self._steps: dict[int, dict[Pending, None]] = {}
+        self._steps: defaultdict[int, dict[Pending, None]] = defaultdict(dict)
 
     def put(self, pending: Pending, due_s: float) -> None:
         """Have *pending* looked at in the step of *due_s*, seconds on the gateway's clock."""
         pending.due = step = int(due_s / STEP_S)
-        due = self._steps.get(step)
-        if due is None:
-            due = self._steps[step] = {}
-        due[pending] = None
+        self._steps[step][pending] = None
 
     def remove(self, pending: Pending) -> None:
         """Have it looked at no more."""
@@ -120,13 +118,7 @@ class PendingTable:
         """A job id that nobody else has."""
         return f"{self._gateway}-{next(self._ids):x}"
 
-    async def until_any(self) -> None:
-        """Wait until a request waits."""
-        if not self._pending:
-            self._begun.clear()
-            await self._begun.wait()
-
-    async def until_another(self, begun: int) -> None:
+    async def until_another(self, begun: int = -1) -> None:
         """Wait until a request waits, and more than *begun* have been here."""
         while self.begun == begun or not self._pending:
             self._begun.clear()
@@ -157,8 +149,7 @@ class PendingTable:
 
     def models(self) -> set[str]:
         """The models that requests wait for."""
-        waiting = (*self._in_flight.items(), *self._later.items())
-        return {ref.model for ref, count in waiting if count}
+        return {ref.model for ref in self.stages()}
 
     async def answer_to(
         self, job: NewJob, limits: QueueLimits, sink: JobSink | None = None
@@ -192,23 +183,12 @@ class PendingTable:
             as `answer_to`; ReplyBroken: another worker went on, and not as the reply had begun.
         """
         parts = PartsInOrder()
-        pending = self._opened(job._replace(in_parts=True), limits, self._sink, parts)
-        answer = pending.answer
-        answer.add_done_callback(parts.wake)
-        try:
-            self._submission.submit(pending)
-            while (body := await parts.next(answer)) is not None:
+        with self._streaming(job, limits, self._sink, parts) as pending:
+            while (body := await parts.next(pending.answer)) is not None:
                 yield Part(body, final=False)
                 if parts.passed(body):
                     self._acknowledge(pending, parts)
-            yield Part(parts.end(answer.result()), final=True)
-        except (asyncio.CancelledError, GeneratorExit):
-            self._cancel(pending)
-            raise
-        finally:
-            if not answer.cancel() and not answer.cancelled():
-                answer.exception()  # raised above, or nobody is there to hear of it
-            self._closed(pending)
+            yield Part(parts.end(pending.answer.result()), final=True)
 
     async def tokens_of(
         self,
@@ -225,14 +205,21 @@ class PendingTable:
             tokens: empty; has what has come.
             sink: where the job goes; None for where most go.
         """
-        job = job._replace(in_parts=True)
-        pending = self._opened(job, limits, sink or self._sink, tokens)
+        with self._streaming(job, limits, sink or self._sink, tokens) as pending:
+            while new := await tokens.next(pending.answer):
+                yield new
+
+    @contextlib.contextmanager
+    def _streaming(
+        self, job: NewJob, limits: QueueLimits, sink: JobSink, parts: PartsInOrder | TokenLog
+    ) -> Iterator[Pending]:
+        """A request under way whose reply comes in several *parts*, until the block ends."""
+        pending = self._opened(job._replace(in_parts=True), limits, sink, parts)
         answer = pending.answer
-        answer.add_done_callback(tokens.wake)
+        answer.add_done_callback(parts.wake)
         try:
             self._submission.submit(pending)
-            while new := await tokens.next(answer):
-                yield new
+            yield pending
         except (asyncio.CancelledError, GeneratorExit):
             if not answer.done():
                 self._cancel(pending)
@@ -293,14 +280,11 @@ class PendingTable:
     def deliver(self, reply: Reply) -> None:
         """End the request that waits for *reply*; nobody may, when it was cancelled or repeated."""
         pending = self._pending.get(reply.job)
-        if pending is None:
-            self._deliver_shared(reply)
-        elif not pending.answer.done():
-            self._submission.end(pending, reply)
-
-    def _deliver_shared(self, reply: Reply) -> None:
-        """A shared reply comes once for all who wait for it here; it names them in one word."""
-        if " " in reply.job:
+        if pending is not None:
+            if not pending.answer.done():
+                self._submission.end(pending, reply)
+        elif " " in reply.job:
+            # A shared reply comes once for all who wait for it here; it names them in one word.
             for name in reply.job.split(" "):
                 self.deliver(reply._replace(job=name))
 
@@ -308,7 +292,7 @@ class PendingTable:
         """End what is overdue, and ask for what has waited long; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                await self.until_any()
+                await self.until_another()
                 await asyncio.sleep(STEP_S)
                 # In tasks of their own: a store that is silent must not hold up a deadline.
                 for asking in self._reconciliation.questions(self._look(), self.models()):
@@ -321,7 +305,10 @@ class PendingTable:
             if pending.answer.done():
                 continue
             if pending.ends_s <= now_s:
-                self._end_overdue(pending)
+                self.overdue[pending.job.ref] += 1
+                late = "the deadline passed while the request was queued or computed"
+                pending.answer.set_exception(DeadlineExceeded(late))
+                self._cancel(pending)
                 continue
             if pending.ask_s <= now_s:
                 to_ask.append(pending)
@@ -331,13 +318,6 @@ class PendingTable:
     def _all_read(self, job: NewJob, until_s: float) -> bool:
         tags = {self._queue.keys_of(model).tag for model in job.models}
         return self._read_through is None or self._read_through.covers(tags, until_s)
-
-    def _end_overdue(self, pending: Pending) -> None:
-        self.overdue[pending.job.ref] += 1
-        pending.answer.set_exception(
-            DeadlineExceeded("the deadline passed while the request was queued or computed")
-        )
-        self._cancel(pending)
 
     async def close(self) -> None:
         """Wait for commands to the queue that are on their way."""

@@ -79,8 +79,8 @@ class Reconciliation:
 
     async def _ask(self, tag: str, due: list[Pending]) -> None:
         try:
-            for some in _in_steps(due):
-                if not await self._ask_for(some):
+            for start in range(0, len(due), MOST_QUESTIONS):
+                if not await self._ask_for(due[start : start + MOST_QUESTIONS]):
                     return
         except PenstockError as error:
             log.warning("asking for jobs failed", partition=tag, error=str(error))
@@ -103,8 +103,3 @@ class Reconciliation:
 async def _state(pending: Pending) -> str | None:
     first, *later = pending.job.models
     return await pending.sink.state(first, pending.job.id, *later)
-
-
-def _in_steps(due: Sequence[Pending]) -> Iterator[Sequence[Pending]]:
-    for start in range(0, len(due), MOST_QUESTIONS):
-        yield due[start : start + MOST_QUESTIONS]

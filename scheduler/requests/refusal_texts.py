@@ -142,14 +142,9 @@ def contents_twice(request: ModelInferRequest, tensor: Tensor) -> InvalidRequest
     )
 
 
-def unexpected_output(request: ModelInferRequest, name: str) -> InvalidRequest:
-    """An output that the model does not have."""
-    return InvalidRequest(f"unexpected inference output '{name}' for model '{request.model_name}'")
-
-
-def unexpected_input(request: ModelInferRequest, name: str) -> InvalidRequest:
-    """An input that the model does not have."""
-    return InvalidRequest(f"unexpected inference input '{name}' for model '{request.model_name}'")
+def unexpected(request: ModelInferRequest, kind: str, name: str) -> InvalidRequest:
+    """An input, or an output, that the model does not have."""
+    return InvalidRequest(f"unexpected inference {kind} '{name}' for model '{request.model_name}'")
 
 
 def input_count(request: ModelInferRequest, required: Collection[str], most: int) -> InvalidRequest:

@@ -35,12 +35,11 @@ class InputRule(NamedTuple):
         """The rule for an input with this full shape, of which *lead* dimensions are the batch."""
         dims = list(spec.shape)[lead:]
         item_bytes = ITEM_BYTES[spec.datatype]
-        fixed = item_bytes is not None and -1 not in dims
         return cls(
             spec.datatype,
             tuple(spec.shape),
             dims,
-            math.prod(dims) * item_bytes if fixed and item_bytes else None,
+            math.prod(dims) * item_bytes if item_bytes and -1 not in dims else None,
             item_bytes,
         )
 

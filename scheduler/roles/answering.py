@@ -154,14 +154,15 @@ class Answerer:
         """Ask for the models that an ensemble is made of, where nobody has loaded them."""
         for needed in dict.fromkeys(name for record in found for name in needs(record)):
             before = snapshot.load_requests.get(needed)
-            answer = snapshot.load_results.get(needed)
-            failed = before is not None and answer is not None and answer.load_request == before.id
-            failed = failed and answer is not None and bool(answer.error)
+            answer = snapshot.result_of(needed)
+            failed = answer is not None and bool(answer.error)
             if before is None or before.unload or failed:
                 load_request = pb.LoadRequest(
-                    model=needed, id=uuid.uuid4().hex[:16], time_ms=snapshot.now_ms
+                    model=needed,
+                    id=uuid.uuid4().hex[:16],
+                    time_ms=snapshot.now_ms,
+                    reason=f"{NEEDED}{model}'",
                 )
-                load_request.reason = f"{NEEDED}{model}'"
                 await self._load_requests.replace(before, load_request)
 
     async def _load(
@@ -205,12 +206,7 @@ class Answerer:
 
 def unanswered(snapshot: Snapshot) -> list[str]:
     """Models whose latest load request has no answer, or that are published without one."""
-    asked = {
-        model
-        for model, load_request in snapshot.load_requests.items()
-        if model not in snapshot.load_results
-        or snapshot.load_results[model].load_request != load_request.id
-    }
+    asked = {model for model in snapshot.load_requests if snapshot.result_of(model) is None}
     unasked = {id_.model for id_ in snapshot.versions} - snapshot.load_requests.keys()
     return sorted(asked | unasked)
 

@@ -78,12 +78,8 @@ class Placer:
             load_request = pb.LoadRequest()
             if before is not None:
                 load_request.CopyFrom(before)
-            load_request.model, load_request.id, load_request.unload = (
-                model,
-                uuid.uuid4().hex[:16],
-                True,
-            )
-            load_request.reason, load_request.time_ms = reason, snapshot.now_ms
+            load_request.model, load_request.reason, load_request.unload = model, reason, True
+            load_request.id, load_request.time_ms = uuid.uuid4().hex[:16], snapshot.now_ms
             if await self._load_requests.replace(before, load_request):
                 log.info("unloading", model=model, reason=reason)
 

@@ -7,10 +7,12 @@ move that was made is not made twice. No partition waits for another one, whose 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import product
 
 import structlog
 
-from penstock.errors import PenstockError
+from penstock.process.supervised import regularly
 from penstock.scheduler.jobs.queue import Queue
 from penstock.scheduler.jobs.types import Reaped
 
@@ -28,23 +30,14 @@ class Reaper:
 
     async def run(self) -> None:
         """Reap until cancelled; an outage of Redis is waited out."""
+        steps: list[Callable[[int], Awaitable[object]]] = [self._reap]
+        if self._queue.partitions > 1:
+            steps.append(self._queue.steps.carry_stranded)
         async with asyncio.TaskGroup() as tasks:
-            for partition in range(self._queue.partitions):
-                tasks.create_task(self._regularly(self._reap, partition))
-                if self._queue.partitions > 1:
-                    tasks.create_task(self._regularly(self._queue.steps.carry_stranded, partition))
-
-    async def _regularly(self, look: Callable[[int], Awaitable[object]], partition: int) -> None:
-        away = False
-        while True:
-            try:
-                await look(partition)
-                away = False
-            except PenstockError as error:
-                if not away:
-                    log.warning("reaping failed", partition=partition, error=str(error))
-                away = True
-            await asyncio.sleep(self._interval_s)
+            for step, partition in product(steps, range(self._queue.partitions)):
+                look = partial(step, partition)
+                looking = regularly(self._interval_s, look, "reaping failed", partition=partition)
+                tasks.create_task(looking)
 
     async def _reap(self, partition: int) -> None:
         while True:

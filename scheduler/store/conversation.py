@@ -7,7 +7,7 @@ answer would cost more than the answer. hiredis writes and parses the protocol.
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
@@ -16,6 +16,7 @@ from penstock.errors import OutOfMemory, StoreRefused
 from penstock.recent import kept
 
 Argument = str | bytes | int | float
+V = TypeVar("V")
 
 _LARGE_BYTES: Final = 32 * 1024
 """An argument from this size on is not copied into the command, but sent beside it."""
@@ -140,6 +141,11 @@ def pack(words: Sequence[Argument]) -> list[bytes]:
         small += b"\r\n"
     parts.append(bytes(small))
     return parts
+
+
+def by_name(flat: Sequence[bytes], value: Callable[[bytes], V]) -> dict[str, V]:
+    """Name -> value, of an answer in which each name is followed by its value."""
+    return {k.decode(): value(v) for k, v in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def understood(answer: Any) -> Any:

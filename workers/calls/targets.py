@@ -7,7 +7,8 @@ from penstock.errors import ModelNotReady
 from penstock.models.config.policies import QueueLimits, default_policy
 from penstock.models.config.python_models import is_decoupled
 from penstock.models.refs import StageRef
-from penstock.scheduler.decisions.rollout import Routing, rollout
+from penstock.scheduler.decisions.readiness import Routing
+from penstock.scheduler.decisions.rollout import rollout
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
 from penstock.scheduler.requests.ensemble_route import EnsembleRoute
 from penstock.scheduler.requests.request_rules import Rules

@@ -12,12 +12,14 @@ from penstock.errors import InvalidRequest
 from penstock.gateway.requests.shared_memory.regions import RequestTooLarge, TeamRegions
 from penstock.protos import wire
 from penstock.protos.contents import raw_from_contents
-from penstock.protos.grpc_service_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
+from penstock.protos.grpc_service_pb2 import ModelInferRequest, ModelInferResponse
 from penstock.scheduler.requests import refusal_texts
+from penstock.scheduler.requests.checks import expect, number
 
 _REGION: Final = "shared_memory_region"
 _SIZE: Final = "shared_memory_byte_size"
 _OFFSET: Final = "shared_memory_offset"
+_NUMBERS: Final = ("int64_param", "uint64_param")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,22 +148,14 @@ def _contents(
 def _place(tensor: Any) -> Place:
     """The place that a tensor's parameters name; they are removed from it."""
     region = tensor.parameters[_REGION]
-    if region.WhichOneof("parameter_choice") != "string_param":
-        raise refusal_texts.parameter_type(_REGION, "string_param")
+    expect(_REGION, region, "string_param")
     if _SIZE not in tensor.parameters:
         raise InvalidRequest(f"tensor '{tensor.name}' is in shared memory, but lacks '{_SIZE}'")
-    size = _whole(_SIZE, tensor.parameters[_SIZE])
-    offset = _whole(_OFFSET, tensor.parameters[_OFFSET]) if _OFFSET in tensor.parameters else 0
+    size = number(_SIZE, tensor.parameters[_SIZE], *_NUMBERS)
+    offset = 0
+    if _OFFSET in tensor.parameters:
+        offset = number(_OFFSET, tensor.parameters[_OFFSET], *_NUMBERS)
     place = Place(region.string_param, offset, size)
     for key in (_REGION, _SIZE, _OFFSET):
         tensor.parameters.pop(key, None)
     return place
-
-
-def _whole(key: str, value: InferParameter) -> int:
-    if value.WhichOneof("parameter_choice") not in {"int64_param", "uint64_param"}:
-        raise refusal_texts.parameter_type(key, "int64_param", "uint64_param")
-    number: int = value.int64_param or value.uint64_param
-    if number < 0:
-        raise refusal_texts.parameter_value(key)
-    return number

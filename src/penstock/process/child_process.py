@@ -8,7 +8,7 @@ the same user can read.
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 REDIS: Final = "PENSTOCK_REDIS"
@@ -25,26 +25,26 @@ def python_command(module: str, *words: str) -> list[str]:
 
 
 def role_environment(
-    redis: str,
-    rules: Sequence[str] = (),
-    environment: Mapping[str, str] | None = None,
-    *,
-    parent_key: str | None = None,
+    redis: str, rules: Sequence[str] = (), *, parent_key: str | None = None
 ) -> dict[str, str]:
     """The environment of a role on the store *redis*, with the restricted protocols *rules*.
 
+    The rest is that of this process, but for secrets.
+
     Args:
         parent_key: by which this process may ask the role how it is.
-        environment: what it has besides; None for what this process has.
     """
-    given = os.environ if environment is None else environment
-    made = {name: value for name, value in given.items() if name not in SECRETS}
-    made[REDIS] = redis
+    made = {**without_secrets(), REDIS: redis}
     if rules:
         made[RULES] = json.dumps(list(rules))
     if parent_key:
         made[PARENT_KEY] = parent_key
     return made
+
+
+def without_secrets() -> dict[str, str]:
+    """This process's environment, but for secrets."""
+    return {name: value for name, value in os.environ.items() if name not in SECRETS}
 
 
 def forget_secrets() -> None:

@@ -22,21 +22,16 @@ _ASIDE_BYTES: Final = 1 << 20
 MOST_HEAPS: Final = 2
 """glibc would have eight for each core, each of which keeps its freed memory by itself."""
 
-VARIABLES: Final[Mapping[str, str]] = {
-    "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
-    "MALLOC_MMAP_THRESHOLD_": str(MAPPED_FROM_BYTES),
-    "MALLOC_TOP_PAD_": str(_ASIDE_BYTES),
-    "MALLOC_ARENA_MAX": str(MOST_HEAPS),
+# In malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX.
+_OPTIONS: Final = {
+    "MALLOC_TRIM_THRESHOLD_": (-1, KEPT_BYTES),
+    "MALLOC_TOP_PAD_": (-2, _ASIDE_BYTES),
+    "MALLOC_MMAP_THRESHOLD_": (-3, MAPPED_FROM_BYTES),
+    "MALLOC_ARENA_MAX": (-8, MOST_HEAPS),
 }
-"""The same for a program that is about to be started, unless its environment says otherwise."""
 
-# malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX.
-_OPTIONS: Final = (
-    (-1, KEPT_BYTES),
-    (-2, _ASIDE_BYTES),
-    (-3, MAPPED_FROM_BYTES),
-    (-8, MOST_HEAPS),
-)
+VARIABLES: Final[Mapping[str, str]] = {name: str(value) for name, (_, value) in _OPTIONS.items()}
+"""The same for a program that is about to be started, unless its environment says otherwise."""
 
 
 def keep_freed_memory() -> None:
@@ -45,7 +40,7 @@ def keep_freed_memory() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for option, value in _OPTIONS:
+        for option, value in _OPTIONS.values():
             mallopt(option, value)
 
 

@@ -5,13 +5,11 @@ import os
 from pathlib import Path
 
 
-def stand_back() -> None:
-    """Let others go first whenever they wake up; call it before there are other threads."""
-    let_stand_back(0)
+def stand_back(thread: int = 0) -> None:
+    """Let others go first whenever *thread* wakes up, by its number in the system.
 
-
-def let_stand_back(thread: int) -> None:
-    """Let others go first as *thread* wakes up, by its number in the system; 0 is the caller's."""
+    0 is the caller's: call it before there are other threads.
+    """
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
 

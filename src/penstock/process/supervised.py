@@ -1,4 +1,4 @@
-"""Supervisor: helper tasks outlive their own defects.
+"""Supervisor: helper tasks outlive their own defects, and regular ones outages of the store.
 
 A helper looks, counts or tells; requests are answered without it for a while. One that raises what
 nobody foresaw is started again after a pause that grows, and the log says so each time. What
@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 
 from penstock.clock import Clock, monotonic
+from penstock.errors import PenstockError
 
 log = structlog.get_logger()
 
@@ -43,3 +44,19 @@ async def supervise(
             pause_s = min(2 * pause_s, MOST_PAUSE_S)
         else:
             return
+
+
+async def regularly(
+    every_s: float, step: Callable[[], Awaitable[object]], failing: str, **facts: object
+) -> None:
+    """Do *step* until cancelled; the log says *failing*, and *facts*, once for each outage."""
+    away = False
+    while True:
+        try:
+            await step()
+            away = False
+        except PenstockError as error:
+            if not away:
+                log.warning(failing, **facts, error=str(error))
+            away = True
+        await asyncio.sleep(every_s)

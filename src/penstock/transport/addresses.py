@@ -38,7 +38,7 @@ def is_here(target: str) -> bool:
         if target.startswith(scheme):
             # What may stand before the path names a server of names.
             target = target.removeprefix(scheme).removeprefix("//").rpartition("/")[2]
-    return all(_is_loopback(one) for one in target.split(","))
+    return all(_is_place_here(one) for one in target.split(","))
 
 
 def is_loopback(host: str) -> bool:
@@ -66,14 +66,10 @@ def proxy_options(target: str) -> tuple[Option, ...]:
     return _NO_PROXY if is_here(target) else ()
 
 
-def _is_loopback(place: str) -> bool:
+def _is_place_here(place: str) -> bool:
     host = place.rpartition(":")[0] if _has_port(place) else place
     host = host.strip("[]").partition("%")[0]
-    try:
-        found = ip_address(host)
-    except ValueError:
-        return host.lower() in _HERE
-    return found.is_loopback or found.is_unspecified
+    return is_loopback(host) or (host != "" and is_wildcard(host))
 
 
 def _has_port(place: str) -> bool:

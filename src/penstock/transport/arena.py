@@ -23,8 +23,6 @@ from typing import Final, NamedTuple, TypeGuard
 
 from penstock.errors import PenstockError
 
-__all__ = ["Arena", "ArenaReader", "Borrowed", "Loan", "OutOfReach", "is_handle", "memory_domain"]
-
 _MARK: Final = b"\0"
 """Begins a handle, and no protobuf message: there is no field 0."""
 
@@ -230,10 +228,8 @@ class ArenaReader:
         return borrowed
 
     def _forget_the_dead(self) -> None:
-        for token, mapping in list(self._mappings.items()):
-            if not mapping.owner_lives():
-                # Unmapped with the last view of it.
-                del self._mappings[token]
+        # Each is unmapped with the last view of it.
+        self._mappings = {token: one for token, one in self._mappings.items() if one.owner_lives()}
 
 
 def _opened(process: int, file: int, token: bytes) -> _Mapping:

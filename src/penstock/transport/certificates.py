@@ -90,7 +90,16 @@ def read(files: CertificateFiles) -> Certificates:
         if files.certificate is None:
             given, lacks = lacks, given
         raise InvalidConfiguration(f"{given} needs {lacks}: a certificate is of no use without key")
-    found = _contents(files)
+    chain = _pem(names.certificate, files.certificate, _CERTIFICATE, "certificate")
+    key = _pem(names.key, files.key, _KEY_ENDS, "private key")
+    if key is not None and _ENCRYPTED in key:
+        raise InvalidConfiguration(
+            f"{names.key}: the key in {files.key} is encrypted, and nobody could type its password "
+            "at each start: write it without one (openssl pkey -in OLD -out NEW) into a file that "
+            "only this user may read"
+        )
+    authorities = _pem(names.authorities, files.authorities, _CERTIFICATE, "certificate")
+    found = Certificates(chain, key, authorities)
     _check_pair(files, found)
     _check_authorities(files, found)
     return found
@@ -119,20 +128,6 @@ def as_files(found: Certificates) -> Iterator[CertificateFiles]:
 
         chain, key = held("certificate", found.chain), held("key", found.key)
         yield CertificateFiles(_OWN, chain, key, held("authorities", found.authorities))
-
-
-def _contents(files: CertificateFiles) -> Certificates:
-    names = files.names
-    chain = _pem(names.certificate, files.certificate, _CERTIFICATE, "certificate")
-    key = _pem(names.key, files.key, _KEY_ENDS, "private key")
-    if key is not None and _ENCRYPTED in key:
-        raise InvalidConfiguration(
-            f"{names.key}: the key in {files.key} is encrypted, and nobody could type its password "
-            "at each start: write it without one (openssl pkey -in OLD -out NEW) into a file that "
-            "only this user may read"
-        )
-    authorities = _pem(names.authorities, files.authorities, _CERTIFICATE, "certificate")
-    return Certificates(chain, key, authorities)
 
 
 def _pem(option: str, file: Path | None, begins: bytes, what: str) -> bytes | None:

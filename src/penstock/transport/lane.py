@@ -27,30 +27,6 @@ from typing import Final, NamedTuple, cast
 
 from penstock.errors import PenstockError
 
-__all__ = [
-    "LEFT",
-    "Frames",
-    "Kind",
-    "LaneEnd",
-    "LaneJob",
-    "Malformed",
-    "call",
-    "callers_in",
-    "connect",
-    "ends_in",
-    "frame",
-    "is_ours",
-    "jobs_in",
-    "lane_name",
-    "listen",
-    "packed_callers",
-    "packed_ends",
-    "packed_jobs",
-    "packed_room",
-    "room_in",
-    "stream_of",
-]
-
 _START: Final = "penstock-lane-1-"
 """The number changes with the frames: whoever knows another one does not connect."""
 

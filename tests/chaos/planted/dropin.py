@@ -52,8 +52,8 @@ IN_TRITONS_PLACE = [
     Mutant(
         "surroundings: loopback goes through a proxy",
         "src/penstock/transport/addresses.py",
-        "return found.is_loopback or found.is_unspecified",
-        "return found.is_unspecified",
+        'return is_loopback(host) or (host != "" and is_wildcard(host))',
+        'return host != "" and is_wildcard(host)',
         "tests/pure/kernel/test_addresses.py::test_what_is_on_this_machine_is_never_behind_a_proxy",
     ),
 ]

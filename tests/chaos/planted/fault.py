@@ -206,7 +206,7 @@ ENSEMBLES = [
     Mutant(
         "an ensemble: nobody carries on what a dead worker left between two slots",
         "scheduler/roles/reaper.py",
-        "tasks.create_task(self._regularly(self._queue.steps.carry_stranded, partition))",
+        "steps.append(self._queue.steps.carry_stranded)",
         "pass",
         BETWEEN + "test_the_reaper_carries_on_what_nobody_carries",
     ),

@@ -86,8 +86,8 @@ AWAY = [
     Mutant(
         "outage: a heartbeat waits for its neighbour",
         "scheduler/replies/reader.py",
-        "                await self._heartbeat(partition)\n",
-        "                await self.heartbeat()\n",
+        "        beat = partial(self._heartbeat, partition)\n",
+        "        beat = self.heartbeat\n",
         TOPOLOGY + "test_a_server_that_is_stopped_holds_up_nothing_on_the_others",
     ),
     Mutant(

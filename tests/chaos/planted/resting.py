@@ -51,7 +51,7 @@ RESTING = [
     Mutant(
         "resting: what waits for grpc.aio's events takes the core from who makes them",
         "gateway/fronts/grpc/aio/poller.py",
-        "            let_stand_back(thread.native_id)",
+        "            stand_back(thread.native_id)",
         "            pass",
         ACCEPTING + "test_what_waits_for_events_takes_no_core_from_who_makes_them",
     ),

@@ -158,14 +158,14 @@ async def test_events_tell_who_did_what(registry):
     await registry.announce(node("before"))
     change_id = (await registry.snapshot()).change_id
     await registry.announce(worker(placement(), pb.WORKER_STATE_FAILED, "no memory"))
-    await registry.announce(node("n"), event="node.joined", detail="by hand")
+    await registry.announce(node("n"))
     async with following(registry.events(change_id)) as events:
         await until(lambda: len(events) == 2)
 
     told = [(event.kind, event.subject, event.detail) for event in events]
     assert told == [
         ("worker.failed", worker(placement()).id, "no memory"),
-        ("node.joined", "n", "by hand"),
+        ("node.seen", "n", ""),
     ]
     assert all(event.time_ms > 0 for event in events)
     assert len({event.id for event in events}) == 2

@@ -8,7 +8,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from penstock.process.priority import let_stand_back
+from penstock.process.priority import stand_back
 
 
 @contextlib.contextmanager
@@ -18,4 +18,4 @@ def standing_back() -> Iterator[None]:
     yield
     for thread in set(threading.enumerate()) - before:
         if thread.native_id is not None:
-            let_stand_back(thread.native_id)
+            stand_back(thread.native_id)

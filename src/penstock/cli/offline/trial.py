@@ -7,6 +7,7 @@ against what it turned out to be, and ensembles against the models that they are
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,9 +22,9 @@ from penstock.models.config.model_config import PYTHON
 from penstock.process import machine
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-from penstock.scheduler.decisions.composing import Composer, Revision
-from penstock.scheduler.decisions.readiness import VersionState
-from penstock.scheduler.registry.snapshot import Snapshot, VersionId
+from penstock.scheduler.decisions.composing import Composer
+from penstock.scheduler.decisions.readiness import Routing, VersionState
+from penstock.scheduler.registry.snapshot import VersionId, empty_snapshot
 from penstock.workers.app import execution_of
 from penstock.workers.language.runtime import LanguageRuntime
 from penstock.workers.loading.batch_proof import needs_proof, prove
@@ -72,7 +73,7 @@ def try_versions(
         about: told what is being loaded.
     """
     found: dict[VersionId, Seen | PenstockError] = {}
-    revisions: dict[VersionId, Revision] = {}
+    revisions: dict[VersionId, Routing] = {}
     untried: set[str] = set()
     for version in versions:
         if is_ensemble(version):
@@ -87,9 +88,9 @@ def try_versions(
             found[id_] = error
             continue
         except PenstockError as error:
-            state = VersionState("UNAVAILABLE", str(error), accepting=False, deployment=None)
+            state = VersionState("UNAVAILABLE", str(error))
             found[id_] = error
-        revisions[id_] = Revision(state, version)
+        revisions[id_] = Routing(state, version)
     return found | _composed(versions, revisions, untried)
 
 
@@ -184,13 +185,13 @@ def _listed(specs: Iterable[pb.TensorSpec]) -> str:
 
 
 def _composed(
-    versions: Sequence[pb.ModelVersion], revisions: dict[VersionId, Revision], untried: set[str]
+    versions: Sequence[pb.ModelVersion], revisions: dict[VersionId, Routing], untried: set[str]
 ) -> dict[VersionId, Seen | PenstockError]:
     """The same of the ensembles among *versions*, whose other models' states are *revisions*."""
     ensembles = {VersionId(one.model, one.version): one for one in versions if is_ensemble(one)}
     users_of = users(versions)
     waiting = {name for model in untried for name in users_of.get(model, ())}
-    composer = Composer(_registry(ensembles), revisions)
+    composer = Composer(replace(empty_snapshot(), versions=ensembles), revisions)
     found: dict[VersionId, Seen | PenstockError] = {}
     for id_, version in ensembles.items():
         if version.model in waiting:
@@ -198,20 +199,3 @@ def _composed(
         elif reason := composer.state_of(version).reason:
             found[id_] = InvalidConfiguration(reason)
     return found
-
-
-def _registry(versions: dict[VersionId, pb.ModelVersion]) -> Snapshot:
-    """What the registry of a cluster would hold that knows *versions* and nothing else."""
-    return Snapshot(
-        now_ms=0,
-        revision=0,
-        change_id="",
-        versions=versions,
-        placements=(),
-        nodes={},
-        workers={},
-        gateways={},
-        schedulers={},
-        signatures={},
-        live=frozenset(),
-    )

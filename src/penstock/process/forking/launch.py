@@ -12,28 +12,57 @@ _UNKNOWN: Final = 255
 """Exit status of a process that somebody else has waited for, as asyncio has it."""
 
 
-class Process(Protocol):
-    """What a parent does with a role's process."""
+class ForkedProcess:
+    """A child of this process that was forked from a template, as asyncio has those of its own.
 
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        ...
+    Attributes:
+        returncode: its exit status, negative for a signal; None while it runs.
+    """
 
-    @property
-    def returncode(self) -> int | None:
-        """Its exit status, negative for a signal; None while it runs."""
-        ...
+    def __init__(self, pid: int) -> None:
+        """Watch the child *pid*, which nobody has waited for yet."""
+        self.pid = pid
+        self.returncode: int | None = None
+        loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[int] = loop.create_future()
+        self._descriptor = os.pidfd_open(pid)
+        loop.add_reader(self._descriptor, self._reap, loop)
+
+    def __repr__(self) -> str:
+        return f"ForkedProcess({self.pid}, {self.returncode})"
 
     async def wait(self) -> int:
         """Its exit status, once it has ended."""
-        ...
+        return await asyncio.shield(self._ended)
 
-    def send_signal(self, number: int, /) -> None:
+    def send_signal(self, number: int) -> None:
         """Raises ProcessLookupError if it has ended."""
+        # Until it is reaped, nobody else can have its number.
+        if self.returncode is not None:
+            raise ProcessLookupError
+        os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Raises ProcessLookupError if it has ended."""
+        self.send_signal(signal.SIGKILL)
+
+    def _reap(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            returncode = _UNKNOWN
+        else:
+            if not pid:
+                return
+            returncode = os.waitstatus_to_exitcode(status)
+        self.returncode = returncode
+        loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self._ended.set_result(returncode)
+
+
+Process = asyncio.subprocess.Process | ForkedProcess
+"""What a parent has of a role's process."""
 
 
 class Launch(Protocol):
@@ -74,48 +103,3 @@ async def start_program(
         env={**environment, **numbers},
         pass_fds=tuple(descriptors.values()),
     )
-
-
-class ForkedProcess:
-    """A child of this process that was forked from a template."""
-
-    def __init__(self, pid: int) -> None:
-        """Watch the child *pid*, which nobody has waited for yet."""
-        self.pid = pid
-        self.returncode: int | None = None
-        loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[int] = loop.create_future()
-        self._descriptor = os.pidfd_open(pid)
-        loop.add_reader(self._descriptor, self._reap, loop)
-
-    def __repr__(self) -> str:
-        return f"ForkedProcess({self.pid}, {self.returncode})"
-
-    async def wait(self) -> int:
-        """See `Process`."""
-        return await asyncio.shield(self._ended)
-
-    def send_signal(self, number: int) -> None:
-        """See `Process`."""
-        # Until it is reaped, nobody else can have its number.
-        if self.returncode is not None:
-            raise ProcessLookupError
-        os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        """See `Process`."""
-        self.send_signal(signal.SIGKILL)
-
-    def _reap(self, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-        except ChildProcessError:
-            returncode = _UNKNOWN
-        else:
-            if not pid:
-                return
-            returncode = os.waitstatus_to_exitcode(status)
-        self.returncode = returncode
-        loop.remove_reader(self._descriptor)
-        os.close(self._descriptor)
-        self._ended.set_result(returncode)

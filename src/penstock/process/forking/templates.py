@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import structlog
 
-from penstock.process.child_process import SECRETS, python_command
+from penstock.process.child_process import python_command, without_secrets
 from penstock.process.command_line import ROOM
 from penstock.process.forking import template
 from penstock.process.forking.launch import (
@@ -185,8 +185,8 @@ class _Template:
             own, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 self._process = await self._start(
-                    _command(self._kind),
-                    {**_without_secrets(), **_ENVIRONMENT},
+                    python_command("penstock", "template", self._kind, str(os.getpid()), ROOM),
+                    {**without_secrets(), **_ENVIRONMENT},
                     {template.CHANNEL: theirs.fileno()},
                 )
             self._channel = own
@@ -221,11 +221,3 @@ async def _ended(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     await process.wait()
-
-
-def _command(kind: str) -> list[str]:
-    return python_command("penstock", "template", kind, str(os.getpid()), ROOM)
-
-
-def _without_secrets() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in SECRETS}
