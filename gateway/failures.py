@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from penstock.errors import Code, PenstockError, StoreRefused, forget_frames
-from penstock.gateway.access.caller import ANYBODY, Caller
+from penstock.gateway.access.caller import Caller
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ class Failure(NamedTuple):
     retry_after_ms: int | None = None
 
 
-def failure_of(error: Exception, caller: Caller = ANYBODY) -> Failure:
+def failure_of(error: Exception, caller: Caller) -> Failure:
     """What *caller* is told of *error*, which forgets how it came about.
 
     An error that nobody foresaw leaves as an id; its text stays in the log.

@@ -89,10 +89,8 @@ class OnDemand:
 
     async def _look(self, model: str, wait: _Wait) -> None:
         snapshot = self._catalog.snapshot
-        latest, answer = snapshot.load_requests.get(model), snapshot.load_results.get(model)
-        error = ""
-        if latest is not None and answer is not None and answer.load_request == latest.id:
-            error = answer.error
+        latest, result = snapshot.load_requests.get(model), snapshot.result_of(model)
+        error = "" if result is None else result.error
         if wait.load_request is None:
             if latest is None or latest.unload or error:
                 await self._request_load(latest, model, wait)

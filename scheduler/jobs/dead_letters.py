@@ -6,7 +6,6 @@ job is retried with success.
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from penstock.models.config.policies import QueueLimits
@@ -15,6 +14,7 @@ from penstock.scheduler.jobs.enqueue import enqueue
 from penstock.scheduler.jobs.enqueue_batches import Answered, BatchKey
 from penstock.scheduler.jobs.partitions import Partitions
 from penstock.scheduler.jobs.types import NewJob
+from penstock.scheduler.store.conversation import by_name
 from penstock.scheduler.store.keys import partition_keys, partition_of
 
 
@@ -80,18 +80,13 @@ class Letters(Partitions):
         keys = partition_keys(partition)
         link = self.link_to(keys)
         entries = await link.command("XRANGE", keys.dead, "-", "+")
-        named = [(entry.decode(), _named(fields)) for entry, fields in entries]
+        named = [(entry.decode(), by_name(fields, bytes.decode)) for entry, fields in entries]
         sizes = await asyncio.gather(
             *(link.submit("STRLEN", keys.letters + fields["id"]) for _, fields in named)
         )
         return [
             _letter(entry, fields, size) for (entry, fields), size in zip(named, sizes, strict=True)
         ]
-
-
-def _named(fields: Sequence[bytes]) -> dict[str, str]:
-    words = [word.decode() for word in fields]
-    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def _letter(entry: str, fields: dict[str, str], size: int) -> Letter:

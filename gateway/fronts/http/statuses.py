@@ -7,7 +7,7 @@ import json
 from typing import Final
 
 from penstock.errors import Code, PenstockError
-from penstock.gateway.access.caller import ANYBODY, Caller
+from penstock.gateway.access.caller import Caller
 from penstock.gateway.failures import Failure, failure_of
 from penstock.gateway.fronts.compression import TooLarge
 from penstock.retry import scattered_ms
@@ -54,13 +54,13 @@ def error_json(text: str) -> bytes:
     return json.dumps({"error": text}).encode()
 
 
-def refusal_of(error: Exception, caller: Caller = ANYBODY) -> tuple[int, list[Header], bytes]:
+def refusal_of(error: Exception, caller: Caller) -> tuple[int, list[Header], bytes]:
     """Status, headers and body for whoever asked."""
     status, headers, failure = refused(error, caller)
     return status, headers, error_json(failure.text)
 
 
-def refused(error: Exception, caller: Caller = ANYBODY) -> tuple[int, list[Header], Failure]:
+def refused(error: Exception, caller: Caller) -> tuple[int, list[Header], Failure]:
     """Status and headers for whoever asked, and what they are told."""
     own = error.status if isinstance(error, Refused) else None
     if isinstance(error, TooLarge):

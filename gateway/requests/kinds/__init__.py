@@ -1,4 +1,4 @@
 """Kinds of requests that need more than a model and tensors.
 
-One module for each: sequences, decoupled models, classification.
+One module for each: sequences, classification.
 """

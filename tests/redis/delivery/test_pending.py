@@ -8,6 +8,7 @@ from support.probe import FIRST, LONG_MS, UNLIMITED, Probe, job
 from support.waiting import until
 
 from penstock.errors import Code, ModelNotReady, TurnLost
+from penstock.gateway.access.caller import ANYBODY
 from penstock.gateway.delivery.router import JobRouter
 from penstock.gateway.failures import failure_of
 from penstock.models.sequencing import SequenceTerms
@@ -40,7 +41,7 @@ async def test_a_turn_whose_answer_is_lost_must_not_come_again(redis_url):
 
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    assert failure_of(lost.value)[::2] == (Code.ABORTED, None)
+    assert failure_of(lost.value, ANYBODY)[::2] == (Code.ABORTED, None)
 
 
 class Asked(JobRouter):

@@ -171,7 +171,7 @@ class Stream:
         except Exception as error:
             if not self._exchange.began:
                 raise
-            status, _, failure = refused(error)
+            status, _, failure = refused(error, self._exchange.call.caller)
             await write_events(self._exchange, shapes.error_event(status, failure.text, error))
         else:
             if self._envelope.counted:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from penstock.errors import Code, InvalidRequest, ModelNotFound, ModelNotReady, Unimplemented
+from penstock.gateway.access.caller import ANYBODY
 from penstock.gateway.fronts.compression import Damaged, Inflation, TooLarge, compressed
 from penstock.gateway.fronts.http.administration import Administration
 from penstock.gateway.fronts.http.app import routes_of
@@ -32,14 +33,14 @@ from penstock.protos import model_config_pb2
     ],
 )
 def test_failures_have_the_statuses_that_triton_gives_them(error, status):
-    found, headers, body = refusal_of(error)
+    found, headers, body = refusal_of(error, ANYBODY)
 
     assert (found, json.loads(body)) == (status, {"error": "x"})
     assert [name for name, _ in headers] == ([b"retry-after"] if status == 503 else [])
 
 
 def test_what_nobody_foresaw_leaves_as_an_id():
-    status, _, body = refusal_of(ValueError("secret"))
+    status, _, body = refusal_of(ValueError("secret"), ANYBODY)
 
     assert status == 500
     assert json.loads(body)["error"].startswith("internal error ")

@@ -88,7 +88,7 @@ class Transcriptions:
         except Exception as error:
             if not exchange.began:
                 raise
-            status, _, failure = refused(error)
+            status, _, failure = refused(error, exchange.call.caller)
             await write_events(exchange, error_event(status, failure.text, error))
         else:
             await write_events(
