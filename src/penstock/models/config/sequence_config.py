@@ -30,8 +30,7 @@ def sequence_problems(config: pb.ModelConfig) -> Iterator[str]:
     batching = config.sequence_batching
     yield from _control_problems(batching)
     for state in batching.state:
-        for problem in _state_problems(state):
-            yield f"state '{state.input_name}': {problem}"
+        yield from (f"state '{state.input_name}': {one}" for one in _state_problems(state))
     yield from _name_problems(config)
     yield from _strategy_problems(batching)
     if config.model_transaction_policy.decoupled:
@@ -67,8 +66,7 @@ def _control_problems(batching: Batching) -> Iterator[str]:
             continue
         control = tensor.control[0]
         kinds[Kind.Name(control.kind)] += 1
-        for problem in _values_problems(control):
-            yield f"control_input '{tensor.name}': {problem}"
+        yield from (f"control_input '{tensor.name}': {one}" for one in _values_problems(control))
     for kind, count in kinds.items():
         if count > 1:
             yield f"{kind} is given to {count} tensors: it can be given to one"
