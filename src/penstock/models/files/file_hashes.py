@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -186,11 +187,8 @@ def whole_hash(file: Path, stopped: threading.Event | None = None) -> str:
     """
     size = file.stat().st_size
     if size <= PIECE_BYTES:
-        digest = hashlib.blake2b(digest_size=16)
         with file.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
-        return digest.hexdigest()
+            return hashlib.file_digest(stream, partial(hashlib.blake2b, digest_size=16)).hexdigest()
     descriptor = os.open(file, os.O_RDONLY)
 
     def piece(start: int) -> bytes:
