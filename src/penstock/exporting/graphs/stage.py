@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from penstock.exporting.architecture import Architecture
 from penstock.exporting.graphs.attention import Attention
 from penstock.exporting.graphs.graph import Graph
-from penstock.exporting.graphs.matrices import Matrices, Source, Weights, matrices_of
+from penstock.exporting.graphs.matrices import Floats, Matrices, Source, Weights, matrices_of
 
-Read = Callable[[str], npt.NDArray[np.float32]]
+Read = Callable[[str], Floats]
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,13 +65,7 @@ class OnnxWeights:
             for norm, of in layer.region.norms:
                 if of == origin:
                     self._add_vector(f"{prefix}{name}_norm.weight", norm.weight)
-        others = {
-            "attn_output": layer.output,
-            "ffn_gate": layer.gate,
-            "ffn_up": layer.up,
-            "ffn_down": layer.down,
-        }
-        for name, product in others.items():
+        for name, product in layer.others().items():
             self._add_part(prefix + name, _whole(product.matrix, product.bias))
 
     def _add_part(self, name: str, part: Part) -> None:
