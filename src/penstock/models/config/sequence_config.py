@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from penstock.models.config.dataflow import fits
 from penstock.protos import model_config_pb2 as pb
 
 Batching = pb.ModelSequenceBatching
@@ -116,10 +117,7 @@ def _initial_problems(
         yield f"data_file must be the name of a file in initial_state/, got '{initial.data_file}'"
     if initial.data_type not in (0, state.data_type):
         yield "initial_state has another data_type"
-    fits = len(initial.dims) == len(state.dims) and all(
-        size in (given, -1) for given, size in zip(initial.dims, state.dims, strict=True)
-    )
-    if any(dim < 0 for dim in initial.dims) or not fits:
+    if any(dim < 0 for dim in initial.dims) or not fits(initial.dims, state.dims):
         yield (
             f"initial_state has dims {list(initial.dims)}, which must be sizes that fit "
             f"{list(state.dims)}"
