@@ -24,22 +24,17 @@ class OnnxWeights:
         shapes: by name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: Decoder, shape: Architecture, roles: Sequence[Roles]) -> None:
+        """Those of *decoder*, whose layers have queries, keys and values as *roles* says."""
         self._parts: dict[str, Part] = {}
         self._vectors: dict[str, tuple[Stored, slice]] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
-
-    @classmethod
-    def of(cls, decoder: Decoder, shape: Architecture, roles: Sequence[Roles]) -> "OnnxWeights":
-        """Those of *decoder*, whose layers have queries, keys and values as *roles* says."""
-        found = cls()
-        found._add_matrix("token_embd.weight", _whole(decoder.table))
+        self._add_matrix("token_embd.weight", _whole(decoder.table))
         for number, layer in enumerate(decoder.layers):
-            found._add_layer(f"blk.{number}.", layer, shape, roles[number])
-        found._add_vector("output_norm.weight", decoder.last_norm.weight)
+            self._add_layer(f"blk.{number}.", layer, shape, roles[number])
+        self._add_vector("output_norm.weight", decoder.last_norm.weight)
         if not shape.tied:
-            found._add_matrix("output.weight", _whole(decoder.head.matrix))
-        return found
+            self._add_matrix("output.weight", _whole(decoder.head.matrix))
 
     def read(self, name: str) -> Floats:
         """The tensor *name* as float32."""
