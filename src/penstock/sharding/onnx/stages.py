@@ -100,10 +100,8 @@ def _size_nodes(model: OnnxModel, stage: Stage, node: Any) -> Iterator[Any]:
     bounds = {item.name: item.i for item in node.attribute}
     dims = model.graph.tensors[node.input[0]].dims
     dims = dims[bounds.get("start", 0) : bounds.get("end", len(dims))]
-    parts = []
-    for place, dim in enumerate(dims):
-        part = f"{node.output[0]}/size_{place}"
-        parts.append(part)
+    parts = [f"{node.output[0]}/size_{place}" for place in range(len(dims))]
+    for part, dim in zip(parts, dims, strict=True):
         if isinstance(dim, int):
             yield _constant(part, dim)
             continue

@@ -245,9 +245,7 @@ def _names(
     program: Any, outputs: Sequence[fx.Node], held: dict[str, torch.Tensor]
 ) -> dict[fx.Node, str]:
     """Wire names; a weight that is tied to another has that one's name."""
-    first_of: dict[int, str] = {}
-    for name, tensor in held.items():
-        first_of.setdefault(id(tensor), name)
+    first_of = {id(tensor): name for name, tensor in reversed(held.items())}
     targets = {
         spec.arg.name: first_of[id(held[spec.target])]
         for spec in program.graph_signature.input_specs
