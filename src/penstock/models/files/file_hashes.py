@@ -120,11 +120,10 @@ class FileHashes:
             return known.digest
         if not large or self._waits or self.sampled:
             return self._read(key)
+        self._read_beside(key)
         if known is not None and known.stand == stand:
             # Good enough for now; it is read once more, since it was written a moment ago.
-            self._read_beside(key)
             return known.digest
-        self._read_beside(key)
         raise StillReading(
             f"{file.name} is being read for the first time since it was written "
             f"({stand.size / (1 << 20):.0f} MiB): this takes a while"
