@@ -182,12 +182,11 @@ def _language_files(base: Path, where: Path, config: config_pb.ModelConfig) -> l
     artifacts = _artifacts(where, files, config)
     for file in files:
         _check(base, file)
-    own = {artifact: [artifact, *_belonging(artifact, files)] for artifact in artifacts}
-    found: list[StageFiles] = []
-    for artifact in artifacts:
-        others = {file for other in artifacts if other != artifact for file in own[other]}
-        found.append(StageFiles(artifact, [f for f in files if f not in others], LANGUAGE))
-    return found
+    owner = {file: one for one in artifacts for file in (one, *_belonging(one, files))}
+    return [
+        StageFiles(artifact, [f for f in files if owner.get(f, artifact) == artifact], LANGUAGE)
+        for artifact in artifacts
+    ]
 
 
 def _all_below(folder: Path) -> Iterator[Path]:
