@@ -50,15 +50,13 @@ class Sloping(dict[K, V]):
 
     def keep(self, key: K, value: V) -> None:
         """Keep *value* in *key*'s place."""
-        if key in self:
-            self[key] = value
-            return
-        if len(self._order) < self._most:
-            self._order.append(key)
-        else:
-            place = _CHANCE.randrange(self._most)
-            del self[self._order[place]]
-            self._order[place] = key
+        if key not in self:
+            if len(self._order) < self._most:
+                self._order.append(key)
+            else:
+                place = _CHANCE.randrange(self._most)
+                del self[self._order[place]]
+                self._order[place] = key
         self[key] = value
 
 

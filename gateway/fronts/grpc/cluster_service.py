@@ -11,7 +11,7 @@ from penstock.gateway.models.catalog import Catalog
 from penstock.gateway.operations.dead_letters import DeadLetters
 from penstock.gateway.operations.key_administration import KeyAdministration
 from penstock.gateway.requests.call import Call
-from penstock.models.batch_guess import stopped
+from penstock.models.batch_guess import alone
 from penstock.models.config.ensembles import is_ensemble
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
@@ -122,7 +122,7 @@ class ClusterService(cluster_pb2_grpc.ClusterServicer):
         """Whether requests share runs, as `penstock status` shows it."""
         why = self._catalog.snapshot.unsplittable_of(record)
         if why:
-            return stopped(why)
+            return alone(why)
         return state.deployment.batching if state.deployment is not None else ""
 
 

@@ -12,7 +12,7 @@ requests have a batch dimension, but do not share runs.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from penstock.models.config.reshape import artifact_dims
+from penstock.models.config.reshape import ConfigTensor, artifact_dims
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 
@@ -40,10 +40,10 @@ def guess(
     specs = {spec.name: spec for spec in tensors}
     listed = _listed_beside_rank(config, specs)
     if any(beside == 0 for beside in listed.values()):
-        return _alone("config.pbtxt lists all dimensions and no max_batch_size")
+        return alone("config.pbtxt lists all dimensions and no max_batch_size")
     closed = next((name for name, spec in specs.items() if not is_open(spec)), None)
     if closed is not None:
-        return _alone(f"the first dimension of '{closed}' is not of any size")
+        return alone(f"the first dimension of '{closed}' is not of any size")
     objection = _objection(proofs)
     if not objection:
         config.max_batch_size = DEFAULT_MAX_BATCH
@@ -52,7 +52,7 @@ def guess(
         return f"batches up to {DEFAULT_MAX_BATCH}: {next(p.why for p in proofs if p)}"
     if any(beside == -1 for beside in listed.values()):
         return _by_the_listed_dims(config, objection)
-    return _alone(objection)
+    return alone(objection)
 
 
 def stated(config: config_pb.ModelConfig) -> str:
@@ -63,9 +63,9 @@ def stated(config: config_pb.ModelConfig) -> str:
     return f"runs requests of up to {most} rows one at a time: config.pbtxt has no dynamic_batching"
 
 
-def stopped(why: str) -> str:
-    """What becomes of a model of which a batch could not be split."""
-    return _alone(why)
+def alone(why: str) -> str:
+    """What is said of a model that runs its requests one by one."""
+    return f"runs requests one at a time: {why}"
 
 
 def is_open(spec: pb.TensorSpec) -> bool:
@@ -77,7 +77,7 @@ def _by_the_listed_dims(config: config_pb.ModelConfig, objection: str) -> str:
     if config.HasField("sequence_batching"):
         # Sequences share runs as far as there is room for them.
         config.max_batch_size = 1
-        return _alone(objection)
+        return alone(objection)
     config.max_batch_size = DEFAULT_MAX_BATCH
     if config.HasField("dynamic_batching"):
         return stated(config)
@@ -96,13 +96,9 @@ def _listed_beside_rank(
     config: config_pb.ModelConfig, specs: Mapping[str, pb.TensorSpec]
 ) -> dict[str, int]:
     """Of each listed tensor, how many dims it has more than the artifact's."""
-    tensors: list[config_pb.ModelInput | config_pb.ModelOutput] = [*config.input, *config.output]
+    tensors: list[ConfigTensor] = [*config.input, *config.output]
     return {
         tensor.name: len(artifact_dims(tensor)) - len(specs[tensor.name].shape)
         for tensor in tensors
         if tensor.name in specs
     }
-
-
-def _alone(why: str) -> str:
-    return f"runs requests one at a time: {why}"

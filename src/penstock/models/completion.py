@@ -23,7 +23,7 @@ from penstock.models.config.model_config import (
     config_type_of,
     datatype_of_config,
 )
-from penstock.models.config.reshape import artifact_dims
+from penstock.models.config.reshape import ConfigTensor, artifact_dims
 from penstock.models.embeddings import Embedder, embedder_of
 from penstock.models.sequencing import (
     SequencePlan,
@@ -44,8 +44,6 @@ _PLATFORMS: Final = {
     LANGUAGE: ("", LANGUAGE),
 }
 _PIPELINE: Final = ("penstock_pipeline", "penstock")
-
-ConfigTensor = config_pb.ModelInput | config_pb.ModelOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +119,15 @@ def _complete(
     config.name = version.model
     tensors = _ranked(flow(version, signatures), config)
     _reshape_scalars(config, tensors)
-    inputs = _chosen(
-        "input", config.input, _without(tensors.inputs, hidden_inputs(config)), tensors
-    )
-    outputs = _chosen("output", config.output, tensors.products, tensors, hidden_outputs(config))
-    kept = dict.fromkeys([*(s.name for s in outputs), *hidden_outputs(config)])
-    stages = tensors.stages([*(s.name for s in inputs), *hidden_inputs(config)], list(kept))
+    unsent, unasked = hidden_inputs(config), hidden_outputs(config)
+    sent = {name: spec for name, spec in tensors.inputs.items() if name not in unsent}
+    inputs = _chosen("input", config.input, sent, tensors)
+    outputs = _chosen("output", config.output, tensors.products, tensors, unasked)
+    kept = dict.fromkeys([*(s.name for s in outputs), *unasked])
+    stages = tensors.stages([*(s.name for s in inputs), *unsent], list(kept))
     between = [spec for _, spec in tensors.crossing(stages)]
-    hidden = [spec for name, spec in tensors.inputs.items() if name in hidden_inputs(config)]
-    hidden += [spec for name, spec in tensors.products.items() if name in hidden_outputs(config)]
+    hidden = [spec for name, spec in tensors.inputs.items() if name in unsent]
+    hidden += [spec for name, spec in tensors.products.items() if name in unasked]
     proofs = [None if it is None else pb.BatchProof.FromString(it) for it in proof_bytes]
     batching = _complete_batching(config, [*inputs, *outputs, *between, *hidden], proofs)
     _check_preferred_sizes(config, batching)
@@ -166,12 +164,6 @@ def labels_of(
         for output in config.output
         if output.label_filename in version.labels
     }
-
-
-def _without(
-    found: Mapping[str, pb.TensorSpec], names: Collection[str]
-) -> dict[str, pb.TensorSpec]:
-    return {name: spec for name, spec in found.items() if name not in names}
 
 
 def _chosen(

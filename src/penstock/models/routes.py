@@ -7,21 +7,19 @@ that is an ensemble itself is replaced by that ensemble's steps.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from penstock.errors import InvalidConfiguration
-from penstock.models.completion import ConfigTensor, Deployment, labels_of
+from penstock.models.completion import Deployment, labels_of
 from penstock.models.config.dataflow import fits, shown
 from penstock.models.config.ensembles import Step, in_order
 from penstock.models.config.model_config import datatype_of_config
 from penstock.models.config.policies import note
 from penstock.models.config.python_models import is_decoupled
+from penstock.models.config.reshape import ConfigTensor
 from penstock.models.embeddings import embedder_of
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-
-_INNER: Final = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +161,9 @@ class _Composition:
 
     def _agree(self, tensor: str, wanted: pb.TensorSpec, reader: str) -> None:
         spec, source = self.tensors[tensor]
-        what = ""
-        if spec.datatype != wanted.datatype:
-            what = "data type"
-        elif not fits(spec.shape, wanted.shape):
-            what = "shape"
-        if what:
+        same_type = spec.datatype == wanted.datatype
+        if not (same_type and fits(spec.shape, wanted.shape)):
+            what = "shape" if same_type else "data type"
             raise self._refusal(
                 f"ensemble tensor {tensor}: inconsistent {what}: {shown(spec)} is inferred from "
                 f"model {source} while {shown(wanted)} is inferred from model {reader}"
@@ -190,7 +185,7 @@ def _expanded(step: Step, at: int, found: Component) -> Iterator[pb.RouteStep]:
         renamed.CopyFrom(one)
         for tensors in (renamed.inputs, renamed.outputs):
             for name, tensor in list(tensors.items()):
-                tensors[name] = outer.get(tensor, f"{at}{_INNER}{step.model_name}{_INNER}{tensor}")
+                tensors[name] = outer.get(tensor, f"{at}/{step.model_name}/{tensor}")
         renamed.within[:] = [step.model_name, *one.within]
         yield renamed
 

@@ -129,11 +129,10 @@ def sequence_plan(
     for state in batching.state:
         _check_state(state, "input", state.input_name, inputs, lead)
         _check_state(state, "output", state.output_name, outputs, lead)
-    idle_us = batching.max_sequence_idle_microseconds or DEFAULT_IDLE_US
     return SequencePlan(
         terms=SequenceTerms(
             slots=max(1, version.replicas) * slots_of_worker(config),
-            idle_ms=bounded_ms_of_us(idle_us),
+            idle_ms=bounded_ms_of_us(batching.max_sequence_idle_microseconds or DEFAULT_IDLE_US),
             initial=as_request([_initial(state, version, lead) for state in batching.state]),
         ),
         controls=controls,

@@ -63,12 +63,10 @@ def choose_cuts(
         raise TooManyStages(stages, possible)
     limit = _smallest_largest_stage(steps, weight_bytes, stages, places) * (1 + tolerance)
     came_from = _cheapest_within(limit, steps, weight_bytes, stages, places)
-    cuts: list[int] = []
-    position = len(steps)
+    cuts: tuple[int, ...] = (len(steps),)
     for row in reversed(came_from[1:]):
-        position = int(row[position])
-        cuts.append(position)
-    return tuple(reversed(cuts))
+        cuts = (int(row[cuts[0]]), *cuts)
+    return cuts[:-1]
 
 
 def _crossing_bytes(steps: Sequence[Step]) -> Floats:

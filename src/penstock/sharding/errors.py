@@ -13,16 +13,10 @@ class TooManyStages(CannotShard):
     """The model has fewer places to cut than were asked for."""
 
     def __init__(self, stages: int, possible: int) -> None:
-        most = (
-            "nowhere in it"
-            if possible == 1
-            else f"it allows {possible} at most: at no other place in it"
-        )
-        advice = (
-            "serve it whole (--stages 1)"
-            if possible == 1
-            else f"ask for --stages {possible} or fewer"
-        )
+        most, advice = "nowhere in it", "serve it whole (--stages 1)"
+        if possible > 1:
+            most = f"it allows {possible} at most: at no other place in it"
+            advice = f"ask for --stages {possible} or fewer"
         super().__init__(
             f"cannot cut this model into {stages} stages: {most} do all tensors that must travel "
             f"have the batch as their first dimension; {advice}"

@@ -30,9 +30,10 @@ def written_whole(directory: Path) -> Iterator[Path]:
         raise CannotShard(f"cannot write to {directory}: {error.strerror}") from None
     try:
         yield workplace
-        new = sorted(workplace.iterdir(), reverse=True)
-        _remove_earlier(directory, {path.name for path in new})
-        for path in new:
+        for old in directory.iterdir():
+            if _SHARD.fullmatch(old.name) and not (workplace / old.name).exists():
+                old.unlink()
+        for path in sorted(workplace.iterdir(), reverse=True):
             path.replace(directory / path.name)
     except OSError as error:
         raise CannotShard(f"cannot write to {directory}: {error.strerror or error}") from None
@@ -41,9 +42,3 @@ def written_whole(directory: Path) -> Iterator[Path]:
         if is_new:
             with suppress(OSError):
                 directory.rmdir()  # where nothing came of it; it fails for a folder with content
-
-
-def _remove_earlier(directory: Path, keep: set[str]) -> None:
-    for path in directory.iterdir():
-        if _SHARD.fullmatch(path.name) and path.name not in keep:
-            path.unlink()

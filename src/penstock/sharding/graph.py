@@ -129,7 +129,6 @@ class Sequenced:
         self._made_at: dict[str, int] = dict.fromkeys(graph.inputs, 0)
         self._step_operations: list[int] = []
         self._needs: list[Needs] = []
-        self._output_needs = Needs()
         self._lay_out()
         self._on_the_way = {name: self._free_name(name) for name in graph.outputs}
         self._crossing = self._by_position("values")
@@ -149,8 +148,7 @@ class Sequenced:
 
     def stages(self, cuts: Sequence[int]) -> list[Stage]:
         """The stages between *cuts*, which lie where the steps allow them."""
-        bounds = [0, *cuts, len(self._needs)]
-        return [self._stage(*pair) for pair in pairwise(bounds)]
+        return [self._stage(*pair) for pair in pairwise([0, *cuts, len(self._needs)])]
 
     def _lay_out(self) -> None:
         free: dict[str, Needs] = {name: Needs(weights={name}) for name in self.graph.weights}
@@ -159,7 +157,7 @@ class Sequenced:
         for index, operation in _used(self.graph):
             for name in operation.writes:
                 self._rank[name] = len(self._rank)
-            needs = _needs_of(operation, free)
+            needs = _needs_of(operation.reads, free)
             if operation.sizes_only or not needs.values:
                 needs.sizes |= needs.values
                 needs.values = set()
@@ -169,8 +167,7 @@ class Sequenced:
             self._step_operations.append(index)
             self._needs.append(needs)
             self._made_at.update(dict.fromkeys(operation.writes, len(self._needs)))
-        for name in self.graph.outputs:
-            self._output_needs.add(free.get(name) or Needs(values={name}))
+        self._output_needs = _needs_of(self.graph.outputs, free)
 
     def _by_position(self, kind: str) -> list[list[str]]:
         """By position: the tensors made before it, whose values (or sizes) are needed after it."""
@@ -256,8 +253,8 @@ def _used(graph: Graph) -> list[tuple[int, Operation]]:
     return used[::-1]
 
 
-def _needs_of(operation: Operation, free: Mapping[str, Needs]) -> Needs:
+def _needs_of(names: Iterable[str], free: Mapping[str, Needs]) -> Needs:
     needs = Needs()
-    for name in operation.reads:
+    for name in names:
         needs.add(free.get(name) or Needs(values={name}))
     return needs

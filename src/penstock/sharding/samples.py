@@ -28,8 +28,7 @@ class InputSpec:
 
 def parse_inputs(texts: Iterable[str]) -> dict[str, InputSpec]:
     """The inputs that the command line describes, by name, in its order."""
-    specs = (_parse_input(text) for text in texts)
-    return {spec.name: spec for spec in specs}
+    return {spec.name: spec for spec in map(_parse_input, texts)}
 
 
 def _parse_input(text: str) -> InputSpec:

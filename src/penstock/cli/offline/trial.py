@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from penstock.errors import InvalidConfiguration, PenstockError
-from penstock.models.batch_guess import stopped
+from penstock.models.batch_guess import alone
 from penstock.models.completion import Deployment, complete
 from penstock.models.config import warmup
 from penstock.models.config.dataflow import shown
@@ -163,7 +163,7 @@ class _Shards:
 def _seen(config: config_pb.ModelConfig, deployment: Deployment, warmed: Sequence[Warmed]) -> Seen:
     lost = next((one.unsplittable for one in warmed if one.unsplittable), "")
     return Seen(
-        stopped(lost) if lost else deployment.batching,
+        alone(lost) if lost else deployment.batching,
         _completed(config, deployment),
         ", then ".join(dict.fromkeys(one.on for one in warmed if one.on)),
         next((one.refused for one in warmed if one.refused), ""),

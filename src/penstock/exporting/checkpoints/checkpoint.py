@@ -4,15 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from penstock.exporting.architecture import Architecture
 from penstock.exporting.errors import Damaged
-from penstock.exporting.graphs.matrices import Blocks, nothing
+from penstock.exporting.graphs.matrices import Blocks, Floats, nothing
 from penstock.exporting.whisper.architecture import Whisper
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

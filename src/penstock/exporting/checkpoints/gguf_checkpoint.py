@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from penstock.exporting.architecture import PROJECTIONS, Architecture, Rotary
-from penstock.exporting.checkpoints.checkpoint import Checkpoint, Floats, Texts
+from penstock.exporting.checkpoints.checkpoint import Checkpoint, Texts
 from penstock.exporting.checkpoints.gguf_header import Header, TensorEntry, read_header
 from penstock.exporting.checkpoints.gguf_tokenizer import tokenizer_json
 from penstock.exporting.errors import CannotExport, Damaged, Unsupported
+from penstock.exporting.graphs.matrices import Floats
 
 _ARCHITECTURES: Final = ("llama", "qwen2", "qwen3")
 _INTERLEAVED: Final = ("llama",)

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple, Self
 
 import numpy as np
 
-from penstock.exporting.checkpoints.checkpoint import Floats
 from penstock.exporting.errors import CannotExport, Damaged, Unsupported
+from penstock.exporting.graphs.matrices import Floats
 
 _KINDS: Final = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _MOST_TENSORS: Final = 1 << 16

@@ -6,40 +6,12 @@ to its own position; the others have the weight 0 exactly, however many there ar
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 import numpy as np
 
-from penstock.exporting.architecture import Rotary
+from penstock.exporting.architecture import Architecture, Rotary
 from penstock.exporting.graphs.graph import Graph
-
-
-class Heads(Protocol):
-    """What of an architecture decides its attention: see `Architecture`, `Whisper`."""
-
-    @property
-    def heads(self) -> int:
-        """Of queries."""
-
-    @property
-    def kv_heads(self) -> int:
-        """Of keys."""
-
-    @property
-    def head_size(self) -> int:
-        """Numbers in each."""
-
-    @property
-    def context(self) -> int:
-        """The most tokens."""
-
-    @property
-    def rotary(self) -> Rotary | None:
-        """How positions turn queries and keys; None where these know none."""
-
-    @property
-    def normed(self) -> bool:
-        """Whether queries and keys are normalized, head by head."""
+from penstock.exporting.whisper.architecture import Whisper
 
 
 class Attention:
@@ -49,7 +21,9 @@ class Attention:
         positions: int64[batch, length], of the columns.
     """
 
-    def __init__(self, graph: Graph, architecture: Heads, start: str, columns: str) -> None:
+    def __init__(
+        self, graph: Graph, architecture: Architecture | Whisper, start: str, columns: str
+    ) -> None:
         """*columns* is what has the rows and columns of this call as its first dimensions."""
         self._graph = graph
         self._architecture = architecture

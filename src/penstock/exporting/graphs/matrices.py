@@ -10,7 +10,7 @@ exact. The other levels compute a single row otherwise than several (ADR 0053).
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -67,24 +67,6 @@ class Source:
     on_rounded: Callable[[str], None] = nothing
 
 
-class Matrices(Protocol):
-    """How matrices are written into one graph."""
-
-    def product(self, hidden: str, name: str, rows: Floats) -> str:
-        """[..., inputs] times the transpose of *rows*, float32[outputs, inputs]."""
-
-    def lookup(self, tokens: str, rows: Floats) -> str:
-        """Of *rows*, the table of embeddings, those of *tokens*."""
-
-    def head(self, hidden: str, rows: Floats, *, tied: bool) -> str:
-        """The logits; *tied*: *rows* is the table of embeddings."""
-
-
-def matrices_of(weights: Weights, graph: Graph, source: Source) -> Matrices:
-    """How *weights* are written into *graph*; what *source* has in blocks is not rounded again."""
-    return _Plain(graph) if weights is Weights.FP32 else _Blocks(graph, weights, source)
-
-
 class _Plain:
     """fp32."""
 
@@ -92,15 +74,15 @@ class _Plain:
         self._graph = graph
 
     def product(self, hidden: str, name: str, rows: Floats) -> str:
-        """See `Matrices`."""
+        """[..., inputs] times the transpose of *rows*, float32[outputs, inputs]."""
         return self._graph.op("MatMul", hidden, self._transposed(name, rows))
 
     def lookup(self, tokens: str, rows: Floats) -> str:
-        """See `Matrices`."""
+        """Of *rows*, the table of embeddings, those of *tokens*."""
         return self._graph.op("Gather", self._graph.weight("token_embd.weight", rows), tokens)
 
     def head(self, hidden: str, rows: Floats, *, tied: bool) -> str:
-        """See `Matrices`."""
+        """The logits; *tied*: *rows* is the table of embeddings."""
         del tied  # products want it the other way round than lookups do
         return self._graph.op("MatMul", hidden, self._transposed("head", rows), out="logits")
 
@@ -118,11 +100,11 @@ class _Blocks:
         self._table: tuple[str, str] | None = None
 
     def product(self, hidden: str, name: str, rows: Floats) -> str:
-        """See `Matrices`."""
+        """See `_Plain`."""
         return self._product(hidden, self._written(name, rows, self._bits), rows, self._bits)
 
     def lookup(self, tokens: str, rows: Floats) -> str:
-        """See `Matrices`."""
+        """See `_Plain`."""
         graph = self._graph
         self._table = self._written("token_embd.weight", rows, 8)
         numbers, scales = (graph.op("Gather", part, tokens) for part in self._table)
@@ -132,7 +114,7 @@ class _Blocks:
         return graph.op("Reshape", found, graph.constant([0, 0, -1]))
 
     def head(self, hidden: str, rows: Floats, *, tied: bool) -> str:
-        """See `Matrices`."""
+        """See `_Plain`."""
         there = self._table if tied else None
         of = "token_embd.weight" if tied else "output.weight"
         parts = there or self._written("head", rows, 8, of)
@@ -169,6 +151,15 @@ class _Blocks:
             accuracy_level=_ACCURACY,
             **sizes,
         )
+
+
+Matrices = _Plain | _Blocks
+"""How matrices are written into one graph."""
+
+
+def matrices_of(weights: Weights, graph: Graph, source: Source) -> Matrices:
+    """How *weights* are written into *graph*; what *source* has in blocks is not rounded again."""
+    return _Plain(graph) if weights is Weights.FP32 else _Blocks(graph, weights, source)
 
 
 def quantized(rows: Floats, bits: int) -> tuple[npt.NDArray[np.uint8], Floats]:

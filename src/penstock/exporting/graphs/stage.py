@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from penstock.exporting.architecture import Architecture
 from penstock.exporting.graphs.attention import Attention
 from penstock.exporting.graphs.graph import Graph
-from penstock.exporting.graphs.matrices import Matrices, Source, Weights, matrices_of
+from penstock.exporting.graphs.matrices import Floats, Matrices, Source, Weights, matrices_of
 
-Read = Callable[[str], npt.NDArray[np.float32]]
+Read = Callable[[str], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,37 +77,30 @@ def normalized(graph: Graph, architecture: Architecture, hidden: str, weight: st
     return graph.op("RMSNormalization", hidden, weight, axis=-1, epsilon=architecture.epsilon)
 
 
+@dataclass(frozen=True, slots=True)
 class _Layers:
     """The layers of one stage."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        attention: Attention,
-        architecture: Architecture,
-        read: Read,
-        matrices: Matrices,
-    ) -> None:
-        self._graph = graph
-        self._attention = attention
-        self._architecture = architecture
-        self._read = read
-        self._matrices = matrices
+    graph: Graph
+    attention: Attention
+    architecture: Architecture
+    read: Read
+    matrices: Matrices
 
     def add(self, number: int, hidden: str) -> str:
         """Layer *number*, from hidden states to hidden states."""
-        graph, prefix = self._graph, f"blk.{number}."
+        graph, prefix = self.graph, f"blk.{number}."
 
         def project(name: str, of: str) -> str:
             return self._projected(prefix + name, of)
 
         def norm(name: str, of: str) -> str:
-            weight = graph.weight(prefix + name, self._read(prefix + name))
-            return normalized(graph, self._architecture, of, weight)
+            weight = graph.weight(prefix + name, self.read(prefix + name))
+            return normalized(graph, self.architecture, of, weight)
 
         into = norm("attn_norm.weight", hidden)
         heads = [project(f"attn_{part}", into) for part in "qkv"]
-        mixed = self._attention.layer(number, heads, norm)
+        mixed = self.attention.layer(number, heads, norm)
         hidden = graph.op("Add", hidden, project("attn_output", mixed))
         into = norm("ffn_norm.weight", hidden)
         gate = project("ffn_gate", into)
@@ -119,11 +111,11 @@ class _Layers:
     def _projected(self, name: str, hidden: str) -> str:
         """*hidden* times the matrix *name*, and its bias where it has one."""
         matrix = f"{name}.weight"
-        product = self._matrices.product(hidden, matrix, self._read(matrix))
-        if name.rpartition(".")[2] not in self._architecture.biased:
+        product = self.matrices.product(hidden, matrix, self.read(matrix))
+        if name.rpartition(".")[2] not in self.architecture.biased:
             return product
-        bias = self._graph.weight(f"{name}.bias", self._read(f"{name}.bias"))
-        return self._graph.op("Add", product, bias)
+        bias = self.graph.weight(f"{name}.bias", self.read(f"{name}.bias"))
+        return self.graph.op("Add", product, bias)
 
 
 def _head(

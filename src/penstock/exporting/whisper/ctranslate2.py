@@ -13,10 +13,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from penstock.exporting.checkpoints.checkpoint import Checkpoint, Floats, SpokenTexts
+from penstock.exporting.checkpoints.checkpoint import Checkpoint, SpokenTexts
 from penstock.exporting.checkpoints.folder_config import JsonFile
 from penstock.exporting.checkpoints.text_files import token_list, tokenizer_in
 from penstock.exporting.errors import CannotExport, Damaged, Unsupported
+from penstock.exporting.graphs.matrices import Floats
 from penstock.exporting.whisper.architecture import DECODER, ENCODER, Whisper
 
 FILE: Final = "model.bin"

@@ -10,16 +10,12 @@ The decoder, as a stage of any language model (graphs/stage.py), with these as i
 heard_keys_N, heard_values_N        float32[batch, heads, positions, head_size]
 """
 
-from collections.abc import Callable
-
 import numpy as np
-import numpy.typing as npt
 
 from penstock.exporting.graphs.attention import Attention
 from penstock.exporting.graphs.graph import Graph
+from penstock.exporting.graphs.stage import Read
 from penstock.exporting.whisper.architecture import DECODER, ENCODER, Whisper
-
-Read = Callable[[str], npt.NDArray[np.float32]]
 
 
 class _Layers:

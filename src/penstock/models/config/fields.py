@@ -6,6 +6,7 @@ no lines: its fields are refused with it. A test compares the keys with model_co
 """
 
 from enum import Enum
+from functools import partial
 from typing import Final, NamedTuple
 
 
@@ -29,18 +30,10 @@ class Field(NamedTuple):
     note: str = ""
 
 
-def _differs(how: str) -> Field:
-    return Field(Support.DIFFERS, how)
-
-
-def _hint(why: str) -> Field:
-    """For what is advice to Triton's own machinery and changes no result there either."""
-    return Field(Support.HINT, why)
-
-
-def _refused(why: str) -> Field:
-    return Field(Support.REFUSED, why)
-
+_differs: Final = partial(Field, Support.DIFFERS)
+_refused: Final = partial(Field, Support.REFUSED)
+_hint: Final = partial(Field, Support.HINT)
+"""For what is advice to Triton's own machinery and changes no result there either."""
 
 _YES: Final = Field(Support.YES)
 _TENSORRT: Final = _refused("only TensorRT engines have it; export the model to ONNX")

@@ -78,12 +78,17 @@ def slots(config: pb.ModelConfig) -> int:
     Raises:
         InvalidConfiguration: the parameter that says so is no number from 1 to 256.
     """
-    if SLOTS not in config.parameters:
-        return DEFAULT_SLOTS
-    text = config.parameters[SLOTS].string_value
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MOST_SLOTS):
+    return number_of(config, SLOTS, DEFAULT_SLOTS, _MOST_SLOTS)
+
+
+def number_of(config: pb.ModelConfig, name: str, default: int, most: int) -> int:
+    """What the parameter *name* says; raises unless it is a number from 1 to *most*, or absent."""
+    if name not in config.parameters:
+        return default
+    text = config.parameters[name].string_value
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= most):
         raise InvalidConfiguration(
-            f"parameters['{SLOTS}'] is '{text}': write a number from 1 to {_MOST_SLOTS}"
+            f"parameters['{name}'] is '{text}': write a number from 1 to {most}"
         )
     return int(text)
 

@@ -9,7 +9,7 @@ is completed from the artifacts later, in `completion`.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, NoReturn, cast
+from typing import Final, cast
 
 from google.protobuf import json_format, text_format
 from google.protobuf.message import Message
@@ -99,17 +99,38 @@ def parse_json(text: str, source: str) -> pb.ModelConfig:
 
 
 def _checked(config: pb.ModelConfig, source: str) -> pb.ModelConfig:
-    refused = list(unsupported_fields(config))
-    if refused:
-        raise InvalidConfiguration(
-            f"{source}: Penstock does not implement {', '.join(map(_shown, refused))}; "
-            "remove it or set it to its default"
-        )
-    unknown = next(_unknown_numbers(config), None)
-    if unknown is not None:
-        raise InvalidConfiguration(f"{source}: {unknown}")
-    _check_values(config, source)
+    problem = next(_problems(config, config.name or source.partition("/")[0]), None)
+    if problem is not None:
+        raise InvalidConfiguration(f"{source}: {problem}")
     return config
+
+
+def _problems(config: pb.ModelConfig, name: str) -> Iterator[str]:
+    """What the configuration of the model *name* cannot be; the first of it is told."""
+    refused = ", ".join(_unsupported_fields(config))
+    if refused:
+        yield f"Penstock does not implement {refused}; remove it or set it to its default"
+    yield from _unknown_numbers(config)
+    for field, table in (("platform", PLATFORM_RUNTIMES), ("backend", BACKEND_RUNTIMES)):
+        value = getattr(config, field)
+        if value and value not in table:
+            yield f"{field} '{value}' is not supported; Penstock has {', '.join(sorted(table))}"
+    if config.max_batch_size < 0:
+        yield f"max_batch_size must be 0 or more, got {config.max_batch_size}"
+    yield from _tensor_problems(config)
+    yield from _instance_problems(config)
+    for tag in config.metric_tags:
+        if not (tag.isascii() and tag.replace("_", "a").isalnum()):
+            yield f"metric_tags: '{tag}' cannot name a label: use letters, digits and _"
+    yield from warmup.problems(config)
+    yield from (f"dynamic_batching: {one}" for one in _batching_problems(config.dynamic_batching))
+    yield from (f"sequence_batching: {one}" for one in sequence_problems(config))
+    yield from cache_problems(config)
+    yield from ensembles.problems(config, name)
+    if config.version_policy.WhichOneof("policy_choice") == "specific":
+        versions = config.version_policy.specific.versions
+        if not versions or min(versions) < 1:
+            yield "version_policy.specific must list versions, each 1 or more"
 
 
 def _unknown_numbers(message: Message) -> Iterator[str]:
@@ -124,22 +145,17 @@ def _unknown_numbers(message: Message) -> Iterator[str]:
             yield from _unknown_numbers(child)
 
 
-def unsupported_fields(message: Message, path: str = "") -> Iterator[tuple[str, str]]:
+def _unsupported_fields(message: Message, path: str = "") -> Iterator[str]:
     """The fields of *message* that Penstock refuses: the path of each, and its note."""
     for field, value in message.ListFields():
         name = f"{path}{field.name}"
         line = field_of(message.DESCRIPTOR.full_name, field.name)
         if line is None or line.support == Support.REFUSED:
             if field.name in CHOICES or not _is_default(value):
-                yield name, line.note if line else ""
+                yield f"'{name}' ({line.note})" if line and line.note else f"'{name}'"
             continue
         for child in _messages_in(value):
-            yield from unsupported_fields(child, f"{name}.")
-
-
-def _shown(refused: tuple[str, str]) -> str:
-    path, note = refused
-    return f"'{path}' ({note})" if note else f"'{path}'"
+            yield from _unsupported_fields(child, f"{name}.")
 
 
 def instances(config: pb.ModelConfig) -> Instances:
@@ -233,39 +249,6 @@ def _syntax_error(error: text_format.ParseError, source: str) -> str:
     return f"{source}:{error.GetLine() or 1}: {text}"
 
 
-def _check_values(config: pb.ModelConfig, source: str) -> None:
-    def refuse(why: str) -> NoReturn:
-        raise InvalidConfiguration(f"{source}: {why}")
-
-    for field, table in (("platform", PLATFORM_RUNTIMES), ("backend", BACKEND_RUNTIMES)):
-        value = getattr(config, field)
-        if value and value not in table:
-            refuse(f"{field} '{value}' is not supported; Penstock has {', '.join(sorted(table))}")
-    if config.max_batch_size < 0:
-        refuse(f"max_batch_size must be 0 or more, got {config.max_batch_size}")
-    for problem in (
-        *_tensor_problems(config),
-        *_instance_problems(config),
-        *_tag_problems(config),
-        *warmup.problems(config),
-        *_scheduling_problems(config),
-        *cache_problems(config),
-    ):
-        refuse(problem)
-    for problem in ensembles.problems(config, config.name or source.partition("/")[0]):
-        refuse(problem)
-    if config.version_policy.WhichOneof("policy_choice") == "specific":
-        versions = config.version_policy.specific.versions
-        if not versions or min(versions) < 1:
-            refuse("version_policy.specific must list versions, each 1 or more")
-
-
-def _tag_problems(config: pb.ModelConfig) -> Iterator[str]:
-    for tag in config.metric_tags:
-        if not (tag.isascii() and tag.replace("_", "a").isalnum()):
-            yield f"metric_tags: '{tag}' cannot name a label: use letters, digits and _"
-
-
 def _tensor_problems(config: pb.ModelConfig) -> Iterator[str]:
     for kind, tensors in (("input", config.input), ("output", config.output)):
         names: set[str] = set()
@@ -299,11 +282,6 @@ def _instance_problems(config: pb.ModelConfig) -> Iterator[str]:
         instances(config)
     except InvalidConfiguration as error:
         yield str(error)
-
-
-def _scheduling_problems(config: pb.ModelConfig) -> Iterator[str]:
-    yield from (f"dynamic_batching: {one}" for one in _batching_problems(config.dynamic_batching))
-    yield from (f"sequence_batching: {one}" for one in sequence_problems(config))
 
 
 def _batching_problems(batching: pb.ModelDynamicBatching) -> Iterator[str]:

@@ -77,22 +77,20 @@ def by_level(batching: pb.ModelDynamicBatching) -> dict[int, QueuePolicy]:
 
 def note(batching: pb.ModelDynamicBatching, step: cluster_pb2.RouteStep) -> None:
     """Write into *step* how its model's requests queue; `noted` reads it."""
-    policy = batching.default_queue_policy
     step.levels, step.default_level = batching.priority_levels, batching.default_priority_level
-    step.timeout_us = policy.default_timeout_microseconds
-    step.may_shorten = policy.allow_timeout_override
-    step.most_jobs = policy.max_queue_size
-    step.puts_off = policy.timeout_action == pb.ModelQueuePolicy.DELAY
     step.ordered = batching.preserve_ordering
+    _note_policy(batching.default_queue_policy, step)
     for level, own in batching.priority_queue_policy.items():
-        step.own_policies[level].CopyFrom(
-            cluster_pb2.LevelPolicy(
-                timeout_us=own.default_timeout_microseconds,
-                may_shorten=own.allow_timeout_override,
-                most_jobs=own.max_queue_size,
-                puts_off=own.timeout_action == pb.ModelQueuePolicy.DELAY,
-            )
-        )
+        _note_policy(own, step.own_policies[level])
+
+
+def _note_policy(
+    policy: pb.ModelQueuePolicy, into: cluster_pb2.RouteStep | cluster_pb2.LevelPolicy
+) -> None:
+    into.timeout_us = policy.default_timeout_microseconds
+    into.may_shorten = policy.allow_timeout_override
+    into.most_jobs = policy.max_queue_size
+    into.puts_off = policy.timeout_action == pb.ModelQueuePolicy.DELAY
 
 
 def noted(step: cluster_pb2.RouteStep, level: int) -> QueuePolicy:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from penstock.errors import InvalidConfiguration
-from penstock.models.config.language_models import check_language_model
+from penstock.models.config.language_models import check_language_model, number_of
 from penstock.models.config.model_config import LANGUAGE, PYTHON
 from penstock.protos import model_config_pb2 as pb
 
@@ -39,15 +39,7 @@ def concurrent_requests(config: pb.ModelConfig, default: int) -> int:
     Raises:
         InvalidConfiguration: the parameter that says so is no number from 1 to 1024.
     """
-    if CONCURRENT_REQUESTS not in config.parameters:
-        return default
-    text = config.parameters[CONCURRENT_REQUESTS].string_value
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:5]) <= _MOST_CONCURRENT):
-        raise InvalidConfiguration(
-            f"parameters['{CONCURRENT_REQUESTS}'] is '{text}': write a number from 1 to "
-            f"{_MOST_CONCURRENT}"
-        )
-    return int(text)
+    return number_of(config, CONCURRENT_REQUESTS, default, _MOST_CONCURRENT)
 
 
 def _check_decoupled(config: pb.ModelConfig, runtimes: Iterable[str], source: str) -> None:
@@ -58,8 +50,7 @@ def _check_decoupled(config: pb.ModelConfig, runtimes: Iterable[str], source: st
             f"{field} is only for Python models, which can yield: an artifact for "
             f"{' or '.join(others)} answers each request once; remove it"
         )
-    batching = config.dynamic_batching
-    if batching.preserve_ordering:
+    if config.dynamic_batching.preserve_ordering:
         raise InvalidConfiguration(
             f"{field} models answer as their responses come: remove "
             "dynamic_batching.preserve_ordering"

@@ -6,7 +6,6 @@ size (-1) of the one is the same one of the other, and what lies between two of 
 elements on either side. Pure.
 """
 
-import math
 from collections.abc import Sequence
 
 from penstock.protos import model_config_pb2 as pb
@@ -42,10 +41,10 @@ def problem(tensor: ConfigTensor) -> str | None:
 
 def _between_open(dims: Sequence[int]) -> list[int]:
     """Elements before the first open dimension, between it and the next, and so on."""
-    runs: list[list[int]] = [[]]
+    runs = [1]
     for size in dims:
         if size == -1:
-            runs.append([])
+            runs.append(1)
         else:
-            runs[-1].append(size)
-    return [math.prod(run) for run in runs]
+            runs[-1] *= size
+    return runs

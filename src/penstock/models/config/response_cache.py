@@ -4,15 +4,9 @@ The replies themselves are kept by scheduler/jobs/shared_replies.py. Pure.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
-
-NO_CACHE: Final = (
-    "response_cache is enabled, but this cluster has no cache: start its schedulers with "
-    "--response-cache-bytes above 0, or remove response_cache"
-)
 
 
 def cache_problems(config: config_pb.ModelConfig) -> Iterator[str]:
@@ -51,5 +45,6 @@ def _refused(version: pb.ModelVersion) -> pb.ModelVersion:
         model=version.model,
         version=version.version,
         config=version.config,
-        error=f"config.pbtxt: {NO_CACHE}",
+        error="config.pbtxt: response_cache is enabled, but this cluster has no cache: start its "
+        "schedulers with --response-cache-bytes above 0, or remove response_cache",
     )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from penstock.models.config.dataflow import fits
 from penstock.protos import model_config_pb2 as pb
 
 Batching = pb.ModelSequenceBatching
@@ -30,8 +31,7 @@ def sequence_problems(config: pb.ModelConfig) -> Iterator[str]:
     batching = config.sequence_batching
     yield from _control_problems(batching)
     for state in batching.state:
-        for problem in _state_problems(state):
-            yield f"state '{state.input_name}': {problem}"
+        yield from (f"state '{state.input_name}': {one}" for one in _state_problems(state))
     yield from _name_problems(config)
     yield from _strategy_problems(batching)
     if config.model_transaction_policy.decoupled:
@@ -67,8 +67,7 @@ def _control_problems(batching: Batching) -> Iterator[str]:
             continue
         control = tensor.control[0]
         kinds[Kind.Name(control.kind)] += 1
-        for problem in _values_problems(control):
-            yield f"control_input '{tensor.name}': {problem}"
+        yield from (f"control_input '{tensor.name}': {one}" for one in _values_problems(control))
     for kind, count in kinds.items():
         if count > 1:
             yield f"{kind} is given to {count} tensors: it can be given to one"
@@ -118,10 +117,7 @@ def _initial_problems(
         yield f"data_file must be the name of a file in initial_state/, got '{initial.data_file}'"
     if initial.data_type not in (0, state.data_type):
         yield "initial_state has another data_type"
-    fits = len(initial.dims) == len(state.dims) and all(
-        size in (given, -1) for given, size in zip(initial.dims, state.dims, strict=True)
-    )
-    if any(dim < 0 for dim in initial.dims) or not fits:
+    if any(dim < 0 for dim in initial.dims) or not fits(initial.dims, state.dims):
         yield (
             f"initial_state has dims {list(initial.dims)}, which must be sizes that fit "
             f"{list(state.dims)}"

@@ -16,8 +16,6 @@ from penstock.protos import model_config_pb2 as config_pb
 FOLDER: Final = "warmup"
 """Beside the versions of a model: where its samples' files are."""
 
-_CONFIG_NAMES: Final = {"BYTES": "STRING"}
-
 
 def files(config: config_pb.ModelConfig) -> list[str]:
     """Names of the files that the samples read, below `FOLDER`."""
@@ -34,7 +32,7 @@ def files(config: config_pb.ModelConfig) -> list[str]:
 def problems(config: config_pb.ModelConfig) -> Iterator[str]:
     """What is wrong with the samples, as far as the configuration alone shows it."""
     for sample in config.model_warmup:
-        where = _where(sample)
+        where = f"model_warmup '{sample.name}'"
         if not sample.inputs:
             yield f"{where} has no inputs: give each input of the model a tensor"
         for name, tensor in sample.inputs.items():
@@ -66,7 +64,7 @@ def check(config: config_pb.ModelConfig, inputs: Sequence[pb.TensorSpec]) -> Non
     known = {spec.name: spec for spec in inputs}
     lead = 1 if config.max_batch_size > 0 else 0
     for sample in config.model_warmup:
-        where = f"config.pbtxt: {_where(sample)}"
+        where = f"config.pbtxt: model_warmup '{sample.name}'"
         most = max(1, config.max_batch_size)
         if sample.batch_size > most:
             raise InvalidConfiguration(f"{where}: batch_size must be at most {most}")
@@ -78,13 +76,9 @@ def check(config: config_pb.ModelConfig, inputs: Sequence[pb.TensorSpec]) -> Non
                 raise InvalidConfiguration(f"{where}: '{name}' is not an input of the model")
             spec = known[name]
             datatype = config_pb.DataType.Name(tensor.data_type).removeprefix("TYPE_")
-            same_type = datatype == _CONFIG_NAMES.get(spec.datatype, spec.datatype)
+            same_type = datatype == spec.datatype.replace("BYTES", "STRING")
             if not same_type or not fits(list(tensor.dims), list(spec.shape)[lead:]):
                 raise InvalidConfiguration(
                     f"{where}: input '{name}' is {datatype}{list(tensor.dims)}, but the model "
                     f"takes {shown(spec)}; dims have no batch dimension"
                 )
-
-
-def _where(sample: config_pb.ModelWarmup) -> str:
-    return f"model_warmup '{sample.name}'"

@@ -18,6 +18,7 @@ from penstock.models.config.model_config import (
     PYTHON,
 )
 from penstock.models.files.file_hashes import WHOLE, HashOf, whole_hash
+from penstock.models.files.uploaded_files import LONGEST_NAME
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos import model_config_pb2 as config_pb
 
@@ -30,10 +31,7 @@ PYTHON_FILE: Final = "model.py"
 DESCRIPTION: Final = "penstock.json"
 """Beside the shards: names and datatypes of their tensors, where the artifacts lack them."""
 
-_LONGEST_NAME: Final = 255
-"""Bytes of a file's name, on every file system."""
-
-_SHARD = re.compile(r"shard-(\d+)\.\w+")
+_SHARD = re.compile(r"shard-\d+\.\w+")
 
 
 class StageFiles(NamedTuple):
@@ -50,10 +48,6 @@ class StageFiles(NamedTuple):
     runtime: str
     below: Path | None = None
 
-    def fingerprint(self, hash_of: HashOf = whole_hash) -> str:
-        """See `fingerprint`."""
-        return fingerprint(self.files, self.below, hash_of)
-
 
 def stages_of(
     base: Path, where: Path, config: config_pb.ModelConfig, hash_of: HashOf = whole_hash
@@ -68,7 +62,7 @@ def stages_of(
             index=index,
             artifact="/".join((*where.parts[-2:], found.artifact.name)),
             artifact_bytes=sum(file.stat().st_size for file in found.files),
-            fingerprint=found.fingerprint(hash_of),
+            fingerprint=fingerprint(found.files, found.below, hash_of),
             runtime=found.runtime,
         )
         for index, found in enumerate(stage_files(base, where, config))
@@ -188,12 +182,11 @@ def _language_files(base: Path, where: Path, config: config_pb.ModelConfig) -> l
     artifacts = _artifacts(where, files, config)
     for file in files:
         _check(base, file)
-    own = {artifact: [artifact, *_belonging(artifact, files)] for artifact in artifacts}
-    found: list[StageFiles] = []
-    for artifact in artifacts:
-        others = {file for other in artifacts if other != artifact for file in own[other]}
-        found.append(StageFiles(artifact, [f for f in files if f not in others], LANGUAGE))
-    return found
+    owner = {file: one for one in artifacts for file in (one, *_belonging(one, files))}
+    return [
+        StageFiles(artifact, [f for f in files if owner.get(f, artifact) == artifact], LANGUAGE)
+        for artifact in artifacts
+    ]
 
 
 def _all_below(folder: Path) -> Iterator[Path]:
@@ -212,8 +205,7 @@ def _all_below(folder: Path) -> Iterator[Path]:
 
 
 def _default_file(where: Path, filename: str, suffixes: Collection[str] = RUNTIMES) -> Path:
-    name = f"{'/'.join(where.parts[-2:])}/{filename}"
-    if Path(filename).name != filename or len(filename.encode()) > _LONGEST_NAME:
+    if Path(filename).name != filename or len(filename.encode()) > LONGEST_NAME:
         raise ArtifactUnusable(f"default_model_filename '{filename}' must be a plain file name")
     if Path(filename).suffix not in suffixes:
         raise ArtifactUnusable(
@@ -221,7 +213,7 @@ def _default_file(where: Path, filename: str, suffixes: Collection[str] = RUNTIM
         )
     if not (where / filename).exists():
         why = "the Python model" if filename == PYTHON_FILE else "the default_model_filename"
-        raise ArtifactUnusable(f"{name}, {why}, is not there")
+        raise ArtifactUnusable(f"{'/'.join(where.parts[-2:])}/{filename}, {why}, is not there")
     return where / filename
 
 
@@ -234,8 +226,7 @@ def _of_wanted_runtime(files: list[Path], config: config_pb.ModelConfig) -> list
 def _in_order(name: str, shards: list[Path]) -> list[Path]:
     by_index: dict[int, Path] = {}
     for shard in shards:
-        matched = _SHARD.fullmatch(shard.name)
-        index = int(matched[1]) if matched else 0
+        index = int(shard.stem.removeprefix("shard-"))
         if index in by_index:
             raise ArtifactUnusable(
                 f"{name} holds both {by_index[index].name} and {shard.name}: keep one of them"

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -119,11 +120,10 @@ class FileHashes:
             return known.digest
         if not large or self._waits or self.sampled:
             return self._read(key)
+        self._read_beside(key)
         if known is not None and known.stand == stand:
             # Good enough for now; it is read once more, since it was written a moment ago.
-            self._read_beside(key)
             return known.digest
-        self._read_beside(key)
         raise StillReading(
             f"{file.name} is being read for the first time since it was written "
             f"({stand.size / (1 << 20):.0f} MiB): this takes a while"
@@ -186,11 +186,8 @@ def whole_hash(file: Path, stopped: threading.Event | None = None) -> str:
     """
     size = file.stat().st_size
     if size <= PIECE_BYTES:
-        digest = hashlib.blake2b(digest_size=16)
         with file.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
-        return digest.hexdigest()
+            return hashlib.file_digest(stream, partial(hashlib.blake2b, digest_size=16)).hexdigest()
     descriptor = os.open(file, os.O_RDONLY)
 
     def piece(start: int) -> bytes:

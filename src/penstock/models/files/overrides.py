@@ -38,18 +38,15 @@ async def lay_out(fetch: Fetch, folder: Path, model: str, files: Iterable[pb.Fil
                 f"'{model}/{file.path}' cannot be the name of a file that came with a load"
             )
         content = await fetch(file)
+        path = folder / model / file.path
         try:
-            _write(folder / model / file.path, content)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         except OSError as error:
             raise ArtifactUnusable(
                 f"{file.path}, which came with the load, cannot be written on this machine: "
                 f"{error.strerror or error}"
             ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 def scan_override(

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from penstock.errors import ArtifactUnusable, InvalidConfiguration, PenstockError
-from penstock.models.config import ensembles, model_config
+from penstock.models.config import ensembles
+from penstock.models.config.model_config import PYTHON, check_runtimes, instances
 from penstock.models.config.python_models import check_models_of_code
 from penstock.models.files.artifacts import (
     StageFiles,
@@ -167,19 +168,6 @@ def _of_model(
     yield _broken(name, NO_VERSION, several)
 
 
-def find(root: Path, model: str, version: int) -> pb.ModelVersion:
-    """The record of one version, whether or not `version_policy` asks for it.
-
-    Raises:
-        PenstockError: it is not there, or cannot be served; says what to do.
-    """
-    base = root.resolve()
-    folder = base / model
-    if not folder.is_dir():
-        raise ArtifactUnusable(f"the model repository {root} has no model '{model}'")
-    return _version(base, folder, version, *configuration_of(base, folder), whole_hash)
-
-
 def _versions(
     base: Path,
     folder: Path,
@@ -259,19 +247,20 @@ def _version(
     ensemble = config.platform == ensembles.PLATFORM
     stages = [] if ensemble else stages_of(base, where, config, hash_of)
     runtimes, source = [stage.runtime for stage in stages], f"{folder.name}/{CONFIG}"
-    model_config.check_runtimes(config, runtimes, source)
+    check_runtimes(config, runtimes, source)
     check_models_of_code(config, runtimes, source)
     samples = sample_files(base, folder, config)
     for stage in stages:
         stage.fingerprint = _for_stage(stage.fingerprint, samples, config, hash_of)
-    instances = model_config.instances(config)
+    wanted = instances(config)
     version = pb.ModelVersion(
         model=folder.name,
         version=number,
         config=config.SerializeToString(deterministic=True),
         stages=stages,
-        replicas=instances.replicas,
-        device_kind=instances.device_kind or _default_kind(config),
+        replicas=wanted.replicas,
+        # Code that computes on a GPU says so; a tokenizer must not take up one.
+        device_kind=wanted.device_kind or ("cpu" if config.backend == PYTHON else ""),
         labels=labels,
         initial_states=initial_states(base, folder, config),
     )
@@ -279,11 +268,6 @@ def _version(
     parts = [stage.fingerprint for stage in stages]
     version.revision_id = revision_id_of(parts or [_digest(_for_workers(config))])
     return version
-
-
-def _default_kind(config: config_pb.ModelConfig) -> str:
-    # Code that computes on a GPU says so; a tokenizer must not take up one.
-    return "cpu" if config.backend == model_config.PYTHON else ""
 
 
 def files_of(base: Path, version: pb.ModelVersion, stage: int) -> list[Path]:
@@ -304,7 +288,8 @@ def fingerprint_of(base: Path, version: pb.ModelVersion, stage: int, hash_of: Ha
         PenstockError, OSError: see `files_of`; or what *hash_of* raises.
     """
     config = config_pb.ModelConfig.FromString(version.config)
-    own = _stage_files(base, version, stage, config).fingerprint(hash_of)
+    found = _stage_files(base, version, stage, config)
+    own = fingerprint(found.files, found.below, hash_of)
     return _for_stage(own, sample_files(base, base / version.model, config), config, hash_of)
 
 
@@ -321,10 +306,10 @@ def _stage_files(
 
 
 def _for_stage(
-    own: str, samples: Sequence[Path], config: config_pb.ModelConfig, hash_of: HashOf
+    own: str, samples: list[Path], config: config_pb.ModelConfig, hash_of: HashOf
 ) -> str:
     """A stage's fingerprint, from that of its files, its samples and its configuration."""
-    read = fingerprint(list(samples), hash_of=hash_of) if samples else ""
+    read = fingerprint(samples, hash_of=hash_of) if samples else ""
     digest = _digest(f"{own}{read}".encode() + _for_workers(config))
     return (WHOLE if own.startswith(WHOLE) or read.startswith(WHOLE) else "") + digest
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
+from google.protobuf.message import DecodeError
+
 from penstock.datatypes import ITEM_BYTES
 from penstock.sharding.errors import CannotShard
 from penstock.sharding.graph import Graph, Operation, Tensor, Weight
@@ -82,9 +85,6 @@ def outside_reads(node: Any) -> list[str]:
 
 
 def _load(path: Path) -> Any:
-    import onnx
-    from google.protobuf.message import DecodeError
-
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except OSError as error:
@@ -195,8 +195,6 @@ def _tensor(name: str, sizes: Sizes) -> Tensor:
 
 
 def _weight(tensor: Any) -> Weight:
-    import onnx
-
     elements = math.prod(tensor.dims)
     if tensor.data_type == onnx.TensorProto.STRING:
         return Weight(elements, sum(map(len, tensor.string_data)))

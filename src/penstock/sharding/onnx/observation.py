@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 
 from penstock.sharding.errors import CannotShard, OneSizeOnly
 from penstock.sharding.free_sizes import others_of
 from penstock.sharding.onnx.sizes import Dims, Sizes
 from penstock.sharding.samples import HOW
 from penstock.tensors import Array, UnknownDatatype, datatype_of
+from penstock.workers.runtimes.onnx_runtime import DATATYPES, ort_value, text_of
 
 Look = tuple[str, tuple[int, ...]]
 """A tensor's datatype and its sizes in one run."""
@@ -76,9 +79,6 @@ def _dims(
 
 def _session_that_shows(proto: Any, folder: Path, names: list[str]) -> Any:
     """The model with every one of *names* among its outputs."""
-    import onnx
-    import onnxruntime
-
     shown = onnx.ModelProto()
     shown.CopyFrom(proto)
     present = {info.name for info in shown.graph.output}
@@ -92,16 +92,11 @@ def _session_that_shows(proto: Any, folder: Path, names: list[str]) -> Any:
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(folder.resolve())
     )
-    return _session(shown.SerializeToString(), options)
-
-
-def _session(model: bytes, options: Any) -> Any:
-    import onnxruntime
-
+    model = shown.SerializeToString()
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - its exceptions share no base class
-        raise CannotShard(f"ONNX Runtime cannot load the model: {_text_of(error)}") from None
+        raise CannotShard(f"ONNX Runtime cannot load the model: {text_of(error)}") from None
 
 
 def _run(session: Any, sizes: Sizes, values: Mapping[str, int]) -> dict[str, Look] | str:
@@ -111,7 +106,7 @@ def _run(session: Any, sizes: Sizes, values: Mapping[str, int]) -> dict[str, Loo
     try:
         looks = _looks(session, sizes, request, names)
     except Exception as error:  # noqa: BLE001 - its exceptions share no base class
-        return _text_of(error)
+        return text_of(error)
     found = zip(names, looks, strict=True)
     return {name: look for name, look in found if look is not None}
 
@@ -119,8 +114,6 @@ def _run(session: Any, sizes: Sizes, values: Mapping[str, int]) -> dict[str, Loo
 def _looks(
     session: Any, sizes: Sizes, request: Mapping[str, Array], names: list[str]
 ) -> list[Look | None]:
-    from penstock.workers.runtimes.onnx_runtime import ort_value
-
     datatypes = {name: sizes.datatypes[name] for name in request}
     if "BYTES" in datatypes.values():
         # ONNX Runtime takes text from numpy only, and numpy has no BF16 that it could return.
@@ -144,14 +137,6 @@ def _look_of_array(result: object) -> Look | None:
 
 
 def _look_of_value(value: Any) -> Look | None:
-    from penstock.workers.runtimes.onnx_runtime import DATATYPES
-
     if not value.is_tensor() or value.data_type() not in DATATYPES:
         return None
     return DATATYPES[value.data_type()], tuple(value.shape())
-
-
-def _text_of(error: Exception) -> str:
-    from penstock.workers.runtimes.onnx_runtime import text_of
-
-    return text_of(error)

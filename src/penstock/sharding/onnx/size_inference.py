@@ -1,8 +1,10 @@
 """The sizes of all tensors of an ONNX model: inferred, and observed in a run where they are not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 from penstock.sharding.errors import CannotShard
 from penstock.sharding.onnx.observation import observe
@@ -36,11 +38,16 @@ def read_sizes(
 
 def _forget_unknown(proto: Any) -> None:
     """Leave open what some exporters write for sizes that they do not know: -1, or one "?"."""
+    for dim in _all_dims(proto):
+        if dim.dim_value < 0 or dim.dim_param in _UNKNOWN:
+            dim.ClearField("dim_value")
+            dim.ClearField("dim_param")
+
+
+def _all_dims(proto: Any) -> Iterator[Any]:
+    """The dimensions of all tensors of which *proto* says some."""
     for info in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
-        for dim in info.type.tensor_type.shape.dim:
-            if dim.dim_value < 0 or dim.dim_param in _UNKNOWN:
-                dim.ClearField("dim_value")
-                dim.ClearField("dim_param")
+        yield from info.type.tensor_type.shape.dim
 
 
 def _fix_given(proto: Any, info: Any, given: InputSpec | None, batch: str | None) -> None:
@@ -56,10 +63,9 @@ def _fix_given(proto: Any, info: Any, given: InputSpec | None, batch: str | None
         for dim, size in zip(dims, given.shape, strict=True)
         if size is not None and dim.dim_param not in ("", batch)
     }
-    for other in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
-        for dim in other.type.tensor_type.shape.dim:
-            if dim.dim_param in fixed:
-                dim.dim_value = fixed[dim.dim_param]
+    for dim in _all_dims(proto):
+        if dim.dim_param in fixed:
+            dim.dim_value = fixed[dim.dim_param]
 
 
 def _name_dimensions(proto: Any, infos: list[Any]) -> str | None:
@@ -72,15 +78,10 @@ def _name_dimensions(proto: Any, infos: list[Any]) -> str | None:
     leading = [str(dims[0].dim_param) if dims else "" for dims in shapes]
     if not leading or not all(leading):
         return None
-    _rename(proto, set(leading), leading[0])
+    for dim in _all_dims(proto):
+        if dim.dim_param in leading:
+            dim.dim_param = leading[0]
     return leading[0]
-
-
-def _rename(proto: Any, names: set[str], name: str) -> None:
-    for info in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
-        for dim in info.type.tensor_type.shape.dim:
-            if dim.dim_param in names:
-                dim.dim_param = name
 
 
 def _add_input(sizes: Sizes, info: Any, given: InputSpec | None) -> None:
@@ -122,8 +123,6 @@ def _shown(datatype: str, dims: Sequence[int | str | None]) -> str:
 
 def _infer(proto: Any, sizes: Sizes) -> list[str]:
     """Take over what shape inference tells; returns the tensors that it leaves open."""
-    import onnx
-
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
@@ -158,8 +157,6 @@ def _is_typed(info: Any) -> bool:
 
 
 def _datatype(info: Any) -> str | None:
-    import onnx
-
     if not info.type.HasField("tensor_type"):
         return None
     return datatype_name(onnx.TensorProto.DataType.Name(info.type.tensor_type.elem_type))

@@ -4,21 +4,17 @@ A size is a number, or the symbol of an input's dimension. Any other size gets a
 own, ``tensor:axis``, which no other tensor tells.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+import onnx
 
 from penstock.sharding.free_sizes import FreeSizes
 from penstock.sharding.samples import InputSpec, sample
 from penstock.tensors import Array
+from penstock.workers.runtimes.onnx_runtime import DATATYPES
 
 Dims = tuple[int | str, ...]
-
-_DATATYPES = {
-    "FLOAT": "FP32", "DOUBLE": "FP64", "FLOAT16": "FP16", "BOOL": "BOOL", "STRING": "BYTES",
-    "INT8": "INT8", "INT16": "INT16", "INT32": "INT32", "INT64": "INT64",
-    "UINT8": "UINT8", "UINT16": "UINT16", "UINT32": "UINT32", "UINT64": "UINT64",
-    "BFLOAT16": "BF16",
-}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -51,7 +47,9 @@ class Sizes:
     def request(self, values: Mapping[str, int]) -> dict[str, Array]:
         """Sample inputs in which the symbols have these sizes."""
         return {
-            name: sample(spec, tuple(_size(dim, values) for dim in self.dims[name]))
+            name: sample(
+                spec, tuple(dim if isinstance(dim, int) else values[dim] for dim in self.dims[name])
+            )
             for name, spec in self.inputs.items()
         }
 
@@ -72,18 +70,12 @@ class Sizes:
         return FreeSizes(sample, places, lambda values: self.request({**self.sample, **values}))
 
 
-def _size(dim: int | str, values: Mapping[str, int]) -> int:
-    return dim if isinstance(dim, int) else values[dim]
-
-
 def datatype_name(element: str) -> str | None:
     """ONNX's name of an element type -> the wire's; None where a tensor of it cannot travel."""
-    return _DATATYPES.get(element)
+    return DATATYPES.get(f"tensor({element.lower()})")
 
 
 def element_type(datatype: str) -> int:
     """The number that ONNX has for a wire datatype."""
-    import onnx
-
-    names: Iterable[str] = (name for name, wire in _DATATYPES.items() if wire == datatype)
-    return int(onnx.TensorProto.DataType.Value(next(iter(names))))
+    (name,) = (name for name, wire in DATATYPES.items() if wire == datatype)
+    return int(onnx.TensorProto.DataType.Value(name.removeprefix("tensor(").rstrip(")").upper()))

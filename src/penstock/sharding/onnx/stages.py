@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from penstock.sharding.graph import Stage
 from penstock.sharding.onnx.model import OnnxModel, is_shape
@@ -25,26 +26,19 @@ def write_stage(
 
     Weights of *inline_bytes* or more go into ``<path>.data``.
     """
-    import onnx
-
     proto = _stage_model(model, stage, path.stem)
     onnx.external_data_helper.load_external_data_for_model(proto, str(model.folder))
     held = sum(model.graph.weights[name].stored_bytes for name in stage.weights)
-    if held < inline_bytes:
-        onnx.save(proto, str(path))
-        return
     onnx.save(
         proto,
         str(path),
-        save_as_external_data=True,
+        save_as_external_data=held >= inline_bytes,
         all_tensors_to_one_file=True,
         location=f"{path.name}.data",
     )
 
 
 def _stage_model(model: OnnxModel, stage: Stage, name: str) -> Any:
-    import onnx
-
     source = model.proto
     proto = onnx.ModelProto(
         ir_version=max(source.ir_version, 4),
@@ -76,8 +70,6 @@ def _stage_model(model: OnnxModel, stage: Stage, name: str) -> Any:
 
 
 def _renamed(pairs: Iterable[tuple[str, str]]) -> Iterator[Any]:
-    import onnx
-
     for name, other in pairs:
         if name != other:
             yield onnx.helper.make_node("Identity", [name], [other])
@@ -85,8 +77,6 @@ def _renamed(pairs: Iterable[tuple[str, str]]) -> Iterator[Any]:
 
 def _info(model: OnnxModel, name: str, wire_name: str) -> Any:
     """A stage's input or output, with the model's own names for dynamic sizes."""
-    import onnx
-
     tensor = model.graph.tensors[name]
     named = (
         dim if isinstance(dim, int) or dim in model.sizes.sample else None for dim in tensor.dims
@@ -107,15 +97,11 @@ def _nodes(model: OnnxModel, stage: Stage) -> Iterator[Any]:
 
 def _size_nodes(model: OnnxModel, stage: Stage, node: Any) -> Iterator[Any]:
     """Nodes that answer as the Shape *node* does, without the tensor that it looked at."""
-    import onnx
-
     bounds = {item.name: item.i for item in node.attribute}
     dims = model.graph.tensors[node.input[0]].dims
     dims = dims[bounds.get("start", 0) : bounds.get("end", len(dims))]
-    parts = []
-    for place, dim in enumerate(dims):
-        part = f"{node.output[0]}/size_{place}"
-        parts.append(part)
+    parts = [f"{node.output[0]}/size_{place}" for place in range(len(dims))]
+    for part, dim in zip(parts, dims, strict=True):
         if isinstance(dim, int):
             yield _constant(part, dim)
             continue
@@ -127,7 +113,5 @@ def _size_nodes(model: OnnxModel, stage: Stage, node: Any) -> Iterator[Any]:
 
 
 def _constant(name: str, value: int) -> Any:
-    import onnx
-
     tensor = onnx.numpy_helper.from_array(np.array([value], dtype=np.int64))
     return onnx.helper.make_node("Constant", [], [name], value=tensor)

@@ -81,8 +81,7 @@ def build(factory: Factory, given: Mapping[str, InputSpec]) -> tuple[nn.Module, 
     specs = _sample_specs(samples, list(parameters))
     reject_unknown(given, parameters)
     specs.update({name: _batched(spec) for name, spec in given.items()})
-    unspecified = [name for name, parameter in parameters.items() if _is_needed(parameter)]
-    unspecified = [name for name in unspecified if name not in specs]
+    unspecified = [n for n, one in parameters.items() if _is_needed(one) and n not in specs]
     if unspecified or not specs:
         names = ", ".join(unspecified or parameters)
         raise CannotShard(f"nothing tells how these inputs look: {names}; {HOW}")

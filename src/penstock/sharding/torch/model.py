@@ -55,17 +55,15 @@ class TorchModel:
 
     def free(self) -> FreeSizes:
         """The sizes that follow the request, but for the batch's."""
-        places = {
-            f"{spec.name}:{axis}": f"dimension {axis} of input '{spec.name}'"
+        traced = self.request_of(_TRACED_BATCH)
+        free = [
+            (spec.name, axis)
             for spec in self.specs
             for axis, size in enumerate(spec.shape)
             if size is None and axis
-        }
-        traced = self.request_of(_TRACED_BATCH)
-        sizes: dict[str, int] = {}
-        for place in places:
-            name, _, axis = place.rpartition(":")
-            sizes[place] = traced[name].shape[int(axis)]
+        ]
+        sizes = {f"{name}:{axis}": traced[name].shape[axis] for name, axis in free}
+        places = {f"{name}:{axis}": f"dimension {axis} of input '{name}'" for name, axis in free}
         return FreeSizes(sizes, places, self._request_at)
 
     def _request_at(self, values: Mapping[str, int]) -> Tensors:
@@ -112,10 +110,9 @@ def export(module: nn.Module, specs: list[InputSpec]) -> TorchModel:
             if size is None
         }
     program = quiet_export(module, (), samples, dynamic)
-    order = {name: place for place, name in enumerate(samples)}
     names = [name for name in program.graph_signature.user_inputs if isinstance(name, str)]
     ordered = sorted(specs, key=lambda spec: names.index(spec.name) if spec.name in names else -1)
-    if len(names) != len(order):
+    if len(names) != len(samples):
         raise CannotShard(
             "every input of the module must be one tensor that it uses; wrap it in a module whose "
             "forward takes only such tensors"
@@ -248,9 +245,7 @@ def _names(
     program: Any, outputs: Sequence[fx.Node], held: dict[str, torch.Tensor]
 ) -> dict[fx.Node, str]:
     """Wire names; a weight that is tied to another has that one's name."""
-    first_of: dict[int, str] = {}
-    for name, tensor in held.items():
-        first_of.setdefault(id(tensor), name)
+    first_of = {id(tensor): name for name, tensor in reversed(held.items())}
     targets = {
         spec.arg.name: first_of[id(held[spec.target])]
         for spec in program.graph_signature.input_specs
@@ -309,12 +304,7 @@ def _travels(node: fx.Node) -> bool:
 
 def traced_shape(value: Any) -> tuple[int, ...]:
     """The sizes of a traced tensor when the sample ran through."""
-    return tuple(_traced(value.shape))
-
-
-def _traced(sizes: Any) -> Iterator[int]:
-    for size in sizes:
-        yield size if isinstance(size, int) else int(size.node.hint)
+    return tuple(n if isinstance(n, int) else int(n.node.hint) for n in value.shape)
 
 
 def _tensor(node: fx.Node, batch: int | str | None) -> Tensor:

@@ -27,7 +27,8 @@ from penstock.workers.runtimes.pt2_signature import EXTRA_FILE, TensorSignature,
 def write_stage(model: TorchModel, stage: Stage, path: Path) -> None:
     """Write *stage* to *path*, with the names of its inputs and outputs inside."""
     nodes = {name: node for node, name in model.names.items()}
-    samples = tuple(_zeros(nodes[name]) for name in stage.inputs)
+    values = [nodes[name].meta["val"] for name in stage.inputs]
+    samples = tuple(torch.zeros(traced_shape(one), dtype=one.dtype) for one in values)
     dynamic = tuple(
         {
             axis: torch.export.Dim.DYNAMIC
@@ -42,11 +43,6 @@ def write_stage(model: TorchModel, stage: Stage, path: Path) -> None:
     extra = {EXTRA_FILE: _extra(model, stage)}
     with quiet():
         torch.export.save(program, path, extra_files=extra)
-
-
-def _zeros(node: fx.Node) -> torch.Tensor:
-    value = node.meta["val"]
-    return torch.zeros(traced_shape(value), dtype=value.dtype)
 
 
 def _extra(model: TorchModel, stage: Stage) -> str:

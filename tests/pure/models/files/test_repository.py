@@ -4,8 +4,8 @@ import pytest
 from support.models.repositories import artifacts, put
 from support.records import config
 
-from penstock.errors import ArtifactUnusable, InvalidConfiguration
-from penstock.models.files.repository import NO_VERSION, find, scan
+from penstock.errors import InvalidConfiguration
+from penstock.models.files.repository import NO_VERSION, scan
 
 
 def offered(root):
@@ -224,35 +224,6 @@ class TestBroken:
             "m/config.pbtxt: platform is 'pytorch_libtorch', but the artifacts are for "
             "onnxruntime; remove platform, or export the model for pytorch"
         )
-
-
-class TestFind:
-    def test_a_version_is_the_same_as_in_a_scan(self, tmp_path):
-        put(tmp_path, artifacts("m/1/model.onnx") | {"m/config.pbtxt": "max_batch_size: 2"})
-
-        assert find(tmp_path, "m", 1) == scan(tmp_path)[0]
-
-    def test_the_policy_does_not_matter(self, tmp_path):
-        put(tmp_path, artifacts("m/1/model.onnx", "m/2/model.onnx"))
-
-        assert offered(tmp_path) == [("m", 2)]
-        assert find(tmp_path, "m", 1).version == 1
-
-    @pytest.mark.parametrize(
-        ("model", "number", "words"),
-        [("n", 1, "has no model 'n'"), ("m", 7, "but m/7 is not there")],
-    )
-    def test_what_is_not_there_is_told(self, tmp_path, model, number, words):
-        put(tmp_path, artifacts("m/1/model.onnx"))
-
-        with pytest.raises(ArtifactUnusable, match=words):
-            find(tmp_path, model, number)
-
-    def test_what_cannot_be_served_is_told(self, tmp_path):
-        put(tmp_path, {"m/1/model.onnx": ""})
-
-        with pytest.raises(ArtifactUnusable, match=r"m/1/model\.onnx is empty"):
-            find(tmp_path, "m", 1)
 
 
 class TestFingerprint:

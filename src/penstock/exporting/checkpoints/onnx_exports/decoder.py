@@ -53,6 +53,15 @@ class Layer:
     up: Projection
     down: Projection
 
+    def others(self) -> dict[str, Projection]:
+        """Products besides those of queries, keys and values, as the exporter calls them."""
+        return {
+            "attn_output": self.output,
+            "ffn_gate": self.gate,
+            "ffn_up": self.up,
+            "ffn_down": self.down,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
@@ -72,7 +81,7 @@ class Decoder:
         """All of the layers."""
         for layer in self.layers:
             yield from layer.projected
-            yield from (layer.output, layer.gate, layer.up, layer.down)
+            yield from layer.others().values()
 
     def norms(self) -> Iterator[Norm]:
         """All there are, those of single heads among them."""

@@ -70,7 +70,7 @@ def _checkpoint(
     architecture = replace(architecture, context=longest_tried(architecture))
     _check_width(model, decoder, architecture)
     roles = try_attention(model, decoder, architecture)
-    weights = OnnxWeights.of(decoder, architecture, roles)
+    weights = OnnxWeights(decoder, architecture, roles)
     return Checkpoint(
         name,
         architecture,

@@ -1,7 +1,8 @@
 """Matrices of weights as graphs have them: plain, turned, several in one, or in blocks of bits."""
 
+import math
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,58 +21,38 @@ BITS_LOOKUP: Final = f"{MICROSOFT}GatherBlockQuantized"
 _UINT8: Final = 2
 
 
-class Matrix(Protocol):
-    """Weights, float32[outputs, inputs], read when they are wanted."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Outputs and inputs."""
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Equal for two that are the same numbers in the file."""
-
-    @property
-    def bits(self) -> int | None:
-        """Of each number, where they are whole numbers; None for floats."""
-
-    def rows(self, begin: int = 0, end: int | None = None) -> Floats:
-        """Some outputs, or all."""
-
-    def blocks(self, begin: int = 0, end: int | None = None) -> Blocks | None:
-        """The same as whole numbers and scales; None where they are stored otherwise."""
-
-
 @dataclass(frozen=True, slots=True)
 class PlainMatrix:
-    """Floats, the outputs along the first axis or (*turned*) the last."""
+    """Floats, the outputs along the first axis or (*turned*) the last.
+
+    Attributes:
+        bits: of each number, where they are whole numbers; None for floats.
+    """
 
     stored: Stored
     turned: bool
 
+    bits = None
+
     @property
     def shape(self) -> tuple[int, int]:
-        """See `Matrix`."""
+        """Outputs and inputs."""
         one, other = self.stored.shape
         return (other, one) if self.turned else (one, other)
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """See `Matrix`."""
+        """Equal for two that are the same numbers in the file."""
         return self.stored.name, self.turned
 
-    @property
-    def bits(self) -> None:
-        """See `Matrix`."""
-
     def rows(self, begin: int = 0, end: int | None = None) -> Floats:
-        """See `Matrix`."""
+        """Some outputs, or all."""
         array = self.stored.array()
         found: Floats = (array.T if self.turned else array)[begin:end]
         return found
 
     def blocks(self, begin: int = 0, end: int | None = None) -> Blocks | None:
-        """See `Matrix`."""
+        """The same as whole numbers and scales; None where they are stored otherwise."""
         del begin, end
         return None
 
@@ -89,17 +70,17 @@ class BitsMatrix:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """See `Matrix`."""
+        """See `PlainMatrix`."""
         return self.numbers.name, self.bits
 
     def rows(self, begin: int = 0, end: int | None = None) -> Floats:
-        """See `Matrix`."""
+        """See `PlainMatrix`."""
         numbers, scales = self._parts(begin, end)
         whole = (numbers.astype(np.float32) * scales[..., None]).reshape(len(numbers), -1)
         return np.ascontiguousarray(whole[:, : self.shape[1]])
 
     def blocks(self, begin: int = 0, end: int | None = None) -> Blocks | None:
-        """See `Matrix`; None, too, where no blocks of 32 can be made of them."""
+        """See `PlainMatrix`; None, too, where no blocks of 32 can be made of them."""
         if self.size % BLOCK or self.shape[1] % BLOCK:
             return None
         numbers, scales = self._parts(begin, end)
@@ -123,6 +104,10 @@ class BitsMatrix:
             zeros = _spread(packed, self.bits)[:, :blocks, None].astype(np.int16)
         scales: Floats = self.scales.array().reshape(outputs, blocks)[begin:end]
         return numbers - zeros, scales
+
+
+Matrix = PlainMatrix | BitsMatrix
+"""Weights, float32[outputs, inputs], read when they are wanted."""
 
 
 def _spread(packed: Any, bits: int) -> Any:
@@ -210,17 +195,10 @@ def _bits(
         raise Damaged(model.file, f"{named(op.outputs)} says blocks of {size}, sizes {shape}")
     blocks = -(-shape[1] // size)
     expected = [shape[0] * blocks * size * bits // 8, shape[0] * blocks]
-    found = [_count(numbers), _count(scales)]
+    found = [math.prod(numbers.shape), math.prod(scales.shape)]
     if zeros is not None:
         expected.append(shape[0] * -(-blocks * bits // 8))
-        found.append(_count(zeros))
+        found.append(math.prod(zeros.shape))
     if expected != found:
         raise Damaged(model.file, f"{numbers.name} has not as many numbers as its product wants")
     return BitsMatrix(numbers, scales, zeros, shape, bits, size)
-
-
-def _count(there: Stored) -> int:
-    count = 1
-    for size in there.shape:
-        count *= size
-    return count

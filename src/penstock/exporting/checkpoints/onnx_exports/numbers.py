@@ -14,7 +14,7 @@ from penstock.exporting.checkpoints.onnx_exports.attention_operations import (
     window_of,
 )
 from penstock.exporting.checkpoints.onnx_exports.decoder import Decoder
-from penstock.exporting.checkpoints.onnx_exports.files.model_file import OnnxModel, Op
+from penstock.exporting.checkpoints.onnx_exports.files.model_file import OnnxModel
 from penstock.exporting.checkpoints.onnx_exports.regions import ops_to
 from penstock.exporting.checkpoints.onnx_exports.weights import is_same
 from penstock.exporting.errors import Damaged, Unsupported
@@ -121,13 +121,7 @@ def _biased(decoder: Decoder, number: int) -> frozenset[str]:
     Which of three products is which is not known yet.
     """
     layer = decoder.layers[number]
-    products = {
-        "attn_output": layer.output,
-        "ffn_gate": layer.gate,
-        "ffn_up": layer.up,
-        "ffn_down": layer.down,
-    }
-    found = {name for name, one in products.items() if one.bias is not None}
+    found = {name for name, one in layer.others().items() if one.bias is not None}
     into = {one.bias is not None for one in layer.projected}
     if True in into:
         found.update(PROJECTIONS[:3] if False not in into else (_SOME,))
@@ -137,9 +131,10 @@ def _biased(decoder: Decoder, number: int) -> frozenset[str]:
 def _tables(model: OnnxModel, decoder: Decoder, head_size: int) -> Any:
     """Cosines and sines, float32[positions, head_size / 2] each, and windows that there are."""
     names, windows = set(), set()
+    known = {product.value for product in decoder.products()} | decoder.hidden
     for layer in decoder.layers:
-        for op in ops_to(model, [layer.region.value], _known_of(decoder)):
-            if op.kind in _TABLES and _turns(op):
+        for op in ops_to(model, [layer.region.value], known.__contains__):
+            if op.kind == ROTARY or (op.kind == GROUPED and op.attributes.get("do_rotary", 0)):
                 names.add(tuple(model.plain(op.input(n)) for n in _TABLES[op.kind]))
             windows.add(window_of(op))
     found = [model.array(name) for name in next(iter(names), ())]
@@ -150,12 +145,3 @@ def _tables(model: OnnxModel, decoder: Decoder, head_size: int) -> Any:
     if len(arrays) != 2 or len(shapes) != 1 or shapes.pop()[1] != head_size // 2:
         raise Unsupported(f"{model.file}: rotary positions of a part of each head")
     return *arrays, windows - {None}
-
-
-def _turns(op: Op) -> bool:
-    return op.kind == ROTARY or bool(op.attributes.get("do_rotary", 0))
-
-
-def _known_of(decoder: Decoder) -> Any:
-    values = {product.value for product in decoder.products()} | decoder.hidden
-    return values.__contains__

@@ -6,8 +6,7 @@ from penstock.exporting.checkpoints.onnx_exports.files.model_file import MICROSO
 from penstock.exporting.checkpoints.onnx_exports.files.stored import Stored
 from penstock.exporting.checkpoints.onnx_exports.matrices import (
     BITS_PRODUCT,
-    BitsMatrix,
-    PlainMatrix,
+    Matrix,
     bits_product,
     plain_matrix,
 )
@@ -30,7 +29,7 @@ class Projection(NamedTuple):
 
     value: str
     source: str
-    matrix: PlainMatrix | BitsMatrix
+    matrix: Matrix
     bias: Stored | None
 
 

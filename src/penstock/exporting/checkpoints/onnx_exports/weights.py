@@ -24,22 +24,17 @@ class OnnxWeights:
         shapes: by name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: Decoder, shape: Architecture, roles: Sequence[Roles]) -> None:
+        """Those of *decoder*, whose layers have queries, keys and values as *roles* says."""
         self._parts: dict[str, Part] = {}
         self._vectors: dict[str, tuple[Stored, slice]] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
-
-    @classmethod
-    def of(cls, decoder: Decoder, shape: Architecture, roles: Sequence[Roles]) -> "OnnxWeights":
-        """Those of *decoder*, whose layers have queries, keys and values as *roles* says."""
-        found = cls()
-        found._add_matrix("token_embd.weight", _whole(decoder.table))
+        self._add_matrix("token_embd.weight", _whole(decoder.table))
         for number, layer in enumerate(decoder.layers):
-            found._add_layer(f"blk.{number}.", layer, shape, roles[number])
-        found._add_vector("output_norm.weight", decoder.last_norm.weight)
+            self._add_layer(f"blk.{number}.", layer, shape, roles[number])
+        self._add_vector("output_norm.weight", decoder.last_norm.weight)
         if not shape.tied:
-            found._add_matrix("output.weight", _whole(decoder.head.matrix))
-        return found
+            self._add_matrix("output.weight", _whole(decoder.head.matrix))
 
     def read(self, name: str) -> Floats:
         """The tensor *name* as float32."""
@@ -65,13 +60,7 @@ class OnnxWeights:
             for norm, of in layer.region.norms:
                 if of == origin:
                     self._add_vector(f"{prefix}{name}_norm.weight", norm.weight)
-        others = {
-            "attn_output": layer.output,
-            "ffn_gate": layer.gate,
-            "ffn_up": layer.up,
-            "ffn_down": layer.down,
-        }
-        for name, product in others.items():
+        for name, product in layer.others().items():
             self._add_part(prefix + name, _whole(product.matrix, product.bias))
 
     def _add_part(self, name: str, part: Part) -> None:
