@@ -28,7 +28,7 @@ from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.triton_execution import TritonExecution
 from penstock.workers.run.work import Work
 from penstock.workers.serve.queue_sink import QueueSink
-from penstock.workers.serve.results import JobResults
+from penstock.workers.serve.results import JobResults, in_step
 from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.streaming.part_sources import (
     DeviceThread,
@@ -101,16 +101,13 @@ class StreamingWorker(Worker):
             for work in self._next_batch():
                 task = asyncio.create_task(self._see_to(work))
                 self._active[task] = work
-                task.add_done_callback(self._ended)
+                task.add_done_callback(self._free)
         if not self._is_busy():
             self._claim_ahead()
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _free(self, task: "asyncio.Task[None]") -> None:
         del self._active[task]
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self._broken.done():
-            self._draining = True
-            self._broken.set_exception(error)
+        super()._free(task)
         self._claim_ahead()
         self._begin()
 
@@ -137,7 +134,7 @@ class StreamingWorker(Worker):
             try:
                 await self._pass_on(source, reply, rest)
             except PartFailed as error:
-                failure = _named(work, error.failure)
+                failure = in_step(work, error.failure)
                 forget_frames(error)
             # Whatever was made before it failed comes before the failure.
             if rest is not None:
@@ -148,7 +145,7 @@ class StreamingWorker(Worker):
         except Over as over:
             failure = over.failure
         except Exception as error:  # noqa: BLE001 - the model's code makes what it likes
-            failure = _named(work, failure_of(error))
+            failure = in_step(work, failure_of(error))
             forget_frames(error)
         finally:
             reply.drop()
@@ -194,10 +191,3 @@ class StreamingWorker(Worker):
         if self._hand_over_s is None:
             self._hand_over_s = time.monotonic() + HAND_OVER_S
         return time.monotonic() > self._hand_over_s
-
-
-def _named(work: Work, failure: Failure) -> Failure:
-    """*failure* of this worker's model; of a step of an ensemble it names the step."""
-    if work.ensemble_step is None:
-        return failure
-    return Failure(failure.code, work.ensemble_step.reworded(failure.message))
