@@ -49,7 +49,6 @@ from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.requests import refusal_texts
 from penstock.scheduler.requests.checks import Admitted
 from penstock.scheduler.requests.counters import REFUSED_FULL, REFUSED_LATE
-from penstock.scheduler.requests.ensemble_route import EnsembleRoute
 from penstock.scheduler.requests.parts import Part
 from penstock.scheduler.requests.pending import PendingTable
 
@@ -383,7 +382,7 @@ def _placed(job: NewJob, asked: Asked) -> NewJob:
     if served.sequences is not None:
         return _in_sequence(job, served.sequences, asked)
     if served.route is not None:
-        return _on_route(job, served.route, asked.request)
+        return served.route.placed(job, asked.request)
     return job
 
 
@@ -391,9 +390,3 @@ def _in_sequence(job: NewJob, plan: SequencePlan, asked: Asked) -> NewJob:
     """*job*, in its place in its sequence, with what its model is told of that."""
     turn = turn_of(asked.request, job.rows, plan, asked.call.caller.name)
     return job.followed_by(controls_of(turn, plan))._replace(turn=turn)
-
-
-def _on_route(job: NewJob, route: EnsembleRoute, request: ModelInferRequest) -> NewJob:
-    return job.followed_by(route.mark)._replace(
-        rows=route.rows(request), ensemble=route.key, later=route.refs[1:]
-    )

@@ -13,7 +13,7 @@ from penstock.models.config.policies import QueueLimits, noted
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
-from penstock.scheduler.jobs.types import ROUTE
+from penstock.scheduler.jobs.types import ROUTE, NewJob
 from penstock.scheduler.requests.request_rules import Rules
 
 
@@ -86,6 +86,12 @@ class EnsembleRoute:
             tensor.shape for tensor in request.inputs if tensor.name == self.batch_input
         ]
         return shapes[0][0] if shapes and shapes[0] else 1
+
+    def placed(self, job: NewJob, request: ModelInferRequest) -> NewJob:
+        """*job*, which *request* became, on its way through all steps."""
+        return job.followed_by(self.mark)._replace(
+            rows=self.rows(request), ensemble=self.key, later=self.refs[1:]
+        )
 
     def reworded(self, error: str) -> str:
         """A step's failure, as the ensemble's clients are to read it."""
