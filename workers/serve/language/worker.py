@@ -36,7 +36,6 @@ from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.serve.language.jobs import (
     Active,
     answer_of,
-    decoder,
     new_tokens,
     read_log,
     reply_of,
@@ -90,7 +89,7 @@ class LanguageWorker:
         self._logs = Logs(queue)
         # Claims sleep on the bell while answers are under way, and that blocks their link.
         self._sink = QueueSink(spec, queue, None, renewal)
-        self._decoder = decoder()
+        self._decoder = spec.decoder()
         self._nonces = count()
 
     def __repr__(self) -> str:
