@@ -26,8 +26,7 @@ from penstock.scheduler.decisions.readiness import VersionState
 from penstock.scheduler.registry.snapshot import Snapshot, VersionId
 from penstock.workers.app import execution_of
 from penstock.workers.language.runtime import LanguageRuntime
-from penstock.workers.loading.batch_proof import needs_proof, prove
-from penstock.workers.loading.ranks import see_ranks
+from penstock.workers.loading.facts import tensor_facts
 from penstock.workers.loading.warming import Warmed, read_samples, warm_up
 from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
@@ -120,10 +119,9 @@ def _load(
     proofs: list[pb.BatchProof | None] = []
     with contextlib.closing(_Shards(root, version, config)) as shards:
         for stage, runtime in shards.each():
-            wanted = needs_proof(config, stage.runtime)
-            proofs.append(prove(runtime, _CPU.kind) if wanted else None)
-            see_ranks(runtime, config)
-            signatures.append(runtime.signature)
+            facts = tensor_facts(runtime, config, stage, _CPU.kind)
+            proofs.append(facts.proof)
+            signatures.append(facts.signature)
         deployment = complete(version, signatures, proofs)
         samples = read_samples(config, root / version.model / warmup.FOLDER)
         warmed = [
