@@ -103,7 +103,7 @@ class _Loaded:
     stage: pb.Stage
     deployment: Deployment
     runtime: Runtime
-    execution: Execution
+    execution: Execution[Runtime]
 
 
 async def _load_and_work(
@@ -343,7 +343,7 @@ def _artifact(copy: Copy) -> Path:
     return artifact
 
 
-def execution_of(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution:
+def execution_of(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution[Runtime]:
     """What runs batches of *stage* on *runtime*, which holds its shard."""
     plan = deployment.stages[stage.index]
     names = plan.consumes, plan.produces

@@ -27,6 +27,7 @@ from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.run.execution import Execution, Failure, Ran
 from penstock.workers.run.work import ResultSink, Work
+from penstock.workers.runtimes.runtime import Runtime
 from penstock.workers.serve.batch_times import BatchTimes
 from penstock.workers.serve.batching import (
     BatchRules,
@@ -72,7 +73,7 @@ class Worker:
         spec: WorkerSpec,
         queue: Queue,
         link: Link,
-        execution: Execution,
+        execution: Execution[Runtime],
         renewal: Renewal,
         device: ThreadPoolExecutor,
     ) -> None:
@@ -103,8 +104,8 @@ class Worker:
         self._sleeps_since_s: float | None = None
         self._empty_claims = 0
         self.may_be_handed = self._estimate.inline and _needs_no_queue(spec)
-        self.on_sleep: Callable[[], None] | None = None
-        self.on_unsplittable: Callable[[str], None] | None = None
+        self.on_sleep: Callable[[], None] = lambda: None
+        self.on_unsplittable: Callable[[str], None] = lambda _: None
         self._nonces = count()
         self._room = asyncio.Event()
 
@@ -158,8 +159,7 @@ class Worker:
             return
         log.warning("requests run one at a time from now on", reason=why)
         self._rules = BatchRules(most_rows=self._rules.most_rows)
-        if self.on_unsplittable is not None:
-            self.on_unsplittable(why)
+        self.on_unsplittable(why)
 
     # claiming
 
@@ -202,7 +202,8 @@ class Worker:
         call = self._queue.claim_now
         if sleeps:
             call = partial(self._queue.claim, sleep_s=bell_wait_s(self._empty_claims))
-            self._fall_asleep()
+            self._sleeps_since_s = time.perf_counter()
+            self.on_sleep()
         for attempt in count(1):
             try:
                 claim = await call(spec.ref, spec.boot_id, nonce, terms, self._link)
@@ -275,11 +276,6 @@ class Worker:
             self._results.give_back(long)
         self._begin()
         return True
-
-    def _fall_asleep(self) -> None:
-        self._sleeps_since_s = time.perf_counter()
-        if self.on_sleep is not None:
-            self.on_sleep()
 
     # running
 
