@@ -115,9 +115,9 @@ class Execution(Generic[R_co]):
             # Whoever holds the result would be held by it, and the batch's tensors with them.
             forget_frames(error)
             if len(batch) == 1:
-                return Ran([failure_of(error)], Timing(), error)
+                return Ran([self._failure(error)], Timing(), error)
             singles = [self.run([work]) for work in batch]
-            return gathered(singles, error)
+            return _gathered(singles, error)
 
     def timed_run(self, batch: Sequence[Work]) -> tuple[Ran, float]:
         """`run`, and how many seconds it took: without the way to the thread that calls this.
@@ -177,6 +177,10 @@ class Execution(Generic[R_co]):
         """Keep a copy of the first request that ran: what it lies in belongs to others."""
         if sum(map(_bytes_of, inputs.values())) <= _MOST_KEPT_BYTES:
             self._runs_on = {name: array.copy() for name, array in inputs.items()}
+
+    def _failure(self, error: Exception) -> Failure:
+        """What a job is told that failed by itself."""
+        return failure_of(error)
 
     def _compute(self, inputs: Arrays, batch: Sequence[Work]) -> dict[str, Array]:
         """What the runtime makes of *inputs*, which those of *batch* were joined to."""
@@ -260,7 +264,7 @@ def _with_other_rows(arrays: Arrays, rows: int) -> Iterator[str]:
             yield name
 
 
-def gathered(singles: Sequence[Ran], error: Exception) -> Ran:
+def _gathered(singles: Sequence[Ran], error: Exception) -> Ran:
     """The jobs of a batch that failed as a whole with *error*, after each ran by itself."""
     timings = zip(*(single.timing for single in singles), strict=True)
     whys = [str(error)] if isinstance(error, _RowsLost) else []

@@ -6,20 +6,12 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from penstock.errors import Code, PenstockError, forget_frames
+from penstock.errors import Code, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.types import Timing
 from penstock.tensors import Array
 from penstock.workers.run import encoding
-from penstock.workers.run.execution import (
-    Arrays,
-    CodeExecution,
-    Failure,
-    Ran,
-    Result,
-    failure_of,
-    gathered,
-)
+from penstock.workers.run.execution import Arrays, CodeExecution, Failure, Ran, Result, failure_of
 from penstock.workers.run.tensor import Answer
 from penstock.workers.run.work import Work, custom_parameters
 from penstock.workers.runtimes.triton_python.environment import ModelCall
@@ -38,19 +30,14 @@ class TritonExecution(CodeExecution[TritonRuntime]):
         self._runtime.run(inputs, self._produces)
         return ""
 
-    def run(self, batch: Sequence[Work]) -> Ran:
-        """See `Execution.run`."""
+    def _failure(self, error: Exception) -> Failure:
+        return whole_failure(error)
+
+    def _run_together(self, batch: Sequence[Work]) -> Ran:
         started = perf_counter_ns()
-        try:
-            calls = [self.call_of(work) for work in batch]
-            ready = perf_counter_ns()
-            responses = self._runtime.answer(calls, [partial(_is_revoked, work) for work in batch])
-        except Exception as error:  # noqa: BLE001 - the model's code raises what it likes
-            # As for all models: bad input harms only its own job.
-            forget_frames(error)
-            if len(batch) > 1:
-                return gathered([self.run([work]) for work in batch], error)
-            return Ran([whole_failure(error)], Timing(), error)
+        calls = [self.call_of(work) for work in batch]
+        ready = perf_counter_ns()
+        responses = self._runtime.answer(calls, [partial(_is_revoked, work) for work in batch])
         computed = perf_counter_ns()
         results = [
             self.result_of(work, response) for work, response in zip(batch, responses, strict=True)
