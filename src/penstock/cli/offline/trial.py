@@ -115,13 +115,11 @@ def _load(
     root = next(root for root in roots if (root / version.model).is_dir())
     if is_language_model(config):
         return _load_language(root, version, config)
-    signatures: list[pb.Signature] = []
-    proofs: list[pb.BatchProof | None] = []
     with contextlib.closing(_Shards(root, version, config)) as shards:
-        for stage, runtime in shards.each():
-            facts = tensor_facts(runtime, config, stage, _CPU.kind)
-            proofs.append(facts.proof)
-            signatures.append(facts.signature)
+        facts = [
+            tensor_facts(runtime, config, stage, _CPU.kind) for stage, runtime in shards.each()
+        ]
+        signatures, proofs = [one.signature for one in facts], [one.proof for one in facts]
         deployment = complete(version, signatures, proofs)
         samples = read_samples(config, root / version.model / warmup.FOLDER)
         warmed = [
