@@ -86,14 +86,9 @@ class Execution(Generic[R_co]):
         self._datatypes = {spec.name: spec.datatype for spec in runtime.signature.outputs}
 
     @property
-    def any_thread(self) -> bool:
-        """Whether it may run on any thread."""
-        return self._runtime.any_thread
-
-    @property
-    def fixed_work(self) -> bool:
-        """Whether the shapes of its inputs tell how much a run computes."""
-        return self._runtime.fixed_work
+    def inline(self) -> bool:
+        """Whether it may run on any thread, and its inputs' shapes tell how much that computes."""
+        return self._runtime.any_thread and self._runtime.fixed_work
 
     @property
     def fixed_rows(self) -> bool:

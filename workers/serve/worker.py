@@ -8,7 +8,7 @@ they are if they are known to be short (`run_estimate`).
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -89,10 +89,7 @@ class Worker:
         self._decoder = spec.decoder()
         self._sink = QueueSink(spec, queue, link, renewal)
         self._results = JobResults(spec, self._sink)
-        self._estimate = RunEstimate(
-            inline=execution.any_thread and execution.fixed_work,
-            fixed=execution.fixed_rows,
-        )
+        self._estimate = RunEstimate(inline=execution.inline, fixed=execution.fixed_rows)
         self._turns = GuaranteedTurns()
         self.batch_times = BatchTimes()
         self.work = WorkMeter()
@@ -204,20 +201,11 @@ class Worker:
             call = partial(self._queue.claim, sleep_s=bell_wait_s(self._empty_claims))
             self._sleeps_since_s = time.perf_counter()
             self.on_sleep()
-        for attempt in count(1):
-            try:
-                claim = await call(spec.ref, spec.boot_id, nonce, terms, self._link)
-            except PenstockError as error:
-                # The same nonce again: the claim may have been made, its answer lost.
-                log.warning("claiming failed", error=str(error))
-                await asyncio.sleep(_BACKOFF.delay_s(attempt))
-                if self._draining:
-                    return Claim([], None)
-            else:
-                self._sleeps_since_s = None
-                self._empty_claims = 0 if claim.leases else self._empty_claims + 1
-                return claim
-        raise AssertionError("there is always another try")
+        asking = partial(call, spec.ref, spec.boot_id, nonce, terms, self._link)
+        claim = await claimed(asking, lambda: self._draining)
+        self._sleeps_since_s = None
+        self._empty_claims = 0 if claim.leases else self._empty_claims + 1
+        return claim
 
     def _is_busy(self) -> bool:
         """Whether it can take nothing that it would begin at once."""
@@ -380,6 +368,20 @@ class Worker:
         finally:
             self._renewal.batch_ends()
         self._results.finish(batch, ran, rows)
+
+
+async def claimed(claim: Callable[[], Awaitable[Claim]], drains: Callable[[], bool]) -> Claim:
+    """What *claim* gives, tried until it gives something; nothing once its worker *drains*."""
+    for attempt in count(1):
+        try:
+            return await claim()
+        except PenstockError as error:
+            # The same nonce again: the claim may have been made, its answer lost.
+            log.warning("claiming failed", error=str(error))
+            await asyncio.sleep(_BACKOFF.delay_s(attempt))
+            if drains():
+                return Claim([], None)
+    raise AssertionError("there is always another try")
 
 
 def _needs_no_queue(spec: WorkerSpec) -> bool:
