@@ -5,7 +5,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -54,7 +54,7 @@ from penstock.workers.serve.custom_metrics import write_metrics
 from penstock.workers.serve.direct_server import DirectServer
 from penstock.workers.serve.language.serving import Helper, LanguageServing, Own, beside
 from penstock.workers.serve.spec import WorkerSpec
-from penstock.workers.serve.streaming.worker import StreamingWorker, StreamTerms
+from penstock.workers.serve.streaming.worker import StreamingWorker
 from penstock.workers.serve.worker import DeviceBroken, Worker
 
 log = structlog.get_logger()
@@ -341,8 +341,8 @@ def _worker(loaded: _Loaded, spec: WorkerSpec, queue: Queue, own: Own, caller: C
         loaded.runtime.environment.calls = caller
     if isinstance(execution, PythonExecution | TritonExecution) and is_decoupled(config):
         most = _MOST_STREAMS if isinstance(execution, TritonExecution) else 1
-        terms = StreamTerms(concurrent_requests(config, most), caller)
-        return StreamingWorker(spec, queue, own.link, execution, own.renewal, own.device, terms)
+        spec = replace(spec, streams=concurrent_requests(config, most))
+        return StreamingWorker(spec, queue, own.link, execution, own.renewal, own.device, caller)
     return Worker(spec, queue, own.link, execution, own.renewal, own.device)
 
 

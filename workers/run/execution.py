@@ -186,8 +186,7 @@ class Execution(Generic[R_co]):
         started = time.perf_counter_ns()
         # Requests that leave out different inputs do not share a batch (decoding.py).
         given = batch[0].tensors
-        join = _joined if len(batch) > 1 else _alone
-        inputs = {name: join(batch, name) for name in self._consumes if name in given}
+        inputs = {name: _joined(batch, name) for name in self._consumes if name in given}
         if len(batch) > 1:
             _check_rows(inputs, batch)
         if self._reshaping is not None:
@@ -273,11 +272,9 @@ def _gathered(singles: Sequence[Ran], error: Exception) -> Ran:
 
 
 def _joined(batch: Sequence[Work], name: str) -> Array:
+    if len(batch) == 1:
+        return batch[0].tensors[name].array()
     return np.concatenate([work.tensors[name].array() for work in batch])
-
-
-def _alone(batch: Sequence[Work], name: str) -> Array:
-    return batch[0].tensors[name].array()
 
 
 def _bytes_of(array: Array) -> int:

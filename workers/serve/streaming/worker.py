@@ -12,7 +12,6 @@ thread, or beside each other by code that has threads, or an event loop, of its 
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final
 
 from penstock.errors import Code, forget_frames
@@ -47,19 +46,6 @@ HAND_OVER_S: Final = 5.0
 _MOST_HAND_OVERS: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class StreamTerms:
-    """How a worker streams.
-
-    Attributes:
-        most: requests that may be under way at a time.
-        caller: asks the steps behind this one, in ensembles.
-    """
-
-    most: int
-    caller: Caller
-
-
 class StreamingWorker(Worker):
     """A worker of a decoupled model."""
 
@@ -71,8 +57,9 @@ class StreamingWorker(Worker):
         execution: PythonExecution | TritonExecution,
         renewal: Renewal,
         device: ThreadPoolExecutor,
-        terms: StreamTerms,
+        caller: Caller,
     ) -> None:
+        """*caller* asks the steps behind this one, in ensembles; see `Worker`."""
         super().__init__(spec, queue, link, execution, renewal, device)
         # It sleeps on the bell while requests are under way, and that blocks the link for claims.
         self._sink = QueueSink(spec, queue, None, renewal)
@@ -80,7 +67,7 @@ class StreamingWorker(Worker):
         self._model = execution
         self._device_thread = DeviceThread(device, renewal)
         self._chunks = Chunks(queue)
-        self._terms = terms
+        self._caller = caller
         self._active: dict[asyncio.Task[None], Work] = {}
         self._hand_over_s: float | None = None
 
@@ -88,7 +75,7 @@ class StreamingWorker(Worker):
 
     def _is_busy(self) -> bool:
         alone = any(work.alone for work in self._active.values())
-        return bool(self._staged) or alone or len(self._active) >= self._terms.most
+        return bool(self._staged) or alone or len(self._active) >= self._spec.streams
 
     def _is_idle(self) -> bool:
         return not self._active and not self._staged
@@ -97,7 +84,7 @@ class StreamingWorker(Worker):
         return set(self._active)
 
     def _begin(self) -> None:
-        while self._staged and not self._draining and len(self._active) < self._terms.most:
+        while self._staged and not self._draining and len(self._active) < self._spec.streams:
             for work in self._next_batch():
                 task = asyncio.create_task(self._see_to(work))
                 self._active[task] = work
@@ -127,7 +114,7 @@ class StreamingWorker(Worker):
     async def _answer(self, work: Work) -> Outcome | None:
         """Make and send the whole reply; its end, or None when another worker must go on."""
         reply = PartedReply(self._chunks, self._spec, work, self._must_leave)
-        rest = RestOfRoute.of(work, reply, self._spec, self._terms.caller)
+        rest = RestOfRoute.of(work, reply, self._spec, self._caller)
         source = self._source(work)
         failure: Failure | None = None
         try:
