@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -22,7 +21,6 @@ from penstock.models.refs import StageRef
 from penstock.process import machine
 from penstock.process.lifetime import end_process, freeze_gc, say_ready, starting, stop_signals
 from penstock.process.priority import stand_back
-from penstock.process.supervised import supervise
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.scheduler.jobs.direct import DirectCounters
@@ -30,7 +28,7 @@ from penstock.scheduler.jobs.queue import Queue, open_queue
 from penstock.scheduler.registry.load_requests import LoadRequests
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.registry.snapshot import Snapshot, replica_of
-from penstock.scheduler.store.link import Link, Links
+from penstock.scheduler.store.link import Links
 from penstock.settings import WorkerSettings
 from penstock.transport.health import Health, telling_health
 from penstock.workers.calls.caller import Caller
@@ -38,11 +36,10 @@ from penstock.workers.language.runtime import LanguageRuntime
 from penstock.workers.liveness.exits import BROKEN, CANNOT_LOAD, DRAINED
 from penstock.workers.liveness.heartbeat import Heartbeat
 from penstock.workers.liveness.record import record_of
-from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.loading.facts import language_facts, tensor_facts
 from penstock.workers.loading.footprint import footprint
 from penstock.workers.loading.verify import Copy, wait_for_copy
-from penstock.workers.loading.warming import Warmed, read_samples, warm_up
+from penstock.workers.loading.warming import read_samples, warm_up
 from penstock.workers.run.execution import Execution
 from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.reshaping import Reshaping
@@ -55,9 +52,9 @@ from penstock.workers.serve import batch_times, work_done
 from penstock.workers.serve.batching import BatchRules
 from penstock.workers.serve.custom_metrics import write_metrics
 from penstock.workers.serve.direct_server import DirectServer
-from penstock.workers.serve.language.serving import LanguageServing, Own
+from penstock.workers.serve.language.serving import Helper, LanguageServing, Own, beside
 from penstock.workers.serve.spec import WorkerSpec
-from penstock.workers.serve.streaming.worker import StreamingWorker, StreamTerms
+from penstock.workers.serve.streaming.worker import StreamingWorker
 from penstock.workers.serve.worker import DeviceBroken, Worker
 
 log = structlog.get_logger()
@@ -103,7 +100,7 @@ class _Loaded:
     stage: pb.Stage
     deployment: Deployment
     runtime: Runtime
-    execution: Execution
+    execution: Execution[Runtime]
 
 
 async def _load_and_work(
@@ -150,30 +147,28 @@ async def _work(
     own: Own,
     stop: asyncio.Event,
 ) -> int:
-    heartbeat, device = own.heartbeat, own.device
-    spec = _spec(settings, heartbeat.record, loaded)
+    spec = _spec(settings, own.heartbeat.record, loaded)
     async with Caller(links, queue, spec.boot_id) as caller:
-        worker = _worker(loaded, spec, queue, own.link, own.renewal, device, caller)
+        worker = _worker(loaded, spec, queue, own, caller)
         counts = isinstance(loaded.runtime, TritonRuntime)
-        async with _ready(settings, heartbeat, worker, queue, spec, own.health, counts=counts):
+        async with _ready(settings, own, worker, queue, spec, counts=counts):
             log.info("ready", shard=loaded.stage.artifact, device=settings.device)
             try:
                 await worker.run(stop)
             except DeviceBroken as error:
                 log.error("the device no longer runs the shard", reason=str(error))  # noqa: TRY400
                 return BROKEN
-    await asyncio.get_running_loop().run_in_executor(device, loaded.runtime.close)
+    await asyncio.get_running_loop().run_in_executor(own.device, loaded.runtime.close)
     return DRAINED
 
 
 @contextlib.asynccontextmanager
 async def _ready(
     settings: WorkerSettings,
-    heartbeat: Heartbeat,
+    own: Own,
     worker: Worker,
     queue: Queue,
     spec: WorkerSpec,
-    health: Health,
     *,
     counts: bool,
 ) -> AsyncIterator[None]:
@@ -182,32 +177,29 @@ async def _ready(
     Args:
         counts: the model's code may have metrics of its own.
     """
+    heartbeat = own.heartbeat
     server = DirectServer(worker, DirectCounters(queue, spec.ref, spec.boot_id))
     async with server.open(spec.boot_id):
-        _heed_unsplittable(heartbeat, worker)
+        # A batch that could not be split, here or elsewhere, is the last that requests share.
+        worker.on_unsplittable = heartbeat.found_unsplittable
+        heartbeat.heed_unsplittable(worker.stop_sharing)
         heartbeat.record.lane = server.name
         heartbeat.record.load_error = ""
         await heartbeat.become(pb.WORKER_STATE_READY)
         freeze_gc()
         heartbeat.has_started()
-        health.ready = True
+        own.health.ready = True
         say_ready(settings.ready_file, heartbeat.record.id)
-        writing = [
-            asyncio.create_task(supervise(*one))
-            for one in _writers(worker, queue, spec, counts=counts)
-        ]
-        try:
-            yield
-        finally:
-            health.ready = False
-            for task in writing:
-                task.cancel()
-            await asyncio.gather(*writing, return_exceptions=True)
+        async with beside(*_writers(worker, queue, spec, counts=counts)):
+            try:
+                yield
+            finally:
+                own.health.ready = False
 
 
 def _writers(
     worker: Worker, queue: Queue, spec: WorkerSpec, *, counts: bool
-) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+) -> Iterator[tuple[str, Helper]]:
     """What a worker writes down for others, from time to time: by name, and how it is run."""
     of = queue, spec.ref.model, spec.boot_id
     yield "batch times", partial(batch_times.write_regularly, worker.batch_times, *of)
@@ -229,7 +221,7 @@ async def _load(
         async with _repositories(settings, version, LoadRequests(links)) as roots:
             copy = await wait_for_copy(roots, version, stage, heartbeat)
             code_of = version if settings.allow_python_models else None
-            opening = _opening(_artifact(copy), stage.runtime, ref, config, code_of)
+            opening = partial(_opened, _artifact(copy), stage.runtime, ref, config, code_of)
             try:
                 runtime = await loop.run_in_executor(device, opening)
                 samples = read_samples(config, copy.base / version.model / warmup.FOLDER)
@@ -248,42 +240,29 @@ async def _load(
         return runtime
     loaded = _Loaded(stage, deployment, runtime, execution_of(runtime, deployment, stage))
     warming = partial(warm_up, loaded.execution, deployment, stage, samples)
-    await _warm_up(warming, heartbeat, device)
+    warmed = await loop.run_in_executor(device, warming)
+    if warmed.unsplittable:
+        heartbeat.found_unsplittable(warmed.unsplittable)
     heartbeat.found_footprint(await asyncio.to_thread(footprint, ref.kind))
     return loaded
 
 
-def _opening(
+def _opened(
     artifact: Path,
     runtime: str,
     device: DeviceRef,
     config: ModelConfig,
     code_of: pb.ModelVersion | None,
-) -> Callable[[], Runtime | LanguageRuntime]:
-    """What loads *artifact*, on the thread that is to run it."""
+) -> Runtime | LanguageRuntime:
+    """*artifact*, loaded on the thread that is to run it."""
     if runtime == LANGUAGE:
-        return partial(LanguageRuntime.open, artifact, config, device)
-    return partial(open_runtime, artifact, runtime, device, code_of=code_of, config=config)
-
-
-async def _warm_up(
-    warming: Callable[[], Warmed], heartbeat: Heartbeat, device: ThreadPoolExecutor
-) -> None:
-    """Run a shard before it takes requests; why they must not share a run, if it shows, is told."""
-    warmed = await asyncio.get_running_loop().run_in_executor(device, warming)
-    if warmed.unsplittable:
-        heartbeat.found_unsplittable(warmed.unsplittable)
+        return LanguageRuntime.open(artifact, config, device)
+    return open_runtime(artifact, runtime, device, code_of, config)
 
 
 def _device_of(settings: WorkerSettings) -> DeviceRef:
     threads, replica = settings.threads or machine.cores(), replica_of(settings.worker_id or "")
     return DeviceRef.parse(settings.device, threads, replica, only=settings.sees_one_device)
-
-
-def _heed_unsplittable(heartbeat: Heartbeat, worker: Worker) -> None:
-    """A batch that could not be split, here or elsewhere, is the last that requests share."""
-    worker.on_unsplittable = heartbeat.found_unsplittable
-    heartbeat.heed_unsplittable(worker.stop_sharing)
 
 
 async def _stage_of(
@@ -343,7 +322,7 @@ def _artifact(copy: Copy) -> Path:
     return artifact
 
 
-def execution_of(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution:
+def execution_of(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> Execution[Runtime]:
     """What runs batches of *stage* on *runtime*, which holds its shard."""
     plan = deployment.stages[stage.index]
     names = plan.consumes, plan.produces
@@ -356,23 +335,15 @@ def execution_of(runtime: Runtime, deployment: Deployment, stage: pb.Stage) -> E
     return Execution(runtime, *names, batched=batched, reshaping=reshaping)
 
 
-def _worker(
-    loaded: _Loaded,
-    spec: WorkerSpec,
-    queue: Queue,
-    link: Link,
-    renewal: Renewal,
-    device: ThreadPoolExecutor,
-    caller: Caller,
-) -> Worker:
+def _worker(loaded: _Loaded, spec: WorkerSpec, queue: Queue, own: Own, caller: Caller) -> Worker:
     execution, config = loaded.execution, loaded.deployment.config
     if isinstance(loaded.runtime, TritonRuntime):
         loaded.runtime.environment.calls = caller
     if isinstance(execution, PythonExecution | TritonExecution) and is_decoupled(config):
         most = _MOST_STREAMS if isinstance(execution, TritonExecution) else 1
-        terms = StreamTerms(concurrent_requests(config, most), caller)
-        return StreamingWorker(spec, queue, link, execution, renewal, device, terms)
-    return Worker(spec, queue, link, execution, renewal, device)
+        spec = replace(spec, streams=concurrent_requests(config, most))
+        return StreamingWorker(spec, queue, own.link, execution, own.renewal, own.device, caller)
+    return Worker(spec, queue, own.link, execution, own.renewal, own.device)
 
 
 def _spec(settings: WorkerSettings, record: pb.Worker, loaded: _Loaded) -> WorkerSpec:

@@ -364,8 +364,4 @@ def _placed(job: NewJob, asked: Asked) -> NewJob:
         # With what its model is told of its place.
         turn = turn_of(asked.request, job.rows, plan, asked.call.caller.name)
         return job.followed_by(controls_of(turn, plan))._replace(turn=turn)
-    if route is not None:
-        return job.followed_by(route.mark)._replace(
-            rows=route.rows(asked.request), ensemble=route.key, later=route.refs[1:]
-        )
-    return job
+    return job if route is None else route.placed(job, asked.request)

@@ -13,7 +13,7 @@ from penstock.models.config.policies import QueueLimits, noted
 from penstock.models.refs import StageRef
 from penstock.protos import cluster_pb2
 from penstock.protos.grpc_service_pb2 import ModelInferRequest
-from penstock.scheduler.jobs.types import ROUTE
+from penstock.scheduler.jobs.types import ROUTE, NewJob
 from penstock.scheduler.requests.request_rules import Rules
 
 
@@ -85,6 +85,12 @@ class EnsembleRoute:
         shapes = (one.shape for one in request.inputs if one.name == self.batch_input)
         shape: Sequence[int] = next(shapes, ())
         return shape[0] if shape else 1
+
+    def placed(self, job: NewJob, request: ModelInferRequest) -> NewJob:
+        """*job*, which *request* became, on its way through all steps."""
+        return job.followed_by(self.mark)._replace(
+            rows=self.rows(request), ensemble=self.key, later=self.refs[1:]
+        )
 
     def reworded(self, error: str) -> str:
         """A step's failure, as the ensemble's clients are to read it."""

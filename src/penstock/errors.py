@@ -45,6 +45,11 @@ def forget_frames(error: BaseException | None) -> None:
     forget_frames(error.__context__)
 
 
+def first_line(error: BaseException | None) -> str:
+    """The first line of what *error* says; empty where it says nothing."""
+    return str(error).strip().split("\n", 1)[0]
+
+
 def chain_of(error: BaseException) -> Iterator[BaseException]:
     """*error*, what it came from, what that came from and so on, each once.
 

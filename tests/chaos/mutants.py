@@ -139,7 +139,7 @@ MUTANTS = [
     Mutant(
         "the worker renews nothing",
         "workers/liveness/renewal.py",
-        "held = self._snapshot()",
+        "held = list(self._held.values())",
         "held = []",
         "tests/redis/registry/test_heartbeat.py::test_leases_are_renewed_while_its_event_loop_computes",
     ),

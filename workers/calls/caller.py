@@ -27,7 +27,7 @@ from penstock.scheduler.jobs.types import NewJob
 from penstock.scheduler.registry.registry import Registry
 from penstock.scheduler.replies.read_through import ReadThrough
 from penstock.scheduler.replies.reader import ReplyReader
-from penstock.scheduler.requests.checks import Admitted, admit
+from penstock.scheduler.requests.checks import admit
 from penstock.scheduler.requests.job_sink import JobSink, OnOutcome
 from penstock.scheduler.requests.pending import PendingTable
 from penstock.scheduler.store.link import Links
@@ -188,16 +188,7 @@ class Caller:
             raise DeadlineExceeded("the deadline passed before the call was made")
         request, raws = request_of(call)
         admitted = admit(request, target.rules, raws)
-        payload = payload_of(request, raws)
-        job = _placed(self._new_job(admitted, remaining_s, payload, target), target)
-        if target.route is not None:
-            job = job._replace(rows=target.route.rows(request))
-        return job, target.limits
-
-    def _new_job(
-        self, admitted: Admitted, remaining_s: float, payload: bytes, target: Target
-    ) -> NewJob:
-        return NewJob(
+        job = NewJob(
             id=self._pending.next_id(),
             gateway=self._name,
             ref=target.ref,
@@ -205,8 +196,11 @@ class Caller:
             rows=admitted.rows,
             ttl_ms=bounded_ms(remaining_s),
             begin_within_ms=bounded_ms_of_us(admitted.timeout_us),
-            payload=payload,
+            payload=payload_of(request, raws),
         )
+        if target.route is not None:
+            job = target.route.placed(job, request)
+        return job, target.limits
 
     async def _is_ready(self, model: str, version: str) -> bool:
         await self._open()
@@ -255,15 +249,6 @@ class _ToQueue(JobSink):
 
     def release(self, job: NewJob) -> None:
         """Nothing is kept for it."""
-
-
-def _placed(job: NewJob, target: Target) -> NewJob:
-    """*job*, on its ensemble's route, where the target is one."""
-    route = target.route
-    if route is None:
-        return job
-    marked = job.followed_by(route.mark)
-    return marked._replace(ensemble=route.key, later=route.refs[1:])
 
 
 def _failed(call: ModelCall, error: PenstockError) -> InferenceResponse:

@@ -1,25 +1,17 @@
 """Calls as the protocol's messages: requests out, responses in."""
 
 from collections.abc import Mapping
-from typing import Final
 
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.protos import wire
 from penstock.tensors import Array, from_raw, to_raw
 from penstock.workers.run.encoding import put_parameters
+from penstock.workers.run.work import own_parameters
 from penstock.workers.runtimes.triton_python.datatypes import serialize_byte_tensor
 from penstock.workers.runtimes.triton_python.environment import ModelCall
-from penstock.workers.runtimes.triton_python.requests import (
-    TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
-    TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
-)
+from penstock.workers.runtimes.triton_python.requests import FLAGS
 from penstock.workers.runtimes.triton_python.responses import InferenceResponse
 from penstock.workers.runtimes.triton_python.tensors import Tensor
-
-_FLAGS: Final = {
-    "sequence_start": TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
-    "sequence_end": TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
-}
 
 Value = bool | int | float | str
 
@@ -58,7 +50,7 @@ def response_of(body: bytes) -> InferenceResponse:
         Tensor(one.name, from_raw(raw, one.datatype, one.shape), one.datatype)
         for one, raw in zip(response.outputs, raws, strict=True)
     ]
-    return InferenceResponse(tensors, parameters=_own_parameters(response))
+    return InferenceResponse(tensors, parameters=own_parameters(response.parameters))
 
 
 def _raw(array: Array, datatype: str) -> bytes:
@@ -71,17 +63,7 @@ def _parameters(call: ModelCall) -> Mapping[str, Value]:
     found: dict[str, Value] = dict(call.parameters)
     if call.correlation_id:
         found["sequence_id"] = call.correlation_id
-    found |= {key: True for key, flag in _FLAGS.items() if call.flags & flag}
+    found |= {key: True for key, flag in FLAGS.items() if call.flags & flag}
     if call.timeout_us:
         found["timeout"] = call.timeout_us
-    return found
-
-
-def _own_parameters(response: pb.ModelInferResponse) -> dict[str, Value]:
-    """Those that the model gave, and not those that the way added."""
-    found: dict[str, Value] = {}
-    for key, value in response.parameters.items():
-        kind = value.WhichOneof("parameter_choice")
-        if kind is not None and not key.startswith(("triton_", "penstock_")):
-            found[key] = getattr(value, kind)
     return found

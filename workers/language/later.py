@@ -25,6 +25,7 @@ class LaterStage:
         """*structured*: of the last stage."""
         self._stage = stage
         self._slots = slots
+        self._capacity = stage.capacity
         self._structured = structured
         self._epoch = NOBODYS
         self._step = 0
@@ -103,7 +104,3 @@ class LaterStage:
         fits = fits and known <= set(range(self._slots))
         if not fits or not set(range(batch.slot, batch.slot + rows)) <= known:
             raise OutOfStep("a message is about slots or positions that there are not")
-
-    @property
-    def _capacity(self) -> int:
-        return self._stage.capacity

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from penstock.language.manifest import Manifest
 from penstock.language.speech.rules import Rules
 from penstock.workers.language.answer import Answer
@@ -98,12 +96,6 @@ class Pipeline:
 
     def _through(self, batch: Batch) -> Floats:
         return self.step(batch.columns, batch.start, batch.wanted, batch.slot)
-
-    def warm_up(self, *lengths: int) -> None:
-        """Run once for each of *lengths* columns, in slot 0, which nothing has yet."""
-        for length in lengths:
-            tokens, start = np.zeros((1, length), np.int64), np.zeros(1, np.int64)
-            self.step(tokens, start, np.array([[0, length - 1]], np.int64))
 
     def move(self, source: int, target: int, length: int) -> None:
         """As `Stage.move`, in each stage."""

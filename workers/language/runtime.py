@@ -118,9 +118,6 @@ class LanguageRuntime:
         self.signature = signature_of(completed, size, directory.name)
         self.signature.config = completed.SerializeToString(deterministic=True)
 
-    def close(self) -> None:
-        """Nothing that the end of the process does not do."""
-
 
 def caches_prefixes(rebuild: Rebuild, asked: PrefixCaching, *, hears: bool = False) -> bool:
     """Whether to reuse what was computed; by itself only where that was seen to change no bit.

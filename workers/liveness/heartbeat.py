@@ -104,11 +104,7 @@ class Heartbeat:
         facts: ArtifactFacts | None = None,
     ) -> None:
         """Announce a new state now."""
-
-        async def announce(announcer: Announcer) -> None:
-            await announcer.become(state, reason=reason, facts=facts)
-
-        await self._there(announce)
+        await self._there(lambda announcer: announcer.become(state, reason=reason, facts=facts))
 
     def found_unsplittable(self, why: str) -> None:
         """Announce that requests must not share a run of the artifact."""

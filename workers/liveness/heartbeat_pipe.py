@@ -80,17 +80,8 @@ class HeartbeatPipe:
             return silence_s * _STARTING_TIMES
         return silence_s + RESTING_BEAT_S if self._rests else silence_s
 
-    @contextlib.contextmanager
-    def heard(self) -> Iterator[None]:
-        """Hear whatever comes over the pipe, until the end of the block."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._read_end, self._hear)
-        try:
-            yield
-        finally:
-            loop.remove_reader(self._read_end)
-
-    def _hear(self) -> None:
+    def hear(self) -> None:
+        """Something can be read."""
         with contextlib.suppress(BlockingIOError):
             said = os.read(self._read_end, _MOST_BYTES)
             self._sign = object()
@@ -105,13 +96,15 @@ class HeartbeatPipe:
 @contextlib.contextmanager
 def heartbeat_pipe() -> Iterator[HeartbeatPipe]:
     """A pipe to one process, which is heard until the end of the block."""
+    loop = asyncio.get_running_loop()
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     os.set_blocking(write_end, False)
     try:
         pipe = HeartbeatPipe(read_end, write_end)
-        with pipe.heard():
-            yield pipe
+        loop.add_reader(read_end, pipe.hear)
+        yield pipe
     finally:
+        loop.remove_reader(read_end)
         os.close(read_end)
         os.close(write_end)

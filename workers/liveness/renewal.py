@@ -122,7 +122,8 @@ class Renewal:
         """Renew all that is held; where the store is away, as soon as it is back."""
         away = False
         while True:
-            held = self._snapshot()
+            with self._lock:
+                held = list(self._held.values())
             if not held:
                 return
             pairs = [(work.lease.id, work.lease.token) for work in held]
@@ -134,12 +135,10 @@ class Renewal:
                 away = True
                 await asyncio.sleep(_AGAIN_S)
                 continue
-            _mark(held, answers)
+            for work, answer in zip(held, answers, strict=True):
+                if answer is not Held.FINE:
+                    work.revoked = True
             return
-
-    def _snapshot(self) -> list[Work]:
-        with self._lock:
-            return list(self._held.values())
 
     def check_progress(self) -> None:
         """End the process where the batch makes none; the heartbeat asks for it with each beat."""
@@ -177,9 +176,3 @@ class Renewal:
             for work in behind:
                 work.given_back = True
         return behind
-
-
-def _mark(held: list[Work], answers: list[Held]) -> None:
-    for work, answer in zip(held, answers, strict=True):
-        if answer is not Held.FINE:
-            work.revoked = True

@@ -12,9 +12,7 @@ from typing import Final
 
 from penstock.errors import PenstockError
 from penstock.protos import cluster_pb2 as pb
-
-Dimensions = tuple[str, ...]
-"""As in `workers.runtimes`."""
+from penstock.workers.runtimes.runtime import Dimensions
 
 _MADE_UP: Final = re.compile(r"unk__\d+|.*_dynamic_axes_\d+|.*_dim_\d+|\?|")
 """By tf2onnx and ONNX Runtime; by torch.onnx, for axes without names and for outputs."""

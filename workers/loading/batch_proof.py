@@ -10,9 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from penstock.models.config.model_config import PYTHON
+from penstock.errors import first_line
 from penstock.protos import cluster_pb2 as pb
-from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.tensors import Array, float32_from_bf16
 from penstock.workers.loading.batch_dimension import BatchDimension, NotProved, batch_dimension
 from penstock.workers.loading.trial_rows import (
@@ -39,11 +38,6 @@ MOST_ELEMENTS: Final = 1 << 24
 # roundings; on a GPU FP32 may be computed with the ten bits of TF32.
 _RELATIVE: Final = {"FP64": 1e-9, "FP32": 1e-4, "FP16": 2e-2, "BF16": 5e-2}
 _RELATIVE_ON_GPU: Final = _RELATIVE | {"FP32": 2e-3}
-
-
-def needs_proof(config: ModelConfig, runtime: str) -> bool:
-    """Whether the owner's *config* leaves open if requests may share a run."""
-    return config.max_batch_size == 0 and runtime != PYTHON
 
 
 def prove(runtime: Runtime, device_kind: str) -> pb.BatchProof:
@@ -120,7 +114,7 @@ class _Trial:
             except Exception as error:  # noqa: BLE001 - runtimes raise what they like
                 refused = refused or error
         raise NotProved(
-            f"it does not run on made-up rows ({_line(refused)}), so nothing is proved; where "
+            f"it does not run on made-up rows ({first_line(refused)}), so nothing is proved; where "
             "requests may share a run, max_batch_size in config.pbtxt says so"
         )
 
@@ -146,7 +140,8 @@ class _Trial:
             except NotProved:
                 raise
             except Exception as error:
-                raise NotProved(f"it refuses {len(order)} rows together: {_line(error)}") from error
+                why = f"it refuses {len(order)} rows together: {first_line(error)}"
+                raise NotProved(why) from error
             for name, datatype in self._outputs.items():
                 expected = [apart[row][name] for row in order]
                 if not self._equal(expected, together[name], datatype):
@@ -209,7 +204,3 @@ def _finite(array: Array) -> Array:
 
 def _largest(array: Array) -> float:
     return float(array.max()) if array.size else 0.0
-
-
-def _line(error: Exception | None) -> str:
-    return str(error).strip().split("\n", 1)[0]

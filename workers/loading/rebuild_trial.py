@@ -7,7 +7,7 @@ runtime and this number of threads.
 """
 
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from penstock.clock import monotonic
 from penstock.language.manifest import Manifest
 from penstock.language.rebuild import Rebuild, weakest
 from penstock.process import machine
+from penstock.workers.language.cache.proof import Steps
 from penstock.workers.language.engine import CHUNK
 from penstock.workers.language.pipeline import Pipeline
 from penstock.workers.language.runtime import LanguageRuntime
@@ -80,21 +81,6 @@ class Finding(NamedTuple):
 
 class TookTooLong(Exception):
     """The trial's time was over before it had seen all."""
-
-
-class Steps(Protocol):
-    """A stage, or all of them."""
-
-    def step(
-        self, columns: Tokens | Floats, start: Tokens, wanted: Tokens, slot: int = 0
-    ) -> Floats:
-        """See `Stage.step`."""
-
-    def cached(self, slot: int, length: int) -> list[Floats]:
-        """See `Stage.cached`."""
-
-    def hear(self, slot: int, samples: Floats) -> None:
-        """See `Stage.hear`."""
 
 
 def prove(directory: Path, manifest: Manifest) -> Proof:

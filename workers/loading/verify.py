@@ -56,12 +56,10 @@ class Copy:
                 if Stand.of(file) == stand:
                     continue
             raise OtherContent(
-                f"{self._named(file)} was replaced while it was loaded: it is loaded again; where "
-                "that goes on, put files in place whole (write them beside, and rename them)"
+                f"{file.relative_to(self.base)} was replaced while it was loaded: it is loaded "
+                "again; where that goes on, put files in place whole (write them beside, and "
+                "rename them)"
             )
-
-    def _named(self, file: Path) -> str:
-        return str(file.relative_to(self.base))
 
 
 async def wait_for_copy(

@@ -4,7 +4,6 @@ On the samples of `model_warmup` where the model's owner gives some: one that fa
 Else on what is made up, whose failure says nothing of the model and is only told.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 import structlog
 
 from penstock.datatypes import ITEM_BYTES
-from penstock.errors import ArtifactUnusable
+from penstock.errors import ArtifactUnusable, first_line
 from penstock.models.batch_guess import FIRST_MAX_BATCH
 from penstock.models.completion import Deployment
 from penstock.models.config.model_config import datatype_of_config
@@ -29,6 +28,8 @@ from penstock.tensors import (
     unpack_bytes,
 )
 from penstock.workers.run.execution import Execution
+from penstock.workers.run.made_up import zeros
+from penstock.workers.runtimes.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -83,7 +84,7 @@ def read_samples(config: config_pb.ModelConfig, folder: Path) -> list[Sample]:
 
 
 def warm_up(
-    execution: Execution, deployment: Deployment, stage: pb.Stage, samples: list[Sample]
+    execution: Execution[Runtime], deployment: Deployment, stage: pb.Stage, samples: list[Sample]
 ) -> Warmed:
     """Run the shard of *stage*.
 
@@ -105,13 +106,14 @@ def warm_up(
                 unsplittable = execution.warm_up_on(inputs) or unsplittable
         except Exception as error:
             raise ArtifactUnusable(
-                f"{stage.artifact} does not run on model_warmup '{sample.name}': {_text_of(error)}"
+                f"{stage.artifact} does not run on model_warmup '{sample.name}': "
+                f"{first_line(error)}"
             ) from error
     log.info("warmed up", samples=len(samples))
     return Warmed(unsplittable, f"{len(samples)} sample(s) of model_warmup")
 
 
-def _on_made_up(execution: Execution, deployment: Deployment) -> Warmed:
+def _on_made_up(execution: Execution[Runtime], deployment: Deployment) -> Warmed:
     """Run at both ends of the batch sizes."""
     most = max(1, deployment.config.max_batch_size)
     if deployment.guessed:
@@ -120,7 +122,7 @@ def _on_made_up(execution: Execution, deployment: Deployment) -> Warmed:
     try:
         (kind, one), (_, many) = execution.warm_up(1), execution.warm_up(most)
     except Exception as error:  # noqa: BLE001 - runtimes raise what they like
-        refused = _text_of(error)
+        refused = first_line(error)
         log.info(
             "not warmed up: it does not run on made-up inputs, which says nothing of requests; "
             "model_warmup in config.pbtxt may give it a request to warm up on",
@@ -136,9 +138,7 @@ def _tensor(tensor: config_pb.ModelWarmup.Input, folder: Path) -> Array:
         return _from_file(folder / tensor.input_data_file, datatype, dims)
     if tensor.random_data:
         return _random(datatype, dims)
-    if datatype == "BYTES":
-        return np.full(dims, b"", dtype=np.object_)
-    return np.zeros(dims, dtype=NUMPY_TYPES[datatype])
+    return zeros(datatype, dims)
 
 
 def _from_file(path: Path, datatype: str, dims: tuple[int, ...]) -> Array:
@@ -175,7 +175,9 @@ def _random(datatype: str, dims: tuple[int, ...]) -> Array:
     """Numbers in [0, 1), integers and truth values 0 or 1, text of one letter; always the same."""
     chance = np.random.default_rng(_SEED)
     if datatype == "BYTES":
-        return np.array(list(_letters(chance, element_count(dims))), np.object_).reshape(dims)
+        places = chance.integers(0, 26, element_count(dims))
+        letters = [bytes([ord("a") + int(place)]) for place in places]
+        return np.array(letters, np.object_).reshape(dims)
     if datatype == "BF16":
         return bf16_from_float32(np.asarray(chance.random(dims, np.float32))).reshape(dims)
     kind = NUMPY_TYPES[datatype]
@@ -183,15 +185,7 @@ def _random(datatype: str, dims: tuple[int, ...]) -> Array:
     return np.asarray(numbers).astype(kind)
 
 
-def _letters(chance: np.random.Generator, count: int) -> Iterator[bytes]:
-    yield from (bytes([ord("a") + int(place)]) for place in chance.integers(0, 26, count))
-
-
 def _batched(array: Array, rows: int, config: config_pb.ModelConfig) -> Array:
     if config.max_batch_size <= 0:
         return array
     return np.repeat(array[np.newaxis], max(1, rows), axis=0)
-
-
-def _text_of(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -12,6 +12,7 @@ import os
 import signal
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 import structlog
@@ -60,25 +61,19 @@ Command = Callable[[pb.Worker, pb.Placement], list[str]]
 """The command line that runs a worker."""
 
 
+@dataclass(frozen=True, slots=True)
 class Starts:
     """How this node's workers start.
 
     Attributes:
-        limit: who may start now.
+        limit: who may start now; nobody waits for others where each has one of its own.
         launch: starts a process.
-        environment: the workers' variables.
+        environment: the workers' variables; as a rule this process's.
     """
 
-    def __init__(
-        self,
-        limit: StartLimit | None = None,
-        launch: Launch = start_program,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        """Without *limit* nobody waits; without *environment* they have this process's."""
-        self.limit = limit or StartLimit(1)
-        self.launch = launch
-        self.environment = dict(os.environ if environment is None else environment)
+    limit: StartLimit = field(default_factory=lambda: StartLimit(1))
+    launch: Launch = start_program
+    environment: Mapping[str, str] = field(default_factory=os.environ.copy)
 
 
 class WorkerSupervisor:
@@ -201,19 +196,17 @@ class WorkerSupervisor:
         """Give the dead process's jobs to others, and say why it ended."""
         record = self._record
         await _tried(self._cluster.release_leases_of(record.model, record.boot_id))
+        recorded = await _tried(self._cluster.recorded(record.id))
         if status == CANNOT_LOAD:
-            recorded = await _tried(self._cluster.recorded(self._record.id))
-            self._record.state = pb.WORKER_STATE_FAILED
-            self._record.reason = (
-                recorded.reason if recorded and recorded.reason else reason_of(status)
-            )
-            self._record.load_error = self._record.reason
+            record.state = pb.WORKER_STATE_FAILED
+            record.reason = (recorded and recorded.reason) or reason_of(status)
+            record.load_error = record.reason
         else:
-            self._record.state = pb.WORKER_STATE_RESTARTING
-            self._record.reason = SILENT if self._was_silent else reason_of(status)
-            await self._judge(status)
-        self._record.pid = 0
-        self._say(self._record.reason, again=status == CANNOT_LOAD)
+            record.state = pb.WORKER_STATE_RESTARTING
+            record.reason = SILENT if self._was_silent else reason_of(status)
+            self._judge(status, recorded)
+        record.pid = 0
+        self._say(record.reason, again=status == CANNOT_LOAD)
 
     def _say(self, reason: str, *, again: bool) -> None:
         """What cannot be loaded for the reason that was said already is no news."""
@@ -223,14 +216,12 @@ class WorkerSupervisor:
         self._said = reason
         log.warning("worker ended", worker=self._record.id, reason=reason)
 
-    async def _judge(self, status: int) -> None:
+    def _judge(self, status: int, recorded: pb.Worker | None) -> None:
         """Whether a worker that ended with *status* can be counted on to come back."""
         record = self._record
-        recorded = await _tried(self._cluster.recorded(record.id))
         this_life = recorded is not None and recorded.boot_id == record.boot_id
-        if status in (DRAINED, BROKEN) or (
-            recorded is not None and this_life and recorded.state in _WAS_READY
-        ):
+        was_ready = recorded is not None and this_life and recorded.state in _WAS_READY
+        if was_ready or status in (DRAINED, BROKEN):
             self._unready, record.load_error = 0, ""
         elif this_life:
             self._unready += 1

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -17,7 +18,7 @@ log = structlog.get_logger()
 class _Entry:
     supervisor: WorkerSupervisor
     task: "asyncio.Task[None]"
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    stop: asyncio.Event
 
 
 class WorkerSet:
@@ -79,13 +80,10 @@ class WorkerSet:
             return
         for id_, placement in self._wanted.items():
             if id_ not in self._entries:
-                self._start(id_, self._supervisor_of(placement))
-
-    def _start(self, id_: str, supervisor: WorkerSupervisor) -> None:
-        stop = asyncio.Event()
-        task = asyncio.create_task(supervisor.run(stop), name=f"supervisor {id_}")
-        self._entries[id_] = _Entry(supervisor, task, stop)
-        task.add_done_callback(lambda task: self._ended(id_, task))
+                supervisor, stop = self._supervisor_of(placement), asyncio.Event()
+                task = asyncio.create_task(supervisor.run(stop), name=f"supervisor {id_}")
+                self._entries[id_] = _Entry(supervisor, task, stop)
+                task.add_done_callback(partial(self._ended, id_))
 
     def _ended(self, id_: str, task: "asyncio.Task[None]") -> None:
         del self._entries[id_]

@@ -90,23 +90,17 @@ class Decoder:
             for (name, datatype, shape), raw in zip(known.tensors, raws, strict=True)
         }
         ends_s = now_s + lease.remaining_ms / 1000
-        step, key = known.ensemble_step, known.shape_key
-        if step is None:
-            return Work(lease, known.head, id_, tensors, key, ends_s)
-        model_inputs = step.map_inputs(tensors)
-        return Work(
-            lease,
-            known.head,
-            id_,
-            model_inputs,
-            key,
-            ends_s,
-            ensemble_step=step,
-            ensemble_tensors=tensors,
-        )
+        work = Work(lease, known.head, id_, tensors, known.shape_key, ends_s)
+        if (step := known.ensemble_step) is not None:
+            work.tensors = step.map_inputs(tensors)
+            work.ensemble_step, work.ensemble_tensors = step, tensors
+        return work
 
     def _read(self, serialized: bytes) -> _Known:
-        head = _parsed(serialized)
+        try:
+            head = pb.ModelInferRequest.FromString(serialized)
+        except DecodeError as error:
+            raise InvalidRequest(f"the request cannot be read: {error}") from error
         specs = [(entry.name, entry.datatype, tuple(entry.shape)) for entry in head.inputs]
         step = (
             ensemble_step_of(head.parameters[ROUTE].string_param)
@@ -151,11 +145,4 @@ def _taken_apart(payload: bytes | memoryview | Missing) -> wire.Apart:
     try:
         return wire.take_apart(payload, _MOST_FIELDS)
     except wire.Malformed as error:
-        raise InvalidRequest(f"the request cannot be read: {error}") from error
-
-
-def _parsed(head: bytes) -> pb.ModelInferRequest:
-    try:
-        return pb.ModelInferRequest.FromString(head)
-    except DecodeError as error:
         raise InvalidRequest(f"the request cannot be read: {error}") from error

@@ -5,7 +5,7 @@ A tensor is copied once on its way: when the message that carries it on is joine
 
 import json
 import time
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -45,20 +45,12 @@ def next_payload(
     tail.CopyFrom(work.head)
     tail.id = work.id
     del tail.inputs[:]
-    if wants_path(work.head):
-        tail.parameters[PATH].string_param = path(work, hop_name)
-    if TRACE in work.head.parameters:
-        tail.parameters[TRACE].string_param = timings(work, hop_name)
+    _put_way(tail.parameters, work, hop_name)
     if rest_of_route is not None:
         tail.parameters[ROUTE].string_param = rest_of_route
     keeps = [name for name in keeps if name in results or name in work.tensors]
     tensors = [results.get(name) or work.tensors[name] for name in keeps]
-    parts: list[wire.Buffer] = [tail.SerializeToString()]
-    names_and_types = tuple((n, t.datatype, t.shape) for n, t in zip(keeps, tensors, strict=True))
-    parts.append(_input_entries(names_and_types))
-    for tensor in tensors:
-        parts += wire.raw_input_field(tensor.raw)
-    return b"".join(parts)
+    return b"".join([tail.SerializeToString(), *_inputs(keeps, tensors)])
 
 
 def reply(
@@ -76,10 +68,7 @@ def reply(
     if work.id or head.parameters or given:
         rest = pb.ModelInferResponse(id=work.id)
         put_parameters(rest.parameters, given)
-        if TRACE in head.parameters:
-            rest.parameters[TRACE].string_param = timings(work, hop_name)
-        if wants_path(head):
-            rest.parameters[PATH].string_param = path(work, hop_name)
+        _put_way(rest.parameters, work, hop_name)
         parts.append(rest.SerializeToString())
     for tensor in tensors:
         parts += wire.raw_output_field(tensor.raw)
@@ -99,32 +88,34 @@ def end_of_parts(work: Work, version: int, hop_name: str, parts: int) -> bytes:
     head = work.head
     end = pb.ModelInferResponse(id=work.id, model_name=head.model_name, model_version=str(version))
     end.parameters[PARTS].int64_param = parts
-    if TRACE in head.parameters:
-        end.parameters[TRACE].string_param = timings(work, hop_name)
-    if wants_path(head):
-        end.parameters[PATH].string_param = path(work, hop_name)
+    _put_way(end.parameters, work, hop_name)
     return end.SerializeToString()
 
 
 def state_after(work: Work, results: Mapping[str, Tensor], states: Mapping[str, str]) -> bytes:
     """What the next request of the work's sequence is given: *states* maps outputs to inputs."""
     tensors = [results.get(name) or work.tensors[name] for name in states]
-    described = tuple(
-        (name, t.datatype, t.shape) for name, t in zip(states.values(), tensors, strict=True)
-    )
-    parts: list[wire.Buffer] = [_input_entries(described)]
+    return b"".join(_inputs(states.values(), tensors))
+
+
+def _inputs(names: Iterable[str], tensors: Iterable[Tensor]) -> Iterator[wire.Buffer]:
+    """The inputs of a request, field by field: what they are, and then their contents."""
+    described = tuple((n, t.datatype, t.shape) for n, t in zip(names, tensors, strict=True))
+    yield _input_entries(described)
     for tensor in tensors:
-        parts += wire.raw_input_field(tensor.raw)
-    return b"".join(parts)
+        yield from wire.raw_input_field(tensor.raw)
 
 
-def path(work: Work, hop_name: str) -> str:
-    """The way so far, from the gateway to *hop_name*."""
-    so_far = work.head.parameters[PATH].string_param or work.lease.gateway
-    return f"{so_far} > {hop_name}"
+def _put_way(into: MutableMapping[str, pb.InferParameter], work: Work, hop_name: str) -> None:
+    """Add the way from the gateway to *hop_name*, and what workers say of times, if asked for."""
+    if wants_path(work.head):
+        so_far = work.head.parameters[PATH].string_param or work.lease.gateway
+        into[PATH].string_param = f"{so_far} > {hop_name}"
+    if TRACE in work.head.parameters:
+        into[TRACE].string_param = _timings(work, hop_name)
 
 
-def timings(work: Work, hop_name: str) -> str:
+def _timings(work: Work, hop_name: str) -> str:
     """What the workers of a traced request say so far, *hop_name* included (`jobs.TRACE`)."""
     before = json.loads(work.head.parameters[TRACE].string_param or "[]")
     staged_s = work.ends_s - work.lease.remaining_ms / 1000

@@ -6,11 +6,11 @@ A batch that fails is run again one job at a time, so that bad input harms only 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from penstock.errors import Code, PenstockError, forget_frames
+from penstock.errors import Code, PenstockError, first_line, forget_frames
 from penstock.scheduler.jobs.types import Timing
 from penstock.tensors import Array
 from penstock.workers.run import encoding
@@ -21,6 +21,7 @@ from penstock.workers.run.work import Work
 from penstock.workers.runtimes.runtime import Runtime
 
 Arrays = Mapping[str, Array]
+R_co = TypeVar("R_co", bound=Runtime, covariant=True)
 
 _MOST_KEPT_BYTES: Final = 16 << 20
 """Of a request that is kept to try the device on."""
@@ -62,12 +63,12 @@ class _RowsLost(Exception):
         )
 
 
-class Execution:
+class Execution(Generic[R_co]):
     """One stage of one model version on one runtime."""
 
     def __init__(
         self,
-        runtime: Runtime,
+        runtime: R_co,
         consumes: Sequence[str],
         produces: Sequence[str],
         *,
@@ -85,14 +86,9 @@ class Execution:
         self._datatypes = {spec.name: spec.datatype for spec in runtime.signature.outputs}
 
     @property
-    def any_thread(self) -> bool:
-        """Whether it may run on any thread."""
-        return self._runtime.any_thread
-
-    @property
-    def fixed_work(self) -> bool:
-        """Whether the shapes of its inputs tell how much a run computes."""
-        return self._runtime.fixed_work
+    def inline(self) -> bool:
+        """Whether it may run on any thread, and its inputs' shapes tell how much that computes."""
+        return self._runtime.any_thread and self._runtime.fixed_work
 
     @property
     def fixed_rows(self) -> bool:
@@ -114,7 +110,7 @@ class Execution:
             # Whoever holds the result would be held by it, and the batch's tensors with them.
             forget_frames(error)
             if len(batch) == 1:
-                return Ran([failure_of(error)], Timing(), error)
+                return Ran([self._failure(error)], Timing(), error)
             singles = [self.run([work]) for work in batch]
             return _gathered(singles, error)
 
@@ -177,6 +173,10 @@ class Execution:
         if sum(map(_bytes_of, inputs.values())) <= _MOST_KEPT_BYTES:
             self._runs_on = {name: array.copy() for name, array in inputs.items()}
 
+    def _failure(self, error: Exception) -> Failure:
+        """What a job is told that failed by itself."""
+        return failure_of(error)
+
     def _compute(self, inputs: Arrays, batch: Sequence[Work]) -> dict[str, Array]:
         """What the runtime makes of *inputs*, which those of *batch* were joined to."""
         del batch  # for those to whom more than its tensors matters
@@ -186,8 +186,7 @@ class Execution:
         started = time.perf_counter_ns()
         # Requests that leave out different inputs do not share a batch (decoding.py).
         given = batch[0].tensors
-        join = _joined if len(batch) > 1 else _alone
-        inputs = {name: join(batch, name) for name in self._consumes if name in given}
+        inputs = {name: _joined(batch, name) for name in self._consumes if name in given}
         if len(batch) > 1:
             _check_rows(inputs, batch)
         if self._reshaping is not None:
@@ -228,6 +227,18 @@ class Execution:
         )
 
 
+class CodeExecution(Execution[R_co]):
+    """One of a model that is code of its own, which is never run on what is made up."""
+
+    def warm_up(self, rows: int) -> tuple[str, str]:
+        """Nothing: nobody knows what its code would make of what is made up."""
+        del rows
+        return "", ""
+
+    def try_device(self) -> None:
+        """Nothing: what its code raises says nothing of the device."""
+
+
 def _check_rows(inputs: Arrays, batch: Sequence[Work]) -> None:
     """Whoever queued the requests may have counted other rows: such a batch cannot be split."""
     rows = [work.rows for work in batch]
@@ -249,27 +260,21 @@ def _with_other_rows(arrays: Arrays, rows: int) -> Iterator[str]:
 
 def _gathered(singles: Sequence[Ran], error: Exception) -> Ran:
     """The jobs of a batch that failed as a whole with *error*, after each ran by itself."""
-    timings = [single.timing for single in singles]
+    timings = zip(*(single.timing for single in singles), strict=True)
     whys = [str(error)] if isinstance(error, _RowsLost) else []
     whys += [single.unsplittable for single in singles]
     return Ran(
         [result for single in singles for result in single.results],
-        Timing(
-            sum(timing.input_ns for timing in timings),
-            sum(timing.infer_ns for timing in timings),
-            sum(timing.output_ns for timing in timings),
-        ),
+        Timing(*map(sum, timings)),
         next((single.error for single in singles if single.error), error),
         next(filter(None, whys), ""),
     )
 
 
 def _joined(batch: Sequence[Work], name: str) -> Array:
+    if len(batch) == 1:
+        return batch[0].tensors[name].array()
     return np.concatenate([work.tensors[name].array() for work in batch])
-
-
-def _alone(batch: Sequence[Work], name: str) -> Array:
-    return batch[0].tensors[name].array()
 
 
 def _bytes_of(array: Array) -> int:
@@ -279,6 +284,6 @@ def _bytes_of(array: Array) -> int:
 
 def failure_of(error: Exception) -> Failure:
     """What a job is told of *error*: the first line of its text."""
-    text = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    text = first_line(error) or type(error).__name__
     code = error.code if isinstance(error, PenstockError) else Code.INTERNAL
     return Failure(code, text)

@@ -38,7 +38,8 @@ def _shape(shape: Sequence[int], rows: int | None, open_size: int) -> tuple[int,
     return tuple(sizes)
 
 
-def _zeros(datatype: str, shape: tuple[int, ...]) -> Array:
+def zeros(datatype: str, shape: tuple[int, ...]) -> Array:
+    """Zeros, or empty texts."""
     if datatype == "BYTES":
         return np.full(shape, b"", dtype=np.object_)
     return np.zeros(shape, dtype=NUMPY_TYPES[datatype])
@@ -64,8 +65,8 @@ def _of_floats(datatype: str, numbers: Array) -> Array:
 _MOST_ELEMENTS: Final = 1 << 22
 
 _KINDS: Final[Mapping[str, tuple[Callable[[str, tuple[int, ...]], Array], int]]] = {
-    "zeros": (_zeros, 1),
+    "zeros": (zeros, 1),
     "ones": (_ones, 1),
     "ascending numbers": (_ascending, 1),
-    "zeros of size 32": (_zeros, 32),
+    "zeros of size 32": (zeros, 32),
 }

@@ -45,22 +45,17 @@ class Reshaping:
 
     def inward(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """What the shard reads, from what came."""
-        return {
-            name: self._changed(array, dims.outside, dims.inside)
-            if (dims := self.tensors.get(name))
-            else array
-            for name, array in arrays.items()
-        }
+        return self._changed(arrays, inward=True)
 
     def outward(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """What travels on, from what the shard wrote."""
-        return {
-            name: self._changed(array, dims.inside, dims.outside)
-            if (dims := self.tensors.get(name))
-            else array
-            for name, array in arrays.items()
-        }
+        return self._changed(arrays, inward=False)
 
-    def _changed(self, array: Array, pattern: tuple[int, ...], wanted: tuple[int, ...]) -> Array:
-        lead = list(array.shape[: self.lead])
-        return array.reshape(lead + fitted(array.shape[self.lead :], pattern, wanted))
+    def _changed(self, arrays: Mapping[str, Array], *, inward: bool) -> dict[str, Array]:
+        changed = dict(arrays)
+        for name, array in arrays.items():
+            if (dims := self.tensors.get(name)) is not None:
+                pattern, wanted = dims if inward else reversed(dims)
+                lead, sizes = list(array.shape[: self.lead]), array.shape[self.lead :]
+                changed[name] = array.reshape(lead + fitted(sizes, pattern, wanted))
+        return changed

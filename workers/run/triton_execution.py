@@ -3,83 +3,41 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter_ns
-from typing import Final
 
 import numpy as np
 
-from penstock.errors import Code, PenstockError, forget_frames
+from penstock.errors import Code, PenstockError
 from penstock.protos import grpc_service_pb2 as pb
 from penstock.scheduler.jobs.types import Timing
 from penstock.tensors import Array
 from penstock.workers.run import encoding
-from penstock.workers.run.execution import Arrays, Execution, Failure, Ran, Result, failure_of
-from penstock.workers.run.reshaping import Reshaping
+from penstock.workers.run.execution import Arrays, CodeExecution, Failure, Ran, Result, failure_of
 from penstock.workers.run.tensor import Answer
 from penstock.workers.run.work import Work, custom_parameters
 from penstock.workers.runtimes.triton_python.environment import ModelCall
 from penstock.workers.runtimes.triton_python.errors import status_of
-from penstock.workers.runtimes.triton_python.requests import (
-    TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
-    TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
-    InferenceRequest,
-)
+from penstock.workers.runtimes.triton_python.requests import FLAGS, InferenceRequest
 from penstock.workers.runtimes.triton_python.responses import InferenceResponse, ResponseSender
 from penstock.workers.runtimes.triton_python.runtime import TritonRuntime
 from penstock.workers.runtimes.triton_python.tensors import Tensor
 
-_FLAGS: Final = {
-    "sequence_start": TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
-    "sequence_end": TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
-}
 
-
-class TritonExecution(Execution):
+class TritonExecution(CodeExecution[TritonRuntime]):
     """Gives the model each request by itself, and takes a response to each."""
 
-    def __init__(
-        self,
-        runtime: TritonRuntime,
-        consumes: Sequence[str],
-        produces: Sequence[str],
-        *,
-        batched: bool,
-        reshaping: Reshaping | None = None,
-    ) -> None:
-        super().__init__(runtime, consumes, produces, batched=batched, reshaping=reshaping)
-        self._model = runtime
-
-    @property
-    def decoupled(self) -> bool:
-        """Whether responses come through `begin`, not `run`."""
-        return self._model.decoupled
-
-    def warm_up(self, rows: int) -> tuple[str, str]:
-        """Nothing: nobody knows what its code would make of what is made up."""
-        del rows
-        return "", ""
-
-    def try_device(self) -> None:
-        """Nothing: what its code raises says nothing of the device."""
-
-    def warm_up_on(self, sample: Arrays) -> str:
-        """Answer a request with the inputs *sample*."""
-        inputs = self._reshaping.inward(sample) if self._reshaping else sample
-        self._model.run(inputs, self._produces)
+    def _warm_up(self, inputs: Arrays) -> str:
+        """Answer a request."""
+        self._runtime.run(inputs, self._produces)
         return ""
 
-    def run(self, batch: Sequence[Work]) -> Ran:
-        """See `Execution.run`."""
+    def _failure(self, error: Exception) -> Failure:
+        return whole_failure(error)
+
+    def _run_together(self, batch: Sequence[Work]) -> Ran:
         started = perf_counter_ns()
-        try:
-            calls = [self.call_of(work) for work in batch]
-            ready = perf_counter_ns()
-            responses = self._model.answer(calls, [partial(_is_revoked, work) for work in batch])
-        except Exception as error:  # noqa: BLE001 - the model's code raises what it likes
-            # As for all models: bad input harms only its own job.
-            forget_frames(error)
-            if len(batch) > 1:
-                return _gathered([self.run([work]) for work in batch], error)
-            return Ran([whole_failure(error)], Timing(), error)
+        calls = [self.call_of(work) for work in batch]
+        ready = perf_counter_ns()
+        responses = self._runtime.answer(calls, [partial(_is_revoked, work) for work in batch])
         computed = perf_counter_ns()
         results = [
             self.result_of(work, response) for work, response in zip(batch, responses, strict=True)
@@ -92,8 +50,8 @@ class TritonExecution(Execution):
     ) -> InferenceRequest:
         """A request to a decoupled model, under way from now on until `ended`."""
         call = self.call_of(work)
-        request = self._model.request(call, sender, is_cancelled)
-        self._model.environment.opened(request, call.ends_s)
+        request = self._runtime.request(call, sender, is_cancelled)
+        self._runtime.environment.opened(request, call.ends_s)
         return request
 
     def begin(self, request: InferenceRequest) -> object:
@@ -102,11 +60,11 @@ class TritonExecution(Execution):
         Returns:
             what is done when the model's code has ended, if it goes on.
         """
-        return self._model.begin(request)
+        return self._runtime.begin(request)
 
     def ended(self, request: InferenceRequest) -> None:
         """All responses to a request that was begun are there, or not wanted any more."""
-        self._model.environment.ended(request)
+        self._runtime.environment.ended(request)
 
     def call_of(self, work: Work) -> ModelCall:
         """The request as the model's code sees it."""
@@ -119,8 +77,8 @@ class TritonExecution(Execution):
         if step is not None:
             wanted = list(step.route_step.outputs)
         asked = head.parameters
-        flags = sum(flag for key, flag in _FLAGS.items() if key in asked and asked[key].bool_param)
-        environment = self._model.environment
+        flags = sum(flag for key, flag in FLAGS.items() if key in asked and asked[key].bool_param)
+        environment = self._runtime.environment
         return ModelCall(
             environment.model,
             environment.version,
@@ -162,9 +120,8 @@ def _text(tensor: Tensor) -> Array:
     array = tensor.array
     if tensor.wire_datatype != "BYTES" or array.dtype.kind == "S":
         return array
-    elements = np.empty(array.size, dtype=np.object_)
-    elements[:] = [one if isinstance(one, bytes | str) else str(one) for one in array.reshape(-1)]
-    return elements.reshape(array.shape)
+    texts = [one if isinstance(one, bytes | str) else str(one) for one in array.reshape(-1)]
+    return np.array(texts, dtype=np.object_).reshape(array.shape)
 
 
 def _sequence_of(head: pb.ModelInferRequest) -> int | str:
@@ -181,11 +138,3 @@ def whole_failure(error: BaseException) -> Failure:
     if isinstance(error, Exception):
         return failure_of(error)
     return Failure(Code.INTERNAL, type(error).__name__)
-
-
-def _gathered(singles: Sequence[Ran], error: Exception) -> Ran:
-    """The jobs of a batch that failed as a whole with *error*, after each ran by itself."""
-    timings = [single.timing for single in singles]
-    total = Timing(*(sum(part) for part in zip(*timings, strict=True)))
-    first = next((single.error for single in singles if single.error), error)
-    return Ran([result for single in singles for result in single.results], total, first)

@@ -96,11 +96,18 @@ class Work:
 
 def custom_parameters(head: pb.ModelInferRequest) -> dict[str, bool | int | float | str]:
     """The request's parameters but those that mean something to servers, and not to models."""
+    given = own_parameters(head.parameters)
+    return {key: value for key, value in given.items() if key not in _RESERVED}
+
+
+def own_parameters(
+    parameters: Mapping[str, pb.InferParameter],
+) -> dict[str, bool | int | float | str]:
+    """All *parameters* that a client or a model gave, without those that the way added."""
     found: dict[str, bool | int | float | str] = {}
-    for key in head.parameters:
-        value = head.parameters[key]
+    for key, value in parameters.items():
         kind = value.WhichOneof("parameter_choice")
-        if kind is not None and key not in _RESERVED and not key.startswith(_RESERVED_STARTS):
+        if kind is not None and not key.startswith(_RESERVED_STARTS):
             found[key] = getattr(value, kind)
     return found
 

@@ -27,7 +27,7 @@ def cuda_domain(index: int, *, tf32: bool) -> str:
     parts = [
         gpus.get(index, "a GPU"),
         *([f"driver {driver}"] if driver else ()),
-        *library_versions(_load),
+        *library_versions(loaded_library),
         f"ONNX Runtime {onnxruntime.__version__}",
         *(["TF32"] if tf32 else ()),
     ]
@@ -64,11 +64,6 @@ def _of_cublas(library: Any) -> str:
 def _of_cudnn(library: Any) -> str:
     library.cudnnGetVersion.restype = ctypes.c_size_t
     return str(library.cudnnGetVersion())
-
-
-def _load(name: str) -> Any:
-    file = loaded_library(name)
-    return None if file is None else ctypes.CDLL(file)
 
 
 _LIBRARIES: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-GRAPH: Final = 7
+_GRAPH: Final = 7
 """Field of a ModelProto; the next ones are a GraphProto's."""
 
 NODE, INITIALIZER, INPUT, OUTPUT = 1, 5, 11, 12
@@ -31,12 +31,9 @@ def unranked(artifact: Path) -> frozenset[str]:
 
 
 def _unranked(model: mmap.mmap) -> Iterator[str]:
-    for number, begin, end in fields(model, 0, len(model)):
-        if number != GRAPH:
-            continue
-        for field, at, until in fields(model, begin, end):
-            if field in (INPUT, OUTPUT) and not _has_rank(model, at, until):
-                yield text(model, at, until, NAME_OF_VALUE)
+    for field, at, until in graph_fields(model):
+        if field in (INPUT, OUTPUT) and not _has_rank(model, at, until):
+            yield text(model, at, until, NAME_OF_VALUE)
 
 
 def _has_rank(model: mmap.mmap, begin: int, end: int) -> bool:
@@ -53,6 +50,13 @@ def text(model: mmap.mmap, begin: int, end: int, wanted: int) -> str:
     """The text of the first field *wanted* of the message there; "" where it has none."""
     found = (model[at:until] for n, at, until in fields(model, begin, end) if n == wanted)
     return next(found, b"").decode()
+
+
+def graph_fields(model: mmap.mmap) -> Iterator[tuple[int, int, int]]:
+    """As `fields`, of the graph of a model."""
+    for number, begin, end in fields(model, 0, len(model)):
+        if number == _GRAPH:
+            yield from fields(model, begin, end)
 
 
 def fields(model: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -123,7 +123,8 @@ class OnnxRuntime:
             signature,
             run_options(config),
             fixed_work=has_fixed_work(artifact),
-            buffers=_buffers(device),
+            # The CPU needs no copies of its inputs.
+            buffers=None if device.kind == "cpu" else PinnedBuffers(cuda_pinning() or UNPINNED),
         )
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
@@ -190,13 +191,6 @@ class OnnxRuntime:
         return self._arrays(outputs, results)
 
 
-def _buffers(device: DeviceRef) -> PinnedBuffers | None:
-    """Memory for the inputs of a session on *device*; None for the CPU, which needs no copies."""
-    if device.kind == "cpu":
-        return None
-    return PinnedBuffers(cuda_pinning() or UNPINNED)
-
-
 def ort_value(array: Array, datatype: str) -> Any:
     """*array* as ONNX Runtime's own value, in the CPU's memory; not for BYTES."""
     if datatype == "BF16":
@@ -247,9 +241,7 @@ def _decoded(array: Array, name: str) -> Array:
         texts = [item.decode() if isinstance(item, bytes) else item for item in array.reshape(-1)]
     except UnicodeDecodeError as error:
         return _fixed_width(array, name, error)
-    decoded = np.empty(len(texts), dtype=np.object_)
-    decoded[:] = texts
-    return decoded.reshape(array.shape)
+    return np.array(texts, dtype=np.object_).reshape(array.shape)
 
 
 def _fixed_width(array: Array, name: str, error: UnicodeDecodeError) -> Array:
@@ -274,9 +266,7 @@ def _fixed_width(array: Array, name: str, error: UnicodeDecodeError) -> Array:
 
 def _encoded(array: Array) -> Array:
     texts = [item.encode() if isinstance(item, str) else item for item in array.reshape(-1)]
-    encoded = np.empty(len(texts), dtype=np.object_)
-    encoded[:] = texts
-    return encoded.reshape(array.shape)
+    return np.array(texts, dtype=np.object_).reshape(array.shape)
 
 
 def _bits(value: Any) -> Array:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from penstock.workers.runtimes.onnx_graph import (
-    GRAPH,
     INITIALIZER,
     INPUT,
     NAME_OF_TENSOR,
     NAME_OF_VALUE,
     NODE,
     fields,
+    graph_fields,
     text,
 )
 
@@ -83,16 +83,13 @@ def _is_fixed(model: mmap.mmap) -> bool:
     nodes: list[_Node] = []
     known: set[str] = set()
     asked: set[str] = set()
-    for number, begin, end in fields(model, 0, len(model)):
-        if number != GRAPH:
-            continue
-        for field, at, until in fields(model, begin, end):
-            if field == NODE:
-                nodes.append(_node(model, at, until))
-            elif field == INITIALIZER:
-                known.add(text(model, at, until, NAME_OF_TENSOR))
-            elif field == INPUT:
-                asked.add(text(model, at, until, NAME_OF_VALUE))
+    for field, at, until in graph_fields(model):
+        if field == NODE:
+            nodes.append(_node(model, at, until))
+        elif field == INITIALIZER:
+            known.add(text(model, at, until, NAME_OF_TENSOR))
+        elif field == INPUT:
+            asked.add(text(model, at, until, NAME_OF_VALUE))
     # A weight that is an input, too, may come with a request.
     known -= asked
     return all(_stays_fixed(node, known) for node in nodes)

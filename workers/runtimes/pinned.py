@@ -74,10 +74,9 @@ class PinnedBuffers:
 
 def cuda_pinning() -> Pinning | None:
     """By the CUDA runtime that this process has loaded already; None where it has none."""
-    library = loaded_library("libcudart.so")
-    if library is None:
+    cuda = loaded_library("libcudart.so")
+    if cuda is None:
         return None
-    cuda = ctypes.CDLL(library)
 
     def lock(address: int, size: int) -> bool:
         status: int = cuda.cudaHostRegister(ctypes.c_void_p(address), ctypes.c_size_t(size), 0)
@@ -89,11 +88,12 @@ def cuda_pinning() -> Pinning | None:
     return Pinning(lock, unlock)
 
 
-def loaded_library(name: str) -> str | None:
-    """The file of a library that this process uses; None if it uses none of that *name*."""
+def loaded_library(name: str) -> ctypes.CDLL | None:
+    """A library that this process uses; None if it uses none whose file is called *name*."""
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:
         return None
     files = (line.split(maxsplit=5)[5] for line in maps.splitlines() if name in line)
-    return next(files, None)
+    file = next(files, None)
+    return None if file is None else ctypes.CDLL(file)

@@ -20,7 +20,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from penstock.datatypes import DATATYPES
 from penstock.errors import ArtifactUnusable
 
 EXTRA_FILE = "penstock.json"
@@ -68,25 +67,18 @@ def signature_of(program: Any, extra_text: str | bytes | None) -> tuple[Signatur
             about this program.
     """
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-    inputs = [
-        (spec.arg.name, _look(f"input '{spec.arg.name}'", values.get(spec.arg.name)))
-        for spec in _user_inputs(program)
-        if not _is_constant(spec.arg)
-    ]
+    input_names = _input_names(program)
+    inputs = [_look(f"input '{name}'", values.get(name)) for name in input_names]
     outputs = [
         _look(f"output {place}", values.get(getattr(spec.arg, "name", None)))
         for place, spec in enumerate(_user_outputs(program))
     ]
-    input_names = [name for name, _ in inputs]
     output_names = _output_names(program, len(outputs), input_names)
     if extra_text:
         described = _read_extra(extra_text)
-        input_names = _names(described, "inputs", [look for _, look in inputs])
+        input_names = _names(described, "inputs", inputs)
         output_names = _names(described, "outputs", outputs)
-    return (
-        _signatures(input_names, [look for _, look in inputs]),
-        _signatures(output_names, outputs),
-    )
+    return _signatures(input_names, inputs), _signatures(output_names, outputs)
 
 
 def dimensions_of(program: Any) -> list[tuple[str, ...]]:
@@ -95,9 +87,8 @@ def dimensions_of(program: Any) -> list[tuple[str, ...]]:
     A number as text, or an expression of the export's own symbols: "s0", "s0*s1".
     """
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-    names = [spec.arg.name for spec in _user_inputs(program) if not _is_constant(spec.arg)]
-    names += [spec.arg.name for spec in _user_outputs(program)]
-    return [tuple(map(str, values[name].shape)) for name in names]
+    outputs = (spec.arg.name for spec in _user_outputs(program))
+    return [tuple(map(str, values[name].shape)) for name in (*_input_names(program), *outputs)]
 
 
 def call_arguments(program: Any, tensors: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -117,6 +108,11 @@ def call_arguments(program: Any, tensors: Sequence[Any]) -> tuple[tuple[Any, ...
 def _user_inputs(program: Any) -> Iterator[Any]:
     specs = program.graph_signature.input_specs
     return (spec for spec in specs if spec.kind.name == "USER_INPUT")
+
+
+def _input_names(program: Any) -> list[str]:
+    """Those that are tensors: others were constants at the export."""
+    return [spec.arg.name for spec in _user_inputs(program) if not _is_constant(spec.arg)]
 
 
 def _user_outputs(program: Any) -> Iterator[Any]:
@@ -188,7 +184,7 @@ def _names(described: Any, kind: str, looks: Sequence[tuple[str, tuple[int, ...]
         datatypes = [tensor["datatype"] for tensor in described[kind]]
     except (KeyError, TypeError):
         raise ArtifactUnusable(f"{EXTRA_FILE} inside the artifact lacks its {kind}") from None
-    if datatypes != [datatype for datatype, _ in looks] or not set(datatypes) <= DATATYPES:
+    if datatypes != [datatype for datatype, _ in looks]:
         raise ArtifactUnusable(
             f"{EXTRA_FILE} inside the artifact describes other {kind} than its program has"
         )

@@ -45,22 +45,18 @@ class Runtime(Protocol):
     @property
     def signature(self) -> cluster_pb2.Signature:
         """What it reads and writes; shapes have -1 where any size will do."""
-        ...
 
     @property
     def dimensions(self) -> Mapping[str, Dimensions]:
         """What the artifact calls the sizes of each input and output."""
-        ...
 
     @property
     def any_thread(self) -> bool:
         """Whether `run` may be called on another thread than the one that loaded it."""
-        ...
 
     @property
     def fixed_work(self) -> bool:
         """Whether the shapes of its inputs tell how much a run computes, whatever they hold."""
-        ...
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run once, on the calling thread.
@@ -71,8 +67,6 @@ class Runtime(Protocol):
             InputRejected: the inputs are at fault.
             Exception: whatever the runtime raises when something else is.
         """
-        ...
 
     def close(self) -> None:
         """End in order, on the thread that loaded it."""
-        ...

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 
-from penstock.errors import ArtifactUnusable
+from penstock.errors import ArtifactUnusable, first_line
 from penstock.protos import cluster_pb2
 from penstock.tensors import NUMPY_TYPES, Array
 from penstock.workers.runtimes.diagnosis import foreign
@@ -23,9 +23,6 @@ from penstock.workers.runtimes.pt2_signature import (
     signature_of,
 )
 from penstock.workers.runtimes.runtime import DeviceRef, Dimensions, InputRejected
-
-# numpy cannot hold bfloat16: its bits travel as int16.
-_HALF = {"BF16"}
 
 
 class TorchRuntime:
@@ -43,12 +40,11 @@ class TorchRuntime:
         self._device = device
         self.signature = signature
         specs = (*signature.inputs, *signature.outputs)
-        names = (spec.name for spec in specs)
         self.dimensions: Mapping[str, Dimensions] = dict(
-            zip(names, dimensions_of(program), strict=True)
+            zip((spec.name for spec in specs), dimensions_of(program), strict=True)
         )
+        self._datatypes = {spec.name: spec.datatype for spec in specs}
         self._order = [spec.name for spec in signature.inputs]
-        self._datatypes = {s.name: s.datatype for s in (*signature.inputs, *signature.outputs)}
         self._outputs = [spec.name for spec in signature.outputs]
 
     @classmethod
@@ -89,7 +85,7 @@ class TorchRuntime:
         except (AssertionError, ValueError, IndexError) as error:
             # The guards that torch.export puts before a program (sizes that it was not traced
             # for), and indexes past the end of a table.
-            raise InputRejected(_first_line(error)) from error
+            raise InputRejected(first_line(error)) from error
         results = (leaf for leaf in leaves if leaf is not None)
         named = dict(zip(self._outputs, results, strict=True))
         return {name: self._to_array(named[name], name) for name in outputs}
@@ -101,7 +97,7 @@ class TorchRuntime:
         array = inputs.get(name)
         if array is None:
             raise InputRejected(f"input '{name}' is missing")
-        if self._datatypes[name] in _HALF:
+        if self._datatypes[name] == "BF16":  # numpy cannot hold it: its bits travel as int16
             bits = torch.from_numpy(_writable(array.view(np.int16)))
             return self._there(bits).view(torch.bfloat16)
         return self._there(torch.from_numpy(_writable(array)))
@@ -114,7 +110,7 @@ class TorchRuntime:
 
     def _to_array(self, tensor: torch.Tensor, name: str) -> Array:
         tensor = tensor.detach().to("cpu").contiguous()
-        if self._datatypes[name] in _HALF:
+        if self._datatypes[name] == "BF16":
             return np.asarray(tensor.view(torch.int16).numpy()).view(np.uint16)
         found: Array = tensor.numpy()
         return found.astype(NUMPY_TYPES[self._datatypes[name]], copy=False)
@@ -135,7 +131,7 @@ def _spec(name: str, datatype: str, shape: Sequence[int]) -> cluster_pb2.TensorS
 
 def _explained(error: Exception) -> str:
     return (
-        f"{_first_line(error)}; copy it again, or write it anew with torch.export.save of that "
+        f"{first_line(error)}; copy it again, or write it anew with torch.export.save of that "
         "version"
     )
 
@@ -149,7 +145,3 @@ def _weight_bytes(program: Any) -> int:
 def _writable(array: Array) -> Array:
     """Torch warns of read-only memory; a request's bytes are read-only, a batch's are not."""
     return array if array.flags.writeable else array.copy()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -6,7 +6,7 @@ datatypes and remaining dimensions.
 
 import math
 import statistics
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final, Protocol, TypeVar
@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeVar
 from penstock.clock import LONGEST_MS
 from penstock.models.batch_guess import FIRST_MAX_BATCH
 from penstock.models.sequencing import slots_of_worker
-from penstock.protos import model_config_pb2
+from penstock.protos import model_config_pb2 as config_pb
 
 _COLD: Final = 2
 """Batches of a new size that are not measured: memory is allocated, kernels are chosen."""
@@ -48,7 +48,7 @@ class BatchRules:
     preferred: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, config: model_config_pb2.ModelConfig) -> "BatchRules":
+    def of(cls, config: config_pb.ModelConfig) -> "BatchRules":
         """What *config* asks for.
 
         As in Triton, requests share a run only where `dynamic_batching` is there, and a batch is
@@ -63,54 +63,44 @@ class BatchRules:
         decoupled = config.model_transaction_policy.decoupled
         if decoupled or not config.HasField("dynamic_batching"):
             return cls(most_rows=most)
-        batching = config.dynamic_batching
-        preferred = _sizes(batching.preferred_batch_size, most)
-        return cls(
-            most_rows=most,
-            together=True,
-            enough_rows=max(preferred, default=most),
-            batch_delay_us=_batch_delay_us(batching),
-            preferred=preferred,
-        )
+        return cls._preferring(most, most, config.dynamic_batching)
 
     @classmethod
-    def _of_sequences(cls, config: model_config_pb2.ModelConfig) -> "BatchRules":
+    def _of_sequences(cls, config: config_pb.ModelConfig) -> "BatchRules":
         """Requests of different sequences share a run: of each, only one is there at a time."""
         most, batching = config.max_batch_size, config.sequence_batching
         if batching.HasField("oldest"):
-            candidates = min(most, slots_of_worker(config))
-            preferred = _sizes(batching.oldest.preferred_batch_size, candidates)
-            return cls(
-                most_rows=most,
-                together=True,
-                enough_rows=max(preferred, default=candidates),
-                batch_delay_us=_batch_delay_us(batching.oldest),
-                preferred=preferred,
-            )
+            return cls._preferring(most, min(most, slots_of_worker(config)), batching.oldest)
         # As in Triton, the delay counts only where it is said how many slots are enough.
-        utilization = batching.direct.minimum_slot_utilization
+        direct, utilization = batching.direct, batching.direct.minimum_slot_utilization
         return cls(
             most_rows=most,
             together=True,
             enough_rows=max(1, math.ceil(utilization * most)),
-            batch_delay_us=_batch_delay_us(batching.direct) if utilization else 0,
+            batch_delay_us=_delay_us(direct.max_queue_delay_microseconds) if utilization else 0,
+        )
+
+    @classmethod
+    def _preferring(
+        cls,
+        most: int,
+        candidates: int,
+        batching: config_pb.ModelDynamicBatching | config_pb.ModelSequenceBatching.StrategyOldest,
+    ) -> "BatchRules":
+        """Runs of sizes that *batching* prefers, of so many *candidates* as there are at most."""
+        preferred = tuple(sorted({min(size, candidates) for size in batching.preferred_batch_size}))
+        return cls(
+            most_rows=most,
+            together=True,
+            enough_rows=max(preferred, default=candidates),
+            batch_delay_us=_delay_us(batching.max_queue_delay_microseconds),
+            preferred=preferred,
         )
 
 
-def _sizes(preferred: Iterable[int], most: int) -> tuple[int, ...]:
-    """The preferred sizes that a batch can have, the least first."""
-    return tuple(sorted({min(size, most) for size in preferred}))
-
-
-class _Delaying(Protocol):
-    """A part of a configuration that says how long a batch may wait."""
-
-    max_queue_delay_microseconds: int
-
-
-def _batch_delay_us(batching: _Delaying) -> int:
-    """Its delay, as far as there are numbers for it."""
-    return min(batching.max_queue_delay_microseconds, LONGEST_MS * 1000)
+def _delay_us(asked_us: int) -> int:
+    """A delay, as far as there are numbers for it."""
+    return min(asked_us, LONGEST_MS * 1000)
 
 
 class Candidate(Protocol):
@@ -119,22 +109,18 @@ class Candidate(Protocol):
     @property
     def rows(self) -> int:
         """Items along the batch dimension."""
-        ...
 
     @property
     def shape_key(self) -> Hashable:
         """Equal for requests that can be concatenated."""
-        ...
 
     @property
     def alone(self) -> bool:
         """It was in a batch that ended its worker."""
-        ...
 
     @property
     def waited_us(self) -> int:
         """Microseconds that it had waited in the queue when it was taken."""
-        ...
 
 
 C = TypeVar("C", bound=Candidate)

@@ -1,7 +1,6 @@
 """Custom metrics of the worker's model, written down for gateways to show."""
 
 import asyncio
-from collections.abc import Iterator
 
 import structlog
 
@@ -21,16 +20,13 @@ async def write_metrics(queue: Queue, model: str, boot_id: str) -> None:
     """Write down what the model's code has counted, if it counts, until cancelled."""
     while True:
         await asyncio.sleep(WRITE_EVERY_S)
-        families = list(_families())
+        families = [
+            CustomFamily(one.name, one.description, one.kind.name.lower(), metrics.samples_of(one))
+            for one in metrics.families()
+        ]
         if not families:
             continue
         try:
             await write_custom_metrics(queue, model, boot_id, families)
         except PenstockError as error:
             log.debug("the custom metrics cannot be written", error=str(error))
-
-
-def _families() -> Iterator[CustomFamily]:
-    for family in metrics.families():
-        kind = family.kind.name.lower()
-        yield CustomFamily(family.name, family.description, kind, list(metrics.samples_of(family)))

@@ -75,7 +75,9 @@ class DirectServer:
         if listening is None:
             yield
             return
-        server = await asyncio.get_running_loop().create_unix_server(self._called, sock=listening)
+        server = await asyncio.get_running_loop().create_unix_server(
+            lambda: _Caller(self, next(self._tokens)), sock=listening
+        )
         self.name = name
         self.worker.on_sleep = self._report_room_to_all
         try:
@@ -85,9 +87,6 @@ class DirectServer:
             server.close()
             for caller in list(self.callers):
                 caller.hang_up()
-
-    def _called(self) -> "_Caller":
-        return _Caller(self, next(self._tokens))
 
     def _report_room_to_all(self) -> None:
         for caller in self.callers:

@@ -92,12 +92,11 @@ class QueueSink:
         task.add_done_callback(self._writing.discard)
 
     async def _persist(
-        self, first: Awaitable[list[Held]], write: Write, jobs: Sequence[str]
+        self, trying: Awaitable[list[Held]], write: Write, jobs: Sequence[str]
     ) -> None:
-        """Write until it is done; *first* is the first try, which is under way."""
+        """Write until it is done; *trying* is the first try, which is under way."""
         give_up_s = time.monotonic() + _PERSIST_S
         try:
-            trying = first
             while True:
                 try:
                     await trying

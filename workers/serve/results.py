@@ -75,7 +75,7 @@ class JobResults:
             elif step is None or step.next_step is None:
                 outcomes.append(self._success(work, result))
             else:
-                to, move = self._next_step(work, step, result)
+                to, move = next_step(work, step, result, self._spec)
                 forwarded.setdefault(to, []).append(move)
         for to, moves in forwarded.items():
             self._queue.forward(token, to, rows, timing, moves)
@@ -88,12 +88,8 @@ class JobResults:
     def _failure(self, work: Work, result: Result) -> Outcome:
         if work.revoked or not isinstance(result, Failure):
             return Outcome(work.lease.id, Code.CANCELLED, "", b"", self._no_state)
-        message = (
-            result.message
-            if work.ensemble_step is None
-            else work.ensemble_step.reworded(result.message)
-        )
-        return Outcome(work.lease.id, result.code, message, b"", self._no_state)
+        failure = in_step(work, result)
+        return Outcome(work.lease.id, failure.code, failure.message, b"", self._no_state)
 
     def _success(self, work: Work, result: Tensors) -> Outcome:
         spec, step = self._spec, work.ensemble_step
@@ -101,9 +97,8 @@ class JobResults:
             body = encoding.reply(work, result, spec.keeps, spec.ref.version, spec.hop_name)
         else:
             tensors = step.map_outputs(work.ensemble_tensors, result, work.tensors)
-            body = encoding.reply(
-                work, tensors, step.outputs, step.version, self._hop_name_of(step)
-            )
+            hop_name = _hop_name(step, spec)
+            body = encoding.reply(work, tensors, step.outputs, step.version, hop_name)
         state = None if spec.states is None else encoding.state_after(work, result, spec.states)
         return Outcome(work.lease.id, Code.OK, "", body, state)
 
@@ -112,15 +107,25 @@ class JobResults:
         if step is None:
             return encoding.next_payload(work, result, spec.keeps, spec.hop_name)
         tensors = step.between(work.ensemble_tensors, result, work.tensors, spec.keeps)
-        return encoding.next_payload(work, tensors, tuple(tensors), self._hop_name_of(step))
+        return encoding.next_payload(work, tensors, tuple(tensors), _hop_name(step, spec))
 
-    def _next_step(
-        self, work: Work, step: EnsembleStep, result: Tensors
-    ) -> tuple[Destination, Move]:
-        tensors = step.map_outputs(work.ensemble_tensors, result, work.tensors)
-        keeps, hop_name = tuple(step.route_step.keeps), self._hop_name_of(step)
-        payload = encoding.next_payload(work, tensors, keeps, hop_name, step.rest_of_route)
-        return step.move(work.lease.id, work.head, tensors, payload)
 
-    def _hop_name_of(self, step: EnsembleStep) -> str:
-        return f"{step.route_step.model} {self._spec.hop_name}"
+def next_step(
+    work: Work, step: EnsembleStep, result: Tensors, spec: WorkerSpec
+) -> tuple[Destination, Move]:
+    """Where a job queues behind *step* of its ensemble, and how it goes on there with *result*."""
+    tensors = step.map_outputs(work.ensemble_tensors, result, work.tensors)
+    keeps, hop_name = tuple(step.route_step.keeps), _hop_name(step, spec)
+    payload = encoding.next_payload(work, tensors, keeps, hop_name, step.rest_of_route)
+    return step.move(work.lease.id, work.head, tensors, payload)
+
+
+def _hop_name(step: EnsembleStep, spec: WorkerSpec) -> str:
+    return f"{step.route_step.model} {spec.hop_name}"
+
+
+def in_step(work: Work, failure: Failure) -> Failure:
+    """*failure* of this worker's model; of a step of an ensemble it names the step."""
+    if work.ensemble_step is None:
+        return failure
+    return Failure(failure.code, work.ensemble_step.reworded(failure.message))

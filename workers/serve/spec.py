@@ -25,6 +25,7 @@ class WorkerSpec:
         states: output -> input, of what a sequence hands from one request to the next; None for
             stateless models.
         preempts: jobs make room for those of a more urgent level.
+        streams: requests of a decoupled model that may be under way at a time.
         guessed: how many rows may share a run is a guess, to be tried (`batching.RowLimit`).
     """
 
@@ -41,6 +42,7 @@ class WorkerSpec:
     lease_ms: int
     inputs: tuple[pb.TensorSpec, ...] = ()
     states: Mapping[str, str] | None = None
+    streams: int = 1
     guessed: bool = False
     preempts: bool = False
 

@@ -8,7 +8,7 @@ they are if they are known to be short (`run_estimate`).
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -27,6 +27,7 @@ from penstock.workers.liveness.renewal import Renewal
 from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.run.execution import Execution, Failure, Ran
 from penstock.workers.run.work import ResultSink, Work
+from penstock.workers.runtimes.runtime import Runtime
 from penstock.workers.serve.batch_times import BatchTimes
 from penstock.workers.serve.batching import (
     BatchRules,
@@ -72,7 +73,7 @@ class Worker:
         spec: WorkerSpec,
         queue: Queue,
         link: Link,
-        execution: Execution,
+        execution: Execution[Runtime],
         renewal: Renewal,
         device: ThreadPoolExecutor,
     ) -> None:
@@ -88,10 +89,7 @@ class Worker:
         self._decoder = spec.decoder()
         self._sink = QueueSink(spec, queue, link, renewal)
         self._results = JobResults(spec, self._sink)
-        self._estimate = RunEstimate(
-            inline=execution.any_thread and execution.fixed_work,
-            fixed=execution.fixed_rows,
-        )
+        self._estimate = RunEstimate(inline=execution.inline, fixed=execution.fixed_rows)
         self._turns = GuaranteedTurns()
         self.batch_times = BatchTimes()
         self.work = WorkMeter()
@@ -103,8 +101,8 @@ class Worker:
         self._sleeps_since_s: float | None = None
         self._empty_claims = 0
         self.may_be_handed = self._estimate.inline and _needs_no_queue(spec)
-        self.on_sleep: Callable[[], None] | None = None
-        self.on_unsplittable: Callable[[str], None] | None = None
+        self.on_sleep: Callable[[], None] = lambda: None
+        self.on_unsplittable: Callable[[str], None] = lambda _: None
         self._nonces = count()
         self._room = asyncio.Event()
 
@@ -158,8 +156,7 @@ class Worker:
             return
         log.warning("requests run one at a time from now on", reason=why)
         self._rules = BatchRules(most_rows=self._rules.most_rows)
-        if self.on_unsplittable is not None:
-            self.on_unsplittable(why)
+        self.on_unsplittable(why)
 
     # claiming
 
@@ -202,21 +199,13 @@ class Worker:
         call = self._queue.claim_now
         if sleeps:
             call = partial(self._queue.claim, sleep_s=bell_wait_s(self._empty_claims))
-            self._fall_asleep()
-        for attempt in count(1):
-            try:
-                claim = await call(spec.ref, spec.boot_id, nonce, terms, self._link)
-            except PenstockError as error:
-                # The same nonce again: the claim may have been made, its answer lost.
-                log.warning("claiming failed", error=str(error))
-                await asyncio.sleep(_BACKOFF.delay_s(attempt))
-                if self._draining:
-                    return Claim([], None)
-            else:
-                self._sleeps_since_s = None
-                self._empty_claims = 0 if claim.leases else self._empty_claims + 1
-                return claim
-        raise AssertionError("there is always another try")
+            self._sleeps_since_s = time.perf_counter()
+            self.on_sleep()
+        asking = partial(call, spec.ref, spec.boot_id, nonce, terms, self._link)
+        claim = await claimed(asking, lambda: self._draining)
+        self._sleeps_since_s = None
+        self._empty_claims = 0 if claim.leases else self._empty_claims + 1
+        return claim
 
     def _is_busy(self) -> bool:
         """Whether it can take nothing that it would begin at once."""
@@ -275,11 +264,6 @@ class Worker:
             self._results.give_back(long)
         self._begin()
         return True
-
-    def _fall_asleep(self) -> None:
-        self._sleeps_since_s = time.perf_counter()
-        if self.on_sleep is not None:
-            self.on_sleep()
 
     # running
 
@@ -384,6 +368,20 @@ class Worker:
         finally:
             self._renewal.batch_ends()
         self._results.finish(batch, ran, rows)
+
+
+async def claimed(claim: Callable[[], Awaitable[Claim]], drains: Callable[[], bool]) -> Claim:
+    """What *claim* gives, tried until it gives something; nothing once its worker *drains*."""
+    for attempt in count(1):
+        try:
+            return await claim()
+        except PenstockError as error:
+            # The same nonce again: the claim may have been made, its answer lost.
+            log.warning("claiming failed", error=str(error))
+            await asyncio.sleep(_BACKOFF.delay_s(attempt))
+            if drains():
+                return Claim([], None)
+    raise AssertionError("there is always another try")
 
 
 def _needs_no_queue(spec: WorkerSpec) -> bool:

@@ -17,9 +17,9 @@ LONG_RUNS = [
     ),
     Mutant(
         "runs: loops, too, run on the event loop",
-        "workers/serve/worker.py",
-        "inline=execution.any_thread and execution.fixed_work",
-        "inline=execution.any_thread",
+        "workers/run/execution.py",
+        "return self._runtime.any_thread and self._runtime.fixed_work",
+        "return self._runtime.any_thread",
         WORKER
         + "test_a_shard_that_computes_as_long_as_its_values_say_never_runs_on_the_event_loop",
     ),

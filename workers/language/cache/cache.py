@@ -55,35 +55,28 @@ class Cache(Protocol):
     @property
     def layout(self) -> Layout:
         """What it consists of."""
-        ...
 
     @property
     def nbytes(self) -> int:
         """Bytes once all slots are full."""
-        ...
 
     def bind(self, binding: Any, slot: int, count: int) -> None:
         """Let a run of a stage read and write *count* slots from *slot* on, in place."""
-        ...
 
     def bind_heard(self, binding: Any, slot: int) -> None:
         """Let a run of an encoder write what *slot* hears."""
-        ...
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy what slot *source* has of its first *length* tokens into slot *target*.
 
         Behind them *target* may have anything. What was heard goes along.
         """
-        ...
 
     def swap(self, one: int, other: int, length: int) -> None:
         """Give slots *one* and *other* what the other has of its first *length* tokens."""
-        ...
 
     def cached(self, slot: int, length: int) -> list[Floats]:
         """Copies of what *slot* has of its first *length* tokens, in the layers' order.
 
         And of what it has heard.
         """
-        ...

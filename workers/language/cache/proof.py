@@ -23,7 +23,7 @@ _INSTEAD: Final = (
 
 
 class Steps(Protocol):
-    """A stage all of whose slots are zero."""
+    """A stage, or all of them behind each other."""
 
     capacity: int
 
@@ -31,7 +31,7 @@ class Steps(Protocol):
         self,
         columns: npt.NDArray[Any],
         start: npt.NDArray[np.int64],
-        wanted: npt.NDArray[np.int64] | None,
+        wanted: npt.NDArray[np.int64],
         slot: int = 0,
     ) -> Floats:
         """See `Stage.step`."""
@@ -47,7 +47,7 @@ class Steps(Protocol):
 
 
 def prove_in_place(stage: Steps, columns: npt.NDArray[Any], slots: int) -> None:
-    """Compute steps in the last of *slots*, and look at what is where.
+    """Compute steps in the last of *slots*, all of which are zero, and look at what is where.
 
     Args:
         columns: three of one row, as `Stage.step` has them.

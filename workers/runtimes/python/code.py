@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from penstock.errors import ArtifactUnusable
+from penstock.errors import ArtifactUnusable, first_line
 
 CLASS: Final = "Model"
 """The name of the class in the file."""
@@ -53,7 +53,7 @@ def model_of(artifact: Path, *, decoupled: bool) -> Any:
 
 def raised(error: BaseException, artifact: Path) -> str:
     """What *error* is, in one line, with the last line of the model's own code on its way."""
-    text = str(error).strip().split("\n", 1)[0]
+    text = first_line(error)
     text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
         return f"raised {type(error).__name__}: {error.msg}" + _at(error.filename, error.lineno)

@@ -4,12 +4,10 @@ from collections.abc import Iterable
 
 from penstock.errors import ArtifactUnusable
 from penstock.models.config.model_config import datatype_of_config
-from penstock.models.config.reshape import artifact_dims
+from penstock.models.config.reshape import ConfigTensor, artifact_dims
 from penstock.models.sequencing import hidden_specs
 from penstock.protos import cluster_pb2
 from penstock.protos import model_config_pb2 as config_pb
-
-ConfigTensor = config_pb.ModelInput | config_pb.ModelOutput
 
 
 def signature_of(config: config_pb.ModelConfig, size: int, source: str) -> cluster_pb2.Signature:

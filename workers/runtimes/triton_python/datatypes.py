@@ -84,7 +84,4 @@ def serialize_byte_tensor(input_tensor: Array) -> bytes | tuple[()] | None:
 
 def deserialize_bytes_tensor(encoded_tensor: bytes) -> Array:
     """The 1-D array of bytes that `serialize_byte_tensor` has written."""
-    found = unpack_bytes(encoded_tensor)
-    array = np.empty(len(found), dtype=np.object_)
-    array[:] = found
-    return array
+    return np.array(unpack_bytes(encoded_tensor), dtype=np.object_)

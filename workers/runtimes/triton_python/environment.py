@@ -52,15 +52,12 @@ class Calls(Protocol):
 
     def one(self, call: ModelCall) -> "Future[InferenceResponse]":
         """The response of a model that answers once; however the call failed is an error in it."""
-        ...
 
     def many(self, call: ModelCall) -> ResponseIterator:
         """The responses of any model; however the call failed is the error of the last one."""
-        ...
 
     def is_ready(self, model: str, version: str) -> bool:
         """Whether a model, or a version of it, takes requests now."""
-        ...
 
 
 @dataclass(slots=True)

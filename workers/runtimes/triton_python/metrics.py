@@ -176,7 +176,7 @@ def families() -> list[MetricFamily]:
     return list(_families.values())
 
 
-def samples_of(family: MetricFamily) -> Iterator[tuple[str, dict[str, str], float]]:
+def samples_of(family: MetricFamily) -> list[tuple[str, dict[str, str], float]]:
     """The lines of all metrics of *family*."""
-    for metric in list(family.metrics.values()):
-        yield from metric.samples(family.name)
+    found = list(family.metrics.values())
+    return [line for metric in found for line in metric.samples(family.name)]

@@ -42,13 +42,14 @@ class TritonModel:
     """One instance of the class.
 
     Attributes:
+        environment: what the model finds around it.
         instance_name: as Triton calls it: "words_0_0", or "words_0" without an `instance_group`.
     """
 
     def __init__(self, artifact: Path, cls: type, environment: Environment) -> None:
         self._artifact = artifact
         self._class = cls
-        self._environment = environment
+        self.environment = environment
         self._loop: asyncio.AbstractEventLoop | None = None
         self._model: Any = None
         self._logged = ""
@@ -70,11 +71,6 @@ class TritonModel:
         if not callable(getattr(found, "execute", None)):
             raise ArtifactUnusable(f"{artifact.name}: {TRITONS_CLASS} must have a method execute")
         return cls(artifact, found, environment)
-
-    @property
-    def environment(self) -> Environment:
-        """What the model finds around it."""
-        return self._environment
 
     def completed(self, config: config_pb.ModelConfig) -> config_pb.ModelConfig:
         """*config*, with what the model's own code adds to it.
@@ -118,7 +114,7 @@ class TritonModel:
                 self._model.initialize(dict(arguments))
         except (Exception, SystemExit) as error:
             raise self._unusable("initialize", error) from error
-        self._environment.takes_calls = True
+        self.environment.takes_calls = True
 
     def execute(self, requests: Sequence[InferenceRequest]) -> list[InferenceResponse | None]:
         """Answer *requests* together; None where the response was sent, or will be.
@@ -193,7 +189,7 @@ class TritonModel:
 
     def finalize(self) -> None:
         """Let the model end in order; what it raises is only logged."""
-        self._environment.takes_calls = False
+        self.environment.takes_calls = False
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
         if not hasattr(self._model, "finalize"):

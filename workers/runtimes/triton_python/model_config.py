@@ -59,7 +59,7 @@ def _parts(value: Any, content: Any) -> Iterator[tuple[dict[str, Any], Message]]
             if isinstance(inner, dict):
                 yield inner, content[key]
     else:
-        yield from ((inner, part) for inner, part in zip(value, content, strict=True))
+        yield from zip(value, content, strict=True)
 
 
 class ModelConfig:

@@ -21,10 +21,17 @@ TRITONSERVER_REQUEST_FLAG_SEQUENCE_END: Final = 2
 TRITONSERVER_REQUEST_RELEASE_ALL: Final = 1
 TRITONSERVER_REQUEST_RELEASE_RESCHEDULE: Final = 2
 
+FLAGS: Final = {
+    "sequence_start": TRITONSERVER_REQUEST_FLAG_SEQUENCE_START,
+    "sequence_end": TRITONSERVER_REQUEST_FLAG_SEQUENCE_END,
+}
+"""A parameter of a request -> the flag that it is for a model."""
+
 Parameters = Mapping[str, bool | int | float | str]
 
 
-def _never() -> bool:
+def never() -> bool:
+    """Whether a request is cancelled for which nobody can tell."""
     return False
 
 
@@ -66,7 +73,7 @@ class InferenceRequest:
         self._flags, self._timeout_us = flags, timeout
         self._parameters = dict(parameters or {})
         self._trace = trace or InferenceTrace()
-        self._is_cancelled: Callable[[], bool] = _never
+        self._is_cancelled: Callable[[], bool] = never
         self._sender: ResponseSender | None = None
         if preferred_memory is not None:
             preferred_memory.check()

@@ -9,17 +9,16 @@ from types import MappingProxyType
 from typing import Self
 
 from penstock.errors import Code, DeadlineExceeded
-from penstock.models.config.python_models import is_decoupled
 from penstock.protos import cluster_pb2
 from penstock.protos import model_config_pb2 as config_pb
 from penstock.tensors import Array
 from penstock.workers.runtimes.python.signature import signature_of
 from penstock.workers.runtimes.runtime import DeviceRef, Dimensions
-from penstock.workers.runtimes.triton_python.environment import Environment, ModelCall
+from penstock.workers.runtimes.triton_python.environment import ModelCall
 from penstock.workers.runtimes.triton_python.errors import status_of
 from penstock.workers.runtimes.triton_python.model import TritonModel
 from penstock.workers.runtimes.triton_python.model_config import as_json
-from penstock.workers.runtimes.triton_python.requests import InferenceRequest
+from penstock.workers.runtimes.triton_python.requests import InferenceRequest, never
 from penstock.workers.runtimes.triton_python.responses import InferenceResponse, ResponseSender
 from penstock.workers.runtimes.triton_python.tensors import Tensor
 
@@ -27,15 +26,11 @@ _KINDS = {"cpu": "CPU", "cuda": "GPU"}
 _WARM_UP_S = 600.0
 
 
-def _never() -> bool:
-    return False
-
-
 class TritonRuntime:
     """One instance of a Triton model.
 
     Attributes:
-        decoupled: it answers through `begin`, not `answer`.
+        environment: what the model finds around it.
     """
 
     any_thread = False
@@ -46,8 +41,8 @@ class TritonRuntime:
         self, model: TritonModel, signature: cluster_pb2.Signature, config: config_pb.ModelConfig
     ) -> None:
         self._model = model
+        self.environment = model.environment
         self.signature = signature
-        self.decoupled = is_decoupled(config)
         self._outputs = [output.name for output in config.output]
 
     @classmethod
@@ -73,13 +68,8 @@ class TritonRuntime:
         model.initialize(arguments)
         return cls(model, signature, config)
 
-    @property
-    def environment(self) -> Environment:
-        """What the model finds around it."""
-        return self._model.environment
-
     def request(
-        self, call: ModelCall, sender: ResponseSender, is_cancelled: Callable[[], bool] = _never
+        self, call: ModelCall, sender: ResponseSender, is_cancelled: Callable[[], bool] = never
     ) -> InferenceRequest:
         """A request as the model sees it; all outputs are asked for where none is."""
         wanted = list(call.outputs) or self._outputs
@@ -96,7 +86,7 @@ class TritonRuntime:
         Raises:
             TritonModelFailed: the model failed for all of them.
         """
-        cancelled = are_cancelled or [_never] * len(calls)
+        cancelled = are_cancelled or [never] * len(calls)
         slots = [_Slot(call.ends_s, one) for call, one in zip(calls, cancelled, strict=True)]
         requests = [
             self.request(call, slot.sender, slot.is_over)

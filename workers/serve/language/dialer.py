@@ -1,16 +1,12 @@
 """Dialer: connects a worker with that of another stage, by a socket here or a stream elsewhere."""
 
 import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from penstock.workers.serve.language.hops import HopPlace, Peer, SocketHop, call_stage
 
-
-class Streams(Protocol):
-    """The way to other machines."""
-
-    async def connect(self, peer: Peer, address: str) -> None:
-        """Have *peer* at the other end; raises OSError where it cannot be reached."""
+if TYPE_CHECKING:
+    from penstock.workers.serve.language.hop_streams import HopStreams
 
 
 class Dialer:
@@ -20,7 +16,7 @@ class Dialer:
         domain: the memory domain of this process.
     """
 
-    def __init__(self, domain: str, streams: Streams | None = None) -> None:
+    def __init__(self, domain: str, streams: "HopStreams | None" = None) -> None:
         """Without *streams* no other machine is reached."""
         self.domain = domain
         self._streams = streams

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +16,6 @@ from penstock.scheduler.jobs.types import Lease, Timing
 from penstock.workers.language.answer import Answer
 from penstock.workers.language.engine import NewToken
 from penstock.workers.run import encoding
-from penstock.workers.run.decoding import Decoder
 from penstock.workers.run.tensor import Answer as WithParameters
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work
@@ -73,11 +71,6 @@ class Active:
         return self.work.ends_s <= time.monotonic()
 
 
-def decoder() -> Decoder:
-    """What reads the jobs."""
-    return Decoder((TOKENS_INPUT,), batched=False)
-
-
 def answer_of(work: Work, log: bytes) -> Active:
     """The answer that *work* asks for, as far as its *log* goes.
 
@@ -111,16 +104,10 @@ def _audio_of(work: Work) -> npt.NDArray[np.float32] | None:
 def new_tokens(active: Active, new: NewToken) -> NewTokens:
     """What the log of *active* gets in a step; the prompt's entries come with the first token."""
     words = [*new.before, *new.entry]
-    # Counted as one token, with whatever is before it.
-    return NewTokens(
-        active.id, active.token, active.words, packed(words), len(words), active.uncounted
-    )
-
-
-def packed(words: Sequence[int]) -> bytes:
-    """Words as a log has them."""
     # As a rule it is one, and an array of it takes longer.
-    return b"".join(word.to_bytes(4, "little") for word in words)
+    packed = b"".join(word.to_bytes(4, "little") for word in words)
+    # Counted as one token, with whatever is before it.
+    return NewTokens(active.id, active.token, active.words, packed, len(words), active.uncounted)
 
 
 def reply_of(active: Active, spec: WorkerSpec) -> bytes:

@@ -114,7 +114,7 @@ class LanguageServing:
         worker = LanguageWorker(spec, self._queue, own.link, manifest, own.renewal, own.device)
         kept = asyncio.Event()
         texts = partial(keep_texts, LoadRequests(self._links), runtime.texts, kept)
-        async with _beside(("texts", texts), ("work done", self._writing(worker.work))):
+        async with beside(("texts", texts), ("work done", self._writing(worker.work))):
             async with either(stop, kept) as over:
                 await over.wait()
             if (structured := runtime.structured) is not None:
@@ -131,7 +131,7 @@ class LanguageServing:
         record, streams = own.heartbeat.record, self._streams()
         dialer = Dialer(record.memory_domain, streams)
         forming = Forming(Registry(self._links), record, stages, silence_s, dialer)
-        async with _beside(*_running(streams)):
+        async with beside(*_running(streams)):
             while (group := await forming.form(self._wait, stop)) is not None:
                 try:
                     await self._be_ready()
@@ -162,7 +162,7 @@ class LanguageServing:
         server = StageServer(stage, record.boot_id, own.device, own.renewal, dialer)
         helpers = ("work done", self._writing(server.work)), *_running(streams)
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(_beside(*helpers))
+            await stack.enter_async_context(beside(*helpers))
             if streams is not None:
                 listening = streams.listening(server.caller)
                 record.hop_address = await stack.enter_async_context(listening)
@@ -218,7 +218,7 @@ def _running(streams: "HopStreams | None") -> list[tuple[str, Helper]]:
 
 
 @contextlib.asynccontextmanager
-async def _beside(*tasks: tuple[str, Helper]) -> AsyncIterator[None]:
+async def beside(*tasks: tuple[str, Helper]) -> AsyncIterator[None]:
     """Helper tasks, by name, until the end of the block."""
     running = [asyncio.create_task(supervise(*task)) for task in tasks]
     try:

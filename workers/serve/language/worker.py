@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -36,7 +37,6 @@ from penstock.workers.run.decoding import PayloadLost
 from penstock.workers.serve.language.jobs import (
     Active,
     answer_of,
-    decoder,
     new_tokens,
     read_log,
     reply_of,
@@ -46,11 +46,10 @@ from penstock.workers.serve.language.steps import Steps
 from penstock.workers.serve.queue_sink import QueueSink
 from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.work_done import WorkMeter
-from penstock.workers.serve.worker import DeviceBroken
+from penstock.workers.serve.worker import DeviceBroken, claimed
 
 log = structlog.get_logger()
 
-_BACKOFF: Final = Backoff(0.2, 2.0)
 _STORE_BACKOFF: Final = Backoff(0.02, 1.0)
 _MOST_TRIES: Final = 1000
 _PREEMPTS_EVERY_S: Final = 0.1
@@ -90,7 +89,7 @@ class LanguageWorker:
         self._logs = Logs(queue)
         # Claims sleep on the bell while answers are under way, and that blocks their link.
         self._sink = QueueSink(spec, queue, None, renewal)
-        self._decoder = decoder()
+        self._decoder = spec.decoder()
         self._nonces = count()
 
     def __repr__(self) -> str:
@@ -228,18 +227,8 @@ class LanguageWorker:
         # What must run alone is taken beside answers that are known to be harmless.
         terms = ClaimTerms(rows=room, lease_ms=spec.lease_ms, idle=True)
         sleep_s = bell_wait_s(self._empty_claims)
-        for attempt in count(1):
-            try:
-                return await self._queue.claim(
-                    spec.ref, spec.boot_id, nonce, terms, self._link, sleep_s=sleep_s
-                )
-            except PenstockError as error:
-                # The same nonce again: the claim may have been made, its answer lost.
-                log.warning("claiming failed", error=str(error))
-                await asyncio.sleep(_BACKOFF.delay_s(attempt))
-                if self._draining:
-                    return Claim([], None)
-        raise AssertionError("there is always another try")
+        claim = partial(self._queue.claim, spec.ref, spec.boot_id, nonce, terms, self._link)
+        return await claimed(partial(claim, sleep_s=sleep_s), lambda: self._draining)
 
     async def _begin(self, lease: Lease) -> None:
         """Take a claimed job; it goes on from its log."""

@@ -66,11 +66,9 @@ class PartSource(Protocol):
             PartFailed: the model failed.
             Exception: what *check* raises, which is asked while nothing comes.
         """
-        ...
 
     async def close(self) -> None:
         """Want no more of them."""
-        ...
 
 
 class YieldedParts:

@@ -97,12 +97,11 @@ class PartedReply:
 
     async def add_body(self, body: bytes) -> None:
         """The same for a serialized ModelInferResponse, which another worker made."""
-        head, raws = wire.split_response(body)
+        _, raws = wire.split_response(body)  # the head tells of the way as well
         digest = hashlib.blake2b(self._digest, digest_size=_DIGEST_BYTES)
         for raw in raws:
             digest.update(f"{len(raw)}\0".encode())
             digest.update(raw)
-        del head  # it tells of the way as well
         self._digest = digest.digest()
         await self._put(body, 0)
 

@@ -17,11 +17,11 @@ from penstock.models.config.policies import QueueLimits
 from penstock.models.refs import StageRef
 from penstock.scheduler.jobs.types import NewJob
 from penstock.workers.calls.caller import Caller
-from penstock.workers.run import encoding
 from penstock.workers.run.ensemble_step import EnsembleStep
 from penstock.workers.run.execution import Failure
 from penstock.workers.run.tensor import Tensor
 from penstock.workers.run.work import Work
+from penstock.workers.serve.results import next_step
 from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.streaming.part_sources import PartFailed
 from penstock.workers.serve.streaming.parted_reply import PartedReply
@@ -34,12 +34,12 @@ class RestOfRoute:
     """Of one job."""
 
     def __init__(
-        self, work: Work, step: EnsembleStep, reply: PartedReply, hop_name: str, caller: Caller
+        self, work: Work, step: EnsembleStep, reply: PartedReply, spec: WorkerSpec, caller: Caller
     ) -> None:
         self._work = work
         self._step = step
         self._reply = reply
-        self._hop_name = hop_name
+        self._spec = spec
         self._caller = caller
         self._order: asyncio.Queue[asyncio.Queue[bytes | Failure | None] | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
@@ -54,7 +54,7 @@ class RestOfRoute:
         step = work.ensemble_step
         if step is None or step.next_step is None:
             return None
-        return cls(work, step, reply, f"{step.route_step.model} {spec.hop_name}", caller)
+        return cls(work, step, reply, spec, caller)
 
     async def add(self, tensors: Mapping[str, Tensor]) -> None:
         """Send a part on its way, once there is room.
@@ -126,10 +126,7 @@ class RestOfRoute:
 
     def _job(self, tensors: Mapping[str, Tensor]) -> tuple[NewJob, QueueLimits]:
         work, step = self._work, self._step
-        mapped = step.map_outputs(work.ensemble_tensors, tensors, work.tensors)
-        keeps = tuple(step.route_step.keeps)
-        payload = encoding.next_payload(work, mapped, keeps, self._hop_name, step.rest_of_route)
-        to, move = step.move(work.lease.id, work.head, mapped, payload)
+        to, move = next_step(work, step, tensors, self._spec)
         id_, name = self._caller.next_job()
         job = NewJob(
             id=id_,
@@ -139,7 +136,7 @@ class RestOfRoute:
             rows=move.rows,
             ttl_ms=bounded_ms(work.ends_s - time.monotonic()),
             begin_within_ms=move.begin_within_ms,
-            payload=payload,
+            payload=move.payload,
             later=tuple(
                 StageRef(one.model, one.version, 0, one.revision_id) for one in step.following[1:]
             ),

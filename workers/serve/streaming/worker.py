@@ -12,7 +12,6 @@ thread, or beside each other by code that has threads, or an event loop, of its 
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final
 
 from penstock.errors import Code, forget_frames
@@ -28,7 +27,7 @@ from penstock.workers.run.python_execution import PythonExecution
 from penstock.workers.run.triton_execution import TritonExecution
 from penstock.workers.run.work import Work
 from penstock.workers.serve.queue_sink import QueueSink
-from penstock.workers.serve.results import JobResults
+from penstock.workers.serve.results import JobResults, in_step
 from penstock.workers.serve.spec import WorkerSpec
 from penstock.workers.serve.streaming.part_sources import (
     DeviceThread,
@@ -47,19 +46,6 @@ HAND_OVER_S: Final = 5.0
 _MOST_HAND_OVERS: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class StreamTerms:
-    """How a worker streams.
-
-    Attributes:
-        most: requests that may be under way at a time.
-        caller: asks the steps behind this one, in ensembles.
-    """
-
-    most: int
-    caller: Caller
-
-
 class StreamingWorker(Worker):
     """A worker of a decoupled model."""
 
@@ -71,8 +57,9 @@ class StreamingWorker(Worker):
         execution: PythonExecution | TritonExecution,
         renewal: Renewal,
         device: ThreadPoolExecutor,
-        terms: StreamTerms,
+        caller: Caller,
     ) -> None:
+        """*caller* asks the steps behind this one, in ensembles; see `Worker`."""
         super().__init__(spec, queue, link, execution, renewal, device)
         # It sleeps on the bell while requests are under way, and that blocks the link for claims.
         self._sink = QueueSink(spec, queue, None, renewal)
@@ -80,7 +67,7 @@ class StreamingWorker(Worker):
         self._model = execution
         self._device_thread = DeviceThread(device, renewal)
         self._chunks = Chunks(queue)
-        self._terms = terms
+        self._caller = caller
         self._active: dict[asyncio.Task[None], Work] = {}
         self._hand_over_s: float | None = None
 
@@ -88,7 +75,7 @@ class StreamingWorker(Worker):
 
     def _is_busy(self) -> bool:
         alone = any(work.alone for work in self._active.values())
-        return bool(self._staged) or alone or len(self._active) >= self._terms.most
+        return bool(self._staged) or alone or len(self._active) >= self._spec.streams
 
     def _is_idle(self) -> bool:
         return not self._active and not self._staged
@@ -97,20 +84,17 @@ class StreamingWorker(Worker):
         return set(self._active)
 
     def _begin(self) -> None:
-        while self._staged and not self._draining and len(self._active) < self._terms.most:
+        while self._staged and not self._draining and len(self._active) < self._spec.streams:
             for work in self._next_batch():
                 task = asyncio.create_task(self._see_to(work))
                 self._active[task] = work
-                task.add_done_callback(self._ended)
+                task.add_done_callback(self._free)
         if not self._is_busy():
             self._claim_ahead()
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _free(self, task: "asyncio.Task[None]") -> None:
         del self._active[task]
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self._broken.done():
-            self._draining = True
-            self._broken.set_exception(error)
+        super()._free(task)
         self._claim_ahead()
         self._begin()
 
@@ -130,14 +114,14 @@ class StreamingWorker(Worker):
     async def _answer(self, work: Work) -> Outcome | None:
         """Make and send the whole reply; its end, or None when another worker must go on."""
         reply = PartedReply(self._chunks, self._spec, work, self._must_leave)
-        rest = RestOfRoute.of(work, reply, self._spec, self._terms.caller)
+        rest = RestOfRoute.of(work, reply, self._spec, self._caller)
         source = self._source(work)
         failure: Failure | None = None
         try:
             try:
                 await self._pass_on(source, reply, rest)
             except PartFailed as error:
-                failure = _named(work, error.failure)
+                failure = in_step(work, error.failure)
                 forget_frames(error)
             # Whatever was made before it failed comes before the failure.
             if rest is not None:
@@ -148,7 +132,7 @@ class StreamingWorker(Worker):
         except Over as over:
             failure = over.failure
         except Exception as error:  # noqa: BLE001 - the model's code makes what it likes
-            failure = _named(work, failure_of(error))
+            failure = in_step(work, failure_of(error))
             forget_frames(error)
         finally:
             reply.drop()
@@ -194,10 +178,3 @@ class StreamingWorker(Worker):
         if self._hand_over_s is None:
             self._hand_over_s = time.monotonic() + HAND_OVER_S
         return time.monotonic() > self._hand_over_s
-
-
-def _named(work: Work, failure: Failure) -> Failure:
-    """*failure* of this worker's model; of a step of an ensemble it names the step."""
-    if work.ensemble_step is None:
-        return failure
-    return Failure(failure.code, work.ensemble_step.reworded(failure.message))

@@ -27,8 +27,7 @@ from penstock.scheduler.decisions.readiness import Routing, VersionState
 from penstock.scheduler.registry.snapshot import VersionId, empty_snapshot
 from penstock.workers.app import execution_of
 from penstock.workers.language.runtime import LanguageRuntime
-from penstock.workers.loading.batch_proof import needs_proof, prove
-from penstock.workers.loading.ranks import see_ranks
+from penstock.workers.loading.facts import tensor_facts
 from penstock.workers.loading.warming import Warmed, read_samples, warm_up
 from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.runtime import DeviceRef, Runtime
@@ -104,14 +103,11 @@ def _load(
     root = next(root for root in roots if (root / version.model).is_dir())
     if is_language_model(config):
         return _load_language(root, version, config)
-    signatures: list[pb.Signature] = []
-    proofs: list[pb.BatchProof | None] = []
     with contextlib.closing(_Shards(root, version, config)) as shards:
-        for stage, runtime in shards.each():
-            wanted = needs_proof(config, stage.runtime)
-            proofs.append(prove(runtime, _CPU.kind) if wanted else None)
-            see_ranks(runtime, config)
-            signatures.append(runtime.signature)
+        facts = [
+            tensor_facts(runtime, config, stage, _CPU.kind) for stage, runtime in shards.each()
+        ]
+        signatures, proofs = [one.signature for one in facts], [one.proof for one in facts]
         deployment = complete(version, signatures, proofs)
         samples = read_samples(config, root / version.model / warmup.FOLDER)
         warmed = [

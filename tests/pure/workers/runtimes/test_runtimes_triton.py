@@ -8,12 +8,16 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
+from support.jobs import work
 
 from penstock.errors import ArtifactUnusable, Code, DeadlineExceeded
 from penstock.models.completion import complete
 from penstock.models.config.model_config import parse
 from penstock.protos import cluster_pb2 as pb
 from penstock.protos.model_config_pb2 import ModelConfig
+from penstock.tensors import pack_bytes
+from penstock.workers.run.execution import Failure
+from penstock.workers.run.triton_execution import TritonExecution
 from penstock.workers.runtimes.opening import open_runtime
 from penstock.workers.runtimes.runtime import DeviceRef
 from penstock.workers.runtimes.triton_python import metrics
@@ -86,6 +90,30 @@ def test_each_request_of_a_batch_gets_its_response():
     assert outputs(first) == {"SUM": [[2.0] * 4], "DIFF": [[0.0] * 4]}
     assert outputs(second) == {"SUM": [[3.0] * 4], "DIFF": [[1.0] * 4]}
     assert one.tolist() == [[1.0] * 4]
+
+
+def test_a_response_that_cannot_travel_fails_its_own_request_alone(written):
+    runtime = written(
+        """
+        import numpy as np
+        import triton_python_backend_utils as pb_utils
+
+        class TritonPythonModel:
+            def execute(self, requests):
+                numbers = [int(one.inputs()[0].as_numpy()[0]) for one in requests]
+                texts = [pb_utils.Tensor("Y", np.array([chr(n)], np.object_)) for n in numbers]
+                return [pb_utils.InferenceResponse([text]) for text in texts]
+        """,
+        PLAIN.replace('"Y" data_type: TYPE_FP32', '"Y" data_type: TYPE_STRING'),
+    )
+    execution = TritonExecution(runtime, ["X"], ["Y"], batched=False)
+    jobs = [work({"X": np.array([code], np.float32)}, batched=False) for code in (65, 0xD800)]
+
+    good, bad = execution.run(jobs).results
+
+    assert good["Y"].raw == pack_bytes(["A"])
+    assert isinstance(bad, Failure)
+    assert (bad.code, "surrogates not allowed" in bad.message) == (Code.INTERNAL, True)
 
 
 def test_what_it_is_told_at_the_start_is_text_by_triton_names():
