@@ -217,7 +217,7 @@ MUTANTS = [
         "a failure spreads to its batch-mates",
         "workers/run/execution.py",
         "singles = [self.run([work]) for work in batch]",
-        "singles = [Ran([_failure(error)], Timing(), error) for _ in batch]",
+        "singles = [Ran([self._failure(error)], Timing(), error) for _ in batch]",
         "tests/pure/workers/run/test_execution.py",
     ),
     Mutant(

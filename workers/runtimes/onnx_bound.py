@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import ArtifactUnusable
+from penstock.errors import ArtifactUnusable, first_line
 from penstock.protos.model_config_pb2 import ModelConfig
 from penstock.workers.runtimes.runtime import DeviceRef
 
@@ -55,7 +55,7 @@ def opened(
     try:
         session = _session(model, device, wanted)
     except Exception as error:  # the runtime raises what it likes
-        raise ArtifactUnusable(f"{name} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise ArtifactUnusable(f"{name} cannot be loaded: {first_line(error)}") from error
     check_providers(session, wanted, name)
     if device.kind == CUDA:
         _check_places(session, name, wanted[0][0])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from penstock.errors import first_line
 from penstock.sharding.comparison import Run, Runnable, Tensors, compare
 from penstock.sharding.errors import CannotShard, FrozenSize, OneSizeOnly
 
@@ -78,5 +79,4 @@ def _compare_at(
     except CannotShard as error:
         raise FrozenSize(free.places[name], values[name], str(error)) from None
     except Exception as error:  # noqa: BLE001 - runtimes raise what they like
-        why = str(error).strip().split("\n", 1)[0]
-        raise FrozenSize(free.places[name], values[name], why) from None
+        raise FrozenSize(free.places[name], values[name], first_line(error)) from None

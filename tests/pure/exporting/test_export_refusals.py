@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import pickle
 import random
@@ -121,6 +122,17 @@ def test_hostile_bytes_anywhere_in_a_gguf_file_never_crash(tmp_path, gguf_bytes)
 def test_another_architecture_is_refused_by_name(tmp_path, gguf_bytes):
     with pytest.raises(Unsupported, match="its architecture is 'lxama'"):
         _opened(tmp_path, gguf_bytes.replace(b"llama", b"lxama", 2))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["embedding_length", "attention.layer_norm_rms_epsilon"])
+def test_a_gguf_number_that_is_none_is_damage(name, value, tmp_path, gguf_bytes):
+    kind = gguf_bytes.index(f"llama.{name}".encode()) + len(f"llama.{name}")
+    floats = 6
+    changed = _at(_at(gguf_bytes, kind, "<I", floats), kind + 4, "<f", value)
+
+    with pytest.raises(Damaged, match=f"{name} is '{value}'"):
+        _opened(tmp_path, changed)
 
 
 # folders

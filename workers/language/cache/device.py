@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from penstock.errors import ArtifactUnusable
+from penstock.errors import ArtifactUnusable, first_line
 from penstock.workers.language.cache.cache import Floats, Layout
 from penstock.workers.language.cache.graphs import COPIED, copying, zeros
 from penstock.workers.runtimes.onnx_bound import bind, bind_at, giving_back, opened
@@ -40,7 +40,7 @@ class DeviceCache:
             raise ArtifactUnusable(
                 f"{self.nbytes // _MIB} MiB of keys and values for {layout.slots} slots were not "
                 f"to be had of {device.kind}:{device.index}: lower parameters['slots'], or export "
-                f"the model with a shorter --context ({str(error).splitlines()[0]})"
+                f"the model with a shorter --context ({first_line(error)})"
             ) from error
         model = copying(self._shapes)
         self._copying = opened("the graph that copies slots", model, device, exact_memory=True)

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from penstock.errors import ArtifactUnusable
+from penstock.errors import ArtifactUnusable, first_line
 from penstock.workers.language.cache.cache import Floats
 
 _FIRST: Final = 2
@@ -60,7 +60,7 @@ def prove_in_place(stage: Steps, columns: npt.NDArray[Any], slots: int) -> None:
     try:
         wrong = _wrong(stage, columns, slots)
     except Exception as error:  # the runtime raises what it likes
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ArtifactUnusable(
             f"the model does not run on this device: {_INSTEAD} ({reason})"
         ) from error

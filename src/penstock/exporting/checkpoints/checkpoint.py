@@ -1,8 +1,9 @@
 """A checkpoint: the numbers of its architecture, its tensors one at a time, and its texts."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from penstock.exporting.architecture import Architecture
 from penstock.exporting.errors import Damaged
@@ -76,3 +77,16 @@ class Checkpoint:
                 raise Damaged(
                     self.file, f"{name} has the shape {list(there)}, and should have {list(shape)}"
                 )
+
+
+def number(value: object, name: str, file: str) -> float:
+    """*value*, which *file* has as *name*.
+
+    Raises:
+        Damaged: it is no number, or none that is finite.
+    """
+    is_float = isinstance(value, float) and math.isfinite(value)
+    if isinstance(value, bool) or not (isinstance(value, int) or is_float):
+        what = "is missing" if value is None else f"is {str(value)[:40]!r}"
+        raise Damaged(file, f"{name} {what}")
+    return cast("float", value)

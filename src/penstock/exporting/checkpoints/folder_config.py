@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.exporting.architecture import Architecture, Rotary
+from penstock.exporting.checkpoints.checkpoint import number
 from penstock.exporting.errors import CannotExport, Damaged, Unsupported
 
 _ARCHITECTURES: Final = {
@@ -63,16 +64,7 @@ class JsonFile:
             Damaged: it is no number.
         """
         value = self.fields.get(name)
-        value = default if value is None else value
-        if not isinstance(value, int | float) or isinstance(value, bool) or not _is_finite(value):
-            what = "is missing" if value is None else f"is {str(value)[:40]!r}"
-            raise Damaged(self.name, f"{name} {what}")
-        return value
-
-
-def _is_finite(value: float) -> bool:
-    """Also for integers that are larger than any float."""
-    return isinstance(value, int) or math.isfinite(value)
+        return number(default if value is None else value, name, self.name)
 
 
 def architecture_of(

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from penstock.exporting.architecture import PROJECTIONS, Architecture, Rotary
-from penstock.exporting.checkpoints.checkpoint import Checkpoint, Texts
+from penstock.exporting.checkpoints.checkpoint import Checkpoint, Texts, number
 from penstock.exporting.checkpoints.gguf_header import Header, TensorEntry, read_header
 from penstock.exporting.checkpoints.gguf_tokenizer import tokenizer_json
 from penstock.exporting.errors import CannotExport, Damaged, Unsupported
@@ -160,11 +160,8 @@ class _Fields:
         self.file = file
 
     def number(self, name: str, default: float | None = None) -> float:
-        value = self._fields.get(self.prefix + name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            what = "is missing" if value is None else f"is {str(value)[:40]!r}"
-            raise Damaged(self.file, f"{self.prefix}{name} {what}")
-        return value
+        full = self.prefix + name
+        return number(self._fields.get(full, default), full, self.file)
 
 
 def _texts(header: Header, file: str) -> Texts:
