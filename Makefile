@@ -72,7 +72,7 @@ soak: setup  ## All kinds of calls through both gRPC servers for MINUTES (120): 
 	PYTHONPATH=tests $(BIN)/python -m soak.run $(MINUTES)
 
 chaos-mutants: setup  ## Plant known faults in a copy of the tree; the tests must notice each
-	PYTHONPATH=tests $(BIN)/python -m chaos.mutants $(ONLY)
+	PYTHONPATH=tests $(BIN)/python -m chaos.mutants --jobs $(JOBS) $(ONLY)
 
 fuzz: setup  ## Feed hostile input to all that parses: a table of what came of it (INPUTS=n, ONLY="messages ...")
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run $(INPUTS) $(ONLY)

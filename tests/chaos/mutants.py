@@ -1,18 +1,12 @@
 """Plants known faults one at a time in a copy of the tree; the suite must notice each.
 
-Prints a table: which fault, caught by which test. Before the first, all those tests run on the copy
-as it is: a test that fails anyway catches nothing. ``make chaos-mutants ONLY="WORD ..."`` plants
-only those faults whose names have one of the words.
+``make chaos-mutants ONLY="WORD ..."`` plants only those faults whose names have one of the words,
+``JOBS=N`` in as many copies at a time.
 """
 
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
 
+from chaos import planting
 from chaos.planted.access import CALLERS
 from chaos.planted.batching import SHARED_RUNS
 from chaos.planted.containers import IN_CONTAINERS
@@ -34,23 +28,6 @@ from chaos.planted.outages import AWAY
 from chaos.planted.resting import RESTING
 from chaos.planted.retries import FAILURES
 from chaos.planted.runtime import CUTS, LONG_RUNS
-
-ROOT = Path(__file__).parents[2]
-_LEFT_OUT = (
-    ".git",
-    ".venv",
-    "*-report",
-    ".interop",
-    ".peers",
-    ".triton",
-    ".zoo",
-    "__pycache__",
-    ".*_cache",
-    ".hypothesis",
-    "*.egg-info",
-)
-_LONGEST_S = 150
-
 
 LUA = "scheduler/lua/"
 
@@ -332,69 +309,5 @@ MUTANTS = [
 ]
 
 
-def main(words):
-    """Plant them; the exit status says whether all were noticed."""
-    chosen = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
-    with tempfile.TemporaryDirectory(prefix="test-penstock-") as folder:
-        tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
-        catchers = sorted({mutant.catcher for mutant in chosen})
-        print(f"{len(chosen)} faults; first {len(catchers)} tests without any ...", flush=True)
-        status, told = run(tree, catchers)
-        if status != 0:
-            print(f"they must pass before they can catch anything:\n{told}")
-            return 1
-        rows = [planted(tree, mutant) for mutant in chosen]
-    width = max(len(mutant.name) for mutant in chosen)
-    print()
-    for mutant, (caught, took_s) in zip(chosen, rows, strict=True):
-        print(f"{mutant.name:<{width}}  {caught:<8} {took_s:5.1f} s  {mutant.catcher}")
-    missed = [
-        mutant.name for mutant, (caught, _) in zip(chosen, rows, strict=True) if caught != "caught"
-    ]
-    print(f"\n{len(chosen) - len(missed)} of {len(chosen)} caught")
-    return 1 if missed else 0
-
-
-def planted(tree, mutant):
-    """Whether the catcher notices, and after how long; the tree is as it was afterwards."""
-    began_s = time.monotonic()
-    path = tree / mutant.file
-    text = path.read_text()
-    if text.count(mutant.right) != 1:
-        caught = "no place"
-    else:
-        path.write_text(text.replace(mutant.right, mutant.wrong))
-        status, told = run(tree, [mutant.catcher])
-        path.write_text(text)
-        # 1: tests failed. Anything else is no judgement: nothing ran, or it could not begin.
-        caught = {0: "MISSED", 1: "caught"}.get(status, "broken")
-        if caught == "broken":
-            print(told)
-    print(f"{caught:<8} {mutant.name}", flush=True)
-    return caught, time.monotonic() - began_s
-
-
-def run(tree, tests):
-    """The exit status of pytest on *tests*, and what it wrote."""
-    environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "CHAOS_SEED": "1"}
-    environment.pop("CHAOS", None)
-    command = [sys.executable, "-m", "pytest", "-x", "-m", "", "-p", "no:randomly", *tests]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=tree,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_LONGEST_S * len(tests),
-        )
-    except subprocess.TimeoutExpired:
-        return 1, "it hangs"
-    return done.returncode, done.stdout[-4000:] + done.stderr[-4000:]
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(planting.main(MUTANTS, sys.argv[1:]))

@@ -5,11 +5,12 @@ import re
 
 import pytest
 from chaos import mutants
+from chaos.planting import ROOT
 
 
 @pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.name)
 def test_it_can_be_planted(mutant):
-    text = (mutants.ROOT / mutant.file).read_text()
+    text = (ROOT / mutant.file).read_text()
 
     assert text.count(mutant.right) == 1
     assert mutant.wrong != mutant.right
@@ -17,5 +18,5 @@ def test_it_can_be_planted(mutant):
         ast.parse(text.replace(mutant.right, mutant.wrong))
     for catcher in mutant.catcher.split():
         file, *names = catcher.partition("[")[0].split("::")
-        tests = (mutants.ROOT / file).read_text()
+        tests = (ROOT / file).read_text()
         assert [name for name in names if not re.search(rf"(def|class) {name}\b", tests)] == []
