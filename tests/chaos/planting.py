@@ -16,19 +16,6 @@ from pathlib import Path
 from queue import SimpleQueue
 
 ROOT = Path(__file__).parents[2]
-_LEFT_OUT = (
-    ".git",
-    ".venv",
-    "*-report",
-    ".interop",
-    ".peers",
-    ".triton",
-    ".zoo",
-    "__pycache__",
-    ".*_cache",
-    ".hypothesis",
-    "*.egg-info",
-)
 _LONGEST_S = 150
 
 
@@ -41,7 +28,7 @@ def main(mutants, words):
         trees = SimpleQueue()
         for number in range(options.jobs):
             tree = Path(folder) / f"tree{number}"
-            shutil.copytree(ROOT, tree, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+            copied(tree)
             trees.put(tree)
         catchers = sorted({mutant.catcher for mutant in chosen})
         print(f"{len(chosen)} faults; first {len(catchers)} tests without any ...", flush=True)
@@ -52,6 +39,17 @@ def main(mutants, words):
         with ThreadPoolExecutor(options.jobs) as threads:
             rows = list(threads.map(lambda mutant: planted(trees, mutant), chosen))
     return _told(chosen, rows)
+
+
+def copied(tree):
+    """Write what git has, as it is here, to *tree*; what was made here may take gigabytes."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        # What was deleted and not committed is still listed.
+        if os.path.lexists(ROOT / name):
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name, follow_symlinks=False)
 
 
 def _options(words):
