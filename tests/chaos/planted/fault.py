@@ -278,11 +278,11 @@ LEAVES = "tests/cluster/faults/test_gateway_leaves.py::"
 
 LEAVING = [
     Mutant(
-        "leaving: a gateway's server is stopped before its process",
+        "leaving: a gateway's server is stopped before its calls have ended",
         "gateway/app.py",
-        "        await self._leave()\n        return fronts\n",
-        "        await fronts[0].stop()\n        await self._leave()\n        return fronts\n",
-        LEAVES + "test_callers_that_never_pause_hear_of_it",
+        "            await self._drain(serving)\n",
+        "            await fronts[0].stop()\n            await self._drain(serving)\n",
+        LEAVES + "test_what_takes_longer_than_it_waits_is_cut_off_and_leaves_the_queue",
     ),
     Mutant(
         "leaving: what has begun is not waited for",
@@ -297,7 +297,7 @@ LEAVING = [
         "gateway/fronts/grpc/server.py",
         "        self._health.say(serving=False)\n",
         "",
-        LEAVES + "test_steps_of_sequences_go_on_when_it_is_back",
+        LEAVES + "test_all_who_watch_its_health_hear_of_it",
     ),
     Mutant(
         "leaving: clients call it all the same",
