@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 KINDS = {"messages": 9, "methods": 4, "configs": 2, "artifacts": 1, "neighbours": 4, "records": 2,
-         "commands": 3, "http": 4}  # fmt: skip
+         "commands": 3, "http": 4, "checkpoints": 1}  # fmt: skip
 """Kind -> its share of the inputs."""
 
 SEED = 15

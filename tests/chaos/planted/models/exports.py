@@ -106,4 +106,19 @@ EXPORTS = [
         "same = table.key == head.key",
         ANSWERS + "test_a_head_that_is_written_beside_the_table_is_compared_with_it",
     ),
+    Mutant(
+        "an export: sizes of a table are taken for a row",
+        HERE + "files/stored.py",
+        "        if self.kind in FLOATS or math.prod(self.shape) > _MOST_RANK:\n            return []\n",
+        "",
+        "tests/pure/exporting/test_onnx_refusals.py"
+        "::test_a_table_whose_sizes_are_no_sizes_is_refused",
+    ),
+    Mutant(
+        "a checkpoint: NaN is taken for a number",
+        "src/penstock/exporting/checkpoints/checkpoint.py",
+        "isinstance(value, float) and math.isfinite(value)",
+        "isinstance(value, float)",
+        "tests/pure/exporting/test_export_refusals.py::test_a_gguf_number_that_is_none_is_damage",
+    ),
 ]

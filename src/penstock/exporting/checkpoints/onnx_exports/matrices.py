@@ -171,7 +171,7 @@ def bits_lookup(model: OnnxModel, op: Op) -> BitsMatrix:
     reshape = model.op(value)
     sizes = model.array(reshape.input(1)) if reshape and reshape.kind == "Reshape" else None
     if reshape is not None and sizes is not None:
-        value, wanted = reshape.input(0), [int(one) for one in sizes.array()]
+        value, wanted = reshape.input(0), sizes.whole_numbers()
     else:
         wanted = list(model.stored[value].shape) if value in model.stored else []
     if len(wanted) != 2 or min(wanted) < 1:

@@ -170,7 +170,7 @@ def _is_last(model: OnnxModel, mean: Op) -> bool:
     axes = mean.attributes.get("axes")
     if mean.input(1):
         there = model.array(mean.input(1))
-        axes = None if there is None else [int(one) for one in there.array().reshape(-1)]
+        axes = None if there is None else there.whole_numbers()
     return axes == [-1] and bool(mean.attributes.get("keepdims", 1))
 
 

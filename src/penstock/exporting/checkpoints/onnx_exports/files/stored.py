@@ -60,6 +60,12 @@ class Stored(NamedTuple):
             raw = raw.astype(np.float32, copy=False)
         return raw.reshape(self.shape)
 
+    def whole_numbers(self) -> list[int]:
+        """Sizes or axes, in a row; none where they are no whole numbers, or more than axes."""
+        if self.kind in FLOATS or math.prod(self.shape) > _MOST_RANK:
+            return []
+        return [int(one) for one in self.array().reshape(-1)]
+
 
 class Beside:
     """The files beside a model that have its arrays, each mapped once."""
