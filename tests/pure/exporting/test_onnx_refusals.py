@@ -211,9 +211,12 @@ def test_blocks_that_lie_about_their_sizes_are_refused(name, value, copied):
         open_checkpoint(changed(copied("genai-int4-llama"), change))
 
 
-@pytest.mark.parametrize("sizes", ["lm_head.MatMul.weight_Q4", "lm_head.MatMul.weight_scales"])
+@pytest.mark.parametrize(
+    "sizes", ["lm_head.MatMul.weight_Q4", "lm_head.MatMul.weight_scales", "nan"]
+)
 def test_a_table_whose_sizes_are_no_sizes_is_refused(sizes, copied):
     def change(graph):
+        graph.initializer.append(numpy_helper.from_array(np.float32([np.nan, 16]), "nan"))
         _node(graph, "embed_tokens/Reshape").input[1] = sizes
 
     with pytest.raises(Unsupported, match="has no table that is read"):
