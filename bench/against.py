@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import h2load
 from cases import CASES, Case, empty_table, named
+from loads import h2load
 from memory import measure_failed
 from models import needed
 from rich.console import Console

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import bare_client
-import h2load
-from answers import Judge
 from cases import WARMUP_S, Case, in_turn, outcome_of, requests_for, side
-from h2load import Load
+from loads import bare_client, h2load
+from loads.answers import Judge
+from loads.h2load import Load
 from servers import Server, processor_s
 
 from penstock.gateway.fronts.grpc.asgi.wire import framed

@@ -10,9 +10,9 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import h2load
 import trustme
 from cases import CASES, empty_table, named
+from loads import h2load
 from models import needed
 from rich.console import Console
 from servers import cluster

@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import h2load
 from cases import CASES, Case, cores
+from loads import h2load
 from rich.console import Console
 from rich.table import Table
 from servers import RESULTS

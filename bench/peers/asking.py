@@ -8,12 +8,11 @@ import urllib.request
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import bare_client
-import h2load
 import numpy as np
-from answers import Judge, numbers_of
 from cases import WARMUP_S, Case
 from inprocess import open_session
+from loads import bare_client, h2load
+from loads.answers import Judge, numbers_of
 from models import MODELS, ensure
 from servers import processor_s
 

@@ -21,7 +21,12 @@ SOURCES = [
     for path in sorted((ROOT / role).rglob("*.py"))
     if "_pb2" not in path.name
 ]
-TESTS = [path for path in sorted((ROOT / "tests").rglob("*.py")) if "_pb2" not in path.name]
+BESIDE = [
+    path
+    for folder in ("tests", "bench", "tools", "examples")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "_pb2" not in path.name
+]
 
 
 @cache
@@ -51,14 +56,14 @@ def test_no_chapter_is_too_long_to_look_over(chapter):
     assert len(modules) <= 14
 
 
-def test_no_folder_of_tests_is_too_long_to_look_over():
-    counts = Counter(path.parent.relative_to(ROOT) for path in TESTS if path.name != "conftest.py")
+def test_no_folder_of_tests_or_tools_is_too_long_to_look_over():
+    counts = Counter(path.parent.relative_to(ROOT) for path in BESIDE if path.name != "conftest.py")
 
     assert {str(folder): count for folder, count in counts.items() if count > 14} == {}
 
 
 def test_no_file_is_too_long_to_read():
-    long = {str(p.relative_to(ROOT)) for p in SOURCES + TESTS if p.read_text().count("\n") > 400}
+    long = {str(p.relative_to(ROOT)) for p in SOURCES + BESIDE if p.read_text().count("\n") > 400}
 
     assert long == set()
 

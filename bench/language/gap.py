@@ -1,6 +1,6 @@
 """``make bench-gap``: how long an answer pauses where a worker is killed, with SmolLM2.
 
-    python bench/language_gap.py [--rounds N] [--front asgi]
+    python -m language.gap [--rounds N] [--front asgi]
 
 A cluster has the model in two stages and two groups of workers. In the middle of an answer the
 worker of either stage that computes it is killed (SIGKILL), and the other group goes on from the
@@ -22,12 +22,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import grpc
-import language
 import psutil
 from cases import empty_table
 from rich.console import Console
 from servers import Server, serving_repository
 
+from language import steps
 from penstock.client import Client
 from penstock.protos import cluster_pb2
 
@@ -72,9 +72,9 @@ def main() -> None:
 @contextmanager
 def _repository() -> Iterator[Path]:
     """The version in two stages, for two groups."""
-    version = language.version(_STAGES)
+    version = steps.version(_STAGES)
     with tempfile.TemporaryDirectory(prefix="penstock-gap-", dir=version.parents[2]) as folder:
-        model = Path(folder) / language.MODEL
+        model = Path(folder) / steps.MODEL
         shutil.copytree(version, model / "1", copy_function=os.link)
         config = (version.parent / "config.pbtxt").read_text()
         (model / "config.pbtxt").write_text(config.replace("count: 1", f"count: {_GROUPS}"))
@@ -89,7 +89,7 @@ async def _measure(
     async with grpc.aio.insecure_channel(server.address) as channel:
         for number in range(rounds):
             show(f"stage {stage}, round {number + 1} of {rounds}")
-            anew.append(await language.until_first(channel, _AS_LONG))
+            anew.append(await steps.until_first(channel, _AS_LONG))
             gaps.append(await _gap(channel, server, stage))
             await _until_ready(server)
     return gaps, statistics.median(anew)
@@ -98,7 +98,7 @@ async def _measure(
 async def _gap(channel: grpc.aio.Channel, server: Server, stage: int) -> float:
     """Kill the worker of *stage* that computes an answer; for how many seconds more it pauses."""
     before, killed_s, times = _processor_times(server, stage), 0.0, list[float]()
-    async for count in language.counts(channel, "Once upon a time", _BEFORE + _AFTER):
+    async for count in steps.counts(channel, "Once upon a time", _BEFORE + _AFTER):
         times.extend([time.perf_counter()] * count)
         if not killed_s and len(times) >= _BEFORE:
             after = await asyncio.to_thread(_processor_times, server, stage)
@@ -119,7 +119,7 @@ def _processor_times(server: Server, stage: int) -> dict[int, float]:
 
 def _workers(server: Server) -> list[cluster_pb2.Worker]:
     with Client(server.address) as client:
-        status = client.status(language.MODEL)
+        status = client.status(steps.MODEL)
     return [one for version in status.versions for part in version.stages for one in part.workers]
 
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-from h2load import CONNECTIONS, Load, LoadFailed
 from servers import Server
+
+from loads.h2load import CONNECTIONS, Load, LoadFailed
 
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _ACK, _END_HEADERS, _PADDED = 1, 1, 4, 8

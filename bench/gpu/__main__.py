@@ -1,6 +1,6 @@
 """``make gpu``: what only a machine with an NVIDIA GPU can show, in under eight minutes.
 
-    python bench/gpu.py [--only onnx_cuda W2 ...]
+    python -m gpu [--only onnx_cuda W2 ...]
 
 Serves small models on the GPU and compares their answers with numpy's, ruins the device on
 purpose, holds the answers of language models against the processor's, and measures W2 and W3
@@ -20,13 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import gpu_language
 import numpy as np
 from cases import CASES, Case, best_inprocess, in_turn, load_of, requests_for
-from gpu_models import GPU, ROWS_OF_TABLE, WIDTH, Array, layer, write_all
 from models import ensure
 from servers import RESULTS, serving_repository
 
+from gpu import language
+from gpu.models import GPU, ROWS_OF_TABLE, WIDTH, Array, layer, write_all
 from penstock.client import Client, RetryPolicy
 from penstock.client.encoding import bf16
 from penstock.errors import PenstockError
@@ -217,7 +217,7 @@ def missing() -> str:
 def main() -> int:
     """Check, print a line for each, keep all in results/gpu.json; the exit status."""
     parser = argparse.ArgumentParser(description="Check Penstock on an NVIDIA GPU.")
-    names = [*SMALL, *gpu_language.CHECKS, *LARGE]
+    names = [*SMALL, *language.CHECKS, *LARGE]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="CHECK")
     wanted = parser.parse_args().only
     if why := missing():
@@ -240,7 +240,7 @@ def all_checks(wanted: list[str]) -> Iterator[Ended]:
     groups = {
         "small models": (SMALL, write_all),
         # In another cluster: the device may be ruined in the first.
-        "language models": (gpu_language.CHECKS, gpu_language.write_all),
+        "language models": (language.CHECKS, language.write_all),
     }
     for group, (checks, write) in groups.items():
         chosen = {name: check for name, check in checks.items() if name in wanted}

@@ -1,6 +1,6 @@
 """``make bench-llama``: Penstock beside llama.cpp's own server, on the same GGUF file.
 
-    python bench/language_peer.py [--rounds N] [--tokens N] [--threads N]
+    python -m language.peer [--rounds N] [--tokens N] [--threads N]
 
 SmolLM2-135M, whose weights the file has in blocks of about 4 bits. llama.cpp computes with these;
 Penstock with what `penstock export` makes of them: fp32, and blocks of 8 and of 4 bits. All have as
@@ -22,11 +22,12 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from cases import cores, empty_table
-from language import CONTEXT, MODEL, SLOTS, STREAMS, smollm2, timed, version
 from peers.environments import environment
 from peers.starting import free_ports
 from rich.console import Console
 from servers import HERE, serving_repository
+
+from language.steps import CONTEXT, MODEL, SLOTS, STREAMS, smollm2, timed, version
 
 LLAMA = "llama.cpp"
 WEIGHTS = ("fp32", "int8", "int4")

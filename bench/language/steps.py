@@ -1,6 +1,6 @@
 """``make bench-language``: what a cluster adds to a language model's own loop, with SmolLM2.
 
-    python bench/language.py [--rounds N] [--tokens N] [--front asgi] [--threads N]
+    python -m language.steps [--rounds N] [--tokens N] [--front asgi] [--threads N]
 
 Each answer is greedy, to one of a few short prompts, and has all of its tokens counted, its prompt
 read as well. The reference is the same engine on the same version in a process of its own, without
