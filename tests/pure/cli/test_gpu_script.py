@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "bench" / "gpu.py"
+BENCH = Path(__file__).parents[3] / "bench"
 
 
 @pytest.mark.parametrize("only", [(), ("--only", "W2")])
 def test_without_a_gpu_it_checks_nothing_and_says_so(tmp_path, only):
     ended = subprocess.run(
-        [sys.executable, str(SCRIPT), *only],
-        env={**os.environ, "PATH": str(tmp_path)},
+        [sys.executable, "-m", "gpu", *only],
+        env={**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(BENCH)},
         capture_output=True,
         text=True,
         timeout=60,

@@ -29,6 +29,10 @@ from penstock.workers.serve.language.hops import FORMAT, HopKind, Peer
 log = structlog.get_logger()
 
 _FORMAT_KEY: Final = "penstock-hop"
+_LETS_IN: Final = ((_FORMAT_KEY, FORMAT),)
+"""What a call that is let in begins with; releases before said nothing."""
+
+_REFUSED_WITHIN_S: Final = 0.1
 _CONNECTING_S: Final = 2.0
 _HANDSHAKE_MS: Final = 2000
 _ENDING_S: Final = 1.0
@@ -102,8 +106,7 @@ class HopStreams:
         try:
             async with asyncio.timeout(_CONNECTING_S):
                 # It comes once the other side has let this one in.
-                await to_the_end(call.initial_metadata())
-                refused = await call.details() if call.done() else None
+                refused = await _refusal(call, await to_the_end(call.initial_metadata()))
         except BaseException as error:
             self._later(_close(channel, call))
             if isinstance(error, TimeoutError):
@@ -257,6 +260,16 @@ class StreamHop:
             await to_the_end(self._call.write(await self._unsent.get()))
 
 
+async def _refusal(call: Any, begun: Any) -> str | None:
+    """Why the other side ends a *call* that has *begun*; None where it lets this one in."""
+    if _LETS_IN[0] not in tuple(begun or ()):
+        # What ends a call may come a moment after what begins it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REFUSED_WITHIN_S):
+                await call.code()
+    return await call.details() if call.done() else None
+
+
 class _Servicer:
     """Lets callers in."""
 
@@ -278,7 +291,7 @@ class _Servicer:
             context.set_code(refused[0])
             context.set_details(refused[1])
             return
-        await context.send_initial_metadata(())
+        await context.send_initial_metadata(_LETS_IN)
         peer = self._new_peer()
         hop = StreamHop(peer, context)
         self._hops.add(hop)
