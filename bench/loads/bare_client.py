@@ -68,7 +68,10 @@ class _Encrypted:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._flush()
-                self._come.write(self._wire.recv(_READ_BYTES))
+                data = self._wire.recv(_READ_BYTES)
+                if not data:
+                    raise LoadFailed("the server has closed a connection") from None
+                self._come.write(data)
             else:
                 break
         self._flush()
@@ -92,6 +95,8 @@ class _Encrypted:
                 if not data:
                     return data
                 self._come.write(data)
+            except ssl.SSLZeroReturnError:
+                return b"".join(found)
 
     def close(self) -> None:
         """As that of a socket."""

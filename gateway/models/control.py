@@ -84,8 +84,10 @@ class Control:
         try:
             await self._until(self._is_loaded, await self._request_load(model, terms))
         finally:
-            # What is zero goes: clients make the names up.
-            self.waiting -= Counter((model,))
+            self.waiting[model] -= 1
+            if not self.waiting[model]:
+                # Clients make the names up.
+                del self.waiting[model]
 
     async def unload(self, request: pb.RepositoryModelUnloadRequest) -> None:
         """Unload; return when requests in work are answered and the workers are gone.

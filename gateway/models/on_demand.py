@@ -84,8 +84,10 @@ class OnDemand:
                         f"{self._reason(model)}"
                     )
         finally:
-            # What is zero goes.
-            self.waiting -= Counter((model,))
+            self.waiting[model] -= 1
+            if not self.waiting[model]:
+                # Clients make the names up.
+                del self.waiting[model]
 
     async def _look(self, model: str, wait: _Wait) -> None:
         snapshot = self._catalog.snapshot

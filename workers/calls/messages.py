@@ -36,10 +36,7 @@ def request_of(call: ModelCall) -> tuple[pb.ModelInferRequest, list[bytes]]:
 
 def payload_of(request: pb.ModelInferRequest, raws: list[bytes]) -> bytes:
     """The two as one message."""
-    parts: list[wire.Buffer] = [request.SerializeToString()]
-    for raw in raws:
-        parts += wire.raw_input_field(raw)
-    return b"".join(parts)
+    return wire.with_raw_inputs(request.SerializeToString(), raws)
 
 
 def response_of(body: bytes) -> InferenceResponse:

@@ -37,7 +37,9 @@ def evaluated(model: OnnxModel, wanted: Sequence[str], known: Mapping[str, Array
     alive = 0
     for op in ops:
         inputs = [_value(model, name, values, known) for name in op.inputs]
-        made = dict(zip(op.outputs, _computed(model, op, inputs), strict=False))
+        computed = zip(op.outputs, _computed(model, op, inputs), strict=False)
+        # Outputs that nobody wants have no names.
+        made = {name: array for name, array in computed if name}
         values |= made
         alive += sum(array.nbytes for array in made.values())
         if alive > _MOST_ALIVE:
